@@ -1,0 +1,1 @@
+"""The bundled rewriters, one file each, written only against ``zenzefi.plugins``."""

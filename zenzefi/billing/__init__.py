@@ -1,0 +1,1 @@
+"""Money: prices, ledger, bundles, payments."""

@@ -1,0 +1,1 @@
+"""The desktop agent behind ``zenzefi connect``."""

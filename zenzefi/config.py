@@ -1,0 +1,396 @@
+"""Settings: read from the environment and ``.env``, validated at start, all mistakes at once.
+
+Names are the ones of CONTRACT ("Settings"). Any secret may instead be named by ``<NAME>_FILE``,
+a file whose content (without the trailing newline) is the value, as container platforms mount it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from zenzefi.rewriting.mount import DEFAULT_PORTS, Origin
+
+_MIN_SECRET_LENGTH = 32
+_GUESSABLE = re.compile(r"(?i)secret|password|change.?me|example|12345678|qwerty|your[-_ ]")
+DURATIONS = (1, 12, 24, 168, 720)
+"""The durations sold, in hours."""
+
+Price = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(Exception):
+    """The settings can't be used; ``problems`` has one plain sentence per mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class DevicePolicy(StrEnum):
+    """How strictly one token means one device (DESIGN section 5)."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+def parse_origin(value: str) -> Origin:
+    """An origin from ``http(s)://host[:port][/]``.
+
+    Raises ``ValueError`` in plain words for anything else: a path, a user, a query, another scheme.
+    """
+    match = re.fullmatch(
+        r"(?i)(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", value.strip()
+    )
+    if match is None:
+        raise ValueError(
+            f"{value!r} is not an origin like https://app.example:8443 (no path, no user)"
+        )
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    number = int(port) if port else DEFAULT_PORTS[scheme]
+    if not 1 <= number <= 65535:
+        raise ValueError(f"port {number} is not between 1 and 65535")
+    return Origin(scheme, host, number)
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "zenzefi"
+    return (Path(base) if base else Path.home() / ".local" / "share") / "zenzefi"
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """``NAME_FILE``: the value of NAME is the content of that file."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except OSError as error:
+            raise SettingsError(
+                [f"{field_name.upper()}_FILE: {path} can't be read ({error.strerror})."]
+            ) from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+class Settings(BaseSettings):
+    """All settings of one gate; :func:`load_settings` builds it and reports every mistake."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        case_sensitive=False,
+        hide_input_in_errors=True,
+    )
+
+    # --- the gate itself
+    debug: bool = False
+    secret_key: SecretStr = SecretStr("")
+    previous_secret_keys: Annotated[list[SecretStr], NoDecode] = []
+    backend_url: str = "http://127.0.0.1:8000"
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    access_token_expire_minutes: int = Field(60, ge=1, le=60 * 24 * 30)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "pretty", "json"] = "auto"
+
+    # --- database: DATABASE_URL, or the POSTGRES_* parts, or the embedded default
+    database_url: SecretStr | None = None
+    postgres_server: str | None = None
+    postgres_port: int = Field(5432, ge=1, le=65535)
+    postgres_user: str | None = None
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str | None = None
+    database_pool_size: int = Field(10, ge=1, le=200)
+
+    # --- Redis: REDIS_URL, or the REDIS_* parts, or the in-process cache
+    redis_url: SecretStr | None = None
+    redis_host: str | None = None
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_password: SecretStr | None = None
+    redis_db: int = Field(0, ge=0)
+
+    # --- the upstream
+    zenzefi_target_url: str | None = None
+    zenzefi_target_aliases: Annotated[list[str], NoDecode] = []
+    zenzefi_basic_auth_user: str | None = None
+    zenzefi_basic_auth_password: SecretStr | None = None
+    zenzefi_verify_ssl: bool = True
+    zenzefi_ca_file: Path | None = None
+    zenzefi_pinned_sha256: str | None = None
+    upstream_connect_timeout: float = Field(10, gt=0, le=600)
+    upstream_read_timeout: float = Field(60, gt=0, le=86400)
+    upstream_max_connections: int = Field(512, ge=1, le=65535)
+
+    # --- the way through
+    proxy_host: str | None = None
+    trusted_proxies: Annotated[list[Network], NoDecode] = []
+    device_policy: DevicePolicy = DevicePolicy.OPTIONAL
+    scopes: dict[str, list[str]] = {}
+
+    # --- money
+    token_price_1h: Price = Decimal("0.00")
+    token_price_12h: Price = Decimal("0.00")
+    token_price_24h: Price = Decimal("0.00")
+    token_price_7d: Price = Decimal("0.00")
+    token_price_30d: Price = Decimal("0.00")
+    payment_providers: Annotated[list[str], NoDecode] = ["manual"]
+
+    # --- plugins
+    plugin_dir: Path | None = None
+    plugins_disabled: Annotated[list[str], NoDecode] = []
+    plugin_options: dict[str, dict[str, Any]] = {}
+
+    # --- operations
+    health_check_interval: float = Field(30, gt=0, le=3600)
+    drain_timeout: float = Field(30, ge=0, le=3600)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then ``*_FILE``, then ``.env``."""
+        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+
+    # --- single values
+
+    @field_validator(
+        "previous_secret_keys",
+        "zenzefi_target_aliases",
+        "trusted_proxies",
+        "payment_providers",
+        "plugins_disabled",
+        mode="before",
+    )
+    @classmethod
+    def _comma_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("backend_url", "zenzefi_target_url")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        return value if value is None else str(parse_origin(value))
+
+    @field_validator("zenzefi_target_aliases")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        return [str(parse_origin(item)) for item in value]
+
+    @field_validator("proxy_host")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parse_origin(f"http://{value}")
+        except ValueError:
+            raise ValueError("must be a host, or host:port, like app.gate.example:8443") from None
+        return value.lower()
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("payment_providers")
+    @classmethod
+    def _provider_names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no provider's name")
+        return value
+
+    @field_validator("zenzefi_pinned_sha256")
+    @classmethod
+    def _pin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        plain = value.replace(":", "").lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", plain):
+            raise ValueError("must be the certificate's SHA-256 fingerprint: 64 hex digits")
+        return plain
+
+    @field_validator("scopes")
+    @classmethod
+    def _scope_patterns(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        if "full" in value:
+            raise ValueError("the scope 'full' is built in and can't be declared again")
+        for name, patterns in value.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", name):
+                raise ValueError(f"scope name {name!r}: lower-case letters, digits and underscores")
+            if not patterns:
+                raise ValueError(
+                    f"scope {name!r} has no path pattern, so it would let nobody through"
+                )
+        return value
+
+    # --- values that depend on each other
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        problems = [*self._database_problems(), *self._secret_problems()]
+        if bool(self.zenzefi_basic_auth_user) != bool(self.zenzefi_basic_auth_password):
+            problems.append("ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD go together.")
+        if "mock" in self.payment_providers and not self.debug:
+            problems.append(
+                "PAYMENT_PROVIDERS: 'mock' makes money of nothing and needs DEBUG=true."
+            )
+        if not self.is_embedded and not self.zenzefi_target_url:
+            problems.append(
+                "ZENZEFI_TARGET_URL is required: the origin of the application behind the gate."
+            )
+        if self.proxy_host and self.proxy_host == parse_origin(self.backend_url).authority:
+            problems.append("PROXY_HOST must be another host (or port) than BACKEND_URL's.")
+        if problems:
+            raise SettingsError(problems)
+        return self
+
+    def _database_problems(self) -> list[str]:
+        parts = (self.postgres_server, self.postgres_user, self.postgres_db)
+        if self.database_url is not None:
+            url = self.database_url.get_secret_value()
+            if not re.match(r"(postgres(ql)?(\+asyncpg)?|sqlite(\+aiosqlite)?)://", url):
+                return ["DATABASE_URL must start with postgresql:// or sqlite://."]
+        elif any(parts) and not all(parts):
+            return ["POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together: set all three."]
+        return []
+
+    def _secret_problems(self) -> list[str]:
+        key = self.secret_key.get_secret_value()
+        how = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"'
+        if not key:
+            if self.debug or self.is_embedded:
+                return []
+            return [f"SECRET_KEY is required. {how}"]
+        if self.debug:
+            return []
+        if len(key) < _MIN_SECRET_LENGTH:
+            return [f"SECRET_KEY is shorter than {_MIN_SECRET_LENGTH} characters. {how}"]
+        entropy = -sum(p * math.log2(p) for p in (key.count(c) / len(key) for c in set(key)))
+        if entropy < 3 or _GUESSABLE.search(key):
+            return [f"SECRET_KEY can be guessed (repetitive, or made of common words). {how}"]
+        return []
+
+    # --- derived
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the embedded SQLite file of this very program."""
+        return self.database_url is None and self.postgres_server is None
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's URL with its async driver."""
+        if self.database_url is not None:
+            url = self.database_url.get_secret_value()
+            url = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", url)
+            return re.sub(r"^sqlite(\+aiosqlite)?://", "sqlite+aiosqlite://", url)
+        if self.postgres_server is not None:
+            user = quote(self.postgres_user or "", safe="")
+            password = quote(self.postgres_password.get_secret_value(), safe="")
+            return (
+                f"postgresql+asyncpg://{user}:{password}@{self.postgres_server}:{self.postgres_port}"
+                f"/{quote(self.postgres_db or '', safe='')}"
+            )
+        return f"sqlite+aiosqlite:///{self.data_dir / 'zenzefi.sqlite3'}"
+
+    @property
+    def redis_dsn(self) -> str | None:
+        """The Redis URL, or ``None`` for the in-process cache."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        if self.redis_host is None:
+            return None
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        auth = f":{quote(password, safe='')}@" if password else ""
+        return f"redis://{auth}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def public_origin(self) -> Origin:
+        """The origin at which browsers see the gate's own pages (``BACKEND_URL``)."""
+        return parse_origin(self.backend_url)
+
+    @property
+    def target_origin(self) -> Origin | None:
+        """The upstream's origin; ``None`` means the bundled demo site."""
+        return parse_origin(self.zenzefi_target_url) if self.zenzefi_target_url else None
+
+    def price(self, duration_hours: int) -> Decimal:
+        """What a token of that duration costs now, in ZNC. Raises ``KeyError`` if not sold."""
+        return {
+            1: self.token_price_1h,
+            12: self.token_price_12h,
+            24: self.token_price_24h,
+            168: self.token_price_7d,
+            720: self.token_price_30d,
+        }[duration_hours]
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read and validate the settings; raises :class:`SettingsError` that lists every mistake.
+
+    On the embedded default a missing ``SECRET_KEY`` is made once and kept in ``DATA_DIR``.
+    """
+    try:
+        settings = Settings(**(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError([_plain(problem) for problem in error.errors()]) from None
+    if not settings.secret_key.get_secret_value():
+        settings.secret_key = SecretStr(_kept_secret(settings.data_dir))
+    return settings
+
+
+def _plain(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"]).upper() or "Settings"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message[:1].lower()}{message[1:]}."
+
+
+def _kept_secret(folder: Path) -> str:
+    """The embedded default's own key: made once, readable by its owner only."""
+    path = folder / "secret_key"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip()
+        key = secrets.token_urlsafe(48)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(key + "\n")
+        return key
+    except OSError as error:
+        raise SettingsError([f"DATA_DIR: {folder} can't be used ({error.strerror})."]) from error

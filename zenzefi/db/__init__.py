@@ -1,0 +1,1 @@
+"""Engine, session and the base of all models."""

@@ -1,0 +1,1 @@
+"""A small upstream site that uses everything a real one does."""

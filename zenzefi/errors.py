@@ -1,0 +1,367 @@
+"""The tree of domain errors, and the one place that says what each looks like over HTTP.
+
+    GateError
+    ├── BadRequest 400 ─ AmbiguousRequest, InvalidDeviceId, InvalidDuration,
+    │                    EmailTaken, UsernameTaken
+    ├── Unauthenticated 401 ─ CredentialsRejected, LoginRejected, TokenMissing, TokenRejected
+    │                          └── TokenInvalid, TokenExpired, TokenRevoked
+    ├── PaymentRequired 402 ─ InsufficientBalance
+    ├── Forbidden 403 ─ NotAuthenticated, InactiveUser, NotSuperuser, ScopeRefused,
+    │                   DeviceRequired, CrossSiteRefused
+    ├── NotFound 404
+    ├── MethodRefused 405
+    ├── Conflict 409 ─ DeviceConflict, IdempotencyInFlight
+    ├── PayloadTooLarge 413
+    ├── Invalid 422 (a list of field problems)
+    ├── RateLimited 429
+    ├── UpstreamFailed 502 ─ UpstreamUnreachable, UpstreamProtocolError
+    ├── Unavailable 503 ─ DatabaseUnavailable, Draining
+    └── UpstreamTimeout 504
+
+Domain code raises these; only the error middleware makes responses of them. Texts and codes are
+part of the public contract (``docs/reference/errors.md`` lists them, held against this module).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class GateError(Exception):
+    """Base of every refusal and failure that a client may see.
+
+    ``status`` and ``code`` are fixed per class, ``detail`` may be given per instance; ``headers``
+    are added to the response. A detail is written for the person who reads it: what happened and
+    what to do next, never an address, a secret or a traceback.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    default: ClassVar[str] = (
+        "Something went wrong here. Try again; if it stays, tell the operator the request id."
+    )
+
+    def __init__(
+        self, detail: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.detail: str | list[dict[str, Any]] = detail if detail is not None else self.default
+        self.headers: dict[str, str] = dict(headers or {})
+        super().__init__(self.detail)
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The one error shape (CONTRACT, Conventions)."""
+        return {"detail": self.detail, "code": self.code, "request_id": request_id}
+
+
+# --- 400 ----------------------------------------------------------------------------------------
+
+
+class BadRequest(GateError):
+    """The request can't be understood or must not be guessed at."""
+
+    status = 400
+    code = "bad_request"
+    default = "The request could not be understood."
+
+
+class AmbiguousRequest(BadRequest):
+    """A request that two servers could read in two ways (DESIGN section 3, item 1)."""
+
+    code = "ambiguous_request"
+
+
+class InvalidDeviceId(BadRequest):
+    """``X-Device-ID`` is not 8 to 255 visible ASCII characters."""
+
+    code = "invalid_device_id"
+    default = "X-Device-ID must be 8 to 255 visible ASCII characters."
+
+
+class InvalidDuration(BadRequest):
+    """A token of that duration is not sold."""
+
+    code = "invalid_duration"
+    default = "Invalid duration. Must be one of: [1, 12, 24, 168, 720]"
+
+
+class EmailTaken(BadRequest):
+    """Registration with an address that has an account."""
+
+    code = "email_taken"
+    default = "Email already registered"
+
+
+class UsernameTaken(BadRequest):
+    """Registration with a name that has an account."""
+
+    code = "username_taken"
+    default = "Username already taken"
+
+
+# --- 401 ----------------------------------------------------------------------------------------
+
+
+class Unauthenticated(GateError):
+    """Who is asking could not be established."""
+
+    status = 401
+    code = "unauthenticated"
+    default = "Authentication required"
+
+
+class CredentialsRejected(Unauthenticated):
+    """A bearer JWT that is malformed, expired, or of an unknown user."""
+
+    code = "invalid_credentials"
+    default = "Could not validate credentials"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class LoginRejected(Unauthenticated):
+    """Unknown address, wrong password or deactivated account: alike on purpose."""
+
+    code = "login_rejected"
+    default = "Incorrect email or password"
+
+
+class TokenMissing(Unauthenticated):
+    """A proxied request without an access token."""
+
+    code = "token_missing"
+    default = "Authentication required: provide X-Access-Token header"
+
+
+class TokenRejected(Unauthenticated):
+    """Base of the three ways in which an access token does not let anybody in."""
+
+    code = "token_invalid"
+    default = "Invalid or expired access token"
+
+
+class TokenInvalid(TokenRejected):
+    """Malformed or unknown."""
+
+
+class TokenExpired(TokenRejected):
+    """Its time has passed."""
+
+    code = "token_expired"
+
+
+class TokenRevoked(TokenRejected):
+    """Revoked by its owner or an administrator, or the owner is deactivated."""
+
+    code = "token_revoked"
+
+
+# --- 402, 403 -----------------------------------------------------------------------------------
+
+
+class PaymentRequired(GateError):
+    """The balance does not cover it."""
+
+    status = 402
+    code = "payment_required"
+    default = "Payment required"
+
+
+class InsufficientBalance(PaymentRequired):
+    """A purchase above the balance."""
+
+    code = "insufficient_balance"
+    default = "Insufficient balance"
+
+
+class Forbidden(GateError):
+    """Known, but not allowed."""
+
+    status = 403
+    code = "forbidden"
+    default = "Forbidden"
+
+
+class NotAuthenticated(Forbidden):
+    """No ``Authorization`` header, or another scheme than Bearer (403 by contract)."""
+
+    code = "not_authenticated"
+    default = "Not authenticated"
+
+
+class InactiveUser(Forbidden):
+    """The account was deactivated."""
+
+    code = "inactive_user"
+    default = "Inactive user"
+
+
+class NotSuperuser(Forbidden):
+    """An administrator's call by somebody else."""
+
+    code = "not_superuser"
+    default = "Superuser permissions required"
+
+
+class ScopeRefused(Forbidden):
+    """The token's scope does not cover this path."""
+
+    code = "scope_refused"
+    default = "This access token does not cover this address. Buy a token with a wider scope."
+
+
+class DeviceRequired(Forbidden):
+    """Policy ``required`` and no ``X-Device-ID``."""
+
+    code = "device_required"
+    default = "This gate needs to know the device: send X-Device-ID."
+
+
+class CrossSiteRefused(Forbidden):
+    """A state-changing call that did not come from the gate's own pages."""
+
+    code = "cross_site_refused"
+    default = "This request did not come from the gate's own pages. Open the page again and retry."
+
+
+# --- 404 to 429 ---------------------------------------------------------------------------------
+
+
+class NotFound(GateError):
+    """No such thing, or not yours."""
+
+    status = 404
+    code = "not_found"
+    default = "Not found"
+
+
+class MethodRefused(GateError):
+    """A method that this resource does not take."""
+
+    status = 405
+    code = "method_not_allowed"
+    default = "Method not allowed"
+
+    def __init__(self, allowed: Sequence[str], detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Allow": ", ".join(allowed)})
+
+
+class Conflict(GateError):
+    """It clashes with what is going on now; later it may work."""
+
+    status = 409
+    code = "conflict"
+    default = "Conflict"
+
+
+class DeviceConflict(Conflict):
+    """Another device holds the token."""
+
+    code = "device_conflict"
+    default = (
+        "This access token is in use on another device. Release the device on your account page, "
+        "or wait until it has been idle for five minutes."
+    )
+
+
+class IdempotencyInFlight(Conflict):
+    """The first request with this ``Idempotency-Key`` is still running."""
+
+    code = "idempotency_in_flight"
+    default = "A request with this Idempotency-Key is still running. Retry shortly."
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
+class PayloadTooLarge(GateError):
+    """A body beyond the limit of this resource."""
+
+    status = 413
+    code = "payload_too_large"
+    default = "The request body is too large."
+
+
+class Invalid(GateError):
+    """Fields that did not validate: ``[{"type", "loc", "msg", "input"}, ...]``."""
+
+    status = 422
+    code = "validation_error"
+
+    def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("The request did not validate.")
+        self.detail = [dict(problem) for problem in problems]
+
+    @classmethod
+    def field(
+        cls, *loc: str | int, msg: str, type: str = "value_error", input: Any = None
+    ) -> Invalid:
+        """One problem of one field."""
+        return cls([{"type": type, "loc": list(loc), "msg": msg, "input": input}])
+
+
+class RateLimited(GateError):
+    """Too many requests; ``retry_after`` in whole seconds."""
+
+    status = 429
+    code = "rate_limited"
+    default = "Too many requests. Wait a moment and try again."
+
+    def __init__(self, retry_after: int, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
+
+
+# --- 5xx ----------------------------------------------------------------------------------------
+
+
+class UpstreamFailed(GateError):
+    """The application behind the gate did not answer properly."""
+
+    status = 502
+    code = "upstream_failed"
+    default = "The application behind this gate gave no proper answer. Try again in a moment."
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """No connection, or it broke before an answer."""
+
+    code = "upstream_unreachable"
+    default = "The application behind this gate can't be reached. Try again in a moment."
+
+
+class UpstreamProtocolError(UpstreamFailed):
+    """An answer that is not valid HTTP, or not safe to pass on."""
+
+    code = "upstream_protocol_error"
+
+
+class Unavailable(GateError):
+    """The gate itself can't serve this now."""
+
+    status = 503
+    code = "unavailable"
+    default = "The service is temporarily unavailable. Try again in a moment."
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not answer, and nothing cached could."""
+
+    code = "database_unavailable"
+
+
+class Draining(Unavailable):
+    """This node is shutting down."""
+
+    code = "draining"
+
+
+class UpstreamTimeout(GateError):
+    """The upstream was silent for longer than allowed."""
+
+    status = 504
+    code = "upstream_timeout"
+    default = "The application behind this gate took too long to answer. Try again in a moment."

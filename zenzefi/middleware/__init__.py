@@ -1,0 +1,1 @@
+"""The links of the request chain, one file each, each readable alone."""

@@ -1,0 +1,1 @@
+"""Health, metrics, logs, periodic jobs, drain."""

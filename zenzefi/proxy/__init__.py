@@ -1,0 +1,1 @@
+"""The way through: target, mount, headers, cookies, HTTP, WebSocket."""

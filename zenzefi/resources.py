@@ -1,0 +1,17 @@
+"""Where the files that travel with the program are: templates, bundled plugins, migrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def bundled(name: Literal["plugins", "templates", "migrations"]) -> Path:
+    """The folder of one kind of bundled files.
+
+    In an installed wheel they lie inside the package, in a checkout beside it (DESIGN section 2).
+    """
+    installed = _PACKAGE / "_bundled" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name

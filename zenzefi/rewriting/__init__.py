@@ -1,0 +1,1 @@
+"""The rewriting engine: pure, bytes in, bytes out; knows neither HTTP server nor database."""

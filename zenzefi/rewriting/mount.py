@@ -1,0 +1,67 @@
+"""Where a browser sees the upstream: the pure value that every mapping uses (DESIGN section 6).
+
+How a request's mount is decided lives in ``zenzefi.proxy.mount``; this module knows only values.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A web origin (RFC 6454): scheme, host, port, all normalised.
+
+    ``scheme`` is ``http`` or ``https``; ``host`` is lower-case ASCII (IPv6 with brackets);
+    ``port`` is always explicit.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """The ASCII serialisation: the default port is left out."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """``host`` or ``host:port``, as a Host header spells it."""
+        return self.host if DEFAULT_PORTS[self.scheme] == self.port else f"{self.host}:{self.port}"
+
+
+class MountKind(enum.StrEnum):
+    """The three places at which the same upstream must work."""
+
+    PREFIX = "prefix"
+    ORIGIN = "origin"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The place where this browser sees the upstream's root.
+
+    ``public`` is the origin in the browser's address bar; ``prefix`` is ``""`` for a root mount,
+    else a path that starts with ``/`` and does not end in one (``/api/v1/proxy``).
+    """
+
+    kind: MountKind
+    public: Origin
+    prefix: str = ""
+    root: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
+            raise ValueError(
+                f"a mount's prefix starts with a slash and does not end in one: {self.prefix!r}"
+            )
+        object.__setattr__(self, "root", f"{self.public}{self.prefix}/")
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the upstream's root is the root of the public origin."""
+        return not self.prefix
