@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
+from aiohttp import web
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -357,6 +358,9 @@ class Settings(BaseSettings):
             168: self.token_price_7d,
             720: self.token_price_30d,
         }[duration_hours]
+
+
+SETTINGS = web.AppKey("settings", Settings)
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

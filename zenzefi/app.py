@@ -1,0 +1,35 @@
+"""The composition root: the one place that knows every part and puts them together."""
+
+from __future__ import annotations
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from zenzefi.config import SETTINGS, Settings
+from zenzefi.middleware import request_id
+from zenzefi.middleware.errors import errors_middleware
+from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.resources import bundled
+
+_MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
+
+
+def create_app(settings: Settings) -> web.Application:
+    """One gate, ready to be run: nothing is connected before the application starts up.
+
+    The order of the middlewares is the life of a request (DESIGN section 3).
+    """
+    app = web.Application(
+        middlewares=[request_id_middleware, errors_middleware],
+        client_max_size=_MAX_API_BODY,
+    )
+    app[SETTINGS] = settings
+    request_id.setup(app)
+    aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(bundled("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return app

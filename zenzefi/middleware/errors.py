@@ -1,0 +1,123 @@
+"""The one place that turns errors into HTTP: the answer to a refusal fits the asker.
+
+A navigation gets a page, everything else the one JSON error shape (CONTRACT, Conventions); an
+EventSource that is refused gets 204, because any other answer makes it ask again for ever (WHATWG
+HTML, 9.2.3: only 204 ends the reconnecting).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import logging
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from zenzefi.errors import GateError, Invalid, MethodRefused, NotFound, PayloadTooLarge
+from zenzefi.middleware.request_id import request_id_of
+
+log = logging.getLogger(__name__)
+
+_STYLE = """
+:root{color-scheme:light dark}
+body{margin:0;min-height:100vh;display:grid;place-items:center;
+font:1.0625rem/1.55 system-ui,sans-serif;background:Canvas;color:CanvasText}
+main{max-width:34rem;padding:2rem 1.5rem}
+p.status{margin:0;font-size:.95rem;letter-spacing:.04em;opacity:.7}
+h1{margin:.2em 0 .6em;font-size:1.6rem;line-height:1.25}
+p.id{margin-top:2.5rem;font-size:.85rem;opacity:.7}
+code{font-family:ui-monospace,monospace}
+"""
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+# Self-contained, because under a root mount every path belongs to the upstream: the page can't
+# count on the gate's own style sheet.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>{style}</style></head>
+<body><main><p class="status">{status}</p><h1>{title}</h1><p>{detail}</p>
+<p class="id">Request <code>{request_id}</code></p></main></body>
+</html>
+"""
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def is_navigation(request: web.BaseRequest) -> bool:
+    """Whether a person will look at the answer: fetch metadata where sent, else ``Accept``."""
+    mode = request.headers.get("Sec-Fetch-Mode")
+    if mode is not None:
+        return mode == "navigate"
+    return "text/html" in request.headers.get("Accept", "").lower()
+
+
+def is_event_source(request: web.BaseRequest) -> bool:
+    """Whether an ``EventSource`` asks (it sends exactly this ``Accept``)."""
+    return request.headers.get("Accept", "").strip().lower() == "text/event-stream"
+
+
+def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
+    """The response for one domain error, fit for who asked."""
+    headers = {"Cache-Control": "no-store", **error.headers}
+    if is_event_source(request) and error.status in (401, 403, 409):
+        return web.Response(status=204, headers=headers)
+    request_id = request_id_of(request)
+    if is_navigation(request) and isinstance(error.detail, str):
+        return web.Response(
+            status=error.status,
+            text=_PAGE.format(
+                title=html.escape(HTTPStatus(error.status).phrase),
+                status=error.status,
+                detail=html.escape(error.detail),
+                request_id=html.escape(request_id),
+                style=_STYLE,
+            ),
+            content_type="text/html",
+            headers={**headers, **_PAGE_HEADERS},
+        )
+    return web.json_response(error.body(request_id), status=error.status, headers=headers)
+
+
+def domain_error(error: web.HTTPException) -> GateError | None:
+    """The domain error for one that aiohttp raised; ``None`` for redirects and successes."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodRefused(sorted(error.allowed_methods))
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound()
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return PayloadTooLarge()
+    if error.status < 400:
+        return None
+    generic = GateError(error.text or error.reason)
+    generic.status = error.status  # type: ignore[misc]  # one instance of an unforeseen status
+    generic.code = HTTPStatus(error.status).name.lower()  # type: ignore[misc]  # likewise
+    return generic
+
+
+@web.middleware
+async def errors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Second link of the chain: whatever is raised below ends as an answer."""
+    try:
+        return await handler(request)
+    except GateError as error:
+        if error.status >= 500 and not isinstance(error, Invalid):
+            log.warning(
+                "request failed: %s", error.code, extra={"request_id": request_id_of(request)}
+            )
+        return error_response(request, error)
+    except web.HTTPException as error:
+        known = domain_error(error)
+        if known is None:
+            raise
+        return error_response(request, known)
+    except Exception:
+        log.exception("unexpected error", extra={"request_id": request_id_of(request)})
+        return error_response(request, GateError())
