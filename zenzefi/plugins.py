@@ -1,0 +1,42 @@
+"""The public plugin API: everything a rewriter may import (DESIGN section 10).
+
+A plugin is one subclass of :class:`Plugin` in a file of ``PLUGIN_DIR``, or named by an entry
+point of the group ``zenzefi.plugins``. ``docs/plugins.md`` is the tutorial,
+``docs/reference/hooks.md`` the reference.
+"""
+
+from zenzefi.rewriting.api import (
+    Context,
+    EarlyResponse,
+    Edit,
+    JsonValue,
+    Match,
+    Message,
+    Needs,
+    NoOptions,
+    Plugin,
+    Scanner,
+    TextEdit,
+    Token,
+    UrlMap,
+)
+from zenzefi.rewriting.mount import Mount, MountKind, Origin
+
+__all__ = [
+    "Context",
+    "EarlyResponse",
+    "Edit",
+    "JsonValue",
+    "Match",
+    "Message",
+    "Mount",
+    "MountKind",
+    "Needs",
+    "NoOptions",
+    "Origin",
+    "Plugin",
+    "Scanner",
+    "TextEdit",
+    "Token",
+    "UrlMap",
+]
