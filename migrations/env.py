@@ -1,0 +1,19 @@
+"""What Alembic runs for each command: the connection is the one of zenzefi/db/migrate.py."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from zenzefi.db.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=metadata,
+    # SQLite's ALTER TABLE is small: later migrations copy the table where they must.
+    render_as_batch=connection.dialect.name == "sqlite",
+    transactional_ddl=True,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

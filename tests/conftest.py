@@ -1,0 +1,275 @@
+"""Fixtures for every test: real servers, a fresh database, the gate on both, and an upstream.
+
+``gate`` runs a test twice: on PostgreSQL with Redis, and on the embedded default (SQLite with the
+in-process cache). ``cluster`` is for tests that need the real servers only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import redis as redis_client
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy.engine import make_url
+
+from tests.servers import own_postgres, own_redis
+from zenzefi.app import create_app
+from zenzefi.config import Settings, load_settings
+from zenzefi.db import migrate
+from zenzefi.db.engine import Database
+
+SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8Wd"  # not a secret: tests only
+_PRIMARY = "postgres"
+_EMBEDDED = "embedded"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A developer's own environment must not change what is tested."""
+    for name in (*Settings.model_fields, *(f"{name}_FILE" for name in Settings.model_fields)):
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+# --- servers, once per session
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL where databases may be created."""
+    named = os.environ.get("TEST_DATABASE_URL")
+    if named:
+        yield named
+        return
+    with own_postgres() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_server_url() -> Iterator[str]:
+    """The URL of a Redis that tests may flush."""
+    named = os.environ.get("TEST_REDIS_URL")
+    if named:
+        yield named
+        return
+    with own_redis() as server:
+        yield server.url
+
+
+async def _administer(url: str, *statements: str) -> None:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(plain)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        await migrate.upgrade(database)
+    finally:
+        await database.close()
+
+
+def _named(url: str, database: str) -> str:
+    parsed = make_url(url).set(drivername="postgresql+asyncpg", database=database)
+    return parsed.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_url: str) -> Iterator[str]:
+    """A database with the whole schema, to be copied for each test."""
+    name = f"zz_template_{secrets.token_hex(4)}"
+    asyncio.run(_administer(postgres_url, f'CREATE DATABASE "{name}"'))
+    asyncio.run(_migrate(_named(postgres_url, name)))
+    yield name
+    asyncio.run(_administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the whole schema, to be copied for each test."""
+    path = tmp_path_factory.mktemp("template") / "zenzefi.sqlite3"
+    asyncio.run(_migrate(f"sqlite+aiosqlite:///{path}"))
+    return path
+
+
+# --- databases, one per test
+
+
+@pytest.fixture
+async def empty_postgres(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database without any table."""
+    name = f"zz_{secrets.token_hex(6)}"
+    await _administer(postgres_url, f'CREATE DATABASE "{name}"')
+    yield _named(postgres_url, name)
+    await _administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def postgres_database(postgres_url: str, _postgres_template: str) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database with the schema and no rows."""
+    name = f"zz_{secrets.token_hex(6)}"
+    await _administer(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{_postgres_template}"')
+    yield _named(postgres_url, name)
+    await _administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def sqlite_database(_sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a SQLite database with the schema and no rows."""
+    path = tmp_path / "gate" / "zenzefi.sqlite3"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copyfile(_sqlite_template, path)
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture
+def redis_url(redis_server_url: str) -> str:
+    """The URL of an empty Redis."""
+    with redis_client.Redis.from_url(redis_server_url) as client:
+        client.flushdb()
+    return redis_server_url
+
+
+@pytest.fixture(params=[_PRIMARY, _EMBEDDED])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Both databases, one after the other."""
+    name = "postgres_database" if request.param == _PRIMARY else "sqlite_database"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open :class:`Database` with the schema, on both kinds."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+# --- the upstream
+
+
+@dataclass
+class Upstream:
+    """The application behind the gate: tests add their own handlers and look at what arrived."""
+
+    server: TestServer
+    requests: list[web.Request] = field(default_factory=list)
+    handlers: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def origin(self) -> str:
+        """Its origin, ``http://127.0.0.1:port``."""
+        return str(self.server.make_url("/")).rstrip("/")
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    """A small upstream; without a handler of the test's own it echoes method and path."""
+    holder: list[Upstream] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        holder[0].requests.append(request)
+        handler = holder[0].handlers.get(request.path)
+        if handler is not None:
+            return await handler(request)
+        return web.json_response({"method": request.method, "path": request.raw_path})
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    server = TestServer(app)
+    holder.append(Upstream(server))
+    await server.start_server()
+    yield holder[0]
+    await server.close()
+
+
+# --- the gate
+
+
+GateClient = TestClient[web.Request, web.Application]
+MakeGate = Callable[..., Awaitable[GateClient]]
+
+
+@dataclass
+class Stores:
+    """Where one gate keeps its state: settings that all nodes of a test share."""
+
+    settings: dict[str, Any]
+    is_embedded: bool
+
+
+@pytest.fixture(params=[_PRIMARY, _EMBEDDED])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
+    """PostgreSQL with Redis, then SQLite with the in-process cache."""
+    common = {"secret_key": SECRET_KEY, "data_dir": tmp_path / "gate"}
+    if request.param == _EMBEDDED:
+        request.getfixturevalue("sqlite_database")
+        return Stores(common, True)
+    return Stores(
+        common
+        | {
+            "database_url": request.getfixturevalue("postgres_database"),
+            "redis_url": request.getfixturevalue("redis_url"),
+        },
+        False,
+    )
+
+
+@asynccontextmanager
+async def running_gate(**settings: Any) -> AsyncIterator[GateClient]:
+    """One node with these settings, and a client without cookies of its own."""
+    settings.setdefault("zenzefi_target_url", "http://127.0.0.1:9")  # discard: nobody listens
+    app = create_app(load_settings(settings))
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+@pytest.fixture
+async def make_gate(stores: Stores) -> AsyncIterator[MakeGate]:
+    """Start nodes with extra settings: ``await make_gate(token_price_1h="2.00")``."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**extra: Any) -> GateClient:
+            return await stack.enter_async_context(running_gate(**(stores.settings | extra)))
+
+        yield make
+
+
+@pytest.fixture
+async def gate(make_gate: MakeGate, upstream: Upstream) -> GateClient:
+    """A running gate in front of ``upstream``: each test runs on both kinds of stores."""
+    return await make_gate(zenzefi_target_url=upstream.origin)
+
+
+@pytest.fixture
+def cluster(redis_url: str, postgres_database: str, tmp_path: Path) -> Stores:
+    """PostgreSQL with Redis only, for tests of several nodes."""
+    return Stores(
+        {
+            "secret_key": SECRET_KEY,
+            "data_dir": tmp_path / "gate",
+            "database_url": postgres_database,
+            "redis_url": redis_url,
+        },
+        False,
+    )

@@ -1,0 +1,92 @@
+"""Tables of accounts: users, their page sessions, one-time links and recovery codes."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    Uuid,
+    false,
+    text,
+    true,
+)
+
+from zenzefi.db.base import Money, id_column, metadata, now_column, time_column
+
+users = Table(
+    "users",
+    metadata,
+    id_column(),
+    # As typed, for showing; the *_key columns are case-folded and decide what is the same.
+    Column("email", String(320), nullable=False),
+    Column("email_key", String(320), nullable=False, unique=True),
+    Column("username", String(50), nullable=False),
+    Column("username_key", String(150), nullable=False, unique=True),
+    Column("full_name", String(200)),
+    Column("password_hash", String(255), nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=true()),
+    Column("is_superuser", Boolean, nullable=False, server_default=false()),
+    Column("currency_balance", Money, nullable=False, server_default=text("0")),
+    # The number of ledger rows of this user: each row takes the next one (billing/ledger.py).
+    Column("ledger_seq", Integer, nullable=False, server_default=text("0")),
+    # Raised by a change of password: bearer tokens and pages of an older version are refused,
+    # but for the one bearer token that made the change.
+    Column("credential_version", Integer, nullable=False, server_default=text("0")),
+    Column("kept_jti", String(36)),
+    Column("locale", String(16)),
+    time_column("email_verified_at", nullable=True),
+    Column("totp_secret", LargeBinary),  # encrypted (tokens at rest use the same keys)
+    Column("totp_last_step", Integer),  # a code is good once
+    time_column("totp_enabled_at", nullable=True),
+    now_column("created_at"),
+    now_column("updated_at"),
+    CheckConstraint("currency_balance >= 0", name="balance_not_negative"),
+)
+Index("ix_users_created_at", users.c.created_at)
+
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("secret_index", LargeBinary(32), nullable=False, unique=True),
+    Column("credential_version", Integer, nullable=False),
+    Column("address", String(45)),
+    Column("agent", String(300)),
+    now_column("created_at"),
+    now_column("last_seen_at"),
+    time_column("expires_at"),
+    time_column("ended_at", nullable=True),
+    time_column("second_factor_at", nullable=True),
+)
+
+one_time_links = Table(
+    "one_time_links",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("purpose", String(30), nullable=False),
+    Column("secret_index", LargeBinary(32), nullable=False, unique=True),
+    Column("payload", Text),
+    now_column("created_at"),
+    time_column("expires_at"),
+    time_column("used_at", nullable=True),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("secret_index", LargeBinary(32), nullable=False, unique=True),
+    now_column("created_at"),
+    time_column("used_at", nullable=True),
+)

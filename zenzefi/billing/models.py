@@ -1,0 +1,135 @@
+"""Tables of money: the ledger, bundles, payments with their events, and idempotency keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    text,
+    true,
+)
+
+from zenzefi.db.base import Money, id_column, metadata, now_column, time_column
+
+transactions = Table(
+    "transactions",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("seq", Integer, nullable=False),  # 1, 2, 3... for each user, without gaps
+    Column("amount", Money, nullable=False),
+    Column("balance_after", Money, nullable=False),
+    Column("transaction_type", String(20), nullable=False),
+    Column("description", String(300), nullable=False),
+    Column("token_id", Uuid, ForeignKey("access_tokens.id")),
+    Column("bundle_purchase_id", Uuid, ForeignKey("bundle_purchases.id")),
+    Column("payment_id", Uuid, ForeignKey("payments.id"), index=True),
+    Column("actor_id", Uuid, ForeignKey("users.id")),  # the administrator, where one acted
+    now_column("created_at"),
+    UniqueConstraint("user_id", "seq"),
+    CheckConstraint("amount <> 0", name="amount_not_zero"),
+    CheckConstraint("balance_after >= 0", name="balance_not_negative"),
+    CheckConstraint(
+        "transaction_type IN ('deposit', 'purchase', 'refund', 'bonus', 'adjustment')",
+        name="known_type",
+    ),
+)
+"""Append-only: triggers on both databases refuse UPDATE and DELETE (first migration)."""
+
+bundles = Table(
+    "bundles",
+    metadata,
+    id_column(),
+    Column("name", String(100), nullable=False),
+    Column("description", String(500), nullable=False, server_default=text("''")),
+    Column("duration_hours", Integer, nullable=False),
+    Column("token_count", Integer, nullable=False),
+    Column("scope", String(50), nullable=False),
+    Column("price", Money, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=true()),
+    now_column("created_at"),
+    now_column("updated_at"),
+    CheckConstraint("token_count > 0", name="tokens_positive"),
+    CheckConstraint("price >= 0", name="price_not_negative"),
+)
+
+bundle_purchases = Table(
+    "bundle_purchases",
+    metadata,
+    id_column(),
+    Column("bundle_id", Uuid, ForeignKey("bundles.id"), nullable=False, index=True),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("price_paid", Money, nullable=False),
+    Column("token_count", Integer, nullable=False),
+    now_column("created_at"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("provider", String(30), nullable=False),
+    Column("amount_znc", Money, nullable=False),
+    Column("amount_rub", Money, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("reference", String(255)),  # the provider's name for the checkout
+    Column("charge", String(255)),  # the provider's name for the money moved
+    Column("payment_url", String(2000)),
+    Column("return_url", String(2000)),
+    Column("reversed_znc", Money, nullable=False, server_default=text("0")),
+    # What a refund or dispute took back at the provider but the balance no longer held.
+    Column("shortfall_znc", Money, nullable=False, server_default=text("0")),
+    now_column("created_at"),
+    now_column("updated_at"),
+    time_column("expires_at", nullable=True),
+    time_column("credited_at", nullable=True),
+    UniqueConstraint("provider", "reference"),
+    CheckConstraint("amount_znc > 0", name="amount_positive"),
+    CheckConstraint("reversed_znc >= 0 AND reversed_znc <= amount_znc", name="reversed_within"),
+    CheckConstraint(
+        "status IN ('pending', 'succeeded', 'failed', 'expired', 'cancelled', 'refunded', "
+        "'disputed')",
+        name="known_status",
+    ),
+)
+Index("ix_payments_user_id_created_at", payments.c.user_id, payments.c.created_at)
+Index("ix_payments_status_created_at", payments.c.status, payments.c.created_at)
+Index("ix_payments_provider_charge", payments.c.provider, payments.c.charge)
+
+payment_events = Table(
+    "payment_events",
+    metadata,
+    id_column(),
+    Column("provider", String(30), nullable=False),
+    Column("event_id", String(255), nullable=False),
+    Column("event_type", String(100), nullable=False),
+    Column("payment_id", Uuid, ForeignKey("payments.id"), index=True),
+    Column("outcome", String(200), nullable=False),
+    now_column("received_at"),
+    UniqueConstraint("provider", "event_id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("operation", String(50), nullable=False),
+    Column("request_hash", LargeBinary(32), nullable=False),
+    Column("response_status", Integer),  # empty while the first request runs
+    Column("response_body", LargeBinary),  # encrypted: it may hold a token's value
+    now_column("created_at"),
+    UniqueConstraint("user_id", "key"),
+)
+Index("ix_idempotency_keys_created_at", idempotency_keys.c.created_at)

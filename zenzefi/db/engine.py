@@ -1,0 +1,132 @@
+"""One database, PostgreSQL or SQLite: connections, transactions, and what their loss means."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from zenzefi.errors import DatabaseUnavailable
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to wait for a new connection, or for a free one of the pool."""
+COMMAND_TIMEOUT = 15.0
+"""Seconds that one statement may take."""
+
+
+class Database:
+    """The program's database. ``read()`` for statements, ``begin()`` for transactions.
+
+    Both raise :class:`DatabaseUnavailable` when the database can't be reached or does not answer;
+    other database errors (constraints) come through as SQLAlchemy's.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        parsed = make_url(url)
+        self.dialect: str = parsed.get_backend_name()
+        # SQLite has one writer; waiting for it here is fair, its own busy loop is not.
+        self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
+        options: dict[str, Any] = {"pool_timeout": CONNECT_TIMEOUT, "pool_pre_ping": True}
+        if self.dialect == "sqlite":
+            if parsed.database in (None, "", ":memory:"):
+                raise ValueError("an in-memory SQLite database has no place for several readers")
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+            options |= {"pool_size": min(pool_size, 5), "max_overflow": 0}
+            options["connect_args"] = {"timeout": CONNECT_TIMEOUT}
+        else:
+            options |= {"pool_size": pool_size, "max_overflow": pool_size}
+            options["connect_args"] = {
+                "timeout": CONNECT_TIMEOUT,
+                "command_timeout": COMMAND_TIMEOUT,
+                "server_settings": {"application_name": "zenzefi", "timezone": "UTC"},
+            }
+        self.engine: AsyncEngine = create_async_engine(parsed, **options)
+        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        if self.dialect == "sqlite":
+            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection where each statement stands alone."""
+        with _translated():
+            async with self._reader.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed at the end, rolled back by an exception."""
+        if self._writer is None:
+            with _translated():
+                async with self.engine.begin() as connection:
+                    yield connection
+            return
+        async with self._writer:
+            with _translated():
+                async with self.engine.begin() as connection:
+                    yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
+
+
+class _translated:  # noqa: N801 - a context manager that reads as a clause
+    """Turn "the database is not there" into :class:`DatabaseUnavailable`, nothing else."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and is_unavailable(error):
+            raise DatabaseUnavailable from error
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether this exception means that the database is away, busy beyond reason or read-only."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
+            return True
+        # asyncpg's own classes arrive wrapped; SQLSTATE 08 connection, 53 resources,
+        # 57P0x shutdown, 25006 read-only (a standby after a fail-over), 55P03 lock timeout.
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return state.startswith(("08", "53", "57P")) or state in ("25006", "55P03", "57014")
+    return isinstance(error, PoolTimeout | OSError | asyncio.TimeoutError)
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    # pysqlite's implicit BEGIN is off: _begin_sqlite says which kind of transaction it is.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        f"busy_timeout={int(CONNECT_TIMEOUT * 1000)}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # IMMEDIATE takes the write lock at once: a read that turns into a write could not wait for it.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def sqlite_version() -> str:
+    """The SQLite library's version, for ``zenzefi check``."""
+    return sqlite3.sqlite_version
