@@ -1,0 +1,123 @@
+"""Documents that are not pages: manifest, feed, sitemap, robots, import map, scripts by name."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.demo.pages import PAGES
+
+routes = web.RouteTableDef()
+
+
+def _origin(request: web.Request) -> str:
+    return f"{request.scheme}://{request.host}"
+
+
+@routes.get("/manifest.webmanifest")
+async def manifest(request: web.Request) -> web.Response:
+    """A web app manifest (W3C): rooted, relative and absolute members."""
+    return web.json_response(
+        {
+            "name": "Lantern & Tide",
+            "short_name": "Lantern",
+            "id": "/",
+            "start_url": "/?from=manifest",
+            "scope": "/",
+            "display": "standalone",
+            "theme_color": "#0f4c66",
+            "background_color": "#f6f3ec",
+            "icons": [
+                {"src": "/static/img/logo.svg", "sizes": "any", "type": "image/svg+xml"},
+                {"src": f"{_origin(request)}/static/img/logo.svg", "sizes": "512x512"},
+            ],
+            "shortcuts": [{"name": "Live", "url": "/live/"}, {"name": "Post", "url": "post/"}],
+        },
+        content_type="application/manifest+json",
+    )
+
+
+@routes.get("/feed.xml")
+async def feed(request: web.Request) -> web.Response:
+    """An Atom feed (RFC 4287)."""
+    origin = _origin(request)
+    text = f"""<?xml version="1.0" encoding="utf-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom" xml:base="{origin}/">
+  <title>Lantern &amp; Tide: notices to mariners</title>
+  <id>{origin}/feed.xml</id>
+  <link rel="self" href="{origin}/feed.xml"/>
+  <link rel="alternate" href="/"/>
+  <updated>2026-01-06T06:00:00Z</updated>
+  <author><name>The keeper</name></author>
+  <entry>
+    <title>Skerry Light has a new lamp</title>
+    <id>{origin}/lights/north/skerry.html</id>
+    <link href="{origin}/lights/north/skerry.html"/>
+    <updated>2026-01-06T06:00:00Z</updated>
+    <content type="html">
+      &lt;p&gt;See &lt;a href="/lights/"&gt;all lights&lt;/a&gt;.&lt;/p&gt;
+    </content>
+  </entry>
+</feed>
+"""
+    return web.Response(text=text, content_type="application/atom+xml")
+
+
+@routes.get("/sitemap.xml")
+async def sitemap(request: web.Request) -> web.Response:
+    """A sitemap (sitemaps.org protocol 0.9) of the plain pages."""
+    urls = "".join(f"  <url><loc>{_origin(request)}{path}</loc></url>\n" for path in PAGES)
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
+    )
+    return web.Response(text=text, content_type="application/xml")
+
+
+@routes.get("/robots.txt")
+async def robots(request: web.Request) -> web.Response:
+    """Everything may be read."""
+    return web.Response(text=f"User-agent: *\nDisallow:\nSitemap: {_origin(request)}/sitemap.xml\n")
+
+
+@routes.get("/static/css/absolute.css")
+async def absolute_css(request: web.Request) -> web.Response:
+    """A stylesheet that names its files by the site's own absolute URLs."""
+    origin = _origin(request)
+    text = (
+        f'@import "{origin}/static/css/imported.css";\n'
+        f".absolute {{ background: url({origin}/static/img/waves.svg) repeat-x center }}\n"
+        f'.absolute-quoted {{ background: url("{origin}/static/img/dots.png") }}\n'
+    )
+    return web.Response(text=text, content_type="text/css")
+
+
+@routes.get("/sw.js")
+async def service_worker(request: web.Request) -> web.Response:
+    """The service worker at the root, so that its scope may be the whole site."""
+    text = """// Answers one made-up address, so that a page can see that it is in charge.
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));
+self.addEventListener('fetch', event => {
+  if (new URL(event.request.url).pathname.endsWith('/workers/from-the-worker')) {
+    event.respondWith(new Response('answered by the service worker'));
+  }
+});
+"""
+    return web.Response(
+        text=text, content_type="text/javascript", headers={"Cache-Control": "no-cache"}
+    )
+
+
+@routes.get("/app/config.js")
+async def app_config(request: web.Request) -> web.Response:
+    """A script that names the site's own absolute origin, in the spellings scripts use."""
+    origin = _origin(request)
+    escaped = origin.replace("/", "\\/")
+    socket = origin.replace("http", "ws", 1)
+    text = (
+        f'export const origin = "{origin}";\n'
+        f'export const api = "{escaped}\\/api\\/lights";\n'
+        f'export const socket = "{socket}/live/echo";\n'
+        'export const rooted = "/api/lights";\n'
+    )
+    return web.Response(text=text, content_type="text/javascript")

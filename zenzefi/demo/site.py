@@ -1,0 +1,104 @@
+"""The demo site's application: its pages, and the parts that are added to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiohttp import BodyPartReader, web
+
+from zenzefi.demo import api, bodies, cookies, documents, live, media, redirects
+from zenzefi.demo.pages import PAGES
+
+_HERE = Path(__file__).resolve().parent
+
+
+_TEMPLATES = web.AppKey("demo_templates", jinja2.Environment)
+
+
+def origin_of(request: web.Request) -> str:
+    """The site's own origin as this client's Host header names it; absolute links use it."""
+    return f"{request.scheme}://{request.host}"
+
+
+def render(request: web.Request, template: str, **values: Any) -> web.Response:
+    """One page from its template; ``origin`` and ``path`` are always there."""
+    text = (
+        request.app[_TEMPLATES]
+        .get_template(template)
+        .render(origin=origin_of(request), path=request.path, **values)
+    )
+    return web.Response(text=text, content_type="text/html", charset="utf-8")
+
+
+async def _page(request: web.Request) -> web.Response:
+    template, title = PAGES[request.path]
+    return render(request, template, title=title)
+
+
+async def _submitted(request: web.Request) -> web.Response:
+    """Show what a form sent; an uploaded file is counted, never kept."""
+    fields: list[tuple[str, str]] = []
+    if request.content_type == "multipart/form-data":
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                continue  # nested multiparts are no form fields
+            if part.filename is None:
+                fields.append((part.name or "", await part.text()))
+                continue
+            size = 0
+            while chunk := await part.read_chunk():
+                size += len(chunk)
+            fields.append((part.name or "", f"{part.filename}, {size} bytes"))
+    else:
+        fields = [(name, str(value)) for name, value in (await request.post()).items()]
+    seen = {name: request.headers.get(name, "") for name in ("Origin", "Referer")}
+    return render(request, "submitted.html", title="Received", fields=fields, seen=seen)
+
+
+async def _old_charset(request: web.Request) -> web.Response:
+    """The windows-1251 page: the charset is named by the header, or by ``<meta>`` alone."""
+    text = (
+        request.app[_TEMPLATES]
+        .get_template("letter.html")
+        .render(origin=origin_of(request), path=request.path)
+    )
+    named = request.query.get("by") != "meta"
+    return web.Response(
+        body=text.encode("windows-1251", "xmlcharrefreplace"),
+        headers={"Content-Type": "text/html" + ("; charset=windows-1251" if named else "")},
+    )
+
+
+async def _favicon(request: web.Request) -> web.Response:
+    return web.Response(status=308, headers={"Location": "/static/img/logo.svg"})
+
+
+async def _missing(request: web.Request) -> web.Response:
+    response = render(request, "missing.html", title="Not on the chart")
+    response.set_status(404)
+    return response
+
+
+def create_demo_app() -> web.Application:
+    """The demo site, complete: nothing of it needs the network or a file outside the package."""
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app[_TEMPLATES] = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for path in PAGES:
+        app.router.add_get(path, _page)
+    app.router.add_get("/letter/", _old_charset)
+    app.router.add_post("/post/submit", _submitted)
+    for part in (api, bodies, cookies, documents, media, redirects):
+        app.router.add_routes(part.routes)
+    live.setup(app)
+    app.router.add_get("/favicon.ico", _favicon)
+    app.router.add_static("/static", _HERE / "static")
+    app.router.add_get("/{missing:.*}", _missing)
+    return app

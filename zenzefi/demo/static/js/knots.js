@@ -1,0 +1,1 @@
+self.knots = miles => Math.round(miles * 1.852);

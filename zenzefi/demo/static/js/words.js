@@ -1,0 +1,1 @@
+export const words = ['Fair winds.', 'Mind the rocks.', 'The kettle is on.', 'Fog by evening.'];
