@@ -1,0 +1,68 @@
+# Two commands are enough for a newcomer: `make run` and `make test`.
+# Needs Python 3.11 or newer and nothing else; PYTHON=/path/to/python3.x chooses one.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench screenshots wheel docs clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+run: $(VENV)/.installed ## Start the gate (with a demo site behind it unless ZENZEFI_TARGET_URL is set)
+	@exec $(BIN)/zenzefi serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.installed-test ## Run every test on a PostgreSQL and a Redis of their own
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-lint ## Style, types and the arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-lint ## Put the code into its one form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-test ## Measure the gate and others side by side; writes docs/benchmarks.md
+	@$(BIN)/python -m bench $(ARGS)
+
+screenshots: $(VENV)/.installed-test ## Take the pictures in docs/screenshots anew
+	@$(BIN)/python scripts/screenshots.py $(ARGS)
+
+docs: $(VENV)/.installed-test ## Write the generated pages of docs/reference anew
+	@$(BIN)/python scripts/reference.py
+
+wheel: $(VENV)/.installed-test ## Build the wheel into dist/
+	@$(BIN)/python -m build --wheel
+
+clean: ## Forget the virtual environment and every cache (never your data)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+
+# The environments. Each stamp is newer than what decides its content, so a second run installs
+# nothing. All live in one virtual environment; the extras only add to it.
+
+$(VENV)/.created: scripts/find-python.sh
+	@PYTHON='$(PYTHON)' sh scripts/find-python.sh make-venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created setup.cfg setup.py pyproject.toml
+	@echo "Installing Zenzefi into $(VENV) (a minute or two the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-lint: $(VENV)/.installed-test
+	@echo "Installing the linters ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@

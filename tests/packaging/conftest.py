@@ -1,0 +1,61 @@
+"""One wheel, built from what git would hand over, and one empty environment with it installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_PARTS = ("zenzefi", "plugins", "templates", "migrations")
+_FILES = ("setup.cfg", "setup.py", "pyproject.toml", "README.md")
+
+
+def run(
+    *argv: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 300
+) -> str:
+    """Run a program to its end; its failure is the test's, with what it said."""
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"{argv} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel. Built in a copy, because setuptools leaves its workings in the tree."""
+    source = tmp_path_factory.mktemp("source")
+    for name in _PARTS:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in _FILES:
+        shutil.copy(ROOT / name, source / name)
+    out = tmp_path_factory.mktemp("wheel")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", out, ".", cwd=source)
+    (built,) = out.glob("zenzefi-*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The ``bin`` folder of an environment that holds the wheel and what it asks for, no more."""
+    home = tmp_path_factory.mktemp("installed")
+    venv.create(home, with_pip=False, symlinks=True)
+    # The pip of this environment installs into the other: that saves installing pip there first.
+    run(
+        *(sys.executable, "-m", "pip", "--disable-pip-version-check"),
+        *("--python", home / "bin" / "python", "install", "--quiet", wheel),
+        cwd=home,
+    )
+    yield home / "bin"
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def clean_env(tmp_path: Path) -> dict[str, str]:
+    """An environment without a trace of this checkout, its data in a folder of its own."""
+    kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL") if k in os.environ}
+    return {**kept, "DATA_DIR": str(tmp_path / "data"), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,0 +1,58 @@
+"""A wheel in an empty environment is the whole program."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _tracked(folder: str) -> set[str]:
+    """The files that belong to the program, as git lists them; else as they lie there."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    names = [name for name in listing.stdout.split("\0") if name]
+    if listing.returncode != 0 or not names:
+        names = [
+            str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*") if path.is_file()
+        ]
+    return {
+        name
+        for name in names
+        if "__pycache__" not in name
+        and not Path(name).name.startswith(".")
+        and (ROOT / name).is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("folder", "inside"),
+    [
+        ("zenzefi", "zenzefi"),
+        ("plugins", "zenzefi/_bundled/plugins"),
+        ("migrations", "zenzefi/_bundled/migrations"),
+    ],
+)
+def test_every_file_of_the_program_is_in_the_wheel(wheel: Path, folder: str, inside: str) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {inside + name.removeprefix(folder) for name in _tracked(folder)}
+    assert wanted, f"{folder} is empty"
+    assert wanted - held == set()
+
+
+def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    strangers = [n for n in names if not n.startswith("zenzefi/") and ".dist-info/" not in n]
+    assert strangers == []
+    assert [n for n in names if n.endswith(".pyc") or "__pycache__" in n] == []
+
+
+def test_the_installed_command_explains_itself(installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [installed / "zenzefi", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "A gate in front of one web application" in done.stdout
