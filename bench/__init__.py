@@ -1,0 +1,1 @@
+"""Benchmarks: figures that anyone can produce again on their own machine (``make bench``)."""

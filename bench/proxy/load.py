@@ -1,0 +1,288 @@
+"""The load: ``wrk`` where it is installed, else an own generator; own ones for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from bench.proxy.upstream import frame
+
+CONNECTIONS = 32
+SOCKETS = 16
+_REPORT = """
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format(
+    '\\n{"requests":%d,"us":%d,"p50":%d,"p99":%d,"errors":%d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one peer listens and what it wants to see."""
+
+    port: int
+    prefix: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def head(self, method: str, path: str, *more: tuple[str, str]) -> bytes:
+        """A whole request head."""
+        lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
+        lines += [f"{name}: {value}" for name, value in (*self.headers, *more)]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one run did: ``p50`` and ``p99`` in milliseconds, ``work`` in requests (or MB)."""
+
+    work: float
+    seconds: float
+    p50: float = 0.0
+    p99: float = 0.0
+
+
+class LoadFailed(Exception):
+    """The peer answered wrongly or not at all."""
+
+
+def generator() -> str:
+    """Which generator makes the keep-alive load here."""
+    return "wrk" if shutil.which("wrk") else "own asyncio generator (wrk is not installed)"
+
+
+def requests(target: Target, path: str, seconds: float) -> Load:
+    """Keep-alive GETs over ``CONNECTIONS`` connections for so many seconds."""
+    if not shutil.which("wrk"):
+        return asyncio.run(_own_requests(target, path, seconds))
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(_REPORT)
+        script.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{max(1, round(seconds))}s",
+            "--timeout=10s",
+        ]
+        command += ["-s", script.name]
+        for name, value in target.headers:
+            command += ["-H", f"{name}: {value}"]
+        url = f"http://127.0.0.1:{target.port}{target.prefix}{path}"
+        done = subprocess.run([*command, url], capture_output=True, text=True, timeout=seconds + 60)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise LoadFailed(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
+    got = json.loads(lines[-1])
+    if got["errors"] or not got["requests"]:
+        raise LoadFailed(f"{got['errors']} errors in {got['requests']} requests")
+    return Load(got["requests"], got["us"] / 1e6, got["p50"] / 1e3, got["p99"] / 1e3)
+
+
+class _Client(asyncio.Protocol):
+    """One keep-alive connection that asks again as soon as it was answered."""
+
+    def __init__(self, request: bytes, until: float, times: list[float]) -> None:
+        self._request, self._until, self._times = request, until, times
+        self._left = 0
+        self._head = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._left:
+            self._head += data
+            head, found, body = self._head.partition(b"\r\n\r\n")
+            if not found:
+                return
+            lower = head.lower()
+            if not lower.startswith(b"http/1.1 200") or b"\r\ncontent-length: " not in lower:
+                self.done.set_exception(LoadFailed(head.decode("latin-1")))
+                self._transport.abort()
+                return
+            self._left = int(lower.split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
+            self._head, data = b"", body
+        self._left -= len(data)
+        if self._left:
+            return
+        now = time.perf_counter()
+        self._times.append(now - self._asked)
+        if now < self._until:
+            self._ask()
+        else:
+            self._transport.close()
+            self.done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(LoadFailed("the peer closed a connection"))
+
+
+async def _own_requests(target: Target, path: str, seconds: float) -> Load:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    begun = time.perf_counter()
+    request = target.head("GET", path)
+    clients = [
+        (
+            await loop.create_connection(
+                lambda: _Client(request, begun + seconds, times), "127.0.0.1", target.port
+            )
+        )[1]
+        for _ in range(CONNECTIONS)
+    ]
+    await asyncio.gather(*(client.done for client in clients))
+    return _load(times, time.perf_counter() - begun)
+
+
+def _load(times: list[float], seconds: float) -> Load:
+    cuts = statistics.quantiles(times, n=100)
+    return Load(len(times), seconds, cuts[49] * 1e3, cuts[98] * 1e3)
+
+
+def download(target: Target, path: str, size: int) -> Load:
+    """One large body, read as fast as it comes; ``work`` is in megabytes (10^6 bytes)."""
+    buffer = bytearray(1 << 20)
+    with _connect(target) as peer:
+        begun = time.perf_counter()
+        peer.sendall(target.head("GET", path, ("Connection", "close")))
+        _, body = _read_head(peer)
+        got = len(body)
+        while read := peer.recv_into(buffer):
+            got += read
+        seconds = time.perf_counter() - begun
+    if got < size:
+        raise LoadFailed(f"{got} of {size} bytes came")
+    return Load(size / 1e6, seconds)
+
+
+def upload(target: Target, path: str, size: int) -> Load:
+    """One large body, sent as fast as it is taken."""
+    block = bytes(1 << 18)
+    with _connect(target) as peer:
+        begun = time.perf_counter()
+        peer.sendall(target.head("POST", path, ("Content-Length", str(size))))
+        for _ in range(size // len(block)):
+            peer.sendall(block)
+        head, _ = _read_head(peer)
+        seconds = time.perf_counter() - begun
+    if b" 204 " not in head:
+        raise LoadFailed(head.decode("latin-1"))
+    return Load(size / 1e6, seconds)
+
+
+def _connect(target: Target) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", target.port), timeout=60)
+
+
+def _read_head(peer: socket.socket) -> tuple[bytes, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = peer.recv(65536)
+        if not more:
+            raise LoadFailed(f"no answer: {data!r}")
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    if b" 20" not in head[:14]:
+        raise LoadFailed(head.decode("latin-1"))
+    return head, rest
+
+
+class _Socket(asyncio.Protocol):
+    """One WebSocket that sends its message again whenever the echo is complete."""
+
+    def __init__(self, handshake: bytes, size: int, until: float, times: list[float]) -> None:
+        self._handshake, self._until, self._times = handshake, until, times
+        message = secrets.token_bytes(size)
+        self._message = frame(message, masked=True)
+        self._echo_size = len(frame(message, masked=False))
+        self._got = 0
+        self._head: bytes | None = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._handshake)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += data
+            if b"\r\n\r\n" not in self._head:
+                return
+            if b" 101 " not in self._head[:14]:
+                self.done.set_exception(LoadFailed(self._head.decode("latin-1")))
+                self._transport.abort()
+                return
+            self._head = None
+            self._send()
+            return
+        self._got += len(data)
+        if self._got < self._echo_size:
+            return
+        now = time.perf_counter()
+        self._times.append(now - self._sent)
+        if now < self._until:
+            self._send()
+        elif not self.done.done():
+            self.done.set_result(None)
+            self._transport.close()
+
+    def _send(self) -> None:
+        self._got = 0
+        self._sent = time.perf_counter()
+        self._transport.write(self._message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(LoadFailed("the peer closed a WebSocket"))
+
+
+def websocket(target: Target, path: str, size: int, seconds: float) -> Load:
+    """Echoes of one size over ``SOCKETS`` WebSockets for so many seconds."""
+    return asyncio.run(_websocket(target, path, size, seconds))
+
+
+async def _websocket(target: Target, path: str, size: int, seconds: float) -> Load:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    begun = time.perf_counter()
+    handshake = target.head(
+        "GET",
+        path,
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", base64.b64encode(secrets.token_bytes(16)).decode()),
+    )
+    sockets = [
+        (
+            await loop.create_connection(
+                lambda: _Socket(handshake, size, begun + seconds, times),
+                "127.0.0.1",
+                target.port,
+            )
+        )[1]
+        for _ in range(SOCKETS)
+    ]
+    await asyncio.wait_for(asyncio.gather(*(one.done for one in sockets)), seconds + 30)
+    return _load(times, time.perf_counter() - begun)
