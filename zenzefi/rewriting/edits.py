@@ -1,0 +1,101 @@
+"""Edits are spans: what no edit covers leaves byte-identical (DESIGN section 9).
+
+A rewriter never builds a new document; it says which bytes of the old one change. Several sources
+(the HTML rules, a banner plugin, a header mask) name their edits against the same input, and
+``compose`` makes one pass of them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Edit(NamedTuple):
+    """Bytes ``start`` to ``end`` (exclusive) of the input become ``new``; equal ones insert."""
+
+    start: int
+    end: int
+    new: bytes
+
+
+class Conflict(NamedTuple):
+    """An edit that was dropped, because one of a source with higher precedence covers its place."""
+
+    dropped: Edit
+    source: str
+    kept: Edit
+    by: str
+
+
+class _Placed(NamedTuple):
+    """An accepted edit; the tuple's order is the order of application."""
+
+    start: int
+    end: int
+    order: int
+    edit: Edit
+    source: str
+
+
+def compose(
+    sources: Sequence[tuple[str, Iterable[Edit]]],
+) -> tuple[list[Edit], list[Conflict]]:
+    """Merge the edits of several named sources, first source first in precedence.
+
+    Returns the edits in the order of their places, ready for ``apply``, and what had to be dropped.
+    Insertions at one place all stay, in the order of the sources; an insertion may stand at either
+    border of a replaced span, but not inside it. The same replacement named twice counts once.
+
+    Raises ``ValueError`` for an edit whose end lies before its start.
+    """
+    placed: list[_Placed] = []
+    conflicts: list[Conflict] = []
+    order = 0
+    for source, edits in sources:
+        for edit in edits:
+            start, end, new = edit
+            if end < start or start < 0:
+                raise ValueError(f"{source}: an edit ends before it starts: {start}..{end}")
+            order += 1
+            item = _Placed(start, end, order, Edit(start, end, new), source)
+            at = bisect_left(placed, item)
+            other = _overlapping(placed, at, start, end)
+            if other is None:
+                placed.insert(at, item)
+            elif other.edit != item.edit:
+                conflicts.append(Conflict(item.edit, source, other.edit, other.source))
+    return [item.edit for item in placed], conflicts
+
+
+def _overlapping(placed: list[_Placed], at: int, start: int, end: int) -> _Placed | None:
+    """The accepted edit, if any, that shares a byte (or a strictly inner place) with start..end."""
+    # Accepted spans are disjoint, but insertions may stand between `at` and the span before it.
+    for i in range(at - 1, -1, -1):
+        before = placed[i]
+        if before.end > start and (start != end or before.start < start):
+            return before
+        if before.end > before.start:
+            break
+    for i in range(at, len(placed)):
+        after = placed[i]
+        if after.start >= end:
+            break
+        if after.end > after.start or after.start > start:
+            return after
+    return None
+
+
+def apply(data: bytes, edits: Iterable[Edit], offset: int = 0) -> bytes:
+    """``data`` with ordered, disjoint edits applied; ``offset`` is the place of its first byte."""
+    out: list[bytes] = []
+    last = 0
+    for start, end, new in edits:
+        out.append(data[last : start - offset])
+        out.append(new)
+        last = end - offset
+    if not out:
+        return data
+    out.append(data[last:])
+    return b"".join(out)
