@@ -12,7 +12,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +41,14 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class _Conflicts(SettingsError):
+    """Values that are fine alone and not together: the fields looked at, and what is wrong."""
+
+    def __init__(self, conflicts: list[tuple[set[str], str]]) -> None:
+        self.conflicts = conflicts
+        super().__init__([text for _, text in conflicts])
 
 
 class DevicePolicy(StrEnum):
@@ -76,19 +85,23 @@ def _default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "zenzefi"
 
 
+def _secret_file(name: str) -> str | None:
+    """What the file named by ``<NAME>_FILE`` holds, if one is named. Raises ``OSError``."""
+    path = os.environ.get(f"{name.upper()}_FILE")
+    return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
-    """``NAME_FILE``: the value of NAME is the content of that file."""
+    """``NAME_FILE``: the value of NAME is the content of that file.
+
+    A file that can't be read leaves its field unset here; :func:`load_settings` reports it.
+    """
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{field_name.upper()}_FILE")
-        if not path:
-            return None, field_name, False
         try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
-        except OSError as error:
-            raise SettingsError(
-                [f"{field_name.upper()}_FILE: {path} can't be read ({error.strerror})."]
-            ) from error
+            return _secret_file(field_name), field_name, False
+        except (OSError, UnicodeDecodeError):
+            return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {}
@@ -200,6 +213,14 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        try:
+            return [ipaddress.ip_network(item) for item in value]
+        except ValueError as error:
+            raise ValueError(f"{error} (write addresses or networks like 10.0.0.0/8)") from None
+
     @field_validator("backend_url", "zenzefi_target_url")
     @classmethod
     def _origin(cls, value: str | None) -> str | None:
@@ -262,32 +283,48 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        problems = [*self._database_problems(), *self._secret_problems()]
-        if bool(self.zenzefi_basic_auth_user) != bool(self.zenzefi_basic_auth_password):
-            problems.append("ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD go together.")
-        if "mock" in self.payment_providers and not self.debug:
-            problems.append(
-                "PAYMENT_PROVIDERS: 'mock' makes money of nothing and needs DEBUG=true."
-            )
-        if not self.is_embedded and not self.zenzefi_target_url:
-            problems.append(
-                "ZENZEFI_TARGET_URL is required: the origin of the application behind the gate."
-            )
-        if self.proxy_host and self.proxy_host == parse_origin(self.backend_url).authority:
-            problems.append("PROXY_HOST must be another host (or port) than BACKEND_URL's.")
-        if problems:
-            raise SettingsError(problems)
+        conflicts = list(self._conflicts())
+        if conflicts:
+            raise _Conflicts(conflicts)
         return self
 
-    def _database_problems(self) -> list[str]:
+    def _conflicts(self) -> Iterator[tuple[set[str], str]]:
+        """Each rule names the fields it looks at: it says nothing when one of them is wrong."""
         parts = (self.postgres_server, self.postgres_user, self.postgres_db)
         if self.database_url is not None:
             url = self.database_url.get_secret_value()
             if not re.match(r"(postgres(ql)?(\+asyncpg)?|sqlite(\+aiosqlite)?)://", url):
-                return ["DATABASE_URL must start with postgresql:// or sqlite://."]
+                yield (
+                    {"database_url"},
+                    "DATABASE_URL must start with postgresql:// or sqlite://.",
+                )
         elif any(parts) and not all(parts):
-            return ["POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together: set all three."]
-        return []
+            yield (
+                {"postgres_server", "postgres_user", "postgres_db"},
+                "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together: set all three.",
+            )
+        for problem in self._secret_problems():
+            yield {"secret_key", "debug"}, problem
+        if bool(self.zenzefi_basic_auth_user) != bool(self.zenzefi_basic_auth_password):
+            yield (
+                {"zenzefi_basic_auth_user", "zenzefi_basic_auth_password"},
+                "ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD go together.",
+            )
+        if "mock" in self.payment_providers and not self.debug:
+            yield (
+                {"payment_providers", "debug"},
+                "PAYMENT_PROVIDERS: 'mock' makes money of nothing and needs DEBUG=true.",
+            )
+        if not self.is_embedded and not self.zenzefi_target_url:
+            yield (
+                {"zenzefi_target_url"},
+                "ZENZEFI_TARGET_URL is required: the origin of the application behind the gate.",
+            )
+        if self.proxy_host and self.proxy_host == parse_origin(self.backend_url).authority:
+            yield (
+                {"proxy_host", "backend_url"},
+                "PROXY_HOST must be another host (or port) than BACKEND_URL's.",
+            )
 
     def _secret_problems(self) -> list[str]:
         key = self.secret_key.get_secret_value()
@@ -368,17 +405,56 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
     On the embedded default a missing ``SECRET_KEY`` is made once and kept in ``DATA_DIR``.
     """
+    given = dict(overrides or {})
+    wrong = _unreadable_files()
+    problems = list(wrong.values())
+    settings = None
     try:
-        settings = Settings(**(overrides or {}))
+        settings = Settings(**given)
     except ValidationError as error:
-        raise SettingsError([_plain(problem) for problem in error.errors()]) from None
+        faults = error.errors()
+        problems += [_plain(fault) for fault in faults]
+        wrong |= dict.fromkeys((str(fault["loc"][0]) for fault in faults if fault["loc"]), "")
+        problems += _conflicts_besides(wrong.keys(), given)
+    except _Conflicts as error:
+        problems += [text for fields, text in error.conflicts if not fields & wrong.keys()]
+    if settings is None or problems:
+        raise SettingsError(problems)
     if not settings.secret_key.get_secret_value():
         settings.secret_key = SecretStr(_kept_secret(settings.data_dir))
     return settings
 
 
+def _unreadable_files() -> dict[str, str]:
+    found = {}
+    for name in Settings.model_fields:
+        try:
+            _secret_file(name)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            path = os.environ[f"{name.upper()}_FILE"]
+            found[name] = f"{name.upper()}_FILE: {path} can't be read ({reason})."
+    return found
+
+
+def _conflicts_besides(wrong: AbstractSet[str], given: Mapping[str, Any]) -> list[str]:
+    """The conflicts among the fields that are right alone: pydantic stops before it looks."""
+    fields = Settings.model_fields
+    harmless = {
+        name: fields[name].get_default(call_default_factory=True) for name in wrong & fields.keys()
+    }
+    try:
+        Settings(**{**given, **harmless})
+    except _Conflicts as error:
+        return [text for looked_at, text in error.conflicts if not looked_at & wrong]
+    except ValidationError:  # a fault that only shows once others are gone: next time
+        return []
+    return []
+
+
 def _plain(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"]).upper() or "Settings"
+    first, *inside = problem["loc"] or ("settings",)
+    name = ".".join([str(first).upper(), *map(str, inside)])
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{name}: {message[:1].lower()}{message[1:]}."
 

@@ -1,0 +1,120 @@
+"""Settings are checked at start, and every mistake is told at once, in plain words."""
+
+from pathlib import Path
+
+import pytest
+
+from zenzefi.config import Settings, SettingsError, load_settings
+
+GOOD_KEY = "N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W"
+PRODUCTION = {
+    "SECRET_KEY": GOOD_KEY,
+    "DATABASE_URL": "postgresql://gate@db/gate",
+    "ZENZEFI_TARGET_URL": "https://app.example",
+}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches these tests, and no ``.env`` of the folder."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+
+def given(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def problems() -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    return caught.value.problems
+
+
+def test_nothing_set_is_the_embedded_default_with_a_key_of_its_own(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.is_embedded
+    kept = tmp_path / "data" / "secret_key"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert load_settings().secret_key == settings.secret_key
+
+
+def test_production_settings_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **PRODUCTION)
+    settings = load_settings()
+    assert settings.sqlalchemy_url == "postgresql+asyncpg://gate@db/gate"
+    assert str(settings.target_origin) == "https://app.example"
+
+
+def test_wrong_values_and_conflicts_between_values_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given(
+        monkeypatch,
+        POSTGRES_SERVER="db",
+        POSTGRES_PORT="many",
+        ZENZEFI_BASIC_AUTH_USER="gate",
+        PAYMENT_PROVIDERS="mock",
+        TRUSTED_PROXIES="10.0.0.0/8, anywhere",
+    )
+    told = "\n".join(problems())
+    assert len(problems()) == 7
+    assert "POSTGRES_PORT: " in told
+    assert "TRUSTED_PROXIES: 'anywhere' does not appear to be an IPv4 or IPv6 network" in told
+    assert "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together" in told
+    assert "ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD" in told
+    assert "'mock' makes money of nothing" in told
+    assert "ZENZEFI_TARGET_URL is required" in told
+    assert "SECRET_KEY is required" in told
+
+
+def test_a_wrong_value_is_not_told_again_as_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **PRODUCTION, DEBUG="perhaps")
+    given(monkeypatch, ZENZEFI_TARGET_URL="https://app.example/with/path")
+    assert sorted(line.split(":")[0] for line in problems()) == ["DEBUG", "ZENZEFI_TARGET_URL"]
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(GOOD_KEY + "\n")
+    given(monkeypatch, **PRODUCTION)
+    monkeypatch.delenv("SECRET_KEY")
+    given(monkeypatch, SECRET_KEY_FILE=str(tmp_path / "key"))
+    assert load_settings().secret_key.get_secret_value() == GOOD_KEY
+
+
+def test_every_unreadable_secret_file_is_told_beside_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given(monkeypatch, **PRODUCTION, REDIS_PORT="0")
+    monkeypatch.delenv("SECRET_KEY")
+    given(monkeypatch, SECRET_KEY_FILE=str(tmp_path / "absent"))
+    given(monkeypatch, REDIS_PASSWORD_FILE=str(tmp_path))
+    told = "\n".join(problems())
+    assert len(problems()) == 3
+    assert f"SECRET_KEY_FILE: {tmp_path / 'absent'} can't be read" in told
+    assert "REDIS_PASSWORD_FILE" in told
+    assert "REDIS_PORT" in told
+
+
+@pytest.mark.parametrize("key", ["Qx7", "password" * 8, "ab" * 30])
+def test_a_weak_key_is_refused_outside_development(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    given(monkeypatch, **{**PRODUCTION, "SECRET_KEY": key})
+    (told,) = problems()
+    assert told.startswith("SECRET_KEY")
+    assert key not in told
+    given(monkeypatch, DEBUG="true")
+    assert load_settings().secret_key.get_secret_value() == key
+
+
+def test_no_secret_is_repeated_in_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **PRODUCTION)
+    given(monkeypatch, DATABASE_URL="mysql://root:hunter2@db/gate", REDIS_PORT="hunter2")
+    told = "\n".join(problems())
+    assert "DATABASE_URL" in told
+    assert "hunter2" not in told
