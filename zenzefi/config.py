@@ -199,6 +199,15 @@ class Settings(BaseSettings):
 
     # --- single values
 
+    # Before-validators run from the last to the first: this one gets the list that the next makes.
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        try:
+            return [ipaddress.ip_network(item) for item in value]
+        except ValueError as error:
+            raise ValueError(f"{error} (write addresses or networks like 10.0.0.0/8)") from None
+
     @field_validator(
         "previous_secret_keys",
         "zenzefi_target_aliases",
@@ -212,14 +221,6 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _networks(cls, value: Any) -> Any:
-        try:
-            return [ipaddress.ip_network(item) for item in value]
-        except ValueError as error:
-            raise ValueError(f"{error} (write addresses or networks like 10.0.0.0/8)") from None
 
     @field_validator("backend_url", "zenzefi_target_url")
     @classmethod
