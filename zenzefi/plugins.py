@@ -8,7 +8,6 @@ point of the group ``zenzefi.plugins``. ``docs/plugins.md`` is the tutorial,
 from zenzefi.rewriting.api import (
     Context,
     EarlyResponse,
-    Edit,
     JsonValue,
     Match,
     Message,
@@ -20,6 +19,8 @@ from zenzefi.rewriting.api import (
     Token,
     UrlMap,
 )
+from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.literals import OriginFinder, Spelled
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "Needs",
     "NoOptions",
     "Origin",
+    "OriginFinder",
     "Plugin",
     "Scanner",
+    "Spelled",
     "TextEdit",
     "Token",
     "UrlMap",

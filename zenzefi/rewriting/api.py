@@ -17,18 +17,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ConfigDict
 
+from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.mount import Mount, Origin
-
-
-class Edit(NamedTuple):
-    """Replace the bytes from ``start`` up to (not including) ``end`` by ``new``.
-
-    Offsets count from the beginning of what the plugin was handed. ``start == end`` inserts.
-    """
-
-    start: int
-    end: int
-    new: bytes
 
 
 class TextEdit(NamedTuple):
@@ -104,6 +94,14 @@ def _glob(patterns: tuple[str, ...]) -> re.Pattern[str]:
 class UrlMap(Protocol):
     """The one URL mapping of an exchange (:class:`zenzefi.rewriting.urls.UrlMapper`)."""
 
+    @property
+    def upstream(self) -> Origin:
+        """The upstream's own origin."""
+
+    @property
+    def origins(self) -> frozenset[Origin]:
+        """The upstream's origin and its declared aliases."""
+
     def map(self, url: str, document_url: str) -> str:
         """The upstream's view -> the browser's; the very input when nothing changes."""
 
@@ -129,13 +127,14 @@ class Context:
     """The body's encoding as Python spells it; what plugins are handed is already decoded
     from UTF-16 (to UTF-8), and any other encoding is ASCII-compatible bytes."""
     mount: Mount
-    origins: tuple[Origin, ...]
-    """The upstream's origin first, then its declared aliases."""
     mapper: UrlMap
     request_headers: CIMultiDictProxy[str]
     response_headers: CIMultiDictProxy[str]
     script_nonce: str | None = None
-    """The nonce that lets an inline script through the page's Content-Security-Policy."""
+    """The nonce that lets a script of the gate through the page's Content-Security-Policy;
+    ``None`` where the policy needs none."""
+    scripts_allowed: bool = True
+    """False where the page's Content-Security-Policy lets no script at all run."""
     state: dict[str, Any] = field(default_factory=dict)
 
     def map(self, url: str, document_url: str | None = None) -> str:
@@ -148,7 +147,12 @@ class Context:
     @property
     def upstream(self) -> Origin:
         """The upstream's own origin."""
-        return self.origins[0]
+        return self.mapper.upstream
+
+    @property
+    def origins(self) -> frozenset[Origin]:
+        """The upstream's origin and its declared aliases."""
+        return self.mapper.origins
 
 
 class Scanner(Protocol):

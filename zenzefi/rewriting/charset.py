@@ -1,0 +1,250 @@
+"""Which encoding a body has, and how the two kinds that are not ASCII-compatible are handled.
+
+Order of evidence as browsers take it (WHATWG Encoding, HTML "encoding sniffing algorithm"): the
+byte-order mark, the ``charset`` parameter, then for HTML a ``<meta>`` in the first 1024 bytes.
+UTF-16 is transcoded to UTF-8 and back. ISO-2022-JP keeps its bytes: in its two-byte mode every
+byte is lifted above 0x7F on the way in and lowered on the way out, so that markup in it is never
+mistaken for tags and nothing has to be encoded anew.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+_UTF16 = {
+    "utf-16": "utf-16-le",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+    "unicode": "utf-16-le",
+    "ucs-2": "utf-16-le",
+    "iso-10646-ucs-2": "utf-16-le",
+    "csunicode": "utf-16-le",
+    "unicodefeff": "utf-16-le",
+    "unicodefffe": "utf-16-be",
+}
+_ISO_2022_JP = frozenset({"iso-2022-jp", "csiso2022jp"})
+_PARAMETER = re.compile(r";[ \t]*charset[ \t]*=[ \t]*(?:\"([^\"]*)\"|'([^']*)'|([^\s;]*))", re.I)
+PRESCAN = 1024
+
+
+def label(content_type: str) -> str:
+    """The ``charset`` parameter in lower case, or ``""``."""
+    match = _PARAMETER.search(content_type)
+    if match is None:
+        return ""
+    return (match[1] or match[2] or match[3] or "").strip(" \t\"'").lower()
+
+
+def by_mark(head: bytes) -> str:
+    """The encoding that a byte-order mark says, or ``""``."""
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8"
+    if head.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    if head.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    return ""
+
+
+def may_be_mark(head: bytes) -> bool:
+    """Whether more bytes are needed to know if there is a byte-order mark."""
+    return len(head) < 3 and any(
+        mark.startswith(head)
+        for mark in (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        if len(head) < len(mark)
+    )
+
+
+def by_label(name: str) -> str:
+    """What a label means here: ``utf-16-le``, ``utf-16-be``, ``iso-2022-jp``, or the label."""
+    if name in _UTF16:
+        return _UTF16[name]
+    return "iso-2022-jp" if name in _ISO_2022_JP else name
+
+
+_COMMENT_OR_TAG = re.compile(
+    rb"<!--(?:.*?)(?:-->|\Z)|<meta[\t\n\f\r /]((?:[^>\"']|\"[^\"]*\"|'[^']*')*)|<[!/?a-z][^>]*",
+    re.I | re.S,
+)
+_ATTRIBUTE = re.compile(
+    rb"([^\t\n\f\r />=]+)(?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\t\n\f\r >]*)))?"
+)
+_CONTENT = re.compile(
+    rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\t\n\f\r ;\"']+))", re.I
+)
+
+
+def prescan(head: bytes) -> str:
+    """The label in a ``<meta>`` of the first 1024 bytes, in lower case, or ``""``.
+
+    HTML, "prescan a byte stream to determine its encoding": comments and other tags are skipped;
+    ``http-equiv`` must say ``content-type`` for ``content`` to count; UTF-16 means UTF-8 there.
+    """
+    for tag in _COMMENT_OR_TAG.finditer(head[:PRESCAN]):
+        if tag[1] is None:
+            continue
+        found: dict[bytes, bytes] = {}
+        for name, double, single, bare in _ATTRIBUTE.findall(tag[1]):
+            found.setdefault(name.lower(), double or single or bare)
+        value = found.get(b"charset")
+        if value is None and found.get(b"http-equiv", b"").strip().lower() == b"content-type":
+            match = _CONTENT.search(found.get(b"content", b""))
+            value = (match[1] or match[2] or match[3] or b"") if match else None
+        if value:
+            name = value.strip(b"\t\n\f\r ").decode("latin-1").lower()
+            return "utf-8" if name in _UTF16 else name
+    return ""
+
+
+class Plain:
+    """ASCII-compatible: bytes stay bytes."""
+
+    def decode(self, data: bytes, final: bool) -> bytes:
+        """As it is."""
+        return data
+
+    def encode(self, data: bytes, final: bool) -> bytes:
+        """As it is."""
+        return data
+
+
+class Utf16:
+    """UTF-16 to UTF-8 and back; lone surrogates and an odd last byte survive."""
+
+    def __init__(self, codec: str) -> None:
+        self._codec = codec
+        self._in = codecs.getincrementaldecoder(codec)("surrogatepass")
+        self._out = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+        self._odd = b""
+
+    def decode(self, data: bytes, final: bool) -> bytes:
+        """UTF-8 of what is complete so far."""
+        data = self._odd + data
+        cut = len(data) & ~1
+        self._odd = data[cut:]
+        # a high surrogate waits in the decoder for its pair; with ``final`` it comes out alone
+        return self._in.decode(data[:cut], final).encode("utf-8", "surrogatepass")
+
+    def encode(self, data: bytes, final: bool) -> bytes:
+        """Back to UTF-16."""
+        out = self._out.decode(data, final).encode(self._codec, "surrogatepass")
+        return out + self._odd if final else out
+
+
+class Iso2022Jp:
+    """ISO-2022-JP with its two-byte runs lifted out of ASCII, at equal length."""
+
+    _RUN = re.compile(rb"\x1b\$[@B]|\x1b\([BJI]")
+    _SWAP = bytes(byte ^ 0x80 if 0x21 <= byte & 0x7F <= 0x7E else byte for byte in range(256))
+
+    def __init__(self) -> None:
+        self._modes = [False, False]
+        self._carry = [b"", b""]
+
+    def _move(self, way: int, data: bytes, final: bool) -> bytes:
+        table = self._SWAP  # its own inverse, so that even invalid bytes survive
+        data = self._carry[way] + data
+        keep = 0 if final else _unfinished_escape(data)
+        data, self._carry[way] = data[: len(data) - keep], data[len(data) - keep :]
+        if b"\x1b" not in data:
+            return data.translate(table) if self._modes[way] else data
+        out, at = [], 0
+        for escape in self._RUN.finditer(data):
+            run = data[at : escape.start()]
+            out += [run.translate(table) if self._modes[way] else run, escape[0]]
+            self._modes[way] = escape[0][1:2] == b"$" or escape[0] == b"\x1b(I"
+            at = escape.end()
+        run = data[at:]
+        out.append(run.translate(table) if self._modes[way] else run)
+        return b"".join(out)
+
+    def decode(self, data: bytes, final: bool) -> bytes:
+        """Lift."""
+        return self._move(0, data, final)
+
+    def encode(self, data: bytes, final: bool) -> bytes:
+        """Lower."""
+        return self._move(1, data, final)
+
+
+def _unfinished_escape(data: bytes) -> int:
+    for length in (2, 1):
+        tail = data[-length:]
+        if len(tail) == length and tail in (b"\x1b", b"\x1b$", b"\x1b("):
+            return length
+    return 0
+
+
+class Undeclared:
+    """HTML without a declared encoding: ISO-2022-JP if a ``<meta>`` says so when an escape shows.
+
+    Until the first escape byte both readings are the same, so nothing waits for the prescan.
+    """
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._seen = 0
+        self._waiting = b""
+        self._inner: Plain | Iso2022Jp | None = None
+
+    def decode(self, data: bytes, final: bool) -> bytes:
+        """Lift, once it is known to be needed."""
+        if self._inner is not None:
+            return self._inner.decode(data, final)
+        if len(self._head) < PRESCAN:
+            self._head += data[: PRESCAN - len(self._head)]
+        self._seen += len(data)
+        data = self._waiting + data
+        self._waiting = b""
+        escape = data.find(b"\x1b")
+        if escape < 0:
+            if self._seen >= PRESCAN:
+                self._decide()
+            return data
+        if self._seen < PRESCAN and not final:
+            self._waiting = data[escape:]
+            return data[:escape]
+        return data[:escape] + self._decide().decode(data[escape:], final)
+
+    def _decide(self) -> Plain | Iso2022Jp:
+        self._inner = Iso2022Jp() if by_label(prescan(self._head)) == "iso-2022-jp" else Plain()
+        return self._inner
+
+    def encode(self, data: bytes, final: bool) -> bytes:
+        """Lower, if it was lifted."""
+        return data if self._inner is None else self._inner.encode(data, final)
+
+
+Transcoder = Plain | Utf16 | Iso2022Jp | Undeclared
+
+
+def transcoder(encoding: str, *, html: bool) -> Transcoder:
+    """The way in and out for one body; ``encoding`` as :func:`by_mark` or :func:`by_label` say."""
+    if encoding in ("utf-16-le", "utf-16-be"):
+        return Utf16(encoding)
+    if encoding == "iso-2022-jp":
+        return Iso2022Jp()
+    return Undeclared() if html and not encoding else Plain()
+
+
+def python_name(encoding: str) -> str:
+    """A codec of Python's for an encoding's label; UTF-8 where there is none.
+
+    Labels mean what WHATWG Encoding says where that differs: ``iso-8859-1`` and ``ascii`` are
+    windows-1252 on the web.
+    """
+    name = {
+        "iso-8859-1": "windows-1252",
+        "latin1": "windows-1252",
+        "us-ascii": "windows-1252",
+        "ascii": "windows-1252",
+        "gb2312": "gb18030",
+        "gbk": "gb18030",
+        "shift_jis": "cp932",
+        "x-sjis": "cp932",
+    }.get(encoding, encoding)
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "utf-8"

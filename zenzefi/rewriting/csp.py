@@ -1,0 +1,183 @@
+"""Content-Security-Policy across the gate (CSP Level 3).
+
+Every directive and source stays as it is spelled; where a source means the upstream, the gate
+takes its place, and the gate's own runtime script is let in where it is going to be put in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zenzefi.rewriting.api import UrlMap
+from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
+
+_WORD = re.compile(r"[^\s;,]+|[;,]")
+_SOURCE = re.compile(
+    r"(?:(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://)?"
+    r"(?P<host>(?:\*\.)?[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)*|\[[0-9a-fA-F:.]+\])"
+    r"(?::(?P<port>\d+|\*))?(?P<path>/\S*)?"
+)
+_URL_DIRECTIVES = frozenset(("report-uri",))
+_OTHER_DIRECTIVES = frozenset(
+    [
+        "report-to",
+        "sandbox",
+        "plugin-types",
+        "require-sri-for",
+        "require-trusted-types-for",
+        "trusted-types",
+        "upgrade-insecure-requests",
+        "block-all-mixed-content",
+        "webrtc",
+        "referrer",
+        "reflected-xss",
+    ]
+)
+_NONCE = re.compile(r"'nonce-([^']+)'", re.I)
+_HASH = re.compile(r"'sha(?:256|384|512)-[^']+'", re.I)
+_SOCKETS = {"http": "ws", "https": "wss"}
+
+
+def map_policy(value: str, mapper: UrlMap, mount: Mount, document_url: str) -> str:
+    """A header's value (one or more policies) for the browser's view; idempotent."""
+    out: list[str] = []
+    last = 0
+    directive = ""
+    present: set[str] = set()
+    for word in _WORD.finditer(value):
+        text = word[0]
+        if text in ";,":
+            directive, present = "", set()
+        elif not directive:
+            directive = text.lower()
+            present = _words_of_directive(value, word.end())
+        else:
+            new = _map_word(directive, text, present, mapper, mount, document_url)
+            if new != text:
+                out += [value[last : word.start()], new]
+                last = word.end()
+    out.append(value[last:])
+    return "".join(out)
+
+
+def _words_of_directive(value: str, start: int) -> set[str]:
+    end = re.compile(r"[;,]|\Z").search(value, start)
+    return set(value[start : end.start() if end else len(value)].split())
+
+
+def _map_word(
+    directive: str,
+    word: str,
+    present: set[str],
+    mapper: UrlMap,
+    mount: Mount,
+    document_url: str,
+) -> str:
+    if directive in _URL_DIRECTIVES:
+        return mapper.map(word, document_url)
+    if directive in _OTHER_DIRECTIVES or word.startswith("'"):
+        return word
+    match = _SOURCE.fullmatch(word)
+    if match is None:
+        return word
+    scheme = (match["scheme"] or "").lower()
+    public = mount.public
+    as_socket = scheme in ("ws", "wss")
+    for origin in mapper.origins:
+        fit = _fits(match, scheme, origin)
+        if fit is None:
+            continue
+        if fit:  # it names the upstream itself
+            prefix = (
+                f"{_SOCKETS[public.scheme] if as_socket else public.scheme}://" if scheme else ""
+            )
+            path = match["path"]
+            return prefix + public.authority + (mount.prefix + path if path else "")
+        gate = str(public)  # a pattern that covers the upstream covers others too: add the gate
+        return word if gate in present else f"{word} {gate}"
+    return word
+
+
+def _fits(match: re.Match[str], scheme: str, origin: Origin) -> bool | None:
+    """True: names this origin; False: a wildcard that covers it; None: something else."""
+    upgraded = scheme in ("http", "ws") and origin.scheme == "https"  # CSP section 6.7.2.8
+    if scheme and scheme not in (origin.scheme, _SOCKETS[origin.scheme]) and not upgraded:
+        return None
+    host, port = match["host"].lower(), match["port"]
+    default = DEFAULT_PORTS[origin.scheme]
+    if port == "*":
+        pass
+    elif port is None:
+        if origin.port != default and not (not scheme and origin.port in (80, 443)):
+            return None
+    elif int(port) != origin.port and not (int(port) == 80 and origin.port == 443):
+        return None
+    if host.startswith("*."):
+        return False if origin.host.endswith(host[1:]) else None
+    return host == origin.host or None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What the page's policies say about the gate's own script."""
+
+    values: tuple[str, ...]
+    """The headers' values, with the permission added."""
+    nonce: str | None
+    """To be set on the gate's script elements, where the policies need one."""
+    allowed: bool
+    """False where the page runs no scripts at all, so that none needs to be put in."""
+
+
+def permit(values: Sequence[str], public: Origin, fresh_nonce: str) -> Permission:
+    """Let the gate's runtime script (from ``public``, with one inline import map) run.
+
+    An existing nonce is used again; ``fresh_nonce`` is for policies without one.
+    """
+    nonces = [m[1] for value in values for m in _NONCE.finditer(value)]
+    nonce = nonces[0] if nonces else fresh_nonce
+    allowed = True
+    used = False
+    out = []
+    for value in values:
+        policies = []
+        for policy in value.split(","):
+            new, needs_nonce, runs = _permit_one(policy, public, nonce)
+            policies.append(new)
+            used, allowed = used or needs_nonce, allowed and runs
+        out.append(",".join(policies))
+    if not allowed:
+        return Permission(tuple(values), None, False)
+    return Permission(tuple(out), nonce if used else None, True)
+
+
+def _permit_one(policy: str, public: Origin, nonce: str) -> tuple[str, bool, bool]:
+    directives: dict[str, tuple[int, list[str]]] = {}
+    parts = policy.split(";")
+    for at, part in enumerate(parts):
+        words = part.split()
+        if words:
+            directives.setdefault(words[0].lower(), (at, words[1:]))
+    if "sandbox" in directives and "allow-scripts" not in directives["sandbox"][1]:
+        return policy, False, False
+    governing = next(
+        (n for n in ("script-src-elem", "script-src", "default-src") if n in directives), None
+    )
+    if governing is None:
+        return policy, False, True
+    at, sources = directives[governing]
+    lower = {source.lower() for source in sources}
+    if not lower or lower == {"'none'"}:
+        return policy, False, False
+    strict = "'strict-dynamic'" in lower
+    keyed = strict or any(_NONCE.match(s) or _HASH.match(s) for s in sources)
+    if "'unsafe-inline'" in lower and not keyed:
+        if lower & {"'self'", "*", str(public), public.authority, f"{public.scheme}:"}:
+            return policy, False, True
+        parts[at] = f"{parts[at].rstrip()} {public}"
+        return ";".join(parts), False, True
+    if f"'nonce-{nonce}'" not in sources:
+        parts[at] = f"{parts[at].rstrip()} 'nonce-{nonce}'"
+    return ";".join(parts), True, True

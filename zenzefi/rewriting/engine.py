@@ -1,0 +1,486 @@
+"""The engine as the proxy sees it: which bodies are rewritten, by which plugins, with what headers.
+
+Pure: an :class:`Exchange` goes in, bytes and headers come out. The rim reads and writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from zenzefi.rewriting import charset, codecs, csp, sniff, validators
+from zenzefi.rewriting.api import Context, EarlyResponse, Match, Message, Needs, UrlMap
+from zenzefi.rewriting.cache import Key, ResultCache
+from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers
+from zenzefi.rewriting.mount import Mount
+from zenzefi.rewriting.pipeline import Budget
+from zenzefi.rewriting.registry import Entry, Registry
+from zenzefi.rewriting.rewrite import Decide, Rewrite, Step
+from zenzefi.rewriting.stages import steps_for
+from zenzefi.version import __version__
+
+_NO_BODY = frozenset((204, 205, 304))
+_DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
+_PLANS = 2048
+_CONTENT_TYPE = "Content-Type"
+_POLICY = "content-security-policy"
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request with the head of its response.
+
+    ``url`` is the absolute URL at the upstream, raw. ``destination`` is ``Sec-Fetch-Dest``, or
+    ``None``. ``request_headers`` are the browser's own, before the proxy changed anything;
+    ``response_headers`` the upstream's. Before there is a response, ``status`` is 0.
+    """
+
+    method: str
+    url: str
+    status: int
+    mapper: UrlMap
+    mount: Mount
+    destination: str | None
+    request_headers: CIMultiDictProxy[str]
+    response_headers: CIMultiDictProxy[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the label and destination alone say; remembered, for they repeat."""
+
+    effective: str
+    doubt: sniff.Doubt
+    entries: tuple[Entry, ...]
+    """Plugins that may want the body, under any reading of it."""
+
+
+class Engine:
+    """Plans rewritings. One per process; safe to share by all requests of one event loop."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        budget: Budget | None = None,
+        cache: ResultCache | None = None,
+        clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.registry = registry
+        self.budget = budget or Budget()
+        self.cache = cache if cache is not None else ResultCache()
+        self._clock = clock
+        self._plans: dict[tuple[str, str | None, bool], _Plan] = {}
+        self._keys: dict[tuple[str, str], str] = {}
+        self._generation = registry.generation
+
+    # --- before the request goes out -------------------------------------------------------------
+
+    def prepare_request(self, exchange: Exchange, headers: CIMultiDict[str]) -> None:
+        """Change the request's headers for the upstream, in place.
+
+        Derived validators become the upstream's own, ``Range`` goes where the answer will be
+        rewritten, codings that nobody here knows are not asked for, and plugins have their say.
+        """
+        key = self._key(exchange)
+        value = headers.get("If-None-Match")
+        if value is not None:
+            value = ", ".join(headers.getall("If-None-Match"))
+            _put(headers, "If-None-Match", validators.if_none_match(value, key))
+        value = headers.get("If-Match")
+        if value is not None:
+            value = ", ".join(headers.getall("If-Match"))
+            _put(headers, "If-Match", validators.if_match(value, key))
+        if "Range" in headers:
+            path = urlsplit(exchange.url).path
+            condition = headers.get("If-Range")
+            if validators.wants_whole(path, exchange.destination, condition):
+                headers.popall("Range")
+                headers.popall("If-Range", None)
+        asked = ", ".join(headers.getall("Accept-Encoding", ()))
+        if asked:
+            headers["Accept-Encoding"] = codecs.forwardable(asked)
+        for entry in self._with_hook("request_headers", exchange):
+            changed = headers.copy()
+            context = self._context(exchange)
+            done = self._call(entry, entry.plugin.request_headers, context, changed)
+            if done is not None and not entry.shadow:
+                headers.clear()
+                headers.extend(changed)
+
+    def early_response(self, exchange: Exchange) -> EarlyResponse | None:
+        """A plugin's answer instead of the upstream's, if one gives any."""
+        for entry in self._with_hook("early_response", exchange):
+            context = self._context(exchange)
+            got = self._call(entry, entry.plugin.early_response, context)
+            answer: object = got[0] if got else None
+            if answer is None or entry.shadow:
+                continue
+            if isinstance(answer, EarlyResponse):
+                return answer
+            entry.failed(f"early_response() returned {type(answer).__name__}")
+        return None
+
+    def wants_messages(self, exchange: Exchange) -> bool:
+        """Whether a plugin asked for the WebSocket's messages, so that frames must be read."""
+        return any(
+            entry.plugin.messages and _matches(entry.plugin.matches, exchange)
+            for entry in self.registry.entries
+        )
+
+    def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
+        """A message after all plugins that asked for them; ``None`` drops it."""
+        for entry in self.registry.entries:
+            plugin = entry.plugin
+            if not plugin.messages or not entry.ready or not _matches(plugin.matches, exchange):
+                continue
+            got = self._call(entry, plugin.websocket_message, self._context(exchange), message)
+            if got is None:
+                continue
+            data: object = got[0]
+            if data is not None and not isinstance(data, str | bytes):
+                entry.failed(f"websocket_message() returned {type(data).__name__}")
+            elif entry.shadow:
+                if data != message.data:
+                    entry.shadowed(_bytes(message.data), _bytes(data))
+            elif data is None:
+                return None
+            else:
+                message = replace(message, data=data)
+        return message.data
+
+    # --- when the response's head is there -------------------------------------------------------
+
+    def must_refetch(self, exchange: Exchange) -> bool:
+        """Whether a 206 came for a type that is rewritten: ask again without ``Range``.
+
+        A range of the upstream's bytes is none of the rewritten ones (RFC 9110 section 14).
+        """
+        return (
+            exchange.status == 206
+            and exchange.method == "GET"
+            and self._entries(exchange) is not None
+        )
+
+    def plan(self, exchange: Exchange) -> Rewrite | None:
+        """How to rewrite the body; ``None``: it passes untouched, compressed bytes included."""
+        if exchange.status < 200 or exchange.status in _NO_BODY or exchange.status == 206:
+            return None
+        if exchange.method == "HEAD":
+            return None
+        found = self._entries(exchange)
+        if found is None:
+            return None
+        plan, entries = found
+        headers = exchange.response_headers
+        content_encoding = ", ".join(headers.getall("Content-Encoding", ()))
+        decoders = codecs.decoders(content_encoding)
+        if decoders is None:
+            return None
+        coding = codecs.choose(
+            ", ".join(exchange.request_headers.getall("Accept-Encoding", ())),
+            codecs.codings(content_encoding),
+        )
+        permission = self._permission(exchange, plan)
+        sent = self._rewritten_headers(exchange, entries, coding, permission)
+        key = self._cache_key(exchange, coding) if permission is None else None
+        ready = self.cache.get(key) if key else None
+        if ready is not None:
+            sent.append(("Content-Length", str(len(ready))))
+        return Rewrite(
+            headers=sent,
+            decoders=decoders,
+            coding=coding,
+            decide=self._decision(exchange, plan, entries, permission),
+            budget=self.budget,
+            heavy=any(e.plugin.needs is Needs.DOCUMENT for e in entries),
+            ready=ready,
+            done=(lambda body: self.cache.put(key, body)) if key and ready is None else None,
+            keep=self.cache.largest,
+        )
+
+    def map_response_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
+        """The headers of a response whose body passes untouched (or that has none)."""
+        headers = self._mapped(exchange)
+        if exchange.status == 304:
+            return self._for_304(exchange, headers)
+        if exchange.method == "HEAD" and 200 <= exchange.status < 300:
+            found = self._entries(exchange)
+            if found is not None:  # the same fields that a GET would have
+                headers = self._without_body_fields(exchange, headers)
+        return headers
+
+    # --- how it is decided -----------------------------------------------------------------------
+
+    def _entries(self, exchange: Exchange) -> tuple[_Plan, list[Entry]] | None:
+        headers = exchange.response_headers
+        label = headers.get(_CONTENT_TYPE, "")
+        nosniff = "nosniff" in headers.get("X-Content-Type-Options", "").lower()
+        plan = self._plan_for(label, exchange.destination, nosniff)
+        if not plan.entries:
+            return None
+        entries = [entry for entry in plan.entries if _matches(entry.plugin.matches, exchange)]
+        return (plan, entries) if entries else None
+
+    def _plan_for(self, label: str, destination: str | None, nosniff: bool) -> _Plan:
+        if self._generation != self.registry.generation:
+            self._generation = self.registry.generation
+            self._plans.clear()
+            self._keys.clear()
+        plan = self._plans.get((label, destination, nosniff))
+        if plan is None:
+            effective, doubt = sniff.by_label(sniff.essence(label), destination, nosniff)
+            readings = {
+                sniff.Doubt.NONE: (effective,),
+                sniff.Doubt.HTML_OR_DATA: (sniff.HTML, sniff.JSON, sniff.JAVASCRIPT),
+                sniff.Doubt.UNLABELLED: (sniff.HTML,),
+            }[doubt]
+            entries = tuple(
+                entry
+                for entry in self.registry.entries
+                if entry.plugin.needs is not Needs.HEADERS
+                and any(entry.plugin.matches.content_type(reading) for reading in readings)
+            )
+            plan = _Plan(effective, doubt, entries)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[label, destination, nosniff] = plan
+        return plan
+
+    def _decision(
+        self,
+        exchange: Exchange,
+        plan: _Plan,
+        entries: list[Entry],
+        permission: csp.Permission | None,
+    ) -> Decide:
+        label = charset.label(exchange.response_headers.get(_CONTENT_TYPE, ""))
+
+        def decide(head: bytes, final: bool) -> tuple[charset.Transcoder, list[Step]] | None:
+            if charset.may_be_mark(head) and not final:
+                return None
+            encoding = charset.by_mark(head) or charset.by_label(label)
+            effective = plan.effective
+            if plan.doubt is not sniff.Doubt.NONE:
+                if encoding.startswith("utf-16"):
+                    effective = sniff.HTML
+                else:
+                    settled = sniff.by_body(plan.doubt, head, final)
+                    if settled is None:
+                        return None
+                    effective = settled
+            context = self._context(exchange, effective, encoding, permission)
+            wanted = [e for e in entries if e.ready and e.plugin.matches.content_type(effective)]
+            steps = steps_for(wanted, context, self.budget, self._clock)
+            transcoder = charset.transcoder(encoding, html=effective == sniff.HTML)
+            return (transcoder if steps else charset.Plain()), steps
+
+        return decide
+
+    def _context(
+        self,
+        exchange: Exchange,
+        effective: str = "",
+        encoding: str = "",
+        permission: csp.Permission | None = None,
+    ) -> Context:
+        if not effective and exchange.status:
+            effective = sniff.essence(exchange.response_headers.get(_CONTENT_TYPE))
+        return Context(
+            method=exchange.method,
+            url=exchange.url,
+            path=urlsplit(exchange.url).path or "/",
+            status=exchange.status,
+            destination=exchange.destination,
+            content_type=effective,
+            charset="utf-8" if encoding.startswith("utf-16") else encoding or "utf-8",
+            mount=exchange.mount,
+            mapper=exchange.mapper,
+            request_headers=exchange.request_headers,
+            response_headers=exchange.response_headers,
+            script_nonce=permission.nonce if permission else None,
+            scripts_allowed=permission.allowed if permission else True,
+        )
+
+    # --- headers ---------------------------------------------------------------------------------
+
+    def _mapped(
+        self, exchange: Exchange, permission: csp.Permission | None = None
+    ) -> list[tuple[str, str]]:
+        view = View(exchange.url, exchange.mapper, exchange.mount)
+        headers = list(map_headers(exchange.response_headers.items(), view))
+        if permission is not None:
+            values = iter(permission.values)
+            headers = [
+                (name, next(values) if name.lower() == _POLICY else value)
+                for name, value in headers
+            ]
+        for entry in self._with_hook("response_headers", exchange):
+            changed = CIMultiDict(headers)
+            context = self._context(exchange)
+            if self._call(entry, entry.plugin.response_headers, context, changed) is None:
+                continue
+            new = list(changed.items())
+            if not entry.shadow:
+                headers = new
+            elif new != headers:
+                entry.shadowed(repr(headers).encode(), repr(new).encode())
+        return headers
+
+    def _rewritten_headers(
+        self,
+        exchange: Exchange,
+        entries: list[Entry],
+        coding: str,
+        permission: csp.Permission | None,
+    ) -> list[tuple[str, str]]:
+        headers = self._without_body_fields(exchange, self._mapped(exchange, permission))
+        out = [(n, v) for n, v in headers if n.lower() != "content-encoding"]
+        was_coded = len(out) != len(headers)
+        if coding != "identity":
+            out.append(("Content-Encoding", coding))
+        varies = {name for entry in entries for name in entry.plugin.varies}
+        if was_coded:
+            varies.add("Accept-Encoding")
+        said = {
+            part.strip().lower() for n, v in out if n.lower() == "vary" for part in v.split(",")
+        }
+        missing = sorted(name for name in varies if name.lower() not in said)
+        if missing and "*" not in said:
+            out.append(("Vary", ", ".join(missing)))
+        return out
+
+    def _without_body_fields(
+        self, exchange: Exchange, headers: list[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
+        out = []
+        for name, value in headers:
+            lower = name.lower()
+            if lower in BODY_HEADERS:
+                continue
+            if lower == "etag":
+                derived = validators.derive(value, self._key(exchange))
+                if derived is not None:
+                    out.append((name, derived))
+                continue
+            out.append((name, value))
+        return out
+
+    def _for_304(self, exchange: Exchange, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The stored body was rewritten if the browser asked with a derived tag.
+
+        Its policy stays the stored one too: a nonce must fit the stored body.
+        """
+        asked = ", ".join(exchange.request_headers.getall("If-None-Match", ()))
+        if "~z" not in asked:
+            return headers
+        return [
+            (name, value)
+            for name, value in self._without_body_fields(exchange, headers)
+            if name.lower() not in (_POLICY, "content-encoding")
+        ]
+
+    def _permission(self, exchange: Exchange, plan: _Plan) -> csp.Permission | None:
+        """Only documents under a prefix get the runtime, so only they need a permission."""
+        if exchange.mount.is_root or plan.effective != sniff.HTML:
+            return None
+        if exchange.destination is not None and exchange.destination not in _DOCUMENTS:
+            return None
+        policies = exchange.response_headers.getall("Content-Security-Policy", ())
+        if not policies:
+            return None
+        mapped = [
+            csp.map_policy(value, exchange.mapper, exchange.mount, exchange.url)
+            for value in policies
+        ]
+        return csp.permit(mapped, exchange.mount.public, secrets.token_urlsafe(16))
+
+    def _key(self, exchange: Exchange) -> str:
+        """Eight hex digits that change with everything a rewritten body depends on."""
+        if self._generation != self.registry.generation:
+            self._plan_for("", None, False)
+        upstream = ",".join(sorted(map(str, exchange.mapper.origins)))
+        key = self._keys.get((exchange.mount.root, upstream))
+        if key is None:
+            text = "\0".join(
+                (self.registry.fingerprint, exchange.mount.root, upstream, __version__)
+            )
+            key = hashlib.sha256(text.encode()).hexdigest()[:8]
+            if len(self._keys) >= _PLANS:
+                self._keys.clear()
+            self._keys[exchange.mount.root, upstream] = key
+        return key
+
+    def _cache_key(self, exchange: Exchange, coding: str) -> Key | None:
+        """Only what is the same for everybody, and only what is costly: compressed bodies."""
+        headers = exchange.response_headers
+        etag = headers.get("ETag", "")
+        control = headers.get("Cache-Control", "").lower()
+        vary = {part.strip().lower() for v in headers.getall("Vary", ()) for part in v.split(",")}
+        if (
+            coding == "identity"
+            or exchange.method != "GET"
+            or exchange.status != 200
+            or not etag.startswith('"')
+            or "Set-Cookie" in headers
+            or any(word in control for word in ("private", "no-store"))
+            or ("Authorization" in exchange.request_headers and "public" not in control)
+            or not vary <= {"", "accept-encoding", "origin", "sec-fetch-dest"}
+        ):
+            return None
+        validator = etag + headers.get("Content-Length", "")
+        return Key(exchange.url, validator, self._key(exchange), coding, exchange.destination or "")
+
+    # --- plugins' hooks --------------------------------------------------------------------------
+
+    def _with_hook(self, hook: str, exchange: Exchange) -> list[Entry]:
+        return [
+            entry
+            for entry in self.registry.with_hook(hook)
+            if entry.ready and _matches(entry.plugin.matches, exchange, labelled=True)
+        ]
+
+    @staticmethod
+    def _call(
+        entry: Entry, hook: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> tuple[_T] | None:
+        """What a hook returned, in a tuple; ``None`` if it raised: then the original passes."""
+        start = time.perf_counter()
+        try:
+            result = hook(*args, **kwargs)
+        except Exception as error:
+            entry.failed(error)
+            return None
+        entry.spent(time.perf_counter() - start, 0)
+        entry.succeeded()
+        return (result,)
+
+
+def _matches(match: Match, exchange: Exchange, *, labelled: bool = False) -> bool:
+    if labelled and exchange.status and match.content_types:
+        label = sniff.essence(exchange.response_headers.get(_CONTENT_TYPE))
+        if not match.content_type(label):
+            return False
+    if not match.paths and not match.status and not match.destinations:
+        return True
+    path = urlsplit(exchange.url).path or "/"
+    return match.request(path, exchange.status, exchange.destination)
+
+
+def _put(headers: CIMultiDict[str], name: str, value: str | None) -> None:
+    headers.popall(name, None)
+    if value is not None:
+        headers[name] = value
+
+
+def _bytes(data: str | bytes | None) -> bytes:
+    return data.encode() if isinstance(data, str) else data or b""

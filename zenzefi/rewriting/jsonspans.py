@@ -1,0 +1,110 @@
+"""A streaming JSON reader that yields spans and paths, never a new spelling.
+
+It is lenient about what it is not asked about: byte-order marks, ``)]}'`` guards, several values
+in a row (NDJSON, JSON text sequences) and commas pass. Where the input is no JSON it stops and
+lets the rest pass.
+"""
+
+from __future__ import annotations
+
+import re
+
+Path = tuple[str | int, ...]
+
+_GUARD = re.compile(rb"\xef\xbb\xbf|\)\]\}'[^\n]*\n|for\s*\(;;\);|while\s*\(1\);|&&&START&&&")
+_TOKEN = re.compile(
+    rb"[\x09\x0a\x0d\x1e ]*(?:"
+    rb'(?P<string>"(?>[^"\\]+|\\.)*")'
+    rb"|(?P<scalar>-?\d(?>[0-9.eE+-]*)|true|false|null)(?=[\x09\x0a\x0d\x1e ,\]}]|(?P<end>\Z))"
+    rb"|(?P<mark>[\[\]{}:,]))",
+    re.S,
+)
+_BLANK = re.compile(rb"[\x09\x0a\x0d\x1e ]*")
+_DEPTH = 512
+
+
+class JsonReader:
+    """Feed windows, get ``(path, start, end)`` of every scalar; offsets count in the window."""
+
+    def __init__(self) -> None:
+        self._path: list[str | int] = []
+        self._objects: list[bool] = []
+        self._key = False
+        self._begun = False
+        self._broken = False
+
+    def read(self, window: bytes, final: bool) -> tuple[int, list[tuple[Path, int, int]]]:
+        """How much of the window is done, and the scalars in it."""
+        if self._broken:
+            return len(window), []
+        at = 0
+        if not self._begun:
+            if len(window) < 64 and not final:
+                return 0, []
+            self._begun = True
+            while guard := _GUARD.match(window, at):
+                at = guard.end()
+        found: list[tuple[Path, int, int]] = []
+        while token := _TOKEN.match(window, at):
+            kind = token.lastgroup or "mark"
+            if kind == "end":
+                if not final:
+                    break
+                kind = "scalar"
+            if kind == "mark":
+                if not self._mark(token["mark"]):
+                    self._broken = True
+                    break
+            elif kind == "string" and self._key:
+                self._path[-1] = _text(token["string"])
+            else:
+                start, end = token.span(kind)
+                found.append((tuple(self._path), start, end))
+            at = token.end()
+        if self._broken or final:
+            return len(window), found
+        blank = _BLANK.match(window, at)
+        rest = blank.end() if blank else at
+        if rest < len(window) and not _may_continue(window, rest):
+            self._broken = True
+            return len(window), found
+        return at, found
+
+    def _mark(self, mark: bytes) -> bool:
+        if mark in b"{[":
+            if len(self._objects) >= _DEPTH:
+                return False
+            self._objects.append(mark == b"{")
+            self._path.append("" if mark == b"{" else 0)
+            self._key = mark == b"{"
+        elif mark in b"}]":
+            if not self._objects or self._objects.pop() != (mark == b"}"):
+                return False
+            self._path.pop()
+            self._key = False
+        elif mark == b":":
+            self._key = False
+        elif self._objects:
+            if self._objects[-1]:
+                self._key = True
+            else:
+                last = self._path[-1]
+                self._path[-1] = last + 1 if isinstance(last, int) else 0
+        return True
+
+
+def _may_continue(window: bytes, at: int) -> bool:
+    """Whether what begins at ``at`` may become a token with more bytes."""
+    rest = window[at : at + 5]
+    if rest[:1] == b'"' or rest[:1].isdigit() or rest[:1] == b"-":
+        return True
+    return any(word.startswith(rest) for word in (b"true", b"false", b"null"))
+
+
+def _text(string: bytes) -> str:
+    import json
+
+    try:
+        return str(json.loads(string))
+    except ValueError:
+        return string[1:-1].decode("utf-8", "replace")

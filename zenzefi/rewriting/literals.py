@@ -1,0 +1,243 @@
+"""Finding the upstream's own origin in text that is not parsed: scripts, JSON, playlists.
+
+Web content spells one origin in many ways: ``https://host``, ``https:\\/\\/host``,
+``https%3A%2F%2Fhost``, ``//host``, ``wss://host``, ``\\u002F\\u002Fhost``, ``\\x2f\\x2fhost``. The
+host itself is nearly always plain, so it is found first, in C, and the spelling around it is read
+from there. A text that does not name the host costs two passes of :meth:`bytes.find` speed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
+
+_BEHIND = 64
+_REACH = 192
+"""The most bytes that scheme, slashes and user of a mention take, in any spelling."""
+
+_SOCKETS = {"http": "ws", "https": "wss"}
+
+# Every spelling of "/" and of ":", the longer ones first.
+_SLASH = (
+    rb"\\u002f",
+    rb"\\u005c",
+    rb"\\x2f",
+    rb"\\x5c",
+    rb"\u002f",
+    rb"\u005c",
+    rb"\u{2f}",
+    rb"%252f",
+    rb"&#x2f;",
+    rb"&bsol;",
+    rb"&#47;",
+    rb"&sol;",
+    rb"\x2f",
+    rb"\x5c",
+    rb"\057",
+    rb"%2f",
+    rb"%5c",
+    rb"\\/",
+    rb"\/",
+    b"\\\\",
+    b"/",
+    b"\\",
+)
+_COLON = (
+    rb"\\u003a",
+    rb"\\x3a",
+    rb"\u003a",
+    rb"\u{3a}",
+    rb"%253a",
+    rb"&#x3a;",
+    rb"&colon;",
+    rb"&#58;",
+    rb"\x3a",
+    rb"\072",
+    rb"%3a",
+    b":",
+)
+
+
+def _any(spellings: Iterable[bytes]) -> bytes:
+    return b"(?:" + b"|".join(map(re.escape, spellings)) + b")"
+
+
+def _beginnings(spellings: Iterable[bytes]) -> list[bytes]:
+    """Every proper, non-empty beginning of the spellings, longest first."""
+    found = {word[:length] for word in spellings for length in range(1, len(word))}
+    return sorted(found, key=lambda word: (-len(word), word))
+
+
+class Spelled(NamedTuple):
+    """One place that names the origin; ``start`` to ``end`` is the origin itself."""
+
+    start: int
+    end: int
+    scheme: bytes
+    colon: bytes
+    slashes: tuple[bytes, bytes]
+    user: bytes
+
+
+class OriginFinder:
+    """Finds and replaces the upstream's origins in one body, streaming.
+
+    Only *absolute* mentions count: with two slashes before the host (and the fitting scheme, if
+    one is written) and nothing behind it that would make it another host or port. The replacement
+    is the mount's root, spelled the same way: same case of the scheme, same slashes.
+    """
+
+    def __init__(self, origins: Iterable[Origin], mount: Mount) -> None:
+        self._mount = mount
+        self._targets = [_Target(origin) for origin in sorted(origins, key=str)]
+        self._behind = b""
+
+    def edits(
+        self, window: bytes, final: bool, accept: Callable[[bytes], bool] | None = None
+    ) -> tuple[int, list[Edit]]:
+        """``(settled, edits)`` of the next window, as a scanner returns them.
+
+        ``accept`` gets up to 64 bytes in front of a mention and may refuse it.
+        """
+        settled = len(window) if final else len(window) - self.unfinished(window)
+        found = []
+        for spelled in self.find(window):
+            if spelled.start >= settled:
+                break
+            if accept is None or accept(self._in_front(window, spelled.start)):
+                found.append(self.edit(spelled))
+                settled = max(settled, spelled.end)
+        if settled:
+            self._behind = self._in_front(window, settled)
+        return settled, found
+
+    def _in_front(self, window: bytes, at: int) -> bytes:
+        if at >= _BEHIND:
+            return window[at - _BEHIND : at]
+        return (self._behind + window[:at])[-_BEHIND:]
+
+    def find(self, window: bytes) -> Iterator[Spelled]:
+        """The mentions in a window, in order."""
+        lower: bytes | None = None
+        places: list[tuple[int, _Target]] = []
+        for target in self._targets:
+            text = window
+            if target.folds:
+                lower = text = window.lower() if lower is None else lower
+            at = text.find(target.host)
+            while at >= 0:
+                places.append((at, target))
+                at = text.find(target.host, at + 1)
+        places.sort(key=lambda place: place[0])
+        last = 0
+        for at, target in places:
+            low = max(last, at - _REACH)
+            before = window[low:at] if low else self._behind + window[:at]
+            spelled = target.read(window, at, before)
+            if spelled is not None and spelled.start >= last:
+                last = spelled.end
+                yield spelled
+
+    def edit(self, spelled: Spelled) -> Edit:
+        """The mount's root in the spelling of a mention."""
+        slash = spelled.slashes[0]
+        scheme = b""
+        public = self._mount.public
+        if spelled.scheme:
+            name = _SOCKETS[public.scheme] if spelled.scheme[:1] in b"wW" else public.scheme
+            written = name.upper() if spelled.scheme.isupper() else name
+            scheme = written.encode() + spelled.colon
+        authority = public.authority.encode()
+        colon = spelled.colon or (b"%3A" if slash[:1] == b"%" else b":")
+        if slash[:1] == b"%" and colon[:1] == b"%":
+            authority = authority.replace(b":", colon)
+        prefix = self._mount.prefix.encode().replace(b"/", _forward(slash))
+        new = scheme + b"".join(spelled.slashes) + spelled.user + authority + prefix
+        return Edit(spelled.start, spelled.end, new)
+
+    def unfinished(self, window: bytes) -> int:
+        """How many bytes at the end may be the beginning of a mention, or of what follows one."""
+        longest = 0
+        for target in self._targets:
+            tail = window[-len(target.host) - _REACH :]
+            match = target.partial.search(tail)
+            if match is not None:
+                longest = max(longest, len(tail) - match.start())
+        return longest
+
+
+def _forward(slash: bytes) -> bytes:
+    """The forward slash in the manner of a spelling that may be a backslash's."""
+    return {b"\\": b"/", b"\\\\": b"/", b"%5c": b"%2f", b"%5C": b"%2F"}.get(slash, slash)
+
+
+class _Target:
+    """One origin: the literal to search for, and how a mention around it is read."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.host = origin.host.encode("ascii")
+        self.folds = re.search(rb"[a-z]", self.host) is not None
+        socket = _SOCKETS[origin.scheme]
+        schemes = (origin.scheme.encode(), socket.encode())
+        slash, colon = _any(_SLASH), _any(_COLON)
+        self._before = re.compile(
+            rb"(?:(?<![\w+.-])(?P<scheme>%b)(?P<colon>%b)|(?<![:\w]))"
+            rb"(?P<first>%b)(?P<second>%b)(?P<user>(?:[\w.~-]+(?::[\w.~-]*)?@)?)\Z"
+            % (_any(schemes), colon, slash, slash),
+            re.I,
+        )
+        port = str(origin.port).encode()
+        default = DEFAULT_PORTS[origin.scheme] == origin.port
+        written = colon + port
+        self._after = re.compile(
+            (rb"(?:%b)?" if default else rb"%b") % written + rb"(?![\w~-]|\.\w|%b\d)" % colon,
+            re.I,
+        )
+        # What may still become a mention at the end of a window. Nested options, one per part.
+        ends = _beginnings(_COLON)
+        port_part = rb"(?:%b(?:%b)?|%b)" % (
+            colon,
+            b"|".join(re.escape(port[:n]) for n in range(len(port), 0, -1)),
+            b"|".join(map(re.escape, ends)),
+        )
+        host_part = rb"(?:%b(?:%b|\.)?|%b)" % (
+            re.escape(self.host),
+            port_part,
+            b"|".join(re.escape(self.host[:n]) for n in range(len(self.host) - 1, 0, -1))
+            or b"(?!)",
+        )
+        user_part = rb"(?:[\w.~-]{1,64}(?::[\w.~-]{0,64})?@?(?:%b)?|%b)" % (host_part, host_part)
+        halves = b"|".join(map(re.escape, _beginnings(_SLASH)))
+        second = rb"(?:%b(?:%b)?|%b)" % (slash, user_part, halves)
+        slashes = rb"(?:%b(?:%b)?|%b)" % (slash, second, halves)
+        half_colon = b"|".join(map(re.escape, ends))
+        half_scheme = b"|".join(_beginnings(schemes))
+        scheme_part = rb"(?:%b(?:(?:%b)(?:%b)?|%b)?|%b)" % (
+            _any(schemes),
+            colon,
+            slashes,
+            half_colon,
+            half_scheme,
+        )
+        self.partial = re.compile(rb"(?:(?<![\w+.-])%b|%b)\Z" % (scheme_part, slashes), re.I)
+
+    def read(self, window: bytes, at: int, before: bytes) -> Spelled | None:
+        """The mention around the host found at ``at``; ``before`` ends there."""
+        after = self._after.match(window, at + len(self.host))
+        if after is None:
+            return None
+        front = self._before.search(before)
+        if front is None:
+            return None
+        return Spelled(
+            at - len(before) + front.start(),
+            after.end(),
+            front["scheme"] or b"",
+            front["colon"] or b"",
+            (front["first"], front["second"]),
+            front["user"],
+        )

@@ -1,0 +1,433 @@
+"""Which plugins there are, in which order, with which options; and the account kept of each.
+
+Plugins come from the entry points of the group ``zenzefi.plugins``, from the bundled folder and
+from ``PLUGIN_DIR`` (single files, loaded by path). A later source replaces a plugin of the same
+name from an earlier one, so that an operator can put a file of their own in a bundled one's place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from zenzefi.rewriting.api import HOOKS, Needs, Plugin
+from zenzefi.rewriting.edits import Conflict
+
+logger = logging.getLogger("zenzefi.plugins")
+
+ENTRY_POINTS = "zenzefi.plugins"
+TRACE_VARIABLE = "ZENZEFI_PLUGIN_TRACE"
+"""``1`` logs every hook call, a comma list of names only these plugins'."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
+_BREAK_AFTER = 5
+_BREAK_SECONDS = 60.0
+_GENERIC = frozenset(("enabled", "shadow"))
+
+
+class PluginError(Exception):
+    """Plugins can't be loaded or ordered; ``problems`` has one plain sentence per mistake."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(problems))
+
+
+@dataclass(slots=True)
+class Account:
+    """What a plugin did so far: figures for metrics and ``zenzefi plugin list``."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    edits: int = 0
+    errors: int = 0
+    conflicts: int = 0
+    shadow_edits: int = 0
+    skipped: int = 0
+    """Bodies that passed by because the circuit was open."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One loaded plugin with its account and circuit breaker."""
+
+    plugin: Plugin
+    source: str
+    shadow: bool = False
+    account: Account = field(default_factory=Account)
+    trace: bool = False
+    clock: Callable[[], float] = time.monotonic
+    _failures: int = 0
+    _open_until: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self.plugin.name
+
+    @property
+    def ready(self) -> bool:
+        """False while the circuit is open: after repeated failures it rests for a minute.
+
+        Then one body tries it; a failure opens the circuit again at once.
+        """
+        if self._failures < _BREAK_AFTER:
+            return True
+        if self.clock() < self._open_until:
+            self.account.skipped += 1
+            return False
+        self._open_until = self.clock() + _BREAK_SECONDS
+        return True
+
+    def failed(self, error: BaseException | str) -> None:
+        """Count and log; open the circuit after repeated failures without a success between."""
+        self.account.errors += 1
+        self._failures += 1
+        logger.error(
+            "plugin %s failed; the original passes: %s",
+            self.name,
+            error if isinstance(error, str) else f"{type(error).__name__}: {error}",
+            exc_info=error if isinstance(error, BaseException) else None,
+        )
+        if self._failures == _BREAK_AFTER:
+            self._open_until = self.clock() + _BREAK_SECONDS
+            logger.error("plugin %s rests for %d s: repeated failures", self.name, _BREAK_SECONDS)
+
+    def succeeded(self) -> None:
+        """A whole body, or a hook, went well."""
+        self._failures = 0
+
+    def spent(self, seconds: float, edits: int) -> None:
+        """CPU seconds and edits of one call."""
+        account = self.account
+        account.calls += 1
+        account.seconds += seconds
+        account.edits += edits
+        if self.trace:
+            logger.info("trace %s: %d edits in %.3f ms", self.name, edits, seconds * 1000)
+
+    def shadowed(self, before: bytes, after: bytes) -> None:
+        """Count and log what an edit would have done."""
+        self.account.shadow_edits += 1
+        logger.info("shadow %s: %.200r -> %.200r", self.name, before, after)
+
+    def conflicted(self, conflict: Conflict) -> None:
+        """Count and log an edit that lost."""
+        self.account.conflicts += 1
+        logger.warning(
+            "plugin %s: its edit of bytes %d to %d was dropped, %s edits there and comes first",
+            self.name,
+            conflict.dropped.start,
+            conflict.dropped.end,
+            conflict.by,
+        )
+
+
+class Registry:
+    """The plugins of one process, ordered and ready.
+
+    Raises :class:`PluginError` that lists every mistake at once: a file that does not import, a
+    name used badly, options that don't validate, an order that goes in circles.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path] = (),
+        *,
+        entry_points: bool = True,
+        classes: Iterable[type[Plugin]] = (),
+        disabled: Collection[str] = (),
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        trace: str | None = None,
+    ) -> None:
+        self._folders = tuple(folders)
+        self._entry_points = entry_points
+        self._classes = tuple(classes)
+        self._disabled = frozenset(disabled)
+        self._options = options or {}
+        self._trace = os.environ.get(TRACE_VARIABLE, "") if trace is None else trace
+        self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self.entries: tuple[Entry, ...] = ()
+        self.found: dict[str, tuple[type[Plugin], str]] = {}
+        """Every plugin found, also disabled ones: name -> (class, where it came from)."""
+        self.fingerprint = ""
+        """Changes with the set of plugins, their order, versions and options."""
+        self._hooked: dict[str, tuple[Entry, ...]] = {}
+        self.generation = 0
+        """Counts loads; what is derived from the entries is stale when it moved."""
+        self.load()
+
+    def load(self) -> None:
+        """(Re)load everything; on a mistake the plugins loaded before stay in place."""
+        problems: list[str] = []
+        stamp = self._files()
+        found: dict[str, tuple[type[Plugin], str]] = {}
+        for plugin_class, source in self._discover(problems):
+            name = getattr(plugin_class, "name", None)
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                problems.append(
+                    f"{source}: {plugin_class.__name__}.name is {name!r}; a name has lower-case "
+                    "letters, digits, '-' and '_'."
+                )
+                continue
+            previous = found.get(name)
+            if previous is not None and previous[1] == source:
+                problems.append(f"{source}: two plugins are named {name!r}.")
+            found[name] = plugin_class, source
+        entries = self._entries(found, problems)
+        if not problems:
+            try:
+                ordered = in_order(entries)
+            except PluginError as error:
+                problems += error.problems
+        if problems:
+            raise PluginError(problems)
+        self.found, self.entries, self._stamp = found, tuple(ordered), stamp
+        self._hooked = {
+            hook: tuple(
+                e for e in ordered if getattr(type(e.plugin), hook) is not getattr(Plugin, hook)
+            )
+            for hook in ("request_headers", "response_headers", "early_response")
+        }
+        self.fingerprint = self._digest()
+        self.generation += 1
+
+    def reload_if_changed(self) -> bool:
+        """For development: load again when a plugin file changed, came or went.
+
+        A mistake in the new version is logged, and the old one goes on.
+        """
+        stamp = self._files()
+        if stamp == self._stamp:
+            return False
+        try:
+            self.load()
+        except PluginError as error:
+            self._stamp = stamp
+            for problem in error.problems:
+                logger.error("plugins not reloaded: %s", problem)
+            return False
+        return True
+
+    def with_hook(self, hook: str) -> tuple[Entry, ...]:
+        """The plugins that override one of the header hooks or the early response."""
+        return self._hooked[hook]
+
+    def __getitem__(self, name: str) -> Entry:
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def _files(self) -> tuple[tuple[str, int, int], ...]:
+        out = []
+        for path in self._paths():
+            stat = path.stat()
+            out.append((str(path), stat.st_mtime_ns, stat.st_size))
+        return tuple(out)
+
+    def _paths(self) -> Iterator[Path]:
+        for folder in self._folders:
+            yield from (p for p in sorted(folder.glob("*.py")) if not p.name.startswith(("_", ".")))
+
+    def _discover(self, problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
+        problems += [
+            f"PLUGIN_DIR: {folder} is not a folder."
+            for folder in self._folders
+            if not folder.is_dir()
+        ]
+        bundled = self._folders[:1]
+        for path in self._paths():
+            if path.parent in bundled:
+                yield from _from_file(path, problems)
+        if self._entry_points:
+            yield from _from_entry_points(problems)
+        for path in self._paths():
+            if path.parent not in bundled:
+                yield from _from_file(path, problems)
+        for plugin_class in self._classes:
+            yield plugin_class, f"class {plugin_class.__module__}.{plugin_class.__qualname__}"
+
+    def _entries(
+        self, found: Mapping[str, tuple[type[Plugin], str]], problems: list[str]
+    ) -> list[Entry]:
+        problems += [
+            f"PLUGIN_OPTIONS names {name!r}, but no such plugin was found."
+            for name in self._options
+            if name not in found
+        ]
+        problems += [
+            f"PLUGINS_DISABLED names {name!r}, but no such plugin was found."
+            for name in self._disabled
+            if name not in found
+        ]
+        entries = []
+        names = {part.strip() for part in self._trace.split(",")}
+        for name, (plugin_class, source) in found.items():
+            given = dict(self._options.get(name, {}))
+            enabled = given.pop("enabled", plugin_class.enabled)
+            shadow = given.pop("shadow", False)
+            if not isinstance(enabled, bool) or not isinstance(shadow, bool):
+                problems.append(f"PLUGIN_OPTIONS.{name}: enabled and shadow are true or false.")
+                continue
+            if not enabled or name in self._disabled:
+                continue
+            faults = check(plugin_class)
+            if faults:
+                problems += [f"{source}: {fault}" for fault in faults]
+                continue
+            try:
+                plugin = plugin_class(plugin_class.Options.model_validate(given))
+            except ValidationError as error:
+                problems += [
+                    f"PLUGIN_OPTIONS.{name}{''.join('.' + str(p) for p in e['loc'])}: {e['msg']}."
+                    for e in error.errors()
+                ]
+            except Exception as error:
+                problems.append(f"{source}: {name} can't be made: {type(error).__name__}: {error}.")
+            else:
+                trace = bool(names & {"1", "all", name})
+                entries.append(Entry(plugin, source, shadow, trace=trace))
+        return entries
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            plugin = entry.plugin
+            options = plugin.options.model_dump_json() if plugin.options else ""
+            line = f"{plugin.name}\0{plugin.version}\0{entry.shadow}\0{options}\n"
+            digest.update(line.encode())
+        for item in self._stamp:
+            digest.update(repr((Path(item[0]).name, item[2])).encode())
+        return digest.hexdigest()
+
+
+_USES = {
+    Needs.CHUNKS: "scanner",
+    Needs.TOKENS: "token",
+    Needs.TEXT: "text",
+    Needs.JSON: "json_value",
+    Needs.DOCUMENT: "document",
+}
+
+
+def check(plugin_class: type[Plugin]) -> list[str]:
+    """What is wrong with a plugin class, in plain sentences."""
+    name = plugin_class.name
+    problems = []
+    try:
+        needs = Needs(plugin_class.needs)
+    except ValueError:
+        return [f"{name}.needs is {plugin_class.needs!r}; it is one of {', '.join(Needs)}."]
+    hook = _USES.get(needs)
+    if hook and getattr(plugin_class, hook) is getattr(Plugin, hook):
+        problems.append(f"{name} needs {needs.value!r} but has no {hook}() hook.")
+    for other, needed in ((h, n) for n, h in _USES.items() if n is not needs):
+        if getattr(plugin_class, other) is not getattr(Plugin, other):
+            problems.append(f"{name} has a {other}() hook, which needs = {needed.value!r}.")
+    options: object = plugin_class.Options
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        problems.append(f"{name}.Options is no pydantic model.")
+    elif clash := _GENERIC & set(options.model_fields):
+        problems.append(f"{name}.Options may not have {', '.join(sorted(clash))}: reserved.")
+    return problems + [
+        f"{name}.{hook} is a coroutine; hooks are plain functions."
+        for hook in HOOKS
+        if inspect.iscoroutinefunction(getattr(plugin_class, hook))
+    ]
+
+
+def in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries sorted by ``before`` and ``after``; otherwise by name, so that it never varies.
+
+    Raises :class:`PluginError` that names the plugins of a circle.
+    """
+    by_name = {entry.name: entry for entry in entries}
+    earlier: dict[str, set[str]] = {name: set() for name in by_name}
+    for name, entry in by_name.items():
+        for other in entry.plugin.after:
+            if other in by_name:
+                earlier[name].add(other)
+        for other in entry.plugin.before:
+            if other in by_name:
+                earlier[other].add(name)
+    out: list[Entry] = []
+    while earlier:
+        ready = min((name for name, waits in earlier.items() if not waits), default=None)
+        if ready is None:
+            raise PluginError([f"before/after go in a circle: {' -> '.join(_circle(earlier))}."])
+        out.append(by_name[ready])
+        del earlier[ready]
+        for waits in earlier.values():
+            waits.discard(ready)
+    return out
+
+
+def _circle(earlier: Mapping[str, set[str]]) -> list[str]:
+    walk = [min(earlier)]
+    while True:
+        following = min(earlier[walk[-1]])
+        if following in walk:
+            return [*walk[walk.index(following) :], following][::-1]
+        walk.append(following)
+
+
+def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
+    # The name can't collide with a package of that name, and says where it is from in tracebacks.
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    module_name = f"zenzefi_plugin_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        problems.append(f"{path} can't be imported.")
+        return
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # pydantic and dataclasses look themselves up there
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")  # never a stale byte-code file
+        exec(code, module.__dict__)  # noqa: S102 - importing an operator's file is the purpose
+    except Exception as error:
+        del sys.modules[module_name]
+        problems.append(f"{path} does not import: {type(error).__name__}: {error}.")
+        return
+    yield from ((found, str(path)) for found in _classes_of(module))
+
+
+def _classes_of(module: ModuleType) -> list[type[Plugin]]:
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Plugin)
+        and value.__module__ == module.__name__
+        and "name" in vars(value)
+    ]
+
+
+def _from_entry_points(problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
+    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
+        source = f"entry point {point.name} = {point.value}"
+        try:
+            loaded = point.load()
+        except Exception as error:
+            problems.append(f"{source} does not load: {type(error).__name__}: {error}.")
+            continue
+        if isinstance(loaded, ModuleType):
+            yield from ((found, source) for found in _classes_of(loaded))
+        elif isinstance(loaded, type) and issubclass(loaded, Plugin):
+            yield loaded, source
+        else:
+            problems.append(f"{source} is neither a Plugin class nor a module with some.")

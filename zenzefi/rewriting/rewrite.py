@@ -1,0 +1,161 @@
+"""One body on its way: decoded, decided upon, rewritten in one or more passes, encoded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from zenzefi.rewriting import charset, codecs
+from zenzefi.rewriting.pipeline import Budget
+
+logger = logging.getLogger("zenzefi.rewriting")
+
+
+class Step(Protocol):
+    """Bytes in, bytes out, with something held back between."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What can go on already."""
+
+    def finish(self) -> bytes:
+        """The rest."""
+
+
+class Decide(Protocol):
+    """Looks at the first decoded bytes until it knows how the body is to be treated."""
+
+    def __call__(
+        self, head: bytes, final: bool
+    ) -> tuple[charset.Transcoder, Sequence[Step]] | None:
+        """``None`` while more bytes are needed."""
+
+
+class Rewrite:
+    """A body being rewritten. Feed it in slices of at most 64 KiB, then finish it.
+
+    ``headers`` are the response's headers as the browser is to get them. ``ready`` holds the whole
+    body where it is known already (the upstream's may then be read and thrown away). ``heavy``
+    says that :meth:`finish` may take long, because a plugin works on the whole document: call it
+    off the event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: list[tuple[str, str]],
+        decoders: Sequence[codecs.Decoder],
+        coding: str,
+        decide: Decide,
+        budget: Budget,
+        heavy: bool = False,
+        ready: bytes | None = None,
+        done: Callable[[bytes], None] | None = None,
+        keep: int = 0,
+    ) -> None:
+        self.headers = headers
+        self.heavy = heavy
+        self.ready = ready
+        self._decoders = decoders
+        self._decide: Decide | None = decide
+        self._encoder = codecs.encoder(coding)
+        self._budget = budget
+        self._head = b""
+        self._transcoder: charset.Transcoder = charset.Plain()
+        self._steps: Sequence[Step] = ()
+        self._encoded = 0
+        self._decoded = 0
+        self._bailed = False
+        self._done = done
+        self._kept: list[bytes] | None = [] if done else None
+        self._keep = keep
+
+    def feed(self, data: bytes) -> bytes:
+        """All output for ``data``. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""
+        return b"".join(self.slices(data))
+
+    def slices(self, data: bytes) -> Iterator[bytes]:
+        """The same in pieces of bounded work: let the event loop run between two of them.
+
+        A compressed slice may stand for a lot of data.
+        """
+        if self.ready is not None or not data:
+            return
+        self._encoded += len(data)
+        for piece in codecs.decode(self._decoders, data):
+            self._decoded += len(piece)
+            self._check_ratio()
+            out = self._encoder.feed(self._through(piece))
+            if out:
+                self._remember(out)
+                yield out
+
+    def finish(self) -> bytes:
+        """The rest of the output. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""
+        if self.ready is not None:
+            return self.ready
+        for decoder in self._decoders:
+            decoder.finish()
+        rest = self._through(b"", final=True)
+        out = self._encoder.feed(rest) + self._encoder.finish()
+        self._remember(out)
+        if self._done and self._kept is not None:
+            self._done(b"".join(self._kept))
+        return out
+
+    def _through(self, piece: bytes, *, final: bool = False) -> bytes:
+        if self._decide is not None:
+            self._head += piece
+            decision = self._decide(self._head, final)
+            if decision is None:
+                return b""
+            self._transcoder, self._steps = decision
+            self._decide, piece, self._head = None, self._head, b""
+        data = self._transcoder.decode(piece, final)
+        for step in self._steps:
+            data = step.feed(data)
+            if final:
+                data += step.finish()
+        return self._transcoder.encode(data, final)
+
+    def _check_ratio(self) -> None:
+        """A decompression bomb first loses its rewriting, then its connection."""
+        budget = self._budget
+        if self._decoded <= budget.expanded or self._decoded <= budget.ratio * self._encoded:
+            return
+        if self._decoded > 4 * budget.expanded:
+            raise codecs.CorruptBody
+        if not self._bailed:
+            self._bailed = True
+            logger.warning(
+                "a body of %d encoded bytes grew beyond %d: the rest passes unrewritten",
+                self._encoded,
+                self._decoded,
+            )
+            self._steps = [_Rest(step) for step in self._steps]
+
+    def _remember(self, out: bytes) -> None:
+        if self._kept is None:
+            return
+        self._keep -= len(out)
+        if self._keep < 0:
+            self._kept = None
+        else:
+            self._kept.append(out)
+
+
+class _Rest:
+    """Ends a step early: what it held back, then everything as it comes."""
+
+    def __init__(self, step: Step) -> None:
+        self._step: Step | None = step
+
+    def feed(self, data: bytes) -> bytes:
+        if self._step is None:
+            return data
+        held = self._step.finish()
+        self._step = None
+        return held + data
+
+    def finish(self) -> bytes:
+        return b""
