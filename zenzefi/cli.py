@@ -1,13 +1,48 @@
-"""The command line: what operators and end users type as ``zenzefi ...``."""
+"""The command line: what operators and end users type as ``zenzefi ...``.
+
+Commands are imported when they are used, so that ``--help`` and shell completion answer at once.
+"""
 
 from __future__ import annotations
+
+import importlib
 
 import click
 
 from zenzefi.version import __version__
 
+# name -> (module, attribute, the line in the list of commands)
+_COMMANDS = {
+    "serve": ("zenzefi.commands.serve", "serve", "Serve the gate."),
+    "demo": ("zenzefi.commands.serve", "demo", "Serve the gate with the demo site behind it."),
+    "migrate": ("zenzefi.commands.database", "migrate", "Bring the database's schema up to date."),
+    "check": ("zenzefi.commands.check", "check", "Test the settings against what they name."),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="zenzefi")
 def main() -> None:
-    """A gate in front of one web application."""
+    """A gate in front of one web application.
+
+    Settings come from the environment and from .env in the current folder.
+    """

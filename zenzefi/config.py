@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from aiohttp import web
+from limits import parse_many
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -32,6 +33,7 @@ DURATIONS = (1, 12, 24, 168, 720)
 """The durations sold, in hours."""
 
 Price = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
+Rate = Annotated[str, Field(description='"10/minute", several joined by ";", or "off"')]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -183,7 +185,18 @@ class Settings(BaseSettings):
 
     # --- operations
     health_check_interval: float = Field(30, gt=0, le=3600)
+    drain_delay: float = Field(0, ge=0, le=300)
     drain_timeout: float = Field(30, ge=0, le=3600)
+    access_log: bool = True
+    metrics_listen: str | None = None
+    cors_api_origins: Annotated[list[str], NoDecode] = []
+    cors_proxy_origins: Annotated[list[str], NoDecode] = []
+    rate_limit_login: Rate = "10/minute"
+    rate_limit_register: Rate = "20/hour"
+    rate_limit_api: Rate = "120/minute"
+    rate_limit_proxy: Rate = "off"
+    rate_limit_websocket_messages: Rate = "off"
+    rate_limit_websocket_bytes: Rate = "off"
 
     @classmethod
     def settings_customise_sources(
@@ -211,6 +224,8 @@ class Settings(BaseSettings):
     @field_validator(
         "previous_secret_keys",
         "zenzefi_target_aliases",
+        "cors_api_origins",
+        "cors_proxy_origins",
         "trusted_proxies",
         "payment_providers",
         "plugins_disabled",
@@ -227,7 +242,7 @@ class Settings(BaseSettings):
     def _origin(cls, value: str | None) -> str | None:
         return value if value is None else str(parse_origin(value))
 
-    @field_validator("zenzefi_target_aliases")
+    @field_validator("zenzefi_target_aliases", "cors_api_origins", "cors_proxy_origins")
     @classmethod
     def _origins(cls, value: list[str]) -> list[str]:
         return [str(parse_origin(item)) for item in value]
@@ -242,6 +257,39 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must be a host, or host:port, like app.gate.example:8443") from None
         return value.lower()
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _listener(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parse_origin(f"http://{value}")
+        except ValueError:
+            raise ValueError("must be host:port, like 127.0.0.1:9100") from None
+        if not re.search(r":\d+$", value):
+            raise ValueError("must name a port, like 127.0.0.1:9100")
+        return value
+
+    @field_validator(
+        "rate_limit_login",
+        "rate_limit_register",
+        "rate_limit_api",
+        "rate_limit_proxy",
+        "rate_limit_websocket_messages",
+        "rate_limit_websocket_bytes",
+    )
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        if value.strip().lower() in ("off", "none", "0"):
+            return "off"
+        try:
+            parse_many(value)
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is no rate: write 10/minute, 500/hour;20/second, or off"
+            ) from None
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -1,0 +1,101 @@
+"""A gate in a process of its own, as an operator starts it."""
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(data_dir: str, **settings: str) -> dict[str, str]:
+    """The machine's environment without any setting of the gate but these."""
+    kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL") if k in os.environ}
+    return {**kept, "DATA_DIR": data_dir, "PYTHONPATH": str(ROOT), **settings}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Gate:
+    """``zenzefi serve`` on a free port; ``announcement`` is what it said when it was ready."""
+
+    def __init__(self, data_dir: str, *args: str, program: tuple[str, ...] = (), **settings: str):
+        command = program or (sys.executable, "-m", "zenzefi")
+        self.process = subprocess.Popen(
+            [*command, "serve", "--port", "0", *args],
+            env=environment(data_dir, **settings),
+            cwd=data_dir,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: list[str] = []
+        self._output: list[str] = []
+        self._ready = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._read_errors, daemon=True),
+            threading.Thread(target=self._read_output, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        assert self._ready.wait(60), "the gate said nothing for a minute"
+        found = re.search(r"http://(127\.0\.0\.1):(\d+)/", self.announcement)
+        assert found, f"the gate did not start:\n{self.announcement}\n{self.output}"
+        self.port = int(found[2])
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.append(line)
+            if "Ctrl+C" in line:
+                self._ready.set()
+        self._ready.set()
+
+    def _read_output(self) -> None:
+        assert self.process.stdout is not None
+        self._output.extend(self.process.stdout)
+
+    @property
+    def announcement(self) -> str:
+        return "".join(self._lines)
+
+    @property
+    def output(self) -> str:
+        """What it logged so far."""
+        return "".join(self._output)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path, headers={**headers, "Connection": "close"})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to go; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise
+        for reader in self._readers:
+            reader.join(5)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return code

@@ -1,0 +1,1 @@
+"""The commands behind ``zenzefi ...``, one module per subject; ``zenzefi.cli`` lists them."""

@@ -1,0 +1,146 @@
+"""What every command shares: settings or a list of what is wrong, output, exit codes.
+
+A command says what happened in one line and never shows a traceback for what an operator can mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from zenzefi.config import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Exit(IntEnum):
+    """The exit codes of every command (``docs/reference/commands.md``)."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    SETTINGS = 3
+    UNAVAILABLE = 4
+
+
+def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
+    """End the command with a message on the error stream."""
+    click.secho(f"zenzefi: {message}", fg="red", err=True)
+    raise SystemExit(code)
+
+
+def read_settings() -> Settings:
+    """The settings; ends the command with the list of all mistakes when there are any."""
+    from zenzefi.config import SettingsError, load_settings
+
+    try:
+        return load_settings()
+    except SettingsError as error:
+        count = len(error.problems)
+        noun = "setting needs" if count == 1 else "settings need"
+        click.secho(f"zenzefi: {count} {noun} attention:", fg="red", err=True)
+        for problem in error.problems:
+            click.echo(f"  - {problem}", err=True)
+        raise SystemExit(Exit.SETTINGS) from None
+
+
+def plainly(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
+    """Make a command of a coroutine, and one-line messages of what an operator can mend."""
+
+    @functools.wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> T:
+        async def running() -> T:
+            return await function(*args, **kwargs)
+
+        return run_plainly(running())
+
+    return command
+
+
+def run_plainly(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, with one-line messages of what an operator can mend."""
+    with explained():
+        return asyncio.run(work)
+
+
+class explained:  # noqa: N801 - a context manager that reads as a clause
+    """End the command with one line for errors that an operator can mend; let bugs through."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from zenzefi.db.migrate import SchemaOutdated
+        from zenzefi.errors import DatabaseUnavailable, GateError
+        from zenzefi.ops.checks import reason
+        from zenzefi.ops.server import PortTaken
+
+        if isinstance(error, DatabaseUnavailable):
+            fail(f"the database can't be reached{reason(error)}.", Exit.UNAVAILABLE)
+        if isinstance(error, SchemaOutdated):
+            fail(str(error), Exit.UNAVAILABLE)
+        if isinstance(error, PortTaken):
+            fail(f"{error} Choose another with --port.")
+        if isinstance(error, GateError):
+            fail(str(error.detail))
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on the standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
+    """A table for people; ``empty`` is the sentence for no rows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        click.echo(empty)
+        return
+    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+    # Into a pipe nothing is cut: programs read it there, whatever the width of a terminal is.
+    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    console.print(drawn)
+
+
+def ask_secret(what: str, *, confirm: bool, from_stdin: bool, variable: str) -> str:
+    """A secret from the environment, the standard input or a prompt; never from the arguments,
+    which every user of the machine can read in the process list.
+    """
+    import os
+
+    value = os.environ.get(variable)
+    if value:
+        return value
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        fail(
+            f"no {what} given: type it at a terminal, pipe it with --{what}-stdin, "
+            f"or set {variable}.",
+            Exit.USAGE,
+        )
+    return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=confirm))
+
+
+json_option = click.option("--json", "wants_json", is_flag=True, help="Answer in JSON.")
+
+
+def quiet_libraries() -> None:
+    """Libraries speak up in a command only when something is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

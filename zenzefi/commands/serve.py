@@ -1,0 +1,185 @@
+"""``zenzefi serve`` and ``zenzefi demo``: the gate itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import click
+
+from zenzefi.commands.common import Exit, explained, fail, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp import web
+
+    from zenzefi.config import Settings
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 128),
+    help="Processes that share the port; more than one needs Redis.",
+)
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve the gate.
+
+    Without ZENZEFI_TARGET_URL the bundled demo site is the upstream. SIGTERM drains, a second
+    one ends at once; SIGHUP reads prices, scopes and plugins anew.
+    """
+    _serve(read_settings(), host, port, workers)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--site-only", is_flag=True, help="Only the demo site, without a gate before it.")
+def demo(host: str, port: int, site_only: bool) -> None:
+    """Serve the gate with the bundled demo site behind it, whatever ZENZEFI_TARGET_URL says."""
+    if site_only:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_demo_site(host, port))
+        return
+    settings = read_settings()
+    _serve(settings.model_copy(update={"zenzefi_target_url": None}), host, port, 1)
+
+
+async def _demo_site(host: str, port: int) -> None:
+    from zenzefi.demo import running_demo
+
+    try:
+        async with running_demo(host, port) as origin:
+            click.echo(f"The demo site is at {origin}")
+            await asyncio.Event().wait()
+    except OSError as error:
+        fail(f"{host}:{port} can't be listened on: {error.strerror}.")
+
+
+def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
+    from zenzefi.ops import logs
+    from zenzefi.ops.server import bind, run
+
+    if workers > 1 and settings.redis_dsn is None:
+        fail(
+            f"--workers {workers} needs Redis, through which a revoked token ends in every worker "
+            "at once. Set REDIS_URL, or serve with one worker.",
+            Exit.SETTINGS,
+        )
+    logs.configure(settings)
+    with explained():
+        sockets = bind(host, port, workers)
+    port = sockets[0].getsockname()[1]
+    if "backend_url" not in settings.model_fields_set:
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
+        authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+        settings = settings.model_copy(update={"backend_url": f"http://{authority}"})
+    with explained():
+        doubts = asyncio.run(_preflight(settings))
+    if workers == 1:
+        with explained():
+            run(_one_process(settings, sockets[0], lambda: _announce(settings, 1, doubts)))
+        return
+    with tempfile.TemporaryDirectory(prefix="zenzefi-metrics-") as shared:
+        # Before prometheus_client is imported: it decides then where its values live.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
+        raise SystemExit(_many_processes(settings, sockets, doubts))
+
+
+def _many_processes(settings: Settings, sockets: list[socket.socket], doubts: list[str]) -> int:
+    from zenzefi.ops.server import run
+    from zenzefi.ops.workers import Supervisor
+
+    def work(index: int, sock: socket.socket) -> None:
+        with explained():
+            run(_one_process(settings, sock))
+
+    _announce(settings, len(sockets), doubts)
+    patience = settings.drain_delay + settings.drain_timeout + 5
+    return Supervisor(work, sockets, patience=patience).run()
+
+
+async def _preflight(settings: Settings) -> list[str]:
+    """What must stop the start does so here, once and in one line; what is worth saying returns."""
+    from zenzefi.db import migrate
+    from zenzefi.db.engine import Database
+    from zenzefi.ops import checks
+
+    database = Database(settings.sqlalchemy_url)
+    try:
+        await migrate.ensure(database, automatic=settings.is_embedded)
+    finally:
+        await database.close()
+    doubts = []
+    if settings.redis_dsn is not None:
+        redis = await checks.check_redis(settings.redis_dsn)
+        if not redis.ok:
+            doubts.append(f"Redis {redis.detail}. The database does its work meanwhile, slower.")
+    upstream = await checks.check_upstream(settings)
+    if not upstream.ok:
+        doubts.append(f"The upstream {upstream.detail}. Requests for it get 502 until it is back.")
+    return doubts
+
+
+async def _one_process(
+    settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None = None
+) -> None:
+    from zenzefi.ops import server
+
+    async with _upstream(settings) as complete:
+        await server.serve(
+            _gate(complete),
+            [sock],
+            drain_delay=settings.drain_delay,
+            drain_timeout=settings.drain_timeout,
+            on_ready=on_ready,
+        )
+
+
+def _gate(settings: Settings) -> web.Application:
+    from zenzefi.app import create_app
+
+    return create_app(settings)
+
+
+@contextlib.asynccontextmanager
+async def _upstream(settings: Settings) -> AsyncIterator[Settings]:
+    """The settings with an upstream in them: the demo site, run here, where none is named."""
+    if settings.zenzefi_target_url is not None:
+        yield settings
+        return
+    from zenzefi.demo import running_demo
+
+    async with running_demo() as origin:
+        yield settings.model_copy(update={"zenzefi_target_url": origin})
+
+
+def _announce(settings: Settings, workers: int, doubts: list[str]) -> None:
+    """Where to click. On the error stream: the standard output belongs to the log."""
+    upstream = settings.zenzefi_target_url or "the bundled demo site"
+    place = f"{settings.data_dir} (SQLite)" if settings.is_embedded else "PostgreSQL"
+    lines = [
+        "",
+        f"  Zenzefi is ready.  Open  {click.style(settings.backend_url + '/', bold=True)}",
+        "",
+        f"  upstream   {upstream}",
+        f"  data       {place}, {'Redis' if settings.redis_dsn else 'in-process cache'}",
+    ]
+    if workers > 1:
+        lines.append(f"  workers    {workers}")
+    lines.append(f"  API        {settings.backend_url}/docs")
+    for doubt in doubts:
+        lines += ["", click.style(f"  ! {doubt}", fg="yellow")]
+    lines += ["", "  Ctrl+C ends it.", ""]
+    click.echo("\n".join(lines), err=True)
+    sys.stderr.flush()

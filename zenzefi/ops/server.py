@@ -1,0 +1,149 @@
+"""Running the application: sockets, the event loop, signals. One process of it.
+
+Several processes are :mod:`zenzefi.ops.workers`; going away is :mod:`zenzefi.ops.drain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiohttp import web
+
+from zenzefi.ops.drain import GateRunner, ListeningSite
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+_STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+class PortTaken(Exception):
+    """The address can't be listened on; the text says which and why."""
+
+
+def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """``count`` listening sockets on one address, one per worker; port 0 takes a free one.
+
+    With several, the kernel spreads the connections over them (SO_REUSEPORT). Raises
+    :class:`PortTaken` in plain words.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets: list[socket.socket] = []
+    try:
+        # A first, exclusive bind: SO_REUSEPORT alone would let two gates share a port by mistake.
+        with _bound(family, host, port, reuse_port=False) as probe:
+            port = probe.getsockname()[1]
+            if count == 1:
+                sockets.append(probe.dup())
+        while len(sockets) < count:
+            sockets.append(_bound(family, host, port, reuse_port=True))
+        for sock in sockets:
+            sock.listen(BACKLOG)
+            sock.setblocking(False)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        reason = (
+            "another program uses it"
+            if error.errno == errno.EADDRINUSE
+            else error.strerror or str(error)
+        )
+        raise PortTaken(f"{host}:{port} can't be listened on: {reason}.") from None
+    return sockets
+
+
+def _bound(family: int, host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Inherited by every accepted connection: small answers leave at once.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def serve(
+    app: web.Application,
+    sockets: Sequence[socket.socket],
+    *,
+    drain_delay: float = 0,
+    drain_timeout: float = 30,
+    on_reload: Callable[[], Awaitable[None]] | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+    ``on_reload`` is awaited on SIGHUP, ``on_ready`` called once connections are taken.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    hangups: asyncio.Queue[None] = asyncio.Queue(maxsize=1)
+
+    def stop() -> None:
+        if stopping.is_set():
+            log.warning("second signal: ending at once")
+            logging.shutdown()
+            os._exit(1)
+        stopping.set()
+
+    def reload() -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # one reload covers several signals
+            hangups.put_nowait(None)
+
+    async def reloading() -> None:
+        while True:
+            await hangups.get()
+            if on_reload is not None:
+                await on_reload()
+
+    runner = GateRunner(app, drain_delay=drain_delay, drain_timeout=drain_timeout)
+    for number in _STOP:
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    reloader = loop.create_task(reloading(), name="reload on SIGHUP")
+    try:
+        await runner.setup()
+        for sock in sockets:
+            await ListeningSite(runner, sock).start()
+        if on_ready is not None:
+            on_ready()
+        await stopping.wait()
+        log.info("draining", extra={"deadline_seconds": drain_timeout})
+    finally:
+        reloader.cancel()
+        await runner.cleanup()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reloader
+        for number in (*_STOP, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def run(main: Awaitable[None]) -> None:
+    """Run one coroutine to its end on the best loop there is."""
+
+    async def awaiting() -> None:
+        await main
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(awaiting())

@@ -1,0 +1,165 @@
+"""Several processes on one port: a supervisor that serves nothing itself.
+
+Each worker has a listening socket of its own, made here, so that connections which wait while a
+crashed worker is replaced are not lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+_SOON = 5.0  # seconds; a worker that ends sooner than this after its start did not come up
+_MAX_SOON = 3
+
+
+class Supervisor:
+    """Starts workers, replaces those that crash, and passes signals on.
+
+    ``work(index, sock)`` runs in the child and must serve until SIGTERM. ``patience``: seconds
+    that workers get after SIGTERM before they are killed.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[int, socket.socket], None],
+        sockets: Sequence[socket.socket],
+        *,
+        patience: float,
+    ) -> None:
+        self._work = work
+        self._sockets = list(sockets)
+        self._patience = patience
+        self._workers: dict[int, tuple[int, float]] = {}  # pid -> (index, started)
+        self._stopping = False
+        self._kill_at = float("inf")
+        self._soon = 0
+        self._woken = -1
+
+    def run(self) -> int:
+        """Supervise until every worker is gone; returns the exit code."""
+        stops = (signal.SIGTERM, signal.SIGINT)
+        before = {
+            number: signal.getsignal(number) for number in (*stops, signal.SIGHUP, signal.SIGCHLD)
+        }
+        # Every signal writes a byte here, which ends the waiting below without a race.
+        self._woken, waker = os.pipe()
+        os.set_blocking(waker, False)
+        os.set_blocking(self._woken, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        for number in stops:
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._pass_on)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        code = 0
+        try:
+            for index in range(len(self._sockets)):
+                self._start(index)
+            while self._workers:
+                code = self._reap() or code
+                self._kill_the_late()
+                self._wait()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(self._woken)
+            os.close(waker)
+        return code
+
+    def _wait(self) -> None:
+        if self._workers:
+            select.select([self._woken], [], [], 1.0)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._woken, 4096)
+
+    def _start(self, index: int) -> None:
+        pid = os.fork()
+        if pid:
+            self._workers[pid] = (index, time.monotonic())
+            return
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            for other, sock in enumerate(self._sockets):
+                if other != index:
+                    sock.close()
+            self._work(index, self._sockets[index])
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Not sys.exit: what the parent registered to run at its end is not the child's.
+            os._exit(code)
+
+    def _reap(self) -> int:
+        """Collect workers that ended; replaces them unless all are to end."""
+        worst = 0
+        while self._workers:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self._workers.clear()
+                break
+            if pid == 0:
+                break
+            if pid not in self._workers:
+                continue
+            index, started = self._workers.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            if self._stopping:
+                worst = worst or (0 if code == 0 else 1)
+                continue
+            self._soon = self._soon + 1 if time.monotonic() - started < _SOON else 0
+            log.error("worker %d ended with %d", index, code)
+            if self._soon >= _MAX_SOON:
+                log.error("workers do not come up: giving up")
+                self._stop(signal.SIGTERM, None)
+                worst = 1
+                continue
+            self._start(index)
+        return worst
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            self._signal_all(signal.SIGKILL)
+            return
+        self._stopping = True
+        self._kill_at = time.monotonic() + self._patience
+        # While a copy of a listener is open here, connections would queue up where nobody looks.
+        for sock in self._sockets:
+            sock.close()
+        self._signal_all(signal.SIGTERM)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._signal_all(signal.Signals(number))
+
+    def _kill_the_late(self) -> None:
+        if time.monotonic() > self._kill_at:
+            log.error("workers outlived the deadline: ending them")
+            self._kill_at = float("inf")
+            self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in list(self._workers):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
