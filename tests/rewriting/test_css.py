@@ -1,0 +1,251 @@
+"""The style sheet rewriter by the rules of CSS Syntax, with tinycss2 as the oracle."""
+
+import pytest
+import tinycss2
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from zenzefi.rewriting.css import CARRY_LIMIT, CssRewriter, rewrite_css
+
+
+def mark(url):
+    """A mapper that changes every rooted address."""
+    text = url.strip()
+    return "/m" + text if text.startswith("/") and not text.startswith("/m/") else url
+
+
+def rewrite(css, size=None):
+    data = css.encode() if isinstance(css, str) else css
+    if size is None:
+        return rewrite_css(data, mark).decode("utf-8", "surrogateescape")
+    rewriter = CssRewriter(mark)
+    chunks = [data[i : i + size] for i in range(0, len(data), size)]
+    out = b"".join(map(rewriter.feed, chunks)) + rewriter.finish()
+    return out.decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    ("css", "expected"),
+    [
+        ("a{b:url(/x)}", "a{b:url(/m/x)}"),
+        ("a{b:URL( '/x' )}", "a{b:URL( '/m/x' )}"),
+        ('a{b:url("/x")}', 'a{b:url("/m/x")}'),
+        ("a{b:url(\n/x\t)}", "a{b:url(\n/m/x\t)}"),
+        ("a{b:u\\72 l(/x)}", "a{b:u\\72 l(/m/x)}"),
+        ("a{b:\\75\\52\\4c(/x)}", "a{b:\\75\\52\\4c(/m/x)}"),
+        ("a{b:\\url(/x)}", "a{b:\\url(/m/x)}"),
+        ("a{b:url(\\2fx)}", "a{b:url(/m/x)}"),
+        ("a{b:url(/x\\)y)}", "a{b:url(/m/x\\)y)}"),
+        ('a{b:url("/x\\"y\\\nz")}', 'a{b:url("/m/x\\"yz")}'),
+        ('a{b:url("/\\e9 x")}', 'a{b:url("/m/\\e9 x")}'),
+        ("a{b:url(/x", "a{b:url(/m/x"),
+        ("a{b:url('/x", "a{b:url('/m/x"),
+        ("a{b:src('/x')}", "a{b:src('/m/x')}"),
+        ("a{b:src(/**/ '/x')}", "a{b:src(/**/ '/m/x')}"),
+        ("@import '/x';", "@import '/m/x';"),
+        ('@IMPORT/* c */"/x"screen;', '@IMPORT/* c */"/m/x"screen;'),
+        ("@\\69mport '/x';", "@\\69mport '/m/x';"),
+        ("@import url(/x) layer(y);", "@import url(/m/x) layer(y);"),
+        ("a{b:image-set('/x' 1x,url(/y) 2x)}", "a{b:image-set('/m/x' 1x,url(/m/y) 2x)}"),
+        (
+            "a{b:-webkit-image-set('/x' type('/t'),var(--a,'/s')) '/z'}",
+            "a{b:-webkit-image-set('/m/x' type('/t'),var(--a,'/s')) '/z'}",
+        ),
+        ("a{b:image-set(src('/x') 1x, '/y' 2x)}", "a{b:image-set(src('/m/x') 1x, '/m/y' 2x)}"),
+        ("a{b:image-set(url('/x') 1x, '/y' 2x)}", "a{b:image-set(url('/m/x') 1x, '/m/y' 2x)}"),
+        ("a{--x:url(/x)}", "a{--x:url(/m/x)}"),
+        ("@font-face{src:local('/l'),url(/x)}", "@font-face{src:local('/l'),url(/m/x)}"),
+        (".md\\:x{b:url(/x)}", ".md\\:x{b:url(/m/x)}"),
+        ("a{b:url(/x)url(/y)}", "a{b:url(/m/x)url(/m/y)}"),
+        ("'a\nb{c:url(/x)}", "'a\nb{c:url(/m/x)}"),
+        ("<!-- @import '/x'; -->", "<!-- @import '/m/x'; -->"),
+    ],
+)
+def test_addresses_are_mapped_and_nothing_else_changes(css, expected):
+    assert rewrite(css) == expected
+    assert rewrite(expected) == expected
+    for size in (1, 2, 3, 7):
+        assert rewrite(css, size) == expected
+
+
+@pytest.mark.parametrize(
+    "css",
+    [
+        "/* url(/x) @import '/y' */a{}",
+        "a{b:'url(/x)'}",
+        'a:after{content:"/x"}',
+        "@namespace '/x';",
+        "@namespace svg url(/x);",
+        "@namespace svg/**/url('/x');",
+        "@charset '/x';",
+        "a{b:xurl(/x)}",
+        "a{b:x\\:url(/x)}",
+        "a{b:\\66url(/x)}",
+        "a{b:-url(/x)}",
+        "a{b:éurl(/x)}",
+        "a{b:url (/x)}",
+        "@import-normalize '/x';",
+        "@importx '/x';",
+        "a{b:url(/x y)}",
+        "a{b:url(/x'y)}",
+        "a{b:url(/x(y)}",
+        "a{b:calc(1px / 2)}",
+        "a{b:url('/x\n)}",
+        "a{b:format('/x')}",
+        "a{b:cross-set('/x')}",
+        "a{b:url()}",
+        "a{b:url('')}",
+        "@media (x){a{b:c}}",
+        "a{b:url(#x) url(data:,/x) url(https://y/x) url(x/y)}",
+        "\\",
+        "@",
+        "a/",
+    ],
+)
+def test_what_is_no_address_stays(css):
+    assert rewrite(css) == css
+    for size in (1, 2, 3, 7):
+        assert rewrite(css, size) == css
+
+
+def test_bytes_beyond_ascii_survive_in_any_encoding():
+    assert rewrite_css(b"a{b:url(/\xe9\xff)}\x81", mark) == b"a{b:url(/m/\xe9\xff)}\x81"
+
+
+def test_output_comes_with_the_first_chunk():
+    rewriter = CssRewriter(mark)
+    assert rewriter.feed(b"a{b:url(/x)} c{d:ur") == b"a{b:url(/m/x)} c{d:"
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        b"a{b:url(",
+        b'a{b:url("',
+        b"/*",
+        b"'",
+        b"@import ",
+        b"@import /*",
+        b"@namespace ",
+        b"\\",
+        b"a{b:image-set('",
+        b"a{b:url(/x ",
+    ],
+)
+@pytest.mark.parametrize("filler", [b"x", b"\\", b"/*", b"*", b" ", b"(", b"a\\", b"\\66 "])
+def test_an_unfinished_token_is_bounded_and_costs_linear_work(opening, filler):
+    seen = 0
+
+    class Counting(CssRewriter):
+        def _scan(self, data, *, final):
+            nonlocal seen
+            seen += len(data)
+            return super()._scan(data, final=final)
+
+    rewriter = Counting(mark)
+    piece = filler * (4096 // len(filler))
+    total, out = len(opening), [rewriter.feed(opening)]
+    for _ in range(2 * CARRY_LIMIT // len(piece) + 64):
+        out.append(rewriter.feed(piece))
+        total += len(piece)
+        assert len(rewriter._carry) <= 2 * CARRY_LIMIT + len(piece)
+    out.append(rewriter.finish())
+    assert sum(map(len, out)) == total
+    assert seen < 5 * total
+
+
+pieces = st.sampled_from(
+    [
+        *"\"'()\\/*@{};:, \n\r\faux\x00\x7fé",
+        "\r\n",
+        "\\\n",
+        "\\\r\n",
+        '\\"',
+        "\\66 ",
+        "\\75",
+        "\\2f ",
+        "url(",
+        "URL(",
+        "u\\52 l(",
+        "src(",
+        "image-set(",
+        "-webkit-image-set(",
+        "@import ",
+        "@import",
+        "@namespace ",
+        "/*",
+        "*/",
+        "<!--",
+        "-->",
+        "/x",
+        "'/y'",
+        '"/z"',
+        "url(/w)",
+        "url('/v')",
+        "--",
+        "type(",
+        "[",
+        "]",
+        "}",
+        "a{b:",
+    ]
+)
+sheets = st.lists(pieces, max_size=24).map("".join)
+
+
+@settings(max_examples=600, deadline=None)
+@given(sheets, st.integers(1, 9))
+@example("@import/", 1)
+@example("url(\\", 1)
+def test_the_cut_of_the_chunks_makes_no_difference(css, size):
+    assert rewrite(css, size) == rewrite(css)
+
+
+@settings(max_examples=500, deadline=None)
+@given(sheets)
+def test_rewriting_is_idempotent(css):
+    once = rewrite(css)
+    assert rewrite(once) == once
+
+
+@settings(max_examples=500, deadline=None)
+@given(sheets)
+def test_a_mapper_that_changes_nothing_changes_no_byte(css):
+    assert rewrite_css(css.encode(), lambda url: url) == css.encode()
+
+
+def tokens(nodes, found, in_set=False):
+    """Every token, in order; addresses apart."""
+    previous = None
+    for node in nodes:
+        if node.type == "url":
+            found.append(("url", node.value))
+        elif node.type == "string":
+            found.append(("string", node.value))
+        elif node.type == "function":
+            found.append(("function", node.lower_name))
+            tokens(node.arguments, found)
+        elif getattr(node, "content", None) is not None and node.type.endswith("block"):
+            found.append((node.type,))
+            tokens(node.content, found)
+        else:
+            found.append((node.type, node.serialize() if node.type != "error" else node.kind))
+        previous = node
+    return previous
+
+
+@settings(max_examples=600, deadline=None)
+@given(sheets)
+def test_the_oracle_sees_the_same_tokens_but_for_mapped_addresses(css):
+    css = css.replace("\x00", "").encode().decode()
+    before, after = [], []
+    tokens(tinycss2.parse_component_value_list(css), before)
+    tokens(tinycss2.parse_component_value_list(rewrite(css)), after)
+    assert len(before) == len(after), (css, rewrite(css), before, after)
+    for a, b in zip(before, after, strict=True):
+        assert a == b or (a[0] == b[0] and a[0] in ("url", "string") and b[1] == mark(a[1])), (
+            a,
+            b,
+            css,
+            rewrite(css),
+        )

@@ -1,0 +1,381 @@
+"""Addresses in style sheets, rewritten in a stream (CSS Syntax 3, CSS Values 4, CSS Images 4).
+
+``url()`` in every spelling, ``src()``, the strings of ``@import`` and of ``image-set()``; nothing
+in comments, other strings or ``@namespace`` (whose URL is a name). One pattern eats all that holds
+no address in C; Python is entered at an opening bracket or an ``@`` that may matter.
+
+Text is bytes throughout, so every ASCII-compatible encoding passes unharmed: bytes beyond ASCII
+become lone surrogates (``surrogateescape``) while the mapper looks at an address, characters from
+CSS escapes are real characters and are written back as escapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from zenzefi.rewriting.edits import Edit, apply
+
+_NAME = rb"[-\w\x80-\xff]"
+_COMMENT = rb"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/"
+_DOUBLE = rb'"[^"\\\n\r\f]*(?:\\(?>\r\n|[\s\S])[^"\\\n\r\f]*)*'
+_SINGLE = rb"'[^'\\\n\r\f]*(?:\\(?>\r\n|[\s\S])[^'\\\n\r\f]*)*"
+_STRING = rb'(?:%s(?:"|(?=[\n\r\f]))|%s(?:\'|(?=[\n\r\f])))' % (_DOUBLE, _SINGLE)
+_ESCAPE = rb"\\(?:[0-9a-fA-F]{1,6}(?:\r\n|[ \t\n\r\f])?|[^\n\r\f0-9a-fA-F])"
+# An escaped punctuation mark makes a name that can't be one of ours, whatever follows in it.
+_FOREIGN_NAME = rb"\\[^0-9A-Za-z\n\r\f](?>%s+|%s)*(?=[^-\w\x80-\xff\\])" % (_NAME, _ESCAPE)
+
+# What holds no address. Lookaheads demand the next byte, so that a token cut by the end of a chunk
+# is never taken for another one.
+_RUN = re.compile(
+    rb"(?>[^\"'/\\@(]+"
+    rb"|\((?<![uU][rR][lL]\()(?<![sS][rR][cC]\()(?<!-[sS][eE][tT]\()"
+    rb"|/(?=[^*])|%s|%s|@(?=[^iInN\\])|%s\(?)*" % (_COMMENT, _STRING, _FOREIGN_NAME)
+)
+# The same inside image-set(), where strings and brackets matter.
+_RUN_IN_SET = re.compile(
+    rb"(?>[^\"'/\\@()]+|/(?=[^*])|%s|@(?=[^iInN\\])|%s)*" % (_COMMENT, _FOREIGN_NAME)
+)
+_REST = {
+    b"*": re.compile(rb"[^*]*\*+(?:[^/*][^*]*\*+)*/"),
+    b"(": re.compile(rb"(?>[^)\\]+|\\[\s\S])*\)"),
+}
+_STRING_REST = {
+    quote: re.compile(
+        rb"[^%(q)s\\\n\r\f]*(?:\\(?:\r\n|\r(?=[^\n])|[^\r])[^%(q)s\\\n\r\f]*)*" % {b"q": quote}
+    )
+    for quote in (b'"', b"'")
+}
+_WHOLE_STRING = re.compile(_STRING)
+_OPEN_STRING = re.compile(rb"%s|%s" % (_DOUBLE, _SINGLE))
+_IDENT = re.compile(rb"(?>%s|%s)+" % (_NAME, _ESCAPE))
+_TAIL = re.compile(rb"@?%s*\Z" % _NAME)
+_TAIL_LIMIT = 80
+_NOT_A_NAME_BEFORE = rb"(?<![-\w\x80-\xff\\@#])(?<!\\[^\n\r\f])"
+_FUNCTION = re.compile(_NOT_A_NAME_BEFORE + rb"(?i:url|src|(-webkit-)?image-set)\Z")
+_SPACE = re.compile(rb"[ \t\n\r\f]*")
+_WHOLE_COMMENT = re.compile(_COMMENT)
+_URL_TOKEN = re.compile(
+    rb"((?>[^\"'()\\ \t\n\r\f\x00-\x08\x0b\x0e-\x1f\x7f]+|%s)*)[ \t\n\r\f]*(?:\)|(\Z))" % _ESCAPE
+)
+_BAD_URL = re.compile(rb"(?>[^)\\]+|\\[\s\S]?)*(\)|\Z)")
+_UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n\r\f])|([\s\S]?))")
+_IN_STRING = re.compile(r"[\"'\\\x00-\x1f\x7f]|[^\x00-\x7f\udc80-\udcff]")
+_IN_TOKEN = re.compile(r"[\"'()\\\x00-\x20\x7f]|[^\x00-\x7f\udc80-\udcff]")
+
+CARRY_LIMIT = 1 << 20
+"""An unfinished token beyond so many bytes passes unrewritten."""
+
+
+class CssRewriter:
+    """Rewrites one style sheet, chunk by chunk; the chunks may be cut anywhere.
+
+    ``map_url`` takes an address as the style sheet means it and returns the address to write (the
+    very same object where nothing changes).
+    """
+
+    def __init__(self, map_url: Callable[[str], str]) -> None:
+        self._map = map_url
+        self._carry = b""
+        self._retry = 0
+        self._inside = b""  # a quote, or b"*": the string or comment that the last chunk ended in
+        self._depth = 0  # brackets open since image-set(
+        self._expect = ""  # what an address may follow: "import", "src", "namespace", "prefix"
+        self._mute = False  # the next address is a namespace's name
+
+    def feed(self, data: bytes) -> bytes:
+        """The output that follows from one more chunk; may hold back an unfinished token."""
+        if self._carry:
+            data = self._carry + data
+            # An unfinished token is looked at again only when it has doubled: linear in all cases.
+            if len(data) < self._retry:
+                self._carry = data
+                return b""
+        return self._scan(data, final=False)
+
+    def finish(self) -> bytes:
+        """The rest, read as CSS says for the end of a style sheet (open tokens are complete)."""
+        data, self._carry = self._carry, b""
+        return self._scan(data, final=True)
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def _scan(self, data: bytes, *, final: bool) -> bytes:
+        edits: list[Edit] = []
+        pos = self._skip_inside(data, 0, final) if self._inside else 0
+        size = len(data)
+        hold = size
+        while pos < size and not self._inside:
+            if self._expect:
+                after = self._expected(data, pos, edits, final)
+                if after < 0:
+                    hold = pos
+                    break
+            else:
+                pos = (_RUN_IN_SET if self._depth else _RUN).match(data, pos).end()  # type: ignore[union-attr]  # both patterns match the empty string
+                if pos == size:
+                    break
+                after = self._special(data, pos, edits, final)
+                if after < 0:
+                    hold = self._tail(data, pos)  # the name before a bracket belongs to it
+                    break
+            pos = after
+        if final:
+            return apply(data, edits)
+        if self._inside:
+            hold = pos
+        elif hold == size:
+            hold = self._tail(data, size)
+        self._carry = data[hold:]
+        self._retry = 2 * len(self._carry) if len(self._carry) > _TAIL_LIMIT else 0
+        return apply(data[:hold], edits)
+
+    @staticmethod
+    def _tail(data: bytes, end: int) -> int:
+        """Where the name starts that ``end`` cuts off."""
+        found = _TAIL.search(data, max(0, end - _TAIL_LIMIT), end)
+        return found.start() if found else end
+
+    def _skip_inside(self, data: bytes, pos: int, final: bool) -> int:
+        """Pass over the rest of a comment, string or address that is of no interest.
+
+        Returns where it ends (``_inside`` is then empty), or up to where it can be let go.
+        """
+        size = len(data)
+        if self._inside in _REST:
+            found = _REST[self._inside].match(data, pos)
+            if found is None:
+                return size if final else max(pos, size - 1)
+            self._inside = b""
+            return found.end()
+        end = _STRING_REST[self._inside].match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
+        if end == size or data[end : end + 1] == b"\\":
+            return size if final else end
+        if data[end : end + 1] == self._inside:
+            end += 1
+        self._inside = b""
+        return end
+
+    def _let_go(self, inside: bytes, data: bytes, pos: int) -> int:
+        """Enter a token that needs no rewriting, or is too long for it."""
+        self._inside, self._mute = inside, False
+        return self._skip_inside(data, pos, False)
+
+    def _special(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """Deal with what the run stopped at; the place after it, or -1 where more is needed."""
+        c = data[pos : pos + 1]
+        if c == b"(":
+            found = _FUNCTION.search(data, max(0, pos - 20), pos)
+            if found is None:
+                self._depth += bool(self._depth)
+                return pos + 1
+            return self._called(found[0].lower(), data, pos, edits, final)
+        if c == b")":
+            self._depth -= 1
+            return pos + 1
+        if c in (b'"', b"'"):
+            return self._string(data, pos, edits, final)
+        if c == b"/":
+            if data.startswith(b"/*", pos):
+                return len(data) if final else self._let_go(b"*", data, pos + 2)
+            return pos + 1 if final else -1
+        return self._name(data, pos, edits, final)
+
+    def _string(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """A string in image-set(), or one that the chunk cuts."""
+        found = _WHOLE_STRING.match(data, pos)
+        if self._depth != 1:
+            if found is not None:
+                return found.end()
+            return len(data) if final else self._let_go(data[pos : pos + 1], data, pos + 1)
+        return self._address_string(data, pos, edits, final)
+
+    def _name(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """An ``@`` or a name with an escape in it."""
+        at = data[pos : pos + 1] == b"@"
+        start = pos + 1 if at else pos
+        found = _IDENT.match(data, start)
+        if found is None:
+            if start + 1 >= len(data) and not final:
+                return -1
+            return start + 1 if not at else start
+        end = found.end()
+        if _cut(data, end) and not final:
+            return -1 if end - start < _TAIL_LIMIT else end  # none of ours is that long
+        if not at:
+            start = self._tail(data, pos)
+            at = data[start : start + 1] == b"@"
+            start += at
+            before = data[start - 1 : start] if start else b""
+            if before == b"#":
+                return end
+        name = _unescape(data[start:end]).lower()
+        if at:
+            if name in ("import", "namespace"):
+                self._expect = name
+            return end
+        if data[end : end + 1] != b"(":
+            return end
+        if name in ("url", "src", "image-set", "-webkit-image-set"):
+            return self._called(name.encode(), data, end, edits, final)
+        self._depth += bool(self._depth)
+        return end + 1
+
+    def _expected(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """What follows ``@import``, ``@namespace`` or ``src(``: white space, comments, a string."""
+        pos = _SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
+        c = data[pos : pos + 1]
+        if not c:
+            return pos
+        if c == b"/":
+            found = _WHOLE_COMMENT.match(data, pos)
+            if found is not None:
+                return found.end()
+            if pos + 1 == len(data) and not final:
+                return -1
+            if data.startswith(b"/*", pos):
+                return len(data) if final else self._let_go(b"*", data, pos + 2)
+        expect, self._expect = self._expect, ""
+        if expect in ("namespace", "prefix"):
+            return self._namespace(data, pos, edits, final, expect)
+        if c not in (b'"', b"'"):
+            return pos  # url() comes by itself
+        after = self._address_string(data, pos, edits, final)
+        if after < 0:
+            self._expect = expect
+        return after
+
+    def _namespace(self, data: bytes, pos: int, edits: list[Edit], final: bool, expect: str) -> int:
+        """The prefix of ``@namespace``, or its URL, which is a name and stays."""
+        if data[pos : pos + 1] in (b'"', b"'"):
+            found = _WHOLE_STRING.match(data, pos)
+            if found is not None:
+                return found.end()
+            return len(data) if final else self._let_go(data[pos : pos + 1], data, pos + 1)
+        found = _IDENT.match(data, pos)
+        if found is None:
+            if data[pos : pos + 1] == b"\\" and pos + 1 == len(data) and not final:
+                self._expect = expect
+                return -1
+            return pos
+        end = found.end()
+        if _cut(data, end) and not final:
+            if end - pos < _TAIL_LIMIT:
+                self._expect = expect
+                return -1
+            return end
+        if data[end : end + 1] != b"(":
+            self._expect = "prefix" if expect == "namespace" else ""
+            return end if expect == "namespace" else pos
+        if _unescape(found[0]).lower() not in ("url", "src"):
+            return pos
+        self._mute = True
+        after = self._called(_unescape(found[0]).lower().encode(), data, end, edits, final)
+        if after < 0:
+            self._expect, self._mute = expect, False
+        return after
+
+    def _called(self, name: bytes, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """The opening bracket, at ``pos``, of one of the functions that matter."""
+        if name == b"url":
+            return self._function(data, pos, edits, final)
+        if name == b"src":
+            self._expect = "src"
+            self._depth += bool(self._depth)
+        else:
+            self._depth += 1
+        return pos + 1
+
+    def _function(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """``url(``, its bracket at ``pos``."""
+        at = _SPACE.match(data, pos + 1).end()  # type: ignore[union-attr]  # matches the empty string
+        if at == len(data):
+            if final:
+                return at
+            return self._let_go(b"(", data, at) if at - pos > CARRY_LIMIT else -1
+        if data[at : at + 1] in (b'"', b"'"):
+            after = self._address_string(data, at, edits, final)
+            if after >= 0:
+                self._depth += bool(self._depth)
+            return after
+        token = _URL_TOKEN.match(data, at)
+        if token is None:
+            end = _BAD_URL.match(data, at)
+            if end is not None and (end[1] or final):
+                return end.end()
+        if (token is None or token[2] is not None) and not final:
+            if len(data) - at > CARRY_LIMIT or data[at : at + 5].lower() == b"data:":
+                return self._let_go(b"(", data, at)
+            return -1
+        if token is None:
+            return len(data)
+        raw = token[1]
+        self._address(raw, at, _IN_TOKEN, edits)
+        return token.end()
+
+    def _address_string(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """A string, starting at ``pos``, that is an address."""
+        found = _WHOLE_STRING.match(data, pos)
+        if found is None:
+            if not final:
+                if len(data) - pos > CARRY_LIMIT or data[pos + 1 : pos + 6].lower() == b"data:":
+                    return self._let_go(data[pos : pos + 1], data, pos + 1)
+                return -1
+            found = _OPEN_STRING.match(data, pos)
+            end = found.end() if found else len(data)
+            raw = data[pos + 1 : end]
+            if raw.endswith(b"\\") and len(raw) - len(raw.rstrip(b"\\")) % 2:
+                raw = raw[:-1]
+        elif found[0][-1:] != data[pos : pos + 1] or len(found[0]) == 1:
+            return found.end()  # a bad string, ended by a newline, is no address
+        else:
+            end = found.end()
+            raw = data[pos + 1 : end - 1]
+        self._address(raw, pos + 1, _IN_STRING, edits)
+        return end
+
+    def _address(self, raw: bytes, at: int, special: re.Pattern[str], edits: list[Edit]) -> None:
+        if self._mute:
+            self._mute = False
+            return
+        url = _unescape(raw)
+        mapped = self._map(url)
+        if mapped is not url and mapped != url:
+            edits.append(Edit(at, at + len(raw), _escape(mapped, special)))
+
+
+def rewrite_css(data: bytes, map_url: Callable[[str], str]) -> bytes:
+    """A whole style sheet or declaration list (the value of a ``style`` attribute)."""
+    rewriter = CssRewriter(map_url)
+    return rewriter.feed(data) + rewriter.finish()
+
+
+def _cut(data: bytes, end: int) -> bool:
+    """Whether a name that ends here may go on in the next chunk."""
+    return end == len(data) or (end == len(data) - 1 and data[end] == 0x5C)
+
+
+def _unescape(raw: bytes) -> str:
+    if b"\\" not in raw:
+        return raw.decode("ascii", "surrogateescape")
+    out: list[str] = []
+    last = 0
+    for found in _UNESCAPE.finditer(raw):
+        out.append(raw[last : found.start()].decode("ascii", "surrogateescape"))
+        last = found.end()
+        if found[1] is not None:
+            code = int(found[1], 16)
+            bad = code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF
+            out.append("\ufffd" if bad else chr(code))
+        elif found[3] is not None:
+            out.append(found[3].decode("ascii", "surrogateescape"))
+    out.append(raw[last:].decode("ascii", "surrogateescape"))
+    return "".join(out)
+
+
+def _escape(text: str, special: re.Pattern[str]) -> bytes:
+    def escape(found: re.Match[str]) -> str:
+        c = found[0]
+        return "\\" + c if " " <= c < "\x7f" else f"\\{ord(c):x} "
+
+    return special.sub(escape, text).encode("ascii", "surrogateescape")
