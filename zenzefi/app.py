@@ -9,7 +9,12 @@ from aiohttp import web
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.middleware import request_id
 from zenzefi.middleware.errors import errors_middleware
+from zenzefi.middleware.guard import guard_middleware
+from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.proxy import setup as proxy
+from zenzefi.proxy.seams import GATEKEEPER
+from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
 from zenzefi.resources import bundled
 
 _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
@@ -21,7 +26,14 @@ def create_app(settings: Settings) -> web.Application:
     The order of the middlewares is the life of a request (DESIGN section 3).
     """
     app = web.Application(
-        middlewares=[request_id_middleware, errors_middleware],
+        middlewares=[
+            request_id_middleware,
+            errors_middleware,
+            guard_middleware,
+            peer_middleware,
+            own_origin_middleware,
+            strays_middleware,
+        ],
         client_max_size=_MAX_API_BODY,
     )
     app[SETTINGS] = settings
@@ -32,4 +44,6 @@ def create_app(settings: Settings) -> web.Application:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    if GATEKEEPER in app:
+        proxy.setup(app)
     return app

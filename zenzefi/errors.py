@@ -11,7 +11,9 @@
     ├── NotFound 404
     ├── MethodRefused 405
     ├── Conflict 409 ─ DeviceConflict, IdempotencyInFlight
+    ├── RequestTimeout 408
     ├── PayloadTooLarge 413
+    ├── ExpectationFailed 417
     ├── Invalid 422 (a list of field problems)
     ├── RateLimited 429
     ├── UpstreamFailed 502 ─ UpstreamUnreachable, UpstreamProtocolError
@@ -273,6 +275,22 @@ class IdempotencyInFlight(Conflict):
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail, headers={"Retry-After": "1"})
+
+
+class RequestTimeout(GateError):
+    """The client stopped sending in the middle of its request."""
+
+    status = 408
+    code = "request_timeout"
+    default = "The request did not arrive completely in time. Send it again."
+
+
+class ExpectationFailed(GateError):
+    """An ``Expect`` other than ``100-continue`` (RFC 9110 section 10.1.1)."""
+
+    status = 417
+    code = "expectation_failed"
+    default = "The only expectation this server knows is 100-continue."
 
 
 class PayloadTooLarge(GateError):

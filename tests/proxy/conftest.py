@@ -1,0 +1,221 @@
+"""A gate on a free port, in front of a real upstream, with tokens kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from aiohttp import ClientSession, DummyCookieJar, web
+from aiohttp.test_utils import unused_port
+
+from tests.proxy.faulty import FaultyUpstream
+from tests.proxy.plain_upstream import plain_upstream
+from zenzefi.config import SETTINGS, Settings
+from zenzefi.errors import TokenInvalid
+from zenzefi.middleware import request_id
+from zenzefi.middleware.errors import errors_middleware
+from zenzefi.middleware.guard import guard_middleware
+from zenzefi.middleware.peer import peer_middleware
+from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.proxy import setup as proxy_setup
+from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER
+from zenzefi.tokens.access import Access
+
+TOKEN = "T" * 64
+PREFIX = "/api/v1/proxy"
+
+
+class MemoryGatekeeper:
+    """The gatekeeper's protocol over a dictionary: what the way through sees of the real one."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Access] = {}
+        self.activations: list[UUID] = []
+        self.holds: dict[UUID, list[Callable[[str], None]]] = {}
+
+    def add(self, token: str = TOKEN, scope: str = "full", *, activated: bool = False) -> Access:
+        access = Access(uuid4(), uuid4(), scope, 24, datetime.now(UTC) if activated else None)
+        self.known[token] = access
+        return access
+
+    def cached(self, token: str) -> Access | None:
+        return self.known.get(token)
+
+    async def validate(self, token: str) -> Access:
+        if token not in self.known:
+            raise TokenInvalid
+        return self.known[token]
+
+    async def activate(self, access: Access) -> Access:
+        self.activations.append(access.token_id)
+        for token, known in self.known.items():
+            if known.token_id == access.token_id and not known.is_activated:
+                self.known[token] = replace(known, activated_at=datetime.now(UTC))
+        return access
+
+    @contextlib.contextmanager
+    def hold(self, token_id: UUID, close: Callable[[str], None]) -> Iterator[None]:
+        closers = self.holds.setdefault(token_id, [])
+        closers.append(close)
+        try:
+            yield
+        finally:
+            closers.remove(close)
+
+    def end(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
+        access = self.known.pop(token)
+        for close in list(self.holds.get(access.token_id, [])):
+            close(reason)
+
+
+class RunningGate:
+    """A gate that listens, and what tests want to reach of it."""
+
+    def __init__(self, port: int, app: web.Application, gatekeeper: MemoryGatekeeper) -> None:
+        self.port = port
+        self.app = app
+        self.gatekeeper = gatekeeper
+        self.url = f"http://127.0.0.1:{port}"
+        self.proxy_url = self.url + PREFIX
+
+    @property
+    def gate(self):
+        return self.app[proxy_setup.GATE]
+
+    async def raw(self, data: bytes, *, timeout: float = 10, half_close: bool = False) -> bytes:
+        """Send bytes, read until the gate closes (or nothing comes for a moment)."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            if half_close:
+                writer.write_eof()
+            received = b""
+            with contextlib.suppress(TimeoutError, ConnectionResetError):
+                async with asyncio.timeout(timeout):
+                    while piece := await reader.read(65536):
+                        received += piece
+            return received
+        finally:
+            writer.transport.abort()
+            await asyncio.sleep(0)
+
+    async def ask(
+        self,
+        target: str,
+        *headers: str,
+        method: str = "GET",
+        token: str | None = TOKEN,
+        body: bytes = b"",
+        timeout: float = 10,
+    ) -> bytes:
+        """One raw request with ``Connection: close``; the whole answer as bytes."""
+        lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *headers]
+        if token is not None:
+            lines.append(f"X-Access-Token: {token}")
+        lines.append("Connection: close")
+        head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+        return await self.raw(head + body, timeout=timeout)
+
+
+GateFactory = Callable[..., Awaitable[RunningGate]]
+
+
+@pytest.fixture
+async def start_gate(tmp_path) -> AsyncIterator[GateFactory]:
+    """Starts gates in front of an upstream's origin; settings as keyword arguments."""
+    runners: list[web.AppRunner] = []
+
+    async def start(upstream_url: str, *, devices=None, **settings) -> RunningGate:
+        port = unused_port()
+        app = web.Application(
+            middlewares=[
+                request_id_middleware,
+                errors_middleware,
+                guard_middleware,
+                peer_middleware,
+                proxy_setup.own_origin_middleware,
+                proxy_setup.strays_middleware,
+            ]
+        )
+        app[SETTINGS] = Settings(
+            _env_file=None,
+            debug=True,
+            secret_key="k" * 40,
+            data_dir=tmp_path,
+            backend_url=settings.pop("backend_url", f"http://127.0.0.1:{port}"),
+            zenzefi_target_url=upstream_url,
+            **settings,
+        )
+        gatekeeper = MemoryGatekeeper()
+        gatekeeper.add()
+        app[GATEKEEPER] = gatekeeper
+        if devices is not None:
+            app[DEVICE_CLAIMS] = devices
+        request_id.setup(app)
+        proxy_setup.setup(app)
+
+        async def page(request: web.Request) -> web.Response:
+            return web.Response(text="a page of the gate")
+
+        app.router.add_get("/gate-page", page)
+        runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=2)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        runners.append(runner)
+        return RunningGate(port, app, gatekeeper)
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def upstream_app() -> web.Application:
+    """The well-behaved upstream: echoes what it was asked."""
+    return plain_upstream()
+
+
+@pytest.fixture
+async def upstream(upstream_app: web.Application) -> AsyncIterator[str]:
+    """Its origin."""
+    runner = web.AppRunner(upstream_app, auto_decompress=False, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{site.port}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def gate(start_gate: GateFactory, upstream: str) -> RunningGate:
+    """A gate in front of the well-behaved upstream."""
+    return await start_gate(upstream)
+
+
+@pytest.fixture
+async def faulty() -> AsyncIterator[FaultyUpstream]:
+    """An upstream that does what a test tells it to, byte by byte."""
+    server = FaultyUpstream()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ClientSession]:
+    """A client that keeps bytes as they are and sends the token."""
+    async with ClientSession(
+        headers={"X-Access-Token": TOKEN}, auto_decompress=False, cookie_jar=DummyCookieJar()
+    ) as session:
+        yield session
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port nobody listens on."""
+    return unused_port()

@@ -1,0 +1,79 @@
+"""Just enough of RFC 6455's framing to know where frames end, and to write control frames.
+
+Pure. Frames are relayed raw; the gate only needs boundaries, to put a close or ping of its own
+between two frames (section 5.4: control frames may stand between fragments).
+"""
+
+from __future__ import annotations
+
+import secrets
+
+CLOSE_GOING_AWAY = 1001
+CLOSE_TOKEN_ENDED = 4401
+PING = b"\x89\x00"
+_MAX_REASON = 123  # bytes; section 5.5: a control frame's payload is at most 125
+
+
+def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
+    """A close frame (section 5.5.1); ``masked`` when the gate speaks as a client (5.3)."""
+    text = reason.encode()[:_MAX_REASON].decode("utf-8", "ignore").encode()
+    payload = code.to_bytes(2, "big") + text
+    if not masked:
+        return bytes((0x88, len(payload))) + payload
+    mask = secrets.token_bytes(4)
+    body = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return bytes((0x88, 0x80 | len(payload))) + mask + body
+
+
+class FrameCursor:
+    """Follows one direction of a WebSocket's bytes from frame to frame."""
+
+    __slots__ = ("_header", "_left")
+
+    def __init__(self) -> None:
+        self._header = b""  # the beginning of a header that is not complete yet
+        self._left = 0  # bytes of the current frame's payload still to come
+
+    @property
+    def is_at_boundary(self) -> bool:
+        """Whether the next byte begins a frame."""
+        return not self._left and not self._header
+
+    def feed(self, data: bytes, *, stop_at_boundary: bool = False) -> int:
+        """Follow ``data``; returns how many bytes were followed.
+
+        That is all of them, or with ``stop_at_boundary`` those up to the first frame's end.
+        """
+        if self._header:
+            held = len(self._header)
+            data = self._header + data
+            self._header = b""
+        else:
+            held = 0
+        index, size = 0, len(data)
+        while index < size:
+            if self._left:
+                step = min(self._left, size - index)
+                self._left -= step
+                index += step
+            else:
+                length_at = index + 2
+                if size < length_at:
+                    self._header = data[index:]
+                    break
+                second = data[index + 1]
+                short = second & 0x7F
+                extended = 2 if short == 126 else 8 if short == 127 else 0
+                payload_at = length_at + extended + (4 if second & 0x80 else 0)
+                if size < payload_at:
+                    self._header = data[index:]
+                    break
+                self._left = (
+                    int.from_bytes(data[length_at : length_at + extended], "big")
+                    if extended
+                    else short
+                )
+                index = payload_at
+            if stop_at_boundary and not self._left:
+                return index - held
+        return size - held

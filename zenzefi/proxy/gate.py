@@ -1,0 +1,149 @@
+"""Admission: the checks on a proxied request in their order, and then the way through.
+
+Token present, token valid, scope, device (CONTRACT, Proxy); nothing is sent to the upstream and
+nothing is activated before all of them passed.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.config import DevicePolicy
+from zenzefi.errors import TokenMissing, TokenRejected
+from zenzefi.middleware.guard import TARGET
+from zenzefi.middleware.peer import peer_of
+from zenzefi.middleware.request_id import request_id_of
+from zenzefi.proxy.cookies import ACCESS_COOKIE, gate_cookie_values
+from zenzefi.proxy.headers import Identity
+from zenzefi.proxy.http import HttpWay, Passage
+from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
+from zenzefi.proxy.rewriter import MapperCache
+from zenzefi.proxy.scopes import Scopes
+from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage, check_device_id
+from zenzefi.proxy.strays import StrayTable
+from zenzefi.proxy.target import Target, token_parameter, under_prefix, without_token
+from zenzefi.proxy.tickets import Tickets
+from zenzefi.proxy.upstream import Upstream
+from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
+from zenzefi.tokens.access import Access
+
+TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
+DEVICE_HEADER = "X-Device-ID"
+_MAX_COOKIES = 4  # values of one cookie name that are tried
+
+
+class Gate:
+    """The way through for one upstream: admits requests and passes them on."""
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        mounts: Mounts,
+        scopes: Scopes,
+        device_policy: DevicePolicy,
+        gatekeeper: Gatekeeper,
+        devices: DeviceClaims,
+        usage: Usage,
+        http: HttpWay,
+        websockets: WebSocketWay,
+        mappers: MapperCache,
+        tickets: Tickets,
+    ) -> None:
+        self.upstream = upstream
+        self.mounts = mounts
+        self.scopes = scopes
+        self.gatekeeper = gatekeeper
+        self.http = http
+        self.websockets = websockets
+        self.tickets = tickets
+        self.strays = StrayTable()
+        self._device_policy = device_policy
+        self._devices = devices
+        self._usage = usage
+        self._mappers = mappers
+
+    async def authenticate(
+        self, request: web.BaseRequest, target: Target | None = None
+    ) -> tuple[Access, bool]:
+        """The access of this request, and whether a cookie alone vouches for it.
+
+        The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
+        the query, then in the cookie. Raises :class:`TokenMissing` or what the gatekeeper raises.
+        """
+        token = request.headers.get(TOKEN_HEADER)
+        if token is None and target is not None:
+            token = token_parameter(target)
+        if token is not None:
+            return await self._validated(token), False
+        cookies = self.cookie_tokens(request)
+        if not cookies:
+            raise TokenMissing
+        # A script of the upstream can set a cookie of the same name with a longer path: it comes
+        # first, and must neither let in nor lock out.
+        for token in cookies[:-1]:
+            try:
+                return await self._validated(token), True
+            except TokenRejected:
+                continue
+        return await self._validated(cookies[-1]), True
+
+    async def _validated(self, token: str) -> Access:
+        return self.gatekeeper.cached(token) or await self.gatekeeper.validate(token)
+
+    def cookie_tokens(self, request: web.BaseRequest) -> list[str]:
+        """Values of the proxy cookie, most specific path first."""
+        found: list[str] = []
+        for line in request.headers.getall("Cookie", ()):
+            if ACCESS_COOKIE in line:
+                found += gate_cookie_values(line, ACCESS_COOKIE)
+        return found[:_MAX_COOKIES]
+
+    async def handle_prefix(self, request: web.Request) -> web.StreamResponse:
+        """Handler of everything below the prefix."""
+        target = under_prefix(request[TARGET], PREFIX)
+        if target is None:  # the prefix itself was percent-encoded: not how anybody links it
+            raise web.HTTPNotFound
+        return await self.handle(request, target)
+
+    async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Admit the request and pass it on; ``target`` is the upstream's."""
+        is_upgrade = is_websocket(request)
+        access, by_cookie = await self.authenticate(request, target if is_upgrade else None)
+        self.scopes.check(access.scope, target.path)
+        device_id = check_device_id(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
+        if device_id is not None:
+            await self._devices.claim(access, device_id)
+        peer = peer_of(request)
+        may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in request.headers
+        mount = self.mounts.decide(
+            request.headers.get("Host"),
+            forwarded=parse_forwarded(request.headers) if may_forward else None,
+            is_device=DEVICE_HEADER in request.headers,
+        )
+        passage = Passage(
+            request=request,
+            target=without_token(target) if is_upgrade else target,
+            mount=mount,
+            access=access,
+            identity=Identity(
+                str(access.user_id), str(access.token_id), peer.address, request_id_of(request)
+            ),
+            unmapper=self._mappers.get(mount),
+            device_id=device_id,
+        )
+        if is_upgrade:
+            if by_cookie:
+                check_origin(request, mount)
+            response = await self.websockets.relay(passage)
+        else:
+            response = await self.http.forward(passage)
+        self._usage.note(
+            access,
+            device_id=device_id,
+            address=peer.address,
+            agent=request.headers.get("User-Agent", ""),
+            received=request.content.total_bytes,
+            sent=response.sent,
+        )
+        return response

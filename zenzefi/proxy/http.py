@@ -1,0 +1,304 @@
+"""One HTTP request through the gate: head out, head back, body streamed, rewritten if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from zenzefi.errors import GateError, UpstreamProtocolError
+from zenzefi.proxy.client_side import ClientBody, ClientResponse, interim_head
+from zenzefi.proxy.headers import (
+    Identity,
+    Pairs,
+    RequestPolicy,
+    UrlUnmapper,
+    request_headers,
+    response_headers,
+)
+from zenzefi.proxy.seams import Gatekeeper
+from zenzefi.proxy.target import Target
+from zenzefi.proxy.upstream import BodyBroken, Upstream, UpstreamResponse
+from zenzefi.rewriting.mount import Mount
+from zenzefi.tokens.access import Access
+
+log = logging.getLogger(__name__)
+
+_SLICE = 64 * 1024  # bytes fed to a rewriter before the loop gets its turn
+
+
+class Rewrite(Protocol):
+    """A body on its way through the rewriting engine (``zenzefi.rewriting.rewrite``)."""
+
+    heavy: bool
+    ready: bytes | None
+
+    def slices(self, data: bytes) -> Iterator[bytes]:
+        """What can leave after ``data`` came in, in pieces of bounded work."""
+
+    def finish(self) -> bytes:
+        """The rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the engine decided: the head that leaves, and how the body is changed (if at all)."""
+
+    headers: Pairs
+    length: int | None
+    rewrite: Rewrite | None = None
+
+
+class Rewriter(Protocol):
+    """The proxy's view of the engine (:class:`zenzefi.proxy.rewriter.EngineRewriter`)."""
+
+    def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
+        """A plugin's own answer instead of the upstream's: status, head, body."""
+
+    def request(self, passage: Passage, headers: Pairs) -> Pairs:
+        """The request's headers as the engine wants them (validators, ranges, codings)."""
+
+    def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
+        """Whether a part of a body came that must be rewritten as a whole."""
+
+    def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
+        """``headers`` went through the header table; URL-valued ones are the engine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One admitted request: everything was checked, nothing was sent yet."""
+
+    request: web.BaseRequest
+    target: Target
+    mount: Mount
+    access: Access
+    identity: Identity
+    unmapper: UrlUnmapper
+    device_id: str | None = None
+
+
+class HttpWay:
+    """Forwards HTTP requests to the one upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        policy: RequestPolicy,
+        gatekeeper: Gatekeeper,
+        rewriter: Rewriter,
+    ) -> None:
+        self._upstream = upstream
+        self._policy = policy
+        self._gatekeeper = gatekeeper
+        self._rewriter = rewriter
+
+    async def forward(self, passage: Passage) -> ClientResponse:
+        """Send the request on and stream the answer back.
+
+        Raises a :class:`GateError` only as long as another answer can still be given; a body that
+        breaks later is broken off, so that the browser sees it. The token is activated as soon as
+        the upstream has answered.
+        """
+        request = passage.request
+        body = ClientBody(request, self._upstream.read_timeout) if request.body_exists else None
+        early = self._rewriter.early(passage)
+        if early is not None:
+            return await self._early(passage, *early)
+        head = self._head(passage, body)
+
+        def on_interim(status: int, pairs: Pairs) -> None:
+            transport = request.transport
+            if transport is not None and request.version == HttpVersion11:
+                transport.write(interim_head(status, self._mapped(pairs, passage)))
+
+        if body is None:
+            response: UpstreamResponse
+            response = await self._upstream.send(request.method, head, None, on_interim)
+            if self._rewriter.must_refetch(passage, response):
+                await response.close()
+                head = self._head(passage, None, without_range=True)
+                response = await self._upstream.send(request.method, head, None, on_interim)
+            return await self._pass_on(passage, response)
+        # An upload may last: it ends with the token.
+        with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+            response = await self._upstream.send(request.method, head, body, on_interim)
+            return await self._pass_on(passage, response)
+
+    async def _pass_on(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
+        try:
+            if not passage.access.is_activated:
+                await self._gatekeeper.activate(passage.access)
+            return await self.answer(passage, response)
+        finally:
+            await response.close()
+
+    async def answer(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
+        """Stream an answer that has begun to the browser.
+
+        The border to other ways: whoever has an :class:`UpstreamResponse` can hand it over here
+        and closes it afterwards.
+        """
+        request = passage.request
+        answer = self.head(passage, response)
+        client = ClientResponse(
+            response.status,
+            response.reason,
+            answer.headers,
+            length=answer.length,
+            has_body=response.has_body,
+        )
+        # What has not been read of the request can't be skipped safely: the connection ends.
+        keep_alive = not request.body_exists or request.content.is_eof()
+        if answer.rewrite is not None and response.has_body:
+            await self._rewritten(passage, response, client, answer.rewrite, keep_alive=keep_alive)
+            return client
+        first = response.read_ready()
+        done = response.is_complete
+        try:
+            await client.begin(request, first, is_last=done, keep_alive=keep_alive)
+            if done:
+                return client
+            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+                while piece := await response.read():
+                    await client.send(piece)
+            await client.finish()
+        except BodyBroken as broken:
+            log.warning("upstream's body broke off: %s", broken.error.code)
+            client.break_off()
+        except OSError:
+            client.break_off()
+        return client
+
+    def head(self, passage: Passage, response: UpstreamResponse) -> Answer:
+        """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
+        pairs = self._mapped(response.headers, passage)
+        if response.length is not None:
+            pairs.append((b"Content-Length", b"%d" % response.length))
+        return self._rewriter.answer(passage, response, pairs)
+
+    async def _rewritten(
+        self,
+        passage: Passage,
+        response: UpstreamResponse,
+        client: ClientResponse,
+        rewrite: Rewrite,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        request = passage.request
+
+        async def out(data: bytes) -> None:
+            if client.is_begun:
+                await client.send(data)
+            elif data:
+                await client.begin(request, data, is_last=False, keep_alive=keep_alive)
+
+        try:
+            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+                while rewrite.ready is None and (piece := await response.read()):
+                    for start in range(0, len(piece), _SLICE):
+                        for made in rewrite.slices(piece[start : start + _SLICE]):
+                            await out(made)
+                            await asyncio.sleep(0)
+                if rewrite.heavy:
+                    rest = await asyncio.to_thread(rewrite.finish)
+                else:
+                    rest = rewrite.finish()
+                if client.is_begun:
+                    await client.send(rest)
+                    await client.finish()
+                else:
+                    await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
+        except BodyBroken as broken:
+            if not client.is_begun:
+                raise broken.error from None
+            log.warning("upstream's body broke off: %s", broken.error.code)
+            client.break_off()
+        except OSError:
+            client.break_off()
+        except GateError as error:
+            if not client.is_begun:
+                raise
+            log.warning("a rewritten body broke off: %s", error.code)
+            client.break_off()
+        except Exception:
+            # Whatever a rewriter did: once the head is out no other answer can be given.
+            if not client.is_begun:
+                raise
+            log.exception("a rewritten body broke off")
+            client.break_off()
+
+    async def _early(
+        self, passage: Passage, status: int, answer: Answer, body: bytes
+    ) -> ClientResponse:
+        """A plugin answered by itself. The upstream did not, so nothing is activated."""
+        request = passage.request
+        has_body = request.method != "HEAD" and status not in (204, 304)
+        client = ClientResponse(status, b"", answer.headers, length=len(body), has_body=has_body)
+        with contextlib.suppress(OSError):
+            await client.begin(
+                request,
+                body if has_body else b"",
+                is_last=True,
+                keep_alive=not request.body_exists or request.content.is_eof(),
+            )
+        return client
+
+    def _head(
+        self, passage: Passage, body: ClientBody | None, *, without_range: bool = False
+    ) -> bytes:
+        request = passage.request
+        pairs = request_headers(
+            request._message.raw_headers,
+            self._policy,
+            passage.mount,
+            passage.identity,
+            passage.unmapper,
+            is_bodiless=body is None,
+        )
+        pairs = self._rewriter.request(passage, pairs)
+        if without_range:
+            pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
+        if body is None:
+            # RFC 9110, 8.6: methods that anticipate content say that there is none.
+            if request.method in ("POST", "PUT", "PATCH"):
+                pairs.append((b"Content-Length", b"0"))
+        elif body.length is None:
+            pairs.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            pairs.append((b"Content-Length", b"%d" % body.length))
+        if body is not None and body.expects_continue:
+            pairs.append((b"Expect", b"100-continue"))
+        return request_head(request.method, passage.target, pairs)
+
+    def _mapped(self, pairs: Pairs, passage: Passage) -> Pairs:
+        try:
+            return response_headers(pairs, self._policy.upstream, passage.mount)
+        except ValueError:
+            raise UpstreamProtocolError from None
+
+
+def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
+    """A request's head as bytes: the target exactly as it was checked."""
+    line = f"{method} {target.raw} HTTP/1.1".encode()
+    return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
+
+
+def _closer(request: web.BaseRequest) -> Callable[[str], None]:
+    """Ends this exchange at once, uncleanly: the token behind it has ended."""
+
+    def close(_reason: str) -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    return close
+
+
+__all__ = ["Answer", "GateError", "HttpWay", "Passage", "Rewriter", "request_head"]

@@ -1,0 +1,120 @@
+"""Per request: where does this browser see the upstream's root? (DESIGN section 6)
+
+Pure. Forwarded headers come in only if they may be believed (a trusted proxy spoke, or the
+request carries a valid token in its header); they are strictly parsed and never echoed raw.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zenzefi.config import parse_origin
+from zenzefi.errors import AmbiguousRequest
+from zenzefi.rewriting.mount import Mount, MountKind, Origin
+
+PREFIX = "/api/v1/proxy"
+CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
+"""Where the desktop client serves the upstream (CONTRACT)."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+# Unreserved characters only: nothing that HTML, a header or a cookie would read as its own.
+_PREFIX = re.compile(r"/|(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What a believed front (a reverse proxy, a client) says about the browser's address."""
+
+    proto: str | None = None
+    host: str | None = None
+    prefix: str | None = None
+
+
+def parse_forwarded(headers: Mapping[str, str]) -> Forwarded:
+    """``X-Forwarded-Proto/-Host/-Prefix``, strictly.
+
+    Raises :class:`AmbiguousRequest` if one of them can't be believed as it is spelled: guessing
+    would put somebody's links in the wrong place.
+    """
+    proto = headers.get("X-Forwarded-Proto")
+    host = headers.get("X-Forwarded-Host")
+    prefix = headers.get("X-Forwarded-Prefix")
+    if proto is not None:
+        proto = proto.strip().lower()
+        if proto in ("ws", "wss"):
+            proto = {"ws": "http", "wss": "https"}[proto]
+        if proto not in ("http", "https"):
+            raise AmbiguousRequest("X-Forwarded-Proto must be http or https.")
+    if host is not None:
+        host = host.strip().lower()
+        try:
+            parse_origin(f"http://{host}")
+        except ValueError:
+            raise AmbiguousRequest("X-Forwarded-Host must be one host, or host:port.") from None
+    if prefix is not None:
+        prefix = prefix.strip()
+        bare = prefix.rstrip("/") or "/"
+        if not _PREFIX.fullmatch(bare) or any(s in (".", "..") for s in bare.split("/")):
+            raise AmbiguousRequest("X-Forwarded-Prefix must be a plain path like /app.")
+        prefix = "" if bare == "/" else bare
+    return Forwarded(proto, host, prefix)
+
+
+class Mounts:
+    """Decides the mount of each request from the settings of one gate."""
+
+    def __init__(self, public: Origin, proxy_host: str | None) -> None:
+        self._public = public
+        self._proxy_host = proxy_host
+        self._prefix = Mount(MountKind.PREFIX, public, PREFIX)
+        self._own = None
+        if proxy_host is not None:
+            self._own = Mount(MountKind.ORIGIN, parse_origin(f"{public.scheme}://{proxy_host}"))
+
+    @property
+    def own_origin(self) -> Mount | None:
+        """The root mount at ``PROXY_HOST``, if there is one."""
+        return self._own
+
+    def is_own_origin(self, host: str | None, forwarded: Forwarded | None = None) -> bool:
+        """Whether the request came to the host whose root is the upstream's root."""
+        if self._proxy_host is None:
+            return False
+        seen = (forwarded.host if forwarded else None) or (host or "").lower()
+        return seen == self._proxy_host
+
+    def decide(self, host: str | None, *, forwarded: Forwarded | None, is_device: bool) -> Mount:
+        """The mount of one request.
+
+        ``forwarded`` is ``None`` where forwarded headers are not believed; ``is_device`` says
+        that the request names a device, as the desktop client does.
+        """
+        if forwarded is not None and forwarded.prefix is not None:
+            kind = MountKind.PREFIX if forwarded.prefix else MountKind.ORIGIN
+            return Mount(kind, self._seen_at(host, forwarded), forwarded.prefix)
+        if self._own is not None and self.is_own_origin(host, forwarded):
+            return self._own
+        if is_device:
+            return CLIENT
+        public = self._seen_at(host, forwarded)
+        return self._prefix if public == self._public else Mount(MountKind.PREFIX, public, PREFIX)
+
+    def _seen_at(self, host: str | None, forwarded: Forwarded | None) -> Origin:
+        """The origin in the address bar: as forwarded, else ``BACKEND_URL``.
+
+        The Host header alone is not believed (it would poison links), except to tell the names of
+        this very machine apart: localhost and 127.0.0.1 are different origins to a browser.
+        """
+        if forwarded is not None and (forwarded.host or forwarded.proto):
+            authority = forwarded.host or self._public.authority
+            return parse_origin(f"{forwarded.proto or self._public.scheme}://{authority}")
+        if self._public.host in _LOOPBACK and host:
+            try:
+                asked = parse_origin(f"{self._public.scheme}://{host}")
+            except ValueError:
+                return self._public
+            if asked.host in _LOOPBACK and asked.port == self._public.port:
+                return asked
+        return self._public

@@ -1,0 +1,161 @@
+"""Between the way through and the rewriting engine: headers as bytes here, as text there."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from zenzefi.proxy.headers import Pairs
+from zenzefi.proxy.http import Answer, Passage
+from zenzefi.proxy.upstream import UpstreamResponse
+from zenzefi.rewriting import codecs
+from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.headers import BODY_HEADERS
+from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.rewriting.rewrite import Rewrite
+from zenzefi.rewriting.urls import UrlMapper
+
+_MAX_MAPPERS = 64
+
+
+class MapperCache:
+    """One mapper per mount: mounts are few, forwarded ones could be many, so it is bounded."""
+
+    def __init__(self, upstream: Origin, aliases: Sequence[Origin]) -> None:
+        self._upstream = upstream
+        self._aliases = tuple(aliases)
+        self._mappers: OrderedDict[Mount, UrlMapper] = OrderedDict()
+
+    def get(self, mount: Mount) -> UrlMapper:
+        """The mapper of a mount."""
+        mapper = self._mappers.get(mount)
+        if mapper is None:
+            mapper = self._mappers[mount] = UrlMapper(self._upstream, mount, self._aliases)
+            if len(self._mappers) > _MAX_MAPPERS:
+                self._mappers.popitem(last=False)
+        return mapper
+
+
+class EngineRewriter:
+    """Asks the engine; headers are UTF-8 text with other bytes escaped, so none is lost."""
+
+    def __init__(self, engine: Engine, upstream: Origin, mappers: MapperCache) -> None:
+        self._engine = engine
+        self._upstream = upstream
+        self._mappers = mappers
+
+    def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
+        """See :class:`zenzefi.proxy.http.Rewriter`."""
+        early = self._engine.early_response(self._exchange(passage, None, CIMultiDict()))
+        if early is None:
+            return None
+        headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
+        return early.status, Answer(_to_pairs(headers), len(early.body)), early.body
+
+    def request(self, passage: Passage, headers: Pairs) -> Pairs:
+        """See :class:`zenzefi.proxy.http.Rewriter`."""
+        changed = CIMultiDict(_to_text(headers))
+        self._engine.prepare_request(self._exchange(passage, None, CIMultiDict()), changed)
+        return _to_pairs(changed.items())
+
+    def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
+        """See :class:`zenzefi.proxy.http.Rewriter`."""
+        if response.status != 206:
+            return False
+        headers = CIMultiDict(_to_text(response.headers))
+        return self._engine.must_refetch(self._exchange(passage, response, headers))
+
+    def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
+        """See :class:`zenzefi.proxy.http.Rewriter`."""
+        text = CIMultiDict(_to_text(headers))
+        exchange = self._exchange(passage, response, text)
+        rewrite: Rewrite | Decoding | None = None
+        planned = self._engine.plan(exchange) if response.has_body else None
+        if planned is not None:
+            rewrite, mapped = planned, planned.headers
+        else:
+            mapped = self._engine.map_response_headers(exchange)
+            if passage.mount.kind is MountKind.CLIENT and response.has_body:
+                rewrite, mapped = decoding(mapped)
+        length: int | None = None
+        kept = []
+        for name, value in mapped:
+            if name.lower() == "content-length":
+                length = int(value)
+            else:
+                kept.append((name, value))
+        return Answer(_to_pairs(kept), length, rewrite)
+
+    def _exchange(
+        self, passage: Passage, response: UpstreamResponse | None, headers: CIMultiDict[str]
+    ) -> Exchange:
+        asked = passage.request.headers
+        if passage.mount.kind is MountKind.CLIENT:
+            # It drops Content-Encoding (CONTRACT): whatever it asks for, it can take identity only.
+            own = CIMultiDict(asked)
+            own["Accept-Encoding"] = "identity"
+            asked = CIMultiDictProxy(own)
+        return Exchange(
+            method=passage.request.method,
+            url=f"{self._upstream}{passage.target.raw}",
+            status=response.status if response is not None else 0,
+            mapper=self._mappers.get(passage.mount),
+            mount=passage.mount,
+            destination=asked.get("Sec-Fetch-Dest"),
+            request_headers=asked,
+            response_headers=CIMultiDictProxy(headers),
+        )
+
+
+class Decoding:
+    """Takes the content coding off a body that nothing rewrites."""
+
+    def __init__(self, decoders: Sequence[codecs.Decoder]) -> None:
+        self.heavy = False
+        self.ready: bytes | None = None
+        self._decoders = decoders
+
+    def slices(self, data: bytes) -> Iterator[bytes]:
+        """The decoded bytes, in pieces of bounded size."""
+        return codecs.decode(self._decoders, data)
+
+    def finish(self) -> bytes:
+        """Nothing is held back. Raises if the coded body was cut."""
+        for decoder in self._decoders:
+            decoder.finish()
+        return b""
+
+
+def decoding(headers: list[tuple[str, str]]) -> tuple[Decoding | None, list[tuple[str, str]]]:
+    """How to make identity of a body, and its headers then; unknown codings stay as they are."""
+    coding = ", ".join(value for name, value in headers if name.lower() == "content-encoding")
+    decoders = codecs.decoders(coding) if coding else None
+    if not decoders:
+        return None, headers
+    dropped = ("content-encoding", *BODY_HEADERS)
+    return Decoding(decoders), [pair for pair in headers if pair[0].lower() not in dropped]
+
+
+_FRAMING = ("content-length", "transfer-encoding", "connection")
+
+
+def _to_text(pairs: Pairs) -> list[tuple[str, str]]:
+    return [
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+        for name, value in pairs
+    ]
+
+
+def _to_pairs(headers: Iterable[tuple[str, str]]) -> Pairs:
+    """Back to bytes; control characters that a plugin may have written can't split the head."""
+    return [
+        (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        for name, value in headers
+        if not _CONTROL.search(value) and not _CONTROL.search(name)
+    ]
+
+
+_CONTROL = re.compile(r"[\x00\r\n]")

@@ -1,0 +1,99 @@
+"""What the way through needs from other parts, as small protocols: the arrows stay one-way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi.config import DevicePolicy
+from zenzefi.errors import DeviceRequired, InvalidDeviceId
+from zenzefi.tokens.access import Access
+
+
+class Gatekeeper(Protocol):
+    """Who may pass (implemented by ``zenzefi.tokens.gatekeeper``)."""
+
+    def cached(self, token: str) -> Access | None:
+        """The access of a token that was validated within the last seconds."""
+
+    async def validate(self, token: str) -> Access:
+        """Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked``, ``DatabaseUnavailable``."""
+
+    async def activate(self, access: Access) -> Access:
+        """Start the token's clock, unless it already runs."""
+
+    def hold(self, token_id: UUID, close: Callable[[str], None]) -> AbstractContextManager[object]:
+        """While it is held, ``close(reason)`` is called as soon as the token ends."""
+
+
+class DeviceClaims(Protocol):
+    """One token, one device at a time (DESIGN section 5)."""
+
+    async def claim(self, access: Access, device_id: str) -> None:
+        """Raises ``DeviceConflict`` while another device holds the token."""
+
+
+class Usage(Protocol):
+    """Counts what flows, off the request path."""
+
+    def note(
+        self,
+        access: Access,
+        *,
+        device_id: str | None,
+        address: str,
+        agent: str,
+        received: int,
+        sent: int,
+    ) -> None:
+        """One request ended: bytes received from and sent to the browser."""
+
+
+class FreeDevices:
+    """The stand-in where no device claims are kept: every device may use every token."""
+
+    async def claim(self, access: Access, device_id: str) -> None:
+        """Nothing is refused."""
+
+
+class UncountedUsage:
+    """The stand-in where no sessions are kept."""
+
+    def note(
+        self,
+        access: Access,
+        *,
+        device_id: str | None,
+        address: str,
+        agent: str,
+        received: int,
+        sent: int,
+    ) -> None:
+        """Nothing is kept."""
+
+
+GATEKEEPER = web.AppKey("proxy_gatekeeper", Gatekeeper)
+DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)
+USAGE = web.AppKey("proxy_usage", Usage)
+
+
+def check_device_id(values: Sequence[str], policy: DevicePolicy) -> str | None:
+    """The device id of a request, or ``None`` without one.
+
+    ``values`` are the ``X-Device-ID`` lines. Raises :class:`InvalidDeviceId` (not 8 to 255 visible
+    ASCII characters) and :class:`DeviceRequired` (none, and the policy wants one).
+    """
+    if policy is DevicePolicy.OFF:
+        return None
+    if not values:
+        if policy is DevicePolicy.REQUIRED:
+            raise DeviceRequired
+        return None
+    device_id = values[0]
+    if not 8 <= len(device_id) <= 255 or not all("!" <= char <= "~" for char in device_id):
+        raise InvalidDeviceId
+    return device_id

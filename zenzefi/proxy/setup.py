@@ -1,0 +1,180 @@
+"""Puts the way through into an application: routes, own origin, strays, connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from zenzefi.config import SETTINGS, Settings, parse_origin
+from zenzefi.errors import UpstreamUnreachable
+from zenzefi.middleware.guard import TARGET
+from zenzefi.middleware.peer import peer_of
+from zenzefi.proxy.gate import Gate
+from zenzefi.proxy.headers import RequestPolicy
+from zenzefi.proxy.http import HttpWay
+from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
+from zenzefi.proxy.rewriter import EngineRewriter, MapperCache
+from zenzefi.proxy.scopes import Scopes
+from zenzefi.proxy.seams import (
+    DEVICE_CLAIMS,
+    GATEKEEPER,
+    USAGE,
+    FreeDevices,
+    UncountedUsage,
+)
+from zenzefi.proxy.strays import origin_page
+from zenzefi.proxy.target import Target, under_prefix
+from zenzefi.proxy.tickets import ENTER_PATH, SpentInProcess, Tickets
+from zenzefi.proxy.upstream import Tls, Upstream
+from zenzefi.proxy.views import Views
+from zenzefi.proxy.websocket import WebSocketWay, is_websocket
+from zenzefi.resources import bundled
+from zenzefi.rewriting.engine import Engine
+from zenzefi.rewriting.mount import Origin
+from zenzefi.rewriting.registry import Registry
+
+GATE = web.AppKey("gate", Gate)
+ENGINE = web.AppKey("engine", Engine)
+"""The rewriting engine; built from the settings unless the composition root put one there."""
+
+
+def build_gate(app: web.Application, origin: Origin) -> Gate:
+    """One gate from the application's settings and the parts that were put into it before."""
+    settings = app[SETTINGS]
+    gatekeeper = app[GATEKEEPER]
+    upstream = Upstream(
+        origin,
+        tls=_tls(settings) if origin.scheme == "https" else None,
+        connect_timeout=settings.upstream_connect_timeout,
+        read_timeout=settings.upstream_read_timeout,
+        max_connections=settings.upstream_max_connections,
+    )
+    password = settings.zenzefi_basic_auth_password
+    policy = RequestPolicy.build(
+        origin,
+        settings.zenzefi_basic_auth_user,
+        password.get_secret_value() if password else None,
+    )
+    mappers = MapperCache(
+        origin, [parse_origin(alias) for alias in settings.zenzefi_target_aliases]
+    )
+    rewriter = EngineRewriter(app[ENGINE], origin, mappers)
+    http = HttpWay(upstream, policy, gatekeeper, rewriter)
+    keys = [settings.secret_key, *settings.previous_secret_keys]
+    return Gate(
+        upstream=upstream,
+        mounts=Mounts(settings.public_origin, settings.proxy_host),
+        scopes=Scopes(settings.scopes),
+        device_policy=settings.device_policy,
+        gatekeeper=gatekeeper,
+        devices=app.get(DEVICE_CLAIMS, FreeDevices()),
+        usage=app.get(USAGE, UncountedUsage()),
+        http=http,
+        websockets=WebSocketWay(upstream, policy, gatekeeper, http),
+        mappers=mappers,
+        tickets=Tickets([key.get_secret_value() for key in keys], SpentInProcess()),
+    )
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine with the bundled plugins and those of ``PLUGIN_DIR``. Raises ``PluginError``."""
+    folders = [bundled("plugins")]
+    if settings.plugin_dir is not None:
+        folders.append(settings.plugin_dir)
+    registry = Registry(
+        folders, disabled=settings.plugins_disabled, options=settings.plugin_options
+    )
+    return Engine(registry)
+
+
+def _tls(settings: Settings) -> Tls:
+    return Tls.build(
+        verify=settings.zenzefi_verify_ssl,
+        ca_file=settings.zenzefi_ca_file,
+        pinned_sha256=settings.zenzefi_pinned_sha256,
+    )
+
+
+def setup(app: web.Application) -> None:
+    """Mount the way through. Settings, gatekeeper and the other parts must be in ``app`` before.
+
+    Add :func:`own_origin_middleware` after the guard and :func:`strays_middleware` after it.
+    """
+    settings = app[SETTINGS]
+    origin = settings.target_origin
+    if origin is None:
+        app.router.add_route("*", PREFIX + "/{path:.*}", _no_upstream)
+        return
+    if ENGINE not in app:
+        app[ENGINE] = build_engine(settings)
+    gate = app[GATE] = build_gate(app, origin)
+    views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
+    app.router.add_routes(views.routes())
+    app.router.add_route(
+        "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
+    )
+    app.cleanup_ctx.append(_lifetime)
+    app.on_shutdown.append(_drain)
+
+
+VIEWS = web.AppKey("proxy_views", Views)
+
+
+async def _no_upstream(request: web.Request) -> web.StreamResponse:
+    raise UpstreamUnreachable("No upstream is configured here. Set ZENZEFI_TARGET_URL.")
+
+
+async def _expect_later(request: web.Request) -> None:
+    """``100 Continue`` is sent when the upstream wants the content, not before the checks."""
+
+
+async def _lifetime(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[GATE].upstream.close()
+
+
+async def _drain(app: web.Application) -> None:
+    await app[GATE].websockets.drain()
+
+
+@web.middleware
+async def own_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """At ``PROXY_HOST`` every path is the upstream's, whatever the gate has under that name."""
+    gate = request.config_dict.get(GATE)
+    if gate is None or gate.mounts.own_origin is None:
+        return await handler(request)
+    forwarded = (
+        parse_forwarded(request.headers) if peer_of(request).is_behind_trusted_proxy else None
+    )
+    if not gate.mounts.is_own_origin(request.headers.get("Host"), forwarded):
+        return await handler(request)
+    target = request[TARGET]
+    if target.path == ENTER_PATH:
+        return await request.config_dict[VIEWS].enter(request)
+    # A client that knows only the prefix may ask for it at this host too.
+    return await gate.handle(request, under_prefix(target, PREFIX) or target)
+
+
+@web.middleware
+async def strays_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Recover requests for paths the gate does not have, if they came from under the mount."""
+    gate = request.config_dict.get(GATE)
+    if gate is None or not isinstance(request.match_info.http_exception, web.HTTPNotFound):
+        return await handler(request)
+    target: Target = request[TARGET]
+    page = origin_page(
+        request.headers,
+        request.headers.get("Host"),
+        has_cookie=bool(gate.cookie_tokens(request)),
+    )
+    if page is None or not target.path.startswith("/"):
+        return await handler(request)
+    gate.strays.count(page, target.path)
+    if is_websocket(request):  # browsers follow no redirect of a WebSocket
+        return await gate.handle(request, target)
+    return web.Response(
+        status=307,
+        headers={"Location": PREFIX + target.raw, "Cache-Control": "no-store", "Vary": "Referer"},
+    )

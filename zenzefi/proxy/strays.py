@@ -1,0 +1,66 @@
+"""Requests that missed the mount: a script built ``/x`` by itself, and the gate has no ``/x``.
+
+They are recovered (307 to the mounted path) when the request shows where it came from, and
+counted with page and address so that an operator sees what leaks (DESIGN section 6).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from zenzefi.proxy.mount import PREFIX
+
+_MAX_ROWS = 512
+_MAX_TEXT = 300  # characters kept of a page's or an address's path
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """One row for the operator: this page asks for this address outside of the mount."""
+
+    page: str
+    path: str
+    count: int
+
+
+class StrayTable:
+    """Counts strays per page and path; bounded, the ones longest unseen are forgotten first."""
+
+    def __init__(self, max_rows: int = _MAX_ROWS) -> None:
+        self._rows: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._max_rows = max_rows
+        self.total = 0
+
+    def count(self, page: str, path: str) -> None:
+        """One more."""
+        key = (page[:_MAX_TEXT], path[:_MAX_TEXT])
+        self._rows[key] = self._rows.pop(key, 0) + 1
+        self.total += 1
+        if len(self._rows) > self._max_rows:
+            self._rows.popitem(last=False)
+
+    def rows(self) -> list[Stray]:
+        """The most frequent first."""
+        rows = [Stray(page, path, count) for (page, path), count in self._rows.items()]
+        return sorted(rows, key=lambda row: -row.count)
+
+
+def origin_page(
+    headers: Mapping[str, str], host: str | None, *, has_cookie: bool, prefix: str = PREFIX
+) -> str | None:
+    """The path of the mounted page that a stray came from (``""`` if only known to be one).
+
+    ``None`` means that nothing shows it came from under the mount. Evidence is, in this order: a
+    Referer under the mount; the proxy cookie, unless fetch metadata says that another site asks.
+    """
+    referer = headers.get("Referer")
+    if referer:
+        parts = urlsplit(referer)
+        if parts.netloc.lower() == (host or "").lower() and parts.path.startswith(prefix + "/"):
+            return parts.path
+    if not has_cookie or headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        return None
+    return ""

@@ -1,0 +1,159 @@
+"""Request targets: which bytes were asked for, and the upstream's URL made of exactly these bytes.
+
+Pure. What is checked here is what is sent: the raw path and query are carried as they came, and
+the upstream's origin comes from the settings alone, whatever the target says.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from yarl import URL
+
+from zenzefi.errors import AmbiguousRequest
+from zenzefi.rewriting.mount import Origin
+
+# RFC 9112 section 3.2: no whitespace and no control character can be part of a request target.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+# Undecodable bytes arrive as lone surrogates; they have no one spelling as a URL (RFC 3986, 2.5).
+_NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
+_ABSOLUTE = re.compile(r"(?i)(https?)://([^/?#]*)(.*)", re.DOTALL)
+# Dots and slashes hidden from a simple percent-decoder but not from some servers: overlong UTF-8
+# (RFC 3629 section 3) and the %uXXXX spelling that never was a standard.
+_OVERLONG_OR_U = re.compile(r"(?i)%(?:c0|c1)%|%(?:e0%80|e0%8|f0%80)|%u[0-9a-f]{4}")
+_TOKEN_PARAMETER = re.compile(r"(?:^|(?<=&))token=[^&]*(?:&|$)")
+_MAX_DECODINGS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The upstream's part of a request target, raw.
+
+    ``path`` starts with a slash; ``query`` is ``None`` without a question mark and ``""`` with a
+    bare one.
+    """
+
+    path: str
+    query: str | None = None
+
+    @property
+    def raw(self) -> str:
+        """Path and query as the request line spells them."""
+        return self.path if self.query is None else f"{self.path}?{self.query}"
+
+
+def split_target(raw: str, host: str | None) -> Target:
+    """Path and query of a raw request target.
+
+    ``host`` is the Host header. Raises :class:`AmbiguousRequest` for a target that two servers
+    could read in two ways.
+    """
+    # RFC 9112 section 3.2: a fragment is no part of a request target.
+    if "#" in raw:
+        raise AmbiguousRequest("The request target must not carry a fragment (RFC 9112, 3.2).")
+    if _FORBIDDEN.search(raw):
+        raise AmbiguousRequest("The request target holds a control character (RFC 9112, 3.2).")
+    if _NOT_UTF8.search(raw):
+        raise AmbiguousRequest("The request target is not valid UTF-8 (RFC 3986, 2.5).")
+    if not raw.startswith("/"):
+        absolute = _ABSOLUTE.fullmatch(raw)
+        # RFC 9112 section 3.2.2: the authority of an absolute-form target replaces Host; a server
+        # that believes the one and a server that believes the other must not disagree.
+        if absolute is None or host is None or absolute[2].lower() != host.lower():
+            raise AmbiguousRequest("The request target names another host (RFC 9112, 3.2.2).")
+        rest = absolute[3]
+        raw = rest if rest.startswith("/") else "/" + rest
+    path, mark, query = raw.partition("?")
+    return Target(path, query if mark else None)
+
+
+def check_path(path: str) -> None:
+    """Refuse paths that two servers could resolve differently.
+
+    Raises :class:`AmbiguousRequest` for dot segments and backslashes, plain or percent-encoded any
+    number of times, and for overlong UTF-8. Browsers never send them: they resolve dot segments
+    and turn backslashes before they ask (WHATWG URL, path state).
+    """
+    if "%" not in path:
+        _check_decoded(path)
+        return
+    if _OVERLONG_OR_U.search(path):
+        raise AmbiguousRequest("The path holds an overlong encoding (RFC 3629, 3).")
+    current = path
+    for _ in range(_MAX_DECODINGS):
+        _check_decoded(current)
+        decoded = unquote_to_bytes(current).decode("latin-1")
+        if decoded == current:
+            return
+        current = decoded
+    raise AmbiguousRequest("The path is percent-encoded too many times (RFC 3986, 2.4).")
+
+
+def _check_decoded(path: str) -> None:
+    if "\\" in path:
+        raise AmbiguousRequest("The path holds a backslash (RFC 3986, 3.3).")
+    if "." not in path:
+        return
+    for segment in path.split("/"):
+        # Some servers cut path parameters off before they resolve dots: "..;x" is ".." to them.
+        if segment.partition(";")[0] in (".", ".."):
+            raise AmbiguousRequest("The path holds a dot segment (RFC 3986, 5.2.4).")
+
+
+def under_prefix(target: Target, prefix: str) -> Target | None:
+    """The upstream's target below a mount's prefix, or ``None`` if the target is not below it.
+
+    A prefix that was put on twice (by a script that glued an already mapped path) collapses.
+    """
+    path = target.path
+    if not path.startswith(prefix + "/"):
+        return Target("/", target.query) if path == prefix else None
+    while path.startswith(prefix + "/") or path == prefix:
+        path = path[len(prefix) :] or "/"
+    return Target(path, target.query)
+
+
+def without_token(target: Target) -> Target:
+    """The target without ``token=...`` parameters; the rest of the query byte for byte.
+
+    No lone question mark is left behind (CONTRACT, Settled details).
+    """
+    if not target.query or "token=" not in target.query:
+        return target
+    query = _TOKEN_PARAMETER.sub("", target.query)
+    if query == target.query:
+        return target
+    query = query.removesuffix("&") if not target.query.endswith("&") else query
+    return Target(target.path, query or None)
+
+
+def token_parameter(target: Target) -> str | None:
+    """The value of the ``token`` parameter, raw: a token needs no percent-encoding."""
+    if not target.query:
+        return None
+    found = _TOKEN_PARAMETER.search(target.query)
+    return found[0].rstrip("&").removeprefix("token=") if found else None
+
+
+def upstream_url(origin: Origin, target: Target) -> URL:
+    """The absolute URL at the upstream, from the configured origin and the raw bytes.
+
+    Never joined from strings that came from outside; the origin is asserted on the result.
+    """
+    url = URL.build(
+        scheme=origin.scheme,
+        host=origin.host.strip("[]"),
+        port=origin.port,
+        path=target.path,
+        query_string=target.query or "",
+        encoded=True,
+    )
+    if (url.scheme, url.raw_host, url.port) != (
+        origin.scheme,
+        origin.host.strip("[]"),
+        origin.port,
+    ):
+        raise AmbiguousRequest("The request target would leave the upstream.")
+    return url

@@ -1,0 +1,104 @@
+"""Signing in at the upstream's own origin: a one-time ticket carries the browser there.
+
+The account page and ``PROXY_HOST`` are different hosts, so no cookie of the one reaches the other.
+A ticket is an encrypted token with a life of seconds; it works once, on any node that shares the
+key and the memory of spent tickets.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+from urllib.parse import quote
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from zenzefi.errors import TokenInvalid
+from zenzefi.rewriting.mount import Mount
+
+ENTER_PATH = "/.well-known/zenzefi/enter"
+"""The one path that the gate keeps for itself at ``PROXY_HOST`` (RFC 8615)."""
+
+LIFE_SECONDS = 60
+_MAX_SPENT = 10_000
+
+
+class SpentTickets(Protocol):
+    """The memory of tickets that were used, shared by all nodes."""
+
+    async def spend(self, ticket_id: str, life_seconds: int) -> bool:
+        """Whether this is the first use."""
+
+
+class SpentInProcess:
+    """Spent tickets of a single node; bounded, and as long as a ticket could live."""
+
+    def __init__(self) -> None:
+        self._spent: OrderedDict[str, float] = OrderedDict()
+
+    async def spend(self, ticket_id: str, life_seconds: int) -> bool:
+        """Whether this is the first use."""
+        now = time.monotonic()
+        while self._spent and (
+            next(iter(self._spent.values())) < now or len(self._spent) >= _MAX_SPENT
+        ):
+            self._spent.popitem(last=False)
+        if ticket_id in self._spent:
+            return False
+        self._spent[ticket_id] = now + life_seconds
+        return True
+
+
+class Ticket(NamedTuple):
+    """What a ticket carries."""
+
+    token: str
+    path: str
+
+
+class Tickets:
+    """Issues and redeems tickets under keys derived from ``SECRET_KEY``."""
+
+    def __init__(self, secret_keys: Sequence[str], spent: SpentTickets) -> None:
+        self._fernet = MultiFernet([_fernet(key) for key in secret_keys])
+        self._spent = spent
+
+    def issue(self, token: str, path: str = "/") -> str:
+        """A ticket for the holder of ``token``, who wants to arrive at ``path``."""
+        body = json.dumps({"i": secrets.token_urlsafe(12), "t": token, "p": local_path(path)})
+        return self._fernet.encrypt(body.encode()).decode()
+
+    def url(self, mount: Mount, token: str, path: str = "/") -> str:
+        """The address at the upstream's own origin that signs the browser in there."""
+        ticket = quote(self.issue(token, path), safe="")
+        return f"{mount.public}{ENTER_PATH}?ticket={ticket}"
+
+    async def redeem(self, ticket: str) -> Ticket:
+        """What the ticket carries. Raises :class:`TokenInvalid` if it is forged, old or used."""
+        try:
+            body = json.loads(self._fernet.decrypt(ticket.encode(), ttl=LIFE_SECONDS))
+        except (InvalidToken, ValueError):
+            raise TokenInvalid("This link has expired. Open it again from your account.") from None
+        if not await self._spent.spend(body["i"], LIFE_SECONDS * 2):
+            raise TokenInvalid("This link was used already. Open it again from your account.")
+        return Ticket(body["t"], local_path(body["p"]))
+
+
+def local_path(path: str) -> str:
+    """``path`` if it stays on its host, else ``/`` (never an open redirect)."""
+    safe = path.startswith("/") and not path.startswith("//") and "\\" not in path
+    return path if safe and path.isascii() and path.isprintable() else "/"
+
+
+def _fernet(secret_key: str) -> Fernet:
+    derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"zenzefi proxy tickets").derive(
+        secret_key.encode()
+    )
+    return Fernet(base64.urlsafe_b64encode(derived))

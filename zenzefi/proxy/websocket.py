@@ -1,0 +1,345 @@
+"""WebSockets through the gate: upstream first, then 101, then bytes as they are (DESIGN section 8).
+
+After the handshake both transports are spliced: each side's bytes are written to the other,
+reading stops while the other side is slower, and only frame boundaries are followed so that the
+gate can put a ping or a close between two frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Callable
+
+from aiohttp import web
+
+from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
+from zenzefi.proxy.client_side import ClientResponse
+from zenzefi.proxy.frames import (
+    CLOSE_GOING_AWAY,
+    CLOSE_TOKEN_ENDED,
+    PING,
+    FrameCursor,
+    close_frame,
+)
+from zenzefi.proxy.headers import Pairs, RequestPolicy, request_headers
+from zenzefi.proxy.http import HttpWay, Passage, request_head
+from zenzefi.proxy.seams import Gatekeeper
+from zenzefi.proxy.upstream import Exchange, Upstream
+from zenzefi.rewriting.mount import Mount
+
+log = logging.getLogger(__name__)
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_PING_SECONDS = 30.0
+_FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
+_GOODBYE_SECONDS = 2.0  # for a frame to end and a close to be read, before the socket goes
+
+
+def is_websocket(request: web.BaseRequest) -> bool:
+    """Whether it is an opening handshake (RFC 6455, 4.2.1), to be refused or relayed as such."""
+    headers = request.headers
+    return (
+        request.method == "GET"
+        and headers.get("Upgrade", "").strip().lower() == "websocket"
+        and "upgrade" in (t.strip().lower() for t in headers.get("Connection", "").split(","))
+    )
+
+
+def check_origin(request: web.BaseRequest, mount: Mount) -> None:
+    """Refuse a handshake that another site's page made with this browser's cookie.
+
+    RFC 6455, 10.2. Browsers always send Origin; a program without one has no cookie to abuse.
+    Raises :class:`CrossSiteRefused`.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or origin.lower() == str(mount.public):
+        return
+    scheme, _, authority = origin.lower().partition("://")
+    if scheme not in ("http", "https") or authority != request.headers.get("Host", "").lower():
+        raise CrossSiteRefused
+
+
+class WebSocketWay:
+    """Relays WebSockets to the one upstream, and knows the open ones."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        policy: RequestPolicy,
+        gatekeeper: Gatekeeper,
+        http: HttpWay,
+        *,
+        ping_seconds: float = _PING_SECONDS,
+    ) -> None:
+        self._upstream = upstream
+        self._policy = policy
+        self._gatekeeper = gatekeeper
+        self._http = http
+        self._ping_seconds = ping_seconds
+        self._open: set[Splice] = set()
+
+    @property
+    def open_count(self) -> int:
+        """WebSockets open now."""
+        return len(self._open)
+
+    async def relay(self, passage: Passage) -> ClientResponse:
+        """The handshake, then the splice until one side ends.
+
+        Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
+        upstream is passed on as it is.
+        """
+        request = passage.request
+        exchange = Exchange(self._upstream, await self._upstream.connect(), is_pooled=False)
+        try:
+            head = self._head(passage)
+            await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
+            if not passage.access.is_activated:
+                await self._gatekeeper.activate(passage.access)
+            if exchange.status != 101:
+                return await self._http.answer(passage, exchange)
+            pairs = self._accepted(exchange, passage)
+            response = ClientResponse(
+                101, b"Switching Protocols", pairs, length=None, has_body=False
+            )
+            await response.begin_upgrade(request)
+            splice = Splice(request, exchange, self._ping_seconds)
+        finally:
+            if exchange.status != 101:
+                await exchange.close()
+        self._open.add(splice)
+        try:
+            with self._gatekeeper.hold(
+                passage.access.token_id, lambda reason: splice.end(CLOSE_TOKEN_ENDED, reason)
+            ):
+                await splice.run()
+        finally:
+            self._open.discard(splice)
+            splice.abort()
+            await exchange.close()
+        response.sent = splice.sent
+        return response
+
+    async def drain(self) -> None:
+        """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
+        ending = list(self._open)
+        for splice in ending:
+            splice.end(CLOSE_GOING_AWAY, "The gate is restarting. Connect again.")
+        if ending:
+            await asyncio.wait(
+                [asyncio.ensure_future(splice.wait()) for splice in ending],
+                timeout=_GOODBYE_SECONDS + 1,
+            )
+
+    def _head(self, passage: Passage) -> bytes:
+        request = passage.request
+        pairs = request_headers(
+            request._message.raw_headers,
+            self._policy,
+            passage.mount,
+            passage.identity,
+            passage.unmapper,
+            is_bodiless=True,
+        )
+        pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        return request_head("GET", passage.target, pairs)
+
+    def _accepted(self, exchange: Exchange, passage: Passage) -> Pairs:
+        """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
+        key = passage.request.headers.get("Sec-WebSocket-Key", "").encode()
+        proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+        said = {name.lower(): value.strip() for name, value in exchange.headers}
+        if (
+            said.get(b"upgrade", b"").lower() != b"websocket"
+            or said.get(b"sec-websocket-accept") != proof
+        ):
+            log.warning("upstream's 101 is not a WebSocket's")
+            exchange.status = 0
+            raise UpstreamProtocolError
+        try:
+            return self._http.head(passage, exchange).headers
+        except UpstreamProtocolError:
+            exchange.status = 0
+            raise
+
+
+def _no_interim(_status: int, _pairs: Pairs) -> None:
+    """1xx answers before a 101 say nothing to a browser's WebSocket."""
+
+
+class _End(asyncio.Protocol):
+    """One side of a splice."""
+
+    def __init__(self, transport: asyncio.Transport, on_lost: Callable[[], None]) -> None:
+        self.transport = transport
+        self.other: asyncio.Transport | None = None
+        self.cursor = FrameCursor()  # of the bytes that are written to this side
+        self.relayed = 0
+        self.was_active = True
+        self.receive: Callable[[bytes], None] = self._early
+        self._on_lost = on_lost
+        self._waiting = b""
+
+    def _early(self, data: bytes) -> None:
+        self._waiting += data
+
+    def connect(self, receive: Callable[[bytes], None], first: bytes) -> None:
+        """Begin: what came before goes first."""
+        waiting, self._waiting = first + self._waiting, b""
+        self.receive = receive
+        if waiting:
+            receive(waiting)
+
+    def data_received(self, data: bytes) -> None:
+        self.was_active = True
+        self.receive(data)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            _quietly(self.other.pause_reading)
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            _quietly(self.other.resume_reading)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost()
+
+
+def _quietly(change: Callable[[], None]) -> None:
+    try:
+        change()
+    except RuntimeError:  # the transport is closing, or already in that state
+        return
+
+
+class Splice:
+    """Two transports joined until one of them ends, or :meth:`end` is called."""
+
+    def __init__(self, request: web.BaseRequest, exchange: Exchange, ping_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        handler = request.protocol
+        browser, upstream = request.transport, exchange.connection.transport
+        if browser is None or upstream is None:
+            raise ConnectionResetError("one side is gone already")
+        self._loop = loop
+        self._done: asyncio.Future[None] = loop.create_future()
+        self._handler = handler
+        self._ping_seconds = ping_seconds
+        self._ending: tuple[int, str] | None = None
+        self._is_unanswered = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._goodbye: asyncio.TimerHandle | None = None
+        self._browser = _End(browser, self._lost)
+        self._upstream = _End(upstream, self._lost)
+        self._browser.other, self._upstream.other = upstream, browser
+        # What either parser has read past the handshake belongs to the WebSocket.
+        self._from_browser = bytes(handler._message_tail)
+        handler._message_tail = b""
+        self._from_upstream = bytes(exchange.connection._tail)
+        browser.set_protocol(self._browser)
+        upstream.set_protocol(self._upstream)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that went to the browser."""
+        return self._browser.relayed
+
+    async def run(self) -> None:
+        """Relay until one side ends."""
+        self._browser.connect(self._to_upstream, self._from_browser)
+        self._upstream.connect(self._to_browser, self._from_upstream)
+        for end in (self._browser, self._upstream):
+            _quietly(end.transport.resume_reading)
+        self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+        await self.wait()
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        await asyncio.shield(self._done)
+
+    def abort(self) -> None:
+        """End both sides: what is buffered is still written, unless it can't be."""
+        for timer in (self._timer, self._goodbye):
+            if timer is not None:
+                timer.cancel()
+        self._lost()
+        for end in (self._upstream, self._browser):
+            end.transport.close()
+            if end.transport.get_write_buffer_size():
+                self._loop.call_later(_FLUSH_SECONDS, end.transport.abort)
+        # aiohttp's handler no longer hears of its transport: tell it.
+        self._handler.connection_lost(None)
+
+    def end(self, code: int, reason: str) -> None:
+        """Close both sides properly, at the next frame boundary each."""
+        if self._ending is not None or self._done.done():
+            return
+        self._ending = (code, reason)
+        self._goodbye = self._loop.call_later(_GOODBYE_SECONDS, self._lost)
+        if self._browser.cursor.is_at_boundary:
+            self._say_goodbye(self._browser)
+        if self._upstream.cursor.is_at_boundary:
+            self._say_goodbye(self._upstream)
+
+    def _say_goodbye(self, end: _End) -> None:
+        if self._ending is None:
+            return
+        code, reason = self._ending
+        is_browser = end is self._browser
+        if not is_browser:
+            code = CLOSE_GOING_AWAY  # what the gate and its user agreed on is not the upstream's
+        end.transport.write(close_frame(code, reason if is_browser else "", masked=not is_browser))
+        # From here on whatever would be written to this side is dropped.
+        source = self._upstream if is_browser else self._browser
+        source.receive = self._after_goodbye if source is self._browser else _drop
+
+    def _after_goodbye(self, data: bytes) -> None:
+        """The browser answers the close: then nothing is left to wait for."""
+        if data[:1] == b"\x88":
+            self._lost()
+
+    def _to_upstream(self, data: bytes) -> None:
+        self._relay(self._upstream, data)
+
+    def _to_browser(self, data: bytes) -> None:
+        self._relay(self._browser, data)
+
+    def _relay(self, end: _End, data: bytes) -> None:
+        if self._ending is None:
+            end.cursor.feed(data)
+            end.relayed += len(data)
+            end.transport.write(data)
+            return
+        used = end.cursor.feed(data, stop_at_boundary=True)
+        end.transport.write(data[:used])
+        if end.cursor.is_at_boundary:
+            self._say_goodbye(end)
+
+    def _tick(self) -> None:
+        """Idle ping (RFC 6455, 5.5.2): a browser that does not answer by the next tick is gone."""
+        browser = self._browser
+        if browser.was_active:
+            browser.was_active = False
+            self._is_unanswered = False
+        elif self._is_unanswered:
+            browser.transport.abort()
+            return
+        elif browser.cursor.is_at_boundary and self._ending is None:
+            browser.transport.write(PING)
+            self._is_unanswered = True
+        self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+
+    def _lost(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+def _drop(_data: bytes) -> None:
+    """What comes after a close is not relayed (RFC 6455, 5.5.1)."""
