@@ -50,6 +50,16 @@ async def check_database(database: Database, *, automatic: bool = False) -> Chec
     return Check(name, ok=False, detail=f"{version}, schema {state}: run zenzefi migrate")
 
 
+async def ping_database(database: Database) -> Check:
+    """Whether the database answers; the cheap question, for every half minute."""
+    try:
+        async with asyncio.timeout(TIMEOUT), database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+    except (DatabaseUnavailable, TimeoutError) as error:
+        return Check("database", ok=False, detail=f"can't be reached{reason(error)}")
+    return Check("database", ok=True, detail="answers")
+
+
 async def _version(database: Database) -> str:
     if database.dialect == "sqlite":
         query, label = "SELECT sqlite_version()", "SQLite"

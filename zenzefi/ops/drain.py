@@ -53,6 +53,8 @@ def setup(app: web.Application) -> None:
     async def end_the_connection(request: web.Request, response: web.StreamResponse) -> None:
         if drain.is_draining and response.status != 101:
             response.force_close()
+            # aiohttp has written its Connection header before this signal.
+            response.headers["Connection"] = "close"
 
     app.on_response_prepare.append(end_the_connection)
 

@@ -1,0 +1,108 @@
+"""Health, readiness and liveness tell each asker what it needs."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp.plugin import AiohttpClient
+
+from tests.ops.conftest import MakeApp
+from zenzefi.ops.drain import DRAIN
+from zenzefi.ops.health import HEALTH, Health
+
+NOWHERE = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.01)
+
+
+async def checked(health: Health) -> None:
+    await settled(lambda: health.database_ok is not None)
+
+
+@pytest.mark.parametrize("path", ["/health", "//health"])
+async def test_a_well_gate_says_so_in_the_agreed_shape(
+    aiohttp_client: AiohttpClient, make_app: MakeApp, path: str
+) -> None:
+    app = make_app()
+    client = await aiohttp_client(app)
+    await checked(app[HEALTH])
+    # As an absolute URL: a path of two slashes alone would name another host.
+    response = await client.session.get(str(client.make_url("/")).rstrip("/") + path)
+    body = await response.json()
+    assert response.status == 200
+    assert body["status"] == "healthy"
+    assert set(body) == {"status", "service", "version", "timestamp"}
+    assert (await client.get("/readyz")).status == 200
+
+
+async def test_an_upstream_that_is_down_degrades_and_leaves_the_node_ready(
+    aiohttp_client: AiohttpClient, make_app: MakeApp
+) -> None:
+    app = make_app(zenzefi_target_url="http://127.0.0.1:1")
+    client = await aiohttp_client(app)
+    await checked(app[HEALTH])
+    response = await client.get("/health")
+    assert (response.status, (await response.json())["status"]) == (200, "degraded")
+    assert (await client.get("/readyz")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(401, "healthy"), (403, "healthy"), (503, "degraded")]
+)
+async def test_an_upstream_that_asks_who_we_are_is_alive(
+    aiohttp_client: AiohttpClient, make_app: MakeApp, status: int, state: str
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    upstream = web.Application()
+    upstream.router.add_get("/", answer)
+    async with TestServer(upstream) as server:
+        app = make_app(zenzefi_target_url=str(server.make_url("")).rstrip("/"))
+        client = await aiohttp_client(app)
+        await checked(app[HEALTH])
+        assert (await (await client.get("/health")).json())["status"] == state
+
+
+async def test_without_its_database_it_is_unhealthy_not_ready_and_alive(
+    aiohttp_client: AiohttpClient, make_app: MakeApp
+) -> None:
+    app = make_app(NOWHERE)
+    client = await aiohttp_client(app)
+    await checked(app[HEALTH])
+    health = await client.get("/health")
+    assert (health.status, (await health.json())["status"]) == (200, "unhealthy")
+    assert (await client.get("/readyz")).status == 503
+    assert (await client.get("/livez")).status == 200
+
+
+async def test_a_draining_node_is_not_ready_and_ends_its_connections(
+    aiohttp_client: AiohttpClient, make_app: MakeApp
+) -> None:
+    app = make_app()
+    client = await aiohttp_client(app)
+    await checked(app[HEALTH])
+    app[DRAIN].is_draining = True
+    response = await client.get("/readyz")
+    assert (response.status, (await response.json())["status"]) == (503, "draining")
+    assert response.headers["Connection"] == "close"
+    app[DRAIN].is_draining = False
+
+
+async def test_recovery_is_seen_by_the_background_check(
+    aiohttp_client: AiohttpClient, make_app: MakeApp, unused_tcp_port: int
+) -> None:
+    app = make_app(
+        zenzefi_target_url=f"http://127.0.0.1:{unused_tcp_port}", health_check_interval=0.05
+    )
+    client = await aiohttp_client(app)
+    await settled(lambda: app[HEALTH].state == "degraded")
+    async with TestServer(web.Application(), port=unused_tcp_port):
+        await settled(lambda: app[HEALTH].state == "healthy")
+        assert (await (await client.get("/health")).json())["status"] == "healthy"

@@ -1,0 +1,175 @@
+"""Is it well? Four questions by four askers.
+
+- ``/health``: a client in the field. Always 200; the state is in the body (CONTRACT, Root).
+- ``/livez``: whoever would restart the process. 200 as long as the event loop answers.
+- ``/readyz``: a load balancer. 503 while draining or without the database.
+- ``/metrics``: Prometheus; on a listener of its own where ``METRICS_LISTEN`` names one.
+
+The state comes from a check in the background: a flood of questions asks the database nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from aiohttp import web
+
+from zenzefi.config import SETTINGS, Settings
+from zenzefi.db.engine import DATABASE, Database
+from zenzefi.ops import checks, metrics
+from zenzefi.ops.drain import DRAIN
+from zenzefi.version import __version__
+
+log = logging.getLogger(__name__)
+
+SERVICE = "Zenzefi"
+State = Literal["healthy", "degraded", "unhealthy"]
+_RETRY = 2.0  # seconds between checks while something is down: recovery should be seen soon
+
+
+class Health:
+    """What the last background check found. ``None`` in ``database_ok``: none has ended yet."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self.database_ok: bool | None = None
+        self.redis_ok: bool | None = None
+        self.upstream_ok: bool | None = None
+
+    @property
+    def state(self) -> State:
+        """Degraded: only the upstream (or the cache, which costs speed alone) is down."""
+        if self.database_ok is False:
+            return "unhealthy"
+        if self.upstream_ok is False or self.redis_ok is False:
+            return "degraded"
+        return "healthy"
+
+    async def check(self) -> None:
+        """Ask everything once. Never raises for what it finds."""
+        before = self.state
+        questions = {
+            "database": checks.ping_database(self._database),
+            "upstream": checks.check_upstream(self._settings),
+        }
+        if self._settings.redis_dsn is not None:
+            questions["redis"] = checks.check_redis(self._settings.redis_dsn)
+        found = dict(
+            zip(questions, await asyncio.gather(*questions.values()), strict=True),
+        )
+        self.database_ok = found["database"].ok
+        self.upstream_ok = found["upstream"].ok
+        self.redis_ok = found["redis"].ok if "redis" in found else None
+        for name, answer in found.items():
+            metrics.DEPENDENCY_UP.labels(name).set(answer.ok)
+        if self.state != before:
+            trouble = "; ".join(f"{n}: {a.detail}" for n, a in found.items() if not a.ok)
+            log.warning("health is %s now", self.state, extra={"trouble": trouble or "none"})
+
+    async def watch(self) -> None:
+        """Check for ever, more often while something is down."""
+        while True:
+            try:
+                await self.check()
+            except Exception:
+                log.exception("the health check itself failed")
+            pause = self._settings.health_check_interval
+            await asyncio.sleep(pause if self.state == "healthy" else min(_RETRY, pause))
+
+
+HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
+
+
+def setup(app: web.Application) -> None:
+    """The routes and the background check; the database and the drain are there already."""
+    settings = app[SETTINGS]
+    health = app[HEALTH] = Health(settings, app[DATABASE])
+    app.router.add_get("/health", _health)
+    # Clients whose base URL ends in a slash ask this (CONTRACT, The desktop client in the field).
+    app.router.add_get("//health", _health)
+    app.router.add_get("/livez", _alive)
+    app.router.add_get("/readyz", _ready)
+
+    async def watching(_: web.Application) -> AsyncIterator[None]:
+        watch = asyncio.create_task(health.watch(), name="health check")
+        lag = asyncio.create_task(_measure_lag(), name="event loop lag")
+        yield
+        for task in (watch, lag):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    app.cleanup_ctx.append(watching)
+    if settings.metrics_listen is None:
+        app.router.add_get("/metrics", _metrics)
+    else:
+        app.cleanup_ctx.append(_metrics_listener)
+
+
+async def _health(request: web.Request) -> web.Response:
+    """The state for clients: always 200."""
+    return web.json_response(
+        {
+            "status": request.app[HEALTH].state,
+            "service": SERVICE,
+            "version": __version__,
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        },
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _alive(request: web.Request) -> web.Response:
+    """The process answers."""
+    return web.json_response({"status": "alive"}, headers={"Cache-Control": "no-store"})
+
+
+async def _ready(request: web.Request) -> web.Response:
+    """Whether new work should come here."""
+    if request.app[DRAIN].is_draining:
+        status = "draining"
+    else:
+        status = "ready" if request.app[HEALTH].database_ok else "no database"
+    return web.json_response(
+        {"status": status},
+        status=200 if status == "ready" else 503,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    """All series of this node."""
+    # Several workers' files are read for it, so not on the loop.
+    body, kind = await asyncio.to_thread(metrics.exposition, request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": kind, "Cache-Control": "no-store"})
+
+
+async def _metrics_listener(app: web.Application) -> AsyncIterator[None]:
+    """Metrics on an address of their own. Of several workers the first that binds it serves all."""
+    host, _, port = str(app[SETTINGS].metrics_listen).rpartition(":")
+    alone = web.Application()
+    alone.router.add_get("/metrics", _metrics)
+    runner = web.AppRunner(alone, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            log.warning("metrics can't be served at %s:%s: %s", host, port, error.strerror)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _measure_lag() -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + 0.5
+        await asyncio.sleep(0.5)
+        metrics.EVENT_LOOP_LAG.observe(max(0.0, loop.time() - due))

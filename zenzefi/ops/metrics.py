@@ -1,0 +1,200 @@
+"""What is measured, for Prometheus. ``docs/reference/metrics.md`` lists it, held against this file.
+
+Every label has few values, all known beforehand: a client must not be able to make series.
+Several workers share their values through files (``PROMETHEUS_MULTIPROC_DIR``, set by
+``zenzefi serve --workers``); one process keeps them in memory.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from zenzefi.version import __version__
+
+REGISTRY = CollectorRegistry()
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LAG = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+PROXY_REQUESTS = Counter(
+    "proxy_requests_total",
+    "Requests that went through to the upstream, or were refused on the way.",
+    ["method", "status_code"],
+    registry=REGISTRY,
+)
+PROXY_LATENCY = Histogram(
+    "proxy_latency_seconds",
+    "From the request's head to the end of its answer; WebSockets and event streams left out.",
+    buckets=_LATENCY,
+    registry=REGISTRY,
+)
+PROXY_BYTES = Counter(
+    "proxy_bytes_total",
+    "Bytes of bodies that went through: received from browsers, sent to them.",
+    ["direction"],
+    registry=REGISTRY,
+)
+PROXY_STRAYS = Counter(
+    "proxy_strays_total",
+    "Requests that missed the mount and were led back to it.",
+    registry=REGISTRY,
+)
+WEBSOCKETS_OPEN = Gauge(
+    "websockets_open",
+    "WebSockets that are open through the gate now.",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+GATE_REQUESTS = Counter(
+    "gate_requests_total",
+    "Requests for the gate's own pages and calls, by route.",
+    ["route", "method", "status_code"],
+    registry=REGISTRY,
+)
+GATE_LATENCY = Histogram(
+    "gate_latency_seconds",
+    "From the request's head to the end of the answer, for the gate's own pages and calls.",
+    buckets=_LATENCY,
+    registry=REGISTRY,
+)
+AUTH_ATTEMPTS = Counter(
+    "auth_attempts_total",
+    "Sign-ins by result: success, rejected, limited.",
+    ["result"],
+    registry=REGISTRY,
+)
+TOKEN_PURCHASES = Counter(
+    "token_purchases_total",
+    "Access tokens sold, by duration.",
+    ["duration_hours"],
+    registry=REGISTRY,
+)
+TOKEN_REVOCATIONS = Counter(
+    "token_revocations_total",
+    "Access tokens revoked by their owners or by administrators.",
+    registry=REGISTRY,
+)
+TOKEN_LOOKUPS = Counter(
+    "token_lookups_total",
+    "Validations of access tokens, by the tier that answered: memory, redis, database, unknown.",
+    ["tier"],
+    registry=REGISTRY,
+)
+ACTIVE_TOKENS = Gauge(
+    "active_tokens",
+    "Access tokens whose clock runs now, over all nodes.",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+ACTIVE_SESSIONS = Gauge(
+    "active_sessions",
+    "Sessions of use that are going on now, over all nodes.",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+LEDGER_MISMATCHES = Gauge(
+    "ledger_mismatches",
+    "Accounts whose balance is not the sum of their ledger, found by the last proof. Must be 0.",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+PLUGIN_SECONDS = Counter(
+    "plugin_seconds_total",
+    "Processor time spent in each plugin.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+PLUGIN_BYTES = Counter(
+    "plugin_bytes_total",
+    "Bytes that each plugin looked at.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+PLUGIN_ERRORS = Counter(
+    "plugin_errors_total",
+    "Exceptions raised by each plugin; the traffic went on without it.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+REWRITE_CACHE = Counter(
+    "rewrite_cache_total",
+    "Look-ups of finished rewritings: hit, miss.",
+    ["result"],
+    registry=REGISTRY,
+)
+RATE_LIMITED = Counter(
+    "rate_limited_total",
+    "Requests refused by a rate limit, by limit.",
+    ["limit"],
+    registry=REGISTRY,
+)
+RATE_LIMIT_FAILURES = Counter(
+    "rate_limit_failures_total",
+    "Requests let through uncounted because the counters' store did not answer.",
+    registry=REGISTRY,
+)
+JOB_RUNS = Counter(
+    "job_runs_total",
+    "Runs of the periodic jobs on this node, by result: ok, failed.",
+    ["job", "result"],
+    registry=REGISTRY,
+)
+DEPENDENCY_UP = Gauge(
+    "dependency_up",
+    "Whether the last background check reached it (1) or not (0).",
+    ["dependency"],
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+EVENT_LOOP_LAG = Histogram(
+    "event_loop_lag_seconds",
+    "How much later than due the event loop came to a timer, sampled twice a second.",
+    buckets=_LAG,
+    registry=REGISTRY,
+)
+LOG_LINES_LOST = Counter(
+    "access_log_lines_lost_total",
+    "Lines of the access log dropped because they came faster than they could be written.",
+    registry=REGISTRY,
+)
+BUILD = Gauge(
+    "gate_build",
+    "Always 1; the label says which version runs.",
+    ["version"],
+    multiprocess_mode="max",
+    registry=REGISTRY,
+)
+BUILD.labels(__version__).set(1)
+
+METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "SEARCH")
+)
+
+
+def method_label(method: str) -> str:
+    """The method as a label: one of a fixed set, whatever a client sends."""
+    return method if method in METHODS else "other"
+
+
+def exposition(accept: str) -> tuple[bytes, str]:
+    """All series of all workers of this node, and their content type."""
+    registry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # ships none
+    if "application/openmetrics-text" in accept:
+        text: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]  # ships none
+        return text, OPENMETRICS
+    return generate_latest(registry), TEXT

@@ -1,0 +1,119 @@
+"""Every request is counted, timed and logged in one place, whichever way it went."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import Counter
+
+from zenzefi.config import SETTINGS
+from zenzefi.middleware.request_id import request_id_of
+from zenzefi.ops import logs, metrics, trace
+from zenzefi.ops.access_log import AccessLog, Entry
+
+PROXIED = web.RequestKey("proxied", bool)
+"""Set on a request that goes to the upstream, under whatever path it came."""
+
+_CLIENT_GONE = 499  # nginx's word for it: there is nobody left to send a status to
+
+
+class Observer:
+    """Counts and logs finished requests. Cheap enough for the hot path: no formatting, no I/O."""
+
+    def __init__(self, access_log: AccessLog | None) -> None:
+        self._access_log = access_log
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._sent = metrics.PROXY_BYTES.labels("sent")
+
+    def proxied(self, entry: Entry, *, is_stream: bool = False) -> None:
+        """A request for the upstream has ended.
+
+        ``is_stream``: a WebSocket or an event stream, whose duration says nothing about speed.
+        """
+        counter = self._counters.get((entry.method, entry.status))
+        if counter is None:
+            method = metrics.method_label(entry.method)
+            counter = metrics.PROXY_REQUESTS.labels(method, entry.status)
+            if method != "other":  # what a client makes up must not grow this dictionary
+                self._counters[method, entry.status] = counter
+        counter.inc()
+        if entry.sent:
+            self._sent.inc(entry.sent)
+        if not is_stream:
+            metrics.PROXY_LATENCY.observe(entry.seconds)
+        if self._access_log is not None:
+            self._access_log.add(entry)
+
+    def answered(self, entry: Entry, route: str) -> None:
+        """A request for one of the gate's own routes (``route``: its pattern) has ended."""
+        method = metrics.method_label(entry.method)
+        metrics.GATE_REQUESTS.labels(route, method, entry.status).inc()
+        metrics.GATE_LATENCY.observe(entry.seconds)
+        if self._access_log is not None:
+            self._access_log.add(entry)
+
+
+OBSERVER: web.AppKey[Observer] = web.AppKey("observer", Observer)
+
+
+def setup(app: web.Application) -> None:
+    """Give the application its observer; :func:`observe_middleware` goes right after the id's."""
+    settings = app[SETTINGS]
+    access_log = AccessLog(as_json=logs.is_json(settings)) if settings.access_log else None
+    app[OBSERVER] = Observer(access_log)
+
+    async def writing(_: web.Application) -> AsyncIterator[None]:
+        if access_log is not None:
+            access_log.start()
+        yield
+        if access_log is not None:
+            await asyncio.to_thread(access_log.close)
+
+    app.cleanup_ctx.append(writing)
+
+
+@web.middleware
+async def observe_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Link of the chain: sees the final answer, so it stands outside the error mapping."""
+    started = time.perf_counter()
+    request_id = request_id_of(request)
+    place = trace.continued(request.headers.get("traceparent"), request_id)
+    trace.set_current(place)
+    status, sent, is_stream = _CLIENT_GONE, 0, False
+    try:
+        response = await handler(request)
+        # A buffered body is written after this link, a streamed one has been already.
+        status, sent = response.status, response.body_length or response.content_length or 0
+        is_stream = status == 101 or response.content_type == "text/event-stream"
+        return response
+    except web.HTTPException as error:
+        status = error.status
+        raise
+    finally:
+        seconds = time.perf_counter() - started
+        observer = request.config_dict[OBSERVER]
+        about = Entry(
+            time.time(),
+            "proxy" if PROXIED in request else "gate",
+            request.method,
+            request.rel_url.raw_path,
+            status,
+            seconds,
+            sent,
+            request.remote or "",
+            request_id,
+            place.trace_id,
+        )
+        if PROXIED in request:
+            observer.proxied(about, is_stream=is_stream)
+        else:
+            observer.answered(about, _route(request))
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"

@@ -1,0 +1,17 @@
+"""Put operations into an application: drain, observation, health and metrics."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.ops import drain, health, observe
+
+
+def setup(app: web.Application) -> None:
+    """Settings and the database are there already.
+
+    :func:`zenzefi.ops.observe.observe_middleware` goes right after the request id's.
+    """
+    drain.setup(app)
+    observe.setup(app)
+    health.setup(app)
