@@ -7,6 +7,8 @@ import json
 
 from aiohttp import web
 
+from zenzefi.demo.render import origin_of
+
 routes = web.RouteTableDef()
 
 LIGHTS = [
@@ -17,14 +19,10 @@ LIGHTS = [
 ]
 
 
-def _origin(request: web.Request) -> str:
-    return f"{request.scheme}://{request.host}"
-
-
 @routes.get("/api/lights")
 async def lights(request: web.Request) -> web.Response:
     """All lights, with the absolute and the rooted URL of each; honours ``If-None-Match``."""
-    origin = _origin(request)
+    origin = origin_of(request)
     body = json.dumps(
         {
             "self": f"{origin}/api/lights",
@@ -67,7 +65,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     for entry in LIGHTS:
-        line = {**entry, "url": f"{_origin(request)}/api/lights/{entry['id']}"}
+        line = {**entry, "url": f"{origin_of(request)}/api/lights/{entry['id']}"}
         await response.write(json.dumps(line).encode() + b"\n")
     await response.write_eof()
     return response
@@ -76,7 +74,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 @routes.get("/api/guarded")
 async def guarded(request: web.Request) -> web.Response:
     """JSON behind the guard against script inclusion that some frameworks put in front."""
-    url = f"{_origin(request)}/api/lights"
+    url = f"{origin_of(request)}/api/lights"
     return web.Response(
         body=b")]}'\n" + json.dumps({"url": url}).encode(), content_type="application/json"
     )

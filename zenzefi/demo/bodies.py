@@ -12,6 +12,8 @@ import brotli
 import zstandard
 from aiohttp import web
 
+from zenzefi.demo.render import origin_of
+
 routes = web.RouteTableDef()
 
 
@@ -59,7 +61,7 @@ async def encoded(request: web.Request) -> web.Response:
     if found is None:
         raise web.HTTPNotFound(text=f"Codings here: {', '.join(CODINGS)}")
     header, pack = found
-    origin = f"{request.scheme}://{request.host}"
+    origin = origin_of(request)
     rows = "".join(
         f'<li><a href="{origin}/encodings/{name}">{name}</a>, '
         f'<a href="/encodings/{name}">rooted</a>'

@@ -5,12 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.demo.pages import PAGES
+from zenzefi.demo.render import origin_of
 
 routes = web.RouteTableDef()
-
-
-def _origin(request: web.Request) -> str:
-    return f"{request.scheme}://{request.host}"
 
 
 @routes.get("/manifest.webmanifest")
@@ -28,7 +25,7 @@ async def manifest(request: web.Request) -> web.Response:
             "background_color": "#f6f3ec",
             "icons": [
                 {"src": "/static/img/logo.svg", "sizes": "any", "type": "image/svg+xml"},
-                {"src": f"{_origin(request)}/static/img/logo.svg", "sizes": "512x512"},
+                {"src": f"{origin_of(request)}/static/img/logo.svg", "sizes": "512x512"},
             ],
             "shortcuts": [{"name": "Live", "url": "/live/"}, {"name": "Post", "url": "post/"}],
         },
@@ -39,7 +36,7 @@ async def manifest(request: web.Request) -> web.Response:
 @routes.get("/feed.xml")
 async def feed(request: web.Request) -> web.Response:
     """An Atom feed (RFC 4287)."""
-    origin = _origin(request)
+    origin = origin_of(request)
     text = f"""<?xml version="1.0" encoding="utf-8"?>
 <feed xmlns="http://www.w3.org/2005/Atom" xml:base="{origin}/">
   <title>Lantern &amp; Tide: notices to mariners</title>
@@ -65,7 +62,7 @@ async def feed(request: web.Request) -> web.Response:
 @routes.get("/sitemap.xml")
 async def sitemap(request: web.Request) -> web.Response:
     """A sitemap (sitemaps.org protocol 0.9) of the plain pages."""
-    urls = "".join(f"  <url><loc>{_origin(request)}{path}</loc></url>\n" for path in PAGES)
+    urls = "".join(f"  <url><loc>{origin_of(request)}{path}</loc></url>\n" for path in PAGES)
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
@@ -76,13 +73,15 @@ async def sitemap(request: web.Request) -> web.Response:
 @routes.get("/robots.txt")
 async def robots(request: web.Request) -> web.Response:
     """Everything may be read."""
-    return web.Response(text=f"User-agent: *\nDisallow:\nSitemap: {_origin(request)}/sitemap.xml\n")
+    return web.Response(
+        text=f"User-agent: *\nDisallow:\nSitemap: {origin_of(request)}/sitemap.xml\n"
+    )
 
 
 @routes.get("/static/css/absolute.css")
 async def absolute_css(request: web.Request) -> web.Response:
     """A stylesheet that names its files by the site's own absolute URLs."""
-    origin = _origin(request)
+    origin = origin_of(request)
     text = (
         f'@import "{origin}/static/css/imported.css";\n'
         f".absolute {{ background: url({origin}/static/img/waves.svg) repeat-x center }}\n"
@@ -111,7 +110,7 @@ self.addEventListener('fetch', event => {
 @routes.get("/app/config.js")
 async def app_config(request: web.Request) -> web.Response:
     """A script that names the site's own absolute origin, in the spellings scripts use."""
-    origin = _origin(request)
+    origin = origin_of(request)
     escaped = origin.replace("/", "\\/")
     socket = origin.replace("http", "ws", 1)
     text = (

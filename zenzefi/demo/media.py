@@ -10,6 +10,7 @@ import zlib
 from aiohttp import web
 
 from zenzefi.demo.font import beacon
+from zenzefi.demo.render import origin_of
 
 routes = web.RouteTableDef()
 
@@ -92,7 +93,7 @@ async def typeface(request: web.Request) -> web.Response:
 @routes.get("/media/horn.m3u8")
 async def master_playlist(request: web.Request) -> web.Response:
     """An HLS master playlist (RFC 8216): absolute, rooted and relative names."""
-    origin = f"{request.scheme}://{request.host}"
+    origin = origin_of(request)
     text = (
         "#EXTM3U\n#EXT-X-VERSION:4\n"
         '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="horn",NAME="Fog horn",'
@@ -106,7 +107,7 @@ async def master_playlist(request: web.Request) -> web.Response:
 @routes.get(r"/media/horn-{quality:low|high}.m3u8")
 async def media_playlist(request: web.Request) -> web.Response:
     """A media playlist with a key, a map and three segments."""
-    origin = f"{request.scheme}://{request.host}"
+    origin = origin_of(request)
     text = (
         "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n"
         f'#EXT-X-MAP:URI="{origin}/media/init.bin"\n'
@@ -127,7 +128,7 @@ async def segment(request: web.Request) -> web.Response:
 @routes.get("/media/buoy.svg")
 async def buoy(request: web.Request) -> web.Response:
     """An SVG that refers to other files: absolute, rooted, relative, and by ``xlink:href``."""
-    origin = f"{request.scheme}://{request.host}"
+    origin = origin_of(request)
     text = f"""<?xml version="1.0" encoding="UTF-8"?>
 <svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
   viewBox="0 0 120 60">

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.demo.render import origin_of
+
 routes = web.RouteTableDef()
 
 TARGET = "/lights/north/skerry.html"
@@ -12,7 +14,7 @@ TARGET = "/lights/north/skerry.html"
 @routes.get("/redirects/{kind}")
 async def redirect(request: web.Request) -> web.Response:
     """``absolute``, ``rooted``, ``relative``, ``scheme``, ``refresh``, ``chain`` or ``loop``."""
-    origin = f"{request.scheme}://{request.host}"
+    origin = origin_of(request)
     kind = request.match_info["kind"]
     locations = {
         "absolute": origin + TARGET,

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from aiohttp import BodyPartReader, web
 
-from zenzefi.demo import api, bodies, cookies, documents, live, media, redirects
+from zenzefi.demo import api, bodies, cookies, documents, live, media, redirects, sinks
 from zenzefi.demo.pages import PAGES
+from zenzefi.demo.render import page_text, render
 
 _HERE = Path(__file__).resolve().parent
-
-
-_TEMPLATES = web.AppKey("demo_templates", jinja2.Environment)
-
-
-def origin_of(request: web.Request) -> str:
-    """The site's own origin as this client's Host header names it; absolute links use it."""
-    return f"{request.scheme}://{request.host}"
-
-
-def render(request: web.Request, template: str, **values: Any) -> web.Response:
-    """One page from its template; ``origin`` and ``path`` are always there."""
-    text = (
-        request.app[_TEMPLATES]
-        .get_template(template)
-        .render(origin=origin_of(request), path=request.path, **values)
-    )
-    return web.Response(text=text, content_type="text/html", charset="utf-8")
 
 
 async def _page(request: web.Request) -> web.Response:
@@ -59,11 +40,7 @@ async def _submitted(request: web.Request) -> web.Response:
 
 async def _old_charset(request: web.Request) -> web.Response:
     """The windows-1251 page: the charset is named by the header, or by ``<meta>`` alone."""
-    text = (
-        request.app[_TEMPLATES]
-        .get_template("letter.html")
-        .render(origin=origin_of(request), path=request.path)
-    )
+    text = page_text(request, "letter.html")
     named = request.query.get("by") != "meta"
     return web.Response(
         body=text.encode("windows-1251", "xmlcharrefreplace"),
@@ -84,18 +61,11 @@ async def _missing(request: web.Request) -> web.Response:
 def create_demo_app() -> web.Application:
     """The demo site, complete: nothing of it needs the network or a file outside the package."""
     app = web.Application(client_max_size=64 * 1024 * 1024)
-    app[_TEMPLATES] = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     for path in PAGES:
         app.router.add_get(path, _page)
     app.router.add_get("/letter/", _old_charset)
     app.router.add_post("/post/submit", _submitted)
-    for part in (api, bodies, cookies, documents, media, redirects):
+    for part in (api, bodies, cookies, documents, media, redirects, sinks):
         app.router.add_routes(part.routes)
     live.setup(app)
     app.router.add_get("/favicon.ico", _favicon)

@@ -1,0 +1,45 @@
+"""The self-checks: one page per way in which a script names an address.
+
+Each page ends with ``document.title`` being ``ok`` or what failed; ``/checks/`` runs them all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from aiohttp import web
+
+from zenzefi.demo.render import origin_of, render
+
+routes = web.RouteTableDef()
+
+SINKS = sorted(path.stem for path in (Path(__file__).parent / "static" / "sinks").glob("*.js"))
+"""The names of the checks."""
+
+_POLICIES = {
+    "csp": "default-src 'self'; script-src 'self' 'nonce-{nonce}'; base-uri 'none'",
+    "trusted-types": "require-trusted-types-for 'script'",
+}
+
+
+@routes.get("/checks/")
+async def board(request: web.Request) -> web.Response:
+    """All checks, run one after the other."""
+    names = [name for name in SINKS if name != "quiet"]
+    return render(request, "checks.html", title="Self-checks", names=names)
+
+
+@routes.get("/sinks/{name}")
+async def sink(request: web.Request) -> web.Response:
+    """The page of one check."""
+    name = request.match_info["name"]
+    if name not in SINKS:
+        raise web.HTTPNotFound(text=f"Checks here: {', '.join(SINKS)}")
+    nonce = secrets.token_urlsafe(12)
+    # Reversed, so that nothing on the way takes it for an address.
+    site = origin_of(request)[::-1]
+    page = render(request, "sink.html", title=name, name=name, site=site, nonce=nonce)
+    if name in _POLICIES:
+        page.headers["Content-Security-Policy"] = _POLICIES[name].format(nonce=nonce)
+    return page

@@ -1,0 +1,25 @@
+// Runs every check in a frame of its own, one after the other.
+const cells = [...document.querySelectorAll('span[data-check]')];
+const summary = document.getElementById('summary');
+let failed = 0;
+for (const cell of cells) {
+  const name = cell.dataset.check;
+  const frame = document.createElement('iframe');
+  const result = await new Promise(resolve => {
+    const hear = event => {
+      if (event.data?.check !== name) return;
+      removeEventListener('message', hear);
+      resolve(event.data.result);
+    };
+    addEventListener('message', hear);
+    setTimeout(resolve, 15000, 'no answer within 15 seconds');
+    frame.src = `/sinks/${name}`;
+    document.getElementById('bench').append(frame);
+  });
+  frame.remove();
+  cell.textContent = result;
+  cell.className = result === 'ok' ? 'ok' : 'bad';
+  failed += result !== 'ok';
+}
+summary.textContent = failed ? `${failed} of ${cells.length} failed` : `all ${cells.length} hold`;
+summary.className = failed ? 'bad' : 'ok';

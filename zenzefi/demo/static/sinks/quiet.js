@@ -1,0 +1,2 @@
+// Nothing: other checks use this page as an empty place.
+sink(async () => {});

@@ -1,0 +1,28 @@
+sink(async () => {
+  const image = document.createElement('img');
+  let arrived = loaded(image);
+  image.setAttribute('SRC', '/static/img/logo.svg?a');
+  await arrived;
+  arrived = loaded(image);
+  image.setAttributeNS(null, 'src', '/static/img/logo.svg?b');
+  await arrived;
+  arrived = loaded(image);
+  image.getAttributeNode('src').value = '/static/img/logo.svg?c';
+  await arrived;
+  const attribute = document.createAttribute('src');
+  attribute.value = `${site}/static/img/logo.svg?d`;
+  arrived = loaded(image);
+  image.setAttributeNode(attribute);
+  await arrived;
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const use = document.createElementNS(svg.namespaceURI, 'use');
+  use.setAttributeNS('http://www.w3.org/1999/xlink', 'xlink:href', '/static/img/sprite.svg#star');
+  svg.append(use);
+  into(svg);
+  const mine = document.createElement('x-mine');
+  mine.setAttribute('href', '/lights/');
+  expect(mine.getAttribute('href') === '/lights/', 'an element of the page\'s own keeps what it was given');
+  const paragraph = document.createElement('p');
+  paragraph.setAttribute('title', '/lights/');
+  expect(paragraph.title === '/lights/', 'other attributes stay');
+});

@@ -1,0 +1,20 @@
+sink(async () => {
+  const image = document.createElement('img');
+  let arrived = loaded(image);
+  image.srcset = '/media/tide-160w.png?s 1x, /media/tide-320w.png?s 2x';
+  await arrived;
+  expect(image.currentSrc.includes('?s'), 'property');
+  arrived = loaded(image);
+  image.setAttribute('srcset', `${site}/media/tide-160w.png?t 160w, /media/tide-640w.png?t 640w`);
+  await arrived;
+  const picture = document.createElement('picture');
+  const source = document.createElement('source');
+  source.srcset = '/media/tide-320w.png?u';
+  const fallback = document.createElement('img');
+  arrived = loaded(fallback);
+  picture.append(source, fallback);
+  fallback.src = '/media/tide-160w.png?u';
+  into(picture);
+  await arrived;
+  expect(fallback.currentSrc.includes('tide-320w'), 'source.srcset');
+});

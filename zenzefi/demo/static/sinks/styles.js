@@ -1,0 +1,37 @@
+sink(async () => {
+  const box = into(document.createElement('div'));
+  const shows = async (what, mark) => {
+    const value = getComputedStyle(box).backgroundImage;
+    expect(value.includes(mark), `${what}: ${value}`);
+    const address = /url\("(.*)"\)/.exec(value)[1];
+    const answer = await fetch(address);
+    expect(answer.ok && answer.headers.get('Content-Type') === 'image/png', `${what}: ${address} answered ${answer.status}`);
+  };
+  box.style.backgroundImage = 'url(/static/img/dots.png?s1)';
+  await shows('style property', '?s1');
+  box.style.setProperty('background-image', `url("${site}/static/img/dots.png?s2")`);
+  await shows('setProperty', '?s2');
+  box.style.cssText = "background: url('/static/img/dots.png?s3')";
+  await shows('cssText', '?s3');
+  box.setAttribute('style', 'background: url(/static/img/dots.png?s4)');
+  await shows('style attribute', '?s4');
+  box.removeAttribute('style');
+  box.className = 'box';
+  const sheet = document.createElement('style');
+  sheet.textContent = '.box { background: url(/static/img/dots.png?s5) }';
+  into(sheet);
+  await shows('style.textContent', '?s5');
+  sheet.textContent = '';
+  sheet.appendChild(document.createTextNode('.box { background: url(/static/img/dots.png?s6) }'));
+  await shows('a text node in style', '?s6');
+  sheet.textContent = '';
+  sheet.sheet.insertRule('.box { background: url(/static/img/dots.png?s7) }');
+  await shows('insertRule', '?s7');
+  sheet.remove();
+  const built = new CSSStyleSheet();
+  built.replaceSync('.box { background: url(/static/img/dots.png?s8) }');
+  document.adoptedStyleSheets = [built];
+  await shows('replaceSync', '?s8');
+  const face = await new FontFace('Other', 'url(/static/fonts/beacon.ttf?s9)').load();
+  expect(face.status === 'loaded', 'FontFace');
+});

@@ -1,0 +1,560 @@
+/*
+ * The gate's runtime: maps the addresses that scripts make at run time, where they are used.
+ *
+ * A page of the upstream that is seen under a prefix names "/x" and means "/prefix/x". What stands
+ * in its source was mapped by the gate; this script does the same for what scripts make up. It is
+ * static: the mount is read from its own address, the rest from the data attributes of its tag (in
+ * a worker, from the query). docs/runtime.md says what is wrapped and what is not.
+ *
+ * Rules: wrap, never replace (a Proxy keeps name, length, prototype and exceptions); hand on the
+ * very value where nothing needs mapping; reading an address back gives what the browser sees.
+ */
+(() => {
+'use strict';
+const NAME = '/.zenzefi/runtime.js';
+const MARK = Symbol.for('zenzefi.runtime');
+const MODULE_MARK = '.zenzefi-worker=module';
+const COOKIE_ESCAPE = 'zup-';
+
+const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
+const { URL, Map, WeakMap, WeakSet, Proxy, String, Blob, setTimeout, document, location } = globalThis;
+const AboutBlank = /^about:(blank|srcdoc)/;
+
+// --- where we are ----------------------------------------------------------------------------
+
+if (globalThis[MARK]) return;
+const tag = document?.currentScript;
+// A worker has no currentScript; the call stack names the script with its query.
+const stack = tag ? '' : String(new Error().stack);
+const here = new URL(tag ? tag.src : /https?:\/\/[^\s()]+?\/\.zenzefi\/runtime\.js(?:\?[^\s():]*)?/.exec(stack)[0]);
+const option = name => (tag ? tag.dataset[name] : here.searchParams.get(name)) ?? '';
+
+const gate = here.origin;
+const mount = here.pathname.slice(0, -NAME.length);
+if (!mount) return; // a root mount needs no mapping
+const inMount = mount + '/';
+const upstreams = new Set([option('upstream'), ...option('aliases').split(' ')].filter(Boolean));
+// Opt-in: the address bar shows the upstream's own path, for routers that know no prefix.
+const bare = Boolean(document) && option('address') === 'upstream';
+
+// --- mapping one address ---------------------------------------------------------------------
+
+const SCHEMES = { 'http:': 'http:', 'https:': 'https:', 'ws:': 'http:', 'wss:': 'https:' };
+const HAS_SCHEME = /^[a-z][a-z0-9+.-]*:/i;
+const CLIMBS = /(^|[/\\])(\.|%2e){2}([/\\?#]|$)/i;
+
+const isInside = path => path === mount || path.startsWith(inMount);
+const strip = path => isInside(path) ? path.slice(mount.length) || '/' : path;
+const baseURL = () => document ? document.baseURI : location.protocol === 'blob:' ? gate + inMount : location.href;
+
+/** The address that the browser must use for `value`; the very `value` when it may stay. */
+function map(value) {
+  if (value === null || value === undefined || typeof value === 'symbol') return value;
+  const text = String(value).replace(/^[\0- ]+|[\0- ]+$|[\t\n\r]/g, '');
+  if (text === '' || text[0] === '#') return value;
+  const rooted = text[0] === '/' || text[0] === '\\';
+  const absolute = HAS_SCHEME.test(text);
+  const climbs = CLIMBS.test(text);
+  if (!absolute) {
+    if (rooted && !climbs && text[1] !== '/' && text[1] !== '\\' && text[0] === '/') {
+      return isInside(/^[^?#]*/.exec(text)[0]) ? value : mount + text;
+    }
+    if (!rooted && !climbs && !bare) return value;
+  }
+  let url;
+  try {
+    const base = new URL(baseURL());
+    // "../" stops at the upstream's root, not at the gate's.
+    if (!absolute && !rooted) base.pathname = strip(base.pathname);
+    url = new URL(text, base);
+  } catch {
+    return value;
+  }
+  const scheme = SCHEMES[url.protocol];
+  if (scheme === undefined) return value;
+  const origin = `${scheme}//${url.host}`;
+  const own = origin === gate;
+  if (!own && !upstreams.has(origin)) return value;
+  const relative = !absolute && !rooted;
+  if (own && !relative && isInside(url.pathname)) return value;
+  const path = mount + url.pathname + url.search + url.hash;
+  if (relative || (own && !absolute && url.protocol === here.protocol)) return path;
+  return (url.protocol === scheme ? gate : gate.replace('http', 'ws')) + path;
+}
+
+/** In bare mode the address bar shows the path without the mount. */
+function mapForHistory(value) {
+  if (!bare) return map(value);
+  try {
+    const url = new URL(String(value), baseURL());
+    const known = url.origin === gate || upstreams.has(url.origin);
+    if (known && (url.origin !== gate || isInside(url.pathname))) {
+      return strip(url.pathname) + url.search + url.hash;
+    }
+  } catch { /* the browser says what is wrong with it */ }
+  return value;
+}
+
+// --- mapping what holds addresses ------------------------------------------------------------
+
+const mapList = text => text.replace(/\S+/g, map);
+const mapSrcset = text => text.replace(/([\s,]*)(\S*[^\s,])([^,]*)/g, (_, gap, url, rest) => gap + map(url) + rest);
+
+const CSS = /\/\*[^]*?\*\/|(@import\s*|url\(\s*)(?:"((?:[^"\\]|\\[^])*)"|'((?:[^'\\]|\\[^])*)')|url\(\s*([^\s"'()\\]+)|"(?:[^"\\]|\\[^])*"|'(?:[^'\\]|\\[^])*'/gi;
+const mapCss = text => /url\(|@import/i.test(text)
+  ? text.replace(CSS, (whole, before, double, single, plain) => {
+      const url = double ?? single ?? plain;
+      if (!url) return whole;
+      const mapped = map(url);
+      return mapped === url ? whole : whole.replace(url, () => mapped);
+    })
+  : text;
+
+const RAW = new Set(['script', 'style', 'textarea', 'title', 'xmp', 'noembed', 'noframes', 'iframe', 'plaintext']);
+const ATTRIBUTE = /[\s/]*([^\s/>=][^\s/>=]*)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+)))?/y;
+const ENTITIES = { '&amp;': '&', '&quot;': '"', '&apos;': "'", '&lt;': '<', '&gt;': '>' };
+const decode = text => text.replace(/&(?:amp|quot|apos|lt|gt|#x?[0-9a-f]+);/gi, entity =>
+  ENTITIES[entity.toLowerCase()] ?? (entity[1] === '#'
+    ? String.fromCodePoint(Math.min(0x10ffff, entity[2].toLowerCase() === 'x' ? parseInt(entity.slice(3), 16) : parseInt(entity.slice(2), 10)))
+    : entity));
+const encode = (text, quote) => text.replace(/&/g, '&amp;').replace(quote === "'" ? /'/g : /"/g, quote === "'" ? '&#39;' : '&quot;');
+
+/** Markup with its addresses mapped; everything else stays character by character. */
+function mapHtml(text) {
+  let out = '';
+  let done = 0;
+  let at = 0;
+  while ((at = text.indexOf('<', at)) >= 0) {
+    if (text.startsWith('<!--', at)) {
+      const end = text.indexOf('-->', at + 4);
+      if (end < 0) break;
+      at = end + 3;
+      continue;
+    }
+    const name = /^[a-z][^\s/>]*/i.exec(text.slice(at + 1, at + 80))?.[0].toLowerCase();
+    if (!name) { at++; continue; }
+    ATTRIBUTE.lastIndex = at + 1 + name.length;
+    let end = ATTRIBUTE.lastIndex;
+    for (let found; (found = ATTRIBUTE.exec(text)); end = ATTRIBUTE.lastIndex) {
+      const raw = found[2] ?? found[3] ?? found[4];
+      const kind = raw && kindOf(name, found[1].toLowerCase());
+      if (!kind) continue;
+      const value = decode(raw);
+      const mapped = kind(value);
+      if (mapped === value) continue;
+      const quote = found[2] !== undefined ? '"' : found[3] !== undefined ? "'" : '';
+      const start = ATTRIBUTE.lastIndex - raw.length - quote.length;
+      out += text.slice(done, start) + (quote ? encode(mapped, quote) : `"${encode(mapped, '"')}"`);
+      done = start + raw.length;
+    }
+    at = text.indexOf('>', end) + 1;
+    if (!at) break;
+    if (!RAW.has(name)) continue;
+    const close = new RegExp(`</${name}[\\s/>]`, 'gi');
+    close.lastIndex = at;
+    const stop = close.exec(text)?.index ?? text.length;
+    if (name === 'style') {
+      out += text.slice(done, at) + mapCss(text.slice(at, stop));
+      done = stop;
+    }
+    at = stop;
+  }
+  return done ? out + text.slice(done) : text;
+}
+
+/** A document given as text (srcdoc): mapped, and the runtime put first in its head. */
+const mapSrcdoc = text => {
+  const html = mapHtml(text);
+  if (!tagHtml || html.includes(NAME)) return html;
+  const head = /^(?:\s|<!--[^]*?-->|<!doctype[^>]*>)*(?:<html[^>]*>\s*)?(?:<head[^>]*>)?/i.exec(html)[0];
+  return head + tagHtml + html.slice(head.length);
+};
+
+// Attribute -> [how it is mapped, elements]; "*" is every element of the platform's own.
+const one = text => map(text);
+const KINDS = {
+  'href': [one, '*'], 'xlink:href': [one, '*'], 'src': [one, '*'],
+  'action': [one, 'form'], 'formaction': [one, 'button input'], 'poster': [one, 'video'],
+  'data': [one, 'object'], 'background': [one, 'body table thead tbody tfoot tr td th'],
+  'cite': [one, 'q blockquote ins del'], 'longdesc': [one, 'img iframe'],
+  'ping': [mapList, 'a area'], 'srcset': [mapSrcset, 'img source'], 'imagesrcset': [mapSrcset, 'link'],
+  'style': [mapCss, '*'], 'srcdoc': [mapSrcdoc, 'iframe'],
+};
+function kindOf(element, attribute) {
+  const kind = Object.hasOwn(KINDS, attribute) && KINDS[attribute];
+  if (!kind) return undefined;
+  const fits = kind[1] === '*' ? !element.includes('-') : kind[1].split(' ').includes(element);
+  return fits ? kind[0] : undefined;
+}
+// The markup of an element's content, by what the parser makes of it there.
+const contentKind = element => element?.localName === 'style' ? mapCss : RAW.has(element?.localName) ? String : mapHtml;
+
+// --- wrapping --------------------------------------------------------------------------------
+
+const natives = new WeakMap(); // wrapper -> what it wraps, for Function.prototype.toString
+function wrap(native, handler) {
+  const wrapper = new Proxy(native, handler);
+  natives.set(wrapper, native);
+  return wrapper;
+}
+// What goes wrong in here is no reason to break the page: the call goes on as it was made.
+const attempt = (change, args, self) => {
+  const given = args.slice();
+  try { return change(args, self) ?? args; } catch { return given; }
+};
+const onCall = change => ({ apply: (native, self, args) => apply(native, self, attempt(change, args, self)) });
+const onNew = change => ({ construct: (native, args, target) => construct(native, attempt(change, args), target) });
+const first = how => args => { if (args.length) args[0] = how(args[0]); };
+
+let policy;
+const trusted = (kind, text) => {
+  policy ??= globalThis.trustedTypes.createPolicy('zenzefi', { createHTML: String, createScript: String, createScriptURL: String });
+  return policy[kind](text);
+};
+/** `how(value)` for a string or a Trusted Type, which stays one; untouched when nothing changes. */
+function through(how, value) {
+  if (value === null || value === undefined || typeof value === 'symbol') return value;
+  const text = String(value);
+  const mapped = how(text);
+  if (mapped === text) return value;
+  const types = globalThis.trustedTypes;
+  const kind = types?.isHTML(value) ? 'createHTML' : types?.isScriptURL(value) ? 'createScriptURL' : '';
+  if (!kind) return mapped;
+  try {
+    return trusted(kind, mapped);
+  } catch {
+    return value; // the page's policy allows no other; the gate recovers the request
+  }
+}
+
+/** The object on the prototype chain that has the property: a worker's `fetch` is its prototype's. */
+const holderOf = (object, name) => {
+  while (object && !Object.hasOwn(object, name)) object = Object.getPrototypeOf(object);
+  return object;
+};
+
+const realms = new WeakSet();
+let blobs; // blob URL -> Blob, while the page keeps it
+let tagHtml = '';
+
+/** Wrap the sinks of one global: this one, or that of a same-origin about:blank frame. */
+function install(scope) {
+  if (realms.has(scope)) return;
+  realms.add(scope);
+  defineProperty(scope, MARK, { value: true });
+
+  const property = (object, name, change) => {
+    const found = object && getOwnPropertyDescriptor(object, name);
+    if (!found?.configurable) return;
+    change(found);
+    defineProperty(object, name, found);
+  };
+  const method = (object, name, change) => property(object, name, found => {
+    if (typeof found.value === 'function') found.value = wrap(found.value, onCall(change));
+  });
+  const setter = (object, name, change) => property(object, name, found => {
+    if (found.set) found.set = wrap(found.set, onCall(change));
+  });
+  const getter = (object, name, change) => property(object, name, found => {
+    if (found.get) found.get = wrap(found.get, { apply: (native, self, args) => change(apply(native, self, args), self) });
+  });
+  const type = (name, change) => property(scope, name, found => {
+    const native = found.value;
+    if (typeof native !== 'function') return;
+    found.value = wrap(native, onNew(change));
+    // `object.constructor` and the global stay one and the same.
+    if (native.prototype) property(native.prototype, 'constructor', own => { own.value = found.value; });
+  });
+  const proto = name => scope[name]?.prototype;
+
+  property(scope.Function.prototype, 'toString', found => {
+    found.value = wrap(found.value, { apply: (native, self, args) => apply(native, natives.get(self) ?? self, args) });
+  });
+
+  // Requests.
+  const request = value => typeof value === 'string' || value instanceof scope.URL || !isRequest(value) ? map(value) : value;
+  const isRequest = value => typeof value === 'object' && value !== null && value instanceof scope.Request;
+  method(holderOf(scope, 'fetch'), 'fetch', first(request));
+  type('Request', first(request));
+  method(proto('XMLHttpRequest'), 'open', args => { if (args.length > 1) args[1] = map(args[1]); });
+  method(proto('Navigator'), 'sendBeacon', first(map));
+  type('WebSocket', first(map));
+  type('EventSource', first(map));
+  type('WebTransport', first(map));
+  for (const name of ['add', 'match', 'matchAll', 'put', 'delete', 'keys']) method(proto('Cache'), name, first(request));
+  method(proto('Cache'), 'addAll', first(list => list?.[Symbol.iterator] ? Array.from(list, request) : list));
+  method(proto('CacheStorage'), 'match', first(request));
+
+  // Workers: the gate puts the runtime in front of a worker's script; a module says that it is one.
+  const workerArguments = args => {
+    if (!args.length) return;
+    const module = args[1]?.type === 'module';
+    const url = String(args[0]);
+    if (blobs?.has(url)) {
+      const boot = module ? `try{await import(${JSON.stringify(workerRuntime)})}catch{}` : `try{importScripts(${JSON.stringify(workerRuntime)})}catch{};`;
+      const own = createObjectURL(new Blob([boot, blobs.get(url)], { type: 'text/javascript' }));
+      setTimeout(() => revokeObjectURL(own), 60000);
+      args[0] = through(() => own, args[0]);
+    } else {
+      args[0] = through(text => module ? markModule(map(text)) : map(text), args[0]);
+    }
+  };
+  type('Worker', workerArguments);
+  type('SharedWorker', workerArguments);
+  method(holderOf(scope, 'importScripts'), 'importScripts', args => args.map(value => through(map, value)));
+  method(proto('Worklet'), 'addModule', first(map));
+  const container = proto('ServiceWorkerContainer');
+  method(container, 'register', args => {
+    const options = args[1];
+    if (!args.length) return;
+    args[0] = through(text => options?.type === 'module' ? markModule(map(text)) : map(text), args[0]);
+    if (options?.scope !== undefined) args[1] = { ...options, scope: map(options.scope) };
+  });
+  method(container, 'getRegistration', first(map));
+  method(proto('Clients'), 'openWindow', first(map));
+  method(proto('WindowClient'), 'navigate', first(map));
+  property(scope.URL, 'createObjectURL', found => {
+    found.value = wrap(found.value, { apply(native, self, args) {
+      const url = apply(native, self, args);
+      if (args[0] instanceof Blob) (blobs ??= new Map()).set(url, args[0]);
+      return url;
+    } });
+  });
+  method(scope.URL, 'revokeObjectURL', args => { blobs?.delete(String(args[0])); });
+
+  if (!scope.document) return;
+
+  // Navigation.
+  for (const name of ['pushState', 'replaceState']) {
+    method(proto('History'), name, args => { if (args[2] !== undefined && args[2] !== null) args[2] = mapForHistory(args[2]); });
+  }
+  property(scope, 'open', found => {
+    found.value = wrap(found.value, { apply(native, self, args) {
+      if (args.length) args[0] = map(args[0]);
+      return reach(apply(native, self, args));
+    } });
+  });
+  method(scope, 'postMessage', args => {
+    const target = typeof args[1] === 'string' ? args[1] : undefined;
+    if (target && upstreams.has(target.replace(/\/$/, ''))) args[1] = gate;
+  });
+  method(proto('HTMLFormElement'), 'submit', (args, form) => { prepareForm(form); });
+  scope.addEventListener('submit', event => { if (!event.defaultPrevented) prepareForm(event.target, event.submitter); });
+  scope.navigation?.addEventListener('navigate', event => {
+    const to = event.destination.url;
+    if (!event.cancelable || event.navigationType === 'traverse' || event.destination.sameDocument || event.formData || event.downloadRequest !== null) return;
+    const mapped = map(to);
+    if (mapped === to) return;
+    event.preventDefault();
+    // Not from within the event: the browser ignores a navigation that starts there.
+    const replace = event.navigationType !== 'push';
+    scope.setTimeout(() => replace ? scope.location.replace(mapped) : scope.location.assign(mapped));
+  });
+
+  // Attributes and the properties that reflect them.
+  const element = proto('Element');
+  const getAttribute = element.getAttribute;
+  const setAttribute = element.setAttribute;
+  const byAttribute = (self, name, value) => {
+    const kind = typeof self?.localName === 'string' && kindOf(self.localName, String(name).toLowerCase());
+    return kind ? through(kind, value) : value;
+  };
+  method(element, 'setAttribute', (args, self) => { if (args.length > 1) args[1] = byAttribute(self, args[0], args[1]); });
+  method(element, 'setAttributeNS', (args, self) => {
+    if (args.length > 2) args[2] = byAttribute(self, String(args[1]).replace(/^.*:/, ''), args[2]);
+  });
+  for (const name of ['setAttributeNode', 'setAttributeNodeNS']) {
+    method(element, name, (args, self) => {
+      const attribute = args[0];
+      if (attribute instanceof scope.Attr) attribute.value = byAttribute(self, attribute.localName, attribute.value);
+    });
+  }
+  setter(proto('Attr'), 'value', (args, self) => {
+    if (self?.ownerElement) args[0] = byAttribute(self.ownerElement, self.localName, args[0]);
+  });
+  const PROPERTIES = {
+    HTMLAnchorElement: 'href ping', HTMLAreaElement: 'href ping', HTMLLinkElement: 'href imageSrcset', HTMLBaseElement: 'href',
+    HTMLScriptElement: 'src', HTMLImageElement: 'src srcset longDesc', HTMLIFrameElement: 'src srcdoc longDesc',
+    HTMLFrameElement: 'src', HTMLEmbedElement: 'src', HTMLObjectElement: 'data', HTMLMediaElement: 'src',
+    HTMLVideoElement: 'poster', HTMLSourceElement: 'src srcset', HTMLTrackElement: 'src', HTMLInputElement: 'src formAction',
+    HTMLButtonElement: 'formAction', HTMLFormElement: 'action', HTMLBodyElement: 'background', HTMLQuoteElement: 'cite',
+    HTMLModElement: 'cite',
+  };
+  for (const [name, list] of Object.entries(PROPERTIES)) {
+    for (const attribute of list.split(' ')) {
+      const [kind] = KINDS[attribute.toLowerCase()];
+      setter(proto(name), attribute, args => { args[0] = through(kind, args[0]); });
+    }
+  }
+  for (const name of ['HTMLAnchorElement', 'HTMLAreaElement']) {
+    setter(proto(name), 'pathname', (args, self) => {
+      if (isInside(self.pathname)) args[0] = map(`/${String(args[0]).replace(/^\//, '')}`);
+    });
+  }
+  const animated = new WeakSet();
+  for (const name of ['SVGAElement', 'SVGUseElement', 'SVGImageElement', 'SVGScriptElement', 'SVGFEImageElement', 'SVGGradientElement', 'SVGPatternElement', 'SVGTextPathElement', 'SVGMPathElement']) {
+    getter(proto(name), 'href', value => { animated.add(value); return value; });
+  }
+  setter(proto('SVGAnimatedString'), 'baseVal', (args, self) => { if (animated.has(self)) args[0] = through(map, args[0]); });
+  property(scope, 'Audio', found => { found.value = wrap(found.value, onNew(first(map))); });
+
+  // Markup.
+  for (const owner of ['Element', 'ShadowRoot']) {
+    for (const name of ['innerHTML', 'outerHTML']) {
+      setter(proto(owner), name, (args, self) => {
+        args[0] = through(contentKind(name === 'innerHTML' ? self : self.parentElement), args[0]);
+      });
+    }
+    for (const name of ['setHTML', 'setHTMLUnsafe']) {
+      method(proto(owner), name, (args, self) => { if (args.length) args[0] = through(contentKind(self), args[0]); });
+    }
+  }
+  method(element, 'insertAdjacentHTML', (args, self) => { if (args.length > 1) args[1] = through(contentKind(self), args[1]); });
+  method(proto('Range'), 'createContextualFragment', first(value => through(mapHtml, value)));
+  method(proto('DOMParser'), 'parseFromString', args => { if (args[1] === 'text/html') args[0] = through(mapHtml, args[0]); });
+  for (const name of ['write', 'writeln']) {
+    method(proto('Document'), name, args => args.map(value => through(mapHtml, value)));
+  }
+
+  // Styles.
+  const css = args => { if (args.length) args[0] = through(mapCss, args[0]); };
+  // A declaration's properties are its own, not its prototype's: only a Proxy sees them being set.
+  const declarations = new WeakMap(); // declaration -> its Proxy
+  const behind = new WeakMap(); // and back
+  const declared = {
+    get: (target, name) => Reflect.get(target, name, target),
+    set: (target, name, value) => Reflect.set(target, name, typeof value === 'string' ? mapCss(value) : value, target),
+  };
+  for (const holder of [proto('CSSStyleDeclaration'), proto('CSSStyleProperties')]) {
+    for (const name of holder ? Reflect.ownKeys(holder) : []) {
+      if (name === 'constructor') continue;
+      property(holder, name, found => {
+        for (const part of ['value', 'get', 'set']) {
+          if (typeof found[part] !== 'function') continue;
+          const at = name === 'setProperty' ? 1 : part === 'set' ? 0 : -1;
+          found[part] = wrap(found[part], { apply(native, self, args) {
+            if (typeof args[at] === 'string') args[at] = mapCss(args[at]);
+            return apply(native, behind.get(self) ?? self, args);
+          } });
+        }
+      });
+    }
+  }
+  for (const name of ['HTMLElement', 'SVGElement', 'MathMLElement', 'CSSStyleRule', 'CSSFontFaceRule', 'CSSPageRule']) {
+    setter(proto(name), 'style', css);
+    getter(proto(name), 'style', declaration => {
+      if (!declaration || behind.has(declaration)) return declaration;
+      let proxy = declarations.get(declaration);
+      if (!proxy) {
+        proxy = new Proxy(declaration, declared);
+        declarations.set(declaration, proxy);
+        behind.set(proxy, declaration);
+      }
+      return proxy;
+    });
+  }
+  for (const name of ['CSSStyleSheet', 'CSSGroupingRule']) method(proto(name), 'insertRule', css);
+  for (const name of ['replace', 'replaceSync']) method(proto('CSSStyleSheet'), name, css);
+  type('FontFace', args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
+  const data = getOwnPropertyDescriptor(proto('CharacterData'), 'data');
+  const intoStyle = (args, self) => {
+    if (self?.localName !== 'style') return;
+    for (let i = 0; i < args.length; i++) {
+      if (typeof args[i] === 'string') args[i] = mapCss(args[i]);
+      else if (args[i] instanceof scope.Text) apply(data.set, args[i], [mapCss(apply(data.get, args[i], []))]);
+    }
+  };
+  setter(proto('Node'), 'textContent', intoStyle);
+  setter(proto('HTMLElement'), 'innerText', intoStyle);
+  for (const name of ['appendChild', 'insertBefore', 'replaceChild']) method(proto('Node'), name, intoStyle);
+  for (const name of ['append', 'prepend', 'replaceChildren']) method(element, name, intoStyle);
+
+  // Cookies.
+  setter(proto('Document'), 'cookie', args => { args[0] = mapCookie(String(args[0])); });
+  getter(proto('Document'), 'cookie', value => value.replace(/(^|; )zup-/g, '$1'));
+  method(proto('CookieStore'), 'set', args => {
+    if (typeof args[0] === 'object' && args[0]) args[0] = { ...args[0], path: cookiePath(args[0].path ?? '/') };
+    else if (args.length > 1) args.splice(0, args.length, { name: args[0], value: args[1], path: inMount });
+  });
+
+  // Frames that load nothing (about:blank, srcdoc) share this origin but not these wrappers.
+  for (const name of ['HTMLIFrameElement', 'HTMLFrameElement', 'HTMLObjectElement']) {
+    getter(proto(name), 'contentWindow', reach);
+    getter(proto(name), 'contentDocument', found => { if (found?.defaultView) reach(found.defaultView); return found; });
+  }
+
+  function prepareForm(form, submitter) {
+    if (!(form instanceof scope.HTMLFormElement)) return;
+    for (const [target, name] of [[form, 'action'], [submitter, 'formaction']]) {
+      const value = target && apply(getAttribute, target, [name]);
+      if (value) {
+        const mapped = map(value);
+        if (mapped !== value) apply(setAttribute, target, [name, mapped]);
+      } else if (bare && name === 'action') {
+        // Without an action a form goes to the document's own address.
+        const { pathname, search } = scope.location;
+        apply(setAttribute, form, ['action', mount + strip(pathname) + search]);
+        scope.setTimeout(() => value === null ? form.removeAttribute('action') : apply(setAttribute, form, ['action', '']));
+      }
+    }
+  }
+}
+
+function reach(frame) {
+  try {
+    if (frame?.document && AboutBlank.test(frame.document.URL)) install(frame);
+  } catch { /* another origin: not ours */ }
+  return frame;
+}
+
+// --- cookies ---------------------------------------------------------------------------------
+
+const cookiePath = path => path.startsWith('/') ? map(path) : path;
+function mapCookie(line) {
+  const [pair, ...attributes] = line.split(';');
+  const name = pair.split('=', 1)[0].trim();
+  const promise = /^__(host|secure)-/i.exec(name);
+  const escaped = /^(?:__host-|__secure-)?zenzefi/i.test(name) || name.startsWith(COOKIE_ESCAPE) || (promise && gate.startsWith('http:'));
+  const kept = attributes.filter(part => !/^\s*domain\s*=/i.test(part) && !(gate.startsWith('http:') && /^\s*secure\s*$/i.test(part)))
+    .map(part => {
+      const path = /^(\s*path\s*=\s*)(\/.*)$/i.exec(part);
+      return path && !(promise?.[1].toLowerCase() === 'host' && !escaped) ? path[1] + cookiePath(path[2].trim()) : part;
+    });
+  if (bare && !attributes.some(part => /^\s*path\s*=/i.test(part))) {
+    kept.push(` Path=${mount}${strip(location.pathname).replace(/\/[^/]*$/, '') || '/'}`);
+  }
+  return [escaped ? pair.replace(name, COOKIE_ESCAPE + name) : pair, ...kept].join(';');
+}
+
+// --- workers ---------------------------------------------------------------------------------
+
+const { createObjectURL, revokeObjectURL } = URL;
+const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ upstream: option('upstream'), aliases: option('aliases') })}`;
+function markModule(address) {
+  const [, path, hash] = /^([^#]*)(.*)$/s.exec(address);
+  return `${path}${path.includes('?') ? '&' : '?'}${MODULE_MARK}${hash}`;
+}
+
+// --- start -----------------------------------------------------------------------------------
+
+if (tag) {
+  tagHtml = tag.outerHTML.replace(/ nonce="[^"]*"/, tag.nonce ? ` nonce="${tag.nonce}"` : '');
+  // Rooted module specifiers and import('/x'): the browser's own import map does it.
+  const imports = { '/': inMount, [inMount]: inMount };
+  for (const origin of upstreams) imports[origin + '/'] = inMount;
+  const importMap = document.createElement('script');
+  importMap.type = 'importmap';
+  if (tag.nonce) importMap.nonce = tag.nonce;
+  const text = JSON.stringify({ imports });
+  try { importMap.textContent = trusted('createScript', text); } catch { importMap.textContent = text; }
+  tag.after(importMap);
+  // The page finds its document as it was written.
+  importMap.remove();
+  tag.remove();
+  if (bare && isInside(location.pathname)) {
+    const { pathname, search, hash } = location;
+    history.replaceState(history.state, '', strip(pathname) + search + hash);
+  }
+}
+install(globalThis);
+})();
