@@ -21,7 +21,9 @@ from zenzefi.rewriting.api import (
 )
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.literals import OriginFinder, Spelled
+from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 
 __all__ = [
     "Context",
@@ -42,4 +44,8 @@ __all__ = [
     "TextEdit",
     "Token",
     "UrlMap",
+    "XmlReader",
+    "XmlRules",
+    "map_refresh",
+    "map_srcset",
 ]

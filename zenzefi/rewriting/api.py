@@ -108,6 +108,9 @@ class UrlMap(Protocol):
     def unmap(self, url: str) -> str:
         """The browser's absolute URL -> the upstream's."""
 
+    def resolve(self, url: str, document_url: str) -> str | None:
+        """The absolute URL at the upstream that ``url`` means in a document."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:

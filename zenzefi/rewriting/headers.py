@@ -13,6 +13,7 @@ from typing import Literal
 
 from zenzefi.rewriting.api import UrlMap
 from zenzefi.rewriting.csp import map_policy
+from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount
 
 
@@ -48,45 +49,8 @@ def _url(value: str, view: View) -> str:
     return value if new == text else new
 
 
-def refresh_span(value: str) -> tuple[int, int] | None:
-    """Where the URL of a Refresh value is (HTML, "shared declarative refresh steps"), or None."""
-    match = _REFRESH_TIME.match(value)
-    if match is None:
-        return None
-    start = match.end()
-    word = _REFRESH_URL.match(value, start)
-    if word:
-        start = word.end()
-    elif value[start : start + 1] not in ('"', "'"):
-        return _trimmed(value, start, len(value))
-    quote = value[start : start + 1]
-    if quote in ('"', "'") and quote:
-        end = value.find(quote, start + 1)
-        return _trimmed(value, start + 1, end if end >= 0 else len(value))
-    return _trimmed(value, start, len(value))
-
-
-_REFRESH_TIME = re.compile(
-    r"[ \t\n\f\r]*(?:\d[\d.]*|\.[\d.]*)(?:[ \t\n\f\r]+[;,]?|[;,])[ \t\n\f\r]*"
-)
-_REFRESH_URL = re.compile(r"url[ \t\n\f\r]*=[ \t\n\f\r]*", re.I)
-
-
-def _trimmed(value: str, start: int, end: int) -> tuple[int, int] | None:
-    while start < end and value[start] in _SPACE:
-        start += 1
-    while end > start and value[end - 1] in _SPACE:
-        end -= 1
-    return (start, end) if start < end else None
-
-
 def _refresh(value: str, view: View) -> str:
-    span = refresh_span(value)
-    if span is None:
-        return value
-    start, end = span
-    url = value[start:end]
-    return value[:start] + view.mapper.map(url, view.url) + value[end:]
+    return map_refresh(value, lambda url: view.mapper.map(url, view.url))
 
 
 _LINK = re.compile(
@@ -95,7 +59,6 @@ _LINK = re.compile(
     r"|<([^>]*)",
     re.I,
 )
-_CANDIDATE = re.compile(r"[ \t\n\f\r,]*([^ \t\n\f\r]+)((?:[^,(]|\([^)]*\)?)*)")
 
 
 def _link(value: str, view: View) -> str:
@@ -106,23 +69,9 @@ def _link(value: str, view: View) -> str:
             return match[0]
         if match[2].lower() == "anchor":
             return match[1] + _url(match[3], view)
-        return match[1] + _srcset(match[3], view)
+        return match[1] + map_srcset(match[3], lambda url: view.mapper.map(url, view.url))
 
     return _LINK.sub(put, value)
-
-
-def _srcset(value: str, view: View) -> str:
-    out, at = [], 0
-    while match := _CANDIDATE.match(value, at):
-        start, end = match.span(1)
-        bare = match[1].rstrip(",")
-        out += [value[at:start], view.mapper.map(bare, view.url), match[1][len(bare) :]]
-        at = end
-        if bare == match[1]:  # descriptors follow; a comma ends the candidate
-            out.append(match[2])
-            at = match.end()
-    out.append(value[at:])
-    return "".join(out)
 
 
 def _origin(value: str, view: View) -> str:

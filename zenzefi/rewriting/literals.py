@@ -24,20 +24,14 @@ _SOCKETS = {"http": "ws", "https": "wss"}
 # Every spelling of "/" and of ":", the longer ones first.
 _SLASH = (
     rb"\\u002f",
-    rb"\\u005c",
-    rb"\\x2f",
-    rb"\\x5c",
     rb"\u002f",
     rb"\u005c",
     rb"\u{2f}",
-    rb"%252f",
     rb"&#x2f;",
-    rb"&bsol;",
     rb"&#47;",
     rb"&sol;",
     rb"\x2f",
     rb"\x5c",
-    rb"\057",
     rb"%2f",
     rb"%5c",
     rb"\\/",
@@ -48,15 +42,12 @@ _SLASH = (
 )
 _COLON = (
     rb"\\u003a",
-    rb"\\x3a",
     rb"\u003a",
     rb"\u{3a}",
-    rb"%253a",
     rb"&#x3a;",
     rb"&colon;",
     rb"&#58;",
     rb"\x3a",
-    rb"\072",
     rb"%3a",
     b":",
 )
@@ -171,8 +162,13 @@ class OriginFinder:
 
 
 def _forward(slash: bytes) -> bytes:
-    """The forward slash in the manner of a spelling that may be a backslash's."""
-    return {b"\\": b"/", b"\\\\": b"/", b"%5c": b"%2f", b"%5C": b"%2F"}.get(slash, slash)
+    """The forward slash in the manner of a spelling.
+
+    Backslashes become slashes; behind an escaped backslash (JSON inside a script's string) a plain
+    slash means the same. ``\\/`` stays: a regular expression needs it.
+    """
+    plain = {b"\\": b"/", b"\\\\": b"/", b"\\\\/": b"/"}
+    return plain.get(slash, slash.replace(b"5c", b"2f").replace(b"5C", b"2F"))
 
 
 class _Target:

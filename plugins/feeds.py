@@ -1,0 +1,51 @@
+"""Feeds and site maps: RSS, Atom, RDF, OPML, sitemaps (text of ``link``, ``loc``... and links).
+
+Identifiers are no addresses: Atom's ``id`` and RSS's ``guid`` stay as they are, or every reader
+would take all entries for new ones.
+"""
+
+from __future__ import annotations
+
+from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, XmlRules
+
+RULES = XmlRules(
+    attributes=frozenset(("href", "src", "url", "poster", "xmlUrl", "htmlUrl")),
+    elements=frozenset(
+        (
+            "link",
+            "url",
+            "comments",
+            "docs",
+            "icon",
+            "logo",
+            "uri",
+            "loc",
+            "commentRss",
+            "content_loc",
+            "thumbnail_loc",
+            "player_loc",
+        )
+    ),
+    styles=True,
+)
+
+
+class Feeds(Plugin):
+    """Maps the addresses of feeds and site maps."""
+
+    name = "feeds"
+    matches = Match(
+        content_types=(
+            "application/rss+xml",
+            "application/atom+xml",
+            "application/rdf+xml",
+            "application/opml+xml",
+            "text/x-opml",
+            "application/feed+xml",
+        )
+    )
+    needs = Needs.CHUNKS
+
+    def scanner(self, context: Context) -> Scanner:
+        """One reader per document."""
+        return XmlReader(RULES, context.mapper, context.url)

@@ -1,0 +1,70 @@
+"""HLS playlists (RFC 8216): segment lines and ``URI`` attributes, line by line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner
+
+_URI = re.compile(rb"[,:][ \t]*(?:[A-Z0-9]+-)*(?:URI|ASSET-LIST)=\"([^\"\r\n]*)\"")
+_LINE = re.compile(rb"[^\r\n]*")
+_SPACE = b" \t\x0b\x0c"
+
+
+class Hls(Plugin):
+    """Maps segments, variant playlists, keys, maps, parts and steering servers."""
+
+    name = "hls"
+    matches = Match(
+        content_types=(
+            "application/vnd.apple.mpegurl",
+            "application/x-mpegurl",
+            "audio/mpegurl",
+            "audio/x-mpegurl",
+            "application/mpegurl",
+            "video/mpegurl",
+        )
+    )
+    needs = Needs.CHUNKS
+
+    def scanner(self, context: Context) -> Scanner:
+        """One reader per playlist."""
+        return _Scanner(context)
+
+
+class _Scanner:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._first = True
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
+        edits: list[Edit] = []
+        end = len(window) if final else max(window.rfind(b"\n"), window.rfind(b"\r")) + 1
+        at = 0
+        while at < end:
+            line = _LINE.match(window, at, end)
+            stop = line.end() if line else end
+            if self._first and window.startswith(b"\xef\xbb\xbf"):
+                at += 3
+            self._first = False
+            self._line(window, at, stop, edits)
+            at = stop + 1
+        return end, edits
+
+    def _line(self, window: bytes, start: int, stop: int, edits: list[Edit]) -> None:
+        text = window[start:stop]
+        if text.startswith(b"#"):
+            if text.startswith(b"#EXT"):
+                for uri in _URI.finditer(text):
+                    self._map(uri[1], start + uri.start(1), edits)
+            return
+        bare = text.strip(_SPACE)
+        if bare:
+            self._map(bare, start + text.index(bare), edits)
+
+    def _map(self, raw: bytes, place: int, edits: list[Edit]) -> None:
+        old = raw.decode("utf-8", "surrogateescape")
+        new = self._context.map(old)
+        if new != old:
+            edits.append(Edit(place, place + len(raw), new.encode("utf-8", "surrogateescape")))

@@ -1,0 +1,38 @@
+"""SVG and XHTML documents, read as XML; styles in them are style sheets."""
+
+from __future__ import annotations
+
+from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, XmlRules
+
+RULES = XmlRules(
+    attributes=frozenset(
+        (
+            "href",
+            "src",
+            "url",
+            "poster",
+            "action",
+            "formaction",
+            "data",
+            "cite",
+            "background",
+            "longdesc",
+            "manifest",
+        )
+    ),
+    lists=frozenset(("srcset", "imagesrcset")),
+    styles=True,
+    refresh=True,
+)
+
+
+class Svg(Plugin):
+    """Maps the references of SVG images and XHTML pages."""
+
+    name = "svg"
+    matches = Match(content_types=("image/svg+xml", "application/xhtml+xml"))
+    needs = Needs.CHUNKS
+
+    def scanner(self, context: Context) -> Scanner:
+        """One reader per document."""
+        return XmlReader(RULES, context.mapper, context.url)

@@ -1,0 +1,61 @@
+"""Small syntaxes that hold addresses: Refresh and srcset, by span, as browsers read them (HTML)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_SPACE = " \t\n\f\r"
+_REFRESH_TIME = re.compile(
+    r"[ \t\n\f\r]*(?:\d[\d.]*|\.[\d.]*)(?:[ \t\n\f\r]+[;,]?|[;,])[ \t\n\f\r]*"
+)
+_REFRESH_URL = re.compile(r"url[ \t\n\f\r]*=[ \t\n\f\r]*", re.I)
+_CANDIDATE = re.compile(r"[ \t\n\f\r,]*([^ \t\n\f\r]+)((?:[^,(]|\([^)]*\)?)*)")
+
+
+def refresh_span(value: str) -> tuple[int, int] | None:
+    """Where the URL of a Refresh value is ("shared declarative refresh steps"), or ``None``."""
+    match = _REFRESH_TIME.match(value)
+    if match is None:
+        return None
+    start = match.end()
+    word = _REFRESH_URL.match(value, start)
+    if word:
+        start = word.end()
+    quote = value[start : start + 1]
+    if quote and quote in "\"'":
+        end = value.find(quote, start + 1)
+        return _trimmed(value, start + 1, end if end >= 0 else len(value))
+    return _trimmed(value, start, len(value))
+
+
+def _trimmed(value: str, start: int, end: int) -> tuple[int, int] | None:
+    while start < end and value[start] in _SPACE:
+        start += 1
+    while end > start and value[end - 1] in _SPACE:
+        end -= 1
+    return (start, end) if start < end else None
+
+
+def map_refresh(value: str, map_url: Callable[[str], str]) -> str:
+    """A Refresh value with its URL mapped, everything else as it was."""
+    span = refresh_span(value)
+    if span is None:
+        return value
+    start, end = span
+    return value[:start] + map_url(value[start:end]) + value[end:]
+
+
+def map_srcset(value: str, map_url: Callable[[str], str]) -> str:
+    """A srcset with its URLs mapped ("parse a srcset attribute"), everything else as it was."""
+    out, at = [], 0
+    while match := _CANDIDATE.match(value, at):
+        start, end = match.span(1)
+        bare = match[1].rstrip(",")
+        out += [value[at:start], map_url(bare), match[1][len(bare) :]]
+        at = end
+        if bare == match[1]:  # descriptors follow; a comma ends the candidate
+            out.append(match[2])
+            at = match.end()
+    out.append(value[at:])
+    return "".join(out)

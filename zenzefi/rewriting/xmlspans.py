@@ -1,0 +1,275 @@
+"""A streaming reader of XML that names the addresses in it, as spans.
+
+It reads as lenient parsers do (broken mark-up passes) and knows what addresses resolve against:
+``xml:base`` and, in DASH manifests, ``BaseURL``. What an address *is* comes from a table that the
+plugin gives: attribute names and element names, compared without their namespace prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from zenzefi.rewriting.api import UrlMap
+from zenzefi.rewriting.css import rewrite_css
+from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XmlRules:
+    """Where a kind of document keeps its addresses; all names without prefix."""
+
+    attributes: frozenset[str] = frozenset()
+    elements: frozenset[str] = frozenset()
+    """Elements whose whole text is one address."""
+    lists: frozenset[str] = frozenset()
+    """Attributes that hold a ``srcset``."""
+    base_element: str = ""
+    """Its text is an address, and the base for what follows in its parent (DASH BaseURL)."""
+    styles: bool = False
+    """``style`` attributes and elements, and ``url()`` in presentation attributes."""
+    refresh: bool = False
+    """``<meta http-equiv="refresh">`` (XHTML)."""
+
+
+_SPACE = b"\t\n\r "
+_NAME = rb"[^\s/>=\"'<]+"
+_TAG = re.compile(
+    rb"<(?P<end>/?)(?P<name>[A-Za-z_:\x80-\xff]%b)"
+    rb"(?P<attributes>(?>[^<>\"']+|\"[^\"<]*\"|'[^'<]*')*)>" % rb"[^\s/>=\"'<]*"
+)
+_ATTRIBUTE = re.compile(
+    rb"(?<=[\s\"'])(?P<name>%b)[\t\n\r ]*=[\t\n\r ]*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')"
+    % _NAME
+)
+_OTHERS = (
+    (b"<!--", b"-->"),
+    (b"<![CDATA[", b"]]>"),
+    (b"<?", b"?>"),
+)
+_DOCTYPE = re.compile(
+    rb"<!DOCTYPE(?>[^\[>\"']+|\"[^\"]*\"|'[^']*')*"
+    rb"(?:\[(?>[^\]\"']+|\"[^\"]*\"|'[^']*')*\]\s*)?>"
+)
+_HREF = re.compile(rb"\shref[\t\n\r ]*=[\t\n\r ]*(?:\"([^\"]*)\"|'([^']*)')")
+_CDATA = re.compile(rb"(\s*)(?:<!\[CDATA\[(.*?)\]\]>)?(\s*)\Z", re.S)
+_LONGEST_TAG = 1024 * 1024
+_LONGEST_TEXT = 64 * 1024
+
+
+class XmlReader:
+    """Reads one document; a scanner (``zenzefi.plugins.Scanner``)."""
+
+    def __init__(self, rules: XmlRules, mapper: UrlMap, url: str) -> None:
+        self._rules = rules
+        self._mapper = mapper
+        self._bases = [(0, url)]
+        self._depth = 0
+        self._names = {name.encode() for name in rules.elements | {rules.base_element} if name}
+
+    @property
+    def _base(self) -> str:
+        return self._bases[-1][1]
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        """``(settled, edits)``: everything up to the first unfinished tag."""
+        edits: list[Edit] = []
+        at = 0
+        while True:
+            start = window.find(b"<", at)
+            if start < 0:
+                return len(window), edits
+            end = self._one(window, start, final, edits)
+            if end is None:
+                if final:
+                    return len(window), edits
+                if len(window) - start > _LONGEST_TAG:
+                    at = start + 1  # no parser would take it for a tag
+                    continue
+                return start, edits
+            at = end
+
+    def _one(self, window: bytes, start: int, final: bool, edits: list[Edit]) -> int | None:
+        """Handle what begins with the ``<`` at ``start``; its end, or ``None`` for: more bytes."""
+        tag = _TAG.match(window, start)
+        if tag is None:
+            return self._no_tag(window, start, final, edits)
+        name = tag["name"].rpartition(b":")[2]
+        if tag["end"]:
+            self._leave()
+            return tag.end()
+        empty = tag["attributes"].endswith(b"/")
+        if not empty and (name in self._names or (self._rules.styles and name == b"style")):
+            close = window.find(b"<", tag.end())
+            while close >= 0 and window.startswith(b"<![CDATA[", close):
+                ending = window.find(b"]]>", close)
+                close = window.find(b"<", ending) if ending >= 0 else -1
+            short = len(window) - tag.end() < _LONGEST_TEXT
+            if not final and short and (close < 0 or len(window) - close < 2):
+                return None
+            self._enter(name, tag, edits)
+            if close >= 0 and window.startswith(b"</", close):
+                self._text(name, window, tag.end(), close, edits)
+                return close
+            return tag.end()
+        self._enter(name, tag, edits)
+        if empty:
+            self._leave()
+        return tag.end()
+
+    def _no_tag(self, window: bytes, start: int, final: bool, edits: list[Edit]) -> int | None:
+        for opening, closing in _OTHERS:
+            if window.startswith(opening, start):
+                end = window.find(closing, start + len(opening))
+                if end < 0:
+                    return None
+                if opening == b"<?" and window.startswith(b"<?xml-stylesheet", start):
+                    self._stylesheet(window, start, end, edits)
+                return end + len(closing)
+            if opening.startswith(window[start : start + len(opening)]) and not final:
+                return None
+        if window.startswith(b"<!DOCTYPE"[: len(window) - start], start):
+            doctype = _DOCTYPE.match(window, start)
+            return doctype.end() if doctype else None
+        rest = window[start + 1 : start + 2]
+        if not rest or rest.isalpha() or rest in b"/_:" or rest > b"\x7f":
+            # perhaps a tag that is not complete yet; a "<" inside it says that it never will be
+            following = window.find(b"<", start + 1)
+            if following < 0 and not final:
+                return None
+        return start + 1
+
+    def _enter(self, name: bytes, tag: re.Match[bytes], edits: list[Edit]) -> None:
+        self._depth += 1
+        attributes = tag["attributes"]
+        if b"=" not in attributes:
+            return
+        offset = tag.start("attributes")
+        found = []
+        for attribute in _ATTRIBUTE.finditer(attributes):
+            full = attribute["name"]
+            part = "double" if attribute["double"] is not None else "single"
+            value = attribute[part]
+            if full == b"xml:base":
+                old = self._base
+                self._put(edits, value, offset + attribute.start(part), old)
+                base = self._mapper.resolve(_decoded(value), old)
+                if base:
+                    self._bases.append((self._depth, base))
+            elif not full.startswith(b"xmlns"):
+                found.append((full.rpartition(b":")[2], value, offset + attribute.start(part)))
+        rules = self._rules
+        for local, value, place in found:
+            text = local.decode("latin-1")
+            if text in rules.attributes:
+                self._put(edits, value, place, self._base)
+            elif text in rules.lists:
+                self._replace(edits, value, place, map_srcset(_decoded(value), self._map))
+            elif rules.styles and (text == "style" or b"url(" in value.lower()):
+                self._style(edits, value, place)
+            elif text == "content" and rules.refresh and _is_refresh(name, found):
+                self._replace(edits, value, place, map_refresh(_decoded(value), self._map))
+
+    def _leave(self) -> None:
+        while len(self._bases) > 1 and self._bases[-1][0] >= self._depth:
+            self._bases.pop()
+        self._depth = max(0, self._depth - 1)
+
+    def _text(self, name: bytes, window: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        raw = window[start:end]
+        if name == b"style" and b"<" not in raw:
+            self._style(edits, raw, start)
+            return
+        match = _CDATA.match(raw)
+        literal = match is not None and match[2] is not None
+        if match is not None and match[2] is not None:
+            start, raw = start + match.start(2), match[2]
+        elif b"<" in raw:
+            return
+        if name == b"style":
+            self._style(edits, raw, start, literal=True)
+            return
+        value = raw.strip(_SPACE)
+        if not value:
+            return
+        place = start + raw.index(value)
+        self._put(edits, value, place, self._base, literal=literal)
+        if name == self._rules.base_element.encode():
+            base = self._mapper.resolve(_decoded(value), self._base)
+            if base:
+                self._bases.append((self._depth - 1, base))
+
+    def _stylesheet(self, window: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        href = _HREF.search(window, start, end)
+        if href is not None:
+            part = 1 if href[1] is not None else 2
+            self._put(edits, href[part], href.start(part), self._base)
+
+    def _map(self, url: str) -> str:
+        return self._mapper.map(url, self._base)
+
+    def _put(
+        self, edits: list[Edit], raw: bytes, place: int, base: str, *, literal: bool = False
+    ) -> None:
+        value = _characters(raw) if literal else _decoded(raw)
+        self._replace(edits, raw, place, self._mapper.map(value, base), literal=literal)
+
+    def _style(self, edits: list[Edit], raw: bytes, place: int, *, literal: bool = False) -> None:
+        value = _characters(raw) if literal else _decoded(raw)
+        source = value.encode("utf-8", "surrogateescape")
+        new = rewrite_css(source, self._map)
+        if new != source:
+            text = new.decode("utf-8", "surrogateescape")
+            self._replace(edits, raw, place, text, literal=literal)
+
+    def _replace(
+        self, edits: list[Edit], raw: bytes, place: int, new: str, *, literal: bool = False
+    ) -> None:
+        """An edit of what changed at the front; the end that both share stays as spelled."""
+        old = _characters(raw) if literal else _decoded(raw)
+        if new == old:
+            return
+        same = 0
+        limit = min(len(old), len(new))
+        while same < limit and old[-1 - same] == new[-1 - same]:
+            same += 1
+        head = old[: len(old) - same].encode("utf-8", "surrogateescape")
+        if raw.startswith(head) and b"&" not in head:
+            raw, new = head, new[: len(new) - same]
+        edits.append(Edit(place, place + len(raw), _encoded(new, literal=literal)))
+
+
+def _is_refresh(name: bytes, attributes: list[tuple[bytes, bytes, int]]) -> bool:
+    return name == b"meta" and any(
+        local == b"http-equiv" and value.lower() == b"refresh" for local, value, _ in attributes
+    )
+
+
+def _characters(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+_REFERENCE = re.compile(r"&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(amp|lt|gt|quot|apos));")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+
+
+def _decoded(raw: bytes) -> str:
+    text = raw.decode("utf-8", "surrogateescape")
+    return _REFERENCE.sub(_character, text) if "&" in text else text
+
+
+def _character(match: re.Match[str]) -> str:
+    if match[3]:
+        return _NAMED[match[3]]
+    code = int(match[1]) if match[1] else int(match[2], 16)
+    return chr(code) if 0 < code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else match[0]
+
+
+_ESCAPES = {ord(char): f"&{name};" for name, char in _NAMED.items()}
+
+
+def _encoded(text: str, *, literal: bool) -> bytes:
+    if not literal:
+        text = text.translate(_ESCAPES)
+    return text.encode("utf-8", "surrogateescape")
