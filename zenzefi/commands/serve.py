@@ -100,13 +100,16 @@ def _many_processes(settings: Settings, sockets: list[socket.socket], doubts: li
     from zenzefi.ops.server import run
     from zenzefi.ops.workers import Supervisor
 
-    def work(index: int, sock: socket.socket) -> None:
+    def work(sock: socket.socket, ready: Callable[[], None]) -> None:
         with explained():
-            run(_one_process(settings, sock))
+            run(_one_process(settings, sock, ready))
 
-    _announce(settings, len(sockets), doubts)
-    patience = settings.drain_delay + settings.drain_timeout + 5
-    return Supervisor(work, sockets, patience=patience).run()
+    return Supervisor(
+        work,
+        sockets,
+        patience=settings.drain_delay + settings.drain_timeout + 5,
+        on_ready=lambda: _announce(settings, len(sockets), doubts),
+    ).run()
 
 
 async def _preflight(settings: Settings) -> list[str]:
@@ -132,7 +135,7 @@ async def _preflight(settings: Settings) -> list[str]:
 
 
 async def _one_process(
-    settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None = None
+    settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
 ) -> None:
     from zenzefi.ops import server
 

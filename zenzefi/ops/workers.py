@@ -27,25 +27,29 @@ _MAX_SOON = 3
 class Supervisor:
     """Starts workers, replaces those that crash, and passes signals on.
 
-    ``work(index, sock)`` runs in the child and must serve until SIGTERM. ``patience``: seconds
-    that workers get after SIGTERM before they are killed.
+    ``work(sock, ready)`` runs in the child: it calls ``ready()`` once it takes connections, and
+    serves until SIGTERM. ``on_ready`` is called here when all have come up for the first time.
+    ``patience``: seconds that workers get after SIGTERM before they are killed.
     """
 
     def __init__(
         self,
-        work: Callable[[int, socket.socket], None],
+        work: Callable[[socket.socket, Callable[[], None]], None],
         sockets: Sequence[socket.socket],
         *,
         patience: float,
+        on_ready: Callable[[], None],
     ) -> None:
         self._work = work
         self._sockets = list(sockets)
         self._patience = patience
+        self._on_ready = on_ready
+        self._awaited = len(self._sockets)
         self._workers: dict[int, tuple[int, float]] = {}  # pid -> (index, started)
         self._stopping = False
         self._kill_at = float("inf")
         self._soon = 0
-        self._woken = -1
+        self._woken = self._readiness = self._report = -1
 
     def run(self) -> int:
         """Supervise until every worker is gone; returns the exit code."""
@@ -58,6 +62,8 @@ class Supervisor:
         os.set_blocking(waker, False)
         os.set_blocking(self._woken, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self._readiness, self._report = os.pipe()
+        os.set_blocking(self._readiness, False)
         for number in stops:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._pass_on)
@@ -74,15 +80,20 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number, handler in before.items():
                 signal.signal(number, handler)
-            os.close(self._woken)
-            os.close(waker)
+            for end in (self._woken, waker, self._readiness, self._report):
+                os.close(end)
         return code
 
     def _wait(self) -> None:
         if self._workers:
-            select.select([self._woken], [], [], 1.0)
+            select.select([self._woken, self._readiness], [], [], 1.0)
         with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 4096)
+        with contextlib.suppress(BlockingIOError):
+            came_up = len(os.read(self._readiness, 4096))
+            if self._awaited > 0 >= self._awaited - came_up:
+                self._on_ready()
+            self._awaited -= came_up
 
     def _start(self, index: int) -> None:
         pid = os.fork()
@@ -97,7 +108,7 @@ class Supervisor:
             for other, sock in enumerate(self._sockets):
                 if other != index:
                     sock.close()
-            self._work(index, self._sockets[index])
+            self._work(self._sockets[index], self._came_up)
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
@@ -108,6 +119,9 @@ class Supervisor:
             sys.stderr.flush()
             # Not sys.exit: what the parent registered to run at its end is not the child's.
             os._exit(code)
+
+    def _came_up(self) -> None:
+        os.write(self._report, b".")
 
     def _reap(self) -> int:
         """Collect workers that ended; replaces them unless all are to end."""
