@@ -12,6 +12,8 @@ from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.ops import setup as ops
+from zenzefi.ops.observe import observe_middleware
 from zenzefi.proxy import setup as proxy
 from zenzefi.proxy.seams import GATEKEEPER
 from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
@@ -28,6 +30,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[
             request_id_middleware,
+            observe_middleware,
             errors_middleware,
             guard_middleware,
             peer_middleware,
@@ -38,6 +41,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app[SETTINGS] = settings
     request_id.setup(app)
+    ops.setup(app)
     aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(bundled("templates")),

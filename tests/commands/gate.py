@@ -83,10 +83,14 @@ class Gate:
         finally:
             connection.close()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+    def stop(self) -> int:
         """Ask it to go; its exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has gone; its exit code."""
         try:
             code = self.process.wait(40)
         except subprocess.TimeoutExpired:

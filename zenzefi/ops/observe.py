@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from prometheus_client import Counter
 
 from zenzefi.config import SETTINGS
+from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.ops import logs, metrics, trace
 from zenzefi.ops.access_log import AccessLog, Entry
@@ -104,7 +105,7 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
             status,
             seconds,
             sent,
-            request.remote or "",
+            peer_of(request).address,
             request_id,
             place.trace_id,
         )

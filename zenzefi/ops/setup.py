@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.db.engine import DATABASE
 from zenzefi.ops import drain, health, observe
 
 
@@ -14,4 +15,5 @@ def setup(app: web.Application) -> None:
     """
     drain.setup(app)
     observe.setup(app)
-    health.setup(app)
+    if DATABASE in app:
+        health.setup(app)
