@@ -22,6 +22,7 @@ from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER
 from zenzefi.tokens.access import Access
@@ -128,7 +129,7 @@ GateFactory = Callable[..., Awaitable[RunningGate]]
 @pytest.fixture
 async def start_gate(tmp_path) -> AsyncIterator[GateFactory]:
     """Starts gates in front of an upstream's origin; settings as keyword arguments."""
-    runners: list[web.AppRunner] = []
+    runners: list[GateRunner] = []
 
     async def start(upstream_url: str, *, devices=None, **settings) -> RunningGate:
         port = unused_port()
@@ -163,7 +164,7 @@ async def start_gate(tmp_path) -> AsyncIterator[GateFactory]:
             return web.Response(text="a page of the gate")
 
         app.router.add_get("/gate-page", page)
-        runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=2)
+        runner = GateRunner(app, drain_timeout=2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         runners.append(runner)

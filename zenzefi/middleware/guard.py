@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
-from zenzefi.errors import AmbiguousRequest, ExpectationFailed, MethodRefused
+from zenzefi.errors import AmbiguousRequest, ExpectationFailed, GateError, MethodRefused
 from zenzefi.proxy.target import Target, check_path, split_target
 
 TARGET = web.RequestKey("target", Target)
@@ -33,7 +33,8 @@ def check(request: web.BaseRequest) -> Target:
     """
     headers = request.headers
     # RFC 9112 section 2.3: this server speaks HTTP/1.0 and HTTP/1.1, nothing in between.
-    if request.version not in (HttpVersion11, HttpVersion10):
+    version = request._message.version
+    if version not in (HttpVersion11, HttpVersion10):
         raise AmbiguousRequest("Only HTTP/1.0 and HTTP/1.1 are spoken here (RFC 9112, 2.3).")
     # RFC 9110 section 9.3.8: TRACE would echo the token; 9.3.6: CONNECT is for forward proxies.
     if request.method in ("TRACE", "CONNECT"):
@@ -50,7 +51,7 @@ def check(request: web.BaseRequest) -> Target:
         # RFC 9112 section 6.1: chunked is the only coding understood here, once, last and alone.
         if len(coding) != 1 or coding[0].strip().lower() != "chunked":
             raise AmbiguousRequest("Transfer-Encoding must be just chunked (RFC 9112, 6.1).")
-        if request.version == HttpVersion10:
+        if version == HttpVersion10:
             raise AmbiguousRequest("HTTP/1.0 knows no Transfer-Encoding (RFC 9112, 6.1).")
         if "Content-Length" in headers:
             raise AmbiguousRequest(
@@ -74,5 +75,13 @@ def check(request: web.BaseRequest) -> Target:
 @web.middleware
 async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain after the error mapping: ambiguous requests go no further."""
-    request[TARGET] = check(request)
+    try:
+        request[TARGET] = check(request)
+    except GateError as error:
+        # What follows on this connection can't be told apart any more (RFC 9112, 9.3).
+        if request._message.version not in (HttpVersion11, HttpVersion10):
+            request._version = HttpVersion10  # answer in a version that exists
+        error.headers["Connection"] = "close"
+        request.protocol.close()
+        raise
     return await handler(request)

@@ -13,6 +13,7 @@ from zenzefi.errors import TokenMissing, TokenRejected
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
+from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.cookies import ACCESS_COOKIE, gate_cookie_values
 from zenzefi.proxy.headers import Identity
 from zenzefi.proxy.http import HttpWay, Passage
@@ -137,7 +138,8 @@ class Gate:
                 check_origin(request, mount)
             response = await self.websockets.relay(passage)
         else:
-            response = await self.http.forward(passage)
+            with cancelled_when_lost(request):
+                response = await self.http.forward(passage)
         self._usage.note(
             access,
             device_id=device_id,

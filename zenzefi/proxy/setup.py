@@ -11,6 +11,8 @@ from zenzefi.config import SETTINGS, Settings, parse_origin
 from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
+from zenzefi.ops.drain import REQUEST_HANDLER
+from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
 from zenzefi.proxy.http import HttpWay
@@ -103,6 +105,8 @@ def setup(app: web.Application) -> None:
     Add :func:`own_origin_middleware` after the guard and :func:`strays_middleware` after it.
     """
     settings = app[SETTINGS]
+    if REQUEST_HANDLER not in app:
+        app[REQUEST_HANDLER] = GateRequestHandler
     origin = settings.target_origin
     if origin is None:
         app.router.add_route("*", PREFIX + "/{path:.*}", _no_upstream)

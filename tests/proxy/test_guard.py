@@ -1,0 +1,287 @@
+"""Everything that two servers could read in two ways, sent as raw bytes."""
+
+import asyncio
+import json
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proxy.conftest import PREFIX, TOKEN
+from zenzefi.errors import AmbiguousRequest
+from zenzefi.proxy import connection
+from zenzefi.proxy.target import check_path, split_target
+
+HOST = "Host: gate.example"
+AUTH = f"X-Access-Token: {TOKEN}"
+
+
+def request(line: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [line, *headers, "Connection: close"]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+REFUSED = {
+    "a fragment": request(f"GET {PREFIX}/a#b HTTP/1.1", HOST, AUTH),
+    "another host in an absolute target": request(
+        f"GET http://evil.example{PREFIX}/ HTTP/1.1", HOST, AUTH
+    ),
+    "user info in an absolute target": request(
+        f"GET http://gate.example@evil{PREFIX}/ HTTP/1.1", HOST, AUTH
+    ),
+    "another scheme in an absolute target": request("GET ftp://gate.example/ HTTP/1.1", HOST, AUTH),
+    "a control byte in the target": request(f"GET {PREFIX}/a\x01b HTTP/1.1", HOST, AUTH),
+    "a NUL in the target": request(f"GET {PREFIX}/a\0b HTTP/1.1", HOST, AUTH),
+    "a DEL in the target": request(f"GET {PREFIX}/a\x7fb HTTP/1.1", HOST, AUTH),
+    "a tab in the target": request(f"GET {PREFIX}/a\tb HTTP/1.1", HOST, AUTH),
+    "bytes that are not UTF-8 in the target": request(f"GET {PREFIX}/\xff HTTP/1.1", HOST, AUTH),
+    "HTTP/2.0": request(f"GET {PREFIX}/ HTTP/2.0", HOST, AUTH),
+    "HTTP/0.9": request(f"GET {PREFIX}/ HTTP/0.9", HOST, AUTH),
+    "HTTP/1.2": request(f"GET {PREFIX}/ HTTP/1.2", HOST, AUTH),
+    "no version": request(f"GET {PREFIX}/", HOST, AUTH),
+    "no host": request(f"GET {PREFIX}/ HTTP/1.1", AUTH),
+    "two hosts": request(f"GET {PREFIX}/ HTTP/1.1", HOST, "Host: evil.example", AUTH),
+    "a host that is none": request(f"GET {PREFIX}/ HTTP/1.1", "Host: a/b", AUTH),
+    "a repeated token": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, AUTH),
+    "a repeated device": request(
+        f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-Device-ID: " + "a" * 8, "X-Device-ID: " + "b" * 8
+    ),
+    "gzip as transfer coding": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Transfer-Encoding: gzip, chunked"
+    ),
+    "chunked twice": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Transfer-Encoding: chunked, chunked"
+    ),
+    "two transfer codings": request(
+        f"POST {PREFIX}/ HTTP/1.1",
+        HOST,
+        AUTH,
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: identity",
+    ),
+    "identity as transfer coding": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Transfer-Encoding: identity"
+    ),
+    "an obfuscated chunked": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Transfer-Encoding: \x0bchunked"
+    ),
+    "both framings": request(
+        f"POST {PREFIX}/ HTTP/1.1",
+        HOST,
+        AUTH,
+        "Content-Length: 5",
+        "Transfer-Encoding: chunked",
+        body=b"0\r\n\r\n",
+    ),
+    "chunks in HTTP/1.0": request(
+        f"POST {PREFIX}/ HTTP/1.0", HOST, AUTH, "Transfer-Encoding: chunked", body=b"0\r\n\r\n"
+    ),
+    "two lengths": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Content-Length: 1", "Content-Length: 2", body=b"a"
+    ),
+    "a list of lengths": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Content-Length: 1, 1", body=b"a"
+    ),
+    "a signed length": request(
+        f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Content-Length: +1", body=b"a"
+    ),
+    "a space before the colon": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A : b"),
+    "a folded header": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: b\r\n c"),
+    "a bare CR in a header": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: b\rX-B: c"),
+    "a NUL in a header": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: b\0c"),
+    "an upgrade with a length": request(
+        f"GET {PREFIX}/ HTTP/1.1",
+        HOST,
+        AUTH,
+        "Upgrade: websocket",
+        "Content-Length: 5",
+        body=b"hello",
+    ),
+    "an upgrade with chunks": request(
+        f"GET {PREFIX}/ HTTP/1.1",
+        HOST,
+        AUTH,
+        "Upgrade: websocket",
+        "Transfer-Encoding: chunked",
+        body=b"0\r\n\r\n",
+    ),
+    "a line that is too long": request(f"GET {PREFIX}/{'a' * 9000} HTTP/1.1", HOST, AUTH),
+    "a header that is too long": request(
+        f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: " + "a" * 9000
+    ),
+    "a flood of headers": request(
+        f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, *(f"X-{i}: a" for i in range(500))
+    ),
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50 + b"\r\n\r\n",
+}
+DOTS = [
+    "/a/../b",
+    "/..",
+    "/../",
+    "/a/.",
+    "/./a",
+    "/%2e%2e/a",
+    "/.%2E/a",
+    "/a/%2e",
+    "/a%2f..%2fb",
+    "/%252e%252e/a",
+    "/%25252e%25252e/a",
+    "/a%252f%252e%252e%252fb",
+    "/a\\b",
+    "/a%5cb",
+    "/a%5C..%5Cb",
+    "/a%255cb",
+    "/..;/a",
+    "/..;x=1/a",
+    "/%2e%2e;/a",
+    "/%c0%ae%c0%ae/a",
+    "/%e0%80%ae/a",
+    "/%u002e%u002e/a",
+]
+
+
+@pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
+async def test_an_ambiguous_request_is_refused_and_reaches_nobody(start_gate, faulty, raw):
+    gate = await start_gate(faulty.url)
+    began = time.monotonic()
+    answer = await gate.raw(raw, timeout=8)
+    assert time.monotonic() - began < 5  # the connection ends
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1\.[01] 400 Bad Request\r\n", head), answer[:200]
+    error = json.loads(body)
+    assert error["code"] == "ambiguous_request"
+    assert "RFC" in error["detail"]
+    assert error["request_id"]
+    assert TOKEN not in answer.decode("latin-1")
+    assert faulty.connections == 0
+
+
+@pytest.mark.parametrize("path", DOTS)
+async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(start_gate, faulty, path):
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(PREFIX + path)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert faulty.connections == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/a.b", "/...", "/.well-known/x", "/a..b/", "/a%2eb", "/%25", "/a;b=..x", "/%2525"]
+)
+async def test_dots_that_are_no_dot_segments_pass(gate, path):
+    assert (await gate.ask(PREFIX + path)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+async def test_trace_and_connect_are_405_with_allow(gate, method):
+    target = f"{PREFIX}/" if method == "TRACE" else "gate.example:443"
+    answer = await gate.raw(request(f"{method} {target} HTTP/1.1", HOST, AUTH), timeout=3)
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert b"\r\nAllow: GET, HEAD" in answer
+
+
+async def test_another_expectation_than_100_continue_is_417(gate):
+    answer = await gate.ask(PREFIX + "/x", "Expect: 200-maybe")
+    assert answer.startswith(b"HTTP/1.1 417")
+
+
+async def test_an_absolute_target_for_this_host_is_the_same_as_its_path(gate):
+    raw = request(f"GET http://gate.example{PREFIX}/a?b HTTP/1.1", HOST, AUTH)
+    answer = await gate.raw(raw)
+    assert b'"target": "/a?b"' in answer
+
+
+async def test_http_10_works_without_chunks_and_without_keep_alive(gate):
+    raw = f"GET {PREFIX}/stream?n=2 HTTP/1.0\r\n{AUTH}\r\n\r\n".encode()
+    answer = await gate.raw(raw)
+    assert answer.endswith(b"\r\n\r\npiece 0\npiece 1\n")
+    assert b"Transfer-Encoding" not in answer
+
+
+async def test_a_head_that_trickles_in_is_cut_off(gate, monkeypatch):
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(f"GET {PREFIX}/ HTTP/1.1\r\n".encode())
+    began = time.monotonic()
+    answer = b""
+    async with asyncio.timeout(5):
+        while not answer:
+            writer.write(b"X-A: b\r\n")
+            try:
+                async with asyncio.timeout(0.05):
+                    answer = await reader.read(1000)
+            except TimeoutError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - began < 3
+    writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+async def test_content_that_stops_is_cut_off(start_gate, upstream):
+    gate = await start_gate(upstream, upstream_read_timeout=0.3)
+    answer = await gate.ask(
+        PREFIX + "/count", "Content-Length: 100", method="POST", body=b"only this", timeout=3
+    )
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_content_with_broken_chunks_is_400_or_cut_off(gate):
+    answer = await gate.ask(
+        PREFIX + "/count",
+        "Transfer-Encoding: chunked",
+        method="POST",
+        body=b"5\r\nhello!!\r\n0\r\n\r\n",
+    )
+    assert answer[8:12] == b" 400"
+
+
+async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pile_up(gate):
+    one = f"GET {PREFIX}/n%d HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
+    last = f"GET {PREFIX}/last HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\nConnection: close\r\n\r\n"
+    flood = "".join(one % i for i in range(300)) + last
+    answer = await gate.raw(flood.encode(), timeout=20)
+    positions = [answer.index(f'"target": "/n{i}"'.encode()) for i in range(300)]
+    assert positions == sorted(positions)
+    assert b'"target": "/last"' in answer
+
+
+async def test_bytes_behind_a_refused_request_are_not_read_as_another(start_gate, faulty):
+    gate = await start_gate(faulty.url)
+    smuggled = f"GET {PREFIX}/smuggled HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode()
+    raw = request(
+        f"POST {PREFIX}/ HTTP/1.1",
+        HOST,
+        AUTH,
+        "Transfer-Encoding: chunked, identity",
+        body=smuggled,
+    )
+    answer = await gate.raw(raw.replace(b"Connection: close\r\n", b""), timeout=3)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert faulty.connections == 0
+
+
+@given(st.text(alphabet="/.%2eE5cC;\\ab", max_size=24))
+def test_what_passes_holds_no_dot_segment_after_any_number_of_decodings(text):
+    from urllib.parse import unquote
+
+    path = "/" + text
+    try:
+        check_path(path)
+    except AmbiguousRequest:
+        return
+    for _ in range(30):
+        assert "\\" not in path
+        assert not {".", ".."} & {part.split(";")[0] for part in path.split("/")}
+        path = unquote(path, encoding="latin-1")
+
+
+@given(st.text(max_size=40), st.sampled_from([None, "h", "h:80"]))
+def test_splitting_never_changes_a_byte(text, host):
+    raw = "/" + text
+    try:
+        target = split_target(raw, host)
+    except AmbiguousRequest:
+        return
+    assert target.raw == raw
