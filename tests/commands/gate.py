@@ -29,11 +29,20 @@ class Answer:
 class Gate:
     """``zenzefi serve`` on a free port; ``announcement`` is what it said when it was ready."""
 
-    def __init__(self, data_dir: str, *args: str, program: tuple[str, ...] = (), **settings: str):
-        command = program or (sys.executable, "-m", "zenzefi")
+    def __init__(
+        self,
+        data_dir: str,
+        *args: str,
+        program: tuple[str, ...] = (sys.executable, "-m", "zenzefi"),
+        in_checkout: bool = True,
+        **settings: str,
+    ) -> None:
+        env = environment(data_dir, **settings)
+        if not in_checkout:
+            del env["PYTHONPATH"]
         self.process = subprocess.Popen(
-            [*command, "serve", "--port", "0", *args],
-            env=environment(data_dir, **settings),
+            [*program, "serve", "--port", "0", *args],
+            env=env,
             cwd=data_dir,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -97,6 +97,8 @@ class AccessLog:
             fields["path"] = path
             fields["seconds"] = round(entry.seconds, 6)
             del fields["at"]
+            if not entry.trace_id:
+                del fields["trace_id"]
             stamp = time.isoformat(timespec="microseconds").replace("+00:00", "Z")
             return (
                 json.dumps({"timestamp": stamp, "level": "info", "event": "request", **fields})

@@ -18,7 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from zenzefi.config import Settings
-from zenzefi.ops.trace import current_trace
+from zenzefi.ops.trace import CURRENT
 
 REDACTED = "[redacted]"
 
@@ -80,10 +80,11 @@ def _redact_telling_names(
 def _add_trace(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    trace = current_trace()
+    trace = CURRENT.get()
     if trace is not None:
         event.setdefault("request_id", trace.request_id)
-        event.setdefault("trace_id", trace.trace_id)
+        if trace.trace_id:
+            event.setdefault("trace_id", trace.trace_id)
     return event
 
 

@@ -13,8 +13,9 @@ from prometheus_client import Counter
 from zenzefi.config import SETTINGS
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
-from zenzefi.ops import logs, metrics, trace
+from zenzefi.ops import logs, metrics
 from zenzefi.ops.access_log import AccessLog, Entry
+from zenzefi.ops.trace import CURRENT, Trace, trace_id_of
 
 PROXIED = web.RequestKey("proxied", bool)
 """Set on a request that goes to the upstream, under whatever path it came."""
@@ -82,8 +83,8 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
     """Link of the chain: sees the final answer, so it stands outside the error mapping."""
     started = time.perf_counter()
     request_id = request_id_of(request)
-    place = trace.continued(request.headers.get("traceparent"), request_id)
-    trace.set_current(place)
+    trace_id = trace_id_of(request.headers.get("traceparent"))
+    CURRENT.set(Trace(request_id, trace_id))
     status, sent, is_stream = _CLIENT_GONE, 0, False
     try:
         response = await handler(request)
@@ -107,7 +108,7 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
             sent,
             peer_of(request).address,
             request_id,
-            place.trace_id,
+            trace_id,
         )
         if PROXIED in request:
             observer.proxied(about, is_stream=is_stream)

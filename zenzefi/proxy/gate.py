@@ -13,6 +13,7 @@ from zenzefi.errors import TokenMissing, TokenRejected
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
+from zenzefi.ops.observe import PROXIED
 from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.cookies import ACCESS_COOKIE, gate_cookie_values
 from zenzefi.proxy.headers import Identity
@@ -109,6 +110,7 @@ class Gate:
 
     async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Admit the request and pass it on; ``target`` is the upstream's."""
+        request[PROXIED] = True
         is_upgrade = is_websocket(request)
         access, by_cookie = await self.authenticate(request, target if is_upgrade else None)
         self.scopes.check(access.scope, target.path)
