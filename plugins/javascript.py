@@ -1,14 +1,24 @@
 """Scripts: byte-identical, unless they name the upstream's absolute origin.
 
 Integrity hashes, source maps and content hashes keep working that way. What scripts do at run
-time is caught at the sinks by the runtime, not here.
+time is caught at the sinks by the runtime, not here; a worker's script loads it on its first line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
-from zenzefi.plugins import Context, Edit, Match, Needs, OriginFinder, Plugin, Scanner
+from zenzefi.plugins import (
+    Context,
+    Edit,
+    Match,
+    Needs,
+    OriginFinder,
+    Plugin,
+    Scanner,
+    worker_prelude,
+)
 
 
 class JavaScript(Plugin):
@@ -24,14 +34,28 @@ class JavaScript(Plugin):
     )
     needs = Needs.CHUNKS
 
+    varies = ("Sec-Fetch-Dest",)
+
     def scanner(self, context: Context) -> Scanner:
         """A search for the host, in C."""
-        return _Scanner(OriginFinder(context.origins, context.mount))
+        finder = OriginFinder(context.origins, context.mount)
+        is_worker = context.destination in _WORKERS and not context.mount.is_root
+        return _Scanner(finder, context if is_worker else None)
+
+
+_WORKERS = frozenset(("worker", "sharedworker", "serviceworker"))
 
 
 class _Scanner:
-    def __init__(self, finder: OriginFinder) -> None:
+    def __init__(self, finder: OriginFinder, worker: Context | None) -> None:
         self._finder = finder
+        self._worker = worker
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
-        return self._finder.edits(window, final)
+        settled, edits = self._finder.edits(window, final)
+        if self._worker is None or not (settled or final):
+            return settled, edits
+        context, self._worker = self._worker, None
+        query = urlsplit(context.url).query
+        prelude = worker_prelude(context.mount, context.origins, query=query, source=window)
+        return settled, [Edit(0, 0, prelude), *edits]

@@ -23,6 +23,7 @@ from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.literals import OriginFinder, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.rewriting.runtime import runtime_tag, worker_prelude
 from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 
 __all__ = [
@@ -48,4 +49,6 @@ __all__ = [
     "XmlRules",
     "map_refresh",
     "map_srcset",
+    "runtime_tag",
+    "worker_prelude",
 ]

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from aiohttp import ClientSession, DummyCookieJar, WSMsgType, web
 from yarl import URL
 
+from zenzefi.rewriting.csp import permit
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.runtime import (
     RUNTIME_PATH,
     Address,
-    allow_in_policy,
     runtime_headers,
     runtime_source,
     runtime_tag,
@@ -70,13 +70,13 @@ async def bare_prefix(upstream: str, address: Address = "mount") -> AsyncIterato
                 data = data.replace(b"=&quot;/", b"=&quot;" + inside)
                 data = data.replace(b'":"/static', b'":"' + inside + b"static")
                 data = data.replace(b'": "/static', b'": "' + inside + b"static")
-                tag = runtime_tag(mount, upstream_origin, nonce=nonce[0], address=address)
+                tag = runtime_tag(mount, [upstream_origin], nonce=nonce[0], address=address)
                 data = data.replace(b"<head>", b"<head>" + tag, 1)
             if kind in ("text/html", "text/css"):
                 data = _CSS.sub(rb"\1" + inside, data)
             if request.headers.get("Sec-Fetch-Dest") in _WORKERS and "javascript" in kind:
                 query = request.url.raw_query_string
-                prelude = worker_prelude(mount, upstream_origin, query=query, source=data)
+                prelude = worker_prelude(mount, [upstream_origin], query=query, source=data)
                 data = prelude + data
             return data
 
@@ -108,8 +108,9 @@ async def bare_prefix(upstream: str, address: Address = "mount") -> AsyncIterato
                 nonce[0] = None
                 policy = answer.headers.get("Content-Security-Policy")
                 if policy:
-                    policy, nonce[0] = allow_in_policy(policy, mount, upstream_origin)
-                    out.append(("Content-Security-Policy", policy))
+                    permission = permit([policy], mount.public, "fresh")
+                    nonce[0] = permission.nonce
+                    out.append(("Content-Security-Policy", permission.values[0]))
                 if "Location" in answer.headers:
                     location = answer.headers["Location"].replace(upstream, "")
                     if location.startswith("/"):

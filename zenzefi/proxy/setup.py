@@ -12,6 +12,7 @@ from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
+from zenzefi.proxy import runtime
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
@@ -116,6 +117,7 @@ def setup(app: web.Application) -> None:
     gate = app[GATE] = build_gate(app, origin)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
     app.router.add_routes(views.routes())
+    runtime.setup(app)
     app.router.add_route(
         "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
     )

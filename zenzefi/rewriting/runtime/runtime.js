@@ -33,7 +33,7 @@ const gate = here.origin;
 const mount = here.pathname.slice(0, -NAME.length);
 if (!mount) return; // a root mount needs no mapping
 const inMount = mount + '/';
-const upstreams = new Set([option('upstream'), ...option('aliases').split(' ')].filter(Boolean));
+const upstreams = new Set(option('origins').split(' ').filter(Boolean));
 // Opt-in: the address bar shows the upstream's own path, for routers that know no prefix.
 const bare = Boolean(document) && option('address') === 'upstream';
 
@@ -529,7 +529,7 @@ function mapCookie(line) {
 // --- workers ---------------------------------------------------------------------------------
 
 const { createObjectURL, revokeObjectURL } = URL;
-const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ upstream: option('upstream'), aliases: option('aliases') })}`;
+const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', origins: option('origins') })}`;
 function markModule(address) {
   const [, path, hash] = /^([^#]*)(.*)$/s.exec(address);
   return `${path}${path.includes('?') ? '&' : '?'}${MODULE_MARK}${hash}`;

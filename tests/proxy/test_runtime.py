@@ -1,0 +1,47 @@
+"""The run-time script on its way: served below the prefix, loaded first by workers."""
+
+from __future__ import annotations
+
+from aiohttp import ClientSession
+
+from tests.proxy.conftest import TOKEN, GateFactory
+from zenzefi.demo import running_demo
+from zenzefi.rewriting.runtime import RUNTIME_PATH, runtime_source, runtime_version
+
+
+async def test_the_script_is_served_without_a_token_and_kept(start_gate: GateFactory) -> None:
+    async with running_demo() as origin, ClientSession() as session:
+        gate = await start_gate(origin)
+        url = gate.proxy_url + RUNTIME_PATH
+        async with session.get(url, params={"v": runtime_version()}) as answer:
+            assert await answer.read() == runtime_source()
+            assert "immutable" in answer.headers["Cache-Control"]
+            assert answer.content_type == "text/javascript"
+            etag = answer.headers["ETag"]
+        async with session.get(url, headers={"If-None-Match": etag}) as answer:
+            assert answer.status == 304
+
+
+async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
+    start_gate: GateFactory,
+) -> None:
+    async with running_demo() as origin, ClientSession() as session:
+        gate = await start_gate(origin)
+
+        async def script(destination: str, query: str = "") -> bytes:
+            headers = {"X-Access-Token": TOKEN, "Sec-Fetch-Dest": destination}
+            url = f"{gate.proxy_url}/static/js/hand.js{query}"
+            async with session.get(url, headers=headers) as answer:
+                assert "Sec-Fetch-Dest" in answer.headers["Vary"]
+                return await answer.read()
+
+        async with session.get(f"{origin}/static/js/hand.js") as answer:
+            plain = await answer.read()
+        assert await script("script") == plain
+        for destination in ("worker", "sharedworker", "serviceworker"):
+            first, rest = (await script(destination)).split(b";", 1)
+            assert first.startswith(b"try{importScripts(") is True
+            assert rest == plain
+        module = await script("worker", "?.zenzefi-worker=module")
+        assert module.startswith(b'import "/api/v1/proxy/.zenzefi/runtime.js?v=')
+        assert module.endswith(plain)
