@@ -1,0 +1,95 @@
+"""A limit holds for whom it counts, lets others be, and never locks out by its own failure."""
+
+import time
+
+import pytest
+
+from zenzefi.config import Settings, load_settings
+from zenzefi.errors import RateLimited
+from zenzefi.ops.limits import BoundedMemory, RateLimits
+from zenzefi.ops.metrics import RATE_LIMIT_FAILURES
+
+
+def settings(**overrides: object) -> Settings:
+    return load_settings({"debug": True, "secret_key": "x", **overrides})
+
+
+@pytest.fixture(params=["memory", "redis"])
+def limits_on(request: pytest.FixtureRequest) -> dict[str, object]:
+    if request.param == "memory":
+        return {}
+    return {"redis_url": request.getfixturevalue("redis_url")}
+
+
+async def test_one_too_many_is_refused_with_the_time_to_wait(
+    limits_on: dict[str, object],
+) -> None:
+    limits = RateLimits(settings(rate_limit_login="3/hour", **limits_on))
+    standings = [await limits.hit("login", "10.0.0.1") for _ in range(3)]
+    assert [s.remaining for s in standings if s] == [2, 1, 0]
+    with pytest.raises(RateLimited) as refused:
+        await limits.hit("login", "10.0.0.1")
+    assert 1 <= int(refused.value.headers["Retry-After"]) <= 7200
+    assert await limits.hit("login", "10.0.0.2") is not None
+    await limits.close()
+
+
+async def test_the_standing_is_told_in_headers(limits_on: dict[str, object]) -> None:
+    limits = RateLimits(settings(rate_limit_api="120/minute;1000/hour", **limits_on))
+    standing = await limits.hit("api", "user")
+    assert standing is not None
+    headers = standing.headers()
+    assert headers["RateLimit-Policy"] == '"api";q=120;w=60'
+    assert headers["RateLimit"].startswith('"api";r=119;t=')
+    await limits.close()
+
+
+async def test_a_limit_that_is_off_counts_nothing() -> None:
+    limits = RateLimits(settings(rate_limit_api="off"))
+    assert [await limits.hit("api", "user") for _ in range(500)] == [None] * 500
+
+
+async def test_a_changed_setting_holds_at_once() -> None:
+    changing = settings(rate_limit_api="1/hour")
+    limits = RateLimits(changing)
+    await limits.hit("api", "user")
+    with pytest.raises(RateLimited):
+        await limits.hit("api", "user")
+    changing.rate_limit_api = "10/hour"
+    assert await limits.hit("api", "user") is not None
+
+
+async def test_redis_away_means_let_through_and_count() -> None:
+    limits = RateLimits(settings(rate_limit_login="1/hour", redis_url="redis://127.0.0.1:1"))
+    before = RATE_LIMIT_FAILURES._value.get()
+    started = time.monotonic()
+    for _ in range(20):
+        assert await limits.hit("login", "10.0.0.1") is None
+    assert time.monotonic() - started < 10
+    assert RATE_LIMIT_FAILURES._value.get() == before + 20
+    await limits.close()
+
+
+async def test_a_window_slides(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 6000.0
+    monkeypatch.setattr("zenzefi.ops.limits.time.time", lambda: now)
+    memory = BoundedMemory()
+    assert [await memory.acquire_sliding_window_entry("k", 10, 60) for _ in range(11)].count(
+        True
+    ) == 10
+    now = 6060.0  # the next window begins: the previous one weighs in full
+    assert not await memory.acquire_sliding_window_entry("k", 10, 60)
+    now = 6090.0  # half of it has slid out
+    assert [await memory.acquire_sliding_window_entry("k", 10, 60) for _ in range(6)].count(
+        True
+    ) == 5
+    now = 6300.0  # all of it
+    assert await memory.get_sliding_window("k", 60) == (0, 60, 0, 120)
+
+
+async def test_the_counters_of_a_process_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zenzefi.ops.limits._BOUND", 100)
+    memory = BoundedMemory()
+    for number in range(500):
+        await memory.acquire_sliding_window_entry(str(number), 10, 60)
+    assert len(memory._windows) == 100

@@ -1,0 +1,204 @@
+"""Rate limits: how often something may be done, counted in Redis or, without it, in this process.
+
+When Redis does not answer, requests are let through and counted as such (a metric): a gate that
+locks everybody out because its counters are away would be worse than one that counts late. This is
+the one place that decides so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import RedisStorage, Storage
+from limits.aio.storage.base import SlidingWindowCounterSupport
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.exceptions import RedisError
+
+from zenzefi.config import Settings
+from zenzefi.errors import RateLimited
+from zenzefi.ops.metrics import RATE_LIMIT_FAILURES, RATE_LIMITED
+
+log = logging.getLogger(__name__)
+
+Name = Literal["login", "register", "api", "proxy"]
+_NAMES: tuple[Name, ...] = ("login", "register", "api", "proxy")
+_BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
+_PATIENCE = 0.5  # seconds to wait for Redis
+_PAUSE = 2.0  # seconds without Redis after it failed: a dead one must not slow every request
+
+
+class BoundedMemory(Storage, SlidingWindowCounterSupport):
+    """Sliding windows in this process, as ``limits`` counts them: two counters per key, weighted.
+
+    Unlike the library's own memory store it has a bound and starts no tasks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # key -> (number of the current window, count before it, count in it)
+        self._windows: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+
+    def _now(self, key: str, expiry: int) -> tuple[int, int, float]:
+        """Counts of the previous and the current window, and how much of the latter is left."""
+        current, passed = divmod(time.time(), expiry)
+        window, before, count = self._windows.get(key, (0, 0, 0))
+        if window == current - 1:
+            before, count = count, 0
+        elif window != current:
+            before = count = 0
+        return before, count, expiry - passed
+
+    async def acquire_sliding_window_entry(
+        self, key: str, limit: int, expiry: int, amount: int = 1
+    ) -> bool:
+        """Count ``amount`` if that stays within ``limit``."""
+        before, count, left = self._now(key, expiry)
+        if before * left / expiry + count + amount > limit:
+            return False
+        self._windows[key] = (int(time.time() // expiry), before, count + amount)
+        self._windows.move_to_end(key)
+        if len(self._windows) > _BOUND:
+            self._windows.popitem(last=False)
+        return True
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """Previous count, seconds it still weighs, current count, seconds it lives."""
+        before, count, left = self._now(key, expiry)
+        return before, left, count, left + expiry
+
+    async def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """Forget one key."""
+        self._windows.pop(key, None)
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What it raises: nothing."""
+        return ValueError
+
+    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Fixed windows are not used here."""
+        raise NotImplementedError
+
+    async def get(self, key: str) -> int:
+        """Fixed windows are not used here."""
+        raise NotImplementedError
+
+    async def get_expiry(self, key: str) -> float:
+        """Fixed windows are not used here."""
+        raise NotImplementedError
+
+    async def check(self) -> bool:
+        """It is always there."""
+        return True
+
+    async def reset(self) -> int | None:
+        """Forget everything."""
+        count = len(self._windows)
+        self._windows.clear()
+        return count
+
+    async def clear(self, key: str) -> None:
+        """Forget one key."""
+        self._windows.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one asker stands with the tightest of a limit's windows."""
+
+    name: Name
+    limit: int
+    window: int
+    remaining: int
+    reset: int
+
+    def headers(self) -> dict[str, str]:
+        """``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers)."""
+        return {
+            "RateLimit-Policy": f'"{self.name}";q={self.limit};w={self.window}',
+            "RateLimit": f'"{self.name}";r={self.remaining};t={self.reset}',
+        }
+
+
+class RateLimits:
+    """All limits of one gate. The rates are read from the settings at each use: SIGHUP changes
+    them."""
+
+    def __init__(self, settings: Settings, storage: Storage | None = None) -> None:
+        self._settings = settings
+        self._storage = storage or _storage(settings)
+        self._counter = SlidingWindowCounterRateLimiter(self._storage)
+        self._parsed: dict[str, list[RateLimitItem]] = {}
+        self._away_until = 0.0
+
+    def rates(self, name: Name) -> list[RateLimitItem]:
+        """The windows of one limit; none when it is off."""
+        text: str = getattr(self._settings, f"rate_limit_{name}")
+        if text not in self._parsed:
+            self._parsed[text] = [] if text == "off" else parse_many(text)
+        return self._parsed[text]
+
+    async def hit(self, name: Name, *who: str) -> Standing | None:
+        """Count one use by ``who``. Raises :class:`RateLimited` when it is one too many.
+
+        ``None``: there is no such limit, or it could not be counted.
+        """
+        rates = self.rates(name)
+        if not rates:
+            return None
+        if time.monotonic() < self._away_until:
+            RATE_LIMIT_FAILURES.inc()
+            return None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._hit(name, rates, who)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._away_until = time.monotonic() + _PAUSE
+            RATE_LIMIT_FAILURES.inc()
+            log.warning("rate limits can't be counted, letting through: %s", type(error).__name__)
+            return None
+
+    async def _hit(
+        self, name: Name, rates: list[RateLimitItem], who: tuple[str, ...]
+    ) -> Standing | None:
+        tightest: Standing | None = None
+        for rate in rates:
+            within = await self._counter.hit(rate, name, *who)
+            stats = await self._counter.get_window_stats(rate, name, *who)
+            reset = max(1, math.ceil(stats.reset_time - time.time()))
+            standing = Standing(name, rate.amount, rate.get_expiry(), stats.remaining, reset)
+            if not within:
+                RATE_LIMITED.labels(name).inc()
+                raise RateLimited(reset)
+            if tightest is None or standing.remaining < tightest.remaining:
+                tightest = standing
+        return tightest
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if isinstance(self._storage, RedisStorage):
+            await self._storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # untyped
+
+
+def _storage(settings: Settings) -> Storage:
+    dsn = settings.redis_dsn
+    if dsn is None:
+        return BoundedMemory()
+    return RedisStorage(
+        dsn,
+        implementation="redispy",
+        key_prefix="zenzefi:limit",
+        socket_timeout=_PATIENCE,
+        socket_connect_timeout=_PATIENCE,
+    )
+
+
+LIMITS: web.AppKey[RateLimits] = web.AppKey("rate_limits", RateLimits)
