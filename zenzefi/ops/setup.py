@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
-from zenzefi.ops import drain, health, observe
+from zenzefi.ops import drain, health, jobs, observe
 
 
 def setup(app: web.Application) -> None:
@@ -17,3 +18,4 @@ def setup(app: web.Application) -> None:
     observe.setup(app)
     if DATABASE in app:
         health.setup(app)
+        jobs.setup(app, app[SETTINGS].data_dir)

@@ -1,0 +1,100 @@
+"""Periodic work is done by one node at a time, and another takes over."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from zenzefi.db.engine import Database
+from zenzefi.ops import jobs
+from zenzefi.ops.jobs import Jobs, lock_of
+from zenzefi.ops.metrics import JOB_RUNS
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def url(request: pytest.FixtureRequest) -> str:
+    name = {"postgresql": "empty_postgres", "sqlite": "sqlite_database"}[request.param]
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_RETRY", 0.05)
+    monkeypatch.setattr(jobs, "_ALIVE", 0.05)
+
+
+@contextlib.asynccontextmanager
+async def node(
+    url: str, folder: Path, log: list[str], name: str
+) -> AsyncIterator[Callable[[], bool]]:
+    database = Database(url)
+    mine = Jobs(lock_of(database, folder))
+
+    async def work() -> None:
+        log.append(name)
+
+    mine.add("sweep", 0.01, work)
+    task = asyncio.create_task(mine.run(), name=name)
+    try:
+        yield lambda: mine.is_leader
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await database.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nothing to wait on
+            await asyncio.sleep(0.01)
+
+
+async def test_one_node_works_and_another_takes_over(url: str, tmp_path: Path) -> None:
+    done: list[str] = []
+    async with node(url, tmp_path, done, "second") as second_leads:
+        await until(second_leads)
+        async with node(url, tmp_path, done, "late"):
+            pass  # came and went without ever leading
+        async with contextlib.AsyncExitStack() as first:
+            await until(lambda: len(done) > 3)
+            assert set(done) == {"second"}
+            late_leads = await first.enter_async_context(node(url, tmp_path, done, "third"))
+            await until(lambda: len(done) > 10)
+            assert set(done) == {"second"}
+            assert not late_leads()
+
+
+async def test_the_lock_passes_on_when_its_holder_goes(url: str, tmp_path: Path) -> None:
+    done: list[str] = []
+    leaving = node(url, tmp_path, done, "first")
+    first_leads = await leaving.__aenter__()
+    await until(first_leads)
+    async with node(url, tmp_path, done, "second") as second_leads:
+        assert not second_leads()
+        await leaving.__aexit__(None, None, None)
+        await until(lambda: "second" in done)
+
+
+async def test_a_job_that_fails_is_counted_and_runs_again(tmp_path: Path, url: str) -> None:
+    database = Database(url)
+    mine = Jobs(lock_of(database, tmp_path))
+    turns = 0
+
+    async def work() -> None:
+        nonlocal turns
+        turns += 1
+        raise ValueError("no luck")
+
+    failed = JOB_RUNS.labels("unlucky", "failed")
+    before = failed._value.get()
+    mine.add("unlucky", 0.01, work)
+    task = asyncio.create_task(mine.run(), name="jobs")
+    await until(lambda: turns >= 3)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await database.close()
+    assert failed._value.get() - before >= 3
