@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
-from zenzefi.plugins import Context, Edit, Match, Needs, OriginFinder, Plugin, Scanner
+from zenzefi.plugins import (
+    Context,
+    Edit,
+    JsonValue,
+    Match,
+    Needs,
+    OriginFinder,
+    Plugin,
+    PluginOptions,
+    Scanner,
+)
 
 _GUARD = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\)\]\}'[^\n]*\n?|for\s*\(;;\);|while\s*\(1\);)?[\x09\x0a\x0d\x1e ]*"
@@ -37,6 +48,53 @@ class Json(Plugin):
     def scanner(self, context: Context) -> Scanner:
         """JSON or script, as the first bytes say."""
         return _Scanner(OriginFinder(context.origins, context.mount))
+
+
+class RootedJson(Plugin):
+    """Maps rooted strings of JSON where options say that they are addresses."""
+
+    name = "json-rooted"
+    matches = Json.matches
+    needs = Needs.JSON
+    after = ("json",)
+
+    class Options(PluginOptions):
+        """Which rooted strings (``/x``) of JSON are addresses; by themselves none is."""
+
+        keys: tuple[str, ...] = ()
+        """Globs over the member name that holds the string: ``*_url``, ``href``."""
+        pointers: tuple[str, ...] = ()
+        """JSON pointers (RFC 6901) in which ``*`` stands for one step: ``/items/*/link``."""
+        paths: tuple[str, ...] = ("*",)
+        """Globs over the upstream's paths of which this is true."""
+
+    options: Options
+
+    def applies(self, context: Context) -> bool:
+        """Only with options, and under a prefix: at a root, rooted strings are right already."""
+        options = self.options
+        if context.mount.is_root or not (options.keys or options.pointers):
+            return False
+        return any(fnmatchcase(context.path, pattern) for pattern in options.paths)
+
+    def json_value(self, context: Context, value: JsonValue) -> Edit | None:
+        """Map the string if it is rooted and its place is named."""
+        if not value.raw.startswith((b'"/', b'"\\/')) or not self._named(value):
+            return None
+        old = str(value.value)
+        new = old if old.startswith("//") else context.map(old)
+        return value.replace(new) if new != old else None
+
+    def _named(self, value: JsonValue) -> bool:
+        key = next((part for part in reversed(value.path) if isinstance(part, str)), "")
+        if any(fnmatchcase(key, pattern) for pattern in self.options.keys):
+            return True
+        steps = value.pointer.split("/")
+        return any(
+            len(parts) == len(steps)
+            and all(part in ("*", step) for part, step in zip(parts, steps, strict=True))
+            for parts in (pointer.split("/") for pointer in self.options.pointers)
+        )
 
 
 class _Scanner:

@@ -46,8 +46,8 @@ class Needs(enum.StrEnum):
     """A BeautifulSoup tree (lxml) of the whole page: comfortable and slow."""
 
 
-class NoOptions(BaseModel):
-    """The options of a plugin that has none: any key is a mistake and is reported."""
+class PluginOptions(BaseModel):
+    """Base of a plugin's options: an unknown key is a mistake and is reported at start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -272,10 +272,13 @@ class Plugin:
     """Request headers that the result depends on; added to ``Vary`` of what it rewrites."""
     messages: ClassVar[bool] = False
     """Whether it wants WebSocket messages. Asking for them costs the raw relay of frames."""
+    tags: ClassVar[tuple[str, ...]] = ()
+    """``needs = "tokens"``: the elements whose tags it wants (``body``, ``/body`` for end tags).
+    Everything else is then eaten at full speed. Empty: every tag, comment and text run."""
     version: ClassVar[str] = "1"
     """Change it when the output changes: validators and caches depend on it."""
 
-    Options: ClassVar[type[BaseModel]] = NoOptions
+    Options: ClassVar[type[BaseModel]] = PluginOptions
     """A pydantic model; ``PLUGIN_OPTIONS[name]`` is validated against it at start."""
 
     def __init__(self, options: BaseModel) -> None:

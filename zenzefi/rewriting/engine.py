@@ -29,6 +29,7 @@ from zenzefi.version import __version__
 _NO_BODY = frozenset((204, 205, 304))
 _DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
 _PLANS = 2048
+_LOOK_EVERY = 0.5
 _CONTENT_TYPE = "Content-Type"
 _POLICY = "content-security-policy"
 _P = ParamSpec("_P")
@@ -82,6 +83,7 @@ class Engine:
         self._plans: dict[tuple[str, str | None, bool], _Plan] = {}
         self._keys: dict[tuple[str, str], str] = {}
         self._generation = registry.generation
+        self._looked = 0.0
 
     # --- before the request goes out -------------------------------------------------------------
 
@@ -232,6 +234,9 @@ class Engine:
         return (plan, entries) if entries else None
 
     def _plan_for(self, label: str, destination: str | None, nosniff: bool) -> _Plan:
+        if self.registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            self.registry.reload_if_changed()
         if self._generation != self.registry.generation:
             self._generation = self.registry.generation
             self._plans.clear()

@@ -8,9 +8,13 @@ from there. A text that does not name the host costs two passes of :meth:`bytes.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
+
+import idna
 
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
@@ -18,6 +22,9 @@ from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
 _BEHIND = 64
 _REACH = 192
 """The most bytes that scheme, slashes and user of a mention take, in any spelling."""
+
+_ALLOWED = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.~:/\\%&#;{}[]@"
+"""The bytes of which mentions consist, in every spelling."""
 
 _SOCKETS = {"http": "ws", "https": "wss"}
 
@@ -84,8 +91,9 @@ class OriginFinder:
 
     def __init__(self, origins: Iterable[Origin], mount: Mount) -> None:
         self._mount = mount
-        self._targets = [_Target(origin) for origin in sorted(origins, key=str)]
+        self._targets = [t for origin in sorted(origins, key=str) for t in _targets(origin)]
         self._behind = b""
+        self._reach = _REACH + max(len(target.host) for target in self._targets)
 
     def edits(
         self, window: bytes, final: bool, accept: Callable[[bytes], bool] | None = None
@@ -153,9 +161,13 @@ class OriginFinder:
     def unfinished(self, window: bytes) -> int:
         """How many bytes at the end may be the beginning of a mention, or of what follows one."""
         longest = 0
+        tail = window[-self._reach :]
+        # No mention has a blank or a quote in it: what is behind the last one is all that counts,
+        # and one byte before it, to tell where a scheme begins.
+        word = len(tail) - len(tail.rstrip(_ALLOWED))
+        tail = tail[-word - 1 :] if word else b""
         for target in self._targets:
-            tail = window[-len(target.host) - _REACH :]
-            match = target.partial.search(tail)
+            match = target.partial.search(tail) if tail else None
             if match is not None:
                 longest = max(longest, len(tail) - match.start())
         return longest
@@ -171,11 +183,21 @@ def _forward(slash: bytes) -> bytes:
     return plain.get(slash, slash.replace(b"5c", b"2f").replace(b"5C", b"2F"))
 
 
+@lru_cache(maxsize=64)
+def _targets(origin: Origin) -> tuple[_Target, ...]:
+    """The host as it is, and for an internationalised one its Unicode form too."""
+    hosts = [origin.host.encode("ascii")]
+    if "xn--" in origin.host:
+        with contextlib.suppress(UnicodeError):
+            hosts.append(idna.decode(origin.host).encode("utf-8"))
+    return tuple(_Target(origin, host) for host in hosts)
+
+
 class _Target:
     """One origin: the literal to search for, and how a mention around it is read."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.host = origin.host.encode("ascii")
+    def __init__(self, origin: Origin, host: bytes) -> None:
+        self.host = host
         self.folds = re.search(rb"[a-z]", self.host) is not None
         socket = _SOCKETS[origin.scheme]
         schemes = (origin.scheme.encode(), socket.encode())

@@ -56,6 +56,9 @@ class Runner(Protocol):
     def spent(self, seconds: float, edits: int) -> None:
         """CPU and edits of one call."""
 
+    def succeeded(self) -> None:
+        """It came to the end of a body without a failure."""
+
     def shadowed(self, before: bytes, after: bytes) -> None:
         """What an edit would have changed, if the plugin did not run in shadow mode."""
 
@@ -124,6 +127,9 @@ class Pass:
         done = min(seat.settled for seat in self._seats)
         if final:
             done = end
+            for seat in self._seats:
+                if seat.scanner is not None:
+                    seat.runner.succeeded()
         if end - done > self._budget.held:
             for seat in self._seats:
                 if end - seat.settled > self._budget.held // 2:

@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from zenzefi.resources import bundled
 from zenzefi.rewriting.api import HOOKS, Needs, Plugin
 from zenzefi.rewriting.edits import Conflict
 
@@ -153,12 +154,15 @@ class Registry:
         disabled: Collection[str] = (),
         options: Mapping[str, Mapping[str, Any]] | None = None,
         trace: str | None = None,
+        watch: bool = False,
     ) -> None:
         self._folders = tuple(folders)
         self._entry_points = entry_points
         self._classes = tuple(classes)
         self._disabled = frozenset(disabled)
         self._options = options or {}
+        self.watch = watch
+        """Development: the engine looks for changed files now and then."""
         self._trace = os.environ.get(TRACE_VARIABLE, "") if trace is None else trace
         self._stamp: tuple[tuple[str, int, int], ...] = ()
         self.entries: tuple[Entry, ...] = ()
@@ -170,6 +174,19 @@ class Registry:
         self.generation = 0
         """Counts loads; what is derived from the entries is stale when it moved."""
         self.load()
+
+    @classmethod
+    def for_gate(
+        cls,
+        *,
+        plugin_dir: Path | None = None,
+        disabled: Collection[str] = (),
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        watch: bool = False,
+    ) -> Registry:
+        """The bundled plugins, those of entry points and those of ``PLUGIN_DIR``."""
+        folders = [bundled("plugins"), *([plugin_dir] if plugin_dir else [])]
+        return cls(folders, disabled=disabled, options=options, watch=watch)
 
     def load(self) -> None:
         """(Re)load everything; on a mistake the plugins loaded before stay in place."""

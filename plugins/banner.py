@@ -1,0 +1,37 @@
+"""Example of ``token``: a line of text at the top of every page. Off until it is switched on:
+
+PLUGIN_OPTIONS={"banner": {"enabled": true, "text": "Staging"}}
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from pydantic import Field
+
+from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Token
+
+
+class Banner(Plugin):
+    """Puts a banner behind the opening ``<body>``."""
+
+    name = "banner"
+    enabled = False
+    matches = Match(content_types=("text/html",), destinations=("document",))
+    needs = Needs.TOKENS
+    tags = ("body",)
+
+    class Options(PluginOptions):
+        """What the banner says."""
+
+        text: str = Field("You are seeing this site through a gate.", min_length=1, max_length=500)
+
+    options: Options
+
+    def token(self, context: Context, token: Token) -> Edit | None:
+        """Insert once, behind the first ``<body>``."""
+        if context.state.get("done"):
+            return None
+        context.state["done"] = True
+        text = escape(self.options.text)
+        return token.after(f'<div role="note" data-zenzefi-banner>{text}</div>'.encode())

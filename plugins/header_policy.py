@@ -1,0 +1,49 @@
+"""Example of the header hooks: remove and set response headers. Off until switched on:
+
+PLUGIN_OPTIONS={"header-policy": {"enabled": true, "set": {"X-Robots-Tag": "none"}}}
+"""
+
+from __future__ import annotations
+
+import re
+
+from multidict import CIMultiDict
+from pydantic import Field, field_validator
+
+from zenzefi.plugins import Context, Plugin, PluginOptions
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class HeaderPolicy(Plugin):
+    """Removes what tells too much, and sets what an operator wants."""
+
+    name = "header-policy"
+    enabled = False
+
+    class Options(PluginOptions):
+        """What is taken away and what is put in, in either direction."""
+
+        remove: tuple[str, ...] = ("Server", "X-Powered-By")
+        set: dict[str, str] = Field(default_factory=dict)
+        request_set: dict[str, str] = Field(default_factory=dict)
+
+        @field_validator("set", "request_set")
+        @classmethod
+        def _fields(cls, value: dict[str, str]) -> dict[str, str]:
+            for name, text in value.items():
+                if not _FIELD_NAME.fullmatch(name) or re.search(r"[\0\r\n]", text):
+                    raise ValueError(f"{name!r} is no header field (RFC 9110 section 5)")
+            return value
+
+    options: Options
+
+    def request_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        """Towards the upstream."""
+        headers.update(self.options.request_set)
+
+    def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        """Towards the browser."""
+        for name in self.options.remove:
+            headers.popall(name, None)
+        headers.update(self.options.set)

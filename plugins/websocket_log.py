@@ -1,0 +1,41 @@
+"""Example of ``websocket_message``: log what goes over WebSockets. Off until switched on:
+
+PLUGIN_OPTIONS={"websocket-log": {"enabled": true}}
+
+Messages may hold secrets: only their direction, kind and length are logged unless ``text`` is set.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import Field
+
+from zenzefi.plugins import Context, Message, Plugin, PluginOptions
+
+logger = logging.getLogger("zenzefi.plugins.websocket_log")
+
+
+class WebSocketLog(Plugin):
+    """Logs every message and passes it on."""
+
+    name = "websocket-log"
+    enabled = False
+    messages = True
+
+    class Options(PluginOptions):
+        """How much of a message is logged."""
+
+        text: bool = False
+        longest: int = Field(200, ge=1, le=10_000)
+
+    options: Options
+
+    def websocket_message(self, context: Context, message: Message) -> str | bytes | None:
+        """Log, and hand on the very data."""
+        kind = "text" if isinstance(message.data, str) else "binary"
+        shown = f": {message.data[: self.options.longest]!r}" if self.options.text else ""
+        logger.info(
+            "%s %s %s, %d long%s", context.path, message.direction, kind, len(message.data), shown
+        )
+        return message.data
