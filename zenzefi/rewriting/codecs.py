@@ -118,7 +118,10 @@ class _Brotli:
                 raise CorruptBody from error
             if piece:
                 yield piece
-            if self._machine.is_finished() or self._machine.can_accept_more_data():
+            # It takes more input before all output is out: only a short piece is the last one.
+            if self._machine.is_finished() or (
+                len(piece) < PIECE and self._machine.can_accept_more_data()
+            ):
                 return
             data = b""
 

@@ -15,7 +15,7 @@ _GUARD = re.compile(rb"\xef\xbb\xbf|\)\]\}'[^\n]*\n|for\s*\(;;\);|while\s*\(1\);
 _TOKEN = re.compile(
     rb"[\x09\x0a\x0d\x1e ]*(?:"
     rb'(?P<string>"(?>[^"\\]+|\\.)*")'
-    rb"|(?P<scalar>-?\d(?>[0-9.eE+-]*)|true|false|null)(?=[\x09\x0a\x0d\x1e ,\]}]|(?P<end>\Z))"
+    rb"|(?P<scalar>-?\d(?>[0-9.eE+-]*)|true|false|null|NaN|-?Infinity)(?=[\x09\x0a\x0d\x1e ,\]}]|(?P<end>\Z))"
     rb"|(?P<mark>[\[\]{}:,]))",
     re.S,
 )
@@ -98,7 +98,8 @@ def _may_continue(window: bytes, at: int) -> bool:
     rest = window[at : at + 5]
     if rest[:1] == b'"' or rest[:1].isdigit() or rest[:1] == b"-":
         return True
-    return any(word.startswith(rest) for word in (b"true", b"false", b"null"))
+    rest = window[at : at + 8]
+    return any(word.startswith(rest) for word in (b"true", b"false", b"null", b"NaN", b"Infinity"))
 
 
 def _text(string: bytes) -> str:

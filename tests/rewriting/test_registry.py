@@ -1,0 +1,206 @@
+"""Finding, ordering, checking and accounting of plugins."""
+
+from __future__ import annotations
+
+import logging
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions, Scanner
+from zenzefi.resources import bundled
+from zenzefi.rewriting.registry import Entry, PluginError, Registry, check, in_order
+
+GOOD = """
+    from zenzefi.plugins import Plugin, PluginOptions
+
+    class {cls}(Plugin):
+        name = "{name}"
+
+        class Options(PluginOptions):
+            size: int = 1
+
+        options: Options
+"""
+
+
+def write(folder: Path, file: str, source: str) -> Path:
+    path = folder / file
+    path.write_text(textwrap.dedent(source), encoding="utf-8")
+    return path
+
+
+def registry(folder: Path, **arguments: object) -> Registry:
+    return Registry([bundled("plugins"), folder], entry_points=False, **arguments)  # type: ignore[arg-type] # test helper
+
+
+def plugin(name_: str, before_: tuple[str, ...] = (), after_: tuple[str, ...] = ()) -> Entry:
+    class Made(Plugin):
+        name = name_
+        before = before_
+        after = after_
+
+    return Entry(Made(PluginOptions()), "test")
+
+
+def test_the_bundled_plugins_load_and_the_examples_stay_off() -> None:
+    loaded = Registry.for_gate()
+    names = {entry.name for entry in loaded.entries}
+    assert {"javascript", "json", "feeds", "xml", "hls", "dash", "svg", "webmanifest"} <= names
+    assert not names & {"banner", "css-theme", "json-mask", "header-policy", "outline"}
+    assert {"banner", "css-theme", "json-mask", "header-policy", "outline"} <= set(loaded.found)
+
+
+def test_every_bundled_plugin_passes_its_own_check() -> None:
+    for plugin_class, _ in Registry.for_gate().found.values():
+        assert check(plugin_class) == []
+
+
+def test_a_file_of_the_plugin_folder_is_loaded_with_its_options(tmp_path: Path) -> None:
+    write(tmp_path, "mine.py", GOOD.format(cls="Mine", name="mine"))
+    entry = registry(tmp_path, options={"mine": {"size": 7}})["mine"]
+    assert entry.plugin.options.model_dump() == {"size": 7}
+    assert entry.source.endswith("mine.py")
+
+
+def test_a_file_of_ones_own_takes_the_place_of_a_bundled_plugin(tmp_path: Path) -> None:
+    write(tmp_path, "mine.py", GOOD.format(cls="Mine", name="json"))
+    assert registry(tmp_path)["json"].source.endswith("mine.py")
+
+
+def test_a_disabled_plugin_does_not_run(tmp_path: Path) -> None:
+    loaded = registry(tmp_path, disabled=["json"])
+    with pytest.raises(KeyError):
+        loaded["json"]
+    assert "json" in loaded.found
+
+
+def test_an_example_is_switched_on_by_its_options(tmp_path: Path) -> None:
+    loaded = registry(tmp_path, options={"maintenance": {"enabled": True, "paths": ["/x"]}})
+    assert loaded["maintenance"].plugin.options.model_dump()["paths"] == ("/x",)
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "broken.py", "import nothing_like_this")
+    write(tmp_path, "named.py", GOOD.format(cls="Named", name="Bad Name"))
+    write(tmp_path, "mine.py", GOOD.format(cls="Mine", name="mine"))
+    with pytest.raises(PluginError) as caught:
+        registry(
+            tmp_path,
+            options={"mine": {"size": "many", "colour": 1}, "ghost": {}},
+            disabled=["nobody"],
+        )
+    text = "\n".join(caught.value.problems)
+    assert "broken.py does not import: ModuleNotFoundError" in text
+    assert "'Bad Name'" in text
+    assert "PLUGIN_OPTIONS.mine.size" in text
+    assert "PLUGIN_OPTIONS.mine.colour" in text
+    assert "'ghost'" in text
+    assert "'nobody'" in text
+
+
+def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="is not a folder"):
+        registry(tmp_path / "nowhere")
+
+
+def test_a_hook_that_does_not_fit_the_needs_is_refused() -> None:
+    class Mixed(Plugin):
+        name = "mixed"
+        needs = Needs.TEXT
+
+        def scanner(self, context: Context) -> Scanner | None:
+            return None
+
+    problems = check(Mixed)
+    assert any("has no text() hook" in problem for problem in problems)
+    assert any("scanner() hook, which needs = 'chunks'" in problem for problem in problems)
+
+
+def test_a_coroutine_is_no_hook() -> None:
+    class Later(Plugin):
+        name = "later"
+
+        async def early_response(self, context: Context) -> None:  # type: ignore[override] # the mistake
+            return None
+
+    assert check(Later) == ["later.early_response is a coroutine; hooks are plain functions."]
+
+
+def test_order_follows_before_and_after_and_else_the_names() -> None:
+    entries = [plugin("c"), plugin("b", after_=("c",)), plugin("a", after_=("b",)), plugin("d")]
+    assert [entry.name for entry in in_order(entries)] == ["c", "b", "a", "d"]
+    entries = [plugin("z", before_=("a",)), plugin("a"), plugin("m", before_=("absent",))]
+    assert [entry.name for entry in in_order(entries)] == ["m", "z", "a"]
+
+
+def test_a_circle_is_reported_with_its_names() -> None:
+    entries = [plugin("a", after_=("b",)), plugin("b", after_=("c",)), plugin("c", after_=("a",))]
+    with pytest.raises(PluginError, match=r"circle: .*a.*->"):
+        in_order(entries)
+
+
+def test_a_changed_file_is_loaded_again_and_a_broken_one_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "mine.py", GOOD.format(cls="Mine", name="mine"))
+    loaded = registry(tmp_path)
+    before = loaded.fingerprint
+    assert loaded.reload_if_changed() is False
+    write(
+        tmp_path,
+        "mine.py",
+        GOOD.format(cls="Mine", name="mine").replace("size: int = 1", "s: int = 22"),
+    )
+    assert loaded.reload_if_changed() is True
+    assert loaded.fingerprint != before
+    assert loaded["mine"].plugin.options.model_dump() == {"s": 22}
+    write(tmp_path, "mine.py", "this is no Python")
+    with caplog.at_level(logging.ERROR):
+        assert loaded.reload_if_changed() is False
+    assert "plugins not reloaded" in caplog.text
+    assert loaded["mine"].plugin.options.model_dump() == {"s": 22}
+
+
+def test_the_circuit_opens_after_repeated_failures_and_closes_again() -> None:
+    now = [0.0]
+    entry = Entry(plugin("a").plugin, "test", clock=lambda: now[0])
+    for _ in range(4):
+        entry.failed("no")
+        assert entry.ready
+    entry.failed("no")
+    assert not entry.ready
+    assert entry.account.skipped == 1
+    now[0] += 61
+    assert entry.ready  # one body tries it
+    assert not entry.ready  # only one
+    now[0] += 61
+    assert entry.ready
+    entry.succeeded()
+    assert entry.ready
+    assert entry.account.errors == 5
+
+
+def test_a_success_between_failures_keeps_the_circuit_closed() -> None:
+    entry = plugin("a")
+    for _ in range(20):
+        entry.failed("no")
+        entry.succeeded()
+    assert entry.ready
+
+
+def test_matches_are_globs_over_types_and_paths() -> None:
+    match = Match(
+        content_types=("application/json", "*/*+json"),
+        paths=("/api/*",),
+        status=(200,),
+        destinations=("empty",),
+    )
+    assert match.content_type("application/ld+json")
+    assert not match.content_type("text/html")
+    assert match.request("/api/a/b", 200, "empty")
+    assert match.request("/api/a/b", 200, None)
+    assert not match.request("/other", 200, "empty")
+    assert not match.request("/api/x", 404, "empty")
+    assert not match.request("/api/x", 200, "document")
