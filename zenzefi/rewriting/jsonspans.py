@@ -15,7 +15,8 @@ _GUARD = re.compile(rb"\xef\xbb\xbf|\)\]\}'[^\n]*\n|for\s*\(;;\);|while\s*\(1\);
 _TOKEN = re.compile(
     rb"[\x09\x0a\x0d\x1e ]*(?:"
     rb'(?P<string>"(?>[^"\\]+|\\.)*")'
-    rb"|(?P<scalar>-?\d(?>[0-9.eE+-]*)|true|false|null|NaN|-?Infinity)(?=[\x09\x0a\x0d\x1e ,\]}]|(?P<end>\Z))"
+    rb"|(?P<scalar>-?\d(?>[0-9.eE+-]*)|true|false|null|NaN|-?Infinity)"
+    rb"(?=[\x09\x0a\x0d\x1e ,\]}]|(?P<end>\Z))"
     rb"|(?P<mark>[\[\]{}:,]))",
     re.S,
 )
