@@ -24,12 +24,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy.engine import make_url
 
 from tests.servers import own_postgres, own_redis
+from zenzefi.accounts import passwords
 from zenzefi.app import create_app
 from zenzefi.config import Settings, load_settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 
-SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8Wd"  # not a secret: tests only
+SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8WdPq5h"  # not a secret: tests only
 _PRIMARY = "postgres"
 _EMBEDDED = "embedded"
 
@@ -42,6 +43,14 @@ def _no_settings_from_the_machine(
     for name in (*Settings.model_fields, *(f"{name}_FILE" for name in Settings.model_fields)):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """The same hashing with less work: thousands of sign-ins would be most of the suite's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_context", passwords._context.copy(argon2__memory_cost=64))
+        yield
 
 
 # --- servers, once per session

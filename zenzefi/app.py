@@ -6,7 +6,11 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
+import zenzefi.accounts.setup
+import zenzefi.db.setup
+import zenzefi.tokens.setup
 from zenzefi.config import SETTINGS, Settings
+from zenzefi.keys import KEYRING, Keyring
 from zenzefi.middleware import request_id
 from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
@@ -14,10 +18,12 @@ from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.request_id import request_id_middleware
 from zenzefi.ops import setup as ops
 from zenzefi.ops.observe import observe_middleware
+from zenzefi.proxy import seams
 from zenzefi.proxy import setup as proxy
-from zenzefi.proxy.seams import GATEKEEPER
 from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
 from zenzefi.resources import bundled
+from zenzefi.tokens.devices import DEVICES
+from zenzefi.tokens.gatekeeper import GATEKEEPER
 
 _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
 
@@ -40,14 +46,20 @@ def create_app(settings: Settings) -> web.Application:
         client_max_size=_MAX_API_BODY,
     )
     app[SETTINGS] = settings
+    app[KEYRING] = Keyring.of(settings)
     request_id.setup(app)
-    ops.setup(app)
     aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(bundled("templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    if GATEKEEPER in app:
-        proxy.setup(app)
+    # Later ones use earlier ones, and are taken down before them.
+    zenzefi.db.setup.setup(app)
+    ops.setup(app)
+    zenzefi.accounts.setup.setup(app)
+    zenzefi.tokens.setup.setup(app)
+    app[seams.GATEKEEPER] = app[GATEKEEPER]
+    app[seams.DEVICE_CLAIMS] = app[DEVICES]
+    proxy.setup(app)
     return app

@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     token_price_24h: Price = Decimal("0.00")
     token_price_7d: Price = Decimal("0.00")
     token_price_30d: Price = Decimal("0.00")
+    refund_used_tokens: Literal["nothing", "pro_rata"] = "nothing"
     payment_providers: Annotated[list[str], NoDecode] = ["manual"]
 
     # --- plugins

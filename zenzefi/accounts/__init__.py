@@ -1,1 +1,1 @@
-"""Users: registration, sign-in, profile."""
+"""Accounts: registration, sign-in, bearer tokens."""

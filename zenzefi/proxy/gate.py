@@ -20,7 +20,6 @@ from zenzefi.proxy.headers import Identity
 from zenzefi.proxy.http import HttpWay, Passage
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import MapperCache
-from zenzefi.proxy.scopes import Scopes
 from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage, check_device_id
 from zenzefi.proxy.strays import StrayTable
 from zenzefi.proxy.target import Target, token_parameter, under_prefix, without_token
@@ -28,6 +27,7 @@ from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.scopes import Scopes
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
 DEVICE_HEADER = "X-Device-ID"

@@ -19,7 +19,6 @@ from zenzefi.proxy.headers import RequestPolicy
 from zenzefi.proxy.http import HttpWay
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import EngineRewriter, MapperCache
-from zenzefi.proxy.scopes import Scopes
 from zenzefi.proxy.seams import (
     DEVICE_CLAIMS,
     GATEKEEPER,
@@ -37,6 +36,7 @@ from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.mount import Origin
 from zenzefi.rewriting.registry import Registry
+from zenzefi.tokens.scopes import Scopes
 
 GATE = web.AppKey("gate", Gate)
 ENGINE = web.AppKey("engine", Engine)

@@ -1,0 +1,137 @@
+"""Who is asking: a user, and the bearer tokens (JWT) that stand for one."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import jwt
+from aiohttp import web
+from sqlalchemy import Row, Select, select
+
+from zenzefi.accounts.models import users
+from zenzefi.config import Settings
+from zenzefi.db.engine import Database
+from zenzefi.errors import CredentialsRejected, InactiveUser
+from zenzefi.keys import Keyring
+
+_ALGORITHM = "HS256"
+_LEEWAY = timedelta(seconds=30)  # of ``iat`` only: two nodes' clocks may differ this much
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One account as the rest of the program sees it: without its password."""
+
+    id: UUID
+    email: str
+    username: str
+    full_name: str | None
+    is_active: bool
+    is_superuser: bool
+    currency_balance: Decimal
+    created_at: datetime
+    updated_at: datetime
+    credential_version: int
+    locale: str | None
+    email_verified_at: datetime | None
+    totp_enabled_at: datetime | None
+
+
+_FIELDS = tuple(User.__dataclass_fields__)
+
+
+def select_users(*more: Any) -> Select[Any]:
+    """``SELECT`` of what :func:`user_of` needs, and more columns after it."""
+    return select(*(users.c[name] for name in _FIELDS), *more)
+
+
+def user_of(row: Row[Any]) -> User:
+    """The user in a row of :func:`select_users`."""
+    return User(**{name: row._mapping[name] for name in _FIELDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A bearer token just issued; ``expires_in`` in seconds."""
+
+    access_token: str
+    expires_in: int
+
+
+class Identities:
+    """Issues bearer tokens and finds the user behind one."""
+
+    def __init__(self, settings: Settings, database: Database, keyring: Keyring) -> None:
+        self._life = timedelta(minutes=settings.access_token_expire_minutes)
+        self._database = database
+        self._keyring = keyring
+
+    def issue(self, user: User) -> Bearer:
+        """A JWT (HS256) for this user, good for ``ACCESS_TOKEN_EXPIRE_MINUTES``."""
+        now = datetime.now(UTC)
+        claims = {
+            "sub": str(user.id),
+            "username": user.username,
+            "iat": now,
+            "exp": now + self._life,
+            "jti": secrets.token_urlsafe(16),
+            "cv": user.credential_version,
+        }
+        token = jwt.encode(claims, self._keyring.keys("jwt")[0], algorithm=_ALGORITHM)
+        return Bearer(token, int(self._life.total_seconds()))
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        for key in self._keyring.keys("jwt"):
+            try:
+                return jwt.decode(
+                    token,
+                    key,
+                    algorithms=[_ALGORITHM],
+                    options={"require": ["sub", "exp", "iat"], "verify_iat": False},
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, ValueError):
+                break
+        raise CredentialsRejected
+
+    async def authenticate(self, token: str) -> tuple[User, str | None]:
+        """The active user of a bearer token, and the token's id (``jti``).
+
+        Raises ``CredentialsRejected`` (401), ``InactiveUser`` (403), ``DatabaseUnavailable``.
+        """
+        claims = self._claims(token)
+        try:
+            user_id = UUID(claims["sub"])
+            issued = datetime.fromtimestamp(claims["iat"], UTC)
+        except (ValueError, TypeError, OverflowError, OSError):
+            raise CredentialsRejected from None
+        if issued > datetime.now(UTC) + _LEEWAY:
+            raise CredentialsRejected
+        query = select_users(users.c.kept_jti).where(users.c.id == user_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise CredentialsRejected
+        jti = claims.get("jti")
+        if claims.get("cv") != row.credential_version and (jti is None or jti != row.kept_jti):
+            raise CredentialsRejected  # the password was changed after this token was issued
+        if not row.is_active:
+            raise InactiveUser
+        return user_of(row), jti
+
+    async def find(self, user_id: UUID) -> User | None:
+        """The user with this id, active or not."""
+        async with self._database.read() as connection:
+            row = (
+                await connection.execute(select_users().where(users.c.id == user_id))
+            ).one_or_none()
+        return None if row is None else user_of(row)
+
+
+IDENTITIES: web.AppKey[Identities] = web.AppKey("identities", Identities)

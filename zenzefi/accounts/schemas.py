@@ -1,0 +1,109 @@
+"""What goes in and out of the calls about accounts."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Literal
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, StringConstraints
+
+from zenzefi.accounts.identity import User
+from zenzefi.api.models import Body, Line, MoneyOut, Output, Time
+
+
+def _email(value: str) -> str:
+    try:
+        # No look-up of the domain; names of private networks (.local, .test) are fine too.
+        found = validate_email(
+            value, check_deliverability=False, globally_deliverable=False, test_environment=True
+        )
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+    if "." not in found.domain:
+        raise ValueError("The part after the @-sign is not valid. It should have a period.")
+    return found.normalized
+
+
+def _username(value: str) -> str:
+    if len(username_key(value)) > 150:
+        raise ValueError("This name is too long when it is compared with others.")
+    return value
+
+
+def username_key(value: str) -> str:
+    """What decides whether two user names are the same: compatibility forms and case folded."""
+    return unicodedata.normalize("NFKC", value).casefold()
+
+
+def email_key(value: str) -> str:
+    """What decides whether two addresses are the same."""
+    return value.casefold()
+
+
+EmailAddress = Annotated[
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(_email),
+    Field(json_schema_extra={"format": "email"}),
+]
+Username = Annotated[
+    Line,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=50),
+    AfterValidator(_username),
+]
+Password = Annotated[
+    str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})
+]
+FullName = Annotated[Line, StringConstraints(strip_whitespace=True, max_length=200)]
+
+
+class Registration(Body):
+    """A new account."""
+
+    email: EmailAddress
+    username: Username
+    password: Password
+    full_name: FullName | None = None
+
+
+class Credentials(Body):
+    """A sign-in."""
+
+    email: Annotated[str, Field(max_length=254)]
+    password: Annotated[str, Field(max_length=1024, json_schema_extra={"format": "password"})]
+
+
+class ProfileChange(Body):
+    """What a user may change; what is left out stays."""
+
+    full_name: FullName | None = None
+    password: Password = Field(default_factory=str)  # no null: a password can't be taken away
+
+
+class UserOut(Output):
+    """A user, as seen by themselves and by administrators."""
+
+    id: UUID
+    email: str
+    username: str
+    full_name: str | None
+    is_active: bool
+    is_superuser: bool
+    currency_balance: MoneyOut
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, user: User) -> UserOut:
+        """The public view of a user."""
+        return cls.model_validate(user, from_attributes=True)
+
+
+class BearerOut(Output):
+    """A bearer token; ``expires_in`` in seconds."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the type's name, not a secret
+    expires_in: int

@@ -1,0 +1,169 @@
+"""Accounts: opening one, signing in, changing it. All rules about users are here."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.identity import Identities, User, select_users, user_of
+from zenzefi.accounts.models import users, web_sessions
+from zenzefi.accounts.passwords import Passwords
+from zenzefi.accounts.schemas import email_key, username_key
+from zenzefi.audit.log import Actor, record
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+
+log = logging.getLogger(__name__)
+
+
+class Accounts:
+    """The service of accounts. Values that come in are already validated (``schemas.py``)."""
+
+    def __init__(self, database: Database, passwords: Passwords, identities: Identities) -> None:
+        self._database = database
+        self.passwords = passwords
+        self.identities = identities
+
+    async def _refuse_taken(self, connection: AsyncConnection, email: str, username: str) -> None:
+        for column, key, error in (
+            (users.c.email_key, email_key(email), EmailTaken),
+            (users.c.username_key, username_key(username), UsernameTaken),
+        ):
+            if (await connection.execute(select(users.c.id).where(column == key))).first():
+                raise error
+
+    async def register(
+        self,
+        actor: Actor,
+        *,
+        email: str,
+        username: str,
+        password: str,
+        full_name: str | None = None,
+        is_superuser: bool = False,
+    ) -> User:
+        """Open an account. Raises ``EmailTaken`` or ``UsernameTaken``."""
+        async with self._database.read() as connection:
+            await self._refuse_taken(connection, email, username)
+        hashed = await self.passwords.hash(password)
+        user_id = uuid4()
+        values = {
+            "id": user_id,
+            "email": email,
+            "email_key": email_key(email),
+            "username": username,
+            "username_key": username_key(username),
+            "full_name": full_name or None,
+            "password_hash": hashed,
+            "is_superuser": is_superuser,
+        }
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(users.insert().values(**values))
+                mine = Actor(actor.user_id or user_id, actor.address, actor.request_id)
+                await record(connection, mine, "user.registered", "user", user_id)
+                return await _one(connection, users.c.id == user_id)
+        except IntegrityError:
+            # Somebody registered the same between the look and the insert: say which it was.
+            async with self._database.read() as connection:
+                await self._refuse_taken(connection, email, username)
+            raise
+
+    async def sign_in(self, actor: Actor, email: str, password: str) -> User:
+        """The user of these credentials.
+
+        Raises ``LoginRejected`` alike, and after the same work, for an unknown address, a wrong
+        password and a deactivated account. A hash of an old kind is replaced.
+        """
+        async with self._database.read() as connection:
+            row = (
+                await connection.execute(
+                    select_users(users.c.password_hash).where(
+                        users.c.email_key == email_key(email.strip())
+                    )
+                )
+            ).one_or_none()
+        known = None if row is None else row.password_hash
+        good, better = await self.passwords.verify(password, known)
+        if row is None or not good or not row.is_active:
+            await self._record_failure(actor, None if row is None else row.id)
+            raise LoginRejected
+        user = user_of(row)
+        mine = Actor(user.id, actor.address, actor.request_id)
+        async with self._database.begin() as connection:
+            if better is not None:
+                await connection.execute(
+                    update(users)
+                    .where(users.c.id == user.id, users.c.password_hash == known)
+                    .values(password_hash=better)
+                )
+            await record(connection, mine, "user.signed_in", "user", user.id)
+        return user
+
+    async def _record_failure(self, actor: Actor, user_id: UUID | None) -> None:
+        async with self._database.begin() as connection:
+            await record(connection, actor, "user.sign_in_failed", "user", user_id)
+
+    async def change(
+        self,
+        actor: Actor,
+        user_id: UUID,
+        *,
+        keep_jti: str | None = None,
+        keep_session: UUID | None = None,
+        **changes: Any,
+    ) -> User:
+        """Change ``full_name`` and/or ``password`` (what is not given stays).
+
+        A new password ends all other sign-ins: bearer tokens but the one named by ``keep_jti``,
+        page sessions but ``keep_session``. Raises ``NotFound`` when the account is gone.
+        """
+        password = changes.pop("password", None)
+        values: dict[str, Any] = {"updated_at": utcnow()}
+        if "full_name" in changes:
+            values["full_name"] = changes.pop("full_name") or None
+        if changes:
+            raise TypeError(f"unknown changes: {sorted(changes)}")
+        if password is not None:
+            values["password_hash"] = await self.passwords.hash(password)
+            values["credential_version"] = users.c.credential_version + 1
+            values["kept_jti"] = keep_jti
+        async with self._database.begin() as connection:
+            await connection.execute(update(users).where(users.c.id == user_id).values(**values))
+            if password is not None:
+                await end_web_sessions(connection, user_id, keep=keep_session)
+                await record(connection, actor, "user.password_changed", "user", user_id)
+            return await _one(connection, users.c.id == user_id)
+
+
+async def end_web_sessions(
+    connection: AsyncConnection, user_id: UUID, *, keep: UUID | None = None
+) -> None:
+    """End the page sessions of a user; the one kept moves on to the new credential version."""
+    open_ones = (web_sessions.c.user_id == user_id) & web_sessions.c.ended_at.is_(None)
+    if keep is not None:
+        version = select(users.c.credential_version).where(users.c.id == user_id).scalar_subquery()
+        await connection.execute(
+            update(web_sessions)
+            .where(open_ones, web_sessions.c.id == keep)
+            .values(credential_version=version)
+        )
+        open_ones &= web_sessions.c.id != keep
+    await connection.execute(update(web_sessions).where(open_ones).values(ended_at=utcnow()))
+
+
+async def _one(connection: AsyncConnection, which: ColumnElement[bool]) -> User:
+    row = (await connection.execute(select_users().where(which))).one_or_none()
+    if row is None:
+        raise NotFound
+    return user_of(row)
+
+
+ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)

@@ -1,0 +1,31 @@
+"""Mount accounts on an application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from zenzefi.accounts import views
+from zenzefi.accounts.identity import IDENTITIES, Identities
+from zenzefi.accounts.passwords import Passwords
+from zenzefi.accounts.service import ACCOUNTS, Accounts
+from zenzefi.api import routing
+from zenzefi.config import SETTINGS
+from zenzefi.db.engine import DATABASE
+from zenzefi.keys import KEYRING
+
+
+def setup(app: web.Application) -> None:
+    """The calls, and the services behind them; the database and the keyring are there already."""
+    passwords = Passwords()
+    app[IDENTITIES] = Identities(app[SETTINGS], app[DATABASE], app[KEYRING])
+    app[ACCOUNTS] = Accounts(app[DATABASE], passwords, app[IDENTITIES])
+    routing.setup(app, views.routes)
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        await passwords.warm_up()
+        yield
+        passwords.close()
+
+    app.cleanup_ctx.append(life)

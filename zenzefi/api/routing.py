@@ -1,0 +1,269 @@
+"""Typed routes: a handler's signature says what it takes, who may call it and what it answers.
+
+    routes = Routes("Accounts")
+
+    @routes.post("/auth/register", status=201, errors=(EmailTaken, UsernameTaken))
+    async def register(request: web.Request, body: Registration) -> UserOut:
+        \"\"\"Open an account.\"\"\"
+
+Parameters are found by name: ``request``; ``body`` (a pydantic model of the JSON body); ``query``
+(a model of the query string); ``user`` (a signed-in user, by bearer token); ``admin`` (an
+administrator); any other is a UUID in the path. The return annotation is the response's model, a
+list of one, or ``web.StreamResponse`` for anything else. The OpenAPI description
+(``zenzefi/api/openapi.py``) is made of the same facts, so that it can't tell another story.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_type_hints
+from uuid import UUID
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, TypeAdapter
+
+from zenzefi.accounts.identity import IDENTITIES, User
+from zenzefi.api.bodies import read_body, read_query
+from zenzefi.audit.log import Actor
+from zenzefi.errors import (
+    AmbiguousRequest,
+    CredentialsRejected,
+    GateError,
+    Invalid,
+    NotAuthenticated,
+    NotSuperuser,
+)
+from zenzefi.middleware.peer import peer_of
+from zenzefi.middleware.request_id import request_id_of
+
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Any]])
+Security = Literal["none", "bearer", "admin", "access_token"]
+
+USER: web.RequestKey[User] = web.RequestKey("user", User)
+BEARER_ID: web.RequestKey[str] = web.RequestKey("bearer_id", str)
+"""The ``jti`` of the bearer token that came with the request, where it has one."""
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of the API: everything that routing, validation and description need."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[Any]]
+    tag: str
+    status: int
+    errors: tuple[type[GateError], ...]
+    security: Security
+    summary: str
+    description: str
+    name: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: Any = None
+    path_parameters: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    takes: tuple[str, ...] = field(default=())
+
+
+class Routes:
+    """The calls of one domain, collected by decorators and mounted by :func:`setup`."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.operations: list[Operation] = []
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        status: int = 200,
+        errors: Sequence[type[GateError]] = (),
+        security: Security | None = None,
+        headers: Sequence[str] = (),
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Declare one call. ``headers`` names optional request headers, for the description."""
+
+        def declare(handler: HandlerT) -> HandlerT:
+            self.operations.append(
+                _operation(
+                    self.tag, method, path, handler, status, tuple(errors), security, tuple(headers)
+                )
+            )
+            return handler
+
+        return declare
+
+    def get(self, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:
+        """Declare a GET; the options are those of :meth:`route`."""
+        return self.route(hdrs.METH_GET, path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:
+        """Declare a POST; the options are those of :meth:`route`."""
+        return self.route(hdrs.METH_POST, path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:
+        """Declare a PATCH; the options are those of :meth:`route`."""
+        return self.route(hdrs.METH_PATCH, path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[HandlerT], HandlerT]:
+        """Declare a DELETE; the options are those of :meth:`route`."""
+        return self.route(hdrs.METH_DELETE, path, **options)
+
+
+def _operation(
+    tag: str,
+    method: str,
+    path: str,
+    handler: Callable[..., Awaitable[Any]],
+    status: int,
+    errors: tuple[type[GateError], ...],
+    security: Security | None,
+    headers: tuple[str, ...],
+) -> Operation:
+    hints = get_type_hints(handler)
+    takes = tuple(inspect.signature(handler).parameters)
+    known = {"request", "body", "query", "user", "admin"}
+    path_parameters = tuple(name for name in takes if name not in known)
+    for name in path_parameters:
+        if hints[name] is not UUID or "{" + name + "}" not in path:
+            raise TypeError(f"{handler.__qualname__}: {name} is no UUID in the path {path}")
+    if security is None:
+        security = "admin" if "admin" in takes else "bearer" if "user" in takes else "none"
+    summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n")
+    return Operation(
+        method=method,
+        path=path,
+        handler=handler,
+        tag=tag,
+        status=status,
+        errors=errors,
+        security=security,
+        summary=summary.rstrip("."),
+        description=" ".join(description.split()),
+        name=handler.__name__,
+        body=hints.get("body"),
+        query=hints.get("query"),
+        answer=hints["return"],
+        path_parameters=path_parameters,
+        headers=headers,
+        takes=takes,
+    )
+
+
+def bearer_token(request: web.BaseRequest) -> str:
+    """The token of ``Authorization: Bearer ...`` (RFC 6750, 2.1).
+
+    Raises ``NotAuthenticated`` (403 by contract) without one or with another scheme.
+    """
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if not given:
+        raise NotAuthenticated
+    if len(given) > 1:
+        raise AmbiguousRequest("Authorization was sent twice. Send it once.")
+    scheme, _, token = given[0].strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise NotAuthenticated
+    if not token.isascii() or len(token) > 4096:
+        raise CredentialsRejected
+    return token
+
+
+async def current_user(request: web.Request) -> User:
+    """The signed-in user of this request, found once. Raises 401 and 403 as CONTRACT says."""
+    if USER not in request:
+        token = bearer_token(request)
+        request[USER], jti = await request.app[IDENTITIES].authenticate(token)
+        if jti is not None:
+            request[BEARER_ID] = jti
+    return request[USER]
+
+
+async def current_admin(request: web.Request) -> User:
+    """The administrator who asks. Raises ``NotSuperuser`` (403) for other users."""
+    user = await current_user(request)
+    if not user.is_superuser:
+        raise NotSuperuser
+    return user
+
+
+def actor_of(request: web.Request, user: User | None = None) -> Actor:
+    """Who acts, for the audit log."""
+    return Actor(
+        user_id=None if user is None else user.id,
+        address=peer_of(request).address or None,
+        request_id=request_id_of(request),
+    )
+
+
+def _path_uuid(request: web.Request, name: str) -> UUID:
+    raw = request.match_info[name]
+    try:
+        return UUID(raw)
+    except ValueError:
+        raise Invalid.field(
+            "path", name, type="uuid_parsing", msg="must be a UUID", input=raw[:100]
+        ) from None
+
+
+def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    answer = operation.answer
+    plain = inspect.isclass(answer) and issubclass(answer, web.StreamResponse)
+    adapter: TypeAdapter[Any] | None = None if plain else TypeAdapter(answer)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        # Who asks comes first: a stranger learns nothing about what the call would accept.
+        arguments: dict[str, Any] = {}
+        if "admin" in operation.takes:
+            arguments["admin"] = await current_admin(request)
+        if "user" in operation.takes:
+            arguments["user"] = await current_user(request)
+        for name in operation.path_parameters:
+            arguments[name] = _path_uuid(request, name)
+        if operation.query is not None:
+            arguments["query"] = read_query(operation.query, request.query)
+        if operation.body is not None:
+            sent = request.content_type if hdrs.CONTENT_TYPE in request.headers else None
+            arguments["body"] = read_body(operation.body, await request.read(), sent)
+        if "request" in operation.takes:
+            arguments["request"] = request
+        result = await operation.handler(**arguments)
+        if adapter is None:
+            if not isinstance(result, web.StreamResponse):
+                raise TypeError(f"{operation.name} answered {type(result).__name__}")
+            return result
+        return web.Response(
+            status=operation.status,
+            body=adapter.dump_json(result),
+            content_type="application/json",
+            headers=_NO_STORE,
+        )
+
+    handle.__name__ = operation.name
+    handle.__doc__ = operation.handler.__doc__
+    return handle
+
+
+OPERATIONS: web.AppKey[list[Operation]] = web.AppKey("operations", list)
+"""Every call of the API, in the order of mounting, with its whole path."""
+
+
+def setup(app: web.Application, *tables: Routes, prefix: str = "/api/v1") -> None:
+    """Mount the calls under ``prefix`` and remember them for the description."""
+    if OPERATIONS not in app:
+        app[OPERATIONS] = []
+    known = app[OPERATIONS]
+    for table in tables:
+        for operation in table.operations:
+            whole = replace(operation, path=prefix + operation.path)
+            known.append(whole)
+            if operation.method == hdrs.METH_GET:
+                app.router.add_get(whole.path, _bound(whole), allow_head=True)
+            else:
+                app.router.add_route(operation.method, whole.path, _bound(whole))

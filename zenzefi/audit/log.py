@@ -1,0 +1,47 @@
+"""Writing the audit log: inside the transaction of what it speaks of, so that neither lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.audit.models import audit_logs
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a user (``None``: nobody signed in, or the gate itself), from where, in what."""
+
+    user_id: UUID | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+GATE = Actor()
+"""The gate itself: periodic jobs, webhooks of providers."""
+
+
+async def record(
+    connection: AsyncConnection,
+    actor: Actor,
+    action: str,
+    resource_type: str,
+    resource_id: UUID | str | None = None,
+    **details: Any,
+) -> None:
+    """One row. ``action`` is ``noun.verb``; ``details`` are plain values without secrets."""
+    await connection.execute(
+        audit_logs.insert().values(
+            user_id=actor.user_id,
+            action=action,
+            resource_type=resource_type,
+            resource_id=None if resource_id is None else str(resource_id),
+            address=actor.address,
+            request_id=actor.request_id,
+            details=json.dumps(details, default=str, ensure_ascii=False),
+        )
+    )

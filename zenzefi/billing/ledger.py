@@ -1,0 +1,124 @@
+"""The ledger: the only way in which a balance changes.
+
+Each movement is one conditional UPDATE of the balance and one appended row in the same transaction.
+The UPDATE also hands out the row's number, so that a user's rows are numbered without gaps and each
+``balance_after`` is the one before plus the amount: the chain can be checked row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.models import users
+from zenzefi.billing.models import transactions
+from zenzefi.db.base import Money
+from zenzefi.errors import InsufficientBalance, NotFound
+
+ZERO = Decimal("0.00")
+CURRENCY = "ZNC"
+
+
+class Kind(StrEnum):
+    """Why money moved."""
+
+    DEPOSIT = "deposit"
+    PURCHASE = "purchase"
+    REFUND = "refund"
+    BONUS = "bonus"
+    ADJUSTMENT = "adjustment"
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One row just written."""
+
+    id: UUID
+    balance: Decimal
+
+
+async def move(
+    connection: AsyncConnection,
+    user_id: UUID,
+    amount: Decimal,
+    kind: Kind,
+    description: str,
+    **links: UUID | None,
+) -> Movement:
+    """Change a balance by ``amount`` (signed, not zero) and append the row.
+
+    ``links`` are ``token_id``, ``bundle_purchase_id``, ``payment_id``, ``actor_id``. Call it inside
+    a transaction, after the rows that it links to. Raises ``InsufficientBalance`` (which says what
+    is missing) and ``NotFound`` for an unknown user; the transaction must then be rolled back.
+    """
+    row = (
+        await connection.execute(
+            update(users)
+            .where(users.c.id == user_id, users.c.currency_balance + amount >= ZERO)
+            .values(
+                currency_balance=users.c.currency_balance + amount,
+                ledger_seq=users.c.ledger_seq + 1,
+            )
+            .returning(users.c.currency_balance, users.c.ledger_seq)
+        )
+    ).one_or_none()
+    if row is None:
+        have = await balance(connection, user_id)
+        raise InsufficientBalance(
+            f"Insufficient balance: this costs {-amount:.2f} {CURRENCY} and you have {have:.2f}. "
+            f"Top up {-amount - have:.2f} {CURRENCY} and try again."
+        )
+    movement_id = uuid4()
+    values: dict[str, Any] = {
+        "id": movement_id,
+        "user_id": user_id,
+        "seq": row.ledger_seq,
+        "amount": amount,
+        "balance_after": row.currency_balance,
+        "transaction_type": kind.value,
+        "description": description,
+        **links,
+    }
+    await connection.execute(transactions.insert().values(values))
+    return Movement(movement_id, row.currency_balance)
+
+
+async def balance(connection: AsyncConnection, user_id: UUID) -> Decimal:
+    """The balance now. Raises ``NotFound`` for an unknown user."""
+    found: Decimal | None = (
+        await connection.execute(select(users.c.currency_balance).where(users.c.id == user_id))
+    ).scalar_one_or_none()
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def unbalanced(connection: AsyncConnection, limit: int = 100) -> list[UUID]:
+    """Users whose balance is not the sum of their ledger, or whose rows have a gap."""
+    sums = (
+        select(
+            transactions.c.user_id,
+            func.sum(transactions.c.amount, type_=Money).label("total"),
+            func.count().label("rows"),
+        )
+        .group_by(transactions.c.user_id)
+        .subquery()
+    )
+    found = await connection.execute(
+        select(users.c.id)
+        .join(sums, sums.c.user_id == users.c.id, isouter=True)
+        .where(
+            ~and_(
+                users.c.currency_balance == func.coalesce(sums.c.total, 0),
+                users.c.ledger_seq == func.coalesce(sums.c.rows, 0),
+            )
+        )
+        .limit(limit)
+    )
+    return [row.id for row in found]

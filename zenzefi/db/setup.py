@@ -1,0 +1,27 @@
+"""Give an application its database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from zenzefi.config import SETTINGS
+from zenzefi.db import migrate
+from zenzefi.db.engine import DATABASE, Database
+
+
+def setup(app: web.Application) -> None:
+    """Connect lazily, check the schema at start (migrate only the embedded default)."""
+    settings = app[SETTINGS]
+    database = Database(settings.sqlalchemy_url, pool_size=settings.database_pool_size)
+    app[DATABASE] = database
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        try:
+            await migrate.ensure(database, automatic=settings.is_embedded)
+            yield
+        finally:
+            await database.close()
+
+    app.cleanup_ctx.append(life)

@@ -1,0 +1,134 @@
+"""What is open under each token: sockets, streams and downloads that end when the token ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+log = logging.getLogger(__name__)
+
+
+class Hold:
+    """One open thing. A context manager: leaving it lets go."""
+
+    __slots__ = ("_holds", "close", "session_id", "token_id", "user_id")
+
+    def __init__(
+        self,
+        holds: Holds,
+        token_id: UUID,
+        user_id: UUID | None,
+        session_id: UUID | None,
+        close: Callable[[str], None],
+    ) -> None:
+        self._holds = holds
+        self.token_id = token_id
+        self.user_id = user_id
+        self.session_id = session_id
+        self.close = close
+
+    def release(self) -> None:
+        """The thing has ended by itself. Harmless when repeated."""
+        self._holds.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class Holds:
+    """The registry: a set per token, and a timer per token that has something open."""
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, set[Hold]] = {}
+        self._timers: dict[UUID, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return sum(len(held) for held in self._open.values())
+
+    def __contains__(self, token_id: UUID) -> bool:
+        return token_id in self._open
+
+    def __iter__(self) -> Iterator[UUID]:
+        return iter(list(self._open))
+
+    def add(
+        self,
+        token_id: UUID,
+        close: Callable[[str], None],
+        user_id: UUID | None = None,
+        session_id: UUID | None = None,
+    ) -> Hold:
+        """Register one open thing; ``close(reason)`` is called at most once, from the loop."""
+        hold = Hold(self, token_id, user_id, session_id, close)
+        self._open.setdefault(token_id, set()).add(hold)
+        return hold
+
+    def discard(self, hold: Hold) -> None:
+        """Let go of one open thing."""
+        held = self._open.get(hold.token_id)
+        if held is None:
+            return
+        held.discard(hold)
+        if not held:
+            del self._open[hold.token_id]
+            timer = self._timers.pop(hold.token_id, None)
+            if timer is not None:
+                timer.cancel()
+
+    def set_timer(self, token_id: UUID, delay: float, ended: Callable[[UUID], None]) -> None:
+        """Call ``ended`` in ``delay`` seconds, as long as something is open under the token."""
+        if token_id not in self._open:
+            return
+        known = self._timers.pop(token_id, None)
+        if known is not None:
+            known.cancel()
+        loop = asyncio.get_running_loop()
+        self._timers[token_id] = loop.call_later(max(0.0, delay), ended, token_id)
+
+    def has_timer(self, token_id: UUID) -> bool:
+        """Whether the end of this token is already waited for."""
+        return token_id in self._timers
+
+    def _close(self, which: list[Hold], reason: str) -> int:
+        for hold in which:
+            self.discard(hold)
+            try:
+                hold.close(reason)
+            except Exception:  # one that fails to close must not keep the others open
+                log.exception("closing what a token held failed")
+        return len(which)
+
+    def end_token(self, token_id: UUID, reason: str) -> int:
+        """Close everything under this token; how many."""
+        return self._close(list(self._open.get(token_id, ())), reason)
+
+    def end_user(self, user_id: UUID, reason: str) -> int:
+        """Close everything of this user; how many."""
+        held = [hold for some in self._open.values() for hold in some if hold.user_id == user_id]
+        return self._close(held, reason)
+
+    def end_session(self, session_id: UUID, reason: str) -> int:
+        """Close everything of this usage session; how many."""
+        held = [
+            hold for some in self._open.values() for hold in some if hold.session_id == session_id
+        ]
+        return self._close(held, reason)
+
+    def close(self) -> None:
+        """Forget everything without closing it (the node is going down and says so itself)."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._open.clear()

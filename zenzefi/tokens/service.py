@@ -1,0 +1,230 @@
+"""Buying, listing and ending access tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.audit.log import Actor, record
+from zenzefi.billing import ledger
+from zenzefi.billing.ledger import ZERO, Kind
+from zenzefi.config import DURATIONS, Settings
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import Invalid, InvalidDuration, NotFound
+from zenzefi.keys import Keyring
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.gatekeeper import REVOKED, Gatekeeper
+from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
+from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.shared import Ended
+
+_t = access_tokens.c
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What a revocation did. ``was_open``: it had not been revoked before."""
+
+    token: Token
+    refund: Decimal
+    balance: Decimal
+    was_open: bool
+
+
+class Tokens:
+    """The service of access tokens."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        keyring: Keyring,
+        gatekeeper: Gatekeeper,
+        scopes: Scopes,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self.keyring = keyring
+        self.gatekeeper = gatekeeper
+        self.scopes = scopes
+
+    def check(self, duration_hours: int, scope: str) -> Decimal:
+        """The price of such a token. Raises ``InvalidDuration`` (400), ``Invalid`` (422)."""
+        if duration_hours not in DURATIONS:
+            raise InvalidDuration
+        if scope not in self.scopes.names:
+            raise Invalid.field(
+                "body",
+                "scope",
+                type="unknown_scope",
+                msg=f"This gate knows the scopes: {', '.join(self.scopes.names)}",
+                input=scope[:50],
+            )
+        return self._settings.price(duration_hours)
+
+    async def purchase(
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        user_id: UUID,
+        *,
+        duration_hours: int,
+        scope: str,
+        name: str | None = None,
+    ) -> Token:
+        """Buy one token inside the caller's transaction: debit, token and ledger row, or nothing.
+
+        Raises ``InvalidDuration``, ``Invalid`` (unknown scope), ``InsufficientBalance``.
+        """
+        price = self.check(duration_hours, scope)
+        token = await issue(
+            connection,
+            self.keyring,
+            user_id=user_id,
+            duration_hours=duration_hours,
+            scope=scope,
+            cost=price,
+            name=name,
+        )
+        if price > 0:
+            await ledger.move(
+                connection,
+                user_id,
+                -price,
+                Kind.PURCHASE,
+                f"Access token for {duration_hours} h",
+                token_id=token.id,
+            )
+        await record(
+            connection,
+            actor,
+            "token.purchased",
+            "token",
+            token.id,
+            duration_hours=duration_hours,
+            scope=scope,
+            cost=f"{price:.2f}",
+        )
+        return token
+
+    async def of_user(
+        self, user_id: UUID, *, active_only: bool = False, limit: int = 1000, offset: int = 0
+    ) -> list[Token]:
+        """The user's tokens, newest first."""
+        query = select_tokens().where(_t.user_id == user_id)
+        if active_only:
+            query = query.where(is_active())
+        query = query.order_by(_t.created_at.desc(), _t.id).limit(limit).offset(offset)
+        async with self._database.read() as connection:
+            return [token_of(row, self.keyring) for row in await connection.execute(query)]
+
+    async def find(self, token_id: UUID, user_id: UUID | None = None) -> Token:
+        """One token, of this user where one is given. Raises ``NotFound``."""
+        async with self._database.read() as connection:
+            return token_of(await self._row(connection, token_id, user_id), self.keyring)
+
+    async def _row(
+        self, connection: AsyncConnection, token_id: UUID, user_id: UUID | None
+    ) -> Row[Any]:
+        query = select_tokens().where(_t.id == token_id)
+        if user_id is not None:
+            query = query.where(_t.user_id == user_id)
+        row: Row[Any] | None = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound("There is no such access token.")
+        return row
+
+    async def revoke(
+        self,
+        actor: Actor,
+        token_id: UUID,
+        *,
+        owner_id: UUID | None,
+        refund: bool = True,
+        reason: str = "revoked_by_owner",
+    ) -> Revoked:
+        """End a token on every node, and give back what is due.
+
+        ``owner_id=None`` is for administrators. An unused token gives back all that was paid, a
+        used one nothing, or pro rata by ``REFUND_USED_TOKENS``. Racing a first use there is one
+        outcome: either it is refunded in full and never worked, or it worked. Raises ``NotFound``.
+        """
+        async with self._database.begin() as connection:
+            before = await self._row(connection, token_id, owner_id)
+            revocation = (
+                update(access_tokens)
+                .where(_t.id == token_id, _t.revoked_at.is_(None))
+                .values(revoked_at=utcnow(), revoked_reason=reason)
+            )
+            unused = revocation.where(_t.activated_at.is_(None))
+            was_open = was_unused = (await connection.execute(unused)).rowcount == 1
+            if not was_unused:
+                was_open = (await connection.execute(revocation)).rowcount == 1
+            row = await self._row(connection, token_id, owner_id)
+            amount = ZERO
+            if was_open:
+                amount = self._due(row, was_unused=was_unused) if refund else ZERO
+                if amount > 0:
+                    await connection.execute(
+                        update(access_tokens).where(_t.id == token_id).values(refunded=amount)
+                    )
+                    await ledger.move(
+                        connection,
+                        before.user_id,
+                        amount,
+                        Kind.REFUND,
+                        f"Refund of an access token for {before.duration_hours} h",
+                        token_id=token_id,
+                    )
+                await record(
+                    connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
+                )
+            balance = await ledger.balance(connection, before.user_id)
+        token = token_of(row, self.keyring)
+        await self.gatekeeper.announce(
+            Ended("token", token_id, REVOKED), [token.token] if token.token else []
+        )
+        return Revoked(token, amount, balance, was_open)
+
+    def _due(self, row: Row[Any], *, was_unused: bool) -> Decimal:
+        cost: Decimal = row.cost
+        if was_unused:
+            return cost
+        if self._settings.refund_used_tokens == "nothing":
+            return ZERO
+        access = Access(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
+        share = Decimal(max(0.0, access.seconds_left(row.revoked_at)))
+        due: Decimal = cost * share / (row.duration_hours * 3600)
+        return min(cost, due.quantize(Decimal("0.01"), ROUND_DOWN))
+
+    async def rename(self, token_id: UUID, user_id: UUID, name: str | None) -> Token:
+        """Give a token a name of its owner's. Raises ``NotFound``."""
+        async with self._database.begin() as connection:
+            await self._row(connection, token_id, user_id)
+            await connection.execute(
+                update(access_tokens).where(_t.id == token_id).values(name=name or None)
+            )
+            return token_of(await self._row(connection, token_id, user_id), self.keyring)
+
+    async def values_of_user(self, user_id: UUID) -> list[str]:
+        """The values of a user's active tokens, to be ended (or let in again) together."""
+        query = select(_t.token_encrypted).where(_t.user_id == user_id, is_active())
+        found = []
+        async with self._database.read() as connection:
+            for row in await connection.execute(query):
+                try:
+                    found.append(self.keyring.decrypt(row.token_encrypted).decode("ascii"))
+                except LookupError:
+                    continue
+        return found
+
+
+TOKENS: web.AppKey[Tokens] = web.AppKey("tokens", Tokens)

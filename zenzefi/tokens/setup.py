@@ -1,0 +1,47 @@
+"""Mount access tokens on an application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from zenzefi.api import routing
+from zenzefi.billing.idempotency import IDEMPOTENCY, Idempotency
+from zenzefi.config import SETTINGS
+from zenzefi.db.engine import DATABASE
+from zenzefi.keys import KEYRING
+from zenzefi.tokens import views
+from zenzefi.tokens.devices import DEVICES, Devices
+from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
+from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.service import TOKENS, Tokens
+from zenzefi.tokens.shared import Shared
+
+SHARED: web.AppKey[Shared] = web.AppKey("shared", Shared)
+SCOPES: web.AppKey[Scopes] = web.AppKey("scopes", Scopes)
+
+
+def setup(app: web.Application) -> None:
+    """The calls, the gatekeeper and its tasks; the database and the keyring are there already."""
+    settings, database, keyring = app[SETTINGS], app[DATABASE], app[KEYRING]
+    shared = None if settings.redis_dsn is None else Shared(settings.redis_dsn)
+    gatekeeper = Gatekeeper(database, keyring, shared)
+    if shared is not None:
+        app[SHARED] = shared
+    app[SCOPES] = Scopes(settings.scopes)
+    app[GATEKEEPER] = gatekeeper
+    app[DEVICES] = Devices(settings.device_policy, database, keyring, gatekeeper, shared)
+    app[TOKENS] = Tokens(settings, database, keyring, gatekeeper, app[SCOPES])
+    app[IDEMPOTENCY] = Idempotency(database, keyring)
+    routing.setup(app, views.routes)
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        try:
+            async with gatekeeper.running():
+                yield
+        finally:
+            if shared is not None:
+                await shared.close()
+
+    app.cleanup_ctx.append(life)

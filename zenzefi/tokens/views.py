@@ -1,0 +1,113 @@
+"""The calls about access tokens (CONTRACT, Tokens)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.identity import User
+from zenzefi.api.routing import Routes, actor_of
+from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, InvalidDuration, NotFound
+from zenzefi.tokens.devices import DEVICES
+from zenzefi.tokens.issue import Token
+from zenzefi.tokens.schemas import Purchase, Released, Revocation, TokenList, TokenOut
+from zenzefi.tokens.service import TOKENS, Revoked
+
+routes = Routes("Tokens")
+
+
+def token_out(token: Token) -> TokenOut:
+    """The token object of CONTRACT."""
+    return TokenOut(
+        id=token.id,
+        token_id=token.id,
+        token=token.token,
+        name=token.name,
+        duration_hours=token.duration_hours,
+        scope=token.scope,
+        cost_znc=token.cost,
+        created_at=token.created_at,
+        activated_at=token.activated_at,
+        expires_at=token.expires_at,
+        revoked_at=token.revoked_at,
+        is_active=token.is_active,
+    )
+
+
+@routes.post(
+    "/tokens/purchase",
+    status=201,
+    errors=(InvalidDuration, InsufficientBalance, IdempotencyInFlight),
+    headers=(HEADER,),
+)
+async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut:
+    """Buy an access token.
+
+    Its time starts with the first proxied request. Sent again with the same Idempotency-Key and
+    body, the call answers the same and charges once.
+    """
+    tokens = request.app[TOKENS]
+    tokens.check(body.duration_hours, body.scope)
+
+    async def work(connection: AsyncConnection) -> TokenOut:
+        token = await tokens.purchase(
+            connection,
+            actor_of(request, user),
+            user.id,
+            duration_hours=body.duration_hours,
+            scope=body.scope,
+            name=body.name,
+        )
+        return token_out(token)
+
+    return await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), "tokens.purchase", body, TokenOut, work
+    )
+
+
+@routes.get("/tokens/my-tokens")
+async def my_tokens(request: web.Request, user: User, query: TokenList) -> list[TokenOut]:
+    """The own tokens, newest first. Active ones are neither revoked nor expired."""
+    found = await request.app[TOKENS].of_user(
+        user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
+    )
+    return [token_out(token) for token in found]
+
+
+def _message(revoked: Revoked) -> str:
+    if not revoked.was_open:
+        return "This access token had been revoked already. Nothing was refunded again."
+    if revoked.refund > 0:
+        return f"The access token is revoked. {revoked.refund:.2f} ZNC were refunded."
+    if revoked.token.cost == 0:
+        return "The access token is revoked. It was free, so there is nothing to refund."
+    return "The access token is revoked. It had been used, so nothing is refunded."
+
+
+@routes.delete("/tokens/{token_id}", errors=(NotFound,))
+async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation:
+    """Revoke an own token, at once and everywhere.
+
+    An unused one is refunded in full. What is open under it is closed.
+    """
+    revoked = await request.app[TOKENS].revoke(actor_of(request, user), token_id, owner_id=user.id)
+    return Revocation(
+        revoked=True,
+        refund_amount=revoked.refund,
+        new_balance=revoked.balance,
+        message=_message(revoked),
+    )
+
+
+@routes.post("/tokens/{token_id}/release-device", errors=(NotFound,))
+async def release_device(request: web.Request, user: User, token_id: UUID) -> Released:
+    """Forget which device holds the token, so that another one can use it."""
+    await request.app[TOKENS].find(token_id, user.id)
+    await request.app[DEVICES].release(token_id)
+    return Released(
+        released=True,
+        message="The device binding is forgotten. The next device that uses the token holds it.",
+    )
