@@ -64,6 +64,9 @@ class Rewriter(Protocol):
     def request(self, passage: Passage, headers: Pairs) -> Pairs:
         """The request's headers as the engine wants them (validators, ranges, codings)."""
 
+    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+        """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
+
     def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
         """Whether a part of a body came that must be rewritten as a whole."""
 
@@ -116,7 +119,8 @@ class HttpWay:
         def on_interim(status: int, pairs: Pairs) -> None:
             transport = request.transport
             if transport is not None and request.version == HttpVersion11:
-                transport.write(interim_head(status, self._mapped(pairs, passage)))
+                mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
+                transport.write(interim_head(status, mapped))
 
         if body is None:
             response: UpstreamResponse
