@@ -82,6 +82,7 @@ class Passage:
     target: Target
     mount: Mount
     access: Access
+    token: str
     identity: Identity
     unmapper: UrlUnmapper
     device_id: str | None = None
@@ -164,21 +165,34 @@ class HttpWay:
             await self._rewritten(passage, response, client, answer.rewrite, keep_alive=keep_alive)
             return client
         first = response.read_ready()
-        done = response.is_complete
+        if response.is_complete:
+            with contextlib.suppress(OSError):
+                await client.begin(request, first, is_last=True, keep_alive=keep_alive)
+            return client
+        with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+            await check_again(self._gatekeeper, passage)
+            await self._streamed(passage, response, client, first, keep_alive=keep_alive)
+        return client
+
+    async def _streamed(
+        self,
+        passage: Passage,
+        response: UpstreamResponse,
+        client: ClientResponse,
+        first: bytes,
+        *,
+        keep_alive: bool,
+    ) -> None:
         try:
-            await client.begin(request, first, is_last=done, keep_alive=keep_alive)
-            if done:
-                return client
-            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
-                while piece := await response.read():
-                    await client.send(piece)
+            await client.begin(passage.request, first, is_last=False, keep_alive=keep_alive)
+            while piece := await response.read():
+                await client.send(piece)
             await client.finish()
         except BodyBroken as broken:
             log.warning("upstream's body broke off: %s", broken.error.code)
             client.break_off()
         except OSError:
             client.break_off()
-        return client
 
     def head(self, passage: Passage, response: UpstreamResponse) -> Answer:
         """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
@@ -206,6 +220,7 @@ class HttpWay:
 
         try:
             with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+                await check_again(self._gatekeeper, passage)
                 while rewrite.ready is None and (piece := await response.read()):
                     for start in range(0, len(piece), _SLICE):
                         for made in rewrite.slices(piece[start : start + _SLICE]):
@@ -293,6 +308,12 @@ def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
     """A request's head as bytes: the target exactly as it was checked."""
     line = f"{method} {target.raw} HTTP/1.1".encode()
     return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
+
+
+async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:
+    """Once something is held: was the token ended just before? Raises what ``validate`` raises."""
+    if gatekeeper.cached(passage.token) is None:
+        await gatekeeper.validate(passage.token)
 
 
 def _closer(request: web.BaseRequest) -> Callable[[str], None]:

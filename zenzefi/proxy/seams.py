@@ -20,8 +20,11 @@ class Gatekeeper(Protocol):
     def cached(self, token: str) -> Access | None:
         """The access of a token that was validated within the last seconds."""
 
-    async def validate(self, token: str) -> Access:
-        """Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked``, ``DatabaseUnavailable``."""
+    async def validate(self, token: str, address: str | None = None) -> Access:
+        """Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked``, ``DatabaseUnavailable``.
+
+        ``address`` is the client's, so that one who guesses tokens can be slowed down.
+        """
 
     async def activate(self, access: Access) -> Access:
         """Start the token's clock, unless it already runs."""
