@@ -20,13 +20,14 @@ from zenzefi.proxy.headers import Identity
 from zenzefi.proxy.http import HttpWay, Passage
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import MapperCache
-from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage, check_device_id
+from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage
 from zenzefi.proxy.strays import StrayTable
 from zenzefi.proxy.target import Target, token_parameter, under_prefix, without_token
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.scopes import Scopes
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
@@ -116,7 +117,7 @@ class Gate:
         is_upgrade = is_websocket(request)
         access, token, by_cookie = await self.authenticate(request, target if is_upgrade else None)
         self.scopes.check(access.scope, target.path)
-        device_id = check_device_id(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
+        device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)
         peer = peer_of(request)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 from uuid import UUID
 
 from aiohttp import web
 
-from zenzefi.config import DevicePolicy
-from zenzefi.errors import DeviceRequired, InvalidDeviceId
 from zenzefi.tokens.access import Access
 
 
@@ -82,21 +80,3 @@ class UncountedUsage:
 GATEKEEPER = web.AppKey("proxy_gatekeeper", Gatekeeper)
 DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)
 USAGE = web.AppKey("proxy_usage", Usage)
-
-
-def check_device_id(values: Sequence[str], policy: DevicePolicy) -> str | None:
-    """The device id of a request, or ``None`` without one.
-
-    ``values`` are the ``X-Device-ID`` lines. Raises :class:`InvalidDeviceId` (not 8 to 255 visible
-    ASCII characters) and :class:`DeviceRequired` (none, and the policy wants one).
-    """
-    if policy is DevicePolicy.OFF:
-        return None
-    if not values:
-        if policy is DevicePolicy.REQUIRED:
-            raise DeviceRequired
-        return None
-    device_id = values[0]
-    if not 8 <= len(device_id) <= 255 or not all("!" <= char <= "~" for char in device_id):
-        raise InvalidDeviceId
-    return device_id
