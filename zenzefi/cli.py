@@ -17,6 +17,7 @@ _COMMANDS = {
     "demo": ("zenzefi.commands.serve", "demo", "Serve the gate with the demo site behind it."),
     "migrate": ("zenzefi.commands.database", "migrate", "Bring the database's schema up to date."),
     "check": ("zenzefi.commands.check", "check", "Test the settings against what they name."),
+    "connect": ("zenzefi.commands.connect", "connect", "Serve a gate's application here."),
 }
 
 
