@@ -19,7 +19,10 @@ from zenzefi.rewriting.api import (
     Token,
     UrlMap,
 )
+from zenzefi.rewriting.csp import map_policy
+from zenzefi.rewriting.css import CssScanner
 from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
 from zenzefi.rewriting.literals import OriginFinder, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
@@ -28,8 +31,11 @@ from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 
 __all__ = [
     "Context",
+    "CssScanner",
     "EarlyResponse",
     "Edit",
+    "HtmlOptions",
+    "HtmlScanner",
     "JsonValue",
     "Match",
     "Message",
@@ -47,6 +53,7 @@ __all__ = [
     "UrlMap",
     "XmlReader",
     "XmlRules",
+    "map_policy",
     "map_refresh",
     "map_srcset",
     "runtime_tag",

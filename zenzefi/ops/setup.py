@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.config import SETTINGS
+from zenzefi.db.engine import DATABASE
 from zenzefi.ops import drain, health, jobs, observe
 
 
@@ -15,5 +16,6 @@ def setup(app: web.Application) -> None:
     """
     drain.setup(app)
     observe.setup(app)
-    health.setup(app)
-    jobs.setup(app, app[SETTINGS].data_dir)
+    if DATABASE in app:
+        health.setup(app)
+        jobs.setup(app, app[SETTINGS].data_dir)

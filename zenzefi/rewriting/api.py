@@ -111,6 +111,9 @@ class UrlMap(Protocol):
     def resolve(self, url: str, document_url: str) -> str | None:
         """The absolute URL at the upstream that ``url`` means in a document."""
 
+    def is_own(self, url: str) -> bool:
+        """Whether an absolute URL, in the upstream's view, is the upstream's."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:

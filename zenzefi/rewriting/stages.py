@@ -6,12 +6,13 @@ pass before it and begins a new one behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from zenzefi.rewriting.api import Context, JsonValue, Needs, Plugin, Scanner
 from zenzefi.rewriting.charset import python_name
 from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.html import HtmlToken, TokenScanner
 from zenzefi.rewriting.jsonspans import JsonReader
 from zenzefi.rewriting.pipeline import Budget, Fault, Pass, Runner
 from zenzefi.rewriting.registry import Entry
@@ -57,7 +58,19 @@ def scanner_for(plugin: Plugin, context: Context, budget: Budget) -> Scanner | N
         return Text(plugin, context, budget.whole)
     if plugin.needs is Needs.JSON:
         return Json(plugin, context)
+    if plugin.needs is Needs.TOKENS:
+        return TokenScanner(_asking(plugin, context), plugin.tags or None)
     raise Fault(f"{plugin.name} needs {plugin.needs}")
+
+
+def _asking(plugin: Plugin, context: Context) -> Callable[[HtmlToken], Iterable[Edit]]:
+    def ask(token: HtmlToken) -> Iterable[Edit]:
+        found = plugin.token(context, token)
+        if found is None:
+            return ()
+        return (found,) if isinstance(found, Edit) else found
+
+    return ask
 
 
 class Text:

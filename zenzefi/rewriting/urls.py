@@ -97,6 +97,10 @@ class UrlMapper:
         """The upstream's origin and its aliases."""
         return self._own
 
+    def is_own(self, url: str) -> bool:
+        """Whether an absolute address in the upstream's view is the upstream's."""
+        return self._read_base(url).own
+
     # --- upstream's view -> browser's view -------------------------------------------------------
 
     def map(self, url: str, document_url: str) -> str:

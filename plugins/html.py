@@ -1,0 +1,83 @@
+"""HTML: every address that the standard knows, and the runtime first in documents.
+
+What is mapped by the markup need not be caught at run time; what scripts make up is the runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from zenzefi.plugins import (
+    Context,
+    Edit,
+    HtmlOptions,
+    HtmlScanner,
+    Match,
+    Needs,
+    OriginFinder,
+    Plugin,
+    PluginOptions,
+    Scanner,
+    map_policy,
+    runtime_tag,
+)
+
+_DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
+
+
+class Html(Plugin):
+    """Maps the addresses of HTML, in elements, styles, inline scripts and policies."""
+
+    name = "html"
+    matches = Match(content_types=("text/html",))
+    needs = Needs.CHUNKS
+    varies = ("Sec-Fetch-Dest", "Accept")
+
+    class Options(PluginOptions):
+        """``address``: what the address bar shows under a prefix, the mounted path or the
+        upstream's own (for routers that read ``location.pathname``); ``runtime``: whether
+        documents get the run-time script."""
+
+        address: Literal["mount", "upstream"] = "mount"
+        runtime: bool = True
+
+    options: Options
+
+    def scanner(self, context: Context) -> Scanner:
+        """One scanner per document."""
+        return HtmlScanner(
+            context.mapper,
+            context.mount,
+            context.url,
+            HtmlOptions(
+                head=self._head(context),
+                scripts=lambda kind: _Script(context),
+                csp=lambda policy: map_policy(policy, context.mapper, context.mount, context.url),
+            ),
+        )
+
+    def _head(self, context: Context) -> bytes:
+        """The runtime, for what a browser shows as a document and lets run scripts."""
+        if not (self.options.runtime and context.scripts_allowed):
+            return b""
+        if context.destination is None:
+            # Browsers say the destination to secure origins only; elsewhere what they accept tells.
+            is_document = "text/html" in context.request_headers.get("Accept", "text/html")
+        else:
+            is_document = context.destination in _DOCUMENTS
+        if not is_document:
+            return b""
+        return runtime_tag(
+            context.mount, context.origins, context.script_nonce, self.options.address
+        )
+
+
+class _Script:
+    """An inline script: byte-identical, unless it names the upstream's origin."""
+
+    def __init__(self, context: Context) -> None:
+        self._finder = OriginFinder(context.origins, context.mount)
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
+        return self._finder.edits(window, final)

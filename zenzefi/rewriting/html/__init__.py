@@ -1,0 +1,6 @@
+"""Rewriting of HTML: tokenizer, table of addresses, scanners."""
+
+from zenzefi.rewriting.html.scanner import HtmlOptions, HtmlScanner
+from zenzefi.rewriting.html.tokens import HtmlToken, TokenScanner
+
+__all__ = ["HtmlOptions", "HtmlScanner", "HtmlToken", "TokenScanner"]

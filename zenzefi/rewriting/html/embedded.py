@@ -1,0 +1,90 @@
+"""JSON inside ``<script>``: import maps and speculation rules (HTML sections 8.1.5.2 and 7.6).
+
+Where an address changes the whole value is written anew; what is no valid JSON passes untouched, as
+browsers ignore it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MapUrl = Callable[[str], str]
+
+_URL_LIKE = re.compile(r"\.{0,2}/|[A-Za-z][A-Za-z0-9+.\-]*:")
+
+
+def map_import_map(text: str, map_url: MapUrl) -> str:
+    """The addresses of an import map.
+
+    A rooted key is kept beside its mapped form: the sources that import it are not rewritten.
+    """
+    parsed = _parse(text)
+    if parsed is None:
+        return text
+    new = dict(parsed)
+    imports = parsed.get("imports")
+    if isinstance(imports, dict):
+        new["imports"] = _map_specifiers(imports, map_url)
+    scopes = parsed.get("scopes")
+    if isinstance(scopes, dict):
+        new["scopes"] = {
+            map_url(scope): _map_specifiers(entries, map_url)
+            if isinstance(entries, dict)
+            else entries
+            for scope, entries in scopes.items()
+        }
+    integrity = parsed.get("integrity")
+    if isinstance(integrity, dict):
+        new["integrity"] = {_map_like(key, map_url): value for key, value in integrity.items()}
+    return text if new == parsed else _dump(new)
+
+
+def _map_specifiers(entries: Mapping[str, Any], map_url: MapUrl) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in entries.items():
+        new = _map_like(value, map_url) if isinstance(value, str) else value
+        out[key] = new
+        if _URL_LIKE.match(key):
+            mapped = map_url(key)
+            if mapped not in entries:
+                out[mapped] = new
+    return out
+
+
+def _map_like(url: str, map_url: MapUrl) -> str:
+    return map_url(url) if _URL_LIKE.match(url) else url
+
+
+def map_speculation_rules(text: str, map_url: MapUrl) -> str:
+    """The ``urls`` and ``href_matches`` of speculation rules."""
+    parsed = _parse(text)
+    if parsed is None:
+        return text
+    new = _map_rules(parsed, map_url)
+    return text if new == parsed else _dump(new)
+
+
+def _map_rules(value: Any, map_url: MapUrl, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {k: _map_rules(v, map_url, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_map_rules(v, map_url, key) for v in value]
+    if isinstance(value, str) and key in ("urls", "href_matches"):
+        return map_url(value)
+    return value
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _dump(value: Any) -> str:
+    # "<" could end the script element or open a comment in it.
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,0 +1,301 @@
+"""The addresses of an HTML document, and what is put into its head (DESIGN section 9)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from zenzefi.rewriting.api import UrlMap
+from zenzefi.rewriting.css import CssScanner, rewrite_css
+from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.feed import Scans, rewrite
+from zenzefi.rewriting.html import embedded, syntax
+from zenzefi.rewriting.html.syntax import decode, splice
+from zenzefi.rewriting.html.table import ATTRIBUTES, Kind
+from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
+from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.mount import Mount
+
+_SNIFF = 1024
+_MAX_DEPTH = 3  # srcdoc in srcdoc
+_MARK = b"\xef\xbb\xbf"
+
+# How JSON or a script begins that is labelled as HTML by mistake. (That it holds tags says nothing:
+# servers send markup in JSON.)
+_DATA = re.compile(
+    rb"[\[{\"]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
+    rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
+)
+_MARKUP = re.compile(rb"<[!/a-zA-Z?]")
+_WORD = re.compile(r"[^ \t\n\f\r]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtmlOptions:
+    """What goes on besides the mapping of addresses; everything is optional."""
+
+    head: bytes = b""
+    """Markup for the very start of ``<head>`` (the runtime); for documents only."""
+    scripts: Callable[[str], Scans | None] | None = None
+    """Given an inline script's ``type`` in lower case, who reads its text (None: nobody)."""
+    csp: Callable[[str], str] | None = None
+    """Maps the content of ``<meta http-equiv=content-security-policy>``."""
+    keep_integrity: Callable[[str], bool] | None = None
+    """Whether the resource at an address of the upstream's certainly leaves unchanged. Without it,
+    integrity stays in a root mount and goes from the upstream's own resources under a prefix: a
+    style sheet that was mapped would be blocked."""
+
+
+class HtmlScanner(Tokenizer):
+    """Finds the addresses of one document and yields edits; windows may be cut anywhere.
+
+    ``document_url`` is the document's address in the upstream's view.
+    """
+
+    def __init__(
+        self,
+        mapper: UrlMap,
+        mount: Mount,
+        document_url: str,
+        options: HtmlOptions | None = None,
+        *,
+        depth: int = 0,
+    ) -> None:
+        hosts = tuple(sorted({origin.host.encode() for origin in mapper.origins}))
+        relocated = mount.public.scheme != mapper.upstream.scheme
+        super().__init__(*syntax.address_runs(hosts, mount.is_root, relocated))
+        self._mapper = mapper
+        self._mount = mount
+        self._base = document_url
+        self._has_base = False
+        self._options = options or HtmlOptions()
+        self._depth = depth
+        self._beginning: Callable[[bytes, int, list[Edit], bool], int] | None = self._at_start
+
+    def _map(self, url: str) -> str:
+        return self._mapper.map(url, self._base)
+
+    # --- attributes ------------------------------------------------------------------------------
+
+    def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
+        start, end = tag.end(1), tag.end()
+        if name == b"meta":
+            self._meta(data, start, end, edits)
+        elif name == b"base":
+            self._base_element(data, start, end, edits)
+        else:
+            self._attributes(data, name, start, end, edits)
+
+    def _attributes(
+        self, data: bytes, name: bytes, start: int, end: int, edits: list[Edit]
+    ) -> None:
+        seen: set[bytes] = set()
+        integrity: Edit | None = None
+        own = False
+        for found in syntax.ATTRIBUTE.finditer(data, start, end - 1):
+            attribute = found[1].lower()
+            if attribute == b"integrity" and integrity is None:
+                integrity = Edit(found.start(), found.end(), b"")
+                continue
+            entry = ATTRIBUTES.get(attribute)
+            if entry is None or attribute in seen:  # of repeated attributes the first counts
+                continue
+            seen.add(attribute)
+            kind, elements = entry
+            group = found.lastindex or 1
+            if group == 1 or (elements is not None and name not in elements):
+                continue
+            raw = found[group]
+            value = decode(raw)
+            new = self._value(kind, value)
+            if name in (b"link", b"script") and attribute in (b"href", b"src"):
+                own = self._may_change(value)
+            if new != value:
+                put = splice(raw, value, new, _QUOTES[group])
+                edits.append(Edit(*found.span(group), put))
+        if integrity is not None and own:
+            edits.append(integrity)
+            edits.sort()
+
+    def _value(self, kind: Kind, value: str) -> str:
+        if kind is Kind.URL:
+            return self._map(value)
+        if kind is Kind.SET:
+            return map_srcset(value, self._map)
+        if kind is Kind.LIST:
+            return _WORD.sub(lambda found: self._map(found[0]), value)
+        raw = value.encode("utf-8", "surrogateescape")
+        if kind is Kind.CSS:
+            new = rewrite_css(raw, self._map)
+        elif self._depth < _MAX_DEPTH and b"<" in raw:
+            # A srcdoc document is one of its own, with the base of the page around it.
+            inner = HtmlScanner(
+                self._mapper, self._mount, self._base, self._options, depth=self._depth + 1
+            )
+            new = rewrite(inner, raw)
+        else:
+            new = raw
+        return value if new == raw else new.decode("utf-8", "surrogateescape")
+
+    def _may_change(self, url: str) -> bool:
+        """Whether integrity can't be promised for the resource."""
+        absolute = self._mapper.resolve(url, self._base)
+        if absolute is None or not self._mapper.is_own(absolute):
+            return False
+        if self._options.keep_integrity is not None:
+            return not self._options.keep_integrity(absolute)
+        return not self._mount.is_root
+
+    def _base_element(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        if self._has_base:
+            return
+        for name, group, found in _valued(data, start, end):
+            if name == b"href":
+                raw = found[group]
+                value = decode(raw)
+                new = self._map(value)
+                self._has_base = True
+                self._base = self._mapper.resolve(value, self._base) or self._base
+                if new != value:
+                    put = splice(raw, value, new, _QUOTES[group])
+                    edits.append(Edit(*found.span(group), put))
+                return
+
+    def _meta(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        first: dict[bytes, tuple[int, Tag]] = {}
+        for name, group, found in _valued(data, start, end):
+            first.setdefault(name, (group, found))
+        if b"http-equiv" not in first or b"content" not in first:
+            return
+        group, found = first[b"http-equiv"]
+        kind = decode(found[group]).strip().lower()
+        group, found = first[b"content"]
+        raw = found[group]
+        value = decode(raw)
+        if kind == "refresh":
+            new = map_refresh(value, self._map)
+        elif kind == "content-security-policy" and self._options.csp is not None:
+            new = self._options.csp(value)
+        else:
+            return
+        if new != value:
+            edits.append(Edit(*found.span(group), splice(raw, value, new, _QUOTES[group])))
+
+    # --- text inside elements --------------------------------------------------------------------
+
+    def _text_reader(self, name: bytes, tag: Tag) -> Scans | None:
+        if name == b"style":
+            return CssScanner(self._map)
+        if name != b"script":
+            return None
+        kind = ""
+        for attribute, group, found in _valued(tag[0], len(name) + 1, len(tag[0])):
+            if attribute == b"src":
+                return None  # its text is not run
+            if attribute == b"type":
+                kind = decode(found[group]).strip().lower()
+        if kind == "importmap":
+            return _Whole(lambda text: embedded.map_import_map(text, self._map))
+        if kind == "speculationrules":
+            return _Whole(lambda text: embedded.map_speculation_rules(text, self._map))
+        return self._options.scripts(kind) if self._options.scripts is not None else None
+
+    # --- where the head begins (sections 13.2.6.4.1 to .3) ----------------------------------------
+
+    def _between(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        if self._beginning is not None:
+            return self._beginning(data, pos, edits, final)
+        return super()._between(data, pos, edits, final)
+
+    def _at_start(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """The first bytes: a byte order mark, white space, then markup or text."""
+        if not final and _MARK.startswith(data[pos : pos + 3]) and len(data) - pos < 3:
+            return -1
+        start = pos + 3 if data.startswith(_MARK, pos) else pos
+        at = syntax.WHITE_SPACE.match(data, start).end()  # type: ignore[union-attr]  # matches the empty string
+        if not final and len(data) - at < 2:
+            return -1
+        if _MARKUP.match(data, at) is not None:
+            self._beginning = self._before_head if self._options.head else None
+            return at
+        if not final and len(data) - at < _SNIFF and _MARKUP.search(data, at) is None:
+            return -1
+        self._beginning = None
+        if self._depth == 0 and _DATA.match(data, at) is not None:
+            return self._enter(self._in_plaintext, at)
+        if self._options.head and _MARKUP.search(data, at) is not None:
+            return self._inject(data, at, edits, final)
+        return at
+
+    def _before_head(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """One token before the head; puts the snippet where the head would begin."""
+        space = syntax.WHITE_SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
+        if space > pos:
+            return space
+        c = data[pos + 1 : pos + 2]
+        if data[pos : pos + 1] == b"<":
+            if not c and not final:
+                return -1
+            if c.isalpha():
+                tag = syntax.START_TAG.match(data, pos)
+                if tag is None and not final and len(data) - pos <= TAG_LIMIT:
+                    return -1
+                name = tag[1].lower() if tag is not None else b""
+                if tag is not None and name == b"html":
+                    return self._start_tag(data, tag, edits)
+                if tag is not None and name == b"head":
+                    if self._waits(data, tag.end(), final):
+                        return -1
+                    return self._inject(data, self._start_tag(data, tag, edits), edits, final)
+            elif c in (b"!", b"?"):
+                return self._markup(data, pos, edits, final)
+            elif c == b"/":
+                end = syntax.END_TAG.match(data, pos)
+                if end is None:
+                    return self._markup(data, pos, edits, final)
+                if end[1].lower() not in (b"head", b"body", b"html", b"br"):
+                    return end.end()  # ignored by the tree builder
+        return self._inject(data, pos, edits, final)
+
+    def _waits(self, data: bytes, pos: int, final: bool) -> bool:
+        """Whether more is needed to see if the snippet stands there already."""
+        head = self._options.head
+        return not final and len(data) - pos < len(head) and head.startswith(data[pos:])
+
+    def _inject(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        if self._waits(data, pos, final):
+            return -1
+        self._beginning = None
+        if not data.startswith(self._options.head, pos):
+            edits.append(Edit(pos, pos, self._options.head))
+        return pos
+
+
+class _Whole:
+    """Text that is rewritten as a whole, if it is not too long."""
+
+    def __init__(self, change: Callable[[str], str]) -> None:
+        self._change = change
+        self._over = False
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        self._over = self._over or len(window) > TAG_LIMIT
+        if self._over or not final:
+            return len(window) if self._over else 0, []
+        text = window.decode("utf-8", "surrogateescape")
+        new = self._change(text)
+        if new == text:
+            return len(window), []
+        return len(window), [Edit(0, len(window), new.encode("utf-8", "surrogateescape"))]
+
+
+_QUOTES = {2: b'"', 3: b"'", 4: b""}
+
+
+def _valued(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, Tag]]:
+    """The attributes that have a value: name in lower case, the group of the value, the match."""
+    for found in syntax.ATTRIBUTE.finditer(data, start, end - 1):
+        group = found.lastindex or 1
+        if group > 1:
+            yield found[1].lower(), group, found

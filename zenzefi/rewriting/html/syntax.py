@@ -1,0 +1,220 @@
+"""Patterns of the HTML tokenizer (HTML section 13.2.5) and character references, as bytes.
+
+Everything is spelled so that it can't backtrack: atomic groups, and alternatives that differ in
+their first byte. (Not possessive quantifiers: those are broken before CPython 3.11.5.)
+"""
+
+from __future__ import annotations
+
+import functools
+import html.entities
+import re
+from collections.abc import Iterable, Sequence
+
+from zenzefi.rewriting.html.table import ATTRIBUTES, RAW_TEXT
+
+_WS = rb"\t\n\f\r "
+
+# An attribute: a name that may start with "=" and holds anything but white space, slash, > and =;
+# then, perhaps, a value. An open quote reaches to the end of the data: the tag is unfinished.
+_VALUE = rb'(?>"[^"]*(?:"|\Z)|\'[^\']*(?:\'|\Z)|[^%(w)s>"\'][^%(w)s>]*)?' % {b"w": _WS}
+_IS_VALUE = rb"(?>[%(w)s]*=[%(w)s]*%(v)s)?" % {b"w": _WS, b"v": _VALUE}
+_ATTRIBUTE = rb"[^%(w)s/>][^%(w)s/>=]*%(v)s" % {b"w": _WS, b"v": _IS_VALUE}
+_REST_OF_TAG = rb"(?>(?>[%s/]+|%s)*)>" % (_WS, _ATTRIBUTE)
+
+START_TAG = re.compile(rb"<([a-zA-Z][^%s/>]*)%s" % (_WS, _REST_OF_TAG))
+END_TAG = re.compile(rb"</([a-zA-Z][^%s/>]*)%s" % (_WS, _REST_OF_TAG))
+ATTRIBUTE = re.compile(
+    rb"[%(w)s/]*([^%(w)s/>][^%(w)s/>=]*)"
+    rb"(?:[%(w)s]*=[%(w)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s>\"'][^%(w)s>]*))?)?" % {b"w": _WS}
+)
+"""Groups: name, double-quoted, single-quoted and unquoted value."""
+
+COMMENT = re.compile(rb"<!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)")
+COMMENT_END = re.compile(rb"--!?>")
+WHITE_SPACE = re.compile(rb"[%s]*" % _WS)
+
+
+def any_case(word: bytes) -> bytes:
+    """A pattern for ``word`` in any case, with sets (quicker in ``re`` than IGNORECASE)."""
+    return b"".join(
+        b"[%c%c]" % (c, c ^ 0x20) if bytes((c,)).isalpha() else re.escape(bytes((c,))) for c in word
+    )
+
+
+@functools.cache
+def raw_text_end(name: bytes) -> re.Pattern[bytes]:
+    """The start of the end tag that closes a raw text element."""
+    return re.compile(rb"</%s(?=[%s/>])" % (any_case(name), _WS))
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+_ALWAYS = (*sorted(RAW_TEXT), b"script", b"plaintext", b"base", b"meta", b"svg", b"math")
+# SVG's drawing elements: nothing about them concerns the tree builder.
+_DRAWING = (
+    b"path",
+    b"g",
+    b"rect",
+    b"circle",
+    b"ellipse",
+    b"line",
+    b"polyline",
+    b"polygon",
+    b"defs",
+    b"stop",
+    b"clippath",
+    b"mask",
+    b"symbol",
+    b"tspan",
+    b"text",
+)
+
+
+def _choice(words: Iterable[bytes]) -> bytes:
+    return b"|".join(map(any_case, words))
+
+
+Runs = tuple[re.Pattern[bytes], re.Pattern[bytes]]
+
+
+def _boring_url(hosts: tuple[bytes, ...], quote: bytes, root: bool) -> bytes:
+    """Addresses that no mapper changes, recognised by their spelling alone."""
+    plain = rb"[^%s&\\.%%\x00-\x20]*" % quote
+    rooted = rb"/(?![/\\])%s|" % plain if root else b""
+    return (
+        rb"(?>#[^%(q)s]*"
+        rb"|https?://(?!(?:%(h)s)[:/?#%(q)s])(?>[a-z0-9\-]+\.)+[a-z][a-z\-]*(?=[/?#%(q)s])[^%(q)s]*"
+        rb"|(?:%(r)s(?![hHwW][tTsS])[A-Za-z0-9_?]%(p)s)(?>\.(?!\.)%(p)s)*"
+        rb"|)%(q)s"
+    ) % {b"q": quote, b"h": b"|".join(map(re.escape, hosts)), b"p": plain, b"r": rooted}
+
+
+_COMMENT = rb"!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)"
+_TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that opens nothing
+
+
+def _runs(boring: bytes, starts: Sequence[bytes], ends: Sequence[bytes]) -> Runs:
+    """A run in HTML and one in foreign content; ``boring`` is what a tag may hold to be eaten."""
+    not_end = rb"(?!(?:%s)[%s/>])" % (_choice(ends), _WS) if ends else b""
+    html_run = (
+        rb"(?>[^<]+|<(?>(?!(?:%s)[%s/>])[a-zA-Z][^%s/>]*%s|/%s[a-zA-Z][^>\"'=]*>|%s|%s))*"
+        % (
+            _choice((*_ALWAYS, *starts)),
+            _WS,
+            _WS,
+            boring,
+            not_end,
+            _TEXT,
+            _COMMENT,
+        )
+    )
+    foreign_run = rb"(?>[^<]+|<(?>(?:%s)(?=[%s/>])%s|/(?:%s)[%s]*>|%s|%s))*" % (
+        _choice(name for name in _DRAWING if name not in starts) or rb"(?!)",
+        _WS,
+        boring,
+        _choice(name for name in _DRAWING if name not in ends) or rb"(?!)",
+        _WS,
+        _TEXT,
+        _COMMENT,
+    )
+    return re.compile(html_run), re.compile(foreign_run)
+
+
+@functools.lru_cache(maxsize=64)
+def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
+    """Runs that stop where an address may change.
+
+    ``hosts`` are the upstream's; ``root`` says that rooted addresses stay, ``relocated`` that the
+    scheme differs between the views (then fewer addresses are decided by their spelling).
+    """
+    names = sorted(name for name in ATTRIBUTES if name not in (b"style", b"data"))
+    urls = b"|".join(
+        quote + _boring_url(hosts, quote, root and not relocated) for quote in (b'"', b"'")
+    )
+    css = b"|".join(
+        rb"%(q)s(?>[^%(q)s(&\\]+|\((?<![lLtTcC]\())*%(q)s" % {b"q": quote} for quote in (b'"', b"'")
+    )
+    boring = (
+        rb"(?>[%(w)s/]+"
+        rb"|(?!%(n)s|[dD][aA][tT][aA](?=[%(w)s=/>])|[sS][tT][yY][lL][eE])%(a)s"
+        rb"|(?:[hH][rR][eE][fF]|[sS][rR][cC]|[aA][cC][tT][iI][oO][nN])=(?>%(u)s)"
+        rb"|[sS][tT][yY][lL][eE]=(?>%(c)s))*>"
+    ) % {b"w": _WS, b"n": _choice(names), b"a": _ATTRIBUTE, b"u": urls, b"c": css}
+    return _runs(boring, (), ())
+
+
+@functools.lru_cache(maxsize=64)
+def tag_runs(starts: tuple[bytes, ...], ends: tuple[bytes, ...]) -> Runs:
+    """Runs that stop at the tags of these names."""
+    return _runs(_REST_OF_TAG, starts, ends)
+
+
+EVERY_TAG: Runs = (re.compile(rb"[^<]*"), re.compile(rb"[^<]*"))
+"""Runs that stop at every tag and comment."""
+
+
+# --- character references (section 13.2.5.72 and following, in attribute values) -----------------
+
+_REFERENCE = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]+)|([0-9]+));?|([A-Za-z][A-Za-z0-9]*;?))")
+_LONGEST_BARE = max(len(n) for n in html.entities.html5 if not n.endswith(";"))
+
+
+def decode(value: bytes) -> str:
+    """An attribute's value without character references; bytes beyond ASCII as lone surrogates."""
+    text = value.decode("ascii", "surrogateescape")
+    return _REFERENCE.sub(_resolve, text) if "&" in text else text
+
+
+def _resolve(found: re.Match[str]) -> str:
+    named = found[3]
+    if named is None:
+        code = int(found[1], 16) if found[1] else int(found[2])
+        if code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+            return "\ufffd"
+        if 0x80 <= code <= 0x9F:
+            return (
+                bytes((code,)).decode("cp1252", "replace") if code not in _NO_CP1252 else chr(code)
+            )
+        return chr(code)
+    if named in html.entities.html5 and named.endswith(";"):
+        return html.entities.html5[named]
+    for length in range(min(len(named), _LONGEST_BARE), 1, -1):
+        known = html.entities.html5.get(named[:length])
+        if known is not None:
+            after = named[length : length + 1] or found.string[found.end() : found.end() + 1]
+            # "&copy=1" in an attribute is no reference: it was meant as a query parameter.
+            if after == "=" or (after.isascii() and after.isalnum()):
+                return found[0]
+            return known + named[length:]
+    return found[0]
+
+
+_NO_CP1252 = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
+_SPECIAL = {
+    b'"': re.compile('[&"]|[^\x00-\x7f\udc80-\udcff]'),
+    b"'": re.compile("[&']|[^\x00-\x7f\udc80-\udcff]"),
+    b"": re.compile("[&\"'<>=`\t\n\f\r ]|[^\x00-\x7f\udc80-\udcff]"),
+}
+
+
+def encode(text: str, quote: bytes) -> bytes:
+    """``text`` as the value of an attribute in these quotes (empty: unquoted)."""
+    return _SPECIAL[quote].sub(_refer, text).encode("ascii", "surrogateescape")
+
+
+def _refer(found: re.Match[str]) -> str:
+    c = found[0]
+    return "&amp;" if c == "&" else "&quot;" if c == '"' else f"&#{ord(c)};"
+
+
+def splice(raw: bytes, decoded: str, new: str, quote: bytes) -> bytes:
+    """``new`` in the place of ``raw``, keeping how ``raw`` spelled what stays at its end."""
+    at = raw.find(b"&")
+    if at < 0:
+        at = len(raw)
+    tail = decoded[at:]
+    # Everything up to the first "&" is spelled as it is; if the rest stays, its bytes stay.
+    if new.endswith(tail):
+        return encode(new[: len(new) - len(tail)], quote) + raw[at:]
+    return encode(new, quote)

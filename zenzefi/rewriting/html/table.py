@@ -1,0 +1,79 @@
+"""Which attribute of which element holds an address (HTML section 4, SVG 2, what preceded them).
+
+The one place for this knowledge: the patterns that decide which tags Python looks at are built from
+it as well.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Kind(enum.Enum):
+    """How addresses are written in an attribute's value."""
+
+    URL = "one address"
+    SET = "image candidates (srcset)"
+    LIST = "addresses separated by white space"
+    CSS = "a declaration list"
+    DOCUMENT = "a document (srcdoc)"
+
+
+_SVG_HREF = frozenset(
+    b"a image use script feimage textpath mpath pattern filter lineargradient radialgradient"
+    b" animate set animatemotion animatetransform cursor discard tref altglyph glyphref"
+    b" font-face-uri color-profile".split()
+)
+
+ATTRIBUTES: dict[bytes, tuple[Kind, frozenset[bytes] | None]] = {
+    # name: (kind, the elements on which it counts, None for all)
+    b"href": (Kind.URL, frozenset((b"a", b"area", b"link")) | _SVG_HREF),
+    b"xlink:href": (Kind.URL, None),
+    b"src": (
+        Kind.URL,
+        frozenset(
+            b"img image script iframe frame embed input audio video source track bgsound portal"
+            b" fencedframe layer".split()
+        ),
+    ),
+    b"srcset": (Kind.SET, frozenset((b"img", b"image", b"source"))),
+    b"imagesrcset": (Kind.SET, frozenset((b"link",))),
+    b"srcdoc": (Kind.DOCUMENT, frozenset((b"iframe",))),
+    b"style": (Kind.CSS, None),
+    b"action": (Kind.URL, frozenset((b"form",))),
+    b"formaction": (Kind.URL, frozenset((b"button", b"input"))),
+    b"poster": (Kind.URL, frozenset((b"video",))),
+    b"data": (Kind.URL, frozenset((b"object",))),
+    b"ping": (Kind.LIST, frozenset((b"a", b"area"))),
+    b"attributionsrc": (Kind.LIST, frozenset((b"a", b"area", b"img", b"script"))),
+    b"background": (
+        Kind.URL,
+        frozenset((b"body", b"table", b"tbody", b"thead", b"tfoot", b"tr", b"td", b"th")),
+    ),
+    b"cite": (Kind.URL, frozenset((b"blockquote", b"q", b"ins", b"del"))),
+    b"longdesc": (Kind.URL, frozenset((b"img", b"iframe", b"frame"))),
+    b"manifest": (Kind.URL, frozenset((b"html",))),
+    b"dynsrc": (Kind.URL, frozenset((b"img", b"image", b"input"))),
+    b"lowsrc": (Kind.URL, frozenset((b"img", b"image", b"input"))),
+}
+
+RAW_TEXT = frozenset((b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed", b"noframes"))
+"""Elements whose content holds no tags (raw text and RCDATA, section 13.2.6.2). ``script`` and
+``plaintext`` have states of their own. ``noscript`` is not among them: what it shows to browsers
+without scripts has to be mapped too."""
+
+# --- foreign content (section 13.2.6.5) ---------------------------------------------------------
+
+FOREIGN_ROOTS = frozenset((b"svg", b"math"))
+INTEGRATION_POINTS = {
+    b"svg": frozenset((b"foreignobject", b"desc", b"title")),
+    b"math": frozenset((b"mi", b"mo", b"mn", b"ms", b"mtext", b"annotation-xml")),
+}
+"""Inside these, content is HTML again. (``annotation-xml`` only with an HTML encoding.)"""
+
+BREAKOUT = frozenset(
+    b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li"
+    b" listing menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul"
+    b" var".split()
+)
+"""A start tag of these ends foreign content."""

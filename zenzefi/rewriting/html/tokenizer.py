@@ -1,0 +1,334 @@
+"""The HTML tokenizer: windows of bytes in, edits out (HTML section 13.2.5).
+
+One pattern eats the run of everything in which nothing can change; Python is entered for a tag that
+may need an edit. What the tree builder decides is followed as far as it changes how bytes are read:
+raw text, the escapes of scripts, foreign content. What a tag means is for the subclass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.feed import Scans
+from zenzefi.rewriting.html import syntax
+from zenzefi.rewriting.html.table import BREAKOUT, FOREIGN_ROOTS, INTEGRATION_POINTS, RAW_TEXT
+
+TAG_LIMIT = 1 << 20
+"""A tag, or a text that is rewritten as a whole, passes as it is beyond so many bytes."""
+
+_LONG_TAG = re.compile(rb">|=[\t\n\f\r ]*([\"'])")
+_FONT = re.compile(rb"[\t\n\f\r /](?:[cC][oO][lL][oO][rR]|[fF][aA][cC][eE]|[sS][iI][zZ][eE])[^\w-]")
+_HTML_ANNOTATION = re.compile(rb"(?i)encoding\s*=\s*[\"']?(?:text/html|application/xhtml\+xml)\b")
+
+_OPEN_VALUE = re.compile(rb"=[\t\n\f\r ]*([\"'])")
+_WS_OR_END = rb"(?=[\t\n\f\r />])"
+_UNESCAPED = re.compile(rb"<(?:!--|(/)%s%s)" % (syntax.any_case(b"script"), _WS_OR_END))
+_ESCAPED = re.compile(rb"-->|<(/?)%s%s" % (syntax.any_case(b"script"), _WS_OR_END))
+
+Tag = re.Match[bytes]
+_Mode = Callable[[bytes, int, list[Edit], bool], int]
+
+
+class Tokenizer:
+    """Reads one document, window by window; the windows may be cut anywhere.
+
+    The encoding must be a superset of ASCII (the caller transcodes the two that are not).
+    """
+
+    def __init__(self, html_run: re.Pattern[bytes], foreign_run: re.Pattern[bytes]) -> None:
+        self._html_run = html_run
+        self._foreign_run = foreign_run
+        self._mode: _Mode | None = None
+        self._foreign: list[bytes] = []  # open svg and math, and integration points in them
+        self._text: Scans | None = None  # who reads the text inside the element
+        self._text_end = syntax.COMMENT_END
+        self._text_hold = 0
+        self._escaped = 0  # 1 in "script data escaped", 2 in "double escaped"
+        self._ahead = 0  # so much of the next window was searched for these already
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        """``(settled, edits)``, as the engine's scanners return them.
+
+        A tag that the end of the document cuts is dropped by browsers, and stays as it is.
+        """
+        edits: list[Edit] = []
+        pos, size = 0, len(window)
+        while pos < size or (final and self._mode is not None):
+            mode = self._mode
+            if mode is not None:
+                pos = mode(window, pos, edits, final)
+                if self._mode is mode:  # all of the window, or what may be settled of it
+                    break
+                continue
+            after = self._between(window, pos, edits, final)
+            if after < 0:
+                break
+            pos = after
+        return (size if final else pos), edits
+
+    def _between(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """One step outside of raw text; the place after it, or -1 where more is needed."""
+        run = self._foreign_run if self._foreign else self._html_run
+        at = run.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
+        if at > pos:
+            self._run(data, pos, at, edits)
+            return at
+        return self._markup(data, pos, edits, final)
+
+    def _markup(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """What the run stopped at, a ``<``."""
+        size = len(data)
+        c = data[pos + 1 : pos + 2]
+        if c.isalpha():
+            tag = syntax.START_TAG.match(data, pos)
+            if tag is not None:
+                return self._start_tag(data, tag, edits)
+            return size if final else self._unfinished_tag(data, pos)
+        if c == b"/":
+            if data[pos + 2 : pos + 3].isalpha():
+                tag = syntax.END_TAG.match(data, pos)
+                if tag is not None:
+                    return self._end_tag(data, tag, edits)
+                return size if final else self._unfinished_tag(data, pos)
+            if pos + 2 == size:
+                return size if final else -1
+            return self._enter(self._in_bogus_comment, pos + 2)
+        if c == b"!":
+            return self._declaration(data, pos, edits, final)
+        if c == b"?":
+            return self._enter(self._in_bogus_comment, pos + 2)
+        if not c and not final:
+            return -1
+        return pos + 1
+
+    def _declaration(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        head = data[pos : pos + 9]
+        if head.startswith(b"<!--"):
+            found = syntax.COMMENT.match(data, pos)
+            if found is not None:
+                self._comment(data, pos, found.end(), edits)
+                return found.end()
+            if len(data) - pos < 7 and not final:
+                return -1
+            return self._enter(self._in_comment, pos + 4)
+        if not final and (b"<!--".startswith(head) or b"<![CDATA[".startswith(head)):
+            return -1
+        if head == b"<![CDATA[" and self._in_foreign():
+            return self._enter(self._in_cdata, pos + 9)
+        if head.lower() == b"<!doctype" and (end := data.find(b">", pos) + 1):
+            self._doctype(data, pos, end, edits)
+            return end
+        return self._enter(self._in_bogus_comment, pos + 2)
+
+    def _enter(self, mode: _Mode, pos: int) -> int:
+        self._mode = mode
+        return pos
+
+    def _unfinished_tag(self, data: bytes, pos: int) -> int:
+        if len(data) - pos <= TAG_LIMIT:
+            return -1
+        # Let it pass as it is, remembering whether a quote is open.
+        last = None
+        for last in syntax.ATTRIBUTE.finditer(data, pos + 1):  # noqa: B007 - the last one counts
+            pass
+        tail = data[last.start() :] if last is not None else b""
+        value = _OPEN_VALUE.search(tail)
+        return self._enter(self._in_long_tag(value[1] if value else b""), len(data))
+
+    # --- what a subclass is told -----------------------------------------------------------------
+
+    def _run(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        """Text and tags in which nothing matters."""
+
+    def _comment(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        """A comment that lies whole in the window."""
+
+    def _doctype(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
+        """A document type that lies whole in the window."""
+
+    def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
+        """A start tag; its name in lower case."""
+
+    def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
+        """An end tag; its name in lower case."""
+
+    def _text_reader(self, name: bytes, tag: Tag) -> Scans | None:
+        """Who reads the text of a raw text element, up to its end tag (None: nobody)."""
+
+    # --- tags ------------------------------------------------------------------------------------
+
+    def _start_tag(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
+        name = tag[1].lower()
+        self._tag_edits(data, name, tag, edits)
+        if self._in_foreign() and not self._leaves_foreign(name, tag[0]):
+            if not tag[0].endswith(b"/>"):
+                self._open_foreign(name, tag[0])
+        elif name in FOREIGN_ROOTS:
+            if not tag[0].endswith(b"/>"):
+                self._foreign.append(name)
+        elif name == b"script":
+            self._escaped = self._ahead = 0
+            self._text = self._text_reader(name, tag)
+            self._mode = self._in_script
+        elif name in RAW_TEXT:
+            self._text = self._text_reader(name, tag)
+            self._text_end = syntax.raw_text_end(name)
+            self._text_hold = len(name) + 2
+            self._mode = self._in_raw_text
+        elif name == b"plaintext":
+            self._mode = self._in_plaintext
+        return tag.end()
+
+    def _end_tag(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
+        name = tag[1].lower()
+        self._end_tag_edits(name, tag, edits)
+        stack = self._foreign
+        if not stack:
+            return tag.end()
+        if not self._in_foreign():
+            if stack[-1] == name:
+                stack.pop()
+        elif name in (b"br", b"p"):
+            self._leave_foreign()
+        elif name in FOREIGN_ROOTS:
+            # Up to the integration point around it; HTML beyond is out of its reach.
+            for i in range(len(stack) - 1, -1, -1):
+                if stack[i] not in FOREIGN_ROOTS:
+                    break
+                if stack[i] == name:
+                    del stack[i:]
+                    break
+        return tag.end()
+
+    # --- foreign content -------------------------------------------------------------------------
+
+    def _in_foreign(self) -> bool:
+        """Whether the tree builder reads SVG or MathML here."""
+        return bool(self._foreign) and self._foreign[-1] in FOREIGN_ROOTS
+
+    def _leaves_foreign(self, name: bytes, raw: bytes) -> bool:
+        if name in BREAKOUT or (name == b"font" and _FONT.search(raw) is not None):
+            self._leave_foreign()
+            return True
+        return False
+
+    def _leave_foreign(self) -> None:
+        while self._foreign and self._foreign[-1] in FOREIGN_ROOTS:
+            self._foreign.pop()
+
+    def _open_foreign(self, name: bytes, raw: bytes) -> None:
+        root = self._foreign[-1]
+        if name in FOREIGN_ROOTS or (
+            name in INTEGRATION_POINTS[root]
+            and (name != b"annotation-xml" or _HTML_ANNOTATION.search(raw) is not None)
+        ):
+            self._foreign.append(name)
+
+    # --- modes: each passes over text up to its end and then unsets itself ------------------------
+
+    def _in_comment(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        found = syntax.COMMENT_END.search(data, pos)
+        if found is not None or final:
+            self._mode = None
+            return found.end() if found else len(data)
+        return max(pos, len(data) - 3)
+
+    def _in_bogus_comment(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        end = data.find(b">", pos)
+        if end >= 0 or final:
+            self._mode = None
+        return end + 1 if end >= 0 else len(data)
+
+    def _in_cdata(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        end = data.find(b"]]>", pos)
+        if end >= 0 or final:
+            self._mode = None
+            return end + 3 if end >= 0 else len(data)
+        return max(pos, len(data) - 2)
+
+    def _in_plaintext(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        if final:
+            self._mode = None
+        return len(data)
+
+    def _in_long_tag(self, quote: bytes) -> _Mode:
+        def mode(data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+            nonlocal quote
+            while True:
+                if quote:
+                    end = data.find(quote, pos)
+                    if end < 0:
+                        break
+                    quote, pos = b"", end + 1
+                found = _LONG_TAG.search(data, pos)
+                if found is None:
+                    break
+                pos = found.end()
+                if found[0] == b">":
+                    self._mode = None
+                    return pos
+                quote = found[1]
+            if final:
+                self._mode = None
+            return len(data)
+
+        return mode
+
+    def _in_raw_text(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        found = self._text_end.search(data, pos)
+        if found is not None or final:
+            return self._end_text(data, pos, found.start() if found else len(data), edits)
+        end = len(data)
+        hold = data.rfind(b"<", max(pos, end - self._text_hold))
+        return self._pass_text(data, pos, hold if hold >= 0 else end, edits)
+
+    def _in_script(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """Section 13.2.5.4 and the states of the escapes, which know three levels."""
+        at, escaped = pos + self._ahead, self._escaped
+        while True:
+            found = (_ESCAPED if escaped else _UNESCAPED).search(data, at)
+            if found is None:
+                break
+            at = found.end()
+            if found[0] == b"<!--":
+                escaped = 1
+                at -= 2  # the dashes of "<!-->" close what they open
+            elif found[0] == b"-->":
+                escaped = 0
+            elif not found[1]:
+                escaped = 2
+            elif escaped == 2:
+                escaped = 1
+            else:
+                return self._end_text(data, pos, found.start(), edits)
+        if final:
+            return self._end_text(data, pos, len(data), edits)
+        # Hold back what may become one of the marks; the next search starts there.
+        end = len(data)
+        for mark in (b"<", b"--"):
+            cut = data.find(mark, max(at, end - 9))
+            end = min(end, cut) if cut >= 0 else end
+        if end == len(data) > at and data.endswith(b"-"):
+            end -= 1
+        settled = self._pass_text(data, pos, end, edits)
+        # A reader may settle less than was searched for marks: those must not count twice.
+        self._escaped, self._ahead = escaped, max(0, at - settled)
+        return settled
+
+    def _pass_text(self, data: bytes, start: int, end: int, edits: list[Edit]) -> int:
+        """Show the text to its reader; how far it is settled."""
+        if self._text is None or end <= start:
+            return max(start, end)
+        settled, found = self._text.scan(data[start:end], False)
+        edits += [Edit(start + a, start + b, new) for a, b, new in found]
+        return start + settled
+
+    def _end_text(self, data: bytes, start: int, end: int, edits: list[Edit]) -> int:
+        if self._text is not None:
+            _, found = self._text.scan(data[start:end], True)
+            edits += [Edit(start + a, start + b, new) for a, b, new in found]
+        self._text = None
+        self._mode = None
+        return end
