@@ -24,6 +24,7 @@ from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
 from zenzefi.resources import bundled
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.web import setup as web_pages
 
 _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
 
@@ -62,4 +63,5 @@ def create_app(settings: Settings) -> web.Application:
     app[seams.GATEKEEPER] = app[GATEKEEPER]
     app[seams.DEVICE_CLAIMS] = app[DEVICES]
     proxy.setup(app)
+    web_pages.setup(app)
     return app

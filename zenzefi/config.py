@@ -179,6 +179,11 @@ class Settings(BaseSettings):
     refund_used_tokens: Literal["nothing", "pro_rata"] = "nothing"
     payment_providers: Annotated[list[str], NoDecode] = ["manual"]
 
+    # --- e-mail and the second step of signing in
+    mail_url: SecretStr | None = None
+    mail_from: str = "Zenzefi <no-reply@localhost>"
+    admin_two_factor: bool = False
+
     # --- plugins
     plugin_dir: Path | None = None
     plugins_disabled: Annotated[list[str], NoDecode] = []
@@ -286,6 +291,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{value!r} is no rate: write 10/minute, 500/hour;20/second, or off"
             ) from None
+        return value
+
+    @field_validator("mail_url")
+    @classmethod
+    def _mail_way(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(
+            r"(?:smtps?://[^/?#]+/?|log:)\Z", value.get_secret_value()
+        ):
+            raise ValueError("must be smtp://user:password@host:587, smtps://host:465 or log:")
         return value
 
     @field_validator("log_level", mode="before")

@@ -3,7 +3,8 @@
     GateError
     ├── BadRequest 400 ─ AmbiguousRequest, InvalidDeviceId, InvalidDuration,
     │                    EmailTaken, UsernameTaken
-    ├── Unauthenticated 401 ─ CredentialsRejected, LoginRejected, TokenMissing, TokenRejected
+    ├── Unauthenticated 401 ─ CredentialsRejected, LoginRejected, SecondFactorRejected,
+    │                         TokenMissing, TokenRejected
     │                          └── TokenInvalid, TokenExpired, TokenRevoked
     ├── PaymentRequired 402 ─ InsufficientBalance
     ├── Forbidden 403 ─ NotAuthenticated, InactiveUser, NotSuperuser, ScopeRefused,
@@ -127,6 +128,13 @@ class LoginRejected(Unauthenticated):
 
     code = "login_rejected"
     default = "Incorrect email or password"
+
+
+class SecondFactorRejected(Unauthenticated):
+    """The account has two-step sign-in, and the code was missing, wrong or used before."""
+
+    code = "second_factor_rejected"
+    default = "This account has two-step sign-in: send a current code, or a recovery code."
 
 
 class TokenMissing(Unauthenticated):

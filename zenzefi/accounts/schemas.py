@@ -73,6 +73,7 @@ class Credentials(Body):
 
     email: Annotated[str, Field(max_length=254)]
     password: Annotated[str, Field(max_length=1024, json_schema_extra={"format": "password"})]
+    code: Annotated[str, Field(max_length=40)] | None = None
 
 
 class ProfileChange(Body):

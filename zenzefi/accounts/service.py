@@ -111,6 +111,17 @@ class Accounts:
         async with self._database.begin() as connection:
             await record(connection, actor, "user.sign_in_failed", "user", user_id)
 
+    async def is_password(self, actor: Actor, user_id: UUID, password: str) -> bool:
+        """Whether this is the user's password: asked again before what a thief would do first."""
+        async with self._database.read() as connection:
+            known = (
+                await connection.execute(select(users.c.password_hash).where(users.c.id == user_id))
+            ).scalar_one_or_none()
+        good, _ = await self.passwords.verify(password, known)
+        if not good:
+            await self._record_failure(actor, user_id)
+        return good
+
     async def change(
         self,
         actor: Actor,

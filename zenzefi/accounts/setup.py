@@ -8,7 +8,10 @@ from aiohttp import web
 
 from zenzefi.accounts import views
 from zenzefi.accounts.identity import IDENTITIES, Identities
+from zenzefi.accounts.links import LINKS, Links
+from zenzefi.accounts.page_sessions import PAGE_SESSIONS, PageSessions
 from zenzefi.accounts.passwords import Passwords
+from zenzefi.accounts.second_factor import SECOND_FACTOR, SecondFactor
 from zenzefi.accounts.service import ACCOUNTS, Accounts
 from zenzefi.api import routing
 from zenzefi.config import SETTINGS
@@ -20,6 +23,9 @@ def setup(app: web.Application) -> None:
     """The calls, and the services behind them; the database and the keyring are there already."""
     passwords = Passwords()
     app[IDENTITIES] = Identities(app[SETTINGS], app[DATABASE], app[KEYRING])
+    app[PAGE_SESSIONS] = PageSessions(app[DATABASE], app[KEYRING])
+    app[SECOND_FACTOR] = SecondFactor(app[DATABASE], app[KEYRING])
+    app[LINKS] = Links(app[DATABASE], app[KEYRING])
     app[ACCOUNTS] = Accounts(app[DATABASE], passwords, app[IDENTITIES])
     routing.setup(app, views.routes)
 

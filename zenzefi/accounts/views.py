@@ -12,9 +12,10 @@ from zenzefi.accounts.schemas import (
     Registration,
     UserOut,
 )
+from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.api.routing import BEARER_ID, Routes, actor_of
-from zenzefi.errors import EmailTaken, LoginRejected, UsernameTaken
+from zenzefi.errors import EmailTaken, LoginRejected, SecondFactorRejected, UsernameTaken
 
 routes = Routes("Accounts")
 
@@ -32,14 +33,17 @@ async def register(request: web.Request, body: Registration) -> UserOut:
     return UserOut.of(user)
 
 
-@routes.post("/auth/login", errors=(LoginRejected,))
+@routes.post("/auth/login", errors=(LoginRejected, SecondFactorRejected))
 async def login(request: web.Request, body: Credentials) -> BearerOut:
     """Sign in and get a bearer token.
 
-    An unknown address, a wrong password and a deactivated account are answered alike.
+    An unknown address, a wrong password and a deactivated account are answered alike. An account
+    with two-step sign-in also needs ``code``: one of the authenticator app, or a recovery code.
     """
     accounts = request.app[ACCOUNTS]
     user = await accounts.sign_in(actor_of(request), body.email, body.password)
+    if user.totp_enabled_at is not None:
+        await request.app[SECOND_FACTOR].check(actor_of(request, user), user.id, body.code or "")
     bearer = accounts.identities.issue(user)
     return BearerOut(access_token=bearer.access_token, expires_in=bearer.expires_in)
 

@@ -1,0 +1,204 @@
+"""Languages: choosing one, complete catalogues, figures and times as readers write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+from zenzefi.resources import bundled
+from zenzefi.web import i18n
+
+TOP = Path(__file__).resolve().parents[2]
+KEYWORDS = {
+    "_": None,
+    "gettext": None,
+    "N_": None,
+    "ngettext": (1, 2),
+    "pgettext": ((1, "c"), 2),
+}
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def texts_in_use() -> Catalog:
+    found = Catalog()
+    for folder, method in (
+        (TOP / "zenzefi" / "web", [("**.py", "python")]),
+        (bundled("templates"), [("**.html", "jinja2")]),
+    ):
+        options = {"**.html": {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
+        for _, _, message, _, context in extract_from_dir(
+            folder, method, options, keywords=KEYWORDS, comment_tags=()
+        ):
+            found.add(message, context=context)
+    return found
+
+
+def russian() -> Catalog:
+    path = i18n.FOLDER / "ru" / "LC_MESSAGES" / "messages.po"
+    with path.open("rb") as file:
+        return read_po(file, locale="ru")
+
+
+def names(text: str) -> list[str]:
+    return sorted(re.findall(r"%\((\w+)\)s", text))
+
+
+def forms(message: Message) -> list[str]:
+    return list(message.string) if isinstance(message.string, tuple | list) else [message.string]
+
+
+def test_every_text_of_the_pages_is_translated() -> None:
+    used, known = texts_in_use(), russian()
+    assert len(used) > 200
+    missing = [
+        message.id
+        for message in used
+        if message.id
+        and (
+            (found := known.get(message.id, message.context)) is None
+            or found.fuzzy
+            or not all(forms(found))
+        )
+    ]
+    assert missing == []
+
+
+def test_no_translation_is_left_over() -> None:
+    used = texts_in_use()
+    left = [m.id for m in russian() if m.id and used.get(m.id, m.context) is None]
+    assert left == []
+
+
+def test_translations_fill_in_what_the_text_fills_in() -> None:
+    for message in russian():
+        if not message.id:
+            continue
+        ids = message.id if isinstance(message.id, tuple) else (message.id,)
+        expected = {name for text in ids for name in names(text)}
+        for form in forms(message):
+            assert set(names(form)) == expected, message.id
+
+
+def test_russian_has_three_plural_forms_everywhere() -> None:
+    for message in russian():
+        if isinstance(message.id, tuple):
+            assert len(message.string) == 3, message.id
+
+
+def test_no_template_has_a_word_outside_of_a_translation() -> None:
+    allowed = {"Zenzefi", "nbsp"}
+    for path in bundled("templates").rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"{#.*?#}", "", text, flags=re.S)
+        text = re.sub(r"{% block width %}.*?{% endblock %}", "", text)
+        text = re.sub(r"{%-?\s*trans.*?endtrans\s*-?%}", "", text, flags=re.S)
+        text = re.sub(r"{%.*?%}|{{.*?}}", "", text, flags=re.S)
+        text = re.sub(r"<code\b.*?</code>", "", text, flags=re.S)
+        visible = " ".join(re.findall(r">([^<>]*)<", f">{text}<"))
+        spoken = " ".join(re.findall(r'\b(?:aria-label|title|alt|placeholder)="([^"]*)"', text))
+        words = set(re.findall(r"[A-Za-zА-Яа-я]{2,}", f"{visible} {spoken}")) - allowed
+        assert not words, f"{path.name}: {words}"
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "en"),
+        ("ru", "ru"),
+        ("ru-RU,ru;q=0.9,en;q=0.8", "ru"),
+        ("en;q=0.5, ru;q=0.9", "ru"),
+        ("de-DE,de;q=0.9,ru;q=0.5,en;q=0.4", "ru"),
+        ("de, fr", "en"),
+        ("*", "en"),
+        ("ru;q=0", "en"),
+        ("ru;q=banana, en", "en"),
+        (";;;,,,=\x00", "en"),
+    ],
+)
+def test_the_language_is_the_best_of_those_asked_for(header: str, language: str) -> None:
+    assert i18n.negotiate(header) == language
+
+
+def speak(language: str, zone: str = "UTC"):
+    return i18n.speaking(i18n.speech(language, UTC if zone == "UTC" else ZoneInfo(zone)))
+
+
+def test_durations_have_the_right_plural() -> None:
+    with speak("ru"):
+        assert [i18n.hours(n) for n in (1, 12, 24, 168, 720, 22 * 24)] == [
+            "1 час",
+            "12 часов",
+            "24 часа",
+            "7 дней",
+            "30 дней",
+            "22 дня",
+        ]
+    with speak("en"):
+        assert [i18n.hours(n) for n in (1, 24, 168)] == ["1 hour", "24 hours", "7 days"]
+
+
+def test_money_is_written_as_its_readers_write_it() -> None:
+    with speak("en"):
+        assert i18n.money(Decimal("-1234.50")) == f"−1,234.50{NBSP}ZNC"
+        assert i18n.money(Decimal("18"), signed=True) == f"+18.00{NBSP}ZNC"
+    with speak("ru"):
+        assert i18n.money(Decimal("1234.5")) == f"1{NBSP}234,50{NBSP}ZNC"
+
+
+def test_times_are_local_and_machine_readable() -> None:
+    moment = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
+    with speak("en", "Asia/Tokyo"):
+        text = str(i18n.when(moment))
+    assert 'datetime="2026-11-23T22:30:00Z"' in text
+    assert "24 Nov 2026, 07:30" in text
+    with speak("ru"):
+        assert "23 нояб. 2026, 22:30 UTC" in str(i18n.when(moment))
+        assert i18n.day(date(2026, 11, 3)) == "3 нояб."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3600 * 19, "19 h"),
+        (3661, "1 h 1 min"),
+        (86400 * 2 + 3600 * 4 + 61, "2 d 4 h"),
+        (-5, "0 s"),
+    ],
+)
+def test_the_time_left_has_two_units_at_most(seconds: float, text: str) -> None:
+    with speak("en"):
+        assert i18n.remaining(seconds).replace(NBSP, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (12_340_000, "12.3 MB"),
+        (340_000, "340 kB"),
+        (5 * 10**12, "5,000 GB"),
+    ],
+)
+def test_sizes_have_a_fitting_unit(count: int, text: str) -> None:
+    with speak("en"):
+        assert i18n.size(count).replace(NBSP, " ") == text
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../../etc/passwd", "/etc/passwd", "No/Where", "x" * 99, "\x00"]
+)
+def test_a_zone_that_is_none_is_utc(name: str) -> None:
+    assert i18n._zone(name) is UTC

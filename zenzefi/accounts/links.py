@@ -1,0 +1,107 @@
+"""One-time links sent by e-mail: a random secret in the link, its keyed hash in the database."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy import and_, select, update
+
+from zenzefi.accounts.identity import User, select_users, user_of
+from zenzefi.accounts.models import one_time_links, users
+from zenzefi.accounts.schemas import email_key
+from zenzefi.audit.log import Actor, record
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import NotFound
+from zenzefi.keys import Keyring
+
+LIFE = timedelta(hours=1)
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+_l = one_time_links.c
+
+
+class Purpose(StrEnum):
+    """What a link is good for; one for another purpose is worth nothing."""
+
+    RESET = "password_reset"
+    VERIFY = "email_verification"
+
+
+class Links:
+    """The service of one-time links."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def issue(self, user: User, purpose: Purpose) -> str:
+        """The secret of a new link. Older ones of the same kind stop working."""
+        secret = secrets.token_urlsafe(32)
+        now = datetime.now(UTC)
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(one_time_links)
+                .where(_l.user_id == user.id, _l.purpose == purpose.value, _l.used_at.is_(None))
+                .values(used_at=now)
+            )
+            await connection.execute(
+                one_time_links.insert().values(
+                    user_id=user.id,
+                    purpose=purpose.value,
+                    secret_index=self._keyring.index(purpose.value, secret),
+                    payload=email_key(user.email),
+                    created_at=now,
+                    expires_at=now + LIFE,
+                )
+            )
+        return secret
+
+    async def spend(self, purpose: Purpose, secret: str) -> UUID:
+        """The user of a link, once. Raises ``NotFound`` for a used, old, foreign or forged one."""
+        if not _SECRET.fullmatch(secret):
+            raise NotFound
+        fits = and_(
+            _l.purpose == purpose.value,
+            _l.secret_index.in_(self._keyring.indexes(purpose.value, secret)),
+            _l.used_at.is_(None),
+            _l.expires_at > datetime.now(UTC),
+        )
+        async with self._database.begin() as connection:
+            row = (await connection.execute(select(_l.id, _l.user_id).where(fits))).one_or_none()
+            if row is None:
+                raise NotFound
+            done = await connection.execute(
+                update(one_time_links)
+                .where(_l.id == row.id, _l.used_at.is_(None))
+                .values(used_at=utcnow())
+            )
+            if done.rowcount != 1:
+                raise NotFound
+        return UUID(str(row.user_id))
+
+    async def confirm_address(self, actor: Actor, secret: str) -> None:
+        """Mark the address of a verification link's user as confirmed. Raises ``NotFound``."""
+        user_id = await self.spend(Purpose.VERIFY, secret)
+        mine = Actor(user_id, actor.address, actor.request_id)
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(users).where(users.c.id == user_id).values(email_verified_at=utcnow())
+            )
+            await record(connection, mine, "user.email_verified", "user", user_id)
+
+    async def find_user(self, email: str) -> User | None:
+        """The active user with this address."""
+        query = select_users().where(
+            users.c.email_key == email_key(email.strip()), users.c.is_active
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else user_of(row)
+
+
+LINKS: web.AppKey[Links] = web.AppKey("links", Links)

@@ -1,0 +1,174 @@
+"""Sign-ins of browsers: a random secret in a cookie, its keyed hash in the database.
+
+A page session ends when it has not been used for :data:`IDLE`, after :data:`ABSOLUTE` at the
+latest, when its user ends it, changes the password or is deactivated. Every sign-in makes a new
+one, so a secret that was planted before the sign-in is worth nothing (session fixation).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy import ColumnElement, and_, select, update
+
+from zenzefi.accounts.identity import User, select_users, user_of
+from zenzefi.accounts.models import users, web_sessions
+from zenzefi.audit.log import Actor, record
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import NotFound
+from zenzefi.keys import Keyring
+
+IDLE = timedelta(hours=12)
+ABSOLUTE = timedelta(days=14)
+_TOUCH = timedelta(seconds=60)  # last_seen_at is written once a minute, not on every page
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+_PURPOSE = "page-session"
+
+
+@dataclass(frozen=True, slots=True)
+class PageSession:
+    """One sign-in of a browser, without its secret."""
+
+    id: UUID
+    address: str | None
+    agent: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    second_factor_at: datetime | None
+
+
+class PageSessions:
+    """The service of page sessions."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def start(
+        self, actor: Actor, user: User, agent: str | None, *, second_factor: bool = False
+    ) -> str:
+        """Start one and return its secret (43 URL-safe characters), which is kept nowhere."""
+        secret = secrets.token_urlsafe(32)
+        now = datetime.now(UTC)
+        async with self._database.begin() as connection:
+            await connection.execute(
+                web_sessions.insert().values(
+                    user_id=user.id,
+                    secret_index=self._keyring.index(_PURPOSE, secret),
+                    credential_version=user.credential_version,
+                    address=actor.address,
+                    agent=None if agent is None else agent[:300],
+                    created_at=now,
+                    last_seen_at=now,
+                    expires_at=now + ABSOLUTE,
+                    second_factor_at=now if second_factor else None,
+                )
+            )
+        return secret
+
+    async def find(self, secret: str) -> tuple[User, PageSession] | None:
+        """The active user of a cookie, and the session; ``None`` when it has ended in any way."""
+        if not _SECRET.fullmatch(secret):
+            return None
+        now = datetime.now(UTC)
+        query = (
+            select_users(*(web_sessions.c[name].label(f"s_{name}") for name in _SHOWN))
+            .join(web_sessions, web_sessions.c.user_id == users.c.id)
+            .where(
+                web_sessions.c.secret_index.in_(self._keyring.indexes(_PURPOSE, secret)),
+                web_sessions.c.credential_version == users.c.credential_version,
+                users.c.is_active,
+                _open(now),
+            )
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            found = PageSession(**{name: getattr(row, f"s_{name}") for name in _SHOWN})
+        if now - found.last_seen_at > _TOUCH:
+            async with self._database.begin() as connection:
+                await connection.execute(
+                    update(web_sessions)
+                    .where(web_sessions.c.id == found.id)
+                    .values(last_seen_at=now)
+                )
+        return user_of(row), found
+
+    async def strengthen(self, session_id: UUID) -> None:
+        """Note that this sign-in has just proved a second factor."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(web_sessions)
+                .where(web_sessions.c.id == session_id)
+                .values(second_factor_at=utcnow())
+            )
+
+    async def of_user(self, user_id: UUID) -> list[PageSession]:
+        """The sign-ins of a user that have not ended, the last used first."""
+        query = (
+            select(*(web_sessions.c[name] for name in _SHOWN))
+            .join(users, users.c.id == web_sessions.c.user_id)
+            .where(
+                web_sessions.c.user_id == user_id,
+                web_sessions.c.credential_version == users.c.credential_version,
+                _open(datetime.now(UTC)),
+            )
+            .order_by(web_sessions.c.last_seen_at.desc())
+            .limit(100)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [PageSession(*row) for row in rows]
+
+    async def end(self, actor: Actor, user_id: UUID, session_id: UUID) -> None:
+        """End one sign-in. Raises ``NotFound`` for another user's, or one that has ended."""
+        mine = and_(
+            web_sessions.c.id == session_id,
+            web_sessions.c.user_id == user_id,
+            web_sessions.c.ended_at.is_(None),
+        )
+        async with self._database.begin() as connection:
+            done = await connection.execute(
+                update(web_sessions).where(mine).values(ended_at=utcnow())
+            )
+            if not done.rowcount:
+                raise NotFound
+            await record(connection, actor, "user.signed_out", "page_session", session_id)
+
+    async def end_others(self, actor: Actor, user_id: UUID, keep: UUID) -> int:
+        """End all sign-ins of a user but one; how many ended."""
+        others = and_(
+            web_sessions.c.user_id == user_id,
+            web_sessions.c.id != keep,
+            web_sessions.c.ended_at.is_(None),
+        )
+        async with self._database.begin() as connection:
+            done = await connection.execute(
+                update(web_sessions).where(others).values(ended_at=utcnow())
+            )
+            if done.rowcount:
+                await record(
+                    connection, actor, "user.sign_ins_ended", "user", user_id, count=done.rowcount
+                )
+        return done.rowcount
+
+
+_SHOWN = tuple(PageSession.__dataclass_fields__)
+
+
+def _open(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        web_sessions.c.ended_at.is_(None),
+        web_sessions.c.expires_at > now,
+        web_sessions.c.last_seen_at > now - IDLE,
+    )
+
+
+PAGE_SESSIONS: web.AppKey[PageSessions] = web.AppKey("page_sessions", PageSessions)

@@ -1,0 +1,227 @@
+"""The second step of a sign-in: codes of an authenticator app (TOTP, RFC 6238), recovery codes.
+
+A code is good once (RFC 6238, 5.2): the step it belongs to is written down by a conditional UPDATE,
+so that of two who saw it only one gets in. Recovery codes are kept as keyed hashes, each good once.
+Failures are counted in the audit log, on all nodes alike: guessing pauses after :data:`ATTEMPTS`,
+for at most :data:`WINDOW`, and only for somebody who knows the password already.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pyotp
+from aiohttp import web
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.models import recovery_codes, users
+from zenzefi.audit.log import Actor, record
+from zenzefi.audit.models import audit_logs
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
+from zenzefi.keys import Keyring
+
+ISSUER = "Zenzefi"
+CODES = 10
+ATTEMPTS = 10
+WINDOW = timedelta(minutes=15)
+_STEP = 30  # seconds
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is mistaken for something else
+_FAILED = "user.second_factor_failed"
+_PURPOSE = "recovery-code"
+
+
+class SecondFactor:
+    """The service of the second step."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def prepare(self, user_id: UUID) -> str:
+        """The secret (base32) for an app to be set up; the same until it is switched on or off.
+
+        Raises ``NotFound`` where it is on already: its secret is shown to nobody again.
+        """
+        async with self._database.begin() as connection:
+            row = (
+                await connection.execute(
+                    select(users.c.totp_secret, users.c.totp_enabled_at).where(
+                        users.c.id == user_id
+                    )
+                )
+            ).one_or_none()
+            if row is None or row.totp_enabled_at is not None:
+                raise NotFound
+            if row.totp_secret is not None:
+                return self._keyring.decrypt(row.totp_secret).decode("ascii")
+            secret = pyotp.random_base32()
+            await connection.execute(
+                update(users)
+                .where(users.c.id == user_id, users.c.totp_enabled_at.is_(None))
+                .values(totp_secret=self._keyring.encrypt(secret.encode("ascii")))
+            )
+        return secret
+
+    @staticmethod
+    def uri(secret: str, email: str) -> str:
+        """The ``otpauth://`` address that apps read from a QR code."""
+        return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
+
+    async def enable(self, actor: Actor, user_id: UUID, code: str) -> list[str]:
+        """Switch it on with a first code, and return the recovery codes.
+
+        Raises ``SecondFactorRejected``; ``RateLimited`` after too many wrong codes.
+        """
+        secret = await self.prepare(user_id)
+        await self._check_pace(user_id)
+        step = _step_of(secret, code)
+        if step is None:
+            await self._failed(actor, user_id)
+            raise SecondFactorRejected
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(users)
+                .where(users.c.id == user_id)
+                .values(totp_enabled_at=utcnow(), totp_last_step=step)
+            )
+            await record(connection, actor, "user.second_factor_on", "user", user_id)
+            return await self._fresh_codes(connection, user_id)
+
+    async def disable(self, actor: Actor, user_id: UUID) -> None:
+        """Switch it off and forget the secret and the recovery codes."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(users)
+                .where(users.c.id == user_id)
+                .values(totp_secret=None, totp_enabled_at=None, totp_last_step=None)
+            )
+            await connection.execute(
+                delete(recovery_codes).where(recovery_codes.c.user_id == user_id)
+            )
+            await record(connection, actor, "user.second_factor_off", "user", user_id)
+
+    async def check(self, actor: Actor, user_id: UUID, code: str) -> None:
+        """Accept a code of the app or a recovery code, once.
+
+        Raises ``SecondFactorRejected``, and ``RateLimited`` after too many wrong ones.
+        """
+        await self._check_pace(user_id)
+        if await self._is_app_code(user_id, code) or await self._is_recovery_code(
+            actor, user_id, code
+        ):
+            return
+        await self._failed(actor, user_id)
+        raise SecondFactorRejected
+
+    async def _is_app_code(self, user_id: UUID, code: str) -> bool:
+        async with self._database.begin() as connection:
+            sealed = (
+                await connection.execute(
+                    select(users.c.totp_secret).where(
+                        users.c.id == user_id, users.c.totp_enabled_at.is_not(None)
+                    )
+                )
+            ).scalar_one_or_none()
+            if sealed is None:
+                return False
+            step = _step_of(self._keyring.decrypt(sealed).decode("ascii"), code)
+            if step is None:
+                return False
+            last = users.c.totp_last_step
+            done = await connection.execute(
+                update(users)
+                .where(users.c.id == user_id, or_(last.is_(None), last < step))
+                .values(totp_last_step=step)
+            )
+            return done.rowcount == 1
+
+    async def _is_recovery_code(self, actor: Actor, user_id: UUID, code: str) -> bool:
+        plain = re.sub(r"[\s-]", "", code).lower()
+        async with self._database.begin() as connection:
+            done = await connection.execute(
+                update(recovery_codes)
+                .where(
+                    recovery_codes.c.user_id == user_id,
+                    recovery_codes.c.used_at.is_(None),
+                    recovery_codes.c.secret_index.in_(self._indexes(user_id, plain)),
+                )
+                .values(used_at=utcnow())
+            )
+            if done.rowcount == 1:
+                await record(connection, actor, "user.recovery_code_used", "user", user_id)
+                return True
+        return False
+
+    async def new_codes(self, actor: Actor, user_id: UUID) -> list[str]:
+        """Replace all recovery codes."""
+        async with self._database.begin() as connection:
+            await record(connection, actor, "user.recovery_codes_renewed", "user", user_id)
+            return await self._fresh_codes(connection, user_id)
+
+    async def codes_left(self, user_id: UUID) -> int:
+        """How many recovery codes have not been used."""
+        query = (
+            select(func.count())
+            .select_from(recovery_codes)
+            .where(recovery_codes.c.user_id == user_id, recovery_codes.c.used_at.is_(None))
+        )
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    async def _fresh_codes(self, connection: AsyncConnection, user_id: UUID) -> list[str]:
+        await connection.execute(delete(recovery_codes).where(recovery_codes.c.user_id == user_id))
+        codes = ["".join(secrets.choice(_ALPHABET) for _ in range(10)) for _ in range(CODES)]
+        await connection.execute(
+            recovery_codes.insert(),
+            [
+                {"user_id": user_id, "secret_index": self._indexes(user_id, code)[0]}
+                for code in codes
+            ],
+        )
+        return [f"{code[:5]}-{code[5:]}" for code in codes]
+
+    def _indexes(self, user_id: UUID, code: str) -> list[bytes]:
+        return self._keyring.indexes(_PURPOSE, f"{user_id}:{code}")
+
+    async def _check_pace(self, user_id: UUID) -> None:
+        since = datetime.now(UTC) - WINDOW
+        query = (
+            select(func.count())
+            .select_from(audit_logs)
+            .where(
+                audit_logs.c.action == _FAILED,
+                audit_logs.c.resource_id == str(user_id),
+                audit_logs.c.created_at > since,
+            )
+        )
+        async with self._database.read() as connection:
+            failures = int((await connection.execute(query)).scalar_one())
+        if failures >= ATTEMPTS:
+            raise RateLimited(60, "Too many wrong codes. Wait a quarter of an hour.")
+
+    async def _failed(self, actor: Actor, user_id: UUID) -> None:
+        async with self._database.begin() as connection:
+            await record(connection, actor, _FAILED, "user", user_id)
+
+
+def _step_of(secret: str, code: str) -> int | None:
+    """The time step (RFC 6238, 4.2) a code belongs to: this one, the last or the next."""
+    digits = re.sub(r"\s", "", code)
+    if not (len(digits) == 6 and digits.isascii() and digits.isdigit()):
+        return None
+    totp = pyotp.TOTP(secret)
+    now = int(time.time()) // _STEP
+    for step in (now, now - 1, now + 1):
+        if secrets.compare_digest(totp.generate_otp(step), digits):
+            return step
+    return None
+
+
+SECOND_FACTOR: web.AppKey[SecondFactor] = web.AppKey("second_factor", SecondFactor)

@@ -1,0 +1,1 @@
+"""Sending e-mail: an interface, SMTP, and the log for development."""

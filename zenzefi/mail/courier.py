@@ -1,0 +1,135 @@
+"""E-mail goes out in the background: whoever asked for it learns nothing from how long it took.
+
+``MAIL_URL`` names the way: ``smtp://user:password@host:587`` (STARTTLS where offered),
+``smtps://host:465``, or ``log:`` (development: the text is written to the log). Without it there is
+no mail, and no page offers what needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from email.message import EmailMessage
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+from aiohttp import web
+
+log = logging.getLogger(__name__)
+
+_WAITING = 200
+_TIMEOUT = 20.0  # seconds for one message
+_TRIES = 3
+
+
+class Mailer(Protocol):
+    """One way of sending a message. Raises ``OSError`` or ``aiosmtplib.SMTPException``."""
+
+    async def send(self, message: EmailMessage) -> None:
+        """Hand the message over."""
+
+
+class LogMailer:
+    """For development: the message is in the log, links included."""
+
+    async def send(self, message: EmailMessage) -> None:
+        """Write it down."""
+        log.info("e-mail to %s\n%s", message["To"], message.get_content())
+
+
+class SmtpMailer:
+    """A mail server."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._options = {
+            "hostname": parts.hostname or "",
+            "port": parts.port or (465 if parts.scheme == "smtps" else 587),
+            "use_tls": parts.scheme == "smtps",
+            "username": unquote(parts.username) if parts.username else None,
+            "password": unquote(parts.password) if parts.password else None,
+            "timeout": _TIMEOUT,
+        }
+
+    async def send(self, message: EmailMessage) -> None:
+        """Connect, send, disconnect: messages are rare."""
+        await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]  # typed by name above
+
+
+class Courier:
+    """Sends what it is given, one after the other; a full bag drops the newest and says so."""
+
+    def __init__(self, mailer: Mailer, sender: str) -> None:
+        self._mailer = mailer
+        self._sender = sender
+        self._bag: asyncio.Queue[Callable[[], Awaitable[EmailMessage | None]]] = asyncio.Queue(
+            _WAITING
+        )
+
+    def post(self, write: Callable[[], Awaitable[EmailMessage | None]]) -> None:
+        """Have a message written and sent later; ``write`` may find nobody to send it to."""
+        try:
+            self._bag.put_nowait(write)
+        except asyncio.QueueFull:
+            log.error("too many e-mails are waiting: one was dropped")
+
+    async def settled(self) -> None:
+        """Wait until everything posted so far was handled."""
+        await self._bag.join()
+
+    async def _work(self) -> None:
+        while True:
+            write = await self._bag.get()
+            try:
+                message = await write()
+                if message is not None:
+                    message["From"] = self._sender
+                    await self._send(message)
+            except Exception:
+                log.exception("an e-mail could not be sent")
+            finally:
+                self._bag.task_done()
+
+    async def _send(self, message: EmailMessage) -> None:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                await self._mailer.send(message)
+            except (OSError, aiosmtplib.SMTPException):
+                if attempt == _TRIES:
+                    raise
+                await asyncio.sleep(attempt * 2)
+            else:
+                return
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work while the application runs; what is waiting at the end has a moment to leave."""
+        task = asyncio.create_task(self._work(), name="mail-courier")
+        try:
+            yield
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._bag.join(), 5)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def letter(to: str, subject: str, text: str) -> EmailMessage:
+    """A plain message; ``From`` is set when it leaves."""
+    message = EmailMessage()
+    message["To"] = to
+    message["Subject"] = subject
+    message.set_content(text)
+    return message
+
+
+def mailer_for(url: str) -> Mailer:
+    """The way that ``MAIL_URL`` names; the settings have validated it."""
+    return LogMailer() if url.startswith("log:") else SmtpMailer(url)
+
+
+COURIER: web.AppKey[Courier] = web.AppKey("courier", Courier)

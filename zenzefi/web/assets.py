@@ -1,0 +1,94 @@
+"""The pages' own files (style sheet, script, icon): in memory, compressed once, named by content.
+
+A file's URL contains a hash of what is in it, so a browser may keep it for a year, and a new
+version of the program is a new URL (RFC 9111, 5.2.2; ``immutable`` is RFC 8246).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import brotli
+from aiohttp import web
+
+from zenzefi.errors import NotFound
+
+FOLDER = Path(__file__).resolve().parent / "static"
+PREFIX = "/account/assets"
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file in the codings that browsers ask for."""
+
+    url: str
+    content_type: str
+    plain: bytes
+    coded: dict[str, bytes]
+
+
+class Assets:
+    """All files of one folder, read once."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._by_name: dict[str, Asset] = {}
+        self._by_url: dict[str, Asset] = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix not in _TYPES:
+                continue
+            body = path.read_bytes()
+            digest = hashlib.sha256(body).hexdigest()[:12]
+            asset = Asset(
+                url=f"{PREFIX}/{path.stem}.{digest}{path.suffix}",
+                content_type=_TYPES[path.suffix],
+                plain=body,
+                coded={"br": brotli.compress(body), "gzip": gzip.compress(body, mtime=0)},
+            )
+            self._by_name[path.name] = asset
+            self._by_url[asset.url] = asset
+
+    def url(self, name: str) -> str:
+        """The path of one file. Raises ``KeyError`` for a name that is not there."""
+        return self._by_name[name].url
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """Answer with the file; an old hash is 404, never other content under the same name."""
+        asset = self._by_url.get(request.path)
+        if asset is None:
+            raise NotFound
+        headers = {
+            "Content-Type": asset.content_type,
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        accepted = _codings(request.headers.get("Accept-Encoding", ""))
+        for coding, body in asset.coded.items():
+            if coding in accepted:
+                headers["Content-Encoding"] = coding
+                return web.Response(body=body, headers=headers)
+        return web.Response(body=asset.plain, headers=headers)
+
+
+def _codings(header: str) -> set[str]:
+    """The codings a client takes (RFC 9110, 12.5.3), those with weight 0 left out."""
+    found = set()
+    for item in header.lower().split(","):
+        name, _, weight = item.partition(";")
+        if not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight):
+            found.add(name.strip())
+    return found
+
+
+ASSETS: web.AppKey[Assets] = web.AppKey("assets", Assets)

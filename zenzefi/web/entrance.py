@@ -1,0 +1,28 @@
+"""The way from an account page into the upstream: the proxy cookie, at the right place."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from zenzefi.config import SETTINGS
+from zenzefi.proxy.setup import GATE
+from zenzefi.proxy.views import set_access_cookie
+from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.web.page import MOUNT_PREFIX, Page
+
+
+async def entrance(page: Page, token: str) -> web.Response:
+    """303 into the upstream for the holder of ``token``; never starts its clock.
+
+    Under the prefix the cookie is set here. At ``PROXY_HOST``, another host, a one-time ticket
+    carries the browser over. Raises the refusals of :meth:`Gatekeeper.validate`.
+    """
+    settings = page.request.app[SETTINGS]
+    access = await page.request.app[GATEKEEPER].validate(token)
+    gate = page.request.app.get(GATE)
+    own = None if gate is None else gate.mounts.own_origin
+    if gate is not None and own is not None:
+        return web.Response(status=303, headers={hdrs.LOCATION: gate.tickets.url(own, token)})
+    response = page.redirect(MOUNT_PREFIX + "/")
+    set_access_cookie(response, token, access, is_secure=settings.public_origin.scheme == "https")
+    return response

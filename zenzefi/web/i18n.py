@@ -1,0 +1,214 @@
+"""Languages of the pages: choosing one, texts, numbers and times as its readers write them.
+
+Catalogues are the ``.po`` files themselves, compiled in memory when first needed: a plain checkout
+shows every language without a build step.
+"""
+
+from __future__ import annotations
+
+import gettext as gnu
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from aiohttp import web
+from babel import Locale, dates, negotiate_locale, numbers
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from markupsafe import Markup
+
+FOLDER = Path(__file__).resolve().parent / "translations"
+LANGUAGES = {"en": "English", "ru": "Русский"}
+"""What the switch offers, each in its own language."""
+
+LANGUAGE_COOKIE = "zenzefi_language"
+ZONE_COOKIE = "zenzefi_zone"
+CURRENCY = "ZNC"
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How the current request is spoken to: catalogue, locale, time zone."""
+
+    language: str
+    locale: Locale
+    texts: gnu.NullTranslations
+    zone: tzinfo
+
+
+@cache
+def _catalogue(language: str) -> gnu.NullTranslations:
+    path = FOLDER / language / "LC_MESSAGES" / "messages.po"
+    if not path.is_file():
+        return gnu.NullTranslations()
+    with path.open("rb") as file:
+        catalogue = read_po(file, locale=language)
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return gnu.GNUTranslations(compiled)
+
+
+def speech(language: str, zone: tzinfo = UTC) -> Speech:
+    """The manner of speaking of one of :data:`LANGUAGES`."""
+    return Speech(language, Locale.parse(language), _catalogue(language), zone)
+
+
+_current: ContextVar[Speech] = ContextVar("speech")
+
+
+def current() -> Speech:
+    """How to speak now; English in UTC outside of a request."""
+    found = _current.get(None)
+    return speech("en") if found is None else found
+
+
+@contextmanager
+def speaking(manner: Speech) -> Iterator[Speech]:
+    """Everything formatted inside is for this reader."""
+    mark = _current.set(manner)
+    try:
+        yield manner
+    finally:
+        _current.reset(mark)
+
+
+def choose(request: web.Request) -> Speech:
+    """The reader's language (their choice, else ``Accept-Language``) and time zone."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE)
+    language = (
+        chosen
+        if chosen in LANGUAGES
+        else negotiate(request.headers.get("Accept-Language", "")[:500])
+    )
+    return speech(language, _zone(request.cookies.get(ZONE_COOKIE, "")))
+
+
+def negotiate(header: str) -> str:
+    """The best of our languages for an ``Accept-Language`` (RFC 9110, 12.5.4), else English."""
+    wanted: list[tuple[float, str]] = []
+    for item in header.split(","):
+        name, _, weight = item.partition(";")
+        try:
+            quality = float(weight.replace(" ", "").removeprefix("q=")) if weight else 1.0
+        except ValueError:
+            continue
+        if name.strip() and quality > 0:
+            wanted.append((-quality, name.strip()))
+    wanted.sort(key=lambda pair: pair[0])
+    names = [name for _, name in wanted]
+    return negotiate_locale(names, list(LANGUAGES), sep="-") or "en"
+
+
+def _zone(name: str) -> tzinfo:
+    # The cookie is the browser's word: only a name of the time zone database is looked up.
+    if not name or len(name) > 64 or name.startswith(("/", ".")) or ".." in name:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+# --- texts ---------------------------------------------------------------------------------------
+
+
+def gettext(message: str, **values: Any) -> str:
+    """``message`` in the reader's language, ``%(name)s`` filled in."""
+    text = current().texts.gettext(message)
+    return text % values if values else text
+
+
+def ngettext(singular: str, plural: str, count: int, **values: Any) -> str:
+    """The right plural form; ``%(num)s`` is the count as the reader writes it."""
+    text = current().texts.ngettext(singular, plural, count)
+    return text % {"num": number(count), **values}
+
+
+def pgettext(context: str, message: str) -> str:
+    """A word that is translated differently in another place."""
+    return current().texts.pgettext(context, message)
+
+
+def N_(message: str) -> str:  # noqa: N802 - the name that extraction tools know
+    """Mark a text for translation where it is not yet needed."""
+    return message
+
+
+# --- numbers and times ---------------------------------------------------------------------------
+
+
+def number(value: float | Decimal) -> str:
+    """A number with the reader's grouping."""
+    return numbers.format_decimal(value, locale=current().locale)
+
+
+def money(amount: Decimal, *, signed: bool = False) -> str:
+    """An amount of ZNC with two places; the minus is a minus sign, not a hyphen."""
+    pattern = "#,##0.00"
+    text = numbers.format_decimal(abs(amount), format=pattern, locale=current().locale)
+    sign = "−" if amount < 0 else "+" if signed and amount > 0 else ""
+    return f"{sign}{text}\N{NO-BREAK SPACE}{CURRENCY}"
+
+
+def when(moment: datetime, *, seconds: bool = False) -> Markup:
+    """A ``<time>`` element in the reader's zone; the script puts it right where that is unknown."""
+    manner = current()
+    local = moment.astimezone(manner.zone)
+    text = dates.format_datetime(
+        local, "medium" if seconds else "d MMM y, HH:mm", locale=manner.locale
+    )
+    if manner.zone is UTC:
+        text += " UTC"
+    # Markup.format escapes what it is given.
+    return Markup('<time datetime="{}" data-local>{}</time>').format(
+        moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), text
+    )
+
+
+def day(which: date) -> str:
+    """A day without its year, as on a chart."""
+    return dates.format_date(which, "d MMM", locale=current().locale)
+
+
+def hours(count: int) -> str:
+    """A duration sold: "12 hours", "7 days" (24 hours and less stay hours)."""
+    if count > 24 and count % 24 == 0:
+        return ngettext("%(num)s day", "%(num)s days", count // 24)
+    return ngettext("%(num)s hour", "%(num)s hours", count)
+
+
+def remaining(seconds: float) -> str:
+    """Time left, two units at most: "2 d 4 h", "3 h 12 min", "45 s"."""
+    left = max(0, int(seconds))
+    days, left = divmod(left, 86400)
+    hour, left = divmod(left, 3600)
+    minute, second = divmod(left, 60)
+    units = [
+        (days, gettext("%(n)s d", n=days)),
+        (hour, gettext("%(n)s h", n=hour)),
+        (minute, gettext("%(n)s min", n=minute)),
+        (second, gettext("%(n)s s", n=second)),
+    ]
+    while len(units) > 1 and not units[0][0]:
+        units.pop(0)
+    shown = units[:2] if len(units) > 1 and units[1][0] else units[:1]
+    return "\N{NO-BREAK SPACE}".join(text for _, text in shown).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units (IEC 80000-13): "340 B", "12.4 MB"."""
+    units = [gettext("%(n)s B"), gettext("%(n)s kB"), gettext("%(n)s MB"), gettext("%(n)s GB")]
+    power = min(len(units) - 1, (len(str(count)) - 1) // 3)
+    value = count / 1000**power
+    digits = "#,##0" if value >= 100 or power == 0 else "#,##0.0"
+    text = numbers.format_decimal(value, format=digits, locale=current().locale)
+    return (units[power] % {"n": text}).replace(" ", "\N{NO-BREAK SPACE}")

@@ -1,0 +1,161 @@
+"""Pages and letters of e-mail: confirming an address, and a forgotten password."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+
+from aiohttp import web
+
+from zenzefi.accounts.identity import User
+from zenzefi.accounts.links import LINKS, Purpose
+from zenzefi.accounts.schemas import ProfileChange
+from zenzefi.accounts.service import ACCOUNTS
+from zenzefi.config import SETTINGS
+from zenzefi.errors import NotFound
+from zenzefi.mail.courier import COURIER, letter
+from zenzefi.web import i18n
+from zenzefi.web.forms import Form
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.page import Access, Page, Routes
+
+routes = Routes(access=Access.ANYONE)
+
+
+def is_on(page: Page) -> bool:
+    """Whether this gate sends e-mail."""
+    return COURIER in page.request.app
+
+
+# --- confirming an address
+
+
+def send_confirmation(page: Page, user: User) -> None:
+    """Post the letter with the link; nothing where there is no mail."""
+    if not is_on(page):
+        return
+    links, origin, manner = (
+        page.request.app[LINKS],
+        page.request.app[SETTINGS].public_origin,
+        i18n.current(),
+    )
+
+    async def write() -> EmailMessage:
+        secret = await links.issue(user, Purpose.VERIFY)
+        with i18n.speaking(manner):
+            return letter(
+                user.email,
+                _("Please confirm your e-mail address"),
+                _(
+                    "Hello %(name)s,\n\nopen this link within an hour to confirm your address:\n"
+                    "%(link)s\n\nIf you did not register, ignore this letter.\n",
+                    name=user.username,
+                    link=f"{origin}/register/confirm?link={secret}",
+                ),
+            )
+
+    page.request.app[COURIER].post(write)
+
+
+@routes.get("/register/confirm")
+async def confirm_form(page: Page) -> web.StreamResponse:
+    """A button: programs that look into letters follow links, and must not use them up."""
+    return page.render("confirm_address.html", link=page.request.query.get("link", "")[:100])
+
+
+@routes.post("/register/confirm")
+async def confirm(page: Page) -> web.StreamResponse:
+    """Confirm the address."""
+    form = await page.form()
+    target = "/login" if page.visitor is None else "/account/profile"
+    try:
+        await page.request.app[LINKS].confirm_address(page.actor, form.raw("link"))
+    except NotFound:
+        page.flash("bad", _("This link is too old or was used already. Ask for a new one."))
+    else:
+        page.flash("good", _("Your e-mail address is confirmed."))
+    return page.redirect(target)
+
+
+@routes.post("/account/profile/confirm", access=Access.SIGNED_IN)
+async def confirm_again(page: Page) -> web.StreamResponse:
+    """Send the link once more."""
+    send_confirmation(page, page.user)
+    page.flash("info", _("A letter is on its way to %(email)s.", email=page.user.email))
+    return page.redirect("/account/profile")
+
+
+# --- a forgotten password
+
+
+@routes.get("/login/forgotten")
+async def forgotten_form(page: Page) -> web.StreamResponse:
+    """Ask for the address."""
+    _require_mail(page)
+    return page.render("forgotten.html", form=Form(), sent=False)
+
+
+@routes.post("/login/forgotten")
+async def forgotten(page: Page) -> web.StreamResponse:
+    """Post the letter. The answer is the same, at once, whether there is such an account or not."""
+    _require_mail(page)
+    form = await page.form()
+    address = form.text("email")[:254]
+    if not address:
+        form.fail("email", _("Please fill this in."))
+        return page.render("forgotten.html", status=422, form=form, sent=False)
+    links, origin, manner = (
+        page.request.app[LINKS],
+        page.request.app[SETTINGS].public_origin,
+        i18n.current(),
+    )
+
+    async def write() -> EmailMessage | None:
+        user = await links.find_user(address)
+        if user is None:
+            return None
+        secret = await links.issue(user, Purpose.RESET)
+        with i18n.speaking(manner):
+            return letter(
+                user.email,
+                _("A new password"),
+                _(
+                    "Hello %(name)s,\n\nopen this link within an hour to choose a new password:\n"
+                    "%(link)s\n\nIf you did not ask for it, ignore this letter: nothing changes.\n",
+                    name=user.username,
+                    link=f"{origin}/login/reset?link={secret}",
+                ),
+            )
+
+    page.request.app[COURIER].post(write)
+    return page.render("forgotten.html", form=form, sent=True)
+
+
+@routes.get("/login/reset")
+async def reset_form(page: Page) -> web.StreamResponse:
+    """Choose a new password."""
+    _require_mail(page)
+    return page.render("reset.html", form=Form(), link=page.request.query.get("link", "")[:100])
+
+
+@routes.post("/login/reset")
+async def reset(page: Page) -> web.StreamResponse:
+    """Set the new password: every sign-in of the account ends."""
+    _require_mail(page)
+    form = await page.form()
+    link = form.raw("link")[:100]
+    change = form.read(ProfileChange, "password")
+    if change is None:
+        return page.render("reset.html", status=422, form=form, link=link)
+    try:
+        user_id = await page.request.app[LINKS].spend(Purpose.RESET, link)
+    except NotFound:
+        page.flash("bad", _("This link is too old or was used already. Ask for a new one."))
+        return page.redirect("/login/forgotten")
+    await page.request.app[ACCOUNTS].change(page.actor, user_id, password=change.password)
+    page.flash("good", _("The new password is set. Log in with it now."))
+    return page.redirect("/login")
+
+
+def _require_mail(page: Page) -> None:
+    if not is_on(page):
+        raise NotFound

@@ -1,0 +1,336 @@
+"""One request for a page, from cookie to headers: what every view of the pages is wrapped in.
+
+Checks come before the view and headers after it, for every route of :class:`Routes` alike; a view
+can't forget them. Order: language, who may read, who is it, may they, did their own form send it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import aiohttp_jinja2
+from aiohttp import hdrs, web
+
+from zenzefi.accounts.identity import User
+from zenzefi.accounts.page_sessions import ABSOLUTE, PAGE_SESSIONS, PageSession
+from zenzefi.audit.log import Actor
+from zenzefi.config import SETTINGS
+from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
+from zenzefi.keys import KEYRING
+from zenzefi.middleware.errors import is_navigation
+from zenzefi.middleware.request_id import request_id_of
+from zenzefi.version import __version__
+from zenzefi.web import flash, guard, i18n
+from zenzefi.web.forms import Form
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.texts import explain
+
+log = logging.getLogger(__name__)
+
+MOUNT_PREFIX = "/api/v1/proxy"
+
+
+class Access(Enum):
+    """Who may see a page."""
+
+    ANYONE = "anyone"
+    SIGNED_IN = "signed in"
+    ADMINISTRATOR = "administrator"
+
+
+@dataclass(slots=True)
+class Page:
+    """One request for a page, and what its template may know."""
+
+    request: web.Request
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    visitor: User | None = None
+    session: PageSession | None = None
+    secret: str = ""
+    fresh_visit: bool = False
+    flashes: list[flash.Flash] = field(default_factory=list)
+    outgoing: list[flash.Flash] = field(default_factory=list)
+    section: str = ""
+    bare: bool = False
+
+    # --- what templates read
+
+    @property
+    def user(self) -> User:
+        """Who is signed in; templates may test it, views of signed-in pages may count on it."""
+        return self.visitor  # type: ignore[return-value]  # never None behind Access.SIGNED_IN
+
+    @property
+    def session_id(self) -> UUID | None:
+        """The id of this sign-in."""
+        return None if self.session is None else self.session.id
+
+    @property
+    def language(self) -> str:
+        """The language's code, for ``<html lang>``."""
+        return i18n.current().language
+
+    @property
+    def zone(self) -> str:
+        """The time zone's name as the script would write it."""
+        return str(i18n.current().zone)
+
+    @property
+    def languages(self) -> dict[str, str]:
+        """What the switch offers."""
+        return i18n.LANGUAGES
+
+    @property
+    def now(self) -> str:
+        """The server's clock, for countdowns."""
+        return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+    @property
+    def here(self) -> str:
+        """Where to come back to after changing the language."""
+        return self.request.path_qs if self.request.method == "GET" else self.section
+
+    @property
+    def version(self) -> str:
+        """The program's version."""
+        return __version__
+
+    @property
+    def csrf(self) -> str:
+        """The form token."""
+        return guard.form_token(self._key, self.secret)
+
+    # --- what views use
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, for the audit log."""
+        return Actor(
+            user_id=None if self.visitor is None else self.visitor.id,
+            address=self.request.remote,
+            request_id=request_id_of(self.request),
+        )
+
+    @property
+    def agent(self) -> str | None:
+        """What the browser calls itself."""
+        return self.request.headers.get("User-Agent")
+
+    async def form(self) -> Form:
+        """The fields of the form that was sent; files are not taken."""
+        sent = await self.request.post()
+        return Form({name: value for name, value in sent.items() if isinstance(value, str)})
+
+    def flash(self, kind: flash.Kind, text: str) -> None:
+        """Say something on the next page."""
+        self.outgoing.append(flash.Flash(kind, text))
+
+    def render(self, template: str, *, status: int = 200, **context: Any) -> web.Response:
+        """The page; a form that is shown again with errors is status 422."""
+        return aiohttp_jinja2.render_template(
+            template, self.request, {"page": self, **context}, status=status
+        )
+
+    def redirect(self, path: str) -> web.Response:
+        """303 to a page of the gate (RFC 9110, 15.4.4): the answer to every form that worked."""
+        return web.Response(status=303, headers={hdrs.LOCATION: path})
+
+    def signed_in(self, response: web.StreamResponse, secret: str) -> None:
+        """Put the secret of a new sign-in into the browser; the one before the sign-in goes."""
+        self.set_cookie(response, SESSION, secret, max_age=int(ABSOLUTE.total_seconds()))
+        self.drop_cookie(response, VISIT)
+
+    def signed_out(self, response: web.StreamResponse) -> None:
+        """Forget the sign-in."""
+        self.drop_cookie(response, SESSION)
+
+    # --- cookies
+
+    @property
+    def _key(self) -> bytes:
+        return self.request.app[KEYRING].keys("pages")[0]
+
+    def _name(self, name: str) -> str:
+        # The prefix binds the cookie to this very host (RFC 6265bis, 4.1.3.2); it needs https.
+        secure = self.request.app[SETTINGS].public_origin.scheme == "https"
+        return f"__Host-{name}" if secure else name
+
+    def cookie(self, name: str) -> str:
+        """The value of one of the pages' own cookies, or an empty string."""
+        return self.request.cookies.get(self._name(name), "")
+
+    def set_cookie(
+        self, response: web.StreamResponse, name: str, value: str, *, max_age: int | None = None
+    ) -> None:
+        """Set one of the pages' own cookies: for this host only, unreadable for scripts."""
+        response.set_cookie(
+            self._name(name),
+            value,
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=self.request.app[SETTINGS].public_origin.scheme == "https",
+            max_age=max_age,
+        )
+
+    def drop_cookie(self, response: web.StreamResponse, name: str) -> None:
+        """Remove one."""
+        self.set_cookie(response, name, "", max_age=0)
+
+    # --- the chain
+
+    async def recognise(self) -> None:
+        """Find out who it is, and what was left to say."""
+        secret = self.cookie(SESSION)
+        if secret:
+            found = await self.request.app[PAGE_SESSIONS].find(secret)
+            if found is not None:
+                self.visitor, self.session = found
+                self.secret = secret
+        if not self.secret:
+            self.secret = self.cookie(VISIT)
+            if len(self.secret) < 20:
+                self.secret, self.fresh_visit = secrets.token_urlsafe(24), True
+
+    async def require_own_form(self) -> None:
+        """Raises ``CrossSiteRefused`` unless a page that was shown to this visitor sent it."""
+        guard.refuse_strangers(self.request, MOUNT_PREFIX)
+        token = (await self.form()).raw("csrf")
+        if not guard.is_form_token(self._key, self.secret, token):
+            raise CrossSiteRefused(_("This page was open for too long. Please try again."))
+
+    def finish(self, response: web.StreamResponse, form_targets: list[str]) -> web.StreamResponse:
+        """Headers and cookies of every answer."""
+        headers = guard.page_headers(self.nonce, form_targets)
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+        if response.status != 303 and self.cookie(FLASH):
+            self.drop_cookie(response, FLASH)
+        elif self.outgoing:
+            self.set_cookie(response, FLASH, flash.pack(self._key, self.outgoing), max_age=60)
+        if self.fresh_visit and self._name(SESSION) not in response.cookies:
+            self.set_cookie(response, VISIT, self.secret)
+        return response
+
+    def failed(self, error: GateError) -> web.Response:
+        """A page that says what happened and what to do next."""
+        title, text = explain(error)
+        signed_in = self.visitor is not None
+        return self.render(
+            "message.html",
+            status=error.status,
+            title=title,
+            text=text,
+            href="/account" if signed_in else "/",
+            link=_("To my tokens") if signed_in else _("To the start"),
+            request_id=request_id_of(self.request),
+        )
+
+
+SESSION = "zenzefi_session"
+VISIT = "zenzefi_visit"
+FLASH = "zenzefi_flash"
+
+View = Callable[[Page], Awaitable[web.StreamResponse]]
+FORM_TARGETS: web.AppKey[list[str]] = web.AppKey("form_targets", list)
+"""Origins outside of the gate's own to which the answer to a form may lead (CSP form-action)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One view, its place and its readers."""
+
+    method: str
+    path: str
+    view: View
+    access: Access
+    section: str
+
+
+class Routes:
+    """The pages of one module."""
+
+    def __init__(self, *, access: Access, section: str = "") -> None:
+        self.routes: list[Route] = []
+        self._access = access
+        self._section = section
+
+    def _add(self, method: str, path: str, section: str | None, access: Access | None) -> Any:
+        def add(view: View) -> View:
+            where = self._section if section is None else section
+            self.routes.append(Route(method, path, view, access or self._access, where))
+            return view
+
+        return add
+
+    def get(
+        self, path: str, *, section: str | None = None, access: Access | None = None
+    ) -> Callable[[View], View]:
+        """A page."""
+        return self._add(hdrs.METH_GET, path, section, access)  # type: ignore[no-any-return]
+
+    def post(
+        self, path: str, *, section: str | None = None, access: Access | None = None
+    ) -> Callable[[View], View]:
+        """What a form is sent to."""
+        return self._add(hdrs.METH_POST, path, section, access)  # type: ignore[no-any-return]
+
+    def mount(self, app: web.Application) -> None:
+        """Put all of them on an application."""
+        for route in self.routes:
+            app.router.add_route(route.method, route.path, bound(route))
+            if route.method == hdrs.METH_GET:
+                app.router.add_route(hdrs.METH_HEAD, route.path, bound(route))
+
+
+def bound(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler that runs the whole chain around a view."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        with i18n.speaking(i18n.choose(request)):
+            page = Page(request, section=route.section)
+            try:
+                response = await _answer(page, route)
+            except GateError as error:
+                if not is_navigation(request):
+                    raise
+                if error.status >= 500:
+                    log.warning("page failed: %s", error.code)
+                response = page.failed(error)
+            return page.finish(response, request.app[FORM_TARGETS])
+
+    handle.__name__ = route.view.__name__
+    return handle
+
+
+async def _answer(page: Page, route: Route) -> web.StreamResponse:
+    guard.refuse_readers(page.request)
+    await page.recognise()
+    # Flashes after the recognition: a database that is away must not eat them.
+    page.flashes = flash.unpack(page._key, page.cookie(FLASH)) if page.cookie(FLASH) else []
+    if route.access is not Access.ANYONE and page.visitor is None:
+        if route.method == hdrs.METH_POST:
+            page.flash("info", _("You have been signed out. Please log in again."))
+            return page.redirect("/login")
+        return page.redirect(f"/login?next={quote(page.request.path_qs, safe='/')}")
+    if route.access is Access.ADMINISTRATOR and not page.user.is_superuser:
+        raise NotSuperuser
+    if route.method == hdrs.METH_POST:
+        await page.require_own_form()
+    return await route.view(page)
+
+
+def path_id(page: Page, name: str = "id") -> UUID:
+    """The UUID in the path; raises ``NotFound`` for anything else."""
+    try:
+        return UUID(page.request.match_info[name])
+    except ValueError:
+        raise NotFound from None

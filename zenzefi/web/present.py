@@ -1,0 +1,163 @@
+"""What the pages show of the domains' values: names and figures, ready for a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from zenzefi.config import DURATIONS, Settings
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.issue import Token
+from zenzefi.web import texts
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.i18n import ngettext
+
+_ItemT = TypeVar("_ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One access token as a card."""
+
+    id: UUID
+    value: str
+    title: str
+    name: str
+    hours: int
+    stub_number: int
+    stub_unit: str
+    scope_name: str
+    cost: Decimal
+    refund: Decimal
+    state: str
+    created_at: datetime
+    activated_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    seconds_left: float
+
+    @property
+    def ended(self) -> bool:
+        """Whether it lets nobody in any more."""
+        return self.state in ("expired", "revoked")
+
+
+def ticket(token: Token, settings: Settings) -> Ticket:
+    """The card of one token."""
+    access = Access(token.id, token.user_id, token.scope, token.duration_hours, token.activated_at)
+    left = access.seconds_left()
+    if token.revoked_at is not None:
+        state = "revoked"
+    elif not token.is_active:
+        state = "expired"
+    else:
+        state = "ready" if token.activated_at is None else "active"
+    if token.duration_hours > 24 and token.duration_hours % 24 == 0:
+        number = token.duration_hours // 24
+        unit = ngettext("day", "days", number)
+    else:
+        number = token.duration_hours
+        unit = ngettext("hour", "hours", number)
+    return Ticket(
+        id=token.id,
+        value=token.token or "",
+        title=token.name or _("Token %(prefix)s", prefix=f"{token.prefix}…"),
+        name=token.name or "",
+        hours=token.duration_hours,
+        stub_number=number,
+        stub_unit=unit,
+        scope_name=texts.scope(token.scope)[0],
+        cost=token.cost,
+        refund=_refund(token, settings, left),
+        state=state,
+        created_at=token.created_at,
+        activated_at=token.activated_at,
+        expires_at=token.expires_at,
+        revoked_at=token.revoked_at,
+        seconds_left=max(0.0, left),
+    )
+
+
+def _refund(token: Token, settings: Settings, seconds_left: float) -> Decimal:
+    """What revoking it now would give back; the service decides the same way when it happens."""
+    if token.activated_at is None:
+        return token.cost
+    if settings.refund_used_tokens == "nothing":
+        return Decimal("0.00")
+    share = token.cost * Decimal(max(0.0, seconds_left)) / (token.duration_hours * 3600)
+    return min(token.cost, share.quantize(Decimal("0.01"), ROUND_DOWN))
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One duration on sale; ``saving`` in percent against the price of single hours."""
+
+    hours: int
+    price: Decimal
+    saving: int
+
+
+def offers(settings: Settings) -> list[Offer]:
+    """What is on sale, the shortest first."""
+    hour = settings.price(DURATIONS[0]) / DURATIONS[0]
+    found = []
+    for hours in DURATIONS:
+        price = settings.price(hours)
+        saving = 0
+        if hour > 0 and price < hour * hours:
+            saving = int((1 - price / (hour * hours)) * 100)
+        found.append(Offer(hours, price, saving if price > 0 else 0))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One scope as a choice."""
+
+    name: str
+    title: str
+    note: str
+
+
+def scopes(names: Sequence[str]) -> list[Scope]:
+    """All scopes as choices."""
+    return [Scope(name, *texts.scope(name)) for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[_ItemT]):
+    """One page of a long list."""
+
+    items: list[_ItemT]
+    total: int
+    limit: int
+    offset: int
+
+    @property
+    def first(self) -> int:
+        """The number of the first row shown."""
+        return self.offset + 1 if self.items else 0
+
+    @property
+    def last(self) -> int:
+        """The number of the last row shown."""
+        return self.offset + len(self.items)
+
+    @property
+    def previous(self) -> int | None:
+        """The offset of the page before."""
+        return None if self.offset == 0 else max(0, self.offset - self.limit)
+
+    @property
+    def next(self) -> int | None:
+        """The offset of the page after."""
+        return self.last if self.last < self.total else None
+
+
+def offset_of(query: str) -> int:
+    """The offset in an address; nonsense is the beginning."""
+    return min(int(query), 10**7) if query.isascii() and query.isdigit() and len(query) < 9 else 0

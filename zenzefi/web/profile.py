@@ -1,0 +1,97 @@
+"""Pages about the user: name, password, where they are signed in."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aiohttp import web
+
+from zenzefi.accounts.page_sessions import PAGE_SESSIONS
+from zenzefi.accounts.schemas import ProfileChange
+from zenzefi.accounts.second_factor import SECOND_FACTOR
+from zenzefi.accounts.service import ACCOUNTS
+from zenzefi.errors import NotFound
+from zenzefi.web import mailing
+from zenzefi.web.forms import Form
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.i18n import ngettext
+from zenzefi.web.page import Access, Page, Routes, path_id
+
+routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
+
+
+async def _profile(
+    page: Page,
+    *,
+    profile: Form | None = None,
+    password: Form | None = None,
+    status: int = 200,
+) -> web.Response:
+    app = page.request.app
+    return page.render(
+        "account/profile.html",
+        status=status,
+        profile=profile or Form({"full_name": page.user.full_name or ""}),
+        password=password or Form(),
+        sign_ins=await app[PAGE_SESSIONS].of_user(page.user.id),
+        codes_left=await app[SECOND_FACTOR].codes_left(page.user.id),
+        mail=mailing.is_on(page),
+    )
+
+
+@routes.get("/account/profile")
+async def profile(page: Page) -> web.StreamResponse:
+    """Everything about the user."""
+    return await _profile(page)
+
+
+@routes.post("/account/profile")
+async def change_name(page: Page) -> web.StreamResponse:
+    """Change the full name."""
+    form = await page.form()
+    change = form.read(ProfileChange, "full_name")
+    if change is None:
+        return await _profile(page, profile=form, status=422)
+    await page.request.app[ACCOUNTS].change(page.actor, page.user.id, full_name=change.full_name)
+    page.flash("good", _("Saved."))
+    return page.redirect("/account/profile")
+
+
+@routes.post("/account/profile/password")
+async def change_password(page: Page) -> web.StreamResponse:
+    """Change the password, and end all other sign-ins."""
+    form = await page.form()
+    change = form.read(ProfileChange, "password")
+    accounts = page.request.app[ACCOUNTS]
+    if not await accounts.is_password(page.actor, page.user.id, form.raw("current")[:1024]):
+        form.fail("current", _("This is not your current password."))
+    if change is None or not form.ok:
+        return await _profile(page, password=form, status=422)
+    await accounts.change(
+        page.actor, page.user.id, keep_session=page.session_id, password=change.password
+    )
+    page.flash("good", _("The password is changed. All your other sign-ins have ended."))
+    return page.redirect("/account/profile")
+
+
+@routes.post("/account/sign-ins/{id}/end")
+async def end_sign_in(page: Page) -> web.StreamResponse:
+    """End one sign-in; one that has ended meanwhile is as good."""
+    with suppress(NotFound):
+        await page.request.app[PAGE_SESSIONS].end(page.actor, page.user.id, path_id(page))
+    page.flash("good", _("That sign-in has ended."))
+    return page.redirect("/account/profile#sign-ins")
+
+
+@routes.post("/account/sign-ins/end-others")
+async def end_other_sign_ins(page: Page) -> web.StreamResponse:
+    """End every sign-in but this one."""
+    assert page.session is not None  # noqa: S101 - the route is for signed-in users only
+    count = await page.request.app[PAGE_SESSIONS].end_others(
+        page.actor, page.user.id, page.session.id
+    )
+    page.flash(
+        "good",
+        ngettext("%(num)s other sign-in has ended.", "%(num)s other sign-ins have ended.", count),
+    )
+    return page.redirect("/account/profile#sign-ins")

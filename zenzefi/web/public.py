@@ -1,0 +1,154 @@
+"""Pages for everybody: the front page, registering, logging in and out, the language."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aiohttp import web
+
+from zenzefi.accounts.page_sessions import PAGE_SESSIONS
+from zenzefi.accounts.schemas import Registration
+from zenzefi.accounts.service import ACCOUNTS
+from zenzefi.config import SETTINGS
+from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.middleware.errors import is_navigation
+from zenzefi.version import __version__
+from zenzefi.web import i18n, mailing, present
+from zenzefi.web.forms import Form
+from zenzefi.web.guard import own_path
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.page import Access, Page, Route, Routes, bound
+from zenzefi.web.two_factor import ask_for_code
+
+routes = Routes(access=Access.ANYONE)
+
+
+def site(page: Page) -> str:
+    """What the gate stands in front of, by the name people know."""
+    target = page.request.app[SETTINGS].target_origin
+    return _("the demo site") if target is None else target.authority
+
+
+async def index(page: Page) -> web.StreamResponse:
+    """The front page."""
+    offers = present.offers(page.request.app[SETTINGS])
+    return page.render("index.html", offers=offers, site=site(page))
+
+
+@routes.get("/register")
+async def register_form(page: Page) -> web.StreamResponse:
+    """The empty form."""
+    if page.visitor is not None:
+        return page.redirect("/account")
+    wanted = own_path(page.request.query.get("next", ""))
+    return page.render("register.html", form=Form(), next=wanted)
+
+
+@routes.post("/register")
+async def register(page: Page) -> web.StreamResponse:
+    """Open an account and sign in at once."""
+    form = await page.form()
+    wanted = own_path(form.raw("next"))
+    entry = form.read(Registration, "email", "username", "password")
+    if entry is not None:
+        accounts = page.request.app[ACCOUNTS]
+        try:
+            page.visitor = await accounts.register(
+                page.actor, email=entry.email, username=entry.username, password=entry.password
+            )
+        except EmailTaken:
+            form.fail("email", _("There is an account with this address already."))
+        except UsernameTaken:
+            form.fail("username", _("Somebody has this name already. Please choose another."))
+    if not form.ok or page.visitor is None:
+        return page.render("register.html", status=422, form=form, next=wanted)
+    page.flash("good", _("Welcome! Your account is ready."))
+    mailing.send_confirmation(page, page.user)
+    response = page.redirect(wanted)
+    secret = await page.request.app[PAGE_SESSIONS].start(page.actor, page.user, page.agent)
+    page.signed_in(response, secret)
+    return response
+
+
+@routes.get("/login")
+async def login_form(page: Page) -> web.StreamResponse:
+    """The empty form."""
+    wanted = own_path(page.request.query.get("next", ""))
+    if page.visitor is not None:
+        return page.redirect(wanted)
+    return page.render("login.html", form=Form(), next=wanted, mail=mailing.is_on(page))
+
+
+@routes.post("/login")
+async def login(page: Page) -> web.StreamResponse:
+    """Sign in. Unknown address, wrong password and closed account are answered alike."""
+    form = await page.form()
+    wanted = own_path(form.raw("next"))
+    for name in ("email", "password"):
+        if not form.raw(name):
+            form.fail(name, _("Please fill this in."))
+    if form.ok:
+        try:
+            user = await page.request.app[ACCOUNTS].sign_in(
+                page.actor, form.text("email")[:254], form.raw("password")[:1024]
+            )
+        except LoginRejected:
+            form.fail("", _("The e-mail address or the password is not right."))
+    if not form.ok:
+        return page.render(
+            "login.html", status=422, form=form, next=wanted, mail=mailing.is_on(page)
+        )
+    if user.totp_enabled_at is not None:
+        return ask_for_code(page, user, wanted)
+    sessions = page.request.app[PAGE_SESSIONS]
+    if page.session is not None:
+        await sessions.end(page.actor, page.user.id, page.session.id)
+    page.visitor = user
+    response = page.redirect(wanted)
+    page.signed_in(response, await sessions.start(page.actor, user, page.agent))
+    return response
+
+
+@routes.post("/logout")
+async def logout(page: Page) -> web.StreamResponse:
+    """End this sign-in, and take the way through from this browser too."""
+    if page.session is not None:
+        with suppress(NotFound):  # it may have ended on another node a moment ago
+            await page.request.app[PAGE_SESSIONS].end(page.actor, page.user.id, page.session.id)
+    page.flash("info", _("You are logged out."))
+    response = page.redirect("/login")
+    page.signed_out(response)
+    response.del_cookie("zenzefi_access_token", path="/")
+    return response
+
+
+@routes.post("/account/language")
+async def language(page: Page) -> web.StreamResponse:
+    """Remember the language and go back."""
+    form = await page.form()
+    response = page.redirect(own_path(form.raw("next"), "/"))
+    chosen = form.raw("language")
+    if chosen in i18n.LANGUAGES:
+        response.set_cookie(
+            i18n.LANGUAGE_COOKIE,
+            chosen,
+            path="/",
+            max_age=365 * 86400,
+            samesite="Lax",
+            httponly=True,
+            secure=page.request.app[SETTINGS].public_origin.scheme == "https",
+        )
+    return response
+
+
+_front_page = bound(Route("GET", "/", index, Access.ANYONE, ""))
+
+
+async def root(request: web.Request) -> web.StreamResponse:
+    """``GET /``: the front page for people, JSON for programs (CONTRACT, Root)."""
+    if is_navigation(request):
+        return await _front_page(request)
+    return web.json_response(
+        {"message": "Zenzefi gate", "version": __version__, "docs": "/docs"},
+        headers={"Vary": "Accept, Sec-Fetch-Mode"},
+    )

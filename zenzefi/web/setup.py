@@ -1,0 +1,48 @@
+"""Mount the pages on an application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aiohttp_jinja2
+from aiohttp import web
+
+from zenzefi.config import SETTINGS, parse_origin
+from zenzefi.db.engine import DATABASE
+from zenzefi.mail.courier import COURIER, Courier, mailer_for
+from zenzefi.tokens.use import USES, Uses
+from zenzefi.web import assets, mailing, profile, public, templating, tokens, two_factor
+from zenzefi.web.page import FORM_TARGETS
+
+
+def setup(app: web.Application) -> None:
+    """The pages and their files; templates, database, keyring and domains are there already."""
+    settings = app[SETTINGS]
+    app[USES] = Uses(app[DATABASE])
+    if settings.mail_url is not None:
+        app[COURIER] = Courier(mailer_for(settings.mail_url.get_secret_value()), settings.mail_from)
+        app.cleanup_ctx.append(_courier)
+    # Chromium holds a form's redirects against form-action too: the own origin of the upstream
+    # is where "open" leads to.
+    app[FORM_TARGETS] = (
+        [str(parse_origin(f"{settings.public_origin.scheme}://{settings.proxy_host}"))]
+        if settings.proxy_host
+        else []
+    )
+    app[assets.ASSETS] = assets.Assets()
+    templating.prepare(aiohttp_jinja2.get_env(app), app[assets.ASSETS])
+    app.router.add_get(assets.PREFIX + "/{name}", app[assets.ASSETS].serve)
+    app.router.add_get("/", public.root, allow_head=True)
+    for table in (
+        public.routes,
+        mailing.routes,
+        two_factor.routes,
+        tokens.routes,
+        profile.routes,
+    ):
+        table.mount(app)
+
+
+async def _courier(app: web.Application) -> AsyncIterator[None]:
+    async with app[COURIER].running():
+        yield

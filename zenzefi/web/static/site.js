@@ -1,0 +1,94 @@
+// Improvements only: every page is complete without this file.
+"use strict";
+
+// Copy buttons: <button data-copy="id of the text">, hidden until this runs.
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  const source = document.getElementById(button.dataset.copy);
+  if (!source || !navigator.clipboard) continue;
+  button.hidden = false;
+  const label = button.querySelector("[data-label]");
+  const usual = label.textContent;
+  let timer = 0;
+  button.addEventListener("click", async () => {
+    const text = "value" in source ? source.value : source.textContent;
+    try {
+      await navigator.clipboard.writeText(text.trim());
+      label.textContent = button.dataset.done;
+    } catch {
+      getSelection().selectAllChildren(source);
+      label.textContent = button.dataset.failed;
+    }
+    clearTimeout(timer);
+    timer = setTimeout(() => { label.textContent = usual; }, 2500);
+  });
+}
+
+// Countdowns: <strong data-ends="ISO time" data-units="d|h|min|s">, the server's text until then.
+const clocks = [...document.querySelectorAll("[data-ends]")].map((element) => ({
+  element,
+  ends: Date.parse(element.dataset.ends),
+  units: element.dataset.units.split("|"),
+  bar: element.closest(".left")?.querySelector("progress"),
+}));
+// The server's clock, not the visitor's: the offset is taken once, when the page arrives.
+const served = Date.parse(document.documentElement.dataset.now ?? "");
+const offset = Number.isNaN(served) ? 0 : served - Date.now();
+
+function spell(seconds, units) {
+  const parts = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60];
+  let first = parts.findIndex((part) => part > 0);
+  if (first < 0) first = 3;
+  return parts.slice(first, first + 2)
+    .map((part, index) => `${part}\u00a0${units[first + index]}`).join("\u00a0");
+}
+
+function tick() {
+  const now = Date.now() + offset;
+  for (const clock of clocks) {
+    const left = Math.max(0, Math.ceil((clock.ends - now) / 1000));
+    clock.element.textContent = spell(left, clock.units);
+    if (clock.bar) clock.bar.value = left;
+    if (left === 0 && !clock.over) {
+      clock.over = true;
+      setTimeout(() => location.reload(), 1500);
+    }
+  }
+}
+if (clocks.length) {
+  tick();
+  setInterval(tick, 1000);
+}
+
+// Times: the server learns the zone for the next page; this page is put right at once.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone && document.documentElement.dataset.zone !== zone) {
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `zenzefi_zone=${encodeURIComponent(zone)}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
+  const format = new Intl.DateTimeFormat(document.documentElement.lang, {
+    day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
+  });
+  for (const time of document.querySelectorAll("time[data-local]")) {
+    time.textContent = format.format(new Date(time.dateTime));
+  }
+}
+
+// A form is sent once: a second click while the first is under way does nothing.
+for (const form of document.querySelectorAll("form[method=post]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+}
+addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const form of document.forms) delete form.dataset.sent;
+});
+
+// Filters act when a choice is made; their button stays for those who prefer it.
+for (const select of document.querySelectorAll("form[method=get] select[data-auto]")) {
+  select.addEventListener("change", () => select.form.requestSubmit());
+}
+
+for (const button of document.querySelectorAll("button[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}

@@ -1,0 +1,54 @@
+"""Everything that the templates may use besides what a view hands them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from babel import numbers
+from markupsafe import Markup
+
+from zenzefi.web import i18n, texts
+from zenzefi.web.assets import Assets
+
+
+def prepare(environment: jinja2.Environment, assets: Assets) -> None:
+    """Install translations, filters and globals."""
+    environment.trim_blocks = True
+    environment.lstrip_blocks = True
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.add_extension("jinja2.ext.i18n")
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
+        lambda message: i18n.current().texts.gettext(message),
+        lambda one, many, count: i18n.current().texts.ngettext(one, many, count),
+        newstyle=True,
+        pgettext=lambda context, message: i18n.current().texts.pgettext(context, message),
+    )
+    environment.filters.update(
+        money=i18n.money,
+        number=i18n.number,
+        amount=_amount,
+        when=i18n.when,
+        hours=i18n.hours,
+        size=i18n.size,
+        kind=texts.kind,
+        agent=texts.agent,
+        remaining=i18n.remaining,
+    )
+    environment.globals.update(asset=assets.url, countdown_text=_countdown)
+
+
+def _amount(value: Any) -> str:
+    return numbers.format_decimal(value, format="#,##0.00", locale=i18n.current().locale)
+
+
+def _countdown(ends: datetime, seconds: float) -> Markup:
+    units = "|".join(
+        i18n.gettext(unit) % {"n": ""} for unit in ("%(n)s d", "%(n)s h", "%(n)s min", "%(n)s s")
+    )
+    return Markup('<strong data-ends="{}" data-units="{}">{}</strong>').format(
+        ends.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "|".join(unit.strip() for unit in units.split("|")),
+        i18n.remaining(seconds),
+    )

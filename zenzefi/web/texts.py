@@ -1,0 +1,129 @@
+"""What the pages say about errors, kinds and programs, in the reader's language."""
+
+from __future__ import annotations
+
+import re
+
+from zenzefi.errors import GateError
+from zenzefi.web.i18n import N_, pgettext
+from zenzefi.web.i18n import gettext as _
+
+_ERRORS: dict[str, tuple[str, str]] = {
+    "not_found": (
+        N_("There is nothing here"),
+        N_("The address may be mistyped, or what it showed is gone."),
+    ),
+    "rate_limited": (
+        N_("One moment, please"),
+        N_("There were too many attempts in a short time. Wait a minute and try again."),
+    ),
+    "cross_site_refused": (
+        N_("Please try that again"),
+        N_("This request did not come from the gate's own page. Open the page and send it anew."),
+    ),
+    "not_superuser": (
+        N_("For administrators only"),
+        N_("Your account may not open this page."),
+    ),
+    "insufficient_balance": (
+        N_("The balance is too low"),
+        N_("Top up your balance, then buy the token."),
+    ),
+    "idempotency_in_flight": (
+        N_("Already on its way"),
+        N_("The same purchase is being made right now. Look at your tokens in a moment."),
+    ),
+    "conflict": (
+        N_("That has changed meanwhile"),
+        N_("Open the page again to see how things stand now."),
+    ),
+    "payload_too_large": (
+        N_("That is too much"),
+        N_("The form was larger than the gate takes."),
+    ),
+    "unavailable": (
+        N_("Not available right now"),
+        N_("The gate can't do this at the moment. Nothing was changed. Try again in a minute."),
+    ),
+}
+_BY_STATUS = {404: "not_found", 409: "conflict", 429: "rate_limited", 503: "unavailable"}
+_OTHER = (
+    N_("That did not work"),
+    N_("Nothing was changed. Try again; if it happens once more, pass on the number below."),
+)
+
+
+def explain(error: GateError) -> tuple[str, str]:
+    """A heading and a sentence for an error that ends a page."""
+    title, text = _ERRORS.get(error.code) or _ERRORS.get(_BY_STATUS.get(error.status, ""), _OTHER)
+    return _(title), _(text)
+
+
+_KINDS = {
+    "deposit": N_("Top-up"),
+    "purchase": N_("Purchase"),
+    "refund": N_("Refund"),
+    "bonus": N_("Bonus"),
+    "adjustment": N_("Adjustment"),
+}
+
+
+def kind(transaction_type: str) -> str:
+    """The name of a kind of transaction."""
+    return _(_KINDS.get(transaction_type, transaction_type))
+
+
+def kinds() -> list[tuple[str, str]]:
+    """All kinds, for a filter."""
+    return [("", _("Everything")), *((name, kind(name)) for name in _KINDS)]
+
+
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("YaBrowser", "Yandex Browser"),
+    ("Firefox", "Firefox"),
+    ("HeadlessChrome", "Chrome"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+    ("curl", "curl"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def agent(header: str | None) -> str:
+    """A browser by the name people know; an unknown program by the first word of its own."""
+    if not header:
+        return _("unknown program")
+    program = next((name for mark, name in _BROWSERS if f"{mark}/" in header), None)
+    system = next((name for mark, name in _SYSTEMS if mark in header), None)
+    if program and system:
+        return pgettext("browser on system", "%(program)s on %(system)s") % {
+            "program": program,
+            "system": system,
+        }
+    return program or re.split(r"[\s/]", header, maxsplit=1)[0][:40] or _("unknown program")
+
+
+_SCOPES = {
+    "full": (N_("Everything"), N_("All pages and calls of the application.")),
+    "certificates_only": (
+        N_("Certificates only"),
+        N_("Only what belongs to certificates; everything else is refused."),
+    ),
+}
+
+
+def scope(name: str) -> tuple[str, str]:
+    """Title and explanation of a scope; one that an operator declared keeps its own name."""
+    if name in _SCOPES:
+        title, note = _SCOPES[name]
+        return _(title), _(note)
+    return name.replace("_", " "), _("A part of the application, set up by its operator.")
