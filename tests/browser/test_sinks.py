@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.browser.bare_prefix import bare_prefix
 from tests.browser.conftest import watch
+from tests.browser.gates import MOUNTS, MountName, Place, place
 from zenzefi.demo import running_demo
 from zenzefi.demo.sinks import SINKS
 
@@ -31,21 +32,21 @@ async def final_title(page: Page, seconds: float = 20) -> str:
     return "no answer"
 
 
-async def run_sinks(chromium: Browser, root: str, names: list[str]) -> dict[str, object]:
-    """Open each check below ``root``; what came out other than well, by name."""
+async def run_sinks(chromium: Browser, at: Place, names: list[str]) -> dict[str, object]:
+    """Open each check in its own profile; what came out other than well, by name."""
     failures: dict[str, object] = {}
     for name in names:
-        context = await chromium.new_context()
+        context = await at.open(chromium)
         page = await context.new_page()
         seen = watch(page)
-        await page.goto(f"{root}sinks/{name}")
+        await page.goto(f"{at.root}sinks/{name}")
         title = await final_title(page)
         complaints = [
             error
             for error in seen.errors
             if name not in EXPECTED_COMPLAINTS or EXPECTED_COMPLAINTS[name] not in error
         ]
-        outside = seen.outside(root)
+        outside = seen.outside(at.root)
         if title != "ok" or outside or complaints:
             failures[name] = {"title": title, "outside": outside, "complaints": complaints}
         await context.close()
@@ -54,10 +55,13 @@ async def run_sinks(chromium: Browser, root: str, names: list[str]) -> dict[str,
 
 async def test_every_check_holds_without_a_gate(chromium: Browser) -> None:
     async with running_demo() as origin:
-        assert await run_sinks(chromium, f"{origin}/", SINKS) == {}
+        assert await run_sinks(chromium, Place(f"{origin}/"), SINKS) == {}
 
 
-async def test_every_check_holds_under_a_prefix_and_nothing_leaves_it(chromium: Browser) -> None:
-    async with running_demo() as origin, bare_prefix(origin) as seen:
-        assert await run_sinks(chromium, seen.root, SINKS) == {}
-        assert seen.strays == []
+@pytest.mark.parametrize("mount", MOUNTS)
+async def test_every_check_holds_behind_the_gate_and_nothing_leaves_the_mount(
+    chromium: Browser, mount: MountName, tmp_path: Path
+) -> None:
+    async with running_demo() as origin, place(mount, origin, tmp_path) as at:
+        assert await run_sinks(chromium, at, SINKS) == {}
+        assert at.strays() == []
