@@ -17,6 +17,9 @@ _COMMANDS = {
     "demo": ("zenzefi.commands.serve", "demo", "Serve the gate with the demo site behind it."),
     "migrate": ("zenzefi.commands.database", "migrate", "Bring the database's schema up to date."),
     "check": ("zenzefi.commands.check", "check", "Test the settings against what they name."),
+    "user": ("zenzefi.commands.users", "user", "Open, list and change accounts."),
+    "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),
+    "connect": ("zenzefi.commands.connect", "connect", "Serve a gate's application here."),
 }
 
 

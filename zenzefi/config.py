@@ -80,7 +80,8 @@ def parse_origin(value: str) -> Origin:
     return Origin(scheme, host, number)
 
 
-def _default_data_dir() -> Path:
+def default_data_dir() -> Path:
+    """Where this user's programs keep their data (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_DATA_HOME")
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "zenzefi"
@@ -131,7 +132,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr = SecretStr("")
     previous_secret_keys: Annotated[list[SecretStr], NoDecode] = []
     backend_url: str = "http://127.0.0.1:8000"
-    data_dir: Path = Field(default_factory=_default_data_dir)
+    data_dir: Path = Field(default_factory=default_data_dir)
     access_token_expire_minutes: int = Field(60, ge=1, le=60 * 24 * 30)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "pretty", "json"] = "auto"

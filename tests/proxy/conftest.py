@@ -47,7 +47,7 @@ class MemoryGatekeeper:
     def cached(self, token: str) -> Access | None:
         return self.known.get(token)
 
-    async def validate(self, token: str) -> Access:
+    async def validate(self, token: str, address: str | None = None) -> Access:
         if token not in self.known:
             raise TokenInvalid
         return self.known[token]
@@ -123,6 +123,40 @@ class RunningGate:
         return await self.raw(head + body, timeout=timeout)
 
 
+def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, **settings):
+    """An application with just the way through in it."""
+    app = web.Application(
+        middlewares=[
+            request_id_middleware,
+            errors_middleware,
+            guard_middleware,
+            peer_middleware,
+            proxy_setup.own_origin_middleware,
+            proxy_setup.strays_middleware,
+        ]
+    )
+    app[SETTINGS] = Settings(
+        _env_file=None,
+        debug=True,
+        secret_key="k" * 40,
+        data_dir=data_dir,
+        backend_url=settings.pop("backend_url", f"http://127.0.0.1:{port}"),
+        zenzefi_target_url=upstream_url,
+        **settings,
+    )
+    app[GATEKEEPER] = gatekeeper
+    if devices is not None:
+        app[DEVICE_CLAIMS] = devices
+    request_id.setup(app)
+    proxy_setup.setup(app)
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="a page of the gate")
+
+    app.router.add_get("/gate-page", page)
+    return app
+
+
 GateFactory = Callable[..., Awaitable[RunningGate]]
 
 
@@ -133,37 +167,9 @@ async def start_gate(tmp_path) -> AsyncIterator[GateFactory]:
 
     async def start(upstream_url: str, *, devices=None, **settings) -> RunningGate:
         port = unused_port()
-        app = web.Application(
-            middlewares=[
-                request_id_middleware,
-                errors_middleware,
-                guard_middleware,
-                peer_middleware,
-                proxy_setup.own_origin_middleware,
-                proxy_setup.strays_middleware,
-            ]
-        )
-        app[SETTINGS] = Settings(
-            _env_file=None,
-            debug=True,
-            secret_key="k" * 40,
-            data_dir=tmp_path,
-            backend_url=settings.pop("backend_url", f"http://127.0.0.1:{port}"),
-            zenzefi_target_url=upstream_url,
-            **settings,
-        )
         gatekeeper = MemoryGatekeeper()
         gatekeeper.add()
-        app[GATEKEEPER] = gatekeeper
-        if devices is not None:
-            app[DEVICE_CLAIMS] = devices
-        request_id.setup(app)
-        proxy_setup.setup(app)
-
-        async def page(request: web.Request) -> web.Response:
-            return web.Response(text="a page of the gate")
-
-        app.router.add_get("/gate-page", page)
+        app = gate_app(gatekeeper, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -262,3 +262,16 @@ async def test_connections_to_the_upstream_are_reused(start_gate, faulty, client
         async with client.get(gate.proxy_url + "/x") as response:
             assert await response.read() == b"ok"
     assert faulty.connections == 1
+
+
+async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(start_gate, faulty):
+    async def script(wire):
+        gate.gatekeeper.end()
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nsecret")
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(PREFIX + "/x", timeout=3)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"secret" not in answer

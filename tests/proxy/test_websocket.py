@@ -194,3 +194,13 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
     assert sent == early
     assert sent < 60_000_000
     writer.transport.abort()
+
+
+async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(start_gate, faulty):
+    async def script(wire):
+        gate.gatekeeper.end()
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    assert await gate.ask(PREFIX + "/s", *UPGRADE, timeout=3) == b""

@@ -92,7 +92,12 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
         if isinstance(error, PortTaken):
             fail(f"{error} Choose another with --port.")
         if isinstance(error, GateError):
-            fail(str(error.detail))
+            detail = error.detail
+            fail(
+                detail
+                if isinstance(detail, str)
+                else "; ".join(str(problem["msg"]) for problem in detail)
+            )
 
 
 def as_json(value: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.config import SETTINGS
-from zenzefi.db.engine import DATABASE
 from zenzefi.ops import drain, health, jobs, observe
 
 
@@ -16,6 +15,5 @@ def setup(app: web.Application) -> None:
     """
     drain.setup(app)
     observe.setup(app)
-    if DATABASE in app:
-        health.setup(app)
-        jobs.setup(app, app[SETTINGS].data_dir)
+    health.setup(app)
+    jobs.setup(app, app[SETTINGS].data_dir)

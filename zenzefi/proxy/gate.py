@@ -20,13 +20,14 @@ from zenzefi.proxy.headers import Identity
 from zenzefi.proxy.http import HttpWay, Passage
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import MapperCache
-from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage, check_device_id
+from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage
 from zenzefi.proxy.strays import StrayTable
 from zenzefi.proxy.target import Target, token_parameter, under_prefix, without_token
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.scopes import Scopes
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
@@ -67,8 +68,8 @@ class Gate:
 
     async def authenticate(
         self, request: web.BaseRequest, target: Target | None = None
-    ) -> tuple[Access, bool]:
-        """The access of this request, and whether a cookie alone vouches for it.
+    ) -> tuple[Access, str, bool]:
+        """The access of this request, its token, and whether a cookie alone vouches for it.
 
         The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
         the query, then in the cookie. Raises :class:`TokenMissing` or what the gatekeeper raises.
@@ -76,8 +77,9 @@ class Gate:
         token = request.headers.get(TOKEN_HEADER)
         if token is None and target is not None:
             token = token_parameter(target)
+        address = peer_of(request).address
         if token is not None:
-            return await self._validated(token), False
+            return await self._validated(token, address), token, False
         cookies = self.cookie_tokens(request)
         if not cookies:
             raise TokenMissing
@@ -85,13 +87,14 @@ class Gate:
         # first, and must neither let in nor lock out.
         for token in cookies[:-1]:
             try:
-                return await self._validated(token), True
+                return await self._validated(token, address), token, True
             except TokenRejected:
                 continue
-        return await self._validated(cookies[-1]), True
+        return await self._validated(cookies[-1], address), cookies[-1], True
 
-    async def _validated(self, token: str) -> Access:
-        return self.gatekeeper.cached(token) or await self.gatekeeper.validate(token)
+    async def _validated(self, token: str, address: str) -> Access:
+        known = self.gatekeeper.cached(token)
+        return known or await self.gatekeeper.validate(token, address or None)
 
     def cookie_tokens(self, request: web.BaseRequest) -> list[str]:
         """Values of the proxy cookie, most specific path first."""
@@ -112,9 +115,9 @@ class Gate:
         """Admit the request and pass it on; ``target`` is the upstream's."""
         request[PROXIED] = True
         is_upgrade = is_websocket(request)
-        access, by_cookie = await self.authenticate(request, target if is_upgrade else None)
+        access, token, by_cookie = await self.authenticate(request, target if is_upgrade else None)
         self.scopes.check(access.scope, target.path)
-        device_id = check_device_id(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
+        device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)
         peer = peer_of(request)
@@ -129,6 +132,7 @@ class Gate:
             target=without_token(target) if is_upgrade else target,
             mount=mount,
             access=access,
+            token=token,
             identity=Identity(
                 str(access.user_id), str(access.token_id), peer.address, request_id_of(request)
             ),

@@ -64,6 +64,9 @@ class Rewriter(Protocol):
     def request(self, passage: Passage, headers: Pairs) -> Pairs:
         """The request's headers as the engine wants them (validators, ranges, codings)."""
 
+    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+        """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
+
     def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
         """Whether a part of a body came that must be rewritten as a whole."""
 
@@ -79,6 +82,7 @@ class Passage:
     target: Target
     mount: Mount
     access: Access
+    token: str
     identity: Identity
     unmapper: UrlUnmapper
     device_id: str | None = None
@@ -116,7 +120,8 @@ class HttpWay:
         def on_interim(status: int, pairs: Pairs) -> None:
             transport = request.transport
             if transport is not None and request.version == HttpVersion11:
-                transport.write(interim_head(status, self._mapped(pairs, passage)))
+                mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
+                transport.write(interim_head(status, mapped))
 
         if body is None:
             response: UpstreamResponse
@@ -160,21 +165,34 @@ class HttpWay:
             await self._rewritten(passage, response, client, answer.rewrite, keep_alive=keep_alive)
             return client
         first = response.read_ready()
-        done = response.is_complete
+        if response.is_complete:
+            with contextlib.suppress(OSError):
+                await client.begin(request, first, is_last=True, keep_alive=keep_alive)
+            return client
+        with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+            await check_again(self._gatekeeper, passage)
+            await self._streamed(passage, response, client, first, keep_alive=keep_alive)
+        return client
+
+    async def _streamed(
+        self,
+        passage: Passage,
+        response: UpstreamResponse,
+        client: ClientResponse,
+        first: bytes,
+        *,
+        keep_alive: bool,
+    ) -> None:
         try:
-            await client.begin(request, first, is_last=done, keep_alive=keep_alive)
-            if done:
-                return client
-            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
-                while piece := await response.read():
-                    await client.send(piece)
+            await client.begin(passage.request, first, is_last=False, keep_alive=keep_alive)
+            while piece := await response.read():
+                await client.send(piece)
             await client.finish()
         except BodyBroken as broken:
             log.warning("upstream's body broke off: %s", broken.error.code)
             client.break_off()
         except OSError:
             client.break_off()
-        return client
 
     def head(self, passage: Passage, response: UpstreamResponse) -> Answer:
         """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
@@ -202,6 +220,7 @@ class HttpWay:
 
         try:
             with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+                await check_again(self._gatekeeper, passage)
                 while rewrite.ready is None and (piece := await response.read()):
                     for start in range(0, len(piece), _SLICE):
                         for made in rewrite.slices(piece[start : start + _SLICE]):
@@ -289,6 +308,12 @@ def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
     """A request's head as bytes: the target exactly as it was checked."""
     line = f"{method} {target.raw} HTTP/1.1".encode()
     return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
+
+
+async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:
+    """Once something is held: was the token ended just before? Raises what ``validate`` raises."""
+    if gatekeeper.cached(passage.token) is None:
+        await gatekeeper.validate(passage.token)
 
 
 def _closer(request: web.BaseRequest) -> Callable[[str], None]:

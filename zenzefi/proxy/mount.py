@@ -53,12 +53,14 @@ def parse_forwarded(headers: Mapping[str, str]) -> Forwarded:
             parse_origin(f"http://{host}")
         except ValueError:
             raise AmbiguousRequest("X-Forwarded-Host must be one host, or host:port.") from None
-    if prefix is not None:
-        prefix = prefix.strip()
+    prefix = prefix.strip() if prefix is not None else None
+    if prefix:
         bare = prefix.rstrip("/") or "/"
         if not _PREFIX.fullmatch(bare) or any(s in (".", "..") for s in bare.split("/")):
             raise AmbiguousRequest("X-Forwarded-Prefix must be a plain path like /app.")
         prefix = "" if bare == "/" else bare
+    else:
+        prefix = None  # an empty header says nothing; a root is said by a slash
     return Forwarded(proto, host, prefix)
 
 

@@ -49,7 +49,7 @@ class EngineRewriter:
 
     def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
-        early = self._engine.early_response(self._exchange(passage, None, CIMultiDict()))
+        early = self._engine.early_response(self._exchange(passage, 0, CIMultiDict()))
         if early is None:
             return None
         headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
@@ -58,20 +58,25 @@ class EngineRewriter:
     def request(self, passage: Passage, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
         changed = CIMultiDict(_to_text(headers))
-        self._engine.prepare_request(self._exchange(passage, None, CIMultiDict()), changed)
+        self._engine.prepare_request(self._exchange(passage, 0, CIMultiDict()), changed)
         return _to_pairs(changed.items())
+
+    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+        """See :class:`zenzefi.proxy.http.Rewriter`."""
+        exchange = self._exchange(passage, status, CIMultiDict(_to_text(headers)))
+        return _to_pairs(self._engine.map_response_headers(exchange))
 
     def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
         if response.status != 206:
             return False
         headers = CIMultiDict(_to_text(response.headers))
-        return self._engine.must_refetch(self._exchange(passage, response, headers))
+        return self._engine.must_refetch(self._exchange(passage, response.status, headers))
 
     def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
-        exchange = self._exchange(passage, response, text)
+        exchange = self._exchange(passage, response.status, text)
         rewrite: Rewrite | Decoding | None = None
         planned = self._engine.plan(exchange) if response.has_body else None
         if planned is not None:
@@ -89,9 +94,7 @@ class EngineRewriter:
                 kept.append((name, value))
         return Answer(_to_pairs(kept), length, rewrite)
 
-    def _exchange(
-        self, passage: Passage, response: UpstreamResponse | None, headers: CIMultiDict[str]
-    ) -> Exchange:
+    def _exchange(self, passage: Passage, status: int, headers: CIMultiDict[str]) -> Exchange:
         asked = passage.request.headers
         if passage.mount.kind is MountKind.CLIENT:
             # It drops Content-Encoding (CONTRACT): whatever it asks for, it can take identity only.
@@ -101,7 +104,7 @@ class EngineRewriter:
         return Exchange(
             method=passage.request.method,
             url=f"{self._upstream}{passage.target.raw}",
-            status=response.status if response is not None else 0,
+            status=status,
             mapper=self._mappers.get(passage.mount),
             mount=passage.mount,
             destination=asked.get("Sec-Fetch-Dest"),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 from uuid import UUID
 
 from aiohttp import web
 
-from zenzefi.config import DevicePolicy
-from zenzefi.errors import DeviceRequired, InvalidDeviceId
 from zenzefi.tokens.access import Access
 
 
@@ -20,8 +18,11 @@ class Gatekeeper(Protocol):
     def cached(self, token: str) -> Access | None:
         """The access of a token that was validated within the last seconds."""
 
-    async def validate(self, token: str) -> Access:
-        """Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked``, ``DatabaseUnavailable``."""
+    async def validate(self, token: str, address: str | None = None) -> Access:
+        """Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked``, ``DatabaseUnavailable``.
+
+        ``address`` is the client's, so that one who guesses tokens can be slowed down.
+        """
 
     async def activate(self, access: Access) -> Access:
         """Start the token's clock, unless it already runs."""
@@ -79,21 +80,3 @@ class UncountedUsage:
 GATEKEEPER = web.AppKey("proxy_gatekeeper", Gatekeeper)
 DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)
 USAGE = web.AppKey("proxy_usage", Usage)
-
-
-def check_device_id(values: Sequence[str], policy: DevicePolicy) -> str | None:
-    """The device id of a request, or ``None`` without one.
-
-    ``values`` are the ``X-Device-ID`` lines. Raises :class:`InvalidDeviceId` (not 8 to 255 visible
-    ASCII characters) and :class:`DeviceRequired` (none, and the policy wants one).
-    """
-    if policy is DevicePolicy.OFF:
-        return None
-    if not values:
-        if policy is DevicePolicy.REQUIRED:
-            raise DeviceRequired
-        return None
-    device_id = values[0]
-    if not 8 <= len(device_id) <= 255 or not all("!" <= char <= "~" for char in device_id):
-        raise InvalidDeviceId
-    return device_id

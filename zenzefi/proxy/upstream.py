@@ -114,6 +114,13 @@ class Connection(ResponseHandler):
         self.got_bytes = True
         super().data_received(data)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A reset is no end of a body, even of one that ends with the connection."""
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            payload.set_exception(ClientPayloadError("connection reset"))
+        super().connection_lost(exc)
+
     def begin(self, method: str, read_timeout: float) -> None:
         """Prepare for the answer to one request."""
         self.got_bytes = False

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zenzefi.errors import Invalid
+from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.cookies import ACCESS_COOKIE
 from zenzefi.proxy.mount import PREFIX
 from zenzefi.tokens.access import Access
@@ -71,7 +72,7 @@ class Views:
 
     async def status(self, request: web.Request) -> web.Response:
         """What this token grants, and how long; never activates, needs no device id."""
-        access, _ = await self._gate.authenticate(request)
+        access, _, _ = await self._gate.authenticate(request)
         body = {
             "connected": True,
             "user_id": str(access.user_id),
@@ -103,7 +104,7 @@ class Views:
             raise Invalid.field(
                 "body", type="json_invalid", msg="The body is not valid JSON"
             ) from None
-        access = await self._gate.gatekeeper.validate(form.token)
+        access = await self._gate.gatekeeper.validate(form.token, peer_of(request).address)
         response = web.json_response(headers={"Cache-Control": "no-store"}, data={})
         max_age = set_access_cookie(response, form.token, access, is_secure=self._is_secure)
         response.text = json.dumps(

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
 from zenzefi.proxy.client_side import ClientResponse
+from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.frames import (
     CLOSE_GOING_AWAY,
     CLOSE_TOKEN_ENDED,
@@ -25,7 +26,7 @@ from zenzefi.proxy.frames import (
     close_frame,
 )
 from zenzefi.proxy.headers import Pairs, RequestPolicy, request_headers
-from zenzefi.proxy.http import HttpWay, Passage, request_head
+from zenzefi.proxy.http import HttpWay, Passage, check_again, request_head
 from zenzefi.proxy.seams import Gatekeeper
 from zenzefi.proxy.upstream import Exchange, Upstream
 from zenzefi.rewriting.mount import Mount
@@ -92,35 +93,53 @@ class WebSocketWay:
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
         upstream is passed on as it is.
         """
-        request = passage.request
-        exchange = Exchange(self._upstream, await self._upstream.connect(), is_pooled=False)
-        try:
-            head = self._head(passage)
-            await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
-            if not passage.access.is_activated:
-                await self._gatekeeper.activate(passage.access)
-            if exchange.status != 101:
-                return await self._http.answer(passage, exchange)
-            pairs = self._accepted(exchange, passage)
-            response = ClientResponse(
-                101, b"Switching Protocols", pairs, length=None, has_body=False
-            )
-            await response.begin_upgrade(request)
-            splice = Splice(request, exchange, self._ping_seconds)
-        finally:
-            if exchange.status != 101:
+        splice: Splice | None = None
+
+        def end(reason: str) -> None:
+            if splice is not None:
+                splice.end(CLOSE_TOKEN_ENDED, reason)
+            elif passage.request.transport is not None:
+                passage.request.transport.abort()
+
+        # Held from before the handshake on: a token that ends meanwhile is not missed.
+        with self._gatekeeper.hold(passage.access.token_id, end):
+            await check_again(self._gatekeeper, passage)
+            connection = await self._upstream.connect()
+            exchange = Exchange(self._upstream, connection, is_pooled=False)
+            try:
+                response = await self._handshake(passage, exchange)
+                if exchange.status != 101:
+                    return response
+                splice = Splice(passage.request, exchange, self._ping_seconds)
+                self._open.add(splice)
+                try:
+                    await splice.run()
+                finally:
+                    self._open.discard(splice)
+                    splice.abort()
+                    response.sent = splice.sent
+                return response
+            finally:
                 await exchange.close()
-        self._open.add(splice)
-        try:
-            with self._gatekeeper.hold(
-                passage.access.token_id, lambda reason: splice.end(CLOSE_TOKEN_ENDED, reason)
-            ):
-                await splice.run()
-        finally:
-            self._open.discard(splice)
-            splice.abort()
-            await exchange.close()
-        response.sent = splice.sent
+
+    async def _handshake(self, passage: Passage, exchange: Exchange) -> ClientResponse:
+        """Ask the upstream, then answer the browser: 101, or the upstream's refusal."""
+        with cancelled_when_lost(passage.request):
+            await exchange.start("GET", self._head(passage), None, _no_interim, may_upgrade=True)
+        if exchange.status == 101:
+            pairs = self._accepted(exchange, passage)
+        if not passage.access.is_activated:
+            await self._gatekeeper.activate(passage.access)
+        if exchange.status != 101:
+            return await self._http.answer(passage, exchange)
+        response = ClientResponse(
+            101,
+            b"Switching Protocols",
+            pairs,
+            length=None,
+            has_body=False,
+        )
+        await response.begin_upgrade(passage.request)
         return response
 
     async def drain(self) -> None:
@@ -157,13 +176,8 @@ class WebSocketWay:
             or said.get(b"sec-websocket-accept") != proof
         ):
             log.warning("upstream's 101 is not a WebSocket's")
-            exchange.status = 0
             raise UpstreamProtocolError
-        try:
-            return self._http.head(passage, exchange).headers
-        except UpstreamProtocolError:
-            exchange.status = 0
-            raise
+        return self._http.head(passage, exchange).headers
 
 
 def _no_interim(_status: int, _pairs: Pairs) -> None:

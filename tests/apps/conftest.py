@@ -1,0 +1,90 @@
+"""Real applications, run as their users would, each on a free loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientError, ClientSession, web
+
+from tests.browser.conftest import chromium
+
+__all__ = ["chromium"]
+
+APPS = Path(os.environ.get("ZENZEFI_APPS", Path.home() / ".cache/zenzefi/apps"))
+HERE = Path(__file__).parent
+HOW = "run tests/apps/install.sh"
+
+
+@contextlib.asynccontextmanager
+async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[str]:
+    """Run a script of ``tests/apps/python`` and yield its origin once ``probe`` answers."""
+    python = APPS / "venv/bin/python"
+    if not python.exists():
+        pytest.skip(f"APPLICATIONS NOT INSTALLED: {HOW} python")
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = str(holder.getsockname()[1])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
+    process = await asyncio.create_subprocess_exec(
+        python,
+        HERE / "python" / script,
+        port,
+        *arguments,
+        cwd=HERE / "python",
+        env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    origin = f"http://127.0.0.1:{port}"
+    try:
+        async with asyncio.timeout(60), ClientSession() as session:
+            while True:
+                with contextlib.suppress(ClientError):
+                    async with session.get(origin + probe) as answer:
+                        if answer.status == 200:
+                            break
+                if process.returncode is not None:
+                    pytest.fail(f"{script} ended with {process.returncode}")
+                await asyncio.sleep(0.1)
+        yield origin
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def built_app(name: str) -> AsyncIterator[str]:
+    """Serve a built single-page application as such are: every other path is its start page."""
+    folder = APPS / "node/dist" / name
+    if not (folder / "assets/main.js").exists():
+        pytest.skip(f"APPLICATIONS NOT INSTALLED: {HOW} node")
+
+    async def items(request: web.Request) -> web.Response:
+        return web.json_response([{"id": 1, "name": "rope"}, {"id": 2, "name": "lamp oil"}])
+
+    async def logo(request: web.Request) -> web.Response:
+        image = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
+        return web.Response(text=image, content_type="image/svg+xml")
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(folder / "index.html")
+
+    app = web.Application()
+    app.router.add_get("/api/items.json", items)
+    app.router.add_get("/logo.svg", logo)
+    app.router.add_static("/assets", folder / "assets")
+    app.router.add_get("/{path:.*}", page)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

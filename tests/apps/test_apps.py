@@ -1,0 +1,187 @@
+"""Real applications behind the gate: the same text and the same result as without it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.apps.conftest import built_app, python_app
+from tests.browser.conftest import watch
+from tests.browser.gates import MountName, Place, place
+
+pytestmark = [pytest.mark.apps, pytest.mark.browser]
+
+Walk = Callable[[Page, str], Awaitable[list[str]]]
+"""Uses an application at the root it is given; returns the texts that it showed."""
+
+MOUNTS: tuple[MountName, ...] = ("prefix", "own")
+
+
+async def walked(
+    chromium: Browser, at: Place, walk: Walk
+) -> tuple[list[str], list[str], list[str]]:
+    """Texts with the place taken out of them; requests outside the mount; complaints."""
+    context = await at.open(chromium)
+    page = await context.new_page()
+    page.set_default_timeout(15_000)
+    seen = watch(page)
+    try:
+        texts = await walk(page, at.root)
+    finally:
+        await context.close()
+    origin = "/".join(at.root.split("/")[:3])
+    plain = [text.replace(at.root, "ROOT/").replace(origin + "/", "ROOT/") for text in texts]
+    complaints = [error.replace(at.root, "ROOT/") for error in seen.errors]
+    return plain, seen.outside(at.root), complaints
+
+
+async def same_behind_the_gate(
+    chromium: Browser, upstream: str, mount: MountName, folder: Path, walk: Walk
+) -> None:
+    """Walk without the gate, then behind it: nothing may differ."""
+    expected, _, known = await walked(chromium, Place(f"{upstream}/"), walk)
+    async with place(mount, upstream, folder) as at:
+        texts, outside, complaints = await walked(chromium, at, walk)
+        assert texts == expected
+        assert outside == []
+        assert [error for error in complaints if error not in known] == []
+        assert at.strays() == []
+
+
+async def swagger(page: Page, root: str) -> list[str]:
+    await page.goto(f"{root}docs")
+    block = page.locator("#operations-default-read_item_items__number__get")
+    await block.locator(".opblock-summary").click()
+    await block.get_by_role("button", name="Try it out").click()
+    await block.locator("input[placeholder=number]").fill("1")
+    await block.get_by_role("button", name="Execute").click()
+    answer = block.locator(".responses-table.live-responses-table .response")
+    await expect(answer).to_contain_text("rope")
+    return [
+        await page.locator(".info h2").inner_text(),
+        await answer.locator(".response-col_status").inner_text(),
+        await block.locator(".request-url").inner_text(),
+        *await page.locator(".opblock-summary-path").all_inner_texts(),
+    ]
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+async def test_swagger_ui_of_fastapi(chromium: Browser, mount: MountName, tmp_path: Path) -> None:
+    async with python_app("fastapi_app.py", "/openapi.json") as upstream:
+        await same_behind_the_gate(chromium, upstream, mount, tmp_path, swagger)
+
+
+async def chat(page: Page, root: str) -> list[str]:
+    await page.goto(f"{root}chat")
+    await expect(page.locator("body[data-open=yes]")).to_be_visible()
+    for word in ("Ahoy", "Is anybody there?"):
+        await page.locator("input").fill(word)
+        await page.get_by_role("button").click()
+        await expect(page.locator("li").last).to_have_text(word)
+    return await page.locator("li").all_inner_texts()
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+async def test_a_chat_over_events(chromium: Browser, mount: MountName, tmp_path: Path) -> None:
+    async with python_app("fastapi_app.py", "/openapi.json") as upstream:
+        await same_behind_the_gate(chromium, upstream, mount, tmp_path, chat)
+
+
+async def django_admin(page: Page, root: str) -> list[str]:
+    await page.goto(f"{root}admin/")
+    texts = [await page.locator("#site-name").inner_text()]
+    await page.locator("#id_username").fill("keeper")
+    await page.locator("#id_password").fill("lamp-oil-1871")
+    await page.get_by_role("button", name="Log in").click()
+    texts.append(await page.locator("#content h1").inner_text())
+    await page.get_by_role("link", name="Groups").click()
+    await page.get_by_role("link", name="Add group").click()
+    await page.locator("#id_name").fill("Boatmen of the north")
+    await page.locator("#id_permissions_add_all, #id_permissions_add_all_link").first.click()
+    await page.get_by_role("button", name="Save and continue editing").click()
+    texts.append(await page.locator(".messagelist").inner_text())
+    texts.append(str(await page.locator("#id_permissions_to option").count()))
+    await page.locator("#id_name").fill("Boatmen of the south")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    texts.append(await page.locator(".messagelist").inner_text())
+    texts += await page.locator("#result_list tbody th").all_inner_texts()
+    await page.get_by_role("link", name="Boatmen of the south").first.click()
+    await page.get_by_role("link", name="Delete").click()
+    await page.get_by_role("button", name="Yes").click()
+    texts.append(await page.locator(".messagelist").inner_text())
+    await page.locator("#logout-form button").click()
+    texts.append(await page.locator("#content h1").inner_text())
+    return texts
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+async def test_the_admin_of_django(chromium: Browser, mount: MountName, tmp_path: Path) -> None:
+    data = tmp_path / "django"
+    data.mkdir()
+    async with python_app("django_site.py", "/admin/login/", str(data)) as upstream:
+        await same_behind_the_gate(chromium, upstream, mount, tmp_path, django_admin)
+
+
+async def nicegui(page: Page, root: str) -> list[str]:
+    await page.goto(root)
+    button = page.get_by_role("button", name="Blow")
+    await button.click()
+    await expect(page.get_by_text("blown 1 times")).to_be_visible()
+    await button.click()
+    await expect(page.get_by_text("blown 2 times")).to_be_visible()
+    await page.get_by_label("Keeper").fill("Ada")
+    await expect(page.get_by_text("kept by Ada")).to_be_visible()
+    return [await page.locator("body").inner_text()]
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+async def test_a_nicegui_application(chromium: Browser, mount: MountName, tmp_path: Path) -> None:
+    async with python_app("nicegui_app.py", "/") as upstream:
+        await same_behind_the_gate(chromium, upstream, mount, tmp_path, nicegui)
+
+
+async def shop(page: Page, root: str) -> list[str]:
+    """Walks by links, by the program, by reload, by history, and in by a deep link."""
+    heading = page.locator("h1")
+    texts = []
+
+    async def at(title: str) -> None:
+        await expect(heading).to_have_text(title)
+        if title == "Items":
+            await expect(page.get_by_role("link", name="rope")).to_be_visible()
+        texts.append(await page.locator("main").inner_text())
+
+    await page.goto(root)
+    await at("Home")
+    await page.get_by_role("link", name="Items").click()
+    await page.get_by_role("link", name="lamp oil").click()
+    await at("Item 2")
+    await page.get_by_role("button", name="All items").click()
+    await at("Items")
+    await page.get_by_role("link", name="About").click()
+    await at("About")
+    logo = page.get_by_alt_text("logo")
+    await expect(logo).to_have_js_property("naturalWidth", 9)
+    await page.go_back()
+    await at("Items")
+    await page.reload()
+    await at("Items")
+    await page.goto(f"{root}items/1")
+    await at("Item 1")
+    return texts
+
+
+def without_paths(texts: list[str]) -> list[str]:
+    """The application shows ``location.pathname``; under a prefix that may have the prefix."""
+    return [text.replace("/api/v1/proxy/", "/") for text in texts]
+
+
+@pytest.mark.parametrize("app", ["react", "vue", "angular"])
+async def test_single_page_applications_at_a_root(
+    chromium: Browser, app: str, tmp_path: Path
+) -> None:
+    async with built_app(app) as upstream:
+        await same_behind_the_gate(chromium, upstream, "own", tmp_path, shop)

@@ -1,0 +1,280 @@
+"""The order of the checks, and the gate's own paths of the way through."""
+
+import ipaddress
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import ClientSession, DummyCookieJar
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proxy.conftest import PREFIX, TOKEN
+from zenzefi.config import DevicePolicy
+from zenzefi.errors import (
+    AmbiguousRequest,
+    DeviceConflict,
+    DeviceRequired,
+    InvalidDeviceId,
+    ScopeRefused,
+)
+from zenzefi.middleware.peer import resolve_peer
+from zenzefi.proxy.target import Target, split_target, token_parameter, upstream_url, without_token
+from zenzefi.rewriting.mount import Origin
+from zenzefi.tokens.devices import device_of
+from zenzefi.tokens.scopes import Scopes
+
+
+@pytest.fixture
+async def browser():
+    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+        yield session
+
+
+async def refusal(session, url, **headers):
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with session.get(url, headers=names) as response:
+        body = await response.read()
+        return response.status, json.loads(body)["code"] if response.status >= 400 else None
+
+
+class Taken:
+    async def claim(self, access, device_id):
+        raise DeviceConflict
+
+
+async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
+    start_gate, faulty, browser
+):
+    gate = await start_gate(faulty.url, devices=Taken(), device_policy="required")
+    gate.gatekeeper.add("S" * 64, "certificates_only")
+    url = gate.proxy_url + "/outside"
+    bad, good = "short", "d" * 20
+    assert await refusal(browser, url, X_Device_ID=bad) == (401, "token_missing")
+    assert await refusal(browser, url, X_Access_Token="no", X_Device_ID=bad) == (
+        401,
+        "token_invalid",
+    )
+    assert await refusal(browser, url, X_Access_Token="S" * 64, X_Device_ID=bad) == (
+        403,
+        "scope_refused",
+    )
+    assert await refusal(browser, url, X_Access_Token=TOKEN, X_Device_ID=bad) == (
+        400,
+        "invalid_device_id",
+    )
+    assert await refusal(browser, url, X_Access_Token=TOKEN) == (403, "device_required")
+    assert await refusal(browser, url, X_Access_Token=TOKEN, X_Device_ID=good) == (
+        409,
+        "device_conflict",
+    )
+    assert faulty.connections == 0
+    assert gate.gatekeeper.activations == []
+
+
+async def test_the_missing_token_is_named_as_clients_expect(gate, browser):
+    async with browser.get(gate.proxy_url + "/x") as response:
+        error = await response.json()
+    assert error["detail"] == "Authentication required: provide X-Access-Token header"
+
+
+async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(gate, browser):
+    for cookie in (
+        f"zenzefi_access_token={TOKEN}",
+        f"zenzefi_access_token=planted; zenzefi_access_token={TOKEN}",
+        f"zenzefi_access_token={TOKEN}; zenzefi_access_token=planted",
+    ):
+        status, _ = await refusal(browser, gate.proxy_url + "/x", Cookie=cookie)
+        assert status == 200
+    status, _ = await refusal(browser, gate.proxy_url + "/x", Cookie="zenzefi_access_token=planted")
+    assert status == 401
+
+
+async def test_status_tells_and_never_activates(gate, client, browser):
+    async with client.get(gate.url + PREFIX + "/status") as response:
+        ready = await response.json()
+    assert ready["connected"] is True
+    assert (ready["status"], ready["is_activated"], ready["expires_at"]) == ("ready", False, None)
+    assert ready["time_remaining_seconds"] == 24 * 3600
+    assert gate.gatekeeper.activations == []
+    access = gate.gatekeeper.known[TOKEN]
+    began = datetime.now(UTC) - timedelta(hours=1)
+    gate.gatekeeper.known[TOKEN] = replace(access, activated_at=began)
+    async with client.get(gate.url + PREFIX + "/status") as response:
+        active = await response.json()
+    assert active["status"] == "active"
+    assert active["user_id"] == str(access.user_id)
+    assert active["token_id"] == str(access.token_id)
+    assert active["scope"] == "full"
+    assert active["duration_hours"] == 24
+    assert 23 * 3600 - 5 <= active["time_remaining_seconds"] <= 23 * 3600
+    assert datetime.fromisoformat(active["expires_at"]) == began + timedelta(hours=24)
+    async with browser.get(gate.url + PREFIX + "/status") as response:
+        assert response.status == 401
+
+
+async def test_authenticate_sets_the_cookie_and_logout_forgets_it(gate, browser):
+    async with browser.post(gate.url + PREFIX + "/authenticate", json={"token": TOKEN}) as response:
+        body = await response.json()
+        cookie = response.headers["Set-Cookie"]
+    assert body["authenticated"] is True
+    assert body["cookie_set"] is True
+    assert body["cookie_max_age"] == 24 * 3600
+    assert TOKEN not in json.dumps(body)
+    assert cookie.startswith(f"zenzefi_access_token={TOKEN};")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert "Path=/" in cookie
+    assert gate.gatekeeper.activations == []
+    async with browser.delete(gate.url + PREFIX + "/logout") as response:
+        assert response.status == 200
+        assert "Max-Age=0" in response.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"token": "unknown"}', 401),
+        (b"{}", 422),
+        (b'{"token": 5}', 422),
+        (b'{"token": "a", "more": 1}', 422),
+        (b"[]", 422),
+        (b"no json", 422),
+        (b"\xff", 422),
+        (b"", 422),
+    ],
+)
+async def test_authenticate_refuses_what_is_no_token(gate, browser, body, status):
+    async with browser.post(gate.url + PREFIX + "/authenticate", data=body) as response:
+        assert response.status == status
+        assert "Set-Cookie" not in response.headers
+
+
+async def test_other_methods_on_the_gates_own_paths_are_the_upstreams(gate, client):
+    async with client.put(gate.url + PREFIX + "/status") as response:
+        assert json.loads(await response.read())["method"] == "PUT"
+
+
+@pytest.mark.parametrize(
+    ("values", "policy", "expected"),
+    [
+        ([], DevicePolicy.OPTIONAL, None),
+        (["d" * 8], DevicePolicy.OPTIONAL, "d" * 8),
+        (["d" * 255], DevicePolicy.REQUIRED, "d" * 255),
+        ([], DevicePolicy.OFF, None),
+        ([], DevicePolicy.REQUIRED, DeviceRequired),
+        (["d" * 7], DevicePolicy.OPTIONAL, InvalidDeviceId),
+        (["d" * 256], DevicePolicy.OPTIONAL, InvalidDeviceId),
+        (["d d d d d"], DevicePolicy.OPTIONAL, InvalidDeviceId),
+        (["ddddddd\xe9"], DevicePolicy.OPTIONAL, InvalidDeviceId),
+    ],
+)
+def test_device_ids(values, policy, expected):
+    if isinstance(expected, type):
+        with pytest.raises(expected):
+            device_of(values, policy)
+    else:
+        assert device_of(values, policy) == expected
+
+
+SCOPES = Scopes({"docs": ["/docs", "/docs/**", "/file-*.txt"]})
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/a/b%20c", "/file-1.txt", "/d%6Fcs/x"])
+def test_a_scope_covers_what_its_patterns_say(path):
+    SCOPES.check("docs", path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/Docs",
+        "/docsx",
+        "/x/docs",
+        "/file-a/b.txt",
+        "/docs//x",
+        "/docs%2fx",
+        "/docs/%252e",
+        "/docs;x",
+        "/docs/%3b",
+        "/docs/%00",
+        "/docs/%0a",
+        "/docs/%zz",
+        "/docs/%ff",
+    ],
+)
+def test_a_scope_refuses_what_it_does_not_cover_or_could_mean_two_things(path):
+    with pytest.raises(ScopeRefused):
+        SCOPES.check("docs", path)
+
+
+def test_full_covers_everything_and_an_unknown_scope_nothing():
+    SCOPES.check("full", "/docs//%zz")
+    with pytest.raises(ScopeRefused):
+        SCOPES.check("sold once", "/")
+    Scopes({}).check("certificates_only", "/certificates/1")
+    with pytest.raises(ScopeRefused):
+        Scopes({}).check("certificates_only", "/admin")
+
+
+TRUSTED = [ipaddress.ip_network("10.0.0.0/8")]
+
+
+@pytest.mark.parametrize(
+    ("remote", "lines", "address", "trusted"),
+    [
+        ("203.0.113.1", ["6.6.6.6"], "203.0.113.1", False),
+        ("10.0.0.1", [], "10.0.0.1", True),
+        ("10.0.0.1", ["203.0.113.1"], "203.0.113.1", True),
+        ("10.0.0.1", ["6.6.6.6, 203.0.113.1, 10.0.0.2"], "203.0.113.1", True),
+        ("10.0.0.1", ["6.6.6.6", "203.0.113.1:4711"], "203.0.113.1", True),
+        ("10.0.0.1", ["6.6.6.6, nonsense"], "10.0.0.1", True),
+        ("10.0.0.1", ['"[2001:db8::1]:80"'], "2001:db8::1", True),
+        ("::ffff:10.0.0.1", ["203.0.113.1"], "203.0.113.1", True),
+        (None, ["6.6.6.6"], "", False),
+    ],
+)
+def test_the_clients_address_is_the_first_that_no_trusted_proxy_vouches_away(
+    remote, lines, address, trusted
+):
+    peer = resolve_peer(remote, lines, TRUSTED)
+    assert (peer.address, peer.is_behind_trusted_proxy) == (address, trusted)
+
+
+@pytest.mark.parametrize(
+    ("query", "token", "rest"),
+    [
+        ("token=a", "a", None),
+        ("token=a&b=%zz", "a", "b=%zz"),
+        ("b&token=a", "a", "b"),
+        ("b=1&token=a&c", "a", "b=1&c"),
+        ("token=a&token=b", "a", None),
+        ("xtoken=a&Token=b", None, "xtoken=a&Token=b"),
+        ("a=token=b", None, "a=token=b"),
+        ("a&&token=x&&b", "x", "a&&&b"),
+        ("", None, ""),
+        (None, None, None),
+    ],
+)
+def test_the_token_parameter_is_taken_out_and_the_rest_stays(query, token, rest):
+    target = Target("/p", query)
+    assert token_parameter(target) == token
+    assert without_token(target) == Target("/p", rest)
+
+
+ORIGIN = Origin("http", "upstream.internal", 8080)
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_whatever_the_target_says_only_the_upstream_is_meant(text, host):
+    for raw in ("/" + text, text, "http://" + text, "//" + text):
+        try:
+            target = split_target(raw, host)
+            url = upstream_url(ORIGIN, target)
+        except AmbiguousRequest:
+            continue
+        assert (url.scheme, url.raw_host, url.port) == ("http", "upstream.internal", 8080)
+        assert url.raw_path_qs in (target.raw, target.raw.removesuffix("?"))
+        assert raw.endswith(target.raw) or target.path == "/"

@@ -1,0 +1,355 @@
+"""A hostile or broken upstream: 502, 504 or a broken-off body; never a hang, never a mix-up."""
+
+import asyncio
+import gzip
+import time
+from dataclasses import replace
+
+import pytest
+from aiohttp import ClientConnectionError, ClientPayloadError
+
+from tests.proxy.conftest import PREFIX, TOKEN
+from zenzefi.proxy.setup import ENGINE
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+async def whole(client, gate):
+    """The whole body; a break that comes together with the head may be told as a status."""
+    async with client.get(gate.proxy_url + "/x") as response:
+        if response.status == 502:
+            raise ClientPayloadError
+        return await response.read()
+
+
+BAD_HEADS = {
+    "garbage": b"\x00\x01\x02 this is no HTTP\r\n\r\n",
+    "another protocol": b"SSH-2.0-OpenSSH_9.9\r\n",
+    "nothing": b"",
+    "half a status line": b"HTTP/1.1 20",
+    "half a head": OK + b"Content-Le",
+    "a status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "a status of four digits": b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
+    "both framings": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "a list of lengths": OK + b"Content-Length: 5, 5\r\n\r\nhello",
+    "a negative length": OK + b"Content-Length: -5\r\n\r\nhello",
+    "a length in words": OK + b"Content-Length: five\r\n\r\nhello",
+    "a length beyond 64 bits": OK + b"Content-Length: 99999999999999999999999\r\n\r\nhello",
+    "an unknown transfer coding": OK + b"Transfer-Encoding: gzip\r\n\r\nhello",
+    "gzip and chunked": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a NUL in a header": OK + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR in a header": OK + b"X-A: a\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
+    "a header without a name": OK + b": a\r\nContent-Length: 0\r\n\r\n",
+    "a header of 100 kB": OK + b"X-A: " + b"a" * 100_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "a thousand headers": OK + b"X-A: a\r\n" * 1000 + b"Content-Length: 0\r\n\r\n",
+    "an unasked 101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n\r\n",
+    "a flood of 1xx": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000,
+}
+
+CUT_BODIES = {
+    "a length that is not reached": OK + b"Content-Length: 100\r\n\r\nonly this",
+    "chunks without an end": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "half a chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello",
+    "a chunk size that is none": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n",
+    "a chunk longer than said": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello!!!!\r\n0\r\n\r\n",
+    "a chunk size beyond 64 bits": OK
+    + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffff\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", BAD_HEADS.values(), ids=BAD_HEADS.keys())
+async def test_a_head_that_is_no_head_is_502(start_gate, faulty, answer):
+    faulty.always(answer)
+    gate = await start_gate(faulty.url)
+    got = await gate.ask(PREFIX + "/x", timeout=5)
+    got = got[got.index(b"HTTP/1.1 5") :] if got.startswith(b"HTTP/1.1 103") else got
+    assert got.startswith(b"HTTP/1.1 502 Bad Gateway\r\n"), got[:300]
+    assert faulty.url.removeprefix("http://").encode() not in got
+    assert b"evil" not in got
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("answer", CUT_BODIES.values(), ids=CUT_BODIES.keys())
+async def test_a_body_that_is_cut_never_ends_cleanly(start_gate, faulty, client, answer, then):
+    faulty.always(answer, then=then)
+    gate = await start_gate(faulty.url)
+    async with asyncio.timeout(5):
+        with pytest.raises((ClientPayloadError, ClientConnectionError)):
+            await whole(client, gate)
+
+
+@pytest.mark.parametrize("answer", [OK + b"\r\npart", OK + b"Transfer-Encoding: chunked\r\n\r\n"])
+async def test_a_reset_is_never_a_clean_end(start_gate, faulty, client, answer):
+    faulty.always(answer, then="reset")
+    gate = await start_gate(faulty.url)
+    async with asyncio.timeout(5):
+        with pytest.raises((ClientPayloadError, ClientConnectionError)):
+            await whole(client, gate)
+
+
+async def test_silence_before_the_head_is_504(start_gate, faulty):
+    faulty.always(b"", then="stall")
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.3)
+    began = time.monotonic()
+    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 504")
+    assert time.monotonic() - began < 3
+
+
+async def test_a_head_that_trickles_in_is_504_or_arrives(start_gate, faulty):
+    async def script(wire):
+        await wire.throttle(OK + b"Content-Length: 2\r\n\r\nok", 4, 0.02)
+
+    faulty.script = script
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.5)
+    assert (await gate.ask(PREFIX + "/x")).endswith(b"\r\n\r\nok")
+
+
+async def test_silence_within_a_body_breaks_it_off(start_gate, faulty, client):
+    faulty.always(OK + b"Content-Length: 100\r\n\r\nonly this", then="stall")
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.3)
+    async with asyncio.timeout(3), client.get(gate.proxy_url + "/x") as response:
+        with pytest.raises((ClientPayloadError, ClientConnectionError)):
+            await response.read()
+
+
+async def test_interim_answers_pass_and_the_final_one_follows(start_gate, faulty):
+    faulty.always(
+        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    )
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(PREFIX + "/x")
+    assert answer.startswith(b"HTTP/1.1 103 ")
+    assert b"\r\n\r\nHTTP/1.1 200 OK\r\n" in answer
+
+
+async def test_a_64_kb_header_of_an_honest_upstream_passes(start_gate, faulty):
+    value = b"a" * 60_000
+    faulty.always(OK + b"X-Long: " + value + b"\r\nContent-Length: 0\r\n\r\n")
+    gate = await start_gate(faulty.url)
+    assert b"X-Long: " + value in await gate.ask(PREFIX + "/x")
+
+
+async def test_bytes_after_an_answer_never_become_the_next_one(start_gate, faulty):
+    """Unasked bytes on a kept connection: whoever asks next must not get them."""
+
+    async def script(wire):
+        await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
+        await asyncio.sleep(0.1)
+        await wire.send(OK + b"Content-Length: 6\r\n\r\nleaked")
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    gate.gatekeeper.add("U" * 64)
+    assert (await gate.ask(PREFIX + "/x")).endswith(b"first")
+    await asyncio.sleep(0.3)
+    second = await gate.ask(PREFIX + "/y", token="U" * 64)
+    assert second.endswith(b"first")
+    assert faulty.connections == 2
+
+
+async def test_an_answer_with_more_than_it_said_poisons_no_connection(start_gate, faulty):
+    faulty.always(
+        OK + b"Content-Length: 5\r\n\r\nfirst" + OK + b"Content-Length: 1\r\n\r\nx", then="stall"
+    )
+    gate = await start_gate(faulty.url)
+    for _ in range(3):
+        answer = await gate.ask(PREFIX + "/x")
+        assert answer.endswith(b"first") or answer.startswith(b"HTTP/1.1 502")
+    assert faulty.connections == 3
+
+
+async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(start_gate, faulty, client):
+    async def script(wire):
+        if faulty.connections == 1:
+            await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
+            await wire.read_head()
+            wire.reset()
+            return
+        await wire.send(OK + b"Content-Length: 5\r\n\r\nagain")
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    for expected in (b"first", b"again"):
+        async with client.get(gate.proxy_url + "/x") as response:
+            assert await response.read() == expected
+
+
+async def test_a_post_that_died_is_never_sent_again(start_gate, faulty, client):
+    posts = 0
+
+    async def script(wire):
+        nonlocal posts
+        while True:
+            if wire.head.startswith(b"POST"):
+                posts += 1
+                wire.reset()
+                return
+            await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
+            await wire.read_head()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    async with client.get(gate.proxy_url + "/x") as response:
+        await response.read()
+    async with client.post(gate.proxy_url + "/x", data=b"once") as response:
+        assert response.status == 502
+    assert posts == 1
+
+
+async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(start_gate, faulty, client):
+    gets = 0
+
+    async def script(wire):
+        nonlocal gets
+        gets += 1
+        await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
+        await wire.read_head()
+        gets += 1
+        await wire.send(b"HTTP/1.1 200")
+        await asyncio.sleep(0.05)
+        wire.reset()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    async with client.get(gate.proxy_url + "/x") as response:
+        await response.read()
+    async with client.get(gate.proxy_url + "/x") as response:
+        assert response.status == 502
+    assert gets == 2
+
+
+async def test_an_early_refusal_of_an_upload_reaches_the_browser(start_gate, faulty):
+    async def script(wire):
+        await wire.send(
+            b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
+        )
+        await asyncio.sleep(0.5)
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(
+        PREFIX + "/x", "Content-Length: 10000000", method="POST", body=b"z" * 200_000
+    )
+    assert answer.startswith(b"HTTP/1.1 413 Too Large\r\n")
+    assert b"Connection: close" in answer
+
+
+async def test_an_upstream_that_reads_no_upload_is_504(start_gate, faulty):
+    faulty.always(b"", then="stall")
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.5)
+    answer = await gate.ask(
+        PREFIX + "/x",
+        "Content-Length: 30000000",
+        method="POST",
+        body=b"z" * 30_000_000,
+        timeout=8,
+    )
+    assert answer[:12] in (b"HTTP/1.1 504", b"HTTP/1.1 502")
+
+
+async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(start_gate, faulty):
+    gone = asyncio.Event()
+
+    async def script(wire):
+        await wire.reader.read()
+        gone.set()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(f"GET {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode())
+    await asyncio.sleep(0.2)
+    writer.transport.abort()
+    async with asyncio.timeout(3):
+        await gone.wait()
+
+
+async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
+    sent = 0
+
+    async def script(wire):
+        nonlocal sent
+        await wire.send(OK + b"Content-Length: 1000000000\r\n\r\n")
+        while True:
+            await wire.send(b"z" * 100_000)
+            sent += 100_000
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    _reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
+    writer.write(f"GET {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode())
+    await asyncio.sleep(0.7)
+    early = sent
+    await asyncio.sleep(0.3)
+    assert sent == early
+    assert sent < 60_000_000
+    writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
+    faulty.always(b"", then="stall")
+    gate = await start_gate(faulty.url)
+    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(
+        f"POST {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
+        "Content-Length: 1000000000\r\n\r\n".encode()
+    )
+    sent = 0
+
+    async def send():
+        nonlocal sent
+        while True:
+            writer.write(b"z" * 100_000)
+            await writer.drain()
+            sent += 100_000
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(send(), 1)
+    assert sent < 60_000_000
+    writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+async def test_a_decompression_bomb_is_broken_off(start_gate, faulty, client):
+    """HTML under a prefix is rewritten, so it is unpacked, but never without measure."""
+    bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)
+    head = OK + b"Content-Type: text/html\r\nContent-Encoding: gzip\r\n"
+    faulty.always(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb)
+    gate = await start_gate(faulty.url)
+    engine = gate.app[ENGINE]
+    engine.budget = replace(engine.budget, expanded=5_000_000)
+    async with asyncio.timeout(30):
+        with pytest.raises((ClientPayloadError, ClientConnectionError)):
+            await whole(client, gate)
+
+
+async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_programs(
+    start_gate, free_port
+):
+    gate = await start_gate(f"http://127.0.0.1:{free_port}")
+    page = await gate.ask(PREFIX + "/x", "Accept: text/html")
+    assert b"Content-Type: text/html" in page
+    assert b"can&#x27;t be reached" in page or b"can't be reached" in page
+    assert str(free_port).encode() not in page.replace(str(gate.port).encode(), b"")
+    data = await gate.ask(PREFIX + "/x", "Accept: application/json")
+    assert b'"code": "upstream_unreachable"' in data
+
+
+async def test_a_full_pool_waits_and_then_says_so(start_gate, faulty, client):
+    faulty.always(b"", then="stall")
+    gate = await start_gate(
+        faulty.url,
+        upstream_max_connections=1,
+        upstream_connect_timeout=0.3,
+        upstream_read_timeout=2,
+    )
+    first = asyncio.ensure_future(gate.ask(PREFIX + "/x"))
+    await asyncio.sleep(0.1)
+    assert (await gate.ask(PREFIX + "/y")).startswith(b"HTTP/1.1 504")
+    assert (await first).startswith(b"HTTP/1.1 504")

@@ -1,0 +1,100 @@
+"""Bodies of any size pass with the same memory; measured on a gate in a process of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+
+from tests.proxy.conftest import PREFIX, TOKEN
+
+HUGE = 1_000_000_000
+
+GATE = textwrap.dedent(
+    """
+    import asyncio, pathlib, sys, tempfile
+    from aiohttp import web
+    from tests.proxy.conftest import MemoryGatekeeper, gate_app
+    from zenzefi.ops.drain import GateRunner
+
+    async def main(upstream, port):
+        gatekeeper = MemoryGatekeeper()
+        gatekeeper.add()
+        app = gate_app(gatekeeper, pathlib.Path(tempfile.mkdtemp()), upstream, port)
+        runner = GateRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        print("ready", flush=True)
+        await asyncio.sleep(3600)
+
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    """
+)
+
+
+@pytest.fixture
+def gate_process(upstream, free_port):
+    process = subprocess.Popen(
+        [sys.executable, "-c", GATE, upstream, str(free_port)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    yield psutil.Process(process.pid), free_port
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+async def peak_growth(process: psutil.Process, work: asyncio.Task) -> int:
+    """Bytes by which the resident set grew at most while ``work`` ran."""
+    before = process.memory_info().rss
+    peak = before
+    while not work.done():
+        peak = max(peak, process.memory_info().rss)
+        await asyncio.sleep(0.02)
+    await work
+    return peak - before
+
+
+async def download(port: int, size: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"GET {PREFIX}/large?size={size} HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
+        "Connection: close\r\n\r\n".encode()
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert f"Content-Length: {size}".encode() in head
+    received = 0
+    while piece := await reader.read(1 << 20):
+        received += len(piece)
+    assert received == size
+    writer.close()
+    await writer.wait_closed()
+
+
+async def upload(port: int, size: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"POST {PREFIX}/count HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
+        f"Content-Length: {size}\r\nConnection: close\r\n\r\n".encode()
+    )
+    piece = b"z" * 100_000
+    for _ in range(size // len(piece)):
+        writer.write(piece)
+        await writer.drain()
+    assert f'{{"received": {size}}}'.encode() in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("way", [download, upload])
+async def test_a_gigabyte_leaves_memory_flat(gate_process, way):
+    process, port = gate_process
+    await way(port, 10_000_000)
+    growth = await peak_growth(process, asyncio.create_task(way(port, HUGE)))
+    assert growth < 15_000_000

@@ -1,0 +1,242 @@
+import asyncio
+import json
+
+import pytest
+from aiohttp import ClientSession, DummyCookieJar
+
+from tests.proxy.conftest import PREFIX, TOKEN
+from tests.proxy.test_http import body_of, sent_headers
+from tests.proxy.test_websocket import UPGRADE
+from zenzefi.errors import AmbiguousRequest
+from zenzefi.proxy.mount import CLIENT, Mounts, parse_forwarded
+from zenzefi.proxy.strays import StrayTable, origin_page
+from zenzefi.rewriting.mount import Mount, MountKind, Origin
+
+PUBLIC = Origin("https", "gate.example", 443)
+COOKIE = {"Cookie": f"zenzefi_access_token={TOKEN}"}
+
+
+@pytest.fixture
+async def browser():
+    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+        yield session
+
+
+def decide(headers=None, *, host="gate.example", believed=True, device=False, proxy_host=None):
+    mounts = Mounts(PUBLIC, proxy_host)
+    forwarded = parse_forwarded(headers or {}) if believed else None
+    return mounts.decide(host, forwarded=forwarded, is_device=device)
+
+
+def test_the_prefix_is_the_mount_when_nothing_else_says_so():
+    assert decide() == Mount(MountKind.PREFIX, PUBLIC, PREFIX)
+    assert decide(host="evil.example") == Mount(MountKind.PREFIX, PUBLIC, PREFIX)
+
+
+def test_a_device_without_a_forwarded_prefix_is_the_desktop_client():
+    assert decide(device=True) == CLIENT
+    assert decide({"X-Forwarded-Proto": "https"}, device=True) == CLIENT
+    mount = decide({"X-Forwarded-Prefix": "/app"}, device=True)
+    assert (mount.kind, mount.prefix) == (MountKind.PREFIX, "/app")
+
+
+def test_the_proxy_host_is_a_root_of_its_own():
+    mount = decide(host="app.example:8443", proxy_host="app.example:8443", device=True)
+    assert mount == Mount(MountKind.ORIGIN, Origin("https", "app.example", 8443))
+
+
+def test_believed_forwarded_headers_name_the_browsers_address():
+    headers = {
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "front.example:81",
+        "X-Forwarded-Prefix": "/up/",
+    }
+    assert decide(headers) == Mount(MountKind.PREFIX, Origin("http", "front.example", 81), "/up")
+    assert decide(headers, believed=False) == Mount(MountKind.PREFIX, PUBLIC, PREFIX)
+    root = decide({"X-Forwarded-Prefix": "/", "X-Forwarded-Host": "front.example"})
+    assert root.is_root
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Proto": "javascript"},
+        {"X-Forwarded-Proto": "https, http"},
+        {"X-Forwarded-Host": "a, b"},
+        {"X-Forwarded-Host": "evil.example/path"},
+        {"X-Forwarded-Host": 'a"><script>'},
+        {"X-Forwarded-Prefix": "//evil.example"},
+        {"X-Forwarded-Prefix": "/a/../b"},
+        {"X-Forwarded-Prefix": '/"><script>'},
+        {"X-Forwarded-Prefix": "a"},
+        {"X-Forwarded-Prefix": "/" + "a" * 100},
+    ],
+)
+def test_forwarded_headers_that_are_not_plain_are_refused(headers):
+    with pytest.raises(AmbiguousRequest):
+        parse_forwarded(headers)
+
+
+def test_the_names_of_this_machine_stay_apart():
+    mounts = Mounts(Origin("http", "127.0.0.1", 8000), None)
+    assert str(mounts.decide("localhost:8000", forwarded=None, is_device=False).public) == (
+        "http://localhost:8000"
+    )
+    assert str(mounts.decide("evil.example:8000", forwarded=None, is_device=False).public) == (
+        "http://127.0.0.1:8000"
+    )
+
+
+async def test_forwarded_headers_of_strangers_change_nothing(gate, browser):
+    async with browser.get(
+        gate.proxy_url + "/cookies",
+        headers={**COOKIE, "X-Forwarded-Prefix": "/evil", "X-Forwarded-Host": "evil.example"},
+    ) as response:
+        assert f"one=1; Path={PREFIX}/; HttpOnly" in response.headers.getall("Set-Cookie")
+
+
+async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(gate, client):
+    async with client.get(
+        gate.proxy_url + "/redirect?to=/there",
+        headers={"X-Forwarded-Prefix": "/app", "X-Forwarded-Host": "front.example"},
+        allow_redirects=False,
+    ) as response:
+        location = response.headers["Location"]
+    assert location in ("/app/there", "http://front.example/app/there")
+
+
+async def test_forwarded_headers_of_a_trusted_proxy_are_believed(start_gate, upstream, browser):
+    gate = await start_gate(upstream, trusted_proxies="127.0.0.0/8")
+    async with browser.get(
+        gate.proxy_url + "/x",
+        headers={
+            **COOKIE,
+            "X-Forwarded-For": "6.6.6.6, 203.0.113.9",
+            "X-Forwarded-Host": "front.example",
+            "X-Forwarded-Proto": "https",
+        },
+    ) as response:
+        headers = dict(sent_headers(json.loads(await response.read())))
+    assert headers["x-forwarded-for"] == "203.0.113.9"
+    assert headers["x-forwarded-host"] == "front.example"
+    assert headers["forwarded"] == "for=203.0.113.9;host=front.example;proto=https"
+
+
+async def test_the_own_origin_serves_the_upstream_at_its_root(start_gate, upstream):
+    gate = await start_gate(upstream, proxy_host="app.gate.test")
+    host = "Host: app.gate.test"
+
+    async def ask(target, *headers):
+        lines = [f"GET {target} HTTP/1.1", host, f"X-Access-Token: {TOKEN}", *headers]
+        return await gate.raw("\r\n".join([*lines, "Connection: close"]).encode() + b"\r\n\r\n")
+
+    assert json.loads(body_of(await ask("/gate-page?x")))["target"] == "/gate-page?x"
+    assert json.loads(body_of(await ask("/api/v1/proxy/y")))["target"] == "/y"
+    assert b"one=1; Path=/; HttpOnly" in await ask("/cookies")
+    assert b"\r\nLocation: /there\r\n" in await ask("/redirect?to=/there")
+    assert b"a page of the gate" in await gate.ask("/gate-page")
+
+
+async def test_a_ticket_signs_the_browser_in_at_the_own_origin_once(start_gate, upstream):
+    gate = await start_gate(upstream, proxy_host="app.gate.test")
+    url = gate.gate.tickets.url(gate.gate.mounts.own_origin, TOKEN, "/start?a=1")
+    assert TOKEN not in url
+    target = url.removeprefix("http://app.gate.test")
+    raw = f"GET {target} HTTP/1.1\r\nHost: app.gate.test\r\nConnection: close\r\n\r\n".encode()
+    answer = await gate.raw(raw)
+    assert answer.startswith(b"HTTP/1.1 303")
+    assert b"Location: /start?a=1" in answer
+    assert f"zenzefi_access_token={TOKEN}; HttpOnly".encode() in answer
+    assert (await gate.raw(raw)).startswith(b"HTTP/1.1 401")
+    forged = raw.replace(b"ticket=", b"ticket=x")
+    assert (await gate.raw(forged)).startswith(b"HTTP/1.1 401")
+    assert gate.gatekeeper.activations == []
+
+
+@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil", "/a\r\nb"])
+async def test_a_ticket_never_leads_to_another_host(start_gate, upstream, path):
+    gate = await start_gate(upstream, proxy_host="app.gate.test")
+    ticket = gate.gate.tickets.issue(TOKEN, path)
+    assert (await gate.gate.tickets.redeem(ticket)).path == "/"
+
+
+async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(gate, browser):
+    for _ in range(2):
+        async with browser.get(
+            gate.url + "/made/up?x=%zz",
+            headers={"Referer": gate.proxy_url + "/page?secret=1"},
+            allow_redirects=False,
+        ) as response:
+            assert response.status == 307
+            assert response.headers["Location"].startswith(PREFIX + "/made/up?x=%")
+    assert [(row.page, row.path, row.count) for row in gate.gate.strays.rows()] == [
+        (PREFIX + "/page", "/made/up", 2)
+    ]
+
+
+async def test_a_stray_keeps_its_method_and_content(gate, browser):
+    async with browser.post(
+        gate.url + "/made/up", headers=COOKIE, data=b"kept", allow_redirects=True
+    ) as response:
+        echoed = json.loads(await response.read())
+    assert (echoed["method"], echoed["body"], echoed["target"]) == ("POST", "kept", "/made/up")
+
+
+async def test_a_stray_websocket_is_served_where_it_came(gate):
+    answer = await gate.raw(
+        (
+            "GET /socket HTTP/1.1\r\nHost: h\r\n" + "\r\n".join(UPGRADE) + "\r\n"
+            f"Cookie: zenzefi_access_token={TOKEN}\r\n\r\n"
+        ).encode(),
+        timeout=0.7,
+    )
+    assert answer.startswith(b"HTTP/1.1 101")
+
+
+async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(gate, browser):
+    async with browser.get(gate.url + "/made/up", allow_redirects=False) as response:
+        assert response.status == 404
+    async with browser.get(
+        gate.url + "/made/up",
+        headers={**COOKIE, "Sec-Fetch-Site": "cross-site"},
+        allow_redirects=False,
+    ) as response:
+        assert response.status == 404
+    async with browser.get(gate.url + "/gate-page", headers=COOKIE) as response:
+        assert await response.text() == "a page of the gate"
+
+
+def test_evidence_of_a_stray():
+    host = "gate.example"
+    mounted = {"Referer": f"https://gate.example{PREFIX}/a?b"}
+    elsewhere = {"Referer": f"https://evil.example{PREFIX}/a"}
+    assert origin_page(mounted, host, has_cookie=False) == PREFIX + "/a"
+    assert origin_page(elsewhere, host, has_cookie=False) is None
+    assert origin_page({}, host, has_cookie=True) == ""
+    assert origin_page({}, host, has_cookie=False) is None
+
+
+def test_the_table_of_strays_is_bounded_and_forgets_the_oldest():
+    table = StrayTable(max_rows=3)
+    for i in range(10):
+        table.count("page", f"/{i}")
+        table.count("page", "/always")
+    assert len(table.rows()) == 3
+    assert (table.rows()[0].path, table.rows()[0].count) == ("/always", 10)
+    assert table.total == 20
+
+
+async def test_the_mounts_root_without_its_slash_gets_it(gate, client):
+    async with client.get(gate.url + PREFIX + "?a=1", allow_redirects=False) as response:
+        assert response.status == 308
+        assert response.headers["Location"] == PREFIX + "/?a=1"
+
+
+async def test_ten_requests_at_once_in_all_mounts_get_their_own_answers(gate, client):
+    async def ask(i):
+        headers = {"X-Device-ID": "d" * 20} if i % 2 else {}
+        async with client.get(f"{gate.proxy_url}/n{i}", headers=headers) as response:
+            return json.loads(await response.read())["target"]
+
+    targets = await asyncio.gather(*(ask(i) for i in range(40)))
+    assert targets == [f"/n{i}" for i in range(40)]

@@ -1,0 +1,243 @@
+"""``zenzefi connect``: the desktop agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import ssl
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zenzefi.commands.common import Exit, ask_secret, fail
+
+if TYPE_CHECKING:
+    from zenzefi.client.agent import Agent
+
+_POLL = 60.0  # seconds between questions to the gate how the token stands
+_WHY = {
+    "token_expired": "Your access token has expired. Buy another one on the account page.",
+    "token_revoked": "Your access token has been revoked. Buy another one on the account page.",
+    "token_invalid": "This gate does not know your access token. Copy it again from its page.",
+}
+
+
+@click.command()
+@click.argument("gate_url", metavar="GATE")
+@click.option("--port", default=61000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--http", "plain", is_flag=True, help="Plain HTTP on this computer, no certificate.")
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Trust the authorities in this file for the gate, instead of the system's.",
+)
+@click.option("--keyring", is_flag=True, help="Keep the token in the system's keyring.")
+@click.option("--token-stdin", is_flag=True, help="Read the token from the standard input.")
+def connect(
+    gate_url: str, port: int, plain: bool, ca_file: Path | None, keyring: bool, token_stdin: bool
+) -> None:
+    """Serve the application behind GATE on this computer.
+
+    The token comes from ZENZEFI_ACCESS_TOKEN, the keyring, the standard input or a prompt, never
+    from the arguments. Your browser then uses https://127.0.0.1:61000/.
+    """
+    from zenzefi.config import parse_origin
+
+    try:
+        gate = str(parse_origin(gate_url if "://" in gate_url else f"https://{gate_url}"))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="GATE") from None
+    token = _token(gate, keyring=keyring, from_stdin=token_stdin).strip()
+    if not 16 <= len(token) <= 512 or not token.isascii() or not token.isprintable():
+        fail("this is no access token. Copy it from the account page, all of it.", Exit.USAGE)
+    try:
+        code = asyncio.run(_run(gate, port, token, plain=plain, ca_file=ca_file))
+    except KeyboardInterrupt:
+        code = Exit.OK
+    raise SystemExit(code)
+
+
+def _token(gate: str, *, keyring: bool, from_stdin: bool) -> str:
+    if not keyring:
+        return ask_secret(
+            "token", confirm=False, from_stdin=from_stdin, variable="ZENZEFI_ACCESS_TOKEN"
+        )
+    try:
+        import keyring as store
+    except ImportError:
+        fail("the keyring package is not installed: pip install zenzefi[keyring]", Exit.USAGE)
+    kept: str | None = store.get_password("zenzefi", gate)
+    if kept:
+        return kept
+    token = ask_secret(
+        "token", confirm=False, from_stdin=from_stdin, variable="ZENZEFI_ACCESS_TOKEN"
+    )
+    store.set_password("zenzefi", gate, token)
+    return token
+
+
+def _folder() -> Path:
+    from zenzefi.config import default_data_dir
+
+    named = os.environ.get("DATA_DIR")
+    return Path(named) if named else default_data_dir()
+
+
+def _device_id(folder: Path) -> str:
+    """This computer's name for the gate: random, made once, no secret."""
+    path = folder / "device_id"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileExistsError), open(path, "x", encoding="ascii") as file:
+        file.write(secrets.token_hex(10) + "\n")
+    return path.read_text(encoding="ascii").strip()
+
+
+async def _run(gate: str, port: int, token: str, *, plain: bool, ca_file: Path | None) -> int:
+    from aiohttp import web
+    from yarl import URL
+
+    from zenzefi.client.agent import Agent
+    from zenzefi.client.certificate import server_context
+    from zenzefi.ops.server import PortTaken, bind
+
+    folder = _folder()
+    context, fingerprint = None, ""
+    try:
+        device_id = _device_id(folder)
+        if not plain:
+            context, fingerprint = server_context(folder)
+        (sock,) = bind("127.0.0.1", port)
+    except OSError as error:
+        fail(f"{folder} can't be used: {error.strerror}.")
+    except PortTaken as error:
+        fail(f"{error} Choose another with --port.")
+    public = URL.build(
+        scheme="http" if plain else "https", host="127.0.0.1", port=sock.getsockname()[1]
+    )
+    tls = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+    agent = Agent(URL(gate), public, token, device_id, tls=tls)
+    runner = web.AppRunner(
+        agent.application(), access_log=None, auto_decompress=False, shutdown_timeout=3
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, sock, ssl_context=context).start()
+        return await _Watch(agent, fingerprint).run()
+    finally:
+        await runner.cleanup()
+
+
+class _Watch:
+    """Asks the gate how the token stands, and says so in one line that stays up to date."""
+
+    def __init__(self, agent: Agent, fingerprint: str) -> None:
+        self._agent = agent
+        self._fingerprint = fingerprint
+        self._state = "connecting"
+        self._ends: float | None = None  # time.monotonic() at which the token ends
+        self._is_terminal = sys.stderr.isatty()
+
+    async def run(self) -> int:
+        """Until the token ends (1), the gate turns out to be none (1), or a signal (0)."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+        message = await self._ask()
+        if message is None:
+            self._greet()
+        drawing = asyncio.create_task(self._draw(), name="status line")
+        stop = asyncio.create_task(stopping.wait(), name="signal")
+        try:
+            while message is None and not stopping.is_set():
+                ended = asyncio.create_task(self._agent.ended.wait(), name="token ended")
+                await asyncio.wait(
+                    {stop, ended}, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED
+                )
+                ended.cancel()
+                self._agent.ended.clear()
+                if not stopping.is_set():
+                    message = await self._ask()
+        finally:
+            for task in (drawing, stop):
+                task.cancel()
+            if self._is_terminal:
+                click.echo("\r\x1b[K", nl=False, err=True)
+        if message is not None:
+            click.secho(f"zenzefi: {message}", fg="red", err=True)
+            return Exit.FAILED
+        return Exit.OK
+
+    def _pause(self) -> float:
+        """Seconds to the next question: soon when the gate is away or the token about to end."""
+        if self._state.startswith("the gate"):
+            return 3.0
+        left = _POLL if self._ends is None else self._ends - time.monotonic() + 0.5
+        return max(0.5, min(_POLL, left))
+
+    async def _ask(self) -> str | None:
+        """How the token stands; returns what to say when this is the end."""
+        import aiohttp
+
+        from zenzefi.client.agent import NotAGate, TokenEnded
+
+        before = self._state
+        try:
+            body = await self._agent.status()
+        except TokenEnded as ended:
+            return _WHY.get(str(ended), "The gate refuses this access token.")
+        except NotAGate as error:
+            return str(error)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._state = "the gate can't be reached, trying again"
+            if isinstance(error, aiohttp.ClientConnectorCertificateError):
+                return "the gate's certificate can't be verified. Is --ca-file needed?"
+        else:
+            active = body.get("is_activated")
+            self._state = "connected" if active else "ready (the clock starts with your first use)"
+            remaining = body.get("time_remaining_seconds")
+            left = float(remaining) if isinstance(remaining, int | float) else None
+            self._ends = time.monotonic() + left if active and left is not None else None
+        if not self._is_terminal and self._state != before:
+            click.echo(f"zenzefi: {self._state}", err=True)
+        return None
+
+    def _greet(self) -> None:
+        click.echo(f"\n  Open  {click.style(str(self._agent.public) + '/', bold=True)}\n", err=True)
+        if self._fingerprint:
+            click.echo(
+                "  The certificate was made on this computer, so the browser asks once whether to\n"
+                f"  trust it. Its SHA-256 fingerprint is\n  {self._fingerprint}\n",
+                err=True,
+            )
+        click.echo("  Ctrl+C ends it.\n", err=True)
+
+    async def _draw(self) -> None:
+        while self._is_terminal:
+            click.echo(f"\r\x1b[K  {self._line()}", nl=False, err=True)
+            await asyncio.sleep(1)
+
+    def _line(self) -> str:
+        traffic = self._agent.traffic
+        parts = [self._state]
+        if self._ends is not None:
+            left = max(0, int(self._ends - time.monotonic()))
+            parts.append(f"{timedelta(seconds=left)} left")
+        parts.append(f"{traffic.requests} requests")
+        parts.append(f"{_size(traffic.received)} in, {_size(traffic.sent)} out")
+        return "  ·  ".join(parts)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"

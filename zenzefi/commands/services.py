@@ -1,0 +1,68 @@
+"""The services behind the commands about users and tokens, without a server around them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from zenzefi.accounts.identity import Identities, User, select_users, user_of
+from zenzefi.accounts.models import users
+from zenzefi.accounts.passwords import Passwords
+from zenzefi.accounts.schemas import email_key
+from zenzefi.accounts.service import Accounts
+from zenzefi.commands.common import fail, quiet_libraries, read_settings
+from zenzefi.config import Settings
+from zenzefi.db import migrate
+from zenzefi.db.engine import Database
+from zenzefi.keys import Keyring
+from zenzefi.tokens.gatekeeper import Gatekeeper
+from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.service import Tokens
+from zenzefi.tokens.shared import Shared
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one command works with."""
+
+    settings: Settings
+    database: Database
+    keyring: Keyring
+    accounts: Accounts
+    tokens: Tokens
+
+    async def user(self, email: str) -> User:
+        """The user with this address; ends the command when there is none."""
+        query = select_users().where(users.c.email_key == email_key(email.strip()))
+        async with self.database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            fail(f"no account has the address {email}.")
+        return user_of(row)
+
+
+@contextlib.asynccontextmanager
+async def services() -> AsyncIterator[Services]:
+    """Everything connected; on the embedded default the schema is made first."""
+    settings = read_settings()
+    quiet_libraries()
+    database = Database(settings.sqlalchemy_url)
+    passwords = Passwords()
+    shared = None if settings.redis_dsn is None else Shared(settings.redis_dsn)
+    try:
+        await migrate.ensure(database, automatic=settings.is_embedded)
+        keyring = Keyring.of(settings)
+        gatekeeper = Gatekeeper(database, keyring, shared)
+        yield Services(
+            settings,
+            database,
+            keyring,
+            Accounts(database, passwords, Identities(settings, database, keyring)),
+            Tokens(settings, database, keyring, gatekeeper, Scopes(settings.scopes)),
+        )
+    finally:
+        passwords.close()
+        if shared is not None:
+            await shared.close()
+        await database.close()

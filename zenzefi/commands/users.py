@@ -1,0 +1,197 @@
+"""``zenzefi user ...``: accounts, from the operator's side."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zenzefi.commands.common import (
+    Exit,
+    as_json,
+    ask_secret,
+    fail,
+    json_option,
+    plainly,
+    table,
+)
+
+if TYPE_CHECKING:
+    from zenzefi.accounts.identity import User
+    from zenzefi.accounts.schemas import Registration
+
+
+@click.group()
+def user() -> None:
+    """Open, list and change accounts."""
+
+
+@user.command()
+@click.argument("email")
+@click.option("--admin", is_flag=True, help="An administrator.")
+@click.option("--username", help="Default: what stands before the @ in the address.")
+@click.option("--full-name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
+@json_option
+@plainly
+async def create(
+    email: str,
+    admin: bool,
+    username: str | None,
+    full_name: str | None,
+    password_stdin: bool,
+    wants_json: bool,
+) -> None:
+    """Open an account for EMAIL.
+
+    The password is asked for, or comes from ZENZEFI_PASSWORD or the standard input.
+    """
+    from zenzefi.audit.log import GATE
+    from zenzefi.commands.services import services
+
+    password = ask_secret(
+        "password", confirm=True, from_stdin=password_stdin, variable="ZENZEFI_PASSWORD"
+    )
+    given = _checked(email, username or _username(email), password, full_name)
+    async with services() as with_:
+        made = await with_.accounts.register(
+            GATE,
+            email=given.email,
+            username=given.username,
+            password=given.password,
+            full_name=given.full_name,
+            is_superuser=admin,
+        )
+    if wants_json:
+        as_json(_fields(made))
+    else:
+        kind = "administrator" if admin else "account"
+        click.echo(f"Created the {kind} {made.username} <{made.email}>.")
+
+
+def _username(email: str) -> str:
+    name = re.sub(r"[^\w.-]", "", email.partition("@")[0])[:50]
+    return name if len(name) >= 3 else f"{name}_user"
+
+
+def _checked(email: str, username: str, password: str, full_name: str | None) -> Registration:
+    from pydantic import ValidationError
+
+    from zenzefi.accounts.schemas import Registration
+
+    try:
+        return Registration.model_validate(
+            {"email": email, "username": username, "password": password, "full_name": full_name}
+        )
+    except ValidationError as error:
+        told = [
+            f"{problem['loc'][0]}: {str(problem['msg']).removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False)
+        ]
+        fail("; ".join(told), Exit.USAGE)
+
+
+@user.command("list")
+@click.option("--search", help="Only addresses and names that contain this.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+@plainly
+async def list_(search: str | None, limit: int, wants_json: bool) -> None:
+    """List accounts, newest first."""
+    from sqlalchemy import or_
+
+    from zenzefi.accounts.identity import select_users, user_of
+    from zenzefi.accounts.models import users
+    from zenzefi.commands.services import services
+
+    query = select_users().order_by(users.c.created_at.desc(), users.c.id).limit(limit)
+    if search:
+        key = search.casefold()
+        query = query.where(
+            or_(
+                users.c.email_key.contains(key, autoescape=True),
+                users.c.username_key.contains(key, autoescape=True),
+            )
+        )
+    async with services() as with_, with_.database.read() as connection:
+        found = [user_of(row) for row in await connection.execute(query)]
+    if wants_json:
+        as_json([_fields(one) for one in found])
+        return
+    table(
+        ("email", "username", "role", "balance", "since"),
+        [
+            (
+                one.email,
+                one.username,
+                _role(one),
+                f"{one.currency_balance:.2f} ZNC",
+                f"{one.created_at:%Y-%m-%d}",
+            )
+            for one in found
+        ],
+        "No account matches." if search else "There are no accounts yet: zenzefi user create",
+    )
+
+
+def _role(one: User) -> str:
+    if not one.is_active:
+        return "deactivated"
+    return "administrator" if one.is_superuser else "user"
+
+
+@user.command()
+@click.argument("email")
+@json_option
+@plainly
+async def promote(email: str, wants_json: bool) -> None:
+    """Make the account EMAIL an administrator."""
+    await _set_superuser(email, True, wants_json)
+
+
+@user.command()
+@click.argument("email")
+@json_option
+@plainly
+async def demote(email: str, wants_json: bool) -> None:
+    """Make the administrator EMAIL an ordinary user again."""
+    await _set_superuser(email, False, wants_json)
+
+
+async def _set_superuser(email: str, value: bool, wants_json: bool) -> None:
+    from sqlalchemy import update
+
+    from zenzefi.accounts.models import users
+    from zenzefi.audit.log import GATE, record
+    from zenzefi.commands.services import services
+    from zenzefi.db.base import utcnow
+
+    async with services() as with_:
+        one = await with_.user(email)
+        async with with_.database.begin() as connection:
+            await connection.execute(
+                update(users)
+                .where(users.c.id == one.id)
+                .values(is_superuser=value, updated_at=utcnow())
+            )
+            action = "user.promoted" if value else "user.demoted"
+            await record(connection, GATE, action, "user", one.id)
+        one = await with_.user(email)
+    if wants_json:
+        as_json(_fields(one))
+    else:
+        click.echo(f"{one.email} is {'an administrator' if value else 'an ordinary user'} now.")
+
+
+def _fields(one: User) -> dict[str, Any]:
+    return {
+        "id": str(one.id),
+        "email": one.email,
+        "username": one.username,
+        "full_name": one.full_name,
+        "is_active": one.is_active,
+        "is_superuser": one.is_superuser,
+        "currency_balance": f"{one.currency_balance:.2f}",
+        "created_at": one.created_at.isoformat(),
+    }
