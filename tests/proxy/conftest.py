@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from zenzefi.middleware.request_id import request_id_middleware
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER
+from zenzefi.rewriting.engine import Engine
 from zenzefi.tokens.access import Access
 
 TOKEN = "T" * 64
@@ -123,6 +125,12 @@ class RunningGate:
         return await self.raw(head + body, timeout=timeout)
 
 
+@functools.cache
+def shared_engine() -> Engine:
+    """One engine for all gates of a test process: reading the plugins takes a while."""
+    return proxy_setup.build_engine(Settings(_env_file=None, debug=True))
+
+
 def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, **settings):
     """An application with just the way through in it."""
     app = web.Application(
@@ -145,6 +153,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, **settin
         **settings,
     )
     app[GATEKEEPER] = gatekeeper
+    app[proxy_setup.ENGINE] = shared_engine()
     if devices is not None:
         app[DEVICE_CLAIMS] = devices
     request_id.setup(app)

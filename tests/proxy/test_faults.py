@@ -316,14 +316,14 @@ async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
     await asyncio.sleep(0)
 
 
-async def test_a_decompression_bomb_is_broken_off(start_gate, faulty, client):
+async def test_a_decompression_bomb_is_broken_off(start_gate, faulty, client, monkeypatch):
     """HTML under a prefix is rewritten, so it is unpacked, but never without measure."""
     bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)
     head = OK + b"Content-Type: text/html\r\nContent-Encoding: gzip\r\n"
     faulty.always(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb)
     gate = await start_gate(faulty.url)
     engine = gate.app[ENGINE]
-    engine.budget = replace(engine.budget, expanded=5_000_000)
+    monkeypatch.setattr(engine, "budget", replace(engine.budget, expanded=5_000_000))
     async with asyncio.timeout(30):
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
             await whole(client, gate)
