@@ -7,6 +7,7 @@ import jinja2
 from aiohttp import web
 
 import zenzefi.accounts.setup
+import zenzefi.api.docs
 import zenzefi.db.setup
 import zenzefi.tokens.setup
 from zenzefi.config import SETTINGS, Settings
@@ -64,4 +65,5 @@ def create_app(settings: Settings) -> web.Application:
     app[seams.DEVICE_CLAIMS] = app[DEVICES]
     proxy.setup(app)
     web_pages.setup(app)
+    zenzefi.api.docs.setup(app)
     return app

@@ -68,6 +68,8 @@ class Operation:
     path_parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     takes: tuple[str, ...] = field(default=())
+    described: Any = None
+    """What the body of a handler's own response looks like, for the description."""
 
 
 class Routes:
@@ -86,15 +88,19 @@ class Routes:
         errors: Sequence[type[GateError]] = (),
         security: Security | None = None,
         headers: Sequence[str] = (),
+        described: Any = None,
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare one call. ``headers`` names optional request headers, for the description."""
+        """Declare one call.
+
+        For the description alone: ``headers`` names optional request headers, ``described`` is the
+        model of a body that the handler writes itself.
+        """
 
         def declare(handler: HandlerT) -> HandlerT:
-            self.operations.append(
-                _operation(
-                    self.tag, method, path, handler, status, tuple(errors), security, tuple(headers)
-                )
+            operation = _operation(
+                self.tag, method, path, handler, status, tuple(errors), security, tuple(headers)
             )
+            self.operations.append(replace(operation, described=described))
             return handler
 
         return declare

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from zenzefi.api import routing
 from zenzefi.config import SETTINGS, Settings, parse_origin
 from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
@@ -116,7 +117,8 @@ def setup(app: web.Application) -> None:
         app[ENGINE] = build_engine(settings)
     gate = app[GATE] = build_gate(app, origin)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
-    app.router.add_routes(views.routes())
+    routing.setup(app, views.routes())
+    app.router.add_get(PREFIX, views.add_slash)
     runtime.setup(app)
     app.router.add_route(
         "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later

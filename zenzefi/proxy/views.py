@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zenzefi.errors import Invalid
+from zenzefi.api.models import Body, Output, Time
+from zenzefi.api.routing import Routes
+from zenzefi.errors import TokenExpired, TokenInvalid, TokenRevoked
 from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.cookies import ACCESS_COOKIE
 from zenzefi.proxy.mount import PREFIX
@@ -18,12 +19,46 @@ if TYPE_CHECKING:
     from zenzefi.proxy.gate import Gate
 
 
-class Authenticate(BaseModel):
-    """The body of ``POST /proxy/authenticate``."""
-
-    model_config = ConfigDict(extra="forbid")
+class Authenticate(Body):
+    """The token to trade for the proxy cookie."""
 
     token: str
+
+
+class Life(Output):
+    """How far a token is in its life."""
+
+    is_activated: bool
+    expires_at: Time | None
+    time_remaining_seconds: int
+
+
+class Status(Life):
+    """What a token grants, and how long."""
+
+    connected: Literal[True]
+    user_id: UUID
+    token_id: UUID
+    duration_hours: int
+    scope: str
+    status: Literal["active", "ready"]
+
+
+class Authenticated(Life):
+    """The proxy cookie is set."""
+
+    authenticated: Literal[True]
+    user_id: UUID
+    token_id: UUID
+    cookie_set: Literal[True]
+    cookie_max_age: int
+
+
+class LoggedOut(Output):
+    """The proxy cookie is forgotten."""
+
+    message: str
+    cookie_cleared: Literal[True]
 
 
 def set_access_cookie(
@@ -46,10 +81,10 @@ def set_access_cookie(
     return max_age
 
 
-def _times(access: Access) -> dict[str, object]:
+def _life(access: Access) -> dict[str, Any]:
     return {
         "is_activated": access.is_activated,
-        "expires_at": access.expires_at.isoformat() if access.expires_at else None,
+        "expires_at": access.expires_at,
         "time_remaining_seconds": max(0, int(access.seconds_left())),
     }
 
@@ -61,67 +96,60 @@ class Views:
         self._gate = gate
         self._is_secure = is_secure
 
-    def routes(self) -> list[web.RouteDef]:
-        """The routes, before the catch-all that is the way through."""
-        return [
-            web.get(f"{PREFIX}/status", self.status, allow_head=False),
-            web.post(f"{PREFIX}/authenticate", self.authenticate),
-            web.delete(f"{PREFIX}/logout", self.logout),
-            web.get(PREFIX, self.add_slash),
-        ]
-
-    async def status(self, request: web.Request) -> web.Response:
-        """What this token grants, and how long; never activates, needs no device id."""
-        access, _, _ = await self._gate.authenticate(request)
-        body = {
-            "connected": True,
-            "user_id": str(access.user_id),
-            "token_id": str(access.token_id),
-            "duration_hours": access.duration_hours,
-            "scope": access.scope,
-            "status": "active" if access.is_activated else "ready",
-            **_times(access),
-        }
-        return web.json_response(body, headers={"Cache-Control": "no-store"})
-
-    async def authenticate(self, request: web.Request) -> web.Response:
-        """Trade a token for the proxy cookie; never activates."""
-        try:
-            form = Authenticate.model_validate(json.loads(await request.read()))
-        except ValidationError as error:
-            raise Invalid(
-                [
-                    {
-                        "type": problem["type"],
-                        "loc": ["body", *problem["loc"]],
-                        "msg": problem["msg"],
-                        "input": None,  # it may be the secret itself
-                    }
-                    for problem in error.errors()
-                ]
-            ) from None
-        except ValueError:
-            raise Invalid.field(
-                "body", type="json_invalid", msg="The body is not valid JSON"
-            ) from None
-        access = await self._gate.gatekeeper.validate(form.token, peer_of(request).address)
-        response = web.json_response(headers={"Cache-Control": "no-store"}, data={})
-        max_age = set_access_cookie(response, form.token, access, is_secure=self._is_secure)
-        response.text = json.dumps(
-            {
-                "authenticated": True,
-                "user_id": str(access.user_id),
-                "token_id": str(access.token_id),
-                "cookie_set": True,
-                "cookie_max_age": max_age,
-                **_times(access),
-            }
+    def routes(self) -> Routes:
+        """The calls, to be mounted before the catch-all that is the way through."""
+        table = Routes("Proxy")
+        table.get("/proxy/status", security="access_token", errors=(TokenExpired, TokenRevoked))(
+            self.status
         )
+        table.post(
+            "/proxy/authenticate",
+            errors=(TokenInvalid, TokenExpired, TokenRevoked),
+            described=Authenticated,
+        )(self.authenticate)
+        table.delete("/proxy/logout", described=LoggedOut)(self.logout)
+        return table
+
+    async def status(self, request: web.Request) -> Status:
+        """What this token grants, and how long.
+
+        Never activates the token and needs no device id.
+        """
+        access, _, _ = await self._gate.authenticate(request)
+        return Status(
+            connected=True,
+            user_id=access.user_id,
+            token_id=access.token_id,
+            duration_hours=access.duration_hours,
+            scope=access.scope,
+            status="active" if access.is_activated else "ready",
+            **_life(access),
+        )
+
+    async def authenticate(self, request: web.Request, body: Authenticate) -> web.StreamResponse:
+        """Trade a token for the proxy cookie.
+
+        Never activates the token.
+        """
+        access = await self._gate.gatekeeper.validate(body.token, peer_of(request).address)
+        response = web.Response(
+            content_type="application/json", headers={"Cache-Control": "no-store"}
+        )
+        max_age = set_access_cookie(response, body.token, access, is_secure=self._is_secure)
+        response.text = Authenticated(
+            authenticated=True,
+            user_id=access.user_id,
+            token_id=access.token_id,
+            cookie_set=True,
+            cookie_max_age=max_age,
+            **_life(access),
+        ).model_dump_json()
         return response
 
-    async def logout(self, request: web.Request) -> web.Response:
+    async def logout(self, request: web.Request) -> web.StreamResponse:
         """Forget the proxy cookie."""
-        response = web.json_response({"message": "Logged out", "cookie_cleared": True})
+        body = LoggedOut(message="Logged out", cookie_cleared=True)
+        response = web.Response(text=body.model_dump_json(), content_type="application/json")
         response.del_cookie(ACCESS_COOKIE, path="/")
         return response
 

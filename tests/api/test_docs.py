@@ -1,0 +1,73 @@
+"""The description of the API is valid, complete, and shown without anything from elsewhere."""
+
+import json
+import re
+
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.conftest import GateClient
+from zenzefi.api.routing import OPERATIONS
+
+
+async def test_the_description_is_valid_openapi_3_1(gate: GateClient) -> None:
+    answer = await gate.get("/openapi.json")
+    description = await answer.json()
+    assert description["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(description).validate()
+
+
+async def test_every_call_under_the_api_is_described(gate: GateClient) -> None:
+    paths = (await (await gate.get("/openapi.json")).json())["paths"]
+    routed = {
+        (route.method, route.resource.canonical)
+        for route in gate.app.router.routes()
+        if route.resource is not None
+        and route.resource.canonical.startswith("/api/v1/")
+        and "/proxy/{" not in route.resource.canonical
+        and route.resource.canonical != "/api/v1/proxy"
+        and "/.zenzefi/" not in route.resource.canonical
+        and route.method not in ("HEAD", "*")
+    }
+    described = {(method.upper(), path) for path, entry in paths.items() for method in entry}
+    assert routed == described
+
+
+async def test_operation_ids_are_unique(gate: GateClient) -> None:
+    paths = (await (await gate.get("/openapi.json")).json())["paths"]
+    ids = [entry["operationId"] for path in paths.values() for entry in path.values()]
+    assert len(ids) == len(set(ids)) >= len(gate.app[OPERATIONS])
+
+
+async def test_a_protected_call_says_how_to_sign_in_and_what_it_refuses(gate: GateClient) -> None:
+    paths = (await (await gate.get("/openapi.json")).json())["paths"]
+    purchase = paths["/api/v1/tokens/purchase"]["post"]
+    assert purchase["security"] == [{"bearer": []}]
+    assert {"201", "400", "401", "402", "403", "409", "413", "422"} <= set(purchase["responses"])
+    names = {parameter["name"] for parameter in purchase["parameters"]}
+    assert "Idempotency-Key" in names
+
+
+async def test_the_viewers_load_only_from_here_and_hold_no_code(gate: GateClient) -> None:
+    for path in ("/docs", "/redoc"):
+        answer = await gate.get(path)
+        page = await answer.text()
+        policy = answer.headers["Content-Security-Policy"]
+        assert "script-src 'self';" in policy
+        assert not re.search(r"<script(?![^>]*\ssrc=)", page)
+        sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert all(source.startswith("/") for source in sources)
+        for source in sources:
+            asset = await gate.get(source)
+            assert asset.status == 200, source
+            again = await gate.get(source, headers={"If-None-Match": asset.headers.get("ETag", "")})
+            assert again.status == (304 if "ETag" in asset.headers else 200)
+
+
+async def test_an_unknown_file_of_the_viewers_is_not_found(gate: GateClient) -> None:
+    assert (await gate.get("/docs/../secret")).status in (400, 404)
+    assert (await gate.get("/docs/nothing.js")).status == 404
+
+
+async def test_no_default_of_the_description_names_a_secret(gate: GateClient) -> None:
+    text = json.dumps(await (await gate.get("/openapi.json")).json()).lower()
+    assert "secret_key" not in text

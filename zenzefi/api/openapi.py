@@ -1,0 +1,199 @@
+"""The OpenAPI 3.1 description, made of the same facts that route and validate (``routing.py``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue, models_json_schema
+
+from zenzefi.api.routing import Operation
+from zenzefi.errors import (
+    CredentialsRejected,
+    GateError,
+    InactiveUser,
+    Invalid,
+    NotAuthenticated,
+    NotSuperuser,
+    PayloadTooLarge,
+    TokenMissing,
+    TokenRejected,
+)
+from zenzefi.version import __version__
+
+_REF = "#/components/schemas/{model}"
+_SECURITY: dict[str, tuple[type[GateError], ...]] = {
+    "none": (),
+    "bearer": (NotAuthenticated, CredentialsRejected, InactiveUser),
+    "admin": (NotAuthenticated, CredentialsRejected, InactiveUser, NotSuperuser),
+    "access_token": (TokenMissing, TokenRejected),
+}
+_SCHEMES: dict[str, list[dict[str, list[str]]]] = {
+    "none": [],
+    "bearer": [{"bearer": []}],
+    "admin": [{"bearer": []}],
+    "access_token": [{"access_token": []}, {"access_cookie": []}],
+}
+
+_ERROR: JsonSchemaValue = {
+    "type": "object",
+    "title": "Error",
+    "required": ["detail", "code", "request_id"],
+    "properties": {
+        "detail": {"type": "string", "description": "What happened and what to do next."},
+        "code": {"type": "string", "pattern": "^[a-z_]+$"},
+        "request_id": {"type": "string"},
+    },
+}
+_INVALID: JsonSchemaValue = {
+    "type": "object",
+    "title": "ValidationError",
+    "required": ["detail", "code", "request_id"],
+    "properties": {
+        "detail": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "loc", "msg"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "loc": {
+                        "type": "array",
+                        "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+                    },
+                    "msg": {"type": "string"},
+                    "input": {},
+                },
+            },
+        },
+        "code": {"const": "validation_error"},
+        "request_id": {"type": "string"},
+    },
+}
+
+
+def describe(operations: Sequence[Operation], server: str) -> dict[str, Any]:
+    """The whole description of these calls at ``server`` (the gate's public origin)."""
+    inputs = {op.body for op in operations if op.body is not None}
+    refs, definitions = models_json_schema(
+        [(model, "validation") for model in sorted(inputs, key=lambda model: model.__name__)],
+        ref_template=_REF,
+    )
+    schemas: dict[str, Any] = dict(definitions.get("$defs", {}))
+    schemas |= {"Error": _ERROR, "ValidationError": _INVALID}
+    paths: dict[str, Any] = {}
+    for op in operations:
+        body = None if op.body is None else refs[op.body, "validation"]
+        entry = _operation(op, body, schemas)
+        paths.setdefault(op.path, {})[op.method.lower()] = entry
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Zenzefi gate",
+            "version": __version__,
+            "description": (
+                "Accounts, access tokens and money of a gate in front of one web application. "
+                "Money is a decimal string with two places; times are ISO 8601 in UTC."
+            ),
+        },
+        "servers": [{"url": server}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(op.tag for op in operations)],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "access_token": {"type": "apiKey", "in": "header", "name": "X-Access-Token"},
+                "access_cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "zenzefi_access_token",
+                },
+            },
+        },
+    }
+
+
+def _operation(op: Operation, body: JsonSchemaValue | None, schemas: dict[str, Any]) -> Any:
+    entry: dict[str, Any] = {
+        "operationId": f"{op.tag}_{op.name}".replace(" ", "_").lower(),
+        "tags": [op.tag],
+        "summary": op.summary,
+        "responses": _responses(op, schemas),
+    }
+    if op.description:
+        entry["description"] = op.description
+    parameters = [*_path_parameters(op), *_query_parameters(op, schemas)]
+    parameters += [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+        for name in op.headers
+    ]
+    if parameters:
+        entry["parameters"] = parameters
+    if body is not None:
+        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if _SCHEMES[op.security]:
+        entry["security"] = _SCHEMES[op.security]
+    return entry
+
+
+def _path_parameters(op: Operation) -> Iterable[dict[str, Any]]:
+    typed = set(op.path_parameters)
+    for name in re.findall(r"\{(\w+)(?::[^}]*)?\}", op.path):
+        schema = {"type": "string"} | ({"format": "uuid"} if name in typed else {})
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameters(op: Operation, schemas: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    if op.query is None:
+        return
+    schema = _schema(op.query, schemas, mode="validation")
+    if "$ref" in schema:
+        schema = schemas.pop(schema["$ref"].rpartition("/")[2])
+    required = schema.get("required", ())
+    for name, of_one in schema.get("properties", {}).items():
+        yield {"name": name, "in": "query", "required": name in required, "schema": of_one}
+
+
+def _schema(model: Any, schemas: dict[str, Any], *, mode: Any) -> Any:
+    made = TypeAdapter(model).json_schema(ref_template=_REF, mode=mode)
+    schemas.update(made.pop("$defs", {}))
+    if isinstance(model, type) and issubclass(model, BaseModel) and "$ref" not in made:
+        name = re.sub(r"\W+", "_", model.__name__).strip("_")
+        schemas[name] = made
+        return {"$ref": _REF.format(model=name)}
+    return made
+
+
+def _responses(op: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": HTTPStatus(op.status).phrase}
+    answer = op.described or op.answer
+    try:
+        adaptable = not (isinstance(answer, type) and not issubclass(answer, BaseModel))
+    except TypeError:
+        adaptable = True
+    if adaptable:
+        schema = _schema(answer, schemas, mode="serialization")
+        good["content"] = {"application/json": {"schema": schema}}
+    responses: dict[str, Any] = {str(op.status): good}
+    errors: dict[int, list[type[GateError]]] = {}
+    implied: tuple[type[GateError], ...] = _SECURITY[op.security]
+    if op.body is not None:
+        implied += (Invalid, PayloadTooLarge)
+    elif op.query is not None or op.path_parameters:
+        implied += (Invalid,)
+    for error in dict.fromkeys((*implied, *op.errors)):
+        errors.setdefault(error.status, []).append(error)
+    for status, kinds in sorted(errors.items()):
+        name = "ValidationError" if status == 422 else "Error"
+        responses[str(status)] = {
+            "description": "; ".join(
+                "The request did not validate" if kind is Invalid else kind.default.rstrip(".")
+                for kind in kinds
+            ),
+            "content": {"application/json": {"schema": {"$ref": _REF.format(model=name)}}},
+        }
+    return responses
