@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner
 
 _URI = re.compile(rb"[,:][ \t]*(?:[A-Z0-9]+-)*(?:URI|ASSET-LIST)=\"([^\"\r\n]*)\"")
-_LINE = re.compile(rb"[^\r\n]*")
+# Lines that may hold an address: no tag at all, or a tag with a URI; the others pass in C.
+_LINE = re.compile(rb"^(?:[^#\r\n][^\r\n]*|#EXT[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)", re.M)
 _SPACE = b" \t\x0b\x0c"
 
 
@@ -41,23 +42,16 @@ class _Scanner:
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
         edits: list[Edit] = []
         end = len(window) if final else max(window.rfind(b"\n"), window.rfind(b"\r")) + 1
-        at = 0
-        while at < end:
-            line = _LINE.match(window, at, end)
-            stop = line.end() if line else end
-            if self._first and window.startswith(b"\xef\xbb\xbf"):
-                at += 3
-            self._first = False
-            self._line(window, at, stop, edits)
-            at = stop + 1
+        start = 3 if self._first and window.startswith(b"\xef\xbb\xbf") else 0
+        self._first = self._first and end == 0
+        for line in _LINE.finditer(window, start, end):
+            self._line(line[0], line.start(), edits)
         return end, edits
 
-    def _line(self, window: bytes, start: int, stop: int, edits: list[Edit]) -> None:
-        text = window[start:stop]
+    def _line(self, text: bytes, start: int, edits: list[Edit]) -> None:
         if text.startswith(b"#"):
-            if text.startswith(b"#EXT"):
-                for uri in _URI.finditer(text):
-                    self._map(uri[1], start + uri.start(1), edits)
+            for uri in _URI.finditer(text):
+                self._map(uri[1], start + uri.start(1), edits)
             return
         bare = text.strip(_SPACE)
         if bare:

@@ -16,6 +16,7 @@ _COMMANDS = {
     "serve": ("zenzefi.commands.serve", "serve", "Serve the gate."),
     "demo": ("zenzefi.commands.serve", "demo", "Serve the gate with the demo site behind it."),
     "migrate": ("zenzefi.commands.database", "migrate", "Bring the database's schema up to date."),
+    "plugin": ("zenzefi.commands.plugin", "plugin", "Write, list, check and try plugins."),
     "check": ("zenzefi.commands.check", "check", "Test the settings against what they name."),
     "user": ("zenzefi.commands.users", "user", "Open, list and change accounts."),
     "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),

@@ -56,6 +56,7 @@ class Account:
     seconds: float = 0.0
     edits: int = 0
     errors: int = 0
+    last_error: str = ""
     conflicts: int = 0
     shadow_edits: int = 0
     skipped: int = 0
@@ -98,10 +99,12 @@ class Entry:
         """Count and log; open the circuit after repeated failures without a success between."""
         self.account.errors += 1
         self._failures += 1
+        said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.account.last_error = said
         logger.error(
             "plugin %s failed; the original passes: %s",
             self.name,
-            error if isinstance(error, str) else f"{type(error).__name__}: {error}",
+            said,
             exc_info=error if isinstance(error, BaseException) else None,
         )
         if self._failures == _BREAK_AFTER:
@@ -259,7 +262,9 @@ class Registry:
 
     def _paths(self) -> Iterator[Path]:
         for folder in self._folders:
-            yield from (p for p in sorted(folder.glob("*.py")) if not p.name.startswith(("_", ".")))
+            for path in sorted(folder.glob("*.py")):
+                if not path.name.startswith(("_", ".", "test_", "conftest")):
+                    yield path
 
     def _discover(self, problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
         problems += [
@@ -401,6 +406,15 @@ def _circle(earlier: Mapping[str, set[str]]) -> list[str]:
         if following in walk:
             return [*walk[walk.index(following) :], following][::-1]
         walk.append(following)
+
+
+def load_file(path: Path) -> list[type[Plugin]]:
+    """The plugins of one file. Raises :class:`PluginError` if it does not import."""
+    problems: list[str] = []
+    found = [plugin_class for plugin_class, _ in _from_file(path, problems)]
+    if problems:
+        raise PluginError(problems)
+    return found
 
 
 def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:

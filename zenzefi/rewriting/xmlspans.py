@@ -7,6 +7,7 @@ plugin gives: attribute names and element names, compared without their namespac
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -58,6 +59,21 @@ _LONGEST_TAG = 1024 * 1024
 _LONGEST_TEXT = 64 * 1024
 
 
+@functools.lru_cache(maxsize=32)
+def _patterns(rules: XmlRules) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """What passes without a look, and what makes a tag's attributes worth one."""
+    names = [re.escape(name.encode()) for name in rules.elements | {rules.base_element} if name]
+    names += [b"style"] if rules.styles else []
+    prefix = rb"(?:[^\s<>/=:\"']*:)?"
+    watched = rb"(?!%b(?:%b)[\s/>])" % (prefix, b"|".join(names)) if names else b""
+    attributes = [re.escape(name.encode()) for name in rules.attributes | rules.lists]
+    attributes += [b"base", b"content"] + ([b"style"] if rules.styles else [])
+    some = rb"[\s:\"'](?:%b)\s*=" % b"|".join(attributes)
+    url = rb"|(?i:url\()" if rules.styles else b""
+    run = rb"(?>[^<]+|</[^<>]*>|<%b[A-Za-z_:\x80-\xff][^\s<>/=\"']*\s*/?>)*" % watched
+    return re.compile(run), re.compile(some + url)
+
+
 class XmlReader:
     """Reads one document; a scanner (``zenzefi.plugins.Scanner``)."""
 
@@ -67,6 +83,7 @@ class XmlReader:
         self._bases = [(0, url)]
         self._depth = 0
         self._names = {name.encode() for name in rules.elements | {rules.base_element} if name}
+        self._run, self._telling = _patterns(rules)
 
     @property
     def _base(self) -> str:
@@ -77,6 +94,9 @@ class XmlReader:
         edits: list[Edit] = []
         at = 0
         while True:
+            if len(self._bases) == 1:  # nothing to count levels for: whole runs pass in C
+                run = self._run.match(window, at)
+                at = run.end() if run else at
             start = window.find(b"<", at)
             if start < 0:
                 return len(window), edits
@@ -106,7 +126,8 @@ class XmlReader:
                 ending = window.find(b"]]>", close)
                 close = window.find(b"<", ending) if ending >= 0 else -1
             short = len(window) - tag.end() < _LONGEST_TEXT
-            if not final and short and (close < 0 or len(window) - close < 2):
+            cut = close < 0 or b"<![CDATA[".startswith(window[close : close + 9])
+            if not final and short and cut:
                 return None
             self._enter(name, tag, edits)
             if close >= 0 and window.startswith(b"</", close):
@@ -141,9 +162,9 @@ class XmlReader:
         return start + 1
 
     def _enter(self, name: bytes, tag: re.Match[bytes], edits: list[Edit]) -> None:
-        self._depth += 1
+        self._depth = self._depth + 1 if len(self._bases) > 1 else 1
         attributes = tag["attributes"]
-        if b"=" not in attributes:
+        if b"=" not in attributes or not self._telling.search(attributes):
             return
         offset = tag.start("attributes")
         found = []
@@ -229,6 +250,10 @@ class XmlReader:
         """An edit of what changed at the front; the end that both share stays as spelled."""
         old = _characters(raw) if literal else _decoded(raw)
         if new == old:
+            return
+        if new.endswith(old):  # the usual case: something is put in front
+            front = _encoded(new[: len(new) - len(old)], literal=literal)
+            edits.append(Edit(place, place, front))
             return
         same = 0
         limit = min(len(old), len(new))

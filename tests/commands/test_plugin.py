@@ -1,0 +1,158 @@
+"""``zenzefi plugin``: what it writes runs, what it says is true."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from zenzefi.cli import main
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["plugin", *arguments])
+
+    return call
+
+
+@pytest.mark.parametrize("needs", ["headers", "text", "json", "document", "chunks"])
+def test_a_new_plugin_passes_its_own_test(invoke: Invoke, tmp_path: Path, needs: str) -> None:
+    result = invoke("new", "my-plugin", "--needs", needs)
+    assert result.exit_code == 0, result.output
+    root = Path(__file__).parents[2]
+    arguments = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, str(tmp_path / "test_my_plugin.py")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert invoke("check", "my_plugin.py").output == "1 plugins are in order.\n"
+
+
+def test_nothing_is_written_over(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("kept")
+    result = invoke("new", "mine")
+    assert result.exit_code == 1
+    assert "exists already" in result.output
+    assert (tmp_path / "mine.py").read_text() == "kept"
+
+
+def test_a_bad_name_is_refused(invoke: Invoke) -> None:
+    assert invoke("new", "Not A Name").exit_code == 2
+
+
+def test_the_list_shows_order_state_and_options(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "PLUGIN_OPTIONS", '{"json-mask": {"enabled": true}, "xml": {"shadow": true}}'
+    )
+    result = invoke("list", "--json")
+    assert result.exit_code == 0, result.output
+    rows = {row["name"]: row for row in json.loads(result.output)["plugins"]}
+    assert rows["json-mask"]["state"] == "on"
+    assert rows["json-mask"]["options"]["mask"] == "***"
+    assert rows["json-mask"]["order"] < rows["json"]["order"]
+    assert rows["xml"]["state"] == "shadow"
+    assert rows["banner"]["state"] == "off"
+    text = invoke("list", "--measure")
+    assert "MB/s" in text.output
+
+
+def test_the_check_names_every_mistake(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("import nothing_like_this")
+    (tmp_path / "two.py").write_text(
+        "from zenzefi.plugins import Plugin\nclass A(Plugin):\n    name='a'\n    needs='magic'\n"
+    )
+    (tmp_path / "three.py").write_text("x = 1")
+    result = invoke("check", "one.py", "two.py", "three.py")
+    assert result.exit_code == 1
+    assert "3 mistakes" in result.output
+    assert "nothing_like_this" in result.output
+    assert "'magic'" in result.output
+    assert "no class that derives from Plugin" in result.output
+
+
+def test_the_check_of_all_names_wrong_options(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUGIN_OPTIONS", '{"json-mask": {"enabled": true, "colour": 1}}')
+    result = invoke("check")
+    assert result.exit_code == 1
+    assert "PLUGIN_OPTIONS.json-mask.colour" in result.output
+
+
+def test_trying_a_plugin_on_a_file_shows_a_diff(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": "https://app.example/x"}')
+    result = invoke("try", "x.json", "--plugin", "json")
+    assert result.exit_code == 0, result.output
+    assert '-{"a": "https://app.example/x"}' in result.output
+    assert '+{"a": "https://gate.example/api/v1/proxy/x"}' in result.output
+    assert "1 edits" in result.output
+    options = ("--plugin", "json-mask", "--option", 'fields=["a"]')
+    assert '+{"a": "***"}' in invoke("try", "x.json", *options).output
+    root = invoke("try", "x.json", "--plugin", "json", "--url", "https://other.example/")
+    assert "nothing changes" in root.output
+
+
+def test_trying_a_plugin_on_a_url_asks_for_it(invoke: Invoke) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"#EXTM3U\n/seg.ts\n"
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-mpegurl")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            return
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/a.m3u8"
+            result = invoke("try", url, "--plugin", "hls")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "+/api/v1/proxy/seg.ts" in result.output
+
+
+def test_a_plugin_that_fails_says_how(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from zenzefi.plugins import *\nclass A(Plugin):\n    name='a'\n    needs=Needs.TEXT\n"
+        "    def text(self, context, text):\n        raise RuntimeError('no luck')\n"
+    )
+    (tmp_path / "x.txt").write_text("x")
+    result = invoke("try", "x.txt", "--plugin", "bad.py")
+    assert result.exit_code == 1
+    assert "no luck" in result.output
+    assert "no plugin 'ghost'" in invoke("try", "x.txt", "--plugin", "ghost").output

@@ -1,0 +1,504 @@
+"""``zenzefi plugin``: write, list, check and try rewriters."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from zenzefi.commands.common import Exit, as_json, fail, json_option, read_settings
+
+if TYPE_CHECKING:
+    from zenzefi.plugins_testing import Result
+    from zenzefi.rewriting.api import Plugin
+    from zenzefi.rewriting.registry import Registry
+
+_LARGEST = 16 * 1024 * 1024
+_TYPES = {
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".xml": "application/xml",
+    ".rss": "application/rss+xml",
+    ".atom": "application/atom+xml",
+    ".svg": "image/svg+xml",
+    ".xhtml": "application/xhtml+xml",
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
+}
+
+
+@click.group()
+def plugin() -> None:
+    """Write, list, check and try plugins (docs/plugins.md)."""
+
+
+# --- new ----------------------------------------------------------------------------------------
+
+_PLUGIN = '''\
+"""{title}: say here what it changes, and why."""
+
+from __future__ import annotations
+
+{imports}
+
+
+class {cls}(Plugin):
+    """Say here what it does, in one line."""
+
+    name = "{name}"
+    matches = Match(content_types=("{content_type}",))
+    needs = Needs.{needs}
+
+    class Options(PluginOptions):
+        """What PLUGIN_OPTIONS={{"{name}": {{...}}}} may hold."""
+
+        text: str = "Hello"
+
+    options: Options
+
+{hook}
+'''
+
+_HOOKS = {
+    "headers": (
+        "text/html",
+        "from multidict import CIMultiDict\n\n"
+        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
+        '''
+        def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+            """Called for every response that matches."""
+            headers["X-Text"] = self.options.text
+        ''',
+        'run_plugin({cls}, b"").headers["X-Text"] == "Hello"',
+    ),
+    "tokens": (
+        "text/html",
+        "from html import escape\n\n"
+        "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Token",
+        '''
+        tags = ("h1",)
+
+        def token(self, context: Context, token: Token) -> Edit | None:
+            """Called for every opening <h1>."""
+            return token.before(f"<p>{escape(self.options.text)}</p>".encode())
+        ''',
+        'run_plugin({cls}, b"<H1>x</H1>").body == b"<p>Hello</p><H1>x</H1>"',
+    ),
+    "text": (
+        "text/plain",
+        "from collections.abc import Iterable\n\n"
+        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions, TextEdit",
+        '''
+        def text(self, context: Context, text: str) -> Iterable[TextEdit]:
+            """Called once with the whole body."""
+            return [TextEdit(0, 0, self.options.text + "\\n")]
+        ''',
+        'run_plugin({cls}, b"x", content_type="text/plain").body == b"Hello\\nx"',
+    ),
+    "json": (
+        "application/json",
+        "from zenzefi.plugins import Context, Edit, JsonValue, Match, Needs, Plugin, PluginOptions",
+        '''
+        def json_value(self, context: Context, value: JsonValue) -> Edit | None:
+            """Called for every string, number, true, false and null."""
+            return value.replace(self.options.text) if value.pointer == "/greeting" else None
+        ''',
+        'run_plugin({cls}, b\'{{"greeting":  1}}\', content_type="application/json").body '
+        '== b\'{{"greeting":  "Hello"}}\'',
+    ),
+    "document": (
+        "text/html",
+        "from typing import Any\n\n"
+        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
+        '''
+        before = ("html",)
+
+        def document(self, context: Context, soup: Any) -> None:
+            """Called with the page as a BeautifulSoup tree."""
+            for heading in soup.find_all("h1"):
+                heading.string = self.options.text
+        ''',
+        'run_plugin({cls}, b"<h1>x</h1>").text.count("<h1>Hello</h1>") == 1',
+    ),
+    "chunks": (
+        "text/plain",
+        "import re\n"
+        "from collections.abc import Sequence\n\n"
+        "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Scanner",
+        '''
+        def scanner(self, context: Context) -> Scanner:
+            """A new reader for every body."""
+            return _Scanner(self.options.text.encode())
+
+
+        class _Scanner:
+            def __init__(self, new: bytes) -> None:
+                self._new = new
+
+            def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
+                # Whole lines only: a line that the window cuts comes back with more behind it.
+                settled = len(window) if final else window.rfind(b"\\n") + 1
+                found = re.finditer(rb"(?m)^TODO$", window[:settled])
+                return settled, [Edit(*match.span(), self._new) for match in found]
+        ''',
+        'run_plugin({cls}, b"a\\nTODO\\nb", content_type="text/plain").body == b"a\\nHello\\nb"',
+    ),
+}
+
+_TEST = '''\
+"""Runs with: pytest {file}"""
+
+import importlib.util
+from pathlib import Path
+
+pytest_plugins = ["zenzefi.plugins_testing"]
+
+_spec = importlib.util.spec_from_file_location("{module}", Path(__file__).with_name("{module}.py"))
+{module} = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module({module})
+
+
+def test_it_does_what_it_says(run_plugin):
+    assert {check}
+'''
+
+
+@plugin.command()
+@click.argument("name")
+@click.option(
+    "--needs",
+    type=click.Choice(sorted(_HOOKS)),
+    default="tokens",
+    show_default=True,
+    help="What it wants to see of a body.",
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where to write, by default the current folder.",
+)
+def new(name: str, needs: str, folder: Path) -> None:
+    """Write a plugin NAME and its test, ready to run."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,49}", name):
+        fail("a name has lower-case letters, digits, '-' and '_'.", Exit.USAGE)
+    module = name.replace("-", "_")
+    files = (folder / f"{module}.py", folder / f"test_{module}.py")
+    for path in files:
+        if path.exists():
+            fail(f"{path} exists already; nothing was written.")
+    for path, text in zip(files, template(name, needs), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        click.echo(f"  wrote {path}")
+    click.echo(f"\nNext:  pytest {files[1]}\n       PLUGIN_DIR={folder or '.'} zenzefi plugin list")
+
+
+def template(name: str, needs: str) -> tuple[str, str]:
+    """The source of a new plugin and of its test."""
+    module = name.replace("-", "_")
+    cls = "".join(part.capitalize() for part in module.split("_"))
+    content_type, imports, hook, check = _HOOKS[needs]
+    body = textwrap.dedent(hook).strip("\n")
+    head, _, rest = body.partition("\n\n\n")
+    hook_text = textwrap.indent(head, "    ") + (f"\n\n\n{rest}" if rest else "")
+    source = _PLUGIN.format(
+        title=cls,
+        imports=imports,
+        cls=cls,
+        name=name,
+        content_type=content_type,
+        needs=needs.upper(),
+        hook=hook_text.rstrip(),
+    )
+    test = _TEST.format(
+        file=f"test_{module}.py", module=module, check=check.format(cls=f"{module}.{cls}")
+    )
+    return source, test
+
+
+# --- list, check --------------------------------------------------------------------------------
+
+
+@plugin.command(name="list")
+@click.option("--measure", is_flag=True, help="Run each over a sample and show its speed.")
+@json_option
+def list_(measure: bool, wants_json: bool) -> None:
+    """Show all plugins in their order: what they match, need, and where they come from."""
+    registry = _registry()
+    order = [entry.name for entry in registry.entries]
+    names = [*order, *sorted(set(registry.found) - set(order))]
+    rows = [_row(registry, name, order, measure=measure) for name in names]
+    if wants_json:
+        as_json({"plugins": [dataclasses.asdict(row) for row in rows]})
+        return
+    for row in rows:
+        number = f"{row.order:>3}" if row.order else "  -"
+        name = click.style(f"{row.name:<16}", bold=True)
+        colour = {"on": "green", "shadow": "yellow"}.get(row.state, "bright_black")
+        state = click.style(f"{row.state:<7}", fg=colour)
+        click.echo(f"{number} {name}{state}{row.needs:<9} {row.matches}")
+        detail = [f"{row.megabytes_per_second} MB/s"] if row.megabytes_per_second else []
+        detail += [f"options {json.dumps(row.options)}"] if row.options else []
+        click.secho(f"{'':20}{' | '.join([*detail, row.source])}", fg="bright_black")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Row:
+    order: int | None
+    name: str
+    state: str
+    needs: str
+    matches: str
+    options: dict[str, Any]
+    source: str
+    megabytes_per_second: float | None
+
+
+def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) -> _Row:
+    plugin_class, source = registry.found[name]
+    entry = registry[name] if name in order else None
+    return _Row(
+        order=order.index(name) + 1 if entry else None,
+        name=name,
+        state="shadow" if entry and entry.shadow else "on" if entry else "off",
+        needs=str(plugin_class.needs),
+        matches=_spoken(plugin_class),
+        options=entry.plugin.options.model_dump(mode="json") if entry else {},
+        source=source,
+        megabytes_per_second=_speed(plugin_class) if measure and entry else None,
+    )
+
+
+def _spoken(plugin_class: type[Plugin]) -> str:
+    match = plugin_class.matches
+    parts = [", ".join(match.content_types) or "every type"]
+    if match.paths:
+        parts.append("at " + ", ".join(match.paths))
+    if match.status:
+        parts.append("status " + ", ".join(map(str, match.status)))
+    if match.destinations:
+        parts.append("for " + ", ".join(match.destinations))
+    return " ".join(parts)
+
+
+_SAMPLES = {
+    "text/html": b'<div class="row"><a href="/item/1">One</a> <img src="i.png" alt="x"></div>\n',
+    "text/css": b".row > a { color: #123456; background: url(/img/a.png) }\n",
+    "text/javascript": b"export function f(a){return a.map(x=>x*2).join(',')}\n",
+    "application/json": b'{"id": 12, "name": "One", "tags": ["a", "b"], "price": 1.5}\n',
+    "application/xml": b'<item id="1"><title>One</title><link>/item/1</link></item>\n',
+    "application/vnd.apple.mpegurl": b"#EXTINF:5,\nsegment1.ts\n",
+}
+
+
+def _speed(plugin_class: type[Plugin]) -> float | None:
+    """MB/s over a sample of the first type it matches; ``None`` if it sees no bodies."""
+    from zenzefi.plugins_testing import engine_for, exchange
+
+    engine, _ = engine_for(plugin_class)
+    for content_type, line in _SAMPLES.items():
+        if not plugin_class.matches.content_type(content_type):
+            continue
+        rewrite = engine.plan(exchange(headers={"Content-Type": content_type}))
+        if rewrite is None:
+            continue
+        data = line * (65536 // len(line))
+        start = time.process_time()
+        for _ in range(16):
+            rewrite.feed(data)
+        rewrite.finish()
+        spent = time.process_time() - start
+        return round(16 * len(data) / 1e6 / max(spent, 1e-6), 1)
+    return None
+
+
+@plugin.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def check(files: Sequence[Path]) -> None:
+    """Load every plugin (or only FILES), validate them, and name all mistakes at once."""
+    from zenzefi.rewriting.registry import PluginError, load_file
+    from zenzefi.rewriting.registry import check as check_class
+
+    if not files:
+        registry = _registry()
+        click.echo(f"{len(registry.entries)} plugins are in order.")
+        return
+    problems: list[str] = []
+    count = 0
+    for path in files:
+        try:
+            found = load_file(path)
+        except PluginError as error:
+            problems += error.problems
+            continue
+        if not found:
+            problems.append(f"{path} has no class that derives from Plugin and has a name.")
+        for plugin_class in found:
+            count += 1
+            problems += [f"{path}: {problem}" for problem in check_class(plugin_class)]
+    _report(problems)
+    click.echo(f"{count} plugins are in order.")
+
+
+def _report(problems: Sequence[str]) -> None:
+    if not problems:
+        return
+    noun = "mistake" if len(problems) == 1 else "mistakes"
+    click.secho(f"zenzefi: {len(problems)} {noun}:", fg="red", err=True)
+    for problem in problems:
+        click.echo(f"  - {problem}", err=True)
+    raise SystemExit(Exit.FAILED)
+
+
+def _registry() -> Registry:
+    from zenzefi.rewriting.registry import PluginError, Registry
+
+    settings = read_settings()
+    try:
+        return Registry.for_gate(
+            plugin_dir=settings.plugin_dir,
+            disabled=settings.plugins_disabled,
+            options=settings.plugin_options,
+        )
+    except PluginError as error:
+        _report(error.problems)
+        raise
+
+
+# --- try ----------------------------------------------------------------------------------------
+
+
+@plugin.command(name="try")
+@click.argument("source")
+@click.option("--plugin", "name", required=True, help="A plugin's name, or a plugin file.")
+@click.option("--option", "options", multiple=True, help="KEY=VALUE; the value is JSON or text.")
+@click.option("--content-type", help="Taken from the answer or the file's name if not given.")
+@click.option("--url", help="Where a FILE is served, for relative addresses.")
+@click.option(
+    "--mount", type=click.Choice(("prefix", "root", "client")), default="prefix", show_default=True
+)
+@click.option("--dest", "destination", help="Sec-Fetch-Dest, like document, script or empty.")
+def try_(
+    source: str,
+    name: str,
+    options: Sequence[str],
+    content_type: str | None,
+    url: str | None,
+    mount: str,
+    destination: str | None,
+) -> None:
+    """Run one plugin over a URL or a FILE and show what it changes, as a diff."""
+    from zenzefi.plugins_testing import PluginFailed
+    from zenzefi.rewriting.registry import PluginError
+
+    plugin_class = _named(name)
+    body, found_type, address = _fetch(source)
+    try:
+        result = _run(
+            plugin_class,
+            body,
+            content_type=content_type or found_type,
+            options=dict(_option(option) for option in options),
+            url=url or address,
+            mount=mount,
+            destination=destination,
+        )
+    except PluginFailed as error:
+        fail(str(error))
+    except PluginError as error:
+        _report(error.problems)
+        raise
+    show_diff(body, result.body)
+    click.secho(f"{result.edits} edits, {len(body)} -> {len(result.body)} bytes", dim=True)
+
+
+def _run(plugin_class: type[Plugin], body: bytes, **arguments: Any) -> Result:
+    from zenzefi.plugins_testing import run
+
+    return run(plugin_class, body, **arguments)
+
+
+def _named(name: str) -> type[Plugin]:
+    from zenzefi.rewriting.registry import PluginError, load_file
+
+    if name.endswith(".py"):
+        try:
+            found = load_file(Path(name))
+        except PluginError as error:
+            _report(error.problems)
+            raise
+        if len(found) != 1:
+            fail(f"{name} has {len(found)} plugins; put one in a file to try it.")
+        return found[0]
+    registry = _registry()
+    if name not in registry.found:
+        fail(f"there is no plugin {name!r}. `zenzefi plugin list` shows all.", Exit.USAGE)
+    return registry.found[name][0]
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        fail(f"--option {text!r} is not KEY=VALUE.", Exit.USAGE)
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _fetch(source: str) -> tuple[bytes, str, str]:
+    """``(body, content type, URL)`` of a URL or a file."""
+    if re.match(r"https?://", source):
+        import urllib.error
+        import urllib.request
+
+        try:
+            with urllib.request.urlopen(source, timeout=30) as answer:  # noqa: S310 - http(s) only, checked above
+                body = answer.read(_LARGEST + 1)
+                content_type = answer.headers.get("Content-Type", "")
+        except (urllib.error.URLError, OSError) as error:
+            fail(f"{source} can't be read: {error}.", Exit.UNAVAILABLE)
+        if len(body) > _LARGEST:
+            fail(f"{source} is larger than {_LARGEST} bytes.")
+        parts = urlsplit(source)
+        return body, content_type, f"{source}{'' if parts.path else '/'}"
+    path = Path(source)
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        fail(f"{source} can't be read: {error.strerror}.", Exit.USAGE)
+    return body, _TYPES.get(path.suffix.lower(), "text/plain"), f"https://app.example/{path.name}"
+
+
+def show_diff(before: bytes, after: bytes) -> None:
+    """A coloured unified diff; long lines are cut around what changed."""
+    if before == after:
+        click.secho("nothing changes", fg="green")
+        return
+    old, new = (_lines(data) for data in (before, after))
+    colours: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
+    for line in difflib.unified_diff(old, new, "upstream", "browser", n=1, lineterm=""):
+        click.secho(line if len(line) <= 400 else f"{line[:400]} ...", fg=colours.get(line[:1]))
+
+
+def _lines(data: bytes) -> list[str]:
+    text = data.decode("utf-8", "backslashreplace")
+    if max(map(len, text.splitlines() or [""])) > 400:  # minified: cut it where people would
+        text = re.sub(r"(?<=[>;}])(?=[^\n])", "\n", text)
+    return text.splitlines()
