@@ -35,7 +35,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 async def large(request: web.Request) -> web.StreamResponse:
     size = int(request.query["size"])
-    response = web.StreamResponse(headers={"Content-Length": str(size)})
+    response = web.StreamResponse(headers={"Content-Length": str(size), "Content-Type": "a/b"})
     await response.prepare(request)
     piece = b"x" * 65536
     while size and request.method != "HEAD":

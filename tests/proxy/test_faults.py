@@ -11,7 +11,8 @@ from aiohttp import ClientConnectionError, ClientPayloadError
 from tests.proxy.conftest import PREFIX, TOKEN
 from zenzefi.proxy.setup import ENGINE
 
-OK = b"HTTP/1.1 200 OK\r\n"
+# A type that nothing rewrites: these tests are about the bytes on the wire.
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"
 
 
 async def whole(client, gate):
@@ -319,7 +320,7 @@ async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
 async def test_a_decompression_bomb_is_broken_off(start_gate, faulty, client, monkeypatch):
     """HTML under a prefix is rewritten, so it is unpacked, but never without measure."""
     bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)
-    head = OK + b"Content-Type: text/html\r\nContent-Encoding: gzip\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n"
     faulty.always(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb)
     gate = await start_gate(faulty.url)
     engine = gate.app[ENGINE]

@@ -173,6 +173,47 @@ async def test_dots_that_are_no_dot_segments_pass(gate, path):
     assert (await gate.ask(PREFIX + path)).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("method", ["BREW", "version-Control", "get", "X!#$%&'*+.^_`|~9", "GETS"])
+async def test_any_method_token_passes_as_it_is_spelled(start_gate, faulty, method):
+    async def script(wire):
+        assert await wire.reader.readexactly(2) == b"ok"
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nhi")
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(PREFIX + "/x", "Content-Length: 2", method=method, body=b"ok")
+    assert answer.endswith(b"hi")
+    assert faulty.heads[0].startswith(f"{method} /x HTTP/1.1\r\n".encode())
+
+
+async def test_an_unknown_method_may_come_byte_by_byte_and_between_others(start_gate, faulty):
+    async def script(wire):
+        while True:
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nhi")
+            faulty.heads.append(await wire.read_head())
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    methods = ["GET", "BREW", "GETS", "POST"]
+    async with asyncio.timeout(10):
+        for method in methods:
+            for byte in f"{method} {PREFIX}/x HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode():
+                writer.write(bytes((byte,)))
+                await writer.drain()
+                await asyncio.sleep(0)
+            await reader.readuntil(b"\r\n\r\nhi")
+    assert [head.split()[0].decode() for head in faulty.heads] == methods
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("method", ["B(EW", "B\xe9EW", "A" * 65, ""])
+async def test_what_is_no_method_token_is_refused(gate, method):
+    answer = await gate.raw(request(f"{method} {PREFIX}/x HTTP/1.1", HOST, AUTH), timeout=3)
+    assert answer[8:12] == b" 400"
+
+
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
 async def test_trace_and_connect_are_405_with_allow(gate, method):
     target = f"{PREFIX}/" if method == "TRACE" else "gate.example:443"

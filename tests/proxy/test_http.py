@@ -200,7 +200,7 @@ async def test_expect_100_continue_is_answered_after_the_checks(gate):
 
 
 async def test_a_length_cut_by_the_upstream_is_seen_as_a_break(start_gate, faulty, client):
-    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100\r\n\r\nonly this")
     gate = await start_gate(faulty.url)
     async with client.get(gate.proxy_url + "/x") as response:
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
@@ -267,7 +267,9 @@ async def test_connections_to_the_upstream_are_reused(start_gate, faulty, client
 async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(start_gate, faulty):
     async def script(wire):
         gate.gatekeeper.end()
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nsecret")
+        await wire.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100000\r\n\r\nsecret"
+        )
         await wire.stall()
 
     faulty.script = script

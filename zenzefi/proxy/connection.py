@@ -1,5 +1,6 @@
-"""What speaks HTTP on each connection from a browser: aiohttp's handler with three additions.
+"""What speaks HTTP on each connection from a browser: aiohttp's handler with four additions.
 
+- Any method token passes (RFC 9110, 9.1), not only those that the C parser knows by name.
 - A head that does not arrive in time ends the connection (slow headers).
 - What the parser refuses is answered in the gate's one error shape, without echoing any byte.
 - Whoever works for a browser that has gone is told at once.
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import (
     BadHttpMethod,
     HttpProcessingError,
@@ -44,29 +47,70 @@ _WHY: tuple[tuple[type[HttpProcessingError], str], ...] = (
 _OTHERWISE = "The request is not valid HTTP/1.1 (RFC 9112)."
 
 
+# The methods that llhttp knows by name, the frequent ones first; any other is refused by it.
+_KNOWN = tuple(
+    method + b" "
+    for method in (
+        b"GET POST HEAD OPTIONS PUT DELETE PATCH PROPFIND PROPPATCH REPORT MKCOL COPY MOVE LOCK "
+        b"UNLOCK SEARCH QUERY CONNECT TRACE BIND REBIND UNBIND ACL MKACTIVITY CHECKOUT MERGE "
+        b"M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK SOURCE"
+    ).split()
+)
+_STAND_IN = b"PATCH"  # a method without any meaning to the parser
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+
+
 class GateRequestHandler(RequestHandler):
     """One connection from a browser."""
 
-    __slots__ = ("_head_timer", "on_lost")
+    __slots__ = ("_head_timer", "_held", "_method", "on_lost")
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]  # handed through as they came
         self.on_lost: Callable[[], object] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self._held = b""  # the beginning of a method that may turn out to be an unknown one
+        self._method: str | None = None  # what the stand-in stands for
         # After an answer that came before the request's end: long enough to be read, no longer.
         self._lingering_time = LINGER_SECONDS
 
     def data_received(self, data: bytes) -> None:
         """Parse, and start or stop the clock of the head."""
+        if data and not data.startswith(_KNOWN) and self._is_between_requests:
+            data = self._with_known_method(self._held + data)
         super().data_received(data)
+        if self._method is not None and self._messages:
+            message, payload = self._messages[0]
+            if isinstance(message, RawRequestMessage):
+                self._messages[0] = (message._replace(method=self._method), payload)
+            self._method = None
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             # Still waiting for a request although bytes came: a head has begun.
-            if self._head_timer is None and data:
+            if self._head_timer is None and (data or self._held):
                 self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_late)
         elif self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    @property
+    def _is_between_requests(self) -> bool:
+        """Whether the next byte begins a request: the last one is done, its content read."""
+        waiter = self._waiter
+        idle = waiter is not None and not waiter.done() and not self._messages
+        return idle and (self._head_timer is None or bool(self._held))
+
+    def _with_known_method(self, data: bytes) -> bytes:
+        """The same bytes with a method that the parser takes; the real one is put back later."""
+        self._held = b""
+        method, space, rest = data.lstrip(b"\r\n").partition(b" ")
+        if data.lstrip(b"\r\n").startswith(_KNOWN) or not _METHOD.fullmatch(method):
+            return data
+        if not space:
+            self._held = data
+            return b""
+        self._method = method.decode("ascii")
+        return _STAND_IN + b" " + rest
 
     def _head_late(self) -> None:
         self._head_timer = None
