@@ -18,15 +18,9 @@ from aiohttp import ClientSession, DummyCookieJar, WSMsgType, web
 from playwright.async_api import Browser, BrowserContext
 from yarl import URL
 
-from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper
-from zenzefi.config import SETTINGS, Settings
-from zenzefi.middleware import request_id
-from zenzefi.middleware.errors import errors_middleware
-from zenzefi.middleware.guard import guard_middleware
-from zenzefi.middleware.peer import peer_middleware
-from zenzefi.middleware.request_id import request_id_middleware
+from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
+from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.seams import GATEKEEPER
 
 MountName = Literal["prefix", "own", "client"]
 MOUNTS: tuple[MountName, ...] = ("prefix", "own", "client")
@@ -64,32 +58,11 @@ async def place(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = f"upstream.localhost:{port}"
-    app = web.Application(
-        middlewares=[
-            request_id_middleware,
-            errors_middleware,
-            guard_middleware,
-            peer_middleware,
-            proxy_setup.own_origin_middleware,
-            proxy_setup.strays_middleware,
-        ]
-    )
-    app[SETTINGS] = Settings(
-        _env_file=None,  # type: ignore[call-arg]
-        debug=True,
-        secret_key="k" * 40,
-        data_dir=folder,
-        backend_url=f"http://127.0.0.1:{port}",
-        zenzefi_target_url=upstream,
-        proxy_host=own if name == "own" else None,
-        **settings,
-    )
     gatekeeper = MemoryGatekeeper()
     gatekeeper.add()
-    app[GATEKEEPER] = gatekeeper
-    request_id.setup(app)
-    proxy_setup.setup(app)
-    runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=0.2)
+    own_host = {"proxy_host": own} if name == "own" else {}
+    app = gate_app(gatekeeper, folder, upstream, port, **own_host, **settings)
+    runner = GateRunner(app, drain_timeout=0.2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
