@@ -174,14 +174,49 @@ async def shop(page: Page, root: str) -> list[str]:
     return texts
 
 
-def without_paths(texts: list[str]) -> list[str]:
-    """The application shows ``location.pathname``; under a prefix that may have the prefix."""
-    return [text.replace("/api/v1/proxy/", "/") for text in texts]
-
-
 @pytest.mark.parametrize("app", ["react", "vue", "angular"])
 async def test_single_page_applications_at_a_root(
     chromium: Browser, app: str, tmp_path: Path
 ) -> None:
     async with built_app(app) as upstream:
         await same_behind_the_gate(chromium, upstream, "own", tmp_path, shop)
+
+
+async def test_angular_routes_under_the_prefix_by_its_base_element(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    async with built_app("angular") as upstream:
+        expected, _, _ = await walked(chromium, Place(f"{upstream}/"), shop)
+        async with place("prefix", upstream, tmp_path) as at:
+            texts, outside, complaints = await walked(chromium, at, shop)
+            # The application shows location.pathname, which has the prefix.
+            assert [text.replace("/api/v1/proxy/", "/") for text in texts] == expected
+            assert (outside, complaints, at.strays()) == ([], [], [])
+
+
+@pytest.mark.parametrize("app", ["react", "vue"])
+async def test_routers_with_their_default_base_route_under_the_prefix_when_asked_to(
+    chromium: Browser, app: str, tmp_path: Path
+) -> None:
+    options = {"html": {"address": "upstream"}}
+    async with built_app(app) as upstream:
+        expected, _, _ = await walked(chromium, Place(f"{upstream}/"), shop)
+        async with place("prefix", upstream, tmp_path, plugin_options=options) as at:
+            texts, outside, complaints = await walked(chromium, at, shop)
+            assert texts == expected
+            assert complaints == []
+            # The reload asks for what the address bar shows, and the gate leads it back.
+            origin = at.root.removesuffix("/api/v1/proxy/")
+            assert set(outside) == {f"{origin}/items"}
+
+
+@pytest.mark.parametrize("app", ["react", "vue"])
+async def test_without_the_switch_such_routers_find_no_route_under_the_prefix(
+    chromium: Browser, app: str, tmp_path: Path
+) -> None:
+    async with built_app(app) as upstream, place("prefix", upstream, tmp_path) as at:
+        context = await at.open(chromium)
+        page = await context.new_page()
+        await page.goto(at.root)
+        await expect(page.locator("h1")).to_have_text("No such route")
+        await context.close()

@@ -42,11 +42,14 @@ class Place:
         return context
 
     def strays(self) -> list[str]:
-        """What the gate had to recover because it was asked for outside the mount."""
+        """What the gate had to recover because it was asked for outside the mount.
+
+        Without ``/favicon.ico``: browsers ask for it by themselves where a page names no icon.
+        """
         if self.app is None:
             return []
         rows = self.app[proxy_setup.GATE].strays.rows()
-        return [f"{row.page} asked for {row.path}" for row in rows]
+        return [f"{row.page} asked for {row.path}" for row in rows if row.path != "/favicon.ico"]
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.browser.conftest import watch
-from tests.browser.gates import MOUNTS, MountName, Place, place
+from tests.browser.gates import Place, place
 from zenzefi.demo import running_demo
 from zenzefi.demo.sinks import SINKS
 
@@ -32,14 +32,18 @@ async def final_title(page: Page, seconds: float = 20) -> str:
     return "no answer"
 
 
-async def run_sinks(chromium: Browser, at: Place, names: list[str]) -> dict[str, object]:
+async def run_sinks(
+    chromium: Browser, at: Place, names: list[str], query: str = ""
+) -> dict[str, object]:
     """Open each check in its own profile; what came out other than well, by name."""
     failures: dict[str, object] = {}
-    for name in names:
+    few = asyncio.Semaphore(3)
+
+    async def run(name: str) -> None:
         context = await at.open(chromium)
         page = await context.new_page()
         seen = watch(page)
-        await page.goto(f"{at.root}sinks/{name}")
+        await page.goto(f"{at.root}sinks/{name}{query}")
         title = await final_title(page)
         complaints = [
             error
@@ -50,6 +54,12 @@ async def run_sinks(chromium: Browser, at: Place, names: list[str]) -> dict[str,
         if title != "ok" or outside or complaints:
             failures[name] = {"title": title, "outside": outside, "complaints": complaints}
         await context.close()
+
+    async def in_turn(name: str) -> None:
+        async with few:
+            await run(name)
+
+    await asyncio.gather(*map(in_turn, names))
     return failures
 
 
@@ -58,10 +68,16 @@ async def test_every_check_holds_without_a_gate(chromium: Browser) -> None:
         assert await run_sinks(chromium, Place(f"{origin}/"), SINKS) == {}
 
 
-@pytest.mark.parametrize("mount", MOUNTS)
-async def test_every_check_holds_behind_the_gate_and_nothing_leaves_the_mount(
-    chromium: Browser, mount: MountName, tmp_path: Path
+async def test_every_check_holds_under_the_prefix_and_nothing_leaves_it(
+    chromium: Browser, tmp_path: Path
 ) -> None:
-    async with running_demo() as origin, place(mount, origin, tmp_path) as at:
+    async with running_demo() as origin, place("prefix", origin, tmp_path) as at:
         assert await run_sinks(chromium, at, SINKS) == {}
         assert at.strays() == []
+
+
+async def test_every_check_holds_at_an_own_origin_which_has_no_runtime(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    async with running_demo() as origin, place("own", origin, tmp_path) as at:
+        assert await run_sinks(chromium, at, SINKS, "?linked") == {}

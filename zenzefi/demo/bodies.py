@@ -70,6 +70,7 @@ async def encoded(request: web.Request) -> web.Response:
     html = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Content codings</title>'
         '<meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="/static/img/logo.svg">'
         '<link rel="stylesheet" href="/static/css/main.css"><main>'
         f"<h1>Sent as <code>{request.match_info['coding']}</code></h1>"
         f'<p class=lead>The same page in every content coding. <a href="../archive/">Back</a></p>'

@@ -23,6 +23,7 @@ async def show(request: web.Request) -> web.Response:
     html = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cookies</title>'
         '<meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="/static/img/logo.svg">'
         '<link rel="stylesheet" href="/static/css/main.css"><main><h1>Cookies</h1>'
         '<p class="lead">Six cookies at once, each with other attributes. Over plain HTTP a '
         "browser keeps only those without <code>Secure</code>.</p>"

@@ -26,7 +26,7 @@ async def redirect(request: web.Request) -> web.Response:
     }
     if kind == "refresh":
         return web.Response(
-            text="On the way.",
+            text='<link rel="icon" href="data:,">On the way.',
             headers={"Refresh": f"0; url={origin}{TARGET}"},
             content_type="text/html",
         )
