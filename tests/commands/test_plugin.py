@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -29,31 +30,28 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     return call
 
 
-@pytest.mark.parametrize("needs", ["headers", "text", "json", "document", "chunks"])
-def test_a_new_plugin_passes_its_own_test(invoke: Invoke, tmp_path: Path, needs: str) -> None:
-    result = invoke("new", "my-plugin", "--needs", needs)
-    assert result.exit_code == 0, result.output
-    root = Path(__file__).parents[2]
-    arguments = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "error",
-        "-o",
-        "asyncio_default_fixture_loop_scope=function",
-    ]
+def test_every_kind_of_new_plugin_passes_its_own_test(invoke: Invoke, tmp_path: Path) -> None:
+    kinds = ("headers", "text", "json", "document", "chunks", "tokens")
+    for needs in kinds:
+        result = invoke("new", f"my-{needs}", "--needs", needs)
+        assert result.exit_code == 0, result.output
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, str(tmp_path / "test_my_plugin.py")],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+        env={
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PATH": os.environ["PATH"],
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         check=False,
-        timeout=60,
+        timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert invoke("check", "my_plugin.py").output == "1 plugins are in order.\n"
+    assert "6 passed" in done.stdout
+    files = [f"my_{needs}.py" for needs in kinds]
+    assert invoke("check", *files).output == "6 plugins are in order.\n"
 
 
 def test_nothing_is_written_over(invoke: Invoke, tmp_path: Path) -> None:

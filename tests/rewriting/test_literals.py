@@ -44,6 +44,9 @@ def run(data: bytes, origin: Origin = PLAIN, mount: Mount = GATE, size: int = 1 
             r"https:\u002F\u002Fapp.example\u002Fx",
             r"http:\u002F\u002Fgate.example:8000\u002Fp\u002Fx",
         ),
+        (r"https:\\\/\\\/app.example\\\/x", r"http:\\\/\\\/gate.example:8000/p\\\/x"),
+        ("https:///app.example/x", "http:///gate.example:8000/p/x"),
+        ("https://@app.example/x", "http://@gate.example:8000/p/x"),
         (r"https:\\u002F\\u002Fapp.example", r"http:\\u002F\\u002Fgate.example:8000\\u002Fp"),
         (r"https\x3a\x2f\x2fapp.example", r"http\x3a\x2f\x2fgate.example:8000\x2fp"),
         ("wss://app.example/socket", "ws://gate.example:8000/p/socket"),
@@ -99,7 +102,9 @@ def test_at_a_root_only_the_origin_changes() -> None:
 def test_an_international_host_is_found_in_both_spellings() -> None:
     origin = Origin("https", "xn--bcher-kva.example", 443)
     for host in ("bücher.example", "xn--bcher-kva.example"):
-        assert run(f"https://{host}/x".encode(), origin) == b"http://gate.example:8000/p/x"
+        for size in (1, 5, 100):
+            out = run(f"https://{host}/x".encode(), origin, size=size)
+            assert out == b"http://gate.example:8000/p/x"
 
 
 PIECES = st.sampled_from(

@@ -502,3 +502,11 @@ def _lines(data: bytes) -> list[str]:
     if max(map(len, text.splitlines() or [""])) > 400:  # minified: cut it where people would
         text = re.sub(r"(?<=[>;}])(?=[^\n])", "\n", text)
     return text.splitlines()
+
+
+@plugin.command(hidden=True)
+def reference() -> None:
+    """Print docs/reference/hooks.md, made from the docstrings."""
+    from zenzefi.commands.hooks_reference import reference as page
+
+    click.echo(page(), nl=False)

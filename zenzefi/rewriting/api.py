@@ -264,7 +264,9 @@ class Plugin:
     name: ClassVar[str]
     """Lower-case letters, digits, ``-`` and ``_``; unique."""
     matches: ClassVar[Match] = Match()
+    """Which responses it wants; by default every one."""
     needs: ClassVar[Needs] = Needs.HEADERS
+    """How much of a body it wants to see."""
     before: ClassVar[tuple[str, ...]] = ()
     """Names of plugins that run after this one (absent ones are ignored)."""
     after: ClassVar[tuple[str, ...]] = ()

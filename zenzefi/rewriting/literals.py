@@ -23,7 +23,11 @@ _BEHIND = 64
 _REACH = 192
 """The most bytes that scheme, slashes and user of a mention take, in any spelling."""
 
-_ALLOWED = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.~:/\\%&#;{}[]@"
+_ALLOWED = bytes(
+    byte
+    for byte in range(256)
+    if byte >= 0x80 or chr(byte).isalnum() or chr(byte) in "_-.~:/\\%&#;{}[]@"
+)
 """The bytes of which mentions consist, in every spelling."""
 
 _SOCKETS = {"http": "ws", "https": "wss"}
@@ -35,12 +39,14 @@ _SLASH = (
     rb"\u005c",
     rb"\u{2f}",
     rb"&#x2f;",
+    rb"&bsol;",
     rb"&#47;",
     rb"&sol;",
     rb"\x2f",
     rb"\x5c",
     rb"%2f",
     rb"%5c",
+    rb"\\\/",
     rb"\\/",
     rb"\/",
     b"\\\\",
@@ -77,7 +83,8 @@ class Spelled(NamedTuple):
     end: int
     scheme: bytes
     colon: bytes
-    slashes: tuple[bytes, bytes]
+    slashes: tuple[bytes, ...]
+    """Two, or three as some write them."""
     user: bytes
 
 
@@ -179,7 +186,7 @@ def _forward(slash: bytes) -> bytes:
     Backslashes become slashes; behind an escaped backslash (JSON inside a script's string) a plain
     slash means the same. ``\\/`` stays: a regular expression needs it.
     """
-    plain = {b"\\": b"/", b"\\\\": b"/", b"\\\\/": b"/"}
+    plain = {b"\\": b"/", b"\\\\": b"/", b"\\\\/": b"/", b"\\\\\\/": b"/", b"&bsol;": b"&sol;"}
     return plain.get(slash, slash.replace(b"5c", b"2f").replace(b"5C", b"2F"))
 
 
@@ -204,8 +211,8 @@ class _Target:
         slash, colon = _any(_SLASH), _any(_COLON)
         self._before = re.compile(
             rb"(?:(?<![\w+.-])(?P<scheme>%b)(?P<colon>%b)|(?<![:\w]))"
-            rb"(?P<first>%b)(?P<second>%b)(?P<user>(?:[\w.~-]+(?::[\w.~-]*)?@)?)\Z"
-            % (_any(schemes), colon, slash, slash),
+            rb"(?P<first>%b)(?P<second>%b)(?P<third>(?:%b)?)(?P<user>(?:[\w.:~-]*@)?)\Z"
+            % (_any(schemes), colon, slash, slash, slash),
             re.I,
         )
         port = str(origin.port).encode()
@@ -228,9 +235,10 @@ class _Target:
             b"|".join(re.escape(self.host[:n]) for n in range(len(self.host) - 1, 0, -1))
             or b"(?!)",
         )
-        user_part = rb"(?:[\w.~-]{1,64}(?::[\w.~-]{0,64})?@?(?:%b)?|%b)" % (host_part, host_part)
+        user_part = rb"(?:[\w.:~-]{0,128}@?(?:%b)?|%b)" % (host_part, host_part)
         halves = b"|".join(map(re.escape, _beginnings(_SLASH)))
-        second = rb"(?:%b(?:%b)?|%b)" % (slash, user_part, halves)
+        third = rb"(?:%b(?:%b)?|%b|%b)" % (slash, user_part, user_part, halves)
+        second = rb"(?:%b(?:%b)?|%b)" % (slash, third, halves)
         slashes = rb"(?:%b(?:%b)?|%b)" % (slash, second, halves)
         half_colon = b"|".join(map(re.escape, ends))
         half_scheme = b"|".join(_beginnings(schemes))
@@ -256,6 +264,6 @@ class _Target:
             after.end(),
             front["scheme"] or b"",
             front["colon"] or b"",
-            (front["first"], front["second"]),
+            (front["first"], front["second"], front["third"]),
             front["user"],
         )

@@ -1,0 +1,97 @@
+"""Writes ``docs/reference/hooks.md`` from the docstrings of the public plugin API."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import re
+import textwrap
+
+from zenzefi import plugins
+from zenzefi.rewriting.api import HOOKS, Plugin
+
+_HEAD = """\
+# Plugin hooks
+
+Made from the docstrings of `zenzefi.plugins` by `zenzefi plugin reference`; a test fails when it is
+out of date. The tutorial is [Write a plugin in ten minutes](../plugins.md).
+"""
+
+
+def reference() -> str:
+    """The whole page, as Markdown."""
+    parts = [_HEAD, "## The class `Plugin`\n", _doc(Plugin), "### Attributes\n"]
+    parts += [f"- `{name}`: {text}" for name, text in attributes(Plugin).items()]
+    parts.append("\n### Hooks\n")
+    for hook in HOOKS:
+        function = getattr(Plugin, hook)
+        parts += [f"#### `{_signature(function)}`\n", _doc(function)]
+    parts.append("## What hooks get and return\n")
+    for name in plugins.__all__:
+        thing = getattr(plugins, name)
+        if thing is Plugin:
+            continue
+        if inspect.isclass(thing):
+            parts += [f"### `{name}`\n", _doc(thing), *_members(thing)]
+        else:
+            parts += [f"### `{_signature(thing)}`\n", _doc(thing)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _signature(function: object) -> str:
+    if not callable(function):
+        return str(function)
+    name = getattr(function, "__name__", "")
+    signature = inspect.signature(function)
+    kept = [p for p in signature.parameters.values() if p.name != "self"]
+    returned = signature.return_annotation
+    arrow = "" if returned is inspect.Signature.empty else f" -> {returned}"
+    shown = ", ".join(str(parameter).replace("'", "") for parameter in kept)
+    return f"{name}({shown}){arrow}".replace("'", "")
+
+
+def _doc(thing: object) -> str:
+    text = inspect.getdoc(thing) or ""
+    return _markdown(text) + "\n"
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r":[a-z]+:`", "`", text.replace("``", "`"))
+
+
+def _members(cls: type) -> list[str]:
+    lines = [f"- `{name}`: {text}" for name, text in attributes(cls).items()]
+    for name, member in vars(cls).items():
+        function = member.fget if isinstance(member, property) else member
+        if name.startswith("_") or not inspect.isfunction(function) or not function.__doc__:
+            continue
+        shown = name if isinstance(member, property) else _signature(function)
+        lines.append(f"- `{shown}`: {' '.join(_doc(function).split())}")
+    return [*lines, ""] if lines else []
+
+
+def attributes(cls: type) -> dict[str, str]:
+    """Attributes that a string behind them describes, as the source has them."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    found: dict[str, str] = {}
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        name = _target(node)
+        if name is None or name.startswith("_"):
+            continue
+        described = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+        if described and isinstance(following, ast.Expr):
+            text = ast.literal_eval(following.value)
+            found[name] = _markdown(" ".join(str(text).split()))
+        elif cls is Plugin or issubclass(cls, enum.Enum):
+            found[name] = ""
+    return found
+
+
+def _target(node: ast.stmt) -> str | None:
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id
+    return None
