@@ -33,7 +33,6 @@ from zenzefi.proxy.tickets import ENTER_PATH, SpentInProcess, Tickets
 from zenzefi.proxy.upstream import Tls, Upstream
 from zenzefi.proxy.views import Views
 from zenzefi.proxy.websocket import WebSocketWay, is_websocket
-from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.mount import Origin
 from zenzefi.rewriting.registry import Registry
@@ -84,11 +83,11 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
 
 def build_engine(settings: Settings) -> Engine:
     """The engine with the bundled plugins and those of ``PLUGIN_DIR``. Raises ``PluginError``."""
-    folders = [bundled("plugins")]
-    if settings.plugin_dir is not None:
-        folders.append(settings.plugin_dir)
-    registry = Registry(
-        folders, disabled=settings.plugins_disabled, options=settings.plugin_options
+    registry = Registry.for_gate(
+        plugin_dir=settings.plugin_dir,
+        disabled=settings.plugins_disabled,
+        options=settings.plugin_options,
+        watch=settings.debug,
     )
     return Engine(registry)
 
