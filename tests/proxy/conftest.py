@@ -131,7 +131,7 @@ def shared_engine() -> Engine:
     return proxy_setup.build_engine(Settings(_env_file=None, debug=True))
 
 
-def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, **settings):
+def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=None, **settings):
     """An application with just the way through in it."""
     app = web.Application(
         middlewares=[
@@ -153,7 +153,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, **settin
         **settings,
     )
     app[GATEKEEPER] = gatekeeper
-    app[proxy_setup.ENGINE] = shared_engine()
+    app[proxy_setup.ENGINE] = engine or shared_engine()
     if devices is not None:
         app[DEVICE_CLAIMS] = devices
     request_id.setup(app)

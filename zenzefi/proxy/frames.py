@@ -21,8 +21,14 @@ def close_frame(code: int, reason: str, *, masked: bool) -> bytes:
     if not masked:
         return bytes((0x88, len(payload))) + payload
     mask = secrets.token_bytes(4)
-    body = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-    return bytes((0x88, 0x80 | len(payload))) + mask + body
+    return bytes((0x88, 0x80 | len(payload))) + mask + xor(payload, mask)
+
+
+def xor(payload: bytes, mask: bytes) -> bytes:
+    """Mask or unmask a payload (section 5.3), as one big number: no loop over bytes."""
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
 class FrameCursor:

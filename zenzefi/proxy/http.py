@@ -67,6 +67,12 @@ class Rewriter(Protocol):
     def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
         """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
 
+    def messages(self, passage: Passage) -> Callable[[str, str | bytes], str | bytes | None] | None:
+        """What a WebSocket's messages go through: (direction, data) -> data or ``None``.
+
+        ``None`` if no plugin asks for them: then frames pass raw.
+        """
+
     def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
         """Whether a part of a body came that must be rewritten as a whole."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -12,6 +13,7 @@ from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.http import Answer, Passage
 from zenzefi.proxy.upstream import UpstreamResponse
 from zenzefi.rewriting import codecs
+from zenzefi.rewriting.api import Message
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.headers import BODY_HEADERS
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
@@ -65,6 +67,19 @@ class EngineRewriter:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
         exchange = self._exchange(passage, status, CIMultiDict(_to_text(headers)))
         return _to_pairs(self._engine.map_response_headers(exchange))
+
+    def messages(self, passage: Passage) -> Callable[[str, str | bytes], str | bytes | None] | None:
+        """See :class:`zenzefi.proxy.http.Rewriter`."""
+        exchange = self._exchange(passage, 0, CIMultiDict())
+        if not self._engine.wants_messages(exchange):
+            return None
+
+        def through(direction: str, data: str | bytes) -> str | bytes | None:
+            way: Literal["to_upstream", "to_browser"]
+            way = "to_upstream" if direction == "to_upstream" else "to_browser"
+            return self._engine.message(exchange, Message(direction=way, data=data))
+
+        return through
 
     def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
         """See :class:`zenzefi.proxy.http.Rewriter`."""

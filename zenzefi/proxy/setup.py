@@ -75,7 +75,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
         usage=app.get(USAGE, UncountedUsage()),
         http=http,
-        websockets=WebSocketWay(upstream, policy, gatekeeper, http),
+        websockets=WebSocketWay(upstream, policy, gatekeeper, http, rewriter),
         mappers=mappers,
         tickets=Tickets([key.get_secret_value() for key in keys], SpentInProcess()),
     )

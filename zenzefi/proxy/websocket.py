@@ -12,6 +12,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -26,7 +27,8 @@ from zenzefi.proxy.frames import (
     close_frame,
 )
 from zenzefi.proxy.headers import Pairs, RequestPolicy, request_headers
-from zenzefi.proxy.http import HttpWay, Passage, check_again, request_head
+from zenzefi.proxy.http import HttpWay, Passage, Rewriter, check_again, request_head
+from zenzefi.proxy.messages import FrameError, MessageFilter
 from zenzefi.proxy.seams import Gatekeeper
 from zenzefi.proxy.upstream import Exchange, Upstream
 from zenzefi.rewriting.mount import Mount
@@ -72,6 +74,7 @@ class WebSocketWay:
         policy: RequestPolicy,
         gatekeeper: Gatekeeper,
         http: HttpWay,
+        rewriter: Rewriter,
         *,
         ping_seconds: float = _PING_SECONDS,
     ) -> None:
@@ -79,6 +82,7 @@ class WebSocketWay:
         self._policy = policy
         self._gatekeeper = gatekeeper
         self._http = http
+        self._rewriter = rewriter
         self._ping_seconds = ping_seconds
         self._open: set[Splice] = set()
 
@@ -104,13 +108,14 @@ class WebSocketWay:
         # Held from before the handshake on: a token that ends meanwhile is not missed.
         with self._gatekeeper.hold(passage.access.token_id, end):
             await check_again(self._gatekeeper, passage)
+            messages = self._rewriter.messages(passage)
             connection = await self._upstream.connect()
             exchange = Exchange(self._upstream, connection, is_pooled=False)
             try:
-                response = await self._handshake(passage, exchange)
+                response = await self._handshake(passage, exchange, is_raw=messages is None)
                 if exchange.status != 101:
                     return response
-                splice = Splice(passage.request, exchange, self._ping_seconds)
+                splice = Splice(passage.request, exchange, self._ping_seconds, messages)
                 self._open.add(splice)
                 try:
                     await splice.run()
@@ -122,10 +127,13 @@ class WebSocketWay:
             finally:
                 await exchange.close()
 
-    async def _handshake(self, passage: Passage, exchange: Exchange) -> ClientResponse:
+    async def _handshake(
+        self, passage: Passage, exchange: Exchange, *, is_raw: bool
+    ) -> ClientResponse:
         """Ask the upstream, then answer the browser: 101, or the upstream's refusal."""
         with cancelled_when_lost(passage.request):
-            await exchange.start("GET", self._head(passage), None, _no_interim, may_upgrade=True)
+            head = self._head(passage, is_raw=is_raw)
+            await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
         if exchange.status == 101:
             pairs = self._accepted(exchange, passage)
         if not passage.access.is_activated:
@@ -153,7 +161,7 @@ class WebSocketWay:
                 timeout=_GOODBYE_SECONDS + 1,
             )
 
-    def _head(self, passage: Passage) -> bytes:
+    def _head(self, passage: Passage, *, is_raw: bool) -> bytes:
         request = passage.request
         pairs = request_headers(
             request._message.raw_headers,
@@ -163,6 +171,8 @@ class WebSocketWay:
             passage.unmapper,
             is_bodiless=True,
         )
+        if not is_raw:  # compressed messages can't be shown to plugins
+            pairs = [pair for pair in pairs if pair[0].lower() != b"sec-websocket-extensions"]
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
         return request_head("GET", passage.target, pairs)
 
@@ -236,7 +246,13 @@ def _quietly(change: Callable[[], None]) -> None:
 class Splice:
     """Two transports joined until one of them ends, or :meth:`end` is called."""
 
-    def __init__(self, request: web.BaseRequest, exchange: Exchange, ping_seconds: float) -> None:
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        ping_seconds: float,
+        messages: Callable[[str, str | bytes], str | bytes | None] | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         handler = request.protocol
         browser, upstream = request.transport, exchange.connection.transport
@@ -251,8 +267,13 @@ class Splice:
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
         self._browser = _End(browser, self._lost)
-        self._upstream = _End(upstream, self._lost)
+        self._upstream = _End(upstream, self._upstream_lost)
         self._browser.other, self._upstream.other = upstream, browser
+        self._filters: dict[_End, MessageFilter] = {}
+        if messages is not None:
+            up, down = partial(messages, "to_upstream"), partial(messages, "to_browser")
+            self._filters[self._upstream] = MessageFilter(up, masked=True)
+            self._filters[self._browser] = MessageFilter(down, masked=False)
         # What either parser has read past the handshake belongs to the WebSocket.
         self._from_browser = bytes(handler._message_tail)
         handler._message_tail = b""
@@ -326,6 +347,12 @@ class Splice:
         self._relay(self._browser, data)
 
     def _relay(self, end: _End, data: bytes) -> None:
+        if self._filters:
+            try:
+                data = self._filters[end].feed(data)
+            except FrameError as error:
+                self.end(error.code, error.reason)
+                return
         if self._ending is None:
             end.cursor.feed(data)
             end.relayed += len(data)
@@ -349,6 +376,11 @@ class Splice:
             browser.transport.write(PING)
             self._is_unanswered = True
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+
+    def _upstream_lost(self) -> None:
+        """While the gate ends it, the browser still gets the time to read the close."""
+        if self._ending is None:
+            self._lost()
 
     def _lost(self) -> None:
         if not self._done.done():
