@@ -166,6 +166,7 @@ class Settings(BaseSettings):
     upstream_max_connections: int = Field(512, ge=1, le=65535)
 
     # --- the way through
+    fast_lane: bool = True
     proxy_host: str | None = None
     trusted_proxies: Annotated[list[Network], NoDecode] = []
     device_policy: DevicePolicy = DevicePolicy.OPTIONAL

@@ -23,6 +23,7 @@ from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.ops import drain
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER
@@ -157,6 +158,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
     if devices is not None:
         app[DEVICE_CLAIMS] = devices
     request_id.setup(app)
+    drain.setup(app)
     proxy_setup.setup(app)
 
     async def page(request: web.Request) -> web.Response:
@@ -169,15 +171,22 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
 GateFactory = Callable[..., Awaitable[RunningGate]]
 
 
+@pytest.fixture(params=[True, False], ids=["lane", "general"])
+def fast_lane(request) -> bool:
+    """Every black-box test runs with the fast lane and without it."""
+    return request.param
+
+
 @pytest.fixture
-async def start_gate(tmp_path) -> AsyncIterator[GateFactory]:
+async def start_gate(tmp_path, fast_lane) -> AsyncIterator[GateFactory]:
     """Starts gates in front of an upstream's origin; settings as keyword arguments."""
     runners: list[GateRunner] = []
 
     async def start(upstream_url: str, *, devices=None, **settings) -> RunningGate:
         port = unused_port()
         gatekeeper = MemoryGatekeeper()
-        gatekeeper.add()
+        gatekeeper.add(activated=fast_lane)  # the lane serves only tokens whose clock runs
+        settings = {"fast_lane": fast_lane, **settings}
         app = gate_app(gatekeeper, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()

@@ -48,6 +48,7 @@ async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
     start_gate, faulty, browser
 ):
     gate = await start_gate(faulty.url, devices=Taken(), device_policy="required")
+    gate.gatekeeper.add()
     gate.gatekeeper.add("S" * 64, "certificates_only")
     url = gate.proxy_url + "/outside"
     bad, good = "short", "d" * 20
@@ -92,6 +93,7 @@ async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(gate
 
 
 async def test_status_tells_and_never_activates(gate, client, browser):
+    gate.gatekeeper.add()
     async with client.get(gate.url + PREFIX + "/status") as response:
         ready = await response.json()
     assert ready["connected"] is True
@@ -115,6 +117,7 @@ async def test_status_tells_and_never_activates(gate, client, browser):
 
 
 async def test_authenticate_sets_the_cookie_and_logout_forgets_it(gate, browser):
+    gate.gatekeeper.add()
     async with browser.post(gate.url + PREFIX + "/authenticate", json={"token": TOKEN}) as response:
         body = await response.json()
         cookie = response.headers["Set-Cookie"]

@@ -165,11 +165,13 @@ async def test_the_first_answer_activates_the_token_and_an_unreachable_upstream_
     start_gate, upstream, client, free_port
 ):
     down = await start_gate(f"http://127.0.0.1:{free_port}")
+    down.gatekeeper.add()
     async with client.get(down.proxy_url + "/x") as response:
         assert response.status == 502
         assert (json.loads(await response.read()))["code"] == "upstream_unreachable"
     assert down.gatekeeper.activations == []
     up = await start_gate(upstream)
+    up.gatekeeper.add()
     for _ in range(3):
         async with client.get(up.proxy_url + "/x") as response:
             assert response.status == 200

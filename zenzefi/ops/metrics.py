@@ -8,6 +8,7 @@ Several workers share their values through files (``PROMETHEUS_MULTIPROC_DIR``, 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,7 +26,8 @@ from zenzefi.version import __version__
 REGISTRY = CollectorRegistry()
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
-_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Seconds: the upper bounds of the latency histograms, the last one (infinity) left out."""
 _LAG = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 PROXY_REQUESTS = Counter(
@@ -37,7 +39,7 @@ PROXY_REQUESTS = Counter(
 PROXY_LATENCY = Histogram(
     "proxy_latency_seconds",
     "From the request's head to the end of its answer; WebSockets and event streams left out.",
-    buckets=_LATENCY,
+    buckets=LATENCY_BOUNDS,
     registry=REGISTRY,
 )
 PROXY_BYTES = Counter(
@@ -66,7 +68,7 @@ GATE_REQUESTS = Counter(
 GATE_LATENCY = Histogram(
     "gate_latency_seconds",
     "From the request's head to the end of the answer, for the gate's own pages and calls.",
-    buckets=_LATENCY,
+    buckets=LATENCY_BOUNDS,
     registry=REGISTRY,
 )
 AUTH_ATTEMPTS = Counter(
@@ -181,6 +183,18 @@ BUILD.labels(__version__).set(1)
 METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "SEARCH")
 )
+
+
+def observe_many(histogram: Histogram, buckets: Sequence[int], total: float) -> None:
+    """Add values that were sorted into the histogram's own buckets elsewhere; ``total``: their sum.
+
+    ``buckets`` has one count per bound and one for what lies above the last.
+    """
+    for bucket, count in zip(histogram._buckets, buckets, strict=True):
+        if count:
+            bucket.inc(count)
+    if total:
+        histogram._sum.inc(total)
 
 
 def method_label(method: str) -> str:

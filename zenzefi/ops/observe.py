@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -21,6 +22,33 @@ PROXIED = web.RequestKey("proxied", bool)
 """Set on a request that goes to the upstream, under whatever path it came."""
 
 _CLIENT_GONE = 499  # nginx's word for it: there is nobody left to send a status to
+
+
+class Tally:
+    """Counts of proxied requests, kept where every microsecond counts."""
+
+    __slots__ = ("bounds", "buckets", "requests", "seconds", "sent")
+
+    def __init__(self) -> None:
+        self.bounds = metrics.LATENCY_BOUNDS
+        self.requests: dict[tuple[str, int], int] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.requests.clear()
+        self.buckets = [0] * (len(self.bounds) + 1)
+        self.sent = 0
+        self.seconds = 0.0
+
+    def add(self, method: str, status: int, sent: int, seconds: float) -> None:
+        """One request; ``seconds`` below 0 leaves the latency out (an event stream)."""
+        key = (method, status)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        self.sent += sent
+        if seconds >= 0:
+            self.seconds += seconds
+            self.buckets[bisect_left(self.bounds, seconds)] += 1
 
 
 class Observer:
@@ -49,6 +77,20 @@ class Observer:
             metrics.PROXY_LATENCY.observe(entry.seconds)
         if self._access_log is not None:
             self._access_log.add(entry)
+
+    @property
+    def access_log(self) -> AccessLog | None:
+        """The log, for whoever counts by :meth:`tally`; ``None`` where none is kept."""
+        return self._access_log
+
+    def tally(self, tally: Tally) -> None:
+        """Requests for the upstream that were counted elsewhere, all at once; empties it."""
+        for (method, status), count in tally.requests.items():
+            metrics.PROXY_REQUESTS.labels(metrics.method_label(method), status).inc(count)
+        if tally.sent:
+            self._sent.inc(tally.sent)
+        metrics.observe_many(metrics.PROXY_LATENCY, tally.buckets, tally.seconds)
+        tally.clear()
 
     def answered(self, entry: Entry, route: str) -> None:
         """A request for one of the gate's own routes (``route``: its pattern) has ended."""

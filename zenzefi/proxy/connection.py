@@ -84,6 +84,9 @@ class GateRequestHandler(RequestHandler):
             if isinstance(message, RawRequestMessage):
                 self._messages[0] = (message._replace(method=self._method), payload)
             self._method = None
+        self._watch_head(data)
+
+    def _watch_head(self, data: bytes) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             # Still waiting for a request although bytes came: a head has begun.

@@ -131,6 +131,11 @@ class HttpWay:
 
         if body is None:
             response: UpstreamResponse
+            begun = begun_in_the_lane(request)
+            if begun is not None:
+                for status, pairs in begun.interims:
+                    on_interim(status, pairs)
+                return await self._pass_on(passage, begun)
             response = await self._upstream.send(request.method, head, None, on_interim)
             if self._rewriter.must_refetch(passage, response):
                 await response.close()
@@ -320,6 +325,21 @@ async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:
     """Once something is held: was the token ended just before? Raises what ``validate`` raises."""
     if gatekeeper.cached(passage.token) is None:
         await gatekeeper.validate(passage.token)
+
+
+class Begun(UpstreamResponse, Protocol):
+    """An answer that another way has begun, with the 1xx answers that came before it."""
+
+    interims: list[tuple[int, Pairs]]
+
+
+def begun_in_the_lane(request: web.BaseRequest) -> Begun | None:
+    """The answer that the fast lane has begun for this request and found to be unusual.
+
+    Raises what the lane met on its way (:mod:`zenzefi.proxy.lane`).
+    """
+    take = getattr(request.protocol, "take_begun", None)
+    return None if take is None else take(request)
 
 
 def _closer(request: web.BaseRequest) -> Callable[[str], None]:

@@ -34,6 +34,9 @@ class Gatekeeper(Protocol):
 class DeviceClaims(Protocol):
     """One token, one device at a time (DESIGN section 5)."""
 
+    def held(self, access: Access, device_id: str) -> bool:
+        """Whether this device claimed the token a moment ago, so that nothing is to be asked."""
+
     async def claim(self, access: Access, device_id: str) -> None:
         """Raises ``DeviceConflict`` while another device holds the token."""
 
@@ -56,6 +59,10 @@ class Usage(Protocol):
 
 class FreeDevices:
     """The stand-in where no device claims are kept: every device may use every token."""
+
+    def held(self, access: Access, device_id: str) -> bool:
+        """Always."""
+        return True
 
     async def claim(self, access: Access, device_id: str) -> None:
         """Nothing is refused."""

@@ -13,7 +13,7 @@ from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
-from zenzefi.proxy import runtime
+from zenzefi.proxy import lane, runtime
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
@@ -123,6 +123,8 @@ def setup(app: web.Application) -> None:
         "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
     )
     app.cleanup_ctx.append(_lifetime)
+    if settings.fast_lane:
+        lane.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
 

@@ -221,6 +221,13 @@ class Engine:
                 headers = self._without_body_fields(exchange, headers)
         return headers
 
+    def may_rewrite(self, label: str, destination: str | None) -> bool:
+        """Whether a body of this Content-Type might be rewritten, whatever its path and status.
+
+        ``destination`` is ``Sec-Fetch-Dest``, or ``None``.
+        """
+        return any(self._plan_for(label, destination, sure).entries for sure in (False, True))
+
     # --- how it is decided -----------------------------------------------------------------------
 
     def _entries(self, exchange: Exchange) -> tuple[_Plan, list[Entry]] | None:

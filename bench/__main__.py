@@ -1,0 +1,7 @@
+"""``python -m bench``: every benchmark there is; ``--quick`` takes under two minutes."""
+
+from __future__ import annotations
+
+from bench.proxy.__main__ import main
+
+raise SystemExit(main())

@@ -1,0 +1,508 @@
+"""The lane's connections to the upstream, and the framing of what comes back (RFC 9112, 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from zenzefi.proxy.headers import Pairs
+from zenzefi.proxy.lane.answer import Kind, Rows, collect, parse
+from zenzefi.proxy.upstream import BodyBroken
+
+if TYPE_CHECKING:
+    from zenzefi.proxy.lane import FastLane
+
+_MAX_HEAD = 64 * 1024  # bytes
+_START = b"HTTP/1."
+_MAX_LINES = 128
+_MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
+BUFFER = 256 * 1024
+"""Bytes that may wait for a slower reader before the upstream is no longer read."""
+
+
+class Sink(Protocol):
+    """Who takes the body of an answer: pieces without their framing, in order."""
+
+    def piece(self, data: bytes) -> None:
+        """The next bytes."""
+
+    def end(self) -> None:
+        """That was all of it."""
+
+    def broken(self, error: GateError) -> None:
+        """It broke off; nothing more comes."""
+
+
+class Client(Sink, Protocol):
+    """The browser's side of an exchange."""
+
+    rows: Rows
+
+    def head(
+        self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
+    ) -> None:
+        """The head of the answer, and what came of the body in the same breath.
+
+        ``lines``: the status line and the header lines as they leave, but for the framing;
+        ``length``: the Content-Length to say, -1 for a body that is chunked, ``None`` for neither;
+        ``is_done``: ``first`` is all of the body.
+        """
+
+    def hold(self) -> bool:
+        """An answer begins that may last: have it end with the token.
+
+        False if the token may have ended meanwhile, so that somebody must ask.
+        """
+
+    def hand_over(self, begun: HandedOver | GateError | None) -> None:
+        """Let the general way do the rest; ``None`` lets it begin anew."""
+
+    def send_again(self) -> None:
+        """The pooled connection had died before any byte of an answer came."""
+
+
+class Framing(enum.Enum):
+    """How the end of a body is told."""
+
+    NONE = 0  # nothing of a body is still to come
+    SIZED = 1
+    CHUNKED = 2
+    UNTIL_CLOSE = 3
+
+
+class Connection(asyncio.Protocol):
+    """One connection to the upstream, with at most one exchange on it."""
+
+    __slots__ = (
+        "_chunks",
+        "_client",
+        "_framing",
+        "_head",
+        "_hints",
+        "_interims",
+        "_is_excess",
+        "_is_paused",
+        "_is_reusable",
+        "_lane",
+        "_left",
+        "_pieces",
+        "_sink",
+        "is_head",
+        "is_reused",
+        "quiet",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, lane: FastLane) -> None:
+        self._lane = lane
+        self._client: Client | None = None  # until the head of its answer is complete
+        self._sink: Sink | None = None  # from then until the end of the body
+        self.is_reused = False
+        self.is_head = False
+        self.quiet = 0  # sweeps since a byte came
+        self._head = b""
+        self._interims = 0
+        self._hints: list[tuple[int, Pairs]] = []  # 1xx answers to pass on
+        self._framing = Framing.NONE
+        self._left = 0
+        self._chunks: httptools.HttpResponseParser | None = None
+        self._pieces: list[bytes] = []
+        self._is_excess = False
+        self._is_reusable = False
+        self._is_paused = False
+
+    # --- the exchange
+
+    def send(self, client: Client, request: bytes, *, is_head: bool) -> None:
+        """Begin an exchange: ``request`` is a whole request without content."""
+        self._client = client
+        self.is_head = is_head
+        self.quiet = 0
+        self.transport.write(request)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an exchange is on it."""
+        return self._client is not None or self._sink is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits for a slower reader."""
+        return self._is_paused
+
+    def hand_to(self, sink: Sink) -> None:
+        """Somebody else takes the rest of the body."""
+        self._sink = sink
+
+    def pause(self) -> None:
+        """Stop reading: whoever takes the body is slower."""
+        if not self._is_paused and not self.transport.is_closing():
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._is_paused:
+            self._is_paused = False
+            self.quiet = 0
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more."""
+        self._client = self._sink = None
+        self.transport.abort()
+
+    def time_out(self) -> None:
+        """The upstream was silent for longer than allowed."""
+        self._fail(UpstreamTimeout())
+
+    # --- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._lane.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The upstream has closed, or the network broke."""
+        self._lane.forget(self)
+        client = self._client
+        if client is not None and self.is_reused and not self._head and not self._interims:
+            self._client = None
+            client.send_again()
+        elif self._sink is not None and self._framing is Framing.UNTIL_CLOSE and exc is None:
+            self._end()
+        else:
+            self._fail(UpstreamUnreachable())
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the answer."""
+        self.quiet = 0
+        sink = self._sink
+        if sink is not None:
+            try:
+                data = self._unframed(data)
+            except httptools.HttpParserError:
+                self._fail(UpstreamProtocolError())
+                return
+            if data:
+                sink.piece(data)
+            if self._framing is Framing.NONE:
+                self._end()
+        elif self._client is not None:
+            if self._head:
+                data = self._head + data
+                self._head = b""
+            end = data.find(b"\r\n\r\n") + 4
+            if end > 3:
+                self._answer(data, end)
+            elif (
+                b"\n\n" in data or not data.startswith(_START[: len(data)]) or len(data) > _MAX_HEAD
+            ):
+                self._leave_to_the_general_way()
+            else:
+                self._head = data
+        else:
+            # Bytes nobody asked for must not become the beginning of somebody's answer.
+            self.abandon()
+
+    # --- the head of the answer
+
+    def _answer(self, data: bytes, end: int) -> None:
+        client = self._client
+        if client is None:
+            return
+        head = data[:end]
+        try:
+            parser = parse(head)
+        except httptools.HttpParserUpgrade:
+            self._fail(UpstreamProtocolError())  # a 101 that nobody asked for
+            return
+        except httptools.HttpParserError:
+            self._leave_to_the_general_way()
+            return
+        status: int = parser.get_status_code()
+        if status < 200:
+            self._interim(data, end, status)
+            return
+        lines = head[:-4].split(b"\r\n")
+        if end > _MAX_HEAD or len(lines) > _MAX_LINES:
+            self._leave_to_the_general_way()
+            return
+        rows = client.rows
+        known = rows.known
+        length = -1
+        is_chunked = is_typed = is_unusual = False
+        for index, line in enumerate(lines):
+            row = known.get(line) or rows.learn(line)
+            if row.kind:
+                kind = row.kind
+                if kind == Kind.LENGTH:
+                    if length not in (-1, row.length):
+                        self._fail(UpstreamProtocolError())  # RFC 9112, 6.3 rule 5
+                        return
+                    length = row.length
+                elif kind == Kind.CHUNKED:
+                    is_chunked = True
+                elif kind == Kind.TYPE:
+                    is_typed = True
+                elif kind == Kind.REFUSED:
+                    self._fail(UpstreamProtocolError())
+                    return
+                else:
+                    is_unusual = True
+            lines[index] = row.out
+        if (is_chunked and length >= 0) or status > 999:
+            self._fail(UpstreamProtocolError())  # both framings are an attack or a bug
+            return
+        has_body = not (self.is_head or status == 204 or status == 304)
+        self._is_reusable = parser.should_keep_alive()
+        self._client = None
+        try:
+            first = self._begin_body(data, end, length if has_body else 0, is_chunked=is_chunked)
+        except httptools.HttpParserError:
+            self._client = client
+            self._fail(UpstreamProtocolError())
+            return
+        is_done = self._framing is Framing.NONE
+        if (
+            is_unusual
+            or self._hints
+            or status == 304
+            or not (is_typed or status == 204)
+            or not (is_done or client.hold())
+        ):
+            reason, headers = collect(head)
+            begun = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
+            begun.interims, self._hints = self._hints, []
+            self._sink = begun
+            if is_done:
+                self._end()
+            client.hand_over(begun)
+            return
+        if is_done:
+            self._give_back()
+        else:
+            self._sink = client
+        said = length if length >= 0 and status != 204 else -1 if has_body else None
+        client.head(status, lines, said, first, is_done=is_done)
+
+    def _begin_body(self, data: bytes, end: int, length: int, *, is_chunked: bool) -> bytes:
+        """Take up the framing; what has come of the body already."""
+        self._is_excess = False
+        if length > 0:
+            self._framing = Framing.SIZED
+            self._left = length
+        elif not length:
+            self._framing = Framing.NONE
+            self._is_excess = len(data) > end
+            return b""
+        elif is_chunked:
+            self._framing = Framing.CHUNKED
+            self._chunks = httptools.HttpResponseParser(self)
+            self._chunks.feed_data(data[:end])
+        else:
+            self._framing = Framing.UNTIL_CLOSE
+        return self._unframed(data[end:]) if len(data) > end else b""
+
+    def _interim(self, data: bytes, end: int, status: int) -> None:
+        self._interims += 1
+        if self._interims > _MAX_INTERIM:
+            self._fail(UpstreamProtocolError())
+            return
+        if status != 100:  # that one answers an expectation, and the lane has none
+            self._hints.append((status, collect(data[:end])[1]))
+        if len(data) > end:
+            self.data_received(data[end:])
+
+    # --- the body of the answer
+
+    def _unframed(self, data: bytes) -> bytes:
+        """The body's own bytes; sets the framing to ``NONE`` when they are complete.
+
+        Raises ``httptools.HttpParserError`` for chunks that are none.
+        """
+        framing = self._framing
+        if framing is Framing.SIZED:
+            left = self._left - len(data)
+            if left > 0:
+                self._left = left
+                return data
+            self._framing = Framing.NONE
+            if left:
+                self._is_excess = True
+                return data[:left]
+            return data
+        if framing is Framing.UNTIL_CLOSE:
+            return data
+        chunks = self._chunks
+        if chunks is None:
+            return b""
+        try:
+            chunks.feed_data(data)
+        except httptools.HttpParserError:
+            if self._framing is not Framing.NONE:
+                raise
+            self._is_excess = True  # the body had ended before
+        pieces = self._pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        whole = b"".join(pieces)
+        pieces.clear()
+        return whole
+
+    def on_body(self, data: bytes) -> None:
+        """httptools: bytes of a chunk."""
+        if self._framing is Framing.CHUNKED:
+            self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """httptools: the last chunk and the trailers are here."""
+        if self._framing is not Framing.CHUNKED:
+            self._is_excess = True
+        self._framing = Framing.NONE
+
+    def _end(self) -> None:
+        sink = self._sink
+        self._give_back()
+        if sink is not None:
+            sink.end()
+
+    def _give_back(self) -> None:
+        """The exchange is over: another one may use the connection, unless something is left."""
+        self._sink = None
+        self._chunks = None
+        self._interims = 0
+        self.quiet = 0
+        if self._is_reusable and not self._is_excess and not self.transport.is_closing():
+            self.resume()
+            self._lane.give_back(self)
+        else:
+            self.transport.abort()
+
+    def _leave_to_the_general_way(self) -> None:
+        """The head is not strictly HTTP, perhaps only sloppy.
+
+        The general way's parser is more lenient and has the last word. It asks anew, which GET
+        and HEAD allow (RFC 9110, 9.2.2), and the lane rests, so that this stays rare.
+        """
+        client, self._client = self._client, None
+        self._head = b""
+        self._lane.rest()
+        self.transport.abort()
+        if client is not None:
+            client.hand_over(None)
+
+    def _fail(self, error: GateError) -> None:
+        client, self._client = self._client, None
+        sink, self._sink = self._sink, None
+        self.transport.abort()
+        if client is not None:
+            client.hand_over(error)
+        elif sink is not None:
+            sink.broken(error)
+
+
+class HandedOver:
+    """An answer that the lane began and the general way finishes: its ``UpstreamResponse``."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        status: int,
+        reason: bytes,
+        headers: Pairs,
+        length: int,
+        first: bytes,
+        *,
+        has_body: bool,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.length = length if length >= 0 else None
+        self.has_body = has_body
+        self.interims: list[tuple[int, Pairs]] = []
+        """1xx answers that came before and have not been passed on."""
+        self._connection: Connection | None = connection
+        self._pieces: deque[bytes] = deque([first] if first else ())
+        self._waiting = len(first)
+        self._error: GateError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # --- the connection's side
+
+    def piece(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        self._pieces.append(data)
+        self._waiting += len(data)
+        if self._waiting > BUFFER and self._connection is not None:
+            self._connection.pause()
+        self._wake()
+
+    def end(self) -> None:
+        """The body is complete; the connection is back in the pool."""
+        self._connection = None
+        self._wake()
+
+    def broken(self, error: GateError) -> None:
+        """The body broke off."""
+        self._connection = None
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- the general way's side
+
+    def read_ready(self) -> bytes:
+        """What has already arrived of the body, without waiting."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return data
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the body is still to come or to be read."""
+        return self._connection is None and self._error is None and not self._pieces
+
+    async def read(self) -> bytes:
+        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
+        while not self._pieces:
+            if self._error is not None:
+                raise BodyBroken(self._error)
+            if self._connection is None:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = self._pieces.popleft()
+        self._waiting -= len(data)
+        if self._connection is not None and self._waiting <= BUFFER // 2:
+            self._connection.resume()
+        return data
+
+    def drop(self) -> None:
+        """Nobody wants it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+
+    async def close(self) -> None:
+        """Break it off, unless it is complete and the connection is back in the pool already."""
+        self.drop()
