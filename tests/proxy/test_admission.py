@@ -149,7 +149,11 @@ async def test_authenticate_sets_the_cookie_and_logout_forgets_it(gate, browser)
     ],
 )
 async def test_authenticate_refuses_what_is_no_token(gate, browser, body, status):
-    async with browser.post(gate.url + PREFIX + "/authenticate", data=body) as response:
+    async with browser.post(
+        gate.url + PREFIX + "/authenticate",
+        data=body,
+        headers={"Content-Type": "application/json"},
+    ) as response:
         assert response.status == status
         assert "Set-Cookie" not in response.headers
 
