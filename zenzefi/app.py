@@ -7,7 +7,9 @@ import jinja2
 from aiohttp import web
 
 import zenzefi.accounts.setup
+import zenzefi.admin.setup
 import zenzefi.api.docs
+import zenzefi.billing.setup
 import zenzefi.db.setup
 import zenzefi.tokens.setup
 from zenzefi.config import SETTINGS, Settings
@@ -25,6 +27,7 @@ from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
 from zenzefi.resources import bundled
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.tokens.usage import USAGE
 from zenzefi.web import setup as web_pages
 
 _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
@@ -61,8 +64,11 @@ def create_app(settings: Settings) -> web.Application:
     ops.setup(app)
     zenzefi.accounts.setup.setup(app)
     zenzefi.tokens.setup.setup(app)
+    zenzefi.billing.setup.setup(app)
+    zenzefi.admin.setup.setup(app)
     app[seams.GATEKEEPER] = app[GATEKEEPER]
     app[seams.DEVICE_CLAIMS] = app[DEVICES]
+    app[seams.USAGE] = app[USAGE]
     proxy.setup(app)
     web_pages.setup(app)
     zenzefi.api.docs.setup(app)

@@ -178,6 +178,10 @@ class Settings(BaseSettings):
     token_price_24h: Price = Decimal("0.00")
     token_price_7d: Price = Decimal("0.00")
     token_price_30d: Price = Decimal("0.00")
+    znc_to_rub_rate: Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=4)] = Decimal(10)
+    stripe_secret_key: SecretStr | None = None
+    stripe_webhook_secret: Annotated[list[SecretStr], NoDecode] = []
+    stripe_api_base: str | None = None
     refund_used_tokens: Literal["nothing", "pro_rata"] = "nothing"
     payment_providers: Annotated[list[str], NoDecode] = ["manual"]
 
@@ -234,6 +238,7 @@ class Settings(BaseSettings):
         "cors_proxy_origins",
         "trusted_proxies",
         "payment_providers",
+        "stripe_webhook_secret",
         "plugins_disabled",
         mode="before",
     )

@@ -73,6 +73,7 @@ async def test_an_address_and_a_name_belong_to_one_account(
         ({"email": "nul\0@example.com"}, "email"),
         ({"username": "ab"}, "username"),
         ({"username": "x" * 51}, "username"),
+        ({"username": " ab "}, "username"),
         ({"username": "new\nline"}, "username"),
         ({"username": "\ud800abc"}, "username"),
         ({"username": "\ufdfa" * 50}, "username"),

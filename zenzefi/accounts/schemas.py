@@ -10,7 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, StringConstraints
 
 from zenzefi.accounts.identity import User
-from zenzefi.api.models import Body, Line, MoneyOut, Output, Time
+from zenzefi.api.models import ONE_LINE, Body, MoneyOut, Output, Time
 
 
 def _email(value: str) -> str:
@@ -49,14 +49,15 @@ EmailAddress = Annotated[
     Field(json_schema_extra={"format": "email"}),
 ]
 Username = Annotated[
-    Line,
+    str,
     StringConstraints(strip_whitespace=True, min_length=3, max_length=50),
+    ONE_LINE,
     AfterValidator(_username),
 ]
 Password = Annotated[
     str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})
 ]
-FullName = Annotated[Line, StringConstraints(strip_whitespace=True, max_length=200)]
+FullName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), ONE_LINE]
 
 
 class Registration(Body):

@@ -48,8 +48,11 @@ def _line(value: str) -> str:
     return value
 
 
-Line = Annotated[str, AfterValidator(_line)]
-"""One line of text: no control characters (PostgreSQL keeps no NUL, logs no line breaks)."""
+ONE_LINE = AfterValidator(_line)
+"""One line of text: no control characters (PostgreSQL keeps no NUL, logs no line breaks).
+
+After ``StringConstraints`` in an ``Annotated``, so that the length is that of the stripped text.
+"""
 
 
 def _whole(value: Any) -> Any:

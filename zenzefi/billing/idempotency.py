@@ -9,6 +9,7 @@ purchase may be tried again under its key. Answers are encrypted, because they m
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -77,8 +78,9 @@ class Idempotency:
         if key is None:
             async with self._database.begin() as connection:
                 return await work(connection)
+        given = {} if body is None else body.model_dump()
         asked = hashlib.sha256(
-            f"{operation}\n{'' if body is None else body.model_dump_json()}".encode()
+            json.dumps([operation, given], default=str, sort_keys=True).encode()
         ).digest()
         async with self._database.begin() as connection:
             row_id = await self._claim(connection, user_id, key, operation, asked)

@@ -340,6 +340,8 @@ class Gatekeeper:
             self.holds.end_user(ended.id, ended.reason)
         elif ended.kind == "session":
             self.holds.end_session(ended.id, ended.reason)
+        elif ended.kind == "holds":
+            self.holds.end_token(ended.id, ended.reason)
         elif ended.kind == "restored":
             self._refused.clear()
         for listener in self._listeners:

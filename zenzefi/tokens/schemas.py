@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from zenzefi.api.models import Body, Line, MoneyOut, Output, Query, Time, WholeNumber
+from zenzefi.api.models import ONE_LINE, Body, MoneyOut, Output, Page, Query, Time, WholeNumber
 
-TokenName = Annotated[Line, StringConstraints(strip_whitespace=True, max_length=100)]
+TokenName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), ONE_LINE]
 
 
 class Purchase(Body):
@@ -52,6 +52,36 @@ class Revocation(Output):
     refund_amount: MoneyOut
     new_balance: MoneyOut
     message: str
+
+
+class SessionOut(Output):
+    """One session of use."""
+
+    id: UUID
+    token_id: UUID
+    user_id: UUID
+    device: str | None
+    address: str | None
+    agent: str | None
+    started_at: Time
+    last_seen_at: Time
+    ended_at: Time | None
+    end_reason: str | None
+    requests: int
+    bytes_in: int
+    bytes_out: int
+
+
+class SessionPage(Page):
+    """Which sessions."""
+
+    active_only: bool = False
+
+
+class SessionEnded(Output):
+    """The session is over."""
+
+    ended: bool = True
 
 
 class Released(Output):

@@ -22,9 +22,10 @@ from zenzefi.keys import Keyring
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.gatekeeper import REVOKED, Gatekeeper
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
-from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.shared import Ended
+from zenzefi.tokens.usage import end_sessions
 
 _t = access_tokens.c
 
@@ -184,6 +185,7 @@ class Tokens:
                         f"Refund of an access token for {before.duration_hours} h",
                         token_id=token_id,
                     )
+                await end_sessions(connection, usage_sessions.c.token_id == token_id, "revoked")
                 await record(
                     connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
                 )

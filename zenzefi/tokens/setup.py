@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from zenzefi.api import routing
-from zenzefi.billing.idempotency import IDEMPOTENCY, Idempotency
 from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
@@ -17,6 +16,7 @@ from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
 from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.usage import USAGE, Usage
 
 SHARED: web.AppKey[Shared] = web.AppKey("shared", Shared)
 SCOPES: web.AppKey[Scopes] = web.AppKey("scopes", Scopes)
@@ -32,13 +32,13 @@ def setup(app: web.Application) -> None:
     app[SCOPES] = Scopes(settings.scopes)
     app[GATEKEEPER] = gatekeeper
     app[DEVICES] = Devices(settings.device_policy, database, keyring, gatekeeper, shared)
+    usage = app[USAGE] = Usage(database, gatekeeper, app[DEVICES])
     app[TOKENS] = Tokens(settings, database, keyring, gatekeeper, app[SCOPES])
-    app[IDEMPOTENCY] = Idempotency(database, keyring)
     routing.setup(app, views.routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         try:
-            async with gatekeeper.running():
+            async with gatekeeper.running(), usage.running():
                 yield
         finally:
             if shared is not None:

@@ -55,8 +55,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Word of an end. ``kind``: ``token``, ``user``, ``session``, ``device`` (released), or
-    ``restored`` (a user who may come in again); ``reason`` is told to what is closed."""
+    """Word of an end. ``reason`` is told to what is closed.
+
+    ``kind``: ``token``, ``user``, ``session``, ``holds`` (only what is open under a token),
+    ``device`` (released), or ``restored`` (a user who may come in again).
+    """
 
     kind: str
     id: UUID

@@ -8,13 +8,24 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
+from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, InvalidDuration, NotFound
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.issue import Token
-from zenzefi.tokens.schemas import Purchase, Released, Revocation, TokenList, TokenOut
+from zenzefi.tokens.schemas import (
+    Purchase,
+    Released,
+    Revocation,
+    SessionEnded,
+    SessionOut,
+    SessionPage,
+    TokenList,
+    TokenOut,
+)
 from zenzefi.tokens.service import TOKENS, Revoked
+from zenzefi.tokens.usage import USAGE
 
 routes = Routes("Tokens")
 
@@ -111,3 +122,24 @@ async def release_device(request: web.Request, user: User, token_id: UUID) -> Re
         released=True,
         message="The device binding is forgotten. The next device that uses the token holds it.",
     )
+
+
+@routes.get("/tokens/sessions")
+async def sessions(request: web.Request, user: User, query: SessionPage) -> Listing[SessionOut]:
+    """Who uses the own tokens: sessions, last seen first."""
+    found, total = await request.app[USAGE].listed(
+        user_id=user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
+    )
+    return Listing[SessionOut](
+        items=[SessionOut.model_validate(one, from_attributes=True) for one in found],
+        total=total,
+        limit=query.limit,
+        offset=query.offset,
+    )
+
+
+@routes.delete("/tokens/sessions/{session_id}", errors=(NotFound,))
+async def end_session(request: web.Request, user: User, session_id: UUID) -> SessionEnded:
+    """End a session: what is open under its token is closed."""
+    await request.app[USAGE].end(actor_of(request, user), session_id, user.id)
+    return SessionEnded()

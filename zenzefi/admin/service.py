@@ -1,0 +1,216 @@
+"""What administrators do: users, credits, tokens, the audit log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.identity import User, select_users, user_of
+from zenzefi.accounts.models import users
+from zenzefi.accounts.service import end_web_sessions
+from zenzefi.audit.log import Actor, record
+from zenzefi.audit.models import audit_logs
+from zenzefi.billing import ledger
+from zenzefi.billing.ledger import Kind, Movement
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import Conflict, NotFound
+from zenzefi.tokens.gatekeeper import DEACTIVATED
+from zenzefi.tokens.issue import Token, is_active, select_tokens, token_of
+from zenzefi.tokens.models import access_tokens, usage_sessions
+from zenzefi.tokens.service import Tokens
+from zenzefi.tokens.shared import Ended
+from zenzefi.tokens.usage import end_sessions
+
+_ESCAPE = "\\"
+
+
+class LastAdministrator(Conflict):
+    """Nobody would be left who could undo it."""
+
+    code = "last_administrator"
+    default = "This is the last active administrator. Make somebody else one first."
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row of the audit log."""
+
+    id: UUID
+    created_at: datetime
+    user_id: UUID | None
+    action: str
+    resource_type: str
+    resource_id: str | None
+    address: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+
+def _containing(text: str) -> str:
+    """A LIKE pattern for text that may itself hold wildcards."""
+    for special in (_ESCAPE, "%", "_"):
+        text = text.replace(special, _ESCAPE + special)
+    return f"%{text}%"
+
+
+class Administration:
+    """The service of administrators; who may call it is the views' business."""
+
+    def __init__(self, database: Database, tokens: Tokens) -> None:
+        self._database = database
+        self._tokens = tokens
+
+    async def users(
+        self, *, search: str | None, is_active: bool | None, limit: int, offset: int
+    ) -> tuple[list[User], int]:
+        """Users, newest first, and how many there are in all."""
+        where: list[ColumnElement[bool]] = []
+        if is_active is not None:
+            where.append(users.c.is_active.is_(is_active))
+        text = (search or "").replace("\0", "").encode("utf-8", "ignore").decode("utf-8").strip()
+        if text:
+            pattern = _containing(text.casefold())
+            columns = (users.c.email_key, users.c.username_key, func.lower(users.c.full_name))
+            where.append(or_(*(column.like(pattern, escape=_ESCAPE) for column in columns)))
+        query = select_users().where(*where).order_by(users.c.created_at.desc(), users.c.id)
+        count = select(func.count()).select_from(users).where(*where)
+        async with self._database.read() as connection:
+            total = int((await connection.execute(count)).scalar_one())
+            rows = await connection.execute(query.limit(limit).offset(offset))
+            return [user_of(row) for row in rows], total
+
+    async def change_user(self, actor: Actor, user_id: UUID, changes: dict[str, bool]) -> User:
+        """Activate or deactivate, make or unmake an administrator.
+
+        Deactivation ends the user's tokens, sessions and what is open, on every node. Raises
+        ``NotFound``, ``LastAdministrator``.
+        """
+        async with self._database.begin() as connection:
+            before = await self._user(connection, user_id, lock=True)
+            values = {k: v for k, v in changes.items() if v != getattr(before, k)}
+            if not values:
+                return before
+            if before.is_superuser and before.is_active and False in values.values():
+                await self._insist_on_another(connection, user_id)
+            await connection.execute(
+                update(users).where(users.c.id == user_id).values(**values, updated_at=utcnow())
+            )
+            if values.get("is_active") is False:
+                await end_web_sessions(connection, user_id)
+                await end_sessions(connection, usage_sessions.c.user_id == user_id, "deactivated")
+            await record(connection, actor, "user.changed", "user", user_id, **values)
+            after = await self._user(connection, user_id)
+        if "is_active" in values:
+            kind, plain = "restored", await self._tokens.values_of_user(user_id)
+            if not after.is_active:
+                kind = "user"
+            await self._tokens.gatekeeper.announce(Ended(kind, user_id, DEACTIVATED), plain)
+        return after
+
+    async def _user(
+        self, connection: AsyncConnection, user_id: UUID, *, lock: bool = False
+    ) -> User:
+        query = select_users().where(users.c.id == user_id)
+        row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        if row is None:
+            raise NotFound("There is no such user.")
+        return user_of(row)
+
+    async def _insist_on_another(self, connection: AsyncConnection, user_id: UUID) -> None:
+        # All administrators' rows are locked, so that two can't unmake each other at once.
+        others = await connection.execute(
+            select(users.c.id)
+            .where(users.c.is_superuser, users.c.is_active)
+            .order_by(users.c.id)
+            .with_for_update()
+        )
+        if all(row.id == user_id for row in others):
+            raise LastAdministrator
+
+    async def credit(
+        self, actor: Actor, user_id: UUID, *, amount: Decimal, reason: str, kind: Kind
+    ) -> Movement:
+        """Put money on an account: a ledger row and an audit row. Raises ``NotFound``."""
+        async with self._database.begin() as connection:
+            await self._user(connection, user_id)
+            movement = await ledger.move(
+                connection, user_id, amount, kind, reason, actor_id=actor.user_id
+            )
+            await record(
+                connection,
+                actor,
+                "user.credited",
+                "user",
+                user_id,
+                amount=f"{amount:.2f}",
+                reason=reason,
+                type=kind.value,
+            )
+        return movement
+
+    async def tokens(
+        self, *, user_id: UUID | None, active_only: bool, limit: int, offset: int
+    ) -> tuple[list[tuple[Token, str]], int]:
+        """Tokens (without their values) and their owners' names, newest first, and how many."""
+        where: list[ColumnElement[bool]] = []
+        if user_id is not None:
+            where.append(access_tokens.c.user_id == user_id)
+        if active_only:
+            where.append(is_active())
+        query = (
+            select_tokens(users.c.username)
+            .join(users, users.c.id == access_tokens.c.user_id)
+            .where(*where)
+            .order_by(access_tokens.c.created_at.desc(), access_tokens.c.id)
+        )
+        count = select(func.count()).select_from(access_tokens).where(*where)
+        async with self._database.read() as connection:
+            total = int((await connection.execute(count)).scalar_one())
+            rows = await connection.execute(query.limit(limit).offset(offset))
+            keyring = self._tokens.keyring
+            found = [(token_of(row, keyring, reveal=False), str(row.username)) for row in rows]
+        return found, total
+
+    async def audit(
+        self,
+        *,
+        user_id: UUID | None = None,
+        action: str | None = None,
+        resource_type: str | None = None,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[AuditRow], int]:
+        """Rows of the audit log, newest first, and how many there are in all."""
+        given = {"user_id": user_id, "action": action, "resource_type": resource_type}
+        where = [audit_logs.c[k] == _storable(v) for k, v in given.items() if v is not None]
+        query = (
+            select(audit_logs)
+            .where(*where)
+            .order_by(audit_logs.c.created_at.desc(), audit_logs.c.id)
+        )
+        count = select(func.count()).select_from(audit_logs).where(*where)
+        async with self._database.read() as connection:
+            total = int((await connection.execute(count)).scalar_one())
+            rows = await connection.execute(query.limit(limit).offset(offset))
+            return [
+                AuditRow(**{**row._mapping, "details": json.loads(row.details)}) for row in rows
+            ], total
+
+
+def _storable(value: Any) -> Any:
+    """Text as a database may hold it: what can't be there is not found either."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+ADMINISTRATION: web.AppKey[Administration] = web.AppKey("administration", Administration)

@@ -1,0 +1,17 @@
+"""Mount administration on an application."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.admin import views
+from zenzefi.admin.service import ADMINISTRATION, Administration
+from zenzefi.api import routing
+from zenzefi.db.engine import DATABASE
+from zenzefi.tokens.service import TOKENS
+
+
+def setup(app: web.Application) -> None:
+    """The calls and their service; accounts, tokens and money are there already."""
+    app[ADMINISTRATION] = Administration(app[DATABASE], app[TOKENS])
+    routing.setup(app, views.routes)

@@ -1,0 +1,249 @@
+"""The calls of administrators (CONTRACT, Administration)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi.accounts.identity import User
+from zenzefi.accounts.schemas import UserOut
+from zenzefi.admin.schemas import (
+    AdminPayment,
+    AdminPaymentPage,
+    AdminSessionPage,
+    AdminToken,
+    AdminTokenPage,
+    AuditOut,
+    AuditPage,
+    BundleChange,
+    Credit,
+    Credited,
+    NewBundle,
+    Revoked,
+    UserChange,
+    UserPage,
+)
+from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
+from zenzefi.api.models import Listing
+from zenzefi.api.routing import Routes, actor_of
+from zenzefi.billing.bundles import BUNDLES
+from zenzefi.billing.ledger import Kind
+from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
+from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
+from zenzefi.billing.schemas import BundleOut
+from zenzefi.billing.views import bundle_out
+from zenzefi.errors import Invalid, InvalidDuration, NotFound
+from zenzefi.tokens.schemas import SessionEnded, SessionOut
+from zenzefi.tokens.service import TOKENS
+from zenzefi.tokens.usage import USAGE
+
+routes = Routes("Administration")
+_CREDITS = (Kind.DEPOSIT, Kind.BONUS, Kind.ADJUSTMENT)
+
+
+@routes.get("/admin/users")
+async def users(request: web.Request, admin: User, query: UserPage) -> Listing[UserOut]:
+    """Users, newest first."""
+    found, total = await request.app[ADMINISTRATION].users(
+        search=query.search, is_active=query.is_active, limit=query.limit, offset=query.offset
+    )
+    items = [UserOut.of(user) for user in found]
+    return Listing[UserOut](items=items, total=total, limit=query.limit, offset=query.offset)
+
+
+@routes.patch("/admin/users/{user_id}", errors=(NotFound, LastAdministrator))
+async def change_user(
+    request: web.Request, admin: User, user_id: UUID, body: UserChange
+) -> UserOut:
+    """Activate or deactivate a user, make or unmake an administrator.
+
+    A deactivated user's tokens and sessions end at once, everywhere.
+    """
+    changed = await request.app[ADMINISTRATION].change_user(
+        actor_of(request, admin), user_id, body.model_dump(exclude_unset=True)
+    )
+    return UserOut.of(changed)
+
+
+@routes.post("/admin/users/{user_id}/credit", errors=(NotFound,))
+async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit) -> Credited:
+    """Put money on an account: a row of the ledger with a reason."""
+    if body.transaction_type not in _CREDITS:
+        raise Invalid.field(
+            "body",
+            "transaction_type",
+            type="enum",
+            msg=f"must be one of: {', '.join(kind.value for kind in _CREDITS)}",
+            input=body.transaction_type.value,
+        )
+    movement = await request.app[ADMINISTRATION].credit(
+        actor_of(request, admin),
+        user_id,
+        amount=body.amount,
+        reason=body.reason,
+        kind=body.transaction_type,
+    )
+    return Credited(
+        transaction_id=movement.id,
+        user_id=user_id,
+        amount=body.amount,
+        new_balance=movement.balance,
+        transaction_type=body.transaction_type,
+        description=body.reason,
+    )
+
+
+@routes.get("/admin/tokens")
+async def tokens(request: web.Request, admin: User, query: AdminTokenPage) -> Listing[AdminToken]:
+    """Access tokens, newest first; their values stay hidden."""
+    found, total = await request.app[ADMINISTRATION].tokens(
+        user_id=query.user_id,
+        active_only=query.active_only,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    items = [
+        AdminToken(
+            id=token.id,
+            token_prefix=token.prefix,
+            user_id=token.user_id,
+            username=username,
+            name=token.name,
+            duration_hours=token.duration_hours,
+            scope=token.scope,
+            cost_znc=token.cost,
+            refunded_znc=token.refunded,
+            created_at=token.created_at,
+            activated_at=token.activated_at,
+            expires_at=token.expires_at,
+            revoked_at=token.revoked_at,
+            is_active=token.is_active,
+        )
+        for token, username in found
+    ]
+    return Listing[AdminToken](items=items, total=total, limit=query.limit, offset=query.offset)
+
+
+@routes.delete("/admin/tokens/{token_id}", errors=(NotFound,))
+async def revoke_token(request: web.Request, admin: User, token_id: UUID) -> Revoked:
+    """Revoke a token, without a refund."""
+    revoked = await request.app[TOKENS].revoke(
+        actor_of(request, admin),
+        token_id,
+        owner_id=None,
+        refund=False,
+        reason="revoked_by_administrator",
+    )
+    if revoked.was_open:
+        return Revoked(message="The access token is revoked. Nothing was refunded.")
+    return Revoked(message="This access token had been revoked already.")
+
+
+@routes.get("/admin/sessions")
+async def sessions(
+    request: web.Request, admin: User, query: AdminSessionPage
+) -> Listing[SessionOut]:
+    """Sessions of use, last seen first."""
+    found, total = await request.app[USAGE].listed(
+        user_id=query.user_id,
+        active_only=query.active_only,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    items = [SessionOut.model_validate(session, from_attributes=True) for session in found]
+    return Listing[SessionOut](items=items, total=total, limit=query.limit, offset=query.offset)
+
+
+@routes.delete("/admin/sessions/{session_id}", errors=(NotFound,))
+async def end_session(request: web.Request, admin: User, session_id: UUID) -> SessionEnded:
+    """End a session: what is open under its token is closed."""
+    await request.app[USAGE].end(actor_of(request, admin), session_id)
+    return SessionEnded()
+
+
+@routes.get("/admin/audit-logs")
+async def audit_logs(request: web.Request, admin: User, query: AuditPage) -> Listing[AuditOut]:
+    """The audit log, newest first."""
+    found, total = await request.app[ADMINISTRATION].audit(
+        user_id=query.user_id,
+        action=query.action,
+        resource_type=query.resource_type,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    items = [AuditOut.model_validate(row, from_attributes=True) for row in found]
+    return Listing[AuditOut](items=items, total=total, limit=query.limit, offset=query.offset)
+
+
+@routes.get("/admin/bundles")
+async def bundles(request: web.Request, admin: User) -> list[BundleOut]:
+    """All bundles, also those not on sale."""
+    service = request.app[BUNDLES]
+    return [bundle_out(service, one) for one in await service.listed(active_only=False)]
+
+
+@routes.post("/admin/bundles", status=201, errors=(InvalidDuration,))
+async def create_bundle(request: web.Request, admin: User, body: NewBundle) -> BundleOut:
+    """Put a bundle on sale."""
+    request.app[TOKENS].check(body.duration_hours, body.scope)
+    service = request.app[BUNDLES]
+    values = body.model_dump()
+    values["price"] = values.pop("price_znc")
+    return bundle_out(service, await service.create(actor_of(request, admin), **values))
+
+
+@routes.patch("/admin/bundles/{bundle_id}", errors=(NotFound,))
+async def change_bundle(
+    request: web.Request, admin: User, bundle_id: UUID, body: BundleChange
+) -> BundleOut:
+    """Change a bundle for later buyers, or take it off sale."""
+    service = request.app[BUNDLES]
+    values = body.model_dump(exclude_unset=True)
+    if "price_znc" in values:
+        values["price"] = values.pop("price_znc")
+    return bundle_out(service, await service.change(actor_of(request, admin), bundle_id, **values))
+
+
+def _payment(payment: Payment) -> AdminPayment:
+    return AdminPayment(
+        payment_id=payment.id,
+        user_id=payment.user_id,
+        provider=payment.provider,
+        reference=payment.reference,
+        charge=payment.charge,
+        amount_znc=payment.amount_znc,
+        amount_rub=payment.amount_rub,
+        reversed_znc=payment.reversed_znc,
+        shortfall_znc=payment.shortfall_znc,
+        status=payment.status,
+        created_at=payment.created_at,
+        updated_at=payment.updated_at,
+        credited_at=payment.credited_at,
+    )
+
+
+@routes.get("/admin/payments")
+async def payments(
+    request: web.Request, admin: User, query: AdminPaymentPage
+) -> Listing[AdminPayment]:
+    """Payments, newest first."""
+    found, total = await request.app[PAYMENTS].listed(
+        user_id=query.user_id, status=query.status, limit=query.limit, offset=query.offset
+    )
+    items = [_payment(payment) for payment in found]
+    return Listing[AdminPayment](items=items, total=total, limit=query.limit, offset=query.offset)
+
+
+@routes.post("/admin/payments/{payment_id}/confirm", errors=(NotFound, PaymentNotOpen))
+async def confirm_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
+    """The money of a manual payment has come: credit it, once."""
+    return _payment(await request.app[PAYMENTS].confirm(actor_of(request, admin), payment_id))
+
+
+@routes.post(
+    "/admin/payments/{payment_id}/refund", errors=(NotFound, NotRefundable, ProviderFailed)
+)
+async def refund_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
+    """Have the payment service give the money back; the balance follows with its word."""
+    return _payment(await request.app[PAYMENTS].refund(actor_of(request, admin), payment_id))

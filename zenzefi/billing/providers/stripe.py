@@ -1,0 +1,183 @@
+"""``stripe``: Stripe Checkout by the official SDK (the extra ``zenzefi[stripe]``).
+
+Webhooks are verified as Stripe documents it (``Stripe-Signature``, a tolerance of five minutes);
+STRIPE_WEBHOOK_SECRET may name two secrets, so that one can be rolled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from zenzefi.billing.providers.base import (
+    Checkout,
+    Created,
+    Event,
+    NotRefundable,
+    Outcome,
+    ProviderFailed,
+    WebhookRejected,
+)
+from zenzefi.config import Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+SIGNATURE = "Stripe-Signature"
+_TOLERANCE = 300  # seconds
+_SESSION_OUTCOMES = {
+    "checkout.session.async_payment_succeeded": Outcome.PAID,
+    "checkout.session.async_payment_failed": Outcome.FAILED,
+    "checkout.session.expired": Outcome.EXPIRED,
+}
+
+
+class Stripe:
+    """Stripe Checkout, test and live mode by the key."""
+
+    name = "stripe"
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.stripe_secret_key is None or not settings.stripe_webhook_secret:
+            raise SettingsError(
+                ["PAYMENT_PROVIDERS: stripe needs STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET."]
+            )
+        try:
+            import stripe
+        except ImportError:
+            raise SettingsError(
+                ["PAYMENT_PROVIDERS: stripe needs its SDK. Run: pip install 'zenzefi[stripe]'"]
+            ) from None
+        self._stripe: Any = stripe
+        self._secrets = [key.get_secret_value() for key in settings.stripe_webhook_secret]
+        self._http: Any = stripe.AIOHTTPClient(timeout=20)
+        options: dict[str, Any] = {"http_client": self._http, "max_network_retries": 2}
+        if settings.stripe_api_base:
+            options["base_addresses"] = {"api": settings.stripe_api_base}
+        self._client: Any = stripe.StripeClient(
+            settings.stripe_secret_key.get_secret_value(), **options
+        )
+
+    async def create_checkout(self, checkout: Checkout) -> Created:
+        """A Checkout Session; the payment's id makes a repeated call harmless."""
+        back = checkout.return_url
+        params = {
+            "mode": "payment",
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {
+                        "currency": checkout.currency.lower(),
+                        "unit_amount": int(checkout.amount * 100),
+                        "product_data": {"name": checkout.description},
+                    },
+                }
+            ],
+            "client_reference_id": str(checkout.payment_id),
+            "metadata": {"payment_id": str(checkout.payment_id)},
+            "payment_intent_data": {"metadata": {"payment_id": str(checkout.payment_id)}},
+            "success_url": back,
+            "cancel_url": back,
+        }
+        try:
+            session = await self._client.v1.checkout.sessions.create_async(
+                params, {"idempotency_key": f"checkout-{checkout.payment_id}"}
+            )
+        except self._stripe.StripeError as error:
+            raise self._failed(error) from error
+        expires = getattr(session, "expires_at", None)
+        return Created(
+            session.id, session.url, datetime.fromtimestamp(expires, UTC) if expires else None
+        )
+
+    def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
+        """The event, if one of the secrets signed these bytes within the last five minutes."""
+        given = headers.get(SIGNATURE, "")
+        for secret in self._secrets:
+            try:
+                text = raw.decode("utf-8")
+                self._stripe.WebhookSignature.verify_header(text, given, secret, _TOLERANCE)
+            except (self._stripe.SignatureVerificationError, ValueError):
+                continue
+            return self._event(text)
+        raise WebhookRejected
+
+    def _event(self, text: str) -> Event:
+        try:
+            value = json.loads(text)
+            return _translate(value["id"], value["type"], value["data"]["object"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise WebhookRejected("This webhook can't be understood.") from None
+
+    async def fetch_status(self, reference: str) -> Event:
+        """What the Checkout Session says now."""
+        try:
+            session = await self._client.v1.checkout.sessions.retrieve_async(reference)
+        except self._stripe.StripeError as error:
+            raise self._failed(error) from error
+        value = json.loads(str(session))
+        kind = {
+            "expired": "checkout.session.expired",
+            "complete": "checkout.session.completed",
+        }.get(value.get("status"), "checkout.session.open")
+        return _translate(f"status-{reference}-{value.get('payment_status')}", kind, value)
+
+    async def refund(self, charge: str, amount: Decimal, key: str) -> None:
+        """Give money back; the ledger follows when Stripe's event arrives."""
+        try:
+            await self._client.v1.refunds.create_async(
+                {"payment_intent": charge, "amount": int(amount * 100)},
+                {"idempotency_key": f"refund-{key}"},
+            )
+        except self._stripe.InvalidRequestError as error:
+            raise NotRefundable from error
+        except self._stripe.StripeError as error:
+            raise self._failed(error) from error
+
+    async def close(self) -> None:
+        """Close the SDK's HTTP client."""
+        await self._http.close_async()
+
+    def _failed(self, error: Exception) -> ProviderFailed:
+        log.warning("Stripe failed: %s", type(error).__name__)
+        return ProviderFailed()
+
+
+def _translate(event_id: str, kind: str, value: dict[str, Any]) -> Event:
+    """One of Stripe's events (or a session asked for) as the ledger understands it.
+
+    Raises ``KeyError``, ``ValueError``, ``TypeError`` for what is not of Stripe's form.
+    """
+    outcome = _SESSION_OUTCOMES.get(kind, Outcome.NOTHING)
+    amount = value.get("amount_total")
+    charge = value.get("payment_intent")
+    reference = value.get("id") if kind.startswith("checkout.session.") else None
+    if kind == "checkout.session.completed":
+        # With delayed payment methods the session completes before the money has come.
+        outcome = Outcome.PAID if value.get("payment_status") == "paid" else Outcome.NOTHING
+    elif kind == "charge.refunded":
+        outcome, amount = Outcome.REFUNDED, value["amount_refunded"]
+    elif kind == "charge.dispute.created":
+        outcome, amount = Outcome.DISPUTED, value.get("amount")
+    elif kind == "charge.dispute.closed" and value.get("status") == "won":
+        outcome, amount = Outcome.DISPUTE_WON, value.get("amount")
+    named = (value.get("metadata") or {}).get("payment_id") or value.get("client_reference_id")
+    try:
+        payment_id = UUID(named) if named else None
+    except (ValueError, AttributeError):
+        payment_id = None  # another program's object in the same Stripe account
+    currency = value.get("currency")
+    return Event(
+        id=str(event_id)[:255],
+        type=str(kind)[:100],
+        outcome=outcome,
+        payment_id=payment_id,
+        reference=None if reference is None else str(reference),
+        charge=None if charge is None else str(charge),
+        amount=None if amount is None else Decimal(int(amount)).scaleb(-2),
+        currency=None if currency is None else str(currency).upper(),
+    )

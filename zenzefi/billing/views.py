@@ -1,0 +1,280 @@
+"""The calls about money (CONTRACT, Money)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.identity import User
+from zenzefi.api.models import Listing
+from zenzefi.api.routing import Routes, actor_of
+from zenzefi.billing.bundles import BUNDLES, Bundle, Bundles
+from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
+from zenzefi.billing.providers.base import Event, Outcome, ProviderFailed, WebhookRejected
+from zenzefi.billing.schemas import (
+    BalanceOut,
+    BundleOut,
+    BundlePurchased,
+    MockTopUp,
+    MockTopUpOut,
+    PaymentCreated,
+    PaymentOut,
+    PaymentPage,
+    TopUp,
+    TransactionOut,
+    TransactionPage,
+    WebhookOut,
+)
+from zenzefi.billing.statement import STATEMENTS, Transaction
+from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, NotFound
+from zenzefi.tokens.views import token_out
+
+routes = Routes("Money")
+_MAX_WEBHOOK = 256 * 1024  # bytes
+
+
+def transaction_out(row: Transaction) -> TransactionOut:
+    """A transaction as CONTRACT shows it."""
+    return TransactionOut.model_validate(row, from_attributes=True)
+
+
+def payment_out(payment: Payment) -> PaymentOut:
+    """A payment as its owner sees it."""
+    return PaymentOut(
+        payment_id=payment.id,
+        provider=payment.provider,
+        payment_url=payment.payment_url if payment.status == "pending" else None,
+        amount_znc=payment.amount_znc,
+        amount_rub=payment.amount_rub,
+        reversed_znc=payment.reversed_znc,
+        status=payment.status,
+        created_at=payment.created_at,
+        updated_at=payment.updated_at,
+        expires_at=payment.expires_at,
+        credited_at=payment.credited_at,
+    )
+
+
+def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
+    """A bundle and what its tokens cost one by one."""
+    return BundleOut(
+        id=bundle.id,
+        name=bundle.name,
+        description=bundle.description,
+        duration_hours=bundle.duration_hours,
+        token_count=bundle.token_count,
+        scope=bundle.scope,
+        price_znc=bundle.price,
+        single_price_znc=service.single_price(bundle),
+        is_active=bundle.is_active,
+    )
+
+
+@routes.get("/currency/balance")
+async def balance(user: User) -> BalanceOut:
+    """The own balance."""
+    return BalanceOut(balance=user.currency_balance)
+
+
+@routes.get("/currency/transactions")
+async def transactions(
+    request: web.Request, user: User, query: TransactionPage
+) -> Listing[TransactionOut]:
+    """The own transactions, newest first."""
+    rows, total = await request.app[STATEMENTS].listed(
+        user.id, kind=query.transaction_type, limit=query.limit, offset=query.offset
+    )
+    return Listing[TransactionOut](
+        items=[transaction_out(row) for row in rows],
+        total=total,
+        limit=query.limit,
+        offset=query.offset,
+    )
+
+
+@routes.get("/currency/transactions.csv")
+async def statement(request: web.Request, user: User) -> web.StreamResponse:
+    """The own statement as CSV, oldest first."""
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/csv; charset=utf-8",
+            "Content-Disposition": 'attachment; filename="transactions.csv"',
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    await response.prepare(request)
+    async for piece in request.app[STATEMENTS].csv(user.id):
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+@routes.get("/currency/transactions/{transaction_id}", errors=(NotFound,))
+async def transaction(request: web.Request, user: User, transaction_id: UUID) -> TransactionOut:
+    """One own transaction, for its receipt."""
+    return transaction_out(await request.app[STATEMENTS].find(user.id, transaction_id))
+
+
+@routes.post(
+    "/currency/purchase",
+    status=201,
+    errors=(ProviderFailed, IdempotencyInFlight),
+    headers=(HEADER,),
+)
+async def top_up(request: web.Request, user: User, body: TopUp) -> PaymentCreated:
+    """Open a payment; the buyer pays at ``payment_url``."""
+    payments = request.app[PAYMENTS]
+    payments.provider(body.provider)
+
+    async def work(connection: AsyncConnection) -> PaymentCreated:
+        payment = await payments.open(
+            connection,
+            actor_of(request, user),
+            user.id,
+            amount=body.amount_znc,
+            return_url=body.return_url,
+            provider_name=body.provider,
+        )
+        return _created(payment)
+
+    opened = await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), "currency.purchase", body, PaymentCreated, work
+    )
+    return _created(await payments.start(opened.payment_id))
+
+
+def _created(payment: Payment) -> PaymentCreated:
+    return PaymentCreated(
+        payment_id=payment.id,
+        payment_url=payment.payment_url,
+        amount_znc=payment.amount_znc,
+        amount_rub=payment.amount_rub,
+        status=payment.status,
+    )
+
+
+@routes.get("/currency/payments")
+async def own_payments(request: web.Request, user: User, query: PaymentPage) -> Listing[PaymentOut]:
+    """The own payments, newest first."""
+    found, total = await request.app[PAYMENTS].listed(
+        user_id=user.id, status=query.status, limit=query.limit, offset=query.offset
+    )
+    return Listing[PaymentOut](
+        items=[payment_out(payment) for payment in found],
+        total=total,
+        limit=query.limit,
+        offset=query.offset,
+    )
+
+
+@routes.post("/currency/payments/{payment_id}/check", errors=(NotFound, ProviderFailed))
+async def check_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
+    """Ask the payment service now, instead of waiting for its word."""
+    return payment_out(await request.app[PAYMENTS].check_now(payment_id, user.id))
+
+
+@routes.post("/currency/payments/{payment_id}/cancel", errors=(NotFound, PaymentNotOpen))
+async def cancel_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
+    """Give up a pending payment."""
+    return payment_out(
+        await request.app[PAYMENTS].cancel(actor_of(request, user), payment_id, user.id)
+    )
+
+
+@routes.post(
+    "/currency/mock-purchase",
+    status=201,
+    errors=(NotFound, IdempotencyInFlight),
+    headers=(HEADER,),
+)
+async def mock_top_up(request: web.Request, user: User, body: MockTopUp) -> MockTopUpOut:
+    """Money out of nothing: only where the mock provider is switched on."""
+    payments = request.app[PAYMENTS]
+    if "mock" not in payments.providers:
+        raise NotFound
+
+    async def work(connection: AsyncConnection) -> PaymentCreated:
+        payment = await payments.open(
+            connection,
+            actor_of(request, user),
+            user.id,
+            amount=body.amount,
+            return_url=None,
+            provider_name="mock",
+        )
+        return _created(payment)
+
+    opened = await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), "currency.mock-purchase", body, PaymentCreated, work
+    )
+    # Its event has an id of its own that a replay repeats: credited once all the same.
+    await payments.apply(
+        "mock",
+        Event(
+            id=f"mock-purchase-{opened.payment_id}",
+            type="mock-purchase",
+            outcome=Outcome.PAID,
+            payment_id=opened.payment_id,
+            charge=f"mock-charge-{opened.payment_id}",
+            amount=opened.amount_rub,
+            currency="RUB",
+        ),
+    )
+    return MockTopUpOut(
+        payment_id=opened.payment_id,
+        amount=body.amount,
+        new_balance=await request.app[STATEMENTS].balance(user.id),
+    )
+
+
+@routes.post("/webhooks/payment/{provider}", errors=(NotFound, WebhookRejected), security="none")
+async def webhook(request: web.Request) -> WebhookOut:
+    """Word of a payment service.
+
+    Its signature is checked on the raw body; replays change nothing.
+    """
+    raw = await request.content.read(_MAX_WEBHOOK + 1)
+    while len(raw) <= _MAX_WEBHOOK and not request.content.at_eof():
+        raw += await request.content.read(_MAX_WEBHOOK + 1 - len(raw))
+    if len(raw) > _MAX_WEBHOOK:
+        raise WebhookRejected("This webhook is too large.")
+    outcome = await request.app[PAYMENTS].webhook(
+        request.match_info["provider"], request.headers, raw
+    )
+    return WebhookOut(outcome=outcome)
+
+
+@routes.get("/bundles/")
+async def bundles(request: web.Request) -> list[BundleOut]:
+    """Bundles on sale."""
+    service = request.app[BUNDLES]
+    return [bundle_out(service, bundle) for bundle in await service.listed()]
+
+
+@routes.post(
+    "/bundles/{bundle_id}/purchase",
+    errors=(NotFound, InsufficientBalance, IdempotencyInFlight),
+    headers=(HEADER,),
+)
+async def buy_bundle(request: web.Request, user: User, bundle_id: UUID) -> BundlePurchased:
+    """Buy a bundle: all its tokens at once."""
+    service = request.app[BUNDLES]
+
+    async def work(connection: AsyncConnection) -> BundlePurchased:
+        bundle, tokens, left = await service.purchase(
+            connection, actor_of(request, user), user.id, bundle_id
+        )
+        return BundlePurchased(
+            bundle_id=bundle.id,
+            tokens=[token_out(token) for token in tokens],
+            cost_znc=bundle.price,
+            new_balance=left,
+        )
+
+    return await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), f"bundles.{bundle_id.hex}", None, BundlePurchased, work
+    )
