@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi.plugins import Context, EarlyResponse, Match, Message, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
+from zenzefi.rewriting.cache import Key, ResultCache
+from zenzefi.rewriting.codecs import CorruptBody
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
@@ -108,3 +115,317 @@ def test_a_client_that_wants_identity_gets_it(engine: Engine) -> None:
 def test_a_redirect_stays_under_the_mount(engine: Engine) -> None:
     exchanged = exchange({"Location": "/x?y#z"}, status=302)
     assert engine.map_response_headers(exchanged) == [("Location", "/api/v1/proxy/x?y#z")]
+
+
+# --- validators, ranges, requests
+
+
+def test_validators_go_round(engine: Engine) -> None:
+    rewrite = engine.plan(exchange({"Content-Type": "text/css", "ETag": '"v1"'}))
+    assert rewrite is not None
+    derived = dict(rewrite.headers)["ETag"]
+    sent = CIMultiDict({"If-None-Match": derived, "Accept-Encoding": "gzip, dcb"})
+    engine.prepare_request(exchange({}, {"If-None-Match": derived}, status=0), sent)
+    assert sent["If-None-Match"] == '"v1"'
+    assert sent["Accept-Encoding"] == "gzip"
+    answer = engine.map_response_headers(
+        exchange(
+            {"ETag": '"v1"', "Content-Security-Policy": "a"}, {"If-None-Match": derived}, status=304
+        )
+    )
+    assert answer == [("ETag", derived)]
+
+
+def test_a_tag_of_another_mount_is_not_asked_for(engine: Engine) -> None:
+    at_root = engine.plan(exchange({"Content-Type": "text/css", "ETag": '"v1"'}, mount=ROOT))
+    assert at_root is not None
+    sent = CIMultiDict({"If-None-Match": dict(at_root.headers)["ETag"]})
+    engine.prepare_request(exchange({}, status=0), sent)
+    assert "If-None-Match" not in sent
+
+
+def test_a_plain_304_keeps_its_tag(engine: Engine) -> None:
+    answer = engine.map_response_headers(
+        exchange({"ETag": '"v1"'}, {"If-None-Match": '"v1"'}, status=304)
+    )
+    assert answer == [("ETag", '"v1"')]
+
+
+def test_head_says_what_get_would_say(engine: Engine) -> None:
+    headers = {"Content-Type": "text/css", "ETag": '"v1"', "Content-Length": "9", "X": "y"}
+    answer = dict(engine.map_response_headers(exchange(headers, method="HEAD")))
+    assert answer["ETag"].startswith('W/"v1~zs')
+    assert "Content-Length" not in answer
+    picture = {"Content-Type": "image/png", "ETag": '"v1"', "Content-Length": "9"}
+    assert dict(engine.map_response_headers(exchange(picture, method="HEAD"))) == picture
+
+
+def test_a_range_of_a_rewritten_type_is_not_asked_for(engine: Engine) -> None:
+    sent = CIMultiDict({"Range": "bytes=0-9", "If-Range": '"v1"'})
+    engine.prepare_request(exchange({}, status=0, destination="style"), sent)
+    assert not sent
+    sent = CIMultiDict({"Range": "bytes=0-9"})
+    film = exchange({}, status=0, url="https://app.example/film.mp4")
+    engine.prepare_request(film, sent)
+    assert sent == {"Range": "bytes=0-9"}
+    assert engine.must_refetch(exchange({"Content-Type": "text/css"}, status=206))
+    assert not engine.must_refetch(exchange({"Content-Type": "video/mp4"}, status=206))
+
+
+def test_what_describes_the_upstreams_bytes_does_not_survive(engine: Engine) -> None:
+    headers = {
+        "Content-Type": "text/css",
+        "Content-Length": "1",
+        "Accept-Ranges": "bytes",
+        "Content-MD5": "x",
+        "Repr-Digest": "x",
+        "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT",
+    }
+    rewrite = engine.plan(exchange(headers))
+    assert rewrite is not None
+    assert set(dict(rewrite.headers)) == {"Content-Type", "Last-Modified"}
+
+
+# --- bodies
+
+
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_utf_16_is_rewritten_and_stays_utf_16(engine: Engine, size: int) -> None:
+    headers = exchange({"Content-Type": "application/json; charset=utf-16le"})
+    source = '{"ж": "https://app.example/ж"}'.encode("utf-16-le")
+    expected = '{"ж": "http://gate.example:8000/api/v1/proxy/ж"}'.encode("utf-16-le")
+    assert run(engine, headers, source, size) == expected
+    marked = exchange({"Content-Type": "application/json"})
+    source = '["//app.example/"]'.encode("utf-16")
+    assert run(engine, marked, source, size).decode("utf-16") == (
+        '["//gate.example:8000/api/v1/proxy/"]'
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_markup_in_iso_2022_jp_is_rewritten_and_text_is_not(engine: Engine, size: int) -> None:
+    source = '<meta charset="iso-2022-jp"><p>日本</p><a href="/x">語</a>'.encode("iso-2022-jp")
+    out = run(engine, exchange({"Content-Type": "text/html"}, destination="empty"), source, size)
+    assert out == source.replace(b'"/x"', b'"/api/v1/proxy/x"')
+
+
+def test_an_unknown_coding_passes_untouched(engine: Engine) -> None:
+    headers = {"Content-Type": "text/html", "Content-Encoding": "dcb"}
+    assert engine.plan(exchange(headers)) is None
+
+
+def test_the_first_output_comes_after_the_first_chunk(engine: Engine) -> None:
+    rewrite = engine.plan(exchange({"Content-Type": "text/html"}, destination="empty"))
+    assert rewrite is not None
+    assert rewrite.feed(b"<p>hello</p><a hr") == b"<p>hello</p>"
+    stream = engine.plan(exchange({"Content-Type": "application/x-ndjson"}))
+    assert stream is not None
+    assert stream.feed(b'{"a": 1, "b": "x"}\n') == b'{"a": 1, "b": "x"}\n'
+
+
+def test_json_labelled_as_html_gets_nothing_put_in(engine: Engine) -> None:
+    source = b'{"a": "https://app.example/x", "b": "text"}'
+    headers = exchange({"Content-Type": "text/html"}, destination="document")
+    assert run(engine, headers, source) == (
+        b'{"a": "http://gate.example:8000/api/v1/proxy/x", "b": "text"}'
+    )
+
+
+def test_at_a_root_a_page_without_the_origin_is_identical(engine: Engine) -> None:
+    source = b'<HTML><A HREF=/x>x</A><script>fetch("/y")</script>'
+    headers = exchange({"Content-Type": "text/html"}, mount=ROOT, destination="document")
+    assert run(engine, headers, source) == source
+
+
+def test_the_runtime_gets_the_nonce_of_the_policy(engine: Engine) -> None:
+    headers = {"Content-Type": "text/html", "Content-Security-Policy": "script-src 'nonce-abc'"}
+    exchanged = exchange(headers, destination="document")
+    assert b'nonce="abc"' in run(engine, exchanged, b"<!doctype html><head></head>")
+    strict = {"Content-Type": "text/html", "Content-Security-Policy": "script-src 'self'"}
+    rewrite = engine.plan(exchange(strict, destination="document"))
+    assert rewrite is not None
+    policy = dict(rewrite.headers)["Content-Security-Policy"]
+    nonce = policy.partition("'nonce-")[2].partition("'")[0]
+    body = rewrite.feed(b"<!doctype html><head></head>") + rewrite.finish()
+    assert len(nonce) >= 16
+    assert f'nonce="{nonce}"'.encode() in body
+
+
+def test_a_page_without_scripts_gets_no_runtime(engine: Engine) -> None:
+    headers = {"Content-Type": "text/html", "Content-Security-Policy": "script-src 'none'"}
+    source = b"<!doctype html><head></head>"
+    assert run(engine, exchange(headers, destination="document"), source) == source
+
+
+def test_a_bomb_loses_its_rewriting_and_then_its_connection() -> None:
+    registry = Registry([bundled("plugins")], entry_points=False)
+    engine = Engine(registry, budget=Budget(expanded=200_000, ratio=10))
+    headers = {"Content-Type": "text/javascript", "Content-Encoding": "gzip"}
+    rewrite = engine.plan(exchange(headers, {"Accept-Encoding": "identity"}))
+    assert rewrite is not None
+    with pytest.raises(CorruptBody):
+        for _ in rewrite.slices(gzip.compress(b"\0" * 5_000_000)):
+            pass
+    bomb = gzip.compress(b"\0" * 500_000 + b"https://app.example/" * 3)
+    rewrite = engine.plan(exchange(headers, {"Accept-Encoding": "identity"}))
+    assert rewrite is not None
+    out = b"".join(rewrite.slices(bomb)) + rewrite.finish()
+    assert out.endswith(b"https://app.example/")  # beyond the budget: unrewritten, nothing lost
+    assert len(out) == 500_060
+
+
+def test_a_finished_compressed_body_is_remembered_when_it_is_everybodys() -> None:
+    engine = Engine(Registry([bundled("plugins")], entry_points=False))
+    source = gzip.compress(b"a{b:url(/x)}")
+    headers = {"Content-Type": "text/css", "Content-Encoding": "gzip", "ETag": '"v1"'}
+    asked = {"Accept-Encoding": "gzip"}
+    first = engine.plan(exchange(headers, asked))
+    assert first is not None
+    assert first.ready is None
+    out = first.feed(source) + first.finish()
+    second = engine.plan(exchange(headers, asked))
+    assert second is not None
+    assert second.ready == out
+    assert dict(second.headers)["Content-Length"] == str(len(out))
+    assert second.feed(source) + second.finish() == out
+    for private in (
+        {**headers, "ETag": 'W/"v1"'},
+        {**headers, "Cache-Control": "private"},
+        {**headers, "Set-Cookie": "a=1"},
+        {**headers, "Vary": "Cookie"},
+    ):
+        other = engine.plan(exchange(private, asked))
+        assert other is not None
+        other.feed(source)
+        other.finish()
+        again = engine.plan(exchange(private, asked))
+        assert again is not None
+        assert again.ready is None
+
+
+def test_a_body_that_a_plugin_spoiled_is_not_remembered() -> None:
+    class Fails(Plugin):
+        name = "fails"
+        needs = Needs.TEXT
+
+        def text(self, context: Context, text: str) -> list[TextEdit]:
+            raise RuntimeError("no luck")
+
+    engine = Engine(Registry(entry_points=False, classes=[Fails]))
+    headers = {"Content-Type": "text/css", "Content-Encoding": "gzip", "ETag": '"v1"'}
+    rewrite = engine.plan(exchange(headers, {"Accept-Encoding": "gzip"}))
+    assert rewrite is not None
+    rewrite.feed(gzip.compress(b"x"))
+    rewrite.finish()
+    assert len(engine.cache) == 0
+
+
+def test_the_memory_of_bodies_is_bounded() -> None:
+    cache = ResultCache(limit=1000, largest=600)
+    for number in range(20):
+        cache.put(Key(str(number), "", "", "", ""), b"x" * 300)
+        assert cache.size <= 1000
+    assert len(cache) == 3
+    cache.put(Key("large", "", "", "", ""), b"x" * 601)
+    assert cache.get(Key("large", "", "", "", "")) is None
+    assert cache.get(Key("19", "", "", "", "")) == b"x" * 300
+
+
+# --- plugins that misbehave in the engine
+
+
+class Broken(Plugin):
+    """Raises in every hook."""
+
+    name = "broken"
+    needs = Needs.TEXT
+    messages = True
+
+    def request_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        headers["X-Half"] = "done"
+        raise RuntimeError("request")
+
+    def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        headers.clear()
+        raise RuntimeError("response")
+
+    def early_response(self, context: Context) -> EarlyResponse | None:
+        raise RuntimeError("early")
+
+    def websocket_message(self, context: Context, message: Message) -> str | bytes | None:
+        raise RuntimeError("message")
+
+    def text(self, context: Context, text: str) -> list[TextEdit]:
+        raise RuntimeError("text")
+
+
+def test_a_plugin_that_raises_everywhere_breaks_nothing() -> None:
+    engine = Engine(Registry(entry_points=False, classes=[Broken]))
+    exchanged = exchange({"Content-Type": "text/plain", "X": "y"})
+    sent = CIMultiDict({"A": "b"})
+    engine.prepare_request(exchanged, sent)
+    assert sent == {"A": "b"}
+    assert engine.early_response(exchanged) is None
+    assert engine.wants_messages(exchanged)
+    assert engine.message(exchanged, Message(direction="to_browser", data="x")) == "x"
+    rewrite = engine.plan(exchanged)
+    assert rewrite is not None
+    assert dict(rewrite.headers) == {"Content-Type": "text/plain", "X": "y"}
+    assert rewrite.feed(b"body") + rewrite.finish() == b"body"
+    assert engine.registry["broken"].account.errors == 5
+    assert not engine.registry["broken"].ready
+    resting = engine.plan(exchanged)
+    assert resting is not None
+    assert resting.feed(b"body") + resting.finish() == b"body"
+    assert engine.registry["broken"].account.errors == 5
+
+
+def test_a_document_plugin_is_heavy_and_bounded() -> None:
+    class Shouts(Plugin):
+        name = "shouts"
+        needs = Needs.DOCUMENT
+        matches = Match(content_types=("text/html",))
+
+        def document(self, context: Context, soup: Any) -> None:
+            soup.p.string = "HI"
+
+    engine = Engine(Registry(entry_points=False, classes=[Shouts]), budget=Budget(whole=1000))
+    exchanged = exchange({"Content-Type": "text/html"})
+    rewrite = engine.plan(exchanged)
+    assert rewrite is not None
+    assert rewrite.heavy
+    assert b"<p>HI</p>" in run(engine, exchanged, b"<p>hi</p>")
+    large = b"<p>hi</p>" * 200
+    assert run(engine, exchanged, large) == large
+
+
+def test_a_changed_plugin_file_is_noticed_in_development(tmp_path: Path) -> None:
+    source = (
+        "from zenzefi.plugins import *\nclass A(Plugin):\n    name='a'\n    needs=Needs.TEXT\n"
+        "    def text(self, context, text):\n        return [TextEdit(0, 0, '{}')]\n"
+    )
+    (tmp_path / "a.py").write_text(source.format("one "))
+    engine = Engine(Registry([tmp_path], entry_points=False, watch=True))
+    exchanged = exchange({"Content-Type": "text/plain", "ETag": '"v"'})
+    assert run(engine, exchanged, b"x") == b"one x"
+    before = engine.plan(exchanged)
+    (tmp_path / "a.py").write_text(source.format("number two "))
+    engine._looked = 0.0  # half a second later
+    assert run(engine, exchanged, b"x") == b"number two x"
+    after = engine.plan(exchanged)
+    assert before is not None
+    assert after is not None
+    assert dict(before.headers)["ETag"] != dict(after.headers)["ETag"]
+
+
+@given(st.binary(max_size=400), st.sampled_from(["text/html", "text/css", "text/javascript", ""]))
+def test_any_bytes_at_a_root_pass_identical_unless_they_name_the_upstream(
+    data: bytes, label: str
+) -> None:
+    if b"app.example" in data:
+        return
+    exchanged = exchange({"Content-Type": label} if label else {}, mount=ROOT)
+    assert run(SHARED, exchanged, data, 7) == data
+
+
+SHARED = Engine(Registry([bundled("plugins")], entry_points=False))

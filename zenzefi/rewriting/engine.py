@@ -206,9 +206,19 @@ class Engine:
             budget=self.budget,
             heavy=any(e.plugin.needs is Needs.DOCUMENT for e in entries),
             ready=ready,
-            done=(lambda body: self.cache.put(key, body)) if key and ready is None else None,
+            done=self._remembering(key, entries) if key and ready is None else None,
             keep=self.cache.largest,
         )
+
+    def _remembering(self, key: Key, entries: list[Entry]) -> Callable[[bytes], None]:
+        """Keep a finished body, unless a plugin failed meanwhile: it may be half done."""
+        failures = sum(entry.account.errors for entry in entries)
+
+        def remember(body: bytes) -> None:
+            if sum(entry.account.errors for entry in entries) == failures:
+                self.cache.put(key, body)
+
+        return remember
 
     def map_response_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
         """The headers of a response whose body passes untouched (or that has none)."""
