@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.config import DevicePolicy
-from zenzefi.errors import TokenMissing, TokenRejected
+from zenzefi.errors import ScopeRefused, TokenMissing, TokenRejected
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
@@ -28,7 +28,7 @@ from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
-from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.scopes import FULL, Scopes
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
 DEVICE_HEADER = "X-Device-ID"
@@ -110,6 +110,22 @@ class Gate:
         if target is None:  # the prefix itself was percent-encoded: not how anybody links it
             raise web.HTTPNotFound
         return await self.handle(request, target)
+
+    async def admit(self, request: web.BaseRequest, path: str | None) -> Access:
+        """The checks alone, for a server that passes the request on by itself; activates.
+
+        ``path`` is the upstream's raw path; ``None`` when it is not known, which only the scope
+        that covers everything allows. Raises what the checks raise.
+        """
+        access, _, _ = await self.authenticate(request)
+        if path is not None:
+            self.scopes.check(access.scope, path)
+        elif access.scope != FULL:
+            raise ScopeRefused
+        device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
+        if device_id is not None:
+            await self._devices.claim(access, device_id)
+        return access if access.is_activated else await self.gatekeeper.activate(access)
 
     async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Admit the request and pass it on; ``target`` is the upstream's."""

@@ -13,7 +13,7 @@ from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
-from zenzefi.proxy import lane, runtime
+from zenzefi.proxy import lane, runtime, verify
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
@@ -116,7 +116,7 @@ def setup(app: web.Application) -> None:
         app[ENGINE] = build_engine(settings)
     gate = app[GATE] = build_gate(app, origin)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
-    routing.setup(app, views.routes())
+    routing.setup(app, views.routes(), verify.routes(gate))
     app.router.add_get(PREFIX, views.add_slash)
     runtime.setup(app)
     app.router.add_route(

@@ -1,0 +1,96 @@
+"""A web server in front asks whether it may pass a request on."""
+
+import pytest
+from aiohttp import ClientSession, DummyCookieJar
+
+from tests.proxy.conftest import TOKEN
+from zenzefi.errors import DeviceConflict
+
+LIMITED = "L" * 64
+
+
+@pytest.fixture
+async def verify(start_gate, faulty):
+    gate = await start_gate(faulty.url, trusted_proxies="127.0.0.1/32")
+    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+
+        async def ask(**headers):
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            url = f"{gate.url}/api/v1/auth/verify"
+            async with session.get(url, headers=named) as response:
+                return response.status, response.headers
+
+        ask.gate = gate
+        yield ask
+
+
+async def test_a_good_token_passes_with_the_ids_and_is_activated(verify):
+    access = verify.gate.gatekeeper.add()
+    status, headers = await verify(X_Access_Token=TOKEN)
+    assert status == 204
+    assert headers["X-User-Id"] == str(access.user_id)
+    assert headers["X-Token-Id"] == str(access.token_id)
+    assert verify.gate.gatekeeper.activations == [access.token_id]
+
+
+async def test_the_cookie_vouches_as_well(verify):
+    verify.gate.gatekeeper.add()
+    status, _ = await verify(Cookie=f"zenzefi_access_token={TOKEN}")
+    assert status == 204
+
+
+async def test_no_token_and_an_unknown_one_are_401(verify):
+    assert (await verify())[0] == 401
+    assert (await verify(X_Access_Token="no"))[0] == 401
+
+
+async def test_an_event_source_that_is_refused_is_not_told_204(verify):
+    status, _ = await verify(Accept="text/event-stream")
+    assert status == 401
+
+
+async def test_the_scope_is_checked_against_the_path_that_a_trusted_proxy_names(verify):
+    verify.gate.gatekeeper.add(LIMITED, "certificates_only")
+    for header in ("X_Forwarded_Uri", "X_Original_URI"):
+        inside = {header: "/certificates/list?page=2", "X_Access_Token": LIMITED}
+        assert (await verify(**inside))[0] == 204
+        mounted = {header: "/api/v1/proxy/certificates/1", "X_Access_Token": LIMITED}
+        assert (await verify(**mounted))[0] == 204
+        outside = {header: "/admin", "X_Access_Token": LIMITED}
+        assert (await verify(**outside))[0] == 403
+
+
+async def test_a_path_that_means_two_things_is_refused(verify):
+    verify.gate.gatekeeper.add(LIMITED, "certificates_only")
+    status, _ = await verify(X_Forwarded_Uri="/certificates/../admin", X_Access_Token=LIMITED)
+    assert status == 400
+    status, _ = await verify(
+        X_Forwarded_Uri="/certificates/", X_Original_URI="/admin", X_Access_Token=LIMITED
+    )
+    assert status == 400
+
+
+async def test_without_a_path_only_the_full_scope_passes(verify):
+    verify.gate.gatekeeper.add(LIMITED, "certificates_only")
+    assert (await verify(X_Access_Token=LIMITED))[0] == 403
+    assert verify.gate.gatekeeper.activations == []
+
+
+async def test_a_path_named_by_an_untrusted_peer_is_not_believed(start_gate, faulty):
+    gate = await start_gate(faulty.url)
+    gate.gatekeeper.add(LIMITED, "certificates_only")
+    answer = await gate.ask("/api/v1/auth/verify", "X-Forwarded-Uri: /certificates/", token=LIMITED)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+class Taken:
+    async def claim(self, access, device_id):
+        raise DeviceConflict
+
+
+async def test_another_devices_token_is_409(start_gate, faulty):
+    gate = await start_gate(faulty.url, devices=Taken())
+    gate.gatekeeper.add()
+    answer = await gate.ask("/api/v1/auth/verify", "X-Device-ID: 0123456789abcdef0123")
+    assert answer.startswith(b"HTTP/1.1 409 ")
+    assert gate.gatekeeper.activations == []
