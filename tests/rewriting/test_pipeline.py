@@ -27,7 +27,7 @@ class Account:
     def failed(self, error: BaseException | str) -> None:
         self.errors.append(str(error))
 
-    def spent(self, seconds: float, edits: int) -> None:
+    def spent(self, seconds: float, edits: int, size: int = 0) -> None:
         assert seconds >= 0
 
     def succeeded(self) -> None:

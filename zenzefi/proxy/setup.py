@@ -13,7 +13,7 @@ from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
-from zenzefi.proxy import lane, runtime, verify
+from zenzefi.proxy import figures, lane, runtime, verify
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
@@ -114,6 +114,7 @@ def setup(app: web.Application) -> None:
         return
     if ENGINE not in app:
         app[ENGINE] = build_engine(settings)
+    figures.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
     routing.setup(app, views.routes(), verify.routes(gate))

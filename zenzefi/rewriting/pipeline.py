@@ -53,8 +53,8 @@ class Runner(Protocol):
     def failed(self, error: BaseException | str) -> None:
         """It raised, or broke a rule that the text names."""
 
-    def spent(self, seconds: float, edits: int) -> None:
-        """CPU and edits of one call."""
+    def spent(self, seconds: float, edits: int, size: int = 0) -> None:
+        """CPU seconds, edits and source bytes of one call."""
 
     def succeeded(self) -> None:
         """It came to the end of a body without a failure."""
@@ -152,7 +152,7 @@ class Pass:
             seat.scanner, seat.settled = None, end
             return
         seconds = self._clock() - start
-        seat.runner.spent(seconds, len(checked))
+        seat.runner.spent(seconds, len(checked), len(window))
         if checked:
             self._take(seat, checked, buffer)
         seat.settled += len(window) if final else settled

@@ -54,6 +54,8 @@ class Account:
 
     calls: int = 0
     seconds: float = 0.0
+    bytes: int = 0
+    """Decoded body bytes that it looked at; twice where it looked again."""
     edits: int = 0
     errors: int = 0
     last_error: str = ""
@@ -115,12 +117,13 @@ class Entry:
         """A whole body, or a hook, went well."""
         self._failures = 0
 
-    def spent(self, seconds: float, edits: int) -> None:
-        """CPU seconds and edits of one call."""
+    def spent(self, seconds: float, edits: int, size: int = 0) -> None:
+        """CPU seconds, edits and bytes of one call."""
         account = self.account
         account.calls += 1
         account.seconds += seconds
         account.edits += edits
+        account.bytes += size
         if self.trace:
             logger.info("trace %s: %d edits in %.3f ms", self.name, edits, seconds * 1000)
 

@@ -6,6 +6,7 @@ pass before it and begins a new one behind it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -155,11 +156,15 @@ class Document:
         if self._held is None:
             return b""
         source, self._held = b"".join(self._held), None
+        start = time.thread_time()
         try:
-            return self._changed(source)
+            new = self._changed(source)
         except Exception as error:
             self._entry.failed(error)
             return source
+        self._entry.spent(time.thread_time() - start, int(new is not source), len(source))
+        self._entry.succeeded()
+        return new
 
     def _changed(self, source: bytes) -> bytes:
         import bs4  # slow to import, and nobody pays for it unless a plugin asks
