@@ -118,6 +118,10 @@ class UrlMapper:
             first = url[:1]
             if first == "/":
                 if url[1:2] != "/":
+                    if not base.own or not self._prefix:
+                        return url
+                    if not url.startswith(self._prefix):
+                        return self._prefix + url
                     return self._rooted(url, url, base)
                 if self._foreign.match(url) is not None:
                     return url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from zenzefi.rewriting.api import UrlMap
@@ -12,7 +12,7 @@ from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.feed import Scans, rewrite
 from zenzefi.rewriting.html import embedded, syntax
 from zenzefi.rewriting.html.syntax import decode, splice
-from zenzefi.rewriting.html.table import ATTRIBUTES, Kind
+from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, Kind
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount
@@ -71,7 +71,7 @@ class HtmlScanner(Tokenizer):
         self._has_base = False
         self._options = options or HtmlOptions()
         self._depth = depth
-        self._beginning: Callable[[bytes, int, list[Edit], bool], int] | None = self._at_start
+        self._mode = self._at_start
 
     def _map(self, url: str) -> str:
         return self._mapper.map(url, self._base)
@@ -93,10 +93,12 @@ class HtmlScanner(Tokenizer):
         seen: set[bytes] = set()
         integrity: Edit | None = None
         own = False
-        for found in syntax.ATTRIBUTE.finditer(data, start, end - 1):
+        while (found := syntax.ADDRESS.match(data, start, end - 1)) is not None:
+            start = found.end()
             attribute = found[1].lower()
             if attribute == b"integrity" and integrity is None:
-                integrity = Edit(found.start(), found.end(), b"")
+                space = data[found.start(1) - 1 : found.start(1)].isspace()
+                integrity = Edit(found.start(1) - space, found.end(), b"")
                 continue
             entry = ATTRIBUTES.get(attribute)
             if entry is None or attribute in seen:  # of repeated attributes the first counts
@@ -106,12 +108,18 @@ class HtmlScanner(Tokenizer):
             group = found.lastindex or 1
             if group == 1 or (elements is not None and name not in elements):
                 continue
+            if attribute == b"href" and name not in HTML_HREF and not self._in_foreign():
+                continue  # in HTML, <image href> and its like mean nothing
             raw = found[group]
             value = decode(raw)
-            new = self._value(kind, value)
+            new = (
+                self._mapper.map(value, self._base)
+                if kind is Kind.URL
+                else self._value(kind, value)
+            )
             if name in (b"link", b"script") and attribute in (b"href", b"src"):
                 own = self._may_change(value)
-            if new != value:
+            if new is not value and new != value:
                 put = splice(raw, value, new, _QUOTES[group])
                 edits.append(Edit(*found.span(group), put))
         if integrity is not None and own:
@@ -119,8 +127,6 @@ class HtmlScanner(Tokenizer):
             edits.sort()
 
     def _value(self, kind: Kind, value: str) -> str:
-        if kind is Kind.URL:
-            return self._map(value)
         if kind is Kind.SET:
             return map_srcset(value, self._map)
         if kind is Kind.LIST:
@@ -150,8 +156,8 @@ class HtmlScanner(Tokenizer):
     def _base_element(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         if self._has_base:
             return
-        for name, group, found in _valued(data, start, end):
-            if name == b"href":
+        for name, group, found in syntax.attributes(data, start, end - 1):
+            if name == b"href" and group > 1:
                 raw = found[group]
                 value = decode(raw)
                 new = self._map(value)
@@ -164,8 +170,9 @@ class HtmlScanner(Tokenizer):
 
     def _meta(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         first: dict[bytes, tuple[int, Tag]] = {}
-        for name, group, found in _valued(data, start, end):
-            first.setdefault(name, (group, found))
+        for name, group, found in syntax.attributes(data, start, end - 1):
+            if group > 1:
+                first.setdefault(name, (group, found))
         if b"http-equiv" not in first or b"content" not in first:
             return
         group, found = first[b"http-equiv"]
@@ -190,10 +197,10 @@ class HtmlScanner(Tokenizer):
         if name != b"script":
             return None
         kind = ""
-        for attribute, group, found in _valued(tag[0], len(name) + 1, len(tag[0])):
+        for attribute, group, found in syntax.attributes(tag[0], len(name) + 1, len(tag[0]) - 1):
             if attribute == b"src":
                 return None  # its text is not run
-            if attribute == b"type":
+            if attribute == b"type" and group > 1 and not kind:
                 kind = decode(found[group]).strip().lower()
         if kind == "importmap":
             return _Whole(lambda text: embedded.map_import_map(text, self._map))
@@ -203,25 +210,24 @@ class HtmlScanner(Tokenizer):
 
     # --- where the head begins (sections 13.2.6.4.1 to .3) ----------------------------------------
 
-    def _between(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        if self._beginning is not None:
-            return self._beginning(data, pos, edits, final)
-        return super()._between(data, pos, edits, final)
-
     def _at_start(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """The first bytes: a byte order mark, white space, then markup or text."""
-        if not final and _MARK.startswith(data[pos : pos + 3]) and len(data) - pos < 3:
+        """The first bytes may be a byte order mark."""
+        if not final and len(data) - pos < 3 and _MARK.startswith(data[pos : pos + 3]):
             return -1
-        start = pos + 3 if data.startswith(_MARK, pos) else pos
-        at = syntax.WHITE_SPACE.match(data, start).end()  # type: ignore[union-attr]  # matches the empty string
+        self._mode = self._at_beginning
+        return pos + 3 if data.startswith(_MARK, pos) else pos
+
+    def _at_beginning(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """White space, then markup, text, or something else that is labelled as HTML."""
+        at = syntax.WHITE_SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
         if not final and len(data) - at < 2:
-            return -1
+            return at
         if _MARKUP.match(data, at) is not None:
-            self._beginning = self._before_head if self._options.head else None
+            self._mode = self._resume = self._before_head if self._options.head else None
             return at
         if not final and len(data) - at < _SNIFF and _MARKUP.search(data, at) is None:
             return -1
-        self._beginning = None
+        self._mode = None
         if self._depth == 0 and _DATA.match(data, at) is not None:
             return self._enter(self._in_plaintext, at)
         if self._options.head and _MARKUP.search(data, at) is not None:
@@ -233,6 +239,9 @@ class HtmlScanner(Tokenizer):
         space = syntax.WHITE_SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
         if space > pos:
             return space
+        if pos == len(data):
+            self._mode = None  # there is nothing for which a head would be needed
+            return pos
         c = data[pos + 1 : pos + 2]
         if data[pos : pos + 1] == b"<":
             if not c and not final:
@@ -266,7 +275,7 @@ class HtmlScanner(Tokenizer):
     def _inject(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         if self._waits(data, pos, final):
             return -1
-        self._beginning = None
+        self._mode = self._resume = None
         if not data.startswith(self._options.head, pos):
             edits.append(Edit(pos, pos, self._options.head))
         return pos
@@ -291,11 +300,3 @@ class _Whole:
 
 
 _QUOTES = {2: b'"', 3: b"'", 4: b""}
-
-
-def _valued(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, Tag]]:
-    """The attributes that have a value: name in lower case, the group of the value, the match."""
-    for found in syntax.ATTRIBUTE.finditer(data, start, end - 1):
-        group = found.lastindex or 1
-        if group > 1:
-            yield found[1].lower(), group, found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import html.entities
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from zenzefi.rewriting.html.table import ATTRIBUTES, RAW_TEXT
 
@@ -22,13 +22,24 @@ _IS_VALUE = rb"(?>[%(w)s]*=[%(w)s]*%(v)s)?" % {b"w": _WS, b"v": _VALUE}
 _ATTRIBUTE = rb"[^%(w)s/>][^%(w)s/>=]*%(v)s" % {b"w": _WS, b"v": _IS_VALUE}
 _REST_OF_TAG = rb"(?>(?>[%s/]+|%s)*)>" % (_WS, _ATTRIBUTE)
 
-START_TAG = re.compile(rb"<([a-zA-Z][^%s/>]*)%s" % (_WS, _REST_OF_TAG))
-END_TAG = re.compile(rb"</([a-zA-Z][^%s/>]*)%s" % (_WS, _REST_OF_TAG))
+# How most attributes are written: one space, double quotes. Read first, for speed alone.
+_USUAL = rb"(?>(?: [a-zA-Z\-]+=\"[^\"]*\")*)"
+START_TAG = re.compile(rb"<((?>[a-zA-Z][^%s/>]*))%s%s" % (_WS, _USUAL, _REST_OF_TAG))
+END_TAG = re.compile(rb"</((?>[a-zA-Z][^%s/>]*))%s" % (_WS, _REST_OF_TAG))
 ATTRIBUTE = re.compile(
     rb"[%(w)s/]*([^%(w)s/>][^%(w)s/>=]*)"
     rb"(?:[%(w)s]*=[%(w)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s>\"'][^%(w)s>]*))?)?" % {b"w": _WS}
 )
-"""Groups: name, double-quoted, single-quoted and unquoted value."""
+"""Groups: name, double-quoted, single-quoted and unquoted value. Only for ``match``: a search
+would try every slash again."""
+
+OPEN_QUOTE = re.compile(
+    rb"</?(?>[a-zA-Z][^%(w)s/>]*)(?>(?>[%(w)s/]+"
+    rb"|[^%(w)s/>](?>[^%(w)s/>=]*)"
+    rb"(?>[%(w)s]*=[%(w)s]*(?>\"[^\"]*\"|'[^']*'|[^%(w)s>\"'][^%(w)s>]*)|(?![%(w)s]*=[%(w)s]*[\"'])))*)"
+    rb"(?:[^%(w)s/>](?>[^%(w)s/>=]*)[%(w)s]*=[%(w)s]*([\"']))?" % {b"w": _WS}
+)
+"""The beginning of a tag; the group is the quote that the end of the data leaves open."""
 
 COMMENT = re.compile(rb"<!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)")
 COMMENT_END = re.compile(rb"--!?>")
@@ -94,22 +105,52 @@ _COMMENT = rb"!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)"
 _TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that opens nothing
 
 
-def _runs(boring: bytes, starts: Sequence[bytes], ends: Sequence[bytes]) -> Runs:
-    """A run in HTML and one in foreign content; ``boring`` is what a tag may hold to be eaten."""
+# How most tags are written: lower case, one space, double quotes. Read first, for speed alone.
+_QUICK_ATTRIBUTE = (
+    rb"(?:class|id|t(?:itle|ype|arget|abindex)|alt|name|r(?:el|ole)|width|height|value|lang|for"
+    rb"|loading|content|data-[a-z0-9\-]+|aria-[a-z]+|on[a-z]+)=\"[^\"]*\""
+)
+
+
+def _quick_name(special: Iterable[bytes]) -> bytes:
+    """A pattern for names in lower case that are none of ``special`` (and don't begin like one)."""
+    special = [*special]
+    first = sorted({name[:1] for name in special})
+    free = bytes(c for c in b"abcdefghijklmnopqrstuvwxyz" if bytes((c,)) not in first)
+    groups = [
+        rb"%s(?!%s)" % (c, b"|".join(re.escape(name[1:]) for name in special if name[:1] == c))
+        for c in first
+        if c not in special
+    ]
+    return rb"(?:%s)[a-z0-9\-]*" % b"|".join((*([b"[%s]" % free] if free else []), *groups))
+
+
+def _runs(boring: bytes, quick: bytes, starts: Sequence[bytes], ends: Sequence[bytes]) -> Runs:
+    """A run in HTML and one in foreign content.
+
+    ``boring`` is what a tag may hold behind its name to be eaten, ``quick`` the same for attributes
+    in their usual spelling.
+    """
+    special = (*_ALWAYS, *starts)
     not_end = rb"(?!(?:%s)[%s/>])" % (_choice(ends), _WS) if ends else b""
     html_run = (
-        rb"(?>[^<]+|<(?>(?!(?:%s)[%s/>])[a-zA-Z][^%s/>]*%s|/%s[a-zA-Z][^>\"'=]*>|%s|%s))*"
-        % (
-            _choice((*_ALWAYS, *starts)),
-            _WS,
-            _WS,
-            boring,
-            not_end,
-            _TEXT,
-            _COMMENT,
-        )
-    )
-    foreign_run = rb"(?>[^<]+|<(?>(?:%s)(?=[%s/>])%s|/(?:%s)[%s]*>|%s|%s))*" % (
+        rb"(?>[^<]*<(?>"
+        rb"/%(e)s[a-zA-Z0-9]+>"
+        rb"|%(k)s(?: (?:%(q)s))*>"
+        rb"|(?!(?:%(s)s)[%(w)s/>])(?>[a-zA-Z][^%(w)s/>]*)%(b)s"
+        rb"|/%(e)s[a-zA-Z][^>\"'=]*>"
+        rb"|%(t)s|%(c)s))*[^<]*"
+    ) % {
+        b"e": not_end,
+        b"k": _quick_name(special),
+        b"q": quick,
+        b"s": _choice(special),
+        b"w": _WS,
+        b"b": boring,
+        b"t": _TEXT,
+        b"c": _COMMENT,
+    }
+    foreign_run = rb"(?>[^<]*<(?>(?:%s)(?=[%s/>])%s|/(?:%s)[%s]*>|%s|%s))*[^<]*" % (
         _choice(name for name in _DRAWING if name not in starts) or rb"(?!)",
         _WS,
         boring,
@@ -121,6 +162,19 @@ def _runs(boring: bytes, starts: Sequence[bytes], ends: Sequence[bytes]) -> Runs
     return re.compile(html_run), re.compile(foreign_run)
 
 
+_INTERESTING = rb"(?:%s|[dD][aA][tT][aA](?=[%s=/>]))" % (
+    _choice(name for name in (*sorted(ATTRIBUTES), b"integrity") if name != b"data"),
+    _WS,
+)
+ADDRESS = re.compile(
+    rb"(?>(?: %(q)s)*)(?>(?>[%(w)s/]+|(?!%(i)s)%(a)s)*)"
+    rb"([^%(w)s/>][^%(w)s/>=]*)"
+    rb"(?:[%(w)s]*=[%(w)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s>\"'][^%(w)s>]*))?)?"
+    % {b"w": _WS, b"q": _QUICK_ATTRIBUTE, b"i": _INTERESTING, b"a": _ATTRIBUTE}
+)
+"""From anywhere between attributes, the next one that may matter; groups as in ``ATTRIBUTE``."""
+
+
 @functools.lru_cache(maxsize=64)
 def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
     """Runs that stop where an address may change.
@@ -128,26 +182,30 @@ def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
     ``hosts`` are the upstream's; ``root`` says that rooted addresses stay, ``relocated`` that the
     scheme differs between the views (then fewer addresses are decided by their spelling).
     """
-    names = sorted(name for name in ATTRIBUTES if name not in (b"style", b"data"))
-    urls = b"|".join(
-        quote + _boring_url(hosts, quote, root and not relocated) for quote in (b'"', b"'")
-    )
-    css = b"|".join(
+    urls = [quote + _boring_url(hosts, quote, root and not relocated) for quote in (b'"', b"'")]
+    css = [
         rb"%(q)s(?>[^%(q)s(&\\]+|\((?<![lLtTcC]\())*%(q)s" % {b"q": quote} for quote in (b'"', b"'")
-    )
+    ]
     boring = (
         rb"(?>[%(w)s/]+"
-        rb"|(?!%(n)s|[dD][aA][tT][aA](?=[%(w)s=/>])|[sS][tT][yY][lL][eE])%(a)s"
+        rb"|(?!%(n)s)%(a)s"
         rb"|(?:[hH][rR][eE][fF]|[sS][rR][cC]|[aA][cC][tT][iI][oO][nN])=(?>%(u)s)"
         rb"|[sS][tT][yY][lL][eE]=(?>%(c)s))*>"
-    ) % {b"w": _WS, b"n": _choice(names), b"a": _ATTRIBUTE, b"u": urls, b"c": css}
-    return _runs(boring, (), ())
+    ) % {
+        b"w": _WS,
+        b"n": _INTERESTING,
+        b"a": _ATTRIBUTE,
+        b"u": b"|".join(urls),
+        b"c": b"|".join(css),
+    }
+    quick = rb"%s|(?:href|src|action)=%s|style=%s" % (_QUICK_ATTRIBUTE, urls[0], css[0])
+    return _runs(boring, quick, (), ())
 
 
 @functools.lru_cache(maxsize=64)
 def tag_runs(starts: tuple[bytes, ...], ends: tuple[bytes, ...]) -> Runs:
     """Runs that stop at the tags of these names."""
-    return _runs(_REST_OF_TAG, starts, ends)
+    return _runs(_REST_OF_TAG, rb"[a-z\-]+=\"[^\"]*\"", starts, ends)
 
 
 EVERY_TAG: Runs = (re.compile(rb"[^<]*"), re.compile(rb"[^<]*"))
@@ -208,11 +266,28 @@ def _refer(found: re.Match[str]) -> str:
     return "&amp;" if c == "&" else "&quot;" if c == '"' else f"&#{ord(c)};"
 
 
+@functools.lru_cache(maxsize=256)
+def _beginning(text: str, quote: bytes) -> bytes:
+    return encode(text, quote)  # mostly the mount's prefix
+
+
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, re.Match[bytes]]]:
+    """Name in lower case, number of the value's group (1: no value) and match of each attribute.
+
+    ``start`` is where the tag's name ends, ``end`` where its ``>`` stands.
+    """
+    while (found := ATTRIBUTE.match(data, start, end)) is not None:
+        start = found.end()
+        yield found[1].lower(), found.lastindex or 1, found
+
+
 def splice(raw: bytes, decoded: str, new: str, quote: bytes) -> bytes:
     """``new`` in the place of ``raw``, keeping how ``raw`` spelled what stays at its end."""
     at = raw.find(b"&")
     if at < 0:
-        at = len(raw)
+        if new.endswith(decoded):
+            return _beginning(new[: len(new) - len(decoded)], quote) + raw
+        return encode(new, quote)
     tail = decoded[at:]
     # Everything up to the first "&" is spelled as it is; if the rest stays, its bytes stay.
     if new.endswith(tail):

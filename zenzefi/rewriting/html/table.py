@@ -19,7 +19,8 @@ class Kind(enum.Enum):
     DOCUMENT = "a document (srcdoc)"
 
 
-_SVG_HREF = frozenset(
+HTML_HREF = frozenset((b"a", b"area", b"link"))
+SVG_HREF = frozenset(
     b"a image use script feimage textpath mpath pattern filter lineargradient radialgradient"
     b" animate set animatemotion animatetransform cursor discard tref altglyph glyphref"
     b" font-face-uri color-profile".split()
@@ -27,7 +28,7 @@ _SVG_HREF = frozenset(
 
 ATTRIBUTES: dict[bytes, tuple[Kind, frozenset[bytes] | None]] = {
     # name: (kind, the elements on which it counts, None for all)
-    b"href": (Kind.URL, frozenset((b"a", b"area", b"link")) | _SVG_HREF),
+    b"href": (Kind.URL, HTML_HREF | SVG_HREF),
     b"xlink:href": (Kind.URL, None),
     b"src": (
         Kind.URL,

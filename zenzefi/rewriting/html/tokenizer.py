@@ -22,10 +22,15 @@ _LONG_TAG = re.compile(rb">|=[\t\n\f\r ]*([\"'])")
 _FONT = re.compile(rb"[\t\n\f\r /](?:[cC][oO][lL][oO][rR]|[fF][aA][cC][eE]|[sS][iI][zZ][eE])[^\w-]")
 _HTML_ANNOTATION = re.compile(rb"(?i)encoding\s*=\s*[\"']?(?:text/html|application/xhtml\+xml)\b")
 
-_OPEN_VALUE = re.compile(rb"=[\t\n\f\r ]*([\"'])")
 _WS_OR_END = rb"(?=[\t\n\f\r />])"
 _UNESCAPED = re.compile(rb"<(?:!--|(/)%s%s)" % (syntax.any_case(b"script"), _WS_OR_END))
 _ESCAPED = re.compile(rb"-->|<(/?)%s%s" % (syntax.any_case(b"script"), _WS_OR_END))
+
+_CDATA = b"<![CDATA["
+_MARKS = (b"<!--", _CDATA, b"<!doctype", b"<!DOCTYPE")
+
+# Start tags that change how what follows is read.
+_CONCERNS_READING = RAW_TEXT | FOREIGN_ROOTS | {b"script", b"plaintext"}
 
 Tag = re.Match[bytes]
 _Mode = Callable[[bytes, int, list[Edit], bool], int]
@@ -37,10 +42,13 @@ class Tokenizer:
     The encoding must be a superset of ASCII (the caller transcodes the two that are not).
     """
 
+    _shows_text = False
+
     def __init__(self, html_run: re.Pattern[bytes], foreign_run: re.Pattern[bytes]) -> None:
         self._html_run = html_run
         self._foreign_run = foreign_run
         self._mode: _Mode | None = None
+        self._resume: _Mode | None = None  # the mode that other modes return to
         self._foreign: list[bytes] = []  # open svg and math, and integration points in them
         self._text: Scans | None = None  # who reads the text inside the element
         self._text_end = syntax.COMMENT_END
@@ -58,33 +66,34 @@ class Tokenizer:
         while pos < size or (final and self._mode is not None):
             mode = self._mode
             if mode is not None:
-                pos = mode(window, pos, edits, final)
-                if self._mode is mode:  # all of the window, or what may be settled of it
+                after = mode(window, pos, edits, final)
+                if after > pos:
+                    pos = after
+                elif self._mode is mode:  # nothing more can be settled
                     break
                 continue
-            after = self._between(window, pos, edits, final)
+            run = self._foreign_run if self._foreign else self._html_run
+            at = run.match(window, pos).end()  # type: ignore[union-attr]  # matches the empty string
+            if at > pos:
+                if self._shows_text:
+                    self._run(window, pos, at, edits)
+                pos = at
+                if pos == size:
+                    break
+            after = self._markup(window, pos, edits, final)
             if after < 0:
                 break
             pos = after
         return (size if final else pos), edits
 
-    def _between(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """One step outside of raw text; the place after it, or -1 where more is needed."""
-        run = self._foreign_run if self._foreign else self._html_run
-        at = run.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
-        if at > pos:
-            self._run(data, pos, at, edits)
-            return at
-        return self._markup(data, pos, edits, final)
-
     def _markup(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """What the run stopped at, a ``<``."""
+        """What the run stopped at, a ``<``; the place after it, or -1 where more is needed."""
+        tag = syntax.START_TAG.match(data, pos)
+        if tag is not None:
+            return self._start_tag(data, tag, edits)
         size = len(data)
         c = data[pos + 1 : pos + 2]
         if c.isalpha():
-            tag = syntax.START_TAG.match(data, pos)
-            if tag is not None:
-                return self._start_tag(data, tag, edits)
             return size if final else self._unfinished_tag(data, pos)
         if c == b"/":
             if data[pos + 2 : pos + 3].isalpha():
@@ -113,9 +122,9 @@ class Tokenizer:
             if len(data) - pos < 7 and not final:
                 return -1
             return self._enter(self._in_comment, pos + 4)
-        if not final and (b"<!--".startswith(head) or b"<![CDATA[".startswith(head)):
+        if not final and len(head) < 9 and any(mark.startswith(head) for mark in _MARKS):
             return -1
-        if head == b"<![CDATA[" and self._in_foreign():
+        if head == _CDATA and self._in_foreign():
             return self._enter(self._in_cdata, pos + 9)
         if head.lower() == b"<!doctype" and (end := data.find(b">", pos) + 1):
             self._doctype(data, pos, end, edits)
@@ -130,12 +139,8 @@ class Tokenizer:
         if len(data) - pos <= TAG_LIMIT:
             return -1
         # Let it pass as it is, remembering whether a quote is open.
-        last = None
-        for last in syntax.ATTRIBUTE.finditer(data, pos + 1):  # noqa: B007 - the last one counts
-            pass
-        tail = data[last.start() :] if last is not None else b""
-        value = _OPEN_VALUE.search(tail)
-        return self._enter(self._in_long_tag(value[1] if value else b""), len(data))
+        found = syntax.OPEN_QUOTE.match(data, pos)
+        return self._enter(self._in_long_tag((found and found[1]) or b""), len(data))
 
     # --- what a subclass is told -----------------------------------------------------------------
 
@@ -162,6 +167,8 @@ class Tokenizer:
     def _start_tag(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
         name = tag[1].lower()
         self._tag_edits(data, name, tag, edits)
+        if not self._foreign and name not in _CONCERNS_READING:
+            return tag.end()
         if self._in_foreign() and not self._leaves_foreign(name, tag[0]):
             if not tag[0].endswith(b"/>"):
                 self._open_foreign(name, tag[0])
@@ -231,26 +238,26 @@ class Tokenizer:
     def _in_comment(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         found = syntax.COMMENT_END.search(data, pos)
         if found is not None or final:
-            self._mode = None
+            self._mode = self._resume
             return found.end() if found else len(data)
         return max(pos, len(data) - 3)
 
     def _in_bogus_comment(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         end = data.find(b">", pos)
         if end >= 0 or final:
-            self._mode = None
+            self._mode = self._resume
         return end + 1 if end >= 0 else len(data)
 
     def _in_cdata(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         end = data.find(b"]]>", pos)
         if end >= 0 or final:
-            self._mode = None
+            self._mode = self._resume
             return end + 3 if end >= 0 else len(data)
         return max(pos, len(data) - 2)
 
     def _in_plaintext(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         if final:
-            self._mode = None
+            self._mode = self._resume
         return len(data)
 
     def _in_long_tag(self, quote: bytes) -> _Mode:
@@ -267,11 +274,11 @@ class Tokenizer:
                     break
                 pos = found.end()
                 if found[0] == b">":
-                    self._mode = None
+                    self._mode = self._resume
                     return pos
                 quote = found[1]
             if final:
-                self._mode = None
+                self._mode = self._resume
             return len(data)
 
         return mode
@@ -330,5 +337,5 @@ class Tokenizer:
             _, found = self._text.scan(data[start:end], True)
             edits += [Edit(start + a, start + b, new) for a, b, new in found]
         self._text = None
-        self._mode = None
+        self._mode = self._resume
         return end

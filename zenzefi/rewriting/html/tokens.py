@@ -7,7 +7,7 @@ from typing import Literal
 
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import syntax
-from zenzefi.rewriting.html.syntax import ATTRIBUTE, decode, encode
+from zenzefi.rewriting.html.syntax import attributes, decode, encode
 from zenzefi.rewriting.html.tokenizer import Tag, Tokenizer
 
 TokenKind = Literal["start", "end", "text", "comment", "doctype"]
@@ -41,11 +41,10 @@ class HtmlToken:
         return self._attributes
 
     def _read_attributes(self, into: dict[str, str]) -> None:
-        for found in ATTRIBUTE.finditer(self.raw, len(self._name) + 1, len(self.raw) - 1):
-            name = found[1].lower().decode("utf-8", "surrogateescape")
+        for key, group, found in attributes(self.raw, len(self._name) + 1, len(self.raw) - 1):
+            name = key.decode("utf-8", "surrogateescape")
             if name in into:
                 continue
-            group = found.lastindex or 1
             # The bytes of a value in an unknown encoding are not guessed at.
             value = decode(found[group]) if group > 1 else ""
             into[name] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -94,6 +93,7 @@ class TokenScanner(Tokenizer):
             ends = tuple(sorted(name[1:] for name in names if name.startswith(b"/")))
             starts = tuple(sorted(name for name in names if not name.startswith(b"/")))
             super().__init__(*syntax.tag_runs(starts, ends))
+        self._shows_text = names is None
         self._on_token = on_token
         self._names = names
 
