@@ -1,0 +1,422 @@
+"""The gatekeeper on one node and on two: tiers, floods, ends, and the loss of its servers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis.asyncio as redis_client
+from sqlalchemy import update
+
+from tests.conftest import SECRET_KEY, GateClient, Stores, _migrate, _named, running_gate
+from tests.kit import buy, call, sign_up
+from tests.servers import Postgres, own_postgres, own_redis
+from zenzefi.config import DevicePolicy
+from zenzefi.db.engine import DATABASE
+from zenzefi.errors import (
+    DatabaseUnavailable,
+    DeviceConflict,
+    DeviceRequired,
+    InvalidDeviceId,
+    RateLimited,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+)
+from zenzefi.tokens import gatekeeper as module
+from zenzefi.tokens import store
+from zenzefi.tokens.devices import DEVICES, device_of
+from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
+from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.value import cache_name, new_token
+
+SOON = 10.0  # seconds: what must happen "within a second" gets this long on a busy machine
+
+
+def keeper(node: GateClient) -> Gatekeeper:
+    return node.app[GATEKEEPER]
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(SOON):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in the program
+            await asyncio.sleep(0.01)
+
+
+async def live(node: GateClient) -> GateClient:
+    await until(lambda: keeper(node).is_live)
+    return node
+
+
+@pytest.fixture
+async def nodes(cluster: Stores) -> AsyncIterator[list[GateClient]]:
+    async with AsyncExitStack() as stack:
+        yield [
+            await live(await stack.enter_async_context(running_gate(**cluster.settings)))
+            for _ in range(2)
+        ]
+
+
+class Counted:
+    """Counts the look-ups that reach the database."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        find = store.find
+
+        async def counted(*arguments: Any) -> Any:
+            self.count += 1
+            return await find(*arguments)
+
+        monkeypatch.setattr(store, "find", counted)
+
+
+# --- on one node, both kinds of stores
+
+
+async def test_many_who_ask_at_once_share_one_look_up(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    asked = Counted(monkeypatch)
+    found = await asyncio.gather(*(keeper(gate).validate(token) for _ in range(200)))
+    assert len(set(found)) == 1
+    assert keeper(gate).cached(token) == found[0]
+    assert asked.count == 1
+
+
+async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateClient) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    hasty = asyncio.create_task(keeper(gate).validate(token))
+    patient = asyncio.create_task(keeper(gate).validate(token))
+    await asyncio.sleep(0)
+    hasty.cancel()
+    assert (await patient).duration_hours == 24
+
+
+async def test_an_unknown_token_is_asked_for_once(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counted(monkeypatch)
+    token = new_token()
+    for _ in range(20):
+        with pytest.raises(TokenInvalid):
+            await keeper(gate).validate(token)
+    assert asked.count == 1
+
+
+@pytest.mark.parametrize("token", ["", "x", "x" * 65, "x" * 63 + "!", "x" * 63 + "ü", "\0" * 64])
+async def test_what_is_no_token_never_leaves_the_process(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    asked = Counted(monkeypatch)
+    with pytest.raises(TokenInvalid):
+        await keeper(gate).validate(token)
+    assert asked.count == 0
+
+
+async def test_guessing_ends_for_the_address_that_guesses(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    monkeypatch.setattr(module, "_MAX_UNKNOWN", 5)
+    for _ in range(5):
+        with pytest.raises(TokenInvalid):
+            await keeper(gate).validate(new_token(), "192.0.2.1")
+    with pytest.raises(RateLimited):
+        await keeper(gate).validate(new_token(), "192.0.2.1")
+    with pytest.raises(TokenInvalid):
+        await keeper(gate).validate(new_token(), "192.0.2.2")
+    await keeper(gate).validate(token, "192.0.2.2")
+    await keeper(gate).validate(token, "192.0.2.1")  # cached: good users of the address go on
+
+
+async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_MAX_CACHED", "_MAX_REFUSED", "_MAX_ADDRESSES"):
+        monkeypatch.setattr(module, name, 3)
+    bearer = await sign_up(gate)
+    for number in range(6):
+        await keeper(gate).validate((await buy(gate, bearer))["token"])
+        with pytest.raises(TokenInvalid):
+            await keeper(gate).validate(new_token(), f"192.0.2.{number}")
+    own = keeper(gate)
+    assert [len(own._cache), len(own._names), len(own._refused), len(own._unknown)] == [3] * 4
+
+
+async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
+    token = (await buy(gate, await sign_up(gate), duration_hours=1))["token"]
+    almost = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=1.5)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(update(access_tokens).values(activated_at=almost))
+    access = await keeper(gate).validate(token)
+    closed: list[str] = []
+    with keeper(gate).hold(access.token_id, closed.append):
+        await until(lambda: closed)
+    assert closed == ["The access token has expired."]
+    assert keeper(gate).cached(token) is None
+    with pytest.raises(TokenExpired):
+        await keeper(gate).validate(token)
+
+
+async def test_what_was_released_is_not_closed(gate: GateClient) -> None:
+    bearer = await sign_up(gate)
+    token = await buy(gate, bearer)
+    access = await keeper(gate).validate(token["token"])
+    closed: list[str] = []
+
+    def fails(reason: str) -> None:
+        raise RuntimeError(reason)
+
+    with keeper(gate).hold(access.token_id, lambda _: closed.append("released")):
+        pass
+    keeper(gate).hold(access.token_id, fails)
+    keeper(gate).hold(access.token_id, closed.append)
+    await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    assert closed == ["The access token was revoked."]
+    assert len(keeper(gate).holds) == 0
+
+
+async def test_a_deactivation_seen_only_in_the_database_closes_too(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHECK_HELD", 0.1)
+    monkeypatch.setattr(module, "LIFE_ALONE", 0.1)
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    access = await keeper(gate).validate(token)
+    closed: list[str] = []
+    keeper(gate).hold(access.token_id, closed.append)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(update(access_tokens).values(revoked_at=datetime.now(UTC)))
+    await until(lambda: closed)
+    with pytest.raises(TokenRevoked):
+        await keeper(gate).validate(token)
+
+
+# --- on two nodes
+
+
+async def test_of_a_hundred_first_uses_on_two_nodes_one_activates(nodes: list[GateClient]) -> None:
+    token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
+    accesses = [await keeper(node).validate(token) for node in nodes]
+    used = await asyncio.gather(
+        *(keeper(nodes[n % 2]).activate(accesses[n % 2]) for n in range(100))
+    )
+    assert len({access.activated_at for access in used}) == 1
+    assert used[0].is_activated
+
+
+async def test_an_end_reaches_the_other_node(
+    nodes: list[GateClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    took: list[float] = []
+    for _ in range(5):
+        token = await buy(here, bearer)
+        access = await keeper(there).activate(await keeper(there).validate(token["token"]))
+        closed: list[str] = []
+        keeper(there).hold(access.token_id, closed.append)
+        started = time.perf_counter()
+        await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+        await until(lambda closed=closed: closed)
+        took.append(time.perf_counter() - started)
+        assert keeper(there).cached(token["token"]) is None
+        with pytest.raises(TokenRevoked):
+            await keeper(there).validate(token["token"])
+    print(f"ended on the other node after {max(took) * 1000:.0f} ms at worst of {len(took)}")
+
+
+async def test_a_late_reader_can_not_bring_a_revoked_token_back(
+    nodes: list[GateClient], redis_url: str
+) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    token = await buy(here, bearer)
+    access = await keeper(here).activate(await keeper(here).validate(token["token"]))
+    await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    shared = keeper(there)._shared
+    assert shared is not None
+    await shared.put(token["token"], access, datetime.now(UTC), None)
+    keeper(there)._refused.clear()
+    with pytest.raises(TokenRevoked):
+        await keeper(there).validate(token["token"])
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\xff", b"[]", b"null", b'{"token_id": 5}', b'{"ended": "perhaps"}']
+)
+async def test_garbage_in_redis_counts_as_nothing(
+    nodes: list[GateClient], redis_url: str, garbage: bytes
+) -> None:
+    token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
+    async with redis_client.Redis.from_url(redis_url) as client:
+        await client.set(cache_name(token), garbage)
+        await client.publish("zenzefi:ended", garbage)
+        assert (await keeper(nodes[0]).validate(token)).duration_hours == 24
+
+
+async def test_an_activated_token_is_found_in_redis_by_the_other_node(
+    nodes: list[GateClient], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = nodes
+    token = (await buy(here, await sign_up(here)))["token"]
+    access = await keeper(here).activate(await keeper(here).validate(token))
+    asked = Counted(monkeypatch)
+    assert await keeper(there).validate(token) == access
+    assert asked.count == 0
+    async with redis_client.Redis.from_url(redis_url) as client:
+        assert 0 < await client.ttl(cache_name(token)) <= 24 * 3600
+        assert token.encode() not in await client.get(cache_name(token))
+
+
+# --- devices
+
+
+async def test_one_device_holds_a_token_on_all_nodes(nodes: list[GateClient]) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    token = await buy(here, bearer)
+    access = await keeper(here).validate(token["token"])
+    answers = await asyncio.gather(
+        *(nodes[n % 2].app[DEVICES].claim(access, f"device-{n}") for n in range(10)),
+        return_exceptions=True,
+    )
+    (winner,) = [n for n, answer in enumerate(answers) if answer is None]
+    assert sum(isinstance(answer, DeviceConflict) for answer in answers) == 9
+    for node in nodes:
+        await node.app[DEVICES].claim(access, f"device-{winner}")
+        assert node.app[DEVICES].held(access, f"device-{winner}")
+    await call(there, "POST", f"/tokens/{token['id']}/release-device", bearer=bearer)
+    await until(lambda: not here.app[DEVICES].held(access, f"device-{winner}"))
+    await here.app[DEVICES].claim(access, "another-device")
+    with pytest.raises(DeviceConflict):
+        await there.app[DEVICES].claim(access, f"device-{winner}")
+
+
+async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
+    with own_redis() as server:
+        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
+            token = await buy(node, await sign_up(node))
+            access = await keeper(node).validate(token["token"])
+            await node.app[DEVICES].claim(access, "first-device")
+            server.stop()
+            with pytest.raises(DeviceConflict):
+                await node.app[DEVICES].claim(access, "second-device")
+            node.app[DEVICES]._claims.clear()
+            await node.app[DEVICES].claim(access, "first-device")
+
+
+async def test_without_redis_the_database_keeps_claims(gate: GateClient) -> None:
+    token = await buy(gate, await sign_up(gate))
+    access = await keeper(gate).validate(token["token"])
+    devices = gate.app[DEVICES]
+    await devices.claim(access, "first-device")
+    with pytest.raises(DeviceConflict):
+        await devices.claim(access, "second-device")
+    await devices.release(UUID(token["id"]))
+    await devices.claim(access, "second-device")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [["short"], ["x" * 256], ["with space"], ["tab\tinside"], ["ünicode-id"], ["a" * 8] * 2],
+)
+def test_a_malformed_device_id_is_refused(headers: list[str]) -> None:
+    with pytest.raises(InvalidDeviceId):
+        device_of(headers, DevicePolicy.OPTIONAL)
+
+
+def test_the_policy_says_whether_a_device_id_is_needed() -> None:
+    assert device_of([], DevicePolicy.OPTIONAL) is None
+    assert device_of(["0123456789abcdef0123"], DevicePolicy.REQUIRED) == "0123456789abcdef0123"
+    with pytest.raises(DeviceRequired):
+        device_of([], DevicePolicy.REQUIRED)
+
+
+# --- servers lost
+
+
+async def test_redis_lost_and_back(cluster: Stores) -> None:
+    with own_redis() as server:
+        settings = cluster.settings | {"redis_url": server.url}
+        async with running_gate(**settings) as here, running_gate(**settings) as there:
+            await live(here)
+            await live(there)
+            bearer = await sign_up(here)
+            tokens = [await buy(here, bearer) for _ in range(2)]
+            for token in tokens:
+                access = await keeper(there).validate(token["token"])
+                await keeper(there).activate(access)
+            closed: list[str] = []
+            keeper(there).hold(UUID(tokens[0]["id"]), closed.append)
+            server.stop()
+            await until(lambda: not keeper(there).is_live)
+            assert keeper(there).cached(tokens[0]["token"]) is None
+            await keeper(there).validate(tokens[1]["token"])
+            await call(here, "DELETE", f"/tokens/{tokens[0]['id']}", bearer=bearer)
+            await until(lambda: closed)  # without word from anybody
+            with pytest.raises(TokenRevoked):
+                await keeper(there).validate(tokens[0]["token"])
+            server.start()
+            await live(there)
+            await until(lambda: not keeper(here)._unsent)
+            keeper(there)._refused.clear()
+            with pytest.raises(TokenRevoked):
+                await keeper(there).validate(tokens[0]["token"])
+            await keeper(there).validate(tokens[1]["token"])
+
+
+async def test_a_silent_redis_is_noticed(cluster: Stores) -> None:
+    with own_redis() as server:
+        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
+            await live(node)
+            token = (await buy(node, await sign_up(node)))["token"]
+            server.pause()
+            try:
+                await until(lambda: not keeper(node).is_live)
+                async with asyncio.timeout(SOON):
+                    await keeper(node).validate(token)
+            finally:
+                server.resume()
+            await live(node)
+
+
+@pytest.fixture
+def own_database() -> Iterator[Postgres]:
+    with own_postgres() as server:
+        asyncio.run(_migrate(_named(server.url, "postgres")))
+        yield server
+
+
+async def test_the_database_lost_and_back(
+    own_database: Postgres, redis_url: str, tmp_path: Path
+) -> None:
+    settings = {
+        "secret_key": SECRET_KEY,
+        "data_dir": tmp_path,
+        "database_url": own_database.url,
+        "redis_url": redis_url,
+    }
+    async with running_gate(**settings) as node:
+        bearer = await sign_up(node)
+        known = (await buy(node, bearer))["token"]
+        other = (await buy(node, bearer))["token"]
+        await keeper(node).activate(await keeper(node).validate(known))
+        await asyncio.to_thread(own_database.stop)
+        assert (await keeper(node).validate(known)).is_activated
+        keeper(node)._cache.clear()
+        assert (await keeper(node).validate(known)).is_activated  # from Redis
+        with pytest.raises(DatabaseUnavailable):
+            await keeper(node).validate(other)
+        status, answer = await call(node, "GET", "/users/me", bearer=bearer)
+        assert (status, answer["code"]) == (503, "database_unavailable")
+        await asyncio.to_thread(own_database.start)
+        assert (await keeper(node).validate(other)).duration_hours == 24
+        assert (await call(node, "GET", "/users/me", bearer=bearer))[0] == 200
