@@ -29,6 +29,7 @@ from zenzefi.app import create_app
 from zenzefi.config import Settings, load_settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
+from zenzefi.ops import checks
 
 SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8WdPq5h"  # not a secret: tests only
 _PRIMARY = "postgres"
@@ -197,6 +198,8 @@ async def upstream() -> AsyncIterator[Upstream]:
     holder: list[Upstream] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("User-Agent") == checks.AGENT:
+            return web.Response()  # the gate's background check, not what a test looks for
         holder[0].requests.append(request)
         handler = holder[0].handlers.get(request.path)
         if handler is not None:
