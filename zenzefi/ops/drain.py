@@ -21,7 +21,7 @@ from aiohttp.web_protocol import RequestHandler
 
 log = logging.getLogger(__name__)
 
-IDLE_GRACE = 1.0
+IDLE_GRACE = 2.0
 """Seconds for which idle keep-alive connections may still bring a request that is on its way."""
 
 

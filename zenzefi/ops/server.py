@@ -112,6 +112,8 @@ async def serve(
     for number in _STOP:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    # A worker is born with these held back: one that came before now is delivered here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
     reloader = loop.create_task(reloading(), name="reload on SIGHUP")
     try:
         await runner.setup()

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _SOON = 5.0  # seconds; a worker that ends sooner than this after its start did not come up
 _MAX_SOON = 3
+_HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Supervisor:
@@ -96,9 +97,13 @@ class Supervisor:
             self._awaited -= came_up
 
     def _start(self, index: int) -> None:
+        # A worker that is told to stop before it can listen to signals must still serve what
+        # waits at its socket: signals are held back until its loop handles them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         pid = os.fork()
         if pid:
             self._workers[pid] = (index, time.monotonic())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             return
         code = 1
         try:
