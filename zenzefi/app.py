@@ -14,10 +14,11 @@ import zenzefi.db.setup
 import zenzefi.tokens.setup
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.keys import KEYRING, Keyring
-from zenzefi.middleware import request_id
+from zenzefi.middleware import rate_limits, request_id
 from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
+from zenzefi.middleware.rate_limits import rate_limits_middleware
 from zenzefi.middleware.request_id import request_id_middleware
 from zenzefi.ops import setup as ops
 from zenzefi.ops.observe import observe_middleware
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> web.Application:
             peer_middleware,
             own_origin_middleware,
             strays_middleware,
+            rate_limits_middleware,
         ],
         client_max_size=_MAX_API_BODY,
     )
@@ -62,6 +64,7 @@ def create_app(settings: Settings) -> web.Application:
     # Later ones use earlier ones, and are taken down before them.
     zenzefi.db.setup.setup(app)
     ops.setup(app)
+    rate_limits.setup(app)
     zenzefi.accounts.setup.setup(app)
     zenzefi.tokens.setup.setup(app)
     zenzefi.billing.setup.setup(app)

@@ -1,10 +1,14 @@
 """A wheel in an empty environment is the whole program."""
 
+import json
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.commands.gate import Gate
+from tests.packaging.conftest import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +37,7 @@ def _tracked(folder: str) -> set[str]:
     [
         ("zenzefi", "zenzefi"),
         ("plugins", "zenzefi/_bundled/plugins"),
+        ("templates", "zenzefi/_bundled/templates"),
         ("migrations", "zenzefi/_bundled/migrations"),
     ],
 )
@@ -50,9 +55,25 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
     assert [n for n in names if n.endswith(".pyc") or "__pycache__" in n] == []
 
 
-def test_the_installed_command_explains_itself(installed: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [installed / "zenzefi", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "A gate in front of one web application" in done.stdout
+def test_the_installed_command_explains_itself(
+    installed: Path, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    said = run(installed / "zenzefi", "--help", cwd=tmp_path, env=clean_env)
+    assert "A gate in front of one web application" in said
+    assert "serve" in said
+    assert "migrate" in said
+
+
+def test_it_migrates_and_serves_from_there(
+    installed: Path, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    said = run(installed / "zenzefi", "migrate", cwd=tmp_path, env=clean_env)
+    assert "Migrated from an empty database" in said
+    gate = Gate(clean_env["DATA_DIR"], program=(str(installed / "zenzefi"),), in_checkout=False)
+    try:
+        assert json.loads(gate.get("/health").body)["status"] == "healthy"
+        page = gate.get("/", Accept="text/html")
+        assert page.status == 200
+        assert b"<html" in page.body
+    finally:
+        assert gate.stop() == 0

@@ -19,6 +19,7 @@ from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.ops.metrics import AUTH_ATTEMPTS
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +94,10 @@ class Accounts:
         known = None if row is None else row.password_hash
         good, better = await self.passwords.verify(password, known)
         if row is None or not good or not row.is_active:
+            AUTH_ATTEMPTS.labels("rejected").inc()
             await self._record_failure(actor, None if row is None else row.id)
             raise LoginRejected
+        AUTH_ATTEMPTS.labels("success").inc()
         user = user_of(row)
         mine = Actor(user.id, actor.address, actor.request_id)
         async with self._database.begin() as connection:

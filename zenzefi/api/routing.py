@@ -36,6 +36,7 @@ from zenzefi.errors import (
     NotSuperuser,
 )
 from zenzefi.middleware.peer import peer_of
+from zenzefi.middleware.rate_limits import limit_user
 from zenzefi.middleware.request_id import request_id_of
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Any]])
@@ -188,6 +189,7 @@ async def current_user(request: web.Request) -> User:
         request[USER], jti = await request.app[IDENTITIES].authenticate(token)
         if jti is not None:
             request[BEARER_ID] = jti
+        await limit_user(request, request[USER].id)
     return request[USER]
 
 

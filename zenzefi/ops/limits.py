@@ -177,7 +177,9 @@ class RateLimits:
             standing = Standing(name, rate.amount, rate.get_expiry(), stats.remaining, reset)
             if not within:
                 RATE_LIMITED.labels(name).inc()
-                raise RateLimited(reset)
+                refusal = RateLimited(reset)
+                refusal.headers.update(standing.headers())
+                raise refusal
             if tightest is None or standing.remaining < tightest.remaining:
                 tightest = standing
         return tightest

@@ -19,6 +19,7 @@ from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Invalid, InvalidDuration, NotFound
 from zenzefi.keys import Keyring
+from zenzefi.ops.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.gatekeeper import REVOKED, Gatekeeper
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
@@ -114,6 +115,7 @@ class Tokens:
             scope=scope,
             cost=f"{price:.2f}",
         )
+        TOKEN_PURCHASES.labels(duration_hours).inc()
         return token
 
     async def of_user(
@@ -186,6 +188,7 @@ class Tokens:
                         token_id=token_id,
                     )
                 await end_sessions(connection, usage_sessions.c.token_id == token_id, "revoked")
+                TOKEN_REVOCATIONS.inc()
                 await record(
                     connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
                 )

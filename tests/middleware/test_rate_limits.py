@@ -1,0 +1,76 @@
+"""Limits at the door: 429 with the time to wait, and nothing counted against others."""
+
+import pytest
+
+from tests import kit
+from tests.conftest import MakeGate
+from zenzefi.ops.metrics import AUTH_ATTEMPTS
+
+
+async def test_the_eleventh_sign_in_of_a_minute_is_refused(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_login="10/hour")
+    limited = AUTH_ATTEMPTS.labels("limited")
+    before = limited._value.get()
+    await kit.sign_up(gate)
+    wrong = {"email": kit.ALICE["email"], "password": "wrong password"}
+    for _ in range(9):
+        assert (await kit.call(gate, "POST", "/auth/login", json=wrong))[0] == 401
+    async with gate.post("/api/v1/auth/login", json=wrong) as refused:
+        assert refused.status == 429
+        assert (await refused.json())["code"] == "rate_limited"
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.headers["RateLimit"].startswith('"login";r=0;t=')
+    assert limited._value.get() == before + 1
+
+
+async def test_an_account_is_guarded_whatever_the_address(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_login="3/hour", trusted_proxies="127.0.0.0/8")
+    statuses = []
+    for number in range(5):
+        status, _ = await kit.call(
+            gate,
+            *("POST", "/auth/login"),
+            json={"email": "Alice@Example.com ", "password": "guess number one"},
+            headers={"X-Forwarded-For": f"198.51.100.{number}"},
+        )
+        statuses.append(status)
+    assert statuses == [401, 401, 401, 429, 429]
+
+
+async def test_addresses_are_counted_apart_and_only_trusted_proxies_name_them(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(rate_limit_register="1/hour", rate_limit_login="off")
+    await kit.call(gate, "POST", "/auth/register", json=kit.ALICE)
+    status, _ = await kit.call(
+        gate,
+        *("POST", "/auth/register"),
+        json=kit.BOB,
+        headers={"X-Forwarded-For": "198.51.100.1"},
+    )
+    assert status == 429
+
+
+async def test_calls_are_counted_per_user(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_api="3/hour")
+    alice, bob = await kit.sign_up(gate), await kit.sign_up(gate, kit.BOB)
+    again = await kit.sign_in(gate)  # another bearer of the same user is no way around
+    bearers = [alice, again, alice, again, bob]
+    statuses = [(await kit.call(gate, "GET", "/users/me", bearer=one))[0] for one in bearers]
+    assert statuses == [200, 200, 200, 429, 200]
+
+
+async def test_how_one_stands_is_told_on_every_answer(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_api="120/minute")
+    bearer = await kit.sign_up(gate)
+    headers = {"Authorization": f"Bearer {bearer}"}
+    async with gate.get("/api/v1/users/me", headers=headers) as response:
+        assert response.headers["RateLimit-Policy"] == '"api";q=120;w=60'
+        assert response.headers["RateLimit"].startswith('"api";r=119;')
+
+
+@pytest.mark.parametrize("limit", ["rate_limit_login", "rate_limit_register", "rate_limit_api"])
+async def test_each_can_be_switched_off(make_gate: MakeGate, limit: str) -> None:
+    gate = await make_gate(**{limit: "off"})
+    bearer = await kit.sign_up(gate)
+    assert (await kit.call(gate, "GET", "/users/me", bearer=bearer))[0] == 200

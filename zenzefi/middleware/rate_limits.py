@@ -1,0 +1,103 @@
+"""How often: sign-ins per address and per account, registrations per address, calls per user.
+
+Stands after the way through: what belongs to the upstream has gone by then (its own limit, per
+token, is asked where the token is known).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from zenzefi.config import SETTINGS
+from zenzefi.errors import RateLimited
+from zenzefi.middleware.peer import peer_of
+from zenzefi.ops.limits import LIMITS, RateLimits, Standing
+from zenzefi.ops.metrics import AUTH_ATTEMPTS
+
+_LOGIN = frozenset(("/api/v1/auth/login", "/login", "/login/code"))
+_REGISTER = frozenset(("/api/v1/auth/register", "/register"))
+# Each sends a mail to somebody or tries a secret, so they count like sign-ins.
+_LIKE_LOGIN = frozenset(("/login/forgotten", "/login/reset", "/register/confirm"))
+_STANDING = web.RequestKey("rate_limit_standing", Standing)
+
+
+def setup(app: web.Application) -> None:
+    """Give the application its limits."""
+    limits = app[LIMITS] = RateLimits(app[SETTINGS])
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        yield
+        await limits.close()
+
+    app.cleanup_ctx.append(life)
+
+
+async def limit_user(request: web.Request, user_id: object) -> None:
+    """Count one API call of this user. Raises ``RateLimited``."""
+    limits = request.config_dict.get(LIMITS)
+    if limits is not None:
+        _remember(request, await limits.hit("api", str(user_id)))
+
+
+@web.middleware
+async def rate_limits_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Link of the chain: refuses with 429 before any work is done; tells how one stands."""
+    if request.method == "POST":
+        await _count(request)
+    response = await handler(request)
+    if _STANDING in request and not response.prepared:
+        response.headers.update(request[_STANDING].headers())
+    return response
+
+
+async def _count(request: web.Request) -> None:
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource is not None else ""
+    limits = request.config_dict[LIMITS]
+    address = peer_of(request).address
+    if path in _REGISTER:
+        _remember(request, await limits.hit("register", address))
+    elif path in _LOGIN or path in _LIKE_LOGIN:
+        try:
+            await _count_login(request, limits, address)
+        except RateLimited:
+            AUTH_ATTEMPTS.labels("limited").inc()
+            raise
+
+
+async def _count_login(request: web.Request, limits: RateLimits, address: str) -> None:
+    if not limits.rates("login"):
+        return
+    _remember(request, await limits.hit("login", "address", address))
+    account = await _account(request)
+    if account:
+        # Hashed: an address has any length and any characters, and needs not lie in Redis.
+        mark = hashlib.sha256(account.strip().casefold().encode("utf-8", "replace")).hexdigest()
+        _remember(request, await limits.hit("login", "account", mark[:32]))
+
+
+async def _account(request: web.Request) -> str:
+    """The address that somebody wants to sign in with; empty when it can't be read."""
+    if request.content_type.endswith("json"):
+        try:
+            body = json.loads(await request.read())
+        except (ValueError, RecursionError):  # the handler says what is wrong with it
+            return ""
+        email = body.get("email") if isinstance(body, dict) else None
+    else:
+        email = (await request.post()).get("email")
+    return email if isinstance(email, str) else ""
+
+
+def _remember(request: web.Request, standing: Standing | None) -> None:
+    """Keep the tightest of several."""
+    if standing is None:
+        return
+    before = request.get(_STANDING)
+    if before is None or standing.remaining <= before.remaining:
+        request[_STANDING] = standing
