@@ -139,6 +139,8 @@ def main() -> int:
                 peers.append(peer)
         for peer in peers:  # node compiles what runs often; nobody is measured before that
             load.requests(peer.target, "/1k", 1 if given.quick else 3)
+            assert peer.process is not None
+            kernel.forget_peak(peer.process.pid)
         figures = measure(peers, cases, rounds, seconds)
         peaks = {p.name: kernel.peak_rss(p.process.pid) for p in peers if p.process}
         outcome = Outcome(

@@ -154,7 +154,9 @@ class Gate(Peer):
             "SECRET_KEY": _SECRET,
             "ZENZEFI_TARGET_URL": self.origin,
             "FAST_LANE": "true" if self.fast_lane else "false",
+            "ACCESS_LOG": "false",  # no other program here writes one
             "LOG_LEVEL": "WARNING",
+            "TOKEN_PRICE_24H": "0",
             "HEALTH_CHECK_INTERVAL": "3600",
             "RATE_LIMIT_REGISTER": "off",
         }

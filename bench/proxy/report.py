@@ -67,7 +67,14 @@ def text(outcome: Outcome) -> str:
     ]
     for case in CASES:
         lines += _table(outcome, case)
-    lines += ["### Peak memory", "", "| program | peak resident set, MB |", "|---|---:|"]
+    lines += [
+        "### Peak memory",
+        "",
+        "While the load ran, start and warm-up left out.",
+        "",
+        "| program | peak resident set, MB |",
+        "|---|---:|",
+    ]
     lines += [f"| {peer} | {peak / 1e6:.0f} |" for peer, peak in outcome.peaks.items()]
     lines += ["", "### Targets", "", "| target | reached | |", "|---|---:|---|"]
     lines += _targets(outcome)
