@@ -53,8 +53,9 @@ class Usage(Protocol):
         agent: str,
         received: int,
         sent: int,
+        requests: int = 1,
     ) -> None:
-        """One request ended: bytes received from and sent to the browser."""
+        """Requests ended: bytes received from and sent to the browser."""
 
 
 class FreeDevices:
@@ -80,6 +81,7 @@ class UncountedUsage:
         agent: str,
         received: int,
         sent: int,
+        requests: int = 1,
     ) -> None:
         """Nothing is kept."""
 

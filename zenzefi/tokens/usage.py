@@ -111,8 +111,9 @@ class Usage:
         agent: str,
         received: int,
         sent: int,
+        requests: int = 1,
     ) -> None:
-        """One request ended: bytes received from and sent to the browser. Never waits."""
+        """Requests ended: bytes received from and sent to the browser. Never waits."""
         name = self._devices.name_of(device_id)
         key: _Key = (access.token_id, name, address[:45], agent[:_AGENT])
         now = self._gatekeeper.now()
@@ -123,7 +124,7 @@ class Usage:
         while len(self._open) > _MAX_SESSIONS:
             self._open.popitem(last=False)
         session.last_seen_at = now
-        session.requests += 1
+        session.requests += requests
         session.bytes_in += received
         session.bytes_out += sent
         if len(self._changed) < _MAX_SESSIONS:

@@ -285,6 +285,26 @@ async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, c
     assert (await browser.ask(PREFIX + "/x", mine)).start.startswith(b"HTTP/1.1 409")
 
 
+async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
+    start_gate, faulty, connect
+):
+    noted = []
+
+    class Usage:
+        def note(self, access, *, sent, requests=1, **about):
+            noted.append((requests, sent, about["agent"]))
+
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    gate.gate._usage = Usage()
+    browser = await connect(gate)
+    for _ in range(7):
+        await browser.ask(PREFIX + "/x", "User-Agent: counted")
+    await until(lambda: sum(requests for requests, _, _ in noted) == 7)
+    assert sum(sent for _, sent, _ in noted) == 35
+    assert {agent for _, _, agent in noted} == {"counted"}
+
+
 async def test_the_gates_own_paths_never_take_the_lane(start_gate, faulty, connect):
     keep_answering(faulty, IMAGE)
     gate = await start_gate(faulty.url)

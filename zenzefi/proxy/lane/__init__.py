@@ -89,6 +89,7 @@ class FastLane:
         self._observer = app.get(OBSERVER)
         self._access_log = self._observer.access_log if self._observer else None
         self._tally = Tally()
+        self._seen: list[Visitor] = []  # since the last count
         self.drain = app.get(DRAIN) or Drain()
         self._origin = gate.upstream.origin
         self._tls = gate.upstream._tls
@@ -123,7 +124,6 @@ class FastLane:
         self.is_open = False
         if self._timer is not None:
             self._timer.cancel()
-        self._count()
         for task in self._connecting:
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)
@@ -131,6 +131,7 @@ class FastLane:
             connection.abandon()
         self._idle.clear()
         await asyncio.sleep(0)
+        self._count()
 
     def rest(self) -> None:
         """The upstream's heads are sloppy: leave it to the general way for a while."""
@@ -255,14 +256,10 @@ class FastLane:
     ) -> None:
         """Count one request that the lane has served (``seconds`` from its head to its end)."""
         self.served += 1
-        self._gate._usage.note(
-            visitor.access,
-            device_id=visitor.device_id,
-            address=visitor.address,
-            agent=visitor.agent,
-            received=0,
-            sent=sent,
-        )
+        if not visitor.uncounted:
+            self._seen.append(visitor)
+        visitor.uncounted += 1
+        visitor.unsent += sent
         self._tally.add(method.decode(), status, sent, -1 if visitor.is_stream else seconds)
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
@@ -282,6 +279,19 @@ class FastLane:
             )
 
     def _count(self) -> None:
+        """Tell sessions and metrics what was served since the last time."""
+        seen, self._seen = self._seen, []
+        for visitor in seen:
+            self._gate._usage.note(
+                visitor.access,
+                device_id=visitor.device_id,
+                address=visitor.address,
+                agent=visitor.agent,
+                received=0,
+                sent=visitor.unsent,
+                requests=visitor.uncounted,
+            )
+            visitor.uncounted = visitor.unsent = 0
         if self._observer is not None:
             self._observer.tally(self._tally)
         else:

@@ -75,6 +75,10 @@ class Visitor:
     before: bytes
     after: bytes
     rows: Rows
+    uncounted: int = 0
+    """Requests that :class:`~zenzefi.proxy.seams.Usage` has not heard of yet."""
+    unsent: int = 0
+    """The bytes of their answers."""
 
     def request(self, method: bytes, target: bytes, request_id: bytes) -> bytes:
         """The whole request as the upstream gets it."""
