@@ -12,7 +12,7 @@ from tests.apps.conftest import built_app, python_app
 from tests.browser.conftest import watch
 from tests.browser.gates import MountName, Place, place
 
-pytestmark = [pytest.mark.apps, pytest.mark.browser]
+pytestmark = [pytest.mark.apps, pytest.mark.browser, pytest.mark.timeout(300)]
 
 Walk = Callable[[Page, str], Awaitable[list[str]]]
 """Uses an application at the root it is given; returns the texts that it showed."""
@@ -26,7 +26,7 @@ async def walked(
     """Texts with the place taken out of them; requests outside the mount; complaints."""
     context = await at.open(chromium)
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     seen = watch(page)
     try:
         texts = await walk(page, at.root)

@@ -19,6 +19,7 @@ from playwright.async_api import Browser, BrowserContext
 from yarl import URL
 
 from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
+from zenzefi.config import Settings
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
 
@@ -54,7 +55,11 @@ class Place:
 
 @contextlib.asynccontextmanager
 async def place(
-    name: MountName, upstream: str, folder: Path, **settings: Any
+    name: MountName,
+    upstream: str,
+    folder: Path,
+    plugin_options: dict[str, dict[str, Any]] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Place]:
     """The gate with ``upstream`` behind it, and the place where a browser finds it."""
     with socket.socket() as probe:
@@ -62,9 +67,14 @@ async def place(
         port = probe.getsockname()[1]
     own = f"upstream.localhost:{port}"
     gatekeeper = MemoryGatekeeper()
-    gatekeeper.add()
-    own_host = {"proxy_host": own} if name == "own" else {}
-    app = gate_app(gatekeeper, folder, upstream, port, **own_host, **settings)
+    gatekeeper.add(activated=True)
+    if name == "own":
+        settings["proxy_host"] = own
+    engine = None  # the one that all tests share, unless this gate has other options
+    if plugin_options:
+        options = Settings(_env_file=None, debug=True, plugin_options=plugin_options)  # type: ignore[call-arg]
+        engine = proxy_setup.build_engine(options)
+    app = gate_app(gatekeeper, folder, upstream, port, engine=engine, **settings)
     runner = GateRunner(app, drain_timeout=0.2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -16,7 +16,7 @@ from zenzefi.config import load_settings
 from zenzefi.demo import running_demo
 from zenzefi.ops.drain import GateRunner
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_from_nothing_to_the_site_and_back(
 ) -> None:
     context = await chromium.new_context(java_script_enabled=scripts)
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     seen = watch(page)
 
     await page.goto(f"{gate_url}/register")

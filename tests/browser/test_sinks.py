@@ -13,7 +13,7 @@ from tests.browser.gates import Place, place
 from zenzefi.demo import running_demo
 from zenzefi.demo.sinks import SINKS
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 EXPECTED_COMPLAINTS = {
     "csp": "Content Security Policy",
@@ -22,7 +22,7 @@ EXPECTED_COMPLAINTS = {
 """What a check provokes on purpose."""
 
 
-async def final_title(page: Page, seconds: float = 20) -> str:
+async def final_title(page: Page, seconds: float = 60) -> str:
     """What the check says in the end; asked from outside, since a policy may forbid eval."""
     for _ in range(int(seconds / 0.05)):
         title = await page.title()
@@ -68,10 +68,12 @@ async def test_every_check_holds_without_a_gate(chromium: Browser) -> None:
         assert await run_sinks(chromium, Place(f"{origin}/"), SINKS) == {}
 
 
+@pytest.mark.parametrize("address", ["mount", "upstream"])
 async def test_every_check_holds_under_the_prefix_and_nothing_leaves_it(
-    chromium: Browser, tmp_path: Path
+    chromium: Browser, tmp_path: Path, address: str
 ) -> None:
-    async with running_demo() as origin, place("prefix", origin, tmp_path) as at:
+    options = {"html": {"address": address}}
+    async with running_demo() as origin, place("prefix", origin, tmp_path, options) as at:
         assert await run_sinks(chromium, at, SINKS) == {}
         assert at.strays() == []
 

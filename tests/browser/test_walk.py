@@ -12,7 +12,7 @@ from tests.browser.gates import MOUNTS, MountName, Place, place
 from zenzefi.demo import running_demo
 from zenzefi.demo.pages import PAGES
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 _BROKEN = """
 () => [
@@ -76,7 +76,7 @@ async def walk(page: Page, root: str) -> list[str]:
     texts += await page.locator("#parts li").all_inner_texts()
 
     await page.goto(f"{root}workers/")
-    await expect(page.locator("table .ok")).to_have_count(5, timeout=15_000)
+    await expect(page.locator("table .ok")).to_have_count(5)
     texts += await page.locator("table td").all_inner_texts()
 
     await page.goto(f"{root}post/")
@@ -110,7 +110,7 @@ async def walk(page: Page, root: str) -> list[str]:
 async def _walked(chromium: Browser, at: Place) -> tuple[list[str], list[str], list[str]]:
     context = await at.open(chromium)
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     seen = watch(page)
     texts = await walk(page, at.root)
     await context.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from zenzefi.rewriting.csp import permit
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.runtime import (
     runtime_headers,
@@ -96,3 +97,20 @@ def test_a_module_worker_is_known_by_its_mark(marked: str, plain: str) -> None:
     assert unmark_query(marked) == plain
     prelude = worker_prelude(PREFIX, [UP], query=marked, source=b"")
     assert prelude.startswith(b"import ") == (marked != plain)
+
+
+@pytest.mark.parametrize(
+    ("policy", "permitted"),
+    [
+        (
+            "require-trusted-types-for 'script'; trusted-types page",
+            "require-trusted-types-for 'script'; trusted-types page zenzefi",
+        ),
+        ("trusted-types 'none'", "trusted-types zenzefi"),
+        ("trusted-types", "trusted-types zenzefi"),
+        ("trusted-types *", "trusted-types *"),
+        ("trusted-types zenzefi 'allow-duplicates'", "trusted-types zenzefi 'allow-duplicates'"),
+    ],
+)
+def test_a_list_of_trusted_types_admits_the_runtimes_own(policy: str, permitted: str) -> None:
+    assert permit([policy], GATE, "fresh").values == (permitted,)

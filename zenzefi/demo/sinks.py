@@ -19,7 +19,9 @@ SINKS = sorted(path.stem for path in (Path(__file__).parent / "static" / "sinks"
 
 _POLICIES = {
     "csp": "default-src 'self'; script-src 'self' 'nonce-{nonce}'; base-uri 'none'",
-    "trusted-types": "require-trusted-types-for 'script'",
+    "csp-self": "default-src 'self'",
+    "csp-strict": "script-src 'strict-dynamic' 'nonce-{nonce}'; object-src 'none'",
+    "trusted-types": "require-trusted-types-for 'script'; trusted-types page",
 }
 
 

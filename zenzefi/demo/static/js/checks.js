@@ -12,7 +12,7 @@ for (const cell of cells) {
       resolve(event.data.result);
     };
     addEventListener('message', hear);
-    setTimeout(resolve, 15000, 'no answer within 15 seconds');
+    setTimeout(resolve, 40000, 'no answer within 40 seconds');
     frame.src = `/sinks/${name}`;
     document.getElementById('bench').append(frame);
   });

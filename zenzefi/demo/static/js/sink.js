@@ -8,7 +8,7 @@ function expect(truth, what) {
   if (!truth) throw new Error(what);
 }
 async function until(test, what) {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 800; tries++) {
     const found = await test();
     if (found) return found;
     await wait(25);
@@ -19,7 +19,7 @@ function loaded(element, what = element.localName) {
   return new Promise((resolve, reject) => {
     element.addEventListener('load', () => resolve(element), { once: true });
     element.addEventListener('error', () => reject(new Error(`${what} did not load`)), { once: true });
-    setTimeout(() => reject(new Error(`${what}: neither load nor error`)), 6000);
+    setTimeout(() => reject(new Error(`${what}: neither load nor error`)), 20000);
   });
 }
 function into(element) {
