@@ -279,3 +279,84 @@ async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(sta
     answer = await gate.ask(PREFIX + "/x", timeout=3)
     assert answer.startswith(b"HTTP/1.1 401")
     assert b"secret" not in answer
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n"
+
+
+async def test_event_streams_end_when_the_gate_goes_down(start_gate, faulty, client):
+    faulty.always(EVENTS, then="stall")
+    gate = await start_gate(faulty.url)
+    async with client.get(gate.proxy_url + "/events") as response:
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert await response.content.readany() == b"data: 1\n\n"
+        gate.gate.http.drain()
+        async with asyncio.timeout(3):
+            with pytest.raises((ClientPayloadError, ClientConnectionError)):
+                await response.content.readany()
+
+
+async def test_html_is_rewritten_as_it_comes_and_a_cut_page_stays_cut(start_gate, faulty, client):
+    async def script(wire):
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
+        await wire.send(head + b"Content-Length: 100000\r\n\r\n<!doctype html><a href='/x'>")
+        await wire.send(b"<p>" + b"a" * 5000)
+        await asyncio.sleep(0.3)
+        wire.reset()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    async with asyncio.timeout(5), client.get(gate.proxy_url + "/page") as response:
+        first = await response.content.readany()
+        assert PREFIX.encode() + b"/x" in first
+        assert "Content-Length" not in response.headers
+        with pytest.raises((ClientPayloadError, ClientConnectionError)):
+            await response.read()
+
+
+async def test_a_desktop_client_gets_identity_even_from_an_upstream_that_compresses_always(
+    gate, client
+):
+    async with client.get(
+        gate.proxy_url + "/gzip", headers={"X-Device-ID": "0123456789abcdef0123"}
+    ) as response:
+        assert "Content-Encoding" not in response.headers
+        assert await response.read() == b"hello " * 100
+
+
+async def test_a_range_of_what_is_rewritten_is_asked_for_again_as_a_whole(
+    start_gate, faulty, client
+):
+    async def script(wire):
+        while True:
+            if b"\r\nRange:" in wire.head:
+                await wire.send(
+                    b"HTTP/1.1 206 Partial Content\r\nContent-Type: text/html\r\n"
+                    b"Content-Range: bytes 0-3/20\r\nContent-Length: 4\r\n\r\n<a h"
+                )
+            else:
+                await wire.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 19\r\n\r\n"
+                    b"<a href='/x'>hi</a>"
+                )
+            wire.head = await wire.read_head()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    headers = {"Range": "bytes=0-3", "Sec-Fetch-Dest": "empty"}
+    async with client.get(gate.proxy_url + "/some/file.bin", headers=headers) as response:
+        assert response.status == 200
+        assert PREFIX.encode() + b"/x" in await response.read()
+
+
+async def test_a_range_of_what_is_not_rewritten_passes(start_gate, faulty, client):
+    faulty.always(
+        b"HTTP/1.1 206 Partial Content\r\nContent-Type: video/mp4\r\n"
+        b"Content-Range: bytes 0-3/20\r\nContent-Length: 4\r\n\r\nabcd"
+    )
+    gate = await start_gate(faulty.url)
+    async with client.get(gate.proxy_url + "/v.mp4", headers={"Range": "bytes=0-3"}) as response:
+        assert response.status == 206
+        assert response.headers["Content-Range"] == "bytes 0-3/20"
+        assert await response.read() == b"abcd"
+    assert b"Range: bytes=0-3\r\n" in faulty.heads[0]

@@ -66,7 +66,12 @@ class ClientResponse(web.StreamResponse):
     ) -> None:
         super().__init__(status=status)
         self._raw_reason = reason
-        self._pairs = pairs
+        self._pairs = []
+        for name, value in pairs:
+            if name.lower() == b"content-type":  # aiohttp's face of it is read by other parts
+                self.headers.add("Content-Type", value.decode("utf-8", "surrogateescape"))
+            else:
+                self._pairs.append((name, value))
         self._declared = length
         self._has_body = has_body
         self._is_chunked = False
@@ -113,7 +118,7 @@ class ClientResponse(web.StreamResponse):
             await request._prepare_hook(self)
         lines = [b"HTTP/1.1 101 " + self._raw_reason]
         lines += [b"%b: %b" % pair for pair in self._pairs]
-        lines += [f"{name}: {value}".encode() for name, value in self.headers.items()]
+        lines += [_line(name, value) for name, value in self.headers.items()]
         lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
         self._is_begun = True
         self._keep_alive = False
@@ -123,7 +128,7 @@ class ClientResponse(web.StreamResponse):
         is_11 = request.version >= HttpVersion11
         lines = [b"HTTP/1.%d %d %b" % (int(is_11), self.status, self._raw_reason)]
         lines += [b"%b: %b" % pair for pair in self._pairs]
-        lines += [f"{name}: {value}".encode() for name, value in self.headers.items()]
+        lines += [_line(name, value) for name, value in self.headers.items()]
         # False here means that a signal (drain) has asked for the end of the connection.
         keep = keep_alive and bool(request.keep_alive) and self._keep_alive is not False
         if self._declared is not None and self.status != 204:
@@ -197,6 +202,10 @@ class ClientResponse(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing: :meth:`finish` or :meth:`break_off` has ended the body."""
+
+
+def _line(name: str, value: str) -> bytes:
+    return f"{name}: {value}".encode("utf-8", "surrogateescape")
 
 
 def interim_head(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -108,6 +108,12 @@ class HttpWay:
         self._policy = policy
         self._gatekeeper = gatekeeper
         self._rewriter = rewriter
+        self._event_streams: set[ClientResponse] = set()
+
+    def drain(self) -> None:
+        """End the event streams, which would not end by themselves: browsers connect again."""
+        for client in list(self._event_streams):
+            client.break_off()
 
     async def forward(self, passage: Passage) -> ClientResponse:
         """Send the request on and stream the answer back.
@@ -180,9 +186,14 @@ class HttpWay:
             with contextlib.suppress(OSError):
                 await client.begin(request, first, is_last=True, keep_alive=keep_alive)
             return client
-        with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
-            await check_again(self._gatekeeper, passage)
-            await self._streamed(passage, response, client, first, keep_alive=keep_alive)
+        if client.content_type == "text/event-stream":
+            self._event_streams.add(client)
+        try:
+            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+                await check_again(self._gatekeeper, passage)
+                await self._streamed(passage, response, client, first, keep_alive=keep_alive)
+        finally:
+            self._event_streams.discard(client)
         return client
 
     async def _streamed(

@@ -146,7 +146,9 @@ async def _lifetime(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _drain(app: web.Application) -> None:
-    await app[GATE].websockets.drain()
+    gate = app[GATE]
+    gate.http.drain()
+    await gate.websockets.drain()
 
 
 @web.middleware

@@ -6,12 +6,15 @@ counted with page and address so that an operator sees what leaks (DESIGN sectio
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from zenzefi.proxy.mount import PREFIX
+
+log = logging.getLogger(__name__)
 
 _MAX_ROWS = 512
 _MAX_TEXT = 300  # characters kept of a page's or an address's path
@@ -37,6 +40,8 @@ class StrayTable:
     def count(self, page: str, path: str) -> None:
         """One more."""
         key = (page[:_MAX_TEXT], path[:_MAX_TEXT])
+        if key not in self._rows:
+            log.info("a page asks outside of the mount: %s wants %s", page or "(unknown)", path)
         self._rows[key] = self._rows.pop(key, 0) + 1
         self.total += 1
         if len(self._rows) > self._max_rows:
