@@ -287,7 +287,8 @@ EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n
 async def test_event_streams_end_when_the_gate_goes_down(start_gate, faulty, client):
     faulty.always(EVENTS, then="stall")
     gate = await start_gate(faulty.url)
-    async with client.get(gate.proxy_url + "/events") as response:
+    asks = {"Accept": "text/event-stream"}
+    async with client.get(gate.proxy_url + "/events", headers=asks) as response:
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert await response.content.readany() == b"data: 1\n\n"
         gate.gate.http.drain()

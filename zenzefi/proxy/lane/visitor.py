@@ -178,6 +178,10 @@ class Visitors:
         # Documents are rewritten nearly always, and early hints must reach the browser early.
         if headers.get("Sec-Fetch-Dest") in _DOCUMENTS:
             return None
+        # An event stream does not end by itself: the general way knows the open ones and ends them
+        # on drain.
+        if headers.get("Accept", "").strip().lower() == "text/event-stream":
+            return None
         # A tag that this gate derived stands for a rewritten body: the engine's business.
         if "~z" in headers.get("If-None-Match", ""):
             return None
