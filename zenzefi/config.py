@@ -168,6 +168,7 @@ class Settings(BaseSettings):
     # --- the way through
     fast_lane: bool = True
     proxy_host: str | None = None
+    application_name: str | None = Field(None, min_length=1, max_length=60)
     trusted_proxies: Annotated[list[Network], NoDecode] = []
     device_policy: DevicePolicy = DevicePolicy.OPTIONAL
     scopes: dict[str, list[str]] = {}

@@ -328,3 +328,19 @@ async def test_an_address_that_is_none_is_a_page_with_a_way_on(gate: GateClient)
     await visitor.open("/account/tokens/not-an-id")
     assert visitor.status == 404
     assert "There is nothing here" in visitor.text
+
+
+async def test_the_front_page_names_the_application_but_never_the_upstreams_address(
+    make_gate: MakeGate, upstream: Upstream
+) -> None:
+    named = await make_gate(zenzefi_target_url=upstream.origin, application_name="Lantern & Tide")
+    page = await (await named.get("/", headers={"Accept": "text/html"})).text()
+    assert "Lantern &amp; Tide" in page
+    assert upstream.origin.partition("//")[2] not in page
+
+
+async def test_without_a_name_the_front_page_keeps_the_upstreams_address_to_itself(
+    gate: GateClient, upstream: Upstream
+) -> None:
+    page = await (await gate.get("/", headers={"Accept": "text/html"})).text()
+    assert upstream.origin.partition("//")[2] not in page

@@ -164,7 +164,8 @@ async def _upstream(settings: Settings) -> AsyncIterator[Settings]:
     from zenzefi.demo import running_demo
 
     async with running_demo() as origin:
-        yield settings.model_copy(update={"zenzefi_target_url": origin})
+        name = settings.application_name or "Lantern & Tide"
+        yield settings.model_copy(update={"zenzefi_target_url": origin, "application_name": name})
 
 
 def _announce(settings: Settings, workers: int, doubts: list[str]) -> None:

@@ -24,9 +24,12 @@ routes = Routes(access=Access.ANYONE)
 
 
 def site(page: Page) -> str:
-    """What the gate stands in front of, by the name people know."""
-    target = page.request.app[SETTINGS].target_origin
-    return _("the demo site") if target is None else target.authority
+    """What the gate stands in front of, by the name people know.
+
+    Never the upstream's own address: that is nobody's business out here.
+    """
+    settings = page.request.app[SETTINGS]
+    return settings.application_name or settings.proxy_host or _("your application")
 
 
 async def index(page: Page) -> web.StreamResponse:
