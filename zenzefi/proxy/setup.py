@@ -29,7 +29,7 @@ from zenzefi.proxy.seams import (
 )
 from zenzefi.proxy.strays import origin_page
 from zenzefi.proxy.target import Target, under_prefix
-from zenzefi.proxy.tickets import ENTER_PATH, SpentInProcess, Tickets
+from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
 from zenzefi.proxy.upstream import Tls, Upstream
 from zenzefi.proxy.views import Views
 from zenzefi.proxy.websocket import WebSocketWay, is_websocket
@@ -37,6 +37,7 @@ from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.mount import Origin
 from zenzefi.rewriting.registry import Registry
 from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.setup import SHARED
 
 GATE = web.AppKey("gate", Gate)
 ENGINE = web.AppKey("engine", Engine)
@@ -77,8 +78,13 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         http=http,
         websockets=WebSocketWay(upstream, policy, gatekeeper, http, rewriter),
         mappers=mappers,
-        tickets=Tickets([key.get_secret_value() for key in keys], SpentInProcess()),
+        tickets=Tickets([key.get_secret_value() for key in keys], _spent(app)),
     )
+
+
+def _spent(app: web.Application) -> SpentTickets:
+    shared = app.get(SHARED)
+    return SpentInProcess() if shared is None else SpentEverywhere(shared)
 
 
 def build_engine(settings: Settings) -> Engine:

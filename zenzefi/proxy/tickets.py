@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from zenzefi.errors import TokenInvalid
 from zenzefi.rewriting.mount import Mount
+from zenzefi.tokens.shared import Shared
 
 ENTER_PATH = "/.well-known/zenzefi/enter"
 """The one path that the gate keeps for itself at ``PROXY_HOST`` (RFC 8615)."""
@@ -54,6 +55,20 @@ class SpentInProcess:
             return False
         self._spent[ticket_id] = now + life_seconds
         return True
+
+
+class SpentEverywhere:
+    """Spent tickets of all nodes, in Redis; while it is away, each node remembers its own."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._here = SpentInProcess()
+
+    async def spend(self, ticket_id: str, life_seconds: int) -> bool:
+        """Whether this is the first use."""
+        first_here = await self._here.spend(ticket_id, life_seconds)
+        first = await self._shared.spend(f"ticket:{ticket_id}", life_seconds)
+        return first_here and first is not False
 
 
 class Ticket(NamedTuple):

@@ -35,6 +35,7 @@ _PAUSE = 1.0  # seconds without Redis after it failed
 _OPERATION_TIMEOUT = 1.0
 _SILENCE = 2.0  # seconds without an answer to a ping after which a subscription is dead
 _DEVICE_KEY = "token_device:"
+_SPENT_KEY = "spent:"
 
 # Replace the entry only if it is still the one that was read.
 _REPLACE = """
@@ -196,6 +197,19 @@ class Shared:
         """Forget the claim; whether Redis took it."""
         done = await self._try(lambda: self._redis.delete(f"{_DEVICE_KEY}{token_id}"))
         return done is not None
+
+    # --- things that work once
+
+    async def spend(self, name: str, life: int) -> bool | None:
+        """Whether this is the first use of ``name`` within ``life`` seconds, on any node.
+
+        ``None``: Redis is away.
+        """
+
+        async def work() -> bool:
+            return bool(await self._redis.set(f"{_SPENT_KEY}{name}", b"1", nx=True, ex=life))
+
+        return await self._try(work)
 
     # --- word of ends
 

@@ -1,0 +1,65 @@
+import asyncio
+
+import pytest
+
+from tests.proxy.conftest import TOKEN
+from zenzefi.errors import TokenInvalid
+from zenzefi.proxy import tickets
+from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets
+from zenzefi.tokens.shared import Shared
+
+
+def keys(*names):
+    return [name * 40 for name in names]
+
+
+async def test_of_many_uses_at_once_one_works():
+    office = Tickets(keys("a"), SpentInProcess())
+    ticket = office.issue(TOKEN, "/x")
+    results = await asyncio.gather(
+        *(office.redeem(ticket) for _ in range(20)), return_exceptions=True
+    )
+    assert [r for r in results if not isinstance(r, TokenInvalid)] == [(TOKEN, "/x")]
+
+
+async def test_a_ticket_works_once_on_all_nodes(redis_url):
+    nodes = [Shared(redis_url) for _ in range(3)]
+    offices = [Tickets(keys("a"), SpentEverywhere(shared)) for shared in nodes]
+    ticket = offices[0].issue(TOKEN)
+    results = await asyncio.gather(
+        *(office.redeem(ticket) for office in offices), return_exceptions=True
+    )
+    assert len([r for r in results if not isinstance(r, TokenInvalid)]) == 1
+    for shared in nodes:
+        await shared.close()
+
+
+async def test_without_redis_a_node_remembers_by_itself(free_port):
+    shared = Shared(f"redis://127.0.0.1:{free_port}")
+    office = Tickets(keys("a"), SpentEverywhere(shared))
+    ticket = office.issue(TOKEN)
+    assert (await office.redeem(ticket)).token == TOKEN
+    with pytest.raises(TokenInvalid):
+        await office.redeem(ticket)
+    await shared.close()
+
+
+async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypatch):
+    old = Tickets(keys("a"), SpentInProcess())
+    new = Tickets(keys("b", "a"), SpentInProcess())
+    assert (await new.redeem(old.issue(TOKEN))).token == TOKEN
+    with pytest.raises(TokenInvalid):
+        await Tickets(keys("b"), SpentInProcess()).redeem(old.issue(TOKEN))
+    ticket = new.issue(TOKEN)
+    monkeypatch.setattr(tickets, "LIFE_SECONDS", -1)
+    with pytest.raises(TokenInvalid):
+        await new.redeem(ticket)
+
+
+async def test_the_memory_of_spent_tickets_is_bounded(monkeypatch):
+    monkeypatch.setattr(tickets, "_MAX_SPENT", 10)
+    memory = SpentInProcess()
+    for i in range(50):
+        assert await memory.spend(str(i), 60)
+    assert len(memory._spent) <= 10
+    assert not await memory.spend("49", 60)
