@@ -17,6 +17,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from aiohttp import web
@@ -89,7 +90,7 @@ def choose(request: web.Request) -> Speech:
         if chosen in LANGUAGES
         else negotiate(request.headers.get("Accept-Language", "")[:500])
     )
-    return speech(language, _zone(request.cookies.get(ZONE_COOKIE, "")))
+    return speech(language, _zone(unquote(request.cookies.get(ZONE_COOKIE, ""))))
 
 
 def negotiate(header: str) -> str:

@@ -323,9 +323,20 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
         return page.redirect(f"/login?next={quote(page.request.path_qs, safe='/')}")
     if route.access is Access.ADMINISTRATOR and not page.user.is_superuser:
         raise NotSuperuser
+    if route.access is Access.ADMINISTRATOR and _lacks_second_factor(page):
+        if page.user.totp_enabled_at is not None:
+            page.flash("info", _("Administration needs your code: log out, and in again with it."))
+            return page.redirect("/account/profile")
+        page.flash("info", _("Administration needs two-step sign-in here. Please set it up."))
+        return page.redirect("/account/two-factor")
     if route.method == hdrs.METH_POST:
         await page.require_own_form()
     return await route.view(page)
+
+
+def _lacks_second_factor(page: Page) -> bool:
+    wanted = page.request.app[SETTINGS].admin_two_factor
+    return wanted and (page.session is None or page.session.second_factor_at is None)
 
 
 def path_id(page: Page, name: str = "id") -> UUID:

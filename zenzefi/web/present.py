@@ -46,16 +46,19 @@ class Ticket:
         return self.state in ("expired", "revoked")
 
 
+def state_of(token: Token) -> str:
+    """``ready``, ``active``, ``expired`` or ``revoked``."""
+    if token.revoked_at is not None:
+        return "revoked"
+    if not token.is_active:
+        return "expired"
+    return "ready" if token.activated_at is None else "active"
+
+
 def ticket(token: Token, settings: Settings) -> Ticket:
     """The card of one token."""
     access = Access(token.id, token.user_id, token.scope, token.duration_hours, token.activated_at)
     left = access.seconds_left()
-    if token.revoked_at is not None:
-        state = "revoked"
-    elif not token.is_active:
-        state = "expired"
-    else:
-        state = "ready" if token.activated_at is None else "active"
     if token.duration_hours > 24 and token.duration_hours % 24 == 0:
         number = token.duration_hours // 24
         unit = ngettext("day", "days", number)
@@ -73,7 +76,7 @@ def ticket(token: Token, settings: Settings) -> Ticket:
         scope_name=texts.scope(token.scope)[0],
         cost=token.cost,
         refund=_refund(token, settings, left),
-        state=state,
+        state=state_of(token),
         created_at=token.created_at,
         activated_at=token.activated_at,
         expires_at=token.expires_at,

@@ -24,12 +24,12 @@ routes = Routes(access=Access.ANYONE)
 
 
 def site(page: Page) -> str:
-    """What the gate stands in front of, by the name people know.
+    """What the gate stands in front of, by the name people know; empty where it has none.
 
     Never the upstream's own address: that is nobody's business out here.
     """
     settings = page.request.app[SETTINGS]
-    return settings.application_name or settings.proxy_host or _("your application")
+    return settings.application_name or settings.proxy_host or ""
 
 
 async def index(page: Page) -> web.StreamResponse:

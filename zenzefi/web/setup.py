@@ -7,17 +7,29 @@ from collections.abc import AsyncIterator
 import aiohttp_jinja2
 from aiohttp import web
 
+from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.config import SETTINGS, parse_origin
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.courier import COURIER, Courier, mailer_for
 from zenzefi.tokens.use import USES, Uses
-from zenzefi.web import assets, mailing, profile, public, templating, tokens, two_factor
+from zenzefi.web import (
+    administration,
+    assets,
+    mailing,
+    money,
+    profile,
+    public,
+    templating,
+    tokens,
+    two_factor,
+)
 from zenzefi.web.page import FORM_TARGETS
 
 
 def setup(app: web.Application) -> None:
     """The pages and their files; templates, database, keyring and domains are there already."""
     settings = app[SETTINGS]
+    app[OVERVIEWS] = Overviews(app[DATABASE])
     app[USES] = Uses(app[DATABASE])
     if settings.mail_url is not None:
         app[COURIER] = Courier(mailer_for(settings.mail_url.get_secret_value()), settings.mail_from)
@@ -38,6 +50,8 @@ def setup(app: web.Application) -> None:
         mailing.routes,
         two_factor.routes,
         tokens.routes,
+        money.routes,
+        administration.routes,
         profile.routes,
     ):
         table.mount(app)

@@ -9,7 +9,7 @@ import jinja2
 from babel import numbers
 from markupsafe import Markup
 
-from zenzefi.web import i18n, texts
+from zenzefi.web import charts, i18n, texts
 from zenzefi.web.assets import Assets
 
 
@@ -33,10 +33,12 @@ def prepare(environment: jinja2.Environment, assets: Assets) -> None:
         hours=i18n.hours,
         size=i18n.size,
         kind=texts.kind,
+        payment_state=texts.payment_state,
+        description=texts.description,
         agent=texts.agent,
         remaining=i18n.remaining,
     )
-    environment.globals.update(asset=assets.url, countdown_text=_countdown)
+    environment.globals.update(asset=assets.url, countdown_text=_countdown, spark=charts.line)
 
 
 def _amount(value: Any) -> str:

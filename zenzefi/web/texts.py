@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from zenzefi.errors import GateError
-from zenzefi.web.i18n import N_, pgettext
+from zenzefi.web.i18n import N_, hours, pgettext
 from zenzefi.web.i18n import gettext as _
 
 _ERRORS: dict[str, tuple[str, str]] = {
@@ -76,6 +76,59 @@ def kind(transaction_type: str) -> str:
 def kinds() -> list[tuple[str, str]]:
     """All kinds, for a filter."""
     return [("", _("Everything")), *((name, kind(name)) for name in _KINDS)]
+
+
+_DESCRIPTIONS = (
+    (
+        re.compile(r"(?:Refund of an access|Access) token for (\d+) h"),
+        N_("token, %(what)s"),
+    ),
+    (re.compile(r"Bundle (.+)"), N_("bundle “%(what)s”")),
+    (re.compile(r"Top-up by (\w+)"), N_("by %(what)s")),
+)
+
+
+def description(text: str) -> str:
+    """What a ledger row says, which the gate wrote in English; others' words stay as they are."""
+    for pattern, words in _DESCRIPTIONS:
+        found = pattern.fullmatch(text)
+        if found is not None:
+            what = found[1]
+            return _(words, what=hours(int(what)) if what.isdigit() else what)
+    return text
+
+
+_PAYMENT_STATES = {
+    "pending": N_("waiting"),
+    "succeeded": N_("paid"),
+    "failed": N_("failed"),
+    "expired": N_("lapsed"),
+    "cancelled": N_("cancelled"),
+    "refunded": N_("refunded"),
+    "disputed": N_("disputed"),
+}
+
+
+def payment_state(status: str) -> str:
+    """How a payment stands."""
+    return _(_PAYMENT_STATES.get(status, status))
+
+
+def payment_states() -> list[tuple[str, str]]:
+    """All states of payments, for a filter."""
+    return [(name, payment_state(name)) for name in _PAYMENT_STATES]
+
+
+_PROVIDERS = {
+    "manual": N_("Ask for an invoice"),
+    "mock": N_("Pretend to pay (development)"),
+    "stripe": N_("Pay by card"),
+}
+
+
+def provider(name: str) -> str:
+    """What the button of a payment provider says."""
+    return _(_PROVIDERS[name]) if name in _PROVIDERS else name.capitalize()
 
 
 _BROWSERS = (

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.idempotency import IDEMPOTENCY
 from zenzefi.config import DURATIONS, SETTINGS
 from zenzefi.errors import InsufficientBalance, NotFound
@@ -69,7 +70,7 @@ async def listing(page: Page) -> web.StreamResponse:
 # --- buying
 
 
-def _buy_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+async def _buy_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
     app = page.request.app
     return page.render(
         "account/buy.html",
@@ -78,7 +79,7 @@ def _buy_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
         once=secrets.token_urlsafe(18),
         offers=present.offers(app[SETTINGS]),
         scopes=present.scopes(app[TOKENS].scopes.names),
-        bundles=[],
+        bundles=await app[BUNDLES].listed(),
     )
 
 
@@ -87,7 +88,7 @@ async def buy_form(page: Page) -> web.StreamResponse:
     """The choice of durations and scopes."""
     wanted = page.request.query.get("hours", "24")
     chosen = wanted if wanted in map(str, DURATIONS) else "24"
-    return _buy_page(page, Form({"duration_hours": chosen, "scope": "full"}))
+    return await _buy_page(page, Form({"duration_hours": chosen, "scope": "full"}))
 
 
 @routes.post("/account/buy", section="/account/buy")
@@ -98,10 +99,10 @@ async def buy(page: Page) -> web.StreamResponse:
     hours, scope = form.text("duration_hours"), form.text("scope") or "full"
     if hours not in map(str, DURATIONS):
         form.fail("duration_hours", _("Please choose how long the token lasts."))
-        return _buy_page(page, form, status=422)
+        return await _buy_page(page, form, status=422)
     if scope not in app[TOKENS].scopes.names:
         form.fail("", _("Please choose what the token opens."))
-        return _buy_page(page, form, status=422)
+        return await _buy_page(page, form, status=422)
 
     async def work(connection: AsyncConnection) -> _Bought:
         token = await app[TOKENS].purchase(
@@ -129,7 +130,7 @@ async def buy(page: Page) -> web.StreamResponse:
                 missing=i18n.money(missing),
             ),
         )
-        return _buy_page(page, form, status=422)
+        return await _buy_page(page, form, status=422)
     page.flash("good", _("Yours. The clock starts with the first request."))
     return page.redirect(f"/account/tokens/{bought.token_id}")
 

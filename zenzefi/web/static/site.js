@@ -63,12 +63,14 @@ if (clocks.length) {
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && document.documentElement.dataset.zone !== zone) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `zenzefi_zone=${encodeURIComponent(zone)}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, {
+  document.cookie = `zenzefi_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
+  // As the server writes them: 23 Nov 2026, 14:05.
+  const language = document.documentElement.lang;
+  const format = new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, {
     day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
   });
   for (const time of document.querySelectorAll("time[data-local]")) {
-    time.textContent = format.format(new Date(time.dateTime));
+    time.textContent = format.format(new Date(time.dateTime)).replace("\u00a0г.", "").replace(" г.", "");
   }
 }
 

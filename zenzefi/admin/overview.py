@@ -1,0 +1,88 @@
+"""Figures at a glance for administrators: how many, and the last two weeks day by day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import Column, Select, func, select
+
+from zenzefi.accounts.models import users
+from zenzefi.billing.models import transactions
+from zenzefi.db.base import Money
+from zenzefi.db.engine import Database
+from zenzefi.tokens.issue import is_active
+from zenzefi.tokens.models import access_tokens, usage_sessions
+
+DAYS = 14
+_LIVE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The figures. The lists have one value for each of the last :data:`DAYS` days (UTC)."""
+
+    users: int
+    active_tokens: int
+    live_sessions: int
+    spent: Decimal
+    registered: list[int]
+    sold: list[int]
+    bytes_out: list[int]
+
+
+class Overviews:
+    """The service that counts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def now(self) -> Overview:
+        """Count everything once."""
+        moment = datetime.now(UTC)
+        first = moment.date() - timedelta(days=DAYS - 1)
+        since = datetime(first.year, first.month, first.day, tzinfo=UTC)
+        spent = select(func.coalesce(func.sum(-transactions.c.amount, type_=Money), 0)).where(
+            transactions.c.transaction_type.in_(("purchase", "refund")),
+            transactions.c.created_at >= since,
+        )
+        live = select(func.count()).where(
+            usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at > moment - _LIVE
+        )
+
+        def daily(time: Column[datetime], what: Any) -> Select[Any]:
+            day = func.date(time)
+            return select(day, what).where(time >= since).group_by(day)
+
+        async with self._database.read() as connection:
+
+            async def one(query: Select[Any]) -> Any:
+                return (await connection.execute(query)).scalar_one()
+
+            async def series(query: Select[Any]) -> list[int]:
+                rows = await connection.execute(query)
+                found = {str(day): int(count) for day, count in rows}
+                return [found.get(str(first + timedelta(days=n)), 0) for n in range(DAYS)]
+
+            return Overview(
+                users=int(await one(select(func.count()).select_from(users))),
+                active_tokens=int(
+                    await one(select(func.count()).select_from(access_tokens).where(is_active()))
+                ),
+                live_sessions=int(await one(live)),
+                spent=Decimal(await one(spent)),
+                registered=await series(daily(users.c.created_at, func.count())),
+                sold=await series(daily(access_tokens.c.created_at, func.count())),
+                bytes_out=await series(
+                    daily(
+                        usage_sessions.c.last_seen_at,
+                        func.coalesce(func.sum(usage_sessions.c.bytes_out), 0),
+                    )
+                ),
+            )
+
+
+OVERVIEWS: web.AppKey[Overviews] = web.AppKey("overviews", Overviews)

@@ -1,0 +1,212 @@
+"""Pages about money: balance, top-ups, transactions with receipts and CSV, bundles."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.billing.bundles import BUNDLES
+from zenzefi.billing.idempotency import IDEMPOTENCY
+from zenzefi.billing.ledger import Kind
+from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
+from zenzefi.billing.providers.base import Event, Outcome, ProviderFailed
+from zenzefi.billing.schemas import TopUp
+from zenzefi.billing.statement import STATEMENTS
+from zenzefi.config import SETTINGS
+from zenzefi.errors import InsufficientBalance
+from zenzefi.web import present, texts
+from zenzefi.web.forms import BLANK, Form
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.i18n import ngettext
+from zenzefi.web.page import Access, Page, Routes, path_id
+
+routes = Routes(access=Access.SIGNED_IN, section="/account/money")
+
+_ROWS = 20
+
+
+class _Opened(BaseModel):
+    """What a top-up is remembered by, so that sending the form twice opens one payment."""
+
+    payment_id: UUID
+
+
+async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+    app = page.request.app
+    chosen = page.request.query.get("type", "")
+    kind = Kind(chosen) if chosen in list(Kind) else None
+    offset = present.offset_of(page.request.query.get("offset", ""))
+    rows, total = await app[STATEMENTS].listed(page.user.id, kind=kind, limit=_ROWS, offset=offset)
+    pending, _total = await app[PAYMENTS].listed(
+        user_id=page.user.id, status="pending", limit=5, offset=0
+    )
+    return page.render(
+        "account/money.html",
+        status=status,
+        form=form,
+        blank=BLANK,
+        once=secrets.token_urlsafe(18),
+        providers=[(name, texts.provider(name)) for name in app[PAYMENTS].providers],
+        pending=pending,
+        types=texts.kinds(),
+        chosen=kind or "",
+        listing=present.Listing(rows, total, _ROWS, offset),
+    )
+
+
+@routes.get("/account/money")
+async def money(page: Page) -> web.StreamResponse:
+    """Balance, top-up and transactions."""
+    return await _money_page(page, Form())
+
+
+@routes.post("/account/money/top-up")
+async def top_up(page: Page) -> web.StreamResponse:
+    """Open a payment and show where to pay it; sent twice, the form opens one."""
+    payments, form = page.request.app[PAYMENTS], await page.form()
+    # People write amounts with a comma, and with spaces between thousands.
+    typed = form.text("amount").replace("\N{NO-BREAK SPACE}", "").replace(" ", "")
+    entry = Form({"amount_znc": typed.replace(",", ".")}).read(TopUp, "amount_znc")
+    provider = form.text("provider")
+    if not typed:
+        form.fail("amount", _("Please fill this in."))
+    elif entry is None:
+        form.fail("amount", _("Please write an amount above zero, such as 100 or 12.50."))
+    if provider not in payments.providers:
+        form.fail("", _("Please choose how to pay."))
+    if entry is None or not form.ok:
+        return await _money_page(page, form, status=422)
+    amount = entry.amount_znc
+
+    async def work(connection: AsyncConnection) -> _Opened:
+        payment = await payments.open(
+            connection,
+            page.actor,
+            page.user.id,
+            amount=amount,
+            return_url=f"{page.request.app[SETTINGS].public_origin}/account/money",
+            provider_name=provider,
+        )
+        return _Opened(payment_id=payment.id)
+
+    opened = await page.request.app[IDEMPOTENCY].run(
+        page.user.id,
+        f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}",
+        "pages.top-up",
+        TopUp(amount_znc=amount, provider=provider),
+        _Opened,
+        work,
+    )
+    try:
+        payment = await payments.start(opened.payment_id)
+    except ProviderFailed:
+        page.flash("bad", _("The payment service does not answer. Nothing was charged."))
+        return page.redirect(f"/account/payments/{opened.payment_id}")
+    if provider == "mock":
+        await _pretend(page, payment)
+    return page.redirect(f"/account/payments/{payment.id}")
+
+
+async def _pretend(page: Page, payment: Payment) -> None:
+    """Development: the payment that needs no money is paid at once."""
+    await page.request.app[PAYMENTS].apply(
+        "mock",
+        Event(
+            id=f"mock-purchase-{payment.id}",
+            type="mock-purchase",
+            outcome=Outcome.PAID,
+            payment_id=payment.id,
+            charge=f"mock-charge-{payment.id}",
+            amount=payment.amount_rub,
+            currency="RUB",
+        ),
+    )
+
+
+@routes.get("/account/payments/{id}")
+async def payment(page: Page) -> web.StreamResponse:
+    """How a payment stands. Looking asks the provider, should its word be late."""
+    payments = page.request.app[PAYMENTS]
+    found = await payments.find(path_id(page), page.user.id)
+    if found.status == "pending":
+        with suppress(ProviderFailed):  # then what is known is shown, and its word comes later
+            found = await payments.check_now(found.id, page.user.id)
+    own = str(page.request.app[SETTINGS].public_origin)
+    outside = found.payment_url if not (found.payment_url or own).startswith(own) else None
+    return page.render("account/payment.html", payment=found, pay_url=outside)
+
+
+@routes.post("/account/payments/{id}/cancel")
+async def cancel(page: Page) -> web.StreamResponse:
+    """Give up a payment."""
+    try:
+        await page.request.app[PAYMENTS].cancel(page.actor, path_id(page), page.user.id)
+    except PaymentNotOpen:
+        return page.redirect(f"/account/payments/{path_id(page)}")
+    page.flash("info", _("The payment is cancelled."))
+    return page.redirect("/account/money")
+
+
+@routes.get("/account/money/transactions.csv")
+async def statement(page: Page) -> web.StreamResponse:
+    """All transactions for a spreadsheet, streamed."""
+    return web.Response(
+        body=page.request.app[STATEMENTS].csv(page.user.id),
+        headers={
+            "Content-Type": "text/csv; charset=utf-8",
+            "Content-Disposition": 'attachment; filename="transactions.csv"',
+        },
+    )
+
+
+@routes.get("/account/money/receipts/{id}")
+async def receipt(page: Page) -> web.StreamResponse:
+    """One transaction, to be printed."""
+    item = await page.request.app[STATEMENTS].find(page.user.id, path_id(page))
+    site_name = page.request.app[SETTINGS].public_origin.authority
+    return page.render("account/receipt.html", item=item, site_name=site_name)
+
+
+class _Bundle(BaseModel):
+    """What buying a bundle is remembered by."""
+
+    count: int
+
+
+@routes.post("/account/bundles/{id}", section="/account/buy")
+async def buy_bundle(page: Page) -> web.StreamResponse:
+    """Buy several tokens at once; sent twice, the form buys once."""
+    app, bundle_id, form = page.request.app, path_id(page), await page.form()
+
+    async def work(connection: AsyncConnection) -> _Bundle:
+        _bundle, tokens, _balance = await app[BUNDLES].purchase(
+            connection, page.actor, page.user.id, bundle_id
+        )
+        return _Bundle(count=len(tokens))
+
+    try:
+        bought = await app[IDEMPOTENCY].run(
+            page.user.id,
+            f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}",
+            f"pages.bundle.{bundle_id.hex}",
+            None,
+            _Bundle,
+            work,
+        )
+    except InsufficientBalance:
+        page.flash("bad", _("Your balance is too low for this. Top it up, then buy it."))
+        return page.redirect("/account/money#top-up")
+    page.flash(
+        "good",
+        ngettext(
+            "%(num)s token is yours. Each clock starts with the first request.",
+            "%(num)s tokens are yours. Each clock starts with the first request.",
+            bought.count,
+        ),
+    )
+    return page.redirect("/account")
