@@ -201,6 +201,7 @@ class Settings(BaseSettings):
     drain_delay: float = Field(0, ge=0, le=300)
     drain_timeout: float = Field(30, ge=0, le=3600)
     access_log: bool = True
+    audit_retention_days: int = Field(365, ge=1, le=36500)
     metrics_listen: str | None = None
     cors_api_origins: Annotated[list[str], NoDecode] = []
     cors_proxy_origins: Annotated[list[str], NoDecode] = []

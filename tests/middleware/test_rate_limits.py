@@ -3,7 +3,7 @@
 import pytest
 
 from tests import kit
-from tests.conftest import MakeGate
+from tests.conftest import MakeGate, Upstream
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
 
 
@@ -74,3 +74,17 @@ async def test_each_can_be_switched_off(make_gate: MakeGate, limit: str) -> None
     gate = await make_gate(**{limit: "off"})
     bearer = await kit.sign_up(gate)
     assert (await kit.call(gate, "GET", "/users/me", bearer=bearer))[0] == 200
+
+
+async def test_the_way_through_is_counted_per_token_where_asked_for(
+    make_gate: MakeGate, upstream: Upstream
+) -> None:
+    gate = await make_gate(rate_limit_proxy="2/hour", zenzefi_target_url=upstream.origin)
+    bearer = await kit.sign_up(gate)
+    first, second = await kit.buy(gate, bearer), await kit.buy(gate, bearer)
+    statuses = []
+    for token in (first, first, first, second):
+        headers = {"X-Access-Token": str(token["token"])}
+        async with gate.get("/api/v1/proxy/page", headers=headers) as response:
+            statuses.append(response.status)
+    assert statuses == [200, 200, 429, 200]

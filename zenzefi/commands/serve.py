@@ -138,14 +138,17 @@ async def _one_process(
     settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
 ) -> None:
     from zenzefi.ops import server
+    from zenzefi.ops.reload import reload
 
     async with _upstream(settings) as complete:
+        app = _gate(complete)
         await server.serve(
-            _gate(complete),
+            app,
             [sock],
             drain_delay=settings.drain_delay,
             drain_timeout=settings.drain_timeout,
             on_ready=on_ready,
+            on_reload=lambda: reload(app),
         )
 
 

@@ -80,7 +80,7 @@ async def serve(
     *,
     drain_delay: float = 0,
     drain_timeout: float = 30,
-    on_reload: Callable[[], Awaitable[None]] | None = None,
+    on_reload: Callable[[], Awaitable[object]] | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.config import SETTINGS
-from zenzefi.ops import drain, health, jobs, observe
+from zenzefi.ops import drain, health, housekeeping, jobs, observe, reload
 
 
 def setup(app: web.Application) -> None:
@@ -13,7 +13,9 @@ def setup(app: web.Application) -> None:
 
     :func:`zenzefi.ops.observe.observe_middleware` goes right after the request id's.
     """
+    reload.setup(app)
     drain.setup(app)
     observe.setup(app)
     health.setup(app)
     jobs.setup(app, app[SETTINGS].data_dir)
+    housekeeping.setup(app)

@@ -39,6 +39,10 @@ class Scopes:
     """The scopes of one gate, compiled."""
 
     def __init__(self, declared: Mapping[str, Sequence[str]]) -> None:
+        self.declare(declared)
+
+    def declare(self, declared: Mapping[str, Sequence[str]]) -> None:
+        """Replace all scopes; what is asked from now on sees the new ones."""
         self._compiled = {
             name: re.compile("|".join(f"(?:{_pattern(item)})" for item in patterns), re.DOTALL)
             for name, patterns in {**EXAMPLES, **declared}.items()

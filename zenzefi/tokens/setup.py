@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from zenzefi.api import routing
-from zenzefi.config import SETTINGS
+from zenzefi.config import SETTINGS, Settings
 from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
+from zenzefi.ops.reload import ON_RELOAD
 from zenzefi.tokens import views
 from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
@@ -31,6 +32,11 @@ def setup(app: web.Application) -> None:
         app[SHARED] = shared
     app[SCOPES] = Scopes(settings.scopes)
     app[GATEKEEPER] = gatekeeper
+
+    async def declare(changed: Settings) -> None:
+        app[SCOPES].declare(changed.scopes)
+
+    app[ON_RELOAD].append(declare)
     app[DEVICES] = Devices(settings.device_policy, database, keyring, gatekeeper, shared)
     usage = app[USAGE] = Usage(database, gatekeeper, app[DEVICES])
     app[TOKENS] = Tokens(settings, database, keyring, gatekeeper, app[SCOPES])

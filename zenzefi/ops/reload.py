@@ -1,0 +1,61 @@
+"""SIGHUP: prices, scopes, limits and plugins change without a restart.
+
+Settings are read anew; a mistake in them changes nothing and is told in the log. What can't change
+while running (addresses, databases, keys) keeps its value until the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from zenzefi.config import SETTINGS, Settings, SettingsError, load_settings
+
+log = logging.getLogger(__name__)
+
+RELOADABLE = (
+    "token_price_1h",
+    "token_price_12h",
+    "token_price_24h",
+    "token_price_7d",
+    "token_price_30d",
+    "scopes",
+    "plugins_disabled",
+    "plugin_options",
+    "rate_limit_login",
+    "rate_limit_register",
+    "rate_limit_api",
+    "rate_limit_proxy",
+    "log_level",
+)
+"""The settings that take effect on SIGHUP."""
+
+Hook = Callable[[Settings], Awaitable[None]]
+ON_RELOAD: web.AppKey[list[Hook]] = web.AppKey("on_reload", list)
+"""Called with the changed settings, for parts that keep something made of them."""
+
+
+def setup(app: web.Application) -> None:
+    """Give the application its list of hooks; parts append theirs before it starts."""
+    app[ON_RELOAD] = []
+
+
+async def reload(app: web.Application) -> list[str]:
+    """Read the settings anew and apply what may change; returns the names that did."""
+    try:
+        fresh = await asyncio.to_thread(load_settings)
+    except SettingsError as error:
+        log.error("settings not reloaded", extra={"problems": error.problems})
+        return []
+    current = app[SETTINGS]
+    changed = [name for name in RELOADABLE if getattr(fresh, name) != getattr(current, name)]
+    for name in changed:
+        setattr(current, name, getattr(fresh, name))
+    logging.getLogger().setLevel(current.log_level)
+    for hook in app[ON_RELOAD]:
+        await hook(current)
+    log.info("settings reloaded", extra={"changed": changed})
+    return changed
