@@ -1,7 +1,7 @@
 """What is swept, closed and proved, and that it leaves the rest alone."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, update
 
@@ -28,7 +28,7 @@ async def test_running_tokens_are_counted_and_idle_sessions_closed(gate: GateCli
     ) as response:
         assert response.status == 200
     now = datetime.now(UTC)
-    row = {"token_id": _uuid(token["id"]), "user_id": await kit.user_id_of(gate)}
+    row = {"token_id": UUID(token["id"]), "user_id": await kit.user_id_of(gate)}
     old, new = uuid4(), uuid4()
     async with gate.app[DATABASE].begin() as connection:
         for session, seen in ((old, now - timedelta(hours=1)), (new, now)):
@@ -76,9 +76,3 @@ async def test_sweeping_takes_only_what_is_old(gate: GateClient) -> None:
     async with gate.app[DATABASE].read() as connection:
         after = (await connection.execute(select(func.count()).select_from(audit_logs))).scalar()
     assert after == before
-
-
-def _uuid(value: object) -> object:
-    from uuid import UUID
-
-    return UUID(str(value))

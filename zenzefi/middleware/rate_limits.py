@@ -44,6 +44,13 @@ async def limit_user(request: web.Request, user_id: object) -> None:
         _remember(request, await limits.hit("api", str(user_id)))
 
 
+async def limit_token(request: web.Request, token_id: object) -> None:
+    """Count one request through the gate under this token. Raises ``RateLimited``."""
+    limits = request.config_dict.get(LIMITS)
+    if limits is not None and limits.rates("proxy"):
+        await limits.hit("proxy", str(token_id))
+
+
 @web.middleware
 async def rate_limits_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain: refuses with 429 before any work is done; tells how one stands."""

@@ -12,6 +12,7 @@ from zenzefi.config import DevicePolicy
 from zenzefi.errors import ScopeRefused, TokenMissing, TokenRejected
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
+from zenzefi.middleware.rate_limits import limit_token
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.ops.observe import PROXIED
 from zenzefi.proxy.connection import cancelled_when_lost
@@ -132,6 +133,7 @@ class Gate:
         request[PROXIED] = True
         is_upgrade = is_websocket(request)
         access, token, by_cookie = await self.authenticate(request, target if is_upgrade else None)
+        await limit_token(request, access.token_id)
         self.scopes.check(access.scope, target.path)
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:

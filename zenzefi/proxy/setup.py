@@ -13,6 +13,7 @@ from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
+from zenzefi.ops.reload import ON_RELOAD
 from zenzefi.proxy import figures, lane, runtime, verify
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
@@ -122,6 +123,11 @@ def setup(app: web.Application) -> None:
         app[ENGINE] = build_engine(settings)
     figures.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
+
+    async def declare(changed: Settings) -> None:
+        gate.scopes.declare(changed.scopes)
+
+    app.get(ON_RELOAD, []).append(declare)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
     routing.setup(app, views.routes(), verify.routes(gate))
     app.router.add_get(PREFIX, views.add_slash)
