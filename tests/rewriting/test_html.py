@@ -125,6 +125,9 @@ def rewrite_html(html, size=None, mount=PREFIX, **options):
         ("<?php > <a href=/x>", "<?php > <a href=/m/x>"),
         ("<!doctype html '><a href=/x>", "<!doctype html '><a href=/m/x>"),
         ("a < b <a href=/x>", "a < b <a href=/m/x>"),
+        ('"Quoted" <a href=/x>', '"Quoted" <a href=/m/x>'),
+        ("[<a href=/x>back</a>]", "[<a href=/m/x>back</a>]"),
+        ("{x} <a href=/x>", "{x} <a href=/m/x>"),
         ("<a<b href=/x>", "<a<b href=/x>"),
         ("</p title='>'><a href=/x>", "</p title='>'><a href=/m/x>"),
         (
@@ -214,6 +217,7 @@ def test_addresses_are_mapped_and_nothing_else_changes(html, expected):
         "&",
         "text only",
         '{"html": "<a href=\\"/x\\">"}',
+        '["<a href=/x>"]',
         "callback({'a': '<a href=/x>'})",
         "\ufeff<p>\x00\r\n<P CLASS=a  B>",
     ],
@@ -559,7 +563,13 @@ def flatten(root, mapper=None):
 # Where html5lib's tree builder departs from the standard or reads bytes differently for reasons
 # outside the tokenizer's reach (tokens that the tree builder throws away before a raw text element
 # is entered), there is nothing to compare.
-UNCOMPARED = re.compile(r"<(?:noscript|template|math|mi|xmp|table|frameset|select)|\x00", re.I)
+# (The standard lets </p> end foreign content; html5lib is older than that. Whether CDATA counts
+# inside of an integration point depends on HTML elements that are not followed.)
+UNCOMPARED = re.compile(
+    r"<(?:noscript|template|math|mi|xmp|table|frameset|select)|\x00|<svg(?s:.*)</p|^//"
+    r"|<(?:desc|title|foreignObject)(?s:.*)(?:<!\[CDATA|<svg)",
+    re.I,
+)
 
 
 @settings(max_examples=700, deadline=None)

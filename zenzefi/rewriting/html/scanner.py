@@ -24,7 +24,7 @@ _MARK = b"\xef\xbb\xbf"
 # How JSON or a script begins that is labelled as HTML by mistake. (That it holds tags says nothing:
 # servers send markup in JSON.)
 _DATA = re.compile(
-    rb"[\[{\"]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
+    rb"\{\s*[\"'}]|\[\s*[\[{\"\]]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
     rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
 )
 _MARKUP = re.compile(rb"<[!/a-zA-Z?]")
