@@ -9,7 +9,7 @@ from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner
 
 _URI = re.compile(rb"[,:][ \t]*(?:[A-Z0-9]+-)*(?:URI|ASSET-LIST)=\"([^\"\r\n]*)\"")
 # Lines that may hold an address: no tag at all, or a tag with a URI; the others pass in C.
-_LINE = re.compile(rb"^(?:[^#\r\n][^\r\n]*|#EXT[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)", re.M)
+_LINE = re.compile(rb"^(?:[^#\r\n][^\r\n]*|#[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)", re.M)
 _SPACE = b" \t\x0b\x0c"
 
 

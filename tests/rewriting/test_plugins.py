@@ -175,6 +175,10 @@ def test_a_manifest_of_segments_resolves_against_its_base() -> None:
             '<!DOCTYPE x [<!ENTITY e "<a href=\'/x\'>">]><a href="/y"/>',
             '<!DOCTYPE x [<!ENTITY e "<a href=\'/x\'>">]><a href="/api/v1/proxy/y"/>',
         ),
+        (
+            '<a href="/x" xml:base="/y/" src="/z"/>',
+            '<a href="/api/v1/proxy/x" xml:base="/api/v1/proxy/y/" src="/api/v1/proxy/z"/>',
+        ),
         ("a < b <a href='/x'", "a < b <a href='/x'"),
     ],
 )

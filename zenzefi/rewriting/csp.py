@@ -94,7 +94,10 @@ def _map_word(
                 f"{_SOCKETS[public.scheme] if as_socket else public.scheme}://" if scheme else ""
             )
             path = match["path"]
-            return prefix + public.authority + (mount.prefix + path if path else "")
+            new = prefix + public.authority + (mount.prefix + path if path else "")
+            # A socket's scheme names no fetches; what 'self' covers is said beside it.
+            is_covered = scheme not in ("ws", "wss") or bool(present & {"'self'", str(public)})
+            return new if is_covered else f"{new} {public}"
         gate = str(public)  # a pattern that covers the upstream covers others too: add the gate
         return word if gate in present else f"{word} {gate}"
     return word

@@ -168,6 +168,7 @@ class XmlReader:
             return
         offset = tag.start("attributes")
         found = []
+        first = len(edits)
         for attribute in _ATTRIBUTE.finditer(attributes):
             full = attribute["name"]
             part = "double" if attribute["double"] is not None else "single"
@@ -191,6 +192,7 @@ class XmlReader:
                 self._style(edits, value, place)
             elif text == "content" and rules.refresh and _is_refresh(name, found):
                 self._replace(edits, value, place, map_refresh(_decoded(value), self._map))
+        edits[first:] = sorted(edits[first:])  # xml:base was read before the others
 
     def _leave(self) -> None:
         while len(self._bases) > 1 and self._bases[-1][0] >= self._depth:
