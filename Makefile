@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench screenshots wheel docs clean
+.PHONY: help run test apps lint format bench screenshots wheel docs clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -18,6 +18,9 @@ run: $(VENV)/.installed ## Start the gate (with a demo site behind it unless ZEN
 
 test: $(VENV)/.installed-test ## Run every test on a PostgreSQL and a Redis of their own
 	@$(BIN)/python -m pytest $(ARGS)
+
+apps: ## Install the real applications that the tests run behind the gate (skipped without them)
+	@tests/apps/install.sh
 
 lint: $(VENV)/.installed-lint ## Style, types and the arrows between packages
 	$(BIN)/ruff check .

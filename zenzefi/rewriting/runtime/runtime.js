@@ -72,13 +72,14 @@ function map(value) {
   }
   const scheme = SCHEMES[url.protocol];
   if (scheme === undefined) return value;
-  const origin = `${scheme}//${url.host}`;
-  const own = origin === gate;
-  if (!own && !upstreams.has(origin)) return value;
+  // A script of a plain http application may say "ws://" + location.host behind a gate with TLS.
+  const own = url.host === here.host;
+  if (!own && !upstreams.has(`${scheme}//${url.host}`)) return value;
   const relative = !absolute && !rooted;
-  if (own && !relative && isInside(url.pathname)) return value;
-  const path = mount + url.pathname + url.search + url.hash;
-  if (relative || (own && !absolute && url.protocol === here.protocol)) return path;
+  const inside = own && !relative && isInside(url.pathname);
+  if (inside && scheme === here.protocol) return value;
+  const path = (inside ? '' : mount) + url.pathname + url.search + url.hash;
+  if (relative || (own && !absolute)) return path;
   return (url.protocol === scheme ? gate : gate.replace('http', 'ws')) + path;
 }
 
@@ -272,8 +273,9 @@ function install(scope) {
   });
 
   // Requests.
-  const request = value => typeof value === 'string' || value instanceof scope.URL || !isRequest(value) ? map(value) : value;
-  const isRequest = value => typeof value === 'object' && value !== null && value instanceof scope.Request;
+  // A Request (of any realm) was mapped when it was made.
+  const isRequest = value => typeof value === 'object' && value !== null && typeof value.url === 'string';
+  const request = value => isRequest(value) ? value : map(value);
   method(holderOf(scope, 'fetch'), 'fetch', first(request));
   type('Request', first(request));
   method(proto('XMLHttpRequest'), 'open', args => { if (args.length > 1) args[1] = map(args[1]); });
@@ -551,10 +553,10 @@ if (tag) {
   // The page finds its document as it was written.
   importMap.remove();
   tag.remove();
-  if (bare && isInside(location.pathname)) {
-    const { pathname, search, hash } = location;
-    history.replaceState(history.state, '', strip(pathname) + search + hash);
-  }
 }
 install(globalThis);
+if (bare && isInside(location.pathname)) {
+  const { pathname, search, hash } = location;
+  try { history.replaceState(history.state, '', strip(pathname) + search + hash); } catch { /* a sandbox */ }
+}
 })();
