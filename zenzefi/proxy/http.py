@@ -14,6 +14,7 @@ from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.proxy.client_side import ClientBody, ClientResponse, interim_head
+from zenzefi.proxy.exchange import BodyBroken, UpstreamResponse
 from zenzefi.proxy.headers import (
     Identity,
     Pairs,
@@ -24,7 +25,7 @@ from zenzefi.proxy.headers import (
 )
 from zenzefi.proxy.seams import Gatekeeper
 from zenzefi.proxy.target import Target
-from zenzefi.proxy.upstream import BodyBroken, Upstream, UpstreamResponse
+from zenzefi.proxy.upstream import Upstream
 from zenzefi.rewriting.mount import Mount
 from zenzefi.tokens.access import Access
 

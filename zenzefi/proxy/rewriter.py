@@ -9,9 +9,9 @@ from typing import Literal
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi.proxy.exchange import UpstreamResponse
 from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.http import Answer, Passage
-from zenzefi.proxy.upstream import UpstreamResponse
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.api import Message
 from zenzefi.rewriting.engine import Engine, Exchange

@@ -19,6 +19,7 @@ from aiohttp import web
 from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
 from zenzefi.proxy.client_side import ClientResponse
 from zenzefi.proxy.connection import cancelled_when_lost
+from zenzefi.proxy.exchange import Exchange
 from zenzefi.proxy.frames import (
     CLOSE_GOING_AWAY,
     CLOSE_TOKEN_ENDED,
@@ -30,7 +31,7 @@ from zenzefi.proxy.headers import Pairs, RequestPolicy, request_headers
 from zenzefi.proxy.http import HttpWay, Passage, Rewriter, check_again, request_head
 from zenzefi.proxy.messages import FrameError, MessageFilter
 from zenzefi.proxy.seams import Gatekeeper
-from zenzefi.proxy.upstream import Exchange, Upstream
+from zenzefi.proxy.upstream import Upstream
 from zenzefi.rewriting.mount import Mount
 
 log = logging.getLogger(__name__)

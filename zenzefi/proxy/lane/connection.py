@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from zenzefi.proxy.exchange import BodyBroken
 from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.lane.answer import Kind, Rows, collect, parse
-from zenzefi.proxy.upstream import BodyBroken
 
 if TYPE_CHECKING:
     from zenzefi.proxy.lane import FastLane

@@ -1,0 +1,336 @@
+"""One request and its answer on one connection to the upstream.
+
+The protocol is aiohttp's own client protocol with its hardened C parser (llhttp); the machinery
+above it (sessions, redirects, cookie jars, decompression) is left out, because a gate needs none
+of it and must see the bytes as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from aiohttp import ClientError, ClientPayloadError, SocketTimeoutError
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from zenzefi.errors import (
+    GateError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from zenzefi.proxy.headers import Pairs
+
+log = logging.getLogger(__name__)
+
+_MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
+_MAX_LINE = 64 * 1024
+_MAX_FIELD = 64 * 1024
+_MAX_FIELDS = 256
+_READ_BUFFER = 128 * 1024  # bytes; reading pauses at twice of it
+_CONTINUE_PATIENCE = 1.0  # seconds; RFC 9110, 10.1.1: a client must not wait for ever for a 100
+_BODYLESS = frozenset((204, 304))
+
+
+class BodyBroken(Exception):
+    """The upstream's body ended before its end; ``error`` is what a client would be told."""
+
+    def __init__(self, error: GateError) -> None:
+        self.error = error
+        super().__init__(error.code)
+
+
+class RequestBody(Protocol):
+    """The content of a request on its way to the upstream."""
+
+    length: int | None
+    """Bytes, or ``None`` if it is chunked."""
+
+    expects_continue: bool
+
+    async def read(self) -> bytes:
+        """The next piece, ``b""`` at the end; raises a :class:`GateError` if it breaks off."""
+
+    def invite(self) -> None:
+        """Tell the client to send its content (100 Continue)."""
+
+
+class UpstreamResponse(Protocol):
+    """An answer that has begun: its head is here, its body is streamed.
+
+    Whoever holds one calls :meth:`close` once, whatever happened.
+    """
+
+    status: int
+    reason: bytes
+    headers: Pairs
+    length: int | None
+    """The declared Content-Length, ``None`` without one (or with chunks)."""
+
+    has_body: bool
+
+    def read_ready(self) -> bytes:
+        """What has already arrived of the body, without waiting."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the body is still to come or to be read."""
+
+    async def read(self) -> bytes:
+        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
+
+    async def close(self) -> None:
+        """Give the connection back if the exchange is complete, else break it off."""
+
+
+class Connection(ResponseHandler):
+    """One connection to the upstream."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.is_idle = False
+        self.is_reused = False
+        self.got_bytes = False
+        self.expiry: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes nobody asked for must not become the beginning of somebody's answer."""
+        if self.is_idle:
+            self.abort()
+            return
+        self.got_bytes = True
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A reset is no end of a body, even of one that ends with the connection."""
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            payload.set_exception(ClientPayloadError("connection reset"))
+        super().connection_lost(exc)
+
+    def begin(self, method: str, read_timeout: float) -> None:
+        """Prepare for the answer to one request."""
+        self.got_bytes = False
+        self.set_response_params(
+            skip_payload=method == "HEAD",
+            read_until_eof=True,
+            auto_decompress=False,
+            read_timeout=read_timeout,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_FIELD,
+            max_headers=_MAX_FIELDS,
+        )
+
+    async def drain(self) -> None:
+        """Wait until the upstream has taken what was written."""
+        await self._drain_helper()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another request may go over it."""
+        return self.is_connected() and not self.should_close
+
+
+class Pool(Protocol):
+    """Where an exchange's connection came from and goes back to."""
+
+    read_timeout: float
+
+    def release(self, connection: Connection, *, reusable: bool) -> None:
+        """Take back a pooled connection."""
+
+    def discard(self, connection: Connection) -> None:
+        """Close one that was not pooled."""
+
+
+class Exchange:
+    """One request and its answer on one connection; an :class:`UpstreamResponse` once started."""
+
+    def __init__(self, upstream: Pool, connection: Connection, *, is_pooled: bool = True) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: Pairs = []
+        self.length: int | None = None
+        self.has_body = False
+        self.connection = connection
+        self._upstream = upstream
+        self._payload: StreamReader = EMPTY_PAYLOAD
+        self._upload: asyncio.Task[None] | None = None
+        self._invited = asyncio.Event()
+        self._is_closed = False
+        self._is_pooled = is_pooled
+
+    async def start(
+        self,
+        method: str,
+        head: bytes,
+        body: RequestBody | None,
+        on_interim: Callable[[int, Pairs], None],
+        *,
+        may_upgrade: bool = False,
+    ) -> None:
+        """See :meth:`Upstream.send`."""
+        connection = self.connection
+        connection.begin(method, self._upstream.read_timeout)
+        if connection.transport is None:
+            raise UpstreamUnreachable
+        connection.transport.write(head)
+        if body is None:
+            connection.start_timeout()
+        else:
+            self._upload = asyncio.create_task(self._send(body), name="upload to the upstream")
+        message = await self._final_message(on_interim)
+        self._accept(method, message, may_upgrade=may_upgrade)
+
+    async def _final_message(self, on_interim: Callable[[int, Pairs], None]) -> RawResponseMessage:
+        for _ in range(_MAX_INTERIM):
+            message, payload = await self._next_message()
+            if message.code == 101 or not 100 <= message.code < 200:
+                self._payload = payload
+                return message
+            if message.code == 100:
+                self._invited.set()
+            else:
+                on_interim(message.code, list(message.raw_headers))
+            if self._upload is None or self._upload.done():
+                self.connection.start_timeout()
+        raise UpstreamProtocolError  # a flood of 1xx
+
+    async def _next_message(self) -> tuple[RawResponseMessage, StreamReader]:
+        """The next head, or what went wrong: with the upstream, or with the client's content."""
+        upload = self._upload
+        if upload is not None and not upload.done():
+            reading = asyncio.ensure_future(self.connection.read())
+            try:
+                await asyncio.wait({reading, upload}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done() and upload.exception() is not None:
+                    await upload  # the client's content broke: that is the error to tell
+            except BaseException:
+                reading.cancel()
+                raise
+            return await self._translated(reading)
+        return await self._translated(self.connection.read())
+
+    async def _translated(self, reading: object) -> tuple[RawResponseMessage, StreamReader]:
+        try:
+            return await reading  # type: ignore[misc, no-any-return]  # a future or a coroutine
+        except (SocketTimeoutError, TimeoutError):
+            raise UpstreamTimeout from None
+        except HttpProcessingError as error:
+            log.warning("upstream's answer is not valid HTTP: %s", type(error).__name__)
+            raise UpstreamProtocolError from None
+        except (ClientError, OSError, EOFError):
+            raise UpstreamUnreachable from None
+
+    def _accept(self, method: str, message: RawResponseMessage, *, may_upgrade: bool) -> None:
+        # RFC 9110, 15: a client must understand the class of a status; below 100 there is none.
+        if not (200 <= message.code <= 999 or (message.code == 101 and may_upgrade)):
+            raise UpstreamProtocolError
+        self.status = message.code
+        self.reason = message.reason.encode("utf-8", "surrogateescape")
+        self.headers = list(message.raw_headers)
+        for name, value in self.headers:
+            low = name.lower()
+            if low == b"content-length":
+                # RFC 9112, 6.3: differing or unparsable lengths make the message unusable.
+                if not value.isdigit() or (self.length is not None and self.length != int(value)):
+                    raise UpstreamProtocolError
+                self.length = int(value)
+            elif low == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise UpstreamProtocolError  # a coding that was not asked for (RFC 9112, 6.1)
+        if message.chunked and self.length is not None:
+            raise UpstreamProtocolError  # RFC 9112, 6.3: both framings are an attack or a bug
+        self.has_body = method != "HEAD" and self.status >= 200 and self.status not in _BODYLESS
+        if not self.has_body:
+            self._payload = EMPTY_PAYLOAD
+
+    async def _send(self, body: RequestBody) -> None:
+        """The upload: reads the client, writes the upstream, one piece at a time."""
+        connection = self.connection
+        timeout = self._upstream.read_timeout
+        if body.expects_continue:
+            try:
+                async with asyncio.timeout(_CONTINUE_PATIENCE):
+                    await self._invited.wait()
+            except TimeoutError:
+                pass
+            body.invite()
+        while True:
+            piece = await body.read()
+            if connection.transport is None:
+                return  # the upstream has answered and gone, or is gone: reading will tell
+            if not piece:
+                break
+            if body.length is None:
+                connection.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+            else:
+                connection.transport.write(piece)
+            try:
+                async with asyncio.timeout(timeout):
+                    await connection.drain()
+            except (ClientError, OSError) as error:
+                if isinstance(error, TimeoutError):
+                    raise UpstreamTimeout from None
+                return
+        if body.length is None:
+            connection.transport.write(b"0\r\n\r\n")
+        connection.start_timeout()
+
+    # --- the answer
+
+    def read_ready(self) -> bytes:
+        """What has already arrived of the body, without waiting."""
+        if self._payload is EMPTY_PAYLOAD or self._payload.exception() is not None:
+            return b""
+        return self._payload.read_nowait()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the body is still to come or to be read."""
+        return self._payload is EMPTY_PAYLOAD or (
+            self._payload.at_eof() and self._payload.exception() is None
+        )
+
+    async def read(self) -> bytes:
+        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
+        if self.is_complete:
+            return b""
+        try:
+            return await self._payload.readany()
+        except (SocketTimeoutError, TimeoutError):
+            raise BodyBroken(UpstreamTimeout()) from None
+        except (ClientPayloadError, HttpProcessingError):
+            raise BodyBroken(UpstreamProtocolError()) from None
+        except (ClientError, OSError, RuntimeError, EOFError):
+            raise BodyBroken(UpstreamUnreachable()) from None
+
+    def abort(self) -> None:
+        """Break it off at once; a pending :meth:`read` ends with :class:`BodyBroken`."""
+        payload = self._payload
+        if payload is not EMPTY_PAYLOAD and not payload.is_eof():
+            payload.set_exception(ClientPayloadError("broken off by the gate"))
+        self.connection.abort()
+
+    async def close(self) -> None:
+        """Give the connection back if the exchange is complete, else break it off."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        upload = self._upload
+        sent = upload is None or (
+            upload.done() and not upload.cancelled() and not upload.exception()
+        )
+        if upload is not None and not upload.done():
+            upload.cancel()
+            await asyncio.gather(upload, return_exceptions=True)
+        if not self._is_pooled:
+            self._upstream.discard(self.connection)
+            return
+        reusable = sent and self.status >= 200 and self.is_complete
+        self._upstream.release(self.connection, reusable=reusable)
