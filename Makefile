@@ -39,7 +39,7 @@ screenshots: $(VENV)/.installed-test ## Take the pictures in docs/screenshots an
 	@$(BIN)/python scripts/screenshots.py $(ARGS)
 
 docs: $(VENV)/.installed-test ## Write the generated pages of docs/reference anew
-	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python -m scripts.reference
 
 wheel: $(VENV)/.installed-test ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel

@@ -15,6 +15,7 @@ import zenzefi.tokens.setup
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.keys import KEYRING, Keyring
 from zenzefi.middleware import rate_limits, request_id
+from zenzefi.middleware.cors import cors_middleware
 from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> web.Application:
         middlewares=[
             request_id_middleware,
             observe_middleware,
+            cors_middleware,
             errors_middleware,
             guard_middleware,
             peer_middleware,

@@ -204,7 +204,6 @@ class Settings(BaseSettings):
     audit_retention_days: int = Field(365, ge=1, le=36500)
     metrics_listen: str | None = None
     cors_api_origins: Annotated[list[str], NoDecode] = []
-    cors_proxy_origins: Annotated[list[str], NoDecode] = []
     rate_limit_login: Rate = "10/minute"
     rate_limit_register: Rate = "20/hour"
     rate_limit_api: Rate = "120/minute"
@@ -237,7 +236,6 @@ class Settings(BaseSettings):
         "previous_secret_keys",
         "zenzefi_target_aliases",
         "cors_api_origins",
-        "cors_proxy_origins",
         "trusted_proxies",
         "payment_providers",
         "stripe_webhook_secret",
@@ -255,7 +253,7 @@ class Settings(BaseSettings):
     def _origin(cls, value: str | None) -> str | None:
         return value if value is None else str(parse_origin(value))
 
-    @field_validator("zenzefi_target_aliases", "cors_api_origins", "cors_proxy_origins")
+    @field_validator("zenzefi_target_aliases", "cors_api_origins")
     @classmethod
     def _origins(cls, value: list[str]) -> list[str]:
         return [str(parse_origin(item)) for item in value]

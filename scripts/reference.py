@@ -1,0 +1,218 @@
+"""The reference pages that are made of the program itself: settings, commands, metrics.
+
+``make docs`` writes them into ``docs/reference/``; a test fails when they tell another story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+from zenzefi.cli import main
+from zenzefi.config import Settings
+from zenzefi.ops import metrics
+from zenzefi.ops.reload import RELOADABLE
+
+MADE = "<!-- Made by `make docs`: change the program, not this page. -->\n"
+
+# Grouped as an operator meets them; a test holds the names against Settings.
+SETTINGS: dict[str, dict[str, str]] = {
+    "The gate": {
+        "debug": "Development: weak keys and the `mock` payment provider are accepted.",
+        "secret_key": "What all keys are derived from. 32 characters or more; on the embedded "
+        "default it is made once and kept in `DATA_DIR`.",
+        "previous_secret_keys": "Comma list. Keys of before, still good for reading: rotate by "
+        "moving the old `SECRET_KEY` here.",
+        "backend_url": "The origin at which browsers see the gate's own pages.",
+        "data_dir": "SQLite file, certificates and keys of the embedded default.",
+        "access_token_expire_minutes": "Life of a bearer token (JWT), in minutes.",
+        "application_name": "What the pages call the application behind the gate.",
+        "admin_two_factor": "Administrators must sign in with a second factor.",
+        "mail_url": "`smtp://user:password@host:port` for address confirmation and password "
+        "resets; without it both are off.",
+        "mail_from": "The sender of these mails.",
+    },
+    "Database and Redis": {
+        "database_url": "`postgresql://...` or `sqlite:///...`; or the `POSTGRES_*` parts; without "
+        "both the embedded SQLite.",
+        "postgres_server": "Host of PostgreSQL.",
+        "postgres_port": "Its port.",
+        "postgres_user": "Its user.",
+        "postgres_password": "Its password.",
+        "postgres_db": "Its database.",
+        "database_pool_size": "Connections that one process keeps; it may open twice as many.",
+        "redis_url": "`redis://...`; or the `REDIS_*` parts; without both an in-process cache.",
+        "redis_host": "Host of Redis.",
+        "redis_port": "Its port.",
+        "redis_password": "Its password.",
+        "redis_db": "Its database's number.",
+    },
+    "The upstream": {
+        "zenzefi_target_url": "The origin of the application behind the gate. Without it the "
+        "bundled demo site, on the embedded default only.",
+        "zenzefi_target_aliases": "Comma list of other origins under which the application names "
+        "itself.",
+        "zenzefi_basic_auth_user": "Sent to the upstream with every request.",
+        "zenzefi_basic_auth_password": "Likewise.",
+        "zenzefi_verify_ssl": "Whether the upstream's certificate is verified.",
+        "zenzefi_ca_file": "Authorities that may vouch for the upstream, as PEM.",
+        "zenzefi_pinned_sha256": "The one certificate that is accepted, by its fingerprint.",
+        "upstream_connect_timeout": "Seconds until a connection must stand.",
+        "upstream_read_timeout": "The longest silence of the upstream, in seconds.",
+        "upstream_max_connections": "Connections of one process to the upstream.",
+        "fast_lane": "Serve the common case with less machinery (docs/fast-lane.md).",
+    },
+    "The way through": {
+        "proxy_host": "The host (with port) at whose root the upstream is served.",
+        "trusted_proxies": "Comma list of networks whose forwarded headers are believed.",
+        "device_policy": "`off`, `optional` or `required`: one token, one device.",
+        "scopes": "JSON: name to list of path patterns. `full` is built in.",
+        "plugin_dir": "A folder of plugins, one file each.",
+        "plugins_disabled": "Comma list of plugins that stay out.",
+        "plugin_options": "JSON: plugin to its options.",
+    },
+    "Money": {
+        "token_price_1h": "Price in ZNC; 0 is free.",
+        "token_price_12h": "Likewise.",
+        "token_price_24h": "Likewise.",
+        "token_price_7d": "Likewise.",
+        "token_price_30d": "Likewise.",
+        "refund_used_tokens": "`nothing`, or `pro_rata`: what a used token gives back.",
+        "payment_providers": "Comma list of `manual`, `mock` (needs `DEBUG`) and `stripe`.",
+        "znc_to_rub_rate": "Roubles for one ZNC.",
+        "stripe_secret_key": "Stripe's API key.",
+        "stripe_webhook_secret": "Comma list of Stripe's signing secrets.",
+        "stripe_api_base": "Another address for Stripe's API, for tests.",
+    },
+    "Operations": {
+        "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
+        "log_format": "`auto` (pretty on a terminal, else JSON), `pretty` or `json`.",
+        "access_log": "One line per request, written in batches.",
+        "health_check_interval": "Seconds between background checks.",
+        "drain_delay": "Seconds for which a draining node still takes connections, so that the "
+        "load balancer notices first.",
+        "drain_timeout": "Seconds that requests in flight get.",
+        "metrics_listen": "`host:port` of a listener for `/metrics` alone; it then leaves the "
+        "main port.",
+        "audit_retention_days": "Days after which rows of the audit log are forgotten.",
+        "cors_api_origins": "Comma list of origins whose scripts may call the API.",
+        "rate_limit_login": "Sign-ins per address and per account. `10/minute;100/hour`, or `off`.",
+        "rate_limit_register": "Registrations per address.",
+        "rate_limit_api": "API calls per user.",
+        "rate_limit_proxy": "Requests through the gate per token.",
+    },
+}
+
+
+def settings_page() -> str:
+    """``docs/reference/settings.md``."""
+    lines = [
+        "# Settings",
+        "",
+        MADE,
+        "From the environment, or from `.env` in the current folder. `NAME_FILE` names a file that "
+        "holds the",
+        "value of any of them, as container platforms mount secrets. `zenzefi check` tests them "
+        "against the real",
+        "database, Redis and upstream. Those marked ↻ take effect on SIGHUP.",
+    ]
+    for group, fields in SETTINGS.items():
+        lines += ["", f"## {group}", "", "| setting | default | meaning |", "|---|---|---|"]
+        for name, meaning in fields.items():
+            mark = " ↻" if name in RELOADABLE else ""
+            lines.append(f"| `{name.upper()}`{mark} | {_default(name)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(name: str) -> str:
+    if name == "data_dir":
+        return "a folder of the user's"
+    value: Any = Settings.model_fields[name].default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is PydanticUndefined or value is None or value in ("", [], {}):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{','.join(value) if isinstance(value, list) else value}`"
+
+
+def commands_page() -> str:
+    """``docs/reference/commands.md``."""
+    lines = ["# Commands", "", MADE]
+    lines += [
+        "Every command explains itself with `--help`. Secrets are asked for, or come from the",
+        "environment or the standard input; never from arguments, which other users can read.",
+        "",
+        "Exit codes: 0 done, 1 it did not work, 2 wrong usage, 3 a setting is wrong, 4 the "
+        "database, Redis",
+        "or the upstream can't be reached.",
+        "",
+        'Completion for bash: `eval "$(_ZENZEFI_COMPLETE=bash_source zenzefi)"` (likewise `zsh`, '
+        "`fish`).",
+    ]
+    for path, command in _commands(main, "zenzefi"):
+        context = click.Context(command, info_name=path, max_content_width=96, terminal_width=96)
+        lines += ["", f"## {path}", "", "```text", command.get_help(context).rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group, info_name=path)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{path} {name}")
+        elif command is not None:
+            yield f"{path} {name}", command
+
+
+def exported() -> dict[str, tuple[str, tuple[str, ...], str]]:
+    """Every metric by its exported name: kind, labels, help."""
+    found = {}
+    for value in vars(metrics).values():
+        kind = type(value).__name__
+        if kind in ("Counter", "Gauge", "Histogram"):
+            name = value._name + ("_total" if kind == "Counter" else "")
+            found[name] = (kind.lower(), tuple(value._labelnames), value._documentation)
+    return found
+
+
+def metrics_page() -> str:
+    """``docs/reference/metrics.md``."""
+    lines = [
+        "# Metrics",
+        "",
+        MADE,
+        "At `/metrics` for Prometheus (also in OpenMetrics), or on a listener of its own with "
+        "`METRICS_LISTEN`.",
+        "The labels have few values, all known beforehand: a client can't make series. A dashboard "
+        "for Grafana is",
+        "in `deploy/grafana/zenzefi.json`.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, (kind, labels, text) in sorted(exported().items()):
+        shown = ", ".join(f"`{label}`" for label in labels)
+        lines.append(f"| `{name}` | {kind} | {shown} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "metrics.md": metrics_page,
+}
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+        print(f"docs/reference/{name}")
