@@ -9,22 +9,25 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
-from zenzefi.rewriting.api import Context, EarlyResponse, Match, Message, Needs, UrlMap
+from zenzefi.rewriting.api import EarlyResponse, Message, Needs
 from zenzefi.rewriting.cache import Key, ResultCache
+from zenzefi.rewriting.entry import Entry
+from zenzefi.rewriting.exchange import Exchange, context_of, fits
 from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers
-from zenzefi.rewriting.mount import Mount
+from zenzefi.rewriting.hooks import Hooks
 from zenzefi.rewriting.pipeline import Budget
-from zenzefi.rewriting.registry import Entry, Registry
+from zenzefi.rewriting.registry import Registry
 from zenzefi.rewriting.rewrite import Decide, Rewrite, Step
 from zenzefi.rewriting.stages import steps_for
 from zenzefi.version import __version__
+
+__all__ = ["Engine", "Exchange"]
 
 _NO_BODY = frozenset((204, 205, 304))
 _DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
@@ -32,27 +35,6 @@ _PLANS = 2048
 _LOOK_EVERY = 0.5
 _CONTENT_TYPE = "Content-Type"
 _POLICY = "content-security-policy"
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """A request with the head of its response.
-
-    ``url`` is the absolute URL at the upstream, raw. ``destination`` is ``Sec-Fetch-Dest``, or
-    ``None``. ``request_headers`` are the browser's own, before the proxy changed anything;
-    ``response_headers`` the upstream's. Before there is a response, ``status`` is 0.
-    """
-
-    method: str
-    url: str
-    status: int
-    mapper: UrlMap
-    mount: Mount
-    destination: str | None
-    request_headers: CIMultiDictProxy[str]
-    response_headers: CIMultiDictProxy[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +59,7 @@ class Engine:
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self.registry = registry
+        self.hooks = Hooks(registry)
         self.budget = budget or Budget()
         self.cache = cache if cache is not None else ResultCache()
         self._clock = clock
@@ -111,54 +94,19 @@ class Engine:
         asked = ", ".join(headers.getall("Accept-Encoding", ()))
         if asked:
             headers["Accept-Encoding"] = codecs.forwardable(asked)
-        for entry in self._with_hook("request_headers", exchange):
-            changed = headers.copy()
-            context = self._context(exchange)
-            done = self._call(entry, entry.plugin.request_headers, context, changed)
-            if done is not None and not entry.shadow:
-                headers.clear()
-                headers.extend(changed)
+        self.hooks.request_headers(exchange, headers)
 
     def early_response(self, exchange: Exchange) -> EarlyResponse | None:
         """A plugin's answer instead of the upstream's, if one gives any."""
-        for entry in self._with_hook("early_response", exchange):
-            context = self._context(exchange)
-            got = self._call(entry, entry.plugin.early_response, context)
-            answer: object = got[0] if got else None
-            if answer is None or entry.shadow:
-                continue
-            if isinstance(answer, EarlyResponse):
-                return answer
-            entry.failed(f"early_response() returned {type(answer).__name__}")
-        return None
+        return self.hooks.early_response(exchange)
 
     def wants_messages(self, exchange: Exchange) -> bool:
         """Whether a plugin asked for the WebSocket's messages, so that frames must be read."""
-        return any(
-            entry.plugin.messages and _matches(entry.plugin.matches, exchange)
-            for entry in self.registry.entries
-        )
+        return self.hooks.wants_messages(exchange)
 
     def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
         """A message after all plugins that asked for them; ``None`` drops it."""
-        for entry in self.registry.entries:
-            plugin = entry.plugin
-            if not plugin.messages or not entry.ready or not _matches(plugin.matches, exchange):
-                continue
-            got = self._call(entry, plugin.websocket_message, self._context(exchange), message)
-            if got is None:
-                continue
-            data: object = got[0]
-            if data is not None and not isinstance(data, str | bytes):
-                entry.failed(f"websocket_message() returned {type(data).__name__}")
-            elif entry.shadow:
-                if data != message.data:
-                    entry.shadowed(_bytes(message.data), _bytes(data))
-            elif data is None:
-                return None
-            else:
-                message = replace(message, data=data)
-        return message.data
+        return self.hooks.message(exchange, message)
 
     # --- when the response's head is there -------------------------------------------------------
 
@@ -247,7 +195,7 @@ class Engine:
         plan = self._plan_for(label, exchange.destination, nosniff)
         if not plan.entries:
             return None
-        entries = [entry for entry in plan.entries if _matches(entry.plugin.matches, exchange)]
+        entries = [entry for entry in plan.entries if fits(entry.plugin.matches, exchange)]
         return (plan, entries) if entries else None
 
     def _plan_for(self, label: str, destination: str | None, nosniff: bool) -> _Plan:
@@ -300,38 +248,13 @@ class Engine:
                     if settled is None:
                         return None
                     effective = settled
-            context = self._context(exchange, effective, encoding, permission)
+            context = context_of(exchange, effective, encoding, permission)
             wanted = [e for e in entries if e.ready and e.plugin.matches.content_type(effective)]
             steps = steps_for(wanted, context, self.budget, self._clock)
             transcoder = charset.transcoder(encoding, html=effective == sniff.HTML)
             return (transcoder if steps else charset.Plain()), steps
 
         return decide
-
-    def _context(
-        self,
-        exchange: Exchange,
-        effective: str = "",
-        encoding: str = "",
-        permission: csp.Permission | None = None,
-    ) -> Context:
-        if not effective and exchange.status:
-            effective = sniff.essence(exchange.response_headers.get(_CONTENT_TYPE))
-        return Context(
-            method=exchange.method,
-            url=exchange.url,
-            path=urlsplit(exchange.url).path or "/",
-            status=exchange.status,
-            destination=exchange.destination,
-            content_type=effective,
-            charset="utf-8" if encoding.startswith("utf-16") else encoding or "utf-8",
-            mount=exchange.mount,
-            mapper=exchange.mapper,
-            request_headers=exchange.request_headers,
-            response_headers=exchange.response_headers,
-            script_nonce=permission.nonce if permission else None,
-            scripts_allowed=permission.allowed if permission else True,
-        )
 
     # --- headers ---------------------------------------------------------------------------------
 
@@ -346,17 +269,7 @@ class Engine:
                 (name, next(values) if name.lower() == _POLICY else value)
                 for name, value in headers
             ]
-        for entry in self._with_hook("response_headers", exchange):
-            changed = CIMultiDict(headers)
-            context = self._context(exchange)
-            if self._call(entry, entry.plugin.response_headers, context, changed) is None:
-                continue
-            new = list(changed.items())
-            if not entry.shadow:
-                headers = new
-            elif new != headers:
-                entry.shadowed(repr(headers).encode(), repr(new).encode())
-        return headers
+        return self.hooks.response_headers(exchange, headers)
 
     def _rewritten_headers(
         self,
@@ -462,47 +375,8 @@ class Engine:
         validator = etag + headers.get("Content-Length", "")
         return Key(exchange.url, validator, self._key(exchange), coding, exchange.destination or "")
 
-    # --- plugins' hooks --------------------------------------------------------------------------
-
-    def _with_hook(self, hook: str, exchange: Exchange) -> list[Entry]:
-        return [
-            entry
-            for entry in self.registry.with_hook(hook)
-            if entry.ready and _matches(entry.plugin.matches, exchange, labelled=True)
-        ]
-
-    @staticmethod
-    def _call(
-        entry: Entry, hook: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
-    ) -> tuple[_T] | None:
-        """What a hook returned, in a tuple; ``None`` if it raised: then the original passes."""
-        start = time.perf_counter()
-        try:
-            result = hook(*args, **kwargs)
-        except Exception as error:
-            entry.failed(error)
-            return None
-        entry.spent(time.perf_counter() - start, 0)
-        entry.succeeded()
-        return (result,)
-
-
-def _matches(match: Match, exchange: Exchange, *, labelled: bool = False) -> bool:
-    if labelled and exchange.status and match.content_types:
-        label = sniff.essence(exchange.response_headers.get(_CONTENT_TYPE))
-        if not match.content_type(label):
-            return False
-    if not match.paths and not match.status and not match.destinations:
-        return True
-    path = urlsplit(exchange.url).path or "/"
-    return match.request(path, exchange.status, exchange.destination)
-
 
 def _put(headers: CIMultiDict[str], name: str, value: str | None) -> None:
     headers.popall(name, None)
     if value is not None:
         headers[name] = value
-
-
-def _bytes(data: str | bytes | None) -> bytes:
-    return data.encode() if isinstance(data, str) else data or b""

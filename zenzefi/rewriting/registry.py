@@ -15,9 +15,7 @@ import logging
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from zenzefi.resources import bundled
 from zenzefi.rewriting.api import HOOKS, Needs, Plugin
-from zenzefi.rewriting.edits import Conflict
+from zenzefi.rewriting.entry import Account, Entry
 
 logger = logging.getLogger("zenzefi.plugins")
 
@@ -34,9 +32,9 @@ ENTRY_POINTS = "zenzefi.plugins"
 TRACE_VARIABLE = "ZENZEFI_PLUGIN_TRACE"
 """``1`` logs every hook call, a comma list of names only these plugins'."""
 
+__all__ = ["Account", "Entry", "PluginError", "Registry", "check", "in_order", "load_file"]
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
-_BREAK_AFTER = 5
-_BREAK_SECONDS = 60.0
 _GENERIC = frozenset(("enabled", "shadow"))
 
 
@@ -46,102 +44,6 @@ class PluginError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(problems))
-
-
-@dataclass(slots=True)
-class Account:
-    """What a plugin did so far: figures for metrics and ``zenzefi plugin list``."""
-
-    calls: int = 0
-    seconds: float = 0.0
-    bytes: int = 0
-    """Decoded body bytes that it looked at; twice where it looked again."""
-    edits: int = 0
-    errors: int = 0
-    last_error: str = ""
-    conflicts: int = 0
-    shadow_edits: int = 0
-    skipped: int = 0
-    """Bodies that passed by because the circuit was open."""
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One loaded plugin with its account and circuit breaker."""
-
-    plugin: Plugin
-    source: str
-    shadow: bool = False
-    account: Account = field(default_factory=Account)
-    trace: bool = False
-    clock: Callable[[], float] = time.monotonic
-    _failures: int = 0
-    _open_until: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """The plugin's name."""
-        return self.plugin.name
-
-    @property
-    def ready(self) -> bool:
-        """False while the circuit is open: after repeated failures it rests for a minute.
-
-        Then one body tries it; a failure opens the circuit again at once.
-        """
-        if self._failures < _BREAK_AFTER:
-            return True
-        if self.clock() < self._open_until:
-            self.account.skipped += 1
-            return False
-        self._open_until = self.clock() + _BREAK_SECONDS
-        return True
-
-    def failed(self, error: BaseException | str) -> None:
-        """Count and log; open the circuit after repeated failures without a success between."""
-        self.account.errors += 1
-        self._failures += 1
-        said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self.account.last_error = said
-        logger.error(
-            "plugin %s failed; the original passes: %s",
-            self.name,
-            said,
-            exc_info=error if isinstance(error, BaseException) else None,
-        )
-        if self._failures == _BREAK_AFTER:
-            self._open_until = self.clock() + _BREAK_SECONDS
-            logger.error("plugin %s rests for %d s: repeated failures", self.name, _BREAK_SECONDS)
-
-    def succeeded(self) -> None:
-        """A whole body, or a hook, went well."""
-        self._failures = 0
-
-    def spent(self, seconds: float, edits: int, size: int = 0) -> None:
-        """CPU seconds, edits and bytes of one call."""
-        account = self.account
-        account.calls += 1
-        account.seconds += seconds
-        account.edits += edits
-        account.bytes += size
-        if self.trace:
-            logger.info("trace %s: %d edits in %.3f ms", self.name, edits, seconds * 1000)
-
-    def shadowed(self, before: bytes, after: bytes) -> None:
-        """Count and log what an edit would have done."""
-        self.account.shadow_edits += 1
-        logger.info("shadow %s: %.200r -> %.200r", self.name, before, after)
-
-    def conflicted(self, conflict: Conflict) -> None:
-        """Count and log an edit that lost."""
-        self.account.conflicts += 1
-        logger.warning(
-            "plugin %s: its edit of bytes %d to %d was dropped, %s edits there and comes first",
-            self.name,
-            conflict.dropped.start,
-            conflict.dropped.end,
-            conflict.by,
-        )
 
 
 class Registry:

@@ -1,0 +1,159 @@
+"""What ``zenzefi plugin new`` writes: a plugin that works, and its test."""
+
+from __future__ import annotations
+
+import textwrap
+
+_PLUGIN = '''\
+"""{title}: say here what it changes, and why."""
+
+from __future__ import annotations
+
+{imports}
+
+
+class {cls}(Plugin):
+    """Say here what it does, in one line."""
+
+    name = "{name}"
+    matches = Match(content_types=("{content_type}",))
+    needs = Needs.{needs}
+
+    class Options(PluginOptions):
+        """What PLUGIN_OPTIONS={{"{name}": {{...}}}} may hold."""
+
+        text: str = "Hello"
+
+    options: Options
+
+{hook}
+'''
+
+_HOOKS: dict[str, tuple[str, str, str, str]] = {
+    "headers": (
+        "text/html",
+        "from multidict import CIMultiDict\n\n"
+        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
+        '''
+        def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+            """Called for every response that matches."""
+            headers["X-Text"] = self.options.text
+        ''',
+        'run_plugin({cls}, b"").headers["X-Text"] == "Hello"',
+    ),
+    "tokens": (
+        "text/html",
+        "from html import escape\n\n"
+        "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Token",
+        '''
+        tags = ("h1",)
+
+        def token(self, context: Context, token: Token) -> Edit | None:
+            """Called for every opening <h1>."""
+            return token.before(f"<p>{escape(self.options.text)}</p>".encode())
+        ''',
+        'run_plugin({cls}, b"<H1>x</H1>").body == b"<p>Hello</p><H1>x</H1>"',
+    ),
+    "text": (
+        "text/plain",
+        "from collections.abc import Iterable\n\n"
+        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions, TextEdit",
+        '''
+        def text(self, context: Context, text: str) -> Iterable[TextEdit]:
+            """Called once with the whole body."""
+            return [TextEdit(0, 0, self.options.text + "\\n")]
+        ''',
+        'run_plugin({cls}, b"x", content_type="text/plain").body == b"Hello\\nx"',
+    ),
+    "json": (
+        "application/json",
+        "from zenzefi.plugins import Context, Edit, JsonValue, Match, Needs, Plugin, PluginOptions",
+        '''
+        def json_value(self, context: Context, value: JsonValue) -> Edit | None:
+            """Called for every string, number, true, false and null."""
+            return value.replace(self.options.text) if value.pointer == "/greeting" else None
+        ''',
+        'run_plugin({cls}, b\'{{"greeting":  1}}\', content_type="application/json").body '
+        '== b\'{{"greeting":  "Hello"}}\'',
+    ),
+    "document": (
+        "text/html",
+        "from typing import Any\n\n"
+        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
+        '''
+        before = ("html",)
+
+        def document(self, context: Context, soup: Any) -> None:
+            """Called with the page as a BeautifulSoup tree."""
+            for heading in soup.find_all("h1"):
+                heading.string = self.options.text
+        ''',
+        'run_plugin({cls}, b"<h1>x</h1>").text.count("<h1>Hello</h1>") == 1',
+    ),
+    "chunks": (
+        "text/plain",
+        "import re\n"
+        "from collections.abc import Sequence\n\n"
+        "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Scanner",
+        '''
+        def scanner(self, context: Context) -> Scanner:
+            """A new reader for every body."""
+            return _Scanner(self.options.text.encode())
+
+
+        class _Scanner:
+            def __init__(self, new: bytes) -> None:
+                self._new = new
+
+            def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
+                # Whole lines only: a line that the window cuts comes back with more behind it.
+                settled = len(window) if final else window.rfind(b"\\n") + 1
+                found = re.finditer(rb"(?m)^TODO$", window[:settled])
+                return settled, [Edit(*match.span(), self._new) for match in found]
+        ''',
+        'run_plugin({cls}, b"a\\nTODO\\nb", content_type="text/plain").body == b"a\\nHello\\nb"',
+    ),
+}
+
+_TEST = '''\
+"""Runs with: pytest {file}"""
+
+import importlib.util
+from pathlib import Path
+
+pytest_plugins = ["zenzefi.plugins_testing"]
+
+_spec = importlib.util.spec_from_file_location("{module}", Path(__file__).with_name("{module}.py"))
+{module} = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module({module})
+
+
+def test_it_does_what_it_says(run_plugin):
+    assert {check}
+'''
+
+KINDS = tuple(sorted(_HOOKS))
+"""What a new plugin may need."""
+
+
+def render(name: str, needs: str) -> tuple[str, str]:
+    """The source of a new plugin and of its test."""
+    module = name.replace("-", "_")
+    cls = "".join(part.capitalize() for part in module.split("_"))
+    content_type, imports, hook, check = _HOOKS[needs]
+    body = textwrap.dedent(hook).strip("\n")
+    head, _, rest = body.partition("\n\n\n")
+    hook_text = textwrap.indent(head, "    ") + (f"\n\n\n{rest}" if rest else "")
+    source = _PLUGIN.format(
+        title=cls,
+        imports=imports,
+        cls=cls,
+        name=name,
+        content_type=content_type,
+        needs=needs.upper(),
+        hook=hook_text.rstrip(),
+    )
+    test = _TEST.format(
+        file=f"test_{module}.py", module=module, check=check.format(cls=f"{module}.{cls}")
+    )
+    return source, test
