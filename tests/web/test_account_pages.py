@@ -176,8 +176,10 @@ async def test_how_to_connect_is_filled_in_with_the_own_token(gate: GateClient) 
     path = await visitor.buy()
     value = visitor.soup.find(id="token-value").get_text()
     await visitor.open("/account/connect")
-    for block in ("c-client", "c-curl", "c-ws", "c-status"):
+    for block in ("c-token", "c-curl", "c-ws", "c-status"):
         assert value in visitor.soup.find(id=block).get_text()
+    # Other users of a machine can read the arguments of its programs.
+    assert value not in visitor.soup.find(id="c-client").get_text()
     assert f"{path}/open" in visitor.html
 
 
