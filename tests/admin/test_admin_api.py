@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -93,6 +94,24 @@ async def test_the_last_administrator_stays_one(gate: GateClient) -> None:
     assert (await call(gate, "GET", "/admin/users", bearer=admin))[0] == 403
 
 
+async def test_two_administrators_can_not_unmake_each_other_at_once(gate: GateClient) -> None:
+    bearers = [await sign_up_admin(gate), await sign_up(gate)]
+    ids = [await user_id_of(gate, ROOT), await user_id_of(gate)]
+    change = {"is_superuser": True}
+    await call(gate, "PATCH", f"/admin/users/{ids[1]}", bearer=bearers[0], json=change)
+    answers = await asyncio.gather(
+        *(
+            call(
+                *(gate, "PATCH", f"/admin/users/{ids[1 - n]}"),
+                bearer=bearers[n],
+                json={"is_superuser": False},
+            )
+            for n in range(2)
+        )
+    )
+    assert sorted(status for status, _ in answers) in ([200, 403], [200, 409])
+
+
 @pytest.mark.parametrize("change", [{"is_active": "no"}, {"is_active": None}, {"balance": "5"}])
 async def test_a_change_that_means_nothing_is_refused(
     gate: GateClient, change: dict[str, Any]
@@ -121,6 +140,11 @@ async def test_a_credit_is_a_row_of_the_ledger_with_its_reason(gate: GateClient)
         {"amount": "5", "reason": "x", "transaction_type": "refund"},
     ):
         assert (await call(gate, "POST", path, bearer=admin, json=wrong))[0] == 422
+    options: dict[str, Any] = {"bearer": admin, "headers": {"Idempotency-Key": "transfer-18"}}
+    answers = await asyncio.gather(
+        *(call(gate, "POST", path, json=body, **options) for _ in range(5))
+    )
+    assert {answer["new_balance"] for _, answer in answers} == {"11.00"}
     nobody = f"/admin/users/{uuid4()}/credit"
     assert (await call(gate, "POST", nobody, bearer=admin, json=body))[0] == 404
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User, select_users, user_of
@@ -95,12 +95,13 @@ class Administration:
         ``NotFound``, ``LastAdministrator``.
         """
         async with self._database.begin() as connection:
-            before = await self._user(connection, user_id, lock=True)
+            others = await self._lock_administrators(connection, user_id)
+            before = await self._user(connection, user_id)
             values = {k: v for k, v in changes.items() if v != getattr(before, k)}
             if not values:
                 return before
-            if before.is_superuser and before.is_active and False in values.values():
-                await self._insist_on_another(connection, user_id)
+            if before.is_superuser and before.is_active and False in values.values() and not others:
+                raise LastAdministrator
             await connection.execute(
                 update(users).where(users.c.id == user_id).values(**values, updated_at=utcnow())
             )
@@ -116,45 +117,60 @@ class Administration:
             await self._tokens.gatekeeper.announce(Ended(kind, user_id, DEACTIVATED), plain)
         return after
 
-    async def _user(
-        self, connection: AsyncConnection, user_id: UUID, *, lock: bool = False
-    ) -> User:
-        query = select_users().where(users.c.id == user_id)
-        row = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
+    async def _user(self, connection: AsyncConnection, user_id: UUID) -> User:
+        row = (await connection.execute(select_users().where(users.c.id == user_id))).one_or_none()
         if row is None:
             raise NotFound("There is no such user.")
         return user_of(row)
 
-    async def _insist_on_another(self, connection: AsyncConnection, user_id: UUID) -> None:
-        # All administrators' rows are locked, so that two can't unmake each other at once.
-        others = await connection.execute(
-            select(users.c.id)
-            .where(users.c.is_superuser, users.c.is_active)
+    async def _lock_administrators(self, connection: AsyncConnection, user_id: UUID) -> bool:
+        """Hold the rows of this user and of all active administrators, so that two can't unmake
+        each other at once; whether there is another administrator. In one order: no deadlock."""
+        held = await connection.execute(
+            select(users.c.id, users.c.is_superuser, users.c.is_active)
+            .where(or_(users.c.id == user_id, and_(users.c.is_superuser, users.c.is_active)))
             .order_by(users.c.id)
             .with_for_update()
         )
-        if all(row.id == user_id for row in others):
-            raise LastAdministrator
+        return any(row.id != user_id for row in held)
 
     async def credit(
         self, actor: Actor, user_id: UUID, *, amount: Decimal, reason: str, kind: Kind
     ) -> Movement:
-        """Put money on an account: a ledger row and an audit row. Raises ``NotFound``."""
+        """Put money on an account, in a transaction of its own. Raises ``NotFound``."""
         async with self._database.begin() as connection:
-            await self._user(connection, user_id)
-            movement = await ledger.move(
-                connection, user_id, amount, kind, reason, actor_id=actor.user_id
+            return await self.credit_within(
+                connection, actor, user_id, amount=amount, reason=reason, kind=kind
             )
-            await record(
-                connection,
-                actor,
-                "user.credited",
-                "user",
-                user_id,
-                amount=f"{amount:.2f}",
-                reason=reason,
-                type=kind.value,
-            )
+
+    async def credit_within(
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        user_id: UUID,
+        *,
+        amount: Decimal,
+        reason: str,
+        kind: Kind,
+    ) -> Movement:
+        """Put money on an account, inside the caller's transaction: a ledger row and an audit row.
+
+        Raises ``NotFound``.
+        """
+        await self._user(connection, user_id)
+        movement = await ledger.move(
+            connection, user_id, amount, kind, reason, actor_id=actor.user_id
+        )
+        await record(
+            connection,
+            actor,
+            "user.credited",
+            "user",
+            user_id,
+            amount=f"{amount:.2f}",
+            reason=reason,
+            type=kind.value,
+        )
         return movement
 
     async def tokens(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.schemas import UserOut
@@ -28,12 +29,13 @@ from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.bundles import BUNDLES
+from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.billing.schemas import BundleOut
 from zenzefi.billing.views import bundle_out
-from zenzefi.errors import Invalid, InvalidDuration, NotFound
+from zenzefi.errors import IdempotencyInFlight, Invalid, InvalidDuration, NotFound
 from zenzefi.tokens.schemas import SessionEnded, SessionOut
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.usage import USAGE
@@ -66,7 +68,9 @@ async def change_user(
     return UserOut.of(changed)
 
 
-@routes.post("/admin/users/{user_id}/credit", errors=(NotFound,))
+@routes.post(
+    "/admin/users/{user_id}/credit", errors=(NotFound, IdempotencyInFlight), headers=(HEADER,)
+)
 async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit) -> Credited:
     """Put money on an account: a row of the ledger with a reason."""
     if body.transaction_type not in _CREDITS:
@@ -77,20 +81,27 @@ async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit)
             msg=f"must be one of: {', '.join(kind.value for kind in _CREDITS)}",
             input=body.transaction_type.value,
         )
-    movement = await request.app[ADMINISTRATION].credit(
-        actor_of(request, admin),
-        user_id,
-        amount=body.amount,
-        reason=body.reason,
-        kind=body.transaction_type,
-    )
-    return Credited(
-        transaction_id=movement.id,
-        user_id=user_id,
-        amount=body.amount,
-        new_balance=movement.balance,
-        transaction_type=body.transaction_type,
-        description=body.reason,
+
+    async def work(connection: AsyncConnection) -> Credited:
+        movement = await request.app[ADMINISTRATION].credit_within(
+            connection,
+            actor_of(request, admin),
+            user_id,
+            amount=body.amount,
+            reason=body.reason,
+            kind=body.transaction_type,
+        )
+        return Credited(
+            transaction_id=movement.id,
+            user_id=user_id,
+            amount=body.amount,
+            new_balance=movement.balance,
+            transaction_type=body.transaction_type,
+            description=body.reason,
+        )
+
+    return await request.app[IDEMPOTENCY].run(
+        admin.id, key_of(request), f"credit.{user_id.hex}", body, Credited, work
     )
 
 
