@@ -240,6 +240,21 @@ async def test_an_early_refusal_of_an_upload_reaches_the_browser(start_gate, fau
     assert b"Connection: close" in answer
 
 
+async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(start_gate, faulty):
+    faulty.always(OK + b"Content-Length: 100\r\n\r\npart", then="stall")
+    gate = await start_gate(faulty.url)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(
+        f"POST {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".encode()
+    )
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"part")
+        writer.write(b"no chunk\r\n")
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_an_upstream_that_reads_no_upload_is_504(start_gate, faulty):
     faulty.always(b"", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.5)

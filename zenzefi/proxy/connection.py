@@ -87,6 +87,9 @@ class GateRequestHandler(RequestHandler):
         self._watch_head(data)
 
     def _watch_head(self, data: bytes) -> None:
+        request = self._current_request
+        if request is not None and self._messages:
+            self._tell_of_broken_content(request)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             # Still waiting for a request although bytes came: a head has begun.
@@ -95,6 +98,13 @@ class GateRequestHandler(RequestHandler):
         elif self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _tell_of_broken_content(self, request: web.BaseRequest) -> None:
+        """The parser has given up within a content: aiohttp queues that as another request, and
+        whoever reads the content would wait for ever."""
+        refused = not isinstance(self._messages[-1][0], RawRequestMessage)
+        if refused and not request.content.is_eof() and request.content.exception() is None:
+            request.content.set_exception(web.RequestPayloadError("broken framing"))
 
     @property
     def _is_between_requests(self) -> bool:

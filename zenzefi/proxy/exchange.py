@@ -262,7 +262,12 @@ class Exchange:
                 pass
             body.invite()
         while True:
-            piece = await body.read()
+            try:
+                piece = await body.read()
+            except GateError:
+                if self.status:  # the answer has begun: nobody can be told otherwise any more
+                    self.abort()
+                raise
             if connection.transport is None:
                 return  # the upstream has answered and gone, or is gone: reading will tell
             if not piece:
