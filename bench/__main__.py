@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from bench.proxy.__main__ import main
+from bench.proxy.__main__ import main as proxy
+from bench.rewriting.__main__ import main as rewriting
 
-raise SystemExit(main())
+raise SystemExit(proxy() or rewriting())

@@ -1,0 +1,1 @@
+"""Rewriting speed, side by side: ``python -m bench.rewriting``."""

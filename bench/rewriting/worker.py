@@ -1,0 +1,184 @@
+"""One rewriter in a process of its own: for each line read, rewrite once and say the CPU seconds.
+
+``python worker.py NAME KIND`` gets the document on a file named by the third argument. Run by
+:mod:`bench.rewriting.__main__`; pywb's has an interpreter of its own, so nothing of this project is
+imported before a rewriter asks for it.
+"""
+
+from __future__ import annotations
+
+import html.parser
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PAGE = "http://app.example/shop/list.html"
+PREFIX = "/api/v1/proxy"
+CHUNK = 65536
+
+
+def gate(kind: str) -> Callable[[bytes], bytes]:
+    """The whole engine with all bundled plugins, fed in chunks of 64 KiB as the gate does."""
+    from multidict import CIMultiDict, CIMultiDictProxy
+
+    from zenzefi.resources import bundled
+    from zenzefi.rewriting.engine import Engine, Exchange
+    from zenzefi.rewriting.mount import Mount, MountKind, Origin
+    from zenzefi.rewriting.registry import Registry
+    from zenzefi.rewriting.urls import UrlMapper
+
+    engine = Engine(Registry([bundled("plugins")], entry_points=False))
+    mount = Mount(MountKind.PREFIX, Origin("http", "gate.example", 8000), PREFIX)
+    mapper = UrlMapper(Origin("http", "app.example", 80), mount)
+    types = {"html": "text/html", "css": "text/css", "javascript": "text/javascript"}
+    headers = {"Content-Type": types.get(kind, "application/json")}
+    destinations = {"html": "document", "css": "style", "javascript": "script"}
+
+    def run(data: bytes) -> bytes:
+        rewrite = engine.plan(
+            Exchange(
+                method="GET",
+                url=PAGE,
+                status=200,
+                mapper=mapper,
+                mount=mount,
+                destination=destinations.get(kind, "empty"),
+                request_headers=CIMultiDictProxy(CIMultiDict()),
+                response_headers=CIMultiDictProxy(CIMultiDict(headers)),
+            )
+        )
+        assert rewrite is not None
+        parts = [rewrite.feed(data[i : i + CHUNK]) for i in range(0, len(data), CHUNK)]
+        return b"".join(parts) + rewrite.finish()
+
+    return run
+
+
+def _map(url: str) -> str:
+    return PREFIX + url if url.startswith("/") and not url.startswith("//") else url
+
+
+_ATTRIBUTES = ("href", "src", "action", "poster", "data", "formaction")
+
+
+def beautifulsoup(kind: str) -> Callable[[bytes], bytes]:
+    """A tree by lxml, walked with BeautifulSoup."""
+    import bs4
+
+    def run(data: bytes) -> bytes:
+        soup = bs4.BeautifulSoup(data, "lxml")
+        for tag in soup.find_all(True):
+            for name in _ATTRIBUTES:
+                if name in tag.attrs:
+                    tag[name] = _map(str(tag[name]))
+        return soup.encode()
+
+    return run
+
+
+def lxml(kind: str) -> Callable[[bytes], bytes]:
+    """``lxml.html`` and its own link rewriter."""
+    import lxml.html
+
+    def run(data: bytes) -> bytes:
+        tree = lxml.html.document_fromstring(data)
+        tree.rewrite_links(_map)
+        out: bytes = lxml.html.tostring(tree)
+        return out
+
+    return run
+
+
+def html_parser(kind: str) -> Callable[[bytes], bytes]:
+    """The standard library's parser, writing tags anew."""
+
+    class Rewriter(html.parser.HTMLParser):
+        def __init__(self) -> None:
+            super().__init__(convert_charrefs=False)
+            self.out: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            raw = self.get_starttag_text() or ""
+            if any(name in _ATTRIBUTES for name, _ in attrs):
+                raw = f"<{tag}"
+                for name, value in attrs:
+                    new = _map(value or "") if name in _ATTRIBUTES else value or ""
+                    raw += f' {name}="{html.escape(new)}"'
+                raw += ">"
+            self.out.append(raw)
+
+        def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.handle_starttag(tag, attrs)
+
+        def handle_endtag(self, tag: str) -> None:
+            self.out.append(f"</{tag}>")
+
+        def handle_data(self, data: str) -> None:
+            self.out.append(data)
+
+        def handle_entityref(self, name: str) -> None:
+            self.out.append(f"&{name};")
+
+        def handle_charref(self, name: str) -> None:
+            self.out.append(f"&#{name};")
+
+        def handle_comment(self, data: str) -> None:
+            self.out.append(f"<!--{data}-->")
+
+        def handle_decl(self, decl: str) -> None:
+            self.out.append(f"<!{decl}>")
+
+    def run(data: bytes) -> bytes:
+        parser = Rewriter()
+        parser.feed(data.decode())
+        parser.close()
+        return "".join(parser.out).encode()
+
+    return run
+
+
+def pywb(kind: str) -> Callable[[bytes], bytes]:
+    """pywb's own rewriters."""
+    from pywb.rewrite.html_rewriter import HTMLRewriter
+    from pywb.rewrite.regex_rewriters import CSSRewriter
+    from pywb.rewrite.url_rewriter import UrlRewriter
+
+    def run(data: bytes) -> bytes:
+        urls = UrlRewriter("20200101000000/" + PAGE, "/web/")
+        text = data.decode()
+        if kind == "css":
+            out: str = CSSRewriter(urls).rewrite(text)
+            return out.encode()
+        rewriter = HTMLRewriter(urls)
+        parts = [rewriter.rewrite(text[i : i + CHUNK]) for i in range(0, len(text), CHUNK)]
+        return ("".join(parts) + rewriter.final_read()).encode()
+
+    return run
+
+
+REWRITERS = {
+    "gate": gate,
+    "pywb": pywb,
+    "BeautifulSoup + lxml": beautifulsoup,
+    "lxml.html": lxml,
+    "html.parser": html_parser,
+}
+
+
+def main() -> None:
+    """Answer each line with the CPU seconds of one rewriting."""
+    name, kind, path = sys.argv[1:4]
+    data = Path(path).read_bytes()
+    run = REWRITERS[name](kind)
+    if not run(data):
+        raise SystemExit("no output")
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.process_time()
+        run(data)
+        print(time.process_time() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main()
