@@ -42,6 +42,22 @@ async def test_common_requests_are_served_by_the_lane_on_one_connection(
     assert [head.split()[1] for head in faulty.heads] == [b"/%d?q=%d" % (n, n) for n in range(5)]
 
 
+async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browsers = [await connect(gate) for _ in range(8)]
+
+    async def hurry(browser):
+        await browser.ask(PREFIX + "/x", "X-Odd: 1", method="DELETE")
+        for _ in range(20):
+            await browser.ask(PREFIX + "/x")
+
+    await asyncio.gather(*map(hurry, browsers))
+    assert lane_of(gate).served >= 8 * 18
+
+
 async def test_without_the_setting_there_is_no_lane(start_gate, faulty, connect):
     keep_answering(faulty, IMAGE)
     gate = await start_gate(faulty.url, fast_lane=False)

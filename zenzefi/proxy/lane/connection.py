@@ -13,6 +13,7 @@ from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, Up
 from zenzefi.proxy.exchange import BodyBroken
 from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.lane.answer import Kind, Rows, collect, parse
+from zenzefi.proxy.lane.splice import LARGE, Splice, is_possible
 
 if TYPE_CHECKING:
     from zenzefi.proxy.lane import FastLane
@@ -30,6 +31,9 @@ class Sink(Protocol):
 
     def piece(self, data: bytes) -> None:
         """The next bytes."""
+
+    def moved(self, count: int) -> None:
+        """So many bytes have gone past this program (:mod:`zenzefi.proxy.lane.splice`)."""
 
     def end(self) -> None:
         """That was all of it."""
@@ -88,10 +92,12 @@ class Connection(asyncio.Protocol):
         "_is_excess",
         "_is_paused",
         "_is_reusable",
+        "_is_waiting",
         "_lane",
         "_left",
         "_pieces",
         "_sink",
+        "_splice",
         "is_head",
         "is_reused",
         "quiet",
@@ -117,6 +123,8 @@ class Connection(asyncio.Protocol):
         self._is_excess = False
         self._is_reusable = False
         self._is_paused = False
+        self._splice: Splice | None = None
+        self._is_waiting = False  # the splice, for the browser
 
     # --- the exchange
 
@@ -135,11 +143,53 @@ class Connection(asyncio.Protocol):
     @property
     def is_paused(self) -> bool:
         """Whether it waits for a slower reader."""
-        return self._is_paused
+        return self._is_paused if self._splice is None else self._is_waiting
 
-    def hand_to(self, sink: Sink) -> None:
-        """Somebody else takes the rest of the body."""
-        self._sink = sink
+    # --- the rest of a large body, past this program
+
+    def may_splice(self, sink: asyncio.Transport) -> bool:
+        """Whether the rest of the body is large enough, and both sockets are plain ones."""
+        return (
+            self._framing is Framing.SIZED
+            and self._left >= LARGE
+            and is_possible(self.transport, sink)
+        )
+
+    def splice_to(self, sink: asyncio.Transport) -> None:
+        """Begin, while reading is paused and nothing waits to be written to ``sink``."""
+        try:
+            self._splice = Splice(self, self.transport, sink, self._left)
+        except OSError:  # no descriptors left: then piece by piece
+            self.resume()
+
+    def moved(self, count: int, *, is_waiting: bool) -> None:
+        """The splice: bytes have left."""
+        if count:
+            self.quiet = 0
+        self._left -= count
+        self._is_waiting = is_waiting
+        if self._sink is not None:
+            self._sink.moved(count)
+
+    def spliced(self) -> None:
+        """The splice: all of it has left."""
+        self._framing = Framing.NONE
+        # What may lie behind the body was not looked at, so nothing else may follow on it.
+        self._is_reusable = False
+        self._end()
+
+    def source_broke(self) -> None:
+        """The splice: the upstream has ended before the end of the body."""
+        self._fail(UpstreamUnreachable())
+
+    def sink_broke(self) -> None:
+        """The splice: the browser is gone, as its own connection will tell."""
+        self._end_splice()
+
+    def _end_splice(self) -> None:
+        splice, self._splice = self._splice, None
+        if splice is not None:
+            splice.close()
 
     def pause(self) -> None:
         """Stop reading: whoever takes the body is slower."""
@@ -149,7 +199,7 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Read again."""
-        if self._is_paused:
+        if self._is_paused and self._splice is None:
             self._is_paused = False
             self.quiet = 0
             if not self.transport.is_closing():
@@ -158,6 +208,7 @@ class Connection(asyncio.Protocol):
     def abandon(self) -> None:
         """Nobody wants the answer any more."""
         self._client = self._sink = None
+        self._end_splice()
         self.transport.abort()
 
     def time_out(self) -> None:
@@ -174,6 +225,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The upstream has closed, or the network broke."""
         self._lane.forget(self)
+        self._end_splice()
         client = self._client
         if client is not None and self.is_reused and not self._head and not self._interims:
             self._client = None
@@ -378,6 +430,7 @@ class Connection(asyncio.Protocol):
 
     def _give_back(self) -> None:
         """The exchange is over: another one may use the connection, unless something is left."""
+        self._end_splice()
         self._sink = None
         self._chunks = None
         self._interims = 0
@@ -404,6 +457,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: GateError) -> None:
         client, self._client = self._client, None
         sink, self._sink = self._sink, None
+        self._end_splice()
         self.transport.abort()
         if client is not None:
             client.hand_over(error)
@@ -447,6 +501,9 @@ class HandedOver:
         if self._waiting > BUFFER and self._connection is not None:
             self._connection.pause()
         self._wake()
+
+    def moved(self, count: int) -> None:
+        """Never: what is handed over comes piece by piece."""
 
     def end(self) -> None:
         """The body is complete; the connection is back in the pool."""

@@ -42,6 +42,8 @@ class LaneHandler(GateRequestHandler):
         "_is_at_start",
         "_is_chunked",
         "_is_closing_after",
+        "_is_deferred",
+        "_is_to_splice",
         "_kept",
         "_lane",
         "_outgoing",
@@ -74,6 +76,8 @@ class LaneHandler(GateRequestHandler):
         self._backlog = b""  # what the browser sent meanwhile
         self._is_closing_after = False
         self._is_chunked = False
+        self._is_to_splice = False
+        self._is_deferred = False
         self._status = 0
         self._sent = 0
         self._started = 0.0
@@ -93,12 +97,19 @@ class LaneHandler(GateRequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the browser."""
-        if self._visitor is not None:
+        if self._visitor is not None or self._is_deferred:
             # The next request has to wait for the answer to this one.
             self._backlog += data
             self._pause_transport_reading()
             return
         waiter = self._waiter
+        if waiter is None and not self._request_in_progress and not self._messages:
+            # The task has answered and is about to wait for the next request: let it come so far,
+            # or a connection that was once served the general way would never leave it.
+            self._backlog = data
+            self._is_deferred = True
+            self._loop.call_soon(self._take_deferred)
+            return
         if (
             waiter is None
             or waiter.done()
@@ -127,6 +138,18 @@ class LaneHandler(GateRequestHandler):
                         self._begin(visitor, line[1], target, data)
                         return
         self._parse(data, waiter)
+
+    def _take_deferred(self) -> None:
+        self._is_deferred = False
+        backlog, self._backlog = self._backlog, b""
+        if self.transport is None:
+            return
+        self._resume_transport_reading()
+        if self._waiter is None:
+            self._is_at_start = False
+            super().data_received(backlog)
+        else:
+            self.data_received(backlog)
 
     def _parse(self, data: bytes, waiter: asyncio.Future[None]) -> None:
         """Let the C parser read it, and look at what came out before the handler's task does."""
@@ -265,7 +288,25 @@ class LaneHandler(GateRequestHandler):
             self._finish()
             return
         self._kept = self._outgoing = b""
+        connection = self._connection
+        if connection is not None and connection.may_splice(transport):
+            # First what is written already: resume_writing() tells when that has left.
+            connection.pause()
+            self._is_to_splice = True
+            transport.set_write_buffer_limits(high=0)
+            if not transport.get_write_buffer_size():
+                self._begin_splice(connection, transport)
+        else:
+            transport.set_write_buffer_limits(high=BUFFER)
+
+    def _begin_splice(self, connection: Connection, transport: asyncio.Transport) -> None:
+        self._is_to_splice = False
         transport.set_write_buffer_limits(high=BUFFER)
+        connection.splice_to(transport)
+
+    def moved(self, count: int) -> None:
+        """So many bytes have gone past this program."""
+        self._sent += count
 
     def piece(self, data: bytes) -> None:
         """The next bytes of the body."""
@@ -322,6 +363,7 @@ class LaneHandler(GateRequestHandler):
             self._hold.__exit__(None, None, None)
             self._hold = None
         self._kept = self._outgoing = b""
+        self._is_to_splice = False
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
@@ -402,8 +444,13 @@ class LaneHandler(GateRequestHandler):
     def resume_writing(self) -> None:
         """The browser has caught up."""
         super().resume_writing()
-        if self._connection is not None:
-            self._connection.resume()
+        connection = self._connection
+        if connection is None:
+            return
+        if self._is_to_splice and self.transport is not None:
+            self._begin_splice(connection, self.transport)
+        else:
+            connection.resume()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The browser has gone."""
