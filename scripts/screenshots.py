@@ -1,0 +1,136 @@
+"""``make screenshots``: the pictures in docs/screenshots, taken from a gate that runs for it.
+
+Everything in them is made up here: a gate on an empty SQLite file with the demo site behind it, and
+one user who does what the pages are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, Page, async_playwright
+from sqlalchemy import update
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP))
+
+from zenzefi.accounts.models import users  # noqa: E402 - the checkout comes first
+from zenzefi.app import create_app  # noqa: E402
+from zenzefi.config import load_settings  # noqa: E402
+from zenzefi.db import migrate  # noqa: E402
+from zenzefi.db.engine import DATABASE, Database  # noqa: E402
+from zenzefi.demo import running_demo  # noqa: E402
+
+FOLDER = TOP / "docs" / "screenshots"
+DESKTOP, PHONE = {"width": 1120, "height": 760}, {"width": 390, "height": 844}
+PRICES = {"1h": "2.00", "12h": "12.00", "24h": "18.00", "7d": "70.00", "30d": "200.00"}
+
+
+async def _visitor(browser: Browser, root: str, name: str, **options: Any) -> Page:
+    context = await browser.new_context(base_url=root, timezone_id="Europe/Berlin", **options)
+    page = await context.new_page()
+    await page.goto("/register")
+    await page.locator("#f-email").fill(f"{name}@example.com")
+    await page.locator("#f-username").fill(name)
+    await page.locator("#f-password").fill("correct horse battery")
+    await page.locator("main form button").click()
+    await page.wait_for_url("**/account")
+    await page.goto("/account/money")
+    await page.locator("#f-amount").fill("250")
+    await page.locator("button[value=mock]").click()
+    await page.wait_for_url("**/account/payments/*")
+    return page
+
+
+async def _buy(page: Page, hours: int, name: str = "") -> str:
+    await page.goto(f"/account/buy?hours={hours}")
+    await page.locator('form[action="/account/buy"] button').click()
+    await page.wait_for_url("**/account/tokens/*")
+    address = page.url
+    if name:
+        await page.locator("#f-name").fill(name)
+        await page.locator('form[action$="/name"] button').click()
+    return address
+
+
+async def _take(page: Page, path: str, name: str, *, full: bool = False) -> None:
+    await page.goto(path)
+    await page.wait_for_load_state("load")
+    target = FOLDER / f"{name}.png"
+    await page.screenshot(path=target, full_page=full)
+    print(f"{target.relative_to(TOP)}  {target.stat().st_size // 1000} kB")
+
+
+async def _story(browser: Browser, root: str, app: Any) -> None:
+    page = await _visitor(browser, root, "marta", viewport=DESKTOP, color_scheme="light")
+    spare = await _buy(page, 1)
+    await page.goto(f"{spare}/revoke")
+    await page.locator("main form button").click()
+    await _buy(page, 168, "Weekend")
+    running = await _buy(page, 24, "Work laptop")
+    await page.locator('form[action$="/open"] button').click()
+    await page.wait_for_url("**/api/v1/proxy/")
+    await page.get_by_role("link", name="See the lights").click()
+    await page.wait_for_load_state("load")
+    await asyncio.sleep(6)  # the counts of what passed are written every five seconds
+    await _take(page, "/account", "account")
+    await _take(page, running, "token", full=True)
+    await _take(page, "/account/connect", "connect", full=True)
+    async with app[DATABASE].begin() as connection:
+        await connection.execute(update(users).values(is_superuser=True))
+    await _take(page, "/admin/audit", "audit-log")
+
+    phone = await _visitor(browser, root, "boris", viewport=PHONE, color_scheme="dark", locale="ru")
+    await phone.context.add_cookies([{"name": "zenzefi_language", "value": "ru", "url": root}])
+    await _take(phone, "/account/buy", "buy-phone-dark-russian")
+
+
+async def main() -> int:
+    """Take all pictures; 1 where there is no Chromium."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    if chromium is None:
+        print("Install Chromium (Debian: apt install chromium) or set CHROMIUM.")
+        return 1
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_demo() as upstream:
+            settings = load_settings(
+                {
+                    "debug": True,
+                    "data_dir": Path(folder),
+                    "backend_url": root,
+                    "zenzefi_target_url": upstream,
+                    "application_name": "Lantern & Tide",
+                    "payment_providers": ["manual", "mock"],
+                    **{f"token_price_{name}": price for name, price in PRICES.items()},
+                }
+            )
+            database = Database(settings.sqlalchemy_url)
+            await migrate.upgrade(database)
+            await database.close()
+            app = create_app(settings)
+            async with TestServer(app, port=port), async_playwright() as playwright:
+                browser = await playwright.chromium.launch(
+                    executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+                )
+                try:
+                    await _story(browser, root, app)
+                finally:
+                    await browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
