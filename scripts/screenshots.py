@@ -83,7 +83,7 @@ async def _story(browser: Browser, root: str, app: Any) -> None:
     await asyncio.sleep(6)  # the counts of what passed are written every five seconds
     await _take(page, "/account", "account")
     await _take(page, running, "token", full=True)
-    await _take(page, "/account/connect", "connect", full=True)
+    await _take(page, "/account/connect", "connect")
     async with app[DATABASE].begin() as connection:
         await connection.execute(update(users).values(is_superuser=True))
     await _take(page, "/admin/audit", "audit-log")

@@ -51,12 +51,16 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path, database: str, **settings: Any) -> AsyncIterator[Site]:
+async def site(
+    folder: Path, database: str, *, own_origin: bool = False, **settings: Any
+) -> AsyncIterator[Site]:
     # The gate must know its own address beforehand: pages that come through are mapped to it.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = f"http://127.0.0.1:{port}"
+    if own_origin:
+        settings["proxy_host"] = f"upstream.localhost:{port}"
     async with running_demo() as upstream:
         app = create_app(
             load_settings(
@@ -340,3 +344,20 @@ async def test_two_step_sign_in_asks_for_a_code(free: Site, chromium: Browser) -
     await page.locator("#f-code").fill(codes[0].upper())
     await page.get_by_role("button", name="Continue").click()
     await page.wait_for_url("**/account")
+
+
+async def test_open_leads_to_the_upstreams_own_origin_and_signs_in_there(
+    sqlite_database: str, tmp_path: Path, chromium: Browser
+) -> None:
+    async with site(tmp_path / "gate", sqlite_database, own_origin=True) as found:
+        page = await found.page(chromium)
+        seen = watch(page)
+        await register(page)
+        await buy(page)
+        await page.get_by_role("button", name="Open through the gate").click()
+        await page.wait_for_url("http://upstream.localhost:*/")
+        assert "Lantern" in await page.title()
+        assert "ticket" not in page.url
+        await page.get_by_role("link", name="See the lights").click()
+        await page.wait_for_url("http://upstream.localhost:*/lights/**")
+        assert seen.errors == []
