@@ -90,7 +90,7 @@ TOKEN_REVOCATIONS = Counter(
 )
 TOKEN_LOOKUPS = Counter(
     "token_lookups_total",
-    "Validations of access tokens, by the tier that answered: memory, redis, database, unknown.",
+    "Validations that memory could not answer, by what did: redis, database, unknown.",
     ["tier"],
     registry=REGISTRY,
 )

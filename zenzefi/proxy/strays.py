@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from zenzefi.ops.metrics import PROXY_STRAYS
 from zenzefi.proxy.mount import PREFIX
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class StrayTable:
             log.info("a page asks outside of the mount: %s wants %s", page or "(unknown)", path)
         self._rows[key] = self._rows.pop(key, 0) + 1
         self.total += 1
+        PROXY_STRAYS.inc()
         if len(self._rows) > self._max_rows:
             self._rows.popitem(last=False)
 

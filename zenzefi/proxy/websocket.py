@@ -17,6 +17,7 @@ from functools import partial
 from aiohttp import web
 
 from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
+from zenzefi.ops.metrics import WEBSOCKETS_OPEN
 from zenzefi.proxy.client_side import ClientResponse
 from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.exchange import Exchange
@@ -118,10 +119,12 @@ class WebSocketWay:
                     return response
                 splice = Splice(passage.request, exchange, self._ping_seconds, messages)
                 self._open.add(splice)
+                WEBSOCKETS_OPEN.inc()
                 try:
                     await splice.run()
                 finally:
                     self._open.discard(splice)
+                    WEBSOCKETS_OPEN.dec()
                     splice.abort()
                     response.sent = splice.sent
                 return response

@@ -32,6 +32,7 @@ from zenzefi.errors import (
     Unavailable,
 )
 from zenzefi.keys import Keyring
+from zenzefi.ops.metrics import TOKEN_LOOKUPS
 from zenzefi.tokens import store, value
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Hold, Holds
@@ -138,6 +139,7 @@ class Gatekeeper:
             if entry.access is None:
                 self._refuse(token, TokenRevoked)
             elif entry.is_fresh:
+                TOKEN_LOOKUPS.labels("redis").inc()
                 return self._admit(token, entry.access, generation)
         try:
             async with self._lookups, self._database.read() as connection:
@@ -146,6 +148,7 @@ class Gatekeeper:
             if entry is not None and entry.access is not None:
                 return self._admit(token, entry.access, generation)
             raise
+        TOKEN_LOOKUPS.labels("database" if state is not None else "unknown").inc()
         if state is None:
             self._refuse(token, TokenInvalid)
         self._note_clock(state.now)

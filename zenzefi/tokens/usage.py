@@ -26,12 +26,14 @@ from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import DatabaseUnavailable, NotFound
+from zenzefi.ops.metrics import PROXY_BYTES
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import Devices
 from zenzefi.tokens.gatekeeper import SESSION_ENDED, Gatekeeper
 from zenzefi.tokens.models import usage_sessions
 from zenzefi.tokens.shared import Ended
 
+_RECEIVED = PROXY_BYTES.labels("received")
 log = logging.getLogger(__name__)
 
 INTERVAL = 5.0
@@ -126,6 +128,8 @@ class Usage:
         session.last_seen_at = now
         session.requests += requests
         session.bytes_in += received
+        if received:
+            _RECEIVED.inc(received)
         session.bytes_out += sent
         if len(self._changed) < _MAX_SESSIONS:
             self._changed[session.id] = session
