@@ -309,7 +309,10 @@ class Plugin:
         return message.data
 
     def applies(self, context: Context) -> bool:
-        """A last look before the body starts, for what ``matches`` can't say."""
+        """A last look before the body starts, for what ``matches`` can't say.
+
+        ``context.state`` is not the plugin's own yet: only look.
+        """
         return True
 
     def scanner(self, context: Context) -> Scanner | None:

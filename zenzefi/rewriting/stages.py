@@ -32,11 +32,14 @@ def steps_for(
             steps.append(Pass(list(seats), budget, clock))
             seats.clear()
 
+    is_taken = False
     for entry in entries:
-        own = _copy(context)
         try:
-            if not entry.plugin.applies(own):
+            if not entry.plugin.applies(context):
                 continue
+            # Each plugin has a state of its own; the first needs no copy.
+            own = replace(context, state={}) if is_taken else context
+            is_taken = True
             if entry.plugin.needs is Needs.DOCUMENT:
                 close()
                 steps.append(Document(entry, own, budget))
@@ -181,7 +184,3 @@ class Document:
             self._entry.shadowed(source, new)
             return source
         return new
-
-
-def _copy(context: Context) -> Context:
-    return replace(context, state={})
