@@ -23,6 +23,7 @@ from zenzefi.plugins import (
     runtime_tag,
 )
 
+_NAVIGATION = "application/xhtml+xml"
 _DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
 
 
@@ -62,8 +63,10 @@ class Html(Plugin):
         if not (self.options.runtime and context.scripts_allowed):
             return b""
         if context.destination is None:
-            # Browsers say the destination to secure origins only; elsewhere what they accept tells.
-            is_document = "text/html" in context.request_headers.get("Accept", "text/html")
+            # Browsers say the destination to secure origins only; elsewhere what they accept tells:
+            # this type is in the header of every browser's navigations, and in no script's.
+            accepted = context.request_headers.get("Accept", _NAVIGATION)
+            is_document = _NAVIGATION in accepted
         else:
             is_document = context.destination in _DOCUMENTS
         if not is_document:
