@@ -7,6 +7,7 @@ it as the machine's unprivileged user ``nobody``.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import pwd
@@ -15,6 +16,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -52,6 +54,16 @@ def _reachable(path: Path) -> bool:
     return all(
         folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents) if folder.is_dir()
     )
+
+
+def _die_with_parent(how: int) -> None:
+    """Have Linux end this child when the tests are killed and can't do it themselves."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, how)
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
 
 
 class Postgres:
@@ -120,6 +132,7 @@ class Postgres:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: _die_with_parent(signal.SIGINT),
                 **self._identity,
             )
         deadline = time.monotonic() + _START_TIMEOUT
@@ -176,6 +189,7 @@ class Redis:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=lambda: _die_with_parent(signal.SIGKILL),
         )
         deadline = time.monotonic() + _START_TIMEOUT
         while True:
