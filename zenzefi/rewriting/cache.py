@@ -21,7 +21,7 @@ class Key(NamedTuple):
 class ResultCache:
     """Least recently used bodies go first; ``limit`` bounds the sum of their sizes in bytes."""
 
-    def __init__(self, limit: int = 32 * 1024 * 1024, largest: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, limit: int = 8 * 1024 * 1024, largest: int = 1024 * 1024) -> None:
         self._limit = limit
         self.largest = min(largest, limit)
         self._bodies: OrderedDict[Key, bytes] = OrderedDict()
