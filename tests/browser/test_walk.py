@@ -132,10 +132,10 @@ async def test_the_site_is_the_same_behind_the_gate(
             assert at.strays() == []
 
 
-async def test_the_board_of_checks_says_that_all_hold(chromium: Browser) -> None:
-    async with running_demo() as origin:
-        context = await chromium.new_context()
+async def test_the_board_of_checks_says_that_all_hold(chromium: Browser, tmp_path: Path) -> None:
+    async with running_demo() as origin, place("own", origin, tmp_path) as at:
+        context = await at.open(chromium)
         page = await context.new_page()
-        await page.goto(f"{origin}/checks/")
-        await expect(page.locator("#summary")).to_contain_text("all ", timeout=60_000)
+        await page.goto(f"{at.root}checks/")
+        await expect(page.locator("#summary")).to_contain_text("all ", timeout=180_000)
         await context.close()
