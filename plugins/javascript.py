@@ -17,6 +17,7 @@ from zenzefi.plugins import (
     OriginFinder,
     Plugin,
     Scanner,
+    is_worker,
     worker_prelude,
 )
 
@@ -39,11 +40,13 @@ class JavaScript(Plugin):
     def scanner(self, context: Context) -> Scanner:
         """A search for the host, in C."""
         finder = OriginFinder(context.origins, context.mount)
-        is_worker = context.destination in _WORKERS and not context.mount.is_root
-        return _Scanner(finder, context if is_worker else None)
+        if context.mount.is_root or not is_worker(context.destination, _query(context)):
+            return _Scanner(finder, None)
+        return _Scanner(finder, context)
 
 
-_WORKERS = frozenset(("worker", "sharedworker", "serviceworker"))
+def _query(context: Context) -> str:
+    return urlsplit(context.url).query
 
 
 class _Scanner:
@@ -56,6 +59,7 @@ class _Scanner:
         if self._worker is None or not (settled or final):
             return settled, edits
         context, self._worker = self._worker, None
-        query = urlsplit(context.url).query
-        prelude = worker_prelude(context.mount, context.origins, query=query, source=window)
+        prelude = worker_prelude(
+            context.mount, context.origins, query=_query(context), source=window
+        )
         return settled, [Edit(0, 0, prelude), *edits]

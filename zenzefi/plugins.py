@@ -26,7 +26,7 @@ from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
 from zenzefi.rewriting.literals import OriginFinder, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
-from zenzefi.rewriting.runtime import runtime_tag, worker_prelude
+from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
 from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "UrlMap",
     "XmlReader",
     "XmlRules",
+    "is_worker",
     "map_policy",
     "map_refresh",
     "map_srcset",

@@ -27,6 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--host-resolver-rules=MAP gate.example 127.0.0.1",
 ]
 
 expect.set_options(timeout=30_000)  # as long as a busy machine may need; no test waits in vain

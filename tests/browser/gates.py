@@ -23,7 +23,7 @@ from zenzefi.config import Settings
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
 
-MountName = Literal["prefix", "own", "client"]
+MountName = Literal["prefix", "own", "client", "insecure"]
 MOUNTS: tuple[MountName, ...] = ("prefix", "own", "client")
 
 
@@ -66,6 +66,9 @@ async def place(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = f"upstream.localhost:{port}"
+    insecure = f"gate.example:{port}"  # plain http and not this machine's own name
+    if name == "insecure":
+        settings["backend_url"] = f"http://{insecure}"
     gatekeeper = MemoryGatekeeper()
     gatekeeper.add(activated=True)
     if name == "own":
@@ -83,8 +86,8 @@ async def place(
             async with _desktop_client(f"http://127.0.0.1:{port}{PREFIX}") as root:
                 yield Place(root, app)
         else:
-            host = f"127.0.0.1:{port}" if name == "prefix" else own
-            root = f"http://{host}{PREFIX}/" if name == "prefix" else f"http://{host}/"
+            host = {"prefix": f"127.0.0.1:{port}", "own": own, "insecure": insecure}[name]
+            root = f"http://{host}{PREFIX}/" if name != "own" else f"http://{host}/"
             cookie = {"name": "zenzefi_access_token", "value": TOKEN, "url": f"http://{host}/"}
             yield Place(root, app, [cookie])
     finally:

@@ -78,6 +78,14 @@ async def test_every_check_holds_under_the_prefix_and_nothing_leaves_it(
         assert at.strays() == []
 
 
+async def test_workers_hold_where_browsers_do_not_say_what_a_script_is_for(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    async with running_demo() as origin, place("insecure", origin, tmp_path) as at:
+        assert await run_sinks(chromium, at, ["worker", "worker-blob", "fetch"]) == {}
+        assert at.strays() == []
+
+
 async def test_every_check_holds_at_an_own_origin_which_has_no_runtime(
     chromium: Browser, tmp_path: Path
 ) -> None:

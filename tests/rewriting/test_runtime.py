@@ -7,11 +7,11 @@ import pytest
 from zenzefi.rewriting.csp import permit
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.runtime import (
+    is_worker,
     runtime_headers,
     runtime_source,
     runtime_tag,
     runtime_version,
-    unmark_query,
     worker_prelude,
 )
 
@@ -86,17 +86,26 @@ def test_a_sloppy_worker_stays_sloppy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("marked", "plain"),
+    ("query", "is_module"),
     [
-        (".zenzefi-worker=module", ""),
-        ("a=1&.zenzefi-worker=module", "a=1"),
-        ("a=%2f&b", "a=%2f&b"),
+        (".zenzefi-worker=module", True),
+        ("a=1&.zenzefi-worker=module", True),
+        (".zenzefi-worker=classic", False),
+        ("a=%2f&b", False),
+        ("x.zenzefi-worker=module", False),
+        (".zenzefi-worker=module&a", False),
     ],
 )
-def test_a_module_worker_is_known_by_its_mark(marked: str, plain: str) -> None:
-    assert unmark_query(marked) == plain
-    prelude = worker_prelude(PREFIX, [UP], query=marked, source=b"")
-    assert prelude.startswith(b"import ") == (marked != plain)
+def test_a_module_worker_is_known_by_its_mark(query: str, is_module: bool) -> None:
+    prelude = worker_prelude(PREFIX, [UP], query=query, source=b"")
+    assert prelude.startswith(b"import ") == is_module
+
+
+def test_a_worker_is_known_by_its_destination_or_its_mark() -> None:
+    assert is_worker("serviceworker", "")
+    assert is_worker(None, "a&.zenzefi-worker=classic")
+    assert not is_worker(None, "a=worker")
+    assert not is_worker("script", "")
 
 
 @pytest.mark.parametrize(

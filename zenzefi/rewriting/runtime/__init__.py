@@ -22,9 +22,10 @@ from zenzefi.rewriting.mount import Mount, Origin
 RUNTIME_PATH = "/.zenzefi/runtime.js"
 """Where the script is served, below the mount: a name that no upstream uses."""
 
-MODULE_WORKER_MARK = ".zenzefi-worker=module"
-"""The last part of the query that the runtime adds to a module worker's address, because a request
-for a worker's script does not say which kind of script it is (Fetch, "fetch a worker script")."""
+_MARK = re.compile(r"(?:^|&)\.zenzefi-worker=(module|classic)$")
+# The last part of the query that the runtime adds to the address of a worker's script. The request
+# does not say whether it is a module (HTML, "fetch a worklet/module worker script graph"), and to
+# an origin that is not secure not even that it is for a worker (Fetch Metadata, section 2).
 
 Address = Literal["mount", "upstream"]
 """What the address bar shows under a prefix: the mounted path, or (opt-in) the upstream's own."""
@@ -94,13 +95,14 @@ def worker_prelude(mount: Mount, origins: Iterable[Origin], *, query: str, sourc
     """What goes in front of a worker's script (no line break, so that line numbers stay).
 
     ``query`` is the query of the script's address, ``source`` the beginning of the script (64 KiB
-    are plenty). A module says by :data:`MODULE_WORKER_MARK` that it is one. Empty for a root mount.
+    are plenty). Empty for a root mount.
     """
     if mount.is_root:
         return b""
     settings = urlencode({"v": runtime_version(), "origins": _listed(origins)})
     address = json.dumps(f"{mount.prefix}{RUNTIME_PATH}?{settings}")
-    if query == MODULE_WORKER_MARK or query.endswith("&" + MODULE_WORKER_MARK):
+    mark = _MARK.search(query)
+    if mark and mark[1] == "module":
         return f"import {address};".encode()
     # A directive counts only as a script's first statement, so it is said again.
     directive = '"use strict";' if _DIRECTIVE.match(source) else ""
@@ -108,6 +110,9 @@ def worker_prelude(mount: Mount, origins: Iterable[Origin], *, query: str, sourc
     return f"{directive}try{{importScripts({address})}}catch{{}};".encode()
 
 
-def unmark_query(query: str) -> str:
-    """The query of a worker's address as the upstream knows it."""
-    return query.removesuffix(MODULE_WORKER_MARK).removesuffix("&")
+def is_worker(destination: str | None, query: str) -> bool:
+    """Whether a script is asked for by a worker: ``Sec-Fetch-Dest`` says so, or the runtime did."""
+    return destination in _WORKERS or _MARK.search(query) is not None
+
+
+_WORKERS = frozenset(("worker", "sharedworker", "serviceworker"))

@@ -13,7 +13,7 @@
 'use strict';
 const NAME = '/.zenzefi/runtime.js';
 const MARK = Symbol.for('zenzefi.runtime');
-const MODULE_MARK = '.zenzefi-worker=module';
+const WORKER_MARK = '.zenzefi-worker=';
 const COOKIE_ESCAPE = 'zup-';
 
 const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
@@ -298,7 +298,7 @@ function install(scope) {
       setTimeout(() => revokeObjectURL(own), 60000);
       args[0] = through(() => own, args[0]);
     } else {
-      args[0] = through(text => module ? markModule(map(text)) : map(text), args[0]);
+      args[0] = through(text => markWorker(map(text), module), args[0]);
     }
   };
   type('Worker', workerArguments);
@@ -309,7 +309,7 @@ function install(scope) {
   method(container, 'register', args => {
     const options = args[1];
     if (!args.length) return;
-    args[0] = through(text => options?.type === 'module' ? markModule(map(text)) : map(text), args[0]);
+    args[0] = through(text => markWorker(map(text), options?.type === 'module'), args[0]);
     if (options?.scope !== undefined) args[1] = { ...options, scope: map(options.scope) };
   });
   method(container, 'getRegistration', first(map));
@@ -532,9 +532,12 @@ function mapCookie(line) {
 
 const { createObjectURL, revokeObjectURL } = URL;
 const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', origins: option('origins') })}`;
-function markModule(address) {
+/** A request does not say that a script is a module, and to a plain http origin not even its use. */
+function markWorker(address, module) {
+  if (!module && globalThis.isSecureContext) return address;
+  if (!new URL(address, baseURL()).href.startsWith(gate + inMount)) return address;
   const [, path, hash] = /^([^#]*)(.*)$/s.exec(address);
-  return `${path}${path.includes('?') ? '&' : '?'}${MODULE_MARK}${hash}`;
+  return `${path}${path.includes('?') ? '&' : '?'}${WORKER_MARK}${module ? 'module' : 'classic'}${hash}`;
 }
 
 // --- start -----------------------------------------------------------------------------------
