@@ -1,0 +1,120 @@
+"""Two nodes behind nginx, restarted one after the other under load: nobody notices."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.commands.gate import Gate
+from tests.conftest import SECRET_KEY
+
+CONF = Path(__file__).resolve().parents[2] / "deploy" / "nginx" / "gate.conf"
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(NGINX is None, reason="LOUD: no nginx here, the rolling restart is not run"),
+]
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+def _configuration(folder: Path, port: int, nodes: list[int]) -> Path:
+    """The very file of deploy/, with this machine's addresses and without TLS."""
+    text = CONF.read_text()
+    text = text.replace("gate-a:8000", f"127.0.0.1:{nodes[0]}")
+    text = text.replace("gate-b:8000", f"127.0.0.1:{nodes[1]}")
+    text = re.sub(r"server \{\n    listen 80;.*?\n\}\n", "", text, flags=re.DOTALL)
+    text = re.sub(r"    (ssl_|http2|listen \[).*\n", "", text)
+    text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+    temporary = "\n".join(
+        f"{kind}_temp_path {folder}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    path = folder / "nginx.conf"
+    path.write_text(
+        f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"events {{}}\nhttp {{ access_log off;\n{temporary}\n{text}\n}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[tuple[int, list[int]]]:
+    """Its port, and the ports of the two nodes it expects."""
+    port, *nodes = _free_ports(3)
+    assert NGINX is not None
+    path = _configuration(tmp_path, port, nodes)
+    process = subprocess.Popen([NGINX, "-c", path, "-e", tmp_path / "error.log"])
+    yield port, nodes
+    process.terminate()
+    process.wait(20)
+
+
+async def test_a_rolling_restart_loses_no_request(
+    nginx: tuple[int, list[int]], postgres_database: str, redis_url: str, tmp_path: Path
+) -> None:
+    port, ports = nginx
+
+    def node(index: int) -> Gate:
+        folder = tmp_path / f"node{index}"
+        folder.mkdir(exist_ok=True)
+        return Gate(
+            str(folder),
+            *("--port", str(ports[index])),
+            DATABASE_URL=postgres_database,
+            REDIS_URL=redis_url,
+            SECRET_KEY=SECRET_KEY,
+            ZENZEFI_TARGET_URL="http://127.0.0.1:9",
+            DRAIN_DELAY="0",
+        )
+
+    nodes = [await asyncio.to_thread(node, index) for index in (0, 1)]
+    answers: list[int] = []
+    failures: list[str] = []
+    ending = asyncio.Event()
+
+    async def ask(number: int) -> None:
+        url = f"http://127.0.0.1:{port}/api/v1/tokens/my-tokens"
+        async with aiohttp.ClientSession() as client:
+            while not ending.is_set():
+                try:
+                    async with client.get(url) as response:
+                        await response.read()
+                        answers.append(response.status)
+                except aiohttp.ClientError as error:
+                    failures.append(repr(error))
+                await asyncio.sleep(0.01)
+
+    try:
+        async with asyncio.timeout(110), asyncio.TaskGroup() as group:
+            for number in range(4):
+                group.create_task(ask(number), name=f"client {number}")
+            for index in (0, 1):
+                reached = len(answers) + 50
+                while len(answers) < reached:  # noqa: ASYNC110 - a plain counter
+                    await asyncio.sleep(0.05)
+                assert await asyncio.to_thread(nodes[index].stop) == 0
+                nodes[index] = await asyncio.to_thread(node, index)
+            reached = len(answers) + 50
+            while len(answers) < reached:  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.05)
+            ending.set()
+    finally:
+        for one in nodes:
+            await asyncio.to_thread(one.stop)
+    assert failures == []
+    assert set(answers) == {403}  # "Not authenticated": the gate's own answer, every time
