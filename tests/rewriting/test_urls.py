@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from zenzefi.rewriting.hosts import read_host
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
-from zenzefi.rewriting.urls import UrlMapper, read_host
+from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("http", "app.internal", 8080)
 GATE = Origin("https", "gate.example", 443)
