@@ -60,6 +60,7 @@ def measure(peers: list[Peer], cases: list[str], rounds: int, seconds: float) ->
                     continue
                 assert peer.process is not None
                 try:
+                    load.prime(peer.target, "/1k")
                     before = kernel.cpu_seconds(peer.process.pid)
                     done = run_case(peer, case, seconds)
                     cpu = kernel.cpu_seconds(peer.process.pid) - before

@@ -160,6 +160,13 @@ def _load(times: list[float], seconds: float) -> Load:
     return Load(len(times), seconds, cuts[49] * 1e3, cuts[98] * 1e3)
 
 
+def prime(target: Target, path: str) -> None:
+    """One small request, as a browser makes them before it downloads."""
+    with _connect(target) as peer:
+        peer.sendall(target.head("GET", path, ("Connection", "close")))
+        _read_head(peer)
+
+
 def download(target: Target, path: str, size: int) -> Load:
     """One large body, read as fast as it comes; ``work`` is in megabytes (10^6 bytes)."""
     buffer = bytearray(1 << 20)

@@ -92,6 +92,21 @@ async def test_many_who_ask_at_once_share_one_look_up(
     assert asked.count == 1
 
 
+async def test_a_token_in_use_is_asked_about_before_its_answer_ends(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    await keeper(gate).validate(token)
+    monkeypatch.setattr(module, "_RENEW", module.LIFE + 1)  # every use comes shortly before the end
+    asked = Counted(monkeypatch)
+    for _ in range(10):
+        assert keeper(gate).cached(token) is not None
+    until_before = keeper(gate)._cache[token].until
+    await until(lambda: not keeper(gate)._flights)
+    assert asked.count <= 1
+    assert keeper(gate)._cache[token].until > until_before
+
+
 async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateClient) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     hasty = asyncio.create_task(keeper(gate).validate(token))

@@ -44,6 +44,7 @@ LIFE = 5.0
 """Seconds that an answer stays in this process while the subscription stands."""
 LIFE_ALONE = 1.0
 """The same without a subscription: revocations by other nodes are then seen this late."""
+_RENEW = 0.25  # seconds before its end that an answer in use is asked for again
 _REFUSED_LIFE = 3.0  # seconds that an unknown, expired or revoked token is remembered
 _MAX_CACHED = 50_000
 _MAX_REFUSED = 20_000
@@ -94,9 +95,26 @@ class Gatekeeper:
     def cached(self, token: str) -> Access | None:
         """What this process knows of the token now; ``None``: ask :meth:`validate`."""
         known = self._cache.get(token)
-        if known is None or known.until <= asyncio.get_running_loop().time():
+        if known is None:
             return None
+        left = known.until - asyncio.get_running_loop().time()
+        if left <= 0:
+            return None
+        if left < _RENEW and token not in self._flights:
+            self._renew(token)
         return known.access
+
+    def _renew(self, token: str) -> None:
+        """Ask about a token in use shortly before its answer ends, so that nobody has to wait."""
+        if len(self._flights) < _WAITING:
+            self._fly(token)
+
+    def _fly(self, token: str) -> asyncio.Task[Access]:
+        """Begin a look-up that everybody shares who asks for this token meanwhile."""
+        flight = asyncio.create_task(self._look_up(token), name="token look-up")
+        self._flights[token] = flight
+        flight.add_done_callback(lambda done: self._landed(self._flights, token, done))
+        return flight
 
     # --- validation
 
@@ -122,9 +140,7 @@ class Gatekeeper:
         if flight is None:
             if len(self._flights) >= _WAITING:
                 raise Unavailable
-            flight = asyncio.create_task(self._look_up(token), name="token look-up")
-            self._flights[token] = flight
-            flight.add_done_callback(lambda done: self._landed(self._flights, token, done))
+            flight = self._fly(token)
         try:
             # One flight for all who ask; the first to give up does not end it for the others.
             return await asyncio.shield(flight)
