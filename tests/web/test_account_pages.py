@@ -346,3 +346,17 @@ async def test_without_a_name_the_front_page_keeps_the_upstreams_address_to_itse
 ) -> None:
     page = await (await gate.get("/", headers={"Accept": "text/html"})).text()
     assert upstream.origin.partition("//")[2] not in page
+
+
+async def test_a_refusal_on_the_way_through_speaks_the_visitors_language_and_leads_on(
+    gate: GateClient,
+) -> None:
+    visitor = await Visitor(gate, language="ru").open("/api/v1/proxy/page")
+    assert visitor.status == 401
+    assert visitor.soup.html["lang"] == "ru"
+    assert "Здесь нужен токен" in visitor.text
+    assert visitor.soup.select_one("main a")["href"].endswith("/account")
+    assert "script" not in visitor.headers["Content-Security-Policy"]
+    visitor = await Visitor(gate).open("/no-such-page")
+    assert visitor.status == 404
+    assert "There is nothing here" in visitor.text

@@ -11,6 +11,8 @@ import base64
 import hashlib
 import html
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
@@ -35,11 +37,11 @@ _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode(
 # Self-contained, because under a root mount every path belongs to the upstream: the page can't
 # count on the gate's own style sheet.
 _PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><style>{style}</style></head>
-<body><main><p class="status">{status}</p><h1>{title}</h1><p>{detail}</p>
-<p class="id">Request <code>{request_id}</code></p></main></body>
+<body><main><p class="status">{status}</p><h1>{title}</h1><p>{detail}</p>{way_on}
+<p class="id">{request} <code>{request_id}</code></p></main></body>
 </html>
 """
 _PAGE_HEADERS = {
@@ -64,6 +66,47 @@ def is_event_source(request: web.BaseRequest) -> bool:
     return request.headers.get("Accept", "").strip().lower() == "text/event-stream"
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What an error page says; ``href`` is where the visitor may go on, if anywhere."""
+
+    language: str
+    title: str
+    detail: str
+    href: str = ""
+    link: str = ""
+    request: str = "Request"
+
+
+ERROR_WORDS: web.AppKey[Callable[[web.BaseRequest, GateError], Words | None]] = web.AppKey(
+    "error_words"
+)
+"""Finds the words in the visitor's language; ``None``: it has none for this error."""
+
+
+def _words(request: web.BaseRequest, error: GateError, detail: str) -> Words:
+    # A request that broke before it was routed knows no application.
+    find = request.config_dict.get(ERROR_WORDS) if isinstance(request, web.Request) else None
+    found = None if find is None else find(request, error)
+    return found or Words("en", HTTPStatus(error.status).phrase, detail)
+
+
+def _page(words: Words, status: int, request_id: str) -> str:
+    way_on = ""
+    if words.href:
+        way_on = f'<p><a href="{html.escape(words.href)}">{html.escape(words.link)}</a></p>'
+    return _PAGE.format(
+        language=html.escape(words.language),
+        title=html.escape(words.title),
+        status=status,
+        detail=html.escape(words.detail),
+        way_on=way_on,
+        request=html.escape(words.request),
+        request_id=html.escape(request_id),
+        style=_STYLE,
+    )
+
+
 def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
     """The response for one domain error, fit for who asked."""
     headers = {"Cache-Control": "no-store", **error.headers}
@@ -73,13 +116,7 @@ def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
     if is_navigation(request) and isinstance(error.detail, str):
         return web.Response(
             status=error.status,
-            text=_PAGE.format(
-                title=html.escape(HTTPStatus(error.status).phrase),
-                status=error.status,
-                detail=html.escape(error.detail),
-                request_id=html.escape(request_id),
-                style=_STYLE,
-            ),
+            text=_page(_words(request, error, error.detail), error.status, request_id),
             content_type="text/html",
             headers={**headers, **_PAGE_HEADERS},
         )

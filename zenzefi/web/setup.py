@@ -11,10 +11,12 @@ from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.config import SETTINGS, parse_origin
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.courier import COURIER, Courier, mailer_for
+from zenzefi.middleware.errors import ERROR_WORDS
 from zenzefi.tokens.use import USES, Uses
 from zenzefi.web import (
     administration,
     assets,
+    error_words,
     mailing,
     money,
     profile,
@@ -30,6 +32,7 @@ def setup(app: web.Application) -> None:
     """The pages and their files; templates, database, keyring and domains are there already."""
     settings = app[SETTINGS]
     app[OVERVIEWS] = Overviews(app[DATABASE])
+    app[ERROR_WORDS] = error_words.words
     app[USES] = Uses(app[DATABASE])
     if settings.mail_url is not None:
         app[COURIER] = Courier(mailer_for(settings.mail_url.get_secret_value()), settings.mail_from)

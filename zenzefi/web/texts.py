@@ -41,6 +41,38 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("That is too much"),
         N_("The form was larger than the gate takes."),
     ),
+    "token_missing": (
+        N_("You need a token here"),
+        N_("Open the application from your account, with a token of yours."),
+    ),
+    "token_invalid": (
+        N_("This token does not work"),
+        N_("It is not known here. Open the application from your account."),
+    ),
+    "token_expired": (
+        N_("Your time is over"),
+        N_("The token has ended. Your account has others, or sells you the next one."),
+    ),
+    "token_revoked": (
+        N_("This token was revoked"),
+        N_("It lets nobody in any more. Open the application with another one."),
+    ),
+    "scope_refused": (
+        N_("Outside of what your token opens"),
+        N_("This token does not cover this page. One with a wider reach does."),
+    ),
+    "device_conflict": (
+        N_("In use on another device"),
+        N_("Release the device on the token's page, or wait until it was idle for five minutes."),
+    ),
+    "upstream_unreachable": (
+        N_("The application does not answer"),
+        N_("The gate works, but what is behind it can't be reached. Try again in a moment."),
+    ),
+    "upstream_timeout": (
+        N_("The application takes too long"),
+        N_("The gate works, but what is behind it was silent for too long. Try again."),
+    ),
     "unavailable": (
         N_("Not available right now"),
         N_("The gate can't do this at the moment. Nothing was changed. Try again in a minute."),
@@ -53,10 +85,15 @@ _OTHER = (
 )
 
 
+def known(error: GateError) -> tuple[str, str] | None:
+    """A heading and a sentence for an error that people meet; ``None`` for all others."""
+    found = _ERRORS.get(error.code) or _ERRORS.get(_BY_STATUS.get(error.status, ""))
+    return None if found is None else (_(found[0]), _(found[1]))
+
+
 def explain(error: GateError) -> tuple[str, str]:
-    """A heading and a sentence for an error that ends a page."""
-    title, text = _ERRORS.get(error.code) or _ERRORS.get(_BY_STATUS.get(error.status, ""), _OTHER)
-    return _(title), _(text)
+    """A heading and a sentence for whatever ends a page."""
+    return known(error) or (_(_OTHER[0]), _(_OTHER[1]))
 
 
 _KINDS = {
