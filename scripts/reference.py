@@ -1,4 +1,4 @@
-"""The reference pages that are made of the program itself: settings, commands, metrics.
+"""The reference pages made of the program itself: settings, commands, metrics, errors.
 
 ``make docs`` writes them into ``docs/reference/``; a test fails when they tell another story.
 """
@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from zenzefi.cli import main
 from zenzefi.config import Settings
+from zenzefi.errors import GateError
 from zenzefi.ops import metrics
 from zenzefi.ops.reload import RELOADABLE
 
@@ -204,7 +205,36 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _errors(base: type[GateError] = GateError) -> Iterator[type[GateError]]:
+    yield base
+    for kind in base.__subclasses__():
+        if kind.__module__ == GateError.__module__:
+            yield from _errors(kind)
+
+
+def errors_page() -> str:
+    """``docs/reference/errors.md``."""
+    lines = [
+        "# Errors",
+        "",
+        MADE,
+        'Every refusal is `{"detail", "code", "request_id"}`; `detail` of a 422 is a list of',
+        '`{"type", "loc", "msg", "input"}`. Programs look at `code`, people read `detail`, and the',
+        "`request_id` finds the line in the log. A navigation gets the same as a page.",
+        "",
+        "| status | code | says | when |",
+        "|---|---|---|---|",
+    ]
+    for kind in sorted(dict.fromkeys(_errors()), key=lambda kind: kind.status):
+        when = (kind.__doc__ or "").strip().partition("\n\n")[0]
+        cells = (kind.default, " ".join(when.replace("``", "`").split()))
+        says, when = (text.replace("|", "\\|") for text in cells)
+        lines.append(f"| {kind.status} | `{kind.code}` | {says} | {when} |")
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
+    "errors.md": errors_page,
     "settings.md": settings_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
