@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection where each statement stands alone."""
         with _translated():
-            async with self._reader.connect() as connection:
+            async with _connected(self._reader) as connection:
                 yield connection
 
     @asynccontextmanager
@@ -68,17 +68,47 @@ class Database:
         """A transaction: committed at the end, rolled back by an exception."""
         if self._writer is None:
             with _translated():
-                async with self.engine.begin() as connection:
+                async with _connected(self.engine) as connection, connection.begin():
                     yield connection
             return
         async with self._writer:
             with _translated():
-                async with self.engine.begin() as connection:
+                async with _connected(self.engine) as connection, connection.begin():
                     yield connection
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool that comes back even when the task is cancelled at any moment.
+
+    SQLAlchemy's own context manager loses it when the cancellation falls into the connecting.
+    """
+    opening = asyncio.create_task(engine.connect().start(), name="database: connect")
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])  # bounded: connecting has a time-out
+        if not opening.cancelled() and opening.exception() is None:
+            await _to_the_end(opening.result().close())
+        raise
+    try:
+        yield connection
+    finally:
+        await _to_the_end(connection.close())
+
+
+async def _to_the_end(closing: Coroutine[Any, Any, None]) -> None:
+    """Close, also while being cancelled; the cancellation goes on afterwards."""
+    task = asyncio.create_task(closing, name="database: close")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
