@@ -123,6 +123,7 @@ class Gate(Peer):
 
     workers: int = 1
     fast_lane: bool = True
+    _redis: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.name = "zenzefi"
@@ -147,9 +148,13 @@ class Gate(Peer):
     def environment(self) -> dict[str, str]:
         """A fresh data folder; nothing of the caller's own gate."""
         self._folder = tempfile.mkdtemp(prefix="zenzefi-bench-")
+        redis = (
+            {"REDIS_URL": f"redis://127.0.0.1:{self._start_redis()}"} if self.workers > 1 else {}
+        )
         keep = ("PATH", "HOME", "LANG", "PYTHONPATH")
         return {
             **{name: os.environ[name] for name in keep if name in os.environ},
+            **redis,
             "DATA_DIR": self._folder,
             "SECRET_KEY": _SECRET,
             "ZENZEFI_TARGET_URL": self.origin,
@@ -160,6 +165,17 @@ class Gate(Peer):
             "HEALTH_CHECK_INTERVAL": "3600",
             "RATE_LIMIT_REGISTER": "off",
         }
+
+    def _start_redis(self) -> int:
+        """Several workers need one; an own one, so that nobody's is touched."""
+        program = shutil.which("redis-server")
+        if program is None:
+            raise Skipped("redis-server, which several workers need, is not installed")
+        port = free_port()
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        self._redis = start(command, int(self.core.split(",")[0]), cwd=self._folder)
+        wait_for(port, self._redis)
+        return port
 
     def prepare(self, port: int) -> Target:
         """Register, sign in and buy a token as any client does."""
@@ -177,6 +193,9 @@ class Gate(Peer):
     def stop(self) -> None:
         """End it and forget its data."""
         super().stop()
+        if self._redis is not None:
+            self._redis.kill()
+            self._redis.wait()
         shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)
 
 
