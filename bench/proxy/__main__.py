@@ -103,6 +103,7 @@ def main() -> int:
     load_core, gate_core = cores[0], cores[-1]
     os.sched_setaffinity(0, {load_core})
 
+    load_before = os.getloadavg()[0]
     behind = free_port()
     upstream = start(
         [sys.executable, "-m", "bench.proxy.upstream", str(behind)], load_core, cwd=ROOT
@@ -154,6 +155,7 @@ def main() -> int:
             rounds=rounds,
             seconds=seconds,
             shared_core=len(cores) < 2,
+            busy=(load_before, os.getloadavg()[0]),
         )
     finally:
         for peer in candidates:

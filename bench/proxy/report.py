@@ -41,6 +41,8 @@ class Outcome:
     rounds: int
     seconds: float
     shared_core: bool
+    busy: tuple[float, float]
+    """Tasks of others that wanted the processor before the run, and at its end (load average)."""
 
     def median(self, peer: str, case: str, field: str) -> float | None:
         """The median of the rounds, ``None`` where there was none."""
@@ -62,7 +64,11 @@ def text(outcome: Outcome) -> str:
         "",
         "The load and the upstream share one core, the program under test has the other"
         + (" (here there is only one core, so all share it)." if outcome.shared_core else "."),
+        "A row with several workers shares both cores with the load.",
         "CPU is the kernel's accounting (schedstat) of the whole process tree.",
+        f"Load average of the machine: {outcome.busy[0]:.1f} before, {outcome.busy[1]:.1f} at the "
+        "end (the run itself makes about 2; where it is much more, others took part of the "
+        "processor, and rates mean little).",
         "",
     ]
     for case in CASES:
