@@ -38,7 +38,7 @@ _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no su
 def create_app(settings: Settings) -> web.Application:
     """One gate, ready to be run: nothing is connected before the application starts up.
 
-    The order of the middlewares is the life of a request (DESIGN section 3).
+    The order of the middlewares is the life of a request.
     """
     app = web.Application(
         middlewares=[

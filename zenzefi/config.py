@@ -1,7 +1,7 @@
 """Settings: read from the environment and ``.env``, validated at start, all mistakes at once.
 
-Names are the ones of CONTRACT ("Settings"). Any secret may instead be named by ``<NAME>_FILE``,
-a file whose content (without the trailing newline) is the value, as container platforms mount it.
+``docs/reference/settings.md`` describes each. Any secret may instead be named by ``<NAME>_FILE``, a
+file whose content (without the trailing newline) is the value, as container platforms mount it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Conflicts(SettingsError):
 
 
 class DevicePolicy(StrEnum):
-    """How strictly one token means one device (DESIGN section 5)."""
+    """How strictly one token means one device."""
 
     OFF = "off"
     OPTIONAL = "optional"

@@ -53,7 +53,7 @@ class GateError(Exception):
         super().__init__(self.detail)
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The one error shape (CONTRACT, Conventions)."""
+        """The one error shape."""
         return {"detail": self.detail, "code": self.code, "request_id": request_id}
 
 
@@ -69,7 +69,7 @@ class BadRequest(GateError):
 
 
 class AmbiguousRequest(BadRequest):
-    """A request that two servers could read in two ways (DESIGN section 3, item 1)."""
+    """A request that two servers could read in two ways."""
 
     code = "ambiguous_request"
 

@@ -1,4 +1,4 @@
-"""The public plugin API: everything a rewriter may import (DESIGN section 10).
+"""The public plugin API: everything a rewriter may import.
 
 A plugin is one subclass of :class:`Plugin` in a file of ``PLUGIN_DIR``, or named by an entry
 point of the group ``zenzefi.plugins``. ``docs/plugins.md`` is the tutorial,

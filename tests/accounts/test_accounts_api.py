@@ -1,4 +1,4 @@
-"""Accounts over HTTP (CONTRACT, Accounts): each test on both kinds of stores."""
+"""Accounts over HTTP: each test on both kinds of stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Administration over HTTP (CONTRACT, Administration): each test on both kinds of stores."""
+"""Administration over HTTP: each test on both kinds of stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Money over HTTP (CONTRACT, Money): each test on both kinds of stores."""
+"""Money over HTTP: each test on both kinds of stores."""
 
 from __future__ import annotations
 

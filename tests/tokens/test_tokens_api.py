@@ -1,4 +1,4 @@
-"""Access tokens over HTTP (CONTRACT, Tokens): each test on both kinds of stores."""
+"""Access tokens over HTTP: each test on both kinds of stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls about accounts (CONTRACT, Accounts)."""
+"""The calls about accounts."""
 
 from __future__ import annotations
 

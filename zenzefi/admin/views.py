@@ -1,4 +1,4 @@
-"""The calls of administrators (CONTRACT, Administration)."""
+"""The calls of administrators."""
 
 from __future__ import annotations
 

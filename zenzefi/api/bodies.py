@@ -92,7 +92,7 @@ def _is_secret(name: str) -> bool:
 
 
 def problems(error: ValidationError, place: str) -> Invalid:
-    """The 422 of CONTRACT: ``[{"type", "loc": ["body", "field"], "msg", "input"}, ...]``."""
+    """The 422 of the API: ``[{"type", "loc": ["body", "field"], "msg", "input"}, ...]``."""
     found = []
     for problem in error.errors(include_url=False, include_context=False)[:_PROBLEMS]:
         loc = [place, *(_shown(part) for part in problem["loc"])]

@@ -183,7 +183,7 @@ def bearer_token(request: web.BaseRequest) -> str:
 
 
 async def current_user(request: web.Request) -> User:
-    """The signed-in user of this request, found once. Raises 401 and 403 as CONTRACT says."""
+    """The signed-in user of this request, found once. Raises 401 and 403."""
     if USER not in request:
         token = bearer_token(request)
         request[USER], jti = await request.app[IDENTITIES].authenticate(token)

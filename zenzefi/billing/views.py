@@ -1,4 +1,4 @@
-"""The calls about money (CONTRACT, Money)."""
+"""The calls about money."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_WEBHOOK = 256 * 1024  # bytes
 
 
 def transaction_out(row: Transaction) -> TransactionOut:
-    """A transaction as CONTRACT shows it."""
+    """A transaction as the HTTP contract shows it."""
     return TransactionOut.model_validate(row, from_attributes=True)
 
 

@@ -1,6 +1,6 @@
 """The one place that turns errors into HTTP: the answer to a refusal fits the asker.
 
-A navigation gets a page, everything else the one JSON error shape (CONTRACT, Conventions); an
+A navigation gets a page, everything else the one JSON error shape; an
 EventSource that is refused gets 204, because any other answer makes it ask again for ever (WHATWG
 HTML, 9.2.3: only 204 ends the reconnecting).
 """

@@ -1,4 +1,4 @@
-"""Refuse early: requests that two servers could read in two ways end here (DESIGN section 3).
+"""Refuse early: requests that two servers could read in two ways end here.
 
 Each refusal quotes the rule it follows. aiohttp's parser has already refused malformed framing
 (repeated or unparsable Content-Length, Content-Length beside Transfer-Encoding, obs-fold, control

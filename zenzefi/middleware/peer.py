@@ -1,7 +1,7 @@
 """Who is at the other end: the client's address, and whether its forwarded headers are believed.
 
 ``X-Forwarded-For`` is read from the right: each hop that is a trusted proxy vouches for the one
-before it; the first that is not is the client (DESIGN section 6, TRUSTED_PROXIES).
+before it; the first that is not is the client.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class GateRunner(web.AppRunner):
     ) -> None:
         super().__init__(
             app,
-            # Bodies pass as they came, compressed bytes included (DESIGN section 7).
+            # Bodies pass as they came, compressed bytes included.
             auto_decompress=False,
             # The access log is written in batches (zenzefi.ops.access_log), not here per request.
             access_log=None,

@@ -1,6 +1,6 @@
 """Is it well? Four questions by four askers.
 
-- ``/health``: a client in the field. Always 200; the state is in the body (CONTRACT, Root).
+- ``/health``: a client in the field. Always 200; the state is in the body.
 - ``/livez``: whoever would restart the process. 200 as long as the event loop answers.
 - ``/readyz``: a load balancer. 503 while draining or without the database.
 - ``/metrics``: Prometheus; on a listener of its own where ``METRICS_LISTEN`` names one.
@@ -91,7 +91,7 @@ def setup(app: web.Application) -> None:
     settings = app[SETTINGS]
     health = app[HEALTH] = Health(settings, app[DATABASE])
     app.router.add_get("/health", _health)
-    # Clients whose base URL ends in a slash ask this (CONTRACT, The desktop client in the field).
+    # Clients whose base URL ends in a slash ask this.
     app.router.add_get("//health", _health)
     app.router.add_get("/livez", _alive)
     app.router.add_get("/readyz", _ready)

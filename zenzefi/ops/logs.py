@@ -26,7 +26,7 @@ _TELLING = re.compile(
     r"(?i)pass(word|wd)?$|secret|token$|^authorization$|cookie|api_?key|^key$|private|signature"
 )
 _SHAPES = (
-    # An access token, as it is sold (CONTRACT, Conventions); hex digests of that length go too.
+    # An access token, as it is sold; hex digests of that length go too.
     (re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{64}(?![A-Za-z0-9_-])"), REDACTED),
     # A JWT (RFC 7519): its header always begins with {" in base64url.
     (re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"), REDACTED),

@@ -20,7 +20,7 @@ ESCAPE = "zup-"
 """Put before a cookie name that can't stand at the gate as it is."""
 
 ACCESS_COOKIE = "zenzefi_access_token"
-"""The proxy cookie (CONTRACT)."""
+"""The proxy cookie."""
 
 _GATE = re.compile(r"(?i)(?:__host-|__secure-)?zenzefi")
 _PROMISE = re.compile(r"(?i)__(host|secure)-")

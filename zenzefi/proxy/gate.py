@@ -1,6 +1,6 @@
 """Admission: the checks on a proxied request in their order, and then the way through.
 
-Token present, token valid, scope, device (CONTRACT, Proxy); nothing is sent to the upstream and
+Token present, token valid, scope, device; nothing is sent to the upstream and
 nothing is activated before all of them passed.
 """
 

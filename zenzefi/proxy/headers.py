@@ -216,7 +216,7 @@ def _set_by_gate(policy: RequestPolicy, mount: Mount, identity: Identity) -> Pai
     if mount.prefix:
         out.append((b"X-Forwarded-Prefix", mount.prefix.encode()))
     if mount.kind is MountKind.CLIENT:
-        out.append((b"Accept-Encoding", b"identity"))  # it drops Content-Encoding (CONTRACT)
+        out.append((b"Accept-Encoding", b"identity"))  # it drops Content-Encoding
     if policy.authorization is not None:
         out.append((b"Authorization", policy.authorization))
     return out
@@ -238,7 +238,7 @@ def _map_origin(value: bytes, policy: RequestPolicy, mount: Mount, _back: UrlUnm
 
 
 def _map_codings(value: bytes, _policy: RequestPolicy, mount: Mount, _back: UrlUnmapper) -> bytes:
-    # This client drops Content-Encoding (CONTRACT); _set_by_gate says identity for it.
+    # This client drops Content-Encoding; _set_by_gate says identity for it.
     return b"" if mount.kind is MountKind.CLIENT else value
 
 

@@ -1,4 +1,4 @@
-"""Whole WebSocket messages, for plugins that asked for them (DESIGN section 8).
+"""Whole WebSocket messages, for plugins that asked for them.
 
 Pure. Only used when a plugin wants messages: then no extension is negotiated, frames are put
 together, handed over, and framed anew. Otherwise frames pass raw.

@@ -1,4 +1,4 @@
-"""Per request: where does this browser see the upstream's root? (DESIGN section 6)
+"""Per request: where does this browser see the upstream's root?
 
 Pure. Forwarded headers come in only if they may be believed (a trusted proxy spoke, or the
 request carries a valid token in its header); they are strictly parsed and never echoed raw.
@@ -16,7 +16,7 @@ from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 PREFIX = "/api/v1/proxy"
 CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
-"""Where the desktop client serves the upstream (CONTRACT)."""
+"""Where the desktop client serves the upstream."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # Unreserved characters only: nothing that HTML, a header or a cookie would read as its own.

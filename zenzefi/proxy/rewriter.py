@@ -112,7 +112,7 @@ class EngineRewriter:
     def _exchange(self, passage: Passage, status: int, headers: CIMultiDict[str]) -> Exchange:
         asked = passage.request.headers
         if passage.mount.kind is MountKind.CLIENT:
-            # It drops Content-Encoding (CONTRACT): whatever it asks for, it can take identity only.
+            # It drops Content-Encoding: whatever it asks for, it can take identity only.
             own = CIMultiDict(asked)
             own["Accept-Encoding"] = "identity"
             asked = CIMultiDictProxy(own)

@@ -32,7 +32,7 @@ class Gatekeeper(Protocol):
 
 
 class DeviceClaims(Protocol):
-    """One token, one device at a time (DESIGN section 5)."""
+    """One token, one device at a time."""
 
     def held(self, access: Access, device_id: str) -> bool:
         """Whether this device claimed the token a moment ago, so that nothing is to be asked."""

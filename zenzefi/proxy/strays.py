@@ -1,7 +1,7 @@
 """Requests that missed the mount: a script built ``/x`` by itself, and the gate has no ``/x``.
 
 They are recovered (307 to the mounted path) when the request shows where it came from, and
-counted with page and address so that an operator sees what leaks (DESIGN section 6).
+counted with page and address so that an operator sees what leaks.
 """
 
 from __future__ import annotations

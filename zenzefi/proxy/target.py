@@ -118,7 +118,7 @@ def under_prefix(target: Target, prefix: str) -> Target | None:
 def without_token(target: Target) -> Target:
     """The target without ``token=...`` parameters; the rest of the query byte for byte.
 
-    No lone question mark is left behind (CONTRACT, Settled details).
+    No lone question mark is left behind.
     """
     if not target.query or "token=" not in target.query:
         return target

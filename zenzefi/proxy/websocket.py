@@ -1,4 +1,4 @@
-"""WebSockets through the gate: upstream first, then 101, then bytes as they are (DESIGN section 8).
+"""WebSockets through the gate: upstream first, then 101, then bytes as they are.
 
 After the handshake both transports are spliced: each side's bytes are written to the other,
 reading stops while the other side is slower, and only frame boundaries are followed so that the

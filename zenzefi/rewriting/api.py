@@ -1,4 +1,4 @@
-"""What a plugin is: the types behind the public module :mod:`zenzefi.plugins` (DESIGN section 10).
+"""What a plugin is: the types behind the public module :mod:`zenzefi.plugins`.
 
 A plugin says what it ``matches`` and what it ``needs``; the engine hands it just that and takes
 edits back. Whatever no edit covers leaves the gate byte for byte as it came.

@@ -1,4 +1,4 @@
-"""Edits are spans: what no edit covers leaves byte-identical (DESIGN section 9).
+"""Edits are spans: what no edit covers leaves byte-identical.
 
 A rewriter never builds a new document; it says which bytes of the old one change. Several sources
 (the HTML rules, a banner plugin, a header mask) name their edits against the same input, and

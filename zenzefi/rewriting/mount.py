@@ -1,4 +1,4 @@
-"""Where a browser sees the upstream: the pure value that every mapping uses (DESIGN section 6).
+"""Where a browser sees the upstream: the pure value that every mapping uses.
 
 How a request's mount is decided lives in ``zenzefi.proxy.mount``; this module knows only values.
 """

@@ -22,7 +22,7 @@ class Access:
 
     @property
     def expires_at(self) -> datetime | None:
-        """``activated_at + duration_hours``; computed, never stored (DESIGN section 4)."""
+        """``activated_at + duration_hours``; computed, never stored."""
         if self.activated_at is None:
             return None
         return self.activated_at + timedelta(hours=self.duration_hours)

@@ -1,4 +1,4 @@
-"""One token, one device at a time (DESIGN section 5).
+"""One token, one device at a time.
 
 A claim lives in Redis while Redis answers, else in the database; a claim newly made in Redis is
 also written to the database, so that losing Redis does not free it. Devices are kept as keyed

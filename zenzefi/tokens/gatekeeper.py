@@ -1,6 +1,6 @@
 """The gatekeeper: who may pass now, found in three tiers, and ended everywhere within a second.
 
-In-process (a dictionary, seconds) -> Redis -> database (DESIGN section 4). The hot path is
+In-process (a dictionary, seconds) -> Redis -> database. The hot path is
 :meth:`Gatekeeper.cached`: one dictionary look-up and one comparison.
 
 Decisions follow one clock, the database's: each answer of the database carries its time, and this

@@ -1,4 +1,4 @@
-"""Scopes: which paths of the upstream a token covers (DESIGN section 5).
+"""Scopes: which paths of the upstream a token covers.
 
 Pure. A pattern is an anchored, case-sensitive path: ``*`` stands for any characters within one
 segment, ``**`` for any characters. It is matched against the canonical path: percent-decoded

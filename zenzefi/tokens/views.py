@@ -1,4 +1,4 @@
-"""The calls about access tokens (CONTRACT, Tokens)."""
+"""The calls about access tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ routes = Routes("Tokens")
 
 
 def token_out(token: Token) -> TokenOut:
-    """The token object of CONTRACT."""
+    """The token object of the HTTP contract."""
     return TokenOut(
         id=token.id,
         token_id=token.id,

@@ -148,7 +148,7 @@ _front_page = bound(Route("GET", "/", index, Access.ANYONE, ""))
 
 
 async def root(request: web.Request) -> web.StreamResponse:
-    """``GET /``: the front page for people, JSON for programs (CONTRACT, Root)."""
+    """``GET /``: the front page for people, JSON for programs."""
     if is_navigation(request):
         return await _front_page(request)
     return web.json_response(

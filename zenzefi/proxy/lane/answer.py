@@ -90,7 +90,7 @@ class Rows:
         if low in self._engine_names:
             return _UNUSUAL
         if low == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
-            return _UNUSUAL  # this client can't decode (CONTRACT), so the gate does
+            return _UNUSUAL  # this client can't decode, so the gate does
         if low == b"content-type":
             if self._is_claimed(value):
                 return _UNUSUAL

@@ -1,4 +1,4 @@
-"""The addresses of an HTML document, and what is put into its head (DESIGN section 9)."""
+"""The addresses of an HTML document, and what is put into its head."""
 
 from __future__ import annotations
 

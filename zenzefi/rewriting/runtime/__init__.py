@@ -1,4 +1,4 @@
-"""The run-time script: what it is, how a page or a worker gets it (DESIGN section 9).
+"""The run-time script: what it is, how a page or a worker gets it.
 
 Pure: bytes and strings only. ``runtime.js`` lies beside this module, is served as it is at
 ``<mount>`` + :data:`RUNTIME_PATH`, and learns the mount from its own address. ``docs/runtime.md``
