@@ -88,11 +88,13 @@ async def test_a_rolling_restart_loses_no_request(
     ending = asyncio.Event()
 
     async def ask(number: int) -> None:
-        url = f"http://127.0.0.1:{port}/api/v1/tokens/my-tokens"
+        calls = f"http://127.0.0.1:{port}/api/v1/tokens"
+        method, url = ("GET", f"{calls}/my-tokens") if number % 2 else ("POST", f"{calls}/purchase")
         async with aiohttp.ClientSession() as client:
             while not ending.is_set():
                 try:
-                    async with client.get(url) as response:
+                    body = None if method == "GET" else b'{"duration_hours": 24}'
+                    async with client.request(method, url, data=body) as response:
                         await response.read()
                         answers.append(response.status)
                 except aiohttp.ClientError as error:
