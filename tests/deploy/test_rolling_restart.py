@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import re
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +11,7 @@ import pytest
 
 from tests.commands.gate import Gate
 from tests.conftest import SECRET_KEY
-
-CONF = Path(__file__).resolve().parents[2] / "deploy" / "nginx" / "gate.conf"
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+from tests.deploy.nginx import NGINX, plain, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,36 +27,13 @@ def _free_ports(count: int) -> list[int]:
         return [sock.getsockname()[1] for sock in sockets]
 
 
-def _configuration(folder: Path, port: int, nodes: list[int]) -> Path:
-    """The very file of deploy/, with this machine's addresses and without TLS."""
-    text = CONF.read_text()
-    text = text.replace("gate-a:8000", f"127.0.0.1:{nodes[0]}")
-    text = text.replace("gate-b:8000", f"127.0.0.1:{nodes[1]}")
-    text = re.sub(r"server \{\n    listen 80;.*?\n\}\n", "", text, flags=re.DOTALL)
-    text = re.sub(r"    (ssl_|http2|listen \[).*\n", "", text)
-    text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
-    temporary = "\n".join(
-        f"{kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    path = folder / "nginx.conf"
-    path.write_text(
-        f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log off;\n{temporary}\n{text}\n}}\n"
-    )
-    return path
-
-
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[tuple[int, list[int]]]:
     """Its port, and the ports of the two nodes it expects."""
     port, *nodes = _free_ports(3)
-    assert NGINX is not None
-    path = _configuration(tmp_path, port, nodes)
-    process = subprocess.Popen([NGINX, "-c", path, "-e", tmp_path / "error.log"])
-    yield port, nodes
-    process.terminate()
-    process.wait(20)
+    addresses = {f"gate-{x}:8000": f"127.0.0.1:{at}" for x, at in zip("ab", nodes, strict=True)}
+    with running(tmp_path, port, plain("gate.conf", port, addresses)):
+        yield port, nodes
 
 
 async def test_a_rolling_restart_loses_no_request(
