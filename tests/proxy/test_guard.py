@@ -139,6 +139,8 @@ DOTS = [
     "/%c0%ae%c0%ae/a",
     "/%e0%80%ae/a",
     "/%u002e%u002e/a",
+    "/%25c0%25ae%25c0%25ae/a",
+    "/%25u002e%25u002e/a",
 ]
 
 
@@ -171,6 +173,23 @@ async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(start_ga
 )
 async def test_dots_that_are_no_dot_segments_pass(gate, path):
     assert (await gate.ask(PREFIX + path)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%D0%BF%D1%80%D0%B8%D0%B2%D0%B5%D1%82",  # UTF-8
+        "/%EF%F0%E8%E2%E5%F2",  # windows-1251
+        "/%C0%E1%E7%E0%F6/%C1",
+        "/caf%C3%A9%20%E2%82%AC/%F0%9F%98%80",
+        "/a%FFb%00",
+        "/%25D0%25BF",
+    ],
+)
+async def test_letters_beyond_ascii_pass_as_they_are_encoded(gate, path):
+    answer = await gate.ask(PREFIX + path)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert f'"target": "{path}"'.encode() in answer
 
 
 @pytest.mark.parametrize("method", ["BREW", "version-Control", "get", "X!#$%&'*+.^_`|~9", "GETS"])

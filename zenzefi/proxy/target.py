@@ -22,7 +22,8 @@ _NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
 _ABSOLUTE = re.compile(r"(?i)(https?)://([^/?#]*)(.*)", re.DOTALL)
 # Dots and slashes hidden from a simple percent-decoder but not from some servers: overlong UTF-8
 # (RFC 3629 section 3) and the %uXXXX spelling that never was a standard.
-_OVERLONG_OR_U = re.compile(r"(?i)%(?:c0|c1)%|%(?:e0%80|e0%8|f0%80)|%u[0-9a-f]{4}")
+# C0 and C1 alone are letters in windows-1251, so only what they would be followed by counts.
+_OVERLONG_OR_U = re.compile(rb"(?i)%c[01]%[89ab][0-9a-f]|%e0%8|%f0%80|%u[0-9a-f]{4}")
 _TOKEN_PARAMETER = re.compile(r"(?:^|(?<=&))token=[^&]*(?:&|$)")
 _MAX_DECODINGS = 8
 
@@ -79,12 +80,14 @@ def check_path(path: str) -> None:
     if "%" not in path:
         _check_decoded(path)
         return
-    if _OVERLONG_OR_U.search(path):
-        raise AmbiguousRequest("The path holds an overlong encoding (RFC 3629, 3).")
-    current = path
+    # Bytes, not text: what is decoded to a byte beyond ASCII must come out of the next round as it
+    # is. Latin-1 shows each byte as one character.
+    current = path.encode()
     for _ in range(_MAX_DECODINGS):
-        _check_decoded(current)
-        decoded = unquote_to_bytes(current).decode("latin-1")
+        if _OVERLONG_OR_U.search(current):
+            raise AmbiguousRequest("The path holds an overlong encoding (RFC 3629, 3).")
+        _check_decoded(current.decode("latin-1"))
+        decoded = unquote_to_bytes(current)
         if decoded == current:
             return
         current = decoded
