@@ -31,7 +31,7 @@ from zenzefi.tokens.access import Access
 
 log = logging.getLogger(__name__)
 
-_SLICE = 64 * 1024  # bytes fed to a rewriter before the loop gets its turn
+_SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: below 20 ms on any page
 
 
 class Rewrite(Protocol):
