@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,16 @@ def commands_page() -> str:
         "`fish`).",
     ]
     for path, command in _commands(main, "zenzefi"):
-        context = click.Context(command, info_name=path, max_content_width=96, terminal_width=96)
+        # A copy: a command keeps the help option of whoever asked it first.
+        command = copy.copy(command)
+        command._help_option = None
+        context = click.Context(
+            command,
+            info_name=path,
+            max_content_width=96,
+            terminal_width=96,
+            help_option_names=main.context_settings["help_option_names"],
+        )
         lines += ["", f"## {path}", "", "```text", command.get_help(context).rstrip(), "```"]
     return "\n".join(lines) + "\n"
 

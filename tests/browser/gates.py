@@ -22,6 +22,7 @@ from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
 from zenzefi.config import Settings
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
+from zenzefi.proxy.strays import StrayTable
 
 MountName = Literal["prefix", "own", "client", "insecure"]
 MOUNTS: tuple[MountName, ...] = ("prefix", "own", "client")
@@ -51,6 +52,11 @@ class Place:
             return []
         rows = self.app[proxy_setup.GATE].strays.rows()
         return [f"{row.page} asked for {row.path}" for row in rows if row.path != "/favicon.ico"]
+
+    def forget_strays(self) -> None:
+        """Begin to count anew."""
+        if self.app is not None:
+            self.app[proxy_setup.GATE].strays = StrayTable()
 
 
 @contextlib.asynccontextmanager

@@ -68,6 +68,21 @@ async def test_every_check_holds_without_a_gate(chromium: Browser) -> None:
         assert await run_sinks(chromium, Place(f"{origin}/"), SINKS) == {}
 
 
+async def lasting_strays(chromium: Browser, at: Place) -> list[str]:
+    """Strays that come again when everything is walked a second time.
+
+    Chromium now and then runs a classic worker's first ``importScripts`` past the runtime (about
+    once in ten walks on a loaded machine, docs/runtime.md): the 307 recovers it. What leaks by a
+    fault of ours leaks every time.
+    """
+    first = at.strays()
+    if not first:
+        return []
+    at.forget_strays()
+    assert await run_sinks(chromium, at, SINKS) == {}
+    return sorted(set(first) & set(at.strays()))
+
+
 @pytest.mark.parametrize("address", ["mount", "upstream"])
 async def test_every_check_holds_under_the_prefix_and_nothing_leaves_it(
     chromium: Browser, tmp_path: Path, address: str
@@ -75,7 +90,7 @@ async def test_every_check_holds_under_the_prefix_and_nothing_leaves_it(
     options = {"html": {"address": address}}
     async with running_demo() as origin, place("prefix", origin, tmp_path, options) as at:
         assert await run_sinks(chromium, at, SINKS) == {}
-        assert at.strays() == []
+        assert await lasting_strays(chromium, at) == []
 
 
 async def test_workers_hold_where_browsers_do_not_say_what_a_script_is_for(
