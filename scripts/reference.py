@@ -73,7 +73,8 @@ SETTINGS: dict[str, dict[str, str]] = {
         "proxy_host": "The host (with port) at whose root the upstream is served.",
         "trusted_proxies": "Comma list of networks whose forwarded headers are believed.",
         "device_policy": "`off`, `optional` or `required`: one token, one device.",
-        "scopes": "JSON: name to list of path patterns. `full` is built in.",
+        "scopes": "JSON: name to list of rules, each a path pattern (`*` within a segment, `**` "
+        "across them) with optional methods in front: `GET,POST /reports/**`. `full` is built in.",
         "plugin_dir": "A folder of plugins, one file each.",
         "plugins_disabled": "Comma list of plugins that stay out.",
         "plugin_options": "JSON: plugin to its options.",

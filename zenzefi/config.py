@@ -26,6 +26,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zenzefi.rewriting.mount import DEFAULT_PORTS, Origin
+from zenzefi.tokens.scopes import parse_rule
 
 _MIN_SECRET_LENGTH = 32
 _GUESSABLE = re.compile(r"(?i)secret|password|change.?me|example|12345678|qwerty|your[-_ ]")
@@ -344,6 +345,8 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"scope {name!r} has no path pattern, so it would let nobody through"
                 )
+            for rule in patterns:
+                parse_rule(rule)
         return value
 
     # --- values that depend on each other

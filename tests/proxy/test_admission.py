@@ -190,7 +190,7 @@ SCOPES = Scopes({"docs": ["/docs", "/docs/**", "/file-*.txt"]})
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/a/b%20c", "/file-1.txt", "/d%6Fcs/x"])
 def test_a_scope_covers_what_its_patterns_say(path):
-    SCOPES.check("docs", path)
+    SCOPES.check("docs", path, "GET")
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,48 @@ def test_a_scope_covers_what_its_patterns_say(path):
 )
 def test_a_scope_refuses_what_it_does_not_cover_or_could_mean_two_things(path):
     with pytest.raises(ScopeRefused):
-        SCOPES.check("docs", path)
+        SCOPES.check("docs", path, "GET")
 
 
 def test_full_covers_everything_and_an_unknown_scope_nothing():
-    SCOPES.check("full", "/docs//%zz")
+    SCOPES.check("full", "/docs//%zz", "DELETE")
     with pytest.raises(ScopeRefused):
-        SCOPES.check("sold once", "/")
-    Scopes({}).check("certificates_only", "/certificates/1")
+        SCOPES.check("sold once", "/", "GET")
+
+
+@pytest.mark.parametrize(
+    "path", ["/certificates", "/certificates/1", "/configurations/certificatesColumnOrder"]
+)
+def test_the_example_scope_covers_certificates_and_two_keys(path):
+    Scopes({}).check("certificates_only", path, "POST")
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/configurations/", "/configurations/other"])
+def test_the_example_scope_covers_nothing_else(path):
     with pytest.raises(ScopeRefused):
-        Scopes({}).check("certificates_only", "/admin")
+        Scopes({}).check("certificates_only", path, "GET")
+
+
+def test_methods_in_front_of_a_pattern_limit_it_to_these():
+    scopes = Scopes({"reader": ["GET /files/**", "/inbox", "PUT,DELETE /files/own/*"]})
+    for method, path in [
+        ("GET", "/files/a"),
+        ("HEAD", "/files/a"),
+        ("PURGE", "/inbox"),
+        ("DELETE", "/files/own/x"),
+    ]:
+        scopes.check("reader", path, method)
+    for method, path in [("POST", "/files/a"), ("DELETE", "/files/a"), ("get", "/files/a")]:
+        with pytest.raises(ScopeRefused):
+            scopes.check("reader", path, method)
+
+
+@pytest.mark.parametrize(
+    "rule", ["", "files/**", "GET", "GET  /x", "get /x", "GET,/x", "GET, POST /x"]
+)
+def test_what_is_no_rule_is_refused_when_it_is_declared(rule):
+    with pytest.raises(ValueError, match="is no rule"):
+        Scopes({"mistaken": [rule]})
 
 
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8")]

@@ -60,6 +60,21 @@ async def test_the_scope_is_checked_against_the_path_that_a_trusted_proxy_names(
         assert (await verify(**outside))[0] == 403
 
 
+async def test_the_method_counts_too_where_a_trusted_proxy_names_it(start_gate, faulty):
+    gate = await start_gate(
+        faulty.url, trusted_proxies="127.0.0.1/32", scopes={"reader": ["GET /files/**"]}
+    )
+    gate.gatekeeper.add(LIMITED, "reader")
+    for method, status in (("GET", b"204"), ("HEAD", b"204"), ("DELETE", b"403")):
+        answer = await gate.ask(
+            "/api/v1/auth/verify",
+            "X-Forwarded-Uri: /files/1",
+            f"X-Forwarded-Method: {method}",
+            token=LIMITED,
+        )
+        assert answer.startswith(b"HTTP/1.1 " + status)
+
+
 async def test_a_path_that_means_two_things_is_refused(verify):
     verify.gate.gatekeeper.add(LIMITED, "certificates_only")
     status, _ = await verify(X_Forwarded_Uri="/certificates/../admin", X_Access_Token=LIMITED)

@@ -112,7 +112,7 @@ class Gate:
             raise web.HTTPNotFound
         return await self.handle(request, target)
 
-    async def admit(self, request: web.BaseRequest, path: str | None) -> Access:
+    async def admit(self, request: web.BaseRequest, path: str | None, method: str) -> Access:
         """The checks alone, for a server that passes the request on by itself; activates.
 
         ``path`` is the upstream's raw path; ``None`` when it is not known, which only the scope
@@ -120,7 +120,7 @@ class Gate:
         """
         access, _, _ = await self.authenticate(request)
         if path is not None:
-            self.scopes.check(access.scope, path)
+            self.scopes.check(access.scope, path, method)
         elif access.scope != FULL:
             raise ScopeRefused
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
@@ -134,7 +134,7 @@ class Gate:
         is_upgrade = is_websocket(request)
         access, token, by_cookie = await self.authenticate(request, target if is_upgrade else None)
         await limit_token(request, access.token_id)
-        self.scopes.check(access.scope, target.path)
+        self.scopes.check(access.scope, target.path, request.method)
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)

@@ -38,7 +38,7 @@ from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.mount import Origin
 from zenzefi.rewriting.registry import Registry
 from zenzefi.tokens.scopes import Scopes
-from zenzefi.tokens.setup import SHARED
+from zenzefi.tokens.setup import SCOPES, SHARED
 
 GATE = web.AppKey("gate", Gate)
 ENGINE = web.AppKey("engine", Engine)
@@ -71,7 +71,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     return Gate(
         upstream=upstream,
         mounts=Mounts(settings.public_origin, settings.proxy_host),
-        scopes=Scopes(settings.scopes),
+        scopes=app[SCOPES] if SCOPES in app else Scopes(settings.scopes),
         device_policy=settings.device_policy,
         gatekeeper=gatekeeper,
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),

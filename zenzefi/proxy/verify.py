@@ -28,6 +28,7 @@ from zenzefi.proxy.target import check_path, split_target, under_prefix
 
 # Traefik and Caddy name the request's target so; the nginx recipe sets the second.
 _TARGET_HEADERS = ("X-Forwarded-Uri", "X-Original-URI")
+_METHOD_HEADERS = ("X-Forwarded-Method", "X-Original-Method")
 
 
 def forwarded_path(request: web.Request) -> str | None:
@@ -49,6 +50,19 @@ def forwarded_path(request: web.Request) -> str | None:
     return (under_prefix(target, PREFIX) or target).path
 
 
+def forwarded_method(request: web.Request) -> str:
+    """The method that the asking server was asked with; GET where no trusted proxy says.
+
+    Raises :class:`AmbiguousRequest` where two are named.
+    """
+    if not peer_of(request).is_behind_trusted_proxy:
+        return "GET"
+    named = {value for name in _METHOD_HEADERS for value in request.headers.getall(name, ())}
+    if len(named) > 1:
+        raise AmbiguousRequest("The original method was named twice, and differently.")
+    return named.pop() if named else "GET"
+
+
 def routes(gate: Gate) -> Routes:
     """The call, for the table of the API."""
     table = Routes("Proxy")
@@ -65,7 +79,7 @@ def routes(gate: Gate) -> Routes:
             DeviceRequired,
             DeviceConflict,
         ),
-        headers=("X-Device-ID", *_TARGET_HEADERS),
+        headers=("X-Device-ID", *_TARGET_HEADERS, *_METHOD_HEADERS),
     )
     async def verify(request: web.Request) -> web.StreamResponse:
         """Whether a request with these credentials may pass.
@@ -75,7 +89,7 @@ def routes(gate: Gate) -> Routes:
         scope is not "full" is refused. An allowed request activates the token.
         """
         try:
-            access = await gate.admit(request, forwarded_path(request))
+            access = await gate.admit(request, forwarded_path(request), forwarded_method(request))
         except GateError as error:
             # Never by way of the pages and the 204 that end an EventSource: to the asking server
             # any 2xx means "let it through".

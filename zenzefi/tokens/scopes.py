@@ -1,8 +1,9 @@
-"""Scopes: which paths of the upstream a token covers.
+"""Scopes: which requests to the upstream a token covers.
 
 Pure. A pattern is an anchored, case-sensitive path: ``*`` stands for any characters within one
-segment, ``**`` for any characters. It is matched against the canonical path: percent-decoded
-exactly once, as the upstream will. A path that could mean two things is refused.
+segment, ``**`` for any characters. Methods may stand in front (``GET,POST /reports/**``); without
+them every method is covered. A path is matched in its canonical form: percent-decoded exactly
+once, as the upstream will. A path that could mean two things is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from zenzefi.errors import ScopeRefused
 
 FULL = "full"
 EXAMPLES: dict[str, list[str]] = {
-    "certificates_only": ["/certificates", "/certificates/**", "/static/**", "/favicon.ico"],
+    "certificates_only": [
+        "/certificates",
+        "/certificates/**",
+        "/configurations/certificatesColumnOrder",
+        "/configurations/certificatesColumnVisibility",
+    ],
 }
 """Ships as an example; a scope of the same name in SCOPES replaces it."""
 
@@ -28,40 +34,73 @@ _TWO_MEANINGS = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def _pattern(text: str) -> str:
-    parts = re.split(r"(\*\*|\*)", text)
+# Methods are tokens in capitals here (RFC 9110, 9.1: they are case-sensitive).
+_RULE = re.compile(r"(?:([A-Z][A-Z-]*(?:,[A-Z][A-Z-]*)*) )?(/.*)")
+
+
+def parse_rule(rule: str) -> tuple[frozenset[str] | None, str]:
+    """Methods (``None``: all) and the path pattern of one rule. Raises ``ValueError``."""
+    found = _RULE.fullmatch(rule)
+    if found is None:
+        raise ValueError(f"{rule!r} is no rule like '/reports/**' or 'GET,POST /reports/**'")
+    return frozenset(found[1].split(",")) if found[1] else None, found[2]
+
+
+def _expression(pattern: str) -> str:
+    parts = re.split(r"(\*\*|\*)", pattern)
     return "".join(
         ".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part) for part in parts
     )
 
 
+class _Scope:
+    """One scope's rules, compiled: those for every method, and those for some."""
+
+    def __init__(self, rules: Sequence[str]) -> None:
+        by_method: dict[str | None, list[str]] = {}
+        for methods, pattern in map(parse_rule, rules):
+            for method in methods or (None,):
+                by_method.setdefault(method, []).append(f"(?:{_expression(pattern)})")
+        # RFC 9110 section 9.3.2: HEAD is GET without the content; who may read may ask.
+        if "GET" in by_method:
+            by_method.setdefault("HEAD", []).extend(by_method["GET"])
+        self._patterns = {
+            method: re.compile("|".join(each), re.DOTALL) for method, each in by_method.items()
+        }
+
+    def covers(self, path: str, method: str) -> bool:
+        """Whether a canonical path may be asked for with this method."""
+        return any(
+            pattern.fullmatch(path)
+            for pattern in (self._patterns.get(None), self._patterns.get(method))
+            if pattern is not None
+        )
+
+
 class Scopes:
-    """The scopes of one gate, compiled."""
+    """The scopes of one gate. Raises ``ValueError`` for a rule that is none."""
 
     def __init__(self, declared: Mapping[str, Sequence[str]]) -> None:
         self.declare(declared)
 
     def declare(self, declared: Mapping[str, Sequence[str]]) -> None:
         """Replace all scopes; what is asked from now on sees the new ones."""
-        self._compiled = {
-            name: re.compile("|".join(f"(?:{_pattern(item)})" for item in patterns), re.DOTALL)
-            for name, patterns in {**EXAMPLES, **declared}.items()
-        }
+        self._scopes = {name: _Scope(rules) for name, rules in {**EXAMPLES, **declared}.items()}
 
     def __contains__(self, name: object) -> bool:
-        return name == FULL or name in self._compiled
+        return name == FULL or name in self._scopes
 
     @property
     def names(self) -> list[str]:
         """All names, ``full`` first."""
-        return [FULL, *self._compiled]
+        return [FULL, *self._scopes]
 
-    def check(self, scope: str, path: str) -> None:
-        """Raise :class:`ScopeRefused` unless a token of ``scope`` covers the raw path."""
+    def check(self, scope: str, path: str, method: str) -> None:
+        """Raise :class:`ScopeRefused` unless a token of ``scope`` covers this raw path."""
         if scope == FULL:
             return
-        pattern = self._compiled.get(scope)
-        if pattern is None:  # the operator took the scope away after it was sold
+        known = self._scopes.get(scope)
+        if known is None:  # the operator took the scope away after it was sold
             raise ScopeRefused
         if _TWO_MEANINGS.search(path):
             raise ScopeRefused(
@@ -71,5 +110,5 @@ class Scopes:
             canonical = unquote_to_bytes(path).decode("utf-8")
         except UnicodeDecodeError:
             raise ScopeRefused from None
-        if _CONTROL.search(canonical) or not pattern.fullmatch(canonical):
+        if _CONTROL.search(canonical) or not known.covers(canonical, method):
             raise ScopeRefused
