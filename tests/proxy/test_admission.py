@@ -303,6 +303,31 @@ def test_the_token_parameter_is_taken_out_and_the_rest_stays(query, token, rest)
     assert without_token(target) == Target("/p", rest)
 
 
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [
+        ("token=T", None),
+        ("token=T&a=%zz&&b", "a=%zz&&b"),
+        ("a=1&token=T", "a=1"),
+        ("a=1&token=T&token=reset", "a=1&token=reset"),
+        ("token=reset&token=T", "token=reset"),
+        ("token=reset", "token=reset"),
+        ("token=TT", "token=TT"),
+        ("xtoken=T", "xtoken=T"),
+    ],
+)
+def test_of_the_token_parameters_only_the_access_token_is_taken_out(query, rest):
+    assert without_token(Target("/p", query), "T") == Target("/p", rest)
+
+
+async def test_an_access_token_in_a_plain_query_or_referer_does_not_reach_the_upstream(gate):
+    page = f"{gate.proxy_url}/page?a=1&token={TOKEN}"
+    answer = await gate.ask(f"{PREFIX}/x?token={TOKEN}&token=reset", f"Referer: {page}")
+    assert b'"target": "/x?token=reset"' in answer
+    assert b'/page?a=1"' in answer
+    assert TOKEN.encode() not in answer
+
+
 ORIGIN = Origin("http", "upstream.internal", 8080)
 
 

@@ -22,12 +22,19 @@ CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
 WHO = Identity("user-1", "token-1", "203.0.113.9", "request-1")
 
 
+TOKEN = "T" * 64
 PLAIN = RequestPolicy(UPSTREAM)
 
 
 def sent(*pairs, policy=PLAIN, mount=MOUNT, identity=WHO, bodiless=True):
     return request_headers(
-        list(pairs), policy, mount, identity, UrlMapper(UPSTREAM, mount), is_bodiless=bodiless
+        list(pairs),
+        policy,
+        mount,
+        identity,
+        UrlMapper(UPSTREAM, mount),
+        is_bodiless=bodiless,
+        token=TOKEN,
     )
 
 

@@ -147,7 +147,8 @@ class Gate:
         )
         passage = Passage(
             request=request,
-            target=without_token(target) if is_upgrade else target,
+            # Elsewhere than in an upgrade the parameter is the upstream's, unless it holds ours.
+            target=without_token(target, None if is_upgrade else token),
             mount=mount,
             access=access,
             token=token,

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from zenzefi.proxy.cookies import map_set_cookie, unmap_cookie
+from zenzefi.proxy.target import Target, without_token
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 Pairs = list[tuple[bytes, bytes]]
@@ -167,9 +168,11 @@ def request_headers(
     unmapper: UrlUnmapper,
     *,
     is_bodiless: bool,
+    token: str,
 ) -> Pairs:
     """The headers that go to the upstream, without those of the body's framing.
 
+    ``token`` is the access token of the request, which a Referer may hold.
     ``is_bodiless`` says that the request brings no content: the desktop client labels such
     requests as ``application/octet-stream`` all the same, and that label is dropped.
     """
@@ -193,6 +196,8 @@ def request_headers(
             out.append((name, value))
         elif verb is Verb.MAP:
             mapped = _REQUEST_MAPS[low](value, policy, mount, unmapper)
+            if low == b"referer" and b"token=" in mapped:
+                mapped = _without_token(mapped, token)
             if mapped:
                 out.append((name, mapped))
     out += _set_by_gate(policy, mount, identity)
@@ -225,6 +230,12 @@ def _set_by_gate(policy: RequestPolicy, mount: Mount, identity: Identity) -> Pai
 def _map_url_back(value: bytes, _policy: RequestPolicy, _mount: Mount, back: UrlUnmapper) -> bytes:
     text = value.decode("utf-8", "surrogateescape")
     return back.unmap(text).encode("utf-8", "surrogateescape")
+
+
+def _without_token(referer: bytes, token: str) -> bytes:
+    path, mark, query = referer.decode("utf-8", "surrogateescape").partition("?")
+    target = Target(path, query if mark else None)
+    return without_token(target, token).raw.encode("utf-8", "surrogateescape")
 
 
 def _map_cookie(value: bytes, _policy: RequestPolicy, _mount: Mount, _back: UrlUnmapper) -> bytes:

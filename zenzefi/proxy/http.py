@@ -304,6 +304,7 @@ class HttpWay:
             passage.identity,
             passage.unmapper,
             is_bodiless=body is None,
+            token=passage.token,
         )
         pairs = self._rewriter.request(passage, pairs)
         if without_range:

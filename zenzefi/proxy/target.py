@@ -118,14 +118,20 @@ def under_prefix(target: Target, prefix: str) -> Target | None:
     return Target(path, target.query)
 
 
-def without_token(target: Target) -> Target:
+def without_token(target: Target, value: str | None = None) -> Target:
     """The target without ``token=...`` parameters; the rest of the query byte for byte.
 
-    No lone question mark is left behind.
+    With a ``value``, only those that hold it go: other tokens are the upstream's own. No lone
+    question mark is left behind.
     """
-    if not target.query or "token=" not in target.query:
+    if not target.query or f"token={value or ''}" not in target.query:
         return target
-    query = _TOKEN_PARAMETER.sub("", target.query)
+    unwanted = None if value is None else "token=" + value
+
+    def kept(found: re.Match[str]) -> str:
+        return "" if unwanted is None or found[0].removesuffix("&") == unwanted else found[0]
+
+    query = _TOKEN_PARAMETER.sub(kept, target.query)
     if query == target.query:
         return target
     query = query.removesuffix("&") if not target.query.endswith("&") else query

@@ -174,6 +174,7 @@ class WebSocketWay:
             passage.identity,
             passage.unmapper,
             is_bodiless=True,
+            token=passage.token,
         )
         if not is_raw:  # compressed messages can't be shown to plugins
             pairs = [pair for pair in pairs if pair[0].lower() != b"sec-websocket-extensions"]

@@ -227,6 +227,7 @@ class Visitors:
             passage.identity,
             passage.unmapper,
             is_bodiless=True,
+            token=token,
         )
         pairs = gate.http._rewriter.request(passage, pairs)
         block = b"\r\n".join(b"%b: %b" % pair for pair in pairs) + b"\r\n\r\n"
