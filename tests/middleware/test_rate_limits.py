@@ -1,5 +1,8 @@
 """Limits at the door: 429 with the time to wait, and nothing counted against others."""
 
+import json
+from typing import Any
+
 import pytest
 
 from tests import kit
@@ -23,14 +26,27 @@ async def test_the_eleventh_sign_in_of_a_minute_is_refused(make_gate: MakeGate) 
     assert limited._value.get() == before + 1
 
 
-async def test_an_account_is_guarded_whatever_the_address(make_gate: MakeGate) -> None:
+GUESS = {"email": "Alice@Example.com ", "password": "guess number one"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": GUESS},
+        {"data": json.dumps(GUESS).encode(), "skip_auto_headers": ["Content-Type"]},
+    ],
+    ids=["labelled", "unlabelled"],
+)
+async def test_an_account_is_guarded_whatever_the_address(
+    make_gate: MakeGate, sent: dict[str, Any]
+) -> None:
     gate = await make_gate(rate_limit_login="3/hour", trusted_proxies="127.0.0.0/8")
     statuses = []
     for number in range(5):
         status, _ = await kit.call(
             gate,
             *("POST", "/auth/login"),
-            json={"email": "Alice@Example.com ", "password": "guess number one"},
+            **sent,
             headers={"X-Forwarded-For": f"198.51.100.{number}"},
         )
         statuses.append(status)

@@ -297,6 +297,31 @@ async def test_content_with_broken_chunks_is_400_or_cut_off(gate):
     assert answer[8:12] == b" 400"
 
 
+async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(gate, caplog):
+    head = f"POST {PREFIX}/authenticate HTTP/1.1\r\n{HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(head.encode() + b"2\r\n{}\r\n")
+    await asyncio.sleep(0.1)
+    writer.write(b"zz\r\n")
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"ambiguous_request"' in answer
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    writer.transport.abort()
+    await asyncio.sleep(0)
+
+
+async def test_who_leaves_in_the_middle_of_a_content_leaves_no_traceback(gate, caplog):
+    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    head = f"POST {PREFIX}/authenticate HTTP/1.1\r\n{HOST}\r\nContent-Length: 20\r\n\r\n"
+    writer.write(head.encode())
+    await asyncio.sleep(0.1)
+    writer.transport.abort()
+    await asyncio.sleep(0.2)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pile_up(gate):
     one = f"GET {PREFIX}/n%d HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
     last = f"GET {PREFIX}/last HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\nConnection: close\r\n\r\n"

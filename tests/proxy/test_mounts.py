@@ -3,6 +3,7 @@ import json
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
+from multidict import CIMultiDict
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from tests.proxy.test_http import body_of, sent_headers
@@ -24,7 +25,7 @@ async def browser():
 
 def decide(headers=None, *, host="gate.example", believed=True, device=False, proxy_host=None):
     mounts = Mounts(PUBLIC, proxy_host)
-    forwarded = parse_forwarded(headers or {}) if believed else None
+    forwarded = parse_forwarded(CIMultiDict(headers or {})) if believed else None
     return mounts.decide(host, forwarded=forwarded, is_device=device)
 
 
@@ -70,11 +71,13 @@ def test_believed_forwarded_headers_name_the_browsers_address():
         {"X-Forwarded-Prefix": '/"><script>'},
         {"X-Forwarded-Prefix": "a"},
         {"X-Forwarded-Prefix": "/" + "a" * 100},
+        [("X-Forwarded-Prefix", "/a"), ("x-forwarded-prefix", "/a")],
+        [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Host", "front.example")],
     ],
 )
 def test_forwarded_headers_that_are_not_plain_are_refused(headers):
     with pytest.raises(AmbiguousRequest):
-        parse_forwarded(headers)
+        parse_forwarded(CIMultiDict(headers))
 
 
 def test_the_names_of_this_machine_stay_apart():

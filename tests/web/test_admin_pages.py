@@ -172,3 +172,21 @@ async def test_administration_can_insist_on_the_second_step(
     await promote(gate)
     await visitor.open("/admin", follow=False)
     assert visitor.location == "/account/two-factor"
+
+
+async def test_the_audit_log_names_the_visitor_and_not_the_proxy_in_front(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(trusted_proxies="127.0.0.0/8")
+    root = await Visitor(gate).register("root")
+    await promote(gate)
+    stranger = await Visitor(gate).open("/login")
+    await stranger.send(
+        "/login",
+        headers={"X-Forwarded-For": "203.0.113.9"},
+        email="root@example.com",
+        password="a wrong guess",
+    )
+    await root.open("/admin/audit.csv?action=user.sign_in_failed")
+    rows = list(csv.DictReader(io.StringIO(root.html)))
+    assert "203.0.113.9" in rows[0].values()

@@ -23,14 +23,18 @@ _SHOWN = 200  # characters of a mistaken value that are sent back
 _PROBLEMS = 50
 
 
+class _Refused(ValueError):
+    """JSON to Python's reader, but not to RFC 8259."""
+
+
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise _Refused(f"{name} is not JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name appears twice in one object")
+        raise _Refused("a name appears twice in one object")
     return found
 
 
@@ -50,8 +54,10 @@ def parse_json(raw: bytes) -> Any:
         where, message = error.start, "it is not UTF-8"
     except RecursionError:
         where, message = 0, "it is nested too deeply"
-    except ValueError as error:
-        where, message = 0, str(error)[:_SHOWN]
+    except _Refused as error:
+        where, message = 0, str(error)
+    except ValueError:  # more digits than Python reads
+        where, message = 0, "it holds a number that is too long"
     raise Invalid(
         [
             {

@@ -35,6 +35,7 @@ from zenzefi.errors import (
     NotAuthenticated,
     NotSuperuser,
 )
+from zenzefi.middleware.content import content_of
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.rate_limits import limit_user
 from zenzefi.middleware.request_id import request_id_of
@@ -238,7 +239,7 @@ def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stream
             arguments["query"] = read_query(operation.query, request.query)
         if operation.body is not None:
             sent = request.content_type if hdrs.CONTENT_TYPE in request.headers else None
-            arguments["body"] = read_body(operation.body, await request.read(), sent)
+            arguments["body"] = read_body(operation.body, await content_of(request), sent)
         if "request" in operation.takes:
             arguments["request"] = request
         result = await operation.handler(**arguments)

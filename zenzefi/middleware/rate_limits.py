@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from zenzefi.config import SETTINGS
 from zenzefi.errors import RateLimited
+from zenzefi.middleware.content import content_of, form_of
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.limits import LIMITS, RateLimits, Standing
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
@@ -90,14 +91,15 @@ async def _count_login(request: web.Request, limits: RateLimits, address: str) -
 
 async def _account(request: web.Request) -> str:
     """The address that somebody wants to sign in with; empty when it can't be read."""
-    if request.content_type.endswith("json"):
+    # The API takes JSON without a label too, which must be no way around.
+    if hdrs.CONTENT_TYPE not in request.headers or request.content_type.endswith("json"):
         try:
-            body = json.loads(await request.read())
+            body = json.loads(await content_of(request))
         except (ValueError, RecursionError):  # the handler says what is wrong with it
             return ""
         email = body.get("email") if isinstance(body, dict) else None
     else:
-        email = (await request.post()).get("email")
+        email = (await form_of(request)).get("email")
     return email if isinstance(email, str) else ""
 
 

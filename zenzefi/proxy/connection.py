@@ -137,6 +137,13 @@ class GateRequestHandler(RequestHandler):
         )
         self.force_close()
 
+    def log_exception(self, *args: object, **options: object) -> None:
+        """What a browser sent and did not end well is no fault of ours: no traceback for it."""
+        if isinstance(options.get("exc_info"), (web.RequestPayloadError, OSError)):
+            log.debug("a request's content broke off")
+        else:
+            super().log_exception(*args, **options)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """The browser is gone."""
         if self._head_timer is not None:

@@ -7,8 +7,9 @@ request carries a valid token in its header); they are strictly parsed and never
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from multidict import MultiMapping
 
 from zenzefi.config import parse_origin
 from zenzefi.errors import AmbiguousRequest
@@ -32,15 +33,16 @@ class Forwarded:
     prefix: str | None = None
 
 
-def parse_forwarded(headers: Mapping[str, str]) -> Forwarded:
+def parse_forwarded(headers: MultiMapping[str]) -> Forwarded:
     """``X-Forwarded-Proto/-Host/-Prefix``, strictly.
 
     Raises :class:`AmbiguousRequest` if one of them can't be believed as it is spelled: guessing
-    would put somebody's links in the wrong place.
+    would put somebody's links in the wrong place. So would choosing between two: a front that adds
+    its line leaves the one that its client sent before it.
     """
-    proto = headers.get("X-Forwarded-Proto")
-    host = headers.get("X-Forwarded-Host")
-    prefix = headers.get("X-Forwarded-Prefix")
+    proto = _once(headers, "X-Forwarded-Proto")
+    host = _once(headers, "X-Forwarded-Host")
+    prefix = _once(headers, "X-Forwarded-Prefix")
     if proto is not None:
         proto = proto.strip().lower()
         if proto in ("ws", "wss"):
@@ -62,6 +64,13 @@ def parse_forwarded(headers: Mapping[str, str]) -> Forwarded:
     else:
         prefix = None  # an empty header says nothing; a root is said by a slash
     return Forwarded(proto, host, prefix)
+
+
+def _once(headers: MultiMapping[str], name: str) -> str | None:
+    found = headers.getall(name, ())
+    if len(found) > 1:
+        raise AmbiguousRequest(f"{name} was sent more than once.")
+    return found[0] if found else None
 
 
 class Mounts:

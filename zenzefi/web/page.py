@@ -25,7 +25,9 @@ from zenzefi.audit.log import Actor
 from zenzefi.config import SETTINGS
 from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
 from zenzefi.keys import KEYRING
+from zenzefi.middleware.content import form_of
 from zenzefi.middleware.errors import is_navigation
+from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.version import __version__
 from zenzefi.web import flash, guard, i18n
@@ -115,7 +117,7 @@ class Page:
         """Who acts, for the audit log."""
         return Actor(
             user_id=None if self.visitor is None else self.visitor.id,
-            address=self.request.remote,
+            address=peer_of(self.request).address or None,
             request_id=request_id_of(self.request),
         )
 
@@ -126,7 +128,7 @@ class Page:
 
     async def form(self) -> Form:
         """The fields of the form that was sent; files are not taken."""
-        sent = await self.request.post()
+        sent = await form_of(self.request)
         return Form({name: value for name, value in sent.items() if isinstance(value, str)})
 
     def flash(self, kind: flash.Kind, text: str) -> None:

@@ -1,0 +1,50 @@
+"""Reading the content of a request whole, as the gate's own calls and forms do: bounded, in time.
+
+What goes through to the upstream is streamed and never read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+from aiohttp.web_request import FileField
+from multidict import MultiDictProxy
+
+from zenzefi.errors import AmbiguousRequest, PayloadTooLarge, RequestTimeout
+
+CONTENT_SECONDS = 30.0
+"""For all of it: a mebibyte at the pace of a bad mobile line."""
+
+_T = TypeVar("_T")
+
+
+async def content_of(request: web.Request) -> bytes:
+    """All bytes of the content; a second call costs nothing.
+
+    Raises :class:`PayloadTooLarge` (413) before any of it is read when the length says so,
+    :class:`RequestTimeout` (408) and :class:`AmbiguousRequest` (400) when it does not end well.
+    """
+    return await _whole(request, request.read)
+
+
+async def form_of(request: web.Request) -> MultiDictProxy[str | bytearray | bytes | FileField]:
+    """The fields of a form; raises what :func:`content_of` raises."""
+    return await _whole(request, request.post)
+
+
+async def _whole(request: web.Request, read: Callable[[], Awaitable[_T]]) -> _T:
+    try:
+        # RFC 9110, 15.5.14: who announces too much need not send it first.
+        if (request.content_length or 0) > request.client_max_size:
+            raise PayloadTooLarge
+        async with asyncio.timeout(CONTENT_SECONDS):
+            return await read()
+    except TimeoutError:
+        raise RequestTimeout from None
+    except web.RequestPayloadError:
+        raise AmbiguousRequest("The content is not framed as RFC 9112, 7.1 says.") from None
+    except OSError:  # the client is gone: nobody reads this answer, and it is no fault of ours
+        raise AmbiguousRequest("The content broke off (RFC 9112, 8).") from None
