@@ -60,9 +60,15 @@ def test_wrong_values_and_conflicts_between_values_are_told_at_once(
         ZENZEFI_BASIC_AUTH_USER="gate",
         PAYMENT_PROVIDERS="mock",
         TRUSTED_PROXIES="10.0.0.0/8, anywhere",
+        SCOPES='{"full": ["/"]}',
+        PLUGIN_OPTIONS="{bad",
+        ZENZEFI_CA_FILE="absent.pem",
     )
     told = "\n".join(problems())
-    assert len(problems()) == 7
+    assert len(problems()) == 10
+    assert "SCOPES: the scope 'full' is built in" in told
+    assert "PLUGIN_OPTIONS: must be a JSON object (" in told
+    assert "ZENZEFI_CA_FILE: absent.pem can't be used (No such file or directory)" in told
     assert "POSTGRES_PORT: " in told
     assert "TRUSTED_PROXIES: 'anywhere' does not appear to be an IPv4 or IPv6 network" in told
     assert "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together" in told

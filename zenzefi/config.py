@@ -7,10 +7,12 @@ file whose content (without the trailing newline) is the value, as container pla
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import os
 import re
 import secrets
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -172,7 +174,7 @@ class Settings(BaseSettings):
     application_name: str | None = Field(None, min_length=1, max_length=60)
     trusted_proxies: Annotated[list[Network], NoDecode] = []
     device_policy: DevicePolicy = DevicePolicy.OPTIONAL
-    scopes: dict[str, list[str]] = {}
+    scopes: Annotated[dict[str, list[str]], NoDecode] = {}
 
     # --- money
     token_price_1h: Price = Decimal("0.00")
@@ -195,7 +197,7 @@ class Settings(BaseSettings):
     # --- plugins
     plugin_dir: Path | None = None
     plugins_disabled: Annotated[list[str], NoDecode] = []
-    plugin_options: dict[str, dict[str, Any]] = {}
+    plugin_options: Annotated[dict[str, dict[str, Any]], NoDecode] = {}
 
     # --- operations
     health_check_interval: float = Field(30, gt=0, le=3600)
@@ -247,6 +249,27 @@ class Settings(BaseSettings):
     def _comma_list(cls, value: Any) -> Any:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("scopes", "plugin_options", mode="before")
+    @classmethod
+    def _json_object(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"must be a JSON object ({error})") from None
+
+    @field_validator("zenzefi_ca_file")
+    @classmethod
+    def _certificates(cls, value: Path | None) -> Path | None:
+        try:
+            if value is not None:
+                ssl.create_default_context(cafile=value)
+        except OSError as error:  # ssl.SSLError is one
+            reason = error.strerror or "it is no certificate"
+            raise ValueError(f"{value} can't be used ({reason})") from None
         return value
 
     @field_validator("backend_url", "zenzefi_target_url")

@@ -1,8 +1,10 @@
 """``zenzefi serve`` as an operator meets it: a process, a port, signals."""
 
+import asyncio
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,50 @@ def test_a_missing_database_is_one_line_without_its_password(tmp_path: object) -
     (line,) = done.stderr.splitlines()
     assert "the database can't be reached" in line
     assert "hunter2" not in line
+
+
+async def test_a_database_that_was_never_made_is_one_line(
+    empty_postgres: str, tmp_path: object
+) -> None:
+    url = empty_postgres.replace("+asyncpg", "")
+    done = await asyncio.to_thread(
+        _serve,
+        *("--port", "0"),
+        data_dir=str(tmp_path),
+        DEBUG="true",
+        DATABASE_URL=f"{url}_absent",
+        ZENZEFI_TARGET_URL="http://127.0.0.1:1",
+    )
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "does not exist" in line
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "zenzefi.sqlite3").write_text("something else")
+    done = _serve("--port", "0", data_dir=str(tmp_path))
+    assert done.returncode == 4
+    (line,) = done.stderr.splitlines()
+    assert "file is not a database" in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"PLUGIN_DIR": "/nowhere"}, "PLUGIN_DIR: /nowhere is not a folder"),
+        ({"PLUGINS_DISABLED": "absent"}, "PLUGINS_DISABLED names 'absent'"),
+        ({"PAYMENT_PROVIDERS": "absent"}, "no provider 'absent' is installed"),
+        ({"PAYMENT_PROVIDERS": "stripe"}, "stripe needs STRIPE_SECRET_KEY"),
+    ],
+)
+def test_settings_that_turn_out_wrong_on_the_way_are_told_alike(
+    tmp_path: object, setting: dict[str, str], told: str
+) -> None:
+    done = _serve("--port", "0", data_dir=str(tmp_path), **setting)
+    assert done.returncode == 3
+    assert "1 setting needs attention" in done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_wrong_settings_are_listed(tmp_path: object) -> None:

@@ -46,12 +46,15 @@ def read_settings() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        count = len(error.problems)
-        noun = "setting needs" if count == 1 else "settings need"
-        click.secho(f"zenzefi: {count} {noun} attention:", fg="red", err=True)
-        for problem in error.problems:
-            click.echo(f"  - {problem}", err=True)
-        raise SystemExit(Exit.SETTINGS) from None
+        _fail_with(error.problems)
+
+
+def _fail_with(problems: Sequence[str]) -> NoReturn:
+    noun = "setting needs" if len(problems) == 1 else "settings need"
+    click.secho(f"zenzefi: {len(problems)} {noun} attention:", fg="red", err=True)
+    for problem in problems:
+        click.echo(f"  - {problem}", err=True)
+    raise SystemExit(Exit.SETTINGS)
 
 
 def plainly(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
@@ -80,11 +83,15 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from zenzefi.config import SettingsError
         from zenzefi.db.migrate import SchemaOutdated
         from zenzefi.errors import DatabaseUnavailable, GateError
         from zenzefi.ops.checks import reason
         from zenzefi.ops.server import PortTaken
+        from zenzefi.rewriting.registry import PluginError
 
+        if isinstance(error, SettingsError | PluginError):
+            _fail_with(error.problems)
         if isinstance(error, DatabaseUnavailable):
             fail(f"the database can't be reached{reason(error)}.", Exit.UNAVAILABLE)
         if isinstance(error, SchemaOutdated):

@@ -114,6 +114,10 @@ async def _to_the_end(closing: Coroutine[Any, Any, None]) -> None:
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 
 
+_NO_POSTGRES = ("25006", "3D000", "55P03", "57014")
+_NO_SQLITE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class _translated:  # noqa: N801 - a context manager that reads as a clause
     """Turn "the database is not there" into :class:`DatabaseUnavailable`, nothing else."""
 
@@ -130,10 +134,13 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
             return True
-        # asyncpg's own classes arrive wrapped; SQLSTATE 08 connection, 53 resources,
-        # 57P0x shutdown, 25006 read-only (a standby after a fail-over), 55P03 lock timeout.
+        if getattr(error.orig, "sqlite_errorcode", None) in _NO_SQLITE:
+            return True
+        # asyncpg's own classes arrive wrapped; SQLSTATE 08 connection, 28 signing in, 3D000 no such
+        # database, 53 resources, 57P0x shutdown, 25006 read-only (a standby after a fail-over),
+        # 55P03 lock timeout.
         state = getattr(error.orig, "sqlstate", None) or ""
-        return state.startswith(("08", "53", "57P")) or state in ("25006", "55P03", "57014")
+        return state.startswith(("08", "28", "53", "57P")) or state in _NO_POSTGRES
     return isinstance(error, PoolTimeout | OSError | asyncio.TimeoutError)
 
 
