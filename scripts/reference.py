@@ -108,6 +108,10 @@ SETTINGS: dict[str, dict[str, str]] = {
         "rate_limit_register": "Registrations per address.",
         "rate_limit_api": "API calls per user.",
         "rate_limit_proxy": "Requests through the gate per token.",
+        "rate_limit_websocket_messages": "Frames that browsers send over WebSockets, per token. "
+        "One too many closes them with code 4429.",
+        "rate_limit_websocket_bytes": "Bytes that browsers send over WebSockets, per token: "
+        "`10000000/minute`. Likewise.",
     },
 }
 

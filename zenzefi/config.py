@@ -211,6 +211,8 @@ class Settings(BaseSettings):
     rate_limit_register: Rate = "20/hour"
     rate_limit_api: Rate = "120/minute"
     rate_limit_proxy: Rate = "off"
+    rate_limit_websocket_messages: Rate = "off"
+    rate_limit_websocket_bytes: Rate = "off"
 
     @classmethod
     def settings_customise_sources(
@@ -311,6 +313,8 @@ class Settings(BaseSettings):
         "rate_limit_register",
         "rate_limit_api",
         "rate_limit_proxy",
+        "rate_limit_websocket_messages",
+        "rate_limit_websocket_bytes",
     )
     @classmethod
     def _rate(cls, value: str) -> str:

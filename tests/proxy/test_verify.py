@@ -109,3 +109,9 @@ async def test_another_devices_token_is_409(start_gate, faulty):
     answer = await gate.ask("/api/v1/auth/verify", "X-Device-ID: 0123456789abcdef0123")
     assert answer.startswith(b"HTTP/1.1 409 ")
     assert gate.gatekeeper.activations == []
+
+
+async def test_asking_counts_as_a_request_of_the_token(start_gate, faulty):
+    gate = await start_gate(faulty.url, rate_limit_proxy="2/hour")
+    answers = [await gate.ask("/api/v1/auth/verify") for _ in range(3)]
+    assert [int(answer.split()[1]) for answer in answers] == [204, 204, 429]

@@ -28,8 +28,7 @@ from zenzefi.ops.metrics import RATE_LIMIT_FAILURES, RATE_LIMITED
 
 log = logging.getLogger(__name__)
 
-Name = Literal["login", "register", "api", "proxy"]
-_NAMES: tuple[Name, ...] = ("login", "register", "api", "proxy")
+Name = Literal["login", "register", "api", "proxy", "websocket_messages", "websocket_bytes"]
 _BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
 _PATIENCE = 0.5  # seconds to wait for Redis
 _PAUSE = 2.0  # seconds without Redis after it failed: a dead one must not slow every request
@@ -146,8 +145,8 @@ class RateLimits:
             self._parsed[text] = [] if text == "off" else parse_many(text)
         return self._parsed[text]
 
-    async def hit(self, name: Name, *who: str) -> Standing | None:
-        """Count one use by ``who``. Raises :class:`RateLimited` when it is one too many.
+    async def hit(self, name: Name, *who: str, cost: int = 1) -> Standing | None:
+        """Count ``cost`` uses by ``who``. Raises :class:`RateLimited` when they are too many.
 
         ``None``: there is no such limit, or it could not be counted.
         """
@@ -159,7 +158,7 @@ class RateLimits:
             return None
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await self._hit(name, rates, who)
+                return await self._hit(name, rates, who, cost)
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = time.monotonic() + _PAUSE
             RATE_LIMIT_FAILURES.inc()
@@ -167,11 +166,11 @@ class RateLimits:
             return None
 
     async def _hit(
-        self, name: Name, rates: list[RateLimitItem], who: tuple[str, ...]
+        self, name: Name, rates: list[RateLimitItem], who: tuple[str, ...], cost: int
     ) -> Standing | None:
         tightest: Standing | None = None
         for rate in rates:
-            within = await self._counter.hit(rate, name, *who)
+            within = await self._counter.hit(rate, name, *who, cost=cost)
             stats = await self._counter.get_window_stats(rate, name, *who)
             reset = max(1, math.ceil(stats.reset_time - time.time()))
             standing = Standing(name, rate.amount, rate.get_expiry(), stats.remaining, reset)

@@ -29,6 +29,8 @@ RELOADABLE = (
     "rate_limit_register",
     "rate_limit_api",
     "rate_limit_proxy",
+    "rate_limit_websocket_messages",
+    "rate_limit_websocket_bytes",
     "log_level",
 )
 """The settings that take effect on SIGHUP."""

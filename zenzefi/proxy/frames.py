@@ -10,6 +10,8 @@ import secrets
 
 CLOSE_GOING_AWAY = 1001
 CLOSE_TOKEN_ENDED = 4401
+CLOSE_TOO_MUCH = 4429
+"""As HTTP's 429. Section 7.4.2: from 4000 on is for applications, here the gate and its clients."""
 PING = b"\x89\x00"
 _MAX_REASON = 123  # bytes; section 5.5: a control frame's payload is at most 125
 
@@ -34,11 +36,13 @@ def xor(payload: bytes, mask: bytes) -> bytes:
 class FrameCursor:
     """Follows one direction of a WebSocket's bytes from frame to frame."""
 
-    __slots__ = ("_header", "_left")
+    __slots__ = ("_header", "_left", "frames")
 
     def __init__(self) -> None:
         self._header = b""  # the beginning of a header that is not complete yet
         self._left = 0  # bytes of the current frame's payload still to come
+        self.frames = 0
+        """Frames begun so far, control frames and fragments each for itself."""
 
     @property
     def is_at_boundary(self) -> bool:
@@ -80,6 +84,7 @@ class FrameCursor:
                     else short
                 )
                 index = payload_at
+                self.frames += 1
             if stop_at_boundary and not self._left:
                 return index - held
         return size - held

@@ -112,13 +112,14 @@ class Gate:
             raise web.HTTPNotFound
         return await self.handle(request, target)
 
-    async def admit(self, request: web.BaseRequest, path: str | None, method: str) -> Access:
+    async def admit(self, request: web.Request, path: str | None, method: str) -> Access:
         """The checks alone, for a server that passes the request on by itself; activates.
 
         ``path`` is the upstream's raw path; ``None`` when it is not known, which only the scope
         that covers everything allows. Raises what the checks raise.
         """
         access, _, _ = await self.authenticate(request)
+        await limit_token(request, access.token_id)
         if path is not None:
             self.scopes.check(access.scope, path, method)
         elif access.scope != FULL:

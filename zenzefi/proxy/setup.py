@@ -13,12 +13,14 @@ from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
+from zenzefi.ops.limits import LIMITS, RateLimits
 from zenzefi.ops.reload import ON_RELOAD
 from zenzefi.proxy import figures, lane, runtime, verify
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
 from zenzefi.proxy.http import HttpWay
+from zenzefi.proxy.metering import Metering
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import EngineRewriter, MapperCache
 from zenzefi.proxy.seams import (
@@ -67,6 +69,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     )
     rewriter = EngineRewriter(app[ENGINE], origin, mappers)
     http = HttpWay(upstream, policy, gatekeeper, rewriter)
+    metering = Metering(app[LIMITS] if LIMITS in app else RateLimits(settings))
     keys = [settings.secret_key, *settings.previous_secret_keys]
     return Gate(
         upstream=upstream,
@@ -77,7 +80,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
         usage=app.get(USAGE, UncountedUsage()),
         http=http,
-        websockets=WebSocketWay(upstream, policy, gatekeeper, http, rewriter),
+        websockets=WebSocketWay(upstream, policy, gatekeeper, http, rewriter, metering),
         mappers=mappers,
         tickets=Tickets([key.get_secret_value() for key in keys], _spent(app)),
     )

@@ -16,6 +16,7 @@ from zenzefi.errors import (
     DeviceRequired,
     GateError,
     InvalidDeviceId,
+    RateLimited,
     ScopeRefused,
     TokenExpired,
     TokenRevoked,
@@ -78,6 +79,7 @@ def routes(gate: Gate) -> Routes:
             InvalidDeviceId,
             DeviceRequired,
             DeviceConflict,
+            RateLimited,
         ),
         headers=("X-Device-ID", *_TARGET_HEADERS, *_METHOD_HEADERS),
     )

@@ -31,6 +31,7 @@ from zenzefi.proxy.frames import (
 from zenzefi.proxy.headers import Pairs, RequestPolicy, request_headers
 from zenzefi.proxy.http import HttpWay, Passage, Rewriter, check_again, request_head
 from zenzefi.proxy.messages import FrameError, MessageFilter
+from zenzefi.proxy.metering import Metering
 from zenzefi.proxy.seams import Gatekeeper
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.rewriting.mount import Mount
@@ -77,6 +78,7 @@ class WebSocketWay:
         gatekeeper: Gatekeeper,
         http: HttpWay,
         rewriter: Rewriter,
+        metering: Metering,
         *,
         ping_seconds: float = _PING_SECONDS,
     ) -> None:
@@ -85,6 +87,7 @@ class WebSocketWay:
         self._gatekeeper = gatekeeper
         self._http = http
         self._rewriter = rewriter
+        self._metering = metering
         self._ping_seconds = ping_seconds
         self._open: set[Splice] = set()
 
@@ -121,7 +124,8 @@ class WebSocketWay:
                 self._open.add(splice)
                 WEBSOCKETS_OPEN.inc()
                 try:
-                    await splice.run()
+                    with self._metering.watch(passage.access.token_id, splice):
+                        await splice.run()
                 finally:
                     self._open.discard(splice)
                     WEBSOCKETS_OPEN.dec()
@@ -290,6 +294,11 @@ class Splice:
     def sent(self) -> int:
         """Bytes that went to the browser."""
         return self._browser.relayed
+
+    @property
+    def uploaded(self) -> tuple[int, int]:
+        """Frames and bytes that the browser sent on."""
+        return self._upstream.cursor.frames, self._upstream.relayed
 
     async def run(self) -> None:
         """Relay until one side ends."""

@@ -4,6 +4,7 @@ import gc
 import pytest
 
 from tests.proxy.lane.conftest import PREFIX, TOKEN, lane_of
+from zenzefi.config import SETTINGS
 
 IMAGE = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\nimage"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
@@ -401,3 +402,23 @@ async def test_nothing_is_left_behind(start_gate, upstream, connect):
     assert len(asyncio.all_tasks()) == tasks
     assert len(lane.connections) == 1
     assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
+
+
+async def test_requests_that_must_be_counted_do_not_take_the_lane(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url, rate_limit_proxy="3/hour")
+    browser = await connect(gate)
+    starts = [(await browser.ask(PREFIX + "/a.png")).start for _ in range(5)]
+    assert [int(start.split()[1]) for start in starts] == [200, 200, 200, 429, 429]
+
+
+async def test_a_limit_that_is_switched_on_closes_the_lane(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    await browser.ask(PREFIX + "/a.png")
+    assert lane_of(gate).served == 1
+    gate.app[SETTINGS].rate_limit_proxy = "1/hour"
+    await until(lambda: not lane_of(gate).is_open)
+    statuses = [int((await browser.ask(PREFIX + "/a.png")).start.split()[1]) for _ in range(2)]
+    assert statuses == [200, 429]

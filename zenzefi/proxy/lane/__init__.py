@@ -83,6 +83,7 @@ class FastLane:
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
         settings = app[SETTINGS]
         self._gate = gate
+        self._settings = settings
         self.gatekeeper = gate.gatekeeper
         self._rewriting = rewriting
         self._generation = rewriting.generation
@@ -149,7 +150,11 @@ class FastLane:
             self._tables.clear()
             self.visitors.forget()
         self._count()
-        self.is_open = not rewriting.has_hooks and loop.time() >= self._rests
+        self.is_open = (
+            not rewriting.has_hooks
+            and loop.time() >= self._rests
+            and self._settings.rate_limit_proxy == "off"  # only the general way counts requests
+        )
         for connection in list(self.connections):
             connection.quiet += 1
             silent = (connection.quiet - 1) * self._interval
