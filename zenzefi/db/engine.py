@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -149,13 +150,32 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        "journal_mode=WAL",
+        f"busy_timeout={int(CONNECT_TIMEOUT * 1000)}",
         "synchronous=NORMAL",
         "foreign_keys=ON",
-        f"busy_timeout={int(CONNECT_TIMEOUT * 1000)}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection, cursor)
     cursor.close()
+
+
+def _write_ahead(connection: Any, cursor: Any) -> None:
+    """Put the file into WAL mode, once in its life.
+
+    SQLite does not wait for others there, whatever the time-out says: of several programs that open
+    a new file at once all but one would be told that it is locked.
+    """
+    until = time.monotonic() + CONNECT_TIMEOUT
+    while True:
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone()[0] == "wal":
+            return
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            connection.run_async(lambda _: asyncio.sleep(0.02))
 
 
 def _begin_sqlite(connection: Any) -> None:
