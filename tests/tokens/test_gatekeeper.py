@@ -35,6 +35,7 @@ from zenzefi.tokens import store
 from zenzefi.tokens.devices import DEVICES, device_of
 from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
 from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.setup import SHARED
 from zenzefi.tokens.value import cache_name, new_token
 
 SOON = 10.0  # seconds: what must happen "within a second" gets this long on a busy machine
@@ -322,6 +323,13 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
             access = await keeper(node).validate(token["token"])
             await node.app[DEVICES].claim(access, "first-device")
             server.stop()
+            with pytest.raises(DeviceConflict):
+                await node.app[DEVICES].claim(access, "second-device")
+            node.app[DEVICES]._claims.clear()
+            await node.app[DEVICES].claim(access, "first-device")
+            server.start()  # empty: it knows of no claim
+            await live(node)
+            node.app[SHARED]._paused_until = 0.0
             with pytest.raises(DeviceConflict):
                 await node.app[DEVICES].claim(access, "second-device")
             node.app[DEVICES]._claims.clear()

@@ -96,17 +96,20 @@ class Devices:
             taken = await self._shared.claim_device(token_id, hashed.hex(), IDLE)
         if taken == 0:
             raise DeviceConflict
-        if taken is None:
-            await self._claim_in_database(token_id, hashed, only_free=True)
-        elif taken == 2:
-            await self._claim_in_database(token_id, hashed, only_free=False)
+        if taken != 1:
+            try:
+                await self._claim_in_database(token_id, hashed)
+            except DeviceConflict:
+                if self._shared is not None:  # Redis has come back without its memory
+                    await self._shared.release_device(token_id)
+                raise
         until = asyncio.get_running_loop().time() + _RENEW
         self._claims[token_id] = (device, until)
         self._claims.move_to_end(token_id)
         while len(self._claims) > _MAX_CLAIMS:
             self._claims.popitem(last=False)
 
-    async def _claim_in_database(self, token_id: UUID, device: bytes, *, only_free: bool) -> None:
+    async def _claim_in_database(self, token_id: UUID, device: bytes) -> None:
         now = self._gatekeeper.now()
         insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
         statement = insert(device_claims).values(
@@ -118,7 +121,7 @@ class Devices:
                 statement.on_conflict_do_update(
                     index_elements=[_c.token_id],
                     set_={"device": device, "last_seen_at": now},
-                    where=free if only_free else None,
+                    where=free,
                 )
             )
         if result.rowcount != 1:
