@@ -46,3 +46,28 @@ async def test_a_content_that_does_not_come_is_given_up(
     answer = await answer_to(gate.port, LOGIN + b"Content-Length: 20\r\n\r\n{")
     assert answer.startswith(b"HTTP/1.1 408")
     assert code_in(answer) == "request_timeout"
+
+
+FORMS = {
+    "no boundary": (b"multipart/form-data", b"x"),
+    "another boundary": (b"multipart/form-data; boundary=x", b"--y\r\n\r\n"),
+    "nested": (
+        b"multipart/form-data; boundary=x",
+        b"--x\r\nContent-Type: multipart/mixed; boundary=z\r\n\r\n--z\r\n\r\n--z--\r\n--x--",
+    ),
+    "unknown charset": (b"application/x-www-form-urlencoded; charset=nope", b"email=a"),
+    "not in its charset": (b"application/x-www-form-urlencoded", b"email=\xff"),
+}
+
+
+@pytest.mark.parametrize("sent", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("limit", ["off", "10/minute"])
+async def test_a_form_that_is_none_is_the_clients_mistake(
+    make_gate: MakeGate, sent: tuple[bytes, bytes], limit: str
+) -> None:
+    gate = await make_gate(rate_limit_login=limit)
+    kind, body = sent
+    head = b"POST /login HTTP/1.1\r\nHost: h\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+    answer = await answer_to(gate.port, head % (kind, len(body)) + body)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert code_in(answer) == "bad_request"

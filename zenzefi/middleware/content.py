@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 from multidict import MultiDictProxy
 
-from zenzefi.errors import AmbiguousRequest, PayloadTooLarge, RequestTimeout
+from zenzefi.errors import AmbiguousRequest, BadRequest, PayloadTooLarge, RequestTimeout
 
 CONTENT_SECONDS = 30.0
 """For all of it: a mebibyte at the pace of a bad mobile line."""
@@ -31,8 +31,11 @@ async def content_of(request: web.Request) -> bytes:
 
 
 async def form_of(request: web.Request) -> MultiDictProxy[str | bytearray | bytes | FileField]:
-    """The fields of a form; raises what :func:`content_of` raises."""
-    return await _whole(request, request.post)
+    """The fields of a form; as for :func:`content_of`; what is no form is a 400 too."""
+    try:
+        return await _whole(request, request.post)
+    except (ValueError, LookupError, AssertionError):  # boundaries, nesting, codecs
+        raise BadRequest("The form can't be read. Open the page again and retry.") from None
 
 
 async def _whole(request: web.Request, read: Callable[[], Awaitable[_T]]) -> _T:
