@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.db.tables import metadata
+from zenzefi.resources import bundled
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -86,3 +88,11 @@ async def test_a_newer_schema_is_refused_even_there(empty: Database) -> None:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(migrate.SchemaOutdated, match="newer than this program"):
         await migrate.ensure(empty, automatic=True)
+
+
+def test_the_revisions_read_without_alembic_are_those_that_alembic_knows() -> None:
+    scripts = ScriptDirectory(str(bundled("migrations")))
+    assert migrate.head() == scripts.get_current_head()
+    assert migrate.revisions() == {
+        step.revision: step.down_revision for step in scripts.walk_revisions()
+    }

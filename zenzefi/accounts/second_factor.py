@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from base64 import b32encode
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import pyotp
 from aiohttp import web
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +32,7 @@ CODES = 10
 ATTEMPTS = 10
 WINDOW = timedelta(minutes=15)
 _STEP = 30  # seconds
+_SECRET_SIZE = 20  # bytes; RFC 4226, 4: 160 bits are recommended
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is mistaken for something else
 _FAILED = "user.second_factor_failed"
 _PURPOSE = "recovery-code"
@@ -61,7 +62,7 @@ class SecondFactor:
                 raise NotFound
             if row.totp_secret is not None:
                 return self._keyring.decrypt(row.totp_secret).decode("ascii")
-            secret = pyotp.random_base32()
+            secret = b32encode(secrets.token_bytes(_SECRET_SIZE)).decode("ascii")
             await connection.execute(
                 update(users)
                 .where(users.c.id == user_id, users.c.totp_enabled_at.is_(None))
@@ -72,6 +73,8 @@ class SecondFactor:
     @staticmethod
     def uri(secret: str, email: str) -> str:
         """The ``otpauth://`` address that apps read from a QR code."""
+        import pyotp
+
         return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
     async def enable(self, actor: Actor, user_id: UUID, code: str) -> list[str]:
@@ -216,6 +219,8 @@ def _step_of(secret: str, code: str) -> int | None:
     digits = re.sub(r"\s", "", code)
     if not (len(digits) == 6 and digits.isascii() and digits.isdigit()):
         return None
+    import pyotp
+
     totp = pyotp.TOTP(secret)
     now = int(time.time()) // _STEP
     for step in (now, now - 1, now + 1):

@@ -1,17 +1,23 @@
-"""Bring the database's schema to the one this program needs, and say whether it is there."""
+"""Bring the database's schema to the one this program needs, and say whether it is there.
+
+Alembic is imported only where something is to be changed: a gate that finds its schema in order
+never pays its ten megabytes.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from zenzefi.db.engine import Database
 from zenzefi.resources import bundled
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"', re.M)
 
 _LOCK = 0x7A_65_6E_7A_65_66_69  # "zenzefi": two programs that migrate at once take turns
 
@@ -20,29 +26,50 @@ class SchemaOutdated(Exception):
     """The database's schema is not the one of this program; the text says what to run."""
 
 
-def _config(connection: Connection | None = None) -> Config:
+def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(bundled("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
 
+def revisions() -> dict[str, str | None]:
+    """Every revision that this program knows, and the one before it."""
+    known = {}
+    for script in bundled("migrations").joinpath("versions").glob("*.py"):
+        named = dict(_REVISION.findall(script.read_text("utf-8")))
+        known[named["revision"]] = named.get("down_revision")
+    return known
+
+
 def head() -> str:
-    """The revision that this program needs."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    """The revision that this program needs: the one that none follows."""
+    known = revisions()
+    (last,) = known.keys() - known.values()
+    return last
 
 
 async def current(database: Database) -> str | None:
     """The database's revision; ``None`` when it is empty. Raises ``DatabaseUnavailable``."""
 
     def read(connection: Connection) -> str | None:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
     async with database.read() as connection:
         return await connection.run_sync(read)
 
 
-async def _run(database: Database, step: Any, revision: str) -> None:
+async def _run(
+    database: Database, direction: Literal["upgrade", "downgrade"], revision: str
+) -> None:
+    from alembic import command
+
+    step = command.upgrade if direction == "upgrade" else command.downgrade
+
     def run(connection: Connection) -> None:
         step(_config(connection), revision)
 
@@ -55,12 +82,12 @@ async def _run(database: Database, step: Any, revision: str) -> None:
 
 async def upgrade(database: Database, revision: str = "head") -> None:
     """Run the migrations that are missing. Safe to run from several programs at once."""
-    await _run(database, command.upgrade, revision)
+    await _run(database, "upgrade", revision)
 
 
 async def downgrade(database: Database, revision: str) -> None:
     """Undo migrations down to ``revision`` (``"base"``: everything, data included)."""
-    await _run(database, command.downgrade, revision)
+    await _run(database, "downgrade", revision)
 
 
 async def ensure(database: Database, *, automatic: bool) -> None:
@@ -71,8 +98,7 @@ async def ensure(database: Database, *, automatic: bool) -> None:
     found, needed = await current(database), head()
     if found == needed:
         return
-    known = {step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in revisions():
         raise SchemaOutdated(
             f"The database's schema ({found}) is newer than this program. Install the newer "
             "version of zenzefi, or restore a backup made by this one."

@@ -15,7 +15,6 @@ from email.message import EmailMessage
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-import aiosmtplib
 from aiohttp import web
 
 log = logging.getLogger(__name__)
@@ -26,10 +25,14 @@ _TRIES = 3
 
 
 class Mailer(Protocol):
-    """One way of sending a message. Raises ``OSError`` or ``aiosmtplib.SMTPException``."""
+    """One way of sending a message."""
 
     async def send(self, message: EmailMessage) -> None:
-        """Hand the message over."""
+        """Hand the message over. Raises :class:`NotSent`."""
+
+
+class NotSent(Exception):
+    """The message did not leave; another try may succeed."""
 
 
 class LogMailer:
@@ -56,7 +59,12 @@ class SmtpMailer:
 
     async def send(self, message: EmailMessage) -> None:
         """Connect, send, disconnect: messages are rare."""
-        await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]  # typed by name above
+        import aiosmtplib  # only a gate that sends pays for it
+
+        try:
+            await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]  # typed by name above
+        except (OSError, aiosmtplib.SMTPException) as error:
+            raise NotSent(f"{type(error).__name__}: {error}") from error
 
 
 class Courier:
@@ -97,7 +105,7 @@ class Courier:
         for attempt in range(1, _TRIES + 1):
             try:
                 await self._mailer.send(message)
-            except (OSError, aiosmtplib.SMTPException):
+            except NotSent:
                 if attempt == _TRIES:
                     raise
                 await asyncio.sleep(attempt * 2)

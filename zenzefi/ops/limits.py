@@ -20,7 +20,6 @@ from limits import RateLimitItem, parse_many
 from limits.aio.storage import RedisStorage, Storage
 from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.exceptions import RedisError
 
 from zenzefi.config import Settings
 from zenzefi.errors import RateLimited
@@ -78,9 +77,9 @@ class BoundedMemory(Storage, SlidingWindowCounterSupport):
         self._windows.pop(key, None)
 
     @property
-    def base_exceptions(self) -> type[Exception]:
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
         """What it raises: nothing."""
-        return ValueError
+        return ()
 
     async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Fixed windows are not used here."""
@@ -134,6 +133,12 @@ class RateLimits:
     def __init__(self, settings: Settings, storage: Storage | None = None) -> None:
         self._settings = settings
         self._storage = storage or _storage(settings)
+        failures = self._storage.base_exceptions
+        self._failures: tuple[type[BaseException], ...] = (
+            *(failures if isinstance(failures, tuple) else (failures,)),
+            OSError,
+            TimeoutError,
+        )
         self._counter = SlidingWindowCounterRateLimiter(self._storage)
         self._parsed: dict[str, list[RateLimitItem]] = {}
         self._away_until = 0.0
@@ -159,7 +164,7 @@ class RateLimits:
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await self._hit(name, rates, who, cost)
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._failures as error:
             self._away_until = time.monotonic() + _PAUSE
             RATE_LIMIT_FAILURES.inc()
             log.warning("rate limits can't be counted, letting through: %s", type(error).__name__)

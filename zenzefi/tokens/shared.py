@@ -17,14 +17,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.value import cache_name
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,11 @@ class Shared:
     """The Redis side of one node."""
 
     def __init__(self, url: str) -> None:
+        # Ten megabytes that a gate without Redis need not carry.
+        from redis.asyncio import Redis
+        from redis.exceptions import RedisError
+
+        self._failures = (RedisError, OSError, TimeoutError)
         self._redis: Redis = Redis.from_url(
             url,
             socket_timeout=_OPERATION_TIMEOUT,
@@ -114,7 +119,7 @@ class Shared:
         try:
             async with asyncio.timeout(_OPERATION_TIMEOUT * 1.5):
                 result = await work()
-        except (RedisError, OSError, TimeoutError, ValueError) as error:
+        except (*self._failures, ValueError) as error:
             self._paused_until = loop.time() + _PAUSE
             if not self._complained:
                 self._complained = True
@@ -130,7 +135,7 @@ class Shared:
         try:
             async with asyncio.timeout(_OPERATION_TIMEOUT):
                 return bool(await self._redis.ping())
-        except (RedisError, OSError, TimeoutError):
+        except self._failures:
             return False
 
     # --- validated tokens
@@ -226,7 +231,7 @@ class Shared:
                     await subscription.subscribe(CHANNEL)
                     pause = 0.1
                     await self._follow(subscription, heard, live)
-            except (RedisError, OSError, TimeoutError):
+            except self._failures:
                 pass
             finally:
                 live(False)

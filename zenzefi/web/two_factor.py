@@ -6,7 +6,6 @@ import json
 import time
 from uuid import UUID
 
-import segno
 from aiohttp import web
 from markupsafe import Markup
 
@@ -95,6 +94,8 @@ async def code(page: Page) -> web.StreamResponse:
 
 
 async def _setup_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+    import segno  # only those who set it up need it
+
     second_factor = page.request.app[SECOND_FACTOR]
     secret = await second_factor.prepare(page.user.id)
     picture = segno.make(second_factor.uri(secret, page.user.email), error="m")
