@@ -7,11 +7,11 @@ hashes. The node remembers its own claims for a moment, so that a request costs 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import timedelta
+from time import monotonic
 from uuid import UUID
 
 from aiohttp import web
@@ -76,11 +76,7 @@ class Devices:
         if device is None or self.policy is DevicePolicy.OFF:
             return True
         known = self._claims.get(access.token_id)
-        return (
-            known is not None
-            and known[0] == device
-            and known[1] > asyncio.get_running_loop().time()
-        )
+        return known is not None and known[0] == device and known[1] > monotonic()
 
     async def claim(self, access: Access, device: str | None) -> None:
         """Take or keep the token for this device.
@@ -103,7 +99,7 @@ class Devices:
                 if self._shared is not None:  # Redis has come back without its memory
                     await self._shared.release_device(token_id)
                 raise
-        until = asyncio.get_running_loop().time() + _RENEW
+        until = monotonic() + _RENEW
         self._claims[token_id] = (device, until)
         self._claims.move_to_end(token_id)
         while len(self._claims) > _MAX_CLAIMS:

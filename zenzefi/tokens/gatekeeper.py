@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -66,7 +67,7 @@ _K = TypeVar("_K")
 @dataclass(slots=True)
 class _Cached:
     access: Access
-    until: float  # the loop's clock
+    until: float  # time.monotonic()
 
 
 class Gatekeeper:
@@ -97,7 +98,7 @@ class Gatekeeper:
         known = self._cache.get(token)
         if known is None:
             return None
-        left = known.until - asyncio.get_running_loop().time()
+        left = known.until - monotonic()
         if left <= 0:
             return None
         if left < _RENEW and token not in self._flights:
@@ -132,7 +133,7 @@ class Gatekeeper:
             raise TokenInvalid
         refused = self._refused.get(token)
         if refused is not None:
-            if refused[0] > asyncio.get_running_loop().time():
+            if refused[0] > monotonic():
                 raise refused[1]
             del self._refused[token]
         self._check_flood(address)
@@ -186,7 +187,7 @@ class Gatekeeper:
         if generation != self._generation:
             return access  # something ended meanwhile, perhaps this: good for this once only
         life = LIFE if self.is_live else LIFE_ALONE
-        self._cache[token] = _Cached(access, asyncio.get_running_loop().time() + min(life, left))
+        self._cache[token] = _Cached(access, monotonic() + min(life, left))
         self._cache.move_to_end(token)
         self._names[access.token_id] = token
         while len(self._cache) > _MAX_CACHED:
@@ -195,7 +196,7 @@ class Gatekeeper:
         return access
 
     def _refuse(self, token: str, error: type[TokenRejected]) -> NoReturn:
-        until = asyncio.get_running_loop().time() + _REFUSED_LIFE
+        until = monotonic() + _REFUSED_LIFE
         self._refused[token] = (until, error)
         while len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
@@ -215,14 +216,14 @@ class Gatekeeper:
         if address is None:
             return
         since, count = self._unknown.get(address, (0.0, 0))
-        left = since + 60 - asyncio.get_running_loop().time()
+        left = since + 60 - monotonic()
         if count >= _MAX_UNKNOWN and left > 0:
             raise RateLimited(int(left) + 1)
 
     def _count_unknown(self, address: str | None) -> None:
         if address is None:
             return
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         since, count = self._unknown.pop(address, (now, 0))
         self._unknown[address] = (now, 1) if now - since > 60 else (since, count + 1)
         while len(self._unknown) > _MAX_ADDRESSES:
@@ -318,7 +319,7 @@ class Gatekeeper:
         if token is not None:
             self._cache.pop(token, None)
             if token not in self._refused:
-                until = asyncio.get_running_loop().time() + _REFUSED_LIFE
+                until = monotonic() + _REFUSED_LIFE
                 self._refused[token] = (until, error)
 
     # --- ends
