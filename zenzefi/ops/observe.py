@@ -31,7 +31,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.bounds = metrics.LATENCY_BOUNDS
-        self.requests: dict[tuple[str, int], int] = {}
+        self.requests: dict[tuple[bytes, int], int] = {}
         self.clear()
 
     def clear(self) -> None:
@@ -41,7 +41,7 @@ class Tally:
         self.sent = 0
         self.seconds = 0.0
 
-    def add(self, method: str, status: int, sent: int, seconds: float) -> None:
+    def add(self, method: bytes, status: int, sent: int, seconds: float) -> None:
         """One request; ``seconds`` below 0 leaves the latency out (an event stream)."""
         key = (method, status)
         self.requests[key] = self.requests.get(key, 0) + 1
@@ -86,7 +86,8 @@ class Observer:
     def tally(self, tally: Tally) -> None:
         """Requests for the upstream that were counted elsewhere, all at once; empties it."""
         for (method, status), count in tally.requests.items():
-            metrics.PROXY_REQUESTS.labels(metrics.method_label(method), status).inc(count)
+            label = metrics.method_label(method.decode())
+            metrics.PROXY_REQUESTS.labels(label, status).inc(count)
         if tally.sent:
             self._sent.inc(tally.sent)
         metrics.observe_many(metrics.PROXY_LATENCY, tally.buckets, tally.seconds)

@@ -28,6 +28,20 @@ async def until(condition, seconds=5.0):
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(3):
+        answer = await browser.ask(f"{PREFIX}/x", 'If-None-Match: "e"')
+        assert answer.start == b"HTTP/1.1 304 Not Modified"
+        assert b'ETag: "e"' in answer.headers
+    assert (lane_of(gate).served, lane_of(gate).handed_over) == (3, 0)
+    assert faulty.connections == 1
+
+
 async def test_common_requests_are_served_by_the_lane_on_one_connection(
     start_gate, faulty, connect
 ):

@@ -265,7 +265,7 @@ class FastLane:
             self._seen.append(visitor)
         visitor.uncounted += 1
         visitor.unsent += sent
-        self._tally.add(method.decode(), status, sent, -1 if visitor.is_stream else seconds)
+        self._tally.add(method, status, sent, -1 if visitor.is_stream else seconds)
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
             self._access_log.add(

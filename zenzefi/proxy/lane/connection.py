@@ -12,7 +12,7 @@ import httptools
 from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.exchange import BodyBroken
 from zenzefi.proxy.headers import Pairs
-from zenzefi.proxy.lane.answer import Kind, Rows, collect, parse
+from zenzefi.proxy.lane.answer import Rows, collect
 from zenzefi.proxy.lane.splice import LARGE, Splice, is_possible
 
 if TYPE_CHECKING:
@@ -273,89 +273,60 @@ class Connection(asyncio.Protocol):
         if client is None:
             return
         head = data[:end]
+        if end > _MAX_HEAD or head.count(b"\r\n") > _MAX_LINES:
+            self._leave_to_the_general_way()
+            return
         try:
-            parser = parse(head)
+            status, lines, length, is_chunked, is_usual, self._is_reusable = client.rows.read(head)
         except httptools.HttpParserUpgrade:
             self._fail(UpstreamProtocolError())  # a 101 that nobody asked for
             return
         except httptools.HttpParserError:
             self._leave_to_the_general_way()
             return
-        status: int = parser.get_status_code()
+        except UpstreamProtocolError as error:
+            self._fail(error)
+            return
         if status < 200:
             self._interim(data, end, status)
             return
-        lines = head[:-4].split(b"\r\n")
-        if end > _MAX_HEAD or len(lines) > _MAX_LINES:
-            self._leave_to_the_general_way()
-            return
-        rows = client.rows
-        known = rows.known
-        length = -1
-        is_chunked = is_typed = is_unusual = False
-        for index, line in enumerate(lines):
-            row = known.get(line) or rows.learn(line)
-            if row.kind:
-                kind = row.kind
-                if kind == Kind.LENGTH:
-                    if length not in (-1, row.length):
-                        self._fail(UpstreamProtocolError())  # RFC 9112, 6.3 rule 5
-                        return
-                    length = row.length
-                elif kind == Kind.CHUNKED:
-                    is_chunked = True
-                elif kind == Kind.TYPE:
-                    is_typed = True
-                elif kind == Kind.REFUSED:
-                    self._fail(UpstreamProtocolError())
-                    return
-                else:
-                    is_unusual = True
-            lines[index] = row.out
-        if (is_chunked and length >= 0) or status > 999:
-            self._fail(UpstreamProtocolError())  # both framings are an attack or a bug
-            return
         has_body = not (self.is_head or status == 204 or status == 304)
-        self._is_reusable = parser.should_keep_alive()
-        self._client = None
         try:
             first = self._begin_body(data, end, length if has_body else 0, is_chunked=is_chunked)
         except httptools.HttpParserError:
-            self._client = client
             self._fail(UpstreamProtocolError())
             return
+        self._client = None
         is_done = self._framing is Framing.NONE
-        if (
-            is_unusual
-            or self._hints
-            or status == 304
-            or not (is_typed or status == 204)
-            or not (is_done or client.hold())
-        ):
-            reason, headers = collect(head)
-            begun = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
-            begun.interims, self._hints = self._hints, []
-            self._sink = begun
+        if is_usual and not self._hints and (is_done or client.hold()):
             if is_done:
-                self._end()
-            client.hand_over(begun)
+                self._give_back()
+            else:
+                self._sink = client
+            said = length if length >= 0 and status != 204 else -1 if has_body else None
+            client.head(status, lines, said, first, is_done=is_done)
             return
+        reason, headers = collect(head)
+        begun = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
+        begun.interims, self._hints = self._hints, []
+        self._sink = begun
         if is_done:
-            self._give_back()
-        else:
-            self._sink = client
-        said = length if length >= 0 and status != 204 else -1 if has_body else None
-        client.head(status, lines, said, first, is_done=is_done)
+            self._end()
+        client.hand_over(begun)
 
     def _begin_body(self, data: bytes, end: int, length: int, *, is_chunked: bool) -> bytes:
         """Take up the framing; what has come of the body already."""
+        came = len(data) - end
         self._is_excess = False
+        if came == length:  # all of it in one breath
+            self._framing = Framing.NONE
+            return data[end:]
         if length > 0:
             self._framing = Framing.SIZED
             self._left = length
         elif not length:
             self._framing = Framing.NONE
-            self._is_excess = len(data) > end
+            self._is_excess = True
             return b""
         elif is_chunked:
             self._framing = Framing.CHUNKED
@@ -363,7 +334,7 @@ class Connection(asyncio.Protocol):
             self._chunks.feed_data(data[:end])
         else:
             self._framing = Framing.UNTIL_CLOSE
-        return self._unframed(data[end:]) if len(data) > end else b""
+        return self._unframed(data[end:]) if came else b""
 
     def _interim(self, data: bytes, end: int, status: int) -> None:
         self._interims += 1
@@ -430,13 +401,14 @@ class Connection(asyncio.Protocol):
 
     def _give_back(self) -> None:
         """The exchange is over: another one may use the connection, unless something is left."""
-        self._end_splice()
+        if self._splice is not None:
+            self._end_splice()
         self._sink = None
         self._chunks = None
         self._interims = 0
-        self.quiet = 0
         if self._is_reusable and not self._is_excess and not self.transport.is_closing():
-            self.resume()
+            if self._is_paused:
+                self.resume()
             self._lane.give_back(self)
         else:
             self.transport.abort()
