@@ -347,6 +347,33 @@ async def test_bytes_behind_a_refused_request_are_not_read_as_another(start_gate
     assert faulty.connections == 0
 
 
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ"),
+        ("Connection: Upgrade", "Upgrade: websocket, h2c"),
+        ("Connection: Upgrade", "Upgrade: TLS/1.2"),
+    ],
+)
+async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(start_gate, faulty, upgrade):
+    """The parser forgets what came with it: the rest of that must not look like a request."""
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
+    gate = await start_gate(faulty.url)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    lines = [f"GET {PREFIX}/first HTTP/1.1", HOST, AUTH, *upgrade]
+    second = f"POST {PREFIX}/second HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\nContent-Length: 999\r\n\r\n"
+    writer.write(("\r\n".join(lines) + "\r\n\r\n" + second).encode())
+    writer.write(f"GET {PREFIX}/smuggled HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+    assert [head.split()[1] for head in faulty.heads] == [b"/first"]
+    assert b"pgrade" not in faulty.heads[0]
+    writer.close()
+    await writer.wait_closed()
+
+
 @given(st.text(alphabet="/.%2eE5cC;\\ab", max_size=24))
 def test_what_passes_holds_no_dot_segment_after_any_number_of_decodings(text):
     from urllib.parse import unquote

@@ -69,6 +69,39 @@ async def test_a_refusal_by_the_upstream_is_passed_on_as_its_status(gate, client
     assert refused.value.status == 418
 
 
+async def test_connection_options_may_stand_on_several_lines(gate):
+    lines = ["Connection: keep-alive", *UPGRADE]
+    answer = await gate.raw(
+        "\r\n".join(
+            [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *lines]
+        ).encode()
+        + b"\r\n\r\n",
+        timeout=1,
+    )
+    assert answer.startswith(b"HTTP/1.1 101")
+
+
+async def test_http_10_knows_no_upgrade(start_gate, faulty):
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
+    gate = await start_gate(faulty.url)
+    lines = [f"GET {PREFIX}/socket HTTP/1.0", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
+    assert answer.startswith(b"HTTP/1.0 200")
+    assert b"Upgrade: websocket" not in faulty.heads[0]
+
+
+async def test_a_426_says_which_protocol_it_wants(start_gate, faulty):
+    faulty.always(
+        b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(PREFIX + "/s")
+    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b"\r\nUpgrade: websocket\r\n" in answer
+    assert b"\r\nConnection: Upgrade\r\n" in answer
+
+
 async def test_an_upstream_that_is_down_is_502_before_the_upgrade(start_gate, free_port):
     gate = await start_gate(f"http://127.0.0.1:{free_port}")
     answer = await gate.ask(PREFIX + "/socket", *UPGRADE)

@@ -72,11 +72,22 @@ def check(request: web.BaseRequest) -> Target:
     return target
 
 
+def _is_ignored_upgrade(request: web.BaseRequest) -> bool:
+    """Whether it asks for a protocol that nobody here speaks (``h2c``, say), which is ignored.
+
+    RFC 9110 section 7.8 allows that. But the parser stops behind such a request and forgets what
+    came with it in one piece, so nothing more can be read from this connection: the answer ends it.
+    """
+    return request._message.upgrade and request.headers.get("Upgrade", "").lower() != "websocket"
+
+
 @web.middleware
 async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain after the error mapping: ambiguous requests go no further."""
     try:
         request[TARGET] = check(request)
+        if _is_ignored_upgrade(request):
+            request._message = request._message._replace(should_close=True)
     except GateError as error:
         # What follows on this connection can't be told apart any more (RFC 9112, 9.3).
         if request._message.version not in (HttpVersion11, HttpVersion10):

@@ -222,6 +222,8 @@ class HttpWay:
         pairs = self._mapped(response.headers, passage)
         if response.length is not None:
             pairs.append((b"Content-Length", b"%d" % response.length))
+        if response.status == 426:
+            pairs += _asked_upgrade(response.headers)
         return self._rewriter.answer(passage, response, pairs)
 
     async def _rewritten(
@@ -332,6 +334,17 @@ def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
     """A request's head as bytes: the target exactly as it was checked."""
     line = f"{method} {target.raw} HTTP/1.1".encode()
     return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
+
+
+def _asked_upgrade(pairs: Pairs) -> Pairs:
+    """What a 426 asks for: the one answer that must say ``Upgrade`` (RFC 9110, 15.5.22).
+
+    WebSocket alone: to nothing else could this connection be switched.
+    """
+    named = [v for name, value in pairs if name.lower() == b"upgrade" for v in value.split(b",")]
+    if b"websocket" not in (value.strip().lower() for value in named):
+        return []
+    return [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
 
 async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
 from zenzefi.ops.metrics import WEBSOCKETS_OPEN
@@ -47,10 +48,14 @@ _GOODBYE_SECONDS = 2.0  # for a frame to end and a close to be read, before the 
 def is_websocket(request: web.BaseRequest) -> bool:
     """Whether it is an opening handshake (RFC 6455, 4.2.1), to be refused or relayed as such."""
     headers = request.headers
+    if headers.get("Upgrade", "").strip().lower() != "websocket":
+        return False
+    options = ",".join(headers.getall("Connection", ())).lower().split(",")
     return (
         request.method == "GET"
-        and headers.get("Upgrade", "").strip().lower() == "websocket"
-        and "upgrade" in (t.strip().lower() for t in headers.get("Connection", "").split(","))
+        # RFC 9110, 7.8: an Upgrade in HTTP/1.0 is ignored.
+        and request.version == HttpVersion11
+        and "upgrade" in (option.strip() for option in options)
     )
 
 
