@@ -37,6 +37,9 @@ BAD_HEADS = {
     "a negative length": OK + b"Content-Length: -5\r\n\r\nhello",
     "a length in words": OK + b"Content-Length: five\r\n\r\nhello",
     "a length beyond 64 bits": OK + b"Content-Length: 99999999999999999999999\r\n\r\nhello",
+    "a space behind a length's name": OK + b"Content-Length : 5\r\n\r\nhello",
+    "chunked twice": OK
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "an unknown transfer coding": OK + b"Transfer-Encoding: gzip\r\n\r\nhello",
     "gzip and chunked": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "a NUL in a header": OK + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n",
@@ -162,6 +165,20 @@ async def test_an_answer_with_more_than_it_said_poisons_no_connection(start_gate
         answer = await gate.ask(PREFIX + "/x")
         assert answer.endswith(b"first") or answer.startswith(b"HTTP/1.1 502")
     assert faulty.connections == 3
+
+
+async def test_chunks_in_http_10_arrive_and_end_the_connection(start_gate, faulty):
+    """RFC 9112, 6.1: whoever sends them frames wrongly, so nothing behind them is believed."""
+    faulty.always(
+        b"HTTP/1.0 200 OK\r\nContent-Type: a/b\r\nConnection: keep-alive\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        then="stall",
+    )
+    gate = await start_gate(faulty.url)
+    for _ in range(2):
+        answer = await gate.ask(PREFIX + "/x", timeout=5)
+        assert answer.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    assert faulty.connections == 2
 
 
 async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(start_gate, faulty, client):

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from aiohttp import ClientError, ClientPayloadError, SocketTimeoutError
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
+from aiohttp.http import HttpVersion11, RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -235,6 +235,7 @@ class Exchange:
         self.status = message.code
         self.reason = message.reason.encode("utf-8", "surrogateescape")
         self.headers = list(message.raw_headers)
+        codings = 0
         for name, value in self.headers:
             low = name.lower()
             if low == b"content-length":
@@ -242,10 +243,16 @@ class Exchange:
                 if not value.isdigit() or (self.length is not None and self.length != int(value)):
                     raise UpstreamProtocolError
                 self.length = int(value)
-            elif low == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise UpstreamProtocolError  # a coding that was not asked for (RFC 9112, 6.1)
-        if message.chunked and self.length is not None:
+            elif low == b"transfer-encoding":
+                codings += 1
+                # RFC 9112, 6.1: no coding but chunked was asked for, and that one comes once.
+                if codings > 1 or value.strip().lower() != b"chunked":
+                    raise UpstreamProtocolError
+        if codings and self.length is not None:
             raise UpstreamProtocolError  # RFC 9112, 6.3: both framings are an attack or a bug
+        if codings and message.version < HttpVersion11:
+            # RFC 9112, 6.1: faulty framing; what follows it on this connection is not believed.
+            self.connection.force_close()
         self.has_body = method != "HEAD" and self.status >= 200 and self.status not in _BODYLESS
         if not self.has_body:
             self._payload = EMPTY_PAYLOAD

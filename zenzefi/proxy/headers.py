@@ -117,6 +117,7 @@ _GUARDED = frozenset(
     name for name, verb in _REQUEST_VERBS.items() if verb in (Verb.DROP, Verb.SET)
 ) | {b"cookie", b"origin", b"referer"}
 _FORBIDDEN_VALUE = re.compile(rb"[\x00\r\n]")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 class UrlUnmapper(Protocol):
@@ -265,7 +266,8 @@ _REQUEST_MAPS: dict[bytes, Callable[[bytes, RequestPolicy, Mount, UrlUnmapper], 
 def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount: Mount) -> Pairs:
     """The headers that go to the browser, without those of the body's framing.
 
-    Raises ``ValueError`` for a value that would split the response (CR, LF or NUL in it).
+    Raises ``ValueError`` for a value that would split the response (CR, LF or NUL in it), and for
+    a name that is no token: the parser lets ``Content-Length : 5`` through as a name with a space.
     URL-valued headers (Location, Link, CSP and so on) are the rewriting engine's.
     """
     pairs = raw if isinstance(raw, (list, tuple)) else list(raw)
@@ -276,6 +278,9 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount
         # RFC 9110, 5.5: a recipient of CR, LF or NUL must reject the message or replace them.
         if _FORBIDDEN_VALUE.search(value):
             raise ValueError("a response header holds a control character")
+        # RFC 9112, 5.1: whoever reads it after us might take it for a length, or not.
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("a response header's name is no token")
         verb = _RESPONSE_VERBS.get(low)
         if verb is None:
             if low not in named:

@@ -70,6 +70,11 @@ ANSWERS = [
     b"101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     b"200 OK\nContent-Type: image/png\nContent-Length: 1\n\nx",
     b"200 OK\r\nContent-Type: image/png\r\nX-Bad: a\x00b\r\nContent-Length: 1\r\n\r\nx",
+    b"200 OK\r\nContent-Type: image/png\r\nContent-Length : 1\r\n\r\nx",
+    b"200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    b"426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Content-Length: 0\r\n\r\n",
     b"999 What\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nx",
     b"garbage\r\n\r\n",
 ]

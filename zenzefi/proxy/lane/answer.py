@@ -111,7 +111,7 @@ class Rows:
                 status = number
             elif kind == _OLD_STATUS and not index:
                 status, is_closing = number, True
-            elif kind == _CHUNKED:
+            elif kind == _CHUNKED and not is_chunked:  # chunks of chunks are refused below
                 is_chunked = True
             elif kind == _CLOSING:
                 is_closing = True
