@@ -30,7 +30,10 @@ class Verb(StrEnum):
 
 
 class Rule(NamedTuple):
-    """One row: the header's name in lower case, what happens to it, and why."""
+    """One row: the header's name in lower case, what happens to it, and why.
+
+    A name that ends in ``*`` stands for all names that begin so and have no row of their own.
+    """
 
     name: str
     verb: Verb
@@ -40,6 +43,7 @@ class Rule(NamedTuple):
 _HOP = "belongs to one connection (RFC 9110, 7.6.1)"
 _FRAMING = "the length of the body is said anew on each connection (RFC 9112, 6)"
 _IDENTITY = "only the gate says who is asking"
+_SIGNED_IN = "a sign-in server in front of an application says so who asks; here is none"
 _TRAIL = "only the gate says where the request came from"
 _SECRET = "the gate's secret"  # noqa: S105 - a reason, not a secret
 _ROUTING = "some frameworks route by it, past the path that was checked"
@@ -65,21 +69,32 @@ REQUEST_RULES = (
     Rule("x-forwarded-proto", Verb.SET, _TRAIL),
     Rule("x-forwarded-host", Verb.SET, _TRAIL),
     Rule("x-forwarded-prefix", Verb.SET, _TRAIL),
-    Rule("x-forwarded-port", Verb.DROP, _TRAIL),
-    Rule("x-forwarded-server", Verb.DROP, _TRAIL),
-    Rule("x-forwarded-ssl", Verb.DROP, _TRAIL),
-    Rule("x-forwarded-scheme", Verb.DROP, _TRAIL),
+    Rule("x-forwarded-*", Verb.DROP, _TRAIL),
     Rule("x-scheme", Verb.DROP, _TRAIL),
     Rule("x-real-ip", Verb.DROP, _TRAIL),
     Rule("x-client-ip", Verb.DROP, _TRAIL),
+    Rule("client-ip", Verb.DROP, _TRAIL),
     Rule("true-client-ip", Verb.DROP, _TRAIL),
     Rule("x-cluster-client-ip", Verb.DROP, _TRAIL),
+    Rule("x-originating-ip", Verb.DROP, _TRAIL),
+    Rule("x-remote-ip", Verb.DROP, _TRAIL),
+    Rule("x-remote-addr", Verb.DROP, _TRAIL),
+    Rule("cf-connecting-ip", Verb.DROP, _TRAIL),
+    Rule("fastly-client-ip", Verb.DROP, _TRAIL),
+    Rule("remote-user", Verb.DROP, _SIGNED_IN),
+    Rule("x-remote-user", Verb.DROP, _SIGNED_IN),
+    Rule("x-webauth-user", Verb.DROP, _SIGNED_IN),
+    Rule("x-auth-request-*", Verb.DROP, _SIGNED_IN),
+    Rule("x-ssl-client-*", Verb.DROP, _SIGNED_IN),
+    Rule("ssl-client-*", Verb.DROP, _SIGNED_IN),
     Rule("forwarded", Verb.SET, _TRAIL),
     Rule("x-request-id", Verb.SET, "one id names the request in both logs"),
     Rule("x-original-url", Verb.DROP, _ROUTING),
     Rule("x-original-uri", Verb.DROP, _ROUTING),
     Rule("x-rewrite-url", Verb.DROP, _ROUTING),
     Rule("x-original-host", Verb.DROP, _ROUTING),
+    Rule("x-host", Verb.DROP, _ROUTING),
+    Rule("x-http-host-override", Verb.DROP, _ROUTING),
     Rule("cookie", Verb.MAP, "the gate's cookies stay here, mapped names get their own back"),
     Rule("origin", Verb.MAP, "the upstream compares it with itself (Django's CSRF check)"),
     Rule("referer", Verb.MAP, "the upstream knows only its own addresses"),
@@ -110,6 +125,9 @@ RESPONSE_RULES = (
 )
 
 _REQUEST_VERBS = {rule.name.encode(): rule.verb for rule in REQUEST_RULES}
+_DROPPED_FAMILIES = tuple(
+    rule.name[:-1].encode() for rule in REQUEST_RULES if rule.name.endswith("*")
+)
 _RESPONSE_VERBS = {rule.name.encode(): rule.verb for rule in RESPONSE_RULES}
 # Names that CGI-like servers (WSGI, PHP, Rack) can't tell from the ones above: HTTP_X_USER_ID.
 _LOOKALIKE = re.compile(rb"[^a-z0-9-]")
@@ -184,11 +202,13 @@ def request_headers(
         low = name.lower()
         verb = _REQUEST_VERBS.get(low)
         if verb is None:
-            if low in named:
+            if low in named or low.startswith(_DROPPED_FAMILIES):
                 continue
             if _LOOKALIKE.search(low):
                 plain = _LOOKALIKE.sub(b"-", low)
-                if plain in _GUARDED or (plain == b"authorization" and policy.authorization):
+                if plain in _GUARDED or plain.startswith(_DROPPED_FAMILIES):
+                    continue
+                if plain == b"authorization" and policy.authorization is not None:
                     continue
             if low == b"authorization" and policy.authorization is not None:
                 continue
