@@ -74,6 +74,41 @@ async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
     assert gate.gatekeeper.activations == []
 
 
+SCOPE = {"reader": ["GET,PUT,COPY /files/**", "POST /files/search"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("GET", [], 200),
+        ("DELETE", [], 403),
+        ("GET", ["X-HTTP-Method-Override: DELETE"], 403),
+        ("GET", ["x_http_method_override: delete"], 403),
+        ("PUT", ["X-Method-Override: PATCH"], 403),
+        ("PUT", ["X-HTTP-Method: GET"], 200),
+        ("COPY", ["Destination: {origin}/api/v1/proxy/files/b"], 200),
+        ("COPY", ["Destination: /api/v1/proxy/files/b"], 200),
+        ("COPY", ["Destination: {origin}/api/v1/proxy/private"], 403),
+        ("COPY", ["Destination: /api/v1/proxy/private"], 403),
+        ("COPY", ["Destination: http://elsewhere.test/files/b"], 403),
+        ("COPY", ["Destination: //elsewhere.test/files/b"], 403),
+        ("COPY", ["Destination: {origin}/api/v1/proxy/files/../private"], 400),
+        # The mount decides what the upstream is told, not how the address looks.
+        ("COPY", ["X-Forwarded-Prefix: /files", "Destination: {origin}/files/private"], 403),
+    ],
+)
+async def test_a_scope_covers_what_a_request_stands_for_too(
+    start_gate, faulty, method, headers, status
+):
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
+    gate = await start_gate(faulty.url, scopes=SCOPE)
+    gate.gatekeeper.add("S" * 64, "reader", activated=True)
+    lines = [line.format(origin=gate.url) for line in headers]
+    answer = await gate.ask(PREFIX + "/files/a", *lines, method=method, token="S" * 64)
+    assert answer[9:12] == str(status).encode(), answer
+    assert len(faulty.heads) == (status == 200)
+
+
 async def test_the_missing_token_is_named_as_clients_expect(gate, browser):
     async with browser.get(gate.proxy_url + "/x") as response:
         error = await response.json()

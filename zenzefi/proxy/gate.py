@@ -17,13 +17,19 @@ from zenzefi.middleware.request_id import request_id_of
 from zenzefi.ops.observe import PROXIED
 from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.cookies import ACCESS_COOKIE, gate_cookie_values
-from zenzefi.proxy.headers import Identity
+from zenzefi.proxy.headers import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.http import HttpWay, Passage
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import MapperCache
 from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage
 from zenzefi.proxy.strays import StrayTable
-from zenzefi.proxy.target import Target, token_parameter, under_prefix, without_token
+from zenzefi.proxy.target import (
+    Target,
+    check_path,
+    token_parameter,
+    under_prefix,
+    without_token,
+)
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
@@ -121,13 +127,41 @@ class Gate:
         access, _, _ = await self.authenticate(request)
         await limit_token(request, access.token_id)
         if path is not None:
-            self.scopes.check(access.scope, path, method)
+            self._check_scope(access, request, path, method)
         elif access.scope != FULL:
             raise ScopeRefused
+        if access.scope != FULL and "Destination" in request.headers:
+            raise ScopeRefused  # a second address, and only who passes it on knows how it is read
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)
         return access if access.is_activated else await self.gatekeeper.activate(access)
+
+    def _check_scope(
+        self, access: Access, request: web.BaseRequest, path: str, method: str
+    ) -> None:
+        """Raises :class:`ScopeRefused` unless the token covers what is asked for.
+
+        That goes for a method which the application might take in the place of this one, too.
+        """
+        self.scopes.check(access.scope, path, method)
+        if access.scope != FULL:
+            for other in overriding_methods(request._message.raw_headers):
+                self.scopes.check(access.scope, path, other)
+
+    def _check_destination(
+        self, access: Access, request: web.BaseRequest, unmapper: UrlUnmapper
+    ) -> None:
+        """COPY and MOVE write to a second address (RFC 4918, 10.3): it must be covered as well."""
+        if access.scope == FULL:
+            return
+        for value in request.headers.getall("Destination", ()):
+            address = unmapper.unmap(value)
+            path = address.removeprefix(str(self.upstream.origin)).partition("?")[0]
+            if not path.startswith("/"):
+                raise ScopeRefused
+            check_path(path)
+            self.scopes.check(access.scope, path, request.method)
 
     async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Admit the request and pass it on; ``target`` is the upstream's."""
@@ -135,7 +169,7 @@ class Gate:
         is_upgrade = is_websocket(request)
         access, token, by_cookie = await self.authenticate(request, target if is_upgrade else None)
         await limit_token(request, access.token_id)
-        self.scopes.check(access.scope, target.path, request.method)
+        self._check_scope(access, request, target.path, request.method)
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)
@@ -146,6 +180,8 @@ class Gate:
             forwarded=parse_forwarded(request.headers) if may_forward else None,
             is_device=DEVICE_HEADER in request.headers,
         )
+        unmapper = self._mappers.get(mount)
+        self._check_destination(access, request, unmapper)
         passage = Passage(
             request=request,
             # Elsewhere than in an upgrade the parameter is the upstream's, unless it holds ours.
@@ -156,7 +192,7 @@ class Gate:
             identity=Identity(
                 str(access.user_id), str(access.token_id), peer.address, request_id_of(request)
             ),
-            unmapper=self._mappers.get(mount),
+            unmapper=unmapper,
             device_id=device_id,
         )
         if is_upgrade:

@@ -171,6 +171,18 @@ class RequestPolicy:
         return cls(upstream, b"Basic " + pair)
 
 
+_OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
+
+
+def overriding_methods(raw: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    """Methods that some frameworks put in the place of the request's own, in any spelling."""
+    return [
+        value.decode("latin-1").strip().upper()
+        for name, value in raw
+        if _LOOKALIKE.sub(b"-", name.lower()) in _OVERRIDES
+    ]
+
+
 def _named_by_connection(pairs: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
     named: set[bytes] = set()
     for name, value in pairs:

@@ -22,7 +22,7 @@ from zenzefi.middleware.peer import resolve_peer
 from zenzefi.middleware.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.proxy.gate import DEVICE_HEADER, TOKEN_HEADER, Gate
-from zenzefi.proxy.headers import Identity, request_headers
+from zenzefi.proxy.headers import Identity, overriding_methods, request_headers
 from zenzefi.proxy.http import Passage
 from zenzefi.proxy.lane.answer import Rows
 from zenzefi.proxy.mount import PREFIX, parse_forwarded
@@ -192,6 +192,8 @@ class Visitors:
         token = self._token(request)
         access = gate.gatekeeper.cached(token) if token else None
         if access is None or not access.is_activated or not token:
+            return None
+        if access.scope != FULL and overriding_methods(request._message.raw_headers):
             return None
         device_id = device_of(headers.getall(DEVICE_HEADER, ()), gate._device_policy)
         if device_id is not None and not gate._devices.held(access, device_id):
