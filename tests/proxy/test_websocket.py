@@ -53,6 +53,32 @@ async def test_the_token_parameter_lets_in_and_is_taken_out(gate, browser):
         assert response.status == 401
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "rest"),
+    [
+        # The application's own tokens pass when another one of the gate vouches.
+        ("token=theirs&x=1", {"Cookie": f"zenzefi_access_token={TOKEN}"}, "token=theirs&x=1"),
+        ("token=theirs&x=1", {"X-Access-Token": TOKEN}, "token=theirs&x=1"),
+        (f"token=theirs&token={TOKEN}", {"X-Access-Token": TOKEN}, "token=theirs"),
+        (f"token=theirs&token={TOKEN}", {}, "token=theirs"),
+        # Something that looks like the gate's is kept back, even one that no longer lets in.
+        (f"x=1&token={'Z' * 64}", {"Cookie": f"zenzefi_access_token={TOKEN}"}, "x=1"),
+        (f"x=1&token={'Z' * 64}", {"X-Access-Token": TOKEN}, "x=1"),
+    ],
+)
+async def test_an_application_may_have_tokens_of_its_own(gate, browser, query, headers, rest):
+    async with browser.ws_connect(f"{gate.proxy_url}/socket?{query}", headers=headers) as ws:
+        assert (await ws.receive_json())["target"] == f"/socket?{rest}"
+
+
+async def test_a_token_in_the_query_that_vouches_for_nothing_is_told(gate, browser):
+    for query, cookie in (("token=theirs", ""), (f"token={'Z' * 64}", "planted")):
+        headers = {"Cookie": f"zenzefi_access_token={cookie}"} if cookie else {}
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await browser.ws_connect(f"{gate.proxy_url}/socket?{query}", headers=headers)
+        assert refused.value.status == 401
+
+
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("unknown", 401)])
 async def test_without_a_valid_token_it_is_refused_before_the_upgrade(
     start_gate, faulty, token, status

@@ -6,6 +6,8 @@ nothing is activated before all of them passed.
 
 from __future__ import annotations
 
+import contextlib
+
 from aiohttp import web
 
 from zenzefi.config import DevicePolicy
@@ -26,7 +28,7 @@ from zenzefi.proxy.strays import StrayTable
 from zenzefi.proxy.target import (
     Target,
     check_path,
-    token_parameter,
+    token_parameters,
     under_prefix,
     without_token,
 )
@@ -36,6 +38,7 @@ from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.scopes import FULL, Scopes
+from zenzefi.tokens.value import is_well_formed
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
 DEVICE_HEADER = "X-Device-ID"
@@ -81,13 +84,20 @@ class Gate:
         The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
         the query, then in the cookie. Raises :class:`TokenMissing` or what the gatekeeper raises.
         """
-        token = request.headers.get(TOKEN_HEADER)
-        if token is None and target is not None:
-            token = token_parameter(target)
         address = peer_of(request).address
+        token = request.headers.get(TOKEN_HEADER)
         if token is not None:
             return await self._validated(token, address), token, False
         cookies = self.cookie_tokens(request)
+        offered = token_parameters(target) if target is not None else []
+        # Applications have tokens of their own under this name, and the cookie may vouch as well.
+        token = next(filter(is_well_formed, offered), None)
+        if offered and not cookies:
+            token = token or offered[0]
+            return await self._validated(token, address), token, False
+        if token is not None:
+            with contextlib.suppress(TokenRejected):
+                return await self._validated(token, address), token, False
         if not cookies:
             raise TokenMissing
         # A script of the upstream can set a cookie of the same name with a longer path: it comes
@@ -184,8 +194,11 @@ class Gate:
         self._check_destination(access, request, unmapper)
         passage = Passage(
             request=request,
-            # Elsewhere than in an upgrade the parameter is the upstream's, unless it holds ours.
-            target=without_token(target, None if is_upgrade else token),
+            # A parameter of this name is the upstream's, unless it holds ours; in an upgrade, where
+            # it may vouch, nothing that looks like ours goes on.
+            target=without_token(
+                target, lambda value: value == token or (is_upgrade and is_well_formed(value))
+            ),
             mount=mount,
             access=access,
             token=token,

@@ -268,7 +268,7 @@ def _map_url_back(value: bytes, _policy: RequestPolicy, _mount: Mount, back: Url
 def _without_token(referer: bytes, token: str) -> bytes:
     path, mark, query = referer.decode("utf-8", "surrogateescape").partition("?")
     target = Target(path, query if mark else None)
-    return without_token(target, token).raw.encode("utf-8", "surrogateescape")
+    return without_token(target, token.__eq__).raw.encode("utf-8", "surrogateescape")
 
 
 def _map_cookie(value: bytes, _policy: RequestPolicy, _mount: Mount, _back: UrlUnmapper) -> bytes:

@@ -7,6 +7,7 @@ the upstream's origin comes from the settings alone, whatever the target says.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -118,18 +119,17 @@ def under_prefix(target: Target, prefix: str) -> Target | None:
     return Target(path, target.query)
 
 
-def without_token(target: Target, value: str | None = None) -> Target:
-    """The target without ``token=...`` parameters; the rest of the query byte for byte.
+def without_token(target: Target, is_ours: Callable[[str], bool]) -> Target:
+    """The target without those ``token=...`` parameters whose value is the gate's.
 
-    With a ``value``, only those that hold it go: other tokens are the upstream's own. No lone
+    Other tokens are the upstream's own. The rest of the query stays byte for byte, and no lone
     question mark is left behind.
     """
-    if not target.query or f"token={value or ''}" not in target.query:
+    if not target.query or "token=" not in target.query:
         return target
-    unwanted = None if value is None else "token=" + value
 
     def kept(found: re.Match[str]) -> str:
-        return "" if unwanted is None or found[0].removesuffix("&") == unwanted else found[0]
+        return "" if is_ours(found[0].removesuffix("&").removeprefix("token=")) else found[0]
 
     query = _TOKEN_PARAMETER.sub(kept, target.query)
     if query == target.query:
@@ -138,12 +138,10 @@ def without_token(target: Target, value: str | None = None) -> Target:
     return Target(target.path, query or None)
 
 
-def token_parameter(target: Target) -> str | None:
-    """The value of the ``token`` parameter, raw: a token needs no percent-encoding."""
-    if not target.query:
-        return None
-    found = _TOKEN_PARAMETER.search(target.query)
-    return found[0].rstrip("&").removeprefix("token=") if found else None
+def token_parameters(target: Target) -> list[str]:
+    """The values of the ``token`` parameters, raw: a token needs no percent-encoding."""
+    found = _TOKEN_PARAMETER.findall(target.query or "")
+    return [parameter.removesuffix("&").removeprefix("token=") for parameter in found]
 
 
 def upstream_url(origin: Origin, target: Target) -> URL:
