@@ -349,17 +349,39 @@ async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
     await asyncio.sleep(0)
 
 
-async def test_a_decompression_bomb_is_broken_off(start_gate, faulty, client, monkeypatch):
-    """HTML under a prefix is rewritten, so it is unpacked, but never without measure."""
+@pytest.mark.parametrize(
+    ("kind", "headers"),
+    [
+        # HTML under a prefix is rewritten, and this client can't unpack by itself.
+        (b"text/html", {}),
+        (b"image/x-bitmap", {"X-Device-ID": "0123456789abcdef0123"}),
+    ],
+)
+async def test_a_decompression_bomb_is_broken_off(
+    start_gate, faulty, client, monkeypatch, kind, headers
+):
+    """What the gate must unpack is never unpacked without measure."""
     bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Encoding: gzip\r\n" % kind
     faulty.always(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb)
     gate = await start_gate(faulty.url)
     engine = gate.app[ENGINE]
     monkeypatch.setattr(engine, "budget", replace(engine.budget, expanded=5_000_000))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30), client.get(gate.proxy_url + "/x", headers=headers) as response:
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
-            await whole(client, gate)
+            await response.read()
+
+
+async def test_an_empty_answer_passes_as_it_is(start_gate, faulty):
+    """Even one that could have been a page: there is nothing in it to rewrite."""
+    faulty.always(
+        b'HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n'
+    )
+    gate = await start_gate(faulty.url)
+    answer = await gate.ask(PREFIX + "/x", "Accept: text/html")
+    assert b"\r\nContent-Length: 0\r\n" in answer
+    assert b'\r\nETag: "e"\r\n' in answer
+    assert b"chunked" not in answer
 
 
 async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_programs(

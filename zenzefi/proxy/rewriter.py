@@ -17,6 +17,7 @@ from zenzefi.rewriting.api import Message
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.headers import BODY_HEADERS
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.rewrite import Rewrite
 from zenzefi.rewriting.urls import UrlMapper
 
@@ -93,13 +94,14 @@ class EngineRewriter:
         text = CIMultiDict(_to_text(headers))
         exchange = self._exchange(passage, response.status, text)
         rewrite: Rewrite | Decoding | None = None
-        planned = self._engine.plan(exchange) if response.has_body else None
+        has_content = response.has_body and response.length != 0
+        planned = self._engine.plan(exchange) if has_content else None
         if planned is not None:
             rewrite, mapped = planned, planned.headers
         else:
             mapped = self._engine.map_response_headers(exchange)
-            if passage.mount.kind is MountKind.CLIENT and response.has_body:
-                rewrite, mapped = decoding(mapped)
+            if passage.mount.kind is MountKind.CLIENT and has_content:
+                rewrite, mapped = decoding(mapped, self._engine.budget)
         length: int | None = None
         kept = []
         for name, value in mapped:
@@ -131,14 +133,22 @@ class EngineRewriter:
 class Decoding:
     """Takes the content coding off a body that nothing rewrites."""
 
-    def __init__(self, decoders: Sequence[codecs.Decoder]) -> None:
+    def __init__(self, decoders: Sequence[codecs.Decoder], budget: Budget) -> None:
         self.heavy = False
         self.ready: bytes | None = None
         self._decoders = decoders
+        self._budget = budget
+        self._encoded = 0
+        self._decoded = 0
 
     def slices(self, data: bytes) -> Iterator[bytes]:
-        """The decoded bytes, in pieces of bounded size."""
-        return codecs.decode(self._decoders, data)
+        """The decoded bytes, in pieces of bounded size. Raises for a decompression bomb."""
+        self._encoded += len(data)
+        for piece in codecs.decode(self._decoders, data):
+            self._decoded += len(piece)
+            if self._decoded > max(self._budget.expanded, self._budget.ratio * self._encoded):
+                raise codecs.CorruptBody
+            yield piece
 
     def finish(self) -> bytes:
         """Nothing is held back. Raises if the coded body was cut."""
@@ -147,14 +157,16 @@ class Decoding:
         return b""
 
 
-def decoding(headers: list[tuple[str, str]]) -> tuple[Decoding | None, list[tuple[str, str]]]:
+def decoding(
+    headers: list[tuple[str, str]], budget: Budget
+) -> tuple[Decoding | None, list[tuple[str, str]]]:
     """How to make identity of a body, and its headers then; unknown codings stay as they are."""
     coding = ", ".join(value for name, value in headers if name.lower() == "content-encoding")
     decoders = codecs.decoders(coding) if coding else None
     if not decoders:
         return None, headers
     dropped = ("content-encoding", *BODY_HEADERS)
-    return Decoding(decoders), [pair for pair in headers if pair[0].lower() not in dropped]
+    return Decoding(decoders, budget), [pair for pair in headers if pair[0].lower() not in dropped]
 
 
 _FRAMING = ("content-length", "transfer-encoding", "connection")
