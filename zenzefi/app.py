@@ -14,7 +14,7 @@ import zenzefi.db.setup
 import zenzefi.tokens.setup
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.keys import KEYRING, Keyring
-from zenzefi.middleware import rate_limits, request_id
+from zenzefi.middleware import rate_limits, request_id, server_name
 from zenzefi.middleware.cors import cors_middleware
 from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[KEYRING] = Keyring.of(settings)
     request_id.setup(app)
+    server_name.setup(app)
     aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(bundled("templates")),

@@ -18,7 +18,7 @@ from tests.proxy.faulty import FaultyUpstream
 from tests.proxy.plain_upstream import plain_upstream
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.errors import TokenInvalid
-from zenzefi.middleware import rate_limits, request_id
+from zenzefi.middleware import rate_limits, request_id, server_name
 from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
@@ -158,6 +158,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
     if devices is not None:
         app[DEVICE_CLAIMS] = devices
     request_id.setup(app)
+    server_name.setup(app)
     drain.setup(app)
     rate_limits.setup(app)
     proxy_setup.setup(app)

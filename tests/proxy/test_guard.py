@@ -156,6 +156,7 @@ async def test_an_ambiguous_request_is_refused_and_reaches_nobody(start_gate, fa
     assert error["code"] == "ambiguous_request"
     assert "RFC" in error["detail"]
     assert error["request_id"]
+    assert b"aiohttp" not in head
     assert TOKEN not in answer.decode("latin-1")
     assert faulty.connections == 0
 

@@ -29,6 +29,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.errors import AmbiguousRequest, GateError, RequestTimeout
 from zenzefi.middleware.request_id import request_id_of
+from zenzefi.middleware.server_name import SERVER
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ class GateRequestHandler(RequestHandler):
         response = web.json_response(
             error.body(request_id_of(request)),
             status=error.status,
-            headers={"Cache-Control": "no-store"},
+            headers={"Cache-Control": "no-store", "Server": SERVER},
         )
         response.force_close()
         return response
