@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 
@@ -50,8 +51,9 @@ class Wire:
 class FaultyUpstream:
     """Runs :attr:`script` for every connection; set it before asking through the gate."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.script: Script = self._unscripted
+        self._tls = tls
         self.connections = 0
         self.heads: list[bytes] = []
         self._server: asyncio.Server | None = None
@@ -64,10 +66,13 @@ class FaultyUpstream:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", 0, limit=2**20, ssl=self._tls
+        )
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError
 
 from tests.proxy.conftest import PREFIX, TOKEN
+from zenzefi.proxy.client_side import ClientResponse
 
 
 def head_of(answer: bytes) -> list[bytes]:
@@ -361,3 +362,17 @@ async def test_a_range_of_what_is_not_rewritten_passes(start_gate, faulty, clien
         assert response.headers["Content-Range"] == "bytes 0-3/20"
         assert await response.read() == b"abcd"
     assert b"Range: bytes=0-3\r\n" in faulty.heads[0]
+
+
+async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
+    gate, monkeypatch, caplog
+):
+    async def finish(self):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(ClientResponse, "finish", finish)
+    answer = await gate.ask(PREFIX + "/stream?n=3&pause=0.05", "Accept: text/event-stream")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"piece 2" in answer
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert "a body broke off" in caplog.text

@@ -1,11 +1,13 @@
 import asyncio
 import json
+import socket
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from tests.proxy.plain_upstream import CLOSED_WITH
+from zenzefi.proxy import websocket
 
 UPGRADE = (
     "Upgrade: websocket",
@@ -253,6 +255,55 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
     assert sent == early
     assert sent < 60_000_000
     writer.transport.abort()
+
+
+async def test_a_browser_that_takes_nothing_is_dropped(start_gate, faulty, monkeypatch):
+    """Even in the middle of a frame, where no ping can be put."""
+    gone = asyncio.Event()
+
+    async def script(wire):
+        await wire.send(
+            b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        try:
+            await wire.send(b"\x82\x7f" + (2**40).to_bytes(8, "big"))
+            while True:
+                await wire.send(b"y" * 1_000_000)
+        finally:
+            gone.set()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    monkeypatch.setattr(websocket, "_STALL_SECONDS", 0.3)
+    gate.gate.websockets._ping_seconds = 0.1
+    _, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
+    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    async with asyncio.timeout(5):
+        await gone.wait()
+    assert gate.gate.websockets.open_count == 0
+    writer.transport.abort()
+
+
+async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkeypatch, caplog):
+    async def run(self):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(websocket.Splice, "run", run)
+    lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert "a WebSocket broke off" in caplog.text
+
+
+async def test_the_system_watches_a_silent_upstream(gate, client):
+    async with client.ws_connect(gate.proxy_url + "/socket"):
+        (splice,) = gate.gate.websockets._open
+        sock = splice._upstream.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(start_gate, faulty):

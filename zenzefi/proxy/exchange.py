@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -88,6 +89,21 @@ class UpstreamResponse(Protocol):
         """Give the connection back if the exchange is complete, else break it off."""
 
 
+def is_proper_end(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the end of a connection, just received, comes from the upstream.
+
+    Over TLS that takes its closure alert: a bare end could have been made by anybody between
+    (RFC 9112, 9.8), and asyncio tells both in the same way.
+    """
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)  # nothing after the alert; without one OpenSSL wants to read on
+    except ssl.SSLError:
+        return False
+
+
 class Connection(ResponseHandler):
     """One connection to the upstream."""
 
@@ -97,6 +113,7 @@ class Connection(ResponseHandler):
         self.is_reused = False
         self.got_bytes = False
         self.expiry: asyncio.TimerHandle | None = None
+        self._got_eof = False
 
     def data_received(self, data: bytes) -> None:
         """Bytes nobody asked for must not become the beginning of somebody's answer."""
@@ -106,11 +123,20 @@ class Connection(ResponseHandler):
         self.got_bytes = True
         super().data_received(data)
 
+    def eof_received(self) -> None:
+        """The upstream has ended the connection."""
+        self._got_eof = is_proper_end(self.transport)
+        super().eof_received()
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        """A reset is no end of a body, even of one that ends with the connection."""
+        """A reset is no end of a body, even of one that ends with the connection.
+
+        Nor is an end without TLS's goodbye: anybody between could have made it (RFC 9112, 9.8).
+        """
         payload = self._payload
-        if exc is not None and payload is not None and not payload.is_eof():
-            payload.set_exception(ClientPayloadError("connection reset"))
+        is_broken = exc is not None or not self._got_eof
+        if is_broken and payload is not None and not payload.is_eof():
+            payload.set_exception(ClientPayloadError("the connection broke"))
         super().connection_lost(exc)
 
     def begin(self, method: str, read_timeout: float) -> None:
@@ -126,6 +152,11 @@ class Connection(ResponseHandler):
             max_field_size=_MAX_FIELD,
             max_headers=_MAX_FIELDS,
         )
+
+    def detach(self) -> asyncio.Transport | None:
+        """Its transport, which belongs to the caller from now on (a WebSocket)."""
+        transport, self.transport = self.transport, None
+        return transport
 
     async def drain(self) -> None:
         """Wait until the upstream has taken what was written."""

@@ -206,16 +206,11 @@ class HttpWay:
         *,
         keep_alive: bool,
     ) -> None:
-        try:
+        with _broken_off_rather_than_answered_twice(client):
             await client.begin(passage.request, first, is_last=False, keep_alive=keep_alive)
             while piece := await response.read():
                 await client.send(piece)
             await client.finish()
-        except BodyBroken as broken:
-            log.warning("upstream's body broke off: %s", broken.error.code)
-            client.break_off()
-        except OSError:
-            client.break_off()
 
     def head(self, passage: Passage, response: UpstreamResponse) -> Answer:
         """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
@@ -243,41 +238,25 @@ class HttpWay:
             elif data:
                 await client.begin(request, data, is_last=False, keep_alive=keep_alive)
 
-        try:
-            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
-                await check_again(self._gatekeeper, passage)
-                while rewrite.ready is None and (piece := await response.read()):
-                    for start in range(0, len(piece), _SLICE):
-                        for made in rewrite.slices(piece[start : start + _SLICE]):
-                            await out(made)
-                            await asyncio.sleep(0)
-                if rewrite.heavy:
-                    rest = await asyncio.to_thread(rewrite.finish)
-                else:
-                    rest = rewrite.finish()
-                if client.is_begun:
-                    await client.send(rest)
-                    await client.finish()
-                else:
-                    await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
-        except BodyBroken as broken:
-            if not client.is_begun:
-                raise broken.error from None
-            log.warning("upstream's body broke off: %s", broken.error.code)
-            client.break_off()
-        except OSError:
-            client.break_off()
-        except GateError as error:
-            if not client.is_begun:
-                raise
-            log.warning("a rewritten body broke off: %s", error.code)
-            client.break_off()
-        except Exception:
-            # Whatever a rewriter did: once the head is out no other answer can be given.
-            if not client.is_begun:
-                raise
-            log.exception("a rewritten body broke off")
-            client.break_off()
+        with (
+            _broken_off_rather_than_answered_twice(client),
+            self._gatekeeper.hold(passage.access.token_id, _closer(request)),
+        ):
+            await check_again(self._gatekeeper, passage)
+            while rewrite.ready is None and (piece := await response.read()):
+                for start in range(0, len(piece), _SLICE):
+                    for made in rewrite.slices(piece[start : start + _SLICE]):
+                        await out(made)
+                        await asyncio.sleep(0)
+            if rewrite.heavy:
+                rest = await asyncio.to_thread(rewrite.finish)
+            else:
+                rest = rewrite.finish()
+            if client.is_begun:
+                await client.send(rest)
+                await client.finish()
+            else:
+                await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
 
     async def _early(
         self, passage: Passage, status: int, answer: Answer, body: bytes
@@ -328,6 +307,27 @@ class HttpWay:
             return response_headers(pairs, self._policy.upstream, passage.mount)
         except ValueError:
             raise UpstreamProtocolError from None
+
+
+@contextlib.contextmanager
+def _broken_off_rather_than_answered_twice(client: ClientResponse) -> Iterator[None]:
+    """Once the head of an answer is out no other one can be given: what fails breaks it off.
+
+    Before that the failure is raised, as a :class:`GateError` where there is one for it.
+    """
+    try:
+        yield
+    except ConnectionError:  # the browser is gone
+        client.break_off()
+    except Exception as error:
+        cause = error.error if isinstance(error, BodyBroken) else error
+        if not client.is_begun:
+            raise cause from None
+        if isinstance(cause, GateError):
+            log.warning("a body broke off: %s", cause.code)
+        else:
+            log.exception("a body broke off")
+        client.break_off()
 
 
 def request_head(method: str, target: Target, pairs: Pairs) -> bytes:

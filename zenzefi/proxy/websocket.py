@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _PING_SECONDS = 30.0
 _FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
+_STALL_SECONDS = 300.0  # a side that takes nothing for so long is gone
 _GOODBYE_SECONDS = 2.0  # for a frame to end and a close to be read, before the socket goes
 
 
@@ -126,19 +127,25 @@ class WebSocketWay:
                 if exchange.status != 101:
                     return response
                 splice = Splice(passage.request, exchange, self._ping_seconds, messages)
-                self._open.add(splice)
-                WEBSOCKETS_OPEN.inc()
-                try:
-                    with self._metering.watch(passage.access.token_id, splice):
-                        await splice.run()
-                finally:
-                    self._open.discard(splice)
-                    WEBSOCKETS_OPEN.dec()
-                    splice.abort()
-                    response.sent = splice.sent
+                await self._run(passage, splice)
+                response.sent = splice.sent
                 return response
             finally:
                 await exchange.close()
+
+    async def _run(self, passage: Passage, splice: Splice) -> None:
+        """Until one side ends. Raises nothing: after the 101 no other answer can be given."""
+        self._open.add(splice)
+        WEBSOCKETS_OPEN.inc()
+        try:
+            with self._metering.watch(passage.access.token_id, splice):
+                await splice.run()
+        except Exception:
+            log.exception("a WebSocket broke off")
+        finally:
+            self._open.discard(splice)
+            WEBSOCKETS_OPEN.dec()
+            splice.abort()
 
     async def _handshake(
         self, passage: Passage, exchange: Exchange, *, is_raw: bool
@@ -217,6 +224,8 @@ class _End(asyncio.Protocol):
         self.cursor = FrameCursor()  # of the bytes that are written to this side
         self.relayed = 0
         self.was_active = True
+        self.is_lost = False
+        self.stalled_at: float | None = None  # when it stopped taking bytes
         self.receive: Callable[[bytes], None] = self._early
         self._on_lost = on_lost
         self._waiting = b""
@@ -239,15 +248,27 @@ class _End(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self.stalled_at = asyncio.get_running_loop().time()
         if self.other is not None:
             _quietly(self.other.pause_reading)
 
     def resume_writing(self) -> None:
+        self.stalled_at = None
         if self.other is not None:
             _quietly(self.other.resume_reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
         self._on_lost()
+
+    def close(self) -> None:
+        """End it: what is buffered is still written, unless it can't be."""
+        if self.is_lost:
+            return
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.transport.abort)
+        if not self.transport.is_closing():
+            self.transport.close()
 
 
 def _quietly(change: Callable[[], None]) -> None:
@@ -269,7 +290,8 @@ class Splice:
     ) -> None:
         loop = asyncio.get_running_loop()
         handler = request.protocol
-        browser, upstream = request.transport, exchange.connection.transport
+        browser = request.transport
+        upstream = exchange.connection.detach() if browser is not None else None
         if browser is None or upstream is None:
             raise ConnectionResetError("one side is gone already")
         self._loop = loop
@@ -319,15 +341,13 @@ class Splice:
         await asyncio.shield(self._done)
 
     def abort(self) -> None:
-        """End both sides: what is buffered is still written, unless it can't be."""
+        """End both sides."""
         for timer in (self._timer, self._goodbye):
             if timer is not None:
                 timer.cancel()
         self._lost()
-        for end in (self._upstream, self._browser):
-            end.transport.close()
-            if end.transport.get_write_buffer_size():
-                self._loop.call_later(_FLUSH_SECONDS, end.transport.abort)
+        self._upstream.close()
+        self._browser.close()
         # aiohttp's handler no longer hears of its transport: tell it.
         self._handler.connection_lost(None)
 
@@ -385,6 +405,11 @@ class Splice:
     def _tick(self) -> None:
         """Idle ping (RFC 6455, 5.5.2): a browser that does not answer by the next tick is gone."""
         browser = self._browser
+        for end in (browser, self._upstream):
+            stalled_at = end.stalled_at
+            if stalled_at is not None and self._loop.time() - stalled_at >= _STALL_SECONDS:
+                end.transport.abort()
+                return
         if browser.was_active:
             browser.was_active = False
             self._is_unanswered = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
-from zenzefi.proxy.exchange import BodyBroken
+from zenzefi.proxy.exchange import BodyBroken, is_proper_end
 from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.lane.answer import Rows, collect
 from zenzefi.proxy.lane.splice import LARGE, Splice, is_possible
@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
         "_chunks",
         "_client",
         "_framing",
+        "_got_eof",
         "_head",
         "_hints",
         "_interims",
@@ -113,6 +114,7 @@ class Connection(asyncio.Protocol):
         self.is_reused = False
         self.is_head = False
         self.quiet = 0  # sweeps since a byte came
+        self._got_eof = False
         self._head = b""
         self._interims = 0
         self._hints: list[tuple[int, Pairs]] = []  # 1xx answers to pass on
@@ -222,6 +224,10 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._lane.connections.add(self)
 
+    def eof_received(self) -> None:
+        """The upstream has ended the connection."""
+        self._got_eof = is_proper_end(self.transport)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The upstream has closed, or the network broke."""
         self._lane.forget(self)
@@ -230,7 +236,12 @@ class Connection(asyncio.Protocol):
         if client is not None and self.is_reused and not self._head and not self._interims:
             self._client = None
             client.send_again()
-        elif self._sink is not None and self._framing is Framing.UNTIL_CLOSE and exc is None:
+        elif (
+            self._sink is not None
+            and self._framing is Framing.UNTIL_CLOSE
+            and exc is None
+            and self._got_eof
+        ):
             self._end()
         else:
             self._fail(UpstreamUnreachable())
