@@ -23,7 +23,7 @@ _MAX_AGE = "600"  # seconds for which a browser may remember a preflight
 @web.middleware
 async def cors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain, outside the error mapping: errors can be read by allowed sites too."""
-    allowed = request.config_dict[SETTINGS].cors_api_origins
+    allowed = request.app[SETTINGS].cors_api_origins
     path = request.path
     if not allowed or not path.startswith(_GROUP) or path.startswith(_NOT_OURS):
         return await handler(request)

@@ -86,7 +86,7 @@ ERROR_WORDS: web.AppKey[Callable[[web.BaseRequest, GateError], Words | None]] = 
 
 def _words(request: web.BaseRequest, error: GateError, detail: str) -> Words:
     # A request that broke before it was routed knows no application.
-    find = request.config_dict.get(ERROR_WORDS) if isinstance(request, web.Request) else None
+    find = request.app.get(ERROR_WORDS) if isinstance(request, web.Request) else None
     found = None if find is None else find(request, error)
     return found or Words("en", HTTPStatus(error.status).phrase, detail)
 

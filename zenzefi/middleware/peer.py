@@ -80,6 +80,6 @@ async def peer_middleware(request: web.Request, handler: Handler) -> web.StreamR
     request[PEER] = resolve_peer(
         request.remote,
         request.headers.getall("X-Forwarded-For", ()),
-        request.config_dict[SETTINGS].trusted_proxies,
+        request.app[SETTINGS].trusted_proxies,
     )
     return await handler(request)

@@ -40,14 +40,14 @@ def setup(app: web.Application) -> None:
 
 async def limit_user(request: web.Request, user_id: object) -> None:
     """Count one API call of this user. Raises ``RateLimited``."""
-    limits = request.config_dict.get(LIMITS)
+    limits = request.app.get(LIMITS)
     if limits is not None:
         _remember(request, await limits.hit("api", str(user_id)))
 
 
 async def limit_token(request: web.Request, token_id: object) -> None:
     """Count one request through the gate under this token. Raises ``RateLimited``."""
-    limits = request.config_dict.get(LIMITS)
+    limits = request.app.get(LIMITS)
     if limits is not None and limits.rates("proxy"):
         await limits.hit("proxy", str(token_id))
 
@@ -66,7 +66,7 @@ async def rate_limits_middleware(request: web.Request, handler: Handler) -> web.
 async def _count(request: web.Request) -> None:
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else ""
-    limits = request.config_dict[LIMITS]
+    limits = request.app[LIMITS]
     address = peer_of(request).address
     if path in _REGISTER:
         _remember(request, await limits.hit("register", address))

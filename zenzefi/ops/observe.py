@@ -140,7 +140,7 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
         raise
     finally:
         seconds = time.perf_counter() - started
-        observer = request.config_dict[OBSERVER]
+        observer = request.app[OBSERVER]
         about = Entry(
             time.time(),
             "proxy" if PROXIED in request else "gate",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Literal
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -14,7 +15,7 @@ from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.http import Answer, Passage
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.api import Message
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, Exchange
 from zenzefi.rewriting.headers import BODY_HEADERS
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.pipeline import Budget
@@ -52,6 +53,8 @@ class EngineRewriter:
 
     def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
+        if not self._engine.registry.with_hook("early_response"):
+            return None
         early = self._engine.early_response(self._exchange(passage, 0, CIMultiDict()))
         if early is None:
             return None
@@ -60,9 +63,16 @@ class EngineRewriter:
 
     def request(self, passage: Passage, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
+        rest: Pairs = []
+        if not self._engine.registry.with_hook("request_headers"):
+            # Then only these may change, and the others need not become text and bytes again.
+            rest = [pair for pair in headers if pair[0].lower() not in _PREPARED]
+            headers = [pair for pair in headers if pair[0].lower() in _PREPARED]
+            if not headers:
+                return rest
         changed = CIMultiDict(_to_text(headers))
         self._engine.prepare_request(self._exchange(passage, 0, CIMultiDict()), changed)
-        return _to_pairs(changed.items())
+        return rest + _to_pairs(changed.items())
 
     def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.http.Rewriter`."""
@@ -169,6 +179,7 @@ def decoding(
     return Decoding(decoders, budget), [pair for pair in headers if pair[0].lower() not in dropped]
 
 
+_PREPARED = frozenset(name.lower().encode() for name in PREPARED_HEADERS)
 _FRAMING = ("content-length", "transfer-encoding", "connection")
 
 
@@ -181,10 +192,12 @@ def _to_text(pairs: Pairs) -> list[tuple[str, str]]:
 
 def _to_pairs(headers: Iterable[tuple[str, str]]) -> Pairs:
     """Back to bytes; control characters that a plugin may have written can't split the head."""
+    headers = list(headers)
+    if _CONTROL.search("".join(chain.from_iterable(headers))):
+        headers = [pair for pair in headers if not _CONTROL.search("".join(pair))]
     return [
         (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
         for name, value in headers
-        if not _CONTROL.search(value) and not _CONTROL.search(name)
     ]
 
 

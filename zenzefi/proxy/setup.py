@@ -169,7 +169,7 @@ async def _drain(app: web.Application) -> None:
 @web.middleware
 async def own_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """At ``PROXY_HOST`` every path is the upstream's, whatever the gate has under that name."""
-    gate = request.config_dict.get(GATE)
+    gate = request.app.get(GATE)
     if gate is None or gate.mounts.own_origin is None:
         return await handler(request)
     forwarded = (
@@ -179,7 +179,7 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
         return await handler(request)
     target = request[TARGET]
     if target.path == ENTER_PATH:
-        return await request.config_dict[VIEWS].enter(request)
+        return await request.app[VIEWS].enter(request)
     # A client that knows only the prefix may ask for it at this host too.
     return await gate.handle(request, under_prefix(target, PREFIX) or target)
 
@@ -187,7 +187,7 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
 @web.middleware
 async def strays_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Recover requests for paths the gate does not have, if they came from under the mount."""
-    gate = request.config_dict.get(GATE)
+    gate = request.app.get(GATE)
     if gate is None or not isinstance(request.match_info.http_exception, web.HTTPNotFound):
         return await handler(request)
     target: Target = request[TARGET]

@@ -30,6 +30,8 @@ from zenzefi.version import __version__
 __all__ = ["Engine", "Exchange"]
 
 _NO_BODY = frozenset((204, 205, 304))
+PREPARED_HEADERS = ("If-None-Match", "If-Match", "Range", "If-Range", "Accept-Encoding")
+"""What :meth:`Engine.prepare_request` looks at by itself; plugins may change any header."""
 _DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
 _PLANS = 2048
 _LOOK_EVERY = 0.5

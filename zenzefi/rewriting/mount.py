@@ -22,15 +22,19 @@ class Origin:
     scheme: str
     host: str
     port: int
+    authority: str = field(init=False, compare=False, repr=False)
+    """``host`` or ``host:port``, as a Host header spells it: without the default port."""
+    _text: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        is_default = DEFAULT_PORTS[self.scheme] == self.port
+        authority = self.host if is_default else f"{self.host}:{self.port}"
+        object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "_text", f"{self.scheme}://{authority}")
 
     def __str__(self) -> str:
         """The ASCII serialisation: the default port is left out."""
-        return f"{self.scheme}://{self.authority}"
-
-    @property
-    def authority(self) -> str:
-        """``host`` or ``host:port``, as a Host header spells it."""
-        return self.host if DEFAULT_PORTS[self.scheme] == self.port else f"{self.host}:{self.port}"
+        return self._text
 
 
 class MountKind(enum.StrEnum):
