@@ -6,6 +6,7 @@ file whose content (without the trailing newline) is the value, as container pla
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import json
 import math
@@ -14,13 +15,13 @@ import re
 import secrets
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 from limits import parse_many
@@ -263,6 +264,28 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"must be a JSON object ({error})") from None
 
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _server(cls, value: SecretStr | None) -> SecretStr | None:
+        """What the drivers would stumble over later, said without the password in it."""
+        if value is None:
+            return None
+        parts = urlsplit(value.get_secret_value())
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("its port is no number between 0 and 65535") from None
+        if parts.scheme.startswith("sqlite") and parts.path.strip("/") in ("", ":memory:"):
+            raise ValueError("must name a file, like sqlite:////var/lib/zenzefi/gate.sqlite3")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
+            raise ValueError("must start with redis://, rediss:// (TLS) or unix://")
+        return value
+
     @field_validator("zenzefi_ca_file")
     @classmethod
     def _certificates(cls, value: Path | None) -> Path | None:
@@ -417,6 +440,12 @@ class Settings(BaseSettings):
                 {"zenzefi_target_url"},
                 "ZENZEFI_TARGET_URL is required: the origin of the application behind the gate.",
             )
+        if "backend_url" in self.model_fields_set and self.target_origin == self.public_origin:
+            yield (
+                {"zenzefi_target_url", "backend_url"},
+                "ZENZEFI_TARGET_URL is the gate itself (BACKEND_URL): name the application behind "
+                "it.",
+            )
         if self.proxy_host and self.proxy_host == parse_origin(self.backend_url).authority:
             yield (
                 {"proxy_host", "backend_url"},
@@ -520,6 +549,18 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     if not settings.secret_key.get_secret_value():
         settings.secret_key = SecretStr(_kept_secret(settings.data_dir))
     return settings
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Names of variables that are no setting but nearly spelt like one, and what was meant."""
+    known = {name.upper() for name in Settings.model_fields}
+    found = {}
+    for name in sorted({name.upper() for name in names}):
+        plain = name.removesuffix("_FILE")
+        if name not in known and plain not in known:
+            for meant in difflib.get_close_matches(plain, known, 1, 0.88):
+                found[name] = meant + name[len(plain) :]
+    return found
 
 
 def _unreadable_files() -> dict[str, str]:

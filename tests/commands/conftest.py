@@ -1,9 +1,12 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from tests.commands.gate import Gate
+from zenzefi.cli import main
 
 
 @pytest.fixture
@@ -12,3 +15,19 @@ def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
     running = Gate(str(tmp_path), **getattr(request, "param", {}))
     yield running
     running.stop()
+
+
+@pytest.fixture(params=["postgresql", "embedded"])
+def zenzefi(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run ``zenzefi ...`` in this process; the standard input is no terminal."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    if request.param == "postgresql":
+        monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("postgres_database"))
+        monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_url"))
+        monkeypatch.setenv("ZENZEFI_TARGET_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("SECRET_KEY", "kV7w2-Lr9xQz4TnB8mYc3Hd6Jp5Gs1Fa")
+
+    def run(*args: str, input: str | None = None, **env: str) -> Result:
+        return CliRunner().invoke(main, args, input=input, env=env, catch_exceptions=False)
+
+    return run

@@ -58,9 +58,11 @@ class Gate:
         for reader in self._readers:
             reader.start()
         assert self._ready.wait(60), "the gate said nothing for a minute"
-        found = re.search(r"http://(127\.0\.0\.1):(\d+)/", self.announcement)
+        found = re.search(r"listens +http://127\.0\.0\.1:(\d+)", self.announcement) or re.search(
+            r"http://127\.0\.0\.1:(\d+)/", self.announcement
+        )
         assert found, f"the gate did not start:\n{self.announcement}\n{self.output}"
-        self.port = int(found[2])
+        self.port = int(found[1])
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.gate import Gate, environment
+from tests.servers import free_port
 
 
 def test_it_says_where_to_click_answers_and_ends_on_sigterm(gate: Gate) -> None:
@@ -90,6 +91,20 @@ def test_wrong_settings_are_listed(tmp_path: object) -> None:
     assert done.returncode == 3
     assert "2 settings need attention" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_gate_that_would_ask_itself_does_not_start(tmp_path: object) -> None:
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    done = _serve("--port", port, data_dir=str(tmp_path), ZENZEFI_TARGET_URL=url)
+    assert done.returncode == 3
+    assert done.stderr == f"zenzefi: ZENZEFI_TARGET_URL is this gate itself: {url}.\n"
+
+
+@pytest.mark.parametrize("gate", [{"BACKEND_URL": "https://gate.example"}], indirect=True)
+def test_behind_a_web_server_it_says_where_it_listens_too(gate: Gate) -> None:
+    assert "Open  https://gate.example/" in gate.announcement
+    assert f"listens    http://127.0.0.1:{gate.port}, behind" in gate.announcement
 
 
 def test_several_workers_without_redis_are_refused(tmp_path: object) -> None:

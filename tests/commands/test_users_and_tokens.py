@@ -1,31 +1,11 @@
 """Accounts and tokens from the command line, on a real database."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-
-from zenzefi.cli import main
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(params=["postgresql", "embedded"])
-def zenzefi(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run ``zenzefi ...`` in this process; the standard input is no terminal."""
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    if request.param == "postgresql":
-        monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("postgres_database"))
-        monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_url"))
-        monkeypatch.setenv("ZENZEFI_TARGET_URL", "http://127.0.0.1:9")
-        monkeypatch.setenv("SECRET_KEY", "kV7w2-Lr9xQz4TnB8mYc3Hd6Jp5Gs1Fa")
-
-    def run(*args: str, input: str | None = None, **env: str) -> Result:
-        return CliRunner().invoke(main, args, input=input, env=env, catch_exceptions=False)
-
-    return run
 
 
 def made(zenzefi: Any, email: str = "ann@example.com", *more: str) -> dict[str, Any]:
@@ -115,14 +95,3 @@ def test_an_unknown_scope_names_the_known_ones(zenzefi: Any) -> None:
     refused = zenzefi("token", "issue", "ann@example.com", "--scope", "everything")
     assert refused.exit_code == 1
     assert refused.stderr.startswith("zenzefi: This gate knows the scopes: full")
-
-
-def test_check_says_what_works(zenzefi: Any) -> None:
-    done = zenzefi("check", "--json", ZENZEFI_TARGET_URL="http://127.0.0.1:1")
-    report = json.loads(done.stdout)
-    found = {one["name"]: one["ok"] for one in report["checks"]}
-    assert done.exit_code == 4
-    assert report["ok"] is False
-    assert found["database"] is True
-    assert found["upstream"] is False
-    assert found.get("redis", True) is True

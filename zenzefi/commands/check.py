@@ -4,56 +4,197 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 import click
 
-from zenzefi.commands.common import (
-    Exit,
-    as_json,
-    json_option,
-    plainly,
-    quiet_libraries,
-    read_settings,
-)
+from zenzefi.commands.common import Exit, as_json, json_option, plainly, progress, quiet_libraries
+
+if TYPE_CHECKING:
+    from zenzefi.config import Settings
+    from zenzefi.db.engine import Database
+    from zenzefi.ops.checks import Check
 
 
 @click.command()
 @json_option
 @plainly
 async def check(wants_json: bool) -> None:
-    """Test the settings against the real database, Redis and upstream, and say what works.
+    """Test the settings against what they name, and say what works.
 
-    Ends with 0 when all of it does, 3 when a setting is wrong, 4 when something can't be reached.
+    Writes to the database and to Redis (and takes it back), opens the tokens that are kept, loads
+    plugins and payment providers, asks the upstream and signs in at the mail server.
+
+    Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached.
     """
+    from zenzefi.config import SettingsError, load_settings
+    from zenzefi.ops.checks import Check
+
+    quiet_libraries()
+    notes = _notes()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        found = [Check("settings", ok=False, detail=one, is_setting=True) for one in error.problems]
+    else:
+        with progress("Testing what the settings name"):
+            found = [
+                Check("settings", ok=True, detail="complete and consistent"),
+                *await _all(settings),
+            ]
+    _tell(found, notes, wants_json)
+    failed = [one for one in found if not one.ok]
+    if failed:
+        raise SystemExit(
+            Exit.SETTINGS if any(one.is_setting for one in failed) else Exit.UNAVAILABLE
+        )
+
+
+def _tell(found: list[Check], notes: list[str], wants_json: bool) -> None:
+    if wants_json:
+        told = [dataclasses.asdict(one) for one in found]
+        as_json({"ok": all(one.ok for one in found), "checks": told, "notes": notes})
+        return
+    width = max(len(one.name) for one in found)
+    for one in found:
+        mark = click.style("works", fg="green") if one.ok else click.style("FAILS", fg="red")
+        click.echo(f"  {mark}  {one.name:<{width}}  {one.detail}")
+    for note in notes:
+        click.echo(f"  {click.style('note ', fg='yellow')}  {note}")
+
+
+def _notes() -> list[str]:
+    """What looks like a mistake and may be none."""
+    from dotenv import dotenv_values
+
+    from zenzefi.config import Settings, misspelt
+
+    file = Settings.model_config.get("env_file")
+    names = {*os.environ, *(dotenv_values(str(file)) if file else ())}
+    return [f"{name} is no setting. Is {meant} meant?" for name, meant in misspelt(names).items()]
+
+
+async def _all(settings: Settings) -> list[Check]:
     from zenzefi.db.engine import Database
     from zenzefi.ops import checks
 
-    settings = read_settings()
-    quiet_libraries()
-    database = Database(settings.sqlalchemy_url)
-    found = [checks.Check("settings", ok=True, detail="complete and consistent")]
     try:
-        waiting = [
+        database = Database(settings.sqlalchemy_url)
+    except OSError as error:
+        detail = f"{error.filename} can't be used ({error.strerror})"
+        return [checks.Check("database", ok=False, detail=detail, is_setting=True)]
+    try:
+        asked: list[Awaitable[Check]] = [
             checks.check_database(database, automatic=settings.is_embedded),
+            _keys(settings, database),
+            *([checks.check_redis(settings.redis_dsn)] if settings.redis_dsn else []),
             checks.check_upstream(settings),
+            asyncio.to_thread(_plugins, settings),
+            _payments(settings),
         ]
-        if settings.redis_dsn is not None:
-            waiting.insert(1, checks.check_redis(settings.redis_dsn))
-        found += await asyncio.gather(*waiting)
+        if settings.mail_url is not None:
+            asked.append(_mail(settings.mail_url.get_secret_value()))
+        if settings.metrics_listen is not None:
+            asked.append(asyncio.to_thread(_metrics, settings.metrics_listen))
+        return list(await asyncio.gather(*asked))
     finally:
         await database.close()
-    found.append(checks.check_key(settings))
-    if wants_json:
-        as_json(
-            {
-                "ok": all(one.ok for one in found),
-                "checks": [dataclasses.asdict(one) for one in found],
-            }
+
+
+async def _keys(settings: Settings, database: Database) -> Check:
+    """Whether the keys open what is kept: with another key no token works any more."""
+    from sqlalchemy import select
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from zenzefi.errors import DatabaseUnavailable
+    from zenzefi.keys import Keyring
+    from zenzefi.ops.checks import TIMEOUT, Check, fingerprint
+    from zenzefi.tokens.models import access_tokens
+
+    name, detail = "secret key", f"fingerprint {fingerprint(settings)} (the same on every node)"
+    newest = select(access_tokens.c.token_encrypted).order_by(access_tokens.c.created_at.desc())
+    try:
+        async with asyncio.timeout(TIMEOUT), database.read() as connection:
+            kept = (await connection.execute(newest.limit(1))).scalar_one_or_none()
+    except (DatabaseUnavailable, SQLAlchemyError, TimeoutError):
+        kept = None  # away or empty: the question about the database says so
+    if kept is None:
+        return Check(name, ok=True, detail=detail)
+    try:
+        Keyring.of(settings).decrypt(kept)
+    except LookupError:
+        return Check(
+            name,
+            ok=False,
+            detail=f"{detail} does not open the tokens in the database: they were sold under "
+            "another SECRET_KEY. Name that one in PREVIOUS_SECRET_KEYS",
+            is_setting=True,
         )
-    else:
-        width = max(len(one.name) for one in found)
-        for one in found:
-            mark = click.style("works", fg="green") if one.ok else click.style("FAILS", fg="red")
-            click.echo(f"  {mark}  {one.name:<{width}}  {one.detail}")
-    if not all(one.ok for one in found):
-        raise SystemExit(Exit.UNAVAILABLE)
+    return Check(name, ok=True, detail=f"{detail}, opens the tokens that are kept")
+
+
+def _plugins(settings: Settings) -> Check:
+    from zenzefi.ops.checks import Check
+    from zenzefi.rewriting.registry import PluginError, Registry
+
+    try:
+        registry = Registry.for_gate(
+            plugin_dir=settings.plugin_dir,
+            disabled=settings.plugins_disabled,
+            options=settings.plugin_options,
+        )
+    except PluginError as error:
+        return Check("plugins", ok=False, detail=" ".join(error.problems), is_setting=True)
+    return Check("plugins", ok=True, detail=f"{len(registry.entries)} are on")
+
+
+async def _payments(settings: Settings) -> Check:
+    from zenzefi.billing.providers.load import load_providers
+    from zenzefi.config import SettingsError
+    from zenzefi.ops.checks import Check
+
+    try:
+        providers = load_providers(settings)
+    except SettingsError as error:
+        return Check("payments", ok=False, detail=" ".join(error.problems), is_setting=True)
+    for provider in providers.values():
+        await provider.close()
+    return Check("payments", ok=True, detail=", ".join(providers) or "none")
+
+
+async def _mail(url: str) -> Check:
+    from zenzefi.mail.courier import NotSent, mailer_for
+    from zenzefi.ops.checks import TIMEOUT, Check, reason
+
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            place = await mailer_for(url).check()
+    except NotSent as error:
+        return Check("mail", ok=False, detail=f"{error} can't be used{reason(error)}")
+    except TimeoutError:
+        return Check("mail", ok=False, detail=f"no answer within {TIMEOUT:g} seconds")
+    return Check("mail", ok=True, detail=place)
+
+
+def _metrics(address: str) -> Check:
+    """Whether this machine has the address; that somebody listens there is the gate, hopefully."""
+    import errno
+    import socket
+
+    from zenzefi.ops.checks import Check
+
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return Check("metrics", ok=True, detail=f"{address} is in use: by a gate that runs?")
+        detail = f"METRICS_LISTEN: {address} can't be listened on ({error.strerror})"
+        return Check("metrics", ok=False, detail=detail, is_setting=True)
+    return Check("metrics", ok=True, detail=f"{address} is free")

@@ -6,11 +6,12 @@ A command says what happened in one line and never shows a traceback for what an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
@@ -98,6 +99,8 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
             fail(str(error), Exit.UNAVAILABLE)
         if isinstance(error, PortTaken):
             fail(f"{error} Choose another with --port.")
+        if isinstance(error, OSError) and error.filename:
+            fail(f"{error.filename} can't be used: {error.strerror}.", Exit.SETTINGS)
         if isinstance(error, GateError):
             detail = error.detail
             fail(
@@ -105,6 +108,18 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
                 if isinstance(detail, str)
                 else "; ".join(str(problem["msg"]) for problem in detail)
             )
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Tell somebody at a terminal that work which may take seconds goes on; others see nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} ..."):
+        yield
 
 
 def as_json(value: Any) -> None:

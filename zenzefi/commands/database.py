@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from zenzefi.commands.common import as_json, json_option, plainly, quiet_libraries, read_settings
+from zenzefi.commands.common import (
+    as_json,
+    json_option,
+    plainly,
+    progress,
+    quiet_libraries,
+    read_settings,
+)
 
 
 @click.command()
@@ -23,7 +30,8 @@ async def migrate(check: bool, wants_json: bool) -> None:
     database = Database(read_settings().sqlalchemy_url)
     try:
         before = await schema.current(database)
-        await schema.ensure(database, automatic=not check)
+        with progress("Bringing the schema up to date"):
+            await schema.ensure(database, automatic=not check)
         after = await schema.current(database)
     finally:
         await database.close()

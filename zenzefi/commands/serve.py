@@ -67,6 +67,7 @@ async def _demo_site(host: str, port: int) -> None:
 
 
 def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
+    from zenzefi.config import parse_origin
     from zenzefi.ops import logs
     from zenzefi.ops.server import bind, run
 
@@ -80,23 +81,37 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with explained():
         sockets = bind(host, port, workers)
     port = sockets[0].getsockname()[1]
+    address = _address(host, port)
     if "backend_url" not in settings.model_fields_set:
+        # A browser on this machine can't open the address that means all of them.
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
-        authority = f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-        settings = settings.model_copy(update={"backend_url": f"http://{authority}"})
+        settings = settings.model_copy(update={"backend_url": _address(shown, port)})
+        address = settings.backend_url
+    if settings.target_origin == parse_origin(address):
+        fail(f"ZENZEFI_TARGET_URL is this gate itself: {address}.", Exit.SETTINGS)
     with explained():
         doubts = asyncio.run(_preflight(settings))
+
+    def announce() -> None:
+        _announce(settings, address, workers, doubts)
+
     if workers == 1:
         with explained():
-            run(_one_process(settings, sockets[0], lambda: _announce(settings, 1, doubts)))
+            run(_one_process(settings, sockets[0], announce))
         return
     with tempfile.TemporaryDirectory(prefix="zenzefi-metrics-") as shared:
         # Before prometheus_client is imported: it decides then where its values live.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
-        raise SystemExit(_many_processes(settings, sockets, doubts))
+        raise SystemExit(_many_processes(settings, sockets, announce))
 
 
-def _many_processes(settings: Settings, sockets: list[socket.socket], doubts: list[str]) -> int:
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _many_processes(
+    settings: Settings, sockets: list[socket.socket], announce: Callable[[], None]
+) -> int:
     from zenzefi.ops.server import run
     from zenzefi.ops.workers import Supervisor
 
@@ -108,7 +123,7 @@ def _many_processes(settings: Settings, sockets: list[socket.socket], doubts: li
         work,
         sockets,
         patience=settings.drain_delay + settings.drain_timeout + 5,
-        on_ready=lambda: _announce(settings, len(sockets), doubts),
+        on_ready=announce,
     ).run()
 
 
@@ -125,7 +140,7 @@ async def _preflight(settings: Settings) -> list[str]:
         await database.close()
     doubts = []
     if settings.redis_dsn is not None:
-        redis = await checks.check_redis(settings.redis_dsn)
+        redis = await checks.ping_redis(settings.redis_dsn)
         if not redis.ok:
             doubts.append(f"Redis {redis.detail}. The database does its work meanwhile, slower.")
     upstream = await checks.check_upstream(settings)
@@ -171,7 +186,7 @@ async def _upstream(settings: Settings) -> AsyncIterator[Settings]:
         yield settings.model_copy(update={"zenzefi_target_url": origin, "application_name": name})
 
 
-def _announce(settings: Settings, workers: int, doubts: list[str]) -> None:
+def _announce(settings: Settings, address: str, workers: int, doubts: list[str]) -> None:
     """Where to click. On the error stream: the standard output belongs to the log."""
     upstream = settings.zenzefi_target_url or "the bundled demo site"
     place = f"{settings.data_dir} (SQLite)" if settings.is_embedded else "PostgreSQL"
@@ -182,6 +197,8 @@ def _announce(settings: Settings, workers: int, doubts: list[str]) -> None:
         f"  upstream   {upstream}",
         f"  data       {place}, {'Redis' if settings.redis_dsn else 'in-process cache'}",
     ]
+    if address != settings.backend_url:
+        lines.append(f"  listens    {address}, behind the web server that answers above")
     if workers > 1:
         lines.append(f"  workers    {workers}")
     lines.append(f"  API        {settings.backend_url}/docs")

@@ -30,6 +30,9 @@ class Mailer(Protocol):
     async def send(self, message: EmailMessage) -> None:
         """Hand the message over. Raises :class:`NotSent`."""
 
+    async def check(self) -> str:
+        """Sign in without sending anything; returns where. Raises :class:`NotSent`."""
+
 
 class NotSent(Exception):
     """The message did not leave; another try may succeed."""
@@ -41,6 +44,10 @@ class LogMailer:
     async def send(self, message: EmailMessage) -> None:
         """Write it down."""
         log.info("e-mail to %s\n%s", message["To"], message.get_content())
+
+    async def check(self) -> str:
+        """There is always a log."""
+        return "goes to the log (development)"
 
 
 class SmtpMailer:
@@ -65,6 +72,17 @@ class SmtpMailer:
             await aiosmtplib.send(message, **self._options)  # type: ignore[arg-type]  # typed by name above
         except (OSError, aiosmtplib.SMTPException) as error:
             raise NotSent(f"{type(error).__name__}: {error}") from error
+
+    async def check(self) -> str:
+        """Connect and sign in, as for a message; the text of a failure is where."""
+        import aiosmtplib
+
+        place = f"{self._options['hostname']}:{self._options['port']}"
+        try:
+            async with aiosmtplib.SMTP(**self._options):  # type: ignore[arg-type]  # as above
+                return f"{place} takes mail"
+        except (OSError, aiosmtplib.SMTPException) as error:
+            raise NotSent(place) from error
 
 
 class Courier:

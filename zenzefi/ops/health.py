@@ -59,7 +59,7 @@ class Health:
             "upstream": checks.check_upstream(self._settings),
         }
         if self._settings.redis_dsn is not None:
-            questions["redis"] = checks.check_redis(self._settings.redis_dsn)
+            questions["redis"] = checks.ping_redis(self._settings.redis_dsn)
         found = dict(
             zip(questions, await asyncio.gather(*questions.values()), strict=True),
         )
@@ -70,7 +70,8 @@ class Health:
             metrics.DEPENDENCY_UP.labels(name).set(answer.ok)
         if self.state != before:
             trouble = "; ".join(f"{n}: {a.detail}" for n, a in found.items() if not a.ok)
-            log.warning("health is %s now", self.state, extra={"trouble": trouble or "none"})
+            level = logging.WARNING if trouble else logging.INFO
+            log.log(level, "health is %s now", self.state, extra={"trouble": trouble or "none"})
 
     async def watch(self) -> None:
         """Check for ever, more often while something is down."""

@@ -1,0 +1,191 @@
+"""``zenzefi check`` proves what it says: each thing that it calls working has been tried."""
+
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from tests.servers import free_port, own_redis
+from zenzefi.config import load_settings
+from zenzefi.db.engine import Database
+from zenzefi.ops import checks
+
+NOWHERE = "http://127.0.0.1:1"
+UNUSABLE = {
+    "DATABASE_URL": "sqlite:////proc/x/gate.sqlite3",
+    "SECRET_KEY": "Qm8-xV2rTz6Lk9WdPq5hB3nYc7Jf1GsA",
+    "ZENZEFI_TARGET_URL": NOWHERE,
+}
+
+
+def report(done: Any) -> dict[str, Any]:
+    """What was found, by name."""
+    return {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+
+
+def failed(done: Any) -> dict[str, str]:
+    return {name: one["detail"] for name, one in report(done).items() if not one["ok"]}
+
+
+def test_everything_that_is_named_has_been_tried(zenzefi: Any) -> None:
+    done = zenzefi(
+        "check", "--json", ZENZEFI_TARGET_URL=NOWHERE, METRICS_LISTEN=f"127.0.0.1:{free_port()}"
+    )
+    found = report(done)
+    assert done.exit_code == 4
+    assert failed(done) == {"upstream": f"{NOWHERE} can't be reached (Connection refused)"}
+    assert {"settings", "database", "secret key", "plugins", "payments", "metrics"} <= set(found)
+    assert "redis" not in found or "passes messages on" in found["redis"]["detail"]
+    assert "works" in zenzefi("check").stdout
+
+
+def test_a_key_that_does_not_open_the_tokens_is_found(zenzefi: Any) -> None:
+    password = "correct horse battery"
+    zenzefi("user", "create", "ann@example.com", ZENZEFI_PASSWORD=password)
+    zenzefi("token", "issue", "ann@example.com")
+    kept = report(zenzefi("check", "--json"))["secret key"]
+    assert "opens the tokens that are kept" in kept["detail"]
+    done = zenzefi("check", "--json", SECRET_KEY=UNUSABLE["SECRET_KEY"])
+    assert "PREVIOUS_SECRET_KEYS" in failed(done)["secret key"]
+    assert done.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "told"),
+    [
+        ({"PLUGIN_DIR": "/nowhere"}, "plugins", "/nowhere is not a folder"),
+        ({"PLUGINS_DISABLED": "absent"}, "plugins", "names 'absent'"),
+        ({"PAYMENT_PROVIDERS": "stripe"}, "payments", "needs STRIPE_SECRET_KEY"),
+        ({"METRICS_LISTEN": "192.0.2.1:9100"}, "metrics", "can't be listened on"),
+        ({"REDIS_URL": "nonsense"}, "settings", "REDIS_URL: must start with redis://"),
+        ({"REDIS_URL": "redis://h:x"}, "settings", "REDIS_URL: its port is no number"),
+        ({"DATABASE_URL": "postgresql://h:x/d"}, "settings", "DATABASE_URL: its port"),
+        ({"DATABASE_URL": "sqlite://"}, "settings", "DATABASE_URL: must name a file"),
+        ({"BACKEND_URL": NOWHERE, "ZENZEFI_TARGET_URL": NOWHERE}, "settings", "gate itself"),
+        (UNUSABLE, "database", "/proc/x can't be used"),
+    ],
+)
+def test_a_setting_that_serving_would_refuse_is_refused_here_too(
+    zenzefi: Any, setting: dict[str, str], name: str, told: str
+) -> None:
+    done = zenzefi("check", "--json", **setting)
+    assert told in failed(done)[name]
+    assert done.exit_code == 3
+
+
+def test_a_mail_server_that_is_away_is_told(zenzefi: Any) -> None:
+    done = zenzefi("check", "--json", MAIL_URL="smtp://me:hunter2@127.0.0.1:1")
+    assert failed(done)["mail"] == "127.0.0.1:1 can't be used (Connection refused)"
+    assert "hunter2" not in done.output
+
+
+def test_a_name_that_is_nearly_a_setting_is_asked_about(zenzefi: Any) -> None:
+    done = zenzefi("check", "--json", DATABSE_URL="x", SECRET_KY_FILE="/y", HOME="/root")
+    assert json.loads(done.stdout)["notes"] == [
+        "DATABSE_URL is no setting. Is DATABASE_URL meant?",
+        "SECRET_KY_FILE is no setting. Is SECRET_KEY_FILE meant?",
+    ]
+
+
+# --- the single questions
+
+
+@pytest.fixture
+async def reader(postgres_database: str) -> AsyncIterator[str]:
+    """The URL of a role that may read and not write."""
+    owner = Database(postgres_database)
+    role = f"reader_{make_url(postgres_database).database}"
+    try:
+        async with owner.begin() as connection:
+            await connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'r'"))
+            await connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
+        url = make_url(postgres_database).set(username=role, password="r")
+        yield url.render_as_string(hide_password=False)
+        async with owner.begin() as connection:
+            await connection.execute(text(f"DROP OWNED BY {role}"))
+            await connection.execute(text(f"DROP ROLE {role}"))
+    finally:
+        await owner.close()
+
+
+async def test_a_database_that_only_reads_does_not_pass(reader: str) -> None:
+    database = Database(reader)
+    found = await checks.check_database(database)
+    await database.close()
+    assert not found.ok
+    assert "does not let this user write" in found.detail
+
+
+async def test_a_standby_does_not_pass(postgres_database: str) -> None:
+    database = Database(postgres_database)
+    name = make_url(postgres_database).database
+    async with database.read() as connection:
+        await connection.execute(
+            text(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        )
+    await database.close()
+    again = Database(postgres_database)
+    found = await checks.check_database(again)
+    await again.close()
+    assert not found.ok
+    assert "is read-only" in found.detail
+
+
+@pytest.fixture
+def full_redis() -> Iterator[str]:
+    """A Redis that answers and takes nothing."""
+    with own_redis() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as wire:
+            wire.sendall(b"CONFIG SET maxmemory 1\r\n")
+            assert wire.recv(100) == b"+OK\r\n"
+        yield server.url
+
+
+async def test_a_redis_that_keeps_nothing_does_not_pass(full_redis: str) -> None:
+    assert (await checks.ping_redis(full_redis)).ok
+    found = await checks.check_redis(full_redis)
+    assert not found.ok
+    assert "maxmemory" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("location", "told"), [("https://elsewhere.example/x", "is that the application?"), ("/x", "")]
+)
+async def test_an_upstream_that_leads_elsewhere_is_asked_about(location: str, told: str) -> None:
+    async def lead(request: web.Request) -> web.Response:
+        return web.Response(status=301, headers={"Location": location})
+
+    app = web.Application()
+    app.router.add_get("/", lead)
+    async with TestServer(app) as server:
+        settings = load_settings(
+            {"debug": True, "zenzefi_target_url": str(server.make_url("/")).rstrip("/")}
+        )
+        found = await checks.check_upstream(settings)
+    assert found.ok
+    assert told in found.detail
+    assert ("elsewhere" in found.detail) == bool(told)
+
+
+async def test_an_upstream_that_is_silent_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = await checks.check_upstream(
+            load_settings({"debug": True, "zenzefi_target_url": url})
+        )
+    assert found.detail == f"{url} does not answer within 0.2 seconds"
+
+
+def test_a_folder_that_can_not_be_used_is_one_line(zenzefi: Any) -> None:
+    done = zenzefi("user", "list", **UNUSABLE)
+    assert done.exit_code == 3
+    assert done.stderr == "zenzefi: /proc/x can't be used: No such file or directory.\n"
