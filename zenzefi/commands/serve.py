@@ -112,6 +112,7 @@ def _address(host: str, port: int) -> str:
 def _many_processes(
     settings: Settings, sockets: list[socket.socket], announce: Callable[[], None]
 ) -> int:
+    from zenzefi.ops.metrics import forget_process
     from zenzefi.ops.server import run
     from zenzefi.ops.workers import Supervisor
 
@@ -124,6 +125,7 @@ def _many_processes(
         sockets,
         patience=settings.drain_delay + settings.drain_timeout + 5,
         on_ready=announce,
+        on_end=forget_process,
     ).run()
 
 

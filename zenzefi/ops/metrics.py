@@ -202,6 +202,12 @@ def method_label(method: str) -> str:
     return method if method in METHODS else "other"
 
 
+def forget_process(pid: int) -> None:
+    """A worker has ended: what it had open is open no more, what it counted stays counted."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # ships none
+
+
 def exposition(accept: str) -> tuple[bytes, str]:
     """All series of all workers of this node, and their content type."""
     registry = REGISTRY

@@ -29,7 +29,8 @@ class Supervisor:
     """Starts workers, replaces those that crash, and passes signals on.
 
     ``work(sock, ready)`` runs in the child: it calls ``ready()`` once it takes connections, and
-    serves until SIGTERM. ``on_ready`` is called here when all have come up for the first time.
+    serves until SIGTERM. ``on_ready`` is called here when all have come up for the first time,
+    ``on_end`` with the process id of each worker that has gone.
     ``patience``: seconds that workers get after SIGTERM before they are killed.
     """
 
@@ -40,11 +41,13 @@ class Supervisor:
         *,
         patience: float,
         on_ready: Callable[[], None],
+        on_end: Callable[[int], None],
     ) -> None:
         self._work = work
         self._sockets = list(sockets)
         self._patience = patience
         self._on_ready = on_ready
+        self._on_end = on_end
         self._awaited = len(self._sockets)
         self._workers: dict[int, tuple[int, float]] = {}  # pid -> (index, started)
         self._stopping = False
@@ -142,6 +145,7 @@ class Supervisor:
             if pid not in self._workers:
                 continue
             index, started = self._workers.pop(pid)
+            self._on_end(pid)
             code = os.waitstatus_to_exitcode(status)
             if self._stopping:
                 worst = worst or (0 if code == 0 else 1)

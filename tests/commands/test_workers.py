@@ -1,0 +1,89 @@
+"""Several workers are one node: one set of figures, whichever of them is asked or has died."""
+
+import asyncio
+import os
+import re
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.commands.gate import Gate
+from tests.servers import free_port
+
+
+@pytest.fixture
+def node(tmp_path: Path, redis_url: str) -> Iterator[tuple[Gate, str]]:
+    """A gate of two workers, and the address of its figures."""
+    listen = f"127.0.0.1:{free_port()}"
+    gate = Gate(
+        str(tmp_path),
+        "--workers",
+        "2",
+        REDIS_URL=redis_url,
+        METRICS_LISTEN=listen,
+        DRAIN_TIMEOUT="3",
+    )
+    yield gate, f"http://{listen}/metrics"
+    gate.stop()
+
+
+def figure(url: str, series: str) -> float:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.M)
+    return float(found[1]) if found else 0.0
+
+
+ASKED = 'gate_requests_total{method="GET",route="/livez",status_code="200"}'
+
+
+async def test_the_figures_are_those_of_all_workers(node: tuple[Gate, str]) -> None:
+    gate, metrics = node
+    assert gate.get("/metrics").status == 404  # it left the main port
+    for _ in range(20):  # a connection each, so that both workers get some
+        assert gate.get("/livez").status == 200
+    assert figure(metrics, ASKED) == 20
+    before = psutil.Process(gate.process.pid).children()
+    for worker in before:
+        os.kill(worker.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while True:  # one of the new ones serves the figures again
+            try:
+                counted = await asyncio.to_thread(figure, metrics, ASKED)
+                break
+            except OSError:
+                await asyncio.sleep(0.1)
+    assert counted == 20
+
+
+async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[Gate, str]) -> None:
+    gate, metrics = node
+    api = f"http://127.0.0.1:{gate.port}/api/v1"
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+        who = {"email": "ann@example.com", "password": "correct horse"}
+        await client.post(f"{api}/auth/register", json={**who, "username": "ann"})
+        async with client.post(f"{api}/auth/login", json=who) as answer:
+            bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
+        bought = {"duration_hours": 1}
+        async with client.post(f"{api}/tokens/purchase", json=bought, headers=bearer) as answer:
+            token = {"X-Access-Token": (await answer.json())["token"]}
+        async with client.ws_connect(f"{api}/proxy/live/echo", headers=token) as socket:
+            await socket.send_str("hallo")
+            assert await socket.receive_str()
+            assert await asyncio.to_thread(figure, metrics, "websockets_open") == 1
+            for worker in psutil.Process(gate.process.pid).children():
+                os.kill(worker.pid, signal.SIGKILL)
+            assert (await socket.receive(timeout=10)).type is not aiohttp.WSMsgType.TEXT
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                if await asyncio.to_thread(figure, metrics, "websockets_open") == 0:
+                    return
+            except OSError:
+                pass
+            await asyncio.sleep(0.1)
