@@ -102,6 +102,8 @@ SETTINGS: dict[str, dict[str, str]] = {
         "drain_timeout": "Seconds that requests in flight get.",
         "metrics_listen": "`host:port` of a listener for `/metrics` alone; it then leaves the "
         "main port.",
+        "tracing": "Spans by OpenTelemetry (the extra `opentelemetry`); the standard `OTEL_*` "
+        "variables say where to.",
         "audit_retention_days": "Days after which rows of the audit log are forgotten.",
         "cors_api_origins": "Comma list of origins whose scripts may call the API.",
         "rate_limit_login": "Sign-ins per address and per account. `10/minute;100/hour`, or `off`.",

@@ -207,6 +207,7 @@ class Settings(BaseSettings):
     access_log: bool = True
     audit_retention_days: int = Field(365, ge=1, le=36500)
     metrics_listen: str | None = None
+    tracing: bool = False
     cors_api_origins: Annotated[list[str], NoDecode] = []
     rate_limit_login: Rate = "10/minute"
     rate_limit_register: Rate = "20/hour"

@@ -51,6 +51,14 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
     assert {name.removesuffix("_bucket") for name in names} <= known
 
 
+def test_the_alerts_ask_only_for_metrics_that_exist() -> None:
+    page = (ROOT / "docs" / "how-to" / "observe.md").read_text(encoding="utf-8")
+    asked = re.findall(r"^\| `([^`]*[>=][^`]*)` \|", page, flags=re.MULTILINE)
+    names = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", " ".join(asked))) - {"histogram_quantile"}
+    assert len(names) > 4
+    assert {name.removesuffix("_bucket") for name in names} <= set(reference.exported())
+
+
 def test_a_client_can_not_make_series() -> None:
     assert metrics.method_label("GET") == "GET"
     assert {metrics.method_label(f"M{number}") for number in range(100)} == {"other"}

@@ -96,6 +96,8 @@ async def _all(settings: Settings) -> list[Check]:
         ]
         if settings.mail_url is not None:
             asked.append(_mail(settings.mail_url.get_secret_value()))
+        if settings.tracing:
+            asked.append(asyncio.to_thread(_tracing))
         if settings.metrics_listen is not None:
             asked.append(asyncio.to_thread(_metrics, settings.metrics_listen))
         return list(await asyncio.gather(*asked))
@@ -176,6 +178,16 @@ async def _mail(url: str) -> Check:
     except TimeoutError:
         return Check("mail", ok=False, detail=f"no answer within {TIMEOUT:g} seconds")
     return Check("mail", ok=True, detail=place)
+
+
+def _tracing() -> Check:
+    from zenzefi.ops.checks import Check
+    from zenzefi.ops.tracing import missing
+
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+    if problems := missing():
+        return Check("tracing", ok=False, detail=problems[0], is_setting=True)
+    return Check("tracing", ok=True, detail=f"spans go to {endpoint}")
 
 
 def _metrics(address: str) -> Check:

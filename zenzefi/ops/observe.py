@@ -17,6 +17,7 @@ from zenzefi.middleware.request_id import request_id_of
 from zenzefi.ops import logs, metrics
 from zenzefi.ops.access_log import AccessLog, Entry
 from zenzefi.ops.trace import CURRENT, Trace, trace_id_of
+from zenzefi.ops.tracing import PROBES, SPAN, TRACING
 
 PROXIED = web.RequestKey("proxied", bool)
 """Set on a request that goes to the upstream, under whatever path it came."""
@@ -126,7 +127,12 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
     """Link of the chain: sees the final answer, so it stands outside the error mapping."""
     started = time.perf_counter()
     request_id = request_id_of(request)
-    trace_id = trace_id_of(request.headers.get("traceparent"))
+    tracing = request.config_dict.get(TRACING)
+    if tracing is None or request.path in PROBES:
+        trace_id = trace_id_of(request.headers.get("traceparent"))
+    else:
+        request[SPAN] = tracing.begin(request)
+        trace_id = request[SPAN].trace_id
     CURRENT.set(Trace(request_id, trace_id))
     status, sent, is_stream = _CLIENT_GONE, 0, False
     try:
@@ -157,6 +163,10 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
             observer.proxied(about, is_stream=is_stream)
         else:
             observer.answered(about, _route(request))
+        if SPAN in request:
+            route = "proxy" if PROXIED in request else _route(request)
+            method = metrics.method_label(request.method)
+            request[SPAN].end(method, route, status, about.address)
 
 
 def _route(request: web.Request) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.config import SETTINGS
-from zenzefi.ops import drain, health, housekeeping, jobs, observe, reload
+from zenzefi.ops import drain, health, housekeeping, jobs, observe, reload, tracing
 
 
 def setup(app: web.Application) -> None:
@@ -15,6 +15,7 @@ def setup(app: web.Application) -> None:
     """
     reload.setup(app)
     drain.setup(app)
+    tracing.setup(app)
     observe.setup(app)
     health.setup(app)
     jobs.setup(app, app[SETTINGS].data_dir)

@@ -1,7 +1,7 @@
 """W3C Trace Context: a request keeps its trace across the gate (https://www.w3.org/TR/trace-context/).
 
-The gate makes no spans of its own: ``traceparent`` and ``tracestate`` pass to the upstream as they
-came (section 2.1 allows it), and log lines name the trace they belong to.
+Unless it makes spans of its own (:mod:`zenzefi.ops.tracing`), ``traceparent`` and ``tracestate``
+pass to the upstream as they came (section 2.1 allows it); log lines name the trace they belong to.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.rate_limits import limit_token
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.ops.observe import PROXIED
+from zenzefi.ops.tracing import SPAN
+from zenzefi.proxy.client_side import ClientResponse
 from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.cookies import ACCESS_COOKIE, gate_cookie_values
 from zenzefi.proxy.headers import Identity, UrlUnmapper, overriding_methods
@@ -203,18 +205,25 @@ class Gate:
             access=access,
             token=token,
             identity=Identity(
-                str(access.user_id), str(access.token_id), peer.address, request_id_of(request)
+                str(access.user_id),
+                str(access.token_id),
+                peer.address,
+                request_id_of(request),
             ),
             unmapper=unmapper,
             device_id=device_id,
         )
-        if is_upgrade:
-            if by_cookie:
-                check_origin(request, mount)
-            response = await self.websockets.relay(passage)
+        if is_upgrade and by_cookie:
+            check_origin(request, mount)
+        span = request.get(SPAN)
+        if span is None:
+            response = await self._pass_on(passage, is_upgrade=is_upgrade)
         else:
-            with cancelled_when_lost(request):
-                response = await self.http.forward(passage)
+            origin = self.upstream.origin
+            with span.toward(origin.host, origin.port, request.method) as exchange:
+                passage = passage.traced(exchange.traceparent)
+                response = await self._pass_on(passage, is_upgrade=is_upgrade)
+                exchange.answered(response.status)
         self._usage.note(
             access,
             device_id=device_id,
@@ -224,3 +233,9 @@ class Gate:
             sent=response.sent,
         )
         return response
+
+    async def _pass_on(self, passage: Passage, *, is_upgrade: bool) -> ClientResponse:
+        if is_upgrade:
+            return await self.websockets.relay(passage)
+        with cancelled_when_lost(passage.request):
+            return await self.http.forward(passage)

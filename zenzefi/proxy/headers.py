@@ -153,6 +153,7 @@ class Identity:
     token_id: str
     client: str  # the client's address, "" if unknown
     request_id: str
+    traceparent: str = ""  # the gate's own span; empty: the client's passes as it came
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,8 @@ def request_headers(
                     continue
             if low == b"authorization" and policy.authorization is not None:
                 continue
+            if low == b"traceparent" and identity.traceparent:
+                continue
             if is_bodiless and low == b"content-type" and value == b"application/octet-stream":
                 continue
             out.append((name, value))
@@ -257,6 +260,8 @@ def _set_by_gate(policy: RequestPolicy, mount: Mount, identity: Identity) -> Pai
         out.append((b"Accept-Encoding", b"identity"))  # it drops Content-Encoding
     if policy.authorization is not None:
         out.append((b"Authorization", policy.authorization))
+    if identity.traceparent:
+        out.append((b"traceparent", identity.traceparent.encode()))
     return out
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from aiohttp import web
@@ -93,6 +93,10 @@ class Passage:
     identity: Identity
     unmapper: UrlUnmapper
     device_id: str | None = None
+
+    def traced(self, traceparent: str) -> Passage:
+        """The same, naming the gate's own span to the upstream."""
+        return replace(self, identity=replace(self.identity, traceparent=traceparent))
 
 
 class HttpWay:

@@ -139,7 +139,7 @@ def setup(app: web.Application) -> None:
         "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
     )
     app.cleanup_ctx.append(_lifetime)
-    if settings.fast_lane:
+    if settings.fast_lane and not settings.tracing:  # the lane has no place for spans
         lane.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
