@@ -27,6 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--ignore-certificate-errors",  # the agent's own certificate, as after the user's consent
     "--host-resolver-rules=MAP gate.example 127.0.0.1",
 ]
 

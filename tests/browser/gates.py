@@ -6,7 +6,6 @@ a browser makes of a page that came through, not who may have it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
@@ -14,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from aiohttp import ClientSession, DummyCookieJar, WSMsgType, web
+from aiohttp import web
 from playwright.async_api import Browser, BrowserContext
 from yarl import URL
 
 from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
+from zenzefi.client.agent import Agent
+from zenzefi.client.certificate import server_context
 from zenzefi.config import Settings
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
@@ -89,7 +90,7 @@ async def place(
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
         if name == "client":
-            async with _desktop_client(f"http://127.0.0.1:{port}{PREFIX}") as root:
+            async with _desktop_client(f"http://127.0.0.1:{port}", folder) as root:
                 yield Place(root, app)
         else:
             host = {"prefix": f"127.0.0.1:{port}", "own": own, "insecure": insecure}[name]
@@ -101,68 +102,20 @@ async def place(
 
 
 @contextlib.asynccontextmanager
-async def _desktop_client(backend: str) -> AsyncIterator[str]:
-    """What a desktop client does: serves the upstream at a root of its own on this machine."""
-    async with ClientSession(auto_decompress=False, cookie_jar=DummyCookieJar()) as session:
-
-        async def forward(request: web.Request) -> web.StreamResponse:
-            headers = request.headers.copy()
-            headers.pop("Host", None)
-            headers["X-Access-Token"] = TOKEN
-            headers["X-Forwarded-Host"] = request.host
-            headers["X-Forwarded-Proto"] = "http"
-            headers["X-Forwarded-Prefix"] = "/"
-            url = URL(backend + request.raw_path, encoded=True)
-            if headers.get("Upgrade", "").lower() == "websocket":
-                return await _bridge(request, session, url, dict(headers))
-            for name in ("Connection", "Transfer-Encoding", "Keep-Alive"):
-                headers.popall(name, None)
-            body = request.content if request.can_read_body else None
-            async with session.request(
-                request.method, url, headers=headers, data=body, allow_redirects=False
-            ) as answer:
-                response = web.StreamResponse(status=answer.status)
-                for key, value in answer.headers.items():
-                    if key.lower() not in ("connection", "transfer-encoding"):
-                        response.headers.add(key, value)
-                await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
-                return response
-
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", forward)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            shutdown_timeout=0.2,
-            handler_cancellation=True,
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        finally:
-            await runner.cleanup()
-
-
-async def _bridge(
-    request: web.Request, session: ClientSession, url: URL, headers: dict[str, str]
-) -> web.StreamResponse:
-    wanted = [p.strip() for p in headers.get("Sec-WebSocket-Protocol", "").split(",") if p.strip()]
-    passed = {k: v for k, v in headers.items() if not k.lower().startswith(("sec-", "upg", "conn"))}
-    async with session.ws_connect(url, protocols=wanted, headers=passed) as there:
-        here = web.WebSocketResponse(protocols=[there.protocol] if there.protocol else [])
-        await here.prepare(request)
-
-        async def pump(source: Any, sink: Any) -> None:
-            async for message in source:
-                if message.type is WSMsgType.TEXT:
-                    await sink.send_str(message.data)
-                elif message.type is WSMsgType.BINARY:
-                    await sink.send_bytes(message.data)
-            await sink.close()
-
-        await asyncio.gather(pump(here, there), pump(there, here))
-        return here
+async def _desktop_client(gate: str, folder: Path) -> AsyncIterator[str]:
+    """The real agent, as ``zenzefi connect`` runs it: the upstream at a root on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    public = URL.build(scheme="https", host="127.0.0.1", port=port)
+    agent = Agent(URL(gate), public, TOKEN, "0123456789abcdef0123")
+    context, _ = server_context(folder / "agent")
+    runner = web.AppRunner(
+        agent.application(), access_log=None, auto_decompress=False, shutdown_timeout=0.2
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+        yield f"{public}/"
+    finally:
+        await runner.cleanup()

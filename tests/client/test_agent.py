@@ -163,6 +163,12 @@ async def test_a_websocket_is_relayed_with_the_protocol_that_the_upstream_chose(
         {"Host": "evil.example:61000"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+        {
+            "Sec-Fetch-Site": "cross-site",
+            "Sec-Fetch-Mode": "navigate",
+            "Sec-Fetch-Dest": "iframe",
+        },
         {"Origin": "https://evil.example"},
     ],
 )
@@ -185,7 +191,7 @@ async def test_it_learns_that_the_token_has_ended(local: Local, gate: GateClient
     await kit.call(gate, "DELETE", f"/tokens/{local.token['id']}", bearer=local.bearer)
     async with local.session.get(local.url("/")) as response:
         assert response.status == 401
-    assert local.agent.ended.is_set()
+    assert local.agent.news.is_set()
     with pytest.raises(TokenEnded, match="token_revoked"):
         await local.agent.status()
 

@@ -85,8 +85,8 @@ class Agent:
         self.gate = gate
         self.public = public
         self.traffic = Traffic()
-        self.ended = asyncio.Event()
-        """Set when the gate has said that the token is of no use any more."""
+        self.news = asyncio.Event()
+        """Set when it is worth asking how the token stands: it was refused, or used at first."""
         self._token = token
         self._tls = tls
         self._identity = {
@@ -135,6 +135,8 @@ class Agent:
             timeout=aiohttp.ClientTimeout(total=15),
             allow_redirects=False,
         ) as response:
+            if response.status >= 500:  # the gate, or a server before it that misses it
+                raise aiohttp.ClientError(f"the gate answers {response.status}")
             try:
                 body = await response.json(content_type=None)
             except ValueError:
@@ -184,9 +186,9 @@ class Agent:
         if host not in {self.public.authority, f"localhost:{port}", f"127.0.0.1:{port}"}:
             # A foreign name that resolves to this computer: DNS rebinding.
             return f"Open {self.public}/ instead: this address is not the agent's."
+        # Other ports of this computer are the same site, and another program's pages all the same.
         site = request.headers.get("Sec-Fetch-Site")
-        mode = request.headers.get("Sec-Fetch-Mode")
-        if site == "cross-site" and not (mode == "navigate" and request.method == "GET"):
+        if site in ("cross-site", "same-site") and not _is_link(request):
             return "Another site asked for this. The agent answers only its own pages."
         origin = request.headers.get("Origin")
         own = {str(self.public.origin()), f"{self.public.scheme}://localhost:{port}"}
@@ -204,8 +206,8 @@ class Agent:
             data=self._upload(request) if request.can_read_body else None,
             allow_redirects=False,
         ) as answer:
-            if answer.status == 401:
-                self.ended.set()
+            if answer.status == 401 or self.traffic.requests == 1:
+                self.news.set()
             response = web.StreamResponse(status=answer.status, reason=answer.reason)
             for name, value in answer.headers.items():
                 if name.lower() not in _HOP_BY_HOP:
@@ -291,13 +293,22 @@ class Agent:
         if message.type is kinds.CLOSE:
             code = message.data
         if code == 4401:  # the gate's word for: the token has ended
-            self.ended.set()
+            self.news.set()
         text = (message.extra or "") if message.type is kinds.CLOSE else ""
         with contextlib.suppress(ConnectionError, RuntimeError):
             # 1005 and 1006 are never sent (RFC 6455, 7.4.1): they say that no code came.
             await sink.close(code=1001 if code in (1005, 1006) else code, message=text.encode())
         with contextlib.suppress(ConnectionError, RuntimeError):
             await source.close()
+
+
+def _is_link(request: web.Request) -> bool:
+    """Whether somebody followed a link: a page in a window of its own, not in a foreign frame."""
+    return (
+        request.method == "GET"
+        and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        and request.headers.get("Sec-Fetch-Dest", "document") == "document"
+    )
 
 
 _Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import secrets
+import shutil
 import signal
 import ssl
 import sys
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from zenzefi.client.agent import Agent
 
 _POLL = 60.0  # seconds between questions to the gate how the token stands
+_AT_LEAST = 1.0  # seconds between two of them, whatever happens
+_AWAY = "the gate can't be reached, trying again"
 _WHY = {
     "token_expired": "Your access token has expired. Buy another one on the account page.",
     "token_revoked": "Your access token has been revoked. Buy another one on the account page.",
@@ -40,8 +44,17 @@ _WHY = {
 )
 @click.option("--keyring", is_flag=True, help="Keep the token in the system's keyring.")
 @click.option("--token-stdin", is_flag=True, help="Read the token from the standard input.")
+@click.option(
+    "--insecure", is_flag=True, help="Allow http:// to a gate elsewhere: others can read the token."
+)
 def connect(
-    gate_url: str, port: int, plain: bool, ca_file: Path | None, keyring: bool, token_stdin: bool
+    gate_url: str,
+    port: int,
+    plain: bool,
+    ca_file: Path | None,
+    keyring: bool,
+    token_stdin: bool,
+    insecure: bool,
 ) -> None:
     """Serve the application behind GATE on this computer.
 
@@ -51,36 +64,68 @@ def connect(
     from zenzefi.config import parse_origin
 
     try:
-        gate = str(parse_origin(gate_url if "://" in gate_url else f"https://{gate_url}"))
+        origin = parse_origin(gate_url if "://" in gate_url else f"https://{gate_url}")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="GATE") from None
-    token = _token(gate, keyring=keyring, from_stdin=token_stdin).strip()
+    if origin.scheme == "http" and not insecure and not _is_here(origin.host):
+        fail(
+            f"{origin} is not encrypted: everybody on the way could take your token. "
+            "Use https://, or --insecure if the whole way is yours.",
+            Exit.USAGE,
+        )
+    gate = str(origin)
+    store = _Keyring(gate) if keyring else None
+    token = (store.read() if store else "") or ask_secret(
+        "token", confirm=False, from_stdin=token_stdin, variable="ZENZEFI_ACCESS_TOKEN"
+    )
+    token = token.strip()
     if not 16 <= len(token) <= 512 or not token.isascii() or not token.isprintable():
         fail("this is no access token. Copy it from the account page, all of it.", Exit.USAGE)
     try:
-        code = asyncio.run(_run(gate, port, token, plain=plain, ca_file=ca_file))
+        code = asyncio.run(_run(gate, port, token, plain=plain, ca_file=ca_file, store=store))
     except KeyboardInterrupt:
         code = Exit.OK
     raise SystemExit(code)
 
 
-def _token(gate: str, *, keyring: bool, from_stdin: bool) -> str:
-    if not keyring:
-        return ask_secret(
-            "token", confirm=False, from_stdin=from_stdin, variable="ZENZEFI_ACCESS_TOKEN"
-        )
-    try:
-        import keyring as store
-    except ImportError:
-        fail("the keyring package is not installed: pip install zenzefi[keyring]", Exit.USAGE)
-    kept: str | None = store.get_password("zenzefi", gate)
-    if kept:
-        return kept
-    token = ask_secret(
-        "token", confirm=False, from_stdin=from_stdin, variable="ZENZEFI_ACCESS_TOKEN"
-    )
-    store.set_password("zenzefi", gate, token)
-    return token
+def _is_here(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return False
+
+
+class _Keyring:
+    """The system's keyring: keeps one token per gate, for as long as it is good."""
+
+    def __init__(self, gate: str) -> None:
+        try:
+            import keyring
+            import keyring.errors
+        except ImportError:
+            fail("the keyring package is not installed: pip install 'zenzefi[keyring]'", Exit.USAGE)
+        self._keyring, self._errors = keyring, keyring.errors
+        self._gate = gate
+
+    def read(self) -> str:
+        """The token kept for this gate, else an empty string."""
+        try:
+            return self._keyring.get_password("zenzefi", self._gate) or ""
+        except self._errors.KeyringError as error:
+            fail(f"the keyring can't be used: {error}")
+
+    def keep(self, token: str) -> None:
+        """Keep a token that the gate takes."""
+        try:
+            self._keyring.set_password("zenzefi", self._gate, token)
+        except self._errors.KeyringError as error:
+            click.secho(f"zenzefi: the token was not kept: {error}", fg="yellow", err=True)
+
+    def forget(self) -> None:
+        """The token has ended: the next start should ask for another one."""
+        with contextlib.suppress(self._errors.KeyringError):
+            self._keyring.delete_password("zenzefi", self._gate)
 
 
 def _folder() -> Path:
@@ -99,7 +144,9 @@ def _device_id(folder: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-async def _run(gate: str, port: int, token: str, *, plain: bool, ca_file: Path | None) -> int:
+async def _run(
+    gate: str, port: int, token: str, *, plain: bool, ca_file: Path | None, store: _Keyring | None
+) -> int:
     from aiohttp import web
     from yarl import URL
 
@@ -121,7 +168,10 @@ async def _run(gate: str, port: int, token: str, *, plain: bool, ca_file: Path |
     public = URL.build(
         scheme="http" if plain else "https", host="127.0.0.1", port=sock.getsockname()[1]
     )
-    tls = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+    try:
+        tls = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+    except OSError as error:  # ssl.SSLError is one
+        fail(f"{ca_file} holds no certificates: {error.strerror}.", Exit.USAGE)
     agent = Agent(URL(gate), public, token, device_id, tls=tls)
     runner = web.AppRunner(
         agent.application(), access_log=None, auto_decompress=False, shutdown_timeout=3
@@ -129,7 +179,13 @@ async def _run(gate: str, port: int, token: str, *, plain: bool, ca_file: Path |
     await runner.setup()
     try:
         await web.SockSite(runner, sock, ssl_context=context).start()
-        return await _Watch(agent, fingerprint).run()
+        watch = _Watch(agent, fingerprint)
+        code = await watch.run()
+        if store and watch.is_refused:
+            store.forget()
+        elif store and watch.is_accepted:
+            store.keep(token)
+        return code
     finally:
         await runner.cleanup()
 
@@ -143,6 +199,10 @@ class _Watch:
         self._state = "connecting"
         self._ends: float | None = None  # time.monotonic() at which the token ends
         self._is_terminal = sys.stderr.isatty()
+        self.is_accepted = False
+        """Whether the gate took the token at least once."""
+        self.is_refused = False
+        """Whether the gate refused it at last."""
 
     async def run(self) -> int:
         """Until the token ends (1), the gate turns out to be none (1), or a signal (0)."""
@@ -157,12 +217,7 @@ class _Watch:
         stop = asyncio.create_task(stopping.wait(), name="signal")
         try:
             while message is None and not stopping.is_set():
-                ended = asyncio.create_task(self._agent.ended.wait(), name="token ended")
-                await asyncio.wait(
-                    {stop, ended}, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED
-                )
-                ended.cancel()
-                self._agent.ended.clear()
+                await self._wait(stop)
                 if not stopping.is_set():
                     message = await self._ask()
         finally:
@@ -175,12 +230,21 @@ class _Watch:
             return Exit.FAILED
         return Exit.OK
 
+    async def _wait(self, stop: asyncio.Task[bool]) -> None:
+        """Until it is time to ask again, there are news, or a signal."""
+        news = asyncio.create_task(self._agent.news.wait(), name="news of the token")
+        # Not at once after the last time: an application may answer 401 again and again by itself.
+        await asyncio.wait({stop}, timeout=_AT_LEAST)
+        await asyncio.wait({stop, news}, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+        self._agent.news.clear()
+
     def _pause(self) -> float:
         """Seconds to the next question: soon when the gate is away or the token about to end."""
-        if self._state.startswith("the gate"):
-            return 3.0
+        if self._state == _AWAY:
+            return 2.0
         left = _POLL if self._ends is None else self._ends - time.monotonic() + 0.5
-        return max(0.5, min(_POLL, left))
+        return max(0.0, min(_POLL, left) - _AT_LEAST)
 
     async def _ask(self) -> str | None:
         """How the token stands; returns what to say when this is the end."""
@@ -192,16 +256,20 @@ class _Watch:
         try:
             body = await self._agent.status()
         except TokenEnded as ended:
+            self.is_refused = True
             return _WHY.get(str(ended), "The gate refuses this access token.")
         except NotAGate as error:
-            return str(error)
+            if not self.is_accepted:
+                return str(error)
+            self._state = _AWAY  # it was one: a network that wants a sign-in of its own, perhaps
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._state = "the gate can't be reached, trying again"
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
                 return "the gate's certificate can't be verified. Is --ca-file needed?"
+            self._state = _AWAY
         else:
+            self.is_accepted = True
             active = body.get("is_activated")
-            self._state = "connected" if active else "ready (the clock starts with your first use)"
+            self._state = "connected" if active else "ready, the clock starts with your first use"
             remaining = body.get("time_remaining_seconds")
             left = float(remaining) if isinstance(remaining, int | float) else None
             self._ends = time.monotonic() + left if active and left is not None else None
@@ -221,7 +289,9 @@ class _Watch:
 
     async def _draw(self) -> None:
         while self._is_terminal:
-            click.echo(f"\r\x1b[K  {self._line()}", nl=False, err=True)
+            # A line that wraps could not be overwritten.
+            line = f"  {self._line()}"[: shutil.get_terminal_size().columns - 1]
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
             await asyncio.sleep(1)
 
     def _line(self) -> str:
@@ -230,7 +300,7 @@ class _Watch:
         if self._ends is not None:
             left = max(0, int(self._ends - time.monotonic()))
             parts.append(f"{timedelta(seconds=left)} left")
-        parts.append(f"{traffic.requests} requests")
+        parts.append(f"{traffic.requests} request{'' if traffic.requests == 1 else 's'}")
         parts.append(f"{_size(traffic.received)} in, {_size(traffic.sent)} out")
         return "  ·  ".join(parts)
 
