@@ -14,6 +14,7 @@ import click
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+import zenzefi.app  # noqa: F401 - the errors of every domain are loaded with it
 from zenzefi.cli import main
 from zenzefi.config import Settings
 from zenzefi.errors import GateError
@@ -225,7 +226,7 @@ def metrics_page() -> str:
 def _errors(base: type[GateError] = GateError) -> Iterator[type[GateError]]:
     yield base
     for kind in base.__subclasses__():
-        if kind.__module__ == GateError.__module__:
+        if kind.__module__.startswith("zenzefi."):
             yield from _errors(kind)
 
 

@@ -20,6 +20,7 @@ from zenzefi.api.models import (
     WholeNumber,
 )
 from zenzefi.billing.ledger import Kind
+from zenzefi.billing.store import Status
 
 Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), ONE_LINE
@@ -158,7 +159,7 @@ class AdminPaymentPage(AdminPage):
     """Which payments."""
 
     user_id: UUID | None = None
-    status: Annotated[str, StringConstraints(max_length=20)] | None = None
+    status: Status | None = None
 
 
 class AdminPayment(Output):
@@ -173,7 +174,7 @@ class AdminPayment(Output):
     amount_rub: MoneyOut
     reversed_znc: MoneyOut
     shortfall_znc: MoneyOut
-    status: str
+    status: Status
     created_at: Time
     updated_at: Time
     credited_at: Time | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from aiohttp import web
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
@@ -31,7 +32,7 @@ from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
+from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen, Refund
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.billing.schemas import BundleOut
 from zenzefi.billing.views import bundle_out
@@ -246,15 +247,51 @@ async def payments(
     return Listing[AdminPayment](items=items, total=total, limit=query.limit, offset=query.offset)
 
 
-@routes.post("/admin/payments/{payment_id}/confirm", errors=(NotFound, PaymentNotOpen))
+@routes.post(
+    "/admin/payments/{payment_id}/confirm",
+    errors=(NotFound, PaymentNotOpen, IdempotencyInFlight),
+    headers=(HEADER,),
+)
 async def confirm_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
     """The money of a manual payment has come: credit it, once."""
-    return _payment(await request.app[PAYMENTS].confirm(actor_of(request, admin), payment_id))
+
+    async def work(connection: AsyncConnection) -> AdminPayment:
+        payments = request.app[PAYMENTS]
+        return _payment(await payments.confirm(connection, actor_of(request, admin), payment_id))
+
+    return await request.app[IDEMPOTENCY].run(
+        admin.id, key_of(request), f"confirm.{payment_id.hex}", None, AdminPayment, work
+    )
+
+
+class _Asked(BaseModel):
+    """What asking for a refund is remembered by, so that a retry goes on where it stopped."""
+
+    payment: AdminPayment
+    refund: Refund
 
 
 @routes.post(
-    "/admin/payments/{payment_id}/refund", errors=(NotFound, NotRefundable, ProviderFailed)
+    "/admin/payments/{payment_id}/refund",
+    errors=(NotFound, NotRefundable, ProviderFailed, IdempotencyInFlight),
+    headers=(HEADER,),
 )
 async def refund_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
-    """Have the payment service give the money back; the balance follows with its word."""
-    return _payment(await request.app[PAYMENTS].refund(actor_of(request, admin), payment_id))
+    """Have the payment service give the money back; the balance follows with its word.
+
+    Answers how the payment stood when it was asked. Asked again before the service's word, it is
+    the same refund: it is given once.
+    """
+    payments = request.app[PAYMENTS]
+
+    async def work(connection: AsyncConnection) -> _Asked:
+        payment, refund = await payments.ask_refund(
+            connection, actor_of(request, admin), payment_id
+        )
+        return _Asked(payment=_payment(payment), refund=refund)
+
+    asked = await request.app[IDEMPOTENCY].run(
+        admin.id, key_of(request), f"refund.{payment_id.hex}", None, _Asked, work
+    )
+    await payments.send_refund(asked.refund)
+    return asked.payment

@@ -4,6 +4,7 @@ The key's row is inserted first, in the very transaction of the work: either bot
 neither. A second request with the key waits for the first (a moment; then 409 with
 ``Retry-After``) and gets the first one's answer. Refusals are not kept: after a top-up the same
 purchase may be tried again under its key. Answers are encrypted, because they may hold a token.
+Keys are one account's own, and good for a day at least (``ops/housekeeping`` sweeps them later).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.billing.models import idempotency_keys
 from zenzefi.db.engine import Database
-from zenzefi.errors import IdempotencyInFlight, Invalid
+from zenzefi.errors import Conflict, IdempotencyInFlight, Invalid
 from zenzefi.keys import Keyring
 
 HEADER = "Idempotency-Key"
@@ -44,6 +45,8 @@ def key_of(request: web.BaseRequest) -> str | None:
     if not given:
         return None
     key = given[0].strip()
+    if len(key) > 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
     if len(given) > 1 or not _KEY.fullmatch(key):
         raise Invalid.field(
             "header",
@@ -91,7 +94,6 @@ class Idempotency:
                 update(idempotency_keys)
                 .where(_k.id == row_id)
                 .values(
-                    response_status=200,
                     response_body=self._keyring.encrypt(result.model_dump_json().encode()),
                 )
             )
@@ -151,7 +153,14 @@ class Idempotency:
             )
         if row.response_body is None:
             raise IdempotencyInFlight
-        return answer.model_validate_json(self._keyring.decrypt(row.response_body))
+        try:
+            kept = self._keyring.decrypt(row.response_body)
+        except LookupError:
+            raise Conflict(
+                "This Idempotency-Key was used, and its answer can't be read any more. Nothing was "
+                "done again: look at your transactions."
+            ) from None
+        return answer.model_validate_json(kept)
 
 
 IDEMPOTENCY: web.AppKey[Idempotency] = web.AppKey("idempotency", Idempotency)

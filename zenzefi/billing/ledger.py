@@ -7,6 +7,7 @@ The UPDATE also hands out the row's number, so that a user's rows are numbered w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -17,12 +18,13 @@ from sqlalchemy import and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
-from zenzefi.billing.models import transactions
-from zenzefi.db.base import Money
+from zenzefi.billing.models import payments, transactions
+from zenzefi.db.base import Money, utcnow
 from zenzefi.errors import InsufficientBalance, NotFound
 
 ZERO = Decimal("0.00")
 CURRENCY = "ZNC"
+_p = payments.c
 
 
 class Kind(StrEnum):
@@ -54,9 +56,25 @@ async def move(
     """Change a balance by ``amount`` (signed, not zero) and append the row.
 
     ``links`` are ``token_id``, ``bundle_purchase_id``, ``payment_id``, ``actor_id``. Call it inside
-    a transaction, after the rows that it links to. Raises ``InsufficientBalance`` (which says what
-    is missing) and ``NotFound`` for an unknown user; the transaction must then be rolled back.
+    a transaction, after the rows that it links to. What comes in first repays payments that were
+    taken back after they had been spent; ``Movement.balance`` is what is left then. Raises
+    ``InsufficientBalance`` (which says what is missing) and ``NotFound`` for an unknown user; the
+    transaction must then be rolled back.
     """
+    movement = await _append(connection, user_id, amount, kind, description, links)
+    if amount < 0:
+        return movement
+    return Movement(movement.id, await _repay(connection, user_id, movement.balance))
+
+
+async def _append(
+    connection: AsyncConnection,
+    user_id: UUID,
+    amount: Decimal,
+    kind: Kind,
+    description: str,
+    links: Mapping[str, UUID | None],
+) -> Movement:
     row = (
         await connection.execute(
             update(users)
@@ -87,6 +105,29 @@ async def move(
     }
     await connection.execute(transactions.insert().values(values))
     return Movement(movement_id, row.currency_balance)
+
+
+async def _repay(connection: AsyncConnection, user_id: UUID, left: Decimal) -> Decimal:
+    """Take from a grown balance what reversed payments left owed, oldest first; what is left."""
+    owed = (
+        select(_p.id, _p.shortfall_znc)
+        .where(_p.user_id == user_id, _p.shortfall_znc > ZERO)
+        .order_by(_p.created_at, _p.id)
+        .with_for_update()
+    )
+    for payment in (await connection.execute(owed)).all():
+        part = min(left, payment.shortfall_znc)
+        if part <= 0:
+            break
+        await connection.execute(
+            update(payments)
+            .where(_p.id == payment.id)
+            .values(shortfall_znc=_p.shortfall_znc - part, updated_at=utcnow())
+        )
+        about = "Repays a payment that was taken back"
+        links = {"payment_id": payment.id}
+        left = (await _append(connection, user_id, -part, Kind.ADJUSTMENT, about, links)).balance
+    return left
 
 
 async def balance(connection: AsyncConnection, user_id: UUID) -> Decimal:

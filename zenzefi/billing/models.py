@@ -43,7 +43,7 @@ transactions = Table(
         name="known_type",
     ),
 )
-"""Append-only: triggers on both databases refuse UPDATE and DELETE (first migration)."""
+"""Append-only: triggers on both databases refuse UPDATE, DELETE, TRUNCATE and REPLACE."""
 
 bundles = Table(
     "bundles",
@@ -87,7 +87,7 @@ payments = Table(
     Column("payment_url", String(2000)),
     Column("return_url", String(2000)),
     Column("reversed_znc", Money, nullable=False, server_default=text("0")),
-    # What a refund or dispute took back at the provider but the balance no longer held.
+    # Of that, what the balance no longer held and nothing has repaid yet (billing/ledger.py).
     Column("shortfall_znc", Money, nullable=False, server_default=text("0")),
     now_column("created_at"),
     now_column("updated_at"),
@@ -115,9 +115,16 @@ payment_events = Table(
     Column("event_type", String(100), nullable=False),
     Column("payment_id", Uuid, ForeignKey("payments.id"), index=True),
     Column("outcome", String(200), nullable=False),
+    # What the event says of money: where a payment stands is computed from all of its events.
+    Column("meaning", String(20)),
+    Column("charge", String(255)),
+    Column("part", String(255)),
+    Column("amount", Money),
+    Column("currency", String(3)),
     now_column("received_at"),
     UniqueConstraint("provider", "event_id"),
 )
+Index("ix_payment_events_provider_charge", payment_events.c.provider, payment_events.c.charge)
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -127,8 +134,8 @@ idempotency_keys = Table(
     Column("key", String(255), nullable=False),
     Column("operation", String(50), nullable=False),
     Column("request_hash", LargeBinary(32), nullable=False),
-    Column("response_status", Integer),  # empty while the first request runs
-    Column("response_body", LargeBinary),  # encrypted: it may hold a token's value
+    # Empty while the first request runs; encrypted, as it may hold a token's value.
+    Column("response_body", LargeBinary),
     now_column("created_at"),
     UniqueConstraint("user_id", "key"),
 )

@@ -1,43 +1,50 @@
-"""Payments: from a pending checkout to credited ZNC and, sometimes, back.
+"""Payments: opened at a provider, looked at, checked, given up and refunded.
 
-Every event of a provider is applied in one transaction with its row in ``payment_events`` (unique
-by provider and event id), so a replay changes nothing. What an event means depends only on the
-payment's own row, never on the order of arrival: a refund that comes before its payment is kept
-on the row and subtracted when the payment comes.
+What the providers say about them is applied by ``settlement``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
 from uuid import UUID, uuid4
 
 from aiohttp import web
-from sqlalchemy import ColumnElement, Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from zenzefi.accounts.models import users
-from zenzefi.audit.log import GATE, Actor, record
-from zenzefi.billing import ledger
-from zenzefi.billing.ledger import ZERO, Kind
-from zenzefi.billing.models import payment_events, payments
-from zenzefi.billing.providers.base import Checkout, Event, NotRefundable, Outcome, Provider
+from zenzefi.audit.log import Actor, record
+from zenzefi.billing import ledger, settlement, store
+from zenzefi.billing.models import payments
+from zenzefi.billing.providers.base import (
+    Checkout,
+    CheckoutRefused,
+    Event,
+    NotRefundable,
+    Outcome,
+    Provider,
+    ProviderFailed,
+    WebhookRejected,
+)
+from zenzefi.billing.standing import CURRENCY
+from zenzefi.billing.store import Payment, Status, payment_of
 from zenzefi.config import Settings
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import Conflict, Invalid, NotFound
+from zenzefi.errors import Conflict, GateError, Invalid, NotFound
+
+__all__ = ["PAYMENTS", "Payment", "PaymentNotOpen", "Payments", "Refund", "Status"]
 
 log = logging.getLogger(__name__)
 
-REAL_CURRENCY = "RUB"
 _p = payments.c
 _CENT = Decimal("0.01")
+_MOST_RUB = Decimal(10) ** 12
+_PATIENCE = 30.0  # seconds for one call of a provider, whatever its own client allows
 
 
 class PaymentNotOpen(Conflict):
@@ -48,32 +55,14 @@ class PaymentNotOpen(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
-    """One payment as its owner and administrators see it."""
+class Refund:
+    """A refund to be asked of a provider. ``key``: the same for the same refund."""
 
-    id: UUID
-    user_id: UUID
+    payment_id: UUID
     provider: str
-    amount_znc: Decimal
-    amount_rub: Decimal
-    status: str
-    reference: str | None
-    charge: str | None
-    payment_url: str | None
-    return_url: str | None
-    reversed_znc: Decimal
-    shortfall_znc: Decimal
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None
-    credited_at: datetime | None
-
-
-_FIELDS = tuple(Payment.__dataclass_fields__)
-
-
-def _payment(row: Row[Any]) -> Payment:
-    return Payment(**{name: row._mapping[name] for name in _FIELDS})
+    charge: str
+    amount: Decimal
+    key: str
 
 
 class Payments:
@@ -114,7 +103,10 @@ class Payments:
         return_url: str | None,
         provider_name: str | None = None,
     ) -> Payment:
-        """A pending payment, inside the caller's transaction. :meth:`start` makes its checkout."""
+        """A pending payment, inside the caller's transaction. :meth:`start` makes its checkout.
+
+        Raises ``Invalid`` for a provider not switched on, or an amount that no rouble pays for.
+        """
         provider = self.provider(provider_name)
         payment_id = uuid4()
         await connection.execute(
@@ -123,36 +115,58 @@ class Payments:
                 user_id=user_id,
                 provider=provider.name,
                 amount_znc=amount,
-                amount_rub=(amount * self._rate).quantize(_CENT, ROUND_HALF_UP),
-                status="pending",
+                amount_rub=self._to_rub(amount),
+                status=Status.PENDING.value,
                 return_url=return_url or self._default_return,
             )
         )
         await record(
             connection, actor, "payment.opened", "payment", payment_id, amount=f"{amount:.2f}"
         )
-        return await _one(connection, _p.id == payment_id)
+        return await store.one(connection, _p.id == payment_id)
+
+    def _to_rub(self, amount: Decimal) -> Decimal:
+        rub = (amount * self._rate).quantize(_CENT, ROUND_HALF_UP)
+        if not 0 < rub < _MOST_RUB:
+            raise Invalid.field(
+                "body",
+                "amount_znc",
+                type="amount_out_of_range",
+                msg=f"costs {rub} {CURRENCY}, which nobody can pay",
+                input=f"{amount:.2f}",
+            )
+        return rub
 
     async def start(self, payment_id: UUID) -> Payment:
         """Have the provider make the checkout of a pending payment, once.
 
         Asked again (a retry under its Idempotency-Key) it goes on where it stopped. Raises
-        ``ProviderFailed``; the payment then stays pending and can be started again.
+        ``ProviderFailed``: the payment then stays pending and can be started again; and
+        ``CheckoutRefused``: it has then failed.
         """
-        async with self._database.read() as connection:
-            payment = await _one(connection, _p.id == payment_id)
-        if payment.payment_url is not None or payment.status != "pending":
+        payment = await self.find(payment_id)
+        if payment.payment_url is not None:
             return payment
-        created = await self.provider(payment.provider).create_checkout(
-            Checkout(
-                payment_id=payment.id,
-                user_id=payment.user_id,
-                amount=payment.amount_rub,
-                currency=REAL_CURRENCY,
-                description=f"{payment.amount_znc:.2f} {ledger.CURRENCY}",
-                return_url=payment.return_url or self._default_return,
-            )
-        )
+        if payment.status == Status.FAILED:
+            raise CheckoutRefused
+        if payment.status != Status.PENDING:
+            return payment
+        try:
+            async with _asking(payment.provider):
+                created = await self._own(payment.provider).create_checkout(
+                    Checkout(
+                        payment_id=payment.id,
+                        user_id=payment.user_id,
+                        amount=payment.amount_rub,
+                        currency=CURRENCY,
+                        description=f"{payment.amount_znc:.2f} {ledger.CURRENCY}",
+                        return_url=payment.return_url or self._default_return,
+                    )
+                )
+        except CheckoutRefused:
+            async with self._database.begin() as connection:
+                await store.change(connection, payment_id, status=Status.FAILED.value)
+            raise
         async with self._database.begin() as connection:
             await connection.execute(
                 update(payments)
@@ -164,7 +178,31 @@ class Payments:
                     updated_at=utcnow(),
                 )
             )
-            return await _one(connection, _p.id == payment_id)
+            return await store.one(connection, _p.id == payment_id)
+
+    async def pretend(
+        self, connection: AsyncConnection, actor: Actor, user_id: UUID, amount: Decimal
+    ) -> Payment:
+        """A payment by ``mock``, paid at once: all of it inside the caller's transaction.
+
+        Raises ``NotFound`` where that provider is not switched on.
+        """
+        if "mock" not in self.providers:
+            raise NotFound
+        opened = await self.open(
+            connection, actor, user_id, amount=amount, return_url=None, provider_name="mock"
+        )
+        paid = Event(
+            id=f"mock-purchase-{opened.id}",
+            type="mock-purchase",
+            outcome=Outcome.PAID,
+            payment_id=opened.id,
+            charge=f"mock-charge-{opened.id}",
+            amount=opened.amount_rub,
+            currency=CURRENCY,
+        )
+        await settlement.apply(connection, "mock", paid)
+        return await store.one(connection, _p.id == opened.id)
 
     # --- looking
 
@@ -174,7 +212,7 @@ class Payments:
         if user_id is not None:
             where &= _p.user_id == user_id
         async with self._database.read() as connection:
-            return await _one(connection, where)
+            return await store.one(connection, where)
 
     async def listed(
         self,
@@ -193,16 +231,26 @@ class Payments:
         query = query.order_by(_p.created_at.desc(), _p.id).limit(limit).offset(offset)
         async with self._database.read() as connection:
             total = int((await connection.execute(count)).scalar_one())
-            return [_payment(row) for row in await connection.execute(query)], total
+            return [payment_of(row) for row in await connection.execute(query)], total
 
     async def check_now(self, payment_id: UUID, user_id: UUID | None = None) -> Payment:
-        """Ask the provider instead of waiting for its webhook."""
+        """Ask the provider instead of waiting for its webhook.
+
+        Whatever the status, as long as nothing was credited: the money of a payment that lapsed
+        here, or was given up, may have come all the same. Raises ``NotFound``, ``ProviderFailed``.
+        """
         payment = await self.find(payment_id, user_id)
-        if payment.status == "pending" and payment.reference is not None:
-            event = await self.provider(payment.provider).fetch_status(payment.reference)
-            if event.outcome is not Outcome.NOTHING:
-                await self.apply(payment.provider, event)
+        if payment.credited_at is not None:
+            return payment
+        if payment.reference is None:  # its checkout was never made: the provider was away
+            with_url = payment.status == Status.PENDING
+            return await self.start(payment_id) if with_url else payment
+        async with _asking(payment.provider):
+            event = await self._own(payment.provider).fetch_status(payment.reference)
+        await self.apply(payment.provider, event)
         return await self.find(payment_id, user_id)
+
+    # --- ending one
 
     async def cancel(self, actor: Actor, payment_id: UUID, user_id: UUID) -> Payment:
         """Give up a pending payment. Should the money come all the same, it is credited."""
@@ -210,34 +258,64 @@ class Payments:
         async with self._database.begin() as connection:
             done = await connection.execute(
                 update(payments)
-                .where(_p.id == payment_id, _p.status == "pending")
-                .values(status="cancelled", updated_at=utcnow())
+                .where(_p.id == payment_id, _p.status == Status.PENDING.value)
+                .values(status=Status.CANCELLED.value, updated_at=utcnow())
             )
             if done.rowcount != 1:
                 raise PaymentNotOpen
             await record(connection, actor, "payment.cancelled", "payment", payment_id)
-            return await _one(connection, _p.id == payment_id)
+            return await store.one(connection, _p.id == payment_id)
 
-    async def refund(self, actor: Actor, payment_id: UUID) -> Payment:
-        """Have the provider give back all that is left; the ledger follows with its event."""
-        payment = await self.find(payment_id)
-        left = payment.amount_rub - self._to_rub(payment.reversed_znc)
+    async def refund(self, actor: Actor, payment_id: UUID) -> None:
+        """Have the provider give back all that is left.
+
+        Raises ``NotFound``, ``NotRefundable``, ``ProviderFailed``.
+        """
+        async with self._database.begin() as connection:
+            _, refund = await self.ask_refund(connection, actor, payment_id)
+        await self.send_refund(refund)
+
+    async def ask_refund(
+        self, connection: AsyncConnection, actor: Actor, payment_id: UUID
+    ) -> tuple[Payment, Refund]:
+        """Note in the caller's transaction that a refund is wanted; :meth:`send_refund` follows.
+
+        Raises ``NotFound``, and ``NotRefundable`` where nothing is left to be given back.
+        """
+        payment = await store.one(connection, _p.id == payment_id)
+        stands = await settlement.told(connection, payment)
+        left = payment.amount_rub - stands.reversed_rub
         if payment.charge is None or payment.credited_at is None or left <= 0:
             raise NotRefundable
-        await self.provider(payment.provider).refund(payment.charge, left, str(payment_id))
-        async with self._database.begin() as connection:
-            await record(connection, actor, "payment.refund_asked", "payment", payment_id)
-        return await self.find(payment_id)
+        await record(
+            connection, actor, "payment.refund_asked", "payment", payment_id, amount=f"{left:.2f}"
+        )
+        # Asked twice before the answer it is one refund; after another part came back, a new one.
+        key = f"{payment_id}-{stands.reversed_rub:.2f}"
+        return payment, Refund(payment_id, payment.provider, payment.charge, left, key)
 
-    async def confirm(self, actor: Actor, payment_id: UUID) -> Payment:
-        """An administrator says that the money of a manual payment has come.
+    async def send_refund(self, refund: Refund) -> None:
+        """Have the provider do it, once for the same key; the ledger follows with its event.
 
-        Raises ``NotFound``, and ``PaymentNotOpen`` for one of another provider.
+        Raises ``NotRefundable``, ``ProviderFailed``.
         """
-        payment = await self.find(payment_id)
+        async with _asking(refund.provider):
+            provider = self._own(refund.provider)
+            event = await provider.refund(refund.charge, refund.amount, refund.key)
+        if event is not None:
+            await self.apply(refund.provider, event)
+
+    async def confirm(self, connection: AsyncConnection, actor: Actor, payment_id: UUID) -> Payment:
+        """An administrator says that the money of a manual payment has come: credited once.
+
+        Inside the caller's transaction. Raises ``NotFound``, and ``PaymentNotOpen`` for one of
+        another provider.
+        """
+        payment = await store.one(connection, _p.id == payment_id)
         if payment.provider != "manual":
             raise PaymentNotOpen("Only manual payments are confirmed by hand.")
-        outcome = await self.apply(
+        outcome = await settlement.apply(
+            connection,
             payment.provider,
             Event(
                 id=f"confirmed-{payment_id}",
@@ -245,13 +323,13 @@ class Payments:
                 outcome=Outcome.PAID,
                 payment_id=payment_id,
                 amount=payment.amount_rub,
-                currency=REAL_CURRENCY,
+                currency=CURRENCY,
             ),
+            actor,
         )
         if outcome == "credited":
-            async with self._database.begin() as connection:
-                await record(connection, actor, "payment.confirmed", "payment", payment_id)
-        return await self.find(payment_id)
+            await record(connection, actor, "payment.confirmed", "payment", payment_id)
+        return await store.one(connection, _p.id == payment_id)
 
     # --- what providers say
 
@@ -263,215 +341,38 @@ class Payments:
         provider = self.providers.get(name)
         if provider is None:
             raise NotFound
-        return await self.apply(name, provider.verify_webhook(headers, raw))
+        try:
+            event = provider.verify_webhook(headers, raw)
+        except GateError:
+            raise
+        except Exception as error:  # a provider's package stumbles over what a stranger sent
+            log.exception("provider %s can't read a webhook", name)
+            raise WebhookRejected("This webhook can't be understood.") from error
+        return await self.apply(name, event)
 
     async def apply(self, provider: str, event: Event) -> str:
-        """Apply one event, once; what came of it."""
-        insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
+        """Apply one event, once, in a transaction of its own; what came of it."""
         async with self._database.begin() as connection:
-            event_row = uuid4()
-            fresh = await connection.execute(
-                insert(payment_events)
-                .values(
-                    id=event_row,
-                    provider=provider,
-                    event_id=event.id,
-                    event_type=event.type,
-                    outcome="received",
-                )
-                .on_conflict_do_nothing()
-            )
-            if fresh.rowcount != 1:
-                return "replay"
-            payment = await self._locked(connection, provider, event)
-            if payment is None:
-                outcome = "unknown payment"
-            else:
-                outcome = await self._apply(connection, payment, event)
-            await connection.execute(
-                update(payment_events)
-                .where(payment_events.c.id == event_row)
-                .values(outcome=outcome, payment_id=None if payment is None else payment.id)
-            )
-            return outcome
+            return await settlement.apply(connection, provider, event)
 
-    async def _locked(
-        self, connection: AsyncConnection, provider: str, event: Event
-    ) -> Payment | None:
-        for column, value in (
-            (_p.id, event.payment_id),
-            (_p.reference, event.reference),
-            (_p.charge, event.charge),
-        ):
-            if value is None:
-                continue
-            row = (
-                await connection.execute(
-                    select(payments)
-                    .where(_p.provider == provider, column == value)
-                    .with_for_update()
-                )
-            ).first()
-            if row is not None:
-                return _payment(row)
-        return None
-
-    async def _apply(self, connection: AsyncConnection, payment: Payment, event: Event) -> str:
-        match event.outcome:
-            case Outcome.PAID:
-                return await self._paid(connection, payment, event)
-            case Outcome.FAILED | Outcome.EXPIRED | Outcome.CANCELLED:
-                if payment.status != "pending":
-                    return f"ignored: {payment.status}"
-                await _set(connection, payment.id, status=event.outcome.value)
-                return event.outcome.value
-            case Outcome.REFUNDED:
-                back = payment.amount_znc
-                if event.amount is not None and event.amount < payment.amount_rub:
-                    back = self._to_znc(event.amount)
-                return await self._reverse(connection, payment, back, "refunded", event)
-            case Outcome.DISPUTED:
-                return await self._reverse(
-                    connection, payment, payment.amount_znc, "disputed", event
-                )
-            case Outcome.DISPUTE_WON:
-                return await self._give_back(connection, payment)
-        return "nothing to do"
-
-    async def _paid(self, connection: AsyncConnection, payment: Payment, event: Event) -> str:
-        if payment.credited_at is not None:
-            return "ignored: credited already"
-        if event.amount != payment.amount_rub or event.currency != REAL_CURRENCY:
-            log.error(
-                "payment %s: paid %s %s instead of %s %s; not credited",
-                *(payment.id, event.amount, event.currency, payment.amount_rub, REAL_CURRENCY),
-            )
-            await _set(connection, payment.id, status="failed")
-            await record(
-                connection,
-                GATE,
-                "payment.amount_mismatch",
-                "payment",
-                payment.id,
-                paid=str(event.amount),
-                currency=event.currency,
-            )
-            return "refused: amount or currency differs"
-        credit = payment.amount_znc - payment.reversed_znc
-        await _set(
-            connection,
-            payment.id,
-            status="succeeded" if payment.reversed_znc == 0 else payment.status,
-            charge=event.charge or payment.charge,
-            credited_at=utcnow(),
-        )
-        if credit > 0:
-            await ledger.move(
-                connection,
-                payment.user_id,
-                credit,
-                Kind.DEPOSIT,
-                f"Top-up by {payment.provider}",
-                payment_id=payment.id,
-            )
-        await record(
-            connection, GATE, "payment.credited", "payment", payment.id, amount=f"{credit:.2f}"
-        )
-        return "credited"
-
-    async def _reverse(
-        self,
-        connection: AsyncConnection,
-        payment: Payment,
-        back: Decimal,
-        status: str,
-        event: Event,
-    ) -> str:
-        """Take back up to ``back`` in all; what the balance does not hold is noted as missing."""
-        more = min(back, payment.amount_znc) - payment.reversed_znc
-        if more <= 0:
-            return "ignored: reversed already"
-        whole = payment.reversed_znc + more == payment.amount_znc
-        taken = ZERO
-        if payment.credited_at is not None:
-            taken = min(more, await _balance_locked(connection, payment.user_id))
-            if taken > 0:
-                await ledger.move(
-                    connection,
-                    payment.user_id,
-                    -taken,
-                    Kind.ADJUSTMENT,
-                    f"Payment by {payment.provider} {status}",
-                    payment_id=payment.id,
-                )
-        missing = more - taken if payment.credited_at is not None else ZERO
-        await _set(
-            connection,
-            payment.id,
-            reversed_znc=payment.reversed_znc + more,
-            shortfall_znc=payment.shortfall_znc + missing,
-            status=status if whole else payment.status,
-            charge=payment.charge or event.charge,
-        )
-        await record(
-            connection,
-            GATE,
-            f"payment.{status}",
-            "payment",
-            payment.id,
-            taken=f"{taken:.2f}",
-            missing=f"{missing:.2f}",
-        )
-        return status
-
-    async def _give_back(self, connection: AsyncConnection, payment: Payment) -> str:
-        """The provider decided a dispute for us: what was taken for it returns."""
-        if payment.status != "disputed" or payment.credited_at is None:
-            return f"ignored: {payment.status}"
-        taken = payment.reversed_znc - payment.shortfall_znc
-        await _set(
-            connection, payment.id, status="succeeded", reversed_znc=ZERO, shortfall_znc=ZERO
-        )
-        if taken > 0:
-            await ledger.move(
-                connection,
-                payment.user_id,
-                taken,
-                Kind.ADJUSTMENT,
-                "Dispute decided for you",
-                payment_id=payment.id,
-            )
-        await record(connection, GATE, "payment.dispute_won", "payment", payment.id)
-        return "dispute won"
-
-    def _to_rub(self, znc: Decimal) -> Decimal:
-        return (znc * self._rate).quantize(_CENT, ROUND_HALF_UP)
-
-    def _to_znc(self, rub: Decimal) -> Decimal:
-        return (rub / self._rate).quantize(_CENT, ROUND_HALF_UP)
+    def _own(self, name: str) -> Provider:
+        provider = self.providers.get(name)
+        if provider is None:
+            raise ProviderFailed("This gate does not work with that payment service any more.")
+        return provider
 
 
-async def _one(connection: AsyncConnection, where: ColumnElement[bool]) -> Payment:
-    row = (await connection.execute(select(payments).where(where))).one_or_none()
-    if row is None:
-        raise NotFound("There is no such payment.")
-    return _payment(row)
-
-
-async def _set(connection: AsyncConnection, payment_id: UUID, **values: Any) -> None:
-    await connection.execute(
-        update(payments).where(_p.id == payment_id).values(**values, updated_at=utcnow())
-    )
-
-
-async def _balance_locked(connection: AsyncConnection, user_id: UUID) -> Decimal:
-    """The balance, held until the end of the transaction (SQLite has one writer anyway)."""
-    found: Decimal = (
-        await connection.execute(
-            select(users.c.currency_balance).where(users.c.id == user_id).with_for_update()
-        )
-    ).scalar_one()
-    return found
+@asynccontextmanager
+async def _asking(name: str) -> AsyncIterator[None]:
+    """Whatever a provider's package raises, and however long it takes: the domain's errors."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            yield
+    except GateError:
+        raise
+    except Exception as error:
+        log.exception("provider %s failed", name)
+        raise ProviderFailed from error
 
 
 PAYMENTS: web.AppKey[Payments] = web.AppKey("payments", Payments)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from zenzefi.api.models import ONE_LINE, Amount, Body, MoneyOut, Output, Page, Time
 from zenzefi.billing.ledger import Kind
+from zenzefi.billing.store import Status
 from zenzefi.tokens.schemas import TokenOut
 
 
@@ -70,7 +71,7 @@ class PaymentCreated(Output):
     payment_url: str | None
     amount_znc: MoneyOut
     amount_rub: MoneyOut
-    status: str
+    status: Status
 
 
 class PaymentOut(Output):
@@ -82,7 +83,10 @@ class PaymentOut(Output):
     amount_znc: MoneyOut
     amount_rub: MoneyOut
     reversed_znc: MoneyOut
-    status: str
+    owed_znc: MoneyOut = Field(
+        description="Of what was reversed: spent before, and taken from what comes in next."
+    )
+    status: Status
     created_at: Time
     updated_at: Time
     expires_at: Time | None
@@ -92,7 +96,7 @@ class PaymentOut(Output):
 class PaymentPage(Page):
     """Which payments."""
 
-    status: Annotated[str, StringConstraints(max_length=20)] | None = None
+    status: Status | None = None
 
 
 class MockTopUp(Body):

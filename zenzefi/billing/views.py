@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from zenzefi.accounts.identity import User
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
+from zenzefi.billing import ledger
 from zenzefi.billing.bundles import BUNDLES, Bundle, Bundles
 from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
-from zenzefi.billing.providers.base import Event, Outcome, ProviderFailed, WebhookRejected
+from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed, WebhookRejected
 from zenzefi.billing.schemas import (
     BalanceOut,
     BundleOut,
@@ -50,6 +51,7 @@ def payment_out(payment: Payment) -> PaymentOut:
         amount_znc=payment.amount_znc,
         amount_rub=payment.amount_rub,
         reversed_znc=payment.reversed_znc,
+        owed_znc=payment.shortfall_znc,
         status=payment.status,
         created_at=payment.created_at,
         updated_at=payment.updated_at,
@@ -122,13 +124,12 @@ async def transaction(request: web.Request, user: User, transaction_id: UUID) ->
 @routes.post(
     "/currency/purchase",
     status=201,
-    errors=(ProviderFailed, IdempotencyInFlight),
+    errors=(ProviderFailed, CheckoutRefused, IdempotencyInFlight),
     headers=(HEADER,),
 )
 async def top_up(request: web.Request, user: User, body: TopUp) -> PaymentCreated:
     """Open a payment; the buyer pays at ``payment_url``."""
     payments = request.app[PAYMENTS]
-    payments.provider(body.provider)
 
     async def work(connection: AsyncConnection) -> PaymentCreated:
         payment = await payments.open(
@@ -144,7 +145,10 @@ async def top_up(request: web.Request, user: User, body: TopUp) -> PaymentCreate
     opened = await request.app[IDEMPOTENCY].run(
         user.id, key_of(request), "currency.purchase", body, PaymentCreated, work
     )
-    return _created(await payments.start(opened.payment_id))
+    # Outside of the transaction: nothing is held while the provider thinks. It makes one checkout
+    # however often it is asked, so a retry gets the same answer, also after a crash right here.
+    started = await payments.start(opened.payment_id)
+    return opened.model_copy(update={"payment_url": started.payment_url})
 
 
 def _created(payment: Payment) -> PaymentCreated:
@@ -171,9 +175,20 @@ async def own_payments(request: web.Request, user: User, query: PaymentPage) -> 
     )
 
 
-@routes.post("/currency/payments/{payment_id}/check", errors=(NotFound, ProviderFailed))
+@routes.get("/currency/payments/{payment_id}", errors=(NotFound,))
+async def own_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
+    """One own payment and where it stands."""
+    return payment_out(await request.app[PAYMENTS].find(payment_id, user.id))
+
+
+@routes.post(
+    "/currency/payments/{payment_id}/check", errors=(NotFound, ProviderFailed, CheckoutRefused)
+)
 async def check_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
-    """Ask the payment service now, instead of waiting for its word."""
+    """Ask the payment service now, instead of waiting for its word.
+
+    For whatever was not credited yet, also what expired or was cancelled here. Safe to repeat.
+    """
     return payment_out(await request.app[PAYMENTS].check_now(payment_id, user.id))
 
 
@@ -194,40 +209,17 @@ async def cancel_payment(request: web.Request, user: User, payment_id: UUID) -> 
 async def mock_top_up(request: web.Request, user: User, body: MockTopUp) -> MockTopUpOut:
     """Money out of nothing: only where the mock provider is switched on."""
     payments = request.app[PAYMENTS]
-    if "mock" not in payments.providers:
-        raise NotFound
 
-    async def work(connection: AsyncConnection) -> PaymentCreated:
-        payment = await payments.open(
-            connection,
-            actor_of(request, user),
-            user.id,
+    async def work(connection: AsyncConnection) -> MockTopUpOut:
+        paid = await payments.pretend(connection, actor_of(request, user), user.id, body.amount)
+        return MockTopUpOut(
+            payment_id=paid.id,
             amount=body.amount,
-            return_url=None,
-            provider_name="mock",
+            new_balance=await ledger.balance(connection, user.id),
         )
-        return _created(payment)
 
-    opened = await request.app[IDEMPOTENCY].run(
-        user.id, key_of(request), "currency.mock-purchase", body, PaymentCreated, work
-    )
-    # Its event has an id of its own that a replay repeats: credited once all the same.
-    await payments.apply(
-        "mock",
-        Event(
-            id=f"mock-purchase-{opened.payment_id}",
-            type="mock-purchase",
-            outcome=Outcome.PAID,
-            payment_id=opened.payment_id,
-            charge=f"mock-charge-{opened.payment_id}",
-            amount=opened.amount_rub,
-            currency="RUB",
-        ),
-    )
-    return MockTopUpOut(
-        payment_id=opened.payment_id,
-        amount=body.amount,
-        new_balance=await request.app[STATEMENTS].balance(user.id),
+    return await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), "currency.mock-purchase", body, MockTopUpOut, work
     )
 
 

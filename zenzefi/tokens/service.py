@@ -161,43 +161,62 @@ class Tokens:
         outcome: either it is refunded in full and never worked, or it worked. Raises ``NotFound``.
         """
         async with self._database.begin() as connection:
-            before = await self._row(connection, token_id, owner_id)
-            revocation = (
-                update(access_tokens)
-                .where(_t.id == token_id, _t.revoked_at.is_(None))
-                .values(revoked_at=utcnow(), revoked_reason=reason)
+            revoked = await self.revoke_within(
+                connection, actor, token_id, owner_id=owner_id, refund=refund, reason=reason
             )
-            unused = revocation.where(_t.activated_at.is_(None))
-            was_open = was_unused = (await connection.execute(unused)).rowcount == 1
-            if not was_unused:
-                was_open = (await connection.execute(revocation)).rowcount == 1
-            row = await self._row(connection, token_id, owner_id)
-            amount = ZERO
-            if was_open:
-                amount = self._due(row, was_unused=was_unused) if refund else ZERO
-                if amount > 0:
-                    await connection.execute(
-                        update(access_tokens).where(_t.id == token_id).values(refunded=amount)
-                    )
-                    await ledger.move(
-                        connection,
-                        before.user_id,
-                        amount,
-                        Kind.REFUND,
-                        f"Refund of an access token for {before.duration_hours} h",
-                        token_id=token_id,
-                    )
-                await end_sessions(connection, usage_sessions.c.token_id == token_id, "revoked")
-                TOKEN_REVOCATIONS.inc()
-                await record(
-                    connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
-                )
-            balance = await ledger.balance(connection, before.user_id)
-        token = token_of(row, self.keyring)
-        await self.gatekeeper.announce(
-            Ended("token", token_id, REVOKED), [token.token] if token.token else []
+        await self.announce_end(revoked.token)
+        return revoked
+
+    async def revoke_within(
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        token_id: UUID,
+        *,
+        owner_id: UUID | None,
+        refund: bool = True,
+        reason: str = "revoked_by_owner",
+    ) -> Revoked:
+        """:meth:`revoke` inside the caller's transaction; :meth:`announce_end` once it is over."""
+        before = await self._row(connection, token_id, owner_id)
+        revocation = (
+            update(access_tokens)
+            .where(_t.id == token_id, _t.revoked_at.is_(None))
+            .values(revoked_at=utcnow(), revoked_reason=reason)
         )
-        return Revoked(token, amount, balance, was_open)
+        unused = revocation.where(_t.activated_at.is_(None))
+        was_open = was_unused = (await connection.execute(unused)).rowcount == 1
+        if not was_unused:
+            was_open = (await connection.execute(revocation)).rowcount == 1
+        row = await self._row(connection, token_id, owner_id)
+        amount = ZERO
+        if was_open:
+            amount = self._due(row, was_unused=was_unused) if refund else ZERO
+            if amount > 0:
+                await connection.execute(
+                    update(access_tokens).where(_t.id == token_id).values(refunded=amount)
+                )
+                await ledger.move(
+                    connection,
+                    before.user_id,
+                    amount,
+                    Kind.REFUND,
+                    f"Refund of an access token for {before.duration_hours} h",
+                    token_id=token_id,
+                )
+            await end_sessions(connection, usage_sessions.c.token_id == token_id, "revoked")
+            TOKEN_REVOCATIONS.inc()
+            await record(
+                connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
+            )
+        balance = await ledger.balance(connection, before.user_id)
+        return Revoked(token_of(row, self.keyring), amount, balance, was_open)
+
+    async def announce_end(self, token: Token) -> None:
+        """Let every node know that a token is revoked: what is open under it closes."""
+        await self.gatekeeper.announce(
+            Ended("token", token.id, REVOKED), [token.token] if token.token else []
+        )
 
     def _due(self, row: Row[Any], *, was_unused: bool) -> Decimal:
         cost: Decimal = row.cost

@@ -61,7 +61,6 @@ async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut
     body, the call answers the same and charges once.
     """
     tokens = request.app[TOKENS]
-    tokens.check(body.duration_hours, body.scope)
 
     async def work(connection: AsyncConnection) -> TokenOut:
         token = await tokens.purchase(
@@ -98,19 +97,30 @@ def _message(revoked: Revoked) -> str:
     return "The access token is revoked. It had been used, so nothing is refunded."
 
 
-@routes.delete("/tokens/{token_id}", errors=(NotFound,))
+@routes.delete("/tokens/{token_id}", errors=(NotFound, IdempotencyInFlight), headers=(HEADER,))
 async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation:
     """Revoke an own token, at once and everywhere.
 
     An unused one is refunded in full. What is open under it is closed.
     """
-    revoked = await request.app[TOKENS].revoke(actor_of(request, user), token_id, owner_id=user.id)
-    return Revocation(
-        revoked=True,
-        refund_amount=revoked.refund,
-        new_balance=revoked.balance,
-        message=_message(revoked),
+    tokens = request.app[TOKENS]
+
+    async def work(connection: AsyncConnection) -> Revocation:
+        revoked = await tokens.revoke_within(
+            connection, actor_of(request, user), token_id, owner_id=user.id
+        )
+        return Revocation(
+            revoked=True,
+            refund_amount=revoked.refund,
+            new_balance=revoked.balance,
+            message=_message(revoked),
+        )
+
+    answer = await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), f"tokens.revoke.{token_id.hex}", None, Revocation, work
     )
+    await tokens.announce_end(await tokens.find(token_id, user.id))
+    return answer
 
 
 @routes.post("/tokens/{token_id}/release-device", errors=(NotFound,))

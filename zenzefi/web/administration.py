@@ -20,6 +20,7 @@ from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.billing.statement import STATEMENTS
+from zenzefi.db.engine import DATABASE
 from zenzefi.errors import NotFound
 from zenzefi.ops.health import HEALTH
 from zenzefi.proxy.setup import ENGINE, GATE
@@ -263,8 +264,10 @@ async def payments(page: Page) -> web.StreamResponse:
 @routes.post("/admin/payments/{id}/confirm")
 async def confirm(page: Page) -> web.StreamResponse:
     """The money of a manual payment has come."""
+    app = page.request.app
     try:
-        await page.request.app[PAYMENTS].confirm(page.actor, path_id(page))
+        async with app[DATABASE].begin() as connection:
+            await app[PAYMENTS].confirm(connection, page.actor, path_id(page))
     except PaymentNotOpen:
         page.flash("bad", _("This payment can't be confirmed by hand."))
     else:

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.idempotency import IDEMPOTENCY
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
-from zenzefi.billing.providers.base import Event, Outcome, ProviderFailed
+from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
+from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
 from zenzefi.billing.schemas import TopUp
 from zenzefi.billing.statement import STATEMENTS
 from zenzefi.config import SETTINGS
-from zenzefi.errors import InsufficientBalance
+from zenzefi.errors import InsufficientBalance, Invalid
 from zenzefi.web import present, texts
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.i18n import gettext as _
@@ -84,6 +84,9 @@ async def top_up(page: Page) -> web.StreamResponse:
     amount = entry.amount_znc
 
     async def work(connection: AsyncConnection) -> _Opened:
+        if provider == "mock":  # development: what needs no money is paid at once
+            paid = await payments.pretend(connection, page.actor, page.user.id, amount)
+            return _Opened(payment_id=paid.id)
         payment = await payments.open(
             connection,
             page.actor,
@@ -94,38 +97,23 @@ async def top_up(page: Page) -> web.StreamResponse:
         )
         return _Opened(payment_id=payment.id)
 
-    opened = await page.request.app[IDEMPOTENCY].run(
-        page.user.id,
-        f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}",
-        "pages.top-up",
-        TopUp(amount_znc=amount, provider=provider),
-        _Opened,
-        work,
-    )
     try:
-        payment = await payments.start(opened.payment_id)
+        opened = await page.request.app[IDEMPOTENCY].run(
+            page.user.id,
+            # Gone back and changed, the same form opens another payment.
+            f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}:{provider}:{amount}",
+            "pages.top-up",
+            TopUp(amount_znc=amount, provider=provider),
+            _Opened,
+            work,
+        )
+        await payments.start(opened.payment_id)
+    except (Invalid, CheckoutRefused):
+        form.fail("amount", _("The payment service takes no payment of this amount."))
+        return await _money_page(page, form, status=422)
     except ProviderFailed:
         page.flash("bad", _("The payment service does not answer. Nothing was charged."))
-        return page.redirect(f"/account/payments/{opened.payment_id}")
-    if provider == "mock":
-        await _pretend(page, payment)
-    return page.redirect(f"/account/payments/{payment.id}")
-
-
-async def _pretend(page: Page, payment: Payment) -> None:
-    """Development: the payment that needs no money is paid at once."""
-    await page.request.app[PAYMENTS].apply(
-        "mock",
-        Event(
-            id=f"mock-purchase-{payment.id}",
-            type="mock-purchase",
-            outcome=Outcome.PAID,
-            payment_id=payment.id,
-            charge=f"mock-charge-{payment.id}",
-            amount=payment.amount_rub,
-            currency="RUB",
-        ),
-    )
+    return page.redirect(f"/account/payments/{opened.payment_id}")
 
 
 @routes.get("/account/payments/{id}")

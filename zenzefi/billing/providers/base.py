@@ -5,11 +5,13 @@
         acme = acme_zenzefi:AcmeProvider
 
 named in ``PAYMENT_PROVIDERS=acme``. The class is called with the gate's settings. A provider only
-talks to its service and translates: the ledger is changed by ``zenzefi.billing.payments`` alone.
+talks to its service and translates: the ledger is changed by ``zenzefi.billing.settlement`` alone.
+``docs/how-to/take-payments.md`` has a whole one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +21,8 @@ from typing import Protocol
 from uuid import UUID
 
 from zenzefi.errors import BadRequest, GateError, Unavailable
+
+_MOST = Decimal(10) ** 14
 
 
 class WebhookRejected(BadRequest):
@@ -33,6 +37,13 @@ class ProviderFailed(Unavailable):
 
     code = "payment_provider_failed"
     default = "The payment service does not answer. Nothing was charged; try again in a moment."
+
+
+class CheckoutRefused(BadRequest):
+    """The provider takes no such payment: too little, too much, not from here."""
+
+    code = "checkout_refused"
+    default = "The payment service takes no payment of this amount. Try another one."
 
 
 class NotRefundable(GateError):
@@ -51,6 +62,7 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     REFUNDED = "refunded"
+    REFUND_FAILED = "refund_failed"
     DISPUTED = "disputed"
     DISPUTE_WON = "dispute_won"
     NOTHING = "nothing"
@@ -79,8 +91,16 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a provider says, translated. The payment is found by ``payment_id``, else
-    ``reference``, else ``charge``. ``amount``: paid in all, or refunded so far in all."""
+    """What a provider says, translated.
+
+    ``id`` is the provider's name for this very event: one that was seen before changes nothing. The
+    payment is found by ``payment_id``, else ``reference`` (of the checkout), else ``charge`` (of
+    the money moved); name ``payment_id`` only from what a buyer can't have written. ``amount`` is
+    in roubles; ``None`` means all of it (not so for ``PAID``). ``part`` is the provider's name of
+    one refund or dispute, where there can be several: each counts once, and not at all once it
+    failed or was won. A refund without ``part`` tells what was refunded so far in all. Raises
+    ``ValueError`` for what can't be kept.
+    """
 
     id: str
     type: str
@@ -90,6 +110,23 @@ class Event:
     charge: str | None = None
     amount: Decimal | None = None
     currency: str | None = None
+    part: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, longest in (("id", 255), ("type", 100)):
+            if not 1 <= len(getattr(self, name)) <= longest:
+                raise ValueError(f"{name}: 1 to {longest} characters")
+        for name in ("reference", "charge", "part"):
+            if len(getattr(self, name) or "") > 255:
+                raise ValueError(f"{name}: at most 255 characters")
+        if self.currency is not None and not re.fullmatch("[A-Z]{3}", self.currency):
+            raise ValueError("currency: three capital letters (ISO 4217)")
+        if self.amount is not None and not _is_money(self.amount):
+            raise ValueError("amount: 0 or more, with at most two decimal places")
+
+
+def _is_money(amount: Decimal) -> bool:
+    return amount.is_finite() and 0 <= amount < _MOST and amount == round(amount, 2)
 
 
 class Provider(Protocol):
@@ -98,7 +135,10 @@ class Provider(Protocol):
     name: str
 
     async def create_checkout(self, checkout: Checkout) -> Created:
-        """Raises ``ProviderFailed``. Called again for a payment it must not charge twice."""
+        """Where to pay. Raises ``ProviderFailed``, or ``CheckoutRefused`` for this amount.
+
+        Called again for a payment it must not charge twice.
+        """
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
         """The event in these very bytes. Raises ``WebhookRejected``."""
@@ -106,8 +146,12 @@ class Provider(Protocol):
     async def fetch_status(self, reference: str) -> Event:
         """What the provider knows now ("check now"). Raises ``ProviderFailed``."""
 
-    async def refund(self, charge: str, amount: Decimal, key: str) -> None:
-        """Give money back. Raises ``ProviderFailed`` or ``NotRefundable``."""
+    async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
+        """Give money back: once for the same ``key``, however often it is asked.
+
+        The event of it where it is done at once; ``None`` where a webhook will tell. Raises
+        ``ProviderFailed`` or ``NotRefundable``.
+        """
 
     async def close(self) -> None:
         """Let connections go."""

@@ -38,7 +38,7 @@ class Manual:
         """Only an administrator knows."""
         return Event(f"status-{reference}", "status", Outcome.NOTHING, reference=reference)
 
-    async def refund(self, charge: str, amount: Decimal, key: str) -> None:
+    async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
         """Given back as it was paid: outside."""
         raise NotRefundable
 

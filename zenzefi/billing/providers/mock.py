@@ -1,7 +1,8 @@
 """``mock``: money out of nothing, for development (settings refuse it without ``DEBUG``).
 
-Its webhooks are JSON ``{"id", "type", "payment_id", "amount", "currency"}`` with the header
-``X-Mock-Signature``: the hex HMAC-SHA-256 of the raw body under ``SECRET_KEY``.
+Its webhooks are JSON ``{"id", "type", "payment_id", "amount", "currency"}``, and ``"reference"``,
+``"charge"``, ``"part"`` where they differ from its own, with the header ``X-Mock-Signature``:
+the hex HMAC-SHA-256 of the raw body under ``SECRET_KEY``. ``type`` is one of ``Outcome``.
 """
 
 from __future__ import annotations
@@ -49,15 +50,18 @@ class Mock:
             raise WebhookRejected
         try:
             value = json.loads(raw)
-            amount = value.get("amount")
+            amount, payment_id = value.get("amount"), value.get("payment_id")
+            charge = value.get("charge") or (payment_id and f"mock-charge-{payment_id}")
             return Event(
-                id=str(value["id"])[:255],
-                type=str(value["type"])[:100],
+                id=value["id"],
+                type=value["type"],
                 outcome=Outcome(value["type"]),
-                payment_id=UUID(value["payment_id"]),
-                charge=f"mock-charge-{value['payment_id']}",
-                amount=None if amount is None else Decimal(str(amount)),
+                payment_id=None if payment_id is None else UUID(payment_id),
+                reference=value.get("reference"),
+                charge=charge,
+                amount=None if amount is None else Decimal(amount),
                 currency=value.get("currency"),
+                part=value.get("part"),
             )
         except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
             raise WebhookRejected("This webhook can't be understood.") from None
@@ -66,8 +70,9 @@ class Mock:
         """Nothing has been paid, unless a webhook said so."""
         return Event(f"status-{reference}", "status", Outcome.NOTHING, reference=reference)
 
-    async def refund(self, charge: str, amount: Decimal, key: str) -> None:
-        """As easily as it came."""
+    async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
+        """As easily as it came, and at once."""
+        return Event(f"refund-{key}", "refund", Outcome.REFUNDED, charge=charge)
 
     async def close(self) -> None:
         """Nothing is open."""

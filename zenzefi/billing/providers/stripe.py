@@ -16,6 +16,7 @@ from uuid import UUID
 
 from zenzefi.billing.providers.base import (
     Checkout,
+    CheckoutRefused,
     Created,
     Event,
     NotRefundable,
@@ -29,11 +30,16 @@ log = logging.getLogger(__name__)
 
 SIGNATURE = "Stripe-Signature"
 _TOLERANCE = 300  # seconds
-_SESSION_OUTCOMES = {
+_OUTCOMES = {
     "checkout.session.async_payment_succeeded": Outcome.PAID,
     "checkout.session.async_payment_failed": Outcome.FAILED,
     "checkout.session.expired": Outcome.EXPIRED,
+    "charge.refunded": Outcome.REFUNDED,
+    "charge.dispute.created": Outcome.DISPUTED,
+    "charge.dispute.funds_withdrawn": Outcome.DISPUTED,
+    "charge.dispute.funds_reinstated": Outcome.DISPUTE_WON,
 }
+_AMOUNT_REFUSED = {"amount_too_small", "amount_too_large"}
 
 
 class Stripe:
@@ -88,6 +94,8 @@ class Stripe:
                 params, {"idempotency_key": f"checkout-{checkout.payment_id}"}
             )
         except self._stripe.StripeError as error:
+            if error.code in _AMOUNT_REFUSED:
+                raise CheckoutRefused from error
             raise self._failed(error) from error
         expires = getattr(session, "expires_at", None)
         return Created(
@@ -97,6 +105,8 @@ class Stripe:
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
         """The event, if one of the secrets signed these bytes within the last five minutes."""
         given = headers.get(SIGNATURE, "")
+        if not given.isascii():  # the SDK compares text, and Python compares no other in one time
+            raise WebhookRejected
         for secret in self._secrets:
             try:
                 text = raw.decode("utf-8")
@@ -126,7 +136,7 @@ class Stripe:
         }.get(value.get("status"), "checkout.session.open")
         return _translate(f"status-{reference}-{value.get('payment_status')}", kind, value)
 
-    async def refund(self, charge: str, amount: Decimal, key: str) -> None:
+    async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
         """Give money back; the ledger follows when Stripe's event arrives."""
         try:
             await self._client.v1.refunds.create_async(
@@ -137,13 +147,17 @@ class Stripe:
             raise NotRefundable from error
         except self._stripe.StripeError as error:
             raise self._failed(error) from error
+        return None
 
     async def close(self) -> None:
         """Close the SDK's HTTP client."""
         await self._http.close_async()
 
-    def _failed(self, error: Exception) -> ProviderFailed:
-        log.warning("Stripe failed: %s", type(error).__name__)
+    def _failed(self, error: Any) -> ProviderFailed:
+        log.warning(
+            "Stripe failed: %s, code %s, request %s",
+            *(type(error).__name__, error.code, error.request_id),
+        )
         return ProviderFailed()
 
 
@@ -152,32 +166,49 @@ def _translate(event_id: str, kind: str, value: dict[str, Any]) -> Event:
 
     Raises ``KeyError``, ``ValueError``, ``TypeError`` for what is not of Stripe's form.
     """
-    outcome = _SESSION_OUTCOMES.get(kind, Outcome.NOTHING)
-    amount = value.get("amount_total")
+    outcome, is_session = _outcome(kind, value), kind.startswith("checkout.session.")
+    if outcome is Outcome.NOTHING:
+        return Event(event_id, kind[:100], outcome)
+    # A charge tells what was refunded in all, a refund or dispute only of itself.
+    is_total = kind == "charge.refunded"
+    amount_in = "amount_total" if is_session else "amount_refunded" if is_total else "amount"
+    amount, currency = value.get(amount_in), value.get("currency")
     charge = value.get("payment_intent")
-    reference = value.get("id") if kind.startswith("checkout.session.") else None
-    if kind == "checkout.session.completed":
-        # With delayed payment methods the session completes before the money has come.
-        outcome = Outcome.PAID if value.get("payment_status") == "paid" else Outcome.NOTHING
-    elif kind == "charge.refunded":
-        outcome, amount = Outcome.REFUNDED, value["amount_refunded"]
-    elif kind == "charge.dispute.created":
-        outcome, amount = Outcome.DISPUTED, value.get("amount")
-    elif kind == "charge.dispute.closed" and value.get("status") == "won":
-        outcome, amount = Outcome.DISPUTE_WON, value.get("amount")
-    named = (value.get("metadata") or {}).get("payment_id") or value.get("client_reference_id")
-    try:
-        payment_id = UUID(named) if named else None
-    except (ValueError, AttributeError):
-        payment_id = None  # another program's object in the same Stripe account
-    currency = value.get("currency")
     return Event(
-        id=str(event_id)[:255],
-        type=str(kind)[:100],
+        id=event_id,
+        type=kind,
         outcome=outcome,
-        payment_id=payment_id,
-        reference=None if reference is None else str(reference),
+        payment_id=_named(value) if is_session else None,
+        reference=value["id"] if is_session else None,
         charge=None if charge is None else str(charge),
         amount=None if amount is None else Decimal(int(amount)).scaleb(-2),
         currency=None if currency is None else str(currency).upper(),
+        part=None if is_session or is_total else value["id"],
     )
+
+
+def _outcome(kind: str, value: dict[str, Any]) -> Outcome:
+    if kind == "checkout.session.completed":
+        # With delayed payment methods the session completes before the money has come.
+        return Outcome.PAID if value.get("payment_status") == "paid" else Outcome.NOTHING
+    if kind.startswith("refund."):
+        is_over = value.get("status") in ("failed", "canceled")
+        return Outcome.REFUND_FAILED if is_over else Outcome.REFUNDED
+    if kind.startswith("charge.dispute."):
+        status = str(value.get("status"))
+        if status.startswith("warning_"):  # an inquiry: no money has moved
+            return Outcome.NOTHING
+        if kind == "charge.dispute.closed" and status == "won":
+            return Outcome.DISPUTE_WON
+    return _OUTCOMES.get(kind, Outcome.NOTHING)
+
+
+def _named(session: dict[str, Any]) -> UUID | None:
+    """The payment by the session's metadata, which the gate alone writes.
+
+    Not by ``client_reference_id``: of a payment link it is whatever its buyer put into the address.
+    """
+    try:
+        return UUID((session.get("metadata") or {}).get("payment_id"))
+    except (ValueError, TypeError, AttributeError):
+        return None  # another program's session in the same Stripe account

@@ -1,0 +1,73 @@
+"""What the tests of money share: a gate that takes pretended payments, and its signed webhooks."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+from uuid import uuid4
+
+from tests.conftest import SECRET_KEY, GateClient
+from tests.kit import call
+from zenzefi.billing import ledger
+from zenzefi.db.engine import DATABASE
+
+MOCK: dict[str, Any] = {"payment_providers": ["mock"], "debug": True}
+
+
+async def balance_of(gate: GateClient, bearer: str) -> str:
+    """The balance, as its owner is told."""
+    status, answer = await call(gate, "GET", "/currency/balance", bearer=bearer)
+    assert status == 200
+    assert answer["currency"] == "ZNC"
+    return str(answer["balance"])
+
+
+async def assert_whole(gate: GateClient) -> None:
+    """The books are in order."""
+    async with gate.app[DATABASE].read() as connection:
+        assert await ledger.unbalanced(connection) == []
+
+
+async def open_payment(gate: GateClient, bearer: str, amount: str = "10") -> str:
+    """A pending payment (10 ZNC are 100 roubles): its id."""
+    body = {"amount_znc": amount, "return_url": "https://gate.example/"}
+    status, answer = await call(gate, "POST", "/currency/purchase", bearer=bearer, json=body)
+    assert status == 201, answer
+    return str(answer["payment_id"])
+
+
+def mock_event(
+    payment_id: str, kind: str, amount: str | None = "100.00", **more: Any
+) -> dict[str, Any]:
+    """What the mock provider says about a payment."""
+    return {
+        "id": f"evt-{uuid4()}",
+        "type": kind,
+        "payment_id": payment_id,
+        "amount": amount,
+        "currency": "RUB",
+    } | more
+
+
+def signed(body: dict[str, Any]) -> dict[str, Any]:
+    """A webhook of the mock provider, as options of a call."""
+    raw = json.dumps(body).encode()
+    signature = hmac.new(SECRET_KEY.encode(), raw, hashlib.sha256).hexdigest()
+    return {"data": raw, "headers": {"X-Mock-Signature": signature}}
+
+
+async def tell(gate: GateClient, payment_id: str, kind: str, *amount: str, **more: Any) -> str:
+    """Send one webhook of the mock provider; what came of it."""
+    sent = signed(mock_event(payment_id, kind, *amount, **more))
+    status, answer = await call(gate, "POST", "/webhooks/payment/mock", **sent)
+    assert status == 200, answer
+    return str(answer["outcome"])
+
+
+async def payment_of(gate: GateClient, bearer: str) -> dict[str, Any]:
+    """The only payment, as its owner sees it."""
+    _, listed = await call(gate, "GET", "/currency/payments", bearer=bearer)
+    (payment,) = listed["items"]
+    return dict(payment)
