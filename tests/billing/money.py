@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from tests.conftest import SECRET_KEY, GateClient
 from tests.kit import call
-from zenzefi.billing import ledger
+from zenzefi.billing.proof import prove
 from zenzefi.db.engine import DATABASE
 
 MOCK: dict[str, Any] = {"payment_providers": ["mock"], "debug": True}
@@ -26,8 +26,7 @@ async def balance_of(gate: GateClient, bearer: str) -> str:
 
 async def assert_whole(gate: GateClient) -> None:
     """The books are in order."""
-    async with gate.app[DATABASE].read() as connection:
-        assert await ledger.unbalanced(connection) == []
+    assert (await prove(gate.app[DATABASE])).faults == []
 
 
 async def open_payment(gate: GateClient, bearer: str, amount: str = "10") -> str:

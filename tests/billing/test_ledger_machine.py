@@ -24,6 +24,7 @@ from zenzefi.billing.bundles import Bundles, shares
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.models import transactions
 from zenzefi.billing.payments import Payments
+from zenzefi.billing.proof import prove
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.providers.mock import Mock
 from zenzefi.config import Settings, load_settings
@@ -138,8 +139,8 @@ class World:
 
     async def check(self) -> None:
         t, x = access_tokens.c, transactions.c
+        assert (await prove(self.database)).faults == []
         async with self.database.read() as connection:
-            assert await ledger.unbalanced(connection) == []
             assert await ledger.balance(connection, self.user_id) >= 0
             paid, refunded = (
                 await connection.execute(

@@ -183,16 +183,6 @@ async def test_the_ledger_takes_no_change_and_no_deletion(gate: GateClient) -> N
     await assert_whole(gate)
 
 
-async def test_a_changed_balance_is_found_by_the_proof(gate: GateClient) -> None:
-    await sign_up(gate)
-    await give(gate, "3.00")
-    database = gate.app[DATABASE]
-    async with database.begin() as connection:
-        await connection.execute(text("UPDATE users SET currency_balance = 400"))
-    async with database.read() as connection:
-        assert await ledger.unbalanced(connection) == [await user_id_of(gate)]
-
-
 async def test_a_failed_step_leaves_nothing_of_a_movement(gate: GateClient) -> None:
     await sign_up(gate)
     await give(gate, "3.00")

@@ -1,5 +1,6 @@
 """``zenzefi check`` proves what it says: each thing that it calls working has been tried."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -189,3 +190,33 @@ def test_a_folder_that_can_not_be_used_is_one_line(zenzefi: Any) -> None:
     done = zenzefi("user", "list", **UNUSABLE)
     assert done.exit_code == 3
     assert done.stderr == "zenzefi: /proc/x can't be used: No such file or directory.\n"
+
+
+def test_check_proves_the_ledger(zenzefi: Any) -> None:
+    def ledger() -> dict[str, Any] | None:
+        done = zenzefi("check", "--json", ZENZEFI_TARGET_URL=NOWHERE)
+        books = [one for one in json.loads(done.stdout)["checks"] if one["name"] == "ledger"]
+        return dict(books[0]) if books else None
+
+    before = ledger()  # of a database that is still to be made there is nothing to prove
+    assert before is None or before["ok"] is True
+    zenzefi("user", "create", "ann@example.com", ZENZEFI_PASSWORD="correct horse battery")
+    issued = zenzefi("token", "issue", "ann@example.com")
+    assert issued.exit_code == 0
+    right = ledger()
+    assert right is not None
+    assert right["ok"] is True
+    assert right["detail"].endswith("(accounts: 1, rows: 0)")
+    asyncio.run(_pocket())
+    wrong = ledger()
+    assert wrong is not None
+    assert wrong["ok"] is False
+    assert "the balance is not the sum of the ledger" in wrong["detail"]
+
+
+async def _pocket() -> None:
+    """Change the balance behind the program's back."""
+    database = Database(load_settings().sqlalchemy_url)
+    async with database.begin() as connection:
+        await connection.execute(text("UPDATE users SET currency_balance = 100"))
+    await database.close()

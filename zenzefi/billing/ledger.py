@@ -2,7 +2,7 @@
 
 Each movement is one conditional UPDATE of the balance and one appended row in the same transaction.
 The UPDATE also hands out the row's number, so that a user's rows are numbered without gaps and each
-``balance_after`` is the one before plus the amount: the chain can be checked row by row.
+``balance_after`` is the one before plus the amount: ``proof`` checks the chain row by row.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
 from zenzefi.billing.models import payments, transactions
-from zenzefi.db.base import Money, utcnow
+from zenzefi.db.base import utcnow
 from zenzefi.errors import InsufficientBalance, NotFound
 
 ZERO = Decimal("0.00")
@@ -138,28 +138,3 @@ async def balance(connection: AsyncConnection, user_id: UUID) -> Decimal:
     if found is None:
         raise NotFound
     return found
-
-
-async def unbalanced(connection: AsyncConnection, limit: int = 100) -> list[UUID]:
-    """Users whose balance is not the sum of their ledger, or whose rows have a gap."""
-    sums = (
-        select(
-            transactions.c.user_id,
-            func.sum(transactions.c.amount, type_=Money).label("total"),
-            func.count().label("rows"),
-        )
-        .group_by(transactions.c.user_id)
-        .subquery()
-    )
-    found = await connection.execute(
-        select(users.c.id)
-        .join(sums, sums.c.user_id == users.c.id, isouter=True)
-        .where(
-            ~and_(
-                users.c.currency_balance == func.coalesce(sums.c.total, 0),
-                users.c.ledger_seq == func.coalesce(sums.c.rows, 0),
-            )
-        )
-        .limit(limit)
-    )
-    return [row.id for row in found]

@@ -25,9 +25,11 @@ async def check(wants_json: bool) -> None:
     """Test the settings against what they name, and say what works.
 
     Writes to the database and to Redis (and takes it back), opens the tokens that are kept, loads
-    plugins and payment providers, asks the upstream and signs in at the mail server.
+    plugins and payment providers, asks the upstream, signs in at the mail server, and proves that
+    every balance is the sum of its ledger.
 
-    Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached.
+    Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached
+    or the ledger is wrong.
     """
     from zenzefi.config import SettingsError, load_settings
     from zenzefi.ops.checks import Check
@@ -100,7 +102,9 @@ async def _all(settings: Settings) -> list[Check]:
             asked.append(asyncio.to_thread(_tracing))
         if settings.metrics_listen is not None:
             asked.append(asyncio.to_thread(_metrics, settings.metrics_listen))
-        return list(await asyncio.gather(*asked))
+        found = list(await asyncio.gather(*asked))
+        books = await checks.check_ledger(database) if found[0].ok else None
+        return found if books is None else [found[0], books, *found[1:]]
     finally:
         await database.close()
 

@@ -73,6 +73,24 @@ async def check_database(database: Database, *, automatic: bool = False) -> Chec
     return Check(name, ok=False, detail=f"{version}, schema {state}: run zenzefi migrate")
 
 
+async def check_ledger(database: Database) -> Check | None:
+    """Whether the books are in order; ``None`` where there are none of this program's yet."""
+    from zenzefi.billing.proof import prove
+
+    name = "ledger"
+    try:
+        if await migrate.current(database) != migrate.head():
+            return None
+        proof = await prove(database)
+    except DatabaseUnavailable as error:
+        return Check(name, ok=False, detail=f"can't be read{reason(error)}")
+    if proof.wrong:
+        told = "; ".join(f"{fault.user_id}: {fault.what}" for fault in proof.faults[:5])
+        return Check(name, ok=False, detail=f"wrong accounts: {proof.wrong}; {told}")
+    seen = f"every balance is the sum of its rows (accounts: {proof.accounts}, rows: {proof.rows})"
+    return Check(name, ok=True, detail=seen)
+
+
 async def ping_database(database: Database) -> Check:
     """Whether the database answers; the cheap question, for every half minute."""
     try:

@@ -10,8 +10,8 @@ from sqlalchemy import and_, delete, func, or_, select, update
 
 from zenzefi.accounts.models import one_time_links, web_sessions
 from zenzefi.audit.models import audit_logs
-from zenzefi.billing import ledger
 from zenzefi.billing.models import idempotency_keys, payments
+from zenzefi.billing.proof import prove
 from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.ops.jobs import JOBS
@@ -47,12 +47,12 @@ class Housekeeping:
 
     async def prove_ledger(self) -> None:
         """Every balance is the sum of its ledger; what is not is told by metric and log."""
-        async with self._database.read() as connection:
-            wrong = await ledger.unbalanced(connection)
-        LEDGER_MISMATCHES.set(len(wrong))
-        if wrong:
+        proof = await prove(self._database)
+        LEDGER_MISMATCHES.set(proof.wrong)
+        if proof.wrong:
+            faults = [f"{fault.user_id}: {fault.what}" for fault in proof.faults]
             log.critical(
-                "balances differ from the ledger", extra={"users": [str(w) for w in wrong]}
+                "the books of %d accounts are wrong", proof.wrong, extra={"faults": faults}
             )
 
     async def end_idle_sessions(self) -> None:

@@ -108,7 +108,7 @@ ACTIVE_SESSIONS = Gauge(
 )
 LEDGER_MISMATCHES = Gauge(
     "ledger_mismatches",
-    "Accounts whose balance is not the sum of their ledger, found by the last proof. Must be 0.",
+    "Accounts whose balance, ledger, tokens or payments differ, by the last proof. Must be 0.",
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
