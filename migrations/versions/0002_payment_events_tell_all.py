@@ -20,6 +20,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_WRITTEN = "written by a migration"
 _COLUMNS = (
     sa.Column("meaning", sa.String(length=20), nullable=True),
     sa.Column("charge", sa.String(length=255), nullable=True),
@@ -52,7 +53,7 @@ def _event(payment: Any, meaning: str, amount: int) -> dict[str, Any]:
         "payment_id": payment.id,
         "provider": payment.provider,
         "event_id": f"before-0002-{meaning}-{payment.id}",
-        "event_type": "written by a migration",
+        "event_type": _WRITTEN,
         "outcome": "counted before",
         "received_at": payment.updated_at,
         "meaning": meaning,
@@ -100,6 +101,7 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for table in _UNIQUE:
             op.execute(f"DROP TRIGGER {table}_no_replace")
+    op.execute(sa.delete(_events).where(_events.c.event_type == _WRITTEN))
     op.add_column("idempotency_keys", sa.Column("response_status", sa.Integer(), nullable=True))
     op.drop_index("ix_payment_events_provider_charge", "payment_events")
     for column in reversed(_COLUMNS):

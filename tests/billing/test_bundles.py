@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.billing.money import (
     balance_of,
 )
 from tests.conftest import GateClient, MakeGate
-from tests.kit import call, give, sign_up, sign_up_admin
+from tests.kit import buy, call, give, sign_up, sign_up_admin
 
 
 async def test_a_bundle_is_bought_and_each_token_refunds_its_share(make_gate: MakeGate) -> None:
@@ -64,3 +65,55 @@ async def test_a_bundle_that_can_not_be_sold_is_refused(
     admin = await sign_up_admin(gate)
     body = {"name": "B", "duration_hours": 24, "token_count": 3, "price_znc": "10.00"} | change
     assert (await call(gate, "POST", "/admin/bundles", bearer=admin, json=body))[0] == status
+
+
+async def test_a_bundle_bought_fifty_times_at_once_against_money_for_two_is_sold_twice(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate()
+    admin, bearer = await sign_up_admin(gate), await sign_up(gate)
+    body = {"name": "B", "duration_hours": 24, "token_count": 3, "price_znc": "5.00"}
+    _, bundle = await call(gate, "POST", "/admin/bundles", bearer=admin, json=body)
+    await give(gate, "14.99")
+    path = f"/bundles/{bundle['id']}/purchase"
+    answers = await asyncio.gather(*(call(gate, "POST", path, bearer=bearer) for _ in range(50)))
+    assert sorted(status for status, _ in answers) == [200] * 2 + [402] * 48
+    assert len((await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]) == 6
+    assert await balance_of(gate, bearer) == "4.99"
+    await assert_whole(gate)
+
+
+async def test_a_bundle_of_a_scope_that_is_gone_is_not_sold(make_gate: MakeGate) -> None:
+    first = await make_gate(scopes={"reports": ["/reports/**"]})
+    admin, bearer = await sign_up_admin(first), await sign_up(first)
+    body = {"name": "B", "duration_hours": 1, "token_count": 1, "price_znc": "0"}
+    body["scope"] = "reports"
+    _, bundle = await call(first, "POST", "/admin/bundles", bearer=admin, json=body)
+    path = f"/bundles/{bundle['id']}/purchase"
+    assert (await call(first, "POST", path, bearer=bearer))[0] == 200
+    second = await make_gate()
+    assert (await call(second, "GET", "/bundles/"))[1] == []
+    assert (await call(second, "POST", path, bearer=bearer))[0] == 404
+    assert len((await call(second, "GET", "/admin/bundles", bearer=admin))[1]) == 1
+
+
+async def test_a_price_changed_later_does_not_change_what_is_given_back(
+    make_gate: MakeGate,
+) -> None:
+    first = await make_gate(token_price_1h="3.00")
+    admin, bearer = await sign_up_admin(first), await sign_up(first)
+    body = {"name": "B", "duration_hours": 1, "token_count": 2, "price_znc": "5.01"}
+    _, bundle = await call(first, "POST", "/admin/bundles", bearer=admin, json=body)
+    await give(first, "8.01")
+    single = await buy(first, bearer, duration_hours=1)
+    _, bought = await call(first, "POST", f"/bundles/{bundle['id']}/purchase", bearer=bearer)
+    change = {"price_znc": "100"}
+    await call(first, "PATCH", f"/admin/bundles/{bundle['id']}", bearer=admin, json=change)
+    dearer = await make_gate(token_price_1h="50.00")
+    given_back = []
+    for token in (single, *bought["tokens"]):
+        _, answer = await call(dearer, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+        given_back.append(answer["refund_amount"])
+    assert given_back == ["3.00", "2.51", "2.50"]
+    assert await balance_of(dearer, bearer) == "8.01"
+    await assert_whole(dearer)

@@ -36,17 +36,44 @@ BAD_AMOUNTS: list[Any] = [
 
 
 async def test_what_is_no_amount_of_money_is_refused(make_gate: MakeGate) -> None:
-    gate = await make_gate(**MOCK)
-    bearer = await sign_up(gate)
+    gate = await make_gate(**MOCK, rate_limit_api="off")
+    bearer, admin = await sign_up(gate), await sign_up_admin(gate)
+    user_id = await user_id_of(gate)
+    fine = {"name": "B", "duration_hours": 24, "token_count": 3}
+    _, bundle = await call(
+        *(gate, "POST", "/admin/bundles"), bearer=admin, json=fine | {"price_znc": "1"}
+    )
+    free = ("0", "0.00", 0)  # what may be given away can be priced at nothing
     for amount in BAD_AMOUNTS:
-        for path, body in (
-            ("/currency/mock-purchase", {"amount": amount}),
-            ("/currency/purchase", {"amount_znc": amount, "return_url": "https://gate.example/"}),
-        ):
-            status, answer = await call(gate, "POST", path, bearer=bearer, json=body)
+        calls: list[tuple[str, str, str, dict[str, Any]]] = [
+            ("POST", "/currency/mock-purchase", bearer, {"amount": amount}),
+            ("POST", "/currency/purchase", bearer, {"amount_znc": amount}),
+            ("POST", f"/admin/users/{user_id}/credit", admin, {"amount": amount, "reason": "x"}),
+        ]
+        if amount is False or amount not in free:
+            calls += [
+                ("POST", "/admin/bundles", admin, fine | {"price_znc": amount}),
+                ("PATCH", f"/admin/bundles/{bundle['id']}", admin, {"price_znc": amount}),
+            ]
+        for method, path, who, body in calls:
+            status, answer = await call(gate, method, path, bearer=who, json=body)
             assert status == 422, (path, amount, answer)
             assert answer["detail"][0]["loc"][0] == "body"
     assert await balance_of(gate, bearer) == "0.00"
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        *("0", "-1", "0.001", "1e3", "NaN", "Infinity", "9" * 30, "١٢", "１", "1"),
+        *(0, -1, 0.001, 1.5, True, None, [], {}, 10**30),
+    ],
+)
+async def test_what_is_no_number_of_hours_is_refused(gate: GateClient, hours: Any) -> None:
+    bearer = await sign_up(gate)
+    body = {"duration_hours": hours}
+    status, _ = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
+    assert status == (400 if hours == 10**30 else 422)
 
 
 async def test_numbers_that_json_allows_but_money_does_not_are_refused(
@@ -172,7 +199,19 @@ async def test_the_ledger_takes_no_change_and_no_deletion(gate: GateClient) -> N
         "UPDATE audit_logs SET action = 'nothing'",
     ]
     if database.dialect == "postgresql":
-        statements.append("TRUNCATE transactions")
+        statements += [
+            "TRUNCATE transactions",
+            "TRUNCATE audit_logs",
+            "TRUNCATE users CASCADE",
+            "INSERT INTO transactions SELECT * FROM transactions"
+            " ON CONFLICT (id) DO UPDATE SET amount = 500",
+        ]
+    else:
+        statements += [
+            "INSERT OR REPLACE INTO transactions SELECT * FROM transactions",
+            "REPLACE INTO audit_logs SELECT * FROM audit_logs",
+            "UPDATE OR REPLACE transactions SET seq = 1",
+        ]
     for statement in statements:
         with pytest.raises(DBAPIError, match="append-only"):
             async with database.begin() as connection:

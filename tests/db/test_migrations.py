@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -12,6 +15,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from zenzefi.accounts.models import users
+from zenzefi.billing import settlement, store
+from zenzefi.billing.models import payments
+from zenzefi.billing.providers.base import Event, Outcome
+from zenzefi.billing.settlement import told
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.db.tables import metadata
@@ -96,3 +104,46 @@ def test_the_revisions_read_without_alembic_are_those_that_alembic_knows() -> No
     assert migrate.revisions() == {
         step.revision: step.down_revision for step in scripts.walk_revisions()
     }
+
+
+async def test_payments_of_before_stand_as_they_stood(empty: Database) -> None:
+    """The second migration writes events for what had been credited and reversed."""
+    await migrate.upgrade(empty, "0001")
+    user, paid, half, gone = (uuid4() for _ in range(4))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    async with empty.begin() as connection:
+        await connection.execute(
+            users.insert().values(
+                id=user,
+                **dict.fromkeys(("email", "email_key", "username", "username_key"), "old"),
+                password_hash="none",
+                currency_balance=Decimal("16.66"),
+                ledger_seq=3,
+            )
+        )
+        for number, (payment, status, back) in enumerate(
+            ((paid, "succeeded", "0.00"), (half, "succeeded", "3.34"), (gone, "disputed", "10.00"))
+        ):
+            await connection.execute(
+                payments.insert().values(
+                    id=payment,
+                    user_id=user,
+                    provider="mock",
+                    amount_znc=Decimal("10.00"),
+                    amount_rub=Decimal("100.00"),
+                    status=status,
+                    charge=f"charge-{number}",
+                    reversed_znc=Decimal(back),
+                    credited_at=at,
+                )
+            )
+    await migrate.upgrade(empty)
+    async with empty.begin() as connection:
+        for payment, left in ((paid, "0.00"), (half, "33.40"), (gone, "100.00")):
+            stands = await told(connection, await store.one(connection, payments.c.id == payment))
+            assert (stands.is_paid, str(stands.reversed_rub)) == (True, left)
+        # Heard of again, in other words: nothing moves.
+        again = Event("again", "refunded", Outcome.REFUNDED, gone, amount=Decimal("50.00"))
+        assert await settlement.apply(connection, "mock", again) == "ignored: counted already"
+    await migrate.downgrade(empty, "0001")
+    await migrate.upgrade(empty)

@@ -21,7 +21,9 @@ from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
 from zenzefi.keys import Keyring
+from zenzefi.ops.metrics import TOKEN_PURCHASES
 from zenzefi.tokens.issue import Token, issue
+from zenzefi.tokens.scopes import EXAMPLES, FULL
 
 _b = bundles.c
 
@@ -71,23 +73,29 @@ class Bundles:
         if active_only:
             query = query.where(_b.is_active)
         async with self._database.read() as connection:
-            return [_bundle(row) for row in await connection.execute(query)]
+            found = [_bundle(row) for row in await connection.execute(query)]
+        return [one for one in found if not active_only or self._is_sold(one)]
+
+    def _is_sold(self, bundle: Bundle) -> bool:
+        return bundle.scope in {FULL, *EXAMPLES, *self._settings.scopes}
 
     async def purchase(
         self, connection: AsyncConnection, actor: Actor, user_id: UUID, bundle_id: UUID
     ) -> tuple[Bundle, list[Token], Decimal]:
         """Buy one, inside the caller's transaction; the tokens and the new balance.
 
-        Each token's cost is its share of the price, and that is what a refund gives back.
+        Each token's cost is its share of the price, and that is what a refund gives back. Raises
+        ``NotFound`` for one not on sale (also one whose scope the settings no longer know: its
+        tokens would open nothing), ``InsufficientBalance``.
         """
         row = (
             await connection.execute(
                 select(bundles).where(_b.id == bundle_id, _b.is_active).with_for_update(read=True)
             )
         ).one_or_none()
-        if row is None:
+        bundle = None if row is None else _bundle(row)
+        if bundle is None or not self._is_sold(bundle):
             raise NotFound("There is no such bundle on sale.")
-        bundle = _bundle(row)
         purchase_id = uuid4()
         await connection.execute(
             bundle_purchases.insert().values(
@@ -128,6 +136,7 @@ class Bundles:
             tokens=bundle.token_count,
             price=f"{bundle.price:.2f}",
         )
+        TOKEN_PURCHASES.labels(bundle.duration_hours).inc(bundle.token_count)
         return bundle, tokens, await ledger.balance(connection, user_id)
 
     async def create(self, actor: Actor, **values: Any) -> Bundle:

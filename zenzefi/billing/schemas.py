@@ -96,7 +96,9 @@ class PaymentOut(Output):
 class PaymentPage(Page):
     """Which payments."""
 
-    status: Status | None = None
+    status: Annotated[
+        Status | None, BeforeValidator(lambda value: value or None, json_schema_input_type=Status)
+    ] = None
 
 
 class MockTopUp(Body):
