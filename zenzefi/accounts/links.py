@@ -15,7 +15,7 @@ from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import one_time_links, users
 from zenzefi.accounts.schemas import email_key
 from zenzefi.audit.log import Actor, record
-from zenzefi.db.base import utcnow
+from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
 from zenzefi.keys import Keyring
@@ -97,7 +97,7 @@ class Links:
     async def find_user(self, email: str) -> User | None:
         """The active user with this address."""
         query = select_users().where(
-            users.c.email_key == email_key(email.strip()), users.c.is_active
+            users.c.email_key == email_key(storable(email.strip())), users.c.is_active
         )
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()

@@ -16,7 +16,7 @@ from zenzefi.accounts.models import users, web_sessions
 from zenzefi.accounts.passwords import Passwords
 from zenzefi.accounts.schemas import email_key, username_key
 from zenzefi.audit.log import Actor, record
-from zenzefi.db.base import utcnow
+from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
@@ -87,7 +87,7 @@ class Accounts:
             row = (
                 await connection.execute(
                     select_users(users.c.password_hash).where(
-                        users.c.email_key == email_key(email.strip())
+                        users.c.email_key == email_key(storable(email.strip()))
                     )
                 )
             ).one_or_none()

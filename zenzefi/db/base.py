@@ -126,3 +126,12 @@ def time_column(name: str, *, nullable: bool = False, index: bool = False) -> Co
 def now_column(name: str) -> Column[datetime]:
     """A time set by the database's clock when the row is made."""
     return Column(name, UtcDateTime, nullable=False, default=utcnow())
+
+
+def storable(text: str) -> str:
+    """Text as every database may hold it: no NUL and no lone surrogates, marks in their places.
+
+    For what was not validated before it is written or looked for: a header, a search. What can't
+    be stored is then simply not found.
+    """
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -23,6 +23,7 @@ from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import ABSOLUTE, PAGE_SESSIONS, PageSession
 from zenzefi.audit.log import Actor
 from zenzefi.config import SETTINGS
+from zenzefi.db.base import storable
 from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
 from zenzefi.keys import KEYRING
 from zenzefi.middleware.content import form_of
@@ -123,8 +124,9 @@ class Page:
 
     @property
     def agent(self) -> str | None:
-        """What the browser calls itself."""
-        return self.request.headers.get("User-Agent")
+        """What the browser calls itself; a header may hold any bytes (RFC 9110, 5.5)."""
+        header = self.request.headers.get("User-Agent")
+        return None if header is None else storable(header)
 
     async def form(self) -> Form:
         """The fields of the form that was sent; files are not taken."""
@@ -166,8 +168,12 @@ class Page:
         return f"__Host-{name}" if secure else name
 
     def cookie(self, name: str) -> str:
-        """The value of one of the pages' own cookies, or an empty string."""
-        return self.request.cookies.get(self._name(name), "")
+        """The value of one of the pages' own cookies, or an empty string.
+
+        All values that the gate sets are ASCII: one that is not comes from somebody else.
+        """
+        value = self.request.cookies.get(self._name(name), "")
+        return value if value.isascii() else ""
 
     def set_cookie(
         self, response: web.StreamResponse, name: str, value: str, *, max_age: int | None = None
