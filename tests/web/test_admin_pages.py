@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
+import zenzefi
 from tests.conftest import GateClient, MakeGate, Upstream
 from tests.web.visitor import Visitor
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE
+from zenzefi.web import texts
 
 PAGES = ("", "/users", "/tokens", "/sessions", "/payments", "/audit", "/plugins", "/strays")
 
@@ -83,6 +88,11 @@ async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: 
     assert "12.50" in user.text
     assert "sorry" in user.text
     await root.send(f"{path}/change", change="deactivate")
+    assert root.soup.h1.get_text() == f"Deactivate {hostile}?"
+    assert "<img" not in root.html
+    await user.open("/account", follow=False)
+    assert user.status == 200  # asked only
+    await root.send(f"{path}/change", change="deactivate", sure="yes")
     assert "deactivated" in root.text
     await user.open("/account", follow=False)
     assert user.location.startswith("/login")
@@ -91,7 +101,7 @@ async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: 
 async def test_the_last_administrator_stays(gate: GateClient, root: Visitor) -> None:
     me = await id_of(gate, "root")
     await root.open(f"/admin/users/{me}")
-    await root.send(f"/admin/users/{me}/change", change="demote")
+    await root.send(f"/admin/users/{me}/change", change="demote", sure="yes")
     assert "This is the last administrator." in root.text
     await root.send(f"/admin/users/{me}/change", change="explode")
     assert root.status == 404
@@ -104,9 +114,19 @@ async def test_a_token_is_revoked_and_never_shown_whole(gate: GateClient, root: 
     await root.open("/admin/tokens?state=active")
     assert value not in root.html
     assert value[:8] in root.text
-    await root.send(root.soup.select_one('form[action$="/revoke"]')["action"])
+    action = root.soup.select_one('form[action$="/revoke"]')["action"]
+    await root.send(action)
+    assert f"Revoke the token {value[:8]}… of marta?" in root.text
+    status = await gate.get("/api/v1/proxy/status", headers={"X-Access-Token": value})
+    assert status.status == 200
+    await root.send(action, sure="yes")
     status = await gate.get("/api/v1/proxy/status", headers={"X-Access-Token": value})
     assert status.status == 401
+    await root.open("/admin/tokens?user=MARTA@example.com")
+    assert "Revoked" in root.text
+    await root.open("/admin/tokens?user=nobody-of-this-name")
+    assert "Nobody has this name, address or number." in root.text
+    assert not root.soup.select("tbody tr")
 
 
 async def test_a_session_is_listed_and_ended(
@@ -138,8 +158,10 @@ async def test_a_manual_payment_is_confirmed_once(make_gate: MakeGate) -> None:
     await promote(gate)
     await admin.open("/admin/payments?status=pending")
     action = admin.soup.select_one('form[action$="/confirm"]')["action"]
+    await admin.send(action)
+    assert "Has the money of marta arrived?" in admin.text
     for _ in range(2):
-        await admin.send(action)
+        await admin.send(action, sure="yes")
     await user.open("/account/money")
     assert "10.00" in user.soup.select_one(".figure-big").get_text()
 
@@ -160,8 +182,69 @@ async def test_the_audit_log_is_filtered_and_exported_safely(
     assert [row["action"] for row in rows] == ["user.credited"]
     assert "=1+1" in rows[0]["details"]
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in rows[0].values())
-    await root.open("/admin/audit?user=not-a-number&offset=zzz")
+    await root.open("/admin/audit?offset=zzz")
     assert root.status == 200
+
+
+async def test_the_audit_log_is_asked_for_a_person_and_a_span_of_days(
+    gate: GateClient, root: Visitor
+) -> None:
+    marta = await Visitor(gate).register("marta")
+    await Visitor(gate).login("marta", "wrong")
+    for who in ("marta", "MARTA@example.com", await id_of(gate, "marta")):
+        await root.open(f"/admin/audit?who={who}")
+        said = [row.th.get_text(strip=True) for row in root.soup.select("tbody tr")]
+        # What was done to the account counts too: nobody was signed in when the guess failed.
+        assert said == ["Sign-in failed", "Registered"], who
+    assert marta.soup
+    row = root.soup.select_one("tbody tr").get_text(" ", strip=True)
+    assert re.search(r"Request [0-9a-f]{8,}", row)
+    assert "127.0.0.1" in row
+    await root.open("/admin/audit?who=somebody-else")
+    assert "Nobody has this name, address or number." in root.text
+    assert not root.soup.select("tbody tr")
+    today = datetime.now(UTC).date()
+    for since, until, is_there in (
+        (today, today, True),
+        (today + timedelta(days=1), "", False),
+        ("", today - timedelta(days=1), False),
+    ):
+        await root.open(f"/admin/audit?who=marta&since={since}&until={until}")
+        assert bool(root.soup.select("tbody tr")) is is_there, (since, until)
+        export = root.soup.select_one('a[href*="audit.csv"]')
+        if is_there:
+            await root.open(export["href"])
+            assert len(list(csv.DictReader(io.StringIO(root.html)))) == 2
+    for broken in ("yesterday", "2026-02-31", "0001-01-01", "9999-12-31"):
+        await root.open(f"/admin/audit?since={broken}")
+        assert "such as 2026-11-23" in root.text
+        assert root.soup.find(id="f-since")["value"] == broken
+
+
+def test_every_action_that_is_written_down_has_a_name() -> None:
+    pattern = re.compile(r'"((?:user|token|session|bundle|payment)\.[a-z_]+)"')
+    source = Path(zenzefi.__file__).parent
+    written = {
+        name
+        for path in source.rglob("*.py")
+        if path.parent.name != "web"
+        for name in pattern.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len(written) > 25
+    assert written - dict(texts.actions()).keys() == set()
+
+
+async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) -> None:
+    gate = await make_gate(payment_providers=["manual"])
+    admin = await Visitor(gate).register("root")
+    await promote(gate)
+    await admin.open("/admin")
+    assert "Worth a look" not in admin.text
+    await admin.open("/account/money")
+    await admin.send("/account/money/top-up", amount="10", provider="manual", once="x")
+    await admin.open("/admin")
+    assert "1 payment is waiting" in admin.text
+    assert admin.soup.select_one('main a[href="/admin/payments?status=pending"]')
 
 
 async def test_administration_can_insist_on_the_second_step(

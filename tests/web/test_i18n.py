@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -161,7 +161,7 @@ def test_times_are_local_and_machine_readable() -> None:
     assert "24 Nov 2026, 07:30" in text
     with speak("ru"):
         assert "23 нояб. 2026, 22:30 UTC" in str(i18n.when(moment))
-        assert i18n.day(date(2026, 11, 3)) == "3 нояб."
+        assert i18n.day(datetime(2026, 11, 3, tzinfo=UTC)) == "3 нояб."
 
 
 @pytest.mark.parametrize(
@@ -179,6 +179,22 @@ def test_times_are_local_and_machine_readable() -> None:
 def test_the_time_left_has_two_units_at_most(seconds: float, text: str) -> None:
     with speak("en"):
         assert i18n.remaining(seconds).replace(NBSP, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 µs"),
+        (0.000_004_2, "4.2 µs"),
+        (0.000_4, "400 µs"),
+        (0.012_3, "12.3 ms"),
+        (1.0, "1.0 s"),
+        (1234.5, "1,234 s"),
+    ],
+)
+def test_how_long_something_took_has_a_fitting_unit(seconds: float, text: str) -> None:
+    with speak("en"):
+        assert i18n.span(seconds).replace(NBSP, " ") == text
 
 
 @pytest.mark.parametrize(

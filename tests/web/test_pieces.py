@@ -71,11 +71,11 @@ def test_a_good_form_becomes_a_model() -> None:
 
 
 def test_a_chart_is_valid_svg_without_styles() -> None:
-    drawn = str(charts.traffic([charts.Bar("<1>", 500, 0), charts.Bar("2", 10, 900)]))
+    drawn = str(charts.traffic("<T>", [charts.Bar("<1>", 500, 0), charts.Bar("2", 10, 900)]))
     ElementTree.fromstring(drawn)
     assert "style=" not in drawn
     assert "&lt;1&gt;" in drawn
-    assert charts.traffic([]) == Markup("")
+    assert charts.traffic("", []) == Markup("")
 
 
 @pytest.mark.parametrize(

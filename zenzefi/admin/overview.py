@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from sqlalchemy import Column, Select, func, select
@@ -18,6 +19,7 @@ from zenzefi.tokens.issue import is_active
 from zenzefi.tokens.models import access_tokens, usage_sessions
 
 DAYS = 14
+_T = TypeVar("_T")
 _LIVE = timedelta(minutes=30)
 
 
@@ -31,6 +33,7 @@ class Overview:
     spent: Decimal
     registered: list[int]
     sold: list[int]
+    spent_daily: list[Decimal]
     bytes_out: list[int]
 
 
@@ -45,10 +48,8 @@ class Overviews:
         moment = datetime.now(UTC)
         first = moment.date() - timedelta(days=DAYS - 1)
         since = datetime(first.year, first.month, first.day, tzinfo=UTC)
-        spent = select(func.coalesce(func.sum(-transactions.c.amount, type_=Money), 0)).where(
-            transactions.c.transaction_type.in_(("purchase", "refund")),
-            transactions.c.created_at >= since,
-        )
+        paid = transactions.c.transaction_type.in_(("purchase", "refund"))
+        spending = func.coalesce(func.sum(-transactions.c.amount, type_=Money), 0)
         live = select(func.count()).where(
             usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at > moment - _LIVE
         )
@@ -62,25 +63,28 @@ class Overviews:
             async def one(query: Select[Any]) -> Any:
                 return (await connection.execute(query)).scalar_one()
 
-            async def series(query: Select[Any]) -> list[int]:
+            async def series(query: Select[Any], kind: Callable[[Any], _T]) -> list[_T]:
                 rows = await connection.execute(query)
-                found = {str(day): int(count) for day, count in rows}
-                return [found.get(str(first + timedelta(days=n)), 0) for n in range(DAYS)]
+                found = {str(day): kind(figure) for day, figure in rows}
+                return [found.get(str(first + timedelta(days=n)), kind(0)) for n in range(DAYS)]
 
+            spent = await series(daily(transactions.c.created_at, spending).where(paid), Decimal)
             return Overview(
                 users=int(await one(select(func.count()).select_from(users))),
                 active_tokens=int(
                     await one(select(func.count()).select_from(access_tokens).where(is_active()))
                 ),
                 live_sessions=int(await one(live)),
-                spent=Decimal(await one(spent)),
-                registered=await series(daily(users.c.created_at, func.count())),
-                sold=await series(daily(access_tokens.c.created_at, func.count())),
+                spent=sum(spent, Decimal("0.00")),
+                registered=await series(daily(users.c.created_at, func.count()), int),
+                sold=await series(daily(access_tokens.c.created_at, func.count()), int),
+                spent_daily=spent,
                 bytes_out=await series(
                     daily(
                         usage_sessions.c.last_seen_at,
                         func.coalesce(func.sum(usage_sessions.c.bytes_out), 0),
-                    )
+                    ),
+                    int,
                 ),
             )
 

@@ -1,12 +1,10 @@
-"""What administrators do: users, credits, tokens, the audit log."""
+"""What administrators do with users, credits and tokens."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from aiohttp import web
@@ -15,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import users
+from zenzefi.accounts.schemas import email_key, username_key
 from zenzefi.accounts.service import end_web_sessions
 from zenzefi.audit.log import Actor, record
-from zenzefi.audit.models import audit_logs
 from zenzefi.billing import ledger
 from zenzefi.billing.ledger import Kind, Movement
-from zenzefi.db.base import utcnow
+from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound
 from zenzefi.tokens.gatekeeper import DEACTIVATED
@@ -38,21 +36,6 @@ class LastAdministrator(Conflict):
 
     code = "last_administrator"
     default = "This is the last active administrator. Make somebody else one first."
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One row of the audit log."""
-
-    id: UUID
-    created_at: datetime
-    user_id: UUID | None
-    action: str
-    resource_type: str
-    resource_id: str | None
-    address: str | None
-    request_id: str | None
-    details: dict[str, Any]
 
 
 def _containing(text: str) -> str:
@@ -76,7 +59,7 @@ class Administration:
         where: list[ColumnElement[bool]] = []
         if is_active is not None:
             where.append(users.c.is_active.is_(is_active))
-        text = (search or "").replace("\0", "").encode("utf-8", "ignore").decode("utf-8").strip()
+        text = storable((search or "").replace("\0", "")).strip()
         if text:
             pattern = _containing(text.casefold())
             columns = (users.c.email_key, users.c.username_key, func.lower(users.c.full_name))
@@ -196,37 +179,29 @@ class Administration:
             found = [(token_of(row, keyring, reveal=False), str(row.username)) for row in rows]
         return found, total
 
-    async def audit(
-        self,
-        *,
-        user_id: UUID | None = None,
-        action: str | None = None,
-        resource_type: str | None = None,
-        limit: int,
-        offset: int,
-    ) -> tuple[list[AuditRow], int]:
-        """Rows of the audit log, newest first, and how many there are in all."""
-        given = {"user_id": user_id, "action": action, "resource_type": resource_type}
-        where = [audit_logs.c[k] == _storable(v) for k, v in given.items() if v is not None]
-        query = (
-            select(audit_logs)
-            .where(*where)
-            .order_by(audit_logs.c.created_at.desc(), audit_logs.c.id)
-        )
-        count = select(func.count()).select_from(audit_logs).where(*where)
+    async def names(self, user_ids: Iterable[UUID | None]) -> dict[UUID, str]:
+        """The user names that go with these ids, in one query."""
+        wanted = {one for one in user_ids if one is not None}
+        if not wanted:
+            return {}
+        query = select(users.c.id, users.c.username).where(users.c.id.in_(wanted))
         async with self._database.read() as connection:
-            total = int((await connection.execute(count)).scalar_one())
-            rows = await connection.execute(query.limit(limit).offset(offset))
-            return [
-                AuditRow(**{**row._mapping, "details": json.loads(row.details)}) for row in rows
-            ], total
+            return {row.id: str(row.username) for row in await connection.execute(query)}
 
-
-def _storable(value: Any) -> Any:
-    """Text as a database may hold it: what can't be there is not found either."""
-    if not isinstance(value, str):
-        return value
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    async def find_user(self, text: str) -> UUID | None:
+        """The user with this id, address or (if nobody has that address) user name, in full."""
+        text = storable(text.strip())
+        by_address = users.c.email_key == email_key(text)
+        where = or_(by_address, users.c.username_key == username_key(text))
+        with suppress(ValueError):
+            where = users.c.id == UUID(text)
+        async with self._database.read() as connection:
+            found: UUID | None = (
+                await connection.execute(
+                    select(users.c.id).where(where).order_by(by_address.desc()).limit(1)
+                )
+            ).scalar_one_or_none()
+        return found
 
 
 ADMINISTRATION: web.AppKey[Administration] = web.AppKey("administration", Administration)

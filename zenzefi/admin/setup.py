@@ -7,6 +7,7 @@ from aiohttp import web
 from zenzefi.admin import views
 from zenzefi.admin.service import ADMINISTRATION, Administration
 from zenzefi.api import routing
+from zenzefi.audit.reading import AUDIT_LOG, AuditLog
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.service import TOKENS
 
@@ -14,4 +15,5 @@ from zenzefi.tokens.service import TOKENS
 def setup(app: web.Application) -> None:
     """The calls and their service; accounts, tokens and money are there already."""
     app[ADMINISTRATION] = Administration(app[DATABASE], app[TOKENS])
+    app[AUDIT_LOG] = AuditLog(app[DATABASE])
     routing.setup(app, views.routes)

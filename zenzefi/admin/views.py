@@ -29,6 +29,7 @@ from zenzefi.admin.schemas import (
 from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
+from zenzefi.audit.reading import AUDIT_LOG, Question
 from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.billing.ledger import Kind
@@ -177,12 +178,11 @@ async def end_session(request: web.Request, admin: User, session_id: UUID) -> Se
 @routes.get("/admin/audit-logs")
 async def audit_logs(request: web.Request, admin: User, query: AuditPage) -> Listing[AuditOut]:
     """The audit log, newest first."""
-    found, total = await request.app[ADMINISTRATION].audit(
-        user_id=query.user_id,
-        action=query.action,
-        resource_type=query.resource_type,
-        limit=query.limit,
-        offset=query.offset,
+    question = Question(
+        actor_id=query.user_id, action=query.action, resource_type=query.resource_type
+    )
+    found, total = await request.app[AUDIT_LOG].listed(
+        question, limit=query.limit, offset=query.offset
     )
     items = [AuditOut.model_validate(row, from_attributes=True) for row in found]
     return Listing[AuditOut](items=items, total=total, limit=query.limit, offset=query.offset)

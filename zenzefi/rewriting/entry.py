@@ -65,6 +65,11 @@ class Entry:
         self._open_until = self.clock() + _BREAK_SECONDS
         return True
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether the circuit is open now; asking changes nothing."""
+        return self._failures >= _BREAK_AFTER and self.clock() < self._open_until
+
     def failed(self, error: BaseException | str) -> None:
         """Count and log; open the circuit after repeated failures without a success between."""
         self.account.errors += 1

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from zenzefi.db.engine import Database
 from zenzefi.tokens.models import device_claims, usage_sessions
 
 _s = usage_sessions.c
 _SESSIONS = 50
+_CHARTED = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,45 @@ class Use:
     received: int
     sent: int
 
-    def by_day(self, zone: tzinfo) -> dict[date, tuple[int, int]]:
-        """Bytes received and sent, by the day on which a session was last seen."""
-        days: dict[date, tuple[int, int]] = {}
-        for session in self.sessions:
-            day = session.last_seen_at.astimezone(zone).date()
-            received, sent = days.get(day, (0, 0))
-            days[day] = (received + session.received, sent + session.sent)
-        return days
+
+def spread(sessions: Sequence[Session], edges: Sequence[datetime]) -> list[tuple[int, int]]:
+    """Bytes received and sent between each two of ``edges``, which ascend.
+
+    Only a session's total is known: it counts evenly over the time from its start to its last
+    request, and what lies outside of the edges does not count.
+    """
+    found = [(0.0, 0.0)] * (len(edges) - 1)
+    for session in sessions:
+        long = (session.last_seen_at - session.started_at).total_seconds()
+        first = max(0, bisect_right(edges, session.started_at) - 1)
+        for index in range(first, min(len(found), bisect_right(edges, session.last_seen_at))):
+            begin, end = edges[index], edges[index + 1]
+            if long > 0:
+                both = min(end, session.last_seen_at) - max(begin, session.started_at)
+                share = max(0.0, both.total_seconds()) / long
+            else:
+                share = float(begin <= session.last_seen_at < end)
+            received, sent = found[index]
+            found[index] = (received + session.received * share, sent + session.sent * share)
+    return [(round(received), round(sent)) for received, sent in found]
+
+
+def _listing(token_id: UUID) -> Select[Any]:
+    return (
+        select(
+            _s.id,
+            _s.address,
+            _s.agent,
+            _s.started_at,
+            _s.last_seen_at,
+            _s.ended_at,
+            _s.requests,
+            _s.bytes_out,
+            _s.bytes_in,
+        )
+        .where(_s.token_id == token_id)
+        .order_by(_s.last_seen_at.desc())
+    )
 
 
 class Uses:
@@ -58,22 +93,7 @@ class Uses:
 
     async def of_token(self, token_id: UUID) -> Use:
         """The use of one token."""
-        listing = (
-            select(
-                _s.id,
-                _s.address,
-                _s.agent,
-                _s.started_at,
-                _s.last_seen_at,
-                _s.ended_at,
-                _s.requests,
-                _s.bytes_out,
-                _s.bytes_in,
-            )
-            .where(_s.token_id == token_id)
-            .order_by(_s.last_seen_at.desc())
-            .limit(_SESSIONS)
-        )
+        listing = _listing(token_id).limit(_SESSIONS)
         totals = select(
             func.coalesce(func.sum(_s.requests), 0),
             func.coalesce(func.sum(_s.bytes_out), 0),
@@ -83,6 +103,13 @@ class Uses:
             rows = (await connection.execute(listing)).all()
             requests, received, sent = (await connection.execute(totals)).one()
         return Use([Session(*row) for row in rows], int(requests), int(received), int(sent))
+
+    async def since(self, token_id: UUID, moment: datetime) -> list[Session]:
+        """The sessions of one token that were seen after ``moment``, for a chart; some thousands
+        at most."""
+        query = _listing(token_id).where(_s.last_seen_at > moment).limit(_CHARTED)
+        async with self._database.read() as connection:
+            return [Session(*row) for row in (await connection.execute(query)).all()]
 
     async def device_seen_at(self, token_id: UUID) -> datetime | None:
         """When the device that holds the token was last written down; ``None``: none holds it."""

@@ -22,7 +22,7 @@ class Bar:
     sent: int
 
 
-def traffic(bars: Sequence[Bar]) -> Markup:
+def traffic(title: str, bars: Sequence[Bar]) -> Markup:
     """Received and sent bytes as stacked bars; the same figures stand in the text alternative.
 
     The labels are HTML beside the drawing, so that they keep their size on every screen.
@@ -45,7 +45,7 @@ def traffic(bars: Sequence[Bar]) -> Markup:
                 f'<rect class="{kind}" x="{left:.1f}" y="{max(top, 0):.1f}"'
                 f' width="{wide:.1f}" height="{tall:.1f}"/>'
             )
-    title, received, sent = _("Traffic by day"), _("received"), _("sent")
+    received, sent = _("received"), _("sent")
     figures = "; ".join(
         f"{bar.label}: {i18n.size(bar.received + bar.sent)}"
         for bar in bars

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -164,20 +164,30 @@ def when(moment: datetime, *, seconds: bool = False) -> Markup:
     """A ``<time>`` element in the reader's zone; the script puts it right where that is unknown."""
     manner = current()
     local = moment.astimezone(manner.zone)
-    text = dates.format_datetime(
-        local, "medium" if seconds else "d MMM y, HH:mm", locale=manner.locale
-    )
+    pattern = "d MMM y, HH:mm:ss" if seconds else "d MMM y, HH:mm"
+    text = dates.format_datetime(local, pattern, locale=manner.locale)
     if manner.zone is UTC:
         text += " UTC"
     # Markup.format escapes what it is given.
-    return Markup('<time datetime="{}" data-local>{}</time>').format(
-        moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), text
+    return Markup('<time datetime="{}" data-local="{}">{}</time>').format(
+        moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "seconds" if seconds else "minutes",
+        text,
     )
 
 
-def day(which: date) -> str:
+def day(moment: datetime) -> str:
     """A day without its year, as on a chart."""
-    return dates.format_date(which, "d MMM", locale=current().locale)
+    return dates.format_datetime(
+        moment.astimezone(current().zone), "d MMM", locale=current().locale
+    )
+
+
+def hour(moment: datetime) -> str:
+    """The time of day, as on a chart."""
+    return dates.format_datetime(
+        moment.astimezone(current().zone), "HH:mm", locale=current().locale
+    )
 
 
 def hours(count: int) -> str:
@@ -203,6 +213,19 @@ def remaining(seconds: float) -> str:
         units.pop(0)
     shown = units[:2] if len(units) > 1 and units[1][0] else units[:1]
     return "\N{NO-BREAK SPACE}".join(text for _, text in shown).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def span(seconds: float) -> str:
+    """How long something took, three figures at most: "0.4 ms", "12 s"."""
+    if seconds >= 1:
+        value, unit = seconds, gettext("%(n)s s")
+    elif seconds >= 0.001:
+        value, unit = seconds * 1000, gettext("%(n)s ms")
+    else:
+        value, unit = seconds * 1_000_000, gettext("%(n)s µs")
+    digits = "#,##0" if value >= 100 or value == 0 else "#,##0.0"
+    text = numbers.format_decimal(value, format=digits, locale=current().locale)
+    return (unit % {"n": text}).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def size(count: int) -> str:

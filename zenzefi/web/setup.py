@@ -16,9 +16,11 @@ from zenzefi.tokens.use import USES, Uses
 from zenzefi.web import (
     administration,
     assets,
+    audit,
     error_words,
     mailing,
     money,
+    people,
     profile,
     public,
     templating,
@@ -55,6 +57,8 @@ def setup(app: web.Application) -> None:
         tokens.routes,
         money.routes,
         administration.routes,
+        people.routes,
+        audit.routes,
         profile.routes,
     ):
         table.mount(app)

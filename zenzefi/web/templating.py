@@ -32,10 +32,13 @@ def prepare(environment: jinja2.Environment, assets: Assets) -> None:
         when=i18n.when,
         hours=i18n.hours,
         size=i18n.size,
+        span=i18n.span,
         kind=texts.kind,
         payment_state=texts.payment_state,
         description=texts.description,
         agent=texts.agent,
+        action=texts.action,
+        resource=texts.resource,
         remaining=i18n.remaining,
     )
     environment.globals.update(asset=assets.url, countdown_text=_countdown, spark=charts.line)

@@ -217,3 +217,69 @@ def scope(name: str) -> tuple[str, str]:
         title, note = _SCOPES[name]
         return _(title), _(note)
     return name.replace("_", " "), _("A part of the application, set up by its operator.")
+
+
+_ACTIONS = {
+    "user.registered": N_("Registered"),
+    "user.signed_in": N_("Signed in"),
+    "user.sign_in_failed": N_("Sign-in failed"),
+    "user.signed_out": N_("Signed out"),
+    "user.sign_ins_ended": N_("Ended other sign-ins"),
+    "user.password_changed": N_("Changed the password"),
+    "user.email_verified": N_("Confirmed the e-mail address"),
+    "user.second_factor_on": N_("Switched two-step sign-in on"),
+    "user.second_factor_off": N_("Switched two-step sign-in off"),
+    "user.second_factor_failed": N_("Wrong code at sign-in"),
+    "user.recovery_code_used": N_("Used a recovery code"),
+    "user.recovery_codes_renewed": N_("Made new recovery codes"),
+    "user.changed": N_("Changed an account's rights"),
+    "user.promoted": N_("Made an administrator"),
+    "user.demoted": N_("Took administration away"),
+    "user.credited": N_("Credited a balance"),
+    "token.purchased": N_("Bought a token"),
+    "token.issued": N_("Issued a token"),
+    "token.revoked": N_("Revoked a token"),
+    "session.ended": N_("Ended a session"),
+    "bundle.created": N_("Put a bundle on sale"),
+    "bundle.changed": N_("Changed a bundle"),
+    "bundle.purchased": N_("Bought a bundle"),
+    "payment.opened": N_("Began a payment"),
+    "payment.confirmed": N_("Confirmed a payment"),
+    "payment.credited": N_("A payment arrived"),
+    "payment.cancelled": N_("Cancelled a payment"),
+    "payment.refund_asked": N_("Asked for a refund"),
+    "payment.refunded": N_("A payment was refunded"),
+    "payment.disputed": N_("A payment was disputed"),
+    "payment.dispute_won": N_("A dispute was won"),
+    "payment.amount_mismatch": N_("A payment had another amount"),
+}
+
+
+def action(name: str) -> str:
+    """What happened, of an audit row."""
+    return _(_ACTIONS[name]) if name in _ACTIONS else name
+
+
+def actions() -> list[tuple[str, str]]:
+    """All actions, for a filter."""
+    return [(name, action(name)) for name in _ACTIONS]
+
+
+_RESOURCES = {
+    "user": N_("account"),
+    "token": N_("token"),
+    "session": N_("session"),
+    "page_session": N_("sign-in"),
+    "bundle": N_("bundle"),
+    "payment": N_("payment"),
+}
+
+
+def resource(kind: str) -> str:
+    """The kind of thing that an audit row is about."""
+    return _(_RESOURCES[kind]) if kind in _RESOURCES else kind
+
+
+def resources() -> list[tuple[str, str]]:
+    """All kinds of things, for a filter."""
+    return [(name, resource(name)) for name in _RESOURCES]

@@ -18,7 +18,7 @@ from zenzefi.errors import InsufficientBalance, NotFound
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.use import USES, Use
+from zenzefi.tokens.use import USES, spread
 from zenzefi.web import charts, i18n, present
 from zenzefi.web.entrance import entrance
 from zenzefi.web.forms import BLANK, Form
@@ -31,6 +31,7 @@ routes = Routes(access=Access.SIGNED_IN, section="/account")
 
 _ENDED_SHOWN = 4
 _CHART_DAYS = 14
+_HOURS = 24
 
 
 class _Bought(BaseModel):
@@ -151,18 +152,30 @@ async def _token_page(
         form=form or Form({"name": shown.name}),
         device_seen_at=await uses.device_seen_at(token_id),
         use=use,
-        chart=_chart(use),
+        chart=await _chart(page, shown),
     )
 
 
-def _chart(use: Use) -> Markup:
+async def _chart(page: Page, shown: Ticket) -> Markup:
+    """Traffic by the hour for a token of a day or less, by the day for a longer one."""
     zone = i18n.current().zone
-    today = datetime.now(zone).date()
-    days = use.by_day(zone)
-    steps = [today - timedelta(days=back) for back in range(_CHART_DAYS - 1, -1, -1)]
-    if not any(day in days for day in steps):
+    by_hour = shown.hours <= _HOURS
+    last = datetime.now(zone).replace(minute=0, second=0, microsecond=0)
+    if shown.expires_at is not None:
+        last = min(last, shown.expires_at.astimezone(zone).replace(minute=0, second=0))
+    if by_hour:
+        step, count = timedelta(hours=1), _HOURS
+        label = i18n.hour
+    else:
+        last, step, count = last.replace(hour=0), timedelta(days=1), _CHART_DAYS
+        label = i18n.day
+    edges = [last - step * back for back in range(count - 1, -2, -1)]
+    spans = spread(await page.request.app[USES].since(shown.id, edges[0]), edges)
+    if not any(received or sent for received, sent in spans):
         return Markup()
-    return charts.traffic([charts.Bar(i18n.day(day), *days.get(day, (0, 0))) for day in steps])
+    title = _("Traffic by the hour") if by_hour else _("Traffic by the day")
+    bars = [charts.Bar(label(edge), *span) for edge, span in zip(edges, spans, strict=False)]
+    return charts.traffic(title, bars)
 
 
 @routes.get("/account/tokens/{id}")

@@ -1,25 +1,31 @@
 // Improvements only: every page is complete without this file.
 "use strict";
 
-// Copy buttons: <button data-copy="id of the text">, hidden until this runs.
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  const source = document.getElementById(button.dataset.copy);
-  if (!source || !navigator.clipboard) continue;
+// Copy buttons: <button data-copy="id of the text"> or <button data-copy-text="the text">, hidden
+// until this runs.
+for (const button of document.querySelectorAll("button[data-copy], button[data-copy-text]")) {
+  const source = button.dataset.copy ? document.getElementById(button.dataset.copy) : null;
+  if (!navigator.clipboard || !(source || button.dataset.copyText)) continue;
   button.hidden = false;
   const label = button.querySelector("[data-label]");
   const usual = label.textContent;
   let timer = 0;
   button.addEventListener("click", async () => {
-    const text = "value" in source ? source.value : source.textContent;
+    const text = source ? source.textContent : button.dataset.copyText;
     try {
       await navigator.clipboard.writeText(text.trim());
       label.textContent = button.dataset.done;
+      button.dataset.state = "done";
     } catch {
+      if (!source) return;
       getSelection().selectAllChildren(source);
       label.textContent = button.dataset.failed;
     }
     clearTimeout(timer);
-    timer = setTimeout(() => { label.textContent = usual; }, 2500);
+    timer = setTimeout(() => {
+      label.textContent = usual;
+      delete button.dataset.state;
+    }, 2500);
   });
 }
 
@@ -66,11 +72,43 @@ if (zone && document.documentElement.dataset.zone !== zone) {
   document.cookie = `zenzefi_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
   // As the server writes them: 23 Nov 2026, 14:05.
   const language = document.documentElement.lang;
-  const format = new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, {
-    day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
-  });
+  const manner = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
+  const locale = language === "en" ? "en-GB" : language;
+  const formats = {
+    minutes: new Intl.DateTimeFormat(locale, manner),
+    seconds: new Intl.DateTimeFormat(locale, { ...manner, second: "2-digit" }),
+  };
   for (const time of document.querySelectorAll("time[data-local]")) {
-    time.textContent = format.format(new Date(time.dateTime)).replace("\u00a0г.", "").replace(" г.", "");
+    time.textContent = formats[time.dataset.local].format(new Date(time.dateTime)).replace("\u00a0г.", "").replace(" г.", "");
+  }
+}
+
+// Before what can't be undone: <button data-ask="title" data-ask-text data-ask-yes>. Without this
+// the server asks on a page of its own; here "sure" says that it was answered already.
+const mould = document.getElementById("ask");
+if (mould && "HTMLDialogElement" in window) {
+  for (const form of document.querySelectorAll("form[method=post]")) {
+    form.addEventListener("submit", (event) => {
+      const button = event.submitter;
+      if (!button?.dataset.ask || form.elements.sure) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      const dialog = mould.content.cloneNode(true).firstElementChild;
+      dialog.querySelector("h2").textContent = button.dataset.ask;
+      dialog.querySelector("p").textContent = button.dataset.askText;
+      const [yes, no] = dialog.querySelectorAll("button");
+      yes.textContent = button.dataset.askYes;
+      yes.addEventListener("click", () => {
+        const sure = Object.assign(document.createElement("input"), { type: "hidden", name: "sure", value: "yes" });
+        form.append(sure);
+        dialog.close();
+        form.requestSubmit(button);
+      });
+      no.addEventListener("click", () => dialog.close());
+      dialog.addEventListener("close", () => { dialog.remove(); button.focus(); });
+      document.body.append(dialog);
+      dialog.showModal();
+    });
   }
 }
 

@@ -1,0 +1,134 @@
+"""Pages for administrators about the audit log: who did what, when and from where."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from datetime import date, datetime, time, timedelta
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi.admin.service import ADMINISTRATION
+from zenzefi.audit.reading import AUDIT_LOG, AuditRow, Question
+from zenzefi.web import i18n, lists, present, texts
+from zenzefi.web.forms import Form
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.page import Access, Page, Routes
+
+routes = Routes(access=Access.ADMINISTRATOR, section="/admin")
+
+_FILTERS = ("who", "action", "kind", "since", "until")
+_CSV_MOST = 100_000
+_NOBODY = UUID(int=0)
+
+
+async def _question(page: Page, form: Form) -> Question:
+    """The question of the filters; what makes no sense is said beside its field and left out."""
+    who = form.text("who")
+    about = None
+    if who:
+        about = await page.request.app[ADMINISTRATION].find_user(who)
+        if about is None:
+            form.fail("who", _("Nobody has this name, address or number."))
+            about = _NOBODY
+    since, until = _day(form, "since"), _day(form, "until")
+    return Question(
+        about=about,
+        action=form.text("action") or None,
+        resource_type=form.text("kind") or None,
+        since=None if since is None else _midnight(since),
+        until=None if until is None else _midnight(until + timedelta(days=1)),
+    )
+
+
+def _day(form: Form, name: str) -> date | None:
+    text = form.text(name)
+    if not text:
+        return None
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = date.max
+    if not date(2000, 1, 1) <= found < date(9000, 1, 1):
+        form.fail(name, _("Please write a day such as 2026-11-23."))
+        return None
+    return found
+
+
+def _midnight(day: date) -> datetime:
+    """When a day begins for the reader."""
+    return datetime.combine(day, time(), i18n.current().zone)
+
+
+@routes.get("/admin/audit")
+async def audit(page: Page) -> web.StreamResponse:
+    """The rows that fit the filters, newest first."""
+    form = Form({name: lists.asked(page, name) for name in _FILTERS})
+    rows, total = await page.request.app[AUDIT_LOG].listed(
+        await _question(page, form), limit=lists.ROWS, offset=lists.offset(page)
+    )
+    names = await page.request.app[ADMINISTRATION].names(
+        [*(row.user_id for row in rows), *map(_subject, rows)]
+    )
+    return page.render(
+        "admin/audit.html",
+        listing=present.Listing(rows, total, lists.ROWS, lists.offset(page)),
+        names=names,
+        subject=_subject,
+        form=form,
+        filtered=any(form.values.values()),
+        actions=[("", _("All")), *texts.actions()],
+        kinds=[("", _("All")), *texts.resources()],
+        base=lists.base("/admin/audit", **form.values),
+        export=lists.base("/admin/audit.csv", **form.values).rstrip("?&"),
+    )
+
+
+def _subject(row: AuditRow) -> UUID | None:
+    """The user that a row is about, where it is about one."""
+    if row.resource_type != "user" or row.resource_id is None:
+        return None
+    return UUID(row.resource_id)
+
+
+@routes.get("/admin/audit.csv")
+async def audit_csv(page: Page) -> web.StreamResponse:
+    """The filtered audit log for a spreadsheet, streamed."""
+    form = Form({name: lists.asked(page, name) for name in _FILTERS})
+    return web.Response(
+        body=_lines(page, await _question(page, form)),
+        headers={
+            "Content-Type": "text/csv; charset=utf-8",
+            "Content-Disposition": 'attachment; filename="audit.csv"',
+        },
+    )
+
+
+async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
+    yield _line(
+        "time", "user_id", "action", "kind", "resource_id", "address", "request_id", "details"
+    )
+    async for row in page.request.app[AUDIT_LOG].each(question, most=_CSV_MOST):
+        yield _line(
+            row.created_at.isoformat(),
+            row.user_id or "",
+            row.action,
+            row.resource_type,
+            row.resource_id or "",
+            row.address or "",
+            row.request_id or "",
+            json.dumps(row.details, ensure_ascii=False),
+        )
+
+
+def _line(*cells: object) -> bytes:
+    """One CSV record (RFC 4180); a text that a spreadsheet would compute is quoted as text."""
+    out = io.StringIO()
+    computed = ("=", "+", "-", "@", "\t", "\r")
+    csv.writer(out).writerow(
+        [f"'{cell}" if str(cell).startswith(computed) else cell for cell in cells]
+    )
+    return out.getvalue().encode()

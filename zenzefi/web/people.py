@@ -1,0 +1,136 @@
+"""Pages for administrators about users: finding, crediting, closing, giving rights."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.accounts.identity import IDENTITIES, User
+from zenzefi.admin.schemas import Credit
+from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
+from zenzefi.billing.ledger import Kind
+from zenzefi.billing.statement import STATEMENTS
+from zenzefi.errors import NotFound
+from zenzefi.web import i18n, lists, present, questions, texts
+from zenzefi.web.forms import Form
+from zenzefi.web.i18n import gettext as _
+from zenzefi.web.page import Access, Page, Routes, path_id
+
+routes = Routes(access=Access.ADMINISTRATOR, section="/admin")
+
+_CREDITS = (Kind.DEPOSIT, Kind.BONUS, Kind.ADJUSTMENT)
+_LATEST = 10
+_CHANGES = {
+    "activate": {"is_active": True},
+    "deactivate": {"is_active": False},
+    "promote": {"is_superuser": True},
+    "demote": {"is_superuser": False},
+}
+_ASKED = {
+    "deactivate": questions.deactivate,
+    "promote": questions.promote,
+    "demote": questions.demote,
+}
+
+
+@routes.get("/admin/users")
+async def users(page: Page) -> web.StreamResponse:
+    """All users, or those that a search finds."""
+    search, state = lists.asked(page, "search")[:100], lists.asked(page, "state")
+    found, total = await page.request.app[ADMINISTRATION].users(
+        search=search or None,
+        is_active={"active": True, "inactive": False}.get(state),
+        limit=lists.ROWS,
+        offset=lists.offset(page),
+    )
+    return page.render(
+        "admin/users.html",
+        listing=present.Listing(found, total, lists.ROWS, lists.offset(page)),
+        form=Form({"search": search}),
+        states=[
+            ("", _("Everybody")),
+            ("active", _("Active ones")),
+            ("inactive", _("Deactivated ones")),
+        ],
+        state=state,
+        base=lists.base("/admin/users", search=search, state=state),
+    )
+
+
+async def _user(page: Page) -> User:
+    found = await page.request.app[IDENTITIES].find(path_id(page))
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def _user_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+    app, person = page.request.app, await _user(page)
+    tokens, token_count = await app[ADMINISTRATION].tokens(
+        user_id=person.id, active_only=False, limit=_LATEST, offset=0
+    )
+    ledger, _total = await app[STATEMENTS].listed(person.id, limit=_LATEST, offset=0)
+    return page.render(
+        "admin/user.html",
+        status=status,
+        person=person,
+        form=form,
+        kinds=[(kind.value, texts.kind(kind)) for kind in _CREDITS],
+        tokens=[(token, present.state_of(token)) for token, _owner in tokens],
+        token_count=token_count,
+        ledger=ledger,
+        questions=questions,
+    )
+
+
+@routes.get("/admin/users/{id}")
+async def user(page: Page) -> web.StreamResponse:
+    """One user."""
+    return await _user_page(page, Form({"transaction_type": Kind.DEPOSIT.value}))
+
+
+@routes.post("/admin/users/{id}/credit")
+async def credit(page: Page) -> web.StreamResponse:
+    """Put money on an account, with a reason that stays in the ledger."""
+    person, form = await _user(page), await page.form()
+    typed = dict(form.values)
+    typed["amount"] = form.text("amount").replace(" ", "").replace(",", ".")
+    entry = Form(typed)
+    given = entry.read(Credit, "amount", "reason", "transaction_type")
+    form.errors.update(entry.errors)
+    if "amount" in form.errors:
+        form.errors["amount"] = _("Please write an amount above zero, such as 100 or 12.50.")
+    if given is None or given.transaction_type not in _CREDITS:
+        form.fail("transaction_type", _("Please choose a kind from the list."))
+        return await _user_page(page, form, status=422)
+    await page.request.app[ADMINISTRATION].credit(
+        page.actor,
+        person.id,
+        amount=given.amount,
+        reason=given.reason,
+        kind=given.transaction_type,
+    )
+    page.flash("good", _("%(amount)s credited.", amount=i18n.money(given.amount)))
+    return page.redirect(f"/admin/users/{person.id}")
+
+
+@routes.post("/admin/users/{id}/change")
+async def change_user(page: Page) -> web.StreamResponse:
+    """Deactivate or activate, make or unmake an administrator."""
+    person, form = await _user(page), await page.form()
+    wanted = form.text("change")
+    if wanted not in _CHANGES:
+        raise NotFound
+    here = f"/admin/users/{person.id}"
+    if wanted in _ASKED:
+        question = await questions.ask(page, _ASKED[wanted](person.username), back=here)
+        if question is not None:
+            return question
+    try:
+        await page.request.app[ADMINISTRATION].change_user(
+            page.actor, person.id, dict(_CHANGES[wanted])
+        )
+    except LastAdministrator:
+        page.flash("bad", _("This is the last administrator. Make somebody else one first."))
+    else:
+        page.flash("good", _("Saved."))
+    return page.redirect(here)
