@@ -7,8 +7,8 @@
     │                         TokenMissing, TokenRejected
     │                          └── TokenInvalid, TokenExpired, TokenRevoked
     ├── PaymentRequired 402 ─ InsufficientBalance
-    ├── Forbidden 403 ─ NotAuthenticated, InactiveUser, NotSuperuser, ScopeRefused,
-    │                   DeviceRequired, CrossSiteRefused
+    ├── Forbidden 403 ─ NotAuthenticated, InactiveUser, NotSuperuser,
+    │                   SecondFactorRequired, ScopeRefused, DeviceRequired, CrossSiteRefused
     ├── NotFound 404
     ├── MethodRefused 405
     ├── Conflict 409 ─ DeviceConflict, IdempotencyInFlight
@@ -212,6 +212,16 @@ class NotSuperuser(Forbidden):
 
     code = "not_superuser"
     default = "Superuser permissions required"
+
+
+class SecondFactorRequired(Forbidden):
+    """An administrator's call with a bearer token that was got by a password alone."""
+
+    code = "second_factor_required"
+    default = (
+        "Administration needs two-step sign-in here. Set it up on your profile page, then sign in "
+        "again with a code."
+    )
 
 
 class ScopeRefused(Forbidden):

@@ -63,6 +63,15 @@ class Bearer:
     expires_in: int
 
 
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a bearer token says: its user, its id (``jti``), how they had proven who they are."""
+
+    user: User
+    jti: str | None
+    second_factor: bool
+
+
 class Identities:
     """Issues bearer tokens and finds the user behind one."""
 
@@ -71,8 +80,11 @@ class Identities:
         self._database = database
         self._keyring = keyring
 
-    def issue(self, user: User) -> Bearer:
-        """A JWT (HS256) for this user, good for ``ACCESS_TOKEN_EXPIRE_MINUTES``."""
+    def issue(self, user: User, *, second_factor: bool = False) -> Bearer:
+        """A JWT (HS256) for this user, good for ``ACCESS_TOKEN_EXPIRE_MINUTES``.
+
+        ``second_factor``: the user has proven one; the token says so (``amr``, RFC 8176).
+        """
         now = datetime.now(UTC)
         claims = {
             "sub": str(user.id),
@@ -81,6 +93,7 @@ class Identities:
             "exp": now + self._life,
             "jti": secrets.token_urlsafe(16),
             "cv": user.credential_version,
+            "amr": ["pwd", "otp"] if second_factor else ["pwd"],
         }
         token = jwt.encode(claims, self._keyring.keys("jwt")[0], algorithm=_ALGORITHM)
         return Bearer(token, int(self._life.total_seconds()))
@@ -100,8 +113,8 @@ class Identities:
                 break
         raise CredentialsRejected
 
-    async def authenticate(self, token: str) -> tuple[User, str | None]:
-        """The active user of a bearer token, and the token's id (``jti``).
+    async def authenticate(self, token: str) -> Presented:
+        """The active user of a bearer token.
 
         Raises ``CredentialsRejected`` (401), ``InactiveUser`` (403), ``DatabaseUnavailable``.
         """
@@ -123,7 +136,9 @@ class Identities:
             raise CredentialsRejected  # the password was changed after this token was issued
         if not row.is_active:
             raise InactiveUser
-        return user_of(row), jti
+        methods = claims.get("amr")
+        proven = isinstance(methods, list) and "otp" in methods
+        return Presented(user_of(row), jti, proven)
 
     async def find(self, user_id: UUID) -> User | None:
         """The user with this id, active or not."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, func, select, update
 
 from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import one_time_links, users
@@ -21,6 +21,9 @@ from zenzefi.errors import NotFound
 from zenzefi.keys import Keyring
 
 LIFE = timedelta(hours=1)
+MOST = 5
+"""Letters of one kind to one user within :data:`LIFE`: nobody's mailbox is filled by a stranger."""
+
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _l = one_time_links.c
 
@@ -60,6 +63,20 @@ class Links:
                 )
             )
         return secret
+
+    async def enough(self, user: User, purpose: Purpose) -> bool:
+        """Whether this user has been sent so many of these lately that no more should go out."""
+        query = (
+            select(func.count())
+            .select_from(one_time_links)
+            .where(
+                _l.user_id == user.id,
+                _l.purpose == purpose.value,
+                _l.created_at > datetime.now(UTC) - LIFE,
+            )
+        )
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one()) >= MOST
 
     async def spend(self, purpose: Purpose, secret: str) -> UUID:
         """The user of a link, once. Raises ``NotFound`` for a used, old, foreign or forged one."""

@@ -42,9 +42,10 @@ async def login(request: web.Request, body: Credentials) -> BearerOut:
     """
     accounts = request.app[ACCOUNTS]
     user = await accounts.sign_in(actor_of(request), body.email, body.password)
-    if user.totp_enabled_at is not None:
+    has_second_factor = user.totp_enabled_at is not None
+    if has_second_factor:
         await request.app[SECOND_FACTOR].check(actor_of(request, user), user.id, body.code or "")
-    bearer = accounts.identities.issue(user)
+    bearer = accounts.identities.issue(user, second_factor=has_second_factor)
     return BearerOut(access_token=bearer.access_token, expires_in=bearer.expires_in)
 
 

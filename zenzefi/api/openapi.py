@@ -19,6 +19,7 @@ from zenzefi.errors import (
     NotAuthenticated,
     NotSuperuser,
     PayloadTooLarge,
+    SecondFactorRequired,
     TokenMissing,
     TokenRejected,
 )
@@ -28,7 +29,13 @@ _REF = "#/components/schemas/{model}"
 _SECURITY: dict[str, tuple[type[GateError], ...]] = {
     "none": (),
     "bearer": (NotAuthenticated, CredentialsRejected, InactiveUser),
-    "admin": (NotAuthenticated, CredentialsRejected, InactiveUser, NotSuperuser),
+    "admin": (
+        NotAuthenticated,
+        CredentialsRejected,
+        InactiveUser,
+        NotSuperuser,
+        SecondFactorRequired,
+    ),
     "access_token": (TokenMissing, TokenRejected),
 }
 _SCHEMES: dict[str, list[dict[str, list[str]]]] = {

@@ -27,6 +27,7 @@ from pydantic import BaseModel, TypeAdapter
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.api.bodies import read_body, read_query
 from zenzefi.audit.log import Actor
+from zenzefi.config import SETTINGS
 from zenzefi.errors import (
     AmbiguousRequest,
     CredentialsRejected,
@@ -34,6 +35,7 @@ from zenzefi.errors import (
     Invalid,
     NotAuthenticated,
     NotSuperuser,
+    SecondFactorRequired,
 )
 from zenzefi.middleware.content import content_of
 from zenzefi.middleware.peer import peer_of
@@ -46,6 +48,7 @@ Security = Literal["none", "bearer", "admin", "access_token"]
 USER: web.RequestKey[User] = web.RequestKey("user", User)
 BEARER_ID: web.RequestKey[str] = web.RequestKey("bearer_id", str)
 """The ``jti`` of the bearer token that came with the request, where it has one."""
+_SECOND_FACTOR: web.RequestKey[bool] = web.RequestKey("second_factor", bool)
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -187,18 +190,26 @@ async def current_user(request: web.Request) -> User:
     """The signed-in user of this request, found once. Raises 401 and 403."""
     if USER not in request:
         token = bearer_token(request)
-        request[USER], jti = await request.app[IDENTITIES].authenticate(token)
-        if jti is not None:
-            request[BEARER_ID] = jti
+        shown = await request.app[IDENTITIES].authenticate(token)
+        request[USER], request[_SECOND_FACTOR] = shown.user, shown.second_factor
+        if shown.jti is not None:
+            request[BEARER_ID] = shown.jti
         await limit_user(request, request[USER].id)
     return request[USER]
 
 
 async def current_admin(request: web.Request) -> User:
-    """The administrator who asks. Raises ``NotSuperuser`` (403) for other users."""
+    """The administrator who asks. Raises ``NotSuperuser`` (403) for other users.
+
+    Where ``ADMIN_TWO_FACTOR`` is set, ``SecondFactorRequired`` (403) for one who has not proven it.
+    """
     user = await current_user(request)
     if not user.is_superuser:
         raise NotSuperuser
+    if request.app[SETTINGS].admin_two_factor and (
+        user.totp_enabled_at is None or not request[_SECOND_FACTOR]
+    ):
+        raise SecondFactorRequired
     return user
 
 

@@ -6,7 +6,6 @@ token, is asked where the token is known).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import AsyncIterator
 
@@ -16,6 +15,7 @@ from aiohttp.typedefs import Handler
 from zenzefi.config import SETTINGS
 from zenzefi.errors import RateLimited
 from zenzefi.middleware.content import content_of, form_of
+from zenzefi.middleware.known_browsers import account_mark, mark_of
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.limits import LIMITS, RateLimits, Standing
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
@@ -67,26 +67,30 @@ async def _count(request: web.Request) -> None:
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else ""
     limits = request.app[LIMITS]
-    address = peer_of(request).address
     if path in _REGISTER:
-        _remember(request, await limits.hit("register", address))
+        _remember(request, await limits.hit("register", peer_of(request).address))
     elif path in _LOGIN or path in _LIKE_LOGIN:
         try:
-            await _count_login(request, limits, address)
+            await limit_sign_in(request, await _account(request))
         except RateLimited:
             AUTH_ATTEMPTS.labels("limited").inc()
             raise
 
 
-async def _count_login(request: web.Request, limits: RateLimits, address: str) -> None:
-    if not limits.rates("login"):
+async def limit_sign_in(request: web.Request, email: str) -> None:
+    """Count one attempt to prove to be this account's owner, by where it comes from and by account.
+
+    For what asks for a password outside of the sign-in, too. Raises ``RateLimited``.
+    """
+    limits = request.app.get(LIMITS)
+    if limits is None or not limits.rates("login"):
         return
-    _remember(request, await limits.hit("login", "address", address))
-    account = await _account(request)
-    if account:
-        # Hashed: an address has any length and any characters, and needs not lie in Redis.
-        mark = hashlib.sha256(account.strip().casefold().encode("utf-8", "replace")).hexdigest()
-        _remember(request, await limits.hit("login", "account", mark[:32]))
+    _remember(request, await limits.hit("login", "address", peer_of(request).address))
+    if not email:
+        return
+    known = mark_of(request, email)
+    who = ("account", account_mark(email)) if known is None else ("browser", known)
+    _remember(request, await limits.hit("login", *who))
 
 
 async def _account(request: web.Request) -> str:

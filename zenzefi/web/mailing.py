@@ -39,7 +39,9 @@ def send_confirmation(page: Page, user: User) -> None:
         i18n.current(),
     )
 
-    async def write() -> EmailMessage:
+    async def write() -> EmailMessage | None:
+        if await links.enough(user, Purpose.VERIFY):
+            return None
         secret = await links.issue(user, Purpose.VERIFY)
         with i18n.speaking(manner):
             return letter(
@@ -79,9 +81,58 @@ async def confirm(page: Page) -> web.StreamResponse:
 @routes.post("/account/profile/confirm", access=Access.SIGNED_IN)
 async def confirm_again(page: Page) -> web.StreamResponse:
     """Send the link once more."""
+    _require_mail(page)
+    if await page.request.app[LINKS].enough(page.user, Purpose.VERIFY):
+        page.flash(
+            "bad", _("You asked for several letters already. Look among the spam, or wait an hour.")
+        )
+        return page.redirect("/account/profile")
     send_confirmation(page, page.user)
     page.flash("info", _("A letter is on its way to %(email)s.", email=page.user.email))
     return page.redirect("/account/profile")
+
+
+# --- what a thief would do is told to the owner
+
+
+def tell_of_password(page: Page, user: User) -> None:
+    """The password was changed."""
+    _tell(page, user, _("Your password was changed"), _("the password of your account was changed"))
+
+
+def tell_of_second_factor(page: Page, user: User, *, switched_on: bool) -> None:
+    """Two-step sign-in was switched."""
+    if switched_on:
+        _tell(
+            page,
+            user,
+            _("Two-step sign-in is on"),
+            _("two-step sign-in was switched on for your account"),
+        )
+    else:
+        _tell(
+            page,
+            user,
+            _("Two-step sign-in is off"),
+            _("two-step sign-in was switched off for your account"),
+        )
+
+
+def _tell(page: Page, user: User, subject: str, what: str) -> None:
+    if not is_on(page):
+        return
+    text = _(
+        "Hello %(name)s,\n\n%(what)s.\n\nIf that was you, there is nothing to do. If it was not,"
+        " choose a new password at once:\n%(link)s\n",
+        name=user.username,
+        what=what,
+        link=f"{page.request.app[SETTINGS].public_origin}/login/forgotten",
+    )
+
+    async def write() -> EmailMessage:
+        return letter(user.email, subject, text)
+
+    page.request.app[COURIER].post(write)
 
 
 # --- a forgotten password
@@ -111,7 +162,7 @@ async def forgotten(page: Page) -> web.StreamResponse:
 
     async def write() -> EmailMessage | None:
         user = await links.find_user(address)
-        if user is None:
+        if user is None or await links.enough(user, Purpose.RESET):
             return None
         secret = await links.issue(user, Purpose.RESET)
         with i18n.speaking(manner):
@@ -151,7 +202,8 @@ async def reset(page: Page) -> web.StreamResponse:
     except NotFound:
         page.flash("bad", _("This link is too old or was used already. Ask for a new one."))
         return page.redirect("/login/forgotten")
-    await page.request.app[ACCOUNTS].change(page.actor, user_id, password=change.password)
+    user = await page.request.app[ACCOUNTS].change(page.actor, user_id, password=change.password)
+    tell_of_password(page, user)
     page.flash("good", _("The new password is set. Log in with it now."))
     return page.redirect("/login")
 

@@ -26,6 +26,7 @@ from zenzefi.config import SETTINGS
 from zenzefi.db.base import storable
 from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
 from zenzefi.keys import KEYRING
+from zenzefi.middleware import known_browsers
 from zenzefi.middleware.content import form_of
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.middleware.peer import peer_of
@@ -150,6 +151,8 @@ class Page:
     def signed_in(self, response: web.StreamResponse, secret: str) -> None:
         """Put the secret of a new sign-in into the browser; the one before the sign-in goes."""
         self.set_cookie(response, SESSION, secret, max_age=int(ABSOLUTE.total_seconds()))
+        known = known_browsers.cookie_for(self.request.app, self.user.email)
+        self.set_cookie(response, known_browsers.NAME, known, max_age=known_browsers.LIFE)
         self.drop_cookie(response, VISIT)
 
     def signed_out(self, response: web.StreamResponse) -> None:
@@ -343,8 +346,10 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
 
 
 def _lacks_second_factor(page: Page) -> bool:
-    wanted = page.request.app[SETTINGS].admin_two_factor
-    return wanted and (page.session is None or page.session.second_factor_at is None)
+    if not page.request.app[SETTINGS].admin_two_factor:
+        return False
+    is_proven = page.session is not None and page.session.second_factor_at is not None
+    return page.user.totp_enabled_at is None or not is_proven
 
 
 def path_id(page: Page, name: str = "id") -> UUID:

@@ -10,7 +10,8 @@ from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.errors import NotFound
+from zenzefi.errors import NotFound, RateLimited
+from zenzefi.middleware.rate_limits import limit_sign_in
 from zenzefi.web import mailing
 from zenzefi.web.forms import Form
 from zenzefi.web.i18n import gettext as _
@@ -39,6 +40,24 @@ async def _profile(
     )
 
 
+async def confirm_password(page: Page, form: Form) -> bool:
+    """Whether ``current`` in the form is the password; it says so beside the field if not.
+
+    Asked before what a thief of a sign-in would do first; attempts count like those to sign in.
+    """
+    try:
+        await limit_sign_in(page.request, page.user.email)
+    except RateLimited:
+        form.fail("current", _("There were too many attempts. Wait a minute and try again."))
+        return False
+    if await page.request.app[ACCOUNTS].is_password(
+        page.actor, page.user.id, form.raw("current")[:1024]
+    ):
+        return True
+    form.fail("current", _("This is not your current password."))
+    return False
+
+
 @routes.get("/account/profile")
 async def profile(page: Page) -> web.StreamResponse:
     """Everything about the user."""
@@ -62,14 +81,13 @@ async def change_password(page: Page) -> web.StreamResponse:
     """Change the password, and end all other sign-ins."""
     form = await page.form()
     change = form.read(ProfileChange, "password")
-    accounts = page.request.app[ACCOUNTS]
-    if not await accounts.is_password(page.actor, page.user.id, form.raw("current")[:1024]):
-        form.fail("current", _("This is not your current password."))
+    await confirm_password(page, form)
     if change is None or not form.ok:
         return await _profile(page, password=form, status=422)
-    await accounts.change(
+    await page.request.app[ACCOUNTS].change(
         page.actor, page.user.id, keep_session=page.session_id, password=change.password
     )
+    mailing.tell_of_password(page, page.user)
     page.flash("good", _("The password is changed. All your other sign-ins have ended."))
     return page.redirect("/account/profile")
 

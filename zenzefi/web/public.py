@@ -105,7 +105,8 @@ async def login(page: Page) -> web.StreamResponse:
         return ask_for_code(page, user, wanted)
     sessions = page.request.app[PAGE_SESSIONS]
     if page.session is not None:
-        await sessions.end(page.actor, page.user.id, page.session.id)
+        with suppress(NotFound):
+            await sessions.end(page.actor, page.user.id, page.session.id)
     page.visitor = user
     response = page.redirect(wanted)
     page.signed_in(response, await sessions.start(page.actor, user, page.agent))

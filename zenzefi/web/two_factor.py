@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from uuid import UUID
 
 from aiohttp import web
@@ -12,13 +13,14 @@ from markupsafe import Markup
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.second_factor import SECOND_FACTOR
-from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.errors import RateLimited, SecondFactorRejected
+from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
 from zenzefi.keys import KEYRING
+from zenzefi.web import mailing
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes
+from zenzefi.web.profile import confirm_password
 
 routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
 
@@ -80,11 +82,13 @@ async def code(page: Page) -> web.StreamResponse:
         form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
     if not form.ok:
         return page.render("login_code.html", status=422, form=form)
+    sessions = page.request.app[PAGE_SESSIONS]
+    if page.session is not None:
+        with suppress(NotFound):
+            await sessions.end(page.actor, page.user.id, page.session.id)
     page.visitor = user
     response = page.redirect(wanted)
-    secret = await page.request.app[PAGE_SESSIONS].start(
-        page.actor, user, page.agent, second_factor=True
-    )
+    secret = await sessions.start(page.actor, user, page.agent, second_factor=True)
     page.signed_in(response, secret)
     page.drop_cookie(response, HALFWAY)
     return response
@@ -132,17 +136,8 @@ async def set_up(page: Page) -> web.StreamResponse:
         return await _setup_page(page, form, status=422)
     if page.session is not None:
         await page.request.app[PAGE_SESSIONS].strengthen(page.session.id)
+    mailing.tell_of_second_factor(page, page.user, switched_on=True)
     return page.render("account/recovery_codes.html", codes=codes)
-
-
-async def _confirmed(page: Page, form: Form) -> bool:
-    """Whether the password in the form is right: a sign-in left open must not be enough."""
-    if await page.request.app[ACCOUNTS].is_password(
-        page.actor, page.user.id, form.raw("current")[:1024]
-    ):
-        return True
-    form.fail("current", _("This is not your current password."))
-    return False
 
 
 @routes.get("/account/two-factor/codes")
@@ -155,7 +150,7 @@ async def codes_form(page: Page) -> web.StreamResponse:
 async def codes(page: Page) -> web.StreamResponse:
     """Replace the recovery codes and show the new ones once."""
     form = await page.form()
-    if not await _confirmed(page, form):
+    if not await confirm_password(page, form):
         return page.render("account/confirm_codes.html", status=422, form=form)
     fresh = await page.request.app[SECOND_FACTOR].new_codes(page.actor, page.user.id)
     return page.render("account/recovery_codes.html", codes=fresh)
@@ -171,8 +166,9 @@ async def off_form(page: Page) -> web.StreamResponse:
 async def off(page: Page) -> web.StreamResponse:
     """Switch it off."""
     form = await page.form()
-    if not await _confirmed(page, form):
+    if not await confirm_password(page, form):
         return page.render("account/confirm_off.html", status=422, form=form)
     await page.request.app[SECOND_FACTOR].disable(page.actor, page.user.id)
+    mailing.tell_of_second_factor(page, page.user, switched_on=False)
     page.flash("info", _("Two-step sign-in is off."))
     return page.redirect("/account/profile#two-factor")
