@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from xml.etree import ElementTree
 
@@ -11,12 +12,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from markupsafe import Markup
 
 from zenzefi.accounts.schemas import Registration
+from zenzefi.errors import GateError
 from zenzefi.middleware.errors import errors_middleware
-from zenzefi.web import charts, flash
+from zenzefi.web import charts, flash, i18n
 from zenzefi.web.assets import PREFIX, Assets
 from zenzefi.web.flash import Flash
 from zenzefi.web.forms import Form
-from zenzefi.web.texts import agent
+from zenzefi.web.texts import agent, known
 
 KEY = b"k" * 32
 
@@ -76,6 +78,21 @@ def test_a_chart_is_valid_svg_without_styles() -> None:
     assert "style=" not in drawn
     assert "&lt;1&gt;" in drawn
     assert charts.traffic("", []) == Markup("")
+
+
+def kinds_of_errors(top: type[GateError]) -> list[type[GateError]]:
+    return [top, *(kind for sub in top.__subclasses__() for kind in kinds_of_errors(sub))]
+
+
+def test_every_error_that_people_meet_is_explained_in_their_language() -> None:
+    for kind in kinds_of_errors(GateError):
+        error = GateError()
+        error.code, error.status = kind.code, kind.status  # type: ignore[misc]
+        if kind.status in (404, 409, 429) or kind.status >= 500:
+            with i18n.speaking(i18n.speech("ru")):
+                words = known(error)
+            assert words is not None, kind
+            assert all(re.search("[а-я]", text) for text in words), kind
 
 
 @pytest.mark.parametrize(

@@ -24,24 +24,42 @@ from zenzefi.middleware.request_id import request_id_of
 log = logging.getLogger(__name__)
 
 _STYLE = """
-:root{color-scheme:light dark}
-body{margin:0;min-height:100vh;display:grid;place-items:center;
-font:1.0625rem/1.55 system-ui,sans-serif;background:Canvas;color:CanvasText}
-main{max-width:34rem;padding:2rem 1.5rem}
-p.status{margin:0;font-size:.95rem;letter-spacing:.04em;opacity:.7}
-h1{margin:.2em 0 .6em;font-size:1.6rem;line-height:1.25}
-p.id{margin-top:2.5rem;font-size:.85rem;opacity:.7}
-code{font-family:ui-monospace,monospace}
+:root{color-scheme:light dark;--paper:#f6f4ef;--surface:#fff;--ink:#1b2126;--ink-2:#4f5862;
+--line:#ddd8cd;--accent:#0b6a5c;--strong:#07574b;--on:#fff}
+@media(prefers-color-scheme:dark){:root{--paper:#12161a;--surface:#1b2126;--ink:#e8ebed;
+--ink-2:#a7b0b9;--line:#303840;--accent:#4cc4ae;--strong:#6fd6c2;--on:#05231e}}
+*{box-sizing:border-box}
+body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.25rem;
+font:1rem/1.55 "Inter",-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,
+sans-serif;
+background:var(--paper);color:var(--ink)}
+main{width:100%;max-width:30rem;padding:1.75rem;background:var(--surface);
+border:1px solid var(--line);border-radius:12px;overflow-wrap:anywhere}
+svg{display:block;color:var(--accent);margin-bottom:1.1rem}
+h1{margin:0 0 .5rem;font-size:1.6rem;line-height:1.2;letter-spacing:-.012em;font-weight:650;
+text-wrap:balance}
+p{margin:0;text-wrap:pretty}
+p.on{margin-top:1.25rem}
+p.on a{display:inline-block;padding:.6rem 1.15rem;border-radius:8px;background:var(--accent);
+color:var(--on);font-weight:600;text-decoration:none}
+p.on a:hover{background:var(--strong)}
+p.on a:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+p.id{margin-top:1.5rem;font-size:.88rem;color:var(--ink-2)}
+code{font-family:ui-monospace,"Liberation Mono",monospace}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # Self-contained, because under a root mount every path belongs to the upstream: the page can't
 # count on the gate's own style sheet.
 _PAGE = """<!doctype html>
 <html lang="{language}">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{style}</style></head>
-<body><main><p class="status">{status}</p><h1>{title}</h1><p>{detail}</p>{way_on}
-<p class="id">{request} <code>{request_id}</code></p></main></body>
+<body><main>
+<svg width="34" height="34" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8"
+stroke-linecap="round" aria-hidden="true"><path d="M4 21V11a8 8 0 0 1 16 0v10M12 21v-9M2.5 21h19"/>
+</svg>
+<h1>{title}</h1><p>{detail}</p>{way_on}
+<p class="id">{status} · {request} <code>{request_id}</code></p></main></body>
 </html>
 """
 _PAGE_HEADERS = {
@@ -94,7 +112,9 @@ def _words(request: web.BaseRequest, error: GateError, detail: str) -> Words:
 def _page(words: Words, status: int, request_id: str) -> str:
     way_on = ""
     if words.href:
-        way_on = f'<p><a href="{html.escape(words.href)}">{html.escape(words.link)}</a></p>'
+        way_on = (
+            f'<p class="on"><a href="{html.escape(words.href)}">{html.escape(words.link)}</a></p>'
+        )
     return _PAGE.format(
         language=html.escape(words.language),
         title=html.escape(words.title),

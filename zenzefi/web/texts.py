@@ -73,12 +73,30 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("The application takes too long"),
         N_("The gate works, but what is behind it was silent for too long. Try again."),
     ),
+    "upstream_failed": (
+        N_("The application gave no proper answer"),
+        N_("The gate works, but what is behind it answered nonsense. Try again in a moment."),
+    ),
+    "device_required": (
+        N_("The gate must know the device"),
+        N_("This gate takes desktop clients only. Connect with the client from your account."),
+    ),
+    "internal_error": (
+        N_("Something went wrong here"),
+        N_("That is our mistake. Try again; if it stays, pass on the number below."),
+    ),
     "unavailable": (
         N_("Not available right now"),
         N_("The gate can't do this at the moment. Nothing was changed. Try again in a minute."),
     ),
 }
-_BY_STATUS = {404: "not_found", 409: "conflict", 429: "rate_limited", 503: "unavailable"}
+_BY_STATUS = {
+    404: "not_found",
+    409: "conflict",
+    429: "rate_limited",
+    502: "upstream_failed",
+    503: "unavailable",
+}
 _OTHER = (
     N_("That did not work"),
     N_("Nothing was changed. Try again; if it happens once more, pass on the number below."),
