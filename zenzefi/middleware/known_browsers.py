@@ -43,7 +43,7 @@ def mark_of(request: web.Request, email: str) -> str | None:
         found = _COOKIE.fullmatch(request.cookies.get(name, ""))
         if found is None:
             continue
-        for key in request.config_dict[KEYRING].keys(_PURPOSE):
+        for key in request.app[KEYRING].keys(_PURPOSE):
             if hmac.compare_digest(found[2], _signature(key, found[1], email)):
                 return found[1]
     return None

@@ -127,7 +127,7 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
     """Link of the chain: sees the final answer, so it stands outside the error mapping."""
     started = time.perf_counter()
     request_id = request_id_of(request)
-    tracing = request.config_dict.get(TRACING)
+    tracing = request.app.get(TRACING)
     if tracing is None or request.path in PROBES:
         trace_id = trace_id_of(request.headers.get("traceparent"))
     else:
