@@ -299,6 +299,27 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkey
     assert "a WebSocket broke off" in caplog.text
 
 
+async def test_a_browser_that_leaves_before_its_101_is_no_error(gate, monkeypatch, caplog):
+    gate.gatekeeper.add()  # not activated yet
+    gone = asyncio.Event()
+
+    async def activate(access):
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+        gone.set()
+        return access
+
+    monkeypatch.setattr(gate.gatekeeper, "activate", activate)
+    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    async with asyncio.timeout(5):
+        await gone.wait()
+    await asyncio.sleep(0.1)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert gate.gate.websockets.open_count == 0
+
+
 async def test_the_system_watches_a_silent_upstream(gate, client):
     async with client.ws_connect(gate.proxy_url + "/socket"):
         (splice,) = gate.gate.websockets._open

@@ -237,7 +237,9 @@ class Exchange:
         """The next head, or what went wrong: with the upstream, or with the client's content."""
         upload = self._upload
         if upload is not None and not upload.done():
-            reading = asyncio.ensure_future(self.connection.read())
+            reading = asyncio.create_task(
+                self.connection.read(), name="waiting for the upstream's answer"
+            )
             try:
                 await asyncio.wait({reading, upload}, return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done() and upload.exception() is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable
@@ -124,11 +125,13 @@ class WebSocketWay:
             exchange = Exchange(self._upstream, connection, is_pooled=False)
             try:
                 response = await self._handshake(passage, exchange, is_raw=messages is None)
-                if exchange.status != 101:
-                    return response
-                splice = Splice(passage.request, exchange, self._ping_seconds, messages)
-                await self._run(passage, splice)
-                response.sent = splice.sent
+                if exchange.status == 101:
+                    # A browser that has left meanwhile needs no answer.
+                    with contextlib.suppress(ConnectionError):
+                        await response.begin_upgrade(passage.request)
+                        splice = Splice(passage.request, exchange, self._ping_seconds, messages)
+                        await self._run(passage, splice)
+                        response.sent = splice.sent
                 return response
             finally:
                 await exchange.close()
@@ -150,7 +153,7 @@ class WebSocketWay:
     async def _handshake(
         self, passage: Passage, exchange: Exchange, *, is_raw: bool
     ) -> ClientResponse:
-        """Ask the upstream, then answer the browser: 101, or the upstream's refusal."""
+        """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
         with cancelled_when_lost(passage.request):
             head = self._head(passage, is_raw=is_raw)
             await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
@@ -160,15 +163,7 @@ class WebSocketWay:
             await self._gatekeeper.activate(passage.access)
         if exchange.status != 101:
             return await self._http.answer(passage, exchange)
-        response = ClientResponse(
-            101,
-            b"Switching Protocols",
-            pairs,
-            length=None,
-            has_body=False,
-        )
-        await response.begin_upgrade(passage.request)
-        return response
+        return ClientResponse(101, b"Switching Protocols", pairs, length=None, has_body=False)
 
     async def drain(self) -> None:
         """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
@@ -176,10 +171,7 @@ class WebSocketWay:
         for splice in ending:
             splice.end(CLOSE_GOING_AWAY, "The gate is restarting. Connect again.")
         if ending:
-            await asyncio.wait(
-                [asyncio.ensure_future(splice.wait()) for splice in ending],
-                timeout=_GOODBYE_SECONDS + 1,
-            )
+            await asyncio.wait([splice.done for splice in ending], timeout=_GOODBYE_SECONDS + 1)
 
     def _head(self, passage: Passage, *, is_raw: bool) -> bytes:
         request = passage.request
@@ -295,7 +287,8 @@ class Splice:
         if browser is None or upstream is None:
             raise ConnectionResetError("one side is gone already")
         self._loop = loop
-        self._done: asyncio.Future[None] = loop.create_future()
+        self.done: asyncio.Future[None] = loop.create_future()
+        """Comes when it is over."""
         self._handler = handler
         self._ping_seconds = ping_seconds
         self._ending: tuple[int, str] | None = None
@@ -334,11 +327,7 @@ class Splice:
         for end in (self._browser, self._upstream):
             _quietly(end.transport.resume_reading)
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
-        await self.wait()
-
-    async def wait(self) -> None:
-        """Until it is over."""
-        await asyncio.shield(self._done)
+        await asyncio.shield(self.done)
 
     def abort(self) -> None:
         """End both sides."""
@@ -353,7 +342,7 @@ class Splice:
 
     def end(self, code: int, reason: str) -> None:
         """Close both sides properly, at the next frame boundary each."""
-        if self._ending is not None or self._done.done():
+        if self._ending is not None or self.done.done():
             return
         self._ending = (code, reason)
         self._goodbye = self._loop.call_later(_GOODBYE_SECONDS, self._lost)
@@ -427,8 +416,8 @@ class Splice:
             self._lost()
 
     def _lost(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 def _drop(_data: bytes) -> None:
