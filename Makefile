@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 PYTHON ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run test apps lint format bench screenshots wheel docs clean
+.PHONY: help run test apps lint format bench soak screenshots wheel docs clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -34,6 +35,9 @@ format: $(VENV)/.installed-lint ## Put the code into its one form
 
 bench: $(VENV)/.installed-test ## Measure the gate and others side by side; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/.installed-test ## Traffic of every kind for MINUTES=10: nothing may be left behind
+	@SOAK_SECONDS=$$(($(MINUTES) * 30)) $(BIN)/python -m pytest tests/proxy/test_leaks.py -q $(ARGS)
 
 screenshots: $(VENV)/.installed-test ## Take the pictures in docs/screenshots anew
 	@$(BIN)/python scripts/screenshots.py $(ARGS)

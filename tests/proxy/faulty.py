@@ -92,12 +92,16 @@ class FaultyUpstream:
             self._writers.discard(writer)
             writer.close()
 
+    def hang_up(self) -> None:
+        """End every connection that is open."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
         tasks = list(self._tasks)
-        for writer in self._writers:
-            writer.transport.abort()
+        self.hang_up()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
