@@ -9,6 +9,8 @@ from zenzefi.proxy.headers import (
     RESPONSE_RULES,
     Identity,
     RequestPolicy,
+    for_one_browser,
+    private_cache_control,
     request_headers,
     response_headers,
 )
@@ -165,6 +167,34 @@ def test_no_order_to_a_server_in_front_of_the_gate_passes():
     assert pairs == [(b"X-B", b"2"), (b"x-b", b"3")]
     dropped = {row.name.lower() for row in TABLE if row.verb == "drop"}
     assert {"alt-svc", "strict-transport-security"} <= dropped
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        (b"public, max-age=31536000, immutable", b"max-age=31536000, immutable, private"),
+        (b"max-age=60", b"max-age=60, private"),
+        (b"Public", b"private"),
+        (b"s-maxage=600, max-age=60", b"max-age=60, private"),
+        (b'max-age=60,private="Set-Cookie, X-A"', b'max-age=60,private="Set-Cookie, X-A", private'),
+        (b'public, no-cache="a\\", public"', b'no-cache="a\\", public", private'),
+        (b"", b"private"),
+        # What no cache may hand to others anyway leaves byte for byte.
+        (b"private,max-age=60", b"private,max-age=60"),
+        (b"no-store", b"no-store"),
+        (b"public,  no-cache", b"public,  no-cache"),
+    ],
+)
+def test_no_cache_for_many_may_keep_an_answer(said, sent):
+    assert private_cache_control(said) == sent
+    assert private_cache_control(sent) == sent
+
+
+def test_an_answer_that_says_nothing_of_caches_is_for_one_browser():
+    assert for_one_browser([(b"A", b"1")]) == [(b"A", b"1"), (b"Cache-Control", b"private")]
+    assert for_one_browser([(b"cache-control", b"public")]) == [(b"cache-control", b"private")]
+    pairs = [(b"Surrogate-Control", b"max-age=9"), (b"CDN-Cache-Control", b"max-age=9")]
+    assert response_headers(pairs, UPSTREAM, MOUNT) == []
 
 
 @pytest.mark.parametrize("name", [b"Content-Length ", b"X A", b"X-\xe9", b"", b"X:"])

@@ -46,6 +46,7 @@ _IDENTITY = "only the gate says who is asking"
 _SIGNED_IN = "a sign-in server in front of an application says so who asks; here is none"
 _TRAIL = "only the gate says where the request came from"
 _SECRET = "the gate's secret"  # noqa: S105 - a reason, not a secret
+_CACHES = "an order to caches that serve many browsers and ask nobody for a token"
 _ROUTING = "some frameworks route by it, past the path that was checked"
 
 REQUEST_RULES = (
@@ -119,6 +120,10 @@ RESPONSE_RULES = (
     Rule("x-request-id", Verb.SET, "the gate answers with its own"),
     Rule("set-cookie", Verb.MAP, "kept at the gate's host, below the mount"),
     Rule("use-as-dictionary", Verb.DROP, "dictionary codings can't be rewritten"),
+    Rule("cache-control", Verb.MAP, "caches between here and the browser ask nobody for a token"),
+    Rule("surrogate-control", Verb.DROP, _CACHES),
+    Rule("cdn-cache-control", Verb.DROP, _CACHES),
+    Rule("x-accel-expires", Verb.DROP, _CACHES),
     Rule("x-accel-redirect", Verb.DROP, "would make an nginx in front of the gate serve its files"),
     Rule("x-accel-buffering", Verb.DROP, "an order to a proxy in front of the upstream, not ours"),
     Rule("x-sendfile", Verb.DROP, "would make a server in front of the gate serve its files"),
@@ -329,10 +334,53 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount
     return out
 
 
+# RFC 9111, 5.2: directives, whose arguments may be quoted and then hold commas.
+_DIRECTIVE = re.compile(rb"""(?:[^",]|"(?:[^"\\]|\\.)*"?)+""")
+_FOR_ALL = (b"public", b"s-maxage")
+_FOR_ONE = (b"private", b"no-store", b"no-cache")
+PRIVATE = (b"Cache-Control", b"private")
+"""What an answer says of caches that said nothing."""
+
+
+def private_cache_control(value: bytes) -> bytes:
+    """One ``Cache-Control`` value without what lets shared caches store the answer.
+
+    RFC 9111, 3: they may store what is fresh for a while even if it does not say ``public``.
+    Browsers keep the answer as long as before.
+    """
+    parts: list[bytes] = _DIRECTIVE.findall(value)
+    named = [(part.partition(b"=")[0].strip().lower(), b"=" in part) for part in parts]
+    # With an argument these mean some fields alone, not the answer.
+    if any(name in _FOR_ONE and not has_argument for name, has_argument in named):
+        return value
+    kept = [part for part, (name, _) in zip(parts, named, strict=True) if name not in _FOR_ALL]
+    return b",".join([*kept, b" private" if kept else b"private"]).strip()
+
+
+def for_one_browser(pairs: Pairs) -> Pairs:
+    """The same headers, so that no shared cache hands the answer to others.
+
+    The last step of the table: whether the engine may keep a rewritten body is decided by what the
+    upstream said.
+    """
+    out = []
+    is_said = False
+    for name, value in pairs:
+        if len(name) == 13 and name.lower() == b"cache-control":
+            is_said = True
+            out.append((name, private_cache_control(value)))
+        else:
+            out.append((name, value))
+    if not is_said:
+        out.append(PRIVATE)
+    return out
+
+
 def _map_set_cookie(value: bytes, upstream: Origin, mount: Mount) -> bytes:
     return (map_set_cookie(value.decode("latin-1"), upstream, mount) or "").encode("latin-1")
 
 
 _RESPONSE_MAPS: dict[bytes, Callable[[bytes, Origin, Mount], bytes]] = {
     b"set-cookie": _map_set_cookie,
+    b"cache-control": lambda value, _upstream, _mount: value,  # later: for_one_browser
 }

@@ -20,6 +20,7 @@ from zenzefi.proxy.headers import (
     Pairs,
     RequestPolicy,
     UrlUnmapper,
+    for_one_browser,
     request_headers,
     response_headers,
 )
@@ -223,7 +224,10 @@ class HttpWay:
             pairs.append((b"Content-Length", b"%d" % response.length))
         if response.status == 426:
             pairs += _asked_upgrade(response.headers)
-        return self._rewriter.answer(passage, response, pairs)
+        answer = self._rewriter.answer(passage, response, pairs)
+        if response.status == 101:
+            return answer
+        return replace(answer, headers=for_one_browser(answer.headers))
 
     async def _rewritten(
         self,

@@ -50,7 +50,9 @@ def test_a_usual_head_leaves_without_its_framing():
     read = rows().read(
         head(b"HTTP/1.1 200 OK", b"Content-Type: image/png", b"Content-Length: 5", b"X:  y ")
     )
-    assert b"".join(read.lines) == b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nX: y\r\n"
+    assert b"".join(read.lines) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nX: y\r\nCache-Control: private\r\n"
+    )
     assert (read.status, read.length, read.is_chunked) == (200, 5, False)
     assert (read.is_usual, read.may_reuse) == (True, True)
 

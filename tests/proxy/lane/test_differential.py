@@ -75,6 +75,8 @@ ANSWERS = [
     b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     b"426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Content-Length: 0\r\n\r\n",
+    b"200 OK\r\nContent-Type: image/png\r\nCache-Control: public, max-age=60\r\n"
+    b"Cache-Control: immutable\r\nX-Accel-Expires: 60\r\nContent-Length: 1\r\n\r\nx",
     b"999 What\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nx",
     b"garbage\r\n\r\n",
 ]

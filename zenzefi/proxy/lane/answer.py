@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httptools
 
 from zenzefi.errors import UpstreamProtocolError
-from zenzefi.proxy.headers import Pairs, response_headers
+from zenzefi.proxy.headers import PRIVATE, Pairs, private_cache_control, response_headers
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 _MAX_ROWS = 4096  # remembered lines of one mount
@@ -32,9 +32,10 @@ _OLD_STATUS = 2  # the same of HTTP/1.0, which closes its connections
 _LENGTH = 3  # ``Row.number`` is the length
 _CHUNKED = 4
 _TYPE = 5
-_CLOSING = 6  # nothing may follow on this connection
-_REFUSED = 7  # a coding that was not asked for (RFC 9112, 6.1)
-_UNUSUAL = 8  # the general way's: rewriting, redirects, foreign framing
+_CACHE = 6
+_CLOSING = 7  # nothing may follow on this connection
+_REFUSED = 8  # a coding that was not asked for (RFC 9112, 6.1)
+_UNUSUAL = 9  # the general way's: rewriting, redirects, foreign framing
 
 
 class Row(NamedTuple):
@@ -96,7 +97,7 @@ class Rows:
         except KeyError:
             rows = self._judged(head, lines)
         status, length = 0, -1
-        is_chunked = is_typed = is_unusual = is_closing = False
+        is_chunked = is_typed = is_kept = is_unusual = is_closing = False
         for index, (kind, out, number) in enumerate(rows):
             lines[index] = out
             if not kind:
@@ -107,6 +108,8 @@ class Rows:
                 length = number
             elif kind == _TYPE:
                 is_typed = True
+            elif kind == _CACHE:
+                is_kept = True
             elif kind == _STATUS and not index:
                 status = number
             elif kind == _OLD_STATUS and not index:
@@ -122,6 +125,8 @@ class Rows:
         # Both framings are an attack or a bug (RFC 9112, 6.3 rule 3).
         if (is_chunked and length >= 0) or not 100 <= status <= 999 or status == 101:
             raise UpstreamProtocolError
+        if not is_kept:
+            lines.append(_PRIVATE)
         is_usual = not is_unusual and (is_typed or status in _UNTYPED)
         return Head(status, lines, length, is_chunked, is_usual, not is_closing)
 
@@ -159,6 +164,8 @@ class Rows:
             if self._is_claimed(value):
                 return _FOREIGN
             return Row(_TYPE, b"%b: %b\r\n" % (name, value))
+        if low == b"cache-control":
+            return Row(_CACHE, b"%b: %b\r\n" % (name, private_cache_control(value)))
         mapped = response_headers([(name, value)], self.upstream, self.mount)
         return Row(_PLAIN, b"".join(b"%b: %b\r\n" % pair for pair in mapped))
 
@@ -172,6 +179,7 @@ def _status_row(line: bytes) -> Row:
 
 
 _FOREIGN = Row(_UNUSUAL)
+_PRIVATE = b"%b: %b\r\n" % PRIVATE
 _UNTYPED = (204, 304)
 
 
