@@ -47,33 +47,35 @@ class Html(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
+        shown = _is_shown(context)
         return HtmlScanner(
             context.mapper,
             context.mount,
             context.url,
             HtmlOptions(
-                head=self._head(context),
+                head=self._head(context) if shown else b"",
+                shown=shown,
                 scripts=lambda kind: _Script(context),
                 csp=lambda policy: map_policy(policy, context.mapper, context.mount, context.url),
             ),
         )
 
     def _head(self, context: Context) -> bytes:
-        """The runtime, for what a browser shows as a document and lets run scripts."""
+        """The runtime, where scripts may run."""
         if not (self.options.runtime and context.scripts_allowed):
-            return b""
-        if context.destination is None:
-            # Browsers say the destination to secure origins only; elsewhere what they accept tells:
-            # this type is in the header of every browser's navigations, and in no script's.
-            accepted = context.request_headers.get("Accept", _NAVIGATION)
-            is_document = _NAVIGATION in accepted
-        else:
-            is_document = context.destination in _DOCUMENTS
-        if not is_document:
             return b""
         return runtime_tag(
             context.mount, context.origins, context.script_nonce, self.options.address
         )
+
+
+def _is_shown(context: Context) -> bool:
+    """Whether a browser shows it as a document; a script may have asked for a fragment."""
+    if context.destination is None:
+        # Browsers say the destination to secure origins only; elsewhere what they accept tells:
+        # this type is in the header of every browser's navigations, and in no script's.
+        return _NAVIGATION in context.request_headers.get("Accept", _NAVIGATION)
+    return context.destination in _DOCUMENTS
 
 
 class _Script:

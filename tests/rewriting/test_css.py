@@ -37,6 +37,8 @@ def rewrite(css, size=None):
         ("a{b:\\url(/x)}", "a{b:\\url(/m/x)}"),
         ("a{b:url(\\2fx)}", "a{b:url(/m\\2fx)}"),
         ("a{b:url(/x\\)y)}", "a{b:url(/m/x\\)y)}"),
+        ("a{b:url(/x\0y)}", "a{b:url(/m/x\\fffd y)}"),
+        ("a{b:image\\-set('/x' 1x)}", "a{b:image\\-set('/m/x' 1x)}"),
         ('a{b:url("/x\\"y\\\nz")}', 'a{b:url("/m/x\\"y\\\nz")}'),
         ('a{b:url("/\\e9 x")}', 'a{b:url("/m/\\e9 x")}'),
         ("a{b:url(/x", "a{b:url(/m/x"),

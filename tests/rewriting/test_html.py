@@ -105,6 +105,15 @@ def rewrite_html(html, size=None, mount=PREFIX, **options):
         ("<noscript><img src=/x></noscript>", "<noscript><img src=/m/x></noscript>"),
         ("<svg><use xlink:href=/x#y /></svg>", "<svg><use xlink:href=/m/x#y /></svg>"),
         (
+            "<svg><style>@import '/x';</style><use href=/y /></svg>",
+            "<svg><style>@import '/m/x';</style><use href=/m/y /></svg>",
+        ),
+        (
+            "<svg><math><mtext><textarea><use href=/x /></svg>",
+            "<svg><math><mtext><textarea><use href=/m/x /></svg>",
+        ),
+        ("<a href='/x\0'>", "<a href='/m/x\0'>"),
+        (
             "<svg><image href=/x /><path d='M'/></svg>",
             "<svg><image href=/m/x /><path d='M'/></svg>",
         ),
@@ -524,7 +533,7 @@ def expected_value(tag, name, value, mapper, svg):
 
     if tag == "meta" and name == "content":
         return map_refresh(value, map_url)
-    if name == "href" and not svg and tag not in ("a", "area", "link"):
+    if not svg and (name == "xlink:href" or (name == "href" and tag not in ("a", "area", "link"))):
         return value
     kind, elements = ATTRIBUTES.get(name.encode("utf-8", "replace"), (None, None))
     if kind is None or (elements is not None and tag.lower().encode() not in elements):
@@ -554,7 +563,7 @@ def flatten(root, mapper=None):
                 value = expected_value(tag, name, value, mapper, svg)
             attributes[name] = value
         text = element.text or ""
-        if mapper is not None and element.tag == "{http://www.w3.org/1999/xhtml}style":
+        if mapper is not None and tag == "style":
             text = rewrite_css(text.encode(), lambda url: mapper.map(url, PAGE)).decode()
         out.append((element.tag, attributes, text, element.tail or ""))
     return out
@@ -567,7 +576,8 @@ def flatten(root, mapper=None):
 # inside of an integration point depends on HTML elements that are not followed.)
 UNCOMPARED = re.compile(
     r"<(?:noscript|template|math|mi|xmp|table|frameset|select)|\x00|<svg(?s:.*)</p|^//"
-    r"|<(?:desc|title|foreignObject)(?s:.*)(?:<!\[CDATA|<svg)",
+    r"|<(?:desc|title|foreignObject)(?s:.*)(?:<!\[CDATA|<svg)"
+    r"|<svg(?s:.*)<style(?s:.*)(?:<!\[CDATA|&)",  # read up to the first markup, as it is spelled
     re.I,
 )
 

@@ -61,6 +61,16 @@ def test_where_browsers_say_no_destination_a_navigation_is_known_by_what_it_acce
         assert b"runtime" not in run(b"<p>", destination=None, request={"Accept": accepted})
 
 
+SCRIPT = b'var a = "<a href=\\"/x\\">";'
+
+
+def test_a_script_labelled_as_html_is_left_alone_unless_a_browser_shows_it() -> None:
+    assert run(SCRIPT, destination="empty") == SCRIPT
+    assert run(SCRIPT, destination=None, request={"Accept": "*/*"}) == SCRIPT
+    shown = run(b"// <a href=/x>", destination="document", mount=PREFIX)
+    assert shown.endswith(b"// <a href=/m/x>")
+
+
 def test_a_root_mount_gets_none_and_leaves_byte_identical() -> None:
     page = b"<!doctype html><a href=/x>y</a><script>'//other.example'</script>"
     assert run(page, mount=ROOT) == page

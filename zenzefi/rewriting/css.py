@@ -23,8 +23,8 @@ _DOUBLE = rb'"[^"\\\n\r\f]*(?:\\(?>\r\n|[\s\S])[^"\\\n\r\f]*)*'
 _SINGLE = rb"'[^'\\\n\r\f]*(?:\\(?>\r\n|[\s\S])[^'\\\n\r\f]*)*"
 _STRING = rb'(?:%s(?:"|(?=[\n\r\f]))|%s(?:\'|(?=[\n\r\f])))' % (_DOUBLE, _SINGLE)
 _ESCAPE = rb"\\(?:[0-9a-fA-F]{1,6}(?:\r\n|[ \t\n\r\f])?|[^\n\r\f0-9a-fA-F])"
-# An escaped punctuation mark makes a name that can't be one of ours, whatever follows in it.
-_FOREIGN_NAME = rb"\\[^0-9A-Za-z\n\r\f](?>%s+|%s)*(?=[^-\w\x80-\xff\\])" % (_NAME, _ESCAPE)
+# Any escaped punctuation mark but the hyphen of image-set makes a name that can't be one of ours.
+_FOREIGN_NAME = rb"\\[^-0-9A-Za-z\n\r\f](?>%s+|%s)*(?=[^-\w\x80-\xff\\])" % (_NAME, _ESCAPE)
 
 # What holds no address. Lookaheads demand the next byte, so that a token cut by the end of a chunk
 # is never taken for another one.
@@ -57,7 +57,7 @@ _FUNCTION = re.compile(_NOT_A_NAME_BEFORE + rb"(?i:url|src|(-webkit-)?image-set)
 _SPACE = re.compile(rb"[ \t\n\r\f]*")
 _WHOLE_COMMENT = re.compile(_COMMENT)
 _URL_TOKEN = re.compile(
-    rb"((?>[^\"'()\\ \t\n\r\f\x00-\x08\x0b\x0e-\x1f\x7f]+|%s)*)[ \t\n\r\f]*(?:\)|(\Z))" % _ESCAPE
+    rb"((?>[^\"'()\\ \t\n\r\f\x01-\x08\x0b\x0e-\x1f\x7f]+|%s)*)[ \t\n\r\f]*(?:\)|(\Z))" % _ESCAPE
 )
 _BAD_URL = re.compile(rb"(?>[^)\\]+|\\[\s\S]?)*(\)|\Z)")
 _UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n\r\f])|([\s\S]?))")
@@ -340,6 +340,8 @@ def _cut(data: bytes, end: int) -> bool:
 
 
 def _unescape(raw: bytes) -> str:
+    if b"\0" in raw:  # section 3.3: every U+0000 is read as U+FFFD
+        raw = raw.replace(b"\0", b"\\fffd ")
     if b"\\" not in raw:
         return raw.decode("ascii", "surrogateescape")
     out: list[str] = []

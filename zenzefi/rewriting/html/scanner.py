@@ -21,8 +21,7 @@ _SNIFF = 1024
 _MAX_DEPTH = 3  # srcdoc in srcdoc
 _MARK = b"\xef\xbb\xbf"
 
-# How JSON or a script begins that is labelled as HTML by mistake. (That it holds tags says nothing:
-# servers send markup in JSON.)
+# How JSON or a script begins that is labelled as HTML by mistake.
 _DATA = re.compile(
     rb"\{\s*[\"'}]|\[\s*[\[{\"\]]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
     rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
@@ -37,6 +36,9 @@ class HtmlOptions:
 
     head: bytes = b""
     """Markup for the very start of ``<head>`` (the runtime); for documents only."""
+    shown: bool = False
+    """Whether a browser is going to show it. Else what begins like a script or JSON is taken for
+    one that is labelled wrongly, whatever markup it holds in its strings."""
     scripts: Callable[[str], Scans | None] | None = None
     """Given an inline script's ``type`` in lower case, who reads its text (None: nobody)."""
     csp: Callable[[str], str] | None = None
@@ -108,8 +110,9 @@ class HtmlScanner(Tokenizer):
             group = found.lastindex or 1
             if group == 1 or (elements is not None and name not in elements):
                 continue
-            if attribute == b"href" and name not in HTML_HREF and not self._in_foreign():
-                continue  # in HTML, <image href> and its like mean nothing
+            is_svg = attribute == b"xlink:href" or (attribute == b"href" and name not in HTML_HREF)
+            if is_svg and not self._in_foreign():
+                continue  # in HTML, <image href>, <a xlink:href> and their like mean nothing
             raw = found[group]
             value = decode(raw)
             new = (
@@ -228,7 +231,7 @@ class HtmlScanner(Tokenizer):
         if not final and len(data) - at < _SNIFF and _MARKUP.search(data, at) is None:
             return -1
         self._mode = None
-        if self._depth == 0 and _DATA.match(data, at) is not None:
+        if self._depth == 0 and not self._options.shown and _DATA.match(data, at) is not None:
             return self._enter(self._in_plaintext, at)
         if self._options.head and _MARKUP.search(data, at) is not None:
             return self._inject(data, at, edits, final)

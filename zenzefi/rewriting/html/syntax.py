@@ -221,6 +221,8 @@ _LONGEST_BARE = max(len(n) for n in html.entities.html5 if not n.endswith(";"))
 def decode(value: bytes) -> str:
     """An attribute's value without character references; bytes beyond ASCII as lone surrogates."""
     text = value.decode("ascii", "surrogateescape")
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
     return _REFERENCE.sub(_resolve, text) if "&" in text else text
 
 

@@ -171,7 +171,7 @@ class Tokenizer:
             return tag.end()
         if self._in_foreign() and not self._leaves_foreign(name, tag[0]):
             if not tag[0].endswith(b"/>"):
-                self._open_foreign(name, tag[0])
+                self._open_foreign(name, tag)
         elif name in FOREIGN_ROOTS:
             if not tag[0].endswith(b"/>"):
                 self._foreign.append(name)
@@ -225,13 +225,17 @@ class Tokenizer:
         while self._foreign and self._foreign[-1] in FOREIGN_ROOTS:
             self._foreign.pop()
 
-    def _open_foreign(self, name: bytes, raw: bytes) -> None:
+    def _open_foreign(self, name: bytes, tag: Tag) -> None:
         root = self._foreign[-1]
-        if name in FOREIGN_ROOTS or (
+        # <math> in SVG is an unknown element of SVG; <svg> in MathML an image in an annotation.
+        if name in (root, b"svg") or (
             name in INTEGRATION_POINTS[root]
-            and (name != b"annotation-xml" or _HTML_ANNOTATION.search(raw) is not None)
+            and (name != b"annotation-xml" or _HTML_ANNOTATION.search(tag[0]) is not None)
         ):
             self._foreign.append(name)
+        elif name == b"style" and root == b"svg":
+            self._text = self._text_reader(name, tag)
+            self._mode = self._in_foreign_style
 
     # --- modes: each passes over text up to its end and then unsets itself ------------------------
 
@@ -290,6 +294,13 @@ class Tokenizer:
         end = len(data)
         hold = data.rfind(b"<", max(pos, end - self._text_hold))
         return self._pass_text(data, pos, hold if hold >= 0 else end, edits)
+
+    def _in_foreign_style(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        """A style sheet in SVG is text like any other: it ends at the next markup."""
+        end = data.find(b"<", pos)
+        if end >= 0 or final:
+            return self._end_text(data, pos, end if end >= 0 else len(data), edits)
+        return self._pass_text(data, pos, len(data), edits)
 
     def _in_script(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         """Section 13.2.5.4 and the states of the escapes, which know three levels."""
