@@ -54,22 +54,24 @@ def _refresh(value: str, view: View) -> str:
 
 
 _LINK = re.compile(
-    r"(;[ \t]*(anchor|imagesrcset)[ \t]*=[ \t]*\")([^\"]*)"
+    r"(?P<before>;[ \t]*(?P<name>anchor|imagesrcset)[ \t]*=[ \t]*\")(?P<value>[^\"]*)(?P<after>\"?)"
     r"|\"(?:[^\"\\]|\\.)*\""
-    r"|<([^>]*)",
+    r"|<(?P<target>[^>]*)>",
     re.I,
 )
 
 
 def _link(value: str, view: View) -> str:
     def put(match: re.Match[str]) -> str:
-        if match[4] is not None:
-            return "<" + _url(match[4], view)
-        if match[2] is None:
+        if match["target"] is not None:
+            return f"<{_url(match['target'], view)}>"
+        if match["name"] is None:
             return match[0]
-        if match[2].lower() == "anchor":
-            return match[1] + _url(match[3], view)
-        return match[1] + map_srcset(match[3], lambda url: view.mapper.map(url, view.url))
+        if match["name"].lower() == "anchor":
+            new = _url(match["value"], view)
+        else:
+            new = map_srcset(match["value"], lambda url: view.mapper.map(url, view.url))
+        return match["before"] + new + match["after"]
 
     return _LINK.sub(put, value)
 
