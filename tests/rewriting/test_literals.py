@@ -37,6 +37,7 @@ def run(data: bytes, origin: Origin = PLAIN, mount: Mount = GATE, size: int = 1 
         ("https://app.example/x", "http://gate.example:8000/p/x"),
         ("https://app.example:443/x", "http://gate.example:8000/p/x"),
         ("HTTPS://App.Example/x", "HTTP://gate.example:8000/p/x"),
+        ("Wss://app.example/x", "ws://gate.example:8000/p/x"),
         (r"https:\/\/app.example\/x", r"http:\/\/gate.example:8000\/p\/x"),
         (r'"https:\\/\\/app.example\\/x"', r'"http:\\/\\/gate.example:8000/p\\/x"'),
         ("https%3A%2F%2Fapp.example%2Fx", "http%3A%2F%2Fgate.example%3A8000%2Fp%2Fx"),
@@ -93,6 +94,17 @@ def test_a_port_belongs_to_the_origin() -> None:
     assert run(b"http%3A%2F%2F127.0.0.1%3A9000", PORT) == b"http%3A%2F%2Fgate.example%3A8000%2Fp"
     for other in (b"http://127.0.0.1/", b"http://127.0.0.1:90001/", b"http://127.0.0.1:900/"):
         assert run(other, PORT) == other
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_what_stands_behind_a_port_may_make_it_another_host(size: int) -> None:
+    for other in (b"http://127.0.0.1:9000.b/", rb"http:\/\/127.0.0.1:9000\u003a1"):
+        assert run(other, PORT, size=size) == other
+    assert run(b"http://127.0.0.1:9000.", PORT, size=size) == b"http://gate.example:8000/p."
+
+
+def test_a_scheme_that_stays_keeps_its_spelling() -> None:
+    assert run(b"Https://app.example/", mount=ROOT) == b"Https://seen.example/"
 
 
 def test_at_a_root_only_the_origin_changes() -> None:

@@ -155,8 +155,9 @@ class OriginFinder:
         public = self._mount.public
         if spelled.scheme:
             name = _SOCKETS[public.scheme] if spelled.scheme[:1] in b"wW" else public.scheme
-            written = name.upper() if spelled.scheme.isupper() else name
-            scheme = written.encode() + spelled.colon
+            written = (name.upper() if spelled.scheme.isupper() else name).encode()
+            same = spelled.scheme.lower() == written.lower()
+            scheme = (spelled.scheme if same else written) + spelled.colon
         authority = public.authority.encode()
         colon = spelled.colon or (b"%3A" if slash[:1] == b"%" else b":")
         if slash[:1] == b"%" and colon[:1] == b"%":
@@ -223,15 +224,18 @@ class _Target:
             re.I,
         )
         # What may still become a mention at the end of a window. Nested options, one per part.
-        ends = _beginnings(_COLON)
-        port_part = rb"(?:%b(?:%b)?|%b)" % (
+        half_colon = b"|".join(map(re.escape, _beginnings(_COLON)))
+        spoils = rb"(?:\.|%b|%b)" % (colon, half_colon)
+        port_part = rb"%b(?:%b%b?|%b)" % (
             colon,
-            b"|".join(re.escape(port[:n]) for n in range(len(port), 0, -1)),
-            b"|".join(map(re.escape, ends)),
+            re.escape(port),
+            spoils,
+            b"|".join(re.escape(port[:n]) for n in range(len(port) - 1, -1, -1)),
         )
-        host_part = rb"(?:%b(?:%b|\.)?|%b)" % (
+        host_part = rb"(?:%b(?:%b|%b)?|%b)" % (
             re.escape(self.host),
             port_part,
+            spoils,
             b"|".join(re.escape(self.host[:n]) for n in range(len(self.host) - 1, 0, -1))
             or b"(?!)",
         )
@@ -240,7 +244,6 @@ class _Target:
         third = rb"(?:%b(?:%b)?|%b|%b)" % (slash, user_part, user_part, halves)
         second = rb"(?:%b(?:%b)?|%b)" % (slash, third, halves)
         slashes = rb"(?:%b(?:%b)?|%b)" % (slash, second, halves)
-        half_colon = b"|".join(map(re.escape, ends))
         half_scheme = b"|".join(_beginnings(schemes))
         scheme_part = rb"(?:%b(?:(?:%b)(?:%b)?|%b)?|%b)" % (
             _any(schemes),
