@@ -9,7 +9,11 @@ from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner
 
 _URI = re.compile(rb"[,:][ \t]*(?:[A-Z0-9]+-)*(?:URI|ASSET-LIST)=\"([^\"\r\n]*)\"")
 # Lines that may hold an address: no tag at all, or a tag with a URI; the others pass in C.
-_LINE = re.compile(rb"^(?:[^#\r\n][^\r\n]*|#[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)", re.M)
+_LINE = re.compile(
+    rb"(?:^(?!\xef\xbb\xbf)|(?<=^\xef\xbb\xbf))"
+    rb"(?:[^#\r\n][^\r\n]*|#[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)",
+    re.M,
+)
 _SPACE = b" \t\x0b\x0c"
 
 
@@ -37,14 +41,11 @@ class Hls(Plugin):
 class _Scanner:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._first = True
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
         edits: list[Edit] = []
         end = len(window) if final else max(window.rfind(b"\n"), window.rfind(b"\r")) + 1
-        start = 3 if self._first and window.startswith(b"\xef\xbb\xbf") else 0
-        self._first = self._first and end == 0
-        for line in _LINE.finditer(window, start, end):
+        for line in _LINE.finditer(window, 0, end):
             self._line(line[0], line.start(), edits)
         return end, edits
 

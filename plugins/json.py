@@ -23,9 +23,22 @@ from zenzefi.plugins import (
 )
 
 _GUARD = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\)\]\}'[^\n]*\n?|for\s*\(;;\);|while\s*\(1\);)?[\x09\x0a\x0d\x1e ]*"
+    rb"(?:\xef\xbb\xbf)?(?:\)\]\}'(?:[^\n\[{\"]*\n)?|for\s*\(;;\);|while\s*\(1\);)?"
+    rb"[\x09\x0a\x0d\x1e ]*"
 )
-_VALUE = re.compile(rb"[\[{\"\d-]|true\b|false\b|null\b|\Z")
+# A brace without a name in double quotes is a script's, whatever the label says: `{url: '/x'}`.
+_VALUE = re.compile(rb"\{[\x09\x0a\x0d ]*[\"}]|[\[\"\d-]|true\b|false\b|null\b|\Z")
+_BEGINNINGS = (
+    b"\xef\xbb\xbf",
+    b")]}'",
+    b"for(;;);",
+    b"while(1);",
+    b"{",
+    b"true",
+    b"false",
+    b"null",
+)
+_PATIENCE = 64
 
 
 class Json(Plugin):
@@ -106,12 +119,18 @@ class _Scanner:
         if self._script is None:
             guard = _GUARD.match(window)
             at = guard.end() if guard else 0
-            if len(window) - at < 8 and not final:
+            if not final and _is_undecided(window[at : at + _PATIENCE]):
                 return 0, []
             self._script = _VALUE.match(window, at) is None
         if self._script:
             return self._finder.edits(window, final)
         return self._finder.edits(window, final, _opens_string)
+
+
+def _is_undecided(rest: bytes) -> bool:
+    """Whether more bytes are needed to tell JSON from a script."""
+    bare = b"".join(rest.split())
+    return len(rest) < _PATIENCE and any(word.startswith(bare) for word in _BEGINNINGS)
 
 
 def _opens_string(before: bytes) -> bool:

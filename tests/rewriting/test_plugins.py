@@ -49,6 +49,9 @@ def body(name: str, source: str, content_type: str, **arguments: Any) -> str:
         ('\ufeff["https://app.example"]', f'\ufeff["{GATE}"]'),
         ('{"a":"https://app.example/1"}\n{"a":2}\n', f'{{"a":"{GATE}/1"}}\n{{"a":2}}\n'),
         ('cb({"a": "see https://app.example/"})', f'cb({{"a": "see {GATE}/"}})'),
+        (')]}\',\n["https://app.example"]', f')]}}\',\n["{GATE}"]'),
+        ("{url: 'see https://app.example/'}", f"{{url: 'see {GATE}/'}}"),
+        ("{\n'u': 'https://app.example/'}", f"{{\n'u': '{GATE}/'}}"),
         ("", ""),
     ],
 )
@@ -82,6 +85,13 @@ def test_json_stays_json_with_only_its_addresses_mapped(value: Any, ascii_: bool
     data = source.encode("utf-8", "surrogatepass")
     out = run(bundled_plugin("json"), data, content_type="application/json").body
     assert json.loads(out.decode("utf-8", "surrogatepass")) == mapped(value)
+
+
+def test_json_is_known_by_its_beginning() -> None:
+    for guard in ("while(1);", "for (;;);", ")]}'\n", "\ufeff", "  \n"):
+        source = guard + '{"a": "see https://app.example/", "b": "https://app.example/"}'
+        expected = source.replace('"https://app.example', f'"{GATE}')
+        assert body("json", source, "application/json") == expected
 
 
 def test_rooted_strings_of_json_are_mapped_where_options_name_them() -> None:
@@ -134,6 +144,13 @@ def test_a_playlist_changes_only_its_addresses() -> None:
     assert body("hls", source, "application/vnd.apple.mpegurl") == expected
 
 
+def test_a_playlist_that_begins_with_a_mark_is_read_from_its_first_line() -> None:
+    expected = '\ufeff#EXT-X-MAP:URI="/api/v1/proxy/a"\n/api/v1/proxy/b\n'
+    source = expected.replace("/api/v1/proxy", "")
+    assert body("hls", source, "application/x-mpegurl") == expected
+    assert body("hls", "\ufeff/a\n", "application/x-mpegurl") == "\ufeff/api/v1/proxy/a\n"
+
+
 def test_a_manifest_of_segments_resolves_against_its_base() -> None:
     source = (
         "<MPD><BaseURL>https://cdn.example/v/</BaseURL><Period>"
@@ -180,6 +197,9 @@ def test_a_manifest_of_segments_resolves_against_its_base() -> None:
             '<a href="/api/v1/proxy/x" xml:base="/api/v1/proxy/y/" src="/api/v1/proxy/z"/>',
         ),
         ("a < b <a href='/x'", "a < b <a href='/x'"),
+        ("<a href='/x\ny'/>", "<a href='/api/v1/proxy/x\ny'/>"),
+        ("<a href='https\n://app.example/x'/>", "<a href='https\n://app.example/x'/>"),
+        ("<a id='url(/x)' fill='url(/y)'/>", "<a id='url(/x)' fill='url(/api/v1/proxy/y)'/>"),
     ],
 )
 def test_xml_is_read_by_structure(source: str, expected: str) -> None:

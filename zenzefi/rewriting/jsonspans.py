@@ -11,7 +11,10 @@ import re
 
 Path = tuple[str | int, ...]
 
-_GUARD = re.compile(rb"\xef\xbb\xbf|\)\]\}'[^\n]*\n|for\s*\(;;\);|while\s*\(1\);|&&&START&&&")
+_GUARD = re.compile(
+    rb"\xef\xbb\xbf|\)\]\}'(?:[^\n\[{\"]*\n)?|for\s*\(;;\);|while\s*\(1\);|&&&START&&&"
+)
+_GUARDS = (b"\xef\xbb\xbf", b")]}'", b"for(;;);", b"while(1);", b"&&&START&&&")
 _TOKEN = re.compile(
     rb"[\x09\x0a\x0d\x1e ]*(?:"
     rb'(?P<string>"(?>[^"\\]+|\\.)*")'
@@ -40,11 +43,12 @@ class JsonReader:
             return len(window), []
         at = 0
         if not self._begun:
-            if len(window) < 64 and not final:
-                return 0, []
-            self._begun = True
             while guard := _GUARD.match(window, at):
                 at = guard.end()
+            head = window[at : at + 64]
+            if not final and len(head) < 64 and _may_be_guard(head):
+                return 0, []
+            self._begun = True
         found: list[tuple[Path, int, int]] = []
         while token := _TOKEN.match(window, at):
             kind = token.lastgroup or "mark"
@@ -92,6 +96,11 @@ class JsonReader:
                 last = self._path[-1]
                 self._path[-1] = last + 1 if isinstance(last, int) else 0
         return True
+
+
+def _may_be_guard(head: bytes) -> bool:
+    bare = b"".join(head.split())
+    return any(word.startswith(bare) for word in _GUARDS)
 
 
 def _may_continue(window: bytes, at: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from zenzefi.rewriting.api import UrlMap
@@ -55,8 +56,53 @@ _DOCTYPE = re.compile(
 )
 _HREF = re.compile(rb"\shref[\t\n\r ]*=[\t\n\r ]*(?:\"([^\"]*)\"|'([^']*)')")
 _CDATA = re.compile(rb"(\s*)(?:<!\[CDATA\[(.*?)\]\]>)?(\s*)\Z", re.S)
+# SVG's presentation attributes that may name a resource by url().
+_PRESENTATION = frozenset(
+    b"fill stroke filter mask clip-path cursor marker marker-start marker-mid marker-end".split()
+)
 _LONGEST_TAG = 1024 * 1024
 _LONGEST_TEXT = 64 * 1024
+
+
+# --- how the characters of a place are read -------------------------------------------------------
+
+_Read = Callable[[bytes], str]
+
+_REFERENCE = re.compile(r"&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(amp|lt|gt|quot|apos));")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_ESCAPES = {ord(char): f"&{name};" for name, char in _NAMED.items()}
+_NEWLINES = str.maketrans("\t\n\r", "   ")
+
+
+def _characters(raw: bytes) -> str:
+    """In a CDATA section: as they stand."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _decoded(raw: bytes) -> str:
+    """In an element's text."""
+    text = raw.decode("utf-8", "surrogateescape")
+    return _REFERENCE.sub(_character, text) if "&" in text else text
+
+
+def _in_attribute(raw: bytes) -> str:
+    """In an attribute, where white space is normalised (XML section 3.3.3), references apart."""
+    text = raw.decode("utf-8", "surrogateescape").translate(_NEWLINES)
+    return _REFERENCE.sub(_character, text) if "&" in text else text
+
+
+def _character(match: re.Match[str]) -> str:
+    if match[3]:
+        return _NAMED[match[3]]
+    code = int(match[1]) if match[1] else int(match[2], 16)
+    return chr(code) if 0 < code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else match[0]
+
+
+def _encoded(text: str, read: _Read) -> bytes:
+    """The way back."""
+    if read is not _characters:
+        text = text.translate(_ESCAPES)
+    return text.encode("utf-8", "surrogateescape")
 
 
 @functools.lru_cache(maxsize=32)
@@ -176,7 +222,7 @@ class XmlReader:
             if full == b"xml:base":
                 old = self._base
                 self._put(edits, value, offset + attribute.start(part), old)
-                base = self._mapper.resolve(_decoded(value), old)
+                base = self._mapper.resolve(_in_attribute(value), old)
                 if base:
                     self._bases.append((self._depth, base))
             elif not full.startswith(b"xmlns"):
@@ -187,11 +233,13 @@ class XmlReader:
             if text in rules.attributes:
                 self._put(edits, value, place, self._base)
             elif text in rules.lists:
-                self._replace(edits, value, place, map_srcset(_decoded(value), self._map))
-            elif rules.styles and (text == "style" or b"url(" in value.lower()):
+                self._replace(edits, value, place, map_srcset(_in_attribute(value), self._map))
+            elif rules.styles and (
+                text == "style" or (local in _PRESENTATION and b"url(" in value.lower())
+            ):
                 self._style(edits, value, place)
             elif text == "content" and rules.refresh and _is_refresh(name, found):
-                self._replace(edits, value, place, map_refresh(_decoded(value), self._map))
+                self._replace(edits, value, place, map_refresh(_in_attribute(value), self._map))
         edits[first:] = sorted(edits[first:])  # xml:base was read before the others
 
     def _leave(self) -> None:
@@ -201,25 +249,21 @@ class XmlReader:
 
     def _text(self, name: bytes, window: bytes, start: int, end: int, edits: list[Edit]) -> None:
         raw = window[start:end]
-        if name == b"style" and b"<" not in raw:
-            self._style(edits, raw, start)
-            return
-        match = _CDATA.match(raw)
-        literal = match is not None and match[2] is not None
-        if match is not None and match[2] is not None:
-            start, raw = start + match.start(2), match[2]
-        elif b"<" in raw:
-            return
+        read = _decoded
+        if b"<" in raw:
+            match = _CDATA.match(raw)
+            if match is None or match[2] is None:
+                return
+            start, raw, read = start + match.start(2), match[2], _characters
         if name == b"style":
-            self._style(edits, raw, start, literal=True)
+            self._style(edits, raw, start, read)
             return
         value = raw.strip(_SPACE)
         if not value:
             return
-        place = start + raw.index(value)
-        self._put(edits, value, place, self._base, literal=literal)
+        self._put(edits, value, start + raw.index(value), self._base, read)
         if name == self._rules.base_element.encode():
-            base = self._mapper.resolve(_decoded(value), self._base)
+            base = self._mapper.resolve(read(value), self._base)
             if base:
                 self._bases.append((self._depth - 1, base))
 
@@ -233,28 +277,27 @@ class XmlReader:
         return self._mapper.map(url, self._base)
 
     def _put(
-        self, edits: list[Edit], raw: bytes, place: int, base: str, *, literal: bool = False
+        self, edits: list[Edit], raw: bytes, place: int, base: str, read: _Read = _in_attribute
     ) -> None:
-        value = _characters(raw) if literal else _decoded(raw)
-        self._replace(edits, raw, place, self._mapper.map(value, base), literal=literal)
+        self._replace(edits, raw, place, self._mapper.map(read(raw), base), read)
 
-    def _style(self, edits: list[Edit], raw: bytes, place: int, *, literal: bool = False) -> None:
-        value = _characters(raw) if literal else _decoded(raw)
-        source = value.encode("utf-8", "surrogateescape")
+    def _style(
+        self, edits: list[Edit], raw: bytes, place: int, read: _Read = _in_attribute
+    ) -> None:
+        source = read(raw).encode("utf-8", "surrogateescape")
         new = rewrite_css(source, self._map)
         if new != source:
-            text = new.decode("utf-8", "surrogateescape")
-            self._replace(edits, raw, place, text, literal=literal)
+            self._replace(edits, raw, place, new.decode("utf-8", "surrogateescape"), read)
 
     def _replace(
-        self, edits: list[Edit], raw: bytes, place: int, new: str, *, literal: bool = False
+        self, edits: list[Edit], raw: bytes, place: int, new: str, read: _Read = _in_attribute
     ) -> None:
         """An edit of what changed at the front; the end that both share stays as spelled."""
-        old = _characters(raw) if literal else _decoded(raw)
+        old = read(raw)
         if new == old:
             return
         if new.endswith(old):  # the usual case: something is put in front
-            front = _encoded(new[: len(new) - len(old)], literal=literal)
+            front = _encoded(new[: len(new) - len(old)], read)
             edits.append(Edit(place, place, front))
             return
         same = 0
@@ -264,39 +307,10 @@ class XmlReader:
         head = old[: len(old) - same].encode("utf-8", "surrogateescape")
         if raw.startswith(head) and b"&" not in head:
             raw, new = head, new[: len(new) - same]
-        edits.append(Edit(place, place + len(raw), _encoded(new, literal=literal)))
+        edits.append(Edit(place, place + len(raw), _encoded(new, read)))
 
 
 def _is_refresh(name: bytes, attributes: list[tuple[bytes, bytes, int]]) -> bool:
     return name == b"meta" and any(
         local == b"http-equiv" and value.lower() == b"refresh" for local, value, _ in attributes
     )
-
-
-def _characters(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-_REFERENCE = re.compile(r"&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(amp|lt|gt|quot|apos));")
-_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-
-
-def _decoded(raw: bytes) -> str:
-    text = raw.decode("utf-8", "surrogateescape")
-    return _REFERENCE.sub(_character, text) if "&" in text else text
-
-
-def _character(match: re.Match[str]) -> str:
-    if match[3]:
-        return _NAMED[match[3]]
-    code = int(match[1]) if match[1] else int(match[2], 16)
-    return chr(code) if 0 < code <= 0x10FFFF and not 0xD800 <= code < 0xE000 else match[0]
-
-
-_ESCAPES = {ord(char): f"&{name};" for name, char in _NAMED.items()}
-
-
-def _encoded(text: str, *, literal: bool) -> bytes:
-    if not literal:
-        text = text.translate(_ESCAPES)
-    return text.encode("utf-8", "surrogateescape")
