@@ -21,6 +21,7 @@ import pytest
 import redis as redis_client
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy.engine import make_url
 
 from tests.servers import own_postgres, own_redis
@@ -34,6 +35,10 @@ from zenzefi.ops import checks
 SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8WdPq5h"  # not a secret: tests only
 _PRIMARY = "postgres"
 _EMBEDDED = "embedded"
+
+# A slow machine is no failure: no test asserts how long an example took.
+hypothesis_settings.register_profile("zenzefi", deadline=None)
+hypothesis_settings.load_profile("zenzefi")
 
 
 @pytest.fixture(autouse=True)

@@ -143,6 +143,14 @@ def test_in_a_root_mount_absolute_addresses_change_their_origin(url, mapped):
     assert rooted.map(mapped, PAGE) is mapped
 
 
+def test_a_scheme_alone_is_the_document_wherever_it_is_seen():
+    for page in ("http://app.internal:8080/dir/page?q=1#f", "http://app.internal:8080"):
+        mapper = UrlMapper(UPSTREAM, Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000)))
+        tail = page[len("http://app.internal:8080") :].partition("#")[0] or "/"
+        assert mapper.map("http:", page) == "https://127.0.0.1:61000" + tail
+        assert mapper.map("http:#x", page) == "#x"
+
+
 def test_a_declared_alias_is_the_upstream():
     mapper = UrlMapper(UPSTREAM, PREFIX, [Origin("https", "www.shop.example", 443)])
     assert mapper.map("https://www.shop.example/x", PAGE) == "https://gate.example/api/v1/proxy/x"
@@ -287,6 +295,7 @@ pages = st.sampled_from(
 
 @settings(max_examples=800, deadline=None)
 @given(hostile, pages, st.sampled_from(MOUNTS))
+@example("./api/v1/proxy", "http://app.internal:8080/", PREFIX)
 @example("http:/\\app.internal:8080", PAGE, PREFIX)
 @example("http: /", PAGE, PREFIX)
 @example("/\t/cdn.example/x", PAGE, PREFIX)
@@ -304,9 +313,12 @@ def test_a_mapped_address_resolves_to_the_same_resource_behind_the_gate(url, pag
         while mount.prefix and re.match(re.escape(mount.prefix) + r"(?:[/?#]|\Z)", path):
             path = re.sub("^(?!/)", "/", path[len(mount.prefix) :])  # the upstream put it there
         expected = f"{got.protocol}//{userinfo or ''}{mount.public.authority}{mount.prefix}"
+        href = got.href
+        while mount.prefix and re.match(re.escape(expected + mount.prefix) + r"(?:[/?#]|\Z)", href):
+            href = expected + href[len(expected + mount.prefix) :]  # what is relative may double it
         # The upstream's root may be spelled with the mount's own final slash or without.
-        assert got.href in (expected + path, expected + re.sub("^/", "", path))
-        assert got.href == expected + path or path[1:2] in ("", "?", "#")
+        assert href in (expected + path, expected + re.sub("^/", "", path))
+        assert href == expected + path or path[1:2] in ("", "?", "#")
         assert got.protocol.rstrip("s:") == want.protocol.rstrip("s:")
         assert got.protocol.endswith("s:") is (mount.public.scheme == "https")
     else:

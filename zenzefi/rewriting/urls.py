@@ -175,7 +175,9 @@ class UrlMapper:
             return "/" + text[1:] if lost and mapped is url else mapped
         mapped = self._relative(text, url, base)
         if lost and mapped is url:
-            return f"./{text}" if _SCHEME.match(text) or "" < text[:1] <= " " else text
+            if not text:  # "http:" is the document, an empty address often nothing at all
+                return f"{self.mount.root[:-1]}{base.path}{base.query}"
+            return f"./{text}" if _SCHEME.match(text) or text[:1] <= " " else text
         return mapped
 
     @staticmethod
