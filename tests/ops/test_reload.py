@@ -6,6 +6,7 @@ from tests import kit
 from tests.conftest import MakeGate
 from zenzefi.config import SETTINGS
 from zenzefi.ops.reload import reload
+from zenzefi.proxy.setup import ENGINE
 
 
 async def test_prices_scopes_and_limits_take_effect(
@@ -36,3 +37,26 @@ async def test_a_mistake_changes_nothing(
     assert await reload(gate.app) == []
     assert gate.app[SETTINGS].token_price_24h == 0
     assert "settings not reloaded" in caplog.text
+
+
+async def test_plugins_take_effect_without_a_restart(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = await make_gate()
+    registry = gate.app[ENGINE].registry
+
+    def options(text: str) -> None:
+        monkeypatch.setenv("PLUGIN_OPTIONS", text)
+        monkeypatch.setenv("DATA_DIR", str(gate.app[SETTINGS].data_dir))
+
+    assert "banner" not in [entry.name for entry in registry.entries]
+    options('{"banner": {"enabled": true, "text": "Closed on Sunday"}}')
+    await reload(gate.app)
+    assert registry["banner"].plugin.options.text == "Closed on Sunday"  # type: ignore[attr-defined]
+    options('{"banner": {"enabled": true, "colour": 1}}')
+    await reload(gate.app)
+    assert "plugins not reloaded: PLUGIN_OPTIONS.banner.colour" in caplog.text
+    assert registry["banner"].plugin.options.text == "Closed on Sunday"  # type: ignore[attr-defined]
+    options("{}")
+    await reload(gate.app)
+    assert "banner" not in [entry.name for entry in registry.entries]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from zenzefi.ops.metrics import PLUGIN_BYTES, PLUGIN_ERRORS, PLUGIN_SECONDS
+from zenzefi.ops.metrics import (
+    PLUGIN_BYTES,
+    PLUGIN_CALLS,
+    PLUGIN_ERRORS,
+    PLUGIN_SECONDS,
+    PLUGIN_SKIPPED,
+)
 from zenzefi.plugins import Context, Needs, Plugin, TextEdit
 from zenzefi.plugins_testing import engine_for, exchange
 from zenzefi.proxy.figures import PluginFigures
@@ -35,3 +41,18 @@ def test_what_a_plugin_did_is_counted_once() -> None:
     assert errors._value.get() == 1
     assert size._value.get() >= 4
     assert PLUGIN_SECONDS.labels(Counted.name)._value.get() > 0
+    assert PLUGIN_CALLS.labels(Counted.name)._value.get() >= 1
+    assert PLUGIN_SKIPPED.labels(Counted.name)._value.get() == 0
+
+
+def test_loading_again_takes_nothing_back() -> None:
+    engine, entry = engine_for(Counted)
+    figures = PluginFigures(engine)
+    skipped = PLUGIN_SKIPPED.labels(Counted.name)
+    before = skipped._value.get()
+    entry.account.skipped = 3
+    figures.publish()
+    engine.registry.load()
+    engine.registry[Counted.name].account.skipped = 1
+    figures.publish()
+    assert skipped._value.get() - before == 4

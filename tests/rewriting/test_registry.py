@@ -92,7 +92,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
             disabled=["nobody"],
         )
     text = "\n".join(caught.value.problems)
-    assert "broken.py does not import: ModuleNotFoundError" in text
+    assert "broken.py:1 does not import: ModuleNotFoundError" in text
     assert "'Bad Name'" in text
     assert "PLUGIN_OPTIONS.mine.size" in text
     assert "PLUGIN_OPTIONS.mine.colour" in text
@@ -204,3 +204,34 @@ def test_matches_are_globs_over_types_and_paths() -> None:
     assert not match.request("/other", 200, "empty")
     assert not match.request("/api/x", 404, "empty")
     assert not match.request("/api/x", 200, "document")
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"tags": "h1", "needs": Needs.TOKENS, "token": lambda *_: None}, "tags is 'h1'; it is a"),
+        ({"before": "html"}, "before is 'html'; it is a tuple"),
+        ({"tags": ("h1",)}, "tags means nothing without needs = Needs.TOKENS"),
+        ({"matches": ("text/html",)}, "it is Match(...)"),
+        ({"websocket_message": lambda *_: None}, "needs messages = True"),
+        ({"request_headers": lambda self, headers: None}, "it takes (self, context, headers)"),
+    ],
+)
+def test_what_would_only_fail_at_run_time_is_found_before(
+    members: dict[str, object], said: str
+) -> None:
+    problems = check(type("Made", (Plugin,), {"name": "made", **members}))
+    assert len(problems) == 1
+    assert said in problems[0]
+
+
+@pytest.mark.parametrize("wrong", [{"paths": "/shop/*"}, {"status": 404}, {"status": ("404",)}])
+def test_a_match_of_the_wrong_type_is_refused_at_once(wrong: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="it is a tuple"):
+        Match(**wrong)  # type: ignore[arg-type] # the mistake
+
+
+def test_a_file_that_would_end_the_process_is_a_mistake_like_others(tmp_path: Path) -> None:
+    write(tmp_path, "exits.py", "\n\nimport sys\nsys.exit('no licence')")
+    with pytest.raises(PluginError, match=r"exits\.py:4 does not import: SystemExit: no licence"):
+        registry(tmp_path)

@@ -183,8 +183,9 @@ def _speed(plugin_class: type[Plugin]) -> float | None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def check(files: Sequence[Path]) -> None:
     """Load every plugin (or only FILES), validate them, and name all mistakes at once."""
+    from zenzefi.rewriting.checking import check as check_class
+    from zenzefi.rewriting.checking import does_nothing
     from zenzefi.rewriting.registry import PluginError, load_file
-    from zenzefi.rewriting.registry import check as check_class
 
     if not files:
         registry = _registry()
@@ -203,6 +204,8 @@ def check(files: Sequence[Path]) -> None:
         for plugin_class in found:
             count += 1
             problems += [f"{path}: {problem}" for problem in check_class(plugin_class)]
+            if does_nothing(plugin_class):
+                problems.append(f"{path}: {plugin_class.name} has no hook: it would do nothing.")
     _report(problems)
     click.echo(f"{count} plugins are in order.")
 

@@ -124,9 +124,39 @@ PLUGIN_BYTES = Counter(
     ["plugin"],
     registry=REGISTRY,
 )
+PLUGIN_CALLS = Counter(
+    "plugin_calls_total",
+    "Calls of each plugin: a piece of a body, a head, a message.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+PLUGIN_EDITS = Counter(
+    "plugin_edits_total",
+    "Edits of bodies that each plugin asked for.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+PLUGIN_SHADOW_EDITS = Counter(
+    "plugin_shadow_edits_total",
+    "Changes that a plugin in shadow mode would have made.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+PLUGIN_CONFLICTS = Counter(
+    "plugin_conflicts_total",
+    "Edits of each plugin that were dropped because an earlier plugin edits the same place.",
+    ["plugin"],
+    registry=REGISTRY,
+)
 PLUGIN_ERRORS = Counter(
     "plugin_errors_total",
     "Exceptions raised by each plugin; the traffic went on without it.",
+    ["plugin"],
+    registry=REGISTRY,
+)
+PLUGIN_SKIPPED = Counter(
+    "plugin_skipped_total",
+    "What passed a plugin by while it rested after repeated failures.",
     ["plugin"],
     registry=REGISTRY,
 )

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
+from prometheus_client import Counter
 
-from zenzefi.ops.metrics import PLUGIN_BYTES, PLUGIN_ERRORS, PLUGIN_SECONDS, REWRITE_CACHE
+from zenzefi.ops.metrics import (
+    PLUGIN_BYTES,
+    PLUGIN_CALLS,
+    PLUGIN_CONFLICTS,
+    PLUGIN_EDITS,
+    PLUGIN_ERRORS,
+    PLUGIN_SECONDS,
+    PLUGIN_SHADOW_EDITS,
+    PLUGIN_SKIPPED,
+    REWRITE_CACHE,
+)
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.registry import Account
 
@@ -16,12 +27,43 @@ EVERY = 5.0
 """Seconds between two publications."""
 
 
+_Values = tuple[float, ...]
+
+
+def _values(account: Account) -> _Values:
+    return (
+        account.seconds,
+        account.bytes,
+        account.calls,
+        account.edits,
+        account.shadow_edits,
+        account.conflicts,
+        account.errors,
+        account.skipped,
+    )
+
+
+_NOTHING = _values(Account())
+
+
+def _counters(plugin: str) -> Iterator[Counter]:
+    """Where each of :func:`_values` is counted."""
+    yield PLUGIN_SECONDS.labels(plugin)
+    yield PLUGIN_BYTES.labels(plugin)
+    yield PLUGIN_CALLS.labels(plugin)
+    yield PLUGIN_EDITS.labels(plugin)
+    yield PLUGIN_SHADOW_EDITS.labels(plugin)
+    yield PLUGIN_CONFLICTS.labels(plugin)
+    yield PLUGIN_ERRORS.labels(plugin)
+    yield PLUGIN_SKIPPED.labels(plugin)
+
+
 class PluginFigures:
     """Adds to the counters what was added to the plugins' accounts since the last time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._seen: dict[str, tuple[Account, float, int, int]] = {}
+        self._seen: dict[str, tuple[Account, _Values]] = {}
         self._hits = engine.cache.hits
         self._misses = engine.cache.misses
 
@@ -29,13 +71,13 @@ class PluginFigures:
         """Carry over everything new."""
         for entry in self._engine.registry.entries:
             account = entry.account
-            old, seconds, size, errors = self._seen.get(entry.name, (account, 0.0, 0, 0))
+            old, seen = self._seen.get(entry.name, (account, _NOTHING))
             if old is not account:  # loaded again: it counts from nothing
-                seconds, size, errors = 0.0, 0, 0
-            PLUGIN_SECONDS.labels(entry.name).inc(account.seconds - seconds)
-            PLUGIN_BYTES.labels(entry.name).inc(account.bytes - size)
-            PLUGIN_ERRORS.labels(entry.name).inc(account.errors - errors)
-            self._seen[entry.name] = account, account.seconds, account.bytes, account.errors
+                seen = _NOTHING
+            now = _values(account)
+            for counter, value, before in zip(_counters(entry.name), now, seen, strict=True):
+                counter.inc(value - before)
+            self._seen[entry.name] = account, now
         cache = self._engine.cache
         REWRITE_CACHE.labels("hit").inc(cache.hits - self._hits)
         REWRITE_CACHE.labels("miss").inc(cache.misses - self._misses)

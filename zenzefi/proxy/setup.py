@@ -39,6 +39,7 @@ from zenzefi.proxy.websocket import WebSocketWay, is_websocket
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.mount import Origin
 from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.watchdog import WATCHDOG
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import SCOPES, SHARED
 
@@ -129,6 +130,9 @@ def setup(app: web.Application) -> None:
 
     async def declare(changed: Settings) -> None:
         gate.scopes.declare(changed.scopes)
+        app[ENGINE].registry.reconfigure(
+            disabled=changed.plugins_disabled, options=changed.plugin_options
+        )
 
     app.get(ON_RELOAD, []).append(declare)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
@@ -139,6 +143,7 @@ def setup(app: web.Application) -> None:
         "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
     )
     app.cleanup_ctx.append(_lifetime)
+    app.cleanup_ctx.append(_watching_plugins)
     if settings.fast_lane and not settings.tracing:  # the lane has no place for spans
         lane.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
@@ -158,6 +163,13 @@ async def _expect_later(request: web.Request) -> None:
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
     yield
     await app[GATE].upstream.close()
+
+
+async def _watching_plugins(_: web.Application) -> AsyncIterator[None]:
+    is_watching = WATCHDOG.start()
+    yield
+    if is_watching:
+        WATCHDOG.stop()
 
 
 async def _drain(app: web.Application) -> None:

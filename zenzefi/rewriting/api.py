@@ -68,6 +68,15 @@ class Match:
     status: tuple[int, ...] = ()
     destinations: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise ``TypeError`` for what would match by its letters: ``paths="/shop/*"``."""
+        for name in ("content_types", "paths", "status", "destinations"):
+            value: object = getattr(self, name)
+            kind = int if name == "status" else str
+            if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
+                example = "(404,)" if kind is int else '("...",)'
+                raise TypeError(f"Match.{name} is {value!r}; it is a tuple, like {example}")
+
     def content_type(self, essence: str) -> bool:
         """Whether a body of this type may concern the plugin."""
         return not self.content_types or _glob(self.content_types).match(essence) is not None

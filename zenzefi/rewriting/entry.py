@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import reprlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from multidict import CIMultiDict
 
 from zenzefi.rewriting.api import Plugin
 from zenzefi.rewriting.edits import Conflict
+from zenzefi.rewriting.watchdog import Blocked
 
 logger = logging.getLogger("zenzefi.plugins")
 
 _BREAK_AFTER = 5
 _BREAK_SECONDS = 60.0
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -71,9 +80,13 @@ class Entry:
         return self._failures >= _BREAK_AFTER and self.clock() < self._open_until
 
     def failed(self, error: BaseException | str) -> None:
-        """Count and log; open the circuit after repeated failures without a success between."""
+        """Count and log; open the circuit after repeated failures without a success between.
+
+        Who held up everybody rests at once.
+        """
         self.account.errors += 1
-        self._failures += 1
+        before = self._failures
+        self._failures = max(before + 1, _BREAK_AFTER if isinstance(error, Blocked) else 0)
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         self.account.last_error = said
         logger.error(
@@ -82,9 +95,10 @@ class Entry:
             said,
             exc_info=error if isinstance(error, BaseException) else None,
         )
-        if self._failures == _BREAK_AFTER:
+        if before < _BREAK_AFTER <= self._failures:
             self._open_until = self.clock() + _BREAK_SECONDS
-            logger.error("plugin %s rests for %d s: repeated failures", self.name, _BREAK_SECONDS)
+            why = "it blocked" if isinstance(error, Blocked) else "repeated failures"
+            logger.error("plugin %s rests for %d s: %s", self.name, _BREAK_SECONDS, why)
 
     def succeeded(self) -> None:
         """A whole body, or a hook, went well."""
@@ -95,10 +109,34 @@ class Entry:
         account = self.account
         account.calls += 1
         account.seconds += seconds
-        account.edits += edits
+        account.edits += 0 if self.shadow else edits
         account.bytes += size
-        if self.trace:
-            logger.info("trace %s: %d edits in %.3f ms", self.name, edits, seconds * 1000)
+
+    def traced(self, hook: Callable[_P, _T], url: str) -> Callable[_P, _T]:
+        """The hook, which logs its calls if this plugin is traced."""
+        if not self.trace:
+            return hook
+        name = f"{self.name}.{hook.__name__}"
+
+        @functools.wraps(hook)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            given = _shown(args[-1]) if len(args) > 1 else ""
+            start = time.perf_counter()
+            try:
+                result = hook(*args, **kwargs)
+            except BaseException as error:
+                self._trace(name, given, f"raised {type(error).__name__}", start, url)
+                raise
+            self._trace(name, given, f"-> {_shown(result)}", start, url)
+            return result
+
+        return call
+
+    @staticmethod
+    def _trace(name: str, given: str, came: str, start: float, url: str) -> None:
+        spent = (time.perf_counter() - start) * 1000
+        where = url.partition("?")[0]  # what a query holds is nothing for a log
+        logger.info("trace %s(%s) %s in %.3f ms at %s", name, given, came, spent, where)
 
     def shadowed(self, before: bytes, after: bytes) -> None:
         """Count and log what an edit would have done."""
@@ -115,3 +153,12 @@ class Entry:
             conflict.dropped.end,
             conflict.by,
         )
+
+
+_short = reprlib.Repr()
+_short.maxother = _short.maxstring = 120  # a traced call is one line, whatever it was given
+
+
+def _shown(value: object) -> str:
+    # Headers hold cookies and passwords; what is in them is nothing for a log.
+    return f"{len(value)} headers" if isinstance(value, CIMultiDict) else _short.repr(value)

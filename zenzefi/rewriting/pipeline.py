@@ -14,6 +14,7 @@ from typing import Protocol
 
 from zenzefi.rewriting.api import Scanner
 from zenzefi.rewriting.edits import Conflict, Edit, apply, compose
+from zenzefi.rewriting.watchdog import WATCHDOG
 
 SMALL = 4096
 """A window below this is scanned again with every new byte; a larger one once it has doubled."""
@@ -145,9 +146,14 @@ class Pass:
         window = buffer[offset:] if offset else buffer
         start = self._clock()
         try:
+            WATCHDOG.enter()
             settled, edits = scanner.scan(window, final)
+            WATCHDOG.leave()
             checked = _check(settled, edits, seat.settled, len(window))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a plugin must not end the gate
+            WATCHDOG.leave()
             seat.runner.failed(error)
             seat.scanner, seat.settled = None, end
             return

@@ -10,20 +10,21 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import inspect
 import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from zenzefi.resources import bundled
-from zenzefi.rewriting.api import HOOKS, Needs, Plugin
+from zenzefi.rewriting.api import Plugin
+from zenzefi.rewriting.checking import check
 from zenzefi.rewriting.entry import Account, Entry
 
 logger = logging.getLogger("zenzefi.plugins")
@@ -35,7 +36,6 @@ TRACE_VARIABLE = "ZENZEFI_PLUGIN_TRACE"
 __all__ = ["Account", "Entry", "PluginError", "Registry", "check", "in_order", "load_file"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
-_GENERIC = frozenset(("enabled", "shadow"))
 
 
 class PluginError(Exception):
@@ -131,6 +131,20 @@ class Registry:
         self.fingerprint = self._digest()
         self.generation += 1
 
+    def reconfigure(
+        self, *, disabled: Collection[str], options: Mapping[str, Mapping[str, Any]]
+    ) -> bool:
+        """Load again with other settings; a mistake is logged and changes nothing.
+
+        Returns whether they took effect.
+        """
+        before = self._disabled, self._options
+        self._disabled, self._options = frozenset(disabled), options
+        if self._load_or_log():
+            return True
+        self._disabled, self._options = before
+        return False
+
     def reload_if_changed(self) -> bool:
         """For development: load again when a plugin file changed, came or went.
 
@@ -139,13 +153,19 @@ class Registry:
         stamp = self._files()
         if stamp == self._stamp:
             return False
+        if self._load_or_log():
+            return True
+        self._stamp = stamp
+        return False
+
+    def _load_or_log(self) -> bool:
         try:
             self.load()
         except PluginError as error:
-            self._stamp = stamp
             for problem in error.problems:
                 logger.error("plugins not reloaded: %s", problem)
             return False
+        logger.info("plugins reloaded: %s", ", ".join(entry.name for entry in self.entries))
         return True
 
     def with_hook(self, hook: str) -> tuple[Entry, ...]:
@@ -224,7 +244,7 @@ class Registry:
                     f"PLUGIN_OPTIONS.{name}{''.join('.' + str(p) for p in e['loc'])}: {e['msg']}."
                     for e in error.errors()
                 ]
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 problems.append(f"{source}: {name} can't be made: {type(error).__name__}: {error}.")
             else:
                 trace = bool(names & {"1", "all", name})
@@ -241,41 +261,6 @@ class Registry:
         for item in self._stamp:
             digest.update(repr((Path(item[0]).name, item[2])).encode())
         return digest.hexdigest()
-
-
-_USES = {
-    Needs.CHUNKS: "scanner",
-    Needs.TOKENS: "token",
-    Needs.TEXT: "text",
-    Needs.JSON: "json_value",
-    Needs.DOCUMENT: "document",
-}
-
-
-def check(plugin_class: type[Plugin]) -> list[str]:
-    """What is wrong with a plugin class, in plain sentences."""
-    name = plugin_class.name
-    problems = []
-    try:
-        needs = Needs(plugin_class.needs)
-    except ValueError:
-        return [f"{name}.needs is {plugin_class.needs!r}; it is one of {', '.join(Needs)}."]
-    hook = _USES.get(needs)
-    if hook and getattr(plugin_class, hook) is getattr(Plugin, hook):
-        problems.append(f"{name} needs {needs.value!r} but has no {hook}() hook.")
-    for other, needed in ((h, n) for n, h in _USES.items() if n is not needs):
-        if getattr(plugin_class, other) is not getattr(Plugin, other):
-            problems.append(f"{name} has a {other}() hook, which needs = {needed.value!r}.")
-    options: object = plugin_class.Options
-    if not (isinstance(options, type) and issubclass(options, BaseModel)):
-        problems.append(f"{name}.Options is no pydantic model.")
-    elif clash := _GENERIC & set(options.model_fields):
-        problems.append(f"{name}.Options may not have {', '.join(sorted(clash))}: reserved.")
-    return problems + [
-        f"{name}.{hook} is a coroutine; hooks are plain functions."
-        for hook in HOOKS
-        if inspect.iscoroutinefunction(getattr(plugin_class, hook))
-    ]
 
 
 def in_order(entries: Sequence[Entry]) -> list[Entry]:
@@ -335,11 +320,24 @@ def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], 
     try:
         code = compile(path.read_bytes(), str(path), "exec")  # never a stale byte-code file
         exec(code, module.__dict__)  # noqa: S102 - importing an operator's file is the purpose
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        problems.append(f"{path} does not import: {type(error).__name__}: {error}.")
+        problems.append(f"{path}{_line(path, error)} does not import: {_said(error)}.")
         return
     yield from ((found, str(path)) for found in _classes_of(module))
+
+
+def _said(error: BaseException) -> str:
+    """Its type and text, as one sentence without its full stop."""
+    return f"{type(error).__name__}: {error}".rstrip(". ")
+
+
+def _line(path: Path, error: BaseException) -> str:
+    """``:12`` where a file went wrong, if it was in that file."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}" if error.filename == str(path) else ""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
 
 
 def _classes_of(module: ModuleType) -> list[type[Plugin]]:
@@ -358,8 +356,8 @@ def _from_entry_points(problems: list[str]) -> Iterator[tuple[type[Plugin], str]
         source = f"entry point {point.name} = {point.value}"
         try:
             loaded = point.load()
-        except Exception as error:
-            problems.append(f"{source} does not load: {type(error).__name__}: {error}.")
+        except (Exception, SystemExit) as error:
+            problems.append(f"{source} does not load: {_said(error)}.")
             continue
         if isinstance(loaded, ModuleType):
             yield from ((found, source) for found in _classes_of(loaded))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from zenzefi.rewriting.api import Context, JsonValue, Needs, Plugin, Scanner
+from zenzefi.rewriting.api import Context, JsonValue, Needs, Scanner, TextEdit
 from zenzefi.rewriting.charset import python_name
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import HtmlToken, TokenScanner
@@ -18,6 +18,7 @@ from zenzefi.rewriting.jsonspans import JsonReader
 from zenzefi.rewriting.pipeline import Budget, Fault, Pass, Runner
 from zenzefi.rewriting.registry import Entry
 from zenzefi.rewriting.rewrite import Step
+from zenzefi.rewriting.watchdog import WATCHDOG, in_time
 
 
 def steps_for(
@@ -34,18 +35,23 @@ def steps_for(
 
     is_taken = False
     for entry in entries:
+        scanner = None
         try:
-            if not entry.plugin.applies(context):
-                continue
-            # Each plugin has a state of its own; the first needs no copy.
-            own = replace(context, state={}) if is_taken else context
-            is_taken = True
-            if entry.plugin.needs is Needs.DOCUMENT:
-                close()
-                steps.append(Document(entry, own, budget))
-                continue
-            scanner = scanner_for(entry.plugin, own, budget)
-        except Exception as error:
+            WATCHDOG.enter()
+            if entry.plugin.applies(context):
+                # Each plugin has a state of its own; the first needs no copy.
+                own = replace(context, state={}) if is_taken else context
+                is_taken = True
+                if entry.plugin.needs is Needs.DOCUMENT:
+                    close()
+                    steps.append(Document(entry, own, budget))
+                else:
+                    scanner = scanner_for(entry, own, budget)
+            WATCHDOG.leave()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a plugin must not end the gate
+            WATCHDOG.leave()
             entry.failed(error)
             continue
         if scanner is not None:
@@ -54,34 +60,54 @@ def steps_for(
     return steps
 
 
-def scanner_for(plugin: Plugin, context: Context, budget: Budget) -> Scanner | None:
-    """The scanner that feeds a plugin's hook."""
+def scanner_for(entry: Entry, context: Context, budget: Budget) -> Scanner | None:
+    """The scanner that feeds a plugin's hook. Raises :class:`Fault` for one that is none."""
+    plugin = entry.plugin
     if plugin.needs is Needs.CHUNKS:
-        return plugin.scanner(context)
+        scanner = entry.traced(plugin.scanner, context.url)(context)
+        if scanner is not None and not callable(getattr(scanner, "scan", None)):
+            raise Fault(f"scanner() returned {type(scanner).__name__}, which has no scan()")
+        return Traced(entry, scanner, context.url) if scanner and entry.trace else scanner
     if plugin.needs is Needs.TEXT:
-        return Text(plugin, context, budget.whole)
+        return Text(entry, context, budget.whole)
     if plugin.needs is Needs.JSON:
-        return Json(plugin, context)
+        return Json(entry, context)
     if plugin.needs is Needs.TOKENS:
-        return TokenScanner(_asking(plugin, context), plugin.tags or None)
+        return TokenScanner(_asking(entry, context), plugin.tags or None)
     raise Fault(f"{plugin.name} needs {plugin.needs}")
 
 
-def _asking(plugin: Plugin, context: Context) -> Callable[[HtmlToken], Iterable[Edit]]:
+def _asking(entry: Entry, context: Context) -> Callable[[HtmlToken], Iterable[Edit]]:
+    hook = entry.traced(entry.plugin.token, context.url)
+
     def ask(token: HtmlToken) -> Iterable[Edit]:
-        found = plugin.token(context, token)
+        found: object = hook(context, token)
         if found is None:
             return ()
-        return (found,) if isinstance(found, Edit) else found
+        edits = [found] if isinstance(found, Edit) else found
+        if not isinstance(edits, Iterable):
+            raise Fault(f"token() returned {type(found).__name__}, not an Edit, several, or None")
+        checked = list(edits)
+        for edit in checked:
+            if not isinstance(edit, Edit):
+                raise Fault(f"token() returned a {type(edit).__name__} among the edits")
+        return checked
 
     return ask
+
+
+class Traced:
+    """A scanner that logs each of its calls."""
+
+    def __init__(self, entry: Entry, scanner: Scanner, url: str) -> None:
+        self.scan = entry.traced(scanner.scan, url)
 
 
 class Text:
     """The whole body as a string, edits in characters."""
 
-    def __init__(self, plugin: Plugin, context: Context, limit: int) -> None:
-        self._plugin = plugin
+    def __init__(self, entry: Entry, context: Context, limit: int) -> None:
+        self._hook = entry.traced(entry.plugin.text, context.url)
         self._context = context
         self._limit = limit
         self._over = False
@@ -96,7 +122,7 @@ class Text:
         # surrogateescape: every byte sequence survives the round trip
         name = python_name(self._context.charset)
         text = window.decode(name, "surrogateescape")
-        found = sorted(self._plugin.text(self._context, text) or ())
+        found = _text_edits(self._hook(self._context, text), len(text))
         if not found:
             return len(window), []
         if text.encode(name, "surrogateescape") != window:
@@ -112,11 +138,27 @@ class Text:
         return len(window), edits
 
 
+def _text_edits(found: object, length: int) -> list[TextEdit]:
+    """What text() returned, in order. Raises :class:`Fault` for what is no edit of the text."""
+    if found is None:
+        return []
+    if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+        raise Fault(f"text() returned {type(found).__name__}, not a list of TextEdit")
+    edits = []
+    for edit in found:
+        match edit:
+            case (int(start), int(end), str(new)) if 0 <= start <= end <= length:
+                edits.append(TextEdit(start, end, new))
+            case _:
+                raise Fault(f"text() returned {edit!r}: TextEdit(start, end, new) within the text")
+    return sorted(edits)
+
+
 class Json:
     """Values of a JSON body, one by one, as they are read."""
 
-    def __init__(self, plugin: Plugin, context: Context) -> None:
-        self._plugin = plugin
+    def __init__(self, entry: Entry, context: Context) -> None:
+        self._hook = entry.traced(entry.plugin.json_value, context.url)
         self._context = context
         self._reader = JsonReader()
 
@@ -126,9 +168,11 @@ class Json:
         edits = []
         for path, start, end in values:
             value = JsonValue(path, window[start:end], start)
-            edit = self._plugin.json_value(self._context, value)
-            if edit is not None:
+            edit: object = self._hook(self._context, value)
+            if isinstance(edit, Edit):
                 edits.append(edit)
+            elif edit is not None:
+                raise Fault(f"json_value() returned {type(edit).__name__}, not value.replace(...)")
         return settled, edits
 
 
@@ -139,6 +183,7 @@ class Document:
         self._entry = entry
         self._context = context
         self._limit = budget.whole
+        self._inserted = budget.inserted
         self._held: list[bytes] | None = []
         self._size = 0
 
@@ -159,27 +204,36 @@ class Document:
         if self._held is None:
             return b""
         source, self._held = b"".join(self._held), None
-        start = time.thread_time()
         try:
-            new = self._changed(source)
-        except Exception as error:
+            new, seconds = in_time(lambda: self._changed(source))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a plugin must not end the gate
             self._entry.failed(error)
             return source
-        self._entry.spent(time.thread_time() - start, int(new is not source), len(source))
+        self._entry.spent(seconds, int(new is not source), len(source))
         self._entry.succeeded()
         return new
 
-    def _changed(self, source: bytes) -> bytes:
+    def _changed(self, source: bytes) -> tuple[bytes, float]:
+        """The new body (the very source if nothing changed) and the processor time it took."""
+        start = time.thread_time()
+        new = self._written(source)
+        return new, time.thread_time() - start
+
+    def _written(self, source: bytes) -> bytes:
         import bs4  # slow to import, and nobody pays for it unless a plugin asks
 
         name = python_name(self._context.charset)
         soup = bs4.BeautifulSoup(source, "lxml", from_encoding=name)
         before = soup.decode(formatter="minimal")
-        self._entry.plugin.document(self._context, soup)
+        self._entry.traced(self._entry.plugin.document, self._context.url)(self._context, soup)
         after = soup.decode(formatter="minimal")
         if after == before:
             return source
         new: bytes = after.encode(name, "xmlcharrefreplace")
+        if len(new) > len(source) + self._inserted:
+            raise Fault(f"puts more than {self._inserted} bytes into one body")
         if self._entry.shadow:
             self._entry.shadowed(source, new)
             return source
