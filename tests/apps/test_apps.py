@@ -197,7 +197,7 @@ async def test_angular_routes_under_the_prefix_by_its_base_element(
             assert (outside, complaints, at.strays()) == ([], [], [])
 
 
-@pytest.mark.parametrize("app", ["react", "vue"])
+@pytest.mark.parametrize("app", ["react", "vue", "angular"])
 async def test_routers_with_their_default_base_route_under_the_prefix_when_asked_to(
     chromium: Browser, app: str, tmp_path: Path
 ) -> None:

@@ -106,3 +106,65 @@ async def test_every_check_holds_at_an_own_origin_which_has_no_runtime(
 ) -> None:
     async with running_demo() as origin, place("own", origin, tmp_path) as at:
         assert await run_sinks(chromium, at, SINKS, "?linked") == {}
+
+
+_SHAPES = """
+() => {
+  const shapes = {};
+  const text = Function.prototype.toString;
+  const chain = value => Object.getPrototypeOf(value)?.constructor?.name;
+  const shape = value => typeof value === 'function'
+    ? [value.name, value.length, text.call(value), `${value}`, chain(value),
+       Object.isExtensible(value), Object.getOwnPropertyNames(value).join(),
+       value.prototype?.constructor === value]
+    : typeof value;
+  const note = (path, holder) => {
+    for (const key of Reflect.ownKeys(holder)) {
+      const { value, get, set, ...flags } = Object.getOwnPropertyDescriptor(holder, key);
+      shapes[`${path}.${String(key)}`] = JSON.stringify(
+        [flags, get && shape(get), set && shape(set), value && shape(value)]);
+    }
+  };
+  for (const name of Object.getOwnPropertyNames(globalThis).sort()) {
+    const value = Object.getOwnPropertyDescriptor(globalThis, name).value;
+    if (typeof value !== 'function') continue;
+    shapes[name] = JSON.stringify(shape(value));
+    note(name, value);
+    if (value.prototype) note(`${name}.prototype`, value.prototype);
+  }
+  return shapes;
+}
+"""
+"""Everything that a script can see of each function of the platform without calling it."""
+
+_IN_A_WORKER = """
+shapes => new Promise(resolve => {
+  const blob = new Blob([`postMessage((${shapes})())`], { type: 'text/javascript' });
+  const worker = new Worker(URL.createObjectURL(blob));
+  worker.onmessage = event => resolve(event.data);
+})
+"""
+
+
+async def test_nothing_that_is_wrapped_looks_any_different(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    async def shapes(at: Place) -> tuple[dict[str, str], dict[str, str]]:
+        context = await at.open(chromium)
+        page = await context.new_page()
+        await page.goto(f"{at.root}sinks/quiet")
+        seen = await page.evaluate(_SHAPES), await page.evaluate(_IN_A_WORKER, _SHAPES)
+        await context.close()
+        return seen
+
+    options = {"html": {"address": "upstream"}}
+    async with running_demo() as origin, place("prefix", origin, tmp_path, options) as at:
+        plain, wrapped = await shapes(Place(f"{origin}/")), await shapes(at)
+    for before, after in zip(plain, wrapped, strict=True):
+        assert len(before) > 1000
+        assert {
+            name: (before[name], after.get(name))
+            for name in before
+            if before[name] != after.get(name)
+        } == {}
+        assert sorted(set(after) - set(before)) == []

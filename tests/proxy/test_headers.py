@@ -145,6 +145,8 @@ def test_addresses_of_the_mount_become_the_upstreams():
     assert named(pairs, b"origin") == [b"http://up.internal:8080"]
     assert named(pairs, b"referer") == [b"http://up.internal:8080/a?b=%zz"]
     assert named(pairs, b"destination") == [b"http://up.internal:8080/c"]
+    htmx = sent((b"HX-Current-URL", b"https://gate.example/api/v1/proxy/a?token=" + TOKEN.encode()))
+    assert named(htmx, b"hx-current-url") == [b"http://up.internal:8080/a"]
     foreign = sent((b"Origin", b"https://evil.example"), (b"Referer", b"https://evil.example/x"))
     assert named(foreign, b"origin") == [b"https://evil.example"]
     assert named(foreign, b"referer") == [b"https://evil.example/x"]

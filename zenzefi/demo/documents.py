@@ -93,12 +93,23 @@ async def absolute_css(request: web.Request) -> web.Response:
 @routes.get("/sw.js")
 async def service_worker(request: web.Request) -> web.Response:
     """The service worker at the root, so that its scope may be the whole site."""
-    text = """// Answers one made-up address, so that a page can see that it is in charge.
+    text = """// Answers made-up addresses, so that a page can see that it is in charge.
+// Like every service worker it tells requests apart by their paths.
+const path = address => new URL(address, location).pathname;
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));
 self.addEventListener('fetch', event => {
-  if (new URL(event.request.url).pathname.endsWith('/workers/from-the-worker')) {
+  if (path(event.request.url) === '/workers/from-the-worker') {
     event.respondWith(new Response('answered by the service worker'));
+  } else if (path(event.request.url) === '/workers/paths') {
+    event.respondWith(clients.get(event.clientId).then(client => new Response(
+      [location.pathname, path(registration.scope), path(location), path(client.url)].join(' '))));
+  } else if (path(event.request.url) === '/workers/kept') {
+    event.respondWith(caches.open('kept').then(async cache => {
+      await cache.put(event.request, new Response('kept'));
+      const [key] = await cache.keys();
+      return new Response(`${await (await cache.match('/workers/kept')).text()} ${path(key.url)}`);
+    }));
   }
 });
 """

@@ -99,6 +99,7 @@ REQUEST_RULES = (
     Rule("cookie", Verb.MAP, "the gate's cookies stay here, mapped names get their own back"),
     Rule("origin", Verb.MAP, "the upstream compares it with itself (Django's CSRF check)"),
     Rule("referer", Verb.MAP, "the upstream knows only its own addresses"),
+    Rule("hx-current-url", Verb.MAP, "htmx names the page here, as Referer does"),
     Rule("destination", Verb.MAP, "WebDAV names the target of COPY and MOVE here"),
     Rule("accept-encoding", Verb.MAP, "the desktop client can only take identity"),
     Rule("available-dictionary", Verb.DROP, "dictionary codings can't be rewritten"),
@@ -237,7 +238,7 @@ def request_headers(
             out.append((name, value))
         elif verb is Verb.MAP:
             mapped = _REQUEST_MAPS[low](value, policy, mount, unmapper)
-            if low == b"referer" and b"token=" in mapped:
+            if low in (b"referer", b"hx-current-url") and b"token=" in mapped:
                 mapped = _without_token(mapped, token)
             if mapped:
                 out.append((name, mapped))
@@ -300,6 +301,7 @@ _REQUEST_MAPS: dict[bytes, Callable[[bytes, RequestPolicy, Mount, UrlUnmapper], 
     b"cookie": _map_cookie,
     b"origin": _map_origin,
     b"referer": _map_url_back,
+    b"hx-current-url": _map_url_back,
     b"destination": _map_url_back,
     b"accept-encoding": _map_codings,
 }

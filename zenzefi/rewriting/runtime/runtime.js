@@ -7,7 +7,8 @@
  * a worker, from the query). docs/runtime.md says what is wrapped and what is not.
  *
  * Rules: wrap, never replace (a Proxy keeps name, length, prototype and exceptions); hand on the
- * very value where nothing needs mapping; reading an address back gives what the browser sees.
+ * very value where nothing needs mapping; reading an address back gives what the browser sees, but
+ * where a page or a service worker lives by its own paths it reads those.
  */
 (() => {
 'use strict';
@@ -45,7 +46,8 @@ const CLIMBS = /(^|[/\\])(\.|%2e){2}([/\\?#]|$)/i;
 
 const isInside = path => path === mount || path.startsWith(inMount);
 const strip = path => isInside(path) ? path.slice(mount.length) || '/' : path;
-const baseURL = () => document ? document.baseURI : location.protocol === 'blob:' ? gate + inMount : location.href;
+const workerURL = document ? '' : location.protocol === 'blob:' ? gate + inMount : location.href;
+const baseURL = () => document ? document.baseURI : workerURL;
 
 /** The address that the browser must use for `value`; the very `value` when it may stay. */
 function map(value) {
@@ -94,6 +96,14 @@ function mapForHistory(value) {
     }
   } catch { /* the browser says what is wrong with it */ }
   return value;
+}
+
+/** The upstream's view of an address that the browser uses: without the mount. */
+function unmap(value) {
+  if (typeof value !== 'string') return value;
+  const start = value.startsWith(gate) ? gate.length : 0;
+  const [path] = /^[^?#]*/.exec(value.slice(start));
+  return isInside(path) ? value.slice(0, start) + strip(path) + value.slice(start + path.length) : value;
 }
 
 // --- mapping what holds addresses ------------------------------------------------------------
@@ -256,6 +266,12 @@ function install(scope) {
   const setter = (object, name, change) => property(object, name, found => {
     if (found.set) found.set = wrap(found.set, onCall(change));
   });
+  const read = (object, name, which = () => true) => property(object, name, found => {
+    found.value = wrap(found.value, { apply(native, self, args) {
+      const value = apply(native, self, args);
+      return which(self, args) ? unmap(value) : value;
+    } });
+  });
   const getter = (object, name, change) => property(object, name, found => {
     if (found.get) found.get = wrap(found.get, { apply: (native, self, args) => change(apply(native, self, args), self) });
   });
@@ -324,7 +340,18 @@ function install(scope) {
   });
   method(scope.URL, 'revokeObjectURL', args => { blobs?.delete(String(args[0])); });
 
-  if (!scope.document) return;
+  if (!scope.document) {
+    // A service worker tells requests apart by their paths. In a worker nothing is unforgeable: there
+    // location can be shown, like every other address, as the upstream has it.
+    if (scope.ServiceWorkerGlobalScope && scope instanceof scope.ServiceWorkerGlobalScope) {
+      const READ = { Request: 'url referrer', Response: 'url', Client: 'url', ServiceWorkerRegistration: 'scope', WorkerLocation: 'href pathname' };
+      for (const [name, list] of Object.entries(READ)) {
+        for (const attribute of list.split(' ')) getter(proto(name), attribute, unmap);
+      }
+      read(proto('WorkerLocation'), 'toString');
+    }
+    return;
+  }
 
   // Navigation.
   for (const name of ['pushState', 'replaceState']) {
@@ -389,9 +416,23 @@ function install(scope) {
     }
   }
   for (const name of ['HTMLAnchorElement', 'HTMLAreaElement']) {
+    const pathname = getOwnPropertyDescriptor(proto(name), 'pathname');
     setter(proto(name), 'pathname', (args, self) => {
-      if (isInside(self.pathname)) args[0] = map(`/${String(args[0]).replace(/^\//, '')}`);
+      if (isInside(apply(pathname.get, self, []))) args[0] = map(`/${String(args[0]).replace(/^\//, '')}`);
     });
+  }
+  if (bare) {
+    // Routers compare a link or a form with the address bar, so both are shown alike.
+    const READ = {
+      HTMLAnchorElement: 'href pathname', HTMLAreaElement: 'href pathname', HTMLBaseElement: 'href',
+      HTMLFormElement: 'action', HTMLButtonElement: 'formAction', HTMLInputElement: 'formAction',
+    };
+    for (const [name, list] of Object.entries(READ)) {
+      for (const attribute of list.split(' ')) getter(proto(name), attribute, unmap);
+    }
+    for (const name of ['HTMLAnchorElement', 'HTMLAreaElement']) read(proto(name), 'toString');
+    const READ_ATTRIBUTE = { a: 'href', area: 'href', base: 'href', form: 'action', button: 'formaction', input: 'formaction' };
+    read(element, 'getAttribute', (self, args) => READ_ATTRIBUTE[self.localName] === String(args[0]).toLowerCase());
   }
   const animated = new WeakSet();
   for (const name of ['SVGAElement', 'SVGUseElement', 'SVGImageElement', 'SVGScriptElement', 'SVGFEImageElement', 'SVGGradientElement', 'SVGPatternElement', 'SVGTextPathElement', 'SVGMPathElement']) {

@@ -20,6 +20,12 @@ sink(async () => {
   into(make('video', { poster: '/media/tide-160w.png?poster' }));
   const link = into(make('a', { href: '/lights/' }));
   expect((await fetch(link.href)).ok && (await (await fetch(link.href)).text()).includes('<h1>Lights'), 'a.href reads back as an address that works');
+  const here = make('a', { href: `/sinks/element-properties${location.search}` });
+  expect(here.href === location.href && here.pathname === location.pathname && `${here}` === `${location}`,
+    'a link to this page is where the page is');
+  expect(new URL(here.getAttribute('href'), document.baseURI).href === location.href, 'getAttribute tells the same');
+  const form = make('form', { action: location.pathname });
+  expect(form.action.split('?')[0] === location.href.split('?')[0], 'form.action too');
   link.pathname = '/live/';
   expect((await (await fetch(link.href)).text()).includes('<h1>Live'), 'a.pathname');
   const use = document.createElementNS('http://www.w3.org/2000/svg', 'image');

@@ -11,5 +11,10 @@ sink(async () => {
     return text === 'answered by the service worker' && text;
   }, 'its answer');
   expect(answer, 'the worker answers');
+  const ask = async path => (await frame.contentWindow.fetch(path)).text();
+  const paths = await ask('/workers/paths');
+  expect(paths === '/sw.js /workers/ /sw.js /workers/', `it reads the paths of the site: ${paths}`);
+  const kept = await ask('/workers/kept');
+  expect(kept === 'kept /workers/kept', `it finds what it kept: ${kept}`);
   await registration.unregister();
 });
