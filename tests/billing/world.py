@@ -1,0 +1,251 @@
+"""One user and everything that may happen to their money, at the level of the services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tests.conftest import SECRET_KEY
+from zenzefi.accounts.models import users
+from zenzefi.audit.log import GATE
+from zenzefi.audit.models import audit_logs
+from zenzefi.billing import ledger, settlement
+from zenzefi.billing.bundles import Bundles
+from zenzefi.billing.idempotency import Idempotency
+from zenzefi.billing.ledger import Kind
+from zenzefi.billing.models import idempotency_keys, payment_events, payments, transactions
+from zenzefi.billing.payments import Payments
+from zenzefi.billing.proof import prove
+from zenzefi.billing.providers.base import Event, Outcome
+from zenzefi.billing.providers.mock import Mock
+from zenzefi.config import Settings, load_settings
+from zenzefi.db.base import Money
+from zenzefi.db.engine import Database
+from zenzefi.keys import Keyring
+from zenzefi.tokens.gatekeeper import Gatekeeper
+from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.service import Tokens
+
+
+def config() -> Settings:
+    """Settings with prices that do not divide evenly."""
+    return load_settings(
+        {
+            "secret_key": SECRET_KEY,
+            "debug": True,
+            "payment_providers": ["mock"],
+            "token_price_1h": "0.50",
+            "token_price_12h": "3.33",
+        }
+    )
+
+
+class Bought(BaseModel):
+    """What a purchase under a key answers."""
+
+    token_id: UUID
+
+
+class World:
+    """The user and the services. ``user_id`` names one that is there already."""
+
+    def __init__(self, database: Database, user_id: UUID | None = None) -> None:
+        settings = config()
+        keyring = Keyring.of(settings)
+        self.database = database
+        self.gatekeeper = Gatekeeper(database, keyring)
+        self.tokens = Tokens(settings, database, keyring, self.gatekeeper, Scopes({}))
+        self.bundles = Bundles(settings, database, keyring)
+        self.payments = Payments(settings, database, {"mock": Mock(settings)})
+        self.idempotency = Idempotency(database, keyring)
+        self.user_id = user_id or uuid4()
+        self.bundle_ids: list[UUID] = []
+        self.payment_ids: list[UUID] = []
+
+    async def begin(self) -> None:
+        """Make the user, and two bundles to buy."""
+        name = self.user_id.hex[:30]
+        async with self.database.begin() as connection:
+            await connection.execute(
+                users.insert().values(
+                    id=self.user_id,
+                    email=name,
+                    email_key=name,
+                    username=name,
+                    username_key=name,
+                    password_hash="none",
+                )
+            )
+        for count, price in ((3, "1.00"), (7, "9.99")):
+            made = await self.bundles.create(
+                GATE,
+                name="B",
+                duration_hours=1,
+                token_count=count,
+                scope="full",
+                price=Decimal(price),
+            )
+            self.bundle_ids.append(made.id)
+
+    # --- what may happen
+
+    async def credit(self, amount: Decimal) -> None:
+        """An administrator puts money on the account."""
+        async with self.database.begin() as connection:
+            await ledger.move(connection, self.user_id, amount, Kind.BONUS, "credit")
+
+    async def purchase(self, hours: int, key: str | None = None) -> None:
+        """A token is bought, perhaps under an Idempotency-Key."""
+
+        async def work(connection: AsyncConnection) -> Bought:
+            token = await self.tokens.purchase(
+                connection, GATE, self.user_id, duration_hours=hours, scope="full"
+            )
+            return Bought(token_id=token.id)
+
+        body = Bought(token_id=UUID(int=hours))
+        await self.idempotency.run(self.user_id, key, "purchase", body, Bought, work)
+
+    async def bundle(self, number: int) -> None:
+        """A bundle is bought."""
+        async with self.database.begin() as connection:
+            await self.bundles.purchase(connection, GATE, self.user_id, self.bundle_ids[number])
+
+    async def revoke(self, number: int) -> None:
+        """A token is given back."""
+        mine = await self.tokens.of_user(self.user_id)
+        if mine:
+            token = mine[number % len(mine)]
+            await self.tokens.revoke(GATE, token.id, owner_id=self.user_id)
+
+    async def use(self, number: int) -> None:
+        """A token is used for the first time, or again."""
+        mine = await self.tokens.of_user(self.user_id)
+        if mine:
+            value = mine[number % len(mine)].token
+            assert value is not None
+            await self.gatekeeper.activate(await self.gatekeeper.validate(value))
+
+    async def open(self, amount: Decimal) -> UUID:
+        """A payment is opened."""
+        async with self.database.begin() as connection:
+            opened = await self.payments.open(
+                connection, GATE, self.user_id, amount=amount, return_url=None
+            )
+        self.payment_ids.append(opened.id)
+        return opened.id
+
+    async def hear(self, what: str, number: int, part: str | None = None) -> None:
+        """The payment service tells something of a payment, twice at once."""
+        if not self.payment_ids:
+            return
+        payment = await self.payments.find(self.payment_ids[number % len(self.payment_ids)])
+        amount = payment.amount_rub if what == "paid" else payment.amount_rub / 2
+        event = Event(
+            id=uuid4().hex,
+            type=what,
+            outcome=Outcome(what),
+            payment_id=payment.id,
+            charge=f"charge-{payment.id}",
+            amount=amount.quantize(Decimal("0.01")),
+            currency="RUB",
+            part=part,
+        )
+        await asyncio.gather(*(self.payments.apply("mock", event) for _ in range(2)))
+
+    # --- what must hold
+
+    async def check(self) -> None:
+        """Nothing was lost or made."""
+        assert (await prove(self.database)).faults == []
+        t, x, p = access_tokens.c, transactions.c, payments.c
+        async with self.database.read() as connection:
+            balance = await ledger.balance(connection, self.user_id)
+            paid, refunded = (
+                await connection.execute(
+                    select(
+                        func.coalesce(func.sum(t.cost, type_=Money), 0, type_=Money),
+                        func.coalesce(func.sum(t.refunded, type_=Money), 0, type_=Money),
+                    ).where(t.user_id == self.user_id)
+                )
+            ).one()
+            rows = (
+                await connection.execute(
+                    select(x.seq, x.amount, x.balance_after, x.transaction_type, x.payment_id)
+                    .where(x.user_id == self.user_id)
+                    .order_by(x.seq)
+                )
+            ).all()
+            told = (
+                await connection.execute(select(payments).where(p.user_id == self.user_id))
+            ).all()
+        assert balance >= 0
+        assert refunded <= paid
+        assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+        so_far = Decimal(0)
+        for row in rows:
+            so_far += row.amount
+            assert row.balance_after == so_far
+        assert so_far == balance
+        spent = -sum(row.amount for row in rows if row.transaction_type == "purchase")
+        returned = sum(row.amount for row in rows if row.transaction_type == "refund")
+        assert (spent, returned) == (paid, refunded)
+        for payment in told:
+            moved = sum(row.amount for row in rows if row.payment_id == payment.id)
+            kept = payment.amount_znc - payment.reversed_znc + payment.shortfall_znc
+            assert moved == (0 if payment.credited_at is None else kept)
+            # Who owes has nothing: whatever came in has repaid first.
+            assert payment.shortfall_znc == 0 or balance == 0
+
+    async def state(self) -> list[Any]:
+        """Everything that may have changed, to be compared."""
+        async with self.database.read() as connection:
+            found: list[Any] = [await ledger.balance(connection, self.user_id)]
+            for table in (
+                *(transactions, access_tokens, payments, payment_events),
+                *(idempotency_keys, audit_logs),
+            ):
+                query = select(table).order_by(table.c.id)
+                found.append([tuple(row) for row in await connection.execute(query)])
+        return found
+
+
+Act = Callable[[World], Awaitable[Any]]
+ACTS: dict[str, Act] = {
+    "credit": lambda world: world.credit(Decimal("3.00")),
+    "purchase": lambda world: world.purchase(12, key="order"),
+    "bundle": lambda world: world.bundle(0),
+    "revoke": lambda world: world.revoke(0),
+    "paid": lambda world: _hear(world, Outcome.PAID, "charge-a"),
+    "disputed": lambda world: _hear(world, Outcome.DISPUTED, "charge-b"),
+}
+"""Each in one transaction: what a crash may interrupt."""
+
+
+async def _hear(world: World, outcome: Outcome, charge: str) -> None:
+    async with world.database.begin() as connection:
+        rows = await connection.execute(
+            select(payments.c.id, payments.c.amount_rub)
+            .where(payments.c.user_id == world.user_id)
+            .order_by(payments.c.amount_rub)
+        )
+        first, second = rows.all()
+        one = first if outcome is Outcome.PAID else second
+        await settlement.apply(
+            connection,
+            "mock",
+            Event(
+                *(f"event-{charge}", outcome.value, outcome, one.id),
+                charge=charge,
+                amount=one.amount_rub,
+                currency="RUB",
+            ),
+        )
