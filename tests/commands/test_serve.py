@@ -107,6 +107,17 @@ def test_behind_a_web_server_it_says_where_it_listens_too(gate: Gate) -> None:
     assert f"listens    http://127.0.0.1:{gate.port}, behind" in gate.announcement
 
 
+def test_systemd_hears_when_it_is_ready(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(60)
+        gate = Gate(str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"))
+        try:
+            assert supervisor.recv(100) == b"READY=1"
+        finally:
+            gate.stop()
+
+
 def test_several_workers_without_redis_are_refused(tmp_path: object) -> None:
     done = _serve("--port", "0", "--workers", "2", data_dir=str(tmp_path))
     assert done.returncode == 3

@@ -22,14 +22,24 @@ def plain(name: str, port: int, addresses: Mapping[str, str]) -> str:
         assert written in text, written
         text = text.replace(written, real)
     text = re.sub(r"server \{\n    listen 80;.*?\n\}\n", "", text, flags=re.DOTALL)
-    text = re.sub(r"    (ssl_|http2|listen \[).*\n", "", text)
-    return text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+    text = re.sub(r"    (ssl_|listen \[).*\n", "", text)
+    return text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};")
 
 
-@contextlib.contextmanager
-def running(folder: Path, port: int, text: str) -> Iterator[None]:
-    """nginx with these servers for as long as the block runs."""
-    assert NGINX is not None
+def as_it_is(name: str, tls: Path, ports: Mapping[int, int], addresses: Mapping[str, str]) -> str:
+    """The text of ``deploy/nginx/<name>`` with other addresses, ports and certificates, no more."""
+    text = (FOLDER / name).read_text()
+    for written_there, real in addresses.items():
+        assert written_there in text, written_there
+        text = text.replace(written_there, real)
+    text = re.sub(r"    listen \[::\].*\n", "", text)  # a machine may have no IPv6
+    for port, real_port in ports.items():
+        text = re.sub(rf"listen {port}\b", f"listen 127.0.0.1:{real_port}", text)
+    return text.replace("/etc/nginx/tls", str(tls))
+
+
+def written(folder: Path, text: str) -> Path:
+    """The path of a whole configuration with these servers in it."""
     temporary = "\n".join(
         f"{kind}_temp_path {folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -39,6 +49,14 @@ def running(folder: Path, port: int, text: str) -> Iterator[None]:
         f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
         f"events {{}}\nhttp {{ access_log off;\n{temporary}\n{text}\n}}\n"
     )
+    return path
+
+
+@contextlib.contextmanager
+def running(folder: Path, port: int, text: str) -> Iterator[None]:
+    """nginx with these servers for as long as the block runs."""
+    assert NGINX is not None
+    path = written(folder, text)
     process = subprocess.Popen([NGINX, "-c", str(path), "-e", str(folder / "start.log")])
     try:
         for _ in range(200):

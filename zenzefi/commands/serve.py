@@ -69,7 +69,7 @@ async def _demo_site(host: str, port: int) -> None:
 def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     from zenzefi.config import parse_origin
     from zenzefi.ops import logs
-    from zenzefi.ops.server import bind, run
+    from zenzefi.ops.server import bind, run, tell_supervisor
 
     if workers > 1 and settings.redis_dsn is None:
         fail(
@@ -94,6 +94,7 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
 
     def announce() -> None:
         _announce(settings, address, workers, doubts)
+        tell_supervisor("READY=1")
 
     if workers == 1:
         with explained():

@@ -137,6 +137,15 @@ async def serve(
             loop.remove_signal_handler(number)
 
 
+def tell_supervisor(state: str) -> None:
+    """Say ``READY=1`` or the like to systemd, if it started this (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] in ("/", "@"):
+        address = f"\0{path[1:]}" if path.startswith("@") else path
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), address)
+
+
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed, else asyncio's own."""
     try:

@@ -1,0 +1,159 @@
+"""deploy/nginx/gate.conf as it is, with TLS, in front of a real gate."""
+
+import asyncio
+import io
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.conftest import Stores, Upstream, running_gate
+from tests.deploy.nginx import NGINX, as_it_is, running, written
+from tests.kit import buy, sign_up
+from zenzefi.client.certificate import server_context
+
+pytestmark = pytest.mark.skipif(
+    NGINX is None, reason="LOUD: no nginx here, the configuration is not run"
+)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+def certificate(folder: Path) -> Path:
+    """A pair for 127.0.0.1 under the names that the configuration uses."""
+    folder.mkdir()
+    server_context(folder)
+    for name in ("fullchain.pem", "privkey.pem"):
+        shutil.copy(folder / "connect.pem", folder / name)
+    return folder
+
+
+@dataclass
+class Site:
+    """What is served over TLS, and what stands behind."""
+
+    port: int
+    plain_port: int
+    trusting: ssl.SSLContext
+    token: str
+    upstream: Upstream
+
+    def url(self, path: str) -> str:
+        return f"https://127.0.0.1:{self.port}{path}"
+
+
+@pytest.fixture
+async def site(cluster: Stores, upstream: Upstream, tmp_path: Path) -> AsyncIterator[Site]:
+    port, plain_port, dead = _free_ports(3)
+    tls = certificate(tmp_path / "tls")
+    settings = {
+        "zenzefi_target_url": upstream.origin,
+        "trusted_proxies": "127.0.0.1/32",
+        "backend_url": f"https://127.0.0.1:{port}",
+    }
+    trusting = ssl.create_default_context(cafile=str(tls / "connect.pem"))
+    (tmp_path / "nginx").mkdir()
+    async with running_gate(**cluster.settings, **settings) as gate:
+        token = await buy(gate, await sign_up(gate))
+        # One of the two nodes is down: nobody may notice.
+        addresses = {"gate-a:8000": f"127.0.0.1:{gate.port}", "gate-b:8000": f"127.0.0.1:{dead}"}
+        text = as_it_is("gate.conf", tls, {443: port, 80: plain_port}, addresses)
+        with running(tmp_path / "nginx", port, text):
+            yield Site(port, plain_port, trusting, str(token["token"]), upstream)
+
+
+@pytest.mark.parametrize("name", ["gate.conf", "auth-request.conf"])
+def test_the_configuration_is_one_that_nginx_accepts(name: str, tmp_path: Path) -> None:
+    addresses = {"gate-a:8000": "127.0.0.1:1", "gate-b:8000": "127.0.0.1:2"}
+    if name != "gate.conf":
+        addresses = {"application.internal:8080": "127.0.0.1:1"}
+    ports = dict(zip((443, 80), _free_ports(2), strict=True))
+    path = written(tmp_path, as_it_is(name, certificate(tmp_path / "tls"), ports, addresses))
+    assert NGINX is not None
+    argv = [NGINX, "-t", "-c", path, "-e", tmp_path / "start.log"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test is successful" in done.stderr
+
+
+async def test_it_speaks_http_2_and_http_1_1_over_tls_and_leads_there(site: Site) -> None:
+    for offered in ("h2", "http/1.1"):
+        site.trusting.set_alpn_protocols([offered])
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=site.trusting)
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == offered
+        writer.transport.abort()
+    async with aiohttp.ClientSession() as client:
+        plain = f"http://127.0.0.1:{site.plain_port}/x?y"
+        async with client.get(plain, allow_redirects=False) as answer:
+            assert answer.status == 301
+            assert answer.headers["Location"] == "https://127.0.0.1/x?y"
+
+
+async def test_the_upstream_and_the_gate_hear_of_the_secure_origin(site: Site) -> None:
+    async with aiohttp.ClientSession() as client:
+        headers = {"X-Access-Token": site.token, "X-Forwarded-For": "203.0.113.1"}
+        asked = {"ssl": site.trusting, "headers": headers}
+        async with client.get(site.url("/api/v1/proxy/page"), **asked) as answer:
+            assert answer.status == 200
+            assert "max-age" in answer.headers["Strict-Transport-Security"]
+        async with client.get(site.url("/metrics"), **asked) as answer:
+            assert answer.status == 404
+    arrived = site.upstream.requests[-1].headers
+    assert arrived["X-Forwarded-Proto"] == "https"
+    assert arrived["X-Forwarded-Host"] == f"127.0.0.1:{site.port}"
+    assert arrived["X-Forwarded-For"] == "127.0.0.1"  # what the client made up is not believed
+
+
+async def test_websockets_events_and_large_bodies_pass(site: Site) -> None:
+    go_on = asyncio.Event()
+
+    async def echo(request: web.Request) -> web.StreamResponse:
+        near = web.WebSocketResponse()
+        await near.prepare(request)
+        async for message in near:
+            await near.send_str(message.data.upper())
+        return near
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await go_on.wait()
+        return response
+
+    async def count(request: web.Request) -> web.Response:
+        size = 0
+        async for piece in request.content.iter_any():
+            size += len(piece)
+        return web.json_response(size)
+
+    site.upstream.handlers.update({"/live": echo, "/events": events, "/count": count})
+    headers = {"X-Access-Token": site.token}
+    proxy = site.url("/api/v1/proxy")
+    async with (
+        asyncio.timeout(30),
+        aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(ssl=site.trusting)
+        ) as client,
+    ):
+        async with client.ws_connect(f"{proxy}/live") as far:
+            await far.send_str("hallo")
+            assert await far.receive_str() == "HALLO"
+        async with client.get(f"{proxy}/events") as answer:
+            assert await answer.content.readuntil(b"\n\n") == b"data: 1\n\n"  # at once
+            go_on.set()
+        async with client.post(f"{proxy}/count", data=io.BytesIO(b"x" * 3_000_000)) as answer:
+            assert await answer.json() == 3_000_000
