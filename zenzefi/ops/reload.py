@@ -7,8 +7,9 @@ while running (addresses, databases, keys) keeps its value until the next start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
@@ -37,7 +38,8 @@ RELOADABLE = (
 
 Hook = Callable[[Settings], Awaitable[None]]
 ON_RELOAD: web.AppKey[list[Hook]] = web.AppKey("on_reload", list)
-"""Called with the changed settings, for parts that keep something made of them."""
+"""Called with the changed settings, for parts that keep something made of them. One that raises
+``SettingsError`` takes all changes back."""
 
 
 def setup(app: web.Application) -> None:
@@ -54,10 +56,22 @@ async def reload(app: web.Application) -> list[str]:
         return []
     current = app[SETTINGS]
     changed = [name for name in RELOADABLE if getattr(fresh, name) != getattr(current, name)]
-    for name in changed:
-        setattr(current, name, getattr(fresh, name))
+    before = current.model_copy()
+    try:
+        await _apply(app, changed, fresh)
+    except SettingsError as error:
+        log.error("settings not reloaded", extra={"problems": error.problems})
+        with contextlib.suppress(SettingsError):  # a file may be broken still
+            await _apply(app, changed, before)
+        return []
+    log.info("settings reloaded", extra={"changed": changed})
+    return changed
+
+
+async def _apply(app: web.Application, names: Iterable[str], values: Settings) -> None:
+    current = app[SETTINGS]
+    for name in names:
+        setattr(current, name, getattr(values, name))
     logging.getLogger().setLevel(current.log_level)
     for hook in app[ON_RELOAD]:
         await hook(current)
-    log.info("settings reloaded", extra={"changed": changed})
-    return changed

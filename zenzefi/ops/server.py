@@ -106,8 +106,11 @@ async def serve(
     async def reloading() -> None:
         while True:
             await hangups.get()
-            if on_reload is not None:
-                await on_reload()
+            try:
+                if on_reload is not None:
+                    await on_reload()
+            except Exception:
+                log.exception("reloading failed; what was in force goes on")
 
     runner = GateRunner(app, drain_delay=drain_delay, drain_timeout=drain_timeout)
     for number in _STOP:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.api import routing
-from zenzefi.config import SETTINGS, Settings, parse_origin
+from zenzefi.config import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.errors import UpstreamUnreachable
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
@@ -38,7 +39,7 @@ from zenzefi.proxy.views import Views
 from zenzefi.proxy.websocket import WebSocketWay, is_websocket
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.mount import Origin
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.registry import PluginError, Registry
 from zenzefi.rewriting.watchdog import WATCHDOG
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import SCOPES, SHARED
@@ -130,9 +131,14 @@ def setup(app: web.Application) -> None:
 
     async def declare(changed: Settings) -> None:
         gate.scopes.declare(changed.scopes)
-        app[ENGINE].registry.reconfigure(
-            disabled=changed.plugins_disabled, options=changed.plugin_options
-        )
+        try:
+            await asyncio.to_thread(  # it reads and runs files
+                app[ENGINE].registry.reconfigure,
+                disabled=changed.plugins_disabled,
+                options=changed.plugin_options,
+            )
+        except PluginError as error:
+            raise SettingsError(error.problems) from None
 
     app.get(ON_RELOAD, []).append(declare)
     views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")

@@ -134,16 +134,20 @@ class Registry:
     def reconfigure(
         self, *, disabled: Collection[str], options: Mapping[str, Mapping[str, Any]]
     ) -> bool:
-        """Load again with other settings; a mistake is logged and changes nothing.
+        """Load again with other settings, or because files changed; ``False``: nothing did.
 
-        Returns whether they took effect.
+        Raises :class:`PluginError` and leaves everything as it was when they can't be used.
         """
         before = self._disabled, self._options
+        if before == (frozenset(disabled), options) and self._files() == self._stamp:
+            return False
         self._disabled, self._options = frozenset(disabled), options
-        if self._load_or_log():
-            return True
-        self._disabled, self._options = before
-        return False
+        try:
+            self.load()
+        except PluginError:
+            self._disabled, self._options = before
+            raise
+        return True
 
     def reload_if_changed(self) -> bool:
         """For development: load again when a plugin file changed, came or went.
