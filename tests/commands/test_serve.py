@@ -1,9 +1,12 @@
 """``zenzefi serve`` as an operator meets it: a process, a port, signals."""
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,24 @@ def test_a_gate_that_would_ask_itself_does_not_start(tmp_path: object) -> None:
 def test_behind_a_web_server_it_says_where_it_listens_too(gate: Gate) -> None:
     assert "Open  https://gate.example/" in gate.announcement
     assert f"listens    http://127.0.0.1:{gate.port}, behind" in gate.announcement
+
+
+def test_sighup_reads_the_file_of_settings_anew(gate: Gate, tmp_path: Path) -> None:
+    assert gate.get("/docs").status == 200
+    (tmp_path / ".env").write_text("TOKEN_PRICE_1H=7.00\nRATE_LIMIT_API=many\n")
+    gate.process.send_signal(signal.SIGHUP)
+    until(lambda: "settings not reloaded" in gate.output)
+    (tmp_path / ".env").write_text("TOKEN_PRICE_1H=7.00\n")
+    gate.process.send_signal(signal.SIGHUP)
+    until(lambda: "token_price_1h" in gate.output)
+    assert "is no rate" in gate.output
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_systemd_hears_when_it_is_ready(tmp_path: Path) -> None:

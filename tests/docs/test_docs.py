@@ -1,0 +1,312 @@
+"""What the documents say can be done: code runs, commands exist, settings load, links lead on."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from tests.commands.gate import environment
+from tests.servers import free_port
+from zenzefi.cli import main
+from zenzefi.config import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")
+    for path in ROOT.glob(pattern)
+    if "node_modules" not in path.parts
+)
+_BLOCK = re.compile(r"^(?:<!-- run(?:: (\w+))? -->\n)?( *)```(\w*)\n(.*?)^\2```", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block. ``run``: ``None``, ``""`` (run it) or ``server`` (in the background)."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    run: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in _BLOCK.finditer(text):
+        marked = match[0].startswith("<!-- run")
+        indent = len(match[2])
+        body = "".join(line[indent:] for line in match[4].splitlines(keepends=True))
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(Block(page, line, match[3], body, (match[1] or "") if marked else None))
+    return found
+
+
+def name_of(block: Block) -> str:
+    return f"{block.page.relative_to(ROOT)}:{block.line}"
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def of(*languages: str) -> list[Block]:
+    return [block for block in ALL if block.language in languages]
+
+
+def test_every_block_says_what_it_is() -> None:
+    known = {"sh", "console", "text", "python", "json", "yaml", "toml", "ini", "mermaid", "html"}
+    unknown = [name_of(b) for b in ALL if b.language not in known and b.language != ""]
+    assert unknown == []
+    assert len(ALL) > 30
+
+
+# --- shell: run, or at least understood
+
+
+RUN = [page for page in PAGES if any(block.run is not None for block in blocks(page))]
+_SAY = 'printf "\\n@@ %s\\n"'
+
+
+def script_of(page: Path, port: int) -> str:
+    """The page's marked blocks as one script; a server is started and waited for."""
+    lines = ["set -euo pipefail"]
+    for number, block in enumerate(blocks(page)):
+        if block.run is None:
+            continue
+        text = block.text.replace("8000", str(port)).replace(". .venv/bin/activate\n", "")
+        lines.append(f"{_SAY} {number}")
+        if block.run == "server":
+            *before, last = text.rstrip().splitlines()
+            lines += [*before, f"{last} >server.log 2>&1 & SERVER=$!"]
+            lines += [
+                'trap "kill $SERVER; wait $SERVER || true" EXIT',
+                f"for i in $(seq 300); do curl -sf http://127.0.0.1:{port}/readyz >/dev/null "
+                "&& break; kill -0 $SERVER || { cat server.log; exit 1; }; sleep 0.2; done",
+            ]
+        else:
+            lines.append(text)
+    return "\n".join(lines)
+
+
+def expected_after(page: Path) -> dict[int, str]:
+    """What the page says each of its run blocks prints: the ``text`` block right behind it."""
+    found, all_of_it = {}, blocks(page)
+    for number, block in enumerate(all_of_it[:-1]):
+        if block.run is not None and all_of_it[number + 1].language == "text":
+            found[number] = all_of_it[number + 1].text
+    return found
+
+
+def says(output: str, expected: str) -> bool:
+    """Whether each expected line is there, in order; ``...`` stands for anything."""
+    pattern = ".*?".join(
+        re.escape(line).replace(r"\.\.\.", ".*?") for line in expected.strip().splitlines()
+    )
+    # JSON may be written with or without spaces after colons.
+    return re.search(pattern.replace(r":\ ", ":\\ ?"), output, re.S) is not None
+
+
+@pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
+def test_the_page_can_be_followed_word_for_word(page: Path, tmp_path: Path) -> None:
+    env = environment(str(tmp_path / "data"), ZENZEFI_PASSWORD="correct horse battery")
+    del env["DATA_DIR"]
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script_of(page, free_port())],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = {
+        int(part.split("\n", 1)[0]): part.split("\n", 1)[1]
+        for part in done.stdout.split("\n@@ ")[1:]
+    }
+    expected = expected_after(page)
+    assert expected
+    for number, text in expected.items():
+        assert says(printed[number], text), f"expected\n{text}\nprinted\n{printed[number]}"
+
+
+_MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+# Programs that belong to whoever follows the page; what they are given is not looked at.
+_OTHERS = {
+    *("cd", "cp", "createdb", "curl", "docker", "gunicorn", "kill", "mkdir", "nginx", "pip"),
+    *("pytest", "python", "python3", "systemctl", "export"),
+}
+_OTHERS_SETTINGS = re.compile(r"OTEL_[A-Z_]+|TEST_[A-Z_]+|GATE|BEARER|TOKEN|ID|PG_[A-Z]+")
+
+
+def commands_in(text: str) -> list[list[str]]:
+    joined = text.replace("\\\n", " ")
+    parts = re.split(
+        r"\n|&&|(?<![|&])\|(?![|&])", re.sub(r"\$\((?:[^()]|\([^)]*\))*\)", "X", joined)
+    )
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+def understood(words: list[str]) -> str:
+    """Why this command can't be right; empty when it can."""
+    while words and (assignment := re.match(r"(?:export )?([A-Z][A-Z0-9_]*)=", words[0])):
+        name = assignment[1].removesuffix("_FILE")
+        if name.lower() not in Settings.model_fields and not _OTHERS_SETTINGS.fullmatch(name):
+            return f"{name} is no setting"
+        words = words[1:]
+    if not words or words[0] in _OTHERS or words[0] in (".", "source"):
+        return understood(words[1:]) if words[:1] == ["export"] else ""
+    if words[0] == "make":
+        wanted = [w for w in words[1:] if "=" not in w and not w.startswith((".", "-", "$"))]
+        return next((f"make knows no {target}" for target in wanted if target not in _MAKE), "")
+    if words[0] != "zenzefi":
+        return f"unknown program {words[0]}"
+    command: click.Command = main
+    context = click.Context(main, info_name="zenzefi")
+    rest = words[1:]
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        found = command.get_command(context, rest[0])
+        if found is None:
+            return f"zenzefi has no command {rest[0]}"
+        command, rest = found, rest[1:]
+        context = click.Context(command, info_name=words[0], parent=context)
+    try:
+        command.make_context("zenzefi", list(rest))
+    except click.exceptions.Exit:  # --help
+        return ""
+    except click.ClickException as error:
+        return error.format_message()
+    return ""
+
+
+@pytest.mark.parametrize("block", [b for b in of("sh") if b.run is None], ids=name_of)
+def test_the_commands_of_a_block_exist_and_take_these_arguments(block: Block) -> None:
+    for words in commands_in(block.text):
+        assert understood(words) == "", f"{name_of(block)}: {shlex.join(words)}"
+
+
+def settings_in(block: Block) -> dict[str, str]:
+    """The block's assignments by name; empty unless it has nothing else."""
+    lines = [line for line in block.text.splitlines() if line and not line.startswith("#")]
+    if not all(re.fullmatch(r"""[A-Z][A-Z0-9_]*=(\S*|'[^']*'|"[^"]*")""", line) for line in lines):
+        return {}
+    found = dotenv_values(stream=io.StringIO(block.text))
+    return {name.lower(): value or "" for name, value in found.items()}
+
+
+@pytest.mark.parametrize("block", [b for b in of("sh") if settings_in(b)], ids=name_of)
+def test_settings_of_a_block_can_be_used(block: Block) -> None:
+    known = {k: v for k, v in settings_in(block).items() if k in Settings.model_fields}
+    Settings(_env_file=None, debug=True, **known)  # type: ignore[call-arg,arg-type]  # as text, as read
+
+
+def test_a_wrong_command_would_be_noticed() -> None:
+    for wrong in (
+        "zenzefi srve",
+        "zenzefi user create --boss x@y.zz",
+        "make tset",
+        "NOSUCH=1 make",
+    ):
+        assert understood(shlex.split(wrong))
+
+
+# --- everything else
+
+
+@pytest.mark.parametrize("block", of("json", "yaml", "toml", "ini", "python"), ids=name_of)
+def test_a_block_is_what_it_says_it_is(block: Block) -> None:
+    match block.language:
+        case "json":
+            json.loads(block.text)
+        case "yaml":
+            assert yaml.safe_load(block.text)
+        case "toml":
+            assert tomllib.loads(block.text)
+        case "ini":
+            parser = configparser.ConfigParser()
+            parser.read_string(block.text)
+            assert parser.sections()
+        case _:
+            compile(block.text, name_of(block), "exec")
+
+
+_DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2", "graph", "classDiagram")
+
+
+@pytest.mark.parametrize("block", of("mermaid"), ids=name_of)
+def test_a_diagram_is_of_a_known_kind_and_closes_what_it_opens(block: Block) -> None:
+    assert block.text.startswith(_DIAGRAMS)
+    plain = re.sub(r'"[^"]*"', "", block.text)
+    assert [plain.count(sign) for sign in "([{"] == [plain.count(sign) for sign in ")]}"]
+    opened = len(re.findall(r"^\s*(?:subgraph|alt|loop|opt|par|rect)\b", plain, re.M))
+    assert opened == len(re.findall(r"^\s*end\s*$", plain, re.M))
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path) if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "docs" in p.parts], ids=lambda page: page.name
+)
+def test_every_page_is_found_from_the_first(page: Path) -> None:
+    seen: set[Path] = set()
+    waiting = [ROOT / "docs" / "README.md", ROOT / "README.md"]
+    while waiting:
+        at = waiting.pop().resolve()
+        if at in seen or at.suffix != ".md" or not at.exists():
+            continue
+        seen.add(at)
+        links = re.findall(r"\]\(([^)#\s]+)", at.read_text(encoding="utf-8"))
+        waiting += [at.parent / link for link in links if not re.match(r"[a-z]+:", link)]
+    assert page.resolve() in seen
+
+
+def test_the_twin_says_the_same_in_russian() -> None:
+    english, russian = (ROOT / "README.md").read_text(), (ROOT / "README.ru.md").read_text()
+
+    def bones(text: str) -> list[int]:
+        return [len(re.findall(sign, text, re.M)) for sign in (r"^#", r"^```", r"^\d\.", r"^\|")]
+
+    assert bones(english) == bones(russian)
+    assert set(re.findall(r"\]\((docs/[^)]+)\)", english)) == set(
+        re.findall(r"\]\((docs/[^)]+)\)", russian)
+    )
+    first = [text[: text.index("## ")] for text in (english, russian)]
+    for screen in first:
+        assert "make run" in screen
+        assert "make test" in screen
+        assert "![" in screen
+    assert os.path.getsize(ROOT / "docs" / "screenshots" / "account.png") > 10_000
