@@ -54,13 +54,20 @@ class FrameCursor:
 
         That is all of them, or with ``stop_at_boundary`` those up to the first frame's end.
         """
+        size = len(data)
         if self._header:
             held = len(self._header)
             data = self._header + data
             self._header = b""
+            size += held
         else:
             held = 0
-        index, size = 0, len(data)
+            if not self._left and size > 1:  # most often exactly one short frame
+                second = data[1]
+                if size == (second & 0x7F) + (6 if second & 0x80 else 2) and second & 0x7F < 126:
+                    self.frames += 1
+                    return size
+        index = 0
         while index < size:
             if self._left:
                 step = min(self._left, size - index)

@@ -215,7 +215,6 @@ class _End(asyncio.Protocol):
         self.other: asyncio.Transport | None = None
         self.cursor = FrameCursor()  # of the bytes that are written to this side
         self.relayed = 0
-        self.was_active = True
         self.is_lost = False
         self.stalled_at: float | None = None  # when it stopped taking bytes
         self.receive: Callable[[bytes], None] = self._early
@@ -233,7 +232,6 @@ class _End(asyncio.Protocol):
             receive(waiting)
 
     def data_received(self, data: bytes) -> None:
-        self.was_active = True
         self.receive(data)
 
     def eof_received(self) -> bool:
@@ -293,6 +291,7 @@ class Splice:
         self._ping_seconds = ping_seconds
         self._ending: tuple[int, str] | None = None
         self._is_unanswered = False
+        self._heard = -1  # bytes of the browser's at the last tick
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
         self._browser = _End(browser, self._lost)
@@ -322,8 +321,8 @@ class Splice:
 
     async def run(self) -> None:
         """Relay until one side ends."""
-        self._browser.connect(self._to_upstream, self._from_browser)
-        self._upstream.connect(self._to_browser, self._from_upstream)
+        self._browser.connect(self._way_to(self._upstream), self._from_browser)
+        self._upstream.connect(self._way_to(self._browser), self._from_upstream)
         for end in (self._browser, self._upstream):
             _quietly(end.transport.resume_reading)
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
@@ -345,6 +344,8 @@ class Splice:
         if self._ending is not None or self.done.done():
             return
         self._ending = (code, reason)
+        self._browser.receive = partial(self._relay, self._upstream)
+        self._upstream.receive = partial(self._relay, self._browser)
         self._goodbye = self._loop.call_later(_GOODBYE_SECONDS, self._lost)
         if self._browser.cursor.is_at_boundary:
             self._say_goodbye(self._browser)
@@ -368,27 +369,31 @@ class Splice:
         if data[:1] == b"\x88":
             self._lost()
 
-    def _to_upstream(self, data: bytes) -> None:
-        self._relay(self._upstream, data)
+    def _way_to(self, end: _End) -> Callable[[bytes], None]:
+        """What passes bytes on to this side: with nothing to look at, as little as there can be."""
+        if self._filters:
+            return partial(self._relay, end)
+        feed, write = end.cursor.feed, end.transport.write
 
-    def _to_browser(self, data: bytes) -> None:
-        self._relay(self._browser, data)
+        def pass_on(data: bytes) -> None:
+            feed(data)
+            end.relayed += len(data)
+            write(data)
+
+        return pass_on
 
     def _relay(self, end: _End, data: bytes) -> None:
+        """The same with plugins that read messages, and at the end, which is a frame's end."""
         if self._filters:
             try:
                 data = self._filters[end].feed(data)
             except FrameError as error:
                 self.end(error.code, error.reason)
                 return
-        if self._ending is None:
-            end.cursor.feed(data)
-            end.relayed += len(data)
-            end.transport.write(data)
-            return
-        used = end.cursor.feed(data, stop_at_boundary=True)
+        used = end.cursor.feed(data, stop_at_boundary=self._ending is not None)
+        end.relayed += used
         end.transport.write(data[:used])
-        if end.cursor.is_at_boundary:
+        if self._ending is not None and end.cursor.is_at_boundary:
             self._say_goodbye(end)
 
     def _tick(self) -> None:
@@ -399,8 +404,9 @@ class Splice:
             if stalled_at is not None and self._loop.time() - stalled_at >= _STALL_SECONDS:
                 end.transport.abort()
                 return
-        if browser.was_active:
-            browser.was_active = False
+        heard = self._upstream.relayed
+        if heard != self._heard:
+            self._heard = heard
             self._is_unanswered = False
         elif self._is_unanswered:
             browser.transport.abort()
