@@ -27,8 +27,9 @@ MADE = "<!-- Made by `make docs`: change the program, not this page. -->\n"
 SETTINGS: dict[str, dict[str, str]] = {
     "The gate": {
         "debug": "Development: weak keys and the `mock` payment provider are accepted.",
-        "secret_key": "What all keys are derived from. 32 characters or more; on the embedded "
-        "default it is made once and kept in `DATA_DIR`.",
+        "secret_key": "What all keys are derived from. 32 characters or more (a weaker one is "
+        "refused unless `BACKEND_URL` is this machine alone); on the embedded default it is made "
+        "once and kept in `DATA_DIR`.",
         "previous_secret_keys": "Comma list. Keys of before, still good for reading: rotate by "
         "moving the old `SECRET_KEY` here.",
         "backend_url": "The origin at which browsers see the gate's own pages.",

@@ -118,6 +118,19 @@ def test_a_weak_key_is_refused_outside_development(
     assert load_settings().secret_key.get_secret_value() == key
 
 
+def test_a_weak_key_is_only_doubted_where_nobody_else_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given(monkeypatch, SECRET_KEY="password" * 8, BACKEND_URL="http://127.0.0.1:8000")
+    doubt = load_settings().secret_key_doubt
+    assert doubt is not None
+    assert doubt.startswith("SECRET_KEY can be guessed")
+    given(monkeypatch, BACKEND_URL="https://gate.example.org")
+    assert problems() == [doubt]
+    given(monkeypatch, SECRET_KEY=GOOD_KEY)
+    assert load_settings().secret_key_doubt is None
+
+
 def test_no_secret_is_repeated_in_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, **PRODUCTION)
     given(monkeypatch, DATABASE_URL="mysql://root:hunter2@db/gate", REDIS_PORT="hunter2")

@@ -33,6 +33,7 @@ from zenzefi.tokens.scopes import parse_rule
 
 _MIN_SECRET_LENGTH = 32
 _GUESSABLE = re.compile(r"(?i)secret|password|change.?me|example|12345678|qwerty|your[-_ ]")
+_HOW_TO_MAKE_A_KEY = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"'
 DURATIONS = (1, 12, 24, 168, 720)
 """The durations sold, in hours."""
 
@@ -55,6 +56,11 @@ class _Conflicts(SettingsError):
     def __init__(self, conflicts: list[tuple[set[str], str]]) -> None:
         self.conflicts = conflicts
         super().__init__([text for _, text in conflicts])
+
+
+def _entropy(key: str) -> float:
+    """Bits for each character, as far as their frequencies tell (Shannon)."""
+    return -sum(p * math.log2(p) for p in (key.count(c) / len(key) for c in set(key)))
 
 
 class DevicePolicy(StrEnum):
@@ -454,22 +460,38 @@ class Settings(BaseSettings):
             )
 
     def _secret_problems(self) -> list[str]:
-        key = self.secret_key.get_secret_value()
-        how = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"'
-        if not key:
+        if not self.secret_key.get_secret_value():
             if self.debug or self.is_embedded:
                 return []
-            return [f"SECRET_KEY is required. {how}"]
-        if self.debug:
-            return []
-        if len(key) < _MIN_SECRET_LENGTH:
-            return [f"SECRET_KEY is shorter than {_MIN_SECRET_LENGTH} characters. {how}"]
-        entropy = -sum(p * math.log2(p) for p in (key.count(c) / len(key) for c in set(key)))
-        if entropy < 3 or _GUESSABLE.search(key):
-            return [f"SECRET_KEY can be guessed (repetitive, or made of common words). {how}"]
-        return []
+            return [f"SECRET_KEY is required. {_HOW_TO_MAKE_A_KEY}"]
+        doubt = self.secret_key_doubt
+        return [doubt] if doubt and not (self.debug or self.is_private) else []
 
     # --- derived
+
+    @property
+    def is_private(self) -> bool:
+        """Whether browsers of this machine alone are meant to see the gate.
+
+        So says ``BACKEND_URL``; its default says nothing where there are servers to share.
+        """
+        host = self.public_origin.host
+        is_said = self.is_embedded or "backend_url" in self.model_fields_set
+        return is_said and (host in ("localhost", "[::1]") or host.startswith("127."))
+
+    @property
+    def secret_key_doubt(self) -> str | None:
+        """Why somebody might guess ``SECRET_KEY``; refused where others can reach the gate."""
+        key = self.secret_key.get_secret_value()
+        if not key:
+            return None
+        if len(key) < _MIN_SECRET_LENGTH:
+            why = f"is shorter than {_MIN_SECRET_LENGTH} characters"
+        elif _entropy(key) < 3 or _GUESSABLE.search(key):
+            why = "can be guessed (repetitive, or made of common words)"
+        else:
+            return None
+        return f"SECRET_KEY {why}. {_HOW_TO_MAKE_A_KEY}"
 
     @property
     def is_embedded(self) -> bool:

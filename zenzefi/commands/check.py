@@ -41,6 +41,8 @@ async def check(wants_json: bool) -> None:
     except SettingsError as error:
         found = [Check("settings", ok=False, detail=one, is_setting=True) for one in error.problems]
     else:
+        if settings.secret_key_doubt:
+            notes.append(settings.secret_key_doubt)
         with progress("Testing what the settings name"):
             found = [
                 Check("settings", ok=True, detail="complete and consistent"),

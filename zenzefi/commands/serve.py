@@ -141,7 +141,7 @@ async def _preflight(settings: Settings) -> list[str]:
         await migrate.ensure(database, automatic=settings.is_embedded)
     finally:
         await database.close()
-    doubts = []
+    doubts = [settings.secret_key_doubt] if settings.secret_key_doubt else []
     if settings.redis_dsn is not None:
         redis = await checks.ping_redis(settings.redis_dsn)
         if not redis.ok:
