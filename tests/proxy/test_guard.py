@@ -1,8 +1,10 @@
 """Everything that two servers could read in two ways, sent as raw bytes."""
 
 import asyncio
+import contextlib
 import json
 import re
+import socket
 import time
 
 import pytest
@@ -331,6 +333,35 @@ async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pil
     positions = [answer.index(f'"target": "/n{i}"'.encode()) for i in range(300)]
     assert positions == sorted(positions)
     assert b'"target": "/last"' in answer
+
+
+@pytest.mark.parametrize("at_once", [1, 20])
+async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
+    start_gate, faulty, at_once
+):
+    async def script(wire):
+        body = b"z" * 30_000
+        while True:
+            await wire.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 30000\r\n\r\n" + body
+            )
+            faulty.heads.append(await wire.read_head())
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    one = f"GET {PREFIX}/x HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode() * at_once
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, ("127.0.0.1", gate.port))
+        for _ in range(1200 // at_once):  # 36 MB of answers
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await loop.sock_sendall(sock, one)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.5)
+        assert len(faulty.heads) < 400  # what the system itself takes for a socket
 
 
 async def test_bytes_behind_a_refused_request_are_not_read_as_another(start_gate, faulty):

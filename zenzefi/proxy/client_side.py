@@ -108,8 +108,7 @@ class ClientResponse(web.StreamResponse):
         self._is_begun = True
         self._write(head + body)
         self.sent += len(first)
-        if len(body) > 65536:
-            await self._drain()
+        await self._drain()
 
     async def begin_upgrade(self, request: web.BaseRequest) -> None:
         """Send the head of a 101; the transport is somebody else's afterwards."""
@@ -186,12 +185,20 @@ class ClientResponse(web.StreamResponse):
         transport.write(data)
 
     async def _drain(self) -> None:
+        """Wait while more lies here than the browser takes.
+
+        After a whole answer too: who asks on and on and reads nothing would pile them up.
+        """
         if self._request is None:
             raise RuntimeError("begin() comes first")
+        if not self._request.protocol.writing_paused:
+            return
         try:
             async with asyncio.timeout(_STALL_SECONDS):
                 await self._request.writer.drain()
         except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
             raise ConnectionResetError("the browser takes nothing") from None
 
     # --- what aiohttp's server asks of a response after the handler returned it

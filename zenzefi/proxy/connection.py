@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
@@ -37,6 +38,9 @@ HEAD_SECONDS = 20.0
 """From the first byte of a request to the end of its head."""
 
 LINGER_SECONDS = 1.0
+
+STALL_SECONDS = 300
+"""A browser that takes nothing for so long is gone."""
 
 _WHY: tuple[tuple[type[HttpProcessingError], str], ...] = (
     (LineTooLong, "A line of the request's head is too long (RFC 9112, 2.2)."),
@@ -74,6 +78,16 @@ class GateRequestHandler(RequestHandler):
         self._method: str | None = None  # what the stand-in stands for
         # After an answer that came before the request's end: long enough to be read, no longer.
         self._lingering_time = LINGER_SECONDS
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A browser has connected."""
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # The system gives up a peer that takes nothing (RFC 9293, 3.8.3), also when all that is
+            # left to do is to write out what lies here: no timer of ours runs then.
+            with contextlib.suppress(OSError):  # a Unix socket knows no such option
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_SECONDS * 1000)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and start or stop the clock of the head."""
@@ -177,7 +191,7 @@ class GateRequestHandler(RequestHandler):
         return response
 
 
-@contextmanager
+@contextlib.contextmanager
 def cancelled_when_lost(request: web.BaseRequest) -> Iterator[None]:
     """While it is held, the current task is cancelled as soon as the browser is gone."""
     handler = request.protocol

@@ -97,12 +97,17 @@ class LaneHandler(GateRequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the browser."""
-        if self._visitor is not None or self._is_deferred:
-            # The next request has to wait for the answer to this one.
+        waiter = self._waiter
+        if (
+            self._visitor is not None
+            or self._is_deferred
+            or (self._paused and waiter is not None and not waiter.done())
+        ):
+            # The next request has to wait for the answer to this one, and until the browser has
+            # taken the last: who only asks would pile up answers.
             self._backlog += data
             self._pause_transport_reading()
             return
-        waiter = self._waiter
         if waiter is None and not self._request_in_progress and not self._messages:
             # The task has answered and is about to wait for the next request: let it come so far,
             # or a connection that was once served the general way would never leave it.
@@ -349,9 +354,12 @@ class LaneHandler(GateRequestHandler):
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._backlog:
-            backlog, self._backlog = self._backlog, b""
-            self._resume_transport_reading()
-            self.data_received(backlog)
+            self._take_backlog()
+
+    def _take_backlog(self) -> None:
+        backlog, self._backlog = self._backlog, b""
+        self._resume_transport_reading()
+        self.data_received(backlog)
 
     def _done(self) -> None:
         visitor, self._visitor = self._visitor, None
@@ -410,9 +418,7 @@ class LaneHandler(GateRequestHandler):
         self._request_count += 1
         waiter.set_result(None)
         if self._backlog:
-            backlog, self._backlog = self._backlog, b""
-            self._resume_transport_reading()
-            self.data_received(backlog)
+            self._take_backlog()
 
     def take_begun(self, request: BaseRequest) -> HandedOver | None:
         """The answer that the lane has begun for this very request, if any.
@@ -446,6 +452,8 @@ class LaneHandler(GateRequestHandler):
         super().resume_writing()
         connection = self._connection
         if connection is None:
+            if self._backlog and self._visitor is None and not self._is_deferred:
+                self._take_backlog()
             return
         if self._is_to_splice and self.transport is not None:
             self._begin_splice(connection, self.transport)
