@@ -46,6 +46,27 @@ def test_the_proxy_host_is_a_root_of_its_own():
     assert mount == Mount(MountKind.ORIGIN, Origin("https", "app.example", 8443))
 
 
+@pytest.mark.parametrize(
+    ("proxy_host", "host", "is_own"),
+    [
+        ("app.example", "app.example", True),
+        ("app.example", "APP.example:443", True),
+        ("app.example", "app.example.", True),
+        ("app.example:443", "app.example", True),
+        ("app.example:8443", "app.example.:8443", True),
+        ("app.example", "app.example:80", False),
+        ("app.example", "app.example:444", False),
+        ("app.example", "app.example:", False),
+        ("app.example", "app.example..", False),
+        ("app.example", "evil-app.example", False),
+        ("app.example", "", False),
+        ("app.example", None, False),
+    ],
+)
+def test_every_spelling_of_the_proxy_host_is_it(proxy_host, host, is_own):
+    assert Mounts(PUBLIC, proxy_host).is_own_origin(host) == is_own
+
+
 def test_believed_forwarded_headers_name_the_browsers_address():
     headers = {
         "X-Forwarded-Proto": "http",
@@ -215,6 +236,8 @@ def test_evidence_of_a_stray():
     elsewhere = {"Referer": f"https://evil.example{PREFIX}/a"}
     assert origin_page(mounted, host, has_cookie=False) == PREFIX + "/a"
     assert origin_page(elsewhere, host, has_cookie=False) is None
+    assert origin_page({"Referer": "http://["}, host, has_cookie=False) is None
+    assert origin_page({"Referer": f"http://[x]:9{PREFIX}/a"}, host, has_cookie=False) is None
     assert origin_page({}, host, has_cookie=True) == ""
     assert origin_page({}, host, has_cookie=False) is None
 

@@ -82,7 +82,9 @@ class Mounts:
         self._prefix = Mount(MountKind.PREFIX, public, PREFIX)
         self._own = None
         if proxy_host is not None:
-            self._own = Mount(MountKind.ORIGIN, parse_origin(f"{public.scheme}://{proxy_host}"))
+            own = parse_origin(f"{public.scheme}://{proxy_host}")
+            self._own = Mount(MountKind.ORIGIN, own)
+            self._proxy_host = own.authority
 
     @property
     def own_origin(self) -> Mount | None:
@@ -94,7 +96,18 @@ class Mounts:
         if self._proxy_host is None:
             return False
         seen = (forwarded.host if forwarded else None) or (host or "").lower()
-        return seen == self._proxy_host
+        return seen == self._proxy_host or self._is_same_host(seen)
+
+    def _is_same_host(self, seen: str) -> bool:
+        """Whether it is ``PROXY_HOST`` with its default port or its final dot spelled out."""
+        name, colon, port = seen.partition(":")
+        if self._own is None or not (colon or name.endswith(".")):
+            return False
+        try:
+            origin = parse_origin(f"{self._public.scheme}://{name.removesuffix('.')}{colon}{port}")
+        except ValueError:
+            return False
+        return origin == self._own.public
 
     def decide(self, host: str | None, *, forwarded: Forwarded | None, is_device: bool) -> Mount:
         """The mount of one request.
