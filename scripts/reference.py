@@ -111,6 +111,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "rate_limit_login": "Sign-ins per address and per account. `10/minute;100/hour`, or `off`.",
         "rate_limit_register": "Registrations per address.",
         "rate_limit_api": "API calls per user.",
+        "rate_limit_release": "Releases of a token's device, by its owner.",
         "rate_limit_proxy": "Requests through the gate per token.",
         "rate_limit_websocket_messages": "Frames that browsers send over WebSockets, per token. "
         "One too many closes them with code 4429.",

@@ -7,6 +7,7 @@ it as the machine's unprivileged user ``nobody``.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import importlib.util
 import os
@@ -142,6 +143,38 @@ class Postgres:
                 self.stop()
                 raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.05)
+
+    def standby(self) -> Postgres:
+        """Another server that follows this one, started; :meth:`promote` makes it the primary."""
+        other = copy.copy(self)
+        other._data = self._data.with_name("standby")
+        other._log = self._log.with_name("standby.log")
+        other._process = None
+        other.port = free_port()
+        other._data.mkdir(mode=0o700)
+        if self._identity:
+            os.chown(other._data, self._identity["user"], self._identity["group"])
+        subprocess.run(
+            [
+                *(self._bin / "pg_basebackup", "-h", "127.0.0.1", "-p", str(self.port)),
+                *("-U", "postgres", "-D", other._data, "-R", "-X", "stream", "-c", "fast"),
+                "--no-sync",
+            ],
+            cwd=other._data,
+            check=True,
+            **self._identity,
+        )
+        other.start()
+        return other
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait for it."""
+        subprocess.run(
+            [self._bin / "pg_ctl", "promote", "-s", "-w", "-D", self._data],
+            cwd=self._data,
+            check=True,
+            **self._identity,
+        )
 
     def stop(self, how: int = signal.SIGINT) -> None:
         """Stop: ``SIGINT`` fast, ``SIGQUIT`` as in a crash."""

@@ -218,6 +218,7 @@ class Settings(BaseSettings):
     rate_limit_login: Rate = "10/minute"
     rate_limit_register: Rate = "20/hour"
     rate_limit_api: Rate = "120/minute"
+    rate_limit_release: Rate = "10/hour"
     rate_limit_proxy: Rate = "off"
     rate_limit_websocket_messages: Rate = "off"
     rate_limit_websocket_bytes: Rate = "off"
@@ -342,6 +343,7 @@ class Settings(BaseSettings):
         "rate_limit_login",
         "rate_limit_register",
         "rate_limit_api",
+        "rate_limit_release",
         "rate_limit_proxy",
         "rate_limit_websocket_messages",
         "rate_limit_websocket_bytes",

@@ -12,6 +12,7 @@ from tests.conftest import GateClient
 from tests.kit import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
 from zenzefi.errors import TokenRevoked
 from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.tokens.holds import Who
 from zenzefi.tokens.usage import USAGE
 
 CALLS = [
@@ -68,7 +69,7 @@ async def test_a_deactivated_user_is_out_at_once_and_can_come_back(gate: GateCli
     gatekeeper = gate.app[GATEKEEPER]
     access = await gatekeeper.activate(await gatekeeper.validate(token["token"]))
     closed: list[str] = []
-    gatekeeper.hold(access.token_id, closed.append)
+    gatekeeper.hold(access, closed.append)
     path = f"/admin/users/{await user_id_of(gate)}"
     status, user = await call(gate, "PATCH", path, bearer=admin, json={"is_active": False})
     assert (status, user["is_active"]) == (200, False)
@@ -193,10 +194,12 @@ async def test_sessions_are_counted_listed_and_ended(gate: GateClient) -> None:
         assert "a-device-id" not in str(listed)
 
     closed: list[str] = []
-    gatekeeper.hold(access.token_id, closed.append)
+    gatekeeper.hold(access, closed.append, Who("a-device-id", "192.0.2.7", "Firefox"))
+    others: list[str] = []
+    gatekeeper.hold(access, others.append, Who("a-device-id", "192.0.2.7", "curl"))
     path = f"/admin/sessions/{by_agent['Firefox']['id']}"
     assert (await call(gate, "DELETE", path, bearer=admin))[0] == 200
-    assert closed == ["The session was ended."]
+    assert (closed, others) == (["The session was ended."], [])
     bob = await sign_up(gate, BOB)
     other = f"/tokens/sessions/{by_agent['curl']['id']}"
     assert (await call(gate, "DELETE", other, bearer=bob))[0] == 404

@@ -63,8 +63,8 @@ class MemoryGatekeeper:
         return access
 
     @contextlib.contextmanager
-    def hold(self, token_id: UUID, close: Callable[[str], None]) -> Iterator[None]:
-        closers = self.holds.setdefault(token_id, [])
+    def hold(self, access: Access, close: Callable[[str], None], who=None) -> Iterator[None]:
+        closers = self.holds.setdefault(access.token_id, [])
         closers.append(close)
         try:
             yield

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from tests.conftest import GateClient, MakeGate, Upstream
 from tests.web.visitor import PASSWORD, Visitor
+from zenzefi.db.engine import DATABASE
+from zenzefi.tokens.models import device_claims
+from zenzefi.tokens.usage import USAGE
 
 HOSTILE = '"><script>alert(1)</script>{{7*7}}'
 
@@ -167,6 +172,41 @@ async def test_open_through_the_gate_gives_the_browser_the_way_in(gate: GateClie
     assert (await answer.json())["path"] == "/hello"
     await visitor.open("/account")
     assert "Active" in visitor.text
+
+
+async def test_the_owner_sees_who_uses_the_token_and_ends_it(gate: GateClient) -> None:
+    visitor = await Visitor(gate).register()
+    path = await visitor.buy()
+    value = visitor.soup.find(id="token-value").get_text()
+    headers = {"X-Access-Token": value, "User-Agent": "curl/8.0", "X-Device-ID": "d" * 20}
+    assert (await gate.get("/api/v1/proxy/x", headers=headers)).status == 200
+    await gate.app[USAGE].flush()
+    await visitor.open(path)
+    assert "A device holds this token" in visitor.text
+    (form,) = visitor.soup.select("form[action$='/end']")
+    other = await Visitor(gate).register("boris")
+    await other.send(form["action"], follow=False)
+    assert other.status == 404
+    await visitor.send(form["action"])
+    assert "The session has ended" in visitor.text
+    assert visitor.soup.select("form[action$='/end']") == []
+    assert (await gate.get("/api/v1/proxy/x", headers=headers)).status == 200  # it stays good
+
+
+async def test_a_device_that_has_long_been_idle_is_not_said_to_hold_the_token(
+    gate: GateClient,
+) -> None:
+    visitor = await Visitor(gate).register()
+    path = await visitor.buy()
+    value = visitor.soup.find(id="token-value").get_text()
+    headers = {"X-Access-Token": value, "X-Device-ID": "d" * 20}
+    assert (await gate.get("/api/v1/proxy/x", headers=headers)).status == 200
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(
+            update(device_claims).values(last_seen_at=datetime.now(UTC) - timedelta(minutes=6))
+        )
+    await visitor.open(path)
+    assert "No device holds this token" in visitor.text
 
 
 async def test_how_to_connect_is_filled_in_with_the_own_token(gate: GateClient) -> None:

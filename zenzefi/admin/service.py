@@ -21,11 +21,11 @@ from zenzefi.billing.ledger import Kind, Movement
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound
+from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.gatekeeper import DEACTIVATED
 from zenzefi.tokens.issue import Token, is_active, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.service import Tokens
-from zenzefi.tokens.shared import Ended
 from zenzefi.tokens.usage import end_sessions
 
 _ESCAPE = "\\"
@@ -93,10 +93,12 @@ class Administration:
                 await end_sessions(connection, usage_sessions.c.user_id == user_id, "deactivated")
             await record(connection, actor, "user.changed", "user", user_id, **values)
             after = await self._user(connection, user_id)
+            plain: list[str] = []
+            if "is_active" in values:
+                # Asked before the commit: afterwards nothing may keep it from being announced.
+                plain = await self._tokens.values_of_user(connection, user_id)
         if "is_active" in values:
-            kind, plain = "restored", await self._tokens.values_of_user(user_id)
-            if not after.is_active:
-                kind = "user"
+            kind = "restored" if after.is_active else "user"
             await self._tokens.gatekeeper.announce(Ended(kind, user_id, DEACTIVATED), plain)
         return after
 

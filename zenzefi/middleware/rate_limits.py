@@ -45,6 +45,16 @@ async def limit_user(request: web.Request, user_id: object) -> None:
         _remember(request, await limits.hit("api", str(user_id)))
 
 
+async def limit_release(request: web.Request, token_id: object) -> None:
+    """Count one release of this token's device: two people could take turns with one token.
+
+    Raises ``RateLimited``.
+    """
+    limits = request.config_dict.get(LIMITS)
+    if limits is not None:
+        _remember(request, await limits.hit("release", str(token_id)))
+
+
 async def limit_token(request: web.Request, token_id: object) -> None:
     """Count one request through the gate under this token. Raises ``RateLimited``."""
     limits = request.app.get(LIMITS)

@@ -27,7 +27,9 @@ from zenzefi.ops.metrics import RATE_LIMIT_FAILURES, RATE_LIMITED
 
 log = logging.getLogger(__name__)
 
-Name = Literal["login", "register", "api", "proxy", "websocket_messages", "websocket_bytes"]
+Name = Literal[
+    "login", "register", "api", "release", "proxy", "websocket_messages", "websocket_bytes"
+]
 _BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
 _PATIENCE = 0.5  # seconds to wait for Redis
 _PAUSE = 2.0  # seconds without Redis after it failed: a dead one must not slow every request

@@ -90,8 +90,36 @@ TOKEN_REVOCATIONS = Counter(
 )
 TOKEN_LOOKUPS = Counter(
     "token_lookups_total",
-    "Validations that memory could not answer, by what did: redis, database, unknown.",
+    "Validations that memory could not answer, by what did: redis, redis_alone (without the "
+    "database), database, unknown.",
     ["tier"],
+    registry=REGISTRY,
+)
+CACHE_ENTRIES = Gauge(
+    "cache_entries",
+    "Entries that this node keeps in memory about tokens, devices and sessions, by table. All are "
+    "bounded.",
+    ["cache"],
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+OPEN_HOLDS = Gauge(
+    "open_holds",
+    "Sockets, event streams and transfers that are open now and end with their tokens.",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+ENDS_SUBSCRIPTION = Gauge(
+    "ends_subscription",
+    "Whether this node hears at once of what ends on others (1); without Redis always 0.",
+    multiprocess_mode="livemin",
+    registry=REGISTRY,
+)
+CLOCK_SKEW = Gauge(
+    "clock_skew_seconds",
+    "By how much the database's clock is ahead of this node's; what a slow answer may explain is "
+    "left out.",
+    multiprocess_mode="livemostrecent",
     registry=REGISTRY,
 )
 ACTIVE_TOKENS = Gauge(

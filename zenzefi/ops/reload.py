@@ -29,6 +29,7 @@ RELOADABLE = (
     "rate_limit_login",
     "rate_limit_register",
     "rate_limit_api",
+    "rate_limit_release",
     "rate_limit_proxy",
     "rate_limit_websocket_messages",
     "rate_limit_websocket_bytes",

@@ -39,6 +39,7 @@ from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
+from zenzefi.tokens.holds import Who
 from zenzefi.tokens.scopes import FULL, Scopes
 from zenzefi.tokens.value import is_well_formed
 
@@ -147,7 +148,11 @@ class Gate:
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)
-        return access if access.is_activated else await self.gatekeeper.activate(access)
+        if not access.is_activated:
+            access = await self.gatekeeper.activate(access)
+        agent = request.headers.get("User-Agent", "")
+        with self._usage.begin(access, Who(device_id, peer_of(request).address, agent)):
+            return access  # the bytes go another way
 
     def _check_scope(
         self, access: Access, request: web.BaseRequest, path: str, method: str
@@ -186,6 +191,7 @@ class Gate:
         if device_id is not None:
             await self._devices.claim(access, device_id)
         peer = peer_of(request)
+        agent = request.headers.get("User-Agent", "")
         may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in request.headers
         mount = self.mounts.decide(
             request.headers.get("Host"),
@@ -212,27 +218,20 @@ class Gate:
             ),
             unmapper=unmapper,
             device_id=device_id,
+            use=self._usage.begin(access, Who(device_id, peer.address, agent)),
         )
         if is_upgrade and by_cookie:
             check_origin(request, mount)
-        span = request.get(SPAN)
-        if span is None:
-            response = await self._pass_on(passage, is_upgrade=is_upgrade)
-        else:
+        with passage.use:
+            span = request.get(SPAN)
+            if span is None:
+                return await self._pass_on(passage, is_upgrade=is_upgrade)
             origin = self.upstream.origin
             with span.toward(origin.host, origin.port, request.method) as exchange:
                 passage = passage.traced(exchange.traceparent)
                 response = await self._pass_on(passage, is_upgrade=is_upgrade)
                 exchange.answered(response.status)
-        self._usage.note(
-            access,
-            device_id=device_id,
-            address=peer.address,
-            agent=request.headers.get("User-Agent", ""),
-            received=request.content.total_bytes,
-            sent=response.sent,
-        )
-        return response
+                return response
 
     async def _pass_on(self, passage: Passage, *, is_upgrade: bool) -> ClientResponse:
         if is_upgrade:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from aiohttp import web
@@ -24,11 +24,12 @@ from zenzefi.proxy.headers import (
     request_headers,
     response_headers,
 )
-from zenzefi.proxy.seams import Gatekeeper
+from zenzefi.proxy.seams import Gatekeeper, UncountedUse, Use
 from zenzefi.proxy.target import Target
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.rewriting.mount import Mount
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.holds import Who
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,13 @@ class Passage:
     identity: Identity
     unmapper: UrlUnmapper
     device_id: str | None = None
+    use: Use = field(default_factory=UncountedUse)
+
+    @property
+    def who(self) -> Who:
+        """Who uses the token."""
+        agent = self.request.headers.get("User-Agent", "")
+        return Who(self.device_id, self.identity.client, agent)
 
     def traced(self, traceparent: str) -> Passage:
         """The same, naming the gate's own span to the upstream."""
@@ -155,7 +163,8 @@ class HttpWay:
                 response = await self._upstream.send(request.method, head, None, on_interim)
             return await self._pass_on(passage, response)
         # An upload may last: it ends with the token.
-        with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+        passage.use.progress = lambda: (request.content.total_bytes, 0)
+        with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
             response = await self._upstream.send(request.method, head, body, on_interim)
             return await self._pass_on(passage, response)
 
@@ -182,6 +191,7 @@ class HttpWay:
             length=answer.length,
             has_body=response.has_body,
         )
+        passage.use.progress = lambda: (request.content.total_bytes, client.sent)
         # What has not been read of the request can't be skipped safely: the connection ends.
         keep_alive = not request.body_exists or request.content.is_eof()
         if answer.rewrite is not None and response.has_body:
@@ -195,7 +205,7 @@ class HttpWay:
         if client.content_type == "text/event-stream":
             self._event_streams.add(client)
         try:
-            with self._gatekeeper.hold(passage.access.token_id, _closer(request)):
+            with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
                 await check_again(self._gatekeeper, passage)
                 await self._streamed(passage, response, client, first, keep_alive=keep_alive)
         finally:
@@ -248,7 +258,7 @@ class HttpWay:
 
         with (
             _broken_off_rather_than_answered_twice(client),
-            self._gatekeeper.hold(passage.access.token_id, _closer(request)),
+            self._gatekeeper.hold(passage.access, _closer(request), passage.who),
         ):
             await check_again(self._gatekeeper, passage)
             while rewrite.ready is None and (piece := await response.read()):
@@ -273,6 +283,7 @@ class HttpWay:
         request = passage.request
         has_body = request.method != "HEAD" and status not in (204, 304)
         client = ClientResponse(status, b"", answer.headers, length=len(body), has_body=has_body)
+        passage.use.progress = lambda: (request.content.total_bytes, client.sent)
         with contextlib.suppress(OSError):
             await client.begin(
                 request,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Protocol
-from uuid import UUID
 
 from aiohttp import web
 
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.holds import Who
 
 
 class Gatekeeper(Protocol):
@@ -27,8 +28,11 @@ class Gatekeeper(Protocol):
     async def activate(self, access: Access) -> Access:
         """Start the token's clock, unless it already runs."""
 
-    def hold(self, token_id: UUID, close: Callable[[str], None]) -> AbstractContextManager[object]:
-        """While it is held, ``close(reason)`` is called as soon as the token ends."""
+    def hold(
+        self, access: Access, close: Callable[[str], None], who: Who | None = None
+    ) -> AbstractContextManager[object]:
+        """While it is held, ``close(reason)`` is called as soon as the token ends, or its use by
+        ``who`` is ended."""
 
 
 class DeviceClaims(Protocol):
@@ -41,8 +45,29 @@ class DeviceClaims(Protocol):
         """Raises ``DeviceConflict`` while another device holds the token."""
 
 
+class Use(Protocol):
+    """One request on its way, counted while it lasts."""
+
+    progress: Callable[[], tuple[int, int]] | None
+    """Bytes received from and sent to the browser so far; set by whoever moves them."""
+
+    def __enter__(self) -> object:
+        """It begins."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """It has ended."""
+
+
 class Usage(Protocol):
     """Counts what flows, off the request path."""
+
+    def begin(self, access: Access, who: Who) -> Use:
+        """A request has been admitted; the use is entered for as long as it lasts."""
 
     def note(
         self,
@@ -69,8 +94,29 @@ class FreeDevices:
         """Nothing is refused."""
 
 
+class UncountedUse:
+    """One request that nobody counts."""
+
+    progress: Callable[[], tuple[int, int]] | None = None
+
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
 class UncountedUsage:
     """The stand-in where no sessions are kept."""
+
+    def begin(self, access: Access, who: Who) -> Use:
+        """Nothing is kept."""
+        return UncountedUse()
 
     def note(
         self,

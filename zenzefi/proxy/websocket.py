@@ -118,7 +118,7 @@ class WebSocketWay:
                 passage.request.transport.abort()
 
         # Held from before the handshake on: a token that ends meanwhile is not missed.
-        with self._gatekeeper.hold(passage.access.token_id, end):
+        with self._gatekeeper.hold(passage.access, end, passage.who):
             await check_again(self._gatekeeper, passage)
             messages = self._rewriter.messages(passage)
             connection = await self._upstream.connect()
@@ -130,6 +130,7 @@ class WebSocketWay:
                     with contextlib.suppress(ConnectionError):
                         await response.begin_upgrade(passage.request)
                         splice = Splice(passage.request, exchange, self._ping_seconds, messages)
+                        passage.use.progress = splice.progress
                         await self._run(passage, splice)
                         response.sent = splice.sent
                 return response
@@ -318,6 +319,10 @@ class Splice:
     def uploaded(self) -> tuple[int, int]:
         """Frames and bytes that the browser sent on."""
         return self._upstream.cursor.frames, self._upstream.relayed
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes that came from the browser and went to it."""
+        return self._upstream.relayed, self._browser.relayed
 
     async def run(self) -> None:
         """Relay until one side ends."""

@@ -1,43 +1,45 @@
 """The gatekeeper: who may pass now, found in three tiers, and ended everywhere within a second.
 
 In-process (a dictionary, seconds) -> Redis -> database. The hot path is
-:meth:`Gatekeeper.cached`: one dictionary look-up and one comparison.
-
-Decisions follow one clock, the database's: each answer of the database carries its time, and this
-node's own clock is corrected by the difference (reported when it is large).
+:meth:`Gatekeeper.cached`: one dictionary look-up and one comparison. What this process remembers
+is in ``memory``, look-ups under way in ``flights``, what is open under a token in ``holds``; word
+of ends goes out and comes in by way of ``ends``. ``docs/explanation/access.md`` tells the story.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from time import monotonic
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.engine import Database
 from zenzefi.errors import (
     DatabaseUnavailable,
-    RateLimited,
     TokenExpired,
     TokenInvalid,
     TokenRejected,
     TokenRevoked,
-    Unavailable,
 )
 from zenzefi.keys import Keyring
-from zenzefi.ops.metrics import TOKEN_LOOKUPS
+from zenzefi.ops.metrics import CACHE_ENTRIES, ENDS_SUBSCRIPTION, OPEN_HOLDS, TOKEN_LOOKUPS
 from zenzefi.tokens import store, value
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.holds import Hold, Holds
-from zenzefi.tokens.shared import Ended, Entry, Shared
+from zenzefi.tokens.clock import Clock
+from zenzefi.tokens.ends import Ended, Ends
+from zenzefi.tokens.flights import Answers, Flights
+from zenzefi.tokens.floods import Guesses
+from zenzefi.tokens.holds import Hold, Holds, Who
+from zenzefi.tokens.lookups import Lookups
+from zenzefi.tokens.memory import Memory
+from zenzefi.tokens.shared import Entry, Shared
 
 log = logging.getLogger(__name__)
 
@@ -45,29 +47,19 @@ LIFE = 5.0
 """Seconds that an answer stays in this process while the subscription stands."""
 LIFE_ALONE = 1.0
 """The same without a subscription: revocations by other nodes are then seen this late."""
+TRUSTED = 10.0
+"""Seconds that Redis's word is taken before the database is asked again."""
 _RENEW = 0.25  # seconds before its end that an answer in use is asked for again
-_REFUSED_LIFE = 3.0  # seconds that an unknown, expired or revoked token is remembered
-_MAX_CACHED = 50_000
-_MAX_REFUSED = 20_000
-_LOOKUPS = 16  # at once, so that a flood leaves connections for everything else
-_WAITING = 2_000
-_MAX_UNKNOWN = 120  # well-formed but unknown tokens per address and minute before 429
-_MAX_ADDRESSES = 10_000
-_SKEW_REPORTED = 30.0  # seconds
-_CHECK_HELD = 30.0  # seconds between looks at what is open, while the subscription stands
+_RENEWALS = 2_000  # at once; beyond that answers end, and those who need them ask
+_ACTIVATIONS = 8  # at once, so that a flood leaves connections for everything else
 _BATCH = 500
+_CLOCK_EVERY = 30.0  # seconds between looks at the database's clock where nothing else asks
 REVOKED = "The access token was revoked."
 EXPIRED = "The access token has expired."
 DEACTIVATED = "The account was deactivated."
 SESSION_ENDED = "The session was ended."
+DEVICE_RELEASED = "The device was released."
 """What is told to what is closed: the reason of a WebSocket's close frame."""
-_K = TypeVar("_K")
-
-
-@dataclass(slots=True)
-class _Cached:
-    access: Access
-    until: float  # time.monotonic()
 
 
 class Gatekeeper:
@@ -75,47 +67,39 @@ class Gatekeeper:
 
     def __init__(self, database: Database, keyring: Keyring, shared: Shared | None = None) -> None:
         self._database = database
-        self._keyring = keyring
         self._shared = shared
+        self.clock = Clock()
         self.holds = Holds()
+        self.memory = Memory()
+        self.guesses = Guesses()
+        self.flights = Flights(self._look_up)
+        self.ends = Ends(shared, self._heard, self._live)
         self.is_live = False
-        self.skew = 0.0  # seconds by which the database's clock is ahead of this node's
-        self._cache: OrderedDict[str, _Cached] = OrderedDict()
-        self._names: dict[UUID, str] = {}  # token id -> value, of what is cached
-        self._refused: OrderedDict[str, tuple[float, type[TokenRejected]]] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[Access]] = {}
+        self._lookups = Lookups(database, keyring, self.clock)
+        self._known = self.memory.known
         self._activations: dict[UUID, asyncio.Task[Access]] = {}
-        self._lookups = asyncio.Semaphore(_LOOKUPS)
-        self._unknown: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        self._unsent: list[tuple[Ended, list[str]]] = []
-        self._generation = 0  # raised by every end: an answer read before it is not kept
+        self._activating = asyncio.Semaphore(_ACTIVATIONS)
         self._listeners: list[Callable[[Ended], None]] = []
+        self._doubt = asyncio.Event()  # set: what is open is to be checked at once
 
     # --- the hot path
 
     def cached(self, token: str) -> Access | None:
         """What this process knows of the token now; ``None``: ask :meth:`validate`."""
-        known = self._cache.get(token)
+        known = self._known.get(token)
         if known is None:
             return None
         left = known.until - monotonic()
         if left <= 0:
             return None
-        if left < _RENEW and token not in self._flights:
+        if left < _RENEW and token not in self.flights:
             self._renew(token)
         return known.access
 
     def _renew(self, token: str) -> None:
-        """Ask about a token in use shortly before its answer ends, so that nobody has to wait."""
-        if len(self._flights) < _WAITING:
-            self._fly(token)
-
-    def _fly(self, token: str) -> asyncio.Task[Access]:
-        """Begin a look-up that everybody shares who asks for this token meanwhile."""
-        flight = asyncio.create_task(self._look_up(token), name="token look-up")
-        self._flights[token] = flight
-        flight.add_done_callback(lambda done: self._landed(self._flights, token, done))
-        return flight
+        """Ask shortly before the answer ends, so that nobody has to wait."""
+        if len(self.flights) < _RENEWALS:
+            self.flights.join(token)
 
     # --- validation
 
@@ -131,116 +115,100 @@ class Gatekeeper:
             return known
         if not value.is_well_formed(token):
             raise TokenInvalid
-        refused = self._refused.get(token)
-        if refused is not None:
-            if refused[0] > monotonic():
-                raise refused[1]
-            del self._refused[token]
-        self._check_flood(address)
-        flight = self._flights.get(token)
-        if flight is None:
-            if len(self._flights) >= _WAITING:
-                raise Unavailable
-            flight = self._fly(token)
+        now = monotonic()
+        refusal = self.memory.refusal(token, now)
+        if refusal is not None:
+            raise refusal
+        self.guesses.check(address, now)
         try:
             # One flight for all who ask; the first to give up does not end it for the others.
-            return await asyncio.shield(flight)
+            return await asyncio.shield(self.flights.join(token))
         except TokenInvalid:
-            self._count_unknown(address)
+            self.guesses.count(address, monotonic())
             raise
 
-    async def _look_up(self, token: str) -> Access:
-        generation = self._generation
-        entry = None if self._shared is None else await self._shared.get(token, self.now())
-        if entry is not None:
-            if entry.access is None:
-                self._refuse(token, TokenRevoked)
-            elif entry.is_fresh:
+    async def _look_up(self, tokens: list[str]) -> Answers:
+        """Many tokens at once: Redis's word where it is fresh, the database's for the others."""
+        asked = monotonic()
+        answers: dict[str, Access | Exception] = {}
+        entries: dict[str, Entry] = {}
+        if self._shared is not None:
+            entries = await self._shared.get(tokens, self.now())
+        open_questions = []
+        for token in tokens:
+            entry = entries.get(token)
+            if entry is not None and entry.is_tombstone:
+                answers[token] = self._refused(token, TokenRevoked)
+            elif entry is not None and entry.access is not None and self._is_trusted(entry):
                 TOKEN_LOOKUPS.labels("redis").inc()
-                return self._admit(token, entry.access, generation)
+                answers[token] = self._admitted(token, entry.access, asked)
+            else:
+                open_questions.append(token)
+        if not open_questions:
+            return answers
         try:
-            async with self._lookups, self._database.read() as connection:
-                state = await store.find(connection, value.indexes(self._keyring, token))
-        except DatabaseUnavailable:
-            if entry is not None and entry.access is not None:
-                return self._admit(token, entry.access, generation)
-            raise
+            states = await self._lookups.find(open_questions)
+        except DatabaseUnavailable as error:
+            for token in open_questions:
+                answers[token] = self._without_database(token, entries.get(token), asked, error)
+            return answers
+        good: list[tuple[str, Access, Entry | None]] = []
+        for token in open_questions:
+            answer = answers[token] = self._judged(token, states.get(token), asked)
+            if isinstance(answer, Access) and answer.is_activated:
+                good.append((token, answer, entries.get(token)))
+        if self._shared is not None and good:
+            await self._shared.put(good, self.now())
+        return answers
+
+    def _is_trusted(self, entry: Entry) -> bool:
+        """Whether Redis's word is enough. After an end was heard of it is not: Redis may be
+        read-only, and then no tombstone came into it."""
+        if entry.access is None or self.memory.is_doubtful(entry.access):
+            return False
+        return entry.age < (TRUSTED if self.is_live else LIFE_ALONE)
+
+    def _without_database(
+        self, token: str, entry: Entry | None, asked: float, error: DatabaseUnavailable
+    ) -> Access | Exception:
+        """Known tokens go on until they end; what has ended stays ended."""
+        if entry is None or entry.access is None:
+            return error
+        if self.memory.is_doubtful(entry.access):
+            return self._refused(token, TokenRevoked)
+        TOKEN_LOOKUPS.labels("redis_alone").inc()
+        return self._admitted(token, entry.access, asked)
+
+    def _judged(self, token: str, state: store.State | None, asked: float) -> Access | Exception:
         TOKEN_LOOKUPS.labels("database" if state is not None else "unknown").inc()
         if state is None:
-            self._refuse(token, TokenInvalid)
-        self._note_clock(state.now)
+            return self._refused(token, TokenInvalid)
         if state.is_revoked:
-            self._refuse(token, TokenRevoked)
-        access = self._admit(token, state.access, generation)
-        await self._share(token, access, entry)
-        return access
+            return self._refused(token, TokenRevoked)
+        return self._admitted(token, state.access, asked)
 
-    async def _share(self, token: str, access: Access, entry: Entry | None) -> None:
-        if self._shared is not None and access.is_activated:
-            await self._shared.put(token, access, self.now(), entry)
-
-    def _admit(self, token: str, access: Access, generation: int) -> Access:
-        """Keep a good answer for a moment. Raises ``TokenExpired`` when its time has passed."""
+    def _admitted(self, token: str, access: Access, asked: float) -> Access | Exception:
+        """Keep a good answer for a moment, unless its token has ended meanwhile."""
+        now = monotonic()
+        if self.memory.has_ended(access, asked):
+            return self._refused(token, TokenRevoked)
         left = access.seconds_left(self.now())
         if left <= 0:
-            self._refuse(token, TokenExpired)
-        if generation != self._generation:
-            return access  # something ended meanwhile, perhaps this: good for this once only
+            return self._refused(token, TokenExpired)
         life = LIFE if self.is_live else LIFE_ALONE
-        self._cache[token] = _Cached(access, monotonic() + min(life, left))
-        self._cache.move_to_end(token)
-        self._names[access.token_id] = token
-        while len(self._cache) > _MAX_CACHED:
-            _, oldest = self._cache.popitem(last=False)
-            self._names.pop(oldest.access.token_id, None)
+        # Counted from the question: the answer may have been true only then.
+        self.memory.keep(token, access, min(asked + life, now + left))
+        if access.token_id in self.holds:
+            self._watch(access)
         return access
 
-    def _refuse(self, token: str, error: type[TokenRejected]) -> NoReturn:
-        until = monotonic() + _REFUSED_LIFE
-        self._refused[token] = (until, error)
-        while len(self._refused) > _MAX_REFUSED:
-            self._refused.popitem(last=False)
-        raise error
-
-    @staticmethod
-    def _landed(
-        flights: dict[_K, asyncio.Task[Access]], key: _K, done: asyncio.Task[Access]
-    ) -> None:
-        flights.pop(key, None)
-        if not done.cancelled():
-            done.exception()  # seen here: everybody who asked may have given up meanwhile
-
-    # --- floods
-
-    def _check_flood(self, address: str | None) -> None:
-        if address is None:
-            return
-        since, count = self._unknown.get(address, (0.0, 0))
-        left = since + 60 - monotonic()
-        if count >= _MAX_UNKNOWN and left > 0:
-            raise RateLimited(int(left) + 1)
-
-    def _count_unknown(self, address: str | None) -> None:
-        if address is None:
-            return
-        now = monotonic()
-        since, count = self._unknown.pop(address, (now, 0))
-        self._unknown[address] = (now, 1) if now - since > 60 else (since, count + 1)
-        while len(self._unknown) > _MAX_ADDRESSES:
-            self._unknown.popitem(last=False)
-
-    # --- the clock
+    def _refused(self, token: str, error: type[TokenRejected]) -> TokenRejected:
+        self.memory.refuse(token, error, monotonic())
+        return error()
 
     def now(self) -> datetime:
         """The time by the database's clock, as well as this node knows it."""
-        return datetime.now(UTC) + timedelta(seconds=self.skew)
-
-    def _note_clock(self, theirs: datetime) -> None:
-        skew = (theirs - datetime.now(UTC)).total_seconds()
-        if abs(skew) > _SKEW_REPORTED and abs(self.skew) <= _SKEW_REPORTED:
-            log.warning("this node's clock is %.0f s off the database's: set it right", -skew)
-        # Below a second it is the time the answer took, not the clocks.
-        self.skew = skew if abs(skew) >= 1 else 0.0
+        return self.clock.now()
 
     # --- activation
 
@@ -252,57 +220,56 @@ class Gatekeeper:
         """
         if access.is_activated:
             return access
-        token = self._names.get(access.token_id)
+        token_id = access.token_id
+        token = self.memory.value_of(token_id)
         known = None if token is None else self.cached(token)
         if known is not None and known.is_activated:
             return known
-        running = self._activations.get(access.token_id)
+        running = self._activations.get(token_id)
         if running is None:
-            token_id = access.token_id
             running = asyncio.create_task(self._activate(token_id), name="token activation")
             self._activations[token_id] = running
-            running.add_done_callback(lambda done: self._landed(self._activations, token_id, done))
+            running.add_done_callback(lambda done: self._activated(token_id, done))
         return await asyncio.shield(running)
 
+    def _activated(self, token_id: UUID, done: asyncio.Task[Access]) -> None:
+        self._activations.pop(token_id, None)
+        if not done.cancelled():
+            done.exception()  # seen here: everybody who asked may have given up meanwhile
+
     async def _activate(self, token_id: UUID) -> Access:
-        generation = self._generation
-        async with self._lookups, self._database.begin() as connection:
+        asked, wall = monotonic(), self.clock.wall()
+        async with self._activating, self._database.begin() as connection:
             state = await store.activate(connection, token_id)
         if state is None:
             raise TokenInvalid
-        self._note_clock(state.now)
+        self.clock.note(state.now, wall)
         if state.is_revoked:
             raise TokenRevoked
-        token = self._names.get(token_id)
-        if token is not None:
-            self._admit(token, state.access, generation)
-            await self._share(token, state.access, None)
         if state.is_expired:
             raise TokenExpired
+        token = self.memory.value_of(token_id)
+        if token is not None:
+            answer = self._admitted(token, state.access, asked)
+            if isinstance(answer, Exception):
+                raise answer
+            if self._shared is not None:
+                await self._shared.put([(token, state.access, None)], self.now())
         self._watch(state.access)
         return state.access
 
     # --- what is open
 
-    def hold(
-        self,
-        token_id: UUID,
-        close: Callable[[str], None],
-        *,
-        session_id: UUID | None = None,
-    ) -> Hold:
+    def hold(self, access: Access, close: Callable[[str], None], who: Who | None = None) -> Hold:
         """Register something open (a socket, a stream) that must end with the token.
 
         ``close(reason)`` is called at most once, from the event loop, with a sentence that
-        says why. Use it as a context manager, or call
-        :meth:`Hold.release`.
+        says why. ``who`` uses it: the end of their session is the end of this, too. Use it as a
+        context manager, or call :meth:`Hold.release`.
         """
-        token = self._names.get(token_id)
-        known = None if token is None else self._cache.get(token)
-        user_id = None if known is None else known.access.user_id
-        hold = self.holds.add(token_id, close, user_id, session_id)
-        if known is not None:
-            self._watch(known.access)
+        hold = self.holds.add(access, close, who)
+        # Since ``access`` was read the clock may have been started.
+        self._watch(self.memory.of(access.token_id) or access)
         return hold
 
     def _watch(self, access: Access) -> None:
@@ -311,16 +278,8 @@ class Gatekeeper:
             self.holds.set_timer(access.token_id, left, self._expire)
 
     def _expire(self, token_id: UUID) -> None:
-        self._forget(token_id, TokenExpired)
+        self.memory.end_token(token_id, TokenExpired, monotonic())
         self.holds.end_token(token_id, EXPIRED)
-
-    def _forget(self, token_id: UUID, error: type[TokenRejected]) -> None:
-        token = self._names.pop(token_id, None)
-        if token is not None:
-            self._cache.pop(token, None)
-            if token not in self._refused:
-                until = monotonic() + _REFUSED_LIFE
-                self._refused[token] = (until, error)
 
     # --- ends
 
@@ -335,35 +294,20 @@ class Gatekeeper:
         what Redis can't take now is sent when it is back.
         """
         self._heard(ended)
-        if self._shared is not None and not await self._send(self._shared, ended, tokens):
-            self._unsent.append((ended, tokens))
-            del self._unsent[:-10_000]
-
-    async def _send(self, shared: Shared, ended: Ended, tokens: list[str]) -> bool:
-        if ended.kind == "restored":
-            buried = await shared.unbury(tokens)
-        elif ended.kind in ("token", "user"):
-            buried = await shared.bury(tokens)
-        else:
-            buried = True
-        return await shared.publish(ended) and buried
+        await self.ends.announce(ended, tokens)
 
     def _heard(self, ended: Ended) -> None:
-        self._generation += 1
+        now = monotonic()
         if ended.kind == "token":
-            self._forget(ended.id, TokenRevoked)
+            self.memory.end_token(ended.id, TokenRevoked, now)
             self.holds.end_token(ended.id, ended.reason)
         elif ended.kind == "user":
-            for known in list(self._cache.values()):
-                if known.access.user_id == ended.id:
-                    self._forget(known.access.token_id, TokenRevoked)
+            self.memory.end_user(ended.id, now)
             self.holds.end_user(ended.id, ended.reason)
-        elif ended.kind == "session":
-            self.holds.end_session(ended.id, ended.reason)
-        elif ended.kind == "holds":
+        elif ended.kind == "device":
             self.holds.end_token(ended.id, ended.reason)
         elif ended.kind == "restored":
-            self._refused.clear()
+            self.memory.restore_user(ended.id)
         for listener in self._listeners:
             listener(ended)
 
@@ -372,61 +316,91 @@ class Gatekeeper:
     def _live(self, is_live: bool) -> None:
         if is_live != self.is_live:
             self.is_live = is_live
+            ENDS_SUBSCRIPTION.set(is_live)
             # What was said while nobody listened is unknown: ask again about everything.
-            self._generation += 1
-            self._cache.clear()
-            self._names.clear()
+            self.memory.forget_all()
+            self._doubt.set()
 
-    async def _resend(self, shared: Shared) -> None:
+    async def _look_after(self) -> None:
+        """Every second: figures. Every few seconds, and when in doubt: is what is open still good?
+        That is the net under a lost word of an end."""
+        checked = clock_read = -_CLOCK_EVERY
         while True:
-            await asyncio.sleep(LIFE_ALONE)
-            waiting, self._unsent = self._unsent, []
-            for ended, tokens in waiting:
-                if not await self._send(shared, ended, tokens):
-                    self._unsent.append((ended, tokens))
+            self._count()
+            self.memory.sweep(monotonic())
+            life = LIFE if self.is_live else LIFE_ALONE
+            if self._doubt.is_set() or monotonic() >= checked + life:
+                self._doubt.clear()
+                checked = monotonic()
+                try:
+                    if await self._check_held():
+                        clock_read = checked
+                    elif checked >= clock_read + _CLOCK_EVERY:
+                        await self._read_clock()
+                        clock_read = checked
+                except DatabaseUnavailable:
+                    pass  # known tokens go on; the next look comes soon
+                except SQLAlchemyError:
+                    log.exception("what is open can't be checked")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LIFE_ALONE):
+                    await self._doubt.wait()
 
-    async def _check_held(self) -> None:
-        """Look up what is open, in batches: the net under a lost message."""
-        elapsed = 0.0
-        while True:
-            await asyncio.sleep(LIFE_ALONE)
-            elapsed += LIFE_ALONE
-            if self.is_live and elapsed < _CHECK_HELD:
-                continue
-            elapsed = 0.0
-            held = list(self.holds)
-            for start in range(0, len(held), _BATCH):
-                await self._check_batch(held[start : start + _BATCH])
+    async def _check_held(self) -> bool:
+        """Whether there was anything to check."""
+        held = list(self.holds)
+        for start in range(0, len(held), _BATCH):
+            await self._check_batch(held[start : start + _BATCH])
+        return bool(held)
 
     async def _check_batch(self, ids: list[UUID]) -> None:
-        try:
-            async with self._database.read() as connection:
-                found = {s.access.token_id: s for s in await store.states(connection, ids)}
-        except DatabaseUnavailable:
-            return  # known tokens go on; the next look comes soon
-        for token_id in ids:
-            state = found.get(token_id)
-            if state is None or state.is_revoked:
-                self._forget(token_id, TokenRevoked)
-                self.holds.end_token(token_id, REVOKED)
+        asked = self.clock.wall()
+        async with self._database.read() as connection:
+            standing = await store.standing(connection, ids)
+            fallen = [token_id for token_id in ids if token_id not in standing]
+            states = {}
+            if fallen:
+                states = {s.access.token_id: s for s in await store.states(connection, fallen)}
+            self.clock.note(await store.time(connection), asked)
+        for token_id in fallen:
+            state = states.get(token_id)
+            if state is not None and not state.is_revoked:
+                self._expire(token_id)
             else:
-                self._note_clock(state.now)
-                self._watch(state.access)
+                now = monotonic()
+                self.memory.end_token(token_id, TokenRevoked, now)
+                self.holds.end_token(token_id, REVOKED)
+
+    async def _read_clock(self) -> None:
+        asked = self.clock.wall()
+        async with self._database.read() as connection:
+            self.clock.note(await store.time(connection), asked)
+
+    def _count(self) -> None:
+        for name, size in (
+            ("tokens", len(self.memory.known)),
+            ("refused_tokens", len(self.memory.refused)),
+            ("ended_tokens", len(self.memory.ended)),
+            ("guessing_networks", len(self.guesses)),
+            ("token_lookups", len(self.flights)),
+            ("unsent_ends", len(self.ends)),
+        ):
+            CACHE_ENTRIES.labels(name).set(size)
+        OPEN_HOLDS.set(len(self.holds))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen for ends and look after what is open, for as long as the node runs."""
-        work: list[tuple[str, Coroutine[Any, Any, None]]] = [("held tokens", self._check_held())]
-        if self._shared is not None:
-            work.append(("ends of tokens", self._shared.listen(self._heard, self._live)))
-            work.append(("unsent ends", self._resend(self._shared)))
+        work: list[tuple[str, Coroutine[Any, Any, None]]] = [("held tokens", self._look_after())]
+        work += self.ends.work()
         tasks = [asyncio.create_task(job, name=name) for name, job in work]
         try:
             yield
         finally:
             await _stop(tasks)
-            others = [*self._flights.values(), *self._activations.values()]
-            await asyncio.gather(*others, return_exceptions=True)
+            await self.flights.close()
+            await self._lookups.close()
+            await asyncio.gather(*self._activations.values(), return_exceptions=True)
             self.holds.close()
 
 

@@ -6,30 +6,34 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
+from zenzefi.tokens.access import Access
+
 log = logging.getLogger(__name__)
+
+
+class Who(NamedTuple):
+    """Who uses a token: with it, what makes a session of use."""
+
+    device_id: str | None
+    address: str
+    agent: str
 
 
 class Hold:
     """One open thing. A context manager: leaving it lets go."""
 
-    __slots__ = ("_holds", "close", "session_id", "token_id", "user_id")
+    __slots__ = ("_holds", "access", "close", "who")
 
     def __init__(
-        self,
-        holds: Holds,
-        token_id: UUID,
-        user_id: UUID | None,
-        session_id: UUID | None,
-        close: Callable[[str], None],
+        self, holds: Holds, access: Access, close: Callable[[str], None], who: Who | None
     ) -> None:
         self._holds = holds
-        self.token_id = token_id
-        self.user_id = user_id
-        self.session_id = session_id
+        self.access = access
         self.close = close
+        self.who = who
 
     def release(self) -> None:
         """The thing has ended by itself. Harmless when repeated."""
@@ -63,27 +67,30 @@ class Holds:
     def __iter__(self) -> Iterator[UUID]:
         return iter(list(self._open))
 
-    def add(
-        self,
-        token_id: UUID,
-        close: Callable[[str], None],
-        user_id: UUID | None = None,
-        session_id: UUID | None = None,
-    ) -> Hold:
+    def add(self, access: Access, close: Callable[[str], None], who: Who | None = None) -> Hold:
         """Register one open thing; ``close(reason)`` is called at most once, from the loop."""
-        hold = Hold(self, token_id, user_id, session_id, close)
-        self._open.setdefault(token_id, set()).add(hold)
+        hold = Hold(self, access, close, who)
+        self._open.setdefault(access.token_id, set()).add(hold)
         return hold
+
+    def of_devices(self) -> dict[UUID, set[str]]:
+        """The devices that have something open, by token."""
+        found: dict[UUID, set[str]] = {}
+        for token_id, held in self._open.items():
+            for hold in held:
+                if hold.who is not None and hold.who.device_id is not None:
+                    found.setdefault(token_id, set()).add(hold.who.device_id)
+        return found
 
     def discard(self, hold: Hold) -> None:
         """Let go of one open thing."""
-        held = self._open.get(hold.token_id)
+        held = self._open.get(hold.access.token_id)
         if held is None:
             return
         held.discard(hold)
         if not held:
-            del self._open[hold.token_id]
-            timer = self._timers.pop(hold.token_id, None)
+            del self._open[hold.access.token_id]
+            timer = self._timers.pop(hold.access.token_id, None)
             if timer is not None:
                 timer.cancel()
 
@@ -116,15 +123,13 @@ class Holds:
 
     def end_user(self, user_id: UUID, reason: str) -> int:
         """Close everything of this user; how many."""
-        held = [hold for some in self._open.values() for hold in some if hold.user_id == user_id]
+        held = [h for some in self._open.values() for h in some if h.access.user_id == user_id]
         return self._close(held, reason)
 
-    def end_session(self, session_id: UUID, reason: str) -> int:
-        """Close everything of this usage session; how many."""
-        held = [
-            hold for some in self._open.values() for hold in some if hold.session_id == session_id
-        ]
-        return self._close(held, reason)
+    def end_of(self, token_id: UUID, is_meant: Callable[[Who], bool], reason: str) -> int:
+        """Close what some users of the token have open; how many."""
+        held = self._open.get(token_id, ())
+        return self._close([h for h in held if h.who is not None and is_meant(h.who)], reason)
 
     def close(self) -> None:
         """Forget everything without closing it (the node is going down and says so itself)."""

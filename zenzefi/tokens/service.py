@@ -21,11 +21,11 @@ from zenzefi.errors import Invalid, InvalidDuration, NotFound
 from zenzefi.keys import Keyring
 from zenzefi.ops.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.gatekeeper import REVOKED, Gatekeeper
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.scopes import Scopes
-from zenzefi.tokens.shared import Ended
 from zenzefi.tokens.usage import end_sessions
 
 _t = access_tokens.c
@@ -238,16 +238,15 @@ class Tokens:
             )
             return token_of(await self._row(connection, token_id, user_id), self.keyring)
 
-    async def values_of_user(self, user_id: UUID) -> list[str]:
+    async def values_of_user(self, connection: AsyncConnection, user_id: UUID) -> list[str]:
         """The values of a user's active tokens, to be ended (or let in again) together."""
         query = select(_t.token_encrypted).where(_t.user_id == user_id, is_active())
         found = []
-        async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                try:
-                    found.append(self.keyring.decrypt(row.token_encrypted).decode("ascii"))
-                except LookupError:
-                    continue
+        for row in await connection.execute(query):
+            try:
+                found.append(self.keyring.decrypt(row.token_encrypted).decode("ascii"))
+            except LookupError:
+                continue
         return found
 
 

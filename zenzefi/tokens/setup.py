@@ -37,14 +37,14 @@ def setup(app: web.Application) -> None:
         app[SCOPES].declare(changed.scopes)
 
     app[ON_RELOAD].append(declare)
-    app[DEVICES] = Devices(settings.device_policy, database, keyring, gatekeeper, shared)
-    usage = app[USAGE] = Usage(database, gatekeeper, app[DEVICES])
+    devices = app[DEVICES] = Devices(settings.device_policy, database, keyring, gatekeeper, shared)
+    usage = app[USAGE] = Usage(database, gatekeeper, devices)
     app[TOKENS] = Tokens(settings, database, keyring, gatekeeper, app[SCOPES])
     routing.setup(app, views.routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         try:
-            async with gatekeeper.running(), usage.running():
+            async with gatekeeper.running(), devices.running(), usage.running():
                 yield
         finally:
             if shared is not None:

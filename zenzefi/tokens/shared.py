@@ -4,8 +4,8 @@ Every method here survives the loss of Redis: it answers "unknown" or "not done"
 for it. After a failure Redis is left alone for a moment, so that a slow one does not slow requests.
 
 An entry ``active_token:<sha256>`` holds either a validated, activated token or a *tombstone*: word
-that the token has ended. Entries are only written where none is (``SET NX``), so a node that read
-the database just before a revocation can't bring the token back.
+that the token has ended. An entry is only written where there is still what was read before, so a
+node that read the database just before a revocation can't bring the token back.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.value import cache_name
 
 if TYPE_CHECKING:
@@ -30,16 +31,20 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "zenzefi:ended"
 TOMBSTONE_LIFE = 600  # seconds; longer than any look-up that could still be under way
-_TRUSTED_FOR = 60.0  # seconds after which an entry is checked with the database again
+TOMBSTONE = b'{"ended":true}'
 _PAUSE = 1.0  # seconds without Redis after it failed
+_COMPLAINT = 60.0  # seconds between two lines of the log about refusals
 _OPERATION_TIMEOUT = 1.0
-_SILENCE = 2.0  # seconds without an answer to a ping after which a subscription is dead
+_CONNECTIONS = 50
+_SILENCE = 1.0  # seconds without an answer to a ping after which a subscription is dead
 _DEVICE_KEY = "token_device:"
 _SPENT_KEY = "spent:"
 
-# Replace the entry only if it is still the one that was read.
-_REPLACE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+# Write the entry only if there is still what was read before: nothing (an empty ARGV[1]) or this.
+# What is no string at all is nobody's: it is replaced.
+_PUT = """
+local held = redis.pcall('GET', KEYS[1])
+if not held or type(held) == 'table' or held == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 """
@@ -55,38 +60,20 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """Word of an end. ``reason`` is told to what is closed.
+class Entry:
+    """What Redis holds for a token: validated, ended, or garbage (neither).
 
-    ``kind``: ``token``, ``user``, ``session``, ``holds`` (only what is open under a token),
-    ``device`` (released), or ``restored`` (a user who may come in again).
+    ``age``: seconds since the database said so.
     """
 
-    kind: str
-    id: UUID
-    reason: str
-
-    def to_json(self) -> str:
-        """As it is published."""
-        return json.dumps({"kind": self.kind, "id": str(self.id), "reason": self.reason})
-
-    @classmethod
-    def from_json(cls, raw: bytes | str) -> Ended | None:
-        """What another node published; ``None`` for anything else on the channel."""
-        try:
-            value = json.loads(raw)
-            return cls(str(value["kind"]), UUID(value["id"]), str(value["reason"])[:100])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What Redis knows of a token: validated, or (``access=None``) ended."""
-
-    access: Access | None
-    is_fresh: bool
     raw: bytes
+    access: Access | None = None
+    age: float = 0.0
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether it says that the token has ended."""
+        return self.raw == TOMBSTONE
 
 
 class Shared:
@@ -94,41 +81,61 @@ class Shared:
 
     def __init__(self, url: str) -> None:
         # Ten megabytes that a gate without Redis need not carry.
-        from redis.asyncio import Redis
-        from redis.exceptions import RedisError
+        from redis.asyncio import BlockingConnectionPool, Redis
+        from redis.exceptions import RedisError, ResponseError
 
         self._failures = (RedisError, OSError, TimeoutError)
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=_OPERATION_TIMEOUT,
-            socket_connect_timeout=_OPERATION_TIMEOUT,
-            max_connections=50,
+        self._refusal = ResponseError
+        # One that is busy makes others wait: being many is no failure of Redis.
+        self._redis: Redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                url,
+                socket_timeout=_OPERATION_TIMEOUT,
+                socket_connect_timeout=_OPERATION_TIMEOUT,
+                max_connections=_CONNECTIONS,
+                timeout=_OPERATION_TIMEOUT,
+            )
         )
         self._paused_until = 0.0
-        self._complained = False
+        self._is_away = False
+        self._complained = -_COMPLAINT
 
     async def close(self) -> None:
         """Close all connections."""
         await self._redis.aclose()
 
-    async def _try(self, work: Callable[[], Awaitable[_T]]) -> _T | None:
-        """The result, or ``None`` when Redis is away, slow or refuses."""
+    async def _try(self, work: Callable[[], Awaitable[_T]], *, insist: bool = False) -> _T | None:
+        """The result, or ``None`` when Redis is away, slow or refuses.
+
+        ``insist``: also while it is left alone.
+        """
         loop = asyncio.get_running_loop()
-        if loop.time() < self._paused_until:
+        if loop.time() < self._paused_until and not insist:
             return None
         try:
             async with asyncio.timeout(_OPERATION_TIMEOUT * 1.5):
                 result = await work()
+        except self._refusal as error:
+            # It answers, and at once: read-only, out of memory, something else under the name.
+            self._refused(error)
+            return None
         except (*self._failures, ValueError) as error:
             self._paused_until = loop.time() + _PAUSE
-            if not self._complained:
-                self._complained = True
+            if not self._is_away:
+                self._is_away = True
                 log.warning("Redis failed (%s): going on without it", type(error).__name__)
             return None
-        if self._complained:
-            self._complained = False
+        if self._is_away:
+            self._is_away = False
             log.info("Redis is back")
         return result
+
+    def _refused(self, error: Exception) -> None:
+        now = asyncio.get_running_loop().time()
+        if now > self._complained + _COMPLAINT:
+            self._complained = now
+            # Its own words (READONLY, OOM ...) carry no values of ours.
+            log.warning("Redis refuses to do its part: %s", str(error)[:100])
 
     async def ping(self) -> bool:
         """Whether Redis answers now (asked even while it is left alone)."""
@@ -140,51 +147,34 @@ class Shared:
 
     # --- validated tokens
 
-    async def get(self, token: str, now: datetime) -> Entry | None:
-        """What is known of this token; garbage counts as nothing."""
-        raw = await self._try(lambda: self._redis.get(cache_name(token)))
-        return _entry(raw, now) if isinstance(raw, bytes) else None
-
-    async def put(self, token: str, access: Access, now: datetime, known: Entry | None) -> None:
-        """Remember a validated, activated token for the rest of its life.
-
-        ``known`` is what :meth:`get` returned before: only that is replaced.
-        """
-        if access.activated_at is None:
-            return
-        life = int(access.seconds_left(now))
-        if life <= 0:
-            return
-        name, value = cache_name(token), _value(access, now)
-        if known is None:
-            await self._try(lambda: self._redis.set(name, value, ex=life, nx=True))
-            return
-        await self._try(lambda: self._redis.eval(_REPLACE, 1, name, known.raw, value, str(life)))
-
-    async def bury(self, tokens: list[str]) -> bool:
-        """Leave tombstones; whether Redis took them."""
-
-        async def work() -> bool:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for token in tokens:
-                    pipe.set(cache_name(token), '{"ended":true}', ex=TOMBSTONE_LIFE)
-                await pipe.execute()
-            return True
-
-        return not tokens or bool(await self._try(work))
-
-    async def unbury(self, tokens: list[str]) -> bool:
-        """Forget these tokens' entries, so that the database is asked again."""
-        if not tokens:
-            return True
+    async def get(self, tokens: list[str], now: datetime) -> dict[str, Entry]:
+        """What is held for these tokens."""
         names = [cache_name(token) for token in tokens]
+        held = await self._try(lambda: self._redis.mget(names))
+        return {
+            token: _entry(raw, now)
+            for token, raw in zip(tokens, held or (), strict=False)
+            if isinstance(raw, bytes)
+        }
 
-        async def work() -> bool:
-            for name in names:
-                await self._redis.delete(name)
-            return True
+    async def put(
+        self, validated: Sequence[tuple[str, Access, Entry | None]], now: datetime
+    ) -> None:
+        """Remember validated, activated tokens for the rest of their lives.
 
-        return bool(await self._try(work))
+        With each comes what :meth:`get` returned before: only that is replaced.
+        """
+
+        async def work() -> None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for token, access, before in validated:
+                    life = int(access.seconds_left(now))
+                    if access.is_activated and life > 0:
+                        known = b"" if before is None else before.raw
+                        pipe.eval(_PUT, 1, cache_name(token), known, _value(access, now), str(life))
+                await pipe.execute()
+
+        await self._try(work)
 
     # --- devices
 
@@ -198,10 +188,21 @@ class Shared:
 
         return await self._try(work)
 
+    async def keep_devices(self, claims: Sequence[tuple[UUID, str]], life: int) -> None:
+        """Renew many claims of devices that still hold their tokens."""
+
+        async def work() -> None:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for token_id, device in claims:
+                    pipe.eval(_CLAIM, 1, f"{_DEVICE_KEY}{token_id}", device, str(life))
+                await pipe.execute()
+
+        await self._try(work)
+
     async def release_device(self, token_id: UUID) -> bool:
         """Forget the claim; whether Redis took it."""
-        done = await self._try(lambda: self._redis.delete(f"{_DEVICE_KEY}{token_id}"))
-        return done is not None
+        name = f"{_DEVICE_KEY}{token_id}"
+        return await self._try(lambda: self._redis.delete(name), insist=True) is not None
 
     # --- things that work once
 
@@ -218,9 +219,39 @@ class Shared:
 
     # --- word of ends
 
-    async def publish(self, ended: Ended) -> bool:
-        """Tell all nodes; whether Redis took it."""
-        return await self._try(lambda: self._redis.publish(CHANNEL, ended.to_json())) is not None
+    async def announce(self, ended: Ended, tokens: list[str]) -> tuple[bool, bool]:
+        """Tell all nodes; whether that was done, and whether the tokens' entries say so too."""
+
+        is_freed = ended.kind in ("restored", "device")
+
+        async def work() -> list[Any]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                if is_freed:  # before anybody is told to ask again
+                    _dig(pipe, ended, tokens)
+                pipe.publish(CHANNEL, ended.to_json())
+                if not is_freed:
+                    _dig(pipe, ended, tokens)
+                return list(await pipe.execute(raise_on_error=False))
+
+        results = await self._try(work, insist=True)
+        if results is None:
+            return False, False
+        told = results.pop(-1 if is_freed else 0)
+        refusals = [result for result in results if isinstance(result, Exception)]
+        for refusal in refusals[:1]:
+            self._refused(refusal)
+        return not isinstance(told, Exception), not refusals
+
+    async def bury(self, ended: Ended, tokens: list[str]) -> bool:
+        """Only the entries of :meth:`announce`; whether Redis took them."""
+
+        async def work() -> bool:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                _dig(pipe, ended, tokens)
+                await pipe.execute()
+            return True
+
+        return bool(await self._try(work))
 
     async def listen(self, heard: Callable[[Ended], None], live: Callable[[bool], None]) -> None:
         """Hear what ends, for ever; ``live`` is told when the subscription stands and falls."""
@@ -233,6 +264,8 @@ class Shared:
                     await self._follow(subscription, heard, live)
             except self._failures:
                 pass
+            except Exception:  # whatever it is: a node that is deaf for ever would be the worst
+                log.exception("listening for ends failed; beginning anew")
             finally:
                 live(False)
             await asyncio.sleep(pause)
@@ -266,7 +299,22 @@ class Shared:
             elif message["type"] == "message":
                 ended = Ended.from_json(message["data"])
                 if ended is not None:
-                    heard(ended)
+                    try:
+                        heard(ended)
+                    except Exception:  # what is wrong with one must not keep the others unheard
+                        log.exception("an end that was heard of failed here")
+
+
+def _dig(pipe: Any, ended: Ended, tokens: list[str]) -> None:
+    """Tombstones for what has ended; for a user who was restored they go, as does the claim of a
+    device that was released."""
+    if ended.kind == "device":
+        pipe.delete(f"{_DEVICE_KEY}{ended.id}")
+    for token in tokens:
+        if ended.kind == "restored":
+            pipe.delete(cache_name(token))
+        else:
+            pipe.set(cache_name(token), TOMBSTONE, ex=TOMBSTONE_LIFE)
 
 
 def _value(access: Access, now: datetime) -> str:
@@ -284,18 +332,16 @@ def _value(access: Access, now: datetime) -> str:
     )
 
 
-def _entry(raw: bytes, now: datetime) -> Entry | None:
+def _entry(raw: bytes, now: datetime) -> Entry:
     try:
         value = json.loads(raw)
-        if value.get("ended") is True:
-            return Entry(None, True, raw)
         activated_at = datetime.fromisoformat(value["activated_at"])
         checked_at = datetime.fromisoformat(value["checked_at"])
         hours, scope = value["duration_hours"], value["scope"]
         if activated_at.tzinfo is None or checked_at.tzinfo is None:
-            return None
+            return Entry(raw)
         if type(hours) is not int or hours <= 0 or not isinstance(scope, str):
-            return None
+            return Entry(raw)
         access = Access(
             token_id=UUID(value["token_id"]),
             user_id=UUID(value["user_id"]),
@@ -303,6 +349,8 @@ def _entry(raw: bytes, now: datetime) -> Entry | None:
             duration_hours=hours,
             activated_at=activated_at.astimezone(UTC),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None
-    return Entry(access, abs((now - checked_at).total_seconds()) < _TRUSTED_FOR, raw)
+        access.seconds_left(now)  # the end of its time is a time
+        age = abs((now - checked_at).total_seconds())
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return Entry(raw)
+    return Entry(raw, access, age)

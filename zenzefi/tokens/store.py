@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
-from zenzefi.db.base import utcnow
+from zenzefi.db.base import hours_after, utcnow
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.models import access_tokens
 
@@ -27,7 +27,7 @@ _STATE = (
     utcnow().label("now"),
 )
 _BY_INDEX = (
-    select(*_STATE)
+    select(*_STATE, _t.token_index)
     .join(users, users.c.id == _t.user_id)
     .where(_t.token_index.in_(bindparam("indexes", expanding=True)))
 )
@@ -35,6 +35,19 @@ _BY_IDS = (
     select(*_STATE)
     .join(users, users.c.id == _t.user_id)
     .where(_t.id.in_(bindparam("ids", expanding=True)))
+)
+_STANDING = (
+    select(_t.id)
+    .join(users, users.c.id == _t.user_id)
+    .where(
+        _t.id.in_(bindparam("ids", expanding=True)),
+        _t.revoked_at.is_(None),
+        users.c.is_active,
+        or_(
+            _t.activated_at.is_(None),
+            hours_after(_t.activated_at, _t.duration_hours) > utcnow(),
+        ),
+    )
 )
 _ACTIVATE = (
     update(access_tokens)
@@ -62,15 +75,29 @@ def _state(row: Row[Any]) -> State:
     return State(access, row.revoked_at is not None or not row.is_active, row.now)
 
 
-async def find(connection: AsyncConnection, indexes: list[bytes]) -> State | None:
-    """The token with one of these indexes."""
-    row = (await connection.execute(_BY_INDEX, {"indexes": indexes})).one_or_none()
-    return None if row is None else _state(row)
+async def find(connection: AsyncConnection, indexes: list[bytes]) -> dict[bytes, State]:
+    """The tokens with these indexes."""
+    rows = await connection.execute(_BY_INDEX, {"indexes": indexes})
+    return {bytes(row.token_index): _state(row) for row in rows}
 
 
 async def states(connection: AsyncConnection, ids: list[UUID]) -> list[State]:
     """The tokens with these ids."""
     return [_state(row) for row in await connection.execute(_BY_IDS, {"ids": ids})]
+
+
+async def standing(connection: AsyncConnection, ids: list[UUID]) -> set[UUID]:
+    """Those of these tokens that are good now: neither revoked, expired nor of a deactivated user.
+
+    One small row per token: it is asked about all that is open.
+    """
+    return set((await connection.execute(_STANDING, {"ids": ids})).scalars())
+
+
+async def time(connection: AsyncConnection) -> datetime:
+    """The database's clock."""
+    now: datetime = (await connection.execute(select(utcnow()))).scalar_one()
+    return now
 
 
 async def activate(connection: AsyncConnection, token_id: UUID) -> State | None:

@@ -3,6 +3,9 @@
 A session is one (token, device, address, agent) without a pause of half an hour. Requests only
 count in memory; every few seconds what changed is written in one transaction, and once more at
 shutdown. A crash loses one interval at most. With the database away the counts wait, bounded.
+
+A session is written by the process that began it alone, and in whole sums: writing it twice (after
+a COMMIT whose answer was lost) changes nothing.
 """
 
 from __future__ import annotations
@@ -10,28 +13,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 from aiohttp import web
-from sqlalchemy import ColumnElement, Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseUnavailable, NotFound
-from zenzefi.ops.metrics import PROXY_BYTES
+from zenzefi.errors import DatabaseUnavailable, GateError, NotFound
+from zenzefi.ops.metrics import CACHE_ENTRIES, PROXY_BYTES
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import Devices
+from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.gatekeeper import SESSION_ENDED, Gatekeeper
+from zenzefi.tokens.holds import Who
 from zenzefi.tokens.models import usage_sessions
-from zenzefi.tokens.shared import Ended
 
 _RECEIVED = PROXY_BYTES.labels("received")
 log = logging.getLogger(__name__)
@@ -40,8 +48,12 @@ INTERVAL = 5.0
 """Seconds between two writes: what a crash may lose."""
 IDLE = timedelta(minutes=30)
 """A session that was silent for longer is over; the next request begins a new one."""
+_TOUCH = timedelta(minutes=1)
+"""How often a session is written that goes on (a socket is open) and counts nothing new."""
 _MAX_SESSIONS = 20_000
 _AGENT = 300
+_COUNTED = ("last_seen_at", "requests", "bytes_in", "bytes_out")
+_REASONS = {"token": "revoked", "user": "deactivated", "session": "ended"}
 _u = usage_sessions.c
 _Key = tuple[UUID, str | None, str, str]
 
@@ -53,10 +65,61 @@ class _Open:
     user_id: UUID
     started_at: datetime
     last_seen_at: datetime
-    is_written: bool = False
-    requests: int = 0  # these three: since the last write
+    requests: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+
+
+Progress = Callable[[], tuple[int, int]]
+"""Bytes received from and sent to the browser so far, in one request or WebSocket."""
+
+
+class Use:
+    """One request on its way: counted while it lasts, however long that is.
+
+    A context manager. A request that ended in a refusal of the gate (its upstream was away) and
+    moved no byte is not counted.
+    """
+
+    __slots__ = ("_is_counted", "_received", "_sent", "_session", "_usage", "progress")
+
+    def __init__(self, usage: Usage, session: _Open) -> None:
+        self._usage = usage
+        self._session = session
+        self._is_counted = False
+        self._received = 0
+        self._sent = 0
+        self.progress: Progress | None = None
+        """Set by whoever moves the bytes."""
+
+    def settle(self) -> None:
+        """Add what is new to the session."""
+        received, sent = (0, 0) if self.progress is None else self.progress()
+        self._usage.add(
+            self._session,
+            requests=0 if self._is_counted else 1,
+            received=received - self._received,
+            sent=sent - self._sent,
+        )
+        self._is_counted = True
+        self._received, self._sent = received, sent
+
+    def __enter__(self) -> Self:
+        self._usage.uses.add(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._usage.uses.discard(self)
+        is_moved = self.progress is not None and any(self.progress())
+        if is_moved or self._is_counted or not isinstance(error, GateError):
+            self.settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +164,13 @@ class Usage:
         self._devices = devices
         self._open: OrderedDict[_Key, _Open] = OrderedDict()
         self._changed: dict[UUID, _Open] = {}
+        self.uses: set[Use] = set()
         self._writing = asyncio.Lock()
         gatekeeper.on_end(self._heard)
+
+    def begin(self, access: Access, who: Who) -> Use:
+        """A request has been admitted; to be entered for as long as it lasts."""
+        return Use(self, self._session_of(access, who))
 
     def note(
         self,
@@ -116,15 +184,28 @@ class Usage:
         requests: int = 1,
     ) -> None:
         """Requests ended: bytes received from and sent to the browser. Never waits."""
-        name = self._devices.name_of(device_id)
-        key: _Key = (access.token_id, name, address[:45], agent[:_AGENT])
+        session = self._session_of(access, Who(device_id, address, agent))
+        self.add(session, requests=requests, received=received, sent=sent)
+
+    def _session_of(self, access: Access, who: Who) -> _Open:
+        key = self._key(access.token_id, who)
         now = self._gatekeeper.now()
         session = self._open.get(key)
         if session is None or now - session.last_seen_at > IDLE:
             session = self._open[key] = _Open(uuid4(), key, access.user_id, now, now)
+            if self._gatekeeper.memory.is_doubtful(access):
+                # What a revoked token still had under way is counted, but does not go on.
+                session.ended_at, session.end_reason = now, "revoked"
         self._open.move_to_end(key)
         while len(self._open) > _MAX_SESSIONS:
             self._open.popitem(last=False)
+        return session
+
+    def add(self, session: _Open, *, requests: int, received: int, sent: int) -> None:
+        """Count; with nothing new it only says, now and then, that the session goes on."""
+        now = self._gatekeeper.now()
+        if not (requests or received or sent) and now - session.last_seen_at < _TOUCH:
+            return
         session.last_seen_at = now
         session.requests += requests
         session.bytes_in += received
@@ -137,38 +218,44 @@ class Usage:
     async def flush(self) -> None:
         """Write what changed. Raises ``DatabaseUnavailable``; nothing is lost then."""
         async with self._writing:
+            for use in list(self.uses):
+                use.settle()
             changed = list(self._changed.values())
             if not changed:
                 return
             self._changed = {}
-            rows = [_row(session) for session in changed]
-            fresh = [row for row, s in zip(rows, changed, strict=True) if not s.is_written]
-            known = [
-                {
-                    "session": s.id,
-                    "seen": row["last_seen_at"],
-                    "r": row["requests"],
-                    "i": row["bytes_in"],
-                    "o": row["bytes_out"],
-                }
-                for row, s in zip(rows, changed, strict=True)
-                if s.is_written
-            ]
             try:
-                async with self._database.begin() as connection:
-                    if fresh:
-                        await connection.execute(usage_sessions.insert(), fresh)
-                    if known:
-                        await connection.execute(_ADD, known)
+                await self._write(changed)
             except BaseException:
                 for session in changed:
                     self._changed.setdefault(session.id, session)
                 raise
-            for session, row in zip(changed, rows, strict=True):
-                session.is_written = True
-                session.requests -= row["requests"]
-                session.bytes_in -= row["bytes_in"]
-                session.bytes_out -= row["bytes_out"]
+
+    async def _write(self, sessions: list[_Open]) -> None:
+        insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
+        statement = insert(usage_sessions)
+        new = statement.excluded
+        statement = statement.on_conflict_do_update(
+            index_elements=[_u.id],
+            set_={
+                **{name: new[name] for name in _COUNTED},
+                # An end that was written down elsewhere stays as it is.
+                **{name: func.coalesce(_u[name], new[name]) for name in ("ended_at", "end_reason")},
+            },
+        )
+        rows = [_row(session) for session in sessions]
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(statement, rows)
+        except SQLAlchemyError:
+            # One that can't be written must not take the others along.
+            log.exception("counts of sessions can't be written together; trying one by one")
+            for row in rows:
+                try:
+                    async with self._database.begin() as connection:
+                        await connection.execute(statement, [row])
+                except SQLAlchemyError:
+                    log.warning("the counts of session %s are lost", row["id"])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -182,7 +269,7 @@ class Usage:
                 await task
             try:
                 await self.flush()
-            except (DatabaseUnavailable, SQLAlchemyError):
+            except DatabaseUnavailable:
                 log.warning(
                     "the last counts of %d sessions could not be written", len(self._changed)
                 )
@@ -190,23 +277,34 @@ class Usage:
     async def _write_for_ever(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL)
-            try:
+            CACHE_ENTRIES.labels("sessions").set(len(self._open))
+            CACHE_ENTRIES.labels("unwritten_sessions").set(len(self._changed))
+            with suppress(DatabaseUnavailable):
                 await self.flush()
-            except DatabaseUnavailable:
-                continue
-            except SQLAlchemyError:
-                log.exception("counts of sessions can't be written")
-                self._changed.clear()
 
     def _heard(self, ended: Ended) -> None:
-        gone = [
-            key
-            for key, session in self._open.items()
-            if ended.id
-            == {"session": session.id, "token": key[0], "user": session.user_id}.get(ended.kind)
-        ]
-        for key in gone:
-            del self._open[key]
+        if ended.kind == "token":
+            gone = [s for key, s in self._open.items() if key[0] == ended.id]
+        elif ended.kind == "user":
+            gone = [s for s in self._open.values() if s.user_id == ended.id]
+        elif ended.kind == "session":
+            gone = [s for s in self._open.values() if s.id == ended.id]
+        else:
+            return
+        for session in gone:
+            del self._open[session.key]
+            session.ended_at, session.end_reason = self._gatekeeper.now(), _REASONS[ended.kind]
+            # Only the process that began a session has something of it open.
+            if ended.kind == "session":
+                is_meant = partial(self._is_of, session.key)
+                self._gatekeeper.holds.end_of(session.key[0], is_meant, ended.reason)
+
+    def _is_of(self, key: _Key, who: Who) -> bool:
+        return self._key(key[0], who) == key
+
+    def _key(self, token_id: UUID, who: Who) -> _Key:
+        name = self._devices.name_of(who.device_id)
+        return token_id, name, who.address[:45], who.agent[:_AGENT]
 
     # --- lists
 
@@ -232,7 +330,7 @@ class Usage:
             return [_session(row) for row in rows], total
 
     async def end(self, actor: Actor, session_id: UUID, user_id: UUID | None = None) -> None:
-        """End a session: what is open under its token is closed on every node.
+        """End a session: what it has open is closed, on whatever node.
 
         The token stays good: another request begins a new session. Raises ``NotFound``.
         """
@@ -246,19 +344,6 @@ class Usage:
             await end_sessions(connection, where, "ended")
             await record(connection, actor, "session.ended", "session", session_id)
         await self._gatekeeper.announce(Ended("session", session_id, SESSION_ENDED), [])
-        await self._gatekeeper.announce(Ended("holds", row.token_id, SESSION_ENDED), [])
-
-
-_ADD = (
-    update(usage_sessions)
-    .where(_u.id == bindparam("session"))
-    .values(
-        last_seen_at=bindparam("seen"),
-        requests=_u.requests + bindparam("r"),
-        bytes_in=_u.bytes_in + bindparam("i"),
-        bytes_out=_u.bytes_out + bindparam("o"),
-    )
-)
 
 
 def _row(session: _Open) -> dict[str, Any]:
@@ -276,6 +361,8 @@ def _row(session: _Open) -> dict[str, Any]:
         "requests": session.requests,
         "bytes_in": session.bytes_in,
         "bytes_out": session.bytes_out,
+        "ended_at": session.ended_at,
+        "end_reason": session.end_reason,
     }
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 from sqlalchemy import Select, func, select
 
+from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
+from zenzefi.tokens.devices import IDLE, KEEP
 from zenzefi.tokens.models import device_claims, usage_sessions
 
 _s = usage_sessions.c
@@ -113,10 +115,14 @@ class Uses:
 
     async def device_seen_at(self, token_id: UUID) -> datetime | None:
         """When the device that holds the token was last written down; ``None``: none holds it."""
-        query = select(device_claims.c.last_seen_at).where(device_claims.c.token_id == token_id)
+        query = select(device_claims.c.last_seen_at, utcnow().label("now"))
+        query = query.where(device_claims.c.token_id == token_id)
         async with self._database.read() as connection:
-            found: datetime | None = (await connection.execute(query)).scalar_one_or_none()
-        return found
+            found = (await connection.execute(query)).one_or_none()
+        if found is None or found.now - found.last_seen_at > timedelta(seconds=IDLE + KEEP):
+            return None
+        seen: datetime = found.last_seen_at
+        return seen
 
 
 USES: web.AppKey[Uses] = web.AppKey("uses", Uses)

@@ -11,7 +11,14 @@ from zenzefi.accounts.identity import User
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
-from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, InvalidDuration, NotFound
+from zenzefi.errors import (
+    IdempotencyInFlight,
+    InsufficientBalance,
+    InvalidDuration,
+    NotFound,
+    RateLimited,
+)
+from zenzefi.middleware.rate_limits import limit_release
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.issue import Token
 from zenzefi.tokens.schemas import (
@@ -123,10 +130,14 @@ async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation
     return answer
 
 
-@routes.post("/tokens/{token_id}/release-device", errors=(NotFound,))
+@routes.post("/tokens/{token_id}/release-device", errors=(NotFound, RateLimited))
 async def release_device(request: web.Request, user: User, token_id: UUID) -> Released:
-    """Forget which device holds the token, so that another one can use it."""
+    """Forget which device holds the token, so that another one can use it.
+
+    What the first one has open is closed.
+    """
     await request.app[TOKENS].find(token_id, user.id)
+    await limit_release(request, token_id)
     await request.app[DEVICES].release(token_id)
     return Released(
         released=True,
@@ -150,6 +161,6 @@ async def sessions(request: web.Request, user: User, query: SessionPage) -> List
 
 @routes.delete("/tokens/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, user: User, session_id: UUID) -> SessionEnded:
-    """End a session: what is open under its token is closed."""
+    """End a session: what it has open is closed. The token stays good."""
     await request.app[USAGE].end(actor_of(request, user), session_id, user.id)
     return SessionEnded()

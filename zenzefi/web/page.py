@@ -235,7 +235,7 @@ class Page:
         """A page that says what happened and what to do next."""
         title, text = explain(error)
         signed_in = self.visitor is not None
-        return self.render(
+        page = self.render(
             "message.html",
             status=error.status,
             title=title,
@@ -244,6 +244,8 @@ class Page:
             link=_("To my tokens") if signed_in else _("To the start"),
             request_id=request_id_of(self.request),
         )
+        page.headers.update(error.headers)  # Retry-After
+        return page
 
 
 SESSION = "zenzefi_session"

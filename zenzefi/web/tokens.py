@@ -15,9 +15,11 @@ from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.idempotency import IDEMPOTENCY
 from zenzefi.config import DURATIONS, SETTINGS
 from zenzefi.errors import InsufficientBalance, NotFound
+from zenzefi.middleware.rate_limits import limit_release
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
+from zenzefi.tokens.usage import USAGE
 from zenzefi.tokens.use import USES, spread
 from zenzefi.web import charts, i18n, present
 from zenzefi.web.entrance import entrance
@@ -204,9 +206,18 @@ async def rename(page: Page) -> web.StreamResponse:
 async def release(page: Page) -> web.StreamResponse:
     """Forget which device holds a token."""
     shown = await _ticket(page, path_id(page))
+    await limit_release(page.request, shown.id)
     await page.request.app[DEVICES].release(shown.id)
     page.flash("good", _("The device is released. The next one that connects holds the token."))
     return page.redirect(f"/account/tokens/{shown.id}")
+
+
+@routes.post("/account/tokens/{id}/sessions/{session}/end")
+async def end_session(page: Page) -> web.StreamResponse:
+    """Close what one session of use has open; the token stays good."""
+    await page.request.app[USAGE].end(page.actor, path_id(page, "session"), page.user.id)
+    page.flash("good", _("The session has ended; what was open is closed."))
+    return page.redirect(f"/account/tokens/{path_id(page)}")
 
 
 @routes.get("/account/tokens/{id}/revoke")

@@ -21,6 +21,7 @@ from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.lane.answer import Rows
 from zenzefi.proxy.lane.connection import BUFFER, Connection, HandedOver
 from zenzefi.proxy.lane.visitor import LINE, Visitor
+from zenzefi.tokens.holds import Who
 
 if TYPE_CHECKING:
     from zenzefi.proxy.lane import FastLane
@@ -248,7 +249,8 @@ class LaneHandler(GateRequestHandler):
         if visitor is None:
             return False
         gatekeeper = self._lane.gatekeeper
-        hold = gatekeeper.hold(visitor.access.token_id, self._token_ended)
+        who = Who(visitor.device_id, visitor.address, visitor.agent)
+        hold = gatekeeper.hold(visitor.access, self._token_ended, who)
         hold.__enter__()
         if gatekeeper.cached(visitor.token) is None:
             hold.__exit__(None, None, None)

@@ -1,0 +1,74 @@
+"""One cluster for all tests of the package: they break it, and it heals by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+from tests.cluster.kit import Cluster, Servers, upstream
+from tests.conftest import SECRET_KEY, _migrate, _named
+from tests.servers import own_postgres, own_redis
+
+Tell = Callable[[str], None]
+
+_SETTINGS = {
+    "SECRET_KEY": SECRET_KEY,
+    "LOG_FORMAT": "json",
+    "ACCESS_LOG": "false",
+    "RATE_LIMIT_API": "off",
+    "RATE_LIMIT_REGISTER": "off",
+    "RATE_LIMIT_LOGIN": "off",
+    "RATE_LIMIT_RELEASE": "off",
+    "DRAIN_TIMEOUT": "3",
+}
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Tell:
+    """Says a measured time where everybody sees it, captured output or not."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}", flush=True)
+
+    return say
+
+
+@pytest.fixture(scope="package")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """PostgreSQL, Redis, an upstream, and two gates in processes of their own."""
+    folder = str(tmp_path_factory.mktemp("cluster"))
+    with own_postgres() as postgres, own_redis() as redis, upstream() as origin:
+        asyncio.run(_migrate(_named(postgres.url, "postgres")))
+        settings = {
+            **_SETTINGS,
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": redis.url,
+            "ZENZEFI_TARGET_URL": origin,
+        }
+        found = Servers(postgres, redis, origin, settings, folder)
+        try:
+            for _ in range(2):
+                found.start_node()
+            yield found
+        finally:
+            for node in found.nodes:
+                node.stop()
+
+
+@pytest.fixture
+async def cluster(servers: Servers, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """The cluster, well, and a client without cookies and with as many connections as it likes."""
+    async with ClientSession(
+        connector=TCPConnector(limit=0),
+        cookie_jar=DummyCookieJar(),
+        timeout=ClientTimeout(total=60),
+    ) as session:
+        found = Cluster(servers, session)
+        await found.live()
+        yield found

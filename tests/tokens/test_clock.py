@@ -1,0 +1,109 @@
+"""One clock decides, the database's; a node whose own is wrong says so and goes on."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import GateClient, Stores, running_gate
+from tests.kit import call
+from tests.tokens.kit import bought, keeper, until
+from zenzefi.db.engine import DATABASE, Database
+from zenzefi.ops.metrics import CLOCK_SKEW
+from zenzefi.tokens.clock import Clock
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def _clock(at: list[datetime]) -> Clock:
+    return Clock(lambda: at[0])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "answered", "skew"),
+    [
+        (0.0, 0.0, 0.0),
+        (1.0, 3.0, 0.0),  # a slow answer is no skew
+        (3.0, 3.0, 0.0),
+        (33.0, 3.0, 30.0),  # the database is at least so far ahead
+        (-30.0, 3.0, -30.0),
+    ],
+)
+def test_only_what_a_slow_answer_does_not_explain_is_skew(
+    theirs: float, answered: float, skew: float
+) -> None:
+    at = [NOON + timedelta(seconds=answered)]
+    clock = _clock(at)
+    clock.note(NOON + timedelta(seconds=theirs), NOON)
+    assert clock.skew == skew
+    assert clock.now() == at[0] + timedelta(seconds=skew)
+
+
+def test_a_wrong_clock_is_reported_once_and_so_is_its_mending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = _clock([NOON])
+    with caplog.at_level(logging.INFO, "zenzefi.tokens.clock"):
+        for _ in range(3):
+            clock.note(NOON + timedelta(seconds=30), NOON)
+        assert CLOCK_SKEW._value.get() == 30
+        for _ in range(3):
+            clock.note(NOON, NOON)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "30 s behind the database's" in said[0]
+    assert "agrees with the database's again" in said[1]
+
+
+_SKEWED = """
+CREATE SCHEMA skewed;
+CREATE FUNCTION skewed.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+  'SELECT pg_catalog.clock_timestamp() + interval ''{} seconds''';
+"""
+
+
+@pytest.mark.parametrize("skew", [30, -30])
+async def test_a_node_half_a_minute_off_ends_tokens_in_time(
+    cluster: Stores, skew: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database's clock is set forward and back: its own function stands before PostgreSQL's."""
+    database = Database(cluster.settings["database_url"])
+    async with database.begin() as connection:
+        for statement in _SKEWED.format(skew).strip().split(";\n"):
+            await connection.execute(text(statement))
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+        path = "skewed, pg_catalog, public"
+        await connection.execute(text(f'ALTER DATABASE "{name}" SET search_path = {path}'))
+    await database.close()
+    async with running_gate(**cluster.settings) as node:
+        token, access, bearer = await bought(node)
+        assert abs(keeper(node).clock.skew - skew) < 5
+        assert any("this node's clock is" in record.getMessage() for record in caplog.records)
+        status, listed = await call(node, "GET", "/tokens/my-tokens", bearer=bearer)
+        assert (status, listed[0]["is_active"]) == (200, True)
+        # Its time is nearly over by the database's clock; by the node's it has 30 s more, or none.
+        async with node.app[DATABASE].begin() as connection:
+            await connection.execute(
+                text(
+                    "UPDATE access_tokens SET duration_hours = 1, activated_at = clock_timestamp()"
+                    " - interval '1 hour' + interval '2 seconds'"
+                )
+            )
+        keeper(node).memory.forget_all()
+        await _forget(node, token)
+        access = await keeper(node).validate(token)
+        assert 0 < access.seconds_left(keeper(node).now()) <= 2.1
+        closed: list[str] = []
+        keeper(node).hold(access, closed.append)
+        await until(lambda: closed)
+        assert closed == ["The access token has expired."]
+
+
+async def _forget(node: GateClient, token: str) -> None:
+    """What Redis knows of it."""
+    shared = keeper(node)._shared
+    assert shared is not None
+    await shared._redis.flushdb()
