@@ -1,7 +1,9 @@
 """A wheel in an empty environment is the whole program."""
 
 import json
+import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -77,3 +79,25 @@ def test_it_migrates_and_serves_from_there(
         assert b"<html" in page.body
     finally:
         assert gate.stop() == 0
+
+
+def test_a_payment_provider_made_from_its_page_installs_beside_it(
+    installed: Path, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "add-a-payment-provider.md").read_text("utf-8")
+    (project,), (code,) = (
+        re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("toml", "python")
+    )
+    package = tmp_path / "acme-zenzefi"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(project)
+    (package / "acme_zenzefi.py").write_text(code)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", ".", cwd=package)
+    (built,) = package.glob("*.whl")
+    into = (*pip, "--python", installed / "python", "install", "-q", "--no-deps", built)
+    run(*into, cwd=tmp_path)
+    mine = {"PAYMENT_PROVIDERS": "acme", "ACME_KEY": "k", "ACME_WEBHOOK_SECRET": "s"}
+    said = run(installed / "zenzefi", "check", "--json", cwd=tmp_path, env=clean_env | mine)
+    (payments,) = [one for one in json.loads(said)["checks"] if one["name"] == "payments"]
+    assert payments == {"name": "payments", "ok": True, "detail": "acme"}
