@@ -168,7 +168,7 @@ def commands_page() -> str:
         'Completion for bash: `eval "$(_ZENZEFI_COMPLETE=bash_source zenzefi)"` (likewise `zsh`, '
         "`fish`).",
     ]
-    for path, command in _commands(main, "zenzefi"):
+    for path, command in leaf_commands(main, "zenzefi"):
         # A copy: a command keeps the help option of whoever asked it first.
         command = copy.copy(command)
         command._help_option = None
@@ -183,12 +183,13 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+def leaf_commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with what is typed for it."""
     context = click.Context(group, info_name=path)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if isinstance(command, click.Group):
-            yield from _commands(command, f"{path} {name}")
+            yield from leaf_commands(command, f"{path} {name}")
         elif command is not None:
             yield f"{path} {name}", command
 

@@ -35,7 +35,13 @@ _WHY = {
 
 @click.command()
 @click.argument("gate_url", metavar="GATE")
-@click.option("--port", default=61000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=61000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port on this computer; 0 takes a free one.",
+)
 @click.option("--http", "plain", is_flag=True, help="Plain HTTP on this computer, no certificate.")
 @click.option(
     "--ca-file",

@@ -28,7 +28,7 @@ def token() -> None:
 @click.option(
     "--hours", default=24, show_default=True, type=click.Choice([1, 12, 24, 168, 720]), help="Life."
 )
-@click.option("--scope", default="full", show_default=True)
+@click.option("--scope", default="full", show_default=True, help="What it opens.")
 @click.option("--name", help="A note for its owner.")
 @json_option
 @plainly

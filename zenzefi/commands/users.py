@@ -31,7 +31,7 @@ def user() -> None:
 @click.argument("email")
 @click.option("--admin", is_flag=True, help="An administrator.")
 @click.option("--username", help="Default: what stands before the @ in the address.")
-@click.option("--full-name")
+@click.option("--full-name", help="As it is shown to administrators.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
 @json_option
 @plainly
@@ -94,7 +94,13 @@ def _checked(email: str, username: str, password: str, full_name: str | None) ->
 
 @user.command("list")
 @click.option("--search", help="Only addresses and names that contain this.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="At most so many.",
+)
 @json_option
 @plainly
 async def list_(search: str | None, limit: int, wants_json: bool) -> None:
