@@ -1,0 +1,132 @@
+"""A canary in every secret: whatever is driven, well and badly, the logs hold none of them."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.commands.gate import Gate
+
+# Each looks unlike a token or a key: nothing but knowing better may keep it out of the log.
+SETTINGS = {
+    "SECRET_KEY": "canary-key-Zq8vTn3Lx0RwYb6Kd2HmPs4",
+    "PREVIOUS_SECRET_KEYS": "canary-former-Ab3kTy7Ue1QwZx5Cv9BnMp2",
+    "ZENZEFI_BASIC_AUTH_USER": "upstream",
+    "ZENZEFI_BASIC_AUTH_PASSWORD": "canary basic auth",
+    "STRIPE_SECRET_KEY": "sk_test_canarystripe",
+    "STRIPE_WEBHOOK_SECRET": "whsec_canaryhook",
+    "STRIPE_API_BASE": "http://127.0.0.1:1",
+    "PAYMENT_PROVIDERS": "manual,stripe",
+    "MAIL_URL": "smtp://me:canary-mail-pass@127.0.0.1:1",
+    "ZENZEFI_TARGET_URL": "http://127.0.0.1:1",
+}
+HIDDEN = {
+    *(SETTINGS["SECRET_KEY"], SETTINGS["PREVIOUS_SECRET_KEYS"], "canary basic auth"),
+    *("sk_test_canarystripe", "whsec_canaryhook", "canary-mail-pass"),
+}
+PASSWORD = "canary pass phrase"
+PLUGIN = """
+from zenzefi.plugins import *
+
+class Leaky(Plugin):
+    name = "leaky"
+
+    def request_headers(self, context, headers):
+        raise RuntimeError("with " + str(dict(headers)))
+"""
+
+
+@pytest.fixture(params=["json", "pretty"])
+def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "leaky.py").write_text(PLUGIN)
+    running = Gate(
+        str(tmp_path),
+        LOG_FORMAT=request.param,
+        LOG_LEVEL="DEBUG",
+        PLUGIN_DIR=str(plugins),
+        **SETTINGS,
+    )
+    yield running
+    running.stop()
+
+
+async def test_no_secret_gets_into_the_log(gate: Gate) -> None:
+    origin = f"http://127.0.0.1:{gate.port}"
+    api = f"{origin}/api/v1"
+    hidden = {*HIDDEN, PASSWORD}
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with asyncio.timeout(60), aiohttp.ClientSession(cookie_jar=jar) as client:
+
+        async def call(method: str, url: str, expected: int, **options: object) -> object:
+            options.setdefault("allow_redirects", False)
+            async with client.request(method, url, **options) as answer:  # type: ignore[arg-type]
+                assert answer.status == expected, await answer.text()
+                return await answer.json() if answer.content_type.endswith("json") else None
+
+        who = {"email": "ann@example.com", "password": PASSWORD}
+        await call("POST", f"{api}/auth/register", 201, json={**who, "username": "ann"})
+        signed_in = await call("POST", f"{api}/auth/login", 200, json=who)
+        assert isinstance(signed_in, dict)
+        bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
+        hidden.add(str(signed_in["access_token"]))
+        wrong = {**who, "password": "canary wrong guess"}
+        hidden.add("canary wrong guess")
+        await call("POST", f"{api}/auth/login", 401, json=wrong)
+        await call("POST", f"{api}/auth/login", 422, data=f'{{"password": "{PASSWORD}"')
+        await call("GET", f"{api}/users/me", 401, headers={"Authorization": "Bearer canary.jwt.x"})
+        hidden.add("canary.jwt.x")
+        # Through the pages: the session's cookie, the mail that can't be sent.
+        async with client.get(f"{origin}/login", headers={"Accept": "text/html"}) as page:
+            assert page.status == 200
+        headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        async with client.post(f"{origin}/login", data=who, headers=headers) as page:
+            await page.read()
+        async with client.post(
+            f"{origin}/login/forgotten", data={"email": who["email"]}, headers=headers
+        ) as page:
+            await page.read()
+        bought = await call(
+            "POST", f"{api}/tokens/purchase", 201, json={"duration_hours": 1}, headers=bearer
+        )
+        assert isinstance(bought, dict)
+        token = str(bought["token"])
+        hidden.add(token)
+        # The way through, in every place where a token can be; the upstream is away.
+        await call("POST", f"{api}/proxy/authenticate", 200, json={"token": token})
+        await call("GET", f"{api}/proxy/page?token={token}", 502, headers={"X-Access-Token": token})
+        await call("GET", f"{api}/proxy/page", 502, headers={"Referer": f"{api}/x?token={token}"})
+        await call(
+            "GET", f"{origin}/stray?token={token}", 307, headers={"Referer": f"{api}/proxy/"}
+        )
+        await call("GET", f"{api}/proxy/{token}", 502)
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await client.ws_connect(f"{api}/proxy/live?token={token}")
+        unknown = secrets.token_urlsafe(48)
+        hidden.add(unknown)
+        await call("GET", f"{api}/proxy/page", 401, headers={"X-Access-Token": unknown})
+        await call("GET", f"{api}/proxy/page", 401, headers={"X-Access-Token": "canary?short"})
+        hidden.add("canary?short")
+        # Money: a provider that is away, a signature that does not fit.
+        payment = {"amount_znc": "10.00", "return_url": f"{origin}/", "provider": "stripe"}
+        async with client.post(f"{api}/currency/purchase", json=payment, headers=bearer) as answer:
+            await answer.read()
+        signature = {"Stripe-Signature": "t=1,v1=canarysignature"}
+        hidden.add("canarysignature")
+        async with client.post(
+            f"{api}/webhooks/payment/stripe", data=b"{}", headers=signature
+        ) as answer:
+            assert answer.status >= 400
+        await call("DELETE", f"{api}/tokens/{bought['id']}", 200, headers=bearer)
+        hidden |= {cookie.value for cookie in jar if len(cookie.value) > 15}
+    await asyncio.to_thread(gate.stop)
+    said = gate.output + gate.announcement
+    assert "/api/v1/proxy/page" in said
+    assert "leaky" in said
+    found = {secret for secret in hidden if secret in said}
+    assert found == set()
+    assert len(hidden) > 12
