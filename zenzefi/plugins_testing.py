@@ -9,7 +9,8 @@ chunk sizes, and fails the test where the gate would only have logged::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,7 @@ from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.registry import Entry, Registry
 from zenzefi.rewriting.urls import UrlMapper
+from zenzefi.rewriting.watchdog import WATCHDOG
 
 UPSTREAM = "https://app.example"
 GATE = Origin("https", "gate.example", 443)
@@ -41,6 +43,8 @@ class Result:
     headers: CIMultiDict[str]
     edits: int
     """Spans that the plugin changed."""
+    ran: bool = True
+    """False where the plugin was not asked at all: its ``matches`` did not hold."""
 
     @property
     def text(self) -> str:
@@ -84,6 +88,33 @@ def run(
     headers: Mapping[str, str] | None = None,
 ) -> Result:
     """What :class:`RunPlugin` says, without pytest."""
+    arguments = (content_type, options, url, mount, destination, status, headers)
+    with watched():
+        return _run(plugin, body, *arguments)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """With the gate's watchdog: a plugin that loops fails, and does not hang the test."""
+    is_watching = WATCHDOG.start()
+    try:
+        yield
+    finally:
+        if is_watching:
+            WATCHDOG.stop()
+
+
+def _run(
+    plugin: type[Plugin],
+    body: bytes,
+    content_type: str,
+    options: Mapping[str, Any] | None,
+    url: str,
+    mount: Literal["prefix", "root", "client"],
+    destination: str | None,
+    status: int,
+    headers: Mapping[str, str] | None,
+) -> Result:
     results = []
     for size in CHUNKS if len(body) > 1 else CHUNKS[-1:]:
         engine, entry = engine_for(plugin, options)
@@ -102,7 +133,8 @@ def run(
             out, sent = b"".join(parts) + rewrite.finish(), rewrite.headers
         if entry.account.errors:
             raise PluginFailed(f"{plugin.name}: {entry.account.last_error}")
-        results.append(Result(out, CIMultiDict(sent), entry.account.edits))
+        ran = entry.account.calls > 0
+        results.append(Result(out, CIMultiDict(sent), entry.account.edits, ran))
     for size, result in zip(CHUNKS, results, strict=False):
         if result.body != results[-1].body:
             raise PluginFailed(

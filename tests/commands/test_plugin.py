@@ -64,6 +64,14 @@ def test_nothing_is_written_over(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_a_bad_name_is_refused(invoke: Invoke) -> None:
     assert invoke("new", "Not A Name").exit_code == 2
+    hidden = invoke("new", "json")
+    assert hidden.exit_code == 2
+    assert "json.py would hide Python's own json" in hidden.output
+
+
+def test_taking_a_bundled_plugins_place_is_told(invoke: Invoke) -> None:
+    assert "takes the place of the bundled plugin 'banner'" in invoke("new", "banner").output
+    assert "takes the place" not in invoke("new", "mine").output
 
 
 def test_the_list_shows_order_state_and_options(
@@ -80,8 +88,12 @@ def test_the_list_shows_order_state_and_options(
     assert rows["json-mask"]["order"] < rows["json"]["order"]
     assert rows["xml"]["state"] == "shadow"
     assert rows["banner"]["state"] == "off"
-    text = invoke("list", "--measure")
-    assert "MB/s" in text.output
+    assert rows["json-mask"]["before"] == ["json"]
+    assert rows["html"]["megabytes_per_second"] > 0
+    assert rows["html"]["source"] == "bundled"
+    lines = invoke("list", "--no-timing").output.splitlines()
+    (mask,) = [line for line in lines if " json-mask " in line]
+    assert mask.split()[2:5] == ["on", "json", "-"]
 
 
 def test_the_check_names_every_mistake(invoke: Invoke, tmp_path: Path) -> None:
@@ -113,11 +125,15 @@ def test_trying_a_plugin_on_a_file_shows_a_diff(invoke: Invoke, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert '-{"a": "https://app.example/x"}' in result.output
     assert '+{"a": "https://gate.example/api/v1/proxy/x"}' in result.output
-    assert "1 edits" in result.output
+    assert "1 edit, " in result.output
     options = ("--plugin", "json-mask", "--option", 'fields=["a"]')
     assert '+{"a": "***"}' in invoke("try", "x.json", *options).output
     root = invoke("try", "x.json", "--plugin", "json", "--url", "https://other.example/")
     assert "nothing changes" in root.output
+    (tmp_path / "x.txt").write_text("plain")
+    other = invoke("try", "x.txt", "--plugin", "json")
+    assert "json did not run: it matches application/json" in other.output
+    assert "this is text/plain at https://app.example/x.txt" in other.output
 
 
 def test_trying_a_plugin_on_a_url_asks_for_it(invoke: Invoke) -> None:

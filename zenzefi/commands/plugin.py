@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 
 from zenzefi.commands import plugin_template
 from zenzefi.commands.common import Exit, as_json, fail, json_option, read_settings
+from zenzefi.resources import bundled
 
 if TYPE_CHECKING:
     from zenzefi.plugins_testing import Result
@@ -70,6 +72,8 @@ def new(name: str, needs: str, folder: Path) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,49}", name):
         fail("a name has lower-case letters, digits, '-' and '_'.", Exit.USAGE)
     module = name.replace("-", "_")
+    if module in sys.stdlib_module_names:
+        fail(f"{module}.py would hide Python's own {module} from everything beside it.", Exit.USAGE)
     files = (folder / f"{module}.py", folder / f"test_{module}.py")
     for path in files:
         if path.exists():
@@ -78,33 +82,52 @@ def new(name: str, needs: str, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         click.echo(f"  wrote {path}")
-    click.echo(f"\nNext:  pytest {files[1]}\n       PLUGIN_DIR={folder or '.'} zenzefi plugin list")
+    click.echo(f"""
+Next:
+  pytest {files[1]}
+  zenzefi plugin try URL|FILE --plugin {files[0]}
+  PLUGIN_DIR={folder.resolve()} DEBUG=true zenzefi serve""")
+    if (bundled("plugins") / files[0].name).exists():
+        click.secho(f"\nNote: it takes the place of the bundled plugin {name!r}.", fg="yellow")
 
 
 # --- list, check --------------------------------------------------------------------------------
 
 
 @plugin.command(name="list")
-@click.option("--measure", is_flag=True, help="Run each over a sample and show its speed.")
+@click.option("--no-timing", is_flag=True, help="Do not run each over a sample for its speed.")
 @json_option
-def list_(measure: bool, wants_json: bool) -> None:
-    """Show all plugins in their order: what they match, need, and where they come from."""
+def list_(no_timing: bool, wants_json: bool) -> None:
+    """Show all plugins in their order: what they match, need, and where they come from.
+
+    MB/s is how fast each reads a small sample full of addresses on this machine.
+    """
     registry = _registry()
     order = [entry.name for entry in registry.entries]
     names = [*order, *sorted(set(registry.found) - set(order))]
-    rows = [_row(registry, name, order, measure=measure) for name in names]
+    rows = [_row(registry, name, order, measure=not no_timing) for name in names]
     if wants_json:
         as_json({"plugins": [dataclasses.asdict(row) for row in rows]})
         return
+    wide = max(len(row.name) for row in rows) + 2
+    click.secho(f"  # {'name':<{wide}}{'state':<8}{'needs':<10}{'MB/s':>6}  matches", bold=True)
     for row in rows:
         number = f"{row.order:>3}" if row.order else "  -"
-        name = click.style(f"{row.name:<16}", bold=True)
+        name = click.style(f"{row.name:<{wide}}", bold=True)
         colour = {"on": "green", "shadow": "yellow"}.get(row.state, "bright_black")
-        state = click.style(f"{row.state:<7}", fg=colour)
-        click.echo(f"{number} {name}{state}{row.needs:<9} {row.matches}")
-        detail = [f"{row.megabytes_per_second} MB/s"] if row.megabytes_per_second else []
+        state = click.style(f"{row.state:<8}", fg=colour)
+        speed = "-" if row.megabytes_per_second is None else f"{row.megabytes_per_second:.0f}"
+        click.echo(f"{number} {name}{state}{row.needs:<10}{speed:>6}  {row.matches}")
+        detail = [", ".join(f"{hook}()" for hook in row.hooks)] if row.hooks else []
+        detail += [f"before {', '.join(row.before)}"] if row.before else []
+        detail += [f"after {', '.join(row.after)}"] if row.after else []
         detail += [f"options {json.dumps(row.options)}"] if row.options else []
-        click.secho(f"{'':20}{' | '.join([*detail, row.source])}", fg="bright_black")
+        detail += [row.source] if row.source != "bundled" else []
+        if detail:
+            click.secho(f"{'':4}{' | '.join(detail)}", fg="bright_black")
+    click.secho(
+        "\nBundled, where no source is named. PLUGIN_OPTIONS switches on the others.", dim=True
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,12 +137,19 @@ class _Row:
     state: str
     needs: str
     matches: str
+    hooks: list[str]
+    """Those besides the one that sees bodies."""
+    before: list[str]
+    after: list[str]
     options: dict[str, Any]
     source: str
     megabytes_per_second: float | None
 
 
 def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) -> _Row:
+    from zenzefi.rewriting.checking import HEADER_HOOKS
+    from zenzefi.rewriting.checking import own_hooks as own
+
     plugin_class, source = registry.found[name]
     entry = registry[name] if name in order else None
     return _Row(
@@ -128,19 +158,25 @@ def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) 
         state="shadow" if entry and entry.shadow else "on" if entry else "off",
         needs=str(plugin_class.needs),
         matches=_spoken(plugin_class),
+        hooks=[hook for hook in HEADER_HOOKS if hook in own(plugin_class)],
+        before=list(plugin_class.before),
+        after=list(plugin_class.after),
         options=entry.plugin.options.model_dump(mode="json") if entry else {},
-        source=source,
+        source="bundled" if source.startswith(str(bundled("plugins"))) else source,
         megabytes_per_second=_speed(plugin_class) if measure and entry else None,
     )
 
 
-def _spoken(plugin_class: type[Plugin]) -> str:
+def _spoken(plugin_class: type[Plugin], *, whole: bool = False) -> str:
     match = plugin_class.matches
-    parts = [", ".join(match.content_types) or "every type"]
+    types, more = match.content_types, ""
+    if len(types) > 3 and not whole:
+        types, more = types[:2], f" and {len(types) - 2} more types"
+    parts = [(", ".join(types) or "every type") + more]
     if match.paths:
         parts.append("at " + ", ".join(match.paths))
     if match.status:
-        parts.append("status " + ", ".join(map(str, match.status)))
+        parts.append("with status " + ", ".join(map(str, match.status)))
     if match.destinations:
         parts.append("for " + ", ".join(match.destinations))
     return " ".join(parts)
@@ -158,9 +194,16 @@ _SAMPLES = {
 
 def _speed(plugin_class: type[Plugin]) -> float | None:
     """MB/s over a sample of the first type it matches; ``None`` if it sees no bodies."""
+    from zenzefi.plugins_testing import watched
+
+    with watched():
+        return _measured(plugin_class)
+
+
+def _measured(plugin_class: type[Plugin]) -> float | None:
     from zenzefi.plugins_testing import engine_for, exchange
 
-    engine, _ = engine_for(plugin_class)
+    engine, entry = engine_for(plugin_class)
     for content_type, line in _SAMPLES.items():
         if not plugin_class.matches.content_type(content_type):
             continue
@@ -175,6 +218,8 @@ def _speed(plugin_class: type[Plugin]) -> float | None:
                 rewrite.feed(data)
             rewrite.finish()
             spent = time.process_time() - start
+        if not entry.account.calls or entry.account.errors:
+            return None  # it saw nothing, or fell over it
         return round(rounds[-1] * len(data) / 1e6 / max(spent, 1e-6), 1)
     return None
 
@@ -279,7 +324,15 @@ def try_(
         _report(error.problems)
         raise
     show_diff(body, result.body)
-    click.secho(f"{result.edits} edits, {len(body)} -> {len(result.body)} bytes", dim=True)
+    if not result.ran:
+        click.secho(
+            f"{plugin_class.name} did not run: it matches {_spoken(plugin_class, whole=True)},\n"
+            f"and this is {content_type or found_type or 'of no type'} at {url or address}.",
+            fg="yellow",
+        )
+        return
+    edits = "1 edit" if result.edits == 1 else f"{result.edits} edits"
+    click.secho(f"{edits}, {len(body)} -> {len(result.body)} bytes", dim=True)
 
 
 def _run(plugin_class: type[Plugin], body: bytes, **arguments: Any) -> Result:

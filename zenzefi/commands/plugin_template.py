@@ -18,7 +18,7 @@ class {cls}(Plugin):
     name = "{name}"
     matches = Match(content_types=("{content_type}",))
     needs = Needs.{needs}
-
+{attributes}
     class Options(PluginOptions):
         """What PLUGIN_OPTIONS={{"{name}": {{...}}}} may hold."""
 
@@ -46,8 +46,6 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
         "from html import escape\n\n"
         "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Token",
         '''
-        tags = ("h1",)
-
         def token(self, context: Context, token: Token) -> Edit | None:
             """Called for every opening <h1>."""
             return token.before(f"<p>{escape(self.options.text)}</p>".encode())
@@ -81,8 +79,6 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
         "from typing import Any\n\n"
         "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
         '''
-        before = ("html",)
-
         def document(self, context: Context, soup: Any) -> None:
             """Called with the page as a BeautifulSoup tree."""
             for heading in soup.find_all("h1"):
@@ -115,17 +111,17 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
     ),
 }
 
+_ATTRIBUTES = {
+    "tokens": '    tags = ("h1",)\n',
+    "document": '    before = ("html",)  # so that addresses put in are mapped like all others\n',
+}
+
 _TEST = '''\
 """Runs with: pytest {file}"""
 
-import importlib.util
-from pathlib import Path
+from {module} import {cls}
 
 pytest_plugins = ["zenzefi.plugins_testing"]
-
-_spec = importlib.util.spec_from_file_location("{module}", Path(__file__).with_name("{module}.py"))
-{module} = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module({module})
 
 
 def test_it_does_what_it_says(run_plugin):
@@ -151,9 +147,10 @@ def render(name: str, needs: str) -> tuple[str, str]:
         name=name,
         content_type=content_type,
         needs=needs.upper(),
+        attributes=_ATTRIBUTES.get(needs, ""),
         hook=hook_text.rstrip(),
     )
     test = _TEST.format(
-        file=f"test_{module}.py", module=module, check=check.format(cls=f"{module}.{cls}")
+        file=f"test_{module}.py", module=module, cls=cls, check=check.format(cls=cls)
     )
     return source, test

@@ -16,7 +16,8 @@ _USES = {
     Needs.JSON: "json_value",
     Needs.DOCUMENT: "document",
 }
-_HEADER_HOOKS = ("request_headers", "response_headers", "early_response", "websocket_message")
+HEADER_HOOKS = ("request_headers", "response_headers", "early_response", "websocket_message")
+"""The hooks that see no body."""
 _TUPLES = ("before", "after", "tags", "varies")
 
 
@@ -32,9 +33,12 @@ def check(plugin_class: type[Plugin]) -> list[str]:
 
 def does_nothing(plugin_class: type[Plugin]) -> bool:
     """Whether it has no hook that is ever called: harmless, and hardly meant so."""
-    return plugin_class.needs == Needs.HEADERS and all(
-        getattr(plugin_class, hook) is getattr(Plugin, hook) for hook in _HEADER_HOOKS
-    )
+    return plugin_class.needs == Needs.HEADERS and not own_hooks(plugin_class) & set(HEADER_HOOKS)
+
+
+def own_hooks(plugin_class: type[Plugin]) -> set[str]:
+    """The hooks that it overrides."""
+    return {hook for hook in HOOKS if getattr(plugin_class, hook) is not getattr(Plugin, hook)}
 
 
 def _attributes(plugin_class: type[Plugin]) -> list[str]:
@@ -56,7 +60,7 @@ def _attributes(plugin_class: type[Plugin]) -> list[str]:
 
 def _hooks(plugin_class: type[Plugin], needs: Needs) -> list[str]:
     name = plugin_class.name
-    own = {hook for hook in HOOKS if getattr(plugin_class, hook) is not getattr(Plugin, hook)}
+    own = own_hooks(plugin_class)
     problems = []
     wanted = _USES.get(needs)
     if wanted and wanted not in own:

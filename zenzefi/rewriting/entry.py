@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from multidict import CIMultiDict
 
-from zenzefi.rewriting.api import Plugin
+from zenzefi.rewriting.api import Plugin, Token
 from zenzefi.rewriting.edits import Conflict
 from zenzefi.rewriting.watchdog import Blocked
 
@@ -161,4 +161,8 @@ _short.maxother = _short.maxstring = 120  # a traced call is one line, whatever 
 
 def _shown(value: object) -> str:
     # Headers hold cookies and passwords; what is in them is nothing for a log.
-    return f"{len(value)} headers" if isinstance(value, CIMultiDict) else _short.repr(value)
+    if isinstance(value, CIMultiDict):
+        return f"{len(value)} headers"
+    if isinstance(value, Token):
+        return _short.repr(value.raw.decode("utf-8", "replace"))
+    return _short.repr(value)
