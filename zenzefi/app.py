@@ -17,6 +17,7 @@ from zenzefi.keys import KEYRING, Keyring
 from zenzefi.middleware import rate_limits, request_id, server_name
 from zenzefi.middleware.cors import cors_middleware
 from zenzefi.middleware.errors import errors_middleware
+from zenzefi.middleware.expectation import expectation_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.rate_limits import rate_limits_middleware
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> web.Application:
             own_origin_middleware,
             strays_middleware,
             rate_limits_middleware,
+            expectation_middleware,
         ],
         client_max_size=_MAX_API_BODY,
     )

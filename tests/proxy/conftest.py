@@ -20,6 +20,7 @@ from zenzefi.config import SETTINGS, Settings
 from zenzefi.errors import TokenInvalid
 from zenzefi.middleware import rate_limits, request_id, server_name
 from zenzefi.middleware.errors import errors_middleware
+from zenzefi.middleware.expectation import expectation_middleware
 from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.request_id import request_id_middleware
@@ -142,6 +143,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
             peer_middleware,
             proxy_setup.own_origin_middleware,
             proxy_setup.strays_middleware,
+            expectation_middleware,
         ]
     )
     app[SETTINGS] = Settings(

@@ -244,9 +244,12 @@ async def test_trace_and_connect_are_405_with_allow(gate, method):
     assert b"\r\nAllow: GET, HEAD" in answer
 
 
-async def test_another_expectation_than_100_continue_is_417(gate):
-    answer = await gate.ask(PREFIX + "/x", "Expect: 200-maybe")
+@pytest.mark.parametrize("target", [PREFIX + "/x", "/gate-page", "/nowhere"])
+@pytest.mark.parametrize("expected", ["200-maybe", "\udcff\udcfe"])
+async def test_another_expectation_than_100_continue_is_417(gate, target, expected):
+    answer = await gate.ask(target, f"Expect: {expected}")
     assert answer.startswith(b"HTTP/1.1 417")
+    assert b'"code": "expectation_failed"' in answer
 
 
 async def test_an_absolute_target_for_this_host_is_the_same_as_its_path(gate):

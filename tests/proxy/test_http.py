@@ -202,6 +202,52 @@ async def test_expect_100_continue_is_answered_after_the_checks(gate):
     assert refused.startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.parametrize("host", ["app.gate.test", "h"])
+async def test_nobody_is_invited_to_send_content_before_the_checks(start_gate, upstream, host):
+    """At the own origin too, whatever the gate has under that path, and where nothing is."""
+    gate = await start_gate(upstream, proxy_host="app.gate.test")
+    for target in ("/made/up", "/gate-page", f"{PREFIX}/x"):
+        answer = await gate.raw(
+            f"POST {target} HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\n"
+            "Content-Length: 4\r\nConnection: close\r\n\r\n".encode(),
+            timeout=3,
+        )
+        assert answer.startswith(b"HTTP/1.1 4"), (target, answer)
+
+
+async def test_at_the_own_origin_content_is_invited_once(start_gate, upstream):
+    gate = await start_gate(upstream, proxy_host="app.gate.test")
+    head = (
+        f"POST /x HTTP/1.1\r\nHost: app.gate.test\r\nX-Access-Token: {TOKEN}\r\n"
+        "Expect: 100-continue\r\nContent-Length: 4\r\nConnection: close\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(head.encode())
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(body_of(answer))["body"] == "body"
+    writer.close()
+
+
+async def test_the_gates_own_calls_invite_content_once_it_is_wanted(gate):
+    body = json.dumps({"token": TOKEN})
+    head = (
+        f"POST {PREFIX}/authenticate HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(head.encode())
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body.encode())
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
 async def test_a_length_cut_by_the_upstream_is_seen_as_a_break(start_gate, faulty, client):
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100\r\n\r\nonly this")
     gate = await start_gate(faulty.url)

@@ -14,6 +14,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
 from zenzefi.errors import AmbiguousRequest, ExpectationFailed, GateError, MethodRefused
+from zenzefi.middleware.expectation import expectation_of
 from zenzefi.proxy.target import Target, check_path, split_target
 
 TARGET = web.RequestKey("target", Target)
@@ -61,7 +62,7 @@ def check(request: web.BaseRequest) -> Target:
         # RFC 9110 section 7.8 lets a body come first; where it ends and the new protocol begins
         # is what smuggling lives on, and no browser sends one.
         raise AmbiguousRequest("An upgrade must not carry a body (RFC 9110, 7.8).")
-    expect = headers.get("Expect")
+    expect = expectation_of(request)
     if expect is not None and expect.strip().lower() != "100-continue":
         # RFC 9110 section 10.1.1: the only expectation defined.
         raise ExpectationFailed

@@ -19,6 +19,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from zenzefi.middleware.expectation import not_yet
+
 log = logging.getLogger(__name__)
 
 IDLE_GRACE = 2.0
@@ -99,7 +101,7 @@ class GateRunner(web.AppRunner):
         if factory is RequestHandler:
             return server
         return GateServer(
-            server.request_handler,
+            not_yet(server.request_handler),
             request_factory=server.request_factory,
             factory=factory,
             loop=asyncio.get_running_loop(),

@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import BadRequest, RequestTimeout
+from zenzefi.middleware.expectation import expectation_of
 from zenzefi.proxy.headers import Pairs
 
 _STALL_SECONDS = 300.0  # a client that takes nothing for so long is gone
@@ -26,7 +27,9 @@ class ClientBody:
 
     def __init__(self, request: web.BaseRequest, idle_timeout: float) -> None:
         self.length = request.content_length
-        self.expects_continue = request.version == HttpVersion11 and "Expect" in request.headers
+        self.expects_continue = (
+            request.version == HttpVersion11 and expectation_of(request) is not None
+        )
         self.received = 0
         self._request = request
         self._idle_timeout = idle_timeout
