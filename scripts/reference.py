@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 import zenzefi.app  # noqa: F401 - the errors of every domain are loaded with it
 from zenzefi.cli import main
+from zenzefi.commands.hooks_reference import reference as hooks_page
 from zenzefi.config import Settings
 from zenzefi.errors import GateError
 from zenzefi.ops import metrics
@@ -259,6 +260,7 @@ PAGES = {
     "settings.md": settings_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
+    "hooks.md": hooks_page,
 }
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"

@@ -75,7 +75,7 @@ def test_every_bundled_example_is_named_in_the_tutorial() -> None:
 
 def test_the_reference_is_up_to_date() -> None:
     page = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-8")
-    assert page == reference(), "run: zenzefi plugin reference > docs/reference/hooks.md"
+    assert page == reference(), "run: make docs"
 
 
 def test_every_hook_and_attribute_is_documented() -> None:
