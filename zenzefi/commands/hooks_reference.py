@@ -14,7 +14,8 @@ from zenzefi.rewriting.api import HOOKS, Plugin
 _HEAD = """\
 # Plugin hooks
 
-Made from the docstrings of `zenzefi.plugins` by `make docs`; a test fails when it is out of date. The tutorial is [Write a plugin in ten minutes](../plugins.md).
+Made from the docstrings of `zenzefi.plugins` by `make docs`; a test fails when it is out of date.
+The tutorial is [Write a plugin in ten minutes](../plugins.md).
 """
 
 

@@ -204,13 +204,20 @@ def _measured(plugin_class: type[Plugin]) -> float | None:
     from zenzefi.plugins_testing import engine_for, exchange
 
     engine, entry = engine_for(plugin_class)
+    wanted = plugin_class.matches
+    path = wanted.paths[0].replace("*", "x") if wanted.paths else "/"
+    where: dict[str, Any] = {
+        "url": f"https://app.example{path}",
+        "destination": wanted.destinations[0] if wanted.destinations else None,
+        "status": wanted.status[0] if wanted.status else 200,
+    }
     for content_type, line in _SAMPLES.items():
         if not plugin_class.matches.content_type(content_type):
             continue
         data = line * (65536 // len(line))
         rounds = (1, 16)  # the first one warms up: patterns are compiled once
         for count in rounds:
-            rewrite = engine.plan(exchange(headers={"Content-Type": content_type}))
+            rewrite = engine.plan(exchange(headers={"Content-Type": content_type}, **where))
             if rewrite is None:
                 return None
             start = time.process_time()
