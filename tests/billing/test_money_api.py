@@ -177,16 +177,30 @@ async def test_a_receipt_is_for_its_owner_only(gate: GateClient) -> None:
 async def test_the_statement_is_csv_that_no_spreadsheet_runs(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     admin = await sign_up_admin(gate)
-    body = {"amount": "2", "reason": '=HYPERLINK("http://evil")'}
     user_id = await user_id_of(gate)
-    await call(gate, "POST", f"/admin/users/{user_id}/credit", bearer=admin, json=body)
+    reasons = {
+        '=HYPERLINK("http://evil")': '\'=HYPERLINK("http://evil")',
+        "+7 900 000": "'+7 900 000",
+        "@SUM(A1)": "'@SUM(A1)",
+        "＝1+1": "'＝1+1",
+        # Where semicolons divide cells, what stands behind one is a cell of its own.
+        "for you; =1+1": "for you; '=1+1",
+        "a,-b": "a,'-b",
+        'с кавычками "и" запятой, да - нет': 'с кавычками "и" запятой, да - нет',
+    }
+    for reason in reasons:
+        body = {"amount": "2", "reason": reason}
+        path = f"/admin/users/{user_id}/credit"
+        assert (await call(gate, "POST", path, bearer=admin, json=body))[0] == 200
     headers = {"Authorization": f"Bearer {bearer}"}
     async with gate.get("/api/v1/currency/transactions.csv", headers=headers) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
         rows = list(csv.reader(io.StringIO(await response.text())))
     assert rows[0][:4] == ["number", "time", "type", "amount"]
-    assert rows[1][3:6] == ["2.00", "2.00", '\'=HYPERLINK("http://evil")']
+    assert [row[3:6] for row in rows[1:]] == [
+        ["2.00", f"{2 * number}.00", text] for number, text in enumerate(reasons.values(), 1)
+    ]
 
 
 async def test_the_ledger_takes_no_change_and_no_deletion(gate: GateClient) -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import select, update
 
 from tests.conftest import GateClient, MakeGate
 from tests.web.visitor import Visitor
 from zenzefi.audit.log import GATE
 from zenzefi.billing.bundles import BUNDLES
+from zenzefi.billing.models import payments
+from zenzefi.billing.payments import PAYMENTS
+from zenzefi.billing.providers.base import Event, Outcome
+from zenzefi.config import SETTINGS
+from zenzefi.db.engine import DATABASE
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -84,7 +92,7 @@ async def test_a_manual_payment_waits_and_can_be_cancelled(shop: GateClient) -> 
     await visitor.send(f"{link}/cancel")
     assert "The payment is cancelled." in visitor.text
     await visitor.open(link)
-    assert "This payment was not completed." in visitor.text
+    assert "This payment was cancelled." in visitor.text
 
 
 async def test_the_statement_is_filtered_downloaded_and_printed(shop: GateClient) -> None:
@@ -101,7 +109,8 @@ async def test_the_statement_is_filtered_downloaded_and_printed(shop: GateClient
     await visitor.open("/account/money/transactions.csv")
     assert visitor.headers["Content-Type"].startswith("text/csv")
     assert visitor.headers["Cache-Control"] == "no-store"
-    lines = list(csv.DictReader(io.StringIO(visitor.html)))
+    assert visitor.html.startswith("\ufeff")  # without it Excel takes UTF-8 for something else
+    lines = list(csv.DictReader(io.StringIO(visitor.html.removeprefix("\ufeff"))))
     assert [line["amount"] for line in lines] == ["50.00", "-18.00", "18.00"]
     await visitor.open("/account/money?type=nonsense&offset=-1")
     assert len(visitor.soup.select("tbody tr")) == 3
@@ -147,3 +156,82 @@ async def test_a_bundle_is_bought_once_with_all_its_tokens(shop: GateClient) -> 
     assert len(visitor.soup.select(".ticket")) == 3
     await visitor.open("/account/money")
     assert "60.00 ZNC" in plain(visitor)
+
+
+async def test_payments_stay_visible_whatever_became_of_them(shop: GateClient) -> None:
+    visitor = await Visitor(shop).register()
+    for number in range(7):
+        await top_up(visitor, str(10 + number), provider="manual")
+    await visitor.open("/account/money")
+    links = [a["href"] for a in visitor.soup.select('a[href^="/account/payments/"]')]
+    assert len(links) == 5
+    await visitor.send(f"{links[0]}/cancel")
+    async with shop.app[DATABASE].begin() as connection:
+        await connection.execute(
+            update(payments)
+            .where(payments.c.id == UUID(links[1].rpartition("/")[2]))
+            .values(status="expired")
+        )
+    await visitor.open("/account/money")
+    assert "cancelled" in visitor.text
+    assert "lapsed" in visitor.text
+    await visitor.open("/account/payments")
+    assert len(visitor.soup.select("tbody tr")) == 7
+    await visitor.open(links[1])
+    assert "The time for this payment is over." in visitor.text
+    assert "Should you have paid all the same" in visitor.text
+
+
+@pytest.mark.parametrize("kind", ["refunded", "disputed"])
+async def test_a_payment_taken_back_after_it_was_spent_is_explained(
+    shop: GateClient, kind: str
+) -> None:
+    visitor = await Visitor(shop).register()
+    await top_up(visitor, "20")
+    await visitor.buy(24)
+    async with shop.app[DATABASE].read() as connection:
+        payment_id = (await connection.execute(select(payments.c.id))).scalar_one()
+    event = Event("event", kind, Outcome(kind), payment_id)
+    assert await shop.app[PAYMENTS].apply("mock", event) == kind
+    await visitor.open("/account/money")
+    assert "18.00 ZNC of what comes in next repays it." in plain(visitor)
+    await visitor.open(f"/account/payments/{payment_id}")
+    assert "20.00 ZNC left the balance again." in plain(visitor)
+    assert "18.00 ZNC of it had been spent" in plain(visitor)
+    await top_up(visitor, "5")
+    await visitor.open("/account/money")
+    assert "13.00 ZNC of what comes in next repays it." in plain(visitor)
+    assert "repays a payment taken back" in visitor.text
+
+
+async def test_nobody_is_charged_a_price_they_did_not_see(make_gate: MakeGate) -> None:
+    gate = await make_gate(debug=True, payment_providers=["mock"], token_price_24h="18.00")
+    values: dict[str, Any] = {"name": "B", "duration_hours": 24, "token_count": 2}
+    bundle = await gate.app[BUNDLES].create(GATE, **values, scope="full", price=Decimal("30.00"))
+    visitor = await Visitor(gate).register()
+    await top_up(visitor, "100")
+    await visitor.open("/account/buy")
+    gate.app[SETTINGS].token_price_24h = Decimal("20.00")
+    await gate.app[BUNDLES].change(GATE, bundle.id, price=Decimal("40.00"))
+    await visitor.send("/account/buy", duration_hours="24", scope="full", seen_24="18.00", once="a")
+    assert visitor.status == 422
+    assert "The price has changed meanwhile." in visitor.text
+    assert "20.00 ZNC" in plain(visitor)
+    await visitor.send(f"/account/bundles/{bundle.id}", seen="30.00", once="b")
+    assert "The price has changed meanwhile." in visitor.text
+    await visitor.open("/account/money")
+    assert "100.00 ZNC" in plain(visitor)
+    await visitor.open("/account/buy")
+    seen = visitor.soup.find("input", attrs={"name": "seen"})["value"]
+    await visitor.send(f"/account/bundles/{bundle.id}", seen=seen, once="c")
+    assert "2 tokens are yours." in visitor.text
+
+
+async def test_going_back_and_changing_the_amount_opens_another_payment(shop: GateClient) -> None:
+    visitor = await Visitor(shop).register()
+    await visitor.open("/account/money")
+    for amount in ("10", "12", "10"):
+        await visitor.send("/account/money/top-up", amount=amount, provider="mock", once="one")
+        assert visitor.status == 200
+    await visitor.open("/account/money")
+    assert "22.00 ZNC" in plain(visitor)

@@ -33,7 +33,7 @@ from zenzefi.billing.providers.base import (
 from zenzefi.billing.standing import CURRENCY
 from zenzefi.billing.store import Payment, Status, payment_of
 from zenzefi.config import Settings
-from zenzefi.db.base import utcnow
+from zenzefi.db.base import Money, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, GateError, Invalid, NotFound
 
@@ -232,6 +232,13 @@ class Payments:
         async with self._database.read() as connection:
             total = int((await connection.execute(count)).scalar_one())
             return [payment_of(row) for row in await connection.execute(query)], total
+
+    async def owed(self, user_id: UUID) -> Decimal:
+        """What reversed payments left owed by this account."""
+        query = select(func.coalesce(func.sum(_p.shortfall_znc, type_=Money), 0, type_=Money))
+        async with self._database.read() as connection:
+            found = (await connection.execute(query.where(_p.user_id == user_id))).scalar_one()
+        return Decimal(found)
 
     async def check_now(self, payment_id: UUID, user_id: UUID | None = None) -> Payment:
         """Ask the provider instead of waiting for its webhook.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from zenzefi.errors import NotFound
 
 _x = transactions.c
 _BATCH = 500
+_FORMULA = re.compile(r"(^\s*|[;\t,]\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
 _COLUMNS = ("number", "time", "type", "amount", "balance_after", "description", "id")
 
 
@@ -45,8 +47,12 @@ def _transaction(row: Row[Any]) -> Transaction:
 
 
 def _cell(text: str) -> str:
-    """Text that a spreadsheet will not take for a formula (OWASP, CSV Injection)."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    """Text that a spreadsheet will not take for a formula (OWASP, CSV Injection).
+
+    Also not behind a semicolon or a tab: where these divide cells (as in Russian Excel), the rest
+    of the text is a cell of its own.
+    """
+    return _FORMULA.sub(r"\1'\2", text)
 
 
 class Statements:
@@ -83,9 +89,14 @@ class Statements:
             raise NotFound("There is no such transaction.")
         return _transaction(row)
 
-    async def csv(self, user_id: UUID) -> AsyncIterator[bytes]:
-        """The whole statement as CSV (RFC 4180), oldest first, in pieces of bounded size."""
+    async def csv(self, user_id: UUID, *, marked: bool = False) -> AsyncIterator[bytes]:
+        """The whole statement as CSV (RFC 4180), oldest first, in pieces of bounded size.
+
+        ``marked``: with a byte order mark, without which Excel takes UTF-8 for something else.
+        """
         out = io.StringIO()
+        if marked:
+            out.write("\ufeff")
         writer = csv.writer(out)
         writer.writerow(_COLUMNS)
         last = 0

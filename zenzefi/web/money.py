@@ -28,6 +28,7 @@ from zenzefi.web.page import Access, Page, Routes, path_id
 routes = Routes(access=Access.SIGNED_IN, section="/account/money")
 
 _ROWS = 20
+_LATEST = 5
 
 
 class _Opened(BaseModel):
@@ -42,8 +43,8 @@ async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Respo
     kind = Kind(chosen) if chosen in list(Kind) else None
     offset = present.offset_of(page.request.query.get("offset", ""))
     rows, total = await app[STATEMENTS].listed(page.user.id, kind=kind, limit=_ROWS, offset=offset)
-    pending, _total = await app[PAYMENTS].listed(
-        user_id=page.user.id, status="pending", limit=5, offset=0
+    latest, payments_total = await app[PAYMENTS].listed(
+        user_id=page.user.id, limit=_LATEST, offset=0
     )
     return page.render(
         "account/money.html",
@@ -52,7 +53,9 @@ async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Respo
         blank=BLANK,
         once=secrets.token_urlsafe(18),
         providers=[(name, texts.provider(name)) for name in app[PAYMENTS].providers],
-        pending=pending,
+        latest=latest,
+        more_payments=payments_total > _LATEST,
+        owed=await app[PAYMENTS].owed(page.user.id),
         types=texts.kinds(),
         chosen=kind or "",
         listing=present.Listing(rows, total, _ROWS, offset),
@@ -116,14 +119,23 @@ async def top_up(page: Page) -> web.StreamResponse:
     return page.redirect(f"/account/payments/{opened.payment_id}")
 
 
+@routes.get("/account/payments")
+async def payments(page: Page) -> web.StreamResponse:
+    """All payments, whatever became of them."""
+    offset = present.offset_of(page.request.query.get("offset", ""))
+    rows, total = await page.request.app[PAYMENTS].listed(
+        user_id=page.user.id, limit=_ROWS, offset=offset
+    )
+    listing = present.Listing(rows, total, _ROWS, offset)
+    return page.render("account/payments.html", listing=listing)
+
+
 @routes.get("/account/payments/{id}")
 async def payment(page: Page) -> web.StreamResponse:
-    """How a payment stands. Looking asks the provider, should its word be late."""
-    payments = page.request.app[PAYMENTS]
-    found = await payments.find(path_id(page), page.user.id)
-    if found.status == "pending":
-        with suppress(ProviderFailed):  # then what is known is shown, and its word comes later
-            found = await payments.check_now(found.id, page.user.id)
+    """How a payment stands. Looking asks the provider, should its word be late or lost."""
+    found = await page.request.app[PAYMENTS].find(path_id(page), page.user.id)
+    with suppress(ProviderFailed, CheckoutRefused):  # then what is known is shown
+        found = await page.request.app[PAYMENTS].check_now(found.id, page.user.id)
     own = str(page.request.app[SETTINGS].public_origin)
     outside = found.payment_url if not (found.payment_url or own).startswith(own) else None
     return page.render("account/payment.html", payment=found, pay_url=outside)
@@ -144,7 +156,7 @@ async def cancel(page: Page) -> web.StreamResponse:
 async def statement(page: Page) -> web.StreamResponse:
     """All transactions for a spreadsheet, streamed."""
     return web.Response(
-        body=page.request.app[STATEMENTS].csv(page.user.id),
+        body=page.request.app[STATEMENTS].csv(page.user.id, marked=True),
         headers={
             "Content-Type": "text/csv; charset=utf-8",
             "Content-Disposition": 'attachment; filename="transactions.csv"',
@@ -160,6 +172,10 @@ async def receipt(page: Page) -> web.StreamResponse:
     return page.render("account/receipt.html", item=item, site_name=site_name)
 
 
+class _PriceChanged(Exception):
+    """It costs another price than the page showed: nobody is charged what they did not see."""
+
+
 class _Bundle(BaseModel):
     """What buying a bundle is remembered by."""
 
@@ -172,9 +188,11 @@ async def buy_bundle(page: Page) -> web.StreamResponse:
     app, bundle_id, form = page.request.app, path_id(page), await page.form()
 
     async def work(connection: AsyncConnection) -> _Bundle:
-        _bundle, tokens, _balance = await app[BUNDLES].purchase(
+        bundle, tokens, _balance = await app[BUNDLES].purchase(
             connection, page.actor, page.user.id, bundle_id
         )
+        if form.text("seen") not in ("", f"{bundle.price:.2f}"):
+            raise _PriceChanged
         return _Bundle(count=len(tokens))
 
     try:
@@ -189,6 +207,9 @@ async def buy_bundle(page: Page) -> web.StreamResponse:
     except InsufficientBalance:
         page.flash("bad", _("Your balance is too low for this. Top it up, then buy it."))
         return page.redirect("/account/money#top-up")
+    except _PriceChanged:
+        page.flash("bad", _("The price has changed meanwhile. Nothing was bought: look again."))
+        return page.redirect("/account/buy")
     page.flash(
         "good",
         ngettext(

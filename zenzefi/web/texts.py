@@ -140,6 +140,11 @@ _DESCRIPTIONS = (
     ),
     (re.compile(r"Bundle (.+)"), N_("bundle “%(what)s”")),
     (re.compile(r"Top-up by (\w+)"), N_("by %(what)s")),
+    (re.compile(r"Payment by (\w+) refunded"), N_("payment by %(what)s given back")),
+    (re.compile(r"Payment by (\w+) disputed"), N_("payment by %(what)s disputed")),
+    (re.compile(r"(Repays) a payment that was taken back"), N_("repays a payment taken back")),
+    (re.compile(r"(Dispute) decided for you"), N_("a dispute decided for you")),
+    (re.compile(r"(Refund) that did not arrive"), N_("a refund that did not arrive")),
 )
 
 
