@@ -228,7 +228,9 @@ async def test_nobody_is_charged_a_price_they_did_not_see(make_gate: MakeGate) -
     assert "2 tokens are yours." in visitor.text
 
 
-async def test_going_back_and_changing_the_amount_opens_another_payment(shop: GateClient) -> None:
+async def test_going_back_and_changing_the_form_is_another_payment_or_purchase(
+    shop: GateClient,
+) -> None:
     visitor = await Visitor(shop).register()
     await visitor.open("/account/money")
     for amount in ("10", "12", "10"):
@@ -236,3 +238,10 @@ async def test_going_back_and_changing_the_amount_opens_another_payment(shop: Ga
         assert visitor.status == 200
     await visitor.open("/account/money")
     assert "22.00 ZNC" in plain(visitor)
+    for hours in ("1", "24", "1"):
+        await visitor.send("/account/buy", duration_hours=hours, scope="full", once="one")
+        assert visitor.status == 200
+    await visitor.open("/account/money")
+    assert "2.00 ZNC" in plain(visitor)
+    await visitor.open("/account")
+    assert len(visitor.soup.select(".ticket")) == 2

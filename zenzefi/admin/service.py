@@ -120,15 +120,6 @@ class Administration:
         return any(row.id != user_id for row in held)
 
     async def credit(
-        self, actor: Actor, user_id: UUID, *, amount: Decimal, reason: str, kind: Kind
-    ) -> Movement:
-        """Put money on an account, in a transaction of its own. Raises ``NotFound``."""
-        async with self._database.begin() as connection:
-            return await self.credit_within(
-                connection, actor, user_id, amount=amount, reason=reason, kind=kind
-            )
-
-    async def credit_within(
         self,
         connection: AsyncConnection,
         actor: Actor,

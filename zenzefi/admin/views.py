@@ -85,7 +85,7 @@ async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit)
         )
 
     async def work(connection: AsyncConnection) -> Credited:
-        movement = await request.app[ADMINISTRATION].credit_within(
+        movement = await request.app[ADMINISTRATION].credit(
             connection,
             actor_of(request, admin),
             user_id,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -56,6 +57,16 @@ def key_of(request: web.BaseRequest) -> str | None:
             input=key[:100],
         )
     return key
+
+
+def form_key(once: str, *typed: object) -> str:
+    """The key of a form on a page, which carries ``once``: sent twice it is one request.
+
+    Gone back and changed, it is another: what was ``typed`` is part of the key. Without ``once``
+    (a form made by hand) each is one of its own.
+    """
+    what = hashlib.sha256(repr(typed).encode()).hexdigest()[:32]
+    return f"page:{once[:64] or secrets.token_urlsafe(12)}:{what}"
 
 
 class Idempotency:

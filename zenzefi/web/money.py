@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.billing.bundles import BUNDLES
-from zenzefi.billing.idempotency import IDEMPOTENCY
+from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
@@ -103,8 +103,7 @@ async def top_up(page: Page) -> web.StreamResponse:
     try:
         opened = await page.request.app[IDEMPOTENCY].run(
             page.user.id,
-            # Gone back and changed, the same form opens another payment.
-            f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}:{provider}:{amount}",
+            form_key(form.text("once"), provider, amount),
             "pages.top-up",
             TopUp(amount_znc=amount, provider=provider),
             _Opened,
@@ -198,7 +197,7 @@ async def buy_bundle(page: Page) -> web.StreamResponse:
     try:
         bought = await app[IDEMPOTENCY].run(
             page.user.id,
-            f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}",
+            form_key(form.text("once")),
             f"pages.bundle.{bundle_id.hex}",
             None,
             _Bundle,

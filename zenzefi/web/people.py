@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
+from uuid import UUID
+
 from aiohttp import web
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.admin.schemas import Credit
 from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
+from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.statement import STATEMENTS
 from zenzefi.errors import NotFound
@@ -74,6 +80,7 @@ async def _user_page(page: Page, form: Form, *, status: int = 200) -> web.Respon
         status=status,
         person=person,
         form=form,
+        once=secrets.token_urlsafe(18),
         kinds=[(kind.value, texts.kind(kind)) for kind in _CREDITS],
         tokens=[(token, present.state_of(token)) for token, _owner in tokens],
         token_count=token_count,
@@ -86,6 +93,12 @@ async def _user_page(page: Page, form: Form, *, status: int = 200) -> web.Respon
 async def user(page: Page) -> web.StreamResponse:
     """One user."""
     return await _user_page(page, Form({"transaction_type": Kind.DEPOSIT.value}))
+
+
+class _Credited(BaseModel):
+    """What a credit is remembered by, so that sending the form twice credits once."""
+
+    transaction_id: UUID
 
 
 @routes.post("/admin/users/{id}/credit")
@@ -102,12 +115,26 @@ async def credit(page: Page) -> web.StreamResponse:
     if given is None or given.transaction_type not in _CREDITS:
         form.fail("transaction_type", _("Please choose a kind from the list."))
         return await _user_page(page, form, status=422)
-    await page.request.app[ADMINISTRATION].credit(
-        page.actor,
-        person.id,
-        amount=given.amount,
-        reason=given.reason,
-        kind=given.transaction_type,
+    entered = given
+
+    async def work(connection: AsyncConnection) -> _Credited:
+        movement = await page.request.app[ADMINISTRATION].credit(
+            connection,
+            page.actor,
+            person.id,
+            amount=entered.amount,
+            reason=entered.reason,
+            kind=entered.transaction_type,
+        )
+        return _Credited(transaction_id=movement.id)
+
+    await page.request.app[IDEMPOTENCY].run(
+        page.user.id,
+        form_key(form.text("once"), entered),
+        f"pages.credit.{person.id.hex}",
+        entered,
+        _Credited,
+        work,
     )
     page.flash("good", _("%(amount)s credited.", amount=i18n.money(given.amount)))
     return page.redirect(f"/admin/users/{person.id}")

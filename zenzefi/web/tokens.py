@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.billing.bundles import BUNDLES
-from zenzefi.billing.idempotency import IDEMPOTENCY
+from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
 from zenzefi.config import DURATIONS, SETTINGS
 from zenzefi.errors import InsufficientBalance, NotFound
 from zenzefi.middleware.rate_limits import limit_release
@@ -119,7 +119,7 @@ async def buy(page: Page) -> web.StreamResponse:
     try:
         bought = await app[IDEMPOTENCY].run(
             page.user.id,
-            f"page:{form.text('once')[:64] or secrets.token_urlsafe(12)}",
+            form_key(form.text("once"), hours, scope),
             "pages.buy",
             Purchase(duration_hours=int(hours), scope=scope),
             _Bought,
