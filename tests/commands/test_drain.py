@@ -1,8 +1,10 @@
 """SIGTERM under load, on the real program: every request that was taken is answered."""
 
 import asyncio
+import json
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
 import aiohttp
@@ -48,6 +50,81 @@ async def test_every_answered_request_is_in_the_access_log(gate: Gate) -> None:
     answers = await _load_and_stop(gate, clients=2)
     await asyncio.to_thread(gate.wait)
     assert gate.output.count('"path": "/nowhere"') == len(answers)
+
+
+async def _token(client: aiohttp.ClientSession, api: str) -> dict[str, str]:
+    who = {"email": "ann@example.com", "password": "correct horse"}
+    await client.post(f"{api}/auth/register", json={**who, "username": "ann"})
+    async with client.post(f"{api}/auth/login", json=who) as answer:
+        bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
+    bought = {"duration_hours": 1}
+    async with client.post(f"{api}/tokens/purchase", json=bought, headers=bearer) as answer:
+        return {"X-Access-Token": (await answer.json())["token"]}
+
+
+@pytest.mark.parametrize("gate", [{"DRAIN_TIMEOUT": "300"}], indirect=True)
+async def test_what_goes_through_ends_well_and_is_counted(gate: Gate, tmp_path: Path) -> None:
+    api = f"http://127.0.0.1:{gate.port}/api/v1"
+    answers: list[int] = []
+    async with (
+        asyncio.timeout(60),
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client,
+    ):
+        token = await _token(client, api)
+
+        async def ask() -> None:
+            while True:
+                try:
+                    async with client.get(f"{api}/proxy/lights/", headers=token) as response:
+                        assert b"</html>" in await response.read()
+                        answers.append(response.status)
+                except aiohttp.ClientConnectorError:
+                    return
+
+        async with (
+            client.ws_connect(f"{api}/proxy/live/echo", headers=token) as socket,
+            client.get(f"{api}/proxy/live/events", headers=token) as stream,
+        ):
+            await stream.content.readuntil(b"\n\n")
+            async with asyncio.TaskGroup() as group:
+                for number in range(4):
+                    group.create_task(ask(), name=f"client {number}")
+                while len(answers) < 100:  # noqa: ASYNC110 - a plain counter
+                    await asyncio.sleep(0.01)
+                gate.process.send_signal(signal.SIGTERM)
+            ended = await socket.receive()
+            assert (ended.type, ended.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+            # Broken off at once, so that an EventSource connects again: no deadline is waited for.
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await stream.read()
+    assert await asyncio.to_thread(gate.wait) == 0
+    assert set(answers) == {200}
+    assert _used(tmp_path)[0] == len(answers) + 2  # the socket and the stream too
+
+
+def _used(folder: Path) -> tuple[int, int]:
+    """Requests and bytes to browsers, as the database has them."""
+    database = sqlite3.connect(folder / "zenzefi.sqlite3")
+    query = "SELECT sum(requests), sum(bytes_out) FROM usage_sessions"
+    requests, sent = database.execute(query).fetchone()
+    database.close()
+    return int(requests), int(sent)
+
+
+async def test_what_a_browser_leaves_half_read_is_counted_too(gate: Gate, tmp_path: Path) -> None:
+    api = f"http://127.0.0.1:{gate.port}/api/v1"
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+        token = await _token(client, api)
+        async with client.get(f"{api}/proxy/live/events", headers=token) as stream:
+            read = await stream.content.readuntil(b"\n\n")
+            read += await stream.content.readuntil(b"\n\n")
+    async with asyncio.timeout(20):
+        while '"status": 499' not in gate.output:  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(gate.stop) == 0
+    (line,) = [json.loads(one) for one in gate.output.splitlines() if '"status": 499' in one]
+    assert line["sent"] >= len(read)
+    assert _used(tmp_path) == (1, line["sent"])
 
 
 async def test_workers_share_the_port_are_replaced_and_drain(

@@ -98,7 +98,7 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
         if isinstance(error, SchemaOutdated):
             fail(str(error), Exit.UNAVAILABLE)
         if isinstance(error, PortTaken):
-            fail(f"{error} Choose another with --port.")
+            fail(f"{error} Choose another with --port (make run: PORT=8001).")
         if isinstance(error, OSError) and error.filename:
             fail(f"{error.filename} can't be used: {error.strerror}.", Exit.SETTINGS)
         if isinstance(error, GateError):

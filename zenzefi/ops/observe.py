@@ -22,6 +22,9 @@ from zenzefi.ops.tracing import PROBES, SPAN, TRACING
 PROXIED = web.RequestKey("proxied", bool)
 """Set on a request that goes to the upstream, under whatever path it came."""
 
+BEGUN = web.RequestKey("begun", web.StreamResponse)
+"""The answer that is on its way, for counting what a browser that left had got of it."""
+
 _CLIENT_GONE = 499  # nginx's word for it: there is nobody left to send a status to
 
 
@@ -146,6 +149,8 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
         raise
     finally:
         seconds = time.perf_counter() - started
+        if status == _CLIENT_GONE and BEGUN in request:
+            sent = request[BEGUN].body_length
         observer = request.app[OBSERVER]
         about = Entry(
             time.time(),

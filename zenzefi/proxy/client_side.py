@@ -15,6 +15,7 @@ from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import BadRequest, RequestTimeout
 from zenzefi.middleware.expectation import expectation_of
+from zenzefi.ops.observe import BEGUN
 from zenzefi.proxy.headers import Pairs
 
 _STALL_SECONDS = 300.0  # a client that takes nothing for so long is gone
@@ -100,6 +101,7 @@ class ClientResponse(web.StreamResponse):
         Raises ``ConnectionResetError`` if the browser is gone.
         """
         self._request = request
+        request[BEGUN] = self
         if isinstance(request, web.Request):
             await request._prepare_hook(self)
         head = self._head(request, keep_alive=keep_alive)
@@ -116,6 +118,7 @@ class ClientResponse(web.StreamResponse):
     async def begin_upgrade(self, request: web.BaseRequest) -> None:
         """Send the head of a 101; the transport is somebody else's afterwards."""
         self._request = request
+        request[BEGUN] = self
         if isinstance(request, web.Request):
             await request._prepare_hook(self)
         lines = [b"HTTP/1.1 101 " + self._raw_reason]

@@ -161,7 +161,8 @@ class Rows:
         if low == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
             return _FOREIGN  # this client can't decode, so the gate does
         if low == b"content-type":
-            if self._is_claimed(value):
+            # Event streams are the general way's whoever asked for them: it ends them on drain.
+            if self._is_claimed(value) or value.lower().startswith(b"text/event-stream"):
                 return _FOREIGN
             return Row(_TYPE, b"%b: %b\r\n" % (name, value))
         if low == b"cache-control":
