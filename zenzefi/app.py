@@ -23,6 +23,7 @@ from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.rate_limits import rate_limits_middleware
 from zenzefi.middleware.request_id import request_id_middleware
 from zenzefi.ops import setup as ops
+from zenzefi.ops.health import doubt_middleware
 from zenzefi.ops.observe import observe_middleware
 from zenzefi.proxy import seams
 from zenzefi.proxy import setup as proxy
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> web.Application:
             observe_middleware,
             cors_middleware,
             errors_middleware,
+            doubt_middleware,
             guard_middleware,
             peer_middleware,
             own_origin_middleware,

@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 
+from tests.conftest import SECRET_KEY, running_gate
 from tests.ops.conftest import MakeApp
+from tests.servers import own_postgres
+from zenzefi.db import migrate
+from zenzefi.db.engine import Database
 from zenzefi.ops.drain import DRAIN
 from zenzefi.ops.health import HEALTH, Health
 
@@ -106,3 +111,25 @@ async def test_recovery_is_seen_by_the_background_check(
     async with TestServer(web.Application(), port=unused_tcp_port):
         await settled(lambda: app[HEALTH].state == "healthy")
         assert (await (await client.get("/health")).json())["status"] == "healthy"
+
+
+async def test_a_lost_database_is_seen_with_the_first_request_that_misses_it(
+    tmp_path: Path,
+) -> None:
+    who = {"email": "ann@example.com", "password": "correct horse"}
+    with own_postgres() as server:
+        settings = {"database_url": server.url, "data_dir": tmp_path, "secret_key": SECRET_KEY}
+        database = Database(server.url.replace("postgresql://", "postgresql+asyncpg://"))
+        await migrate.upgrade(database)
+        await database.close()
+        async with running_gate(**settings, debug=True, health_check_interval=3600) as gate:
+            await checked(gate.app[HEALTH])
+            assert (await gate.get("/readyz")).status == 200
+            await asyncio.to_thread(server.stop)
+            async with gate.post("/api/v1/auth/login", json=who) as answer:
+                assert answer.status == 503
+            await settled(lambda: gate.app[HEALTH].database_ok is False)
+            assert (await gate.get("/readyz")).status == 503
+            await asyncio.to_thread(server.start)
+            await settled(lambda: gate.app[HEALTH].database_ok is True)
+            assert (await gate.get("/readyz")).status == 200

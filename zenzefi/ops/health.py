@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.db.engine import DATABASE, Database
+from zenzefi.errors import DatabaseUnavailable
 from zenzefi.ops import checks, metrics
 from zenzefi.ops.drain import DRAIN
 from zenzefi.version import __version__
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 SERVICE = "Zenzefi"
 State = Literal["healthy", "degraded", "unhealthy"]
 _RETRY = 2.0  # seconds between checks while something is down: recovery should be seen soon
+_AT_LEAST = 0.5  # seconds between two checks, however many requests fail meanwhile
 
 
 class Health:
@@ -41,6 +44,11 @@ class Health:
         self.database_ok: bool | None = None
         self.redis_ok: bool | None = None
         self.upstream_ok: bool | None = None
+        self._doubt = asyncio.Event()
+
+    def doubt(self) -> None:
+        """A request has failed for want of the database: look at once, not in half a minute."""
+        self._doubt.set()
 
     @property
     def state(self) -> State:
@@ -81,10 +89,29 @@ class Health:
             except Exception:
                 log.exception("the health check itself failed")
             pause = self._settings.health_check_interval
-            await asyncio.sleep(pause if self.state == "healthy" else min(_RETRY, pause))
+            if self.state != "healthy":
+                pause = min(_RETRY, pause)
+            await asyncio.sleep(min(_AT_LEAST, pause))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, pause - _AT_LEAST)):
+                    await self._doubt.wait()
+            self._doubt.clear()
 
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
+
+
+@web.middleware
+async def doubt_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Link of the chain, inside of the error mapping: a lost database is told to the health check.
+
+    Nothing is asked here, and a flood of failures asks no more than one does.
+    """
+    try:
+        return await handler(request)
+    except DatabaseUnavailable:
+        request.config_dict[HEALTH].doubt()
+        raise
 
 
 def setup(app: web.Application) -> None:

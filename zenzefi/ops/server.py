@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from aiohttp import web
 
 from zenzefi.ops.drain import GateRunner, ListeningSite
+from zenzefi.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ async def serve(
         gc.freeze()
         if on_ready is not None:
             on_ready()
+        log.info("serving", extra={"version": __version__, "addresses": _names(sockets)})
         await stopping.wait()
         log.info("draining", extra={"deadline_seconds": drain_timeout})
     finally:
@@ -138,6 +140,11 @@ async def serve(
             await reloader
         for number in (*_STOP, signal.SIGHUP):
             loop.remove_signal_handler(number)
+        log.info("ended")
+
+
+def _names(sockets: Sequence[socket.socket]) -> list[str]:
+    return [":".join(map(str, sock.getsockname()[:2])) for sock in sockets if sock.fileno() >= 0]
 
 
 def tell_supervisor(state: str) -> None:
