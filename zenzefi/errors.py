@@ -184,6 +184,16 @@ class InsufficientBalance(PaymentRequired):
     code = "insufficient_balance"
     default = "Insufficient balance"
 
+    def __init__(self, detail: str | None = None, *, missing: str | None = None) -> None:
+        """``missing``: what to top up, as money is written in the API."""
+        super().__init__(detail)
+        self.missing = missing
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The one error shape, and what is missing for programs."""
+        more = {} if self.missing is None else {"missing_znc": self.missing}
+        return super().body(request_id) | more
+
 
 class Forbidden(GateError):
     """Known, but not allowed."""

@@ -79,6 +79,7 @@ async def test_a_purchase_debits_the_price_and_a_poor_buyer_learns_what_is_missi
     assert status == 402
     assert answer["detail"].startswith("Insufficient balance")
     assert "16.00" in answer["detail"]
+    assert answer["missing_znc"] == "16.00"
     assert len((await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]) == 1
 
 

@@ -53,6 +53,7 @@ _ERROR: JsonSchemaValue = {
         "detail": {"type": "string", "description": "What happened and what to do next."},
         "code": {"type": "string", "pattern": "^[a-z_]+$"},
         "request_id": {"type": "string"},
+        "missing_znc": {"type": "string", "description": "What to top up (402 only)."},
     },
 }
 _INVALID: JsonSchemaValue = {

@@ -90,7 +90,8 @@ async def _append(
         have = await balance(connection, user_id)
         raise InsufficientBalance(
             f"Insufficient balance: this costs {-amount:.2f} {CURRENCY} and you have {have:.2f}. "
-            f"Top up {-amount - have:.2f} {CURRENCY} and try again."
+            f"Top up {-amount - have:.2f} {CURRENCY} and try again.",
+            missing=f"{-amount - have:.2f}",
         )
     movement_id = uuid4()
     values: dict[str, Any] = {

@@ -13,6 +13,7 @@ from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import idempotency_keys, payments
 from zenzefi.billing.proof import prove
 from zenzefi.config import SETTINGS
+from zenzefi.db.base import utcnow
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.ops.jobs import JOBS
 from zenzefi.ops.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
@@ -74,7 +75,9 @@ class Housekeeping:
         )
         async with self._database.begin() as connection:
             await connection.execute(
-                update(payments).where(p.status == "pending", out).values(status="expired")
+                update(payments)
+                .where(p.status == "pending", out)
+                .values(status="expired", updated_at=utcnow())
             )
 
     async def sweep(self) -> None:
