@@ -7,6 +7,7 @@ import pytest
 
 from tests import kit
 from tests.conftest import MakeGate, Upstream
+from zenzefi.middleware.rate_limits import subscriber
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
 
 
@@ -65,6 +66,35 @@ async def test_addresses_are_counted_apart_and_only_trusted_proxies_name_them(
         headers={"X-Forwarded-For": "198.51.100.1"},
     )
     assert status == 429
+
+
+async def test_who_has_a_whole_ipv6_network_has_no_more_tries(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_register="2/hour", trusted_proxies="127.0.0.0/8")
+    addresses = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:2::3", "2001:db8:1:3::1"]
+    statuses = []
+    for number, address in enumerate(addresses):
+        who = {
+            "email": f"a{number}@example.com",
+            "username": f"a{number}a",
+            "password": "long one 1",
+        }
+        headers = {"X-Forwarded-For": address}
+        status, _ = await kit.call(gate, "POST", "/auth/register", json=who, headers=headers)
+        statuses.append(status)
+    assert statuses == [201, 201, 429, 201]
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_as"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("2001:db8::7", "2001:db8::/64"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("", ""),
+    ],
+)
+def test_what_is_counted_as_one_address(address: str, counted_as: str) -> None:
+    assert subscriber(address) == counted_as
 
 
 async def test_calls_are_counted_per_user(make_gate: MakeGate) -> None:

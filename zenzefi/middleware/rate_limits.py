@@ -1,11 +1,14 @@
 """How often: sign-ins per address and per account, registrations per address, calls per user.
 
+Of IPv6 a whole /64 counts as one address.
+
 Stands after the way through: what belongs to the upstream has gone by then (its own limit, per
 token, is asked where the token is known).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import AsyncIterator
 
@@ -78,13 +81,22 @@ async def _count(request: web.Request) -> None:
     path = resource.canonical if resource is not None else ""
     limits = request.app[LIMITS]
     if path in _REGISTER:
-        _remember(request, await limits.hit("register", peer_of(request).address))
+        _remember(request, await limits.hit("register", subscriber(peer_of(request).address)))
     elif path in _LOGIN or path in _LIKE_LOGIN:
         try:
             await limit_sign_in(request, await _account(request))
         except RateLimited:
             AUTH_ATTEMPTS.labels("limited").inc()
             raise
+
+
+def subscriber(address: str) -> str:
+    """What one subscriber's addresses have in common: of IPv6 the /64 (RFC 6177, RFC 8981), within
+    which everybody may take another address for every request.
+    """
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 async def limit_sign_in(request: web.Request, email: str) -> None:
@@ -95,7 +107,8 @@ async def limit_sign_in(request: web.Request, email: str) -> None:
     limits = request.app.get(LIMITS)
     if limits is None or not limits.rates("login"):
         return
-    _remember(request, await limits.hit("login", "address", peer_of(request).address))
+    where = subscriber(peer_of(request).address)
+    _remember(request, await limits.hit("login", "address", where))
     if not email:
         return
     known = mark_of(request, email)
