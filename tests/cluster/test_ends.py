@@ -7,6 +7,7 @@ only the effect itself is asserted.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 
 from tests.cluster.conftest import Tell
 from tests.cluster.kit import SOON, Cluster, Table, Token, Watched, until, watch
+from tests.commands.gate import environment
 
 HERE, THERE = 0, 1
 ROUNDS = 50
@@ -124,6 +126,22 @@ async def _due(connection, tokens: list[Token]):
     )
     now = time.perf_counter()
     return {row["id"]: now + row["left"] for row in rows}
+
+
+async def test_the_command_line_ends_a_token_everywhere(cluster: Cluster) -> None:
+    token = await cluster.buy(await cluster.sign_up())
+    watched = [await watch(cluster, node, token.value) for node in (HERE, THERE)]
+    servers = cluster.servers
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "zenzefi", "token", "revoke", str(token.id)),
+        env=environment(servers.folder, **servers.settings),
+        cwd=servers.folder,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await done.wait() == 0
+    for one in watched:
+        await one.all_ended()
+        assert (one.statuses, one.close_code) == ([401], 4401)
 
 
 async def test_an_ended_session_closes_what_it_has_open_and_nothing_else(cluster: Cluster) -> None:

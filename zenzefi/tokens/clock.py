@@ -36,7 +36,8 @@ class Clock:
 
     def now(self) -> datetime:
         """The database's time."""
-        return self._wall() + timedelta(seconds=self.skew)
+        wall = self._wall()
+        return wall + timedelta(seconds=self.skew) if self.skew else wall
 
     def note(self, theirs: datetime, asked: datetime) -> None:
         """An answer to a question asked at ``asked`` (by this node's clock) carried ``theirs``."""

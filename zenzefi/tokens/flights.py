@@ -69,7 +69,7 @@ class Flights:
                     self._answers.pop(token).cancel()
                 raise
             for token in tokens:
-                waiting, answer = self._answers.pop(token), answers[token]
+                waiting, answer = self._answers.pop(token), answers.get(token, Unavailable())
                 if waiting.cancelled():
                     continue
                 if isinstance(answer, Exception):
