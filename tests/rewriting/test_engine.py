@@ -223,6 +223,26 @@ def test_the_first_output_comes_after_the_first_chunk(engine: Engine) -> None:
     assert stream.feed(b'{"a": 1, "b": "x"}\n') == b'{"a": 1, "b": "x"}\n'
 
 
+def test_a_dear_page_is_worked_at_in_smaller_steps() -> None:
+    seconds = iter(range(10**6))
+    slow = Engine(
+        Registry([bundled("plugins")], entry_points=False),
+        budget=Budget(slow_steps=10**6, total=1e9),
+        clock=lambda: float(next(seconds)),
+    )
+    headers = {"Content-Type": "text/html", "Content-Encoding": "gzip"}
+    source = b"<p><a href=/x>y</a>" * 10_000
+    for engine, most in (
+        (slow, 2048),
+        (Engine(Registry([bundled("plugins")], entry_points=False)), 64 * 1024),
+    ):
+        rewrite = engine.plan(exchange(headers, destination="empty"))
+        assert rewrite is not None
+        steps = list(rewrite.slices(gzip.compress(source)))
+        assert max(map(len, steps[8:-1])) <= 2 * most  # an address grows by the prefix
+        assert b"".join(steps) + rewrite.finish() == source.replace(b"/x", b"/api/v1/proxy/x")
+
+
 def test_json_labelled_as_html_gets_nothing_put_in(engine: Engine) -> None:
     source = b'{"a": "https://app.example/x", "b": "text"}'
     headers = exchange({"Content-Type": "text/html"}, destination="document")

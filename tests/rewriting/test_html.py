@@ -372,6 +372,8 @@ ADVERSARIAL = {
     "equals signs": (b"<a ", b"="),
     "slashes": (b"<a ", b"/"),
     "names": (b"<a ", b"b=c "),
+    "names without a value": (b"<img", b" disabled"),
+    "usual attributes": (b"<a", b' class="b" href="/x"'),
     "quotes in names": (b"<a ", b"'\""),
     "comment": (b"<!--", b"-"),
     "comment of bangs": (b"<!--", b"--!"),
@@ -425,6 +427,61 @@ def test_a_tag_beyond_the_limit_passes_and_what_follows_is_read_right(quote):
     html = long + "<a href=/x>"
     out = rewrite_html(html, 65536)
     assert out == long + "<a href=/m/x>"
+
+
+def test_a_tag_that_never_ends_is_let_go_and_followed_to_its_end():
+    long = "<img " + "b " * (2 * TAG_LIMIT) + "/>"
+    assert rewrite_html(long + "<a href=/x>", 65536) == long + "<a href=/m/x>"
+    with_head = rewrite_html(long + "<a href=/x>", 65536, head=HEAD)
+    assert with_head == long + HEAD.decode() + "<a href=/m/x>"
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<img srcset='" + "/x 1x," * 5000 + "'>",
+        "<a ping='" + "/x " * 5000 + "'>",
+        "<p style='" + "b:url(/x);" * 5000 + "'>",
+        "<iframe srcdoc='" + "<a href=/x>" * 5000 + "'></iframe>",
+        "<a href='" + "../" * 30_000 + "'>",
+        "<img alt=x src='/" + "&amp;" * 20_000 + "' srcset=''>",
+    ],
+    ids=["srcset", "ping", "style", "srcdoc", "href", "references"],
+)
+def test_a_value_that_would_hold_up_everybody_passes_as_it_is(tag):
+    assert rewrite_html(tag + "<a href=/x>") == tag + "<a href=/m/x>"
+    assert rewrite_html(tag + "<a href=/x>", 65536) == tag + "<a href=/m/x>"
+
+
+@pytest.mark.parametrize("mount", [PREFIX, ROOT])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<a href={}>",
+        "<a class='b' href={} id=c>",
+        "<a target=_blank href={} data-x='>' />",
+        "<img alt src={} width=1 crossorigin>",
+        "<input disabled type=image src={}>",
+        "<form method=get action={} novalidate>",
+        "<link rel=x href={} media='a'/>",
+        "<track kind=x src={} srclang=en default>",
+        "<a disabled/href={}>",
+        "<a class=b'c href={}>",
+        "<a class= href={} >",
+        "<a href=x href={}>",
+        "<a data-href={} href=/m/y>",
+    ],
+)
+def test_the_usual_way_and_the_careful_way_read_the_same(tag, mount):
+    """Runs eat usual tags; an attribute in capitals is read with care."""
+    for url in ("/x", "'/x'", '"/x?a&amp;b"', "http://app.test/x", '"x y"', "'#f'", "/x/"):
+        usual = tag.format(url)
+        careful = re.sub(
+            r"(?<=[ /])[a-z]+(?==)", lambda found: found[0].upper(), usual, flags=re.ASCII
+        )
+        assert rewrite_html(careful, mount=mount).lower() == (
+            rewrite_html(usual, mount=mount).lower()
+        )
 
 
 pieces = st.sampled_from(

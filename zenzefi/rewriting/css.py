@@ -64,7 +64,9 @@ _UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n
 _IN_STRING = re.compile(r"[\"'\\\x00-\x1f\x7f]|[^\x00-\x7f\udc80-\udcff]")
 _IN_TOKEN = re.compile(r"[\"'()\\\x00-\x20\x7f]|[^\x00-\x7f\udc80-\udcff]")
 
-CARRY_LIMIT = 1 << 20
+_LONGEST_ESCAPED = 1 << 16  # longer addresses with escapes are nobody's, and slow to read
+
+CARRY_LIMIT = 1 << 18
 """An unfinished token beyond so many bytes passes unrewritten."""
 
 
@@ -322,6 +324,8 @@ class CssScanner:
     def _address(self, raw: bytes, at: int, special: re.Pattern[str], edits: list[Edit]) -> None:
         if self._mute:
             self._mute = False
+            return
+        if len(raw) > _LONGEST_ESCAPED and b"\\" in raw:
             return
         url = _unescape(raw)
         mapped = self._map(url)

@@ -158,6 +158,7 @@ class Engine:
             ready=ready,
             done=self._remembering(key, entries) if key and ready is None else None,
             keep=self.cache.largest,
+            clock=self._clock,
         )
 
     def _remembering(self, key: Key, entries: list[Entry]) -> Callable[[bytes], None]:

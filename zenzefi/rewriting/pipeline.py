@@ -210,10 +210,13 @@ class Pass:
     def _whole_edits(seats: list[_Seat], done: int) -> int:
         """The last place not inside an edit, at or before ``done``."""
         while True:
-            start = min(
-                (e.start for seat in seats for e in seat.edits if e.start < done < e.end),
-                default=done,
-            )
+            start = done
+            for seat in seats:
+                for edit in reversed(seat.edits):
+                    if edit.end <= done:
+                        break
+                    if edit.start < done:
+                        start = min(start, edit.start)
             if start == done:
                 return done
             done = start
@@ -223,14 +226,12 @@ class Pass:
         ready = []
         for seat in seats:
             # An insertion at the very border waits: another plugin may still insert there too.
-            keep = next(
-                (
-                    i
-                    for i, e in enumerate(seat.edits)
-                    if e.end > done or (e.start == done and not final)
-                ),
-                len(seat.edits),
-            )
+            keep = len(seat.edits)
+            while keep:
+                last = seat.edits[keep - 1]
+                if last.end <= done and (last.start < done or final):
+                    break
+                keep -= 1
             ready.append((seat, seat.edits[:keep]))
             seat.edits = seat.edits[keep:]
         if len(ready) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from zenzefi.rewriting import charset, codecs
 from zenzefi.rewriting.pipeline import Budget
 
 logger = logging.getLogger("zenzefi.rewriting")
+
+# A step of work takes long enough to be worth a turn of the event loop, and never long.
+_LONG, _SHORT = 0.005, 0.001  # seconds of CPU
+_SMALLEST, _FIRST, _LARGEST = 2048, 8 * 1024, 64 * 1024  # bytes
 
 
 class Step(Protocol):
@@ -52,6 +57,7 @@ class Rewrite:
         ready: bytes | None = None,
         done: Callable[[bytes], None] | None = None,
         keep: int = 0,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self.headers = headers
         self.heavy = heavy
@@ -63,6 +69,8 @@ class Rewrite:
         self._head = b""
         self._transcoder: charset.Transcoder = charset.Plain()
         self._steps: Sequence[Step] = ()
+        self._clock = clock
+        self._step = _FIRST
         self._encoded = 0
         self._decoded = 0
         self._bailed = False
@@ -77,7 +85,8 @@ class Rewrite:
     def slices(self, data: bytes) -> Iterator[bytes]:
         """The same in pieces of bounded work: let the event loop run between two of them.
 
-        A compressed slice may stand for a lot of data.
+        A compressed slice may stand for a lot of data, and a dense page costs more than a plain
+        one, so the size of a step follows the CPU time of those before it.
         """
         if self.ready is not None or not data:
             return
@@ -85,10 +94,22 @@ class Rewrite:
         for piece in codecs.decode(self._decoders, data):
             self._decoded += len(piece)
             self._check_ratio()
-            out = self._encoder.feed(self._through(piece))
-            if out:
-                self._remember(out)
-                yield out
+            at = 0
+            while at < len(piece):
+                start = self._clock()
+                part = piece[at : at + self._step]
+                at += len(part)
+                out = self._encoder.feed(self._through(part))
+                self._pace(self._clock() - start)
+                if out:
+                    self._remember(out)
+                    yield out
+
+    def _pace(self, seconds: float) -> None:
+        if seconds > _LONG:
+            self._step = max(_SMALLEST, self._step // 2)
+        elif seconds < _SHORT:
+            self._step = min(_LARGEST, self._step * 2)
 
     def finish(self) -> bytes:
         """The rest of the output. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""

@@ -105,7 +105,7 @@ class UrlMapper:
         """
         base = self._base
         if base is None or base.url != document_url:
-            base = self._read_base(document_url)
+            base = self._base = self._read_base(document_url)
         if _ODD.search(url) is None:
             first = url[:1]
             if first == "/":
@@ -287,9 +287,7 @@ class UrlMapper:
         found = _SCHEME.match(url)
         scheme = found[1].lower() if found else ""
         if found is None or scheme not in ("http", "https"):
-            base = _Base(document_url, False, "", scheme, "", (), "", "")
-            self._base = base
-            return base
+            return _Base(document_url, False, "", scheme, "", (), "", "")
         rest = url[found.end() :].translate(_TAB_OR_NEWLINE)
         rest = rest[self._end_of_slashes(rest) :]
         matched = _AUTHORITY.match(rest)
@@ -300,7 +298,7 @@ class UrlMapper:
             tail = self._tail(tail, slash=True)
         path = _path_of(tail)
         segments = _resolve(path[1:], ())
-        base = _Base(
+        return _Base(
             document_url,
             own,
             scheme,
@@ -310,8 +308,6 @@ class UrlMapper:
             "/" + "/".join(segments),
             tail[len(path) :],
         )
-        self._base = base
-        return base
 
     def resolve(self, url: str, document_url: str) -> str | None:
         """``url`` made absolute in the upstream's view, or None if it can't be parsed.
@@ -321,7 +317,7 @@ class UrlMapper:
         """
         base = self._base
         if base is None or base.url != document_url:
-            base = self._read_base(document_url)
+            base = self._base = self._read_base(document_url)
         text = url.strip(_C0_OR_SPACE).translate(_TAB_OR_NEWLINE)
         found = _SCHEME.match(text)
         scheme = base.scheme

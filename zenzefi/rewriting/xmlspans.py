@@ -219,6 +219,8 @@ class XmlReader:
             full = attribute["name"]
             part = "double" if attribute["double"] is not None else "single"
             value = attribute[part]
+            if len(value) > _LONGEST_TEXT:
+                continue
             if full == b"xml:base":
                 old = self._base
                 self._put(edits, value, offset + attribute.start(part), old)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from zenzefi.rewriting.api import UrlMap
 from zenzefi.rewriting.css import CssScanner, rewrite_css
@@ -20,6 +21,12 @@ from zenzefi.rewriting.mount import Mount
 _SNIFF = 1024
 _MAX_DEPTH = 3  # srcdoc in srcdoc
 _MARK = b"\xef\xbb\xbf"
+
+# What one tag may cost, so that it never holds up everybody else: beyond so many bytes an address
+# is nobody's, and a value with more than so many parts passes as it is.
+_LONGEST_ADDRESS = 1 << 16
+_MOST = 4000
+_PARTS = {Kind.SET: ",", Kind.LIST: "/", Kind.CSS: "(", Kind.DOCUMENT: "<"}
 
 # How JSON or a script begins that is labelled as HTML by mistake.
 _DATA = re.compile(
@@ -80,6 +87,17 @@ class HtmlScanner(Tokenizer):
 
     # --- attributes ------------------------------------------------------------------------------
 
+    def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
+        group = run.lastindex or 1
+        raw = run[group]
+        if len(raw) > _LONGEST_ADDRESS:
+            return
+        url = decode(raw)
+        new = self._mapper.map(url, self._base)
+        if new is not url and new != url:
+            start, end = run.span(group)
+            edits.append(Edit(start, end, splice(raw, url, new, _QUOTES[group + 1])))
+
     def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         start, end = tag.end(1), tag.end()
         if name == b"meta":
@@ -94,8 +112,11 @@ class HtmlScanner(Tokenizer):
     ) -> None:
         seen: set[bytes] = set()
         integrity: Edit | None = None
-        own = False
-        while (found := syntax.ADDRESS.match(data, start, end - 1)) is not None:
+        resource = ""
+        for _ in range(_MOST):
+            found = syntax.ADDRESS.match(data, start, end - 1)
+            if found is None:
+                break
             start = found.end()
             attribute = found[1].lower()
             if attribute == b"integrity" and integrity is None:
@@ -114,6 +135,8 @@ class HtmlScanner(Tokenizer):
             if is_svg and not self._in_foreign():
                 continue  # in HTML, <image href>, <a xlink:href> and their like mean nothing
             raw = found[group]
+            if len(raw) > _LONGEST_ADDRESS and (kind is Kind.URL or raw.count(b"&") > _MOST):
+                continue
             value = decode(raw)
             new = (
                 self._mapper.map(value, self._base)
@@ -121,15 +144,17 @@ class HtmlScanner(Tokenizer):
                 else self._value(kind, value)
             )
             if name in (b"link", b"script") and attribute in (b"href", b"src"):
-                own = self._may_change(value)
+                resource = value
             if new is not value and new != value:
                 put = splice(raw, value, new, _QUOTES[group])
                 edits.append(Edit(*found.span(group), put))
-        if integrity is not None and own:
+        if integrity is not None and self._may_change(resource):
             edits.append(integrity)
             edits.sort()
 
     def _value(self, kind: Kind, value: str) -> str:
+        if value.count(_PARTS[kind]) > _MOST:
+            return value
         if kind is Kind.SET:
             return map_srcset(value, self._map)
         if kind is Kind.LIST:
@@ -159,7 +184,7 @@ class HtmlScanner(Tokenizer):
     def _base_element(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         if self._has_base:
             return
-        for name, group, found in syntax.attributes(data, start, end - 1):
+        for name, group, found in islice(syntax.attributes(data, start, end - 1), _MOST):
             if name == b"href" and group > 1:
                 raw = found[group]
                 value = decode(raw)
@@ -173,7 +198,7 @@ class HtmlScanner(Tokenizer):
 
     def _meta(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         first: dict[bytes, tuple[int, Tag]] = {}
-        for name, group, found in syntax.attributes(data, start, end - 1):
+        for name, group, found in islice(syntax.attributes(data, start, end - 1), _MOST):
             if group > 1:
                 first.setdefault(name, (group, found))
         if b"http-equiv" not in first or b"content" not in first:
@@ -252,7 +277,7 @@ class HtmlScanner(Tokenizer):
             if c.isalpha():
                 tag = syntax.START_TAG.match(data, pos)
                 if tag is None and not final and len(data) - pos <= TAG_LIMIT:
-                    return -1
+                    return self._unfinished_tag(data, pos)
                 name = tag[1].lower() if tag is not None else b""
                 if tag is not None and name == b"html":
                     return self._start_tag(data, tag, edits)
@@ -292,7 +317,7 @@ class _Whole:
         self._over = False
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        self._over = self._over or len(window) > TAG_LIMIT
+        self._over = self._over or len(window) > TAG_LIMIT or window.count(b":") > _MOST
         if self._over or not final:
             return len(window) if self._over else 0, []
         text = window.decode("utf-8", "surrogateescape")

@@ -79,6 +79,7 @@ _DRAWING = (
     b"symbol",
     b"tspan",
     b"text",
+    b"use",
 )
 
 
@@ -105,11 +106,18 @@ _COMMENT = rb"!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)"
 _TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that opens nothing
 
 
-# How most tags are written: lower case, one space, double quotes. Read first, for speed alone.
+# How most attributes that hold no address are written: lower case, behind one space. Read before
+# all others, for speed alone. No address is in a name that begins like those of the first line.
+_QUICK_VALUE = rb"(?>\"[^\"]*\"|'[^']*'|[^%s\"'>=`]+)" % _WS
 _QUICK_ATTRIBUTE = (
-    rb"(?:class|id|t(?:itle|ype|arget|abindex)|alt|name|r(?:el|ole)|width|height|value|lang|for"
-    rb"|loading|content|data-[a-z0-9\-]+|aria-[a-z]+|on[a-z]+)=\"[^\"]*\""
-)
+    rb"(?:[egjknoqrtuvwyz][a-zA-Z\-]*"
+    rb"|a(?:lt|lign|ria-[a-z]+|sync|uto[a-z]+)|b(?:order|gcolor)"
+    rb"|c(?:lass|ontent|harset|ol(?:s|span|or)|hecked|ontrols|rossorigin|ell[a-z]+|[xy])"
+    rb"|d(?:ata-[a-z0-9\-]+|atetime|ir|isabled|efer|raggable|ecoding|ownload)?|f(?:or|ill[a-z\-]*)"
+    rb"|h(?:eight|idden|reflang)|i(?:d|tem[a-z]+|nputmode)|l(?:ang|abel|ist|oading)"
+    rb"|m(?:edia|ethod|ultiple|in|ax(?:length)?)|p(?:laceholder|roperty|attern|oints|reload)"
+    rb"|s(?:cope|elected|izes?|lot|pan|pellcheck|tep|troke[a-z\-]*)|x[12]?|xmlns)(?:=%s|(?=[ />]))"
+) % _QUICK_VALUE
 
 
 def _quick_name(special: Iterable[bytes]) -> bytes:
@@ -125,40 +133,57 @@ def _quick_name(special: Iterable[bytes]) -> bytes:
     return rb"(?:%s)[a-z0-9\-]*" % b"|".join((*([b"[%s]" % free] if free else []), *groups))
 
 
-def _runs(boring: bytes, quick: bytes, starts: Sequence[bytes], ends: Sequence[bytes]) -> Runs:
+def _runs(
+    boring: bytes,
+    quick: bytes,
+    starts: Sequence[bytes],
+    ends: Sequence[bytes],
+    bearing: bytes = rb"(?!)",
+    usual: bytes = b"",
+) -> Runs:
     """A run in HTML and one in foreign content.
 
     ``boring`` is what a tag may hold behind its name to be eaten, ``quick`` the same for attributes
-    in their usual spelling.
+    in their usual spelling. Elements in ``bearing`` mostly have something to look at: they are
+    eaten in their usual spelling only, for finding out more in vain is dear. ``usual`` is a tag
+    with which the run may end.
     """
     special = (*_ALWAYS, *starts)
     not_end = rb"(?!(?:%s)[%s/>])" % (_choice(ends), _WS) if ends else b""
     html_run = (
         rb"(?>[^<]*<(?>"
         rb"/%(e)s[a-zA-Z0-9]+>"
-        rb"|%(k)s(?: (?:%(q)s))*>"
-        rb"|(?!(?:%(s)s)[%(w)s/>])(?>[a-zA-Z][^%(w)s/>]*)%(b)s"
+        rb"|%(k)s(?: (?:%(q)s))* ?/?>"
+        rb"|(?!(?:%(s)s)[%(w)s/>]|(?:%(n)s)[%(w)s/])(?>[a-zA-Z][^%(w)s/>]*)%(b)s"
         rb"|/%(e)s[a-zA-Z][^>\"'=]*>"
-        rb"|%(t)s|%(c)s))*[^<]*"
+        rb"|%(t)s|%(c)s))*[^<]*%(u)s"
     ) % {
         b"e": not_end,
         b"k": _quick_name(special),
         b"q": quick,
         b"s": _choice(special),
+        b"n": bearing,
         b"w": _WS,
         b"b": boring,
         b"t": _TEXT,
         b"c": _COMMENT,
+        b"u": usual,
     }
-    foreign_run = rb"(?>[^<]*<(?>(?:%s)(?=[%s/>])%s|/(?:%s)[%s]*>|%s|%s))*[^<]*" % (
-        _choice(name for name in _DRAWING if name not in starts) or rb"(?!)",
-        _WS,
-        boring,
-        _choice(name for name in _DRAWING if name not in ends) or rb"(?!)",
-        _WS,
-        _TEXT,
-        _COMMENT,
-    )
+    foreign_run = (
+        rb"(?>[^<]*<(?>"
+        rb"(?:%(d)s)(?: (?:%(q)s))* ?/?>"
+        rb"|(?:%(s)s)(?=[%(w)s/>])%(b)s|/(?:%(e)s)[%(w)s]*>"
+        rb"|%(t)s|%(c)s))*[^<]*"
+    ) % {
+        b"d": b"|".join(name for name in _DRAWING if name not in starts) or rb"(?!)",
+        b"q": quick,
+        b"s": _choice(name for name in _DRAWING if name not in starts) or rb"(?!)",
+        b"w": _WS,
+        b"b": boring,
+        b"e": _choice(name for name in _DRAWING if name not in ends) or rb"(?!)",
+        b"t": _TEXT,
+        b"c": _COMMENT,
+    }
     return re.compile(html_run), re.compile(foreign_run)
 
 
@@ -175,9 +200,22 @@ ADDRESS = re.compile(
 """From anywhere between attributes, the next one that may matter; groups as in ``ATTRIBUTE``."""
 
 
+# Elements that are there for the sake of one address, and that address in its usual place.
+_BEARING = rb"a|area|link|form|img|input|source|audio|video|embed|track"
+_USUAL_ADDRESS = (
+    rb"(?:<(?:(?:a|area|link)(?>(?: %(q)s)*) href|form(?>(?: %(q)s)*) action"
+    rb"|(?:img|input|source|audio|video|embed|track)(?>(?: %(q)s)*) src)"
+    rb"=(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s\"'>=`]+))(?>(?: %(q)s)*) ?/?>)?"
+    % {b"q": _QUICK_ATTRIBUTE, b"w": _WS}
+)
+
+
 @functools.lru_cache(maxsize=64)
 def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
     """Runs that stop where an address may change.
+
+    A run may end with a whole tag, as most are written, with one address and nothing else that
+    matters; a group holds the address: double-quoted, single-quoted, or unquoted.
 
     ``hosts`` are the upstream's; ``root`` says that rooted addresses stay, ``relocated`` that the
     scheme differs between the views (then fewer addresses are decided by their spelling).
@@ -199,7 +237,7 @@ def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
         b"c": b"|".join(css),
     }
     quick = rb"%s|(?:href|src|action)=%s|style=%s" % (_QUICK_ATTRIBUTE, urls[0], css[0])
-    return _runs(boring, quick, (), ())
+    return _runs(boring, quick, (), (), _BEARING, _USUAL_ADDRESS)
 
 
 @functools.lru_cache(maxsize=64)

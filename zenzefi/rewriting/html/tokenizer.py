@@ -15,7 +15,7 @@ from zenzefi.rewriting.feed import Scans
 from zenzefi.rewriting.html import syntax
 from zenzefi.rewriting.html.table import BREAKOUT, FOREIGN_ROOTS, INTEGRATION_POINTS, RAW_TEXT
 
-TAG_LIMIT = 1 << 20
+TAG_LIMIT = 1 << 18
 """A tag, or a text that is rewritten as a whole, passes as it is beyond so many bytes."""
 
 _LONG_TAG = re.compile(rb">|=[\t\n\f\r ]*([\"'])")
@@ -55,6 +55,7 @@ class Tokenizer:
         self._text_hold = 0
         self._escaped = 0  # 1 in "script data escaped", 2 in "double escaped"
         self._ahead = 0  # so much of the next window was searched for these already
+        self._cut = False  # the next window begins with a tag that the last one cut off
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
         """``(settled, edits)``, as the engine's scanners return them.
@@ -63,6 +64,9 @@ class Tokenizer:
         """
         edits: list[Edit] = []
         pos, size = 0, len(window)
+        if self._cut and not final and b">" not in window:
+            return max(0, self._unfinished_tag(window, 0)), edits
+        self._cut = False
         while pos < size or (final and self._mode is not None):
             mode = self._mode
             if mode is not None:
@@ -73,11 +77,15 @@ class Tokenizer:
                     break
                 continue
             run = self._foreign_run if self._foreign else self._html_run
-            at = run.match(window, pos).end()  # type: ignore[union-attr]  # matches the empty string
+            found: Tag = run.match(window, pos)  # type: ignore[assignment]  # matches the empty string
+            at = found.end()
             if at > pos:
                 if self._shows_text:
                     self._run(window, pos, at, edits)
                 pos = at
+                if found.lastindex:
+                    self._ended_with(found, edits)
+                    continue
                 if pos == size:
                     break
             after = self._markup(window, pos, edits, final)
@@ -136,7 +144,8 @@ class Tokenizer:
         return pos
 
     def _unfinished_tag(self, data: bytes, pos: int) -> int:
-        if len(data) - pos <= TAG_LIMIT:
+        self._cut = len(data) - pos <= TAG_LIMIT
+        if self._cut:
             return -1
         # Let it pass as it is, remembering whether a quote is open.
         found = syntax.OPEN_QUOTE.match(data, pos)
@@ -146,6 +155,9 @@ class Tokenizer:
 
     def _run(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         """Text and tags in which nothing matters."""
+
+    def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
+        """A tag with which the run ended, if its pattern has a group for that."""
 
     def _comment(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         """A comment that lies whole in the window."""
