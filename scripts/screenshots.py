@@ -64,17 +64,37 @@ async def _buy(page: Page, hours: int, name: str = "") -> str:
 async def _take(page: Page, path: str, name: str, *, full: bool = False) -> None:
     await page.goto(path)
     await page.wait_for_load_state("load")
+    await _keep(page, name, full=full)
+
+
+async def _keep(page: Page, name: str, *, full: bool = False) -> None:
     target = FOLDER / f"{name}.png"
     await page.screenshot(path=target, full_page=full)
     print(f"{target.relative_to(TOP)}  {target.stat().st_size // 1000} kB")
 
 
-async def _story(browser: Browser, root: str, app: Any) -> None:
+async def _newcomer(browser: Browser, root: str) -> None:
+    context = await browser.new_context(base_url=root, viewport=PHONE, color_scheme="light")
+    page = await context.new_page()
+    await _take(page, "/", "front-page-phone")
+    await page.goto("/register")
+    await page.locator("#f-email").fill("ada@example")
+    await page.locator("#f-username").fill("ada")
+    await page.locator("#f-password").fill("short")
+    await page.locator("main form button").click()
+    await page.locator(".field .error").first.wait_for()
+    await _keep(page, "register-mistakes-phone")
+    await _take(page, "/api/v1/proxy/", "refusal-phone")
+    await context.close()
+
+
+async def _buyer(browser: Browser, root: str) -> Page:
     page = await _visitor(browser, root, "marta", viewport=DESKTOP, color_scheme="light")
     spare = await _buy(page, 1)
     await page.goto(f"{spare}/revoke")
     await page.locator("main form button").click()
-    await _buy(page, 168, "Weekend")
+    week = await _buy(page, 168, "Weekend")
+    await _take(page, f"{week}/revoke", "revoke")
     running = await _buy(page, 24, "Work laptop")
     await page.locator('form[action$="/open"] button').click()
     await page.wait_for_url("**/api/v1/proxy/")
@@ -83,14 +103,40 @@ async def _story(browser: Browser, root: str, app: Any) -> None:
     await asyncio.sleep(6)  # the counts of what passed are written every five seconds
     await _take(page, "/account", "account")
     await _take(page, running, "token", full=True)
+    await _take(page, "/account/buy", "buy")
     await _take(page, "/account/connect", "connect")
-    async with app[DATABASE].begin() as connection:
-        await connection.execute(update(users).values(is_superuser=True))
-    await _take(page, "/admin/audit", "audit-log")
+    await _take(page, "/account/money", "money")
+    await _take(page, "/account/profile", "profile", full=True)
+    await _take(page, "/account/two-factor", "two-step-sign-in")
+    return page
 
+
+async def _administrator(page: Page, app: Any) -> None:
+    async with app[DATABASE].begin() as connection:
+        await connection.execute(
+            update(users).where(users.c.username == "marta").values(is_superuser=True)
+        )
+    await page.emulate_media(color_scheme="dark")
+    await _take(page, "/admin", "administration")
+    await _take(page, "/admin/sessions?state=all", "sessions")
+    await _take(page, "/admin/plugins", "plugins")
+    await _take(page, "/admin/audit", "audit-log")
+    await page.goto("/admin/users?search=boris")
+    await page.locator("tbody a").click()
+    await page.locator('button[value="deactivate"]').click()
+    await page.locator("dialog[open]").wait_for()
+    await _keep(page, "question")
+
+
+async def _story(browser: Browser, root: str, app: Any) -> None:
+    await _newcomer(browser, root)
+    page = await _buyer(browser, root)
     phone = await _visitor(browser, root, "boris", viewport=PHONE, color_scheme="dark", locale="ru")
     await phone.context.add_cookies([{"name": "zenzefi_language", "value": "ru", "url": root}])
     await _take(phone, "/account/buy", "buy-phone-dark-russian")
+    await _buy(phone, 24, "Телефон")
+    await _take(phone, "/account", "account-phone-dark-russian")
+    await _administrator(page, app)
 
 
 async def main() -> int:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from playwright.async_api import (
@@ -16,6 +17,8 @@ from playwright.async_api import (
     async_playwright,
     expect,
 )
+
+from tests.browser.account_site import PRICES, Site, site
 
 CHROMIUM = (
     os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -74,3 +77,17 @@ def watch(page: Page) -> Watch:
     page.context.on("request", on_request)
     page.on("websocket", lambda socket: seen.requests.append(socket.url))
     return seen
+
+
+@pytest.fixture
+async def paid(sqlite_database: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site where tokens cost something."""
+    async with site(tmp_path / "gate", sqlite_database, **PRICES) as found:
+        yield found
+
+
+@pytest.fixture
+async def free(sqlite_database: str, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site where tokens cost nothing."""
+    async with site(tmp_path / "gate", sqlite_database) as found:
+        yield found

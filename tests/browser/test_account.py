@@ -2,124 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import axe_playwright_python
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
-from playwright.async_api import Browser, Page, expect
-from sqlalchemy import update
+from playwright.async_api import Browser, expect
 
+from tests.browser.account_site import PASSWORD, Site, buy, register, site, top_up
 from tests.browser.conftest import watch
-from tests.conftest import SECRET_KEY, GateClient
-from zenzefi.accounts.models import users
-from zenzefi.app import create_app
-from zenzefi.config import load_settings
-from zenzefi.db.engine import DATABASE
-from zenzefi.demo import running_demo
 
 pytestmark = pytest.mark.browser
-
-PASSWORD = "correct horse battery"
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PRICES = {"token_price_1h": "2.00", "token_price_24h": "18.00", "token_price_7d": "70.00"}
-
-
-@dataclass
-class Site:
-    """A gate with the demo site behind it."""
-
-    gate: GateClient
-    root: str
-
-    async def page(self, chromium: Browser, **options: Any) -> Page:
-        """A fresh browser profile's first page."""
-        context = await chromium.new_context(base_url=self.root, **options)
-        context.set_default_timeout(10_000)
-        return await context.new_page()
-
-    async def promote(self) -> None:
-        """Make everybody an administrator."""
-        async with self.gate.app[DATABASE].begin() as connection:
-            await connection.execute(update(users).values(is_superuser=True))
-
-
-@asynccontextmanager
-async def site(
-    folder: Path, database: str, *, own_origin: bool = False, **settings: Any
-) -> AsyncIterator[Site]:
-    # The gate must know its own address beforehand: pages that come through are mapped to it.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = f"http://127.0.0.1:{port}"
-    if own_origin:
-        settings["proxy_host"] = f"upstream.localhost:{port}"
-    async with running_demo() as upstream:
-        app = create_app(
-            load_settings(
-                {
-                    "secret_key": SECRET_KEY,
-                    "data_dir": folder,
-                    "database_url": database,
-                    "backend_url": root,
-                    "zenzefi_target_url": upstream,
-                    "debug": True,
-                    "payment_providers": ["manual", "mock"],
-                    **settings,
-                }
-            )
-        )
-        async with TestClient(TestServer(app, port=port)) as gate:
-            yield Site(gate, root)
-
-
-@pytest.fixture
-async def paid(sqlite_database: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """A site where tokens cost something."""
-    async with site(tmp_path / "gate", sqlite_database, **PRICES) as found:
-        yield found
-
-
-@pytest.fixture
-async def free(sqlite_database: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """A site where tokens cost nothing."""
-    async with site(tmp_path / "gate", sqlite_database) as found:
-        yield found
-
-
-async def register(page: Page, name: str = "marta") -> None:
-    await page.goto("/register")
-    await page.locator("#f-email").fill(f"{name}@example.com")
-    await page.locator("#f-username").fill(name)
-    await page.locator("#f-password").fill(PASSWORD)
-    await page.locator("main form button").click()
-    await page.wait_for_url("**/account")
-
-
-async def buy(page: Page, hours: int = 24) -> str:
-    await page.goto(f"/account/buy?hours={hours}")
-    await page.locator('form[action="/account/buy"] button').click()
-    await page.wait_for_url("**/account/tokens/*")
-    return page.url
-
-
-async def faults(page: Page) -> list[str]:
-    """What axe finds, and whether the page is wider than the window."""
-    await page.evaluate(AXE)
-    found = await page.evaluate(
-        "rules => axe.run(document, {runOnly: rules}).then(result => result.violations.map("
-        "v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120)).join(' | ')))",
-        RULES,
-    )
-    over = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    return [*found, *([f"{over} px wider than the window"] if over > 0 else [])]
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
@@ -232,53 +123,6 @@ async def test_the_clock_runs_and_the_token_is_copied(free: Site, chromium: Brow
     await expect(clock).not_to_have_text(before, timeout=70_000 if "h" in before else 5_000)
 
 
-@pytest.mark.parametrize(
-    ("language", "width", "scheme"), [("en", 1280, "light"), ("ru", 320, "dark")]
-)
-async def test_every_page_is_accessible_and_fits(
-    paid: Site, chromium: Browser, language: str, width: int, scheme: Any
-) -> None:
-    page = await paid.page(
-        chromium,
-        color_scheme=scheme,
-        locale=language,
-        viewport={"width": width, "height": 800},
-        bypass_csp=True,  # for axe alone: the pages' own policy allows no such script
-    )
-    seen = watch(page)
-    found: dict[str, list[str]] = {}
-
-    async def look(path: str) -> None:
-        await page.goto(path)
-        assert await page.get_attribute("html", "lang") == language
-        found[path] = await faults(page)
-
-    for path in ("/", "/register", "/login"):
-        await look(path)
-    await register(page)
-    await look("/account")
-    await page.goto("/account/money")
-    await page.locator("#f-amount").fill("500")
-    await page.locator("button[value=mock]").click()
-    await page.wait_for_url("**/account/payments/*")
-    await look(page.url)
-    waiting, running = await buy(page, 168), await buy(page, 24)
-    await page.locator('form[action$="/open"] button').click()
-    await page.wait_for_url("**/api/v1/proxy/")
-    await paid.promote()
-    for path in (
-        *("/account", waiting, running, f"{running}/revoke", "/account/buy", "/account/money"),
-        *("/account/connect", "/account/profile", "/account/two-factor", "/admin", "/admin/users"),
-        *("/admin/tokens", "/admin/sessions?state=all", "/admin/payments", "/admin/audit"),
-        *("/admin/plugins", "/admin/strays"),
-    ):
-        await look(path)
-    await page.goto("/admin/users")
-    await look(str(await page.locator("tbody a").first.get_attribute("href")))
-    assert {path: faults_ for path, faults_ in found.items() if faults_} == {}
-    assert seen.errors == []
-
-
 async def test_a_proxied_page_can_neither_read_nor_drive_the_account(
     free: Site, chromium: Browser
 ) -> None:
@@ -361,3 +205,39 @@ async def test_open_leads_to_the_upstreams_own_origin_and_signs_in_there(
         await page.get_by_role("link", name="See the lights").click()
         await page.wait_for_url("http://upstream.localhost:*/lights/**")
         assert seen.errors == []
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_times_are_the_readers_own_at_once_and_stay_so(
+    free: Site, chromium: Browser, language: str
+) -> None:
+    page = await free.page(chromium, locale=language, timezone_id="Asia/Tokyo")
+    answer = await page.goto("/register")
+    assert answer is not None
+    await register(page)
+    await free.promote()
+    await page.context.clear_cookies(name="zenzefi_zone")
+    for path in ("/account/profile", "/admin/audit"):
+        await page.goto(path)  # written in UTC, put right by the script
+        first = await page.locator("main time").all_inner_texts()
+        assert first
+        assert not any("UTC" in text for text in first)
+        await page.goto(path)  # written in Tokyo's time by the server
+        assert await page.locator("main time").all_inner_texts() == first
+        await page.context.clear_cookies(name="zenzefi_zone")
+
+
+async def test_a_receipt_is_printed_without_the_frame(paid: Site, chromium: Browser) -> None:
+    page = await paid.page(chromium, color_scheme="dark")
+    await register(page)
+    await top_up(page, "500")
+    await page.goto("/account/money")
+    await page.get_by_role("link", name="Receipt").click()
+    await page.emulate_media(media="print")
+    for gone in (".bar", ".foot", ".back", "[data-print]"):
+        await expect(page.locator(gone)).to_be_hidden()
+    await expect(page.locator(".figure-big")).to_contain_text("+500.00")
+    colours = await page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert colours == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
