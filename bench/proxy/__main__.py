@@ -139,14 +139,17 @@ def main() -> int:
                 peer.stop()
             else:
                 peers.append(peer)
+        rests: dict[str, int] = {}
         for peer in peers:  # node compiles what runs often; nobody is measured before that
             load.requests(peer.target, "/1k", 1 if given.quick else 3)
             assert peer.process is not None
             kernel.forget_peak(peer.process.pid)
+            rests[peer.name] = kernel.rss(peer.process.pid)
         figures = measure(peers, cases, rounds, seconds)
         peaks = {p.name: kernel.peak_rss(p.process.pid) for p in peers if p.process}
         outcome = Outcome(
             figures=figures,
+            rests=rests,
             peaks=peaks,
             versions={peer.name: peer.version() for peer in peers},
             skipped=skipped,
