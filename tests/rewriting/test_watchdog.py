@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,3 +161,20 @@ def test_no_more_than_a_few_can_be_stuck_at_once() -> None:
             time.sleep(0.01)
     else:
         pytest.fail("no place came free")
+
+
+def test_a_process_that_ends_without_a_stop_is_not_killed_by_the_timer() -> None:
+    program = (
+        "import atexit, time\n"
+        "from zenzefi.rewriting import watchdog\n"
+        "watchdog.TICK = 0.001\n"
+        "watchdog.WATCHDOG.start()\n"
+        "class Late:\n"  # runs when the handlers are given up already
+        "    def __del__(self, clock=time.process_time):\n"
+        "        until = clock() + 0.2\n"
+        "        while clock() < until: pass\n"
+        "import sys; sys.late = Late()\n"
+        "raise SystemExit(3)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60)
+    assert ended.returncode == 3

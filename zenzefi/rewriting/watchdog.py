@@ -13,6 +13,7 @@ waits for it waits no longer, and an exception is left for it to find.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -82,6 +83,9 @@ class Watchdog:
         self._users += 1
         if self._users == 1:
             self._before = signal.signal(_SIGNAL, self._on_signal)
+            # A process that ends without stop() gives its handlers up before its timers, and the
+            # signal would kill it in the midst of saying why it ends.
+            atexit.register(signal.setitimer, _TIMER, 0)
             signal.setitimer(_TIMER, TICK, TICK)
             self._stop.clear()
             self._thread = threading.Thread(target=self._watch, name="plugin watchdog", daemon=True)
@@ -94,6 +98,7 @@ class Watchdog:
         if self._users or self._thread is None:
             return
         signal.setitimer(_TIMER, 0)
+        atexit.unregister(signal.setitimer)
         self._stop.set()
         self._thread.join()
         self._thread = None
