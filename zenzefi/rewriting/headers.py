@@ -49,8 +49,29 @@ def _url(value: str, view: View) -> str:
     return value if new == text else new
 
 
+def _redirect(value: str, view: View) -> str:
+    """An address to go to.
+
+    The upstream is told the gate's host in X-Forwarded-Host, and many frameworks make absolute
+    addresses of it without the prefix. Such a one means the upstream; the gate's own pages would be
+    a strange place to be sent to.
+    """
+    text = value.strip(_SPACE)
+    public, prefix = str(view.mount.public), view.mount.prefix
+    rest = text[len(public) :]
+    if (
+        prefix
+        and text[: len(public)].lower() == public
+        and (not rest or rest[0] in "/?#")
+        and re.match(re.escape(prefix) + "(?:[/?#]|$)", rest) is None
+    ):
+        upstream = "/".join(view.url.split("/", 3)[:3])
+        return view.mapper.map(upstream + rest, view.url)
+    return _url(value, view)
+
+
 def _refresh(value: str, view: View) -> str:
-    return map_refresh(value, lambda url: view.mapper.map(url, view.url))
+    return map_refresh(value, lambda url: _redirect(url, view))
 
 
 _LINK = re.compile(
@@ -133,7 +154,7 @@ def _clear_site_data(value: str, view: View) -> str | None:
 
 
 TABLE = (
-    Row("Location", "map", _url, "a redirect must stay under the mount"),
+    Row("Location", "map", _redirect, "a redirect must stay under the mount"),
     Row("Content-Location", "map", _url, "it names the resource as the browser must ask for it"),
     Row("Refresh", "map", _refresh, "a redirect with a delay; parsed as browsers parse it"),
     Row("Link", "map", _link, "preloads and rel links are fetched; anchor and imagesrcset too"),
