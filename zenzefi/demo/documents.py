@@ -104,6 +104,8 @@ self.addEventListener('fetch', event => {
   } else if (path(event.request.url) === '/workers/paths') {
     event.respondWith(clients.get(event.clientId).then(client => new Response(
       [location.pathname, path(registration.scope), path(location), path(client.url)].join(' '))));
+  } else if (path(event.request.url) === '/workers/moved') {
+    event.respondWith(Response.redirect('/lights/'));
   } else if (path(event.request.url) === '/workers/kept') {
     event.respondWith(caches.open('kept').then(async cache => {
       await cache.put(event.request, new Response('kept'));

@@ -181,6 +181,23 @@ const mapSrcdoc = text => {
   return head + tagHtml + html.slice(head.length);
 };
 
+/** Import maps and speculation rules: JSON with addresses in it. */
+const LIKE_URL = /^\.{0,2}\/|^[a-z][a-z0-9+.-]*:/i;
+const mapLike = text => typeof text === 'string' && LIKE_URL.test(text) ? map(text) : text;
+const mapEntries = (entries, value, key = name => name) => Object.fromEntries(Object.entries(entries ?? {}).flatMap(
+  ([name, entry]) => [[name, value(entry)], [key(name), value(entry)]]));
+const mapJson = {
+  importmap: found => ({
+    ...found,
+    imports: mapEntries(found.imports, mapLike, mapLike),
+    ...found.scopes && { scopes: mapEntries(found.scopes, entries => mapEntries(entries, mapLike, mapLike), mapLike) },
+    ...found.integrity && { integrity: mapEntries(found.integrity, entry => entry, mapLike) },
+  }),
+  speculationrules: (found, key) => Array.isArray(found) ? found.map(entry => mapJson.speculationrules(entry, key))
+    : typeof found === 'object' && found ? Object.fromEntries(Object.entries(found).map(([name, entry]) => [name, mapJson.speculationrules(entry, name)]))
+    : key === 'urls' || key === 'href_matches' ? map(found) : found,
+};
+
 // Attribute -> [how it is mapped, elements]; "*" is every element of the platform's own.
 const one = text => map(text);
 const KINDS = {
@@ -299,7 +316,9 @@ function install(scope) {
   type('WebSocket', first(map));
   type('EventSource', first(map));
   type('WebTransport', first(map));
+  type('WebSocketStream', first(map));
   for (const name of ['add', 'match', 'matchAll', 'put', 'delete', 'keys']) method(proto('Cache'), name, first(request));
+  method(holderOf(scope, 'fetchLater'), 'fetchLater', first(request));
   method(proto('Cache'), 'addAll', first(list => list?.[Symbol.iterator] ? Array.from(list, request) : list));
   method(proto('CacheStorage'), 'match', first(request));
 
@@ -330,6 +349,7 @@ function install(scope) {
   });
   method(container, 'getRegistration', first(map));
   method(proto('Clients'), 'openWindow', first(map));
+  method(scope.Response, 'redirect', first(map));
   method(proto('WindowClient'), 'navigate', first(map));
   property(scope.URL, 'createObjectURL', found => {
     found.value = wrap(found.value, { apply(native, self, args) {
@@ -364,13 +384,16 @@ function install(scope) {
     } });
   });
   method(scope, 'postMessage', args => {
-    const target = typeof args[1] === 'string' ? args[1] : undefined;
-    if (target && upstreams.has(target.replace(/\/$/, ''))) args[1] = gate;
+    const own = target => typeof target === 'string' && upstreams.has(target.replace(/\/$/, ''));
+    if (own(args[1])) args[1] = gate;
+    else if (own(args[1]?.targetOrigin)) args[1] = { ...args[1], targetOrigin: gate };
   });
   method(proto('HTMLFormElement'), 'submit', (args, form) => { prepareForm(form); });
   scope.addEventListener('submit', event => { if (!event.defaultPrevented) prepareForm(event.target, event.submitter); });
+  method(proto('Navigation'), 'navigate', first(map));
+  const destination = getOwnPropertyDescriptor(proto('NavigationDestination') ?? {}, 'url');
   scope.navigation?.addEventListener('navigate', event => {
-    const to = event.destination.url;
+    const to = apply(destination.get, event.destination, []);
     if (!event.cancelable || event.navigationType === 'traverse' || event.destination.sameDocument || event.formData || event.downloadRequest !== null) return;
     const mapped = map(to);
     if (mapped === to) return;
@@ -396,6 +419,16 @@ function install(scope) {
     method(element, name, (args, self) => {
       const attribute = args[0];
       if (attribute instanceof scope.Attr) attribute.value = byAttribute(self, attribute.localName, attribute.value);
+    });
+  }
+  // A collection of attributes does not say whose it is.
+  const owners = new WeakMap();
+  getter(element, 'attributes', (attributes, self) => { owners.set(attributes, self); return attributes; });
+  for (const name of ['setNamedItem', 'setNamedItemNS']) {
+    method(proto('NamedNodeMap'), name, ([attribute], self) => {
+      if (attribute instanceof scope.Attr && owners.has(self)) {
+        attribute.value = byAttribute(owners.get(self), attribute.localName, attribute.value);
+      }
     });
   }
   setter(proto('Attr'), 'value', (args, self) => {
@@ -454,7 +487,11 @@ function install(scope) {
   }
   method(element, 'insertAdjacentHTML', (args, self) => { if (args.length > 1) args[1] = through(contentKind(self), args[1]); });
   method(proto('Range'), 'createContextualFragment', first(value => through(mapHtml, value)));
-  method(proto('DOMParser'), 'parseFromString', args => { if (args[1] === 'text/html') args[0] = through(mapHtml, args[0]); });
+  method(proto('DOMParser'), 'parseFromString', args => {
+    // Other XML is data, whatever its attributes are called.
+    if (/^(text\/html|image\/svg\+xml|application\/xhtml\+xml)$/.test(args[1])) args[0] = through(mapHtml, args[0]);
+  });
+  for (const name of ['parseHTML', 'parseHTMLUnsafe']) method(scope.Document, name, first(value => through(mapHtml, value)));
   for (const name of ['write', 'writeln']) {
     method(proto('Document'), name, args => args.map(value => through(mapHtml, value)));
   }
@@ -496,6 +533,9 @@ function install(scope) {
       return proxy;
     });
   }
+  for (const name of ['set', 'append']) {
+    method(proto('StylePropertyMap'), name, args => args.map((value, at) => at && typeof value === 'string' ? mapCss(value) : value));
+  }
   for (const name of ['CSSStyleSheet', 'CSSGroupingRule']) method(proto(name), 'insertRule', css);
   for (const name of ['replace', 'replaceSync']) method(proto('CSSStyleSheet'), name, css);
   type('FontFace', args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
@@ -507,10 +547,25 @@ function install(scope) {
       else if (args[i] instanceof scope.Text) apply(data.set, args[i], [mapCss(apply(data.get, args[i], []))]);
     }
   };
+  const content = getOwnPropertyDescriptor(proto('Node'), 'textContent');
+  /** A script that is data is read when it comes into the page. */
+  const dataScript = script => {
+    const how = script?.localName === 'script' && !script.isConnected && mapJson[String(script.type).toLowerCase()];
+    if (!how) return;
+    const before = JSON.parse(apply(content.get, script, []));
+    const text = JSON.stringify(how(before));
+    if (text === JSON.stringify(before)) return;
+    try { apply(content.set, script, [trusted('createScript', text)]); } catch { apply(content.set, script, [text]); }
+  };
+  const inserted = (args, self) => {
+    intoStyle(args, self);
+    args.forEach(dataScript);
+  };
+  setter(proto('CharacterData'), 'data', (args, self) => intoStyle(args, self?.parentNode));
   setter(proto('Node'), 'textContent', intoStyle);
   setter(proto('HTMLElement'), 'innerText', intoStyle);
-  for (const name of ['appendChild', 'insertBefore', 'replaceChild']) method(proto('Node'), name, intoStyle);
-  for (const name of ['append', 'prepend', 'replaceChildren']) method(element, name, intoStyle);
+  for (const name of ['appendChild', 'insertBefore', 'replaceChild']) method(proto('Node'), name, inserted);
+  for (const name of ['append', 'prepend', 'replaceChildren']) method(element, name, inserted);
 
   // Cookies.
   setter(proto('Document'), 'cookie', args => { args[0] = mapCookie(String(args[0])); });
@@ -519,6 +574,23 @@ function install(scope) {
     if (typeof args[0] === 'object' && args[0]) args[0] = { ...args[0], path: cookiePath(args[0].path ?? '/') };
     else if (args.length > 1) args.splice(0, args.length, { name: args[0], value: args[1], path: inMount });
   });
+
+  method(proto('CookieStore'), 'delete', args => {
+    if (args.length) args[0] = typeof args[0] === 'object' && args[0] ? { ...args[0], path: cookiePath(args[0].path ?? '/') } : { name: args[0], path: inMount };
+  });
+
+  // What the browser shows for the page.
+  const pictures = options => {
+    if (!options) return options;
+    const change = {};
+    for (const name of ['icon', 'badge', 'image']) if (typeof options[name] === 'string') change[name] = map(options[name]);
+    if (options.artwork) change.artwork = Array.from(options.artwork, picture => ({ ...picture, src: map(picture.src) }));
+    return { ...options, ...change };
+  };
+  type('MediaMetadata', args => { args[0] = pictures(args[0]); });
+  type('Notification', args => { args[1] = pictures(args[1]); });
+  method(proto('ServiceWorkerRegistration'), 'showNotification', args => { args[1] = pictures(args[1]); });
+  method(proto('Navigator'), 'registerProtocolHandler', args => { args[1] = map(args[1]); });
 
   // Frames that load nothing (about:blank, srcdoc) share this origin but not these wrappers.
   for (const name of ['HTMLIFrameElement', 'HTMLFrameElement', 'HTMLObjectElement']) {

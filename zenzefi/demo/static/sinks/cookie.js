@@ -14,4 +14,12 @@ sink(async () => {
   document.cookie = 'check-elsewhere=' + end + '; Path=/elsewhere';
   document.cookie = 'check-plain=' + end;
   expect(!document.cookie.includes('check-'), `all end: ${document.cookie}`);
+  if (!globalThis.cookieStore) return;
+  await cookieStore.set('check-stored', '5');
+  expect((await (await fetch('/cookies/json')).json())['check-stored'] === '5', 'cookieStore.set');
+  expect((await cookieStore.get('check-stored'))?.value === '5', 'cookieStore.get');
+  await cookieStore.delete('check-stored');
+  await cookieStore.set({ name: 'check-named', value: '6' });
+  await cookieStore.delete({ name: 'check-named' });
+  expect((await cookieStore.getAll()).every(cookie => !cookie.name.startsWith('check-')), 'cookieStore.delete');
 });

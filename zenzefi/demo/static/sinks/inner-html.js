@@ -20,6 +20,20 @@ sink(async () => {
   const parsed = new DOMParser().parseFromString('<img src="/static/img/logo.svg?i5">', 'text/html');
   box.replaceChildren(document.adoptNode(parsed.querySelector('img')));
   await image('DOMParser');
+  const drawing = new DOMParser().parseFromString(
+    '<svg xmlns="http://www.w3.org/2000/svg"><image href="/static/img/logo.svg?i9"/></svg>', 'image/svg+xml');
+  const drawn = document.importNode(drawing.documentElement, true);
+  const arrived = loaded(drawn.firstChild, 'an image of a parsed drawing');
+  box.replaceChildren(drawn);
+  await arrived;
+  const data = '<list><item href="/lights/"/></list>';
+  const list = new DOMParser().parseFromString(data, 'text/xml');
+  expect(new XMLSerializer().serializeToString(list) === data, 'data stay data');
+  if (Document.parseHTMLUnsafe) {
+    const whole = Document.parseHTMLUnsafe('<img src="/static/img/logo.svg?i10">');
+    box.replaceChildren(document.adoptNode(whole.querySelector('img')));
+    await image('parseHTMLUnsafe');
+  }
   const host = document.createElement('div');
   host.attachShadow({ mode: 'open' }).innerHTML = '<img src="/static/img/logo.svg?i6">';
   into(host);

@@ -7,6 +7,13 @@ sink(async () => {
     () => { frame.contentWindow.eval("location.href = '/lights/?href'"); },
     () => { frame.contentWindow.eval("location.assign('/lights/?assign')"); },
     () => { frame.contentWindow.eval("location.replace('/lights/?replace')"); },
+    () => { frame.contentWindow.eval("navigation.navigate('/lights/?navigate')"); },
+    () => {
+      const meta = frame.contentDocument.createElement('meta');
+      meta.httpEquiv = 'refresh';
+      meta.content = '0; url=/lights/?refresh';
+      frame.contentDocument.head.append(meta);
+    },
   ]) {
     const arrived = loaded(frame);
     go();

@@ -16,5 +16,7 @@ sink(async () => {
   expect(paths === '/sw.js /workers/ /sw.js /workers/', `it reads the paths of the site: ${paths}`);
   const kept = await ask('/workers/kept');
   expect(kept === 'kept /workers/kept', `it finds what it kept: ${kept}`);
+  const moved = await frame.contentWindow.fetch('/workers/moved');
+  expect(moved.redirected && (await moved.text()).includes('<h1>Lights'), 'a redirect that it made');
   await registration.unregister();
 });

@@ -14,6 +14,11 @@ sink(async () => {
   arrived = loaded(image);
   image.setAttributeNode(attribute);
   await arrived;
+  const named = document.createAttribute('src');
+  named.value = '/static/img/logo.svg?n';
+  arrived = loaded(image);
+  image.attributes.setNamedItem(named);
+  await arrived;
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   const use = document.createElementNS(svg.namespaceURI, 'use');
   use.setAttributeNS('http://www.w3.org/1999/xlink', 'xlink:href', '/static/img/sprite.svg#star');

@@ -15,6 +15,8 @@ sink(async () => {
   await shows('cssText', '?s3');
   box.setAttribute('style', 'background: url(/static/img/dots.png?s4)');
   await shows('style attribute', '?s4');
+  box.attributeStyleMap?.set('background-image', 'url(/static/img/dots.png?s10)');
+  if (box.attributeStyleMap) await shows('attributeStyleMap', '?s10');
   box.removeAttribute('style');
   box.className = 'box';
   const sheet = document.createElement('style');
@@ -24,6 +26,11 @@ sink(async () => {
   sheet.textContent = '';
   sheet.appendChild(document.createTextNode('.box { background: url(/static/img/dots.png?s6) }'));
   await shows('a text node in style', '?s6');
+  sheet.textContent = '';
+  sheet.append('.box { background: url(/static/img/dots.png?s11) }');
+  await shows('text appended to style', '?s11');
+  sheet.firstChild.data = '.box { background: url(/static/img/dots.png?s12) }';
+  await shows('the data of a text in style', '?s12');
   sheet.textContent = '';
   sheet.sheet.insertRule('.box { background: url(/static/img/dots.png?s7) }');
   await shows('insertRule', '?s7');
