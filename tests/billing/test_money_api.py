@@ -62,18 +62,21 @@ async def test_what_is_no_amount_of_money_is_refused(make_gate: MakeGate) -> Non
     assert await balance_of(gate, bearer) == "0.00"
 
 
-@pytest.mark.parametrize(
-    "hours",
-    [
-        *("0", "-1", "0.001", "1e3", "NaN", "Infinity", "9" * 30, "١٢", "１", "1"),
-        *(0, -1, 0.001, 1.5, True, None, [], {}, 10**30),
-    ],
-)
-async def test_what_is_no_number_of_hours_is_refused(gate: GateClient, hours: Any) -> None:
+BAD_HOURS: list[Any] = [
+    *("0", "-1", "0.001", "1e3", "NaN", "Infinity", "9" * 30, "١٢", "１", "1"),
+    *(0, -1, 0.001, 1.5, True, None, [], {}),
+]
+
+
+async def test_what_is_no_number_of_hours_is_refused(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_api="off")
     bearer = await sign_up(gate)
-    body = {"duration_hours": hours}
-    status, _ = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
-    assert status == (400 if hours == 10**30 else 422)
+    for hours in BAD_HOURS:
+        body = {"duration_hours": hours}
+        status, _ = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
+        assert status == 422, hours
+    body = {"duration_hours": 10**30}  # a number, but none that is sold
+    assert (await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body))[0] == 400
 
 
 async def test_numbers_that_json_allows_but_money_does_not_are_refused(

@@ -392,3 +392,29 @@ async def test_money_that_came_for_an_ended_payment_is_found_by_checking(
     _, checked = await call(shop, "POST", f"{path}/check", bearer=bearer)
     assert checked["status"] == "succeeded"
     assert await balance_of(shop, bearer) == "5.00"
+
+
+async def test_a_refund_asked_twice_is_one_and_after_a_failure_another(
+    shop: GateClient, fake: tuple[FakeStripe, str]
+) -> None:
+    stripe, _ = fake
+    await sign_up(shop)
+    admin = await sign_up_admin(shop)
+    session = await _stripe_payment(shop)
+    await _hears(shop, "checkout.session.completed", session)
+    path = f"/admin/payments/{session['metadata']['payment_id']}/refund"
+    refund = {"id": "re_1", "payment_intent": "pi_1", "amount": 10000}
+
+    async def ask() -> tuple[int, str | None]:
+        status, _ = await call(shop, "POST", path, bearer=admin)
+        return status, stripe.asked[-1][3]
+
+    first = await ask()
+    assert first[0] == 200
+    assert await ask() == first
+    await _hears(shop, "refund.created", refund | {"status": "pending"})
+    assert (await ask())[0] == 409  # there is nothing left
+    await _hears(shop, "refund.failed", refund | {"status": "failed"})
+    again = await ask()
+    assert again[0] == 200
+    assert again != first

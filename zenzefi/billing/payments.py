@@ -297,8 +297,9 @@ class Payments:
         await record(
             connection, actor, "payment.refund_asked", "payment", payment_id, amount=f"{left:.2f}"
         )
-        # Asked twice before the answer it is one refund; after another part came back, a new one.
-        key = f"{payment_id}-{stands.reversed_rub:.2f}"
+        # Asked twice before the answer it is one refund; a new one after another part came back,
+        # or after one that failed.
+        key = f"{payment_id}-{stands.reversed_rub:.2f}-{stands.failures}"
         return payment, Refund(payment_id, payment.provider, payment.charge, left, key)
 
     async def send_refund(self, refund: Refund) -> None:

@@ -30,12 +30,16 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """``reversed_rub`` and ``reversed_znc`` are one amount: what refunds and open disputes took."""
+    """``reversed_rub`` and ``reversed_znc`` are one amount: what refunds and open disputes took.
+
+    ``failures``: how many refunds came to nothing.
+    """
 
     is_paid: bool
     is_disputed: bool
     reversed_rub: Decimal
     reversed_znc: Decimal
+    failures: int
 
 
 def standing(amount_znc: Decimal, amount_rub: Decimal, said: Iterable[Said]) -> Standing:
@@ -68,7 +72,9 @@ def standing(amount_znc: Decimal, amount_rub: Decimal, said: Iterable[Said]) -> 
     refunded = max(_ZERO, total - failed, sum(refunds.standing, _ZERO))
     reversed_rub = min(amount_rub, refunded + sum(disputes.standing, _ZERO))
     reversed_znc = (amount_znc * reversed_rub / amount_rub).quantize(_CENT, ROUND_HALF_UP)
-    return Standing(is_paid, bool(disputes.standing), reversed_rub, reversed_znc)
+    return Standing(
+        is_paid, bool(disputes.standing), reversed_rub, reversed_znc, len(refunds.undone)
+    )
 
 
 @dataclass(slots=True)

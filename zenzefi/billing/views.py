@@ -31,10 +31,10 @@ from zenzefi.billing.schemas import (
 )
 from zenzefi.billing.statement import STATEMENTS, Transaction
 from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, NotFound
+from zenzefi.middleware.content import content_of
 from zenzefi.tokens.views import token_out
 
 routes = Routes("Money")
-_MAX_WEBHOOK = 256 * 1024  # bytes
 
 
 def transaction_out(row: Transaction) -> TransactionOut:
@@ -229,13 +229,8 @@ async def webhook(request: web.Request) -> WebhookOut:
 
     Its signature is checked on the raw body; replays change nothing.
     """
-    raw = await request.content.read(_MAX_WEBHOOK + 1)
-    while len(raw) <= _MAX_WEBHOOK and not request.content.at_eof():
-        raw += await request.content.read(_MAX_WEBHOOK + 1 - len(raw))
-    if len(raw) > _MAX_WEBHOOK:
-        raise WebhookRejected("This webhook is too large.")
     outcome = await request.app[PAYMENTS].webhook(
-        request.match_info["provider"], request.headers, raw
+        request.match_info["provider"], request.headers, await content_of(request)
     )
     return WebhookOut(outcome=outcome)
 
