@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.billing.world import World
@@ -24,6 +24,8 @@ STEP = st.one_of(
     st.tuples(st.just("revoke"), st.integers(0, 5)),
     st.tuples(st.just("use"), st.integers(0, 5)),
     st.tuples(st.just("open"), AMOUNTS),
+    st.tuples(st.just("top_up"), AMOUNTS),
+    st.tuples(st.just("top_up"), AMOUNTS),
     st.tuples(
         st.just("hear"),
         st.sampled_from(
@@ -39,6 +41,15 @@ STEP = st.one_of(
     max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(  # spent, taken back, repaid, decided for the gate
+    rounds=[
+        [("top_up", Decimal("10.00")), ("top_up", Decimal("1.00"))],
+        [("bundle", 1), ("bundle", 0)],
+        [("hear", "disputed", 0, "one"), ("hear", "disputed", 1, "one")],
+        [("credit", Decimal("0.50")), ("revoke", 0), ("revoke", 1)],
+        [("hear", "dispute_won", 0, "one"), ("hear", "refunded", 1, None)],
+    ]
 )
 @given(rounds=st.lists(st.lists(STEP, min_size=1, max_size=4), min_size=1, max_size=8))
 async def test_money_is_neither_lost_nor_made(

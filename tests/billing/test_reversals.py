@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from tests.billing.money import MOCK, assert_whole, balance_of, open_payment, payment_of, tell
 from tests.conftest import GateClient, MakeGate
-from tests.kit import buy, call, give, sign_up
-from zenzefi.billing import settlement
+from tests.kit import buy, call, give, sign_up, user_id_of
+from zenzefi.billing import ledger, settlement
 from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.db.engine import DATABASE
@@ -190,3 +191,19 @@ async def test_reversals_and_purchases_at_once_do_not_wait_for_each_other_for_ev
         *(give(gate, "1.00") for _ in range(6)),
     )
     await assert_whole(gate)
+
+
+async def test_a_reversal_waits_for_what_is_being_spent(mock: GateClient) -> None:
+    bearer = await sign_up(mock)
+    payment_id = await open_payment(mock, bearer)
+    await tell(mock, payment_id, "paid")
+    spent = Decimal("-6.00")
+    async with mock.app[DATABASE].begin() as connection:
+        await ledger.move(
+            connection, await user_id_of(mock), spent, ledger.Kind.ADJUSTMENT, "in the middle"
+        )
+        reversal = asyncio.create_task(tell(mock, payment_id, "disputed"))
+        await asyncio.sleep(0.2)  # time enough to read the balance of before, if it did not wait
+    assert await reversal == "disputed"
+    assert await balance_of(mock, bearer) == "0.00"
+    assert (await payment_of(mock, bearer))["owed_znc"] == "6.00"

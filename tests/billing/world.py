@@ -143,6 +143,11 @@ class World:
         self.payment_ids.append(opened.id)
         return opened.id
 
+    async def top_up(self, amount: Decimal) -> None:
+        """A payment is opened, and its money comes."""
+        await self.open(amount)
+        await self.hear("paid", len(self.payment_ids) - 1)
+
     async def hear(self, what: str, number: int, part: str | None = None) -> None:
         """The payment service tells something of a payment, twice at once."""
         if not self.payment_ids:
