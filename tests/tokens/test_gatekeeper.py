@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis.asyncio as redis_client
@@ -28,7 +29,9 @@ from zenzefi.errors import (
 )
 from zenzefi.tokens import floods, memory, store
 from zenzefi.tokens import gatekeeper as module
+from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.shared import TOMBSTONE
 from zenzefi.tokens.value import cache_name, new_token
 
 
@@ -185,7 +188,101 @@ async def test_a_deactivation_seen_only_in_the_database_closes_too(
         await keeper(gate).validate(token)
 
 
+class Slow:
+    """Look-ups that have read the database and have not come back yet."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_read = asyncio.Event()
+        self.go_on = asyncio.Event()
+        find = store.find
+
+        async def slow(*arguments: Any) -> Any:
+            found = await find(*arguments)
+            self.has_read.set()
+            await self.go_on.wait()
+            return found
+
+        monkeypatch.setattr(store, "find", slow)
+
+
+async def test_a_token_that_ends_while_it_is_looked_up_is_not_let_in(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bearer = await sign_up(gate)
+    token = await buy(gate, bearer)
+    slow = Slow(monkeypatch)
+    asking = asyncio.create_task(keeper(gate).validate(token["token"]))
+    await slow.has_read.wait()
+    await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    slow.go_on.set()
+    with pytest.raises(TokenRevoked):
+        await asking
+    assert keeper(gate).cached(token["token"]) is None
+
+
+async def test_what_was_read_before_the_subscription_turned_is_not_kept(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    slow = Slow(monkeypatch)
+    asking = asyncio.create_task(keeper(gate).validate(token))
+    await slow.has_read.wait()
+    keeper(gate)._live(not keeper(gate).is_live)
+    slow.go_on.set()
+    await asking
+    assert keeper(gate).cached(token) is None
+
+
+async def test_a_user_who_is_back_is_let_in_by_a_node_that_did_not_hear_of_it(
+    gate: GateClient,
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    access = await keeper(gate).validate(token)
+    await keeper(gate).announce(Ended("user", access.user_id, "The account was deactivated."), [])
+    with pytest.raises(TokenRevoked):
+        await keeper(gate).validate(token)
+    keeper(gate).memory.refused.clear()  # seconds later
+    await asyncio.sleep(0.01)
+    # The database says that the account is active: it was deactivated and activated again.
+    assert await keeper(gate).validate(token) == access
+
+
 # --- on two nodes
+
+
+async def test_a_token_that_ends_elsewhere_while_it_is_looked_up_is_not_let_in(
+    nodes: list[GateClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    token = await buy(here, bearer)
+    slow = Slow(monkeypatch)
+    asking = asyncio.create_task(keeper(there).validate(token["token"]))
+    await slow.has_read.wait()
+    await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    await until(lambda: UUID(token["id"]) in keeper(there).memory.ended)
+    slow.go_on.set()
+    with pytest.raises(TokenRevoked):
+        await asking
+
+
+async def test_later_word_replaces_earlier_word_that_could_not_be_sent(cluster: Stores) -> None:
+    """Deactivated while Redis was away, and activated again: no tombstone comes afterwards."""
+    with own_redis() as server:
+        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
+            await live(node)
+            token = (await buy(node, await sign_up(node)))["token"]
+            access = await keeper(node).activate(await keeper(node).validate(token))
+            server.stop()
+            for kind in ("user", "restored"):
+                await keeper(node).announce(Ended(kind, access.user_id, "-"), [token])
+            assert len(keeper(node).ends) == 1
+            server.start()
+            await live(node)
+            await until(lambda: not len(keeper(node).ends))
+            async with redis_client.Redis.from_url(server.url) as client:
+                assert await client.get(cache_name(token)) != TOMBSTONE
+            assert (await keeper(node).validate(token)).is_activated
 
 
 async def test_of_a_hundred_first_uses_on_two_nodes_one_activates(nodes: list[GateClient]) -> None:

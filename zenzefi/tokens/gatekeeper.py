@@ -75,6 +75,7 @@ class Gatekeeper:
         self.flights = Flights(self._look_up)
         self.ends = Ends(shared, self._heard, self._live)
         self.is_live = False
+        self._turned = 0.0  # when the subscription last came or went
         self._lookups = Lookups(database, keyring, self.clock)
         self._known = self.memory.known
         self._activations: dict[UUID, asyncio.Task[Access]] = {}
@@ -195,6 +196,8 @@ class Gatekeeper:
         left = access.seconds_left(self.now())
         if left <= 0:
             return self._refused(token, TokenExpired)
+        if asked <= self._turned:
+            return access  # what ended meanwhile nobody may have heard of: good for this once
         life = LIFE if self.is_live else LIFE_ALONE
         # Counted from the question: the answer may have been true only then.
         self.memory.keep(token, access, min(asked + life, now + left))
@@ -316,6 +319,7 @@ class Gatekeeper:
     def _live(self, is_live: bool) -> None:
         if is_live != self.is_live:
             self.is_live = is_live
+            self._turned = monotonic()
             ENDS_SUBSCRIPTION.set(is_live)
             # What was said while nobody listened is unknown: ask again about everything.
             self.memory.forget_all()
