@@ -17,6 +17,7 @@ from tests.kit import buy, call, sign_up
 from tests.tokens.kit import SOON, bought, keeper
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import DatabaseUnavailable, UpstreamUnreachable
+from zenzefi.tokens import usage as module
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Who
 from zenzefi.tokens.models import usage_sessions
@@ -201,3 +202,16 @@ async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
     (row,) = await _rows(gate)
     assert (row.agent, row.requests) == ("nginx asks", 1)
     assert keeper(gate).holds.of_devices() == {}
+
+
+async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_SESSIONS", 3)
+    _, access, bearer = await bought(gate)
+    usage = gate.app[USAGE]
+    for number in range(6):
+        usage.note(
+            access, device_id=None, address="192.0.2.1", agent=str(number), received=0, sent=1
+        )
+    assert [len(usage._open), len(usage._changed), len(usage._of_token)] == [3, 3, 1]
+    await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
+    assert [len(usage._open), len(usage._of_token)] == [0, 0]

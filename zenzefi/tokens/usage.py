@@ -51,6 +51,7 @@ IDLE = timedelta(minutes=30)
 _TOUCH = timedelta(minutes=1)
 """How often a session is written that goes on (a socket is open) and counts nothing new."""
 _MAX_SESSIONS = 20_000
+_SETTLED_AT_ONCE = 500
 _AGENT = 300
 _COUNTED = ("last_seen_at", "requests", "bytes_in", "bytes_out")
 _REASONS = {"token": "revoked", "user": "deactivated", "session": "ended"}
@@ -163,6 +164,7 @@ class Usage:
         self._gatekeeper = gatekeeper
         self._devices = devices
         self._open: OrderedDict[_Key, _Open] = OrderedDict()
+        self._of_token: dict[UUID, set[_Key]] = {}  # the keys of what is open, by token
         self._changed: dict[UUID, _Open] = {}
         self.uses: set[Use] = set()
         self._writing = asyncio.Lock()
@@ -197,9 +199,17 @@ class Usage:
                 # What a revoked token still had under way is counted, but does not go on.
                 session.ended_at, session.end_reason = now, "revoked"
         self._open.move_to_end(key)
+        self._of_token.setdefault(access.token_id, set()).add(key)
         while len(self._open) > _MAX_SESSIONS:
-            self._open.popitem(last=False)
+            self._forget(next(iter(self._open)))
         return session
+
+    def _forget(self, key: _Key) -> None:
+        del self._open[key]
+        keys = self._of_token[key[0]]
+        keys.discard(key)
+        if not keys:
+            del self._of_token[key[0]]
 
     def add(self, session: _Open, *, requests: int, received: int, sent: int) -> None:
         """Count; with nothing new it only says, now and then, that the session goes on."""
@@ -218,8 +228,11 @@ class Usage:
     async def flush(self) -> None:
         """Write what changed. Raises ``DatabaseUnavailable``; nothing is lost then."""
         async with self._writing:
-            for use in list(self.uses):
-                use.settle()
+            for number, use in enumerate(list(self.uses), 1):
+                if use in self.uses:  # else it has ended meanwhile, and settled by itself
+                    use.settle()
+                if not number % _SETTLED_AT_ONCE:
+                    await asyncio.sleep(0)  # thousands of sockets must not hold up the loop
             changed = list(self._changed.values())
             if not changed:
                 return
@@ -284,7 +297,7 @@ class Usage:
 
     def _heard(self, ended: Ended) -> None:
         if ended.kind == "token":
-            gone = [s for key, s in self._open.items() if key[0] == ended.id]
+            gone = [self._open[key] for key in self._of_token.get(ended.id, ())]
         elif ended.kind == "user":
             gone = [s for s in self._open.values() if s.user_id == ended.id]
         elif ended.kind == "session":
@@ -292,7 +305,7 @@ class Usage:
         else:
             return
         for session in gone:
-            del self._open[session.key]
+            self._forget(session.key)
             session.ended_at, session.end_reason = self._gatekeeper.now(), _REASONS[ended.kind]
             # Only the process that began a session has something of it open.
             if ended.kind == "session":
