@@ -290,6 +290,7 @@ async def settled(gate: GateProcess, faulty) -> dict[str, int]:
     return now
 
 
+@pytest.mark.timeout(SECONDS + 120)
 async def test_nothing_is_left_behind(gate_process, faulty):
     faulty.script = upstream
     await traffic(gate_process, 2)
