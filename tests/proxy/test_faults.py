@@ -102,13 +102,25 @@ async def test_silence_before_the_head_is_504(start_gate, faulty):
     assert time.monotonic() - began < 3
 
 
-async def test_a_head_that_trickles_in_is_504_or_arrives(start_gate, faulty):
+async def test_a_head_that_comes_in_pieces_arrives(start_gate, faulty):
     async def script(wire):
         await wire.throttle(OK + b"Content-Length: 2\r\n\r\nok", 4, 0.02)
 
     faulty.script = script
-    gate = await start_gate(faulty.url, upstream_read_timeout=0.5)
+    gate = await start_gate(faulty.url)
     assert (await gate.ask(PREFIX + "/x")).endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_a_head_that_trickles_in_without_end_is_504(start_gate, faulty, before):
+    async def script(wire):
+        await wire.send(before)
+        await wire.throttle(OK + b"X-A: b\r\n" * 1000, 1, 0.05)
+
+    faulty.script = script
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
+    answer = await gate.ask(PREFIX + "/x", timeout=5)
+    assert b"HTTP/1.1 504" in answer
 
 
 async def test_silence_within_a_body_breaks_it_off(start_gate, faulty, client):

@@ -114,6 +114,9 @@ class Connection(ResponseHandler):
         self.got_bytes = False
         self.expiry: asyncio.TimerHandle | None = None
         self._got_eof = False
+        self._is_head_due = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_seconds = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Bytes nobody asked for must not become the beginning of somebody's answer."""
@@ -121,7 +124,21 @@ class Connection(ResponseHandler):
             self.abort()
             return
         self.got_bytes = True
+        if self._is_head_due and self._head_timer is None:
+            # Each byte ends a silence; a head that comes in drops must come to an end all the same.
+            self._head_timer = self._loop.call_later(self._head_seconds, self._on_read_timeout)
         super().data_received(data)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """A head is complete."""
+        self._stop_head_timer()
+        self._is_head_due = 100 <= data[0].code < 200 and data[0].code != 101
+        super().feed_data(data, size)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def eof_received(self) -> None:
         """The upstream has ended the connection."""
@@ -133,6 +150,7 @@ class Connection(ResponseHandler):
 
         Nor is an end without TLS's goodbye: anybody between could have made it (RFC 9112, 9.8).
         """
+        self._stop_head_timer()
         payload = self._payload
         is_broken = exc is not None or not self._got_eof
         if is_broken and payload is not None and not payload.is_eof():
@@ -142,6 +160,8 @@ class Connection(ResponseHandler):
     def begin(self, method: str, read_timeout: float) -> None:
         """Prepare for the answer to one request."""
         self.got_bytes = False
+        self._is_head_due = True
+        self._head_seconds = read_timeout
         self.set_response_params(
             skip_payload=method == "HEAD",
             read_until_eof=True,

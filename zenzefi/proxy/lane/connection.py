@@ -248,7 +248,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer."""
-        self.quiet = 0
+        if not self._head:  # a head that comes in drops must come to an end all the same
+            self.quiet = 0
         sink = self._sink
         if sink is not None:
             try:
