@@ -104,6 +104,12 @@ self.addEventListener('fetch', event => {
   } else if (path(event.request.url) === '/workers/paths') {
     event.respondWith(clients.get(event.clientId).then(client => new Response(
       [location.pathname, path(registration.scope), path(location), path(client.url)].join(' '))));
+  } else if (path(event.request.url) === '/workers/kept-page') {
+    event.respondWith(fetch('/lights/'));
+  } else if (path(event.request.url) === '/workers/written') {
+    event.respondWith(new Response(
+      '<!doctype html><title>Written</title><img src="/static/img/logo.svg?written">',
+      { headers: { 'Content-Type': 'text/html' } }));
   } else if (path(event.request.url) === '/workers/moved') {
     event.respondWith(Response.redirect('/lights/'));
   } else if (path(event.request.url) === '/workers/kept') {

@@ -15,10 +15,11 @@
 const NAME = '/.zenzefi/runtime.js';
 const MARK = Symbol.for('zenzefi.runtime');
 const WORKER_MARK = '.zenzefi-worker=';
+const BARE_MARK = '.zenzefi-address=upstream';
 const COOKIE_ESCAPE = 'zup-';
 
 const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
-const { URL, Map, WeakMap, WeakSet, Proxy, String, Blob, setTimeout, document, location } = globalThis;
+const { URL, Map, WeakMap, WeakSet, Proxy, String, Blob, Response, TextDecoder, setTimeout, document, location } = globalThis;
 const AboutBlank = /^about:(blank|srcdoc)/;
 
 // --- where we are ----------------------------------------------------------------------------
@@ -122,6 +123,7 @@ const mapCss = text => /url\(|@import/i.test(text)
   : text;
 
 const RAW = new Set(['script', 'style', 'textarea', 'title', 'xmp', 'noembed', 'noframes', 'iframe', 'plaintext']);
+const TAG = /[a-z][^\s/>]*/iy;
 const ATTRIBUTE = /[\s/]*([^\s/>=][^\s/>=]*)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+)))?/y;
 const ENTITIES = { '&amp;': '&', '&quot;': '"', '&apos;': "'", '&lt;': '<', '&gt;': '>' };
 const decode = text => text.replace(/&(?:amp|quot|apos|lt|gt|#x?[0-9a-f]+);/gi, entity =>
@@ -142,9 +144,10 @@ function mapHtml(text) {
       at = end + 3;
       continue;
     }
-    const name = /^[a-z][^\s/>]*/i.exec(text.slice(at + 1, at + 80))?.[0].toLowerCase();
+    TAG.lastIndex = at + 1;
+    const name = TAG.exec(text)?.[0].toLowerCase();
     if (!name) { at++; continue; }
-    ATTRIBUTE.lastIndex = at + 1 + name.length;
+    ATTRIBUTE.lastIndex = TAG.lastIndex;
     let end = ATTRIBUTE.lastIndex;
     for (let found; (found = ATTRIBUTE.exec(text)); end = ATTRIBUTE.lastIndex) {
       const raw = found[2] ?? found[3] ?? found[4];
@@ -173,13 +176,28 @@ function mapHtml(text) {
   return done ? out + text.slice(done) : text;
 }
 
+/** Where the runtime goes in a document that has none; undefined in one that has. */
+const placeInHead = html => html.includes(NAME) ? undefined
+  : /^(?:\ufeff|ï»¿)?(?:\s|<!--[^]*?-->|<!doctype[^>]*>)*(?:<html[^>]*>\s*)?(?:<head[^>]*>)?/i.exec(html)[0].length;
 /** A document given as text (srcdoc): mapped, and the runtime put first in its head. */
 const mapSrcdoc = text => {
   const html = mapHtml(text);
-  if (!tagHtml || html.includes(NAME)) return html;
-  const head = /^(?:\s|<!--[^]*?-->|<!doctype[^>]*>)*(?:<html[^>]*>\s*)?(?:<head[^>]*>)?/i.exec(html)[0];
-  return head + tagHtml + html.slice(head.length);
+  const place = tagHtml ? placeInHead(html) : undefined;
+  return place === undefined ? html : html.slice(0, place) + tagHtml + html.slice(place);
 };
+/**
+ * A document that a service worker answers with. What it once fetched to keep was no document then,
+ * so the gate did not put the runtime in; what it wrote itself the gate never saw.
+ */
+async function asDocument(response) {
+  if (!response?.headers || response.redirected || !/^text\/html/i.test(response.headers.get('Content-Type'))) return response;
+  const { status, statusText, headers } = response;
+  if (!response.url) return new Response(mapSrcdoc(await response.text()), { status, statusText, headers });
+  const bytes = await response.blob();
+  const place = placeInHead(new TextDecoder('latin1').decode(await bytes.arrayBuffer()));
+  const body = place === undefined ? bytes : new Blob([bytes.slice(0, place), tagHtml, bytes.slice(place)]);
+  return new Response(body, { status, statusText, headers });
+}
 
 /** Import maps and speculation rules: JSON with addresses in it. */
 const LIKE_URL = /^\.{0,2}\/|^[a-z][a-z0-9+.-]*:/i;
@@ -261,6 +279,7 @@ const holderOf = (object, name) => {
   return object;
 };
 
+const DOCUMENTS = new Set(['document', 'iframe', 'frame', 'embed', 'object', 'fencedframe']);
 const realms = new WeakSet();
 let blobs; // blob URL -> Blob, while the page keeps it
 let tagHtml = '';
@@ -344,7 +363,7 @@ function install(scope) {
   method(container, 'register', args => {
     const options = args[1];
     if (!args.length) return;
-    args[0] = through(text => markWorker(map(text), options?.type === 'module'), args[0]);
+    args[0] = through(text => markWorker(map(text), options?.type === 'module', bare), args[0]);
     if (options?.scope !== undefined) args[1] = { ...options, scope: map(options.scope) };
   });
   method(container, 'getRegistration', first(map));
@@ -369,6 +388,9 @@ function install(scope) {
         for (const attribute of list.split(' ')) getter(proto(name), attribute, unmap);
       }
       read(proto('WorkerLocation'), 'toString');
+      method(proto('FetchEvent'), 'respondWith', (args, event) => {
+        if (DOCUMENTS.has(event.request.destination)) args[0] = Promise.resolve(args[0]).then(asDocument);
+      });
     }
     return;
   }
@@ -502,8 +524,11 @@ function install(scope) {
   const declarations = new WeakMap(); // declaration -> its Proxy
   const behind = new WeakMap(); // and back
   const declared = {
-    get: (target, name) => Reflect.get(target, name, target),
-    set: (target, name, value) => Reflect.set(target, name, typeof value === 'string' ? mapCss(value) : value, target),
+    get: (target, name) => target[name],
+    set: (target, name, value) => {
+      target[name] = typeof value === 'string' ? mapCss(value) : value;
+      return true;
+    },
   };
   for (const holder of [proto('CSSStyleDeclaration'), proto('CSSStyleProperties')]) {
     for (const name of holder ? Reflect.ownKeys(holder) : []) {
@@ -646,11 +671,11 @@ function mapCookie(line) {
 const { createObjectURL, revokeObjectURL } = URL;
 const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', origins: option('origins') })}`;
 /** A request does not say that a script is a module, and to a plain http origin not even its use. */
-function markWorker(address, module) {
-  if (!module && globalThis.isSecureContext) return address;
+function markWorker(address, module, isBare = false) {
+  if (!module && !isBare && globalThis.isSecureContext) return address;
   if (!new URL(address, baseURL()).href.startsWith(gate + inMount)) return address;
   const [, path, hash] = /^([^#]*)(.*)$/s.exec(address);
-  return `${path}${path.includes('?') ? '&' : '?'}${WORKER_MARK}${module ? 'module' : 'classic'}${hash}`;
+  return `${path}${path.includes('?') ? '&' : '?'}${isBare ? BARE_MARK + '&' : ''}${WORKER_MARK}${module ? 'module' : 'classic'}${hash}`;
 }
 
 // --- start -----------------------------------------------------------------------------------
@@ -669,6 +694,11 @@ if (tag) {
   // The page finds its document as it was written.
   importMap.remove();
   tag.remove();
+}
+if (!document) {
+  const address = location.search.includes(BARE_MARK) ? ' data-address="upstream"' : '';
+  const [src, origins] = [`${mount}${NAME}?v=${here.searchParams.get('v') ?? ''}`, option('origins')].map(text => encode(text, '"'));
+  tagHtml = `<script src="${src}" data-origins="${origins}"${address}></script>`;
 }
 install(globalThis);
 if (bare && isInside(location.pathname)) {

@@ -18,5 +18,13 @@ sink(async () => {
   expect(kept === 'kept /workers/kept', `it finds what it kept: ${kept}`);
   const moved = await frame.contentWindow.fetch('/workers/moved');
   expect(moved.redirected && (await moved.text()).includes('<h1>Lights'), 'a redirect that it made');
+  for (const page of ['kept-page', 'written']) {
+    frame.src = `/workers/${page}`;
+    await loaded(frame, page);
+    const inside = frame.contentWindow;
+    expect(/^(Lights|Written)/.test(frame.contentDocument.title), `${page} is "${frame.contentDocument.title}"`);
+    expect([...frame.contentDocument.images].every(image => image.naturalWidth), `the pictures of ${page}`);
+    expect(await inside.eval("fetch('/api/lights/1').then(a => a.ok)"), `what a script of ${page} asks for`);
+  }
   await registration.unregister();
 });
