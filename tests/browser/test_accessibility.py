@@ -115,6 +115,7 @@ async def test_every_page_is_accessible_and_fits(
         for path in ("/account/buy", "/account/connect"):
             await look.at(path)
         await look.sent("/account/money", "/account/money/top-up", "bad amount", amount="lots")
+        await look.at("/account/payments")
         await look.at("/account/money")
         receipt = await page.locator('a[href*="/receipts/"]').first.get_attribute("href")
         await look.at(str(receipt))
