@@ -9,8 +9,9 @@ import pytest
 
 from zenzefi.db.engine import Database
 from zenzefi.ops import jobs
-from zenzefi.ops.jobs import Jobs, lock_of
-from zenzefi.ops.metrics import JOB_RUNS
+from zenzefi.ops.housekeeping import forget_figures
+from zenzefi.ops.jobs import Jobs, StillHeld, lock_of
+from zenzefi.ops.metrics import ACTIVE_TOKENS, JOB_RUNS, LEDGER_MISMATCHES
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
@@ -76,6 +77,40 @@ async def test_the_lock_passes_on_when_its_holder_goes(url: str, tmp_path: Path)
         assert not second_leads()
         await leaving.__aexit__(None, None, None)
         await until(lambda: "second" in done)
+
+
+async def test_who_does_the_work_no_more_forgets_what_it_found(url: str, tmp_path: Path) -> None:
+    database = Database(url)
+    mine = Jobs(lock_of(database, tmp_path))
+    ACTIVE_TOKENS.set(7)
+    LEDGER_MISMATCHES.set(1)
+    mine.afterwards(forget_figures)
+    task = asyncio.create_task(mine.run(), name="jobs")
+    await until(lambda: mine.is_leader)
+    assert ACTIVE_TOKENS._value.get() == 7
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await database.close()
+    assert (ACTIVE_TOKENS._value.get(), LEDGER_MISMATCHES._value.get()) == (0, 0)
+
+
+async def test_nothing_ends_the_periodic_work_for_good(caplog: pytest.LogCaptureFixture) -> None:
+    tried = 0
+
+    @contextlib.asynccontextmanager
+    async def broken() -> AsyncIterator[StillHeld]:
+        nonlocal tried
+        tried += 1
+        raise ValueError("nobody thought of this")
+        yield
+
+    task = asyncio.create_task(Jobs(broken).run(), name="jobs")
+    await until(lambda: tried >= 2)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert "nobody thought of this" in caplog.text
 
 
 async def test_a_job_that_fails_is_counted_and_runs_again(tmp_path: Path, url: str) -> None:

@@ -53,11 +53,16 @@ class Jobs:
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._jobs: list[Job] = []
+        self._afterwards: list[Callable[[], None]] = []
         self.is_leader = False
 
     def add(self, name: str, every: float, work: Callable[[], Awaitable[None]]) -> None:
         """Have ``work`` done every so many seconds, by one node at a time."""
         self._jobs.append(Job(name, every, work))
+
+    def afterwards(self, forget: Callable[[], None]) -> None:
+        """Call ``forget`` when another node may do the work: what was found here is old then."""
+        self._afterwards.append(forget)
 
     async def run(self) -> None:
         """Compete for the lock for ever; do the work while holding it."""
@@ -69,7 +74,12 @@ class Jobs:
                     await self._lead(still_held)
             except (LockBusy, DatabaseUnavailable, SQLAlchemyError, OSError):
                 pass  # another node leads, or the database is away: health says so
+            except Exception:
+                log.exception("the periodic work broke off; it is tried again in %g s", _RETRY)
             finally:
+                if self.is_leader:
+                    for forget in self._afterwards:
+                        forget()
                 self.is_leader = False
             await asyncio.sleep(_RETRY)
 
