@@ -108,6 +108,55 @@ async def test_bodies_stream_both_ways(local: Local, upstream: Upstream) -> None
     assert (local.agent.traffic.sent, local.agent.traffic.received) == (size, size)
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_length_stays_a_length_and_chunks_stay_chunks(
+    local: Local, upstream: Upstream, method: str
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"ab"
+        yield b"c"
+
+    async with local.session.request(method, local.url("/a"), data=b"abc") as response:
+        assert response.status == 200
+    async with local.session.request(method, local.url("/b"), data=pieces()) as response:
+        assert response.status == 200
+    whole, streamed = (one.headers for one in upstream.requests)
+    assert whole["Content-Length"] == "3"
+    assert "Transfer-Encoding" not in whole
+    assert streamed["Transfer-Encoding"] == "chunked"
+    assert "Content-Length" not in streamed
+
+
+async def test_answers_without_content_stay_so(local: Local, upstream: Upstream) -> None:
+    async def unchanged(request: web.Request) -> web.Response:
+        return web.Response(status=304, headers={"ETag": '"1"'})
+
+    async def picture(request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 500, content_type="image/png")
+
+    upstream.handlers.update({"/same": unchanged, "/picture": picture})
+    async with local.session.head(local.url("/picture")) as response:
+        assert (response.status, response.headers["Content-Length"]) == (200, "500")
+        assert await response.read() == b""
+    async with local.session.get(local.url("/same"), headers={"If-None-Match": '"1"'}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+
+
+async def test_a_body_that_breaks_off_does_not_look_whole(local: Local, upstream: Upstream) -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    upstream.handlers["/cut"] = broken
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with local.session.get(local.url("/cut")) as response:
+            await response.read()
+
+
 async def test_an_event_stream_arrives_as_it_is_sent(local: Local, upstream: Upstream) -> None:
     go_on = asyncio.Event()
 

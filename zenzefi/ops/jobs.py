@@ -70,7 +70,7 @@ class Jobs:
             try:
                 async with self._lock() as still_held:
                     self.is_leader = True
-                    log.info("this node does the periodic work now")
+                    log.debug("this node does the periodic work now")
                     await self._lead(still_held)
             except (LockBusy, DatabaseUnavailable, SQLAlchemyError, OSError):
                 pass  # another node leads, or the database is away: health says so

@@ -110,7 +110,8 @@ def configure(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # At a terminal as short as the lines of the access log.
+        structlog.processors.TimeStamper(fmt="iso" if is_json(settings) else "%H:%M:%S", utc=True),
         _add_trace,
         _redact_telling_names,
         structlog.processors.StackInfoRenderer(),
