@@ -7,7 +7,7 @@ import pytest
 
 from tests import kit
 from tests.conftest import MakeGate, Upstream
-from zenzefi.middleware.rate_limits import subscriber
+from zenzefi.middleware.peer import subscriber
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
 
 

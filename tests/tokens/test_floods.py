@@ -13,10 +13,11 @@ from tests.kit import buy, sign_up
 from tests.tokens.kit import bought, keeper
 from zenzefi.errors import DatabaseUnavailable, RateLimited, TokenInvalid, Unavailable
 from zenzefi.keys import KEYRING
+from zenzefi.middleware.peer import subscriber
 from zenzefi.tokens import flights, floods, lookups, store
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.flights import Flights
-from zenzefi.tokens.floods import Guesses, network_of
+from zenzefi.tokens.floods import Guesses
 from zenzefi.tokens.value import index, new_token
 
 
@@ -24,15 +25,15 @@ from zenzefi.tokens.value import index, new_token
     ("address", "network"),
     [
         ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
         ("", ""),
         ("no:address", "no:address"),
     ],
 )
 def test_a_whole_ipv6_network_is_one_asker(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert subscriber(address) == network
 
 
 def test_the_count_begins_anew_after_a_minute() -> None:

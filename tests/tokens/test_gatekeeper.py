@@ -127,7 +127,7 @@ async def test_guessing_ends_for_the_address_that_guesses(
 async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MAX_KNOWN", 3)
     monkeypatch.setattr(memory, "MAX_REFUSED", 3)
-    monkeypatch.setattr(floods, "MAX_NETWORKS", 3)
+    monkeypatch.setattr(floods, "MAX_SUBSCRIBERS", 3)
     bearer = await sign_up(gate)
     for number in range(6):
         await keeper(gate).validate((await buy(gate, bearer))["token"])

@@ -8,7 +8,6 @@ token, is asked where the token is known).
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import AsyncIterator
 
@@ -19,7 +18,7 @@ from zenzefi.config import SETTINGS
 from zenzefi.errors import RateLimited
 from zenzefi.middleware.content import content_of, form_of
 from zenzefi.middleware.known_browsers import account_mark, mark_of
-from zenzefi.middleware.peer import peer_of
+from zenzefi.middleware.peer import peer_of, subscriber
 from zenzefi.ops.limits import LIMITS, RateLimits, Standing
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
 
@@ -88,15 +87,6 @@ async def _count(request: web.Request) -> None:
         except RateLimited:
             AUTH_ATTEMPTS.labels("limited").inc()
             raise
-
-
-def subscriber(address: str) -> str:
-    """What one subscriber's addresses have in common: of IPv6 the /64 (RFC 6177, RFC 8981), within
-    which everybody may take another address for every request.
-    """
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 async def limit_sign_in(request: web.Request, email: str) -> None:

@@ -385,7 +385,7 @@ class Gatekeeper:
             ("tokens", len(self.memory.known)),
             ("refused_tokens", len(self.memory.refused)),
             ("ended_tokens", len(self.memory.ended)),
-            ("guessing_networks", len(self.guesses)),
+            ("guessing_subscribers", len(self.guesses)),
             ("token_lookups", len(self.flights)),
             ("unsent_ends", len(self.ends)),
         ):
