@@ -274,7 +274,7 @@ async def watch(
                     found.statuses.append(response.status)
                     return
                 flowing["request"].set()
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
 
     async def websocket() -> None:
         url = cluster.url(node, PROXY + "/socket")
