@@ -1,0 +1,121 @@
+"""What grows: ``python -m bench.scale [--quick]`` writes its sections of ``docs/benchmarks.md``.
+
+A million access tokens in the database, and ten thousand idle WebSockets on one node. Each part has
+a section of its own: ``--tokens 0`` or ``--sockets 0`` leaves that part out and its section alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.scale import sockets, tokens
+
+ROOT = Path(__file__).resolve().parents[2]
+_BEGIN = "<!-- bench.scale.{}: begin (written by `python -m bench.scale`; do not edit) -->"
+_END = "<!-- bench.scale.{}: end -->"
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f} µs" if seconds < 1e-4 else f"{seconds * 1e3:,.2f} ms"
+
+
+def _measured(busy: float) -> list[str]:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return [
+        f"Measured {now} by `python -m bench.scale` on {os.cpu_count()} cores. Load average of the",
+        f"machine: {busy:.1f} before, {os.getloadavg()[0]:.1f} at the end; where it is much more",
+        "than the cores, others took part of the processor, and times mean little.",
+        "",
+    ]
+
+
+def of_tokens(found: list[tokens.Measured], busy: float) -> str:
+    """The section about tokens."""
+    lines = ["## A million tokens", "", *_measured(busy)]
+    lines += [
+        "What a request waits, one after the other, through the gatekeeper (median, p99). Only a",
+        "token that this process and Redis do not know comes so far.",
+        "",
+        "| database | tokens | size | " + " | ".join(t.what for t in found[0].times) + " |",
+        "|---|---:|---:|" + "---:|" * len(found[0].times),
+    ]
+    for one in found:
+        times = [
+            _shown(t.median) + ("" if t.p99 == t.median else f" (p99 {_shown(t.p99)})")
+            for t in one.times
+        ]
+        size = f"{one.bytes_on_disk / 1e6:,.0f} MB"
+        lines.append(f"| {one.store} | {one.tokens:,} | {size} | " + " | ".join(times) + " |")
+    return "\n".join(lines)
+
+
+def of_sockets(one: sockets.Measured, busy: float) -> str:
+    """The section about WebSockets."""
+    seen = ", ".join(map(str, sorted(one.codes)))
+    kib, megabytes = one.bytes_each / 1024, one.bytes_before / 1e6
+    lines = ["## Ten thousand idle WebSockets", "", *_measured(busy)]
+    lines += [
+        "Through one node (`zenzefi serve`, one process, embedded default). Memory is the",
+        "process's own (proportional set size); both ends of a socket count as one.",
+        "",
+        "| WebSockets | opened in | memory each | CPU while idle | all ended, once revoked |",
+        "|---:|---:|---:|---:|---:|",
+        f"| {one.sockets:,} | {one.opened:.1f} s | {kib:.1f} KiB "
+        f"| {one.idle_cpu * 100:.1f} % of a core | {one.ended:.2f} s |",
+        "",
+        f"Close codes seen: {seen}. Before the sockets the process took {megabytes:.0f} MB.",
+    ]
+    return "\n".join(lines)
+
+
+def write(name: str, section: str, path: Path) -> None:
+    """Put a section between its markers, at the end where there are none yet."""
+    begin, end = _BEGIN.format(name), _END.format(name)
+    page = path.read_text()
+    block = f"{begin}\n\n{section.rstrip()}\n\n{end}\n"
+    if begin in page:
+        before, rest = page.split(begin, 1)
+        page = before + block + rest.split(end, 1)[1].removeprefix("\n")
+    else:
+        page = page.rstrip() + "\n\n" + block
+    path.write_text(page)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything")
+    parser.add_argument("--tokens", type=int, help="in the database (default 1,000,000)")
+    parser.add_argument("--sockets", type=int, help="WebSockets (default 10,000)")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md alone")
+    given = parser.parse_args()
+    part = 10 if given.quick else 1
+    count = 1_000_000 // part if given.tokens is None else given.tokens
+    wanted = 10_000 // part if given.sockets is None else given.sockets
+    sections = {}
+    if wanted:
+        busy = os.getloadavg()[0]
+        sections["sockets"] = of_sockets(sockets.measure(wanted, 35), busy)  # pings: every 30 s
+        print(sections["sockets"], flush=True)
+    if count:
+        busy = os.getloadavg()[0]
+        found: list[tokens.Measured] = []
+        with tempfile.TemporaryDirectory(prefix="zenzefi-scale-") as folder:
+            for one in tokens.measure(sorted({1_000, count}), 10 / part, Path(folder)):
+                found.append(one)
+                print(f"  {one.store}, {one.tokens:,}: {one.build:.0f} s", file=sys.stderr)
+        sections["tokens"] = of_tokens(found, busy)
+        print(sections["tokens"], flush=True)
+    if not given.no_write:
+        for name, section in sections.items():
+            write(name, section, ROOT / "docs" / "benchmarks.md")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

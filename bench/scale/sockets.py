@@ -1,0 +1,232 @@
+"""Ten thousand idle WebSockets on one node: what each costs, and how fast all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from typing import Any, cast
+
+from bench.proxy import kernel
+from bench.proxy.programs import ROOT, Gate, free_port, wait_for
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_TOKENS = 10
+_AT_ONCE = 50
+_SPARE = 200  # descriptors that a program needs beside its sockets
+_KEY = base64.b64encode(b"0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found with ``sockets`` of them."""
+
+    sockets: int
+    opened: float  # seconds until all were open
+    bytes_each: float
+    bytes_before: int
+    idle_cpu: float  # share of one core, over the time of several pings
+    ended: float  # seconds from the first of the revocations until all had been closed
+    codes: set[int]
+
+
+class _Upstream(asyncio.Protocol):
+    """Answers any handshake, and then says nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._head = b""
+        self._is_open = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_open:
+            return
+        self._head += data
+        if b"\r\n\r\n" not in self._head:
+            return
+        head, self._head = self._head, b""
+        for line in head.split(b"\r\n"):
+            name, _, text = line.partition(b":")
+            if name.lower() == b"sec-websocket-key":
+                proof = base64.b64encode(hashlib.sha1(text.strip() + _GUID).digest())
+                self._transport.write(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                    b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + proof + b"\r\n\r\n"
+                )
+                self._is_open = True
+                return
+        self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+
+class _Client(asyncio.Protocol):
+    """One open WebSocket: answers pings, and keeps the close code."""
+
+    def __init__(self, open_: asyncio.Future[None], closed: list[int]) -> None:
+        self._open = open_
+        self._closed = closed
+        self._data = b""
+        self._is_open = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        if not self._is_open:
+            head, end, rest = self._data.partition(b"\r\n\r\n")
+            if not end:
+                return
+            if not head.startswith(b"HTTP/1.1 101"):
+                self._open.set_exception(OSError(head.decode("latin-1")[:200]))
+                return
+            self._is_open, self._data = True, rest
+            self._open.set_result(None)
+        while len(self._data) >= 2:  # frames of a server: unmasked, and short ones only
+            length = self._data[1] & 0x7F
+            if len(self._data) < 2 + length:
+                return
+            code, body = self._data[0] & 0x0F, self._data[2 : 2 + length]
+            self._data = self._data[2 + length :]
+            if code == 9:
+                self._transport.write(bytes((0x8A, 0x80 | length)) + b"\0\0\0\0" + body)
+            elif code == 8:
+                self._closed.append(int.from_bytes(body[:2]))
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._open.done():
+            self._open.set_exception(exc or ConnectionResetError())
+
+
+def _raise_limit(wanted: int) -> int:
+    """As many descriptors as may be had."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (max(hard, wanted), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, wanted), limit))
+            break
+        except (ValueError, OSError):
+            continue
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _rss(pid: int) -> int:
+    """Proportional set size of the tree: what it really takes."""
+    total = 0
+    for process in kernel.tree(pid):
+        with open(f"/proc/{process}/smaps_rollup") as rollup:
+            total += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    return total * 1024
+
+
+def _call(
+    port: int, method: str, path: str, bearer: str | None = None, body: object = None
+) -> dict[str, Any]:
+    """One call of the gate's API."""
+    headers = {"Content-Type": "application/json"}
+    if bearer is not None:
+        headers["Authorization"] = f"Bearer {bearer}"
+    data = None if body is None else json.dumps(body).encode()
+    url = f"http://127.0.0.1:{port}/api/v1{path}"
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return dict(json.load(answer))
+
+
+class _Node(Gate):
+    """The gate, without limits for the one who measures."""
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"RATE_LIMIT_API": "off"}
+
+
+async def _measure(
+    node: Gate, tokens: list[dict[str, str]], bearer: str, wanted: int, idle: float
+) -> Measured:
+    assert node.process is not None
+    pid, port = node.process.pid, node.target.port
+    loop = asyncio.get_running_loop()
+    closed: list[int] = []
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def open_one(number: int) -> None:
+        token = tokens[number % len(tokens)]["token"]
+        async with gate:
+            opened: asyncio.Future[None] = loop.create_future()
+            transport, _ = await loop.create_connection(
+                lambda: _Client(opened, closed), "127.0.0.1", port
+            )
+            transport.write(
+                b"GET /api/v1/proxy/socket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+                + _KEY
+                + b"\r\nX-Access-Token: "
+                + token.encode()
+                + b"\r\n\r\n"
+            )
+            await opened
+
+    await asyncio.gather(*map(open_one, range(20)))  # whatever is loaded at first use
+    await asyncio.sleep(1)
+    before = _rss(pid)
+    started = time.perf_counter()
+    await asyncio.gather(*map(open_one, range(20, wanted)))
+    opened = time.perf_counter() - started
+    await asyncio.sleep(2)
+    each = (_rss(pid) - before) / (wanted - 20)
+    cpu = kernel.cpu_seconds(pid)
+    await asyncio.sleep(idle)
+    cpu = (kernel.cpu_seconds(pid) - cpu) / idle
+    if closed:
+        raise OSError(f"{len(closed)} sockets were closed while idle")
+    started = time.perf_counter()
+    for token in tokens:
+        await asyncio.to_thread(_call, port, "DELETE", f"/tokens/{token['id']}", bearer)
+    async with asyncio.timeout(120):
+        while len(closed) < wanted:  # noqa: ASYNC110 - others close them
+            await asyncio.sleep(0.005)
+    return Measured(wanted, opened, each, before, cpu, time.perf_counter() - started, set(closed))
+
+
+def measure(wanted: int, idle: float) -> Measured:
+    """Open them, watch them, end them. Fewer where the system allows no more descriptors."""
+    limit = _raise_limit(2 * wanted + _SPARE)
+    wanted = min(wanted, (limit - _SPARE) // 2)
+    behind = free_port()
+    upstream = subprocess.Popen(
+        [sys.executable, "-m", "bench.scale.sockets", str(behind)], cwd=ROOT
+    )
+    node = _Node(behind, ",".join(map(str, sorted(os.sched_getaffinity(0)))))
+    try:
+        wait_for(behind, upstream)
+        node.start()
+        port = node.target.port
+        account = {"email": "bench@example.org", "password": "a long bench password"}
+        bearer = _call(port, "POST", "/auth/login", body=account)["access_token"]
+        day = {"duration_hours": 24}
+        tokens = [_call(port, "POST", "/tokens/purchase", bearer, day) for _ in range(_TOKENS)]
+        return asyncio.run(_measure(node, tokens, bearer, wanted, idle))
+    finally:
+        node.stop()
+        upstream.kill()
+        upstream.wait()
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(
+        _Upstream, "127.0.0.1", port, backlog=1024
+    )
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1])))
