@@ -8,6 +8,7 @@ of MB of document per second of CPU. Writes ``docs/benchmarks/rewriting.md``.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -111,6 +112,31 @@ def measure(kind: str, size: int, rounds: int, absent: dict[str, str]) -> dict[s
     }
 
 
+def stream() -> list[str]:
+    """The lines about streaming."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.rewriting.streaming"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = json.loads(done.stdout)
+    page, links = found["page"], found["links"]
+    return [
+        "",
+        "## Streaming",
+        "",
+        "`python -m bench.rewriting.streaming`: a page of 24 MB that the upstream compressed, in",
+        "pieces of 16 KiB, and one that is nothing but links to the upstream. A step is what",
+        "happens between two turns of the event loop. All times are of CPU.",
+        "",
+        f"- first output of the page: with piece {page['pieces']}, after {page['first']:.1f} ms;",
+        f"- longest step: {page['longest']:.1f} ms on the page, {links['longest']:.1f} on links;",
+        f"- memory that {page['size']:.0f} MB of output added at most: {found['grown']:.1f} MB.",
+    ]
+
+
 def report(figures: dict[str, dict[str, float]], absent: dict[str, str], size: int) -> str:
     """The page."""
     lines = [
@@ -150,7 +176,7 @@ def main() -> int:
     size, rounds = (500_000, 5) if options.quick else (2_000_000, 9)
     absent: dict[str, str] = {}
     figures = {kind: measure(kind, size, rounds, absent) for kind in PEERS}
-    page = report(figures, absent, size)
+    page = report(figures, absent, size) + "\n".join([*stream(), ""])
     print(page)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(page, encoding="utf-8")

@@ -7,48 +7,65 @@ imported before a rewriter asks for it.
 
 from __future__ import annotations
 
+import functools
 import html.parser
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zenzefi.rewriting.engine import Engine
+    from zenzefi.rewriting.rewrite import Rewrite
 
 PAGE = "http://app.example/shop/list.html"
 PREFIX = "/api/v1/proxy"
 CHUNK = 65536
 
 
-def gate(kind: str) -> Callable[[bytes], bytes]:
-    """The whole engine with all bundled plugins, fed in chunks of 64 KiB as the gate does."""
+def plan(kind: str, headers: dict[str, str] | None = None) -> Rewrite:
+    """A rewriting by the whole engine with all bundled plugins, under a prefix."""
     from multidict import CIMultiDict, CIMultiDictProxy
 
-    from zenzefi.resources import bundled
-    from zenzefi.rewriting.engine import Engine, Exchange
+    from zenzefi.rewriting.engine import Exchange
     from zenzefi.rewriting.mount import Mount, MountKind, Origin
-    from zenzefi.rewriting.registry import Registry
     from zenzefi.rewriting.urls import UrlMapper
 
-    engine = Engine(Registry([bundled("plugins")], entry_points=False))
     mount = Mount(MountKind.PREFIX, Origin("http", "gate.example", 8000), PREFIX)
-    mapper = UrlMapper(Origin("http", "app.example", 80), mount)
     types = {"html": "text/html", "css": "text/css", "javascript": "text/javascript"}
-    headers = {"Content-Type": types.get(kind, "application/json")}
+    sent = {"Content-Type": types.get(kind, "application/json"), **(headers or {})}
     destinations = {"html": "document", "css": "style", "javascript": "script"}
+    rewrite = _engine().plan(
+        Exchange(
+            method="GET",
+            url=PAGE,
+            status=200,
+            mapper=UrlMapper(Origin("http", "app.example", 80), mount),
+            mount=mount,
+            destination=destinations.get(kind, "empty"),
+            request_headers=CIMultiDictProxy(CIMultiDict()),
+            response_headers=CIMultiDictProxy(CIMultiDict(sent)),
+        )
+    )
+    assert rewrite is not None
+    return rewrite
+
+
+@functools.cache
+def _engine() -> Engine:
+    from zenzefi.resources import bundled
+    from zenzefi.rewriting.engine import Engine
+    from zenzefi.rewriting.registry import Registry
+
+    return Engine(Registry([bundled("plugins")], entry_points=False))
+
+
+def gate(kind: str) -> Callable[[bytes], bytes]:
+    """The whole engine, fed in chunks of 64 KiB."""
 
     def run(data: bytes) -> bytes:
-        rewrite = engine.plan(
-            Exchange(
-                method="GET",
-                url=PAGE,
-                status=200,
-                mapper=mapper,
-                mount=mount,
-                destination=destinations.get(kind, "empty"),
-                request_headers=CIMultiDictProxy(CIMultiDict()),
-                response_headers=CIMultiDictProxy(CIMultiDict(headers)),
-            )
-        )
-        assert rewrite is not None
+        rewrite = plan(kind)
         parts = [rewrite.feed(data[i : i + CHUNK]) for i in range(0, len(data), CHUNK)]
         return b"".join(parts) + rewrite.finish()
 

@@ -1,0 +1,75 @@
+"""What streaming costs: ``python -m bench.rewriting.streaming`` prints one JSON object.
+
+A page of 24 MB, gzip-compressed by the upstream, goes through the engine piece by piece, and so
+does a page that is nothing but links. Run in a process of its own by
+:mod:`bench.rewriting.__main__`, for the memory's sake.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+import zlib
+from collections.abc import Iterator
+from itertools import repeat
+
+from bench.rewriting import documents
+from bench.rewriting.worker import plan
+
+_PIECE = 16 * 1024  # what the gate feeds at a time
+_BLOCK = 1_000_000
+
+
+def _gzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks as one gzip member, in pieces."""
+    machine = zlib.compressobj(1, wbits=31)
+    data = b""
+    for block in blocks:
+        data += machine.compress(block)
+        while len(data) >= _PIECE:
+            yield data[:_PIECE]
+            data = data[_PIECE:]
+    yield data + machine.flush()
+
+
+def through(blocks: Iterator[bytes]) -> dict[str, float]:
+    """CPU ms to the first output and of the longest step; pieces to the first output; MB out."""
+    rewrite = plan("html", {"Content-Encoding": "gzip"})
+    begun = time.thread_time()
+    first = longest = 0.0
+    size = pieces = 0
+    for number, piece in enumerate(_gzipped(blocks), 1):
+        steps = rewrite.slices(piece)
+        while True:
+            start = time.thread_time()
+            made = next(steps, None)
+            now = time.thread_time()
+            longest = max(longest, now - start)
+            if made is None:
+                break
+            if not pieces:
+                first, pieces = now - begun, number
+            size += len(made)
+    size += len(rewrite.finish())
+    return {
+        "first": first * 1000,
+        "pieces": pieces,
+        "longest": longest * 1000,
+        "size": size / 1e6,
+    }
+
+
+def main() -> None:
+    """Measure twice: the first pass warms up and loads what is loaded late."""
+    page = documents.html(_BLOCK)
+    through(iter([page]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    whole = through(repeat(page, 24))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    links = b"<a href=/x>x</a>" * (_BLOCK // 16)
+    print(json.dumps({"page": whole, "grown": grown / 1024, "links": through(iter([links] * 2))}))
+
+
+if __name__ == "__main__":
+    main()
