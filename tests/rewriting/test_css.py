@@ -62,6 +62,8 @@ def rewrite(css, size=None):
         ("a{b:url(/x)url(/y)}", "a{b:url(/m/x)url(/m/y)}"),
         ("'a\nb{c:url(/x)}", "'a\nb{c:url(/m/x)}"),
         ("<!-- @import '/x'; -->", "<!-- @import '/m/x'; -->"),
+        ("@namespace p url(; ;);a{b:url(/x)}", "@namespace p url(; ;);a{b:url(/m/x)}"),
+        ("@namespace p url('/x\n);a{b:url(/x)}", "@namespace p url('/x\n);a{b:url(/m/x)}"),
     ],
 )
 def test_addresses_are_mapped_and_nothing_else_changes(css, expected):
@@ -103,6 +105,8 @@ def test_addresses_are_mapped_and_nothing_else_changes(css, expected):
         "\\",
         "@",
         "a/",
+        "@namespace p src(/* c */'/x');",
+        "@namespace p src(/* c */'/x'\n);",
     ],
 )
 def test_what_is_no_address_stays(css):

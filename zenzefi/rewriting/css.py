@@ -145,7 +145,9 @@ class CssScanner:
 
     def _let_go(self, inside: bytes, data: bytes, pos: int) -> int:
         """Enter a token that needs no rewriting, or is too long for it."""
-        self._inside, self._mute = inside, False
+        self._inside = inside
+        if inside != b"*":
+            self._mute = False
         return self._skip_inside(data, pos, False)
 
     def _special(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
@@ -289,6 +291,7 @@ class CssScanner:
         if token is None:
             end = _BAD_URL.match(data, at)
             if end is not None and (end[1] or final):
+                self._mute = False
                 return end.end()
         if (token is None or token[2] is not None) and not final:
             if len(data) - at > CARRY_LIMIT or data[at : at + 5].lower() == b"data:":
@@ -314,6 +317,7 @@ class CssScanner:
             if raw.endswith(b"\\") and len(raw) - len(raw.rstrip(b"\\")) % 2:
                 raw = raw[:-1]
         elif found[0][-1:] != data[pos : pos + 1] or len(found[0]) == 1:
+            self._mute = False
             return found.end()  # a bad string, ended by a newline, is no address
         else:
             end = found.end()
