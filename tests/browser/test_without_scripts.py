@@ -57,6 +57,12 @@ async def test_the_account(free: Site, chromium: Browser) -> None:
     await other.goto("/account")
     await expect(other).to_have_url(re.compile(r"/login\?next="))
 
+    await page.get_by_label("Current password").fill("not this one")
+    await page.get_by_label("New password").fill("another long password")
+    await page.get_by_role("button", name="Change the password").click()
+    await expect(page.get_by_label("Current password")).to_be_focused()
+    await expect(page.locator("#e-current")).to_be_in_viewport()
+
     await page.get_by_label("Current password").fill(PASSWORD)
     await page.get_by_label("New password").fill("another long password")
     await page.get_by_role("button", name="Change the password").click()

@@ -80,8 +80,11 @@ async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: 
     assert root.status == 422
     assert root.soup.find(id="f-amount")["value"] == "12,50"
     assert root.soup.find(id="e-reason").get_text(strip=True) == "Please fill this in."
+    assert [field["id"] for field in root.soup.select("[aria-invalid]")] == ["f-reason"]
+    assert root.soup.find(id="f-reason").has_attr("autofocus")
     await root.send(f"{path}/credit", amount="12,50", reason="sorry", transaction_type="purchase")
     assert root.status == 422
+    assert [field["id"] for field in root.soup.select("[aria-invalid]")] == ["f-transaction_type"]
     sorry = {"amount": "12,50", "reason": "sorry", "transaction_type": "bonus", "once": "one"}
     for _ in range(2):  # sent twice, it credits once
         await root.send(f"{path}/credit", **sorry)

@@ -112,8 +112,9 @@ async def credit(page: Page) -> web.StreamResponse:
     form.errors.update(entry.errors)
     if "amount" in form.errors:
         form.errors["amount"] = _("Please write an amount above zero, such as 100 or 12.50.")
-    if given is None or given.transaction_type not in _CREDITS:
-        form.fail("transaction_type", _("Please choose a kind from the list."))
+    if "transaction_type" in form.errors or (given and given.transaction_type not in _CREDITS):
+        form.errors["transaction_type"] = _("Please choose a kind from the list.")
+    if given is None or not form.ok:
         return await _user_page(page, form, status=422)
     entered = given
 

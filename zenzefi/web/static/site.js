@@ -56,7 +56,10 @@ function tick() {
     if (clock.bar) clock.bar.value = left;
     if (left === 0 && !clock.over) {
       clock.over = true;
-      setTimeout(() => location.reload(), 1500);
+      // Not under the hands of somebody who is typing.
+      setTimeout(() => {
+        if (!document.activeElement?.matches("input, select")) location.reload();
+      }, 1500);
     }
   }
 }
