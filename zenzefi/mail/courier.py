@@ -1,17 +1,21 @@
 """E-mail goes out in the background: whoever asked for it learns nothing from how long it took.
 
-``MAIL_URL`` names the way: ``smtp://user:password@host:587`` (STARTTLS where offered),
-``smtps://host:465``, or ``log:`` (development: the text is written to the log). Without it there is
-no mail, and no page offers what needs it.
+``MAIL_URL`` names the way: ``smtp://user:password@host:587`` (STARTTLS where offered; with a
+password it must be, unless the server is on this machine), ``smtps://host:465``, or ``log:``
+(development: the text is written to the log). Without it there is no mail, and no page offers what
+needs it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -55,10 +59,16 @@ class SmtpMailer:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        must_encrypt = (
+            parts.scheme == "smtp" and parts.username is not None and not _is_here(parts.hostname)
+        )
         self._options = {
             "hostname": parts.hostname or "",
             "port": parts.port or (465 if parts.scheme == "smtps" else 587),
             "use_tls": parts.scheme == "smtps",
+            # None: where offered. A password never travels in the clear, also when somebody between
+            # here and there takes the offer away.
+            "start_tls": True if must_encrypt else None,
             "username": unquote(parts.username) if parts.username else None,
             "password": unquote(parts.password) if parts.password else None,
             "timeout": _TIMEOUT,
@@ -85,12 +95,24 @@ class SmtpMailer:
             raise NotSent(place) from error
 
 
+def _is_here(host: str | None) -> bool:
+    """Whether a host name means this machine."""
+    if host is None or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Courier:
     """Sends what it is given, one after the other; a full bag drops the newest and says so."""
 
-    def __init__(self, mailer: Mailer, sender: str) -> None:
+    def __init__(self, mailer: Mailer, sender: str, *, pause: float = 2.0) -> None:
+        """``pause``: seconds before the second try, twice as many before the third."""
         self._mailer = mailer
         self._sender = sender
+        self._pause = pause
         self._bag: asyncio.Queue[Callable[[], Awaitable[EmailMessage | None]]] = asyncio.Queue(
             _WAITING
         )
@@ -126,7 +148,7 @@ class Courier:
             except NotSent:
                 if attempt == _TRIES:
                     raise
-                await asyncio.sleep(attempt * 2)
+                await asyncio.sleep(attempt * self._pause)
             else:
                 return
 
@@ -149,6 +171,9 @@ def letter(to: str, subject: str, text: str) -> EmailMessage:
     message = EmailMessage()
     message["To"] = to
     message["Subject"] = subject
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message["Message-ID"] = make_msgid(domain="zenzefi.invalid")  # not this machine's name
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834, 5: no holiday answers, please
     message.set_content(text)
     return message
 
