@@ -80,7 +80,11 @@ async def test_a_known_browser_guesses_no_faster_and_knows_one_account_only(
     assert owner.status == 429  # its cookie speaks of Marta's account
 
 
-@pytest.mark.parametrize("forge", [lambda c: "x" + c[1:], lambda c: c[:-1] + "g", lambda _: "a.b"])
+@pytest.mark.parametrize(
+    "forge",
+    [lambda c: ("B" if c[0] == "A" else "A") + c[1:], lambda c: c[:-1] + "g", lambda _: "a.b"],
+    ids=["another mark", "no signature", "nonsense"],
+)
 async def test_an_invented_known_browser_counts_like_a_stranger(
     make_gate: MakeGate, forge: Any
 ) -> None:
@@ -106,6 +110,19 @@ async def test_who_found_a_browser_signed_in_can_not_guess_the_password_there(
     await thief.open("/account/two-factor/off")
     await thief.send("/account/two-factor/off", current=PASSWORD)
     assert "too many attempts" in thief.text
+
+
+async def test_who_has_to_wait_is_told_how_long_and_led_back(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_login="1/hour")
+    await guess(gate, 1)
+    visitor = await Visitor(gate).open("/login")
+    await visitor.send("/login", email="marta@example.com", password=PASSWORD)
+    assert visitor.status == 429
+    assert re.search(r"Try again in \d+\s(h|min)", visitor.text)
+    assert visitor.soup.select_one("main a")["href"].endswith("/login")
+    russian = await Visitor(gate, language="ru").open("/login")
+    await russian.send("/login", email="marta@example.com", password=PASSWORD)
+    assert re.search(r"Попробуйте снова через \d+", russian.text)
 
 
 async def change(gate: GateClient, table: Table, **values: Any) -> None:

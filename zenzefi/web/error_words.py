@@ -12,6 +12,7 @@ from zenzefi.config import SETTINGS
 from zenzefi.errors import GateError
 from zenzefi.middleware.errors import Words
 from zenzefi.web import i18n, texts
+from zenzefi.web.guard import own_path
 from zenzefi.web.i18n import gettext as _
 
 
@@ -24,13 +25,23 @@ def words(request: web.BaseRequest, error: GateError) -> Words | None:
         if found is None:
             return None
         title, text = found
-        account = f"{request.config_dict[SETTINGS].public_origin}/account"
-        to_account = error.status in (401, 403, 404, 409)
+        href, link = _way_on(request, error)
         return Words(
             language=manner.language,
             title=title,
             detail=text,
-            href=account if to_account else "",
-            link=_("To my tokens") if to_account else "",
+            href=href,
+            link=link,
             request=_("Request"),
         )
+
+
+def _way_on(request: web.Request, error: GateError) -> tuple[str, str]:
+    """Where to go from here, if anywhere."""
+    origin = request.config_dict[SETTINGS].public_origin
+    if error.status in (401, 403, 404, 409):
+        return f"{origin}/account", _("To my tokens")
+    here = own_path(request.path, "")
+    if error.status == 429 and here:
+        return f"{origin}{here}", _("Back to the form")
+    return "", ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from zenzefi.errors import GateError
-from zenzefi.web.i18n import N_, hours, pgettext
+from zenzefi.web.i18n import N_, hours, pgettext, remaining
 from zenzefi.web.i18n import gettext as _
 
 _ERRORS: dict[str, tuple[str, str]] = {
@@ -106,7 +106,15 @@ _OTHER = (
 def known(error: GateError) -> tuple[str, str] | None:
     """A heading and a sentence for an error that people meet; ``None`` for all others."""
     found = _ERRORS.get(error.code) or _ERRORS.get(_BY_STATUS.get(error.status, ""))
-    return None if found is None else (_(found[0]), _(found[1]))
+    if found is None:
+        return None
+    wait = error.headers.get("Retry-After", "")
+    if error.status == 429 and wait.isdigit():
+        return _(found[0]), _(
+            "There were too many attempts in a short time. Try again in %(time)s.",
+            time=remaining(int(wait)),
+        )
+    return _(found[0]), _(found[1])
 
 
 def explain(error: GateError) -> tuple[str, str]:
