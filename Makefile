@@ -4,6 +4,8 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?=
+# All tests go side by side, each process with servers of its own; `make test ARGS=...` runs a part.
+ALL := --numprocesses logical --maxprocesses 4 --dist loadfile
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MINUTES ?= 10
@@ -18,7 +20,7 @@ run: $(VENV)/.installed ## Start the gate (with a demo site behind it unless ZEN
 	@exec $(BIN)/zenzefi serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.installed-test ## Run every test on a PostgreSQL and a Redis of their own
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 apps: ## Install the real applications that the tests run behind the gate (skipped without them)
 	@tests/apps/install.sh
