@@ -4,8 +4,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-# All tests go side by side, each process with servers of its own; `make test ARGS=...` runs a part.
-ALL := --numprocesses logical --maxprocesses 4 --dist loadfile
+# All tests go side by side, each process with servers of its own: not where servers are named.
+# `make test ARGS=...` runs a part.
+ALL := $(if $(TEST_REDIS_URL),,--numprocesses logical --maxprocesses 4 --dist loadfile)
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MINUTES ?= 10
