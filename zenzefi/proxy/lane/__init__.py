@@ -9,6 +9,7 @@ the head of their answer has come. ``docs/fast-lane.md`` tells the whole story.
 - ``visitor``: who asks, recognised by the bytes of the header block
 - ``connection``: the upstream's side, a pool and the framing of answers
 - ``answer``: the head of an answer, line by line
+- ``handover``: an answer that is unusual, on its way to the general way
 """
 
 from __future__ import annotations

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
 from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
-from zenzefi.proxy.exchange import BodyBroken, is_proper_end
+from zenzefi.proxy.exchange import is_proper_end
 from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.lane.answer import Rows, collect
+from zenzefi.proxy.lane.handover import HandedOver
 from zenzefi.proxy.lane.splice import LARGE, Splice, is_possible
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ _MAX_HEAD = 64 * 1024  # bytes
 _START = b"HTTP/1."
 _MAX_LINES = 128
 _MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
-BUFFER = 256 * 1024
-"""Bytes that may wait for a slower reader before the upstream is no longer read."""
 
 
 class Sink(Protocol):
@@ -447,103 +445,3 @@ class Connection(asyncio.Protocol):
             client.hand_over(error)
         elif sink is not None:
             sink.broken(error)
-
-
-class HandedOver:
-    """An answer that the lane began and the general way finishes: its ``UpstreamResponse``."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        status: int,
-        reason: bytes,
-        headers: Pairs,
-        length: int,
-        first: bytes,
-        *,
-        has_body: bool,
-    ) -> None:
-        self.status = status
-        self.reason = reason
-        self.headers = headers
-        self.length = length if length >= 0 else None
-        self.has_body = has_body
-        self.interims: list[tuple[int, Pairs]] = []
-        """1xx answers that came before and have not been passed on."""
-        self._connection: Connection | None = connection
-        self._pieces: deque[bytes] = deque([first] if first else ())
-        self._waiting = len(first)
-        self._error: GateError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    # --- the connection's side
-
-    def piece(self, data: bytes) -> None:
-        """The next bytes of the body."""
-        self._pieces.append(data)
-        self._waiting += len(data)
-        if self._waiting > BUFFER and self._connection is not None:
-            self._connection.pause()
-        self._wake()
-
-    def moved(self, count: int) -> None:
-        """Never: what is handed over comes piece by piece."""
-
-    def end(self) -> None:
-        """The body is complete; the connection is back in the pool."""
-        self._connection = None
-        self._wake()
-
-    def broken(self, error: GateError) -> None:
-        """The body broke off."""
-        self._connection = None
-        self._error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    # --- the general way's side
-
-    def read_ready(self) -> bytes:
-        """What has already arrived of the body, without waiting."""
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._waiting = 0
-        if self._connection is not None:
-            self._connection.resume()
-        return data
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing of the body is still to come or to be read."""
-        return self._connection is None and self._error is None and not self._pieces
-
-    async def read(self) -> bytes:
-        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
-        while not self._pieces:
-            if self._error is not None:
-                raise BodyBroken(self._error)
-            if self._connection is None:
-                return b""
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        data = self._pieces.popleft()
-        self._waiting -= len(data)
-        if self._connection is not None and self._waiting <= BUFFER // 2:
-            self._connection.resume()
-        return data
-
-    def drop(self) -> None:
-        """Nobody wants it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abandon()
-
-    async def close(self) -> None:
-        """Break it off, unless it is complete and the connection is back in the pool already."""
-        self.drop()

@@ -19,7 +19,8 @@ from aiohttp.web_request import BaseRequest
 from zenzefi.errors import GateError
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.lane.answer import Rows
-from zenzefi.proxy.lane.connection import BUFFER, Connection, HandedOver
+from zenzefi.proxy.lane.connection import Connection
+from zenzefi.proxy.lane.handover import BUFFER, HandedOver
 from zenzefi.proxy.lane.visitor import LINE, Visitor
 from zenzefi.tokens.holds import Who
 
