@@ -16,7 +16,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import os
+import mmap
 import signal
 import threading
 from collections.abc import Callable
@@ -37,8 +37,8 @@ DOCUMENT_THREADS = 4
 """Documents that plugins work on at the same time; one more passes untouched."""
 
 # Nobody else's: neither asyncio's, nor a server's, nor a test runner's.
-_SIGNAL = signal.SIGVTALRM
-_TIMER = signal.ITIMER_VIRTUAL
+_SIGNAL = getattr(signal, "SIGVTALRM", None)  # None on Windows, which has no such signals
+_TIMER = getattr(signal, "ITIMER_VIRTUAL", 0)
 _T = TypeVar("_T")
 
 
@@ -77,8 +77,11 @@ class Watchdog:
         self._is_in = False
 
     def start(self) -> bool:
-        """Begin to watch; every start needs its :meth:`stop`. False outside the main thread."""
-        if threading.current_thread() is not threading.main_thread():
+        """Begin to watch; every start that succeeds needs its :meth:`stop`.
+
+        False outside the main thread, and where the system has no such signals (Windows).
+        """
+        if _SIGNAL is None or threading.current_thread() is not threading.main_thread():
             return False
         self._users += 1
         if self._users == 1:
@@ -95,7 +98,7 @@ class Watchdog:
     def stop(self) -> None:
         """The last user's stop ends the watch."""
         self._users -= 1
-        if self._users or self._thread is None:
+        if self._users or self._thread is None or _SIGNAL is None:
             return
         signal.setitimer(_TIMER, 0)
         atexit.unregister(signal.setitimer)
@@ -123,7 +126,7 @@ class Watchdog:
                 continue
             looks = 0  # whoever swallows it has the same time again
             self._condemned = call
-            if main is not None:
+            if main is not None and _SIGNAL is not None:
                 signal.pthread_kill(main, _SIGNAL)
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
@@ -143,7 +146,7 @@ class Watchdog:
 
 
 _HELD_UP = "it held up the whole gate and was ended"
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE = mmap.PAGESIZE
 
 
 def _resident() -> int:
