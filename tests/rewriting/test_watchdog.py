@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -178,3 +179,31 @@ def test_a_process_that_ends_without_a_stop_is_not_killed_by_the_timer() -> None
     )
     ended = subprocess.run([sys.executable, "-c", program], timeout=60)
     assert ended.returncode == 3
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.timeout(60)
+def test_work_that_eats_memory_is_ended_and_gives_it_back() -> None:
+    class Branch:
+        """Points to itself, as the parts of a tree do to one another."""
+
+        def __init__(self) -> None:
+            self.itself = self
+            self.leaves: list[bytes] = []
+
+    living: list[weakref.ref[Branch]] = []
+
+    def eat() -> None:
+        branch = Branch()
+        living.append(weakref.ref(branch))
+        while len(branch.leaves) < 4000:  # 4 GB, if nobody stopped it
+            branch.leaves.append(b"x" * (1 << 20))
+            time.sleep(0.001)
+
+    with pytest.raises(Blocked, match="too much memory"):
+        in_time(eat, 60)
+    for _ in range(1000):
+        if living[0]() is None:
+            return
+        time.sleep(0.01)
+    pytest.fail("what it ate is still there")

@@ -16,9 +16,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import gc
 import mmap
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
@@ -168,32 +170,45 @@ def in_time(work: Callable[[], _T], seconds: float | None = None) -> _T:
     """What ``work`` returns, worked out in a thread of its own; raises what it raises.
 
     Raises :class:`Blocked` when it takes longer than ``seconds`` (by default
-    :data:`DOCUMENT_SECONDS`), or when so many others still do that no thread is left. A loop in
-    Python ends soon after; what never returns from C keeps its place until the process ends.
+    :data:`DOCUMENT_SECONDS`), makes the process grow by more than :data:`GROWTH`, or when so many
+    others still do that no thread is left. A loop in Python ends soon after; what never returns
+    from C keeps its place until the process ends.
     """
     limit = DOCUMENT_SECONDS if seconds is None else seconds
     if not _documents.acquire(blocking=False):
         raise Blocked(f"{DOCUMENT_THREADS} documents are being worked on: this one passes")
     result: list[_T] = []
     error: list[BaseException] = []
+    is_left = threading.Event()
 
     def run() -> None:
         try:
             result.append(work())
         except BaseException as raised:
-            error.append(raised)
+            if not is_left.is_set():
+                error.append(raised)
         finally:
             _documents.release()
+        if is_left.is_set():
+            result.clear()
+            gc.collect()  # a tree is full of circles, and this one may be large
 
     thread = threading.Thread(target=run, name="document plugin", daemon=True)
+    resident, end = _resident(), time.monotonic() + limit
     thread.start()
-    thread.join(limit)
+    why = f"it took longer than {limit:g} s"
+    while thread.is_alive() and (left := end - time.monotonic()) > 0:
+        thread.join(min(TICK, left))
+        if _resident() - resident > GROWTH:
+            why = "it ate too much memory and was ended"
+            break
     if thread.is_alive():
+        is_left.set()
         with contextlib.suppress(AttributeError):  # a Python without that interface
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Blocked)
             )
-        raise Blocked(f"it took longer than {limit:g} s")
+        raise Blocked(why)
     if error:
         raise error[0]
     return result[0]
