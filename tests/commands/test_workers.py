@@ -42,8 +42,14 @@ def figure(url: str, series: str) -> float:
 ASKED = 'gate_requests_total{method="GET",route="/livez",status_code="200"}'
 
 
-async def test_the_figures_are_those_of_all_workers(node: tuple[Gate, str]) -> None:
+async def test_the_figures_are_those_of_all_workers(node: tuple[Gate, str], tmp_path: Path) -> None:
     gate, metrics = node
+    # A reload reaches every one of them.
+    await asyncio.to_thread((tmp_path / ".env").write_text, "TOKEN_PRICE_1H=7.00\n")
+    gate.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(30):
+        while gate.output.count("token_price_1h") < 2:  # noqa: ASYNC110 - others' state
+            await asyncio.sleep(0.05)
     assert gate.get("/metrics").status == 404  # it left the main port
     for _ in range(20):  # a connection each, so that both workers get some
         assert gate.get("/livez").status == 200
