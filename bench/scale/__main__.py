@@ -61,7 +61,8 @@ def of_sockets(one: sockets.Measured, busy: float) -> str:
     lines = ["## Ten thousand idle WebSockets", "", *_measured(busy)]
     lines += [
         "Through one node (`zenzefi serve`, one process, embedded default). Memory is the",
-        "process's own (proportional set size); both ends of a socket count as one.",
+        "process's own (proportional set size); both ends of a socket count as one. Each needs two",
+        "descriptors: where the system allows fewer than 20,200 of them, there are fewer sockets.",
         "",
         "| WebSockets | opened in | memory each | CPU while idle | all ended, once revoked |",
         "|---:|---:|---:|---:|---:|",
