@@ -100,4 +100,4 @@ def test_a_payment_provider_made_from_its_page_installs_beside_it(
     mine = {"PAYMENT_PROVIDERS": "acme", "ACME_KEY": "k", "ACME_WEBHOOK_SECRET": "s"}
     said = run(installed / "zenzefi", "check", "--json", cwd=tmp_path, env=clean_env | mine)
     (payments,) = [one for one in json.loads(said)["checks"] if one["name"] == "payments"]
-    assert payments == {"name": "payments", "ok": True, "detail": "acme"}
+    assert (payments["ok"], payments["detail"]) == (True, "acme")
