@@ -11,6 +11,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ from zenzefi.version import __version__
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
+DESCRIPTORS = 65536
+"""Files and sockets that a process may have open, where the system lets it have so many."""
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -167,9 +170,18 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def run(main: Awaitable[None]) -> None:
     """Run one coroutine to its end on the best loop there is."""
+    _allow_many_descriptors()
 
     async def awaiting() -> None:
         await main
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(awaiting())
+
+
+def _allow_many_descriptors() -> None:
+    """A WebSocket takes two descriptors, and many shells allow no more than 1024 until asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
