@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from playwright.async_api import Browser, Page
@@ -32,43 +33,32 @@ async def final_title(page: Page, seconds: float = 60) -> str:
     return "no answer"
 
 
-async def run_sink(chromium: Browser, at: Place, name: str, query: str = "") -> dict[str, object]:
-    """Open one check in a profile of its own; what came out other than well."""
-    context = await at.open(chromium)
-    page = await context.new_page()
-    seen = watch(page)
-    await page.goto(f"{at.root}sinks/{name}{query}")
-    title = await final_title(page)
-    complaints = [
-        error
-        for error in seen.errors
-        if name not in EXPECTED_COMPLAINTS or EXPECTED_COMPLAINTS[name] not in error
-    ]
-    outside = seen.outside(at.root)
-    await context.close()
-    if title == "ok" and not outside and not complaints:
-        return {}
-    return {"title": title, "outside": outside, "complaints": complaints}
-
-
 async def run_sinks(
     chromium: Browser, at: Place, names: list[str], query: str = ""
 ) -> dict[str, object]:
-    """Open each check; what came out other than well, by name.
-
-    A check that holds but for a request outside the mount is opened again: see
-    :func:`lasting_strays`.
-    """
+    """Open each check in its own profile; what came out other than well, by name."""
     failures: dict[str, object] = {}
     few = asyncio.Semaphore(3)
 
+    async def run(name: str) -> None:
+        context = await at.open(chromium)
+        page = await context.new_page()
+        seen = watch(page)
+        await page.goto(f"{at.root}sinks/{name}{query}")
+        title = await final_title(page)
+        complaints = [
+            error
+            for error in seen.errors
+            if name not in EXPECTED_COMPLAINTS or EXPECTED_COMPLAINTS[name] not in error
+        ]
+        outside = seen.outside(at.root)
+        if title != "ok" or outside or complaints:
+            failures[name] = {"title": title, "outside": outside, "complaints": complaints}
+        await context.close()
+
     async def in_turn(name: str) -> None:
         async with few:
-            failure = await run_sink(chromium, at, name, query)
-            if failure and failure["title"] == "ok" and not failure["complaints"]:
-                failure = await run_sink(chromium, at, name, query)
-            if failure:
-                failures[name] = failure
+            await run(name)
 
     await asyncio.gather(*map(in_turn, names))
     return failures
@@ -94,13 +84,26 @@ async def lasting_strays(chromium: Browser, at: Place) -> list[str]:
     return sorted(set(first) & set(at.strays()))
 
 
+async def lasting_failures(chromium: Browser, at: Place) -> dict[str, object]:
+    """What fails of all checks, but for the one slip that :func:`lasting_strays` tells of.
+
+    The browser sees it too where a page is a service worker's: the demo's classic worker asks for
+    ``knots.js`` beside the mount. Such a check, and no other, has to hold when it is opened again.
+    """
+    failures = await run_sinks(chromium, at, SINKS)
+    slip = {"title": "ok", "outside": [urljoin(at.root, "/static/js/knots.js")], "complaints": []}
+    slipped = [name for name, failure in failures.items() if failure == slip]
+    rest = {name: failure for name, failure in failures.items() if name not in slipped}
+    return rest | await run_sinks(chromium, at, slipped)
+
+
 @pytest.mark.parametrize("address", ["mount", "upstream"])
 async def test_every_check_holds_under_the_prefix_and_nothing_leaves_it(
     chromium: Browser, tmp_path: Path, address: str
 ) -> None:
     options = {"html": {"address": address}}
     async with running_demo() as origin, place("prefix", origin, tmp_path, options) as at:
-        assert await run_sinks(chromium, at, SINKS) == {}
+        assert await lasting_failures(chromium, at) == {}
         assert await lasting_strays(chromium, at) == []
 
 
