@@ -150,7 +150,7 @@ def test_the_page_can_be_followed_word_for_word(page: Path, tmp_path: Path) -> N
 _MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
 # Programs that belong to whoever follows the page; what they are given is not looked at.
 _OTHERS = {
-    *("cd", "cp", "createdb", "curl", "docker", "gunicorn", "kill", "mkdir", "nginx", "pip"),
+    *("cd", "cp", "createdb", "curl", "docker", "kill", "mkdir", "nginx", "pip"),
     *("pytest", "python", "python3", "systemctl", "export"),
 }
 _OTHERS_SETTINGS = re.compile(r"OTEL_[A-Z_]+|TEST_[A-Z_]+|GATE|BEARER|TOKEN|ID|PG_[A-Z]+")

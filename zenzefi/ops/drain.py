@@ -78,7 +78,7 @@ class GateRunner(web.AppRunner):
 
     ``drain_delay``: seconds for which new connections are still taken after readiness went off, so
     that a load balancer that polls ``/readyz`` notices first. ``drain_timeout``: seconds that
-    requests in flight get; what is left then is cut. Works under gunicorn's aiohttp worker too.
+    requests in flight get; what is left then is cut.
     """
 
     def __init__(
