@@ -9,7 +9,6 @@ import zlib
 
 from aiohttp import web
 
-from zenzefi.demo.font import beacon
 from zenzefi.demo.render import origin_of
 
 routes = web.RouteTableDef()
@@ -80,14 +79,6 @@ async def tide_image(request: web.Request) -> web.Response:
 async def dot_tile(request: web.Request) -> web.Response:
     """The background tile."""
     return web.Response(body=dots(48 if "@2x" in request.path else 24), content_type="image/png")
-
-
-@routes.get("/static/fonts/beacon.ttf")
-async def typeface(request: web.Request) -> web.Response:
-    """The site's own typeface; fonts are fetched with CORS even by their own site."""
-    return web.Response(
-        body=beacon(), content_type="font/ttf", headers={"Cache-Control": "max-age=3600"}
-    )
 
 
 @routes.get("/media/horn.m3u8")
