@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-import zenzefi.app  # noqa: F401 - the errors of every domain are loaded with it
+import zenzefi.app
 from zenzefi.cli import main
 from zenzefi.commands.hooks_reference import reference as hooks_page
 from zenzefi.config import Settings
@@ -234,6 +235,31 @@ def _errors(base: type[GateError] = GateError) -> Iterator[type[GateError]]:
             yield from _errors(kind)
 
 
+def _raised_errors() -> list[type[GateError]]:
+    """The errors that the program raises, by status; one for each code.
+
+    A class that is only a base of others is left out, and so is one that shares its code with an
+    error above it in the tree: clients can't tell them apart.
+    """
+    raised = _raised_by_name()
+    found: dict[tuple[int, str], type[GateError]] = {}
+    for kind in _errors():
+        if kind.__name__ in raised or not kind.__subclasses__():
+            found.setdefault((kind.status, kind.code), kind)
+    return sorted(found.values(), key=lambda kind: kind.status)
+
+
+def _raised_by_name() -> set[str]:
+    """The names after ``raise`` in the program, and those of calls that make an error."""
+    names: set[str] = set()
+    for path in Path(zenzefi.app.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Raise(exc=ast.Name(id=name)) | ast.Call(func=ast.Name(id=name)):
+                    names.add(name)
+    return names
+
+
 def errors_page() -> str:
     """``docs/reference/errors.md``."""
     lines = [
@@ -247,7 +273,7 @@ def errors_page() -> str:
         "| status | code | says | when |",
         "|---|---|---|---|",
     ]
-    for kind in sorted(dict.fromkeys(_errors()), key=lambda kind: kind.status):
+    for kind in _raised_errors():
         when = (kind.__doc__ or "").strip().partition("\n\n")[0]
         cells = (kind.default, " ".join(when.replace("``", "`").split()))
         says, when = (text.replace("|", "\\|") for text in cells)

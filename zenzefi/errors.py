@@ -18,7 +18,7 @@
     ├── Invalid 422 (a list of field problems)
     ├── RateLimited 429
     ├── UpstreamFailed 502 ─ UpstreamUnreachable, UpstreamProtocolError
-    ├── Unavailable 503 ─ DatabaseUnavailable, Draining
+    ├── Unavailable 503 ─ DatabaseUnavailable
     └── UpstreamTimeout 504
 
 Domain code raises these; only the error middleware makes responses of them. Texts and codes are
@@ -397,12 +397,6 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer, and nothing cached could."""
 
     code = "database_unavailable"
-
-
-class Draining(Unavailable):
-    """This node is shutting down."""
-
-    code = "draining"
 
 
 class UpstreamTimeout(GateError):

@@ -1,4 +1,4 @@
-"""A secret that a document tells people to create in the checkout is never committed by accident."""
+"""Git ignores every secret that a document tells people to create in the checkout."""
 
 import re
 import subprocess

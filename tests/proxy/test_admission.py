@@ -7,21 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from zenzefi.config import DevicePolicy
 from zenzefi.errors import (
-    AmbiguousRequest,
     DeviceConflict,
     DeviceRequired,
     InvalidDeviceId,
     ScopeRefused,
 )
 from zenzefi.middleware.peer import resolve_peer
-from zenzefi.proxy.target import Target, split_target, token_parameters, upstream_url, without_token
-from zenzefi.rewriting.mount import Origin
+from zenzefi.proxy.target import Target, token_parameters, without_token
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.scopes import Scopes
 
@@ -361,19 +357,3 @@ async def test_an_access_token_in_a_plain_query_or_referer_does_not_reach_the_up
     assert b'"target": "/x?token=reset"' in answer
     assert b'/page?a=1"' in answer
     assert TOKEN.encode() not in answer
-
-
-ORIGIN = Origin("http", "upstream.internal", 8080)
-
-
-@given(st.text(max_size=60), st.text(max_size=20))
-def test_whatever_the_target_says_only_the_upstream_is_meant(text, host):
-    for raw in ("/" + text, text, "http://" + text, "//" + text):
-        try:
-            target = split_target(raw, host)
-            url = upstream_url(ORIGIN, target)
-        except AmbiguousRequest:
-            continue
-        assert (url.scheme, url.raw_host, url.port) == ("http", "upstream.internal", 8080)
-        assert url.raw_path_qs in (target.raw, target.raw.removesuffix("?"))
-        assert raw.endswith(target.raw) or target.path == "/"

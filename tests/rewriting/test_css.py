@@ -5,8 +5,8 @@ import tinycss2
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.rewriting.feed import Feed
 from zenzefi.rewriting.css import CARRY_LIMIT, CssScanner, rewrite_css
-from zenzefi.rewriting.feed import Feed
 
 
 def mark(url):

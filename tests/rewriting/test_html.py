@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.rewriting.feed import Feed
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.feed import Feed, rewrite
+from zenzefi.rewriting.feed import rewrite
 from zenzefi.rewriting.html import HtmlOptions, HtmlScanner, TokenScanner
 from zenzefi.rewriting.html.table import ATTRIBUTES, Kind
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT

@@ -1,4 +1,4 @@
-"""Request targets: which bytes were asked for, and the upstream's URL made of exactly these bytes.
+"""Request targets: which bytes were asked for.
 
 Pure. What is checked here is what is sent: the raw path and query are carried as they came, and
 the upstream's origin comes from the settings alone, whatever the target says.
@@ -11,10 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from yarl import URL
-
 from zenzefi.errors import AmbiguousRequest
-from zenzefi.rewriting.mount import Origin
 
 # RFC 9112 section 3.2: no whitespace and no control character can be part of a request target.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
@@ -142,25 +139,3 @@ def token_parameters(target: Target) -> list[str]:
     """The values of the ``token`` parameters, raw: a token needs no percent-encoding."""
     found = _TOKEN_PARAMETER.findall(target.query or "")
     return [parameter.removesuffix("&").removeprefix("token=") for parameter in found]
-
-
-def upstream_url(origin: Origin, target: Target) -> URL:
-    """The absolute URL at the upstream, from the configured origin and the raw bytes.
-
-    Never joined from strings that came from outside; the origin is asserted on the result.
-    """
-    url = URL.build(
-        scheme=origin.scheme,
-        host=origin.host.strip("[]"),
-        port=origin.port,
-        path=target.path,
-        query_string=target.query or "",
-        encoded=True,
-    )
-    if (url.scheme, url.raw_host, url.port) != (
-        origin.scheme,
-        origin.host.strip("[]"),
-        origin.port,
-    ):
-        raise AmbiguousRequest("The request target would leave the upstream.")
-    return url
