@@ -56,6 +56,9 @@ class MemoryGatekeeper:
             raise TokenInvalid
         return self.known[token]
 
+    def seconds_left(self, access: Access) -> int:
+        return int(access.seconds_left(datetime.now(UTC)))
+
     async def activate(self, access: Access) -> Access:
         self.activations.append(access.token_id)
         for token, known in self.known.items():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import GateClient, Stores, running_gate
-from tests.kit import call
+from tests.kit import call, sign_in
 from tests.tokens.kit import bought, keeper, until
+from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.ops.metrics import CLOCK_SKEW
 from zenzefi.tokens.clock import Clock
@@ -65,11 +67,8 @@ CREATE FUNCTION skewed.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
 """
 
 
-@pytest.mark.parametrize("skew", [30, -30])
-async def test_a_node_half_a_minute_off_ends_tokens_in_time(
-    cluster: Stores, skew: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The database's clock is set forward and back: its own function stands before PostgreSQL's."""
+async def _set_clock(cluster: Stores, skew: int) -> None:
+    """Set the database's clock: a function of its own stands before PostgreSQL's."""
     database = Database(cluster.settings["database_url"])
     async with database.begin() as connection:
         for statement in _SKEWED.format(skew).strip().split(";\n"):
@@ -78,6 +77,13 @@ async def test_a_node_half_a_minute_off_ends_tokens_in_time(
         path = "skewed, pg_catalog, public"
         await connection.execute(text(f'ALTER DATABASE "{name}" SET search_path = {path}'))
     await database.close()
+
+
+@pytest.mark.parametrize("skew", [30, -30])
+async def test_a_node_half_a_minute_off_ends_tokens_in_time(
+    cluster: Stores, skew: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    await _set_clock(cluster, skew)
     async with running_gate(**cluster.settings) as node:
         token, access, bearer = await bought(node)
         assert abs(keeper(node).clock.skew - skew) < 5
@@ -100,6 +106,35 @@ async def test_a_node_half_a_minute_off_ends_tokens_in_time(
         keeper(node).hold(access, closed.append)
         await until(lambda: closed)
         assert closed == ["The access token has expired."]
+
+
+@pytest.mark.parametrize("skew", [300, -300])
+async def test_what_is_shown_and_set_with_an_age_follows_the_database_too(
+    cluster: Stores, skew: int
+) -> None:
+    """Status, cookie ages and pages: a node that is minutes off tells the same as any other."""
+    await _set_clock(cluster, skew)
+    async with running_gate(**cluster.settings) as node:
+        visitor = Visitor(node)
+        await visitor.register()
+        path = await visitor.buy(1)
+        bearer = await sign_in(node, {"email": "marta@example.com", "password": PASSWORD})
+        (listed,) = (await call(node, "GET", "/tokens/my-tokens", bearer=bearer))[1]
+        token = listed["token"]
+        await keeper(node).activate(await keeper(node).validate(token))
+        headers = {"X-Access-Token": token}
+        async with node.get("/api/v1/proxy/status", headers=headers) as response:
+            shown = (await response.json())["time_remaining_seconds"]
+        assert 3600 - 60 < shown <= 3600
+        status, answer = await call(node, "POST", "/proxy/authenticate", json={"token": token})
+        assert status == 200
+        for name in ("cookie_max_age", "time_remaining_seconds"):
+            assert 3600 - 60 < answer[name] <= 3600
+        await visitor.open(path)
+        served = re.search(r'data-now="([^"]+)"', visitor.html)
+        assert served is not None
+        ahead = datetime.fromisoformat(served[1]) - datetime.now(UTC)
+        assert abs(ahead.total_seconds() - skew) < 60
 
 
 async def _forget(node: GateClient, token: str) -> None:

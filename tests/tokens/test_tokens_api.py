@@ -29,8 +29,9 @@ async def test_a_free_token_is_bought_and_listed(gate: GateClient) -> None:
     assert token["is_active"] is True
     assert token["created_at"].endswith("+00:00")
     newer = await buy(gate, bearer, duration_hours=1, scope="certificates_only")
-    status, mine = await call(gate, "GET", "/tokens/my-tokens?active_only=true", bearer=bearer)
-    assert (status, mine) == (200, [newer, token])
+    for query in ("", "?active_only=true", "?active_only=false"):
+        status, mine = await call(gate, "GET", f"/tokens/my-tokens{query}", bearer=bearer)
+        assert (status, mine) == (200, [newer, token])
 
 
 @pytest.mark.parametrize("hours", [1, 12, 24, 168, 720, 24.0])
@@ -117,8 +118,8 @@ async def test_an_unused_token_is_refunded_in_full_once(make_gate: MakeGate) -> 
     assert (answer["refund_amount"], answer["new_balance"]) == ("18.00", "18.00")
     status, again = await call(gate, "DELETE", path, bearer=bearer)
     assert (status, again["refund_amount"], again["new_balance"]) == (200, "0.00", "18.00")
-    assert await call(gate, "GET", "/tokens/my-tokens?active_only=true", bearer=bearer) == (200, [])
-    (listed,) = (await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]
+    assert await call(gate, "GET", "/tokens/my-tokens", bearer=bearer) == (200, [])
+    (listed,) = (await call(gate, "GET", "/tokens/my-tokens?active_only=false", bearer=bearer))[1]
     assert listed["revoked_at"] is not None
     assert listed["is_active"] is False
 
@@ -227,7 +228,7 @@ async def test_tokens_outlive_a_change_of_keys(make_gate: MakeGate) -> None:
     assert str(access.token_id) == token["id"]
 
 
-async def test_an_expired_token_is_listed_but_not_active(gate: GateClient) -> None:
+async def test_an_expired_token_is_listed_where_all_are_asked_for(gate: GateClient) -> None:
     bearer = await sign_up(gate, ALICE)
     token = await buy(gate, bearer, duration_hours=1)
     await _activate(gate, token)
@@ -235,7 +236,9 @@ async def test_an_expired_token_is_listed_but_not_active(gate: GateClient) -> No
         row = (await connection.execute(select(access_tokens.c.activated_at))).one()
         past = row.activated_at.replace(year=row.activated_at.year - 1)
         await connection.execute(update(access_tokens).values(activated_at=past))
-    (listed,) = (await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]
+    (listed,) = (await call(gate, "GET", "/tokens/my-tokens?active_only=false", bearer=bearer))[1]
     assert listed["is_active"] is False
     assert listed["expires_at"] is not None
-    assert (await call(gate, "GET", "/tokens/my-tokens?active_only=1", bearer=bearer))[1] == []
+    for query in ("", "?active_only=1", "?active_only=true"):
+        path = f"/tokens/my-tokens{query}"
+        assert (await call(gate, "GET", path, bearer=bearer))[1] == []

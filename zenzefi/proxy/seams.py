@@ -28,6 +28,9 @@ class Gatekeeper(Protocol):
     async def activate(self, access: Access) -> Access:
         """Start the token's clock, unless it already runs."""
 
+    def seconds_left(self, access: Access) -> int:
+        """Whole seconds until the token ends, by the database's clock; never negative."""
+
     def hold(
         self, access: Access, close: Callable[[str], None], who: Who | None = None
     ) -> AbstractContextManager[object]:

@@ -62,13 +62,13 @@ class LoggedOut(Output):
 
 
 def set_access_cookie(
-    response: web.StreamResponse, token: str, access: Access, *, is_secure: bool
-) -> int:
-    """Put the proxy cookie on a response; returns its life in whole seconds.
+    response: web.StreamResponse, token: str, max_age: int, *, is_secure: bool
+) -> None:
+    """Put the proxy cookie on a response.
 
-    HttpOnly and Lax: no script reads it, no other site's form or fetch carries it.
+    ``max_age`` in seconds: ``Gatekeeper.seconds_left``. HttpOnly and Lax: no script reads it, no
+    other site's form or fetch carries it.
     """
-    max_age = max(0, int(access.seconds_left()))
     response.set_cookie(
         ACCESS_COOKIE,
         token,
@@ -78,14 +78,13 @@ def set_access_cookie(
         secure=is_secure,
         samesite="Lax",
     )
-    return max_age
 
 
-def _life(access: Access) -> dict[str, Any]:
+def _life(access: Access, seconds_left: int) -> dict[str, Any]:
     return {
         "is_activated": access.is_activated,
         "expires_at": access.expires_at,
-        "time_remaining_seconds": max(0, int(access.seconds_left())),
+        "time_remaining_seconds": seconds_left,
     }
 
 
@@ -123,7 +122,7 @@ class Views:
             duration_hours=access.duration_hours,
             scope=access.scope,
             status="active" if access.is_activated else "ready",
-            **_life(access),
+            **_life(access, self._gate.gatekeeper.seconds_left(access)),
         )
 
     async def authenticate(self, request: web.Request, body: Authenticate) -> web.StreamResponse:
@@ -135,14 +134,15 @@ class Views:
         response = web.Response(
             content_type="application/json", headers={"Cache-Control": "no-store"}
         )
-        max_age = set_access_cookie(response, body.token, access, is_secure=self._is_secure)
+        max_age = self._gate.gatekeeper.seconds_left(access)
+        set_access_cookie(response, body.token, max_age, is_secure=self._is_secure)
         response.text = Authenticated(
             authenticated=True,
             user_id=access.user_id,
             token_id=access.token_id,
             cookie_set=True,
             cookie_max_age=max_age,
-            **_life(access),
+            **_life(access, max_age),
         ).model_dump_json()
         return response
 
@@ -170,5 +170,6 @@ class Views:
                 "Referrer-Policy": "no-referrer",
             },
         )
-        set_access_cookie(response, ticket.token, access, is_secure=self._is_secure)
+        max_age = self._gate.gatekeeper.seconds_left(access)
+        set_access_cookie(response, ticket.token, max_age, is_secure=self._is_secure)
         return response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 
@@ -32,9 +32,13 @@ class Access:
         """Whether the clock of this token runs."""
         return self.activated_at is not None
 
-    def seconds_left(self, now: datetime | None = None) -> float:
-        """Seconds until it ends; the whole duration while it has not been used."""
+    def seconds_left(self, now: datetime) -> float:
+        """Seconds until it ends; the whole duration while it has not been used.
+
+        ``now`` is the database's time, which a node's own clock may differ from: take it from
+        ``Gatekeeper.now()`` or from the row that was read.
+        """
         expires_at = self.expires_at
         if expires_at is None:
             return self.duration_hours * 3600.0
-        return (expires_at - (now or datetime.now(UTC))).total_seconds()
+        return (expires_at - now).total_seconds()

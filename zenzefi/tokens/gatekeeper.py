@@ -213,6 +213,13 @@ class Gatekeeper:
         """The time by the database's clock, as well as this node knows it."""
         return self.clock.now()
 
+    def seconds_left(self, access: Access) -> int:
+        """Whole seconds until the token ends, by the database's clock; never negative.
+
+        For everything that is shown or set with an age: status, cookies, countdowns.
+        """
+        return max(0, int(access.seconds_left(self.now())))
+
     # --- activation
 
     async def activate(self, access: Access) -> Access:

@@ -38,6 +38,8 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
     is_active: bool
+    seconds_left: float
+    """When it was read, by the database's clock; the whole duration while it is unused."""
 
 
 def select_tokens(*more: Any) -> Select[Any]:
@@ -80,6 +82,7 @@ def token_of(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> Token:
         except LookupError:
             plain = None
     access = Access(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
+    left = access.seconds_left(row.now)
     return Token(
         id=row.id,
         user_id=row.user_id,
@@ -94,7 +97,8 @@ def token_of(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> Token:
         activated_at=row.activated_at,
         expires_at=access.expires_at,
         revoked_at=row.revoked_at,
-        is_active=row.revoked_at is None and access.seconds_left(row.now) > 0,
+        is_active=row.revoked_at is None and left > 0,
+        seconds_left=max(0.0, left),
     )
 
 

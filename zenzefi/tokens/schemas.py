@@ -38,9 +38,9 @@ class TokenOut(Output):
 
 
 class TokenList(Query):
-    """Which of the own tokens."""
+    """Which of the user's tokens."""
 
-    active_only: bool = False
+    active_only: bool = True
     limit: int = Field(1000, ge=1, le=1000)
     offset: int = Field(0, ge=0, le=2**31 - 1)
 

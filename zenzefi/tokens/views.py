@@ -87,7 +87,10 @@ async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut
 
 @routes.get("/tokens/my-tokens")
 async def my_tokens(request: web.Request, user: User, query: TokenList) -> list[TokenOut]:
-    """The own tokens, newest first. Active ones are neither revoked nor expired."""
+    """Your tokens, newest first.
+
+    Only active ones, which are neither revoked nor expired; ``active_only=false`` lists all.
+    """
     found = await request.app[TOKENS].of_user(
         user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
     )

@@ -18,11 +18,17 @@ async def entrance(page: Page, token: str) -> web.Response:
     carries the browser over. Raises the refusals of :meth:`Gatekeeper.validate`.
     """
     settings = page.request.app[SETTINGS]
-    access = await page.request.app[GATEKEEPER].validate(token)
+    gatekeeper = page.request.app[GATEKEEPER]
+    access = await gatekeeper.validate(token)
     gate = page.request.app.get(GATE)
     own = None if gate is None else gate.mounts.own_origin
     if gate is not None and own is not None:
         return web.Response(status=303, headers={hdrs.LOCATION: gate.tickets.url(own, token)})
     response = page.redirect(MOUNT_PREFIX + "/")
-    set_access_cookie(response, token, access, is_secure=settings.public_origin.scheme == "https")
+    set_access_cookie(
+        response,
+        token,
+        gatekeeper.seconds_left(access),
+        is_secure=settings.public_origin.scheme == "https",
+    )
     return response

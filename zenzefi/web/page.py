@@ -10,7 +10,6 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +30,7 @@ from zenzefi.middleware.content import form_of
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
+from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.version import __version__
 from zenzefi.web import flash, guard, i18n
 from zenzefi.web.forms import Form
@@ -94,8 +94,9 @@ class Page:
 
     @property
     def now(self) -> str:
-        """The server's clock, for countdowns."""
-        return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        """The database's clock, for countdowns: access ends by it."""
+        now = self.request.app[GATEKEEPER].now()
+        return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
     @property
     def here(self) -> str:

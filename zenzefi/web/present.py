@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from zenzefi.config import DURATIONS, Settings
-from zenzefi.tokens.access import Access
 from zenzefi.tokens.issue import Token
 from zenzefi.web import texts
 from zenzefi.web.i18n import gettext as _
@@ -57,8 +56,6 @@ def state_of(token: Token) -> str:
 
 def ticket(token: Token, settings: Settings) -> Ticket:
     """The card of one token."""
-    access = Access(token.id, token.user_id, token.scope, token.duration_hours, token.activated_at)
-    left = access.seconds_left()
     if token.duration_hours > 24 and token.duration_hours % 24 == 0:
         number = token.duration_hours // 24
         unit = ngettext("day", "days", number)
@@ -75,23 +72,23 @@ def ticket(token: Token, settings: Settings) -> Ticket:
         stub_unit=unit,
         scope_name=texts.scope(token.scope)[0],
         cost=token.cost,
-        refund=_refund(token, settings, left),
+        refund=_refund(token, settings),
         state=state_of(token),
         created_at=token.created_at,
         activated_at=token.activated_at,
         expires_at=token.expires_at,
         revoked_at=token.revoked_at,
-        seconds_left=max(0.0, left),
+        seconds_left=token.seconds_left,
     )
 
 
-def _refund(token: Token, settings: Settings, seconds_left: float) -> Decimal:
+def _refund(token: Token, settings: Settings) -> Decimal:
     """What revoking it now would give back; the service decides the same way when it happens."""
     if token.activated_at is None:
         return token.cost
     if settings.refund_used_tokens == "nothing":
         return Decimal("0.00")
-    share = token.cost * Decimal(max(0.0, seconds_left)) / (token.duration_hours * 3600)
+    share = token.cost * Decimal(token.seconds_left) / (token.duration_hours * 3600)
     return min(token.cost, share.quantize(Decimal("0.01"), ROUND_DOWN))
 
 

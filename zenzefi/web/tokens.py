@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from zenzefi.config import DURATIONS, SETTINGS
 from zenzefi.errors import InsufficientBalance, NotFound
 from zenzefi.middleware.rate_limits import limit_release
 from zenzefi.tokens.devices import DEVICES
+from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.usage import USAGE
@@ -165,7 +166,8 @@ async def _chart(page: Page, shown: Ticket) -> Markup:
     """Traffic by the hour for a token of a day or less, by the day for a longer one."""
     zone = i18n.current().zone
     by_hour = shown.hours <= _HOURS
-    last = datetime.now(zone).replace(minute=0, second=0, microsecond=0)
+    now = page.request.app[GATEKEEPER].now().astimezone(zone)
+    last = now.replace(minute=0, second=0, microsecond=0)
     if shown.expires_at is not None:
         last = min(last, shown.expires_at.astimezone(zone).replace(minute=0, second=0))
     if by_hour:
