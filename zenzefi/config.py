@@ -29,6 +29,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zenzefi.rewriting.mount import DEFAULT_PORTS, Origin
+from zenzefi.tokens.refunds import RefundPolicy
 from zenzefi.tokens.scopes import parse_rule
 
 _MIN_SECRET_LENGTH = 32
@@ -193,7 +194,7 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = None
     stripe_webhook_secret: Annotated[list[SecretStr], NoDecode] = []
     stripe_api_base: str | None = None
-    refund_used_tokens: Literal["nothing", "pro_rata"] = "nothing"
+    refund_used_tokens: RefundPolicy = "nothing"
     payment_providers: Annotated[list[str], NoDecode] = ["manual"]
 
     # --- e-mail and the second step of signing in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.gatekeeper import REVOKED, Gatekeeper
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
+from zenzefi.tokens.refunds import refund_due
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.usage import end_sessions
 
@@ -219,15 +220,13 @@ class Tokens:
         )
 
     def _due(self, row: Row[Any], *, was_unused: bool) -> Decimal:
-        cost: Decimal = row.cost
-        if was_unused:
-            return cost
-        if self._settings.refund_used_tokens == "nothing":
-            return ZERO
         access = Access(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
-        share = Decimal(max(0.0, access.seconds_left(row.revoked_at)))
-        due: Decimal = cost * share / (row.duration_hours * 3600)
-        return min(cost, due.quantize(Decimal("0.01"), ROUND_DOWN))
+        return refund_due(
+            row.cost,
+            duration_hours=row.duration_hours,
+            seconds_left=None if was_unused else access.seconds_left(row.revoked_at),
+            used_tokens=self._settings.refund_used_tokens,
+        )
 
     async def rename(self, token_id: UUID, user_id: UUID, name: str | None) -> Token:
         """Give a token a name of its owner's. Raises ``NotFound``."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Generic, TypeVar
 from uuid import UUID
 
 from zenzefi.config import DURATIONS, Settings
 from zenzefi.tokens.issue import Token
+from zenzefi.tokens.refunds import refund_due
 from zenzefi.web import texts
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.i18n import ngettext
@@ -72,7 +73,12 @@ def ticket(token: Token, settings: Settings) -> Ticket:
         stub_unit=unit,
         scope_name=texts.scope(token.scope)[0],
         cost=token.cost,
-        refund=_refund(token, settings),
+        refund=refund_due(
+            token.cost,
+            duration_hours=token.duration_hours,
+            seconds_left=None if token.activated_at is None else token.seconds_left,
+            used_tokens=settings.refund_used_tokens,
+        ),
         state=state_of(token),
         created_at=token.created_at,
         activated_at=token.activated_at,
@@ -80,16 +86,6 @@ def ticket(token: Token, settings: Settings) -> Ticket:
         revoked_at=token.revoked_at,
         seconds_left=token.seconds_left,
     )
-
-
-def _refund(token: Token, settings: Settings) -> Decimal:
-    """What revoking it now would give back; the service decides the same way when it happens."""
-    if token.activated_at is None:
-        return token.cost
-    if settings.refund_used_tokens == "nothing":
-        return Decimal("0.00")
-    share = token.cost * Decimal(token.seconds_left) / (token.duration_hours * 3600)
-    return min(token.cost, share.quantize(Decimal("0.01"), ROUND_DOWN))
 
 
 @dataclass(frozen=True, slots=True)

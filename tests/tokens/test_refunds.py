@@ -1,0 +1,52 @@
+"""The refund rule over every price, duration and time left."""
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenzefi.config import DURATIONS
+from zenzefi.tokens.refunds import refund_due
+
+costs = st.decimals(min_value=0, max_value=9_999_999, places=2)
+durations = st.sampled_from(DURATIONS)
+policies = st.sampled_from(("nothing", "pro_rata"))
+seconds = st.floats(-1e9, 1e9, allow_nan=False)
+
+
+@given(costs, durations, policies)
+def test_an_unused_token_gives_back_all_that_was_paid(cost, hours, policy):
+    due = refund_due(cost, duration_hours=hours, seconds_left=None, used_tokens=policy)
+    assert due == cost
+
+
+@given(costs, durations, seconds)
+def test_a_used_token_gives_back_nothing_by_default(cost, hours, left):
+    due = refund_due(cost, duration_hours=hours, seconds_left=left, used_tokens="nothing")
+    assert due == Decimal("0.00")
+
+
+@given(costs, durations, seconds)
+def test_pro_rata_never_gives_more_than_the_share_that_is_left_nor_than_was_paid(cost, hours, left):
+    due = refund_due(cost, duration_hours=hours, seconds_left=left, used_tokens="pro_rata")
+    share = cost * Decimal(max(0.0, left)) / (hours * 3600)
+    assert 0 <= due <= min(cost, share)
+    assert min(cost, share) - due < Decimal("0.01")
+    assert due == due.quantize(Decimal("0.01"))
+
+
+@given(costs, durations, seconds, seconds)
+def test_pro_rata_never_gives_more_for_less_time(cost, hours, one, other):
+    less, more = sorted((one, other))
+    dues = [
+        refund_due(cost, duration_hours=hours, seconds_left=left, used_tokens="pro_rata")
+        for left in (less, more)
+    ]
+    assert dues[0] <= dues[1]
+
+
+def test_half_of_a_day_gives_back_half_of_its_price_rounded_down():
+    due = refund_due(
+        Decimal("18.01"), duration_hours=24, seconds_left=12 * 3600, used_tokens="pro_rata"
+    )
+    assert due == Decimal("9.00")
