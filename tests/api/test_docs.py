@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.conftest import GateClient
 from zenzefi.api.routing import OPERATIONS
+from zenzefi.config import DURATIONS
 
 
 async def test_the_description_is_valid_openapi_3_1(gate: GateClient) -> None:
@@ -45,6 +48,46 @@ async def test_a_protected_call_says_how_to_sign_in_and_what_it_refuses(gate: Ga
     assert {"201", "400", "401", "402", "403", "409", "413", "422"} <= set(purchase["responses"])
     names = {parameter["name"] for parameter in purchase["parameters"]}
     assert "Idempotency-Key" in names
+
+
+def described_values(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property of a model and every parameter of a call, with where it stands."""
+    for name, model in description["components"]["schemas"].items():
+        for field, schema in model.get("properties", {}).items():
+            yield f"{name}.{field}", schema
+    for path, calls in description["paths"].items():
+        for method, call in calls.items():
+            for parameter in call.get("parameters", ()):
+                yield f"{method} {path} {parameter['name']}", parameter
+
+
+async def test_every_property_and_parameter_says_what_it_means(gate: GateClient) -> None:
+    description = await (await gate.get("/openapi.json")).json()
+    values = list(described_values(description))
+    assert len(values) > 250
+    assert [where for where, schema in values if not schema.get("description")] == []
+
+
+async def test_bounds_and_choices_are_written_as_json_schema_has_them(gate: GateClient) -> None:
+    description = await (await gate.get("/openapi.json")).json()
+    for where, schema in described_values(description):
+        assert not {"ge", "gt", "le", "lt"} & schema.keys(), where
+    models = description["components"]["schemas"]
+    assert models["Purchase"]["properties"]["duration_hours"]["enum"] == list(DURATIONS)
+    assert models["NewBundle"]["properties"]["token_count"]["maximum"] == 100
+
+
+async def test_every_call_says_that_it_may_be_limited_or_unavailable(gate: GateClient) -> None:
+    description = await (await gate.get("/openapi.json")).json()
+    for path, calls in description["paths"].items():
+        for method, call in calls.items():
+            assert {"429", "503"} <= set(call["responses"]), f"{method} {path}"
+
+
+async def test_models_of_one_name_do_not_hide_each_other(gate: GateClient) -> None:
+    models = (await (await gate.get("/openapi.json")).json())["components"]["schemas"]
+    assert "pending" in models["PaymentStatus"]["enum"]
+    assert "connected" in models["TokenStatus"]["properties"]
 
 
 async def test_the_viewers_load_only_from_here_and_hold_no_code(gate: GateClient) -> None:

@@ -64,38 +64,56 @@ class Registration(Body):
     """A new account."""
 
     email: EmailAddress
+    """The address to sign in with."""
     username: Username
+    """The name that others see; unique whatever its case."""
     password: Password
+    """8 characters or more."""
     full_name: FullName | None = None
+    """The person's full name."""
 
 
 class Credentials(Body):
     """A sign-in."""
 
     email: Annotated[str, Field(max_length=254)]
+    """The e-mail address of the account."""
     password: Annotated[str, Field(max_length=1024, json_schema_extra={"format": "password"})]
+    """The password."""
     code: Annotated[str, Field(max_length=40)] | None = None
+    """A code of the second step, or a recovery code, where two-step sign-in is on."""
 
 
 class ProfileChange(Body):
     """What a user may change; what is left out stays."""
 
     full_name: FullName | None = None
+    """The person's full name; `null` removes it."""
     password: Password = Field(default_factory=str)  # no null: a password can't be taken away
+    """The new password, 8 characters or more."""
 
 
 class UserOut(Output):
     """A user, as seen by themselves and by administrators."""
 
     id: UUID
+    """The user's identifier."""
     email: str
+    """The e-mail address."""
     username: str
+    """The user's name."""
     full_name: str | None
+    """The person's full name, or `null`."""
     is_active: bool
+    """Whether the user may sign in."""
     is_superuser: bool
+    """Whether the user is an administrator."""
     currency_balance: MoneyOut
+    """The balance in ZNC."""
     created_at: Time
+    """When the account was opened."""
     updated_at: Time
+    """When it last changed."""
 
     @classmethod
     def of(cls, user: User) -> UserOut:
@@ -107,5 +125,8 @@ class BearerOut(Output):
     """A bearer token; ``expires_in`` in seconds."""
 
     access_token: str
+    """The JWT to send as `Authorization: Bearer`."""
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the type's name, not a secret
+    """Always `bearer`."""
     expires_in: int
+    """The JWT's life in seconds."""

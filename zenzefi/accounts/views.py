@@ -51,13 +51,13 @@ async def login(request: web.Request, body: Credentials) -> BearerOut:
 
 @routes.get("/users/me")
 async def me(user: User) -> UserOut:
-    """The account that the bearer token stands for."""
+    """Your account."""
     return UserOut.of(user)
 
 
 @routes.patch("/users/me")
 async def change_me(request: web.Request, user: User, body: ProfileChange) -> UserOut:
-    """Change the own name or password.
+    """Change your name or password.
 
     A new password ends all other sign-ins: other bearer tokens and page sessions.
     """

@@ -60,7 +60,7 @@ async def users(request: web.Request, admin: User, query: UserPage) -> Listing[U
 async def change_user(
     request: web.Request, admin: User, user_id: UUID, body: UserChange
 ) -> UserOut:
-    """Activate or deactivate a user, make or unmake an administrator.
+    """Activate or deactivate a user, grant or remove administrator rights.
 
     A deactivated user's tokens and sessions end at once, everywhere.
     """
@@ -74,7 +74,7 @@ async def change_user(
     "/admin/users/{user_id}/credit", errors=(NotFound, IdempotencyInFlight), headers=(HEADER,)
 )
 async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit) -> Credited:
-    """Put money on an account: a row of the ledger with a reason."""
+    """Credit an account, with a reason that stays in the ledger."""
     if body.transaction_type not in _CREDITS:
         raise Invalid.field(
             "body",
@@ -109,7 +109,7 @@ async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit)
 
 @routes.get("/admin/tokens")
 async def tokens(request: web.Request, admin: User, query: AdminTokenPage) -> Listing[AdminToken]:
-    """Access tokens, newest first; their values stay hidden."""
+    """Access tokens, newest first, without their values."""
     found, total = await request.app[ADMINISTRATION].tokens(
         user_id=query.user_id,
         active_only=query.active_only,
@@ -170,7 +170,7 @@ async def sessions(
 
 @routes.delete("/admin/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, admin: User, session_id: UUID) -> SessionEnded:
-    """End a session: what is open under its token is closed."""
+    """End a session and close what is open under it."""
     await request.app[USAGE].end(actor_of(request, admin), session_id)
     return SessionEnded()
 
@@ -197,7 +197,7 @@ async def bundles(request: web.Request, admin: User) -> list[BundleOut]:
 
 @routes.post("/admin/bundles", status=201, errors=(InvalidDuration,))
 async def create_bundle(request: web.Request, admin: User, body: NewBundle) -> BundleOut:
-    """Put a bundle on sale."""
+    """Create a bundle and put it on sale."""
     request.app[TOKENS].check(body.duration_hours, body.scope)
     service = request.app[BUNDLES]
     values = body.model_dump()
@@ -253,7 +253,7 @@ async def payments(
     headers=(HEADER,),
 )
 async def confirm_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
-    """The money of a manual payment has come: credit it, once."""
+    """Confirm that a manual payment arrived, and credit it once."""
 
     async def work(connection: AsyncConnection) -> AdminPayment:
         payments = request.app[PAYMENTS]
@@ -277,7 +277,7 @@ class _Asked(BaseModel):
     headers=(HEADER,),
 )
 async def refund_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
-    """Have the payment service give the money back; the balance follows with its word.
+    """Refund a payment at its provider; the balance follows when the provider confirms.
 
     Answers how the payment stood when it was asked. Asked again before the service's word, it is
     the same refund: it is given once.

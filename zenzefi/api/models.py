@@ -27,19 +27,21 @@ _ItemT = TypeVar("_ItemT")
 class Body(BaseModel):
     """A request body: an unknown field is a mistake that must not pass in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 class Query(BaseModel):
     """Query parameters; unknown ones mean nothing, as everywhere on the web."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class Output(BaseModel):
     """A response body."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 def _line(value: str) -> str:
@@ -61,8 +63,11 @@ def _whole(value: Any) -> Any:
     return value
 
 
-WholeNumber = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
-"""A JSON number without a fraction; neither a boolean nor digits in a string."""
+WHOLE_NUMBER = BeforeValidator(_whole)
+"""A JSON number without a fraction; neither a boolean nor digits in a string.
+
+Last in an ``Annotated[int, Field(ge=...), ...]``: constraints before it reach the description.
+"""
 
 
 def _money(value: Any) -> Decimal:
@@ -99,7 +104,7 @@ Amount = Annotated[
     Decimal,
     PlainValidator(_money),
     AfterValidator(_above_zero),
-    WithJsonSchema(_MONEY_IN_SCHEMA | {"description": "Above zero."}),
+    WithJsonSchema(_MONEY_IN_SCHEMA),
 ]
 """An amount of money above zero: a string or a number with at most two places."""
 
@@ -125,13 +130,19 @@ class Page(Query):
     """Which part of a long list."""
 
     limit: int = Field(10, ge=1, le=100)
+    """The most items to return."""
     offset: int = Field(0, ge=0, le=_MAX_OFFSET)
+    """How many items to skip."""
 
 
 class Listing(Output, Generic[_ItemT]):
     """Part of a long list."""
 
     items: list[_ItemT]
+    """The items of this page."""
     total: int
+    """How many items there are in all."""
     limit: int
+    """The `limit` that was used."""
     offset: int
+    """The `offset` that was used."""

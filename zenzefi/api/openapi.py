@@ -19,12 +19,23 @@ from zenzefi.errors import (
     NotAuthenticated,
     NotSuperuser,
     PayloadTooLarge,
+    RateLimited,
     SecondFactorRequired,
     TokenMissing,
     TokenRejected,
+    Unavailable,
 )
 from zenzefi.version import __version__
 
+_HEADERS = {
+    "Idempotency-Key": "Makes a retry safe: with the same key the call is done once.",
+    "X-Device-ID": "The device that asks: 8 to 255 visible ASCII characters.",
+    "X-Forwarded-Uri": "The request target that the asking server received.",
+    "X-Original-URI": "The same, as the nginx recipe names it.",
+    "X-Forwarded-Method": "The method that the asking server received.",
+    "X-Original-Method": "The same, as the nginx recipe names it.",
+}
+_PATH_PARAMETERS = {"provider": "The name of the payment provider."}
 _REF = "#/components/schemas/{model}"
 _SECURITY: dict[str, tuple[type[GateError], ...]] = {
     "none": (),
@@ -45,14 +56,22 @@ _SCHEMES: dict[str, list[dict[str, list[str]]]] = {
     "access_token": [{"access_token": []}, {"access_cookie": []}],
 }
 
+_REQUEST_ID: JsonSchemaValue = {
+    "type": "string",
+    "description": "Identifies the request in the gate's log; the same as `X-Request-ID`.",
+}
 _ERROR: JsonSchemaValue = {
     "type": "object",
     "title": "Error",
     "required": ["detail", "code", "request_id"],
     "properties": {
         "detail": {"type": "string", "description": "What happened and what to do next."},
-        "code": {"type": "string", "pattern": "^[a-z_]+$"},
-        "request_id": {"type": "string"},
+        "code": {
+            "type": "string",
+            "pattern": "^[a-z_]+$",
+            "description": "The kind of error, for programs.",
+        },
+        "request_id": _REQUEST_ID,
         "missing_znc": {"type": "string", "description": "What to top up (402 only)."},
     },
 }
@@ -63,6 +82,7 @@ _INVALID: JsonSchemaValue = {
     "properties": {
         "detail": {
             "type": "array",
+            "description": "One entry for each mistake.",
             "items": {
                 "type": "object",
                 "required": ["type", "loc", "msg"],
@@ -77,8 +97,8 @@ _INVALID: JsonSchemaValue = {
                 },
             },
         },
-        "code": {"const": "validation_error"},
-        "request_id": {"type": "string"},
+        "code": {"const": "validation_error", "description": "Always `validation_error`."},
+        "request_id": _REQUEST_ID,
     },
 }
 
@@ -136,7 +156,13 @@ def _operation(op: Operation, body: JsonSchemaValue | None, schemas: dict[str, A
         entry["description"] = op.description
     parameters = [*_path_parameters(op), *_query_parameters(op, schemas)]
     parameters += [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": _HEADERS[name],
+            "schema": {"type": "string"},
+        }
         for name in op.headers
     ]
     if parameters:
@@ -152,7 +178,14 @@ def _path_parameters(op: Operation) -> Iterable[dict[str, Any]]:
     typed = set(op.path_parameters)
     for name in re.findall(r"\{(\w+)(?::[^}]*)?\}", op.path):
         schema = {"type": "string"} | ({"format": "uuid"} if name in typed else {})
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
+        described = _PATH_PARAMETERS.get(name) or f"The {name.removesuffix('_id')}'s identifier."
+        yield {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": described,
+            "schema": schema,
+        }
 
 
 def _query_parameters(op: Operation, schemas: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -163,7 +196,10 @@ def _query_parameters(op: Operation, schemas: dict[str, Any]) -> Iterable[dict[s
         schema = schemas.pop(schema["$ref"].rpartition("/")[2])
     required = schema.get("required", ())
     for name, of_one in schema.get("properties", {}).items():
-        yield {"name": name, "in": "query", "required": name in required, "schema": of_one}
+        parameter = {"name": name, "in": "query", "required": name in required, "schema": of_one}
+        if "description" in of_one:
+            parameter["description"] = of_one.pop("description")
+        yield parameter
 
 
 def _schema(model: Any, schemas: dict[str, Any], *, mode: Any) -> Any:
@@ -188,7 +224,7 @@ def _responses(op: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         good["content"] = {"application/json": {"schema": schema}}
     responses: dict[str, Any] = {str(op.status): good}
     errors: dict[int, list[type[GateError]]] = {}
-    implied: tuple[type[GateError], ...] = _SECURITY[op.security]
+    implied: tuple[type[GateError], ...] = (*_SECURITY[op.security], RateLimited, Unavailable)
     if op.body is not None:
         implied += (Invalid, PayloadTooLarge)
     elif op.query is not None or op.path_parameters:

@@ -31,13 +31,13 @@ from zenzefi.billing.providers.base import (
     WebhookRejected,
 )
 from zenzefi.billing.standing import CURRENCY
-from zenzefi.billing.store import Payment, Status, payment_of
+from zenzefi.billing.store import Payment, PaymentStatus, payment_of
 from zenzefi.config import Settings
 from zenzefi.db.base import Money, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, GateError, Invalid, NotFound
 
-__all__ = ["PAYMENTS", "Payment", "PaymentNotOpen", "Payments", "Refund", "Status"]
+__all__ = ["PAYMENTS", "Payment", "PaymentNotOpen", "PaymentStatus", "Payments", "Refund"]
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Payments:
                 provider=provider.name,
                 amount_znc=amount,
                 amount_rub=self._to_rub(amount),
-                status=Status.PENDING.value,
+                status=PaymentStatus.PENDING.value,
                 return_url=return_url or self._default_return,
             )
         )
@@ -147,9 +147,9 @@ class Payments:
         payment = await self.find(payment_id)
         if payment.payment_url is not None:
             return payment
-        if payment.status == Status.FAILED:
+        if payment.status == PaymentStatus.FAILED:
             raise CheckoutRefused
-        if payment.status != Status.PENDING:
+        if payment.status != PaymentStatus.PENDING:
             return payment
         try:
             async with _asking(payment.provider):
@@ -165,7 +165,7 @@ class Payments:
                 )
         except CheckoutRefused:
             async with self._database.begin() as connection:
-                await store.change(connection, payment_id, status=Status.FAILED.value)
+                await store.change(connection, payment_id, status=PaymentStatus.FAILED.value)
             raise
         async with self._database.begin() as connection:
             await connection.execute(
@@ -250,7 +250,7 @@ class Payments:
         if payment.credited_at is not None:
             return payment
         if payment.reference is None:  # its checkout was never made: the provider was away
-            with_url = payment.status == Status.PENDING
+            with_url = payment.status == PaymentStatus.PENDING
             return await self.start(payment_id) if with_url else payment
         async with _asking(payment.provider):
             event = await self._own(payment.provider).fetch_status(payment.reference)
@@ -265,8 +265,8 @@ class Payments:
         async with self._database.begin() as connection:
             done = await connection.execute(
                 update(payments)
-                .where(_p.id == payment_id, _p.status == Status.PENDING.value)
-                .values(status=Status.CANCELLED.value, updated_at=utcnow())
+                .where(_p.id == payment_id, _p.status == PaymentStatus.PENDING.value)
+                .values(status=PaymentStatus.CANCELLED.value, updated_at=utcnow())
             )
             if done.rowcount != 1:
                 raise PaymentNotOpen

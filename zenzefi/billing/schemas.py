@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from zenzefi.api.models import ONE_LINE, Amount, Body, MoneyOut, Output, Page, Time
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.store import Status
+from zenzefi.billing.store import PaymentStatus
 from zenzefi.tokens.schemas import TokenOut
 
 
@@ -32,19 +32,28 @@ class BalanceOut(Output):
     """The money on an account."""
 
     balance: MoneyOut
+    """The balance in ZNC."""
     currency: Literal["ZNC"] = "ZNC"
+    """Always `ZNC`."""
 
 
 class TransactionOut(Output):
     """One row of the ledger. ``amount`` is signed."""
 
     id: UUID
+    """The ledger row's identifier."""
     amount: MoneyOut
+    """The signed amount in ZNC."""
     balance_after: MoneyOut
+    """The balance after this row, in ZNC."""
     transaction_type: Kind
+    """The kind of ledger row."""
     description: str
+    """What it was for."""
     payment_id: UUID | None
+    """The payment behind it, or `null`."""
     created_at: Time
+    """When it was booked."""
 
 
 class TransactionPage(Page):
@@ -54,93 +63,135 @@ class TransactionPage(Page):
     transaction_type: Annotated[
         Kind | None, BeforeValidator(lambda value: value or None, json_schema_input_type=Kind)
     ] = None
+    """Only rows of this kind."""
 
 
 class TopUp(Body):
-    """Money to put on the own account."""
+    """A top-up to start."""
 
     amount_znc: Amount
+    """How much to top up, in ZNC."""
     return_url: ReturnUrl | None = None
+    """Where the payment page sends the buyer back to."""
     provider: Annotated[str, StringConstraints(max_length=30), ONE_LINE] | None = None
+    """The payment provider; the first configured one if left out."""
 
 
 class PaymentCreated(Output):
     """Where to pay."""
 
     payment_id: UUID
+    """The payment's identifier."""
     payment_url: str | None
+    """Where to pay, or `null` where there is no such page."""
     amount_znc: MoneyOut
+    """The amount in ZNC."""
     amount_rub: MoneyOut
-    status: Status
+    """The same amount in roubles, at the rate of the day the payment was opened."""
+    status: PaymentStatus
+    """Where the payment stands."""
 
 
 class PaymentOut(Output):
     """A payment and where it stands."""
 
     payment_id: UUID
+    """The payment's identifier."""
     provider: str
+    """The name of the payment provider."""
     payment_url: str | None
+    """Where to pay, or `null` where there is no such page."""
     amount_znc: MoneyOut
+    """The amount in ZNC."""
     amount_rub: MoneyOut
+    """The same amount in roubles, at the rate of the day the payment was opened."""
     reversed_znc: MoneyOut
+    """How much of it was taken back by refunds and disputes, in ZNC."""
     owed_znc: MoneyOut = Field(
         description="Of what was reversed: spent before, and taken from what comes in next."
     )
-    status: Status
+    status: PaymentStatus
+    """Where the payment stands."""
     created_at: Time
+    """When it was created."""
     updated_at: Time
+    """When it last changed."""
     expires_at: Time | None
+    """When the payment page closes, or `null`."""
     credited_at: Time | None
+    """When the balance was credited, or `null`."""
 
 
 class PaymentPage(Page):
     """Which payments."""
 
     status: Annotated[
-        Status | None, BeforeValidator(lambda value: value or None, json_schema_input_type=Status)
+        PaymentStatus | None,
+        BeforeValidator(lambda value: value or None, json_schema_input_type=PaymentStatus),
     ] = None
+    """Only payments with this status."""
 
 
 class MockTopUp(Body):
-    """Money out of nothing (development only)."""
+    """A credit without a payment (development only)."""
 
     amount: Amount
+    """How much to credit, in ZNC."""
 
 
 class MockTopUpOut(Output):
-    """What came of it."""
+    """The credit that was made."""
 
     payment_id: UUID
+    """The payment's identifier."""
     amount: MoneyOut
+    """What was credited, in ZNC."""
     new_balance: MoneyOut
+    """The balance afterwards, in ZNC."""
     status: Literal["succeeded"] = "succeeded"
+    """Always `succeeded`."""
 
 
 class WebhookOut(Output):
-    """Taken; what came of it."""
+    """The webhook was taken."""
 
     received: bool = True
+    """Always true."""
     outcome: str
+    """What the event changed."""
 
 
 class BundleOut(Output):
     """Tokens sold together."""
 
     id: UUID
+    """The bundle's identifier."""
     name: str
+    """The bundle's name."""
     description: str
+    """What the bundle is for."""
     duration_hours: int
+    """How long each token lasts from its first use, in hours."""
     token_count: int
+    """How many tokens the bundle holds."""
     scope: str
+    """Which paths each token opens."""
     price_znc: MoneyOut
+    """The price in ZNC."""
     single_price_znc: MoneyOut
+    """What the tokens cost when they are bought singly, in ZNC."""
     is_active: bool
+    """Whether the bundle is on sale."""
 
 
 class BundlePurchased(Output):
     """The tokens of a bundle just bought."""
 
     bundle_id: UUID
+    """The bundle's identifier."""
     tokens: list[TokenOut] = Field(max_length=1000)
+    """The tokens, with their values."""
     cost_znc: MoneyOut
+    """What was paid for it, in ZNC."""
     new_balance: MoneyOut
+    """The balance afterwards, in ZNC."""

@@ -24,7 +24,7 @@ from zenzefi.billing.ledger import ZERO, Kind
 from zenzefi.billing.models import payment_events, payments
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.standing import Said, Standing, is_full, standing
-from zenzefi.billing.store import Payment, Status
+from zenzefi.billing.store import Payment, PaymentStatus
 from zenzefi.db.base import utcnow
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class _Settling:
         """Move the ledger from where the payment stood to where it stands now."""
         payment = self._payment
         if event.outcome in _GIVEN_UP:
-            if payment.status != Status.PENDING:
+            if payment.status != PaymentStatus.PENDING:
                 return f"ignored: {payment.status}"
             await self._set(status=event.outcome.value)
             return event.outcome.value
@@ -217,8 +217,8 @@ class _Settling:
             "payment %s: paid %s %s instead of %s; not credited",
             *(payment.id, event.amount, event.currency, payment.amount_rub),
         )
-        if payment.status == Status.PENDING:
-            await self._set(status=Status.FAILED.value)
+        if payment.status == PaymentStatus.PENDING:
+            await self._set(status=PaymentStatus.FAILED.value)
         await self._record(
             "payment.amount_mismatch", paid=str(event.amount), currency=event.currency
         )
@@ -237,13 +237,17 @@ class _Settling:
 
     def _status(self, now: Standing) -> str:
         if now.is_disputed:
-            return Status.DISPUTED
+            return PaymentStatus.DISPUTED
         if now.reversed_rub == self._payment.amount_rub:
-            return Status.REFUNDED
+            return PaymentStatus.REFUNDED
         if now.is_paid:
-            return Status.SUCCEEDED
-        before = Status(self._payment.status)
-        return Status.PENDING if before in (Status.DISPUTED, Status.REFUNDED) else before
+            return PaymentStatus.SUCCEEDED
+        before = PaymentStatus(self._payment.status)
+        return (
+            PaymentStatus.PENDING
+            if before in (PaymentStatus.DISPUTED, PaymentStatus.REFUNDED)
+            else before
+        )
 
     async def _move(self, amount: Decimal, kind: Kind, description: str) -> None:
         await ledger.move(

@@ -20,7 +20,7 @@ from zenzefi.errors import NotFound
 _p = payments.c
 
 
-class Status(StrEnum):
+class PaymentStatus(StrEnum):
     """How a payment stands. Whatever the status: money that comes is credited, once."""
 
     PENDING = "pending"

@@ -77,7 +77,7 @@ def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
 
 @routes.get("/currency/balance")
 async def balance(user: User) -> BalanceOut:
-    """The own balance."""
+    """Your balance."""
     return BalanceOut(balance=user.currency_balance)
 
 
@@ -85,7 +85,7 @@ async def balance(user: User) -> BalanceOut:
 async def transactions(
     request: web.Request, user: User, query: TransactionPage
 ) -> Listing[TransactionOut]:
-    """The own transactions, newest first."""
+    """Your transactions, newest first."""
     rows, total = await request.app[STATEMENTS].listed(
         user.id, kind=query.transaction_type, limit=query.limit, offset=query.offset
     )
@@ -99,7 +99,7 @@ async def transactions(
 
 @routes.get("/currency/transactions.csv")
 async def statement(request: web.Request, user: User) -> web.StreamResponse:
-    """The own statement as CSV, oldest first."""
+    """Your statement as CSV, oldest first."""
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/csv; charset=utf-8",
@@ -117,7 +117,7 @@ async def statement(request: web.Request, user: User) -> web.StreamResponse:
 
 @routes.get("/currency/transactions/{transaction_id}", errors=(NotFound,))
 async def transaction(request: web.Request, user: User, transaction_id: UUID) -> TransactionOut:
-    """One own transaction, for its receipt."""
+    """One of your transactions, for its receipt."""
     return transaction_out(await request.app[STATEMENTS].find(user.id, transaction_id))
 
 
@@ -128,7 +128,7 @@ async def transaction(request: web.Request, user: User, transaction_id: UUID) ->
     headers=(HEADER,),
 )
 async def top_up(request: web.Request, user: User, body: TopUp) -> PaymentCreated:
-    """Open a payment; the buyer pays at ``payment_url``."""
+    """Start a payment; the buyer pays at ``payment_url``."""
     payments = request.app[PAYMENTS]
 
     async def work(connection: AsyncConnection) -> PaymentCreated:
@@ -163,7 +163,7 @@ def _created(payment: Payment) -> PaymentCreated:
 
 @routes.get("/currency/payments")
 async def own_payments(request: web.Request, user: User, query: PaymentPage) -> Listing[PaymentOut]:
-    """The own payments, newest first."""
+    """Your payments, newest first."""
     found, total = await request.app[PAYMENTS].listed(
         user_id=user.id, status=query.status, limit=query.limit, offset=query.offset
     )
@@ -177,7 +177,7 @@ async def own_payments(request: web.Request, user: User, query: PaymentPage) -> 
 
 @routes.get("/currency/payments/{payment_id}", errors=(NotFound,))
 async def own_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
-    """One own payment and where it stands."""
+    """One of your payments and its status."""
     return payment_out(await request.app[PAYMENTS].find(payment_id, user.id))
 
 
@@ -185,7 +185,7 @@ async def own_payment(request: web.Request, user: User, payment_id: UUID) -> Pay
     "/currency/payments/{payment_id}/check", errors=(NotFound, ProviderFailed, CheckoutRefused)
 )
 async def check_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
-    """Ask the payment service now, instead of waiting for its word.
+    """Ask the payment provider for the current state now.
 
     For whatever was not credited yet, also what expired or was cancelled here. Safe to repeat.
     """
@@ -194,7 +194,7 @@ async def check_payment(request: web.Request, user: User, payment_id: UUID) -> P
 
 @routes.post("/currency/payments/{payment_id}/cancel", errors=(NotFound, PaymentNotOpen))
 async def cancel_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
-    """Give up a pending payment."""
+    """Cancel a pending payment."""
     return payment_out(
         await request.app[PAYMENTS].cancel(actor_of(request, user), payment_id, user.id)
     )
@@ -207,7 +207,7 @@ async def cancel_payment(request: web.Request, user: User, payment_id: UUID) -> 
     headers=(HEADER,),
 )
 async def mock_top_up(request: web.Request, user: User, body: MockTopUp) -> MockTopUpOut:
-    """Money out of nothing: only where the mock provider is switched on."""
+    """Credit money without a payment: only where the mock provider is switched on."""
     payments = request.app[PAYMENTS]
 
     async def work(connection: AsyncConnection) -> MockTopUpOut:
@@ -225,7 +225,7 @@ async def mock_top_up(request: web.Request, user: User, body: MockTopUp) -> Mock
 
 @routes.post("/webhooks/payment/{provider}", errors=(NotFound, WebhookRejected), security="none")
 async def webhook(request: web.Request) -> WebhookOut:
-    """Word of a payment service.
+    """Payment provider webhook.
 
     Its signature is checked on the raw body; replays change nothing.
     """

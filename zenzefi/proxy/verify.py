@@ -84,7 +84,7 @@ def routes(gate: Gate) -> Routes:
         headers=("X-Device-ID", *_TARGET_HEADERS, *_METHOD_HEADERS),
     )
     async def verify(request: web.Request) -> web.StreamResponse:
-        """Whether a request with these credentials may pass.
+        """Forward authentication: check whether a request may pass.
 
         For web servers in front of the application (nginx auth_request, Traefik ForwardAuth, Caddy
         forward_auth). The path is believed from trusted proxies only; without one, a token whose

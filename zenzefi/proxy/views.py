@@ -23,42 +23,59 @@ class Authenticate(Body):
     """The token to trade for the proxy cookie."""
 
     token: str
+    """The access token's value."""
 
 
 class Life(Output):
     """How far a token is in its life."""
 
     is_activated: bool
+    """Whether the first proxied request has been made."""
     expires_at: Time | None
+    """`activated_at` plus `duration_hours`; `null` while it is unused."""
     time_remaining_seconds: int
+    """Seconds left; the whole duration while it is unused."""
 
 
-class Status(Life):
+class TokenStatus(Life):
     """What a token grants, and how long."""
 
     connected: Literal[True]
+    """Always true."""
     user_id: UUID
+    """The user's identifier."""
     token_id: UUID
+    """The access token's identifier."""
     duration_hours: int
+    """How long it lasts from its first use, in hours."""
     scope: str
+    """The name of the scope: which paths the token opens."""
     status: Literal["active", "ready"]
+    """`active` once the first proxied request was made, `ready` before."""
 
 
 class Authenticated(Life):
     """The proxy cookie is set."""
 
     authenticated: Literal[True]
+    """Always true."""
     user_id: UUID
+    """The user's identifier."""
     token_id: UUID
+    """The access token's identifier."""
     cookie_set: Literal[True]
+    """Always true."""
     cookie_max_age: int
+    """The cookie's life in seconds."""
 
 
 class LoggedOut(Output):
     """The proxy cookie is forgotten."""
 
     message: str
+    """A sentence for people."""
     cookie_cleared: Literal[True]
+    """Always true."""
 
 
 def set_access_cookie(
@@ -109,13 +126,13 @@ class Views:
         table.delete("/proxy/logout", described=LoggedOut)(self.logout)
         return table
 
-    async def status(self, request: web.Request) -> Status:
-        """What this token grants, and how long.
+    async def status(self, request: web.Request) -> TokenStatus:
+        """The state of an access token.
 
         Never activates the token and needs no device id.
         """
         access, _, _ = await self._gate.authenticate(request)
-        return Status(
+        return TokenStatus(
             connected=True,
             user_id=access.user_id,
             token_id=access.token_id,
@@ -126,7 +143,7 @@ class Views:
         )
 
     async def authenticate(self, request: web.Request, body: Authenticate) -> web.StreamResponse:
-        """Trade a token for the proxy cookie.
+        """Exchange a token for the proxy cookie.
 
         Never activates the token.
         """
@@ -147,7 +164,7 @@ class Views:
         return response
 
     async def logout(self, request: web.Request) -> web.StreamResponse:
-        """Forget the proxy cookie."""
+        """Clear the proxy cookie."""
         body = LoggedOut(message="Logged out", cookie_cleared=True)
         response = web.Response(text=body.model_dump_json(), content_type="application/json")
         response.del_cookie(ACCESS_COOKIE, path="/")

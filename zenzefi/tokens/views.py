@@ -109,7 +109,7 @@ def _message(revoked: Revoked) -> str:
 
 @routes.delete("/tokens/{token_id}", errors=(NotFound, IdempotencyInFlight), headers=(HEADER,))
 async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation:
-    """Revoke an own token, at once and everywhere.
+    """Revoke one of your tokens immediately, on every node.
 
     An unused one is refunded in full. What is open under it is closed.
     """
@@ -135,7 +135,7 @@ async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation
 
 @routes.post("/tokens/{token_id}/release-device", errors=(NotFound, RateLimited))
 async def release_device(request: web.Request, user: User, token_id: UUID) -> Released:
-    """Forget which device holds the token, so that another one can use it.
+    """Release the device that holds the token, so that another can use it.
 
     What the first one has open is closed.
     """
@@ -150,7 +150,7 @@ async def release_device(request: web.Request, user: User, token_id: UUID) -> Re
 
 @routes.get("/tokens/sessions")
 async def sessions(request: web.Request, user: User, query: SessionPage) -> Listing[SessionOut]:
-    """Who uses the own tokens: sessions, last seen first."""
+    """Sessions of your tokens, last seen first."""
     found, total = await request.app[USAGE].listed(
         user_id=user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
     )
@@ -164,6 +164,6 @@ async def sessions(request: web.Request, user: User, query: SessionPage) -> List
 
 @routes.delete("/tokens/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, user: User, session_id: UUID) -> SessionEnded:
-    """End a session: what it has open is closed. The token stays good."""
+    """End a session and close what it has open; the token stays valid."""
     await request.app[USAGE].end(actor_of(request, user), session_id, user.id)
     return SessionEnded()
