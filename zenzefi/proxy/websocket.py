@@ -14,6 +14,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -21,7 +22,7 @@ from aiohttp.http import HttpVersion11
 from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
 from zenzefi.ops.metrics import WEBSOCKETS_OPEN
 from zenzefi.proxy.client_side import ClientResponse
-from zenzefi.proxy.connection import cancelled_when_lost
+from zenzefi.proxy.connection import GateRequestHandler, cancelled_when_lost
 from zenzefi.proxy.exchange import Exchange
 from zenzefi.proxy.frames import (
     CLOSE_GOING_AWAY,
@@ -280,7 +281,7 @@ class Splice:
         messages: Callable[[str, str | bytes], str | bytes | None] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        handler = request.protocol
+        handler = cast(GateRequestHandler, request.protocol)
         browser = request.transport
         upstream = exchange.connection.detach() if browser is not None else None
         if browser is None or upstream is None:
@@ -304,8 +305,7 @@ class Splice:
             self._filters[self._upstream] = MessageFilter(up, masked=True)
             self._filters[self._browser] = MessageFilter(down, masked=False)
         # What either parser has read past the handshake belongs to the WebSocket.
-        self._from_browser = bytes(handler._message_tail)
-        handler._message_tail = b""
+        self._from_browser = handler.take_unread()
         self._from_upstream = bytes(exchange.connection._tail)
         browser.set_protocol(self._browser)
         upstream.set_protocol(self._upstream)

@@ -11,9 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.http import RawRequestMessage, StreamWriter
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from zenzefi.errors import GateError
@@ -27,7 +25,6 @@ from zenzefi.tokens.holds import Who
 if TYPE_CHECKING:
     from zenzefi.proxy.lane import FastLane
 
-_END = b"\r\n\r\n"
 _METHODS = (b"GET ", b"HEAD ")
 _JOIN = 16 * 1024  # bytes; a longer body is not copied behind its head
 _Kept = bytes | tuple[RawRequestMessage, StreamReader]
@@ -37,14 +34,11 @@ class LaneHandler(GateRequestHandler):
     """One connection of a browser."""
 
     __slots__ = (
-        "_backlog",
         "_begun",
         "_connection",
         "_hold",
-        "_is_at_start",
         "_is_chunked",
         "_is_closing_after",
-        "_is_deferred",
         "_is_to_splice",
         "_kept",
         "_lane",
@@ -67,7 +61,6 @@ class LaneHandler(GateRequestHandler):
         super().__init__(server, **options)
         self._lane = lane
         self._remote = ""
-        self._is_at_start = True  # the C parser stands between two requests
         self._visitor: Visitor | None = None  # set while the lane serves a request
         self._connection: Connection | None = None
         self._kept: _Kept = b""  # that request, for handing over
@@ -75,11 +68,9 @@ class LaneHandler(GateRequestHandler):
         self._verb = b""
         self._target = b""
         self._request_id = b""
-        self._backlog = b""  # what the browser sent meanwhile
         self._is_closing_after = False
         self._is_chunked = False
         self._is_to_splice = False
-        self._is_deferred = False
         self._status = 0
         self._sent = 0
         self._started = 0.0
@@ -97,94 +88,42 @@ class LaneHandler(GateRequestHandler):
         peer = transport.get_extra_info("peername")
         self._remote = str(peer[0]) if isinstance(peer, tuple) else ""
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes of the browser."""
-        waiter = self._waiter
-        if (
-            self._visitor is not None
-            or self._is_deferred
-            or (self._paused and waiter is not None and not waiter.done())
-        ):
-            # The next request has to wait for the answer to this one, and until the browser has
-            # taken the last: who only asks would pile up answers.
-            self._backlog += data
-            self._pause_transport_reading()
-            return
-        if waiter is None and not self._request_in_progress and not self._messages:
-            # The task has answered and is about to wait for the next request: let it come so far,
-            # or a connection that was once served the general way would never leave it.
-            self._backlog = data
-            self._is_deferred = True
-            self._loop.call_soon(self._take_deferred)
-            return
-        if (
-            waiter is None
-            or waiter.done()
-            or self._messages
-            or self._upgraded
-            or self._close
-            or self._force_close
-            or self._head_timer is not None  # a head has begun before
-            or not data.startswith(_METHODS)
-            or not self._lane.is_open
-        ):
-            self._is_at_start = False
-            super().data_received(data)
-            return
+    @property
+    def _is_idle(self) -> bool:
+        return self._visitor is None and super()._is_idle
+
+    def _begin_request(self) -> bool:
         if self._begun is not None:
             self._drop_begun()
+        return self._recognise(self._unread) or super()._begin_request()
+
+    def _recognise(self, data: bytes) -> bool:
+        """Serve a request whose header block was admitted before; it is all that is here."""
         lane = self._lane
-        if self._is_at_start:
-            end = data.find(b"\r\n")
-            visitor = lane.visitors.known(data[end + 2 :], self._remote)
-            if visitor is not None:
-                line = LINE.fullmatch(data, 0, end)
-                if line is not None:
-                    target = lane.visitors.target(visitor, line[2])
-                    if target is not None:
-                        self._begin(visitor, line[1], target, data)
-                        return
-        self._parse(data, waiter)
+        if not lane.is_open or not data.startswith(_METHODS):
+            return False
+        end = data.find(b"\r\n")
+        visitor = lane.visitors.known(data[end + 2 :], self._remote)
+        line = LINE.fullmatch(data, 0, end) if visitor is not None else None
+        if visitor is None or line is None:
+            return False
+        target = lane.visitors.target(visitor, line[2])
+        if target is None:
+            return False
+        self._unread = b""
+        self._begin(visitor, line[1], target, data)
+        return True
 
-    def _take_deferred(self) -> None:
-        self._is_deferred = False
-        backlog, self._backlog = self._backlog, b""
-        if self.transport is None:
-            return
-        self._resume_transport_reading()
-        if self._waiter is None:
-            self._is_at_start = False
-            super().data_received(backlog)
-        else:
-            self.data_received(backlog)
-
-    def _parse(self, data: bytes, waiter: asyncio.Future[None]) -> None:
-        """Let the C parser read it, and look at what came out before the handler's task does."""
-        was_at_start = self._is_at_start
-        messages = self._messages
-        self._waiter = None
-        RequestHandler.data_received(self, data)
-        self._waiter = waiter
-        if not messages:
-            self._is_at_start = False
-            self._watch_head(data)
-            return
-        message, payload = messages[0]
-        self._is_at_start = is_whole = (
-            len(messages) == 1
-            and payload is EMPTY_PAYLOAD
-            and not self._upgraded
-            and data.endswith(_END)
-        )
+    def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
+        """A head is complete: serve it here if it is usual."""
         if (
-            is_whole
-            and isinstance(message, RawRequestMessage)
-            and self._admit(message, payload, data if was_at_start else b"")
+            content is not EMPTY_PAYLOAD
+            or self._upgraded
+            or self._close
+            or not self._lane.is_open
+            or not self._admit(message, content, head if self._is_head_whole else b"")
         ):
-            return
-        if not waiter.done():
-            waiter.set_result(None)
-        self._watch_head(data)
+            super()._on_request(message, content, head)
 
     def _admit(self, message: RawRequestMessage, payload: StreamReader, data: bytes) -> bool:
         task = self._task_handler
@@ -356,13 +295,8 @@ class LaneHandler(GateRequestHandler):
             self.force_close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._backlog:
-            self._take_backlog()
-
-    def _take_backlog(self) -> None:
-        backlog, self._backlog = self._backlog, b""
-        self._resume_transport_reading()
-        self.data_received(backlog)
+        if self._unread:
+            self._advance()
 
     def _done(self) -> None:
         visitor, self._visitor = self._visitor, None
@@ -403,12 +337,8 @@ class LaneHandler(GateRequestHandler):
                 begun.drop()
             return
         if isinstance(kept, bytes):
-            # The C parser has not seen these bytes yet; it stands at the start of a request.
-            try:
-                messages = self._parser.feed_data(kept)[0]
-            except HttpProcessingError:
-                messages = []
-            self._messages.extend(messages)
+            # The parser has not seen these bytes yet; it stands at the start of a request.
+            self._feed(kept)
         else:
             self._messages.append(kept)
         waiter = self._waiter
@@ -418,10 +348,7 @@ class LaneHandler(GateRequestHandler):
             self._drop_begun()
             self.force_close()
             return
-        self._request_count += 1
-        waiter.set_result(None)
-        if self._backlog:
-            self._take_backlog()
+        self._wake()
 
     def take_begun(self, request: BaseRequest) -> HandedOver | None:
         """The answer that the lane has begun for this very request, if any.
@@ -455,8 +382,6 @@ class LaneHandler(GateRequestHandler):
         super().resume_writing()
         connection = self._connection
         if connection is None:
-            if self._backlog and self._visitor is None and not self._is_deferred:
-                self._take_backlog()
             return
         if self._is_to_splice and self.transport is not None:
             self._begin_splice(connection, self.transport)
@@ -469,7 +394,6 @@ class LaneHandler(GateRequestHandler):
             self._status = self._status or 499
             self._done()
         self._drop_begun()
-        self._backlog = b""
         super().connection_lost(exc)
 
     def close(self) -> None:

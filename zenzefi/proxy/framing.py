@@ -1,0 +1,116 @@
+"""Where the requests of one connection begin and end (RFC 9112, 2.2, 6 and 7.1). Pure.
+
+The parser (llhttp) decides what is valid and says how a content is framed. The scanners here only
+find ends, so that the parser is never given a byte of the next request before its turn. They give
+up on whatever they do not expect, and the caller then reads no further request.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_LINE = 8 * 1024
+"""Bytes of a chunk-size line with its extensions, or of one trailer line."""
+MAX_TRAILERS = 64 * 1024
+"""Bytes of the trailer section."""
+
+# RFC 9112, 7.1: chunk-size [ chunk-ext ] CRLF. 15 digits stay below 2 ** 63.
+_CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
+_HEAD_END = b"\r\n\r\n"
+
+
+class HeadEnd:
+    """Finds the end of a head that comes in pieces."""
+
+    __slots__ = ("_seam", "size")
+
+    def __init__(self) -> None:
+        self._seam = b""  # the last bytes, which may hold the beginning of the end
+        self.size = 0
+        """Bytes so far."""
+
+    def find(self, data: bytes) -> int:
+        """How many bytes of ``data`` belong to the head; -1: all of them, and more must come."""
+        seam = self._seam
+        if seam:
+            at = (seam + data[:3]).find(_HEAD_END)
+            if at >= 0:
+                end = at + 4 - len(seam)
+                self.size += end
+                return end
+        at = data.find(_HEAD_END)
+        if at >= 0:
+            self.size += at + 4
+            return at + 4
+        self.size += len(data)
+        self._seam = (seam + data[-3:])[-3:]
+        return -1
+
+
+class SizedEnd:
+    """Finds the end of a content with a Content-Length."""
+
+    __slots__ = ("_left", "is_complete")
+
+    is_broken = False
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.is_complete = not length
+
+    def feed(self, data: bytes) -> int:
+        """How many bytes of ``data`` belong to the content."""
+        used = min(self._left, len(data))
+        self._left -= used
+        self.is_complete = not self._left
+        return used
+
+
+class ChunkedEnd:
+    """Finds the end of a chunked content, its trailer section included."""
+
+    __slots__ = ("_is_in_trailers", "_left", "_line", "_trailers", "is_broken", "is_complete")
+
+    def __init__(self) -> None:
+        self._left = 0  # bytes of the current chunk with the CRLF behind it
+        self._line = b""  # an unfinished line
+        self._is_in_trailers = False
+        self._trailers = 0
+        self.is_complete = False
+        self.is_broken = False
+        """Whether the framing is not what RFC 9112 allows: where it ends is not known."""
+
+    def feed(self, data: bytes) -> int:
+        """How many bytes of ``data`` belong to the content."""
+        position, size = 0, len(data)
+        while position < size and not self.is_complete and not self.is_broken:
+            if self._left:
+                step = min(self._left, size - position)
+                self._left -= step
+                position += step
+                continue
+            end = data.find(b"\n", position) + 1
+            if not end:
+                self._line += data[position:]
+                position = size
+                self.is_broken = len(self._line) > MAX_LINE
+            else:
+                line = self._line + data[position:end]
+                self._line = b""
+                position = end
+                self._end_line(line)
+        return position
+
+    def _end_line(self, line: bytes) -> None:
+        if self._is_in_trailers:
+            self._trailers += len(line)
+            self.is_complete = line == b"\r\n"
+            self.is_broken = self._trailers > MAX_TRAILERS or not line.endswith(b"\r\n")
+            return
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None or len(line) > MAX_LINE:
+            self.is_broken = True
+            return
+        length = int(match[1], 16)
+        self._is_in_trailers = not length
+        self._left = length + 2 if length else 0
