@@ -61,3 +61,74 @@ async def test_a_browser_may_leave_in_the_very_turn_in_which_its_response_comes(
             upstream.close()
             await asyncio.sleep(0.01)
         gc.collect()
+
+
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+"""For the example key of RFC 6455, 1.3."""
+UPGRADE = request(
+    "/socket",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+FRAMES = b"".join(b"\x82\x05frame" for _ in range(20)) + b"\x88\x02\x03\xe8"
+
+
+@pytest.mark.parametrize("is_first_use", [True, False])
+@pytest.mark.parametrize("then", ["stall", "close"])
+@pytest.mark.parametrize("cut", [0, 1, 7, len(FRAMES)])
+async def test_frames_right_behind_the_101_arrive(
+    start_gate, faulty, complaints, is_first_use, then, cut
+):
+    async def script(wire):
+        await wire.send(ACCEPTED + FRAMES[:cut])
+        await asyncio.sleep(0)
+        await wire.send(FRAMES[cut:])
+        if then == "stall":
+            await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    if is_first_use:
+        gate.gatekeeper.add(activated=False)
+        activate = gate.gatekeeper.activate
+
+        async def slowly(access):  # as the database would
+            await asyncio.sleep(0.03)
+            return await activate(access)
+
+        gate.gatekeeper.activate = slowly
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(UPGRADE)
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert await reader.readexactly(len(FRAMES)) == FRAMES
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("is_first_use", [True, False])
+async def test_frames_right_behind_the_request_arrive(
+    start_gate, faulty, complaints, is_first_use
+):
+    received = asyncio.get_running_loop().create_future()
+    masked = b"\x82\x82\0\0\0\0hi" * 3
+
+    async def script(wire):
+        await wire.send(ACCEPTED)
+        received.set_result(await wire.reader.readexactly(len(masked)))
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    gate.gatekeeper.add(activated=not is_first_use)
+    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    writer.write(UPGRADE + masked)  # not allowed, but not to be lost or taken for a request
+    async with asyncio.timeout(5):
+        assert await received == masked
+    writer.transport.abort()
+    await asyncio.sleep(0.05)

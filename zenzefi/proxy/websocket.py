@@ -263,6 +263,31 @@ class _End(asyncio.Protocol):
             self.transport.close()
 
 
+class _Gone(asyncio.Transport):
+    """In the place of a transport that was closed before the splice began."""
+
+    def write(self, data: object) -> None:
+        """Drop it."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """No event comes any more."""
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        """It is closed."""
+
+
 def _quietly(change: Callable[[], None]) -> None:
     try:
         change()
@@ -283,9 +308,10 @@ class Splice:
         loop = asyncio.get_running_loop()
         handler = cast(GateRequestHandler, request.protocol)
         browser = request.transport
-        upstream = exchange.connection.detach() if browser is not None else None
-        if browser is None or upstream is None:
-            raise ConnectionResetError("one side is gone already")
+        if browser is None:
+            raise ConnectionResetError("the browser is gone already")
+        # An upstream that has closed meanwhile may have sent frames before: they are delivered.
+        upstream = exchange.connection.detach() or _Gone()
         self._loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
         """Comes when it is over."""
@@ -330,6 +356,8 @@ class Splice:
         self._upstream.connect(self._way_to(self._browser), self._from_upstream)
         for end in (self._browser, self._upstream):
             _quietly(end.transport.resume_reading)
+        if isinstance(self._upstream.transport, _Gone):
+            self._upstream_lost()
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
         await asyncio.shield(self.done)
 
