@@ -113,9 +113,7 @@ async def test_frames_right_behind_the_101_arrive(
 
 
 @pytest.mark.parametrize("is_first_use", [True, False])
-async def test_frames_right_behind_the_request_arrive(
-    start_gate, faulty, complaints, is_first_use
-):
+async def test_frames_right_behind_the_request_arrive(start_gate, faulty, complaints, is_first_use):
     received = asyncio.get_running_loop().create_future()
     masked = b"\x82\x82\0\0\0\0hi" * 3
 

@@ -7,7 +7,7 @@ from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from tests.proxy.plain_upstream import CLOSED_WITH
-from zenzefi.proxy import websocket
+from zenzefi.proxy import relay
 
 UPGRADE = (
     "Upgrade: websocket",
@@ -275,7 +275,7 @@ async def test_a_browser_that_takes_nothing_is_dropped(start_gate, faulty, monke
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    monkeypatch.setattr(websocket, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(relay, "_STALL_SECONDS", 0.3)
     gate.gate.websockets._ping_seconds = 0.1
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
     lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
@@ -290,7 +290,7 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkey
     async def run(self):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(websocket.Splice, "run", run)
+    monkeypatch.setattr(relay.Splice, "run", run)
     lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
     answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
     assert answer.startswith(b"HTTP/1.1 101")
