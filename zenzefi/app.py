@@ -22,6 +22,7 @@ from zenzefi.middleware.guard import guard_middleware
 from zenzefi.middleware.peer import peer_middleware
 from zenzefi.middleware.rate_limits import rate_limits_middleware
 from zenzefi.middleware.request_id import request_id_middleware
+from zenzefi.middleware.service_workers import service_workers_middleware
 from zenzefi.ops import setup as ops
 from zenzefi.ops.health import doubt_middleware
 from zenzefi.ops.observe import observe_middleware
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> web.Application:
             guard_middleware,
             peer_middleware,
             own_origin_middleware,
+            service_workers_middleware,
             strays_middleware,
             rate_limits_middleware,
             expectation_middleware,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote, urlsplit
 
 from zenzefi.rewriting.api import UrlMap
 from zenzefi.rewriting.csp import map_policy
@@ -153,6 +154,69 @@ def _clear_site_data(value: str, view: View) -> str | None:
     return ", ".join(kept) or None
 
 
+_UNESCAPED = "!$&'()*+,/:;=@-._~%"
+
+
+def _worker_scope(value: str, view: View) -> str | None:
+    """The widest scope that a service worker may ask for (Service Workers, "Update", step 8).
+
+    Browsers resolve the value against the script's URL, whatever its spelling, and take the path.
+    Under a prefix the result is that path, resolved, below the mount; a value that means another
+    origin, the gate's pages included, is dropped, and the browser then allows the script's folder.
+    """
+    if view.mount.is_root:
+        return _url(value, view)
+    resolved = view.mapper.resolve(value.strip(_SPACE), view.url)
+    if not value.strip(_SPACE) or resolved is None or not view.mapper.is_own(resolved):
+        return None
+    path = quote(urlsplit(resolved).path, safe=_UNESCAPED, errors="surrogateescape") or "/"
+    segments = path.lower().replace("%2e", ".").split("/")
+    if not path.startswith("/") or path.startswith("//") or {".", ".."} & set(segments):
+        return None
+    return view.mount.prefix + path
+
+
+_OPENER_POLICY = re.compile(r"\A(\s*)noopener-allow-popups(?=\s*(?:;|$))")
+
+
+def _opener_policy(value: str, view: View) -> str:
+    """The policy of a document for its openers (HTML, 7.1.3).
+
+    Two documents of one origin with one policy stay in one browsing context group. The gate's
+    pages are served with ``noopener-allow-popups``, so a document on their origin is not.
+    """
+    if view.mount.is_root:
+        return value
+    return _OPENER_POLICY.sub(r"\1same-origin-allow-popups", value)
+
+
+ORIGIN_WIDE = {
+    "NEL": "network errors of every page are reported",
+    "Accept-CH": "every request to the origin carries these hints",
+    "Critical-CH": "as Accept-CH, and the request is repeated",
+    "Set-Login": "the browser's record of a sign-in at this origin (FedCM)",
+    "IdP-SignIn-Status": "the older name of Set-Login",
+    "Activate-Storage-Access": "access to the origin's cookies from other sites",
+    "Observe-Browsing-Topics": "topics of this site in the browser's history",
+    "Attribution-Reporting-Register-Source": "reports kept for the origin",
+    "Attribution-Reporting-Register-Trigger": "reports kept for the origin",
+    "Attribution-Reporting-Register-OS-Source": "reports kept for the origin",
+    "Attribution-Reporting-Register-OS-Trigger": "reports kept for the origin",
+    "Attribution-Reporting-Info": "reports kept for the origin",
+    "Shared-Storage-Write": "storage of the origin",
+    "Ad-Auction-Allowed": "auctions in the origin's name",
+    "Ad-Auction-Signals": "auctions in the origin's name",
+    "Ad-Auction-Result": "auctions in the origin's name",
+    "Ad-Auction-Result-Nonce": "auctions in the origin's name",
+    "Ad-Auction-Additional-Bid": "auctions in the origin's name",
+    "Sec-Private-State-Token": "tokens kept for the origin",
+    "Secure-Session-Registration": "a session over all cookies of the origin (DBSC)",
+    "Secure-Session-Challenge": "a session over all cookies of the origin (DBSC)",
+    "Sec-Session-Registration": "the older name of Secure-Session-Registration",
+    "Sec-Session-Challenge": "the older name of Secure-Session-Challenge",
+}
+"""What a response says of its whole origin, and why. Under a prefix that is the gate's origin."""
+
 TABLE = (
     Row("Location", "map", _redirect, "a redirect must stay under the mount"),
     Row("Content-Location", "map", _url, "it names the resource as the browser must ask for it"),
@@ -167,19 +231,36 @@ TABLE = (
     Row("Timing-Allow-Origin", "map", _origins, "as for CORS"),
     Row("Permissions-Policy", "map", _quoted_origins, "origins in its lists"),
     Row("Feature-Policy", "map", _quoted_origins, "the older name of Permissions-Policy"),
-    Row("Service-Worker-Allowed", "map", _url, "a scope is a path under the mount"),
+    Row("Service-Worker-Allowed", "map", _worker_scope, "a worker's scope stays under the mount"),
     Row("Speculation-Rules", "map", _quoted_urls, "rule sets are fetched"),
     Row("Reporting-Endpoints", "map", _quoted_urls, "reports of this document go to the upstream"),
-    Row("Report-To", "map", _report_to, "origin-wide: only where the origin is the upstream's own"),
-    Row("NEL", "map", _root_only, "origin-wide: only where the origin is the upstream's own"),
+    Row(
+        "Cross-Origin-Opener-Policy", "map", _opener_policy, "never the policy of the gate's pages"
+    ),
+    Row("Cross-Origin-Opener-Policy-Report-Only", "keep", _keep, "reports of this document only"),
+    Row("Cross-Origin-Embedder-Policy", "keep", _keep, "what this document may embed"),
+    Row("Cross-Origin-Embedder-Policy-Report-Only", "keep", _keep, "reports of this document only"),
+    Row("Cross-Origin-Resource-Policy", "keep", _keep, "who may embed this response"),
+    Row("Document-Policy", "keep", _keep, "limits on this document"),
+    Row("Document-Isolation-Policy", "keep", _keep, "the process of this document"),
+    Row("Integrity-Policy", "keep", _keep, "what this document may load"),
+    Row("Supports-Loading-Mode", "keep", _keep, "whether this document may be loaded ahead"),
+    Row("Origin-Trial", "keep", _keep, "features of this document; a token names its origin"),
+    Row("X-DNS-Prefetch-Control", "keep", _keep, "name look-ups of this document"),
+    Row("Origin-Agent-Cluster", "keep", _keep, "the process of a window's documents; no rights"),
+    Row("X-Frame-Options", "keep", _keep, "framing rules stay the upstream's"),
     Row("Clear-Site-Data", "map", _clear_site_data, "the gate's cookies are not the upstream's"),
+    *(
+        Row(name, "map", _root_only, f"{reason}: only where the origin is the upstream's own")
+        for name, reason in ORIGIN_WIDE.items()
+    ),
+    Row("Report-To", "map", _report_to, "origin-wide: only where the origin is the upstream's own"),
     Row("Alt-Svc", "drop", _drop, "it would lead the browser around the gate"),
+    Row("Onion-Location", "drop", _drop, "it would lead the browser around the gate"),
     Row("Strict-Transport-Security", "drop", _drop, "the gate's host has its own TLS policy"),
     Row("Public-Key-Pins", "drop", _drop, "pins of another host's keys would lock the gate out"),
     Row("Public-Key-Pins-Report-Only", "drop", _drop, "as Public-Key-Pins"),
     Row("Expect-CT", "drop", _drop, "a policy of the upstream's host"),
-    Row("Origin-Agent-Cluster", "keep", _keep, "harmless at any origin"),
-    Row("X-Frame-Options", "keep", _keep, "framing rules stay the upstream's"),
 )
 
 _BY_NAME = {row.name.lower(): row for row in TABLE if row.verb != "keep"}

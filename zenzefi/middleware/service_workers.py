@@ -1,0 +1,28 @@
+"""The gate serves no service worker: only the application behind it does, below its mount.
+
+A worker answers for every page in its scope, for as long as the browser keeps it. The scope of a
+script below the mount is held by the ``Service-Worker-Allowed`` row of the response header table;
+every other path of the gate refuses to be the script of a worker.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from zenzefi.errors import CrossSiteRefused
+
+_MOUNT = "/api/v1/proxy/"
+
+
+@web.middleware
+async def service_workers_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse the script of a service worker outside of the mount (403).
+
+    Browsers send ``Service-Worker: script`` with each request for such a script (Service Workers,
+    "Service-Worker" header), and follow no redirect there. Add it after the own origin, where every
+    path is the application's.
+    """
+    if "Service-Worker" in request.headers and not request.raw_path.startswith(_MOUNT):
+        raise CrossSiteRefused("The gate has no service workers.")
+    return await handler(request)
