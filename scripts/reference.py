@@ -110,7 +110,15 @@ SETTINGS: dict[str, dict[str, str]] = {
         "variables say where to.",
         "audit_retention_days": "Days after which rows of the audit log are forgotten.",
         "cors_api_origins": "Comma list of origins whose scripts may call the API.",
-        "rate_limit_login": "Sign-ins per address and per account. `10/minute;100/hour`, or `off`.",
+        "rate_limit_login": "Attempts to sign in with one account from one address. "
+        "`10/minute;100/hour`, or `off`.",
+        "rate_limit_login_address": "Failed attempts from one address, whatever the accounts. "
+        "Unless set, ten times `RATE_LIMIT_LOGIN`.",
+        "rate_limit_login_account": "Failed attempts at one account, whatever the addresses. "
+        "Unless set, ten times `RATE_LIMIT_LOGIN`.",
+        "rate_limit_code": "Wrong codes of two-step sign-in, per account and address.",
+        "rate_limit_code_account": "Wrong codes for one account, whatever the addresses. Unless "
+        "set, three times `RATE_LIMIT_CODE`.",
         "rate_limit_register": "Registrations per address.",
         "rate_limit_api": "API calls per user.",
         "rate_limit_release": "Releases of a token's device, by its owner.",

@@ -217,6 +217,10 @@ class Settings(BaseSettings):
     tracing: bool = False
     cors_api_origins: Annotated[list[str], NoDecode] = []
     rate_limit_login: Rate = "10/minute"
+    rate_limit_login_address: Rate | None = None
+    rate_limit_login_account: Rate | None = None
+    rate_limit_code: Rate = "10/15 minutes"
+    rate_limit_code_account: Rate | None = None
     rate_limit_register: Rate = "20/hour"
     rate_limit_api: Rate = "120/minute"
     rate_limit_release: Rate = "10/hour"
@@ -342,6 +346,10 @@ class Settings(BaseSettings):
 
     @field_validator(
         "rate_limit_login",
+        "rate_limit_login_address",
+        "rate_limit_login_account",
+        "rate_limit_code",
+        "rate_limit_code_account",
         "rate_limit_register",
         "rate_limit_api",
         "rate_limit_release",
@@ -350,7 +358,9 @@ class Settings(BaseSettings):
         "rate_limit_websocket_bytes",
     )
     @classmethod
-    def _rate(cls, value: str) -> str:
+    def _rate(cls, value: str | None) -> str | None:
+        if value is None:  # it follows another limit
+            return None
         if value.strip().lower() in ("off", "none", "0"):
             return "off"
         try:

@@ -224,6 +224,20 @@ class NotSuperuser(Forbidden):
     default = "Superuser permissions required"
 
 
+class PasswordRejected(Forbidden):
+    """A change that needs the current password, and it was wrong (403: who asks is known)."""
+
+    code = "password_rejected"
+    default = "The current password is wrong."
+
+
+class CodeRejected(Forbidden):
+    """A change that needs a two-step code, and it was missing, wrong or used before."""
+
+    code = "code_rejected"
+    default = "This account has two-step sign-in: send a current code, or a recovery code."
+
+
 class SecondFactorRequired(Forbidden):
     """An administrator's call with a bearer token that was got by a password alone."""
 

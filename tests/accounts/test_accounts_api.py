@@ -240,7 +240,7 @@ async def test_a_new_name_is_kept_and_nothing_else_changes(gate: GateClient) -> 
 async def test_a_new_password_ends_the_other_sign_ins(gate: GateClient) -> None:
     mine = await sign_up(gate)
     other = (await call(gate, "POST", "/auth/login", json=_credentials(ALICE["password"])))[1]
-    body = {"password": "new password"}
+    body = {"password": "new password", "current_password": ALICE["password"]}
     assert (await call(gate, "PATCH", "/users/me", bearer=mine, json=body))[0] == 200
     assert (await call(gate, "GET", "/users/me", bearer=mine))[0] == 200
     assert (await call(gate, "GET", "/users/me", bearer=other["access_token"]))[0] == 401

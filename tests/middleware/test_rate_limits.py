@@ -41,7 +41,7 @@ GUESS = {"email": "Alice@Example.com ", "password": "guess number one"}
 async def test_an_account_is_guarded_whatever_the_address(
     make_gate: MakeGate, sent: dict[str, Any]
 ) -> None:
-    gate = await make_gate(rate_limit_login="3/hour", trusted_proxies="127.0.0.0/8")
+    gate = await make_gate(rate_limit_login_account="3/hour", trusted_proxies="127.0.0.0/8")
     statuses = []
     for number in range(5):
         status, _ = await kit.call(

@@ -1,6 +1,9 @@
 """A limit holds for whom it counts, lets others be, and never locks out by its own failure."""
 
+import asyncio
+import contextlib
 import time
+from typing import Any
 
 import pytest
 
@@ -59,15 +62,63 @@ async def test_a_changed_setting_holds_at_once() -> None:
     assert await limits.hit("api", "user") is not None
 
 
-async def test_redis_away_means_let_through_and_count() -> None:
-    limits = RateLimits(settings(rate_limit_login="1/hour", redis_url="redis://127.0.0.1:1"))
+async def test_while_redis_is_away_this_process_counts() -> None:
+    limits = RateLimits(settings(rate_limit_login="5/hour", redis_url="redis://127.0.0.1:1"))
     before = RATE_LIMIT_FAILURES._value.get()
     started = time.monotonic()
+    within = 0
     for _ in range(20):
-        assert await limits.hit("login", "10.0.0.1") is None
+        with contextlib.suppress(RateLimited):
+            await limits.hit("login", "10.0.0.1")
+            within += 1
+    assert within == 5
+    assert await limits.hit("login", "10.0.0.2") is not None
+    await limits.give_back("login", "10.0.0.1")
+    await limits.hit("login", "10.0.0.1")
     assert time.monotonic() - started < 10
-    assert RATE_LIMIT_FAILURES._value.get() == before + 20
+    assert RATE_LIMIT_FAILURES._value.get() == before + 22
     await limits.close()
+
+
+async def test_of_many_at_once_no_more_than_the_limit_are_counted(
+    limits_on: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zenzefi.ops.limits._PATIENCE", 10.0)  # a busy machine is no failure
+    nodes = [RateLimits(settings(rate_limit_code="10/15 minutes", **limits_on)) for _ in range(2)]
+    nodes = nodes if limits_on else nodes[:1]  # without Redis there is one process
+    asked = [node.hit("code", "somebody") for node in nodes for _ in range(40)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(not isinstance(one, RateLimited) for one in answers) == 10
+    for _ in range(4):
+        await nodes[0].give_back("code", "somebody")
+    asked = [node.hit("code", "somebody") for node in nodes for _ in range(40)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(not isinstance(one, RateLimited) for one in answers) == 4
+    for node in nodes:
+        await node.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "windows"),
+    [
+        ({"rate_limit_login": "10/minute"}, "login_account", [(100, 60)]),
+        ({"rate_limit_login": "4/minute;9/hour"}, "login_address", [(40, 60), (90, 3600)]),
+        ({"rate_limit_login": "off"}, "login_account", []),
+        (
+            {"rate_limit_login": "off", "rate_limit_login_account": "7/hour"},
+            "login_account",
+            [(7, 3600)],
+        ),
+        ({"rate_limit_login_address": "off"}, "login_address", []),
+        ({}, "code", [(10, 900)]),
+        ({}, "code_account", [(30, 900)]),
+    ],
+)
+def test_a_wide_limit_follows_the_tight_one_unless_it_is_set(
+    given: dict[str, str], name: Any, windows: list[tuple[int, int]]
+) -> None:
+    rates = RateLimits(settings(**given)).rates(name)
+    assert [(rate.amount, rate.get_expiry()) for rate in rates] == windows
 
 
 async def test_a_window_slides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import Select, and_, func, select, update
 
 from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import one_time_links, users
@@ -42,11 +43,21 @@ class Links:
         self._database = database
         self._keyring = keyring
 
-    async def issue(self, user: User, purpose: Purpose) -> str:
-        """The secret of a new link. Older ones of the same kind stop working."""
+    async def issue(self, user: User, purpose: Purpose) -> str | None:
+        """The secret of a new link. Older ones of the same kind stop working.
+
+        ``None`` when the user was sent :data:`MOST` of them lately: counted and written in one
+        step, however many ask at once.
+        """
         secret = secrets.token_urlsafe(32)
         now = datetime.now(UTC)
         async with self._database.begin() as connection:
+            # Others that issue links to this user wait here (SQLite has one writer anyway).
+            await connection.execute(
+                select(users.c.id).where(users.c.id == user.id).with_for_update()
+            )
+            if int((await connection.execute(_recent(user, purpose))).scalar_one()) >= MOST:
+                return None
             await connection.execute(
                 update(one_time_links)
                 .where(_l.user_id == user.id, _l.purpose == purpose.value, _l.used_at.is_(None))
@@ -66,17 +77,8 @@ class Links:
 
     async def enough(self, user: User, purpose: Purpose) -> bool:
         """Whether this user has been sent so many of these lately that no more should go out."""
-        query = (
-            select(func.count())
-            .select_from(one_time_links)
-            .where(
-                _l.user_id == user.id,
-                _l.purpose == purpose.value,
-                _l.created_at > datetime.now(UTC) - LIFE,
-            )
-        )
         async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one()) >= MOST
+            return int((await connection.execute(_recent(user, purpose))).scalar_one()) >= MOST
 
     async def spend(self, purpose: Purpose, secret: str) -> UUID:
         """The user of a link, once. Raises ``NotFound`` for a used, old, foreign or forged one."""
@@ -119,6 +121,19 @@ class Links:
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else user_of(row)
+
+
+def _recent(user: User, purpose: Purpose) -> Select[Any]:
+    """How many links of this kind were sent to this user within :data:`LIFE`."""
+    return (
+        select(func.count())
+        .select_from(one_time_links)
+        .where(
+            _l.user_id == user.id,
+            _l.purpose == purpose.value,
+            _l.created_at > datetime.now(UTC) - LIFE,
+        )
+    )
 
 
 LINKS: web.AppKey[Links] = web.AppKey("links", Links)

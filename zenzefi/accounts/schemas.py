@@ -57,6 +57,8 @@ Username = Annotated[
 Password = Annotated[
     str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})
 ]
+CurrentPassword = Annotated[str, Field(max_length=1024, json_schema_extra={"format": "password"})]
+Code = Annotated[str, Field(max_length=40)]
 FullName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), ONE_LINE]
 
 
@@ -78,19 +80,27 @@ class Credentials(Body):
 
     email: Annotated[str, Field(max_length=254)]
     """The e-mail address of the account."""
-    password: Annotated[str, Field(max_length=1024, json_schema_extra={"format": "password"})]
+    password: CurrentPassword
     """The password."""
-    code: Annotated[str, Field(max_length=40)] | None = None
+    code: Code | None = None
     """A code of the second step, or a recovery code, where two-step sign-in is on."""
 
 
 class ProfileChange(Body):
-    """What a user may change; what is left out stays."""
+    """What a user may change; what is left out stays.
+
+    A new password needs the current one, and a code where two-step sign-in is on.
+    """
 
     full_name: FullName | None = None
     """The person's full name; `null` removes it."""
     password: Password = Field(default_factory=str)  # no null: a password can't be taken away
     """The new password, 8 characters or more."""
+    current_password: CurrentPassword | None = None
+    """The password so far; needed for a new one."""
+    code: Code | None = None
+    """A code of the second step, or a recovery code; for a new password where two-step sign-in is
+    on."""
 
 
 class UserOut(Output):

@@ -2,8 +2,8 @@
 
 A code is good once (RFC 6238, 5.2): the step it belongs to is written down by a conditional UPDATE,
 so that of two who saw it only one gets in. Recovery codes are kept as keyed hashes, each good once.
-Failures are counted in the audit log, on all nodes alike: guessing pauses after :data:`ATTEMPTS`,
-for at most :data:`WINDOW`, and only for somebody who knows the password already.
+Attempts are counted before they are judged (``middleware/rate_limits.py``), on all nodes together:
+however many arrive at once, no more than the limit are looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from base64 import b32encode
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from aiohttp import web
@@ -21,21 +21,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import recovery_codes, users
 from zenzefi.audit.log import Actor, record
-from zenzefi.audit.models import audit_logs
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
+from zenzefi.errors import NotFound, SecondFactorRejected
 from zenzefi.keys import Keyring
 
 ISSUER = "Zenzefi"
 CODES = 10
-ATTEMPTS = 10
-WINDOW = timedelta(minutes=15)
 _STEP = 30  # seconds
 _SECRET_SIZE = 20  # bytes; RFC 4226, 4: 160 bits are recommended
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is mistaken for something else
 _FAILED = "user.second_factor_failed"
 _PURPOSE = "recovery-code"
+Attempt = AbstractAsyncContextManager[None]
+"""Entering it counts the attempt, or refuses it; leaving it without an exception gives it back."""
 
 
 class SecondFactor:
@@ -77,17 +76,17 @@ class SecondFactor:
 
         return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
-    async def enable(self, actor: Actor, user_id: UUID, code: str) -> list[str]:
+    async def enable(self, actor: Actor, user_id: UUID, code: str, attempt: Attempt) -> list[str]:
         """Switch it on with a first code, and return the recovery codes.
 
-        Raises ``SecondFactorRejected``; ``RateLimited`` after too many wrong codes.
+        Raises ``SecondFactorRejected``, and what entering ``attempt`` raises.
         """
         secret = await self.prepare(user_id)
-        await self._check_pace(user_id)
-        step = _step_of(secret, code)
-        if step is None:
-            await self._failed(actor, user_id)
-            raise SecondFactorRejected
+        async with attempt:
+            step = _step_of(secret, code)
+            if step is None:
+                await self._failed(actor, user_id)
+                raise SecondFactorRejected
         async with self._database.begin() as connection:
             await connection.execute(
                 update(users)
@@ -110,18 +109,18 @@ class SecondFactor:
             )
             await record(connection, actor, "user.second_factor_off", "user", user_id)
 
-    async def check(self, actor: Actor, user_id: UUID, code: str) -> None:
+    async def check(self, actor: Actor, user_id: UUID, code: str, attempt: Attempt) -> None:
         """Accept a code of the app or a recovery code, once.
 
-        Raises ``SecondFactorRejected``, and ``RateLimited`` after too many wrong ones.
+        Raises ``SecondFactorRejected``, and what entering ``attempt`` raises.
         """
-        await self._check_pace(user_id)
-        if await self._is_app_code(user_id, code) or await self._is_recovery_code(
-            actor, user_id, code
-        ):
-            return
-        await self._failed(actor, user_id)
-        raise SecondFactorRejected
+        async with attempt:
+            if await self._is_app_code(user_id, code) or await self._is_recovery_code(
+                actor, user_id, code
+            ):
+                return
+            await self._failed(actor, user_id)
+            raise SecondFactorRejected
 
     async def _is_app_code(self, user_id: UUID, code: str) -> bool:
         async with self._database.begin() as connection:
@@ -192,22 +191,6 @@ class SecondFactor:
 
     def _indexes(self, user_id: UUID, code: str) -> list[bytes]:
         return self._keyring.indexes(_PURPOSE, f"{user_id}:{code}")
-
-    async def _check_pace(self, user_id: UUID) -> None:
-        since = datetime.now(UTC) - WINDOW
-        query = (
-            select(func.count())
-            .select_from(audit_logs)
-            .where(
-                audit_logs.c.action == _FAILED,
-                audit_logs.c.resource_id == str(user_id),
-                audit_logs.c.created_at > since,
-            )
-        )
-        async with self._database.read() as connection:
-            failures = int((await connection.execute(query)).scalar_one())
-        if failures >= ATTEMPTS:
-            raise RateLimited(60, "Too many wrong codes. Wait a quarter of an hour.")
 
     async def _failed(self, actor: Actor, user_id: UUID) -> None:
         async with self._database.begin() as connection:

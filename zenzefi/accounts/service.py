@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -181,3 +182,6 @@ async def _one(connection: AsyncConnection, which: ColumnElement[bool]) -> User:
 
 
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)
+PasswordChanged = Callable[[web.Request, User], None]
+ON_PASSWORD_CHANGE: web.AppKey[list[PasswordChanged]] = web.AppKey("on_password_change", list)
+"""Called after a user changed their password, by page or API: the pages send an e-mail."""

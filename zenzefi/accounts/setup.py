@@ -12,7 +12,7 @@ from zenzefi.accounts.links import LINKS, Links
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS, PageSessions
 from zenzefi.accounts.passwords import Passwords
 from zenzefi.accounts.second_factor import SECOND_FACTOR, SecondFactor
-from zenzefi.accounts.service import ACCOUNTS, Accounts
+from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE, Accounts
 from zenzefi.api import routing
 from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
@@ -26,6 +26,7 @@ def setup(app: web.Application) -> None:
     app[PAGE_SESSIONS] = PageSessions(app[DATABASE], app[KEYRING])
     app[SECOND_FACTOR] = SecondFactor(app[DATABASE], app[KEYRING])
     app[LINKS] = Links(app[DATABASE], app[KEYRING])
+    app[ON_PASSWORD_CHANGE] = []
     app[ACCOUNTS] = Accounts(app[DATABASE], passwords, app[IDENTITIES])
     routing.setup(app, views.routes)
 

@@ -13,9 +13,19 @@ from zenzefi.accounts.schemas import (
     UserOut,
 )
 from zenzefi.accounts.second_factor import SECOND_FACTOR
-from zenzefi.accounts.service import ACCOUNTS
+from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE
 from zenzefi.api.routing import BEARER_ID, Routes, actor_of
-from zenzefi.errors import EmailTaken, LoginRejected, SecondFactorRejected, UsernameTaken
+from zenzefi.errors import (
+    CodeRejected,
+    EmailTaken,
+    Invalid,
+    LoginRejected,
+    PasswordRejected,
+    RateLimited,
+    SecondFactorRejected,
+    UsernameTaken,
+)
+from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
 
 routes = Routes("Accounts")
 
@@ -44,7 +54,9 @@ async def login(request: web.Request, body: Credentials) -> BearerOut:
     user = await accounts.sign_in(actor_of(request), body.email, body.password)
     has_second_factor = user.totp_enabled_at is not None
     if has_second_factor:
-        await request.app[SECOND_FACTOR].check(actor_of(request, user), user.id, body.code or "")
+        await request.app[SECOND_FACTOR].check(
+            actor_of(request, user), user.id, body.code or "", code_attempt(request, user.email)
+        )
     bearer = accounts.identities.issue(user, second_factor=has_second_factor)
     return BearerOut(access_token=bearer.access_token, expires_in=bearer.expires_in)
 
@@ -55,16 +67,45 @@ async def me(user: User) -> UserOut:
     return UserOut.of(user)
 
 
-@routes.patch("/users/me")
+@routes.patch("/users/me", errors=(PasswordRejected, CodeRejected, RateLimited))
 async def change_me(request: web.Request, user: User, body: ProfileChange) -> UserOut:
     """Change your name or password.
 
-    A new password ends all other sign-ins: other bearer tokens and page sessions.
+    A new password needs ``current_password``, and ``code`` where two-step sign-in is on. It ends
+    all other sign-ins: other bearer tokens and page sessions. The owner is told by e-mail.
     """
+    changes = body.model_dump(exclude_unset=True, include={"full_name", "password"})
+    if "password" in changes:
+        await _confirm_owner(request, user, body)
     changed = await request.app[ACCOUNTS].change(
-        actor_of(request, user),
-        user.id,
-        keep_jti=request.get(BEARER_ID),
-        **body.model_dump(exclude_unset=True),
+        actor_of(request, user), user.id, keep_jti=request.get(BEARER_ID), **changes
     )
+    if "password" in changes:
+        for tell in request.app[ON_PASSWORD_CHANGE]:
+            tell(request, changed)
     return UserOut.of(changed)
+
+
+async def _confirm_owner(request: web.Request, user: User, body: ProfileChange) -> None:
+    """A bearer token alone, perhaps a stolen one, changes no password.
+
+    Raises ``Invalid`` without the current password, ``PasswordRejected``, ``CodeRejected``, and
+    ``RateLimited``: attempts are counted like those to sign in.
+    """
+    if body.current_password is None:
+        raise Invalid.field(
+            "body",
+            "current_password",
+            type="missing",
+            msg="A new password needs the current one.",
+        )
+    await limit_sign_in(request, user.email, "confirm")
+    actor = actor_of(request, user)
+    if not await request.app[ACCOUNTS].is_password(actor, user.id, body.current_password):
+        raise PasswordRejected
+    if user.totp_enabled_at is not None:
+        attempt = code_attempt(request, user.email)
+        try:
+            await request.app[SECOND_FACTOR].check(actor, user.id, body.code or "", attempt)
+        except SecondFactorRejected:
+            raise CodeRejected from None

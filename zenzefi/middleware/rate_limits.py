@@ -1,6 +1,10 @@
-"""How often: sign-ins per address and per account, registrations per address, calls per user.
+"""How often: attempts to sign in, registrations per address, calls per user.
 
-Of IPv6 a whole /64 counts as one address.
+An attempt to prove who one is counts three times (ADR 0020): tightly for the pair of account and
+address, so that guessing is slow and stops nobody elsewhere; widely for the address, against one
+place that tries many accounts; widely for the account, against many places that try one. A browser
+that signed in to the account before is counted by its own mark instead (ADR 0010). The wide counts
+are given back when the attempt was right. For IPv6, a whole /64 counts as one address.
 
 Stands after the way through: what belongs to the upstream has gone by then (its own limit, per
 token, is asked where the token is known).
@@ -10,6 +14,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -19,14 +25,19 @@ from zenzefi.errors import RateLimited
 from zenzefi.middleware.content import content_of, form_of
 from zenzefi.middleware.known_browsers import account_mark, mark_of
 from zenzefi.middleware.peer import peer_of, subscriber
-from zenzefi.ops.limits import LIMITS, RateLimits, Standing
+from zenzefi.ops.limits import LIMITS, Name, RateLimits, Standing
 from zenzefi.ops.metrics import AUTH_ATTEMPTS
 
 _LOGIN = frozenset(("/api/v1/auth/login", "/login", "/login/code"))
 _REGISTER = frozenset(("/api/v1/auth/register", "/register"))
-# Each sends a mail to somebody or tries a secret, so they count like sign-ins.
-_LIKE_LOGIN = frozenset(("/login/forgotten", "/login/reset", "/register/confirm"))
+_MAIL = frozenset(("/login/forgotten",))
+# Forms with a link from an e-mail are not counted: its 256 random bits can't be guessed, and a
+# count by address would let one person stop the links of all their neighbours.
+Purpose = Literal["login", "confirm", "mail"]
+"""What an attempt is for. Each is counted apart, so that one can't be used to block another."""
+_Use = tuple[Name, tuple[str, ...]]
 _STANDING = web.RequestKey("rate_limit_standing", Standing)
+_WIDE = web.RequestKey("rate_limit_wide", list)
 
 
 def setup(app: web.Application) -> None:
@@ -70,6 +81,8 @@ async def rate_limits_middleware(request: web.Request, handler: Handler) -> web.
     if request.method == "POST":
         await _count(request)
     response = await handler(request)
+    if response.status in (200, 303):
+        await _give_back(request)
     if _STANDING in request and not response.prepared:
         response.headers.update(request[_STANDING].headers())
     return response
@@ -81,7 +94,9 @@ async def _count(request: web.Request) -> None:
     limits = request.app[LIMITS]
     if path in _REGISTER:
         _remember(request, await limits.hit("register", subscriber(peer_of(request).address)))
-    elif path in _LOGIN or path in _LIKE_LOGIN:
+    elif path in _MAIL:
+        await limit_sign_in(request, await _account(request), "mail")
+    elif path in _LOGIN:
         try:
             await limit_sign_in(request, await _account(request))
         except RateLimited:
@@ -89,21 +104,74 @@ async def _count(request: web.Request) -> None:
             raise
 
 
-async def limit_sign_in(request: web.Request, email: str) -> None:
-    """Count one attempt to prove to be this account's owner, by where it comes from and by account.
+async def limit_sign_in(request: web.Request, email: str, purpose: Purpose = "login") -> None:
+    """Count one attempt to prove to be this account's owner, before it is judged.
 
-    For what asks for a password outside of the sign-in, too. Raises ``RateLimited``.
+    For what asks for a password outside of the sign-in, too (``confirm``). An empty ``email`` is
+    an attempt that names no account. Raises ``RateLimited``: by the tightest count first, so that
+    what it refuses uses up nothing of the wide ones.
     """
     limits = request.app.get(LIMITS)
-    if limits is None or not limits.rates("login"):
+    if limits is None:
         return
+    narrow, wide = _uses(request, email, purpose)
+    for name, who in narrow + wide:
+        _remember(request, await limits.hit(name, *who))
+    if purpose != "mail":  # there is no right or wrong about asking for an e-mail
+        request[_WIDE] = wide
+
+
+def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use], list[_Use]]:
+    """What one attempt counts as: tight limits, and wide ones."""
     where = subscriber(peer_of(request).address)
-    _remember(request, await limits.hit("login", "address", where))
+    by_address: _Use = ("login_address", (purpose, "address", where))
     if not email:
-        return
+        return [], [by_address]
     known = mark_of(request, email)
-    who = ("account", account_mark(email)) if known is None else ("browser", known)
-    _remember(request, await limits.hit("login", *who))
+    if known is not None:
+        return [("login", (purpose, "browser", known))], []
+    account = account_mark(email)
+    pair: _Use = ("login", (purpose, "pair", where, account))
+    by_account: _Use = ("login_account", (purpose, "account", account))
+    # Who confirms a password has signed in already: that names one account, not many. And mails to
+    # one account have a bound of their own (accounts/links.py).
+    wide = {"login": [by_address, by_account], "confirm": [by_account], "mail": [by_address]}
+    return [pair], wide[purpose]
+
+
+async def _give_back(request: web.Request) -> None:
+    """The attempt was right: it is not counted against the address or the account."""
+    for name, who in request.get(_WIDE, ()):
+        await request.app[LIMITS].give_back(name, *who)
+
+
+@asynccontextmanager
+async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
+    """One attempt at a code of two-step sign-in: counted before it is judged, inside.
+
+    Given back when the code was right, that is when nothing is raised inside. Raises
+    ``RateLimited``.
+    """
+    limits = request.app.get(LIMITS)
+    if limits is None:
+        yield
+        return
+    account, known = account_mark(email), mark_of(request, email)
+    uses: list[_Use]
+    if known is not None:
+        uses = [("code", ("browser", known))]
+    else:
+        where = subscriber(peer_of(request).address)
+        uses = [("code", ("pair", where, account)), ("code_account", ("account", account))]
+    try:
+        for name, who in uses:
+            await limits.hit(name, *who)
+    except RateLimited as error:
+        seconds = int(error.headers["Retry-After"])
+        raise RateLimited(seconds, "Too many wrong codes. Wait a quarter of an hour.") from None
+    yield
+    for name, who in uses:
+        await limits.give_back(name, *who)
 
 
 async def _account(request: web.Request) -> str:

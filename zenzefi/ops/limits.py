@@ -1,8 +1,8 @@
 """Rate limits: how often something may be done, counted in Redis or, without it, in this process.
 
-When Redis does not answer, requests are let through and counted as such (a metric): a gate that
-locks everybody out because its counters are away would be worse than one that counts late. This is
-the one place that decides so.
+While Redis does not respond, each process counts for itself (a metric tells): limits get wider by
+the number of processes, but guessing stays slow and nobody is locked out. This is the one place
+that decides so.
 """
 
 from __future__ import annotations
@@ -28,8 +28,24 @@ from zenzefi.ops.metrics import RATE_LIMIT_FAILURES, RATE_LIMITED
 log = logging.getLogger(__name__)
 
 Name = Literal[
-    "login", "register", "api", "release", "proxy", "websocket_messages", "websocket_bytes"
+    "login",
+    "login_address",
+    "login_account",
+    "code",
+    "code_account",
+    "register",
+    "api",
+    "release",
+    "proxy",
+    "websocket_messages",
+    "websocket_bytes",
 ]
+_MULTIPLES: dict[str, tuple[Name, int]] = {
+    "login_address": ("login", 10),
+    "login_account": ("login", 10),
+    "code_account": ("code", 3),
+}
+"""Limits that follow another one unless they are set: which one, and how many times as wide."""
 _BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
 _PATIENCE = 0.5  # seconds to wait for Redis
 _PAUSE = 2.0  # seconds without Redis after it failed: a dead one must not slow every request
@@ -63,7 +79,7 @@ class BoundedMemory(Storage, SlidingWindowCounterSupport):
         before, count, left = self._now(key, expiry)
         if before * left / expiry + count + amount > limit:
             return False
-        self._windows[key] = (int(time.time() // expiry), before, count + amount)
+        self._windows[key] = (int(time.time() // expiry), before, max(0, count + amount))
         self._windows.move_to_end(key)
         if len(self._windows) > _BOUND:
             self._windows.popitem(last=False)
@@ -142,43 +158,70 @@ class RateLimits:
             TimeoutError,
         )
         self._counter = SlidingWindowCounterRateLimiter(self._storage)
-        self._parsed: dict[str, list[RateLimitItem]] = {}
+        self._alone = SlidingWindowCounterRateLimiter(BoundedMemory())  # while Redis is away
+        self._parsed: dict[tuple[str, int], list[RateLimitItem]] = {}
         self._away_until = 0.0
 
     def rates(self, name: Name) -> list[RateLimitItem]:
         """The windows of one limit; none when it is off."""
-        text: str = getattr(self._settings, f"rate_limit_{name}")
-        if text not in self._parsed:
-            self._parsed[text] = [] if text == "off" else parse_many(text)
-        return self._parsed[text]
+        text: str | None = getattr(self._settings, f"rate_limit_{name}")
+        factor = 1
+        if text is None:
+            followed, factor = _MULTIPLES[name]
+            text = str(getattr(self._settings, f"rate_limit_{followed}"))
+        key = text, factor
+        if key not in self._parsed:
+            rates = [] if text == "off" else parse_many(text)
+            self._parsed[key] = [type(rate)(rate.amount * factor, rate.multiples) for rate in rates]
+        return self._parsed[key]
 
     async def hit(self, name: Name, *who: str, cost: int = 1) -> Standing | None:
         """Count ``cost`` uses by ``who``. Raises :class:`RateLimited` when they are too many.
 
-        ``None``: there is no such limit, or it could not be counted.
+        One atomic step, also over several nodes: of many uses at once no more than the limit
+        succeed. Count before the work is done, never after. ``None``: there is no such limit.
         """
         rates = self.rates(name)
         if not rates:
             return None
-        if time.monotonic() < self._away_until:
-            RATE_LIMIT_FAILURES.inc()
-            return None
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return await self._hit(name, rates, who, cost)
-        except self._failures as error:
-            self._away_until = time.monotonic() + _PAUSE
-            RATE_LIMIT_FAILURES.inc()
-            log.warning("rate limits can't be counted, letting through: %s", type(error).__name__)
-            return None
+        if time.monotonic() >= self._away_until:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    return await self._hit(self._counter, name, rates, who, cost)
+            except self._failures as error:
+                if time.monotonic() >= self._away_until:  # else another one has said so
+                    log.warning(
+                        "rate limits: Redis unavailable, counting in this process: error=%s",
+                        type(error).__name__,
+                    )
+                self._away_until = time.monotonic() + _PAUSE
+        RATE_LIMIT_FAILURES.inc()
+        return await self._hit(self._alone, name, rates, who, cost)
+
+    async def give_back(self, name: Name, *who: str) -> None:
+        """Take one use by ``who`` back: it turned out to be one that need not be limited."""
+        for rate in self.rates(name):
+            if time.monotonic() < self._away_until:
+                await self._alone.hit(rate, name, *who, cost=-1)
+                continue
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._counter.hit(rate, name, *who, cost=-1)
+            except self._failures:
+                self._away_until = time.monotonic() + _PAUSE  # it stays counted: the safe side
 
     async def _hit(
-        self, name: Name, rates: list[RateLimitItem], who: tuple[str, ...], cost: int
+        self,
+        counter: SlidingWindowCounterRateLimiter,
+        name: Name,
+        rates: list[RateLimitItem],
+        who: tuple[str, ...],
+        cost: int,
     ) -> Standing | None:
         tightest: Standing | None = None
         for rate in rates:
-            within = await self._counter.hit(rate, name, *who, cost=cost)
-            stats = await self._counter.get_window_stats(rate, name, *who)
+            within = await counter.hit(rate, name, *who, cost=cost)
+            stats = await counter.get_window_stats(rate, name, *who)
             reset = max(1, math.ceil(stats.reset_time - time.time()))
             standing = Standing(name, rate.amount, rate.get_expiry(), stats.remaining, reset)
             if not within:

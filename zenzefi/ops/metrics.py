@@ -202,7 +202,7 @@ RATE_LIMITED = Counter(
 )
 RATE_LIMIT_FAILURES = Counter(
     "rate_limit_failures_total",
-    "Requests let through uncounted because the counters' store did not answer.",
+    "Uses counted by this process alone because Redis did not respond.",
     registry=REGISTRY,
 )
 JOB_RUNS = Counter(

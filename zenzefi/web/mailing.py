@@ -40,9 +40,9 @@ def send_confirmation(page: Page, user: User) -> None:
     )
 
     async def write() -> EmailMessage | None:
-        if await links.enough(user, Purpose.VERIFY):
-            return None
         secret = await links.issue(user, Purpose.VERIFY)
+        if secret is None:
+            return None
         with i18n.speaking(manner):
             return letter(
                 user.email,
@@ -95,44 +95,46 @@ async def confirm_again(page: Page) -> web.StreamResponse:
 # --- what a thief would do is told to the owner
 
 
-def tell_of_password(page: Page, user: User) -> None:
-    """The password was changed."""
-    _tell(page, user, _("Your password was changed"), _("the password of your account was changed"))
+def tell_of_password(request: web.Request, user: User) -> None:
+    """The password was changed, on a page or over the API."""
+    with i18n.speaking(i18n.choose(request)):
+        subject = _("Your password was changed")
+        _tell(request.app, user, subject, _("the password of your account was changed"))
 
 
 def tell_of_second_factor(page: Page, user: User, *, switched_on: bool) -> None:
     """Two-step sign-in was switched."""
     if switched_on:
         _tell(
-            page,
+            page.request.app,
             user,
             _("Two-step sign-in is on"),
             _("two-step sign-in was switched on for your account"),
         )
     else:
         _tell(
-            page,
+            page.request.app,
             user,
             _("Two-step sign-in is off"),
             _("two-step sign-in was switched off for your account"),
         )
 
 
-def _tell(page: Page, user: User, subject: str, what: str) -> None:
-    if not is_on(page):
+def _tell(app: web.Application, user: User, subject: str, what: str) -> None:
+    if COURIER not in app:
         return
     text = _(
         "Hello %(name)s,\n\n%(what)s.\n\nIf that was you, there is nothing to do. If it was not,"
         " choose a new password at once:\n%(link)s\n",
         name=user.username,
         what=what,
-        link=f"{page.request.app[SETTINGS].public_origin}/login/forgotten",
+        link=f"{app[SETTINGS].public_origin}/login/forgotten",
     )
 
     async def write() -> EmailMessage:
         return letter(user.email, subject, text)
 
-    page.request.app[COURIER].post(write)
+    app[COURIER].post(write)
 
 
 # --- a forgotten password
@@ -162,9 +164,9 @@ async def forgotten(page: Page) -> web.StreamResponse:
 
     async def write() -> EmailMessage | None:
         user = await links.find_user(address)
-        if user is None or await links.enough(user, Purpose.RESET):
+        secret = None if user is None else await links.issue(user, Purpose.RESET)
+        if user is None or secret is None:
             return None
-        secret = await links.issue(user, Purpose.RESET)
         with i18n.speaking(manner):
             return letter(
                 user.email,
@@ -203,7 +205,7 @@ async def reset(page: Page) -> web.StreamResponse:
         page.flash("bad", _("This link is too old or was used already. Ask for a new one."))
         return page.redirect("/login/forgotten")
     user = await page.request.app[ACCOUNTS].change(page.actor, user_id, password=change.password)
-    tell_of_password(page, user)
+    tell_of_password(page.request, user)
     page.flash("good", _("The new password is set. Log in with it now."))
     return page.redirect("/login")
 

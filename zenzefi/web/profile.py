@@ -10,8 +10,8 @@ from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.errors import NotFound, RateLimited
-from zenzefi.middleware.rate_limits import limit_sign_in
+from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
+from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
 from zenzefi.web import mailing
 from zenzefi.web.forms import Form
 from zenzefi.web.i18n import gettext as _
@@ -46,7 +46,7 @@ async def confirm_password(page: Page, form: Form) -> bool:
     Asked before what a thief of a sign-in would do first; attempts count like those to sign in.
     """
     try:
-        await limit_sign_in(page.request, page.user.email)
+        await limit_sign_in(page.request, page.user.email, "confirm")
     except RateLimited:
         form.fail("current", _("There were too many attempts. Wait a minute and try again."))
         return False
@@ -56,6 +56,20 @@ async def confirm_password(page: Page, form: Form) -> bool:
         return True
     form.fail("current", _("This is not your current password."))
     return False
+
+
+async def _confirm_code(page: Page, form: Form) -> None:
+    """Where two-step sign-in is on, a new password needs a code as well as the old password."""
+    if page.user.totp_enabled_at is None:
+        return
+    attempt = code_attempt(page.request, page.user.email)
+    code = form.text("code")[:40]
+    try:
+        await page.request.app[SECOND_FACTOR].check(page.actor, page.user.id, code, attempt)
+    except SecondFactorRejected:
+        form.fail("code", _("This code is not right, or it was used already."))
+    except RateLimited:
+        form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
 
 
 @routes.get("/account/profile")
@@ -81,13 +95,14 @@ async def change_password(page: Page) -> web.StreamResponse:
     """Change the password, and end all other sign-ins."""
     form = await page.form()
     change = form.read(ProfileChange, "password")
-    await confirm_password(page, form)
+    if await confirm_password(page, form) and change is not None:
+        await _confirm_code(page, form)
     if change is None or not form.ok:
         return await _profile(page, password=form, status=422)
     await page.request.app[ACCOUNTS].change(
         page.actor, page.user.id, keep_session=page.session_id, password=change.password
     )
-    mailing.tell_of_password(page, page.user)
+    mailing.tell_of_password(page.request, page.user)
     page.flash("good", _("The password is changed. All your other sign-ins have ended."))
     return page.redirect("/account/profile")
 

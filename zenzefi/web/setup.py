@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp_jinja2
 from aiohttp import web
 
+from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.config import SETTINGS, parse_origin
 from zenzefi.db.engine import DATABASE
@@ -36,6 +37,7 @@ def setup(app: web.Application) -> None:
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_WORDS] = error_words.words
     app[USES] = Uses(app[DATABASE])
+    app[ON_PASSWORD_CHANGE].append(mailing.tell_of_password)
     if settings.mail_url is not None:
         app[COURIER] = Courier(mailer_for(settings.mail_url.get_secret_value()), settings.mail_from)
         app.cleanup_ctx.append(_courier)

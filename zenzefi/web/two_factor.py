@@ -15,6 +15,7 @@ from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
 from zenzefi.keys import KEYRING
+from zenzefi.middleware.rate_limits import code_attempt
 from zenzefi.web import mailing
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
@@ -75,7 +76,9 @@ async def code(page: Page) -> web.StreamResponse:
     user, wanted = found
     form = await page.form()
     try:
-        await page.request.app[SECOND_FACTOR].check(page.actor, user.id, form.text("code")[:40])
+        await page.request.app[SECOND_FACTOR].check(
+            page.actor, user.id, form.text("code")[:40], code_attempt(page.request, user.email)
+        )
     except SecondFactorRejected:
         form.fail("code", _("This code is not right, or it was used already."))
     except RateLimited:
@@ -128,11 +131,19 @@ async def set_up(page: Page) -> web.StreamResponse:
     form = await page.form()
     second_factor = page.request.app[SECOND_FACTOR]
     try:
-        codes = await second_factor.enable(page.actor, page.user.id, form.text("code")[:40])
+        codes = await second_factor.enable(
+            page.actor,
+            page.user.id,
+            form.text("code")[:40],
+            code_attempt(page.request, page.user.email),
+        )
     except SecondFactorRejected:
         form.fail(
             "code", _("This code is not right. Check the clock of your phone and try the next one.")
         )
+        return await _setup_page(page, form, status=422)
+    except RateLimited:
+        form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
         return await _setup_page(page, form, status=422)
     if page.session is not None:
         await page.request.app[PAGE_SESSIONS].strengthen(page.session.id)

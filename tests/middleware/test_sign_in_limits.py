@@ -1,0 +1,315 @@
+"""Attempts to sign in: guessing is slow, and it stops nobody but the guesser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from tests import kit
+from tests.conftest import GateClient, MakeGate, Stores, running_gate
+from tests.kit import ALICE, BOB
+from tests.web.test_sign_in_safety import switch_on
+from tests.web.visitor import PASSWORD, Visitor
+from zenzefi.accounts.models import one_time_links
+from zenzefi.audit.models import audit_logs
+from zenzefi.db.engine import DATABASE
+from zenzefi.mail.courier import COURIER
+
+HERE, THERE = "198.51.100.7", "203.0.113.9"
+TRUST = {"trusted_proxies": "127.0.0.0/8"}
+SignIn = Callable[[GateClient, str, dict[str, str]], Awaitable[int]]
+
+
+async def by_api(gate: GateClient, address: str, who: dict[str, str]) -> int:
+    body = {"email": who["email"], "password": who["password"]}
+    headers = {"X-Forwarded-For": address}
+    status, _ = await kit.call(gate, "POST", "/auth/login", json=body, headers=headers)
+    return {200: 200, 401: 401, 429: 429}[status]
+
+
+async def by_page(gate: GateClient, address: str, who: dict[str, str]) -> int:
+    visitor = await Visitor(gate).open("/login")
+    await visitor.send(
+        "/login",
+        follow=False,
+        headers={"X-Forwarded-For": address},
+        email=who["email"],
+        password=who["password"],
+    )
+    return {303: 200, 422: 401, 429: 429}[visitor.status]
+
+
+@pytest.fixture(params=[by_api, by_page], ids=["api", "page"])
+def sign_in(request: pytest.FixtureRequest) -> SignIn:
+    return request.param  # type: ignore[no-any-return]
+
+
+def wrong(who: dict[str, str]) -> dict[str, str]:
+    return who | {"password": "a guess of eight"}
+
+
+async def test_guesses_from_one_place_stop_the_owner_nowhere_else(
+    make_gate: MakeGate, sign_in: SignIn
+) -> None:
+    gate = await make_gate(**TRUST)
+    await kit.sign_up(gate)
+    guesses = [await sign_in(gate, HERE, wrong(ALICE)) for _ in range(15)]
+    assert guesses == [401] * 10 + [429] * 5
+    assert await sign_in(gate, HERE, ALICE) == 429  # the right one is no way to find it out
+    assert await sign_in(gate, THERE, ALICE) == 200
+
+
+async def test_what_is_refused_uses_up_nothing_of_the_wide_limits(
+    make_gate: MakeGate, sign_in: SignIn
+) -> None:
+    gate = await make_gate(rate_limit_login="2/hour", **TRUST)  # 20 an hour for the account
+    await kit.sign_up(gate)
+    for _ in range(40):
+        await sign_in(gate, HERE, wrong(ALICE))
+    assert await sign_in(gate, THERE, ALICE) == 200
+
+
+async def test_guesses_at_one_account_stop_no_neighbour(
+    make_gate: MakeGate, sign_in: SignIn
+) -> None:
+    gate = await make_gate(rate_limit_login="2/hour", **TRUST)
+    await kit.sign_up(gate)
+    await kit.sign_up(gate, BOB)
+    for _ in range(40):
+        await sign_in(gate, HERE, wrong(ALICE))
+    assert await sign_in(gate, HERE, BOB) == 200
+
+
+async def test_one_place_that_tries_many_accounts_is_slowed_down(
+    make_gate: MakeGate, sign_in: SignIn
+) -> None:
+    gate = await make_gate(rate_limit_login_address="5/hour", **TRUST)
+    people = [wrong(ALICE) | {"email": f"user{number}@example.com"} for number in range(8)]
+    assert [await sign_in(gate, HERE, who) for who in people] == [401] * 5 + [429] * 3
+    assert await sign_in(gate, THERE, people[0]) == 401
+
+
+async def test_many_places_that_try_one_account_are_slowed_down(
+    make_gate: MakeGate, sign_in: SignIn
+) -> None:
+    gate = await make_gate(rate_limit_login_account="5/hour", **TRUST)
+    places = [f"198.51.100.{number}" for number in range(8)]
+    assert [await sign_in(gate, one, wrong(ALICE)) for one in places] == [401] * 5 + [429] * 3
+    assert await sign_in(gate, places[0], wrong(BOB)) == 401
+
+
+async def test_right_passwords_are_not_counted_against_neighbours(
+    make_gate: MakeGate, sign_in: SignIn
+) -> None:
+    gate = await make_gate(
+        rate_limit_login="20/hour",
+        rate_limit_login_address="3/hour",
+        rate_limit_login_account="3/hour",
+        **TRUST,
+    )
+    await kit.sign_up(gate)
+    await kit.sign_up(gate, BOB)
+    for who in (ALICE, BOB, ALICE, BOB, ALICE, BOB):
+        assert await sign_in(gate, HERE, who) == 200
+
+
+async def test_asking_for_links_stops_no_sign_in_and_confirmations_neither(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(mail_url="log:", **TRUST)
+    owner = await Visitor(gate).register()
+    for _ in range(12):
+        stranger = await Visitor(gate).open("/login/forgotten")
+        await stranger.send(
+            "/login/forgotten", headers={"X-Forwarded-For": HERE}, email="marta@example.com"
+        )
+    assert stranger.status == 429
+    for _ in range(12):
+        await owner.open("/account/profile")
+        await owner.send("/account/profile/password", current="a guess", password="another long")
+    who = {"email": "marta@example.com", "password": PASSWORD}
+    for place in (HERE, "127.0.0.1"):
+        assert await by_page(gate, place, who) == 200
+
+
+async def test_links_of_neighbours_go_on_working(make_gate: MakeGate) -> None:
+    """A link's secret can't be guessed: no number of wrong ones stops a right one."""
+    gate = await make_gate(mail_url="log:", rate_limit_login="1/hour")
+    for path in ("/login/reset", "/register/confirm"):
+        for _ in range(15):
+            visitor = await Visitor(gate).open(path)
+            await visitor.send(path, link="A" * 43, password="a new long one")
+            assert "too old or was used already" in visitor.text
+
+
+async def test_links_are_counted_however_many_ask_at_once(make_gate: MakeGate) -> None:
+    gate = await make_gate(mail_url="log:", rate_limit_login="off")
+    await Visitor(gate).register()
+    strangers = [await Visitor(gate).open("/login/forgotten") for _ in range(12)]
+    await asyncio.gather(
+        *(one.send("/login/forgotten", email="marta@example.com") for one in strangers)
+    )
+    await gate.app[COURIER].settled()
+    sent = select(func.count()).where(one_time_links.c.purpose == "password_reset")
+    async with gate.app[DATABASE].read() as connection:
+        assert (await connection.execute(sent)).scalar_one() == 5
+
+
+# --- codes of the second step
+
+
+async def _judged(gate: GateClient) -> int:
+    """How many wrong codes were looked at: each leaves a row of the audit log."""
+    failed = select(func.count()).where(audit_logs.c.action == "user.second_factor_failed")
+    async with gate.app[DATABASE].read() as connection:
+        return int((await connection.execute(failed)).scalar_one())
+
+
+async def _code(gate: GateClient, code: str, address: str = HERE) -> int:
+    body = {"email": "marta@example.com", "password": PASSWORD, "code": code}
+    headers = {"X-Forwarded-For": address}
+    return (await kit.call(gate, "POST", "/auth/login", json=body, headers=headers))[0]
+
+
+async def test_of_a_burst_of_codes_no_more_than_the_limit_are_judged(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(rate_limit_login="off", **TRUST)
+    _, codes = await switch_on(await Visitor(gate).register())
+    statuses = await asyncio.gather(*(_code(gate, f"{n:06}") for n in range(60)))
+    assert sorted(statuses) == [401] * 10 + [429] * 50
+    assert await _judged(gate) == 10
+    assert await _code(gate, codes[0]) == 429
+    assert await _code(gate, codes[0], THERE) == 200  # the owner elsewhere is not kept out
+
+
+async def test_of_a_burst_over_two_nodes_too(cluster: Stores) -> None:
+    async with AsyncExitStack() as stack:
+        extra: dict[str, Any] = {"rate_limit_login": "off", **TRUST}
+        nodes = [
+            await stack.enter_async_context(running_gate(**(cluster.settings | extra)))
+            for _ in range(2)
+        ]
+        await switch_on(await Visitor(nodes[0]).register())
+        statuses = await asyncio.gather(
+            *(_code(node, f"{n:06}") for n in range(25) for node in nodes)
+        )
+        assert sorted(statuses) == [401] * 10 + [429] * 40
+        assert await _judged(nodes[0]) == 10
+
+
+async def test_many_places_together_guess_codes_no_faster_than_the_account_allows(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(rate_limit_login="off", **TRUST)
+    await switch_on(await Visitor(gate).register())
+    places = [f"198.51.100.{number}" for number in range(40)]
+    statuses = [await _code(gate, "000000", place) for place in places]
+    assert statuses == [401] * 30 + [429] * 10
+
+
+async def test_right_codes_are_not_counted(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_login="off", rate_limit_code="2/hour", **TRUST)
+    _, codes = await switch_on(await Visitor(gate).register())
+    assert [await _code(gate, code) for code in codes] == [200] * 10
+
+
+async def test_pages_count_codes_with_the_api(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_login="off", rate_limit_code="3/hour")
+    await switch_on(await Visitor(gate).register())
+    for _ in range(3):
+        assert await _code(gate, "000000") == 401
+    visitor = await Visitor(gate).login()
+    await visitor.send("/login/code", code="000000")
+    assert "Too many wrong codes." in visitor.text
+
+
+# --- changing the password by the API
+
+
+async def test_a_stolen_bearer_token_changes_no_password(make_gate: MakeGate) -> None:
+    gate = await make_gate()
+    bearer = await kit.sign_up(gate)
+
+    async def change(**body: Any) -> tuple[int, Any]:
+        return await kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
+
+    status, answer = await change(password="mine from now on")
+    assert (status, answer["detail"][0]["loc"]) == (422, ["body", "current_password"])
+    for guess in ("a guess of eight", "", "new password"):
+        status, answer = await change(password="mine from now on", current_password=guess)
+        assert (status, answer["code"]) == (403, "password_rejected")
+    assert await by_api(gate, HERE, ALICE) == 200
+    assert (await change(full_name="Alice"))[0] == 200
+    assert (await change(full_name="A", current_password="not asked for"))[0] == 200
+    new = "a new long password"
+    status, _ = await change(password=new, current_password=ALICE["password"])
+    assert status == 200
+    assert await by_api(gate, HERE, ALICE) == 401
+    assert await by_api(gate, HERE, ALICE | {"password": new}) == 200
+
+
+async def test_guesses_at_the_current_password_are_counted(make_gate: MakeGate) -> None:
+    gate = await make_gate(rate_limit_login="3/hour")
+    bearer = await kit.sign_up(gate)
+    body = {"password": "mine from now on", "current_password": "a guess of eight"}
+    statuses = await asyncio.gather(
+        *(kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body) for _ in range(8))
+    )
+    assert sorted(status for status, _ in statuses) == [403] * 3 + [429] * 5
+    body["current_password"] = ALICE["password"]
+    status, _ = await kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
+    assert status == 429
+    assert await by_api(gate, "127.0.0.1", ALICE) == 200  # signing in is counted apart
+
+
+async def test_with_the_second_step_a_new_password_needs_a_code(
+    make_gate: MakeGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="zenzefi.mail.courier")
+    gate = await make_gate(mail_url="log:")
+    visitor = await Visitor(gate).register()
+    _, codes = await switch_on(visitor)
+    login = {"email": "marta@example.com", "password": PASSWORD, "code": codes[0]}
+    bearer = (await kit.call(gate, "POST", "/auth/login", json=login))[1]["access_token"]
+    other = await kit.call(gate, "POST", "/auth/login", json=login | {"code": codes[1]})
+    body = {"password": "a new long password", "current_password": PASSWORD}
+    for code in ({}, {"code": "000000"}, {"code": codes[0]}):
+        status, answer = await kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body | code)
+        assert (status, answer["code"]) == (403, "code_rejected")
+    await visitor.open("/account/profile")
+    await visitor.send("/account/profile/password", current=PASSWORD, password="a new long one")
+    assert visitor.status == 422
+    assert "This code is not right" in visitor.text
+    await gate.app[COURIER].settled()
+    assert "password of your account" not in caplog.text
+    status, _ = await kit.call(
+        gate,
+        *("PATCH", "/users/me"),
+        bearer=bearer,
+        json=body | {"code": codes[2]},
+        headers={"Accept-Language": "ru"},
+    )
+    assert status == 200
+    await gate.app[COURIER].settled()
+    assert "пароль" in caplog.text
+    theirs = other[1]["access_token"]
+    assert (await kit.call(gate, "GET", "/users/me", bearer=theirs))[0] == 401
+    await visitor.open("/account", follow=False)
+    assert visitor.location.startswith("/login")
+
+
+async def test_a_page_changes_the_password_with_a_code(make_gate: MakeGate) -> None:
+    gate = await make_gate()
+    visitor = await Visitor(gate).register()
+    _, codes = await switch_on(visitor)
+    await visitor.open("/account/profile")
+    await visitor.send(
+        "/account/profile/password", current=PASSWORD, code=codes[0], password="a new long one"
+    )
+    assert "The password is changed." in visitor.text
