@@ -65,7 +65,11 @@ class Html(Plugin):
         if not (self.options.runtime and context.scripts_allowed):
             return b""
         return runtime_tag(
-            context.mount, context.origins, context.script_nonce, self.options.address
+            context.mount,
+            context.origins,
+            context.script_nonce,
+            self.options.address,
+            key=context.marks_key,
         )
 
 

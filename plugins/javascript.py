@@ -60,6 +60,10 @@ class _Scanner:
             return settled, edits
         context, self._worker = self._worker, None
         prelude = worker_prelude(
-            context.mount, context.origins, query=_query(context), source=window
+            context.mount,
+            context.origins,
+            query=_query(context),
+            source=window,
+            key=context.marks_key,
         )
         return settled, [Edit(0, 0, prelude), *edits]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import ClientSession
 
 from tests.proxy.conftest import TOKEN, GateFactory
@@ -45,3 +47,21 @@ async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
         module = await script("worker", "?.zenzefi-worker=module")
         assert module.startswith(b'import "/api/v1/proxy/.zenzefi/runtime.js?v=')
         assert module.endswith(plain)
+
+
+async def test_no_response_tells_where_the_upstream_is(start_gate: GateFactory) -> None:
+    async with running_demo() as origin, ClientSession() as session:
+        gate = await start_gate(origin)
+        host = origin.partition("://")[2].encode()
+        pages = [("document", path) for path in ("/", "/lights/", "/checks/", "/sinks/quiet")]
+        scripts = [(kind, "/static/js/hand.js") for kind in ("script", "worker", "serviceworker")]
+        for destination, path in [*pages, *scripts]:
+            headers = {"X-Access-Token": TOKEN, "Sec-Fetch-Dest": destination}
+            async with session.get(gate.proxy_url + path, headers=headers) as answer:
+                assert answer.status == 200
+                body = await answer.read()
+                assert (b"runtime.js" in body) == (destination != "script")
+                # The one thing that the demo site says of itself where no address is expected.
+                body = re.sub(rb'<meta property="og:image" [^>]*>', b"", body)
+                assert host not in body
+                assert host not in b"".join(value for _, value in answer.raw_headers)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zenzefi.rewriting.csp import permit
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
@@ -14,23 +18,53 @@ from zenzefi.rewriting.runtime import (
     runtime_version,
     worker_prelude,
 )
+from zenzefi.rewriting.runtime.marks import half_siphash, marks
 
 GATE = Origin("https", "gate.example", 443)
+ALIAS = Origin("https", "alias.example", 443)
 UP = Origin("http", "up.example", 8000)
 PREFIX = Mount(MountKind.PREFIX, GATE, "/api/v1/proxy")
 ROOT = Mount(MountKind.ORIGIN, GATE)
 
 
 def test_the_tag_names_the_script_below_the_mount_and_the_upstream() -> None:
-    tag = runtime_tag(PREFIX, [UP, Origin("https", "alias.example", 443)], nonce="a+b/c=")
+    tag = runtime_tag(PREFIX, [UP, ALIAS], nonce="a+b/c=")
     assert (
         tag
         == (
             f'<script src="/api/v1/proxy/.zenzefi/runtime.js?v={runtime_version()}" '
-            'data-origins="http://up.example:8000 https://alias.example" '
+            f'data-upstream="{marks(frozenset([UP, ALIAS]))}" '
             'nonce="a+b/c="></script>'
         ).encode()
     )
+
+
+# Of the authors' own implementation: key 00 to 07, the data 00, 00 01, 00 01 02 and so on.
+VECTORS = ("a9359f5b", "27475ab8", "fa62a603", "8afee704", "2a6e4689")
+
+
+@pytest.mark.parametrize("length", range(len(VECTORS)))
+def test_the_hash_is_half_siphash(length: int) -> None:
+    found = half_siphash(bytes(range(length)), bytes(range(8)))
+    assert found.to_bytes(4, "little").hex() == VECTORS[length]
+
+
+def test_a_mark_hides_an_address_among_thousands() -> None:
+    wanted = marks(frozenset([Origin("http", "10.1.2.3", 8000)]), "0123456789abcdef")
+    assert re.fullmatch(r"0123456789abcdef [0-9a-f]{5}", wanted)
+    plausible = 2**24 * 30  # the addresses of 10.0.0.0/8, with the ports that people use
+    assert plausible / 16**5 > 400
+
+
+@given(st.sets(st.sampled_from(["a.example", "b.example", "10.0.0.1", "[::1]"]), min_size=1))
+def test_neither_a_tag_nor_a_worker_names_an_origin(hosts: set[str]) -> None:
+    origins = [Origin("http", host, 8080) for host in hosts]
+    for text in (
+        runtime_tag(PREFIX, origins, key="0123456789abcdef"),
+        worker_prelude(PREFIX, origins, query="", source=b"", key="0123456789abcdef"),
+    ):
+        assert b"0123456789abcdef" in text
+        assert not any(host.encode() in text for host in hosts)
 
 
 def test_the_tag_escapes_what_it_is_given() -> None:
@@ -63,7 +97,11 @@ def test_a_classic_worker_loads_the_script_on_its_first_line() -> None:
     prelude = worker_prelude(PREFIX, [UP], query="a=1", source=b"postMessage(1)")
     assert prelude == (
         b'try{importScripts("/api/v1/proxy/.zenzefi/runtime.js'
-        b"?v=" + runtime_version().encode() + b'&origins=http%3A%2F%2Fup.example%3A8000")}catch{};'
+        b"?v="
+        + runtime_version().encode()
+        + b"&upstream=0000000000000000+"
+        + marks(frozenset([UP]))[17:].encode()
+        + b'")}catch{};'
     )
 
 

@@ -46,8 +46,11 @@ class MapperCache:
 class EngineRewriter:
     """Asks the engine; headers are UTF-8 text with other bytes escaped, so none is lost."""
 
-    def __init__(self, engine: Engine, upstream: Origin, mappers: MapperCache) -> None:
+    def __init__(
+        self, engine: Engine, upstream: Origin, mappers: MapperCache, marks_key: str
+    ) -> None:
         self._engine = engine
+        self._marks_key = marks_key
         self._upstream = upstream
         self._mappers = mappers
 
@@ -137,6 +140,7 @@ class EngineRewriter:
             destination=asked.get("Sec-Fetch-Dest"),
             request_headers=asked,
             response_headers=CIMultiDictProxy(headers),
+            marks_key=self._marks_key,
         )
 
 

@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from zenzefi.api import routing
 from zenzefi.config import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.errors import UpstreamUnreachable
+from zenzefi.keys import Keyring
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
@@ -69,7 +70,9 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     mappers = MapperCache(
         origin, [parse_origin(alias) for alias in settings.zenzefi_target_aliases]
     )
-    rewriter = EngineRewriter(app[ENGINE], origin, mappers)
+    secret = settings.secret_key.get_secret_value()
+    marks_key = Keyring(secret).keys("runtime")[0][:8].hex()
+    rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
     http = HttpWay(upstream, policy, gatekeeper, rewriter)
     metering = Metering(app[LIMITS] if LIMITS in app else RateLimits(settings))
     keys = [settings.secret_key, *settings.previous_secret_keys]

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.mount import Mount, Origin
+from zenzefi.rewriting.runtime.marks import NO_KEY
 
 
 class TextEdit(NamedTuple):
@@ -150,6 +151,8 @@ class Context:
     ``None`` where the policy needs none."""
     scripts_allowed: bool = True
     """False where the page's Content-Security-Policy lets no script at all run."""
+    marks_key: str = NO_KEY
+    """The gate's key for :func:`zenzefi.rewriting.runtime.runtime_tag`."""
     state: dict[str, Any] = field(default_factory=dict)
 
     def map(self, url: str, document_url: str | None = None) -> str:

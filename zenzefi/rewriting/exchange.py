@@ -10,6 +10,7 @@ from multidict import CIMultiDictProxy
 from zenzefi.rewriting import csp, sniff
 from zenzefi.rewriting.api import Context, Match, UrlMap
 from zenzefi.rewriting.mount import Mount
+from zenzefi.rewriting.runtime.marks import NO_KEY
 
 _CONTENT_TYPE = "Content-Type"
 
@@ -31,6 +32,8 @@ class Exchange:
     destination: str | None
     request_headers: CIMultiDictProxy[str]
     response_headers: CIMultiDictProxy[str]
+    marks_key: str = NO_KEY
+    """The gate's key for the marks of the upstream's origins (``zenzefi.rewriting.runtime``)."""
 
 
 def context_of(
@@ -56,6 +59,7 @@ def context_of(
         response_headers=exchange.response_headers,
         script_nonce=permission.nonce if permission else None,
         scripts_allowed=permission.allowed if permission else True,
+        marks_key=exchange.marks_key,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from zenzefi.rewriting.mount import Mount, Origin
+from zenzefi.rewriting.runtime.marks import NO_KEY, marks
 
 RUNTIME_PATH = "/.zenzefi/runtime.js"
 """Where the script is served, below the mount: a name that no upstream uses."""
@@ -65,11 +66,14 @@ def runtime_tag(
     origins: Iterable[Origin],
     nonce: str | None = None,
     address: Address = "mount",
+    *,
+    key: str = NO_KEY,
 ) -> bytes:
     """The element to put first in ``<head>``; empty for a root mount, which needs none.
 
-    ``origins`` are the upstream's own and its aliases, in any order. ``nonce`` is what lets a
-    script through the page's policy (:func:`zenzefi.rewriting.csp.permit`), where it has one; the
+    ``origins`` are the upstream's own and its aliases, in any order: the page is given their
+    marks under ``key`` (:mod:`zenzefi.rewriting.runtime.marks`), never the origins. ``nonce`` lets
+    a script through the page's policy (:func:`zenzefi.rewriting.csp.permit`), where it has one; the
     script gives it to the import map that it adds. ``address="upstream"`` shows the upstream's own
     path in the address bar (see ``docs/runtime.md`` for what that costs).
     """
@@ -77,7 +81,7 @@ def runtime_tag(
         return b""
     attributes = {
         "src": f"{mount.prefix}{RUNTIME_PATH}?v={runtime_version()}",
-        "data-origins": _listed(origins),
+        "data-upstream": marks(frozenset(origins), key),
     }
     if address != "mount":
         attributes["data-address"] = address
@@ -87,19 +91,17 @@ def runtime_tag(
     return f"<script{text}></script>".encode()
 
 
-def _listed(origins: Iterable[Origin]) -> str:
-    return " ".join(sorted(map(str, origins)))
-
-
-def worker_prelude(mount: Mount, origins: Iterable[Origin], *, query: str, source: bytes) -> bytes:
+def worker_prelude(
+    mount: Mount, origins: Iterable[Origin], *, query: str, source: bytes, key: str = NO_KEY
+) -> bytes:
     """What goes in front of a worker's script (no line break, so that line numbers stay).
 
     ``query`` is the query of the script's address, ``source`` the beginning of the script (64 KiB
-    are plenty). Empty for a root mount.
+    are plenty), ``key`` as for :func:`runtime_tag`. Empty for a root mount.
     """
     if mount.is_root:
         return b""
-    settings = urlencode({"v": runtime_version(), "origins": _listed(origins)})
+    settings = urlencode({"v": runtime_version(), "upstream": marks(frozenset(origins), key)})
     address = json.dumps(f"{mount.prefix}{RUNTIME_PATH}?{settings}")
     mark = _MARK.search(query)
     if mark and mark[1] == "module":

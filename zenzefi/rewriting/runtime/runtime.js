@@ -35,9 +35,67 @@ const gate = here.origin;
 const mount = here.pathname.slice(0, -NAME.length);
 if (!mount) return; // a root mount needs no mapping
 const inMount = mount + '/';
-const upstreams = new Set(option('origins').split(' ').filter(Boolean));
+// The page is not told where the upstream is: it gets a key, and a short hash of each of its origins.
+const [key = '', ...marks] = option('upstream').split(' ');
+const nonce = tag?.nonce;
+const { createElement } = document ?? {};
+const prepend = document && globalThis.Element.prototype.prepend;
 // Opt-in: the address bar shows the upstream's own path, for routers that know no prefix.
 const bare = Boolean(document) && option('address') === 'upstream';
+
+// --- whose address it is ---------------------------------------------------------------------
+
+/** HalfSipHash-2-4 of an ASCII string, as zenzefi/rewriting/runtime/marks.py computes it: its first 20 bits. */
+function markOf(text) {
+  const word = at => parseInt(key.slice(at, at + 8).replace(/(..)(..)(..)(..)/, '$4$3$2$1'), 16);
+  const turn = (value, bits) => value << bits | value >>> 32 - bits;
+  let [v0, v1] = [word(0), word(8)];
+  let [v2, v3] = [0x6c796765 ^ v0, 0x74656462 ^ v1];
+  const rounds = count => {
+    while (count--) {
+      v0 = v0 + v1 | 0; v1 = turn(v1, 5) ^ v0; v0 = turn(v0, 16);
+      v2 = v2 + v3 | 0; v3 = turn(v3, 8) ^ v2;
+      v0 = v0 + v3 | 0; v3 = turn(v3, 7) ^ v0;
+      v2 = v2 + v1 | 0; v1 = turn(v1, 13) ^ v2; v2 = turn(v2, 16);
+    }
+  };
+  const byte = at => at < text.length ? text.charCodeAt(at) & 255 : 0;
+  const whole = text.length & ~3;
+  for (let at = 0; at <= whole; at += 4) {
+    const last = at === whole ? text.length & 255 : byte(at + 3);
+    const data = byte(at) | byte(at + 1) << 8 | byte(at + 2) << 16 | last << 24;
+    v3 ^= data;
+    rounds(2);
+    v0 ^= data;
+  }
+  v2 ^= 255;
+  rounds(4);
+  return ((v1 ^ v3) >>> 12).toString(16).padStart(5, '0');
+}
+
+const judged = new Map(); // origin -> whether it is the upstream's; a map's tiles have hundreds of hosts
+function isUpstream(origin) {
+  let found = judged.get(origin);
+  if (found === undefined) {
+    if (judged.size > 1000) judged.clear();
+    found = marks.includes(markOf(origin));
+    judged.set(origin, found);
+    // import('http://upstream/x'): from here on the browser's import map knows it.
+    if (found && document) try { addImports({ [origin + '/']: inMount }); } catch { /* the page's policy forbids it */ }
+  }
+  return found;
+}
+
+/** Add to the browser's import map; one that knows a single map per page keeps the first. */
+function addImports(imports) {
+  const text = JSON.stringify({ imports });
+  const script = apply(createElement, document, ['script']);
+  script.type = 'importmap';
+  if (nonce) script.nonce = nonce;
+  try { script.textContent = trusted('createScript', text); } catch { script.textContent = text; }
+  apply(prepend, document.documentElement, [script]);
+  script.remove();
+}
 
 // --- mapping one address ---------------------------------------------------------------------
 
@@ -77,7 +135,7 @@ function map(value) {
   if (scheme === undefined) return value;
   // A script of a plain http application may say "ws://" + location.host behind a gate with TLS.
   const own = url.host === here.host;
-  if (!own && !upstreams.has(`${scheme}//${url.host}`)) return value;
+  if (!own && !isUpstream(`${scheme}//${url.host}`)) return value;
   const relative = !absolute && !rooted;
   const inside = own && !relative && isInside(url.pathname);
   if (inside && scheme === here.protocol) return value;
@@ -91,7 +149,7 @@ function mapForHistory(value) {
   if (!bare) return map(value);
   try {
     const url = new URL(String(value), baseURL());
-    const known = url.origin === gate || upstreams.has(url.origin);
+    const known = url.origin === gate || isUpstream(url.origin);
     if (known && (url.origin !== gate || isInside(url.pathname))) {
       return strip(url.pathname) + url.search + url.hash;
     }
@@ -406,7 +464,7 @@ function install(scope) {
     } });
   });
   method(scope, 'postMessage', args => {
-    const own = target => typeof target === 'string' && upstreams.has(target.replace(/\/$/, ''));
+    const own = target => typeof target === 'string' && isUpstream(target.replace(/\/$/, ''));
     if (own(args[1])) args[1] = gate;
     else if (own(args[1]?.targetOrigin)) args[1] = { ...args[1], targetOrigin: gate };
   });
@@ -669,7 +727,7 @@ function mapCookie(line) {
 // --- workers ---------------------------------------------------------------------------------
 
 const { createObjectURL, revokeObjectURL } = URL;
-const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', origins: option('origins') })}`;
+const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', upstream: option('upstream') })}`;
 /** A request does not say that a script is a module, and to a plain http origin not even its use. */
 function markWorker(address, module, isBare = false) {
   if (!module && !isBare && globalThis.isSecureContext) return address;
@@ -683,22 +741,14 @@ function markWorker(address, module, isBare = false) {
 if (tag) {
   tagHtml = tag.outerHTML.replace(/ nonce="[^"]*"/, tag.nonce ? ` nonce="${tag.nonce}"` : '');
   // Rooted module specifiers and import('/x'): the browser's own import map does it.
-  const imports = { '/': inMount, [inMount]: inMount };
-  for (const origin of upstreams) imports[origin + '/'] = inMount;
-  const importMap = document.createElement('script');
-  importMap.type = 'importmap';
-  if (tag.nonce) importMap.nonce = tag.nonce;
-  const text = JSON.stringify({ imports });
-  try { importMap.textContent = trusted('createScript', text); } catch { importMap.textContent = text; }
-  tag.after(importMap);
+  addImports({ '/': inMount, [inMount]: inMount });
   // The page finds its document as it was written.
-  importMap.remove();
   tag.remove();
 }
 if (!document) {
   const address = location.search.includes(BARE_MARK) ? ' data-address="upstream"' : '';
-  const [src, origins] = [`${mount}${NAME}?v=${here.searchParams.get('v') ?? ''}`, option('origins')].map(text => encode(text, '"'));
-  tagHtml = `<script src="${src}" data-origins="${origins}"${address}></script>`;
+  const [src, upstream] = [`${mount}${NAME}?v=${here.searchParams.get('v') ?? ''}`, option('upstream')].map(text => encode(text, '"'));
+  tagHtml = `<script src="${src}" data-upstream="${upstream}"${address}></script>`;
 }
 install(globalThis);
 if (bare && isInside(location.pathname)) {
