@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,13 +15,59 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util import await_only
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
+from zenzefi.deadline import Deadline
 from zenzefi.errors import DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to wait for a new connection, or for a free one of the pool."""
+"""Seconds to wait for a new connection."""
 COMMAND_TIMEOUT = 15.0
-"""Seconds that one statement may take."""
+"""Seconds that one statement may take, and to wait for a free connection of the pool or for the
+write lock of SQLite: those who hold them are given up after so long."""
+_LAST_RESORT = 60.0  # seconds after which the driver gives up by itself
+_BUSY_STEP = 0.5  # seconds that one attempt to get a lock of SQLite lasts
+
+
+class _PatientQueue(AsyncAdaptedQueue[Any]):
+    """Waits for a free connection of the pool by a :class:`Deadline`."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not block or timeout is None:
+            return super().get(block, timeout)
+        try:
+            return self.get_nowait()
+        except Empty:
+            pass
+        try:
+            return await_only(self._wait(timeout))
+        except TimeoutError as error:
+            raise Empty from error
+
+    async def _wait(self, timeout: float) -> Any:
+        async with Deadline(timeout):
+            return await self._queue.get()
+
+
+class _PatientPool(AsyncAdaptedQueuePool):
+    _queue_class = _PatientQueue
+
+
+class _PatientConnection(AsyncConnection):
+    """Each statement has :data:`COMMAND_TIMEOUT`, by a :class:`Deadline`."""
+
+    async def execute(self, *args: Any, **options: Any) -> Any:
+        async with Deadline(COMMAND_TIMEOUT):
+            return await super().execute(*args, **options)
+
+
+async def _connect_postgres(*args: Any, **options: Any) -> Any:
+    import asyncpg  # type: ignore[import-untyped]  # ships none
+
+    async with Deadline(CONNECT_TIMEOUT):
+        return await asyncpg.connect(*args, **options)
 
 
 class Database:
@@ -37,18 +82,23 @@ class Database:
         self.dialect: str = parsed.get_backend_name()
         # SQLite has one writer; waiting for it here is fair, its own busy loop is not.
         self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
-        options: dict[str, Any] = {"pool_timeout": CONNECT_TIMEOUT, "pool_pre_ping": True}
+        options: dict[str, Any] = {
+            "pool_timeout": COMMAND_TIMEOUT,
+            "pool_pre_ping": True,
+            "poolclass": _PatientPool,
+        }
         if self.dialect == "sqlite":
             if parsed.database in (None, "", ":memory:"):
                 raise ValueError("an in-memory SQLite database has no place for several readers")
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
             options |= {"pool_size": min(pool_size, 5), "max_overflow": 0}
-            options["connect_args"] = {"timeout": CONNECT_TIMEOUT}
+            options["connect_args"] = {"timeout": _BUSY_STEP}
         else:
             options |= {"pool_size": pool_size, "max_overflow": pool_size}
             options["connect_args"] = {
-                "timeout": CONNECT_TIMEOUT,
-                "command_timeout": COMMAND_TIMEOUT,
+                "async_creator_fn": _connect_postgres,
+                "timeout": _LAST_RESORT,
+                "command_timeout": _LAST_RESORT,
                 "server_settings": {"application_name": "zenzefi", "timezone": "UTC"},
             }
         self.engine: AsyncEngine = create_async_engine(parsed, **options)
@@ -88,7 +138,7 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
     SQLAlchemy's own context manager loses it when the cancellation falls into the connecting.
     """
-    opening = asyncio.create_task(engine.connect().start(), name="database: connect")
+    opening = asyncio.create_task(_PatientConnection(engine).start(), name="database: connect")
     try:
         connection = await asyncio.shield(opening)
     except asyncio.CancelledError:
@@ -150,7 +200,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout={int(CONNECT_TIMEOUT * 1000)}",
+        f"busy_timeout={int(_BUSY_STEP * 1000)}",
         "synchronous=NORMAL",
         "foreign_keys=ON",
     ):
@@ -165,7 +215,7 @@ def _write_ahead(connection: Any, cursor: Any) -> None:
     SQLite does not wait for others there, whatever the time-out says: of several programs that open
     a new file at once all but one would be told that it is locked.
     """
-    until = time.monotonic() + CONNECT_TIMEOUT
+    left = CONNECT_TIMEOUT
     while True:
         cursor.execute("PRAGMA journal_mode")
         if cursor.fetchone()[0] == "wal":
@@ -173,15 +223,33 @@ def _write_ahead(connection: Any, cursor: Any) -> None:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError:
-            if time.monotonic() > until:
+            left -= 0.02
+            if left < 0:
                 raise
             connection.run_async(lambda _: asyncio.sleep(0.02))
 
 
 def _begin_sqlite(connection: Any) -> None:
     # IMMEDIATE takes the write lock at once: a read that turns into a write could not wait for it.
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return
+    # Attempts are counted, not seconds: the holder may be another application in this process,
+    # which can't let go of the lock while the event loop is held up.
+    left = COMMAND_TIMEOUT
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            left -= _BUSY_STEP
+            if left <= 0 or not _is_busy(error):
+                raise
+        else:
+            return
+
+
+def _is_busy(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def sqlite_version() -> str:

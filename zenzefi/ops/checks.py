@@ -23,6 +23,7 @@ from sqlalchemy import text
 from zenzefi.config import Settings, parse_origin
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
+from zenzefi.deadline import Deadline
 from zenzefi.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def check_database(database: Database, *, automatic: bool = False) -> Chec
     """
     name = "database"
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with Deadline(TIMEOUT):
             version = await _version(database)
             found, needed = await migrate.current(database), migrate.head()
             refusal = await _why_not_writable(database)
@@ -94,7 +95,7 @@ async def check_ledger(database: Database) -> Check | None:
 async def ping_database(database: Database) -> Check:
     """Whether the database answers; the cheap question, for every half minute."""
     try:
-        async with asyncio.timeout(TIMEOUT), database.read() as connection:
+        async with Deadline(TIMEOUT), database.read() as connection:
             await connection.execute(text("SELECT 1"))
     except (DatabaseUnavailable, TimeoutError) as error:
         detail = f"{_place(database)} can't be reached{reason(error)}"
@@ -177,12 +178,12 @@ async def _redis(dsn: str) -> AsyncIterator[tuple[Redis, list[Check]]]:
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
-    client = Redis.from_url(dsn, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    client = Redis.from_url(dsn, socket_timeout=TIMEOUT * 6, socket_connect_timeout=TIMEOUT * 6)
     options = client.connection_pool.connection_kwargs
     place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
     answer: list[Check] = []
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with Deadline(TIMEOUT):
             yield client, answer
     except (RedisError, OSError, TimeoutError) as error:
         detail = f"{place} can't be used{reason(error) or f' ({scrubbed(error)})'}"
@@ -208,8 +209,9 @@ async def check_upstream(settings: Settings) -> Check:
         )
     try:
         async with (
+            Deadline(TIMEOUT),
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 auth=auth,

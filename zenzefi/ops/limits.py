@@ -7,7 +7,6 @@ that decides so.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -22,6 +21,7 @@ from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from zenzefi.config import Settings
+from zenzefi.deadline import Deadline
 from zenzefi.errors import RateLimited
 from zenzefi.ops.metrics import RATE_LIMIT_FAILURES, RATE_LIMITED
 
@@ -48,6 +48,7 @@ _MULTIPLES: dict[str, tuple[Name, int]] = {
 """Limits that follow another one unless they are set: which one, and how many times as wide."""
 _BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
 _PATIENCE = 0.5  # seconds to wait for Redis
+_LAST_RESORT = 30.0  # seconds after which the client library gives up
 _PAUSE = 2.0  # seconds without Redis after it failed: a dead one must not slow every request
 
 
@@ -186,7 +187,7 @@ class RateLimits:
             return None
         if time.monotonic() >= self._away_until:
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with Deadline(_PATIENCE):
                     return await self._hit(self._counter, name, rates, who, cost)
             except self._failures as error:
                 if time.monotonic() >= self._away_until:  # else another one has said so
@@ -205,7 +206,7 @@ class RateLimits:
                 await self._alone.hit(rate, name, *who, cost=-1)
                 continue
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with Deadline(_PATIENCE):
                     await self._counter.hit(rate, name, *who, cost=-1)
             except self._failures:
                 self._away_until = time.monotonic() + _PAUSE  # it stays counted: the safe side
@@ -247,8 +248,9 @@ def _storage(settings: Settings) -> Storage:
         dsn,
         implementation="redispy",
         key_prefix="zenzefi:limit",
-        socket_timeout=_PATIENCE,
-        socket_connect_timeout=_PATIENCE,
+        # hit() gives up sooner, by a deadline that a pause of the event loop does not use up.
+        socket_timeout=_LAST_RESORT,
+        socket_connect_timeout=_LAST_RESORT,
     )
 
 

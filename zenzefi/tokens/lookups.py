@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from zenzefi import deadline
 from zenzefi.db.engine import Database
 from zenzefi.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
@@ -42,7 +43,7 @@ class Lookups:
             raise DatabaseUnavailable
         question = asyncio.create_task(self._ask(tokens), name="token look-up in the database")
         try:
-            await asyncio.wait([question], timeout=PATIENCE)
+            await deadline.wait([question], PATIENCE)
         except asyncio.CancelledError:
             question.cancel()
             raise

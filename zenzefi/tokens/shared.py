@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from zenzefi.deadline import Deadline
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.ends import Ended
 from zenzefi.tokens.value import cache_name
@@ -35,8 +36,10 @@ TOMBSTONE = b'{"ended":true}'
 _PAUSE = 1.0  # seconds without Redis after it failed
 _COMPLAINT = 60.0  # seconds between two lines of the log about refusals
 _OPERATION_TIMEOUT = 1.0
+_LAST_RESORT = 30.0  # seconds after which the client library gives up
 _CONNECTIONS = 50
 _SILENCE = 1.0  # seconds without an answer to a ping after which a subscription is dead
+_SILENT_WAITS = 4  # that make up this silence
 _DEVICE_KEY = "token_device:"
 _SPENT_KEY = "spent:"
 
@@ -90,10 +93,11 @@ class Shared:
         self._redis: Redis = Redis.from_pool(
             BlockingConnectionPool.from_url(
                 url,
-                socket_timeout=_OPERATION_TIMEOUT,
-                socket_connect_timeout=_OPERATION_TIMEOUT,
+                # _try() gives up sooner, by a deadline that a pause of the loop does not use up.
+                socket_timeout=_LAST_RESORT,
+                socket_connect_timeout=_LAST_RESORT,
                 max_connections=_CONNECTIONS,
-                timeout=_OPERATION_TIMEOUT,
+                timeout=_LAST_RESORT,
             )
         )
         self._paused_until = 0.0
@@ -113,7 +117,7 @@ class Shared:
         if loop.time() < self._paused_until and not insist:
             return None
         try:
-            async with asyncio.timeout(_OPERATION_TIMEOUT * 1.5):
+            async with Deadline(_OPERATION_TIMEOUT * 1.5):
                 result = await work()
         except self._refusal as error:
             # It answers, and at once: read-only, out of memory, something else under the name.
@@ -140,7 +144,7 @@ class Shared:
     async def ping(self) -> bool:
         """Whether Redis answers now (asked even while it is left alone)."""
         try:
-            async with asyncio.timeout(_OPERATION_TIMEOUT):
+            async with Deadline(_OPERATION_TIMEOUT):
                 return bool(await self._redis.ping())
         except self._failures:
             return False
@@ -259,7 +263,8 @@ class Shared:
         while True:
             try:
                 async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(CHANNEL)
+                    async with Deadline(_OPERATION_TIMEOUT):
+                        await subscription.subscribe(CHANNEL)
                     pause = 0.1
                     await self._follow(subscription, heard, live)
             except self._failures:
@@ -278,22 +283,24 @@ class Shared:
         live: Callable[[bool], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        answered = loop.time()
+        # Silence is counted in waits, not by the clock: a pause of the loop is no silence of Redis.
+        silent_waits = 0
         pinged = 0.0
         while True:
             now = loop.time()
-            if now - answered > _SILENCE:
+            if silent_waits >= _SILENT_WAITS:
                 raise TimeoutError
-            if now - pinged > _SILENCE / 4:
+            if now - pinged > _SILENCE / _SILENT_WAITS:
                 pinged = now
-                async with asyncio.timeout(_OPERATION_TIMEOUT):
+                async with Deadline(_OPERATION_TIMEOUT):
                     await subscription.ping()
             message = None
             with contextlib.suppress(TimeoutError):
-                message = await subscription.get_message(timeout=_SILENCE / 4)
+                message = await subscription.get_message(timeout=_SILENCE / _SILENT_WAITS)
             if message is None:
+                silent_waits += 1
                 continue
-            answered = loop.time()
+            silent_waits = 0
             if message["type"] == "subscribe":
                 live(True)
             elif message["type"] == "message":
