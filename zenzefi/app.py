@@ -32,6 +32,7 @@ from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
 from zenzefi.resources import bundled
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.tokens.sign_ins import SIGN_INS
 from zenzefi.tokens.usage import USAGE
 from zenzefi.web import setup as web_pages
 
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> web.Application:
     zenzefi.billing.setup.setup(app)
     zenzefi.admin.setup.setup(app)
     app[seams.GATEKEEPER] = app[GATEKEEPER]
+    app[seams.SIGN_INS] = app[SIGN_INS]
     app[seams.DEVICE_CLAIMS] = app[DEVICES]
     app[seams.USAGE] = app[USAGE]
     proxy.setup(app)

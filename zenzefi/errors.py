@@ -4,7 +4,7 @@
     ├── BadRequest 400 ─ AmbiguousRequest, InvalidDeviceId, InvalidDuration,
     │                    EmailTaken, UsernameTaken
     ├── Unauthenticated 401 ─ CredentialsRejected, LoginRejected, SecondFactorRejected,
-    │                         TokenMissing, TokenRejected
+    │                         TokenMissing, SignInRequired, TokenRejected
     │                          └── TokenInvalid, TokenExpired, TokenRevoked
     ├── PaymentRequired 402 ─ InsufficientBalance
     ├── Forbidden 403 ─ NotAuthenticated, InactiveUser, NotSuperuser,
@@ -142,6 +142,16 @@ class TokenMissing(Unauthenticated):
 
     code = "token_missing"
     default = "Authentication required: provide X-Access-Token header"
+
+
+class SignInRequired(Unauthenticated):
+    """A browser's proxy cookie without a live sign-in of this browser."""
+
+    code = "sign_in_required"
+    default = (
+        "This browser's sign-in has ended, or it was made in another browser. Open the application "
+        "again from your account page."
+    )
 
 
 class TokenRejected(Unauthenticated):

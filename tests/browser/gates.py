@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +20,11 @@ from yarl import URL
 from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
 from zenzefi.client.agent import Agent
 from zenzefi.client.certificate import server_context
-from zenzefi.config import Settings
+from zenzefi.config import SETTINGS, Settings, parse_origin
+from zenzefi.gate_cookies import SEAL, SIGN_IN, is_sealed, stored_name
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
+from zenzefi.proxy.seams import SIGN_INS
 from zenzefi.proxy.strays import StrayTable
 
 MountName = Literal["prefix", "own", "client", "insecure"]
@@ -35,13 +37,13 @@ class Place:
 
     root: str
     app: web.Application | None = None
-    cookies: list[dict[str, str]] = field(default_factory=list)
+    host: str = ""
 
     async def open(self, chromium: Browser) -> BrowserContext:
         """A fresh browser profile that may pass the gate."""
         context = await chromium.new_context()
-        if self.cookies:
-            await context.add_cookies(self.cookies)  # type: ignore[arg-type]
+        if self.app is not None and self.host:
+            await sign_in(context, self.app, f"http://{self.host}")
         return context
 
     def strays(self) -> list[str]:
@@ -58,6 +60,24 @@ class Place:
         """Begin to count anew."""
         if self.app is not None:
             self.app[proxy_setup.GATE].strays = StrayTable()
+
+
+async def sign_in(
+    context: BrowserContext, app: web.Application, origin: str, token: str = TOKEN
+) -> None:
+    """Give this browser profile a sign-in with the token at an origin of the gate."""
+    page = await context.new_page()
+    agent = await page.evaluate("navigator.userAgent")
+    await page.close()
+    where = parse_origin(origin)
+    name = stored_name(SIGN_IN, app[SETTINGS].public_origin, where.host, agent)
+    secret = app[SIGN_INS].add(token, agent=agent, is_sealed=is_sealed(name, agent))  # type: ignore[attr-defined]
+    cookies: list[Any] = [
+        {"name": "zenzefi_access_token", "value": token, "url": f"{origin}/"},
+        {"name": name, "value": secret, "url": f"{origin}/", "httpOnly": True},
+    ]
+    cookies[1]["secure"] = name.startswith(SEAL)
+    await context.add_cookies(cookies)
 
 
 @contextlib.asynccontextmanager
@@ -95,8 +115,7 @@ async def place(
         else:
             host = {"prefix": f"127.0.0.1:{port}", "own": own, "insecure": insecure}[name]
             root = f"http://{host}{PREFIX}/" if name != "own" else f"http://{host}/"
-            cookie = {"name": "zenzefi_access_token", "value": TOKEN, "url": f"http://{host}/"}
-            yield Place(root, app, [cookie])
+            yield Place(root, app, host)
     finally:
         await runner.cleanup()
 

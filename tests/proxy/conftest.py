@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,6 +19,7 @@ from tests.proxy.faulty import FaultyUpstream
 from tests.proxy.plain_upstream import plain_upstream
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.errors import TokenInvalid
+from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.middleware import rate_limits, request_id, server_name
 from zenzefi.middleware.errors import errors_middleware
 from zenzefi.middleware.expectation import expectation_middleware
@@ -27,9 +29,10 @@ from zenzefi.middleware.request_id import request_id_middleware
 from zenzefi.ops import drain
 from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER
+from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER, SIGN_INS
 from zenzefi.rewriting.engine import Engine
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.sign_ins import SignIn
 
 TOKEN = "T" * 64
 PREFIX = "/api/v1/proxy"
@@ -42,6 +45,8 @@ class MemoryGatekeeper:
         self.known: dict[str, Access] = {}
         self.activations: list[UUID] = []
         self.holds: dict[UUID, list[Callable[[str], None]]] = {}
+        self.by_sign_in: dict[UUID, list[Callable[[str], None]]] = {}
+        self.signed_out: set[UUID] = set()
 
     def add(self, token: str = TOKEN, scope: str = "full", *, activated: bool = False) -> Access:
         access = Access(uuid4(), uuid4(), scope, 24, datetime.now(UTC) if activated else None)
@@ -69,16 +74,84 @@ class MemoryGatekeeper:
     @contextlib.contextmanager
     def hold(self, access: Access, close: Callable[[str], None], who=None) -> Iterator[None]:
         closers = self.holds.setdefault(access.token_id, [])
+        of_browser = self.by_sign_in.setdefault(who and who.sign_in, [])
         closers.append(close)
+        of_browser.append(close)
         try:
             yield
         finally:
             closers.remove(close)
+            of_browser.remove(close)
+
+    def is_signed_out(self, who) -> bool:
+        return who.sign_in in self.signed_out
+
+    def end_sign_in(self, sign_in: UUID) -> None:
+        self.signed_out.add(sign_in)
+        for close in list(self.by_sign_in.get(sign_in, [])):
+            close("This browser was logged out.")
 
     def end(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
         access = self.known.pop(token)
         for close in list(self.holds.get(access.token_id, [])):
             close(reason)
+
+
+class MemorySignIns:
+    """The protocol of sign-ins over a dictionary."""
+
+    def __init__(self, gatekeeper: MemoryGatekeeper) -> None:
+        self.gatekeeper = gatekeeper
+        self.known: dict[str, SignIn] = {}
+        self.asked: list[str] = []
+
+    def add(
+        self,
+        token: str = TOKEN,
+        *,
+        family: UUID | None = None,
+        address: str = "127.0.0.1",
+        agent: str = "",
+        is_sealed: bool = True,
+    ) -> str:
+        """Sign a browser in; its secret."""
+        access = self.gatekeeper.known[token]
+        return self._add(access, token, family, address, agent, is_sealed)
+
+    def _add(self, access, token, family, address, agent, is_sealed) -> str:
+        secret = secrets.token_urlsafe(32)
+        row = uuid4()
+        self.known[secret] = SignIn(
+            id=row,
+            family=family or row,
+            token_id=access.token_id,
+            token_index=token.encode(),
+            network=network_of(address),
+            browser=browser_of(agent),
+            is_sealed=is_sealed,
+            expires_at=datetime.now(UTC) + timedelta(hours=1),
+        )
+        return secret
+
+    def cached(self, secret: str) -> SignIn | None:
+        return self.known.get(secret)
+
+    async def find(self, offered) -> list[tuple[str, SignIn]]:
+        self.asked += offered
+        return [(one, self.known[one]) for one in offered if one in self.known]
+
+    def belongs(self, sign_in: SignIn, token: str) -> bool:
+        return sign_in.token_index == token.encode()
+
+    async def start(self, access, *, family, address, agent, is_sealed) -> str:
+        token = next(t for t, known in self.gatekeeper.known.items() if known == access)
+        return self._add(access, token, family, address, agent, is_sealed)
+
+    async def end(self, family: UUID) -> int:
+        ended = [secret for secret, one in self.known.items() if one.family == family]
+        for secret in ended:
+            self.gatekeeper.end_sign_in(self.known.pop(secret).id)
+        return len(ended)
 
 
 class RunningGate:
@@ -90,6 +163,10 @@ class RunningGate:
         self.gatekeeper = gatekeeper
         self.url = f"http://127.0.0.1:{port}"
         self.proxy_url = self.url + PREFIX
+
+    @property
+    def sign_ins(self) -> MemorySignIns:
+        return self.app[SIGN_INS]
 
     @property
     def gate(self):
@@ -159,6 +236,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
         **settings,
     )
     app[GATEKEEPER] = gatekeeper
+    app[SIGN_INS] = MemorySignIns(gatekeeper)
     app[proxy_setup.ENGINE] = engine or shared_engine()
     if devices is not None:
         app[DEVICE_CLAIMS] = devices

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenzefi.proxy.cookies import gate_cookie_values, is_gate_cookie, map_set_cookie, unmap_cookie
+from zenzefi import gate_cookies
+from zenzefi.gate_cookies import is_gate_cookie, values_of
+from zenzefi.proxy.cookies import map_set_cookie, unmap_cookie
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 UPSTREAM = Origin("https", "app.example.com", 443)
@@ -90,24 +92,52 @@ def test_the_upstream_gets_its_own_cookies_back_and_none_of_the_gates(value, exp
 
 def test_every_value_of_the_proxy_cookie_is_found_in_order():
     line = 'zenzefi_access_token=one; a=zenzefi_access_token; zenzefi_access_token="two"'
-    assert gate_cookie_values(line, "zenzefi_access_token") == ["one", "two"]
+    assert values_of([line, "b=1"], "zenzefi_access_token") == ["one", "two"]
+
+
+@given(
+    st.sampled_from(["", "__Host-", "__Secure-", "__Http-", "__Host-Http-"]),
+    st.sampled_from([kind.name for kind in gate_cookies.KINDS]),
+    st.data(),
+    st.sampled_from(MOUNTS),
+)
+def test_no_spelling_of_a_gate_cookie_passes_either_way(prefix, name, data, mount):
+    whole = prefix + name
+    flips = data.draw(st.lists(st.booleans(), min_size=len(whole), max_size=len(whole)))
+    spelled = "".join(c.swapcase() if flip else c for c, flip in zip(whole, flips, strict=True))
+    assert is_gate_cookie(spelled)
+    mapped = map_set_cookie(f"{spelled}=x; Path=/; Secure; HttpOnly", UPSTREAM, mount)
+    assert mapped is not None
+    assert mapped.startswith("zup-")
+    assert unmap_cookie(f"a=1; {spelled}=x; b=2") == "a=1; b=2"
+    for nameless in (f"={spelled}=x", spelled, f" = {spelled}=x"):
+        assert map_set_cookie(f"{nameless}; Path=/; Secure; HttpOnly", UPSTREAM, mount) is None
 
 
 NAMES = st.text(alphabet="aZ_-zupenfixHostScr!", min_size=1, max_size=20) | st.sampled_from(
-    ["zenzefi_access_token", "__Host-zenzefi_session", "__Host-a", "__Secure-b", "zup-x", "zup-"]
+    [
+        "zenzefi_access_token",
+        "__Host-zenzefi_session",
+        "__Host-a",
+        "__Secure-b",
+        "__Host-Http-c",
+        "__Http-d",
+        "zup-x",
+        "zup-",
+    ]
 )
 VALUES = st.text(alphabet="abc=\"' ,\xe9", max_size=10).map(str.strip)
 
 
 @given(NAMES, VALUES, st.sampled_from(MOUNTS))
 def test_what_the_browser_sends_back_is_what_the_upstream_set(name, value, mount):
-    mapped = map_set_cookie(f"{name}={value}; Path=/; Secure", UPSTREAM, mount)
+    mapped = map_set_cookie(f"{name}={value}; Path=/; Secure; HttpOnly", UPSTREAM, mount)
     assert mapped is not None
     pair = mapped.split(";")[0]
     kept_name = pair.partition("=")[0]
     assert not is_gate_cookie(kept_name)
     if mount.public.scheme == "http":
-        assert not re.match(r"(?i)__(host|secure)-", kept_name)
+        assert not re.match(r"(?i)__(host|secure|http)-", kept_name)
         assert "secure" not in mapped.lower().split(";", 1)[1]
     assert unmap_cookie(f"zenzefi_access_token=t; {pair}") == f"{name}={value}".strip()
 

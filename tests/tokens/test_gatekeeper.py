@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +14,9 @@ import pytest
 import redis.asyncio as redis_client
 from sqlalchemy import update
 
-from tests.conftest import SECRET_KEY, GateClient, Stores, _migrate, _named, running_gate
+from tests.conftest import SECRET_KEY, GateClient, Stores, running_gate
 from tests.kit import buy, call, sign_up
-from tests.servers import Postgres, own_postgres, own_redis
+from tests.servers import Postgres, own_redis
 from tests.tokens.kit import SOON, keeper, live, until
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import (
@@ -407,13 +406,6 @@ async def test_a_silent_redis_is_noticed(cluster: Stores) -> None:
             finally:
                 server.resume()
             await live(node)
-
-
-@pytest.fixture
-def own_database() -> Iterator[Postgres]:
-    with own_postgres() as server:
-        asyncio.run(_migrate(_named(server.url, "postgres")))
-        yield server
 
 
 async def test_the_database_lost_and_back(

@@ -305,7 +305,7 @@ async def test_behind_https_the_session_cookie_is_bound_to_the_host(
         "/register", follow=False, email="a@b.example", username="marta", password=PASSWORD
     )
     cookie = next(value for name, value in visitor.headers.items() if name == "Set-Cookie")
-    assert visitor.cookies["__Host-zenzefi_session"]
+    assert visitor.cookies["__Host-Http-zenzefi_session"]
     for word in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
         assert word in cookie
     assert "Domain" not in cookie

@@ -15,9 +15,10 @@ import secrets
 
 from aiohttp import web
 
+from zenzefi.gate_cookies import KNOWN_BROWSER, SEAL
 from zenzefi.keys import KEYRING
 
-NAME = "zenzefi_known"
+NAME = KNOWN_BROWSER
 LIFE = 365 * 86400
 """Seconds that a browser keeps it."""
 
@@ -39,7 +40,7 @@ def cookie_for(app: web.Application, email: str) -> str:
 
 def mark_of(request: web.Request, email: str) -> str | None:
     """What to count by in a browser that this account was signed in to before, else ``None``."""
-    for name in (f"__Host-{NAME}", NAME):
+    for name in (SEAL + NAME, f"__Host-{NAME}", NAME):  # the second is of earlier versions
         found = _COOKIE.fullmatch(request.cookies.get(name, ""))
         if found is None:
             continue

@@ -18,7 +18,7 @@ from zenzefi.db.engine import DATABASE, Database
 from zenzefi.ops.jobs import JOBS
 from zenzefi.ops.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
 from zenzefi.tokens.issue import is_active
-from zenzefi.tokens.models import access_tokens, usage_sessions
+from zenzefi.tokens.models import access_tokens, proxy_sign_ins, usage_sessions
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +83,14 @@ class Housekeeping:
     async def sweep(self) -> None:
         """Forget what nobody will ask for again: old audit rows, keys, links and sign-ins."""
         now = datetime.now(UTC)
-        links, sessions = one_time_links.c, web_sessions.c
+        links, sessions, sign_ins = one_time_links.c, web_sessions.c, proxy_sign_ins.c
         statements = [
             delete(audit_logs).where(audit_logs.c.created_at < now - self._audit_retention),
             delete(idempotency_keys).where(idempotency_keys.c.created_at < now - _KEY_LIFE),
             delete(one_time_links).where(links.expires_at < now - _KEPT),
+            delete(proxy_sign_ins).where(
+                or_(sign_ins.expires_at < now - _KEPT, sign_ins.ended_at < now - _KEPT)
+            ),
             delete(web_sessions).where(
                 or_(sessions.expires_at < now - _KEPT, sessions.ended_at < now - _KEPT)
             ),

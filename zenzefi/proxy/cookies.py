@@ -6,31 +6,23 @@ Pure. RFC 6265bis throughout. Rules:
 - ``Domain`` goes (the gate's host alone keeps the cookie), ``Path`` moves under the mount,
   ``Secure`` goes where the gate itself is plain http; every other byte stays.
 - A name that means something else here is escaped with one reversible prefix: the gate's own
-  names, ``__Host-``/``__Secure-`` names where the mount can't keep their promise, and names that
-  begin with the escape itself.
+  names, ``__Host-``, ``__Secure-`` and ``__Http-`` names where the mount can't keep their promise,
+  and names that begin with the escape itself.
 """
 
 from __future__ import annotations
 
 import re
 
+from zenzefi.gate_cookies import is_gate_cookie
 from zenzefi.rewriting.mount import Mount, Origin
 
 ESCAPE = "zup-"
 """Put before a cookie name that can't stand at the gate as it is."""
 
-ACCESS_COOKIE = "zenzefi_access_token"
-"""The proxy cookie."""
-
-_GATE = re.compile(r"(?i)(?:__host-|__secure-)?zenzefi")
-_PROMISE = re.compile(r"(?i)__(host|secure)-")
+_PROMISE = re.compile(r"(?i)__(host-http|http|host|secure)-")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WS = " \t"
-
-
-def is_gate_cookie(name: str) -> bool:
-    """Whether a cookie of this name belongs to the gate and never reaches the upstream."""
-    return _GATE.match(name) is not None
 
 
 def map_set_cookie(value: str, upstream: Origin, mount: Mount) -> str | None:
@@ -85,16 +77,6 @@ def unmap_cookie(value: str) -> str:
     return ";".join(kept).strip(_WS)
 
 
-def gate_cookie_values(value: str, name: str) -> list[str]:
-    """Every value of one of the gate's cookies in a ``Cookie`` header, in order."""
-    found = []
-    for part in value.split(";"):
-        key, _, content = part.partition("=")
-        if key.strip(_WS) == name:
-            found.append(content.strip(_WS).strip('"'))
-    return found
-
-
 _GATE_OR_ESCAPE = re.compile(r"(?i)zenzefi|" + re.escape(ESCAPE))
 
 
@@ -112,7 +94,7 @@ def _is_accepted(name: str, content: str, attributes: list[tuple[str, str]], hos
     last = dict(attributes)  # the last attribute of a name wins
     if not name and not content:
         return False
-    if not name and (_PROMISE.match(content) or _GATE.match(content)):
+    if not name and (_PROMISE.match(content) or is_gate_cookie(content)):
         # Sent back as "content", which would read as a cookie of that name (5.7 step 21).
         return False
     domain = last.get("domain", "").lower().removeprefix(".")
@@ -125,7 +107,10 @@ def _is_accepted(name: str, content: str, attributes: list[tuple[str, str]], hos
         return True
     if "secure" not in last:
         return False
-    return promise[1].lower() != "host" or (last.get("path") == "/" and not domain)
+    kind = promise[1].lower()
+    if "http" in kind and "httponly" not in last:
+        return False
+    return not kind.startswith("host") or (last.get("path") == "/" and not domain)
 
 
 def _needs_escape(name: str, secure_gate: bool) -> bool:

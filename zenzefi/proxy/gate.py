@@ -11,7 +11,7 @@ import contextlib
 from aiohttp import web
 
 from zenzefi.config import DevicePolicy
-from zenzefi.errors import ScopeRefused, TokenMissing, TokenRejected
+from zenzefi.errors import ScopeRefused, TokenRejected
 from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.rate_limits import limit_token
@@ -20,7 +20,7 @@ from zenzefi.ops.observe import PROXIED
 from zenzefi.ops.tracing import SPAN
 from zenzefi.proxy.client_side import ClientResponse
 from zenzefi.proxy.connection import cancelled_when_lost
-from zenzefi.proxy.cookies import ACCESS_COOKIE, gate_cookie_values
+from zenzefi.proxy.credentials import Credentials, ProxyCookies
 from zenzefi.proxy.headers import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.http import HttpWay, Passage
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
@@ -37,6 +37,7 @@ from zenzefi.proxy.target import (
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
+from zenzefi.rewriting.mount import Origin
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.holds import Who
@@ -45,7 +46,6 @@ from zenzefi.tokens.value import is_well_formed
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
 DEVICE_HEADER = "X-Device-ID"
-_MAX_COOKIES = 4  # values of one cookie name that are tried
 
 
 class Gate:
@@ -59,6 +59,7 @@ class Gate:
         scopes: Scopes,
         device_policy: DevicePolicy,
         gatekeeper: Gatekeeper,
+        cookies: ProxyCookies,
         devices: DeviceClaims,
         usage: Usage,
         http: HttpWay,
@@ -70,6 +71,7 @@ class Gate:
         self.mounts = mounts
         self.scopes = scopes
         self.gatekeeper = gatekeeper
+        self.cookies = cookies
         self.http = http
         self.websockets = websockets
         self.tickets = tickets
@@ -79,50 +81,38 @@ class Gate:
         self._usage = usage
         self._mappers = mappers
 
+    @property
+    def public(self) -> Origin:
+        """The gate's public origin."""
+        return self.mounts.public
+
     async def authenticate(
         self, request: web.BaseRequest, target: Target | None = None
-    ) -> tuple[Access, str, bool]:
-        """The access of this request, its token, and whether a cookie alone vouches for it.
+    ) -> Credentials:
+        """What vouches for this request.
 
         The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
-        the query, then in the cookie. Raises :class:`TokenMissing` or what the gatekeeper raises.
+        the query, then in the cookies. Raises :class:`TokenMissing`, :class:`SignInRequired` or
+        what the gatekeeper raises.
         """
         address = peer_of(request).address
         token = request.headers.get(TOKEN_HEADER)
         if token is not None:
-            return await self._validated(token, address), token, False
-        cookies = self.cookie_tokens(request)
+            return Credentials(await self._validated(token, address), token)
         offered = token_parameters(target) if target is not None else []
         # Applications have tokens of their own under this name, and the cookie may vouch as well.
         token = next(filter(is_well_formed, offered), None)
-        if offered and not cookies:
+        if offered and not self.cookies.tokens(request):
             token = token or offered[0]
-            return await self._validated(token, address), token, False
+            return Credentials(await self._validated(token, address), token)
         if token is not None:
             with contextlib.suppress(TokenRejected):
-                return await self._validated(token, address), token, False
-        if not cookies:
-            raise TokenMissing
-        # A script of the upstream can set a cookie of the same name with a longer path: it comes
-        # first, and must neither let in nor lock out.
-        for token in cookies[:-1]:
-            try:
-                return await self._validated(token, address), token, True
-            except TokenRejected:
-                continue
-        return await self._validated(cookies[-1], address), cookies[-1], True
+                return Credentials(await self._validated(token, address), token)
+        return await self.cookies.find(request, address)
 
     async def _validated(self, token: str, address: str) -> Access:
         known = self.gatekeeper.cached(token)
         return known or await self.gatekeeper.validate(token, address or None)
-
-    def cookie_tokens(self, request: web.BaseRequest) -> list[str]:
-        """Values of the proxy cookie, most specific path first."""
-        found: list[str] = []
-        for line in request.headers.getall("Cookie", ()):
-            if ACCESS_COOKIE in line:
-                found += gate_cookie_values(line, ACCESS_COOKIE)
-        return found[:_MAX_COOKIES]
 
     async def handle_prefix(self, request: web.Request) -> web.StreamResponse:
         """Handler of everything below the prefix."""
@@ -137,7 +127,8 @@ class Gate:
         ``path`` is the upstream's raw path; ``None`` when it is not known, which only the scope
         that covers everything allows. Raises what the checks raise.
         """
-        access, _, _ = await self.authenticate(request)
+        credentials = await self.authenticate(request)
+        access = credentials.access
         await limit_token(request, access.token_id)
         if path is not None:
             self._check_scope(access, request, path, method)
@@ -151,7 +142,8 @@ class Gate:
         if not access.is_activated:
             access = await self.gatekeeper.activate(access)
         agent = request.headers.get("User-Agent", "")
-        with self._usage.begin(access, Who(device_id, peer_of(request).address, agent)):
+        who = Who(device_id, peer_of(request).address, agent, credentials.sign_in_id)
+        with self._usage.begin(access, who):
             return access  # the bytes go another way
 
     def _check_scope(
@@ -184,7 +176,8 @@ class Gate:
         """Admit the request and pass it on; ``target`` is the upstream's."""
         request[PROXIED] = True
         is_upgrade = is_websocket(request)
-        access, token, by_cookie = await self.authenticate(request, target if is_upgrade else None)
+        credentials = await self.authenticate(request, target if is_upgrade else None)
+        access, token = credentials.access, credentials.token
         await limit_token(request, access.token_id)
         self._check_scope(access, request, target.path, request.method)
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
@@ -218,9 +211,12 @@ class Gate:
             ),
             unmapper=unmapper,
             device_id=device_id,
-            use=self._usage.begin(access, Who(device_id, peer.address, agent)),
+            sign_in=credentials.sign_in_id,
+            use=self._usage.begin(
+                access, Who(device_id, peer.address, agent, credentials.sign_in_id)
+            ),
         )
-        if is_upgrade and by_cookie:
+        if is_upgrade and credentials.is_by_cookie:
             check_origin(request, mount)
         with passage.use:
             span = request.get(SPAN)

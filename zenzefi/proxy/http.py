@@ -8,11 +8,12 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+from uuid import UUID
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from zenzefi.errors import GateError, UpstreamProtocolError
+from zenzefi.errors import GateError, SignInRequired, UpstreamProtocolError
 from zenzefi.proxy.client_side import ClientBody, ClientResponse, interim_head
 from zenzefi.proxy.exchange import BodyBroken, UpstreamResponse
 from zenzefi.proxy.headers import (
@@ -95,13 +96,14 @@ class Passage:
     identity: Identity
     unmapper: UrlUnmapper
     device_id: str | None = None
+    sign_in: UUID | None = None
     use: Use = field(default_factory=UncountedUse)
 
     @property
     def who(self) -> Who:
         """Who uses the token."""
         agent = self.request.headers.get("User-Agent", "")
-        return Who(self.device_id, self.identity.client, agent)
+        return Who(self.device_id, self.identity.client, agent, self.sign_in)
 
     def traced(self, traceparent: str) -> Passage:
         """The same, naming the gate's own span to the upstream."""
@@ -367,7 +369,12 @@ def _asked_upgrade(pairs: Pairs) -> Pairs:
 
 
 async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:
-    """Once something is held: was the token ended just before? Raises what ``validate`` raises."""
+    """Once something is held: was the token or the sign-in ended just before?
+
+    Raises :class:`SignInRequired` and what ``validate`` raises.
+    """
+    if gatekeeper.is_signed_out(passage.who):
+        raise SignInRequired
     if gatekeeper.cached(passage.token) is None:
         await gatekeeper.validate(passage.token)
 

@@ -87,6 +87,11 @@ class Mounts:
             self._proxy_host = own.authority
 
     @property
+    def public(self) -> Origin:
+        """The gate's public origin (``BACKEND_URL``)."""
+        return self._public
+
+    @property
     def own_origin(self) -> Mount | None:
         """The root mount at ``PROXY_HOST``, if there is one."""
         return self._own

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
+from uuid import UUID
 
 from aiohttp import web
 
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Who
+from zenzefi.tokens.sign_ins import SignIn
 
 
 class Gatekeeper(Protocol):
@@ -36,6 +38,31 @@ class Gatekeeper(Protocol):
     ) -> AbstractContextManager[object]:
         """While it is held, ``close(reason)`` is called as soon as the token ends, or its use by
         ``who`` is ended."""
+
+    def is_signed_out(self, who: Who) -> bool:
+        """Whether the sign-in behind this use is known to have ended."""
+
+
+class SignIns(Protocol):
+    """Browsers that were signed in (implemented by ``zenzefi.tokens.sign_ins``)."""
+
+    def cached(self, secret: str) -> SignIn | None:
+        """The live sign-in of a secret that was looked up within the last seconds."""
+
+    async def find(self, offered: Sequence[str]) -> list[tuple[str, SignIn]]:
+        """The live ones among these secrets. Raises ``DatabaseUnavailable``."""
+
+    def belongs(self, sign_in: SignIn, token: str) -> bool:
+        """Whether the sign-in was made with this token."""
+
+    async def start(
+        self, access: Access, *, family: UUID | None, address: str, agent: str, is_sealed: bool
+    ) -> str:
+        """Sign a browser in; the secret for its cookie. Raises ``SignInRequired`` when the family
+        has ended, and ``DatabaseUnavailable``."""
+
+    async def end(self, family: UUID) -> int:
+        """End all sign-ins of a family on every node. Raises ``DatabaseUnavailable``."""
 
 
 class DeviceClaims(Protocol):
@@ -136,5 +163,6 @@ class UncountedUsage:
 
 
 GATEKEEPER = web.AppKey("proxy_gatekeeper", Gatekeeper)
+SIGN_INS = web.AppKey("proxy_sign_ins", SignIns)
 DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)
 USAGE = web.AppKey("proxy_usage", Usage)

@@ -19,6 +19,7 @@ from zenzefi.ops.limits import LIMITS, RateLimits
 from zenzefi.ops.reload import ON_RELOAD
 from zenzefi.proxy import figures, lane, runtime, verify
 from zenzefi.proxy.connection import GateRequestHandler
+from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RequestPolicy
 from zenzefi.proxy.http import HttpWay
@@ -28,6 +29,7 @@ from zenzefi.proxy.rewriter import EngineRewriter, MapperCache
 from zenzefi.proxy.seams import (
     DEVICE_CLAIMS,
     GATEKEEPER,
+    SIGN_INS,
     USAGE,
     FreeDevices,
     UncountedUsage,
@@ -82,6 +84,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         scopes=app[SCOPES] if SCOPES in app else Scopes(settings.scopes),
         device_policy=settings.device_policy,
         gatekeeper=gatekeeper,
+        cookies=ProxyCookies(settings.public_origin, gatekeeper, app[SIGN_INS]),
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
         usage=app.get(USAGE, UncountedUsage()),
         http=http,
@@ -144,7 +147,7 @@ def setup(app: web.Application) -> None:
             raise SettingsError(error.problems) from None
 
     app.get(ON_RELOAD, []).append(declare)
-    views = app[VIEWS] = Views(gate, is_secure=settings.public_origin.scheme == "https")
+    views = app[VIEWS] = Views(gate)
     routing.setup(app, views.routes(), verify.routes(gate))
     app.router.add_get(PREFIX, views.add_slash)
     runtime.setup(app)
@@ -215,7 +218,7 @@ async def strays_middleware(request: web.Request, handler: Handler) -> web.Strea
     page = origin_page(
         request.headers,
         request.headers.get("Host"),
-        has_cookie=bool(gate.cookie_tokens(request)),
+        has_cookie=bool(gate.cookies.tokens(request)),
     )
     if page is None or not target.path.startswith("/"):
         return await handler(request)

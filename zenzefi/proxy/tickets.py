@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import quote
+from uuid import UUID
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
@@ -76,6 +77,8 @@ class Ticket(NamedTuple):
 
     token: str
     path: str
+    family: UUID | None = None
+    """The page session or the family of sign-ins from which it comes."""
 
 
 class Tickets:
@@ -85,14 +88,19 @@ class Tickets:
         self._fernet = MultiFernet([_fernet(key) for key in secret_keys])
         self._spent = spent
 
-    def issue(self, token: str, path: str = "/") -> str:
-        """A ticket for the holder of ``token``, who wants to arrive at ``path``."""
-        body = json.dumps({"i": secrets.token_urlsafe(12), "t": token, "p": local_path(path)})
-        return self._fernet.encrypt(body.encode()).decode()
+    def issue(self, token: str, path: str = "/", family: UUID | None = None) -> str:
+        """A ticket for the holder of ``token``, who wants to arrive at ``path``.
 
-    def url(self, mount: Mount, token: str, path: str = "/") -> str:
+        The sign-in that it makes ends with ``family``, a page session or a family of sign-ins.
+        """
+        body = {"i": secrets.token_urlsafe(12), "t": token, "p": local_path(path)}
+        if family is not None:
+            body["f"] = str(family)
+        return self._fernet.encrypt(json.dumps(body).encode()).decode()
+
+    def url(self, mount: Mount, token: str, path: str = "/", family: UUID | None = None) -> str:
         """The address at the upstream's own origin that signs the browser in there."""
-        ticket = quote(self.issue(token, path), safe="")
+        ticket = quote(self.issue(token, path, family), safe="")
         return f"{mount.public}{ENTER_PATH}?ticket={ticket}"
 
     async def redeem(self, ticket: str) -> Ticket:
@@ -103,7 +111,8 @@ class Tickets:
             raise TokenInvalid("This link has expired. Open it again from your account.") from None
         if not await self._spent.spend(body["i"], LIFE_SECONDS * 2):
             raise TokenInvalid("This link was used already. Open it again from your account.")
-        return Ticket(body["t"], local_path(body["p"]))
+        family = UUID(body["f"]) if "f" in body else None
+        return Ticket(body["t"], local_path(body["p"]), family)
 
 
 def local_path(path: str) -> str:

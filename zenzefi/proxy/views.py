@@ -9,9 +9,9 @@ from aiohttp import web
 
 from zenzefi.api.models import Body, Output, Time
 from zenzefi.api.routing import Routes
-from zenzefi.errors import TokenExpired, TokenInvalid, TokenRevoked
+from zenzefi.errors import CrossSiteRefused, TokenExpired, TokenInvalid, TokenRevoked
 from zenzefi.middleware.peer import peer_of
-from zenzefi.proxy.cookies import ACCESS_COOKIE
+from zenzefi.proxy.callers import refuse_foreign_callers
 from zenzefi.proxy.mount import PREFIX
 from zenzefi.tokens.access import Access
 
@@ -78,25 +78,6 @@ class LoggedOut(Output):
     """Always true."""
 
 
-def set_access_cookie(
-    response: web.StreamResponse, token: str, max_age: int, *, is_secure: bool
-) -> None:
-    """Put the proxy cookie on a response.
-
-    ``max_age`` in seconds: ``Gatekeeper.seconds_left``. HttpOnly and Lax: no script reads it, no
-    other site's form or fetch carries it.
-    """
-    response.set_cookie(
-        ACCESS_COOKIE,
-        token,
-        max_age=max_age,
-        path="/",
-        httponly=True,
-        secure=is_secure,
-        samesite="Lax",
-    )
-
-
 def _life(access: Access, seconds_left: int) -> dict[str, Any]:
     return {
         "is_activated": access.is_activated,
@@ -108,9 +89,8 @@ def _life(access: Access, seconds_left: int) -> dict[str, Any]:
 class Views:
     """Handlers of the gate's own paths under ``/api/v1/proxy``."""
 
-    def __init__(self, gate: Gate, *, is_secure: bool) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._is_secure = is_secure
 
     def routes(self) -> Routes:
         """The calls, to be mounted before the catch-all that is the way through."""
@@ -120,7 +100,7 @@ class Views:
         )
         table.post(
             "/proxy/authenticate",
-            errors=(TokenInvalid, TokenExpired, TokenRevoked),
+            errors=(TokenInvalid, TokenExpired, TokenRevoked, CrossSiteRefused),
             described=Authenticated,
         )(self.authenticate)
         table.delete("/proxy/logout", described=LoggedOut)(self.logout)
@@ -131,7 +111,7 @@ class Views:
 
         Never activates the token and needs no device id.
         """
-        access, _, _ = await self._gate.authenticate(request)
+        access = (await self._gate.authenticate(request)).access
         return TokenStatus(
             connected=True,
             user_id=access.user_id,
@@ -145,14 +125,15 @@ class Views:
     async def authenticate(self, request: web.Request, body: Authenticate) -> web.StreamResponse:
         """Exchange a token for the proxy cookie.
 
-        Never activates the token.
+        Never activates the token. Browsers may call it from the gate's own origin only: another
+        site could sign its visitors in with a token of its own.
         """
+        refuse_foreign_callers(request, self._gate.public)
         access = await self._gate.gatekeeper.validate(body.token, peer_of(request).address)
         response = web.Response(
             content_type="application/json", headers={"Cache-Control": "no-store"}
         )
-        max_age = self._gate.gatekeeper.seconds_left(access)
-        set_access_cookie(response, body.token, max_age, is_secure=self._is_secure)
+        max_age = await self._gate.cookies.sign_in(request, response, body.token, access)
         response.text = Authenticated(
             authenticated=True,
             user_id=access.user_id,
@@ -164,10 +145,10 @@ class Views:
         return response
 
     async def logout(self, request: web.Request) -> web.StreamResponse:
-        """Clear the proxy cookie."""
+        """End this browser's sign-in, at the own origin too, and clear the proxy cookie."""
         body = LoggedOut(message="Logged out", cookie_cleared=True)
         response = web.Response(text=body.model_dump_json(), content_type="application/json")
-        response.del_cookie(ACCESS_COOKIE, path="/")
+        await self._gate.cookies.sign_out(request, response)
         return response
 
     async def add_slash(self, request: web.Request) -> web.Response:
@@ -187,6 +168,7 @@ class Views:
                 "Referrer-Policy": "no-referrer",
             },
         )
-        max_age = self._gate.gatekeeper.seconds_left(access)
-        set_access_cookie(response, ticket.token, max_age, is_secure=self._is_secure)
+        await self._gate.cookies.sign_in(
+            request, response, ticket.token, access, family=ticket.family
+        )
         return response

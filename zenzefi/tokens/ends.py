@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_UNSENT = 10_000
 _AGAIN = 0.5  # seconds between tries to send what could not be sent
-KINDS = frozenset(("token", "user", "session", "device", "restored"))
+KINDS = frozenset(("token", "user", "session", "device", "sign_in", "restored"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Ended:
     """Word of an end. ``reason`` is told to what is closed.
 
     ``kind``: ``token``, ``user``, ``session`` (of use), ``device`` (released: what is open under
-    the token ends, the token stays good), or ``restored`` (a user who may come in again).
+    the token ends, the token stays good), ``sign_in`` (of one browser: the token stays good for
+    others), or ``restored`` (a user who may come in again).
     """
 
     kind: str

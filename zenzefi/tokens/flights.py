@@ -9,24 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
+from typing import Generic, TypeVar
 
 from zenzefi.errors import Unavailable
-from zenzefi.tokens.access import Access
 
 MAX_WAITING = 10_000
 """Tokens asked for and not answered; the next one is told 503."""
 BATCH = 250
 _AT_ONCE = 4  # batches under way, so that a flood leaves connections for everything else
 
-Answers = Mapping[str, Access | Exception]
+_T = TypeVar("_T")
+Answers = Mapping[str, _T | Exception]
 
 
-class Flights:
+class Flights(Generic[_T]):
     """Shared look-ups. ``look_up`` answers many tokens and never takes for ever."""
 
-    def __init__(self, look_up: Callable[[list[str]], Awaitable[Answers]]) -> None:
+    def __init__(self, look_up: Callable[[list[str]], Awaitable[Answers[_T]]]) -> None:
         self._look_up = look_up
-        self._answers: dict[str, asyncio.Future[Access]] = {}
+        self._answers: dict[str, asyncio.Future[_T]] = {}
         self._waiting: dict[str, None] = {}  # those that no batch has taken yet, in their order
         self._batches: set[asyncio.Task[None]] = set()
 
@@ -36,7 +37,7 @@ class Flights:
     def __contains__(self, token: object) -> bool:
         return token in self._answers
 
-    def join(self, token: str) -> asyncio.Future[Access]:
+    def join(self, token: str) -> asyncio.Future[_T]:
         """The answer for this token, asked for now unless somebody did. Not to be cancelled:
         others may wait for it too. Raises ``Unavailable`` when too many wait."""
         answer = self._answers.get(token)
@@ -59,7 +60,7 @@ class Flights:
             tokens = list(islice(self._waiting, BATCH))
             for token in tokens:
                 del self._waiting[token]
-            answers: Answers
+            answers: Answers[_T]
             try:
                 answers = await self._look_up(tokens)
             except Exception as error:  # whatever it is, those who wait must hear of it

@@ -59,6 +59,7 @@ EXPIRED = "The access token has expired."
 DEACTIVATED = "The account was deactivated."
 SESSION_ENDED = "The session was ended."
 DEVICE_RELEASED = "The device was released."
+SIGNED_OUT = "This browser was logged out."
 """What is told to what is closed: the reason of a WebSocket's close frame."""
 
 
@@ -81,6 +82,7 @@ class Gatekeeper:
         self._activations: dict[UUID, asyncio.Task[Access]] = {}
         self._activating = asyncio.Semaphore(_ACTIVATIONS)
         self._listeners: list[Callable[[Ended], None]] = []
+        self._turn_listeners: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()  # set: what is open is to be checked at once
 
     # --- the hot path
@@ -128,7 +130,7 @@ class Gatekeeper:
             self.guesses.count(address, monotonic())
             raise
 
-    async def _look_up(self, tokens: list[str]) -> Answers:
+    async def _look_up(self, tokens: list[str]) -> Answers[Access]:
         """Many tokens at once: Redis's word where it is fresh, the database's for the others."""
         asked = monotonic()
         answers: dict[str, Access | Exception] = {}
@@ -297,11 +299,20 @@ class Gatekeeper:
         """Have other parts of this node hear of ends too (device claims, sessions)."""
         self._listeners.append(listener)
 
+    def on_turn(self, listener: Callable[[], None]) -> None:
+        """Tell other parts of this node when the subscription comes or goes."""
+        self._turn_listeners.append(listener)
+
+    def is_signed_out(self, who: Who) -> bool:
+        """Whether the sign-in behind this use is known to have ended."""
+        return who.sign_in is not None and self.holds.has_ended(who.sign_in)
+
     async def announce(self, ended: Ended, tokens: list[str]) -> None:
         """Make an end known: here at once, to all nodes within a second.
 
-        Call it after the transaction has been committed. ``tokens`` are the values concerned;
-        what Redis can't take now is sent when it is back.
+        Call it after the transaction has been committed. ``tokens`` are the values concerned (of a
+        sign-in the hexadecimal index of its secret); what Redis can't take now is sent when it is
+        back.
         """
         self._heard(ended)
         await self.ends.announce(ended, tokens)
@@ -316,6 +327,8 @@ class Gatekeeper:
             self.holds.end_user(ended.id, ended.reason)
         elif ended.kind == "device":
             self.holds.end_token(ended.id, ended.reason)
+        elif ended.kind == "sign_in":
+            self.holds.end_sign_in(ended.id, ended.reason)
         elif ended.kind == "restored":
             self.memory.restore_user(ended.id)
         for listener in self._listeners:
@@ -331,6 +344,8 @@ class Gatekeeper:
             # What was said while nobody listened is unknown: ask again about everything.
             self.memory.forget_all()
             self._doubt.set()
+            for listener in self._turn_listeners:
+                listener()
 
     async def _look_after(self) -> None:
         """Every second: figures. Every few seconds, and when in doubt: is what is open still good?

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -13,6 +14,9 @@ from zenzefi.tokens.access import Access
 
 log = logging.getLogger(__name__)
 
+MAX_ENDED = 20_000
+"""Ended sign-ins that are remembered: longer than any look-up of one takes."""
+
 
 class Who(NamedTuple):
     """Who uses a token: with it, what makes a session of use."""
@@ -20,6 +24,8 @@ class Who(NamedTuple):
     device_id: str | None
     address: str
     agent: str
+    sign_in: UUID | None = None
+    """The sign-in of the browser, where a cookie vouches."""
 
 
 class Hold:
@@ -57,6 +63,7 @@ class Holds:
     def __init__(self) -> None:
         self._open: dict[UUID, set[Hold]] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
+        self._ended: OrderedDict[UUID, None] = OrderedDict()  # sign-ins, the oldest first
 
     def __len__(self) -> int:
         return sum(len(held) for held in self._open.values())
@@ -124,6 +131,32 @@ class Holds:
     def end_user(self, user_id: UUID, reason: str) -> int:
         """Close everything of this user; how many."""
         held = [h for some in self._open.values() for h in some if h.access.user_id == user_id]
+        return self._close(held, reason)
+
+    def sign_ins(self) -> set[UUID]:
+        """The sign-ins under which something is open."""
+        return {
+            hold.who.sign_in
+            for held in self._open.values()
+            for hold in held
+            if hold.who is not None and hold.who.sign_in is not None
+        }
+
+    def has_ended(self, sign_in: UUID) -> bool:
+        """Whether this sign-in is known to have ended."""
+        return sign_in in self._ended
+
+    def end_sign_in(self, sign_in: UUID, reason: str) -> int:
+        """Close everything under this sign-in, and remember that it has ended; how many."""
+        self._ended[sign_in] = None
+        while len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+        held = [
+            hold
+            for some in self._open.values()
+            for hold in some
+            if hold.who is not None and hold.who.sign_in == sign_in
+        ]
         return self._close(held, reason)
 
     def end_of(self, token_id: UUID, is_meant: Callable[[Who], bool], reason: str) -> int:

@@ -8,7 +8,9 @@ it is asked once a :data:`PAUSE`, so that those who are known otherwise are not 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from time import monotonic
+from typing import Any, TypeVar
 
 from zenzefi import deadline
 from zenzefi.db.engine import Database
@@ -24,6 +26,52 @@ PAUSE = 1.0
 _MAX_LATE = 4  # questions that hang; each holds a connection until it times out
 
 
+_T = TypeVar("_T")
+
+
+class Patience:
+    """Asks a database that may be away: with a limit to waiting, and a pause after a failure."""
+
+    def __init__(self) -> None:
+        self._away_until = 0.0
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def ask(self, question: Callable[[], Coroutine[Any, Any, _T]], name: str) -> _T:
+        """The result of the question, asked in a task of this name.
+
+        Raises ``DatabaseUnavailable``, and what the question raises.
+        """
+        if monotonic() < self._away_until or len(self._late) >= _MAX_LATE:
+            raise DatabaseUnavailable
+        asked = asyncio.create_task(question(), name=name)
+        try:
+            await deadline.wait([asked], PATIENCE)
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
+        if not asked.done():
+            self._late.add(asked)
+            asked.add_done_callback(self._landed)
+            self._away_until = monotonic() + PAUSE
+            raise DatabaseUnavailable
+        try:
+            return asked.result()
+        except DatabaseUnavailable:
+            self._away_until = monotonic() + PAUSE
+            raise
+
+    def _landed(self, question: asyncio.Task[Any]) -> None:
+        self._late.discard(question)
+        if not question.cancelled():
+            question.exception()  # seen here: nobody waits for it any more
+
+    async def close(self) -> None:
+        """Give up what hangs."""
+        for question in self._late:
+            question.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+
+
 class Lookups:
     """Finds tokens by their values in the database."""
 
@@ -31,32 +79,14 @@ class Lookups:
         self._database = database
         self._keyring = keyring
         self._clock = clock
-        self._away_until = 0.0
-        self._late: set[asyncio.Task[dict[str, store.State]]] = set()
+        self._patience = Patience()
 
     async def find(self, tokens: list[str]) -> dict[str, store.State]:
         """What the database knows of these tokens; unknown ones are left out.
 
         Raises ``DatabaseUnavailable``.
         """
-        if monotonic() < self._away_until or len(self._late) >= _MAX_LATE:
-            raise DatabaseUnavailable
-        question = asyncio.create_task(self._ask(tokens), name="token look-up in the database")
-        try:
-            await deadline.wait([question], PATIENCE)
-        except asyncio.CancelledError:
-            question.cancel()
-            raise
-        if not question.done():
-            self._late.add(question)
-            question.add_done_callback(self._landed)
-            self._away_until = monotonic() + PAUSE
-            raise DatabaseUnavailable
-        try:
-            return question.result()
-        except DatabaseUnavailable:
-            self._away_until = monotonic() + PAUSE
-            raise
+        return await self._patience.ask(lambda: self._ask(tokens), "token look-up in the database")
 
     async def _ask(self, tokens: list[str]) -> dict[str, store.State]:
         by_index = {
@@ -70,13 +100,6 @@ class Lookups:
             break
         return {by_index[index]: state for index, state in found.items()}
 
-    def _landed(self, question: asyncio.Task[dict[str, store.State]]) -> None:
-        self._late.discard(question)
-        if not question.cancelled():
-            question.exception()  # seen here: nobody waits for it any more
-
     async def close(self) -> None:
         """Give up what hangs."""
-        for question in self._late:
-            question.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        await self._patience.close()

@@ -1,9 +1,10 @@
-"""Tables of access tokens: the tokens, the device that holds one, and who used it when."""
+"""Tables of access tokens: the tokens, browsers signed in with them, devices, and use."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -44,6 +45,26 @@ access_tokens = Table(
 )
 Index("ix_access_tokens_user_id_created_at", access_tokens.c.user_id, access_tokens.c.created_at)
 Index("ix_access_tokens_created_at", access_tokens.c.created_at)
+
+proxy_sign_ins = Table(
+    "proxy_sign_ins",
+    metadata,
+    id_column(),
+    # HMAC-SHA-256 of the secret in the browser's cookie; the secret itself is kept nowhere.
+    Column("secret_index", LargeBinary(32), nullable=False, unique=True),
+    Column("token_id", Uuid, ForeignKey("access_tokens.id"), nullable=False, index=True),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    # What all sign-ins of one browser that came from one another have in common: the id of the
+    # page session, or of the first sign-in where there is none. Logging out ends the family.
+    Column("family_id", Uuid, nullable=False, index=True),
+    Column("network", String(64)),
+    Column("agent", String(300)),
+    # Whether the browser took the cookie under a name that no script can write.
+    Column("is_sealed", Boolean, nullable=False),
+    now_column("created_at"),
+    time_column("expires_at", index=True),
+    time_column("ended_at", nullable=True),
+)
 
 device_claims = Table(
     "device_claims",

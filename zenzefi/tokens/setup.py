@@ -17,6 +17,7 @@ from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
 from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
 from zenzefi.tokens.usage import USAGE, Usage
 
 SHARED: web.AppKey[Shared] = web.AppKey("shared", Shared)
@@ -39,12 +40,18 @@ def setup(app: web.Application) -> None:
     app[ON_RELOAD].append(declare)
     devices = app[DEVICES] = Devices(settings.device_policy, database, keyring, gatekeeper, shared)
     usage = app[USAGE] = Usage(database, gatekeeper, devices)
+    sign_ins = app[SIGN_INS] = SignIns(database, keyring, gatekeeper, shared)
     app[TOKENS] = Tokens(settings, database, keyring, gatekeeper, app[SCOPES])
     routing.setup(app, views.routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         try:
-            async with gatekeeper.running(), devices.running(), usage.running():
+            async with (
+                gatekeeper.running(),
+                devices.running(),
+                usage.running(),
+                sign_ins.running(),
+            ):
                 yield
         finally:
             if shared is not None:

@@ -42,6 +42,7 @@ _SILENCE = 1.0  # seconds without an answer to a ping after which a subscription
 _SILENT_WAITS = 4  # that make up this silence
 _DEVICE_KEY = "token_device:"
 _SPENT_KEY = "spent:"
+_SIGN_IN_KEY = "sign_in:"
 
 # Write the entry only if there is still what was read before: nothing (an empty ARGV[1]) or this.
 # What is no string at all is nobody's: it is replaced.
@@ -153,8 +154,7 @@ class Shared:
 
     async def get(self, tokens: list[str], now: datetime) -> dict[str, Entry]:
         """What is held for these tokens."""
-        names = [cache_name(token) for token in tokens]
-        held = await self._try(lambda: self._redis.mget(names))
+        held = await self._read([cache_name(token) for token in tokens])
         return {
             token: _entry(raw, now)
             for token, raw in zip(tokens, held or (), strict=False)
@@ -169,16 +169,49 @@ class Shared:
         With each comes what :meth:`get` returned before: only that is replaced.
         """
 
+        rows = []
+        for token, access, before in validated:
+            life = int(access.seconds_left(now))
+            if access.is_activated and life > 0:
+                known = b"" if before is None else before.raw
+                rows.append((cache_name(token), known, _value(access, now), life))
+        await self._write(rows)
+
+    async def _read(self, names: list[str]) -> list[Any] | None:
+        return await self._try(lambda: self._redis.mget(names))
+
+    async def _write(self, rows: Sequence[tuple[str, bytes, str, int]]) -> None:
+        """Name, what was read before, value, life in seconds."""
+
         async def work() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for token, access, before in validated:
-                    life = int(access.seconds_left(now))
-                    if access.is_activated and life > 0:
-                        known = b"" if before is None else before.raw
-                        pipe.eval(_PUT, 1, cache_name(token), known, _value(access, now), str(life))
+                for name, before, value, life in rows:
+                    pipe.eval(_PUT, 1, name, before, value, str(life))
                 await pipe.execute()
 
-        await self._try(work)
+        if rows:
+            await self._try(work)
+
+    # --- sign-ins of browsers
+
+    async def sign_ins(self, indexes: list[bytes]) -> dict[bytes, bytes]:
+        """What is held for these indexes of secrets: an entry, or :data:`TOMBSTONE`."""
+        held = await self._read([f"{_SIGN_IN_KEY}{index.hex()}" for index in indexes])
+        return {
+            index: raw
+            for index, raw in zip(indexes, held or (), strict=False)
+            if isinstance(raw, bytes)
+        }
+
+    async def put_sign_ins(self, rows: Sequence[tuple[bytes, bytes, str, int]]) -> None:
+        """Remember live sign-ins: index, what :meth:`sign_ins` returned before (``b""`` for
+        nothing), value, life in seconds. Only what was returned before is replaced."""
+        await self._write(
+            [
+                (f"{_SIGN_IN_KEY}{index.hex()}", before, value, life)
+                for index, before, value, life in rows
+            ]
+        )
 
     # --- devices
 
@@ -321,7 +354,8 @@ def _dig(pipe: Any, ended: Ended, tokens: list[str]) -> None:
         if ended.kind == "restored":
             pipe.delete(cache_name(token))
         else:
-            pipe.set(cache_name(token), TOMBSTONE, ex=TOMBSTONE_LIFE)
+            name = f"{_SIGN_IN_KEY}{token}" if ended.kind == "sign_in" else cache_name(token)
+            pipe.set(name, TOMBSTONE, ex=TOMBSTONE_LIFE)
 
 
 def _value(access: Access, now: datetime) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from zenzefi.config import SETTINGS
 from zenzefi.proxy.setup import GATE
-from zenzefi.proxy.views import set_access_cookie
 from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.web.page import MOUNT_PREFIX, Page
 
@@ -17,18 +15,13 @@ async def entrance(page: Page, token: str) -> web.Response:
     Under the prefix the cookie is set here. At ``PROXY_HOST``, another host, a one-time ticket
     carries the browser over. Raises the refusals of :meth:`Gatekeeper.validate`.
     """
-    settings = page.request.app[SETTINGS]
-    gatekeeper = page.request.app[GATEKEEPER]
-    access = await gatekeeper.validate(token)
+    access = await page.request.app[GATEKEEPER].validate(token)
     gate = page.request.app.get(GATE)
     own = None if gate is None else gate.mounts.own_origin
     if gate is not None and own is not None:
-        return web.Response(status=303, headers={hdrs.LOCATION: gate.tickets.url(own, token)})
+        url = gate.tickets.url(own, token, family=page.session_id)
+        return web.Response(status=303, headers={hdrs.LOCATION: url})
     response = page.redirect(MOUNT_PREFIX + "/")
-    set_access_cookie(
-        response,
-        token,
-        gatekeeper.seconds_left(access),
-        is_secure=settings.public_origin.scheme == "https",
-    )
+    if gate is not None:
+        await gate.cookies.sign_in(page.request, response, token, access, family=page.session_id)
     return response

@@ -26,11 +26,13 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from markupsafe import Markup
 
+from zenzefi import gate_cookies
+
 FOLDER = Path(__file__).resolve().parent / "translations"
 LANGUAGES = {"en": "English", "ru": "Русский"}
 """What the switch offers, each in its own language."""
 
-LANGUAGE_COOKIE = "zenzefi_language"
+LANGUAGE_COOKIE = gate_cookies.LANGUAGE
 ZONE_COOKIE = "zenzefi_zone"
 CURRENCY = "ZNC"
 

@@ -18,12 +18,14 @@ from uuid import UUID
 import aiohttp_jinja2
 from aiohttp import hdrs, web
 
+from zenzefi import gate_cookies
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import ABSOLUTE, PAGE_SESSIONS, PageSession
 from zenzefi.audit.log import Actor
 from zenzefi.config import SETTINGS
 from zenzefi.db.base import storable
 from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
+from zenzefi.gate_cookies import FLASH, SESSION, VISIT
 from zenzefi.keys import KEYRING
 from zenzefi.middleware import known_browsers
 from zenzefi.middleware.content import form_of
@@ -167,9 +169,10 @@ class Page:
         return self.request.app[KEYRING].keys("pages")[0]
 
     def _name(self, name: str) -> str:
-        # The prefix binds the cookie to this very host (RFC 6265bis, 4.1.3.2); it needs https.
-        secure = self.request.app[SETTINGS].public_origin.scheme == "https"
-        return f"__Host-{name}" if secure else name
+        request = self.request
+        public = request.app[SETTINGS].public_origin
+        agent = request.headers.get("User-Agent", "")
+        return gate_cookies.stored_name(name, public, request.headers.get("Host", ""), agent)
 
     def cookie(self, name: str) -> str:
         """The value of one of the pages' own cookies, or an empty string.
@@ -183,13 +186,15 @@ class Page:
         self, response: web.StreamResponse, name: str, value: str, *, max_age: int | None = None
     ) -> None:
         """Set one of the pages' own cookies: for this host only, unreadable for scripts."""
+        stored = self._name(name)
+        is_https = self.request.app[SETTINGS].public_origin.scheme == "https"
         response.set_cookie(
-            self._name(name),
+            stored,
             value,
             path="/",
             httponly=True,
             samesite="Lax",
-            secure=self.request.app[SETTINGS].public_origin.scheme == "https",
+            secure=is_https or stored.startswith(gate_cookies.SEAL),
             max_age=max_age,
         )
 
@@ -248,10 +253,6 @@ class Page:
         page.headers.update(error.headers)  # Retry-After
         return page
 
-
-SESSION = "zenzefi_session"
-VISIT = "zenzefi_visit"
-FLASH = "zenzefi_flash"
 
 View = Callable[[Page], Awaitable[web.StreamResponse]]
 FORM_TARGETS: web.AppKey[list[str]] = web.AppKey("form_targets", list)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from aiohttp import web
 
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
+from zenzefi.errors import RateLimited, SecondFactorRejected
 from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
 from zenzefi.web import mailing
 from zenzefi.web.forms import Form
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.i18n import ngettext
 from zenzefi.web.page import Access, Page, Routes, path_id
+from zenzefi.web.signing_out import end_other_sessions, end_session
 
 routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
 
@@ -102,6 +101,8 @@ async def change_password(page: Page) -> web.StreamResponse:
     await page.request.app[ACCOUNTS].change(
         page.actor, page.user.id, keep_session=page.session_id, password=change.password
     )
+    if page.session is not None:
+        await end_other_sessions(page, page.session.id)
     mailing.tell_of_password(page.request, page.user)
     page.flash("good", _("The password is changed. All your other sign-ins have ended."))
     return page.redirect("/account/profile")
@@ -110,8 +111,7 @@ async def change_password(page: Page) -> web.StreamResponse:
 @routes.post("/account/sign-ins/{id}/end")
 async def end_sign_in(page: Page) -> web.StreamResponse:
     """End one sign-in; one that has ended meanwhile is as good."""
-    with suppress(NotFound):
-        await page.request.app[PAGE_SESSIONS].end(page.actor, page.user.id, path_id(page))
+    await end_session(page, path_id(page))
     page.flash("good", _("That sign-in has ended."))
     return page.redirect("/account/profile#sign-ins")
 
@@ -120,9 +120,7 @@ async def end_sign_in(page: Page) -> web.StreamResponse:
 async def end_other_sign_ins(page: Page) -> web.StreamResponse:
     """End every sign-in but this one."""
     assert page.session is not None  # noqa: S101 - the route is for signed-in users only
-    count = await page.request.app[PAGE_SESSIONS].end_others(
-        page.actor, page.user.id, page.session.id
-    )
+    count = await end_other_sessions(page, page.session.id)
     page.flash(
         "good",
         ngettext("%(num)s other sign-in has ended.", "%(num)s other sign-ins have ended.", count),

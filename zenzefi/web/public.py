@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from aiohttp import web
 
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.config import SETTINGS
-from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.middleware.errors import is_navigation
+from zenzefi.proxy.setup import GATE
 from zenzefi.version import __version__
 from zenzefi.web import i18n, mailing, present
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Route, Routes, bound
+from zenzefi.web.signing_out import end_current_session
 from zenzefi.web.two_factor import ask_for_code
 
 routes = Routes(access=Access.ANYONE)
@@ -104,9 +104,7 @@ async def login(page: Page) -> web.StreamResponse:
     if user.totp_enabled_at is not None:
         return ask_for_code(page, user, wanted)
     sessions = page.request.app[PAGE_SESSIONS]
-    if page.session is not None:
-        with suppress(NotFound):
-            await sessions.end(page.actor, page.user.id, page.session.id)
+    await end_current_session(page)
     page.visitor = user
     response = page.redirect(wanted)
     page.signed_in(response, await sessions.start(page.actor, user, page.agent))
@@ -115,14 +113,14 @@ async def login(page: Page) -> web.StreamResponse:
 
 @routes.post("/logout")
 async def logout(page: Page) -> web.StreamResponse:
-    """End this sign-in, and take the way through from this browser too."""
-    if page.session is not None:
-        with suppress(NotFound):  # it may have ended on another node a moment ago
-            await page.request.app[PAGE_SESSIONS].end(page.actor, page.user.id, page.session.id)
+    """End this sign-in, and the browser's sign-ins at the proxy, its own origin included."""
+    await end_current_session(page)
     page.flash("info", _("You are logged out."))
     response = page.redirect("/login")
     page.signed_out(response)
-    response.del_cookie("zenzefi_access_token", path="/")
+    gate = page.request.app.get(GATE)
+    if gate is not None:
+        await gate.cookies.sign_out(page.request, response)
     return response
 
 

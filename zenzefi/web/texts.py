@@ -45,6 +45,13 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("You need a token here"),
         N_("Open the application from your account, with a token of yours."),
     ),
+    "sign_in_required": (
+        N_("Please open the application again"),
+        N_(
+            "This browser's sign-in has ended, or it was made in another browser or network. Open "
+            "the application again from your account."
+        ),
+    ),
     "token_invalid": (
         N_("This token does not work"),
         N_("It is not known here. Open the application from your account."),

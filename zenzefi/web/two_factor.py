@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from uuid import UUID
 
 from aiohttp import web
@@ -13,7 +12,8 @@ from markupsafe import Markup
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.second_factor import SECOND_FACTOR
-from zenzefi.errors import NotFound, RateLimited, SecondFactorRejected
+from zenzefi.errors import RateLimited, SecondFactorRejected
+from zenzefi.gate_cookies import HALFWAY
 from zenzefi.keys import KEYRING
 from zenzefi.middleware.rate_limits import code_attempt
 from zenzefi.web import mailing
@@ -22,10 +22,10 @@ from zenzefi.web.guard import own_path
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes
 from zenzefi.web.profile import confirm_password
+from zenzefi.web.signing_out import end_current_session
 
 routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
 
-HALFWAY = "zenzefi_halfway"
 _LIFE = 300  # seconds between the password and the code
 
 
@@ -86,9 +86,7 @@ async def code(page: Page) -> web.StreamResponse:
     if not form.ok:
         return page.render("login_code.html", status=422, form=form)
     sessions = page.request.app[PAGE_SESSIONS]
-    if page.session is not None:
-        with suppress(NotFound):
-            await sessions.end(page.actor, page.user.id, page.session.id)
+    await end_current_session(page)
     page.visitor = user
     response = page.redirect(wanted)
     secret = await sessions.start(page.actor, user, page.agent, second_factor=True)

@@ -37,6 +37,7 @@ from zenzefi.proxy.lane.connection import Connection
 from zenzefi.proxy.lane.handler import LaneHandler
 from zenzefi.proxy.lane.visitor import Visitor, Visitors
 from zenzefi.proxy.mount import PREFIX
+from zenzefi.proxy.seams import SIGN_INS
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.headers import TABLE
 from zenzefi.rewriting.mount import Mount
@@ -101,7 +102,9 @@ class FastLane:
         self._max_connections = max(1, settings.upstream_max_connections // 2)
         self._interval = min(1.0, self._read_timeout / 4)
         self._tables: OrderedDict[tuple[Mount, str | None], Rows] = OrderedDict()
-        self.visitors = Visitors(gate, settings.trusted_proxies, own_paths(app), self._rows_of)
+        self.visitors = Visitors(
+            gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._rows_of
+        )
         self.connections: set[Connection] = set()
         self._idle: list[Connection] = []
         self._connecting: set[asyncio.Task[None]] = set()

@@ -189,10 +189,10 @@ class LaneHandler(GateRequestHandler):
         if visitor is None:
             return False
         gatekeeper = self._lane.gatekeeper
-        who = Who(visitor.device_id, visitor.address, visitor.agent)
+        who = Who(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
         hold = gatekeeper.hold(visitor.access, self._token_ended, who)
         hold.__enter__()
-        if gatekeeper.cached(visitor.token) is None:
+        if gatekeeper.cached(visitor.token) is None or gatekeeper.is_signed_out(who):
             hold.__exit__(None, None, None)
             return False
         self._hold = hold

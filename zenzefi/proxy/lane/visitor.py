@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -21,11 +22,13 @@ from zenzefi.middleware.guard import check
 from zenzefi.middleware.peer import resolve_peer
 from zenzefi.middleware.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.middleware.request_id import request_id_of
+from zenzefi.proxy.credentials import Credentials
 from zenzefi.proxy.gate import DEVICE_HEADER, TOKEN_HEADER, Gate
 from zenzefi.proxy.headers import Identity, overriding_methods, request_headers
 from zenzefi.proxy.http import Passage
 from zenzefi.proxy.lane.answer import Rows
 from zenzefi.proxy.mount import PREFIX, parse_forwarded
+from zenzefi.proxy.seams import SignIns
 from zenzefi.proxy.target import under_prefix
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.rewriting.mount import Mount
@@ -68,6 +71,8 @@ class Visitor:
     remote: str
     address: str
     agent: str
+    sign_in: UUID | None
+    secret: str | None
     is_own_origin: bool
     keep_alive: bool
     is_stream: bool
@@ -91,12 +96,14 @@ class Visitors:
     def __init__(
         self,
         gate: Gate,
+        sign_ins: SignIns,
         trusted: Sequence[Network],
         own_paths: frozenset[bytes],
         rows_of: RowsOf,
     ) -> None:
         self._gate = gate
         self._gatekeeper = gate.gatekeeper
+        self._sign_ins = sign_ins
         self._trusted = trusted
         self._own_paths = own_paths
         self._rows_of = rows_of
@@ -107,6 +114,9 @@ class Visitors:
         """The visitor of these header bytes, if the token still stands."""
         visitor = self._known.get(block)
         if visitor is None or visitor.remote != remote:
+            return None
+        secret = visitor.secret
+        if secret is not None and self._sign_ins.cached(secret) is None:
             return None
         access = self._gatekeeper.cached(visitor.token)
         if access is not visitor.access:
@@ -189,16 +199,16 @@ class Visitors:
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
-        token = self._token(request)
-        access = gate.gatekeeper.cached(token) if token else None
-        if access is None or not access.is_activated or not token:
+        peer = resolve_peer(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted)
+        credentials = self._credentials(request, peer.address)
+        if credentials is None or not credentials.access.is_activated:
             return None
+        access, token = credentials.access, credentials.token
         if access.scope != FULL and overriding_methods(request._message.raw_headers):
             return None
         device_id = device_of(headers.getall(DEVICE_HEADER, ()), gate._device_policy)
         if device_id is not None and not gate._devices.held(access, device_id):
             return None
-        peer = resolve_peer(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted)
         may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in headers
         forwarded = parse_forwarded(headers) if may_forward else None
         host = headers.get("Host")
@@ -221,6 +231,7 @@ class Visitors:
             identity=Identity(str(access.user_id), str(access.token_id), peer.address, marker),
             unmapper=gate._mappers.get(mount),
             device_id=device_id,
+            sign_in=credentials.sign_in_id,
         )
         pairs = request_headers(
             request._message.raw_headers,
@@ -243,6 +254,8 @@ class Visitors:
             remote=remote,
             address=peer.address,
             agent=headers.get("User-Agent", ""),
+            sign_in=credentials.sign_in_id,
+            secret=credentials.secret,
             is_own_origin=is_own_origin,
             keep_alive=connection[0].lower() == "keep-alive",
             is_stream=headers.get("Accept", "").strip().lower() == "text/event-stream",
@@ -254,12 +267,12 @@ class Visitors:
         raw = self.target(visitor, asked.raw.encode())
         return None if raw is None else (visitor, raw)
 
-    def _token(self, request: web.BaseRequest) -> str | None:
-        header = request.headers.get(TOKEN_HEADER)
-        if header is not None:
-            return header
-        cookies = self._gate.cookie_tokens(request)
-        return cookies[0] if len(cookies) == 1 else None
+    def _credentials(self, request: web.BaseRequest, address: str) -> Credentials | None:
+        token = request.headers.get(TOKEN_HEADER)
+        if token is None:
+            return self._gate.cookies.known(request, address)
+        access = self._gatekeeper.cached(token)
+        return None if access is None else Credentials(access, token)
 
 
 _PREFIX = PREFIX.encode()

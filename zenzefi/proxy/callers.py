@@ -1,0 +1,56 @@
+"""Who may have a browser signed in: the gate's own pages, and programs.
+
+A foreign site can send a form or a ``fetch()`` to the gate with a token of its own (login CSRF, see
+RFC 6749 section 10.12 for the same attack on OAuth). Browsers say where a call comes from; what
+they say must agree.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from zenzefi.errors import CrossSiteRefused
+from zenzefi.gate_cookies import is_browser
+from zenzefi.proxy.mount import PREFIX
+from zenzefi.rewriting.mount import Origin
+
+
+def refuse_foreign_callers(
+    request: web.BaseRequest, public: Origin, *, is_shared: bool = False
+) -> None:
+    """Refuse a call of another site, another origin, or from under the mount.
+
+    ``is_shared`` says that browsers use the upstream at this very origin: a script under the mount
+    can then send any ``Referer`` of the origin (``history.replaceState``), so no browser is let in.
+    Programs send none of these headers. Raises :class:`CrossSiteRefused`.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None and site not in ("same-origin", "none"):
+        raise CrossSiteRefused
+    for name in (hdrs.ORIGIN, hdrs.REFERER):
+        for sent in request.headers.getall(name, ()):
+            _refuse_foreign(sent, request, public)
+    if not is_browser(request.headers, request.headers.get(hdrs.USER_AGENT, "")):
+        return
+    # A fetch() with an untyped Blob is sent across sites without a preflight and without a type.
+    if hdrs.CONTENT_TYPE not in request.headers:
+        raise CrossSiteRefused
+    if is_shared:
+        raise CrossSiteRefused("Browsers are signed in from the account page here.")
+
+
+def _refuse_foreign(sent: str, request: web.BaseRequest, public: Origin) -> None:
+    try:
+        parts = urlsplit(sent)
+    except ValueError:
+        raise CrossSiteRefused from None
+    authority = parts.netloc.lower()
+    if parts.scheme not in ("http", "https") or authority not in (
+        request.host.lower(),
+        public.authority,
+    ):
+        raise CrossSiteRefused
+    if (parts.path + "/").startswith(PREFIX + "/"):
+        raise CrossSiteRefused

@@ -1,0 +1,209 @@
+"""What vouches for a proxied request: the token of its header, or a cookie bound to the browser.
+
+A script of the upstream may plant proxy cookies, many and with longer paths. In a browser a cookie
+therefore counts only beside the sign-in cookie of a sign-in that belongs to this very token, and
+of many proxy cookies the one that belongs is chosen, whatever their order (ADR 0015). The others
+cost a hash each: no look-up, and nothing is counted against the network. A program has a cookie jar
+of its own, which no script writes to: its proxy cookie counts alone, as the contract says.
+
+The standard path and the fast lane both decide here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi import gate_cookies
+from zenzefi.errors import SignInRequired, TokenMissing, TokenRejected
+from zenzefi.middleware.peer import peer_of
+from zenzefi.proxy.seams import Gatekeeper, SignIns
+from zenzefi.rewriting.mount import Origin
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.sign_ins import SignIn
+from zenzefi.tokens.value import is_well_formed
+
+_MAX_TRIED = 16  # proxy cookies of a program
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A validated access, its token, and the sign-in where a browser's cookie vouched."""
+
+    access: Access
+    token: str
+    is_by_cookie: bool = False
+    sign_in: SignIn | None = None
+    secret: str | None = None
+    """The secret of the sign-in, for asking again whether it is live."""
+
+    @property
+    def sign_in_id(self) -> UUID | None:
+        """The id of the sign-in, if there is one."""
+        return None if self.sign_in is None else self.sign_in.id
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The gate's cookies of one request, as far as they concern the proxy."""
+
+    tokens: list[str]
+    secrets: list[str]
+    is_browser: bool
+    is_sealed: bool
+    """Whether no script can have written the sign-in cookie."""
+    agent: str
+    address: str
+
+    def may_be(self, sign_in: SignIn) -> bool:
+        """Whether this client may be the one that signed in."""
+        return (self.is_sealed and sign_in.is_sealed) or sign_in.is_of(self.address, self.agent)
+
+
+class ProxyCookies:
+    """The proxy cookie and the sign-in cookie: reads, sets and drops them."""
+
+    def __init__(self, public: Origin, gatekeeper: Gatekeeper, sign_ins: SignIns) -> None:
+        self._public = public
+        self._gatekeeper = gatekeeper
+        self._sign_ins = sign_ins
+
+    def name(self, request: web.BaseRequest) -> str:
+        """The name under which this browser keeps its sign-in cookie."""
+        agent = request.headers.get("User-Agent", "")
+        host = request.headers.get("Host", "")
+        return gate_cookies.stored_name(gate_cookies.SIGN_IN, self._public, host, agent)
+
+    def tokens(self, request: web.BaseRequest) -> list[str]:
+        """The distinct values of the proxy cookie, most specific path first."""
+        return gate_cookies.values_of(request.headers.getall("Cookie", ()), gate_cookies.ACCESS)
+
+    def offer(self, request: web.BaseRequest, address: str) -> Offer:
+        """What the cookies of a request from this address offer."""
+        lines = request.headers.getall("Cookie", ())
+        agent = request.headers.get("User-Agent", "")
+        name = self.name(request)
+        return Offer(
+            tokens=gate_cookies.values_of(lines, gate_cookies.ACCESS),
+            secrets=gate_cookies.values_of(lines, name),
+            is_browser=gate_cookies.is_browser(request.headers, agent),
+            is_sealed=gate_cookies.is_sealed(name, agent),
+            agent=agent,
+            address=address,
+        )
+
+    def known(self, request: web.BaseRequest, address: str) -> Credentials | None:
+        """The credentials of a request whose cookies this process knows; ``None``: ask further.
+
+        One dictionary look-up for the sign-in and one for the token.
+        """
+        offer = self.offer(request, address)
+        for secret in offer.secrets:
+            sign_in = self._sign_ins.cached(secret)
+            token = None if sign_in is None else self._token_of(sign_in, offer)
+            access = None if token is None else self._gatekeeper.cached(token)
+            if token is not None and access is not None:
+                return Credentials(access, token, True, sign_in, secret)
+        if offer.is_browser or len(offer.tokens) != 1:
+            return None
+        access = self._gatekeeper.cached(offer.tokens[0])
+        return None if access is None else Credentials(access, offer.tokens[0], True)
+
+    async def find(self, request: web.BaseRequest, address: str) -> Credentials:
+        """The credentials in the cookies of a request.
+
+        Raises ``TokenMissing`` without a proxy cookie, ``SignInRequired`` for a browser whose
+        proxy cookie no live sign-in of its own belongs to, and what the gatekeeper raises.
+        """
+        offer = self.offer(request, address)
+        if not offer.tokens:
+            raise TokenMissing
+        if any(map(is_well_formed, offer.tokens)):
+            for secret, sign_in in await self._sign_ins.find(offer.secrets):
+                token = self._token_of(sign_in, offer)
+                if token is not None:
+                    access = await self._validated(token, address)
+                    return Credentials(access, token, True, sign_in, secret)
+        if offer.is_browser:
+            raise SignInRequired
+        return await self._of_program(offer.tokens, address)
+
+    def _token_of(self, sign_in: SignIn, offer: Offer) -> str | None:
+        """The proxy cookie that belongs to this sign-in, if the client may be its browser."""
+        if not offer.may_be(sign_in):
+            return None
+        for token in offer.tokens:
+            if is_well_formed(token) and self._sign_ins.belongs(sign_in, token):
+                return token
+        return None
+
+    async def _of_program(self, tokens: list[str], address: str) -> Credentials:
+        *others, last = tokens[:_MAX_TRIED]
+        for token in others:
+            try:
+                return Credentials(await self._validated(token, address), token, True)
+            except TokenRejected:
+                continue
+        return Credentials(await self._validated(last, address), last, True)
+
+    async def _validated(self, token: str, address: str) -> Access:
+        known = self._gatekeeper.cached(token)
+        return known or await self._gatekeeper.validate(token, address or None)
+
+    # --- signing in and out
+
+    async def sign_in(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        token: str,
+        access: Access,
+        *,
+        family: UUID | None = None,
+    ) -> int:
+        """Sign this browser in with a validated token: sets both cookies on the response.
+
+        Returns their life in whole seconds. ``family`` is the page session or the family of the
+        sign-in that this one comes from: it ends with that. Raises ``SignInRequired`` when that
+        has ended, and ``DatabaseUnavailable``.
+        """
+        agent = request.headers.get("User-Agent", "")
+        name = self.name(request)
+        max_age = self._gatekeeper.seconds_left(access)
+        secret = await self._sign_ins.start(
+            access,
+            family=family,
+            address=peer_of(request).address,
+            agent=agent,
+            is_sealed=gate_cookies.is_sealed(name, agent),
+        )
+        self._set(response, gate_cookies.ACCESS, token, max_age)
+        self._set(response, name, secret, max_age)
+        return max_age
+
+    async def sign_out(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """End the sign-ins of this browser on every node, and drop both cookies.
+
+        Ends whatever came from them too: the own origin keeps a sign-in of its own. Raises
+        ``DatabaseUnavailable``.
+        """
+        offer = self.offer(request, peer_of(request).address)
+        found = await self._sign_ins.find(offer.secrets)
+        for family in {sign_in.family for _, sign_in in found}:
+            await self._sign_ins.end(family)
+        self._set(response, gate_cookies.ACCESS, "", 0)
+        self._set(response, self.name(request), "", 0)
+
+    def _set(self, response: web.StreamResponse, name: str, content: str, max_age: int) -> None:
+        """HttpOnly and Lax: no script reads it, no other site's form or fetch carries it."""
+        response.set_cookie(
+            name,
+            content,
+            max_age=max_age,
+            path="/",
+            httponly=True,
+            secure=self._public.scheme == "https" or name.startswith(gate_cookies.SEAL),
+            samesite="Lax",
+        )

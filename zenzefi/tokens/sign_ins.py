@@ -1,0 +1,450 @@
+"""Sign-ins of browsers at the proxy: a random secret in a cookie, its keyed hash in the database.
+
+The proxy cookie holds the access token, and a script of the upstream can plant one. It counts in a
+browser only beside a second cookie with the secret of a sign-in that belongs to this very token
+(ADR 0015). A sign-in ends by itself with its cookie, and by logging out: on every node within a
+second, by a message, and within the life of a cached entry on a node that missed it.
+
+Look-ups are cached in the process for seconds, shared and batched. The database decides; while it
+is away, Redis vouches for the sign-ins that it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.models import web_sessions
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.errors import DatabaseUnavailable, SignInRequired, Unavailable
+from zenzefi.gate_cookies import browser_of, network_of
+from zenzefi.keys import Keyring
+from zenzefi.ops.metrics import CACHE_ENTRIES
+from zenzefi.tokens import value
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.ends import Ended
+from zenzefi.tokens.flights import Answers, Flights
+from zenzefi.tokens.gatekeeper import LIFE, LIFE_ALONE, SIGNED_OUT, Gatekeeper
+from zenzefi.tokens.lookups import Patience
+from zenzefi.tokens.models import access_tokens, proxy_sign_ins
+from zenzefi.tokens.shared import TOMBSTONE, Shared
+
+log = logging.getLogger(__name__)
+
+MAX_KNOWN = 50_000
+MAX_PER_TOKEN = 100
+"""Sign-ins with one token; beyond them the oldest are forgotten."""
+UNKNOWN_LIFE = 3.0
+"""Seconds that an unknown or ended secret is remembered."""
+_RENEW = 0.25  # seconds before its end that an entry in use is looked up again
+_RENEWALS = 2_000  # at once
+_BATCH = 500
+_PURPOSE = "proxy-sign-in"
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+_s = proxy_sign_ins.c
+_BY_INDEX = (
+    select(
+        _s.id,
+        _s.family_id,
+        _s.token_id,
+        _s.network,
+        _s.agent,
+        _s.is_sealed,
+        _s.expires_at,
+        _s.secret_index,
+        access_tokens.c.token_index,
+    )
+    .join(access_tokens, access_tokens.c.id == _s.token_id)
+    .where(
+        _s.secret_index.in_(bindparam("indexes", expanding=True)),
+        _s.ended_at.is_(None),
+        _s.expires_at > utcnow(),
+    )
+)
+_OPEN = select(_s.id).where(_s.id.in_(bindparam("ids", expanding=True)), _s.ended_at.is_(None))
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """One live sign-in, without its secret.
+
+    ``family`` is shared by the sign-ins that came from one another; ``is_sealed`` says that the
+    browser took the cookie under a name that no script can write.
+    """
+
+    id: UUID
+    family: UUID
+    token_id: UUID
+    token_index: bytes
+    network: str
+    browser: str
+    is_sealed: bool
+    expires_at: datetime
+
+    def is_of(self, address: str, agent: str) -> bool:
+        """Whether the client at this address with this ``User-Agent`` may be the one."""
+        return self.network == network_of(address) and self.browser == browser_of(agent)
+
+    def to_json(self) -> str:
+        """As it is kept in Redis."""
+        return json.dumps(
+            {
+                "id": str(self.id),
+                "family": str(self.family),
+                "token_id": str(self.token_id),
+                "token_index": self.token_index.hex(),
+                "network": self.network,
+                "browser": self.browser,
+                "is_sealed": self.is_sealed,
+                "expires_at": self.expires_at.isoformat(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> SignIn | None:
+        """What Redis held; ``None`` for anything else under the name."""
+        try:
+            held = json.loads(raw)
+            expires_at = datetime.fromisoformat(held["expires_at"])
+            if expires_at.tzinfo is None or not isinstance(held["is_sealed"], bool):
+                return None
+            return cls(
+                id=UUID(held["id"]),
+                family=UUID(held["family"]),
+                token_id=UUID(held["token_id"]),
+                token_index=bytes.fromhex(held["token_index"]),
+                network=str(held["network"]),
+                browser=str(held["browser"]),
+                is_sealed=held["is_sealed"],
+                expires_at=expires_at.astimezone(UTC),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            return None
+
+
+@dataclass(slots=True)
+class _Known:
+    sign_in: SignIn | None  # None: unknown or ended
+    until: float
+
+
+class SignIns:
+    """The service of sign-ins at the proxy."""
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        gatekeeper: Gatekeeper,
+        shared: Shared | None = None,
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._gatekeeper = gatekeeper
+        self._shared = shared
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._patience = Patience()
+        self._flights: Flights[SignIn | None] = Flights(self._look_up)
+        self._turned = 0.0  # when the subscription to messages last came or went
+        gatekeeper.on_end(self._heard)
+        gatekeeper.on_turn(self._turn)
+
+    # --- the hot path
+
+    def cached(self, secret: str) -> SignIn | None:
+        """The live sign-in that this process knows now; ``None``: ask :meth:`find`."""
+        known = self._known.get(secret)
+        if known is None or known.sign_in is None:
+            return None
+        left = known.until - monotonic()
+        if left <= 0:
+            return None
+        if left < _RENEW and secret not in self._flights and len(self._flights) < _RENEWALS:
+            self._flights.join(secret)
+        return known.sign_in
+
+    # --- look-ups
+
+    async def find(self, offered: Sequence[str]) -> list[tuple[str, SignIn]]:
+        """The live sign-ins among these secrets, with their secrets, in the order given.
+
+        Raises ``DatabaseUnavailable`` or ``Unavailable`` (503) where that can't be told of any.
+        """
+        found: list[tuple[str, SignIn]] = []
+        failure: Exception | None = None
+        asked: list[tuple[str, asyncio.Future[SignIn | None]]] = []
+        now = monotonic()
+        for secret in offered:
+            if not _SECRET.fullmatch(secret):
+                continue
+            known = self._known.get(secret)
+            if known is None or known.until <= now:
+                asked.append((secret, self._flights.join(secret)))
+            elif known.sign_in is not None:
+                found.append((secret, known.sign_in))
+        for secret, flight in asked:
+            try:
+                sign_in = await asyncio.shield(flight)
+            except Unavailable as error:
+                failure = error
+            else:
+                if sign_in is not None:
+                    found.append((secret, sign_in))
+        if failure is not None and not found:
+            raise failure
+        return found
+
+    def belongs(self, sign_in: SignIn, token: str) -> bool:
+        """Whether the sign-in was made with this very access token."""
+        return sign_in.token_index in value.indexes(self._keyring, token)
+
+    async def _look_up(self, asked: list[str]) -> Answers[SignIn | None]:
+        started = monotonic()
+        by_index = {i: one for one in asked for i in self._keyring.indexes(_PURPOSE, one)}
+        indexes = list(by_index)
+        held: dict[bytes, bytes] = {}
+        if self._shared is not None:
+            held = await self._shared.sign_ins(indexes)
+        try:
+            rows = await self._patience.ask(lambda: self._rows(indexes), "sign-in look-up")
+        except DatabaseUnavailable as error:
+            return self._without_database(by_index, held, started, error)
+        found = {by_index[index]: sign_in for index, sign_in in rows.items()}
+        answers = {one: self._keep(one, found.get(one), started) for one in asked}
+        if self._shared is not None:
+            await self._shared.put_sign_ins(
+                [self._entry(index, held.get(index, b""), rows[index]) for index in rows]
+            )
+        return answers
+
+    def _entry(self, index: bytes, before: bytes, sign_in: SignIn) -> tuple[bytes, bytes, str, int]:
+        left = int((sign_in.expires_at - self._gatekeeper.now()).total_seconds())
+        return index, before, sign_in.to_json(), max(1, left)
+
+    async def _rows(self, indexes: list[bytes]) -> dict[bytes, SignIn]:
+        async with self._database.read() as connection:
+            rows = await connection.execute(_BY_INDEX, {"indexes": indexes})
+            return {bytes(row.secret_index): _sign_in(row) for row in rows}
+
+    def _without_database(
+        self,
+        by_index: dict[bytes, str],
+        held: dict[bytes, bytes],
+        started: float,
+        error: DatabaseUnavailable,
+    ) -> Answers[SignIn | None]:
+        """Known ones go on, ended ones stay ended; of the others nothing can be told."""
+        answers: dict[str, SignIn | Exception | None] = dict.fromkeys(by_index.values(), error)
+        for index, raw in held.items():
+            secret = by_index[index]
+            sign_in = None if raw == TOMBSTONE else SignIn.from_json(raw)
+            if sign_in is not None and sign_in.expires_at > self._gatekeeper.now():
+                answers[secret] = self._keep(secret, sign_in, started)
+            elif raw == TOMBSTONE:
+                answers[secret] = None
+        return answers
+
+    def _keep(self, secret: str, sign_in: SignIn | None, started: float) -> SignIn | None:
+        """Remember a look-up for a moment, counted from when it was started."""
+        if sign_in is not None and self._gatekeeper.holds.has_ended(sign_in.id):
+            sign_in = None  # it ended meanwhile
+        if started <= self._turned:
+            return sign_in  # what ended meanwhile may not have been heard of: good for this once
+        life = UNKNOWN_LIFE
+        if sign_in is not None:
+            life = LIFE if self._gatekeeper.is_live else LIFE_ALONE
+        self._known[secret] = _Known(sign_in, started + life)
+        self._known.move_to_end(secret)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return sign_in
+
+    # --- beginning
+
+    async def start(
+        self,
+        access: Access,
+        *,
+        family: UUID | None,
+        address: str,
+        agent: str,
+        is_sealed: bool,
+    ) -> str:
+        """Sign a browser in; its secret (43 URL-safe characters), which is kept nowhere.
+
+        ``family`` is the page session or the sign-in that this one comes from. Raises
+        ``SignInRequired`` when that has ended, and ``DatabaseUnavailable``.
+        """
+        started = monotonic()
+        secret = secrets.token_urlsafe(32)
+        now = self._gatekeeper.now()
+        row_id = uuid4()
+        async with self._database.begin() as connection:
+            if family is not None and not await _is_open(connection, family):
+                raise SignInRequired
+            query = select(access_tokens.c.token_index).where(access_tokens.c.id == access.token_id)
+            index = bytes((await connection.execute(query)).scalar_one())
+            sign_in = SignIn(
+                id=row_id,
+                family=family or row_id,
+                token_id=access.token_id,
+                token_index=index,
+                network=network_of(address)[:64],
+                browser=browser_of(agent),
+                is_sealed=is_sealed,
+                expires_at=now + timedelta(seconds=max(1.0, access.seconds_left(now))),
+            )
+            await connection.execute(
+                proxy_sign_ins.insert().values(
+                    id=sign_in.id,
+                    secret_index=self._keyring.index(_PURPOSE, secret),
+                    token_id=access.token_id,
+                    user_id=access.user_id,
+                    family_id=sign_in.family,
+                    network=sign_in.network,
+                    agent=sign_in.browser,
+                    is_sealed=is_sealed,
+                    created_at=now,
+                    expires_at=sign_in.expires_at,
+                )
+            )
+            kept = (
+                select(_s.id)
+                .where(_s.token_id == access.token_id, _s.ended_at.is_(None))
+                .order_by(_s.created_at.desc(), _s.id)
+                .limit(MAX_PER_TOKEN)
+            )
+            await connection.execute(
+                delete(proxy_sign_ins).where(_s.token_id == access.token_id, _s.id.not_in(kept))
+            )
+        self._keep(secret, sign_in, started)
+        return secret
+
+    # --- ending
+
+    async def end(self, family: UUID, reason: str = SIGNED_OUT) -> int:
+        """End all sign-ins of this family, on every node; how many.
+
+        Raises ``DatabaseUnavailable``: then none has ended.
+        """
+        return await self._end(_s.family_id == family, reason)
+
+    async def end_of_user(self, user_id: UUID, *, keep: UUID | None = None) -> int:
+        """End all sign-ins of a user, but for one family; how many."""
+        which = _s.user_id == user_id
+        return await self._end(
+            which if keep is None else which & (_s.family_id != keep), SIGNED_OUT
+        )
+
+    async def _end(self, which: Any, reason: str) -> int:
+        is_meant = which & _s.ended_at.is_(None)
+        async with self._database.begin() as connection:
+            query = select(_s.id, _s.secret_index).where(is_meant).with_for_update()
+            rows = (await connection.execute(query)).all()
+            if rows:
+                await connection.execute(
+                    update(proxy_sign_ins).where(is_meant).values(ended_at=utcnow())
+                )
+        for row in rows:
+            await self._gatekeeper.announce(
+                Ended("sign_in", row.id, reason), [bytes(row.secret_index).hex()]
+            )
+        return len(rows)
+
+    def _heard(self, ended: Ended) -> None:
+        if ended.kind != "sign_in":
+            return
+        for secret, known in list(self._known.items()):
+            if known.sign_in is not None and known.sign_in.id == ended.id:
+                del self._known[secret]
+
+    def _turn(self) -> None:
+        """Messages may have been missed: look everything up again."""
+        self._turned = monotonic()
+        self._known.clear()
+
+    # --- what is open
+
+    async def check_open(self) -> None:
+        """End what is open under sign-ins that have ended: the net under a lost message.
+
+        Raises ``DatabaseUnavailable``.
+        """
+        held = list(self._gatekeeper.holds.sign_ins())
+        for start in range(0, len(held), _BATCH):
+            ids = held[start : start + _BATCH]
+            async with self._database.read() as connection:
+                still = set((await connection.execute(_OPEN, {"ids": ids})).scalars())
+            for sign_in in ids:
+                if sign_in not in still:
+                    self._gatekeeper.holds.end_sign_in(sign_in, SIGNED_OUT)
+                    self._heard(Ended("sign_in", sign_in, SIGNED_OUT))
+
+    async def _check_repeatedly(self) -> None:
+        while True:
+            await asyncio.sleep(LIFE if self._gatekeeper.is_live else LIFE_ALONE)
+            CACHE_ENTRIES.labels("sign_ins").set(len(self._known))
+            try:
+                await self.check_open()
+            except DatabaseUnavailable:
+                continue
+            except SQLAlchemyError:
+                log.exception("failed to check open sign-ins")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Check what is open, for as long as the node runs."""
+        task = asyncio.create_task(self._check_repeatedly(), name="open sign-ins")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await self._flights.close()
+            await self._patience.close()
+
+
+def _sign_in(row: Any) -> SignIn:
+    return SignIn(
+        id=row.id,
+        family=row.family_id,
+        token_id=row.token_id,
+        token_index=bytes(row.token_index),
+        network=row.network or "",
+        browser=row.agent or "",
+        is_sealed=row.is_sealed,
+        expires_at=row.expires_at,
+    )
+
+
+async def _is_open(connection: AsyncConnection, family: UUID) -> bool:
+    """Whether the page session or the sign-in of this id has not ended.
+
+    The row stays locked: logging out waits for the transaction, and then finds the new sign-in.
+    """
+    for table in (web_sessions, proxy_sign_ins):
+        query = select(table.c.id).where(table.c.id == family, table.c.ended_at.is_(None))
+        if (await connection.execute(query.with_for_update(read=True))).first() is not None:
+            return True
+    return False
+
+
+SIGN_INS: web.AppKey[SignIns] = web.AppKey("sign_ins", SignIns)
