@@ -89,6 +89,15 @@ REFUSED = {
     "a signed length": request(
         f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, "Content-Length: +1", body=b"a"
     ),
+    **{
+        f"the length {value[:12]!r} of {len(value)} characters": request(
+            f"POST {PREFIX}/ HTTP/1.1", HOST, AUTH, f"Content-Length: {value}", body=b"ab"
+        )
+        for value in [
+            *("9" * 4300, "9" * 5000, "0" * 5000 + "2", "9" * 19, "18446744073709551616", "-2"),
+            *("0x2", "2_0", "2.0", "2e0", "two", "", "2 2", '"2"', "\xd9\xa2", "\xb2", "2\x0b"),
+        ]
+    },
     "a space before the colon": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A : b"),
     "a folded header": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: b\r\n c"),
     "a bare CR in a header": request(f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: b\rX-B: c"),

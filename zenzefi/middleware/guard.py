@@ -50,7 +50,7 @@ def check(request: web.BaseRequest) -> Target:
     coding = headers.getall("Transfer-Encoding", ())
     if coding:
         # RFC 9112 section 6.1: chunked is the only coding understood here, once, last and alone.
-        if len(coding) != 1 or coding[0].strip().lower() != "chunked":
+        if len(coding) != 1 or coding[0].strip(" \t").lower() != "chunked":
             raise AmbiguousRequest("Transfer-Encoding must be just chunked (RFC 9112, 6.1).")
         if version == HttpVersion10:
             raise AmbiguousRequest("HTTP/1.0 knows no Transfer-Encoding (RFC 9112, 6.1).")

@@ -35,7 +35,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from zenzefi.errors import AmbiguousRequest, GateError, RequestTimeout
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.middleware.server_name import SERVER
-from zenzefi.proxy.framing import ChunkedEnd, HeadEnd, SizedEnd
+from zenzefi.proxy.framing import ChunkedEnd, HeadEnd, SizedEnd, length_of
 
 log = logging.getLogger(__name__)
 
@@ -240,13 +240,18 @@ class GateRequestHandler(RequestHandler):
         if self._method is not None:
             message = message._replace(method=self._method)
             self._messages[-1] = message, content
+        length = length_of(message.headers.get("Content-Length", "0").encode(errors="replace"))
+        if length is None:
+            self._messages.pop()
+            self._refuse(TransferEncodingError("length"))
+            return
         self._phase = Phase.START
         self._last_content = content
         if end < 0:
             self._read_no_more()
         elif content is not EMPTY_PAYLOAD and not self._upgraded:
             self._phase = Phase.CONTENT
-            self._end = ChunkedEnd() if message.chunked else SizedEnd(_length_of(message))
+            self._end = ChunkedEnd() if message.chunked else SizedEnd(length)
         self._on_request(message, content, head)
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
@@ -409,8 +414,3 @@ def cancelled_when_lost(request: web.BaseRequest) -> Iterator[None]:
         yield
     finally:
         handler.on_lost = None
-
-
-def _length_of(message: RawRequestMessage) -> int:
-    """The Content-Length that the parser has accepted; 0 without one."""
-    return int(message.headers.get("Content-Length", "0")[-20:])

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from aiohttp import ClientError, ClientPayloadError, SocketTimeoutError
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpVersion11, RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -25,7 +24,9 @@ from zenzefi.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from zenzefi.proxy.framing import length_of
 from zenzefi.proxy.headers import Pairs
+from zenzefi.proxy.response_stream import ResponseStream
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,10 @@ class UpstreamResponse(Protocol):
     def is_complete(self) -> bool:
         """Whether nothing of the body is still to come or to be read."""
 
+    @property
+    def failure(self) -> GateError | None:
+        """What has broken the body already, if nothing of it is left to be read."""
+
     async def read(self) -> bytes:
         """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
 
@@ -104,7 +109,7 @@ def is_proper_end(transport: asyncio.BaseTransport | None) -> bool:
         return False
 
 
-class Connection(ResponseHandler):
+class Connection(ResponseStream):
     """One connection to the upstream."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -160,6 +165,7 @@ class Connection(ResponseHandler):
     def begin(self, method: str, read_timeout: float) -> None:
         """Prepare for the answer to one request."""
         self.got_bytes = False
+        self.expect_response()
         self._is_head_due = True
         self._head_seconds = read_timeout
         self.set_response_params(
@@ -282,8 +288,7 @@ class Exchange:
             raise UpstreamUnreachable from None
 
     def _accept(self, method: str, message: RawResponseMessage, *, may_upgrade: bool) -> None:
-        # RFC 9110, 15: a client must understand the class of a status; below 100 there is none.
-        if not (200 <= message.code <= 999 or (message.code == 101 and may_upgrade)):
+        if message.code == 101 and not may_upgrade:
             raise UpstreamProtocolError
         self.status = message.code
         self.reason = message.reason.encode("utf-8", "surrogateescape")
@@ -293,13 +298,14 @@ class Exchange:
             low = name.lower()
             if low == b"content-length":
                 # RFC 9112, 6.3: differing or unparsable lengths make the message unusable.
-                if not value.isdigit() or (self.length is not None and self.length != int(value)):
+                length = length_of(value)
+                if length is None or self.length not in (None, length):
                     raise UpstreamProtocolError
-                self.length = int(value)
+                self.length = length
             elif low == b"transfer-encoding":
                 codings += 1
                 # RFC 9112, 6.1: no coding but chunked was asked for, and that one comes once.
-                if codings > 1 or value.strip().lower() != b"chunked":
+                if codings > 1 or value.strip(b" \t").lower() != b"chunked":
                     raise UpstreamProtocolError
         if codings and self.length is not None:
             raise UpstreamProtocolError  # RFC 9112, 6.3: both framings are an attack or a bug
@@ -351,9 +357,7 @@ class Exchange:
 
     def read_ready(self) -> bytes:
         """What has already arrived of the body, without waiting."""
-        if self._payload is EMPTY_PAYLOAD or self._payload.exception() is not None:
-            return b""
-        return self._payload.read_nowait()
+        return _here(self._payload)
 
     @property
     def is_complete(self) -> bool:
@@ -366,14 +370,18 @@ class Exchange:
         """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
         if self.is_complete:
             return b""
+        if self._payload.exception() is not None and (here := _here(self._payload)):
+            return here
         try:
             return await self._payload.readany()
-        except (SocketTimeoutError, TimeoutError):
-            raise BodyBroken(UpstreamTimeout()) from None
-        except (ClientPayloadError, HttpProcessingError):
-            raise BodyBroken(UpstreamProtocolError()) from None
-        except (ClientError, OSError, RuntimeError, EOFError):
-            raise BodyBroken(UpstreamUnreachable()) from None
+        except (ClientError, HttpProcessingError, OSError, RuntimeError, EOFError) as error:
+            raise BodyBroken(_error_for(error)) from None
+
+    @property
+    def failure(self) -> GateError | None:
+        """What has broken the body already, if nothing of it is left to be read."""
+        error = self._payload.exception()
+        return None if error is None or self._payload._buffer else _error_for(error)
 
     def abort(self) -> None:
         """Break it off at once; a pending :meth:`read` ends with :class:`BodyBroken`."""
@@ -399,3 +407,17 @@ class Exchange:
             return
         reusable = sent and self.status >= 200 and self.is_complete
         self._upstream.release(self.connection, reusable=reusable)
+
+
+def _here(content: StreamReader) -> bytes:
+    """What has arrived of a body, also if it broke afterwards: that much is delivered."""
+    return b"" if content is EMPTY_PAYLOAD else content._read_nowait(-1)
+
+
+def _error_for(broken: BaseException) -> GateError:
+    """What a client would be told of a body that broke in this way."""
+    if isinstance(broken, TimeoutError):  # aiohttp's SocketTimeoutError is one, too
+        return UpstreamTimeout()
+    if isinstance(broken, (ClientPayloadError, HttpProcessingError)):
+        return UpstreamProtocolError()
+    return UpstreamUnreachable()

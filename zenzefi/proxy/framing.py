@@ -1,4 +1,4 @@
-"""Where the requests of one connection begin and end (RFC 9112, 2.2, 6 and 7.1). Pure.
+"""Where requests and their contents end (RFC 9112, 2.2, 4, 6 and 7.1). Pure.
 
 The parser (llhttp) decides what is valid and says how a content is framed. The scanners here only
 find ends, so that the parser is never given a byte of the next request before its turn. They give
@@ -17,6 +17,19 @@ MAX_TRAILERS = 64 * 1024
 # RFC 9112, 7.1: chunk-size [ chunk-ext ] CRLF. 15 digits stay below 2 ** 63.
 _CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
 _HEAD_END = b"\r\n\r\n"
+
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+"""RFC 9112, 4, and RFC 9110, 15: version, status, reason phrase.
+
+The space before an empty reason phrase may be missing, as it is from many servers.
+"""
+
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+def length_of(value: bytes) -> int | None:
+    """A Content-Length in bytes; ``None`` if malformed (RFC 9110, 8.6) or beyond 18 digits."""
+    return int(value) if _LENGTH.fullmatch(value) else None
 
 
 class HeadEnd:

@@ -204,6 +204,8 @@ class HttpWay:
             with contextlib.suppress(OSError):
                 await client.begin(request, first, is_last=True, keep_alive=keep_alive)
             return client
+        if not first and (failure := response.failure) is not None:
+            raise failure  # nothing has been sent: another response can be given
         if client.content_type == "text/event-stream":
             self._event_streams.add(client)
         try:

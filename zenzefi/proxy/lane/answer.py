@@ -14,13 +14,12 @@ from typing import NamedTuple
 import httptools
 
 from zenzefi.errors import UpstreamProtocolError
+from zenzefi.proxy.framing import STATUS_LINE, length_of
 from zenzefi.proxy.headers import PRIVATE, Pairs, private_cache_control, response_headers
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 _MAX_ROWS = 4096  # remembered lines of one mount
 _MAX_ROW = 512  # bytes; longer lines are worked out anew each time
-# RFC 9112, 4: status-line, of which the reason phrase may be empty.
-_START = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 # RFC 9112, 5: field-name ":" OWS field-value OWS; the value without control characters.
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
@@ -34,7 +33,7 @@ _CHUNKED = 4
 _TYPE = 5
 _CACHE = 6
 _CLOSING = 7  # nothing may follow on this connection
-_REFUSED = 8  # a coding that was not asked for (RFC 9112, 6.1)
+_REFUSED = 8  # a malformed length, or a coding that was not asked for (RFC 9112, 6.1 and 6.3)
 _UNUSUAL = 9  # the general way's: rewriting, redirects, foreign framing
 
 
@@ -123,10 +122,12 @@ class Rows:
             else:
                 raise UpstreamProtocolError
         # Both framings are an attack or a bug (RFC 9112, 6.3 rule 3).
-        if (is_chunked and length >= 0) or not 100 <= status <= 999 or status == 101:
+        if (is_chunked and length >= 0) or not status or status == 101:
             raise UpstreamProtocolError
         if not is_kept:
             lines.append(_PRIVATE)
+        if status == 204 and (is_chunked or length > 0):
+            is_closing = True  # its content, which must not be, may follow at any time
         is_usual = not is_unusual and (is_typed or status in _UNTYPED)
         return Head(status, lines, length, is_chunked, is_usual, not is_closing)
 
@@ -145,11 +146,12 @@ class Rows:
     def _row(self, line: bytes) -> Row:
         match = _LINE.fullmatch(line)
         if match is None:
-            return _FOREIGN
+            return Row(_REFUSED) if line.lower().startswith(_FRAMING) else _FOREIGN
         name, value = match[1], match[2].rstrip(b" \t")
         low = name.lower()
         if low == b"content-length":
-            return Row(_LENGTH, number=int(value)) if value.isdigit() else _FOREIGN
+            length = length_of(value)
+            return Row(_REFUSED) if length is None else Row(_LENGTH, number=length)
         if low == b"transfer-encoding":
             return Row(_CHUNKED if value.lower() == b"chunked" else _REFUSED)
         if low == b"connection":
@@ -172,7 +174,7 @@ class Rows:
 
 
 def _status_row(line: bytes) -> Row:
-    match = _START.fullmatch(line)
+    match = STATUS_LINE.fullmatch(line)
     if match is None:  # the parser skips empty lines before a head: there is none here
         raise httptools.HttpParserError("no status line")
     out = b"HTTP/1.1 %b %b\r\n" % (match[2], match[3] or b"")
@@ -182,6 +184,7 @@ def _status_row(line: bytes) -> Row:
 _FOREIGN = Row(_UNUSUAL)
 _PRIVATE = b"%b: %b\r\n" % PRIVATE
 _UNTYPED = (204, 304)
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class _Nothing:

@@ -253,6 +253,8 @@ class Connection(asyncio.Protocol):
             try:
                 data = self._unframed(data)
             except httptools.HttpParserError:
+                if whole := self._joined():  # what came before it is delivered
+                    sink.piece(whole)
                 self._fail(UpstreamProtocolError())
                 return
             if data:
@@ -301,11 +303,14 @@ class Connection(asyncio.Protocol):
             self._interim(data, end, status)
             return
         has_body = not (self.is_head or status == 204 or status == 304)
+        is_broken = False
         try:
             first = self._begin_body(data, end, length if has_body else 0, is_chunked=is_chunked)
         except httptools.HttpParserError:
-            self._fail(UpstreamProtocolError())
-            return
+            first, is_broken = self._joined(), True
+            if not first:
+                self._fail(UpstreamProtocolError())
+                return
         self._client = None
         is_done = self._framing is Framing.NONE
         if is_usual and not self._hints and (is_done or client.hold()):
@@ -315,6 +320,8 @@ class Connection(asyncio.Protocol):
                 self._sink = client
             said = length if length >= 0 and status != 204 else -1 if has_body else None
             client.head(status, lines, said, first, is_done=is_done)
+            if is_broken:
+                self._fail(UpstreamProtocolError())
             return
         reason, headers = collect(head)
         begun = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
@@ -322,6 +329,8 @@ class Connection(asyncio.Protocol):
         self._sink = begun
         if is_done:
             self._end()
+        elif is_broken:
+            self._fail(UpstreamProtocolError())
         client.hand_over(begun)
 
     def _begin_body(self, data: bytes, end: int, length: int, *, is_chunked: bool) -> bytes:
@@ -385,6 +394,10 @@ class Connection(asyncio.Protocol):
             if self._framing is not Framing.NONE:
                 raise
             self._is_excess = True  # the body had ended before
+        return self._joined()
+
+    def _joined(self) -> bytes:
+        """The pieces that the chunks held."""
         pieces = self._pieces
         if len(pieces) == 1:
             return pieces.pop()

@@ -274,10 +274,14 @@ class LaneHandler(GateRequestHandler):
         self._finish()
 
     def broken(self, error: GateError) -> None:
-        """The body broke off: never ended cleanly, so that the browser sees it."""
+        """The body broke off: never ended cleanly, so that the browser sees it.
+
+        It has a length or chunks, so the missing end says so, and what has come is delivered.
+        """
         self._lane.log_broken(error)
         self._connection = None
-        self._abort()
+        self._done()
+        self.force_close()
 
     def _token_ended(self, _reason: str) -> None:
         self._abort()

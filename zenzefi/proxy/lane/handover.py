@@ -88,6 +88,11 @@ class HandedOver:
         """Whether nothing of the body is still to come or to be read."""
         return self._connection is None and self._error is None and not self._pieces
 
+    @property
+    def failure(self) -> GateError | None:
+        """What has broken the body already, if nothing of it is left to be read."""
+        return None if self._pieces else self._error
+
     async def read(self) -> bytes:
         """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
         while not self._pieces:
