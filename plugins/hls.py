@@ -14,7 +14,9 @@ _LINE = re.compile(
     rb"(?:[^#\r\n][^\r\n]*|#[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)",
     re.M,
 )
+_NEWLINE = re.compile(rb"[\r\n]")
 _SPACE = b" \t\x0b\x0c"
+_LONGEST_LINE = 64 * 1024
 
 
 class Hls(Plugin):
@@ -41,12 +43,22 @@ class Hls(Plugin):
 class _Scanner:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._inside = False  # of a line too long to be one
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
         edits: list[Edit] = []
-        end = len(window) if final else max(window.rfind(b"\n"), window.rfind(b"\r")) + 1
-        for line in _LINE.finditer(window, 0, end):
-            self._line(line[0], line.start(), edits)
+        start = 0
+        if self._inside:
+            newline = _NEWLINE.search(window)
+            if newline is None:
+                return len(window), edits
+            self._inside, start = False, newline.end()
+        end = len(window) if final else max(window.rfind(b"\n"), window.rfind(b"\r"), start - 1) + 1
+        for line in _LINE.finditer(window, start, end):
+            if len(line[0]) <= _LONGEST_LINE:
+                self._line(line[0], line.start(), edits)
+        if len(window) - end > _LONGEST_LINE:
+            self._inside, end = True, len(window)
         return end, edits
 
     def _line(self, text: bytes, start: int, edits: list[Edit]) -> None:

@@ -29,7 +29,14 @@ _SHAPES = (
     # An access token, as it is sold; hex digests of that length go too.
     (re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{64}(?![A-Za-z0-9_-])"), REDACTED),
     # A JWT (RFC 7519): its header always begins with {" in base64url.
-    (re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"), REDACTED),
+    # Looked for once in a run of its letters: what the first one lacks, later ones lack too.
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9_-])((?>[A-Za-z0-9_-]*?(?=eyJ)))"
+            r"[A-Za-z0-9_-]{11,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
+        ),
+        rf"\1{REDACTED}",
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {REDACTED}"),
     (re.compile(r"(?i)([?&;](?:access_)?token=)[^&\s\"'#]+"), rf"\1{REDACTED}"),
     (re.compile(r"(?i)((?:set-)?cookie['\"]?\s*[:=]\s*['\"]?)[^\r\n'\"]+"), rf"\1{REDACTED}"),

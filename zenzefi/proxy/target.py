@@ -109,11 +109,10 @@ def under_prefix(target: Target, prefix: str) -> Target | None:
     A prefix that was put on twice (by a script that glued an already mapped path) collapses.
     """
     path = target.path
-    if not path.startswith(prefix + "/"):
-        return Target("/", target.query) if path == prefix else None
-    while path.startswith(prefix + "/") or path == prefix:
-        path = path[len(prefix) :] or "/"
-    return Target(path, target.query)
+    at, length = 0, len(prefix)
+    while path.startswith(prefix, at) and path[at + length : at + length + 1] in ("", "/"):
+        at += length
+    return Target(path[at:] or "/", target.query) if at else None
 
 
 def without_token(target: Target, is_ours: Callable[[str], bool]) -> Target:

@@ -17,7 +17,7 @@ _WORD = re.compile(r"[^\s;,]+|[;,]")
 _SOURCE = re.compile(
     r"(?:(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://)?"
     r"(?P<host>(?:\*\.)?[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)*|\[[0-9a-fA-F:.]+\])"
-    r"(?::(?P<port>\d+|\*))?(?P<path>/\S*)?"
+    r"(?::(?P<port>[0-9]{1,5}|\*))?(?P<path>/\S*)?"
 )
 _URL_DIRECTIVES = frozenset(("report-uri",))
 _OTHER_DIRECTIVES = frozenset(

@@ -75,17 +75,21 @@ def _refresh(value: str, view: View) -> str:
     return map_refresh(value, lambda url: _redirect(url, view))
 
 
+# RFC 8288, appendix B. What is not closed reaches to the end, as it does for browsers; were it
+# passed over instead, each of many opening brackets would be read to the end.
 _LINK = re.compile(
     r"(?P<before>;[ \t]*(?P<name>anchor|imagesrcset)[ \t]*=[ \t]*\")(?P<value>[^\"]*)(?P<after>\"?)"
-    r"|\"(?:[^\"\\]|\\.)*\""
-    r"|<(?P<target>[^>]*)>",
-    re.I,
+    r"|\"(?>[^\"\\]+|\\.?)*\"?"
+    r"|<(?P<target>[^>]*)(?P<close>>?)",
+    re.I | re.S,
 )
 
 
 def _link(value: str, view: View) -> str:
     def put(match: re.Match[str]) -> str:
         if match["target"] is not None:
+            if not match["close"]:
+                return match[0]
             return f"<{_url(match['target'], view)}>"
         if match["name"] is None:
             return match[0]

@@ -15,6 +15,9 @@ _PLAIN_HOST = re.compile(
     r"[a-z0-9_\-]+(?:\.[a-z0-9_\-]+)*\.[a-z_\-]*[a-z][a-z0-9_\-]*|[a-z][a-z0-9_\-]*"
 )
 _PORT = re.compile(r"0*([0-9]{0,5})")
+_LONGEST_HOST = 1024
+"""Characters of a host that is read: a name has 253 at most (RFC 1035), each spelled with several
+perhaps. The time of "domain to ASCII" grows with the square of the length."""
 
 
 def read_origin(scheme: str, hostport: str) -> Origin | None:
@@ -31,7 +34,7 @@ def read_origin(scheme: str, hostport: str) -> Origin | None:
             return None
         host = hostport[:colon]
         if colon + 1 < len(hostport):
-            port = int(hostport[colon + 1 :])
+            port = int(digits[1] or "0")
             if port > 65535:
                 return None
     name = read_host(host)
@@ -41,7 +44,12 @@ def read_origin(scheme: str, hostport: str) -> Origin | None:
 
 
 def read_host(host: str) -> str | None:
-    """The host parser for special schemes (section 3.5): normalised ASCII, None if invalid."""
+    """The host parser for special schemes (section 3.5): normalised ASCII, None if invalid.
+
+    None as well for one longer than any name in the DNS.
+    """
+    if len(host) > _LONGEST_HOST:
+        return None
     low = host.lower()
     if _PLAIN_HOST.fullmatch(low):
         return low

@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     re.S,
 )
 _BLANK = re.compile(rb"[\x09\x0a\x0d\x1e ]*")
-_DEPTH = 512
+_DEPTH = 128
 
 
 class JsonReader:
@@ -38,7 +38,10 @@ class JsonReader:
         self._broken = False
 
     def read(self, window: bytes, final: bool) -> tuple[int, list[tuple[Path, int, int]]]:
-        """How much of the window is done, and the scalars in it."""
+        """How much of the window is done, and the scalars in it.
+
+        Scalars deeper than :data:`_DEPTH` end the reading: each carries its whole path.
+        """
         if self._broken:
             return len(window), []
         at = 0

@@ -10,7 +10,8 @@ _REFRESH_TIME = re.compile(
     r"[ \t\n\f\r]*(?:\d[\d.]*|\.[\d.]*)(?:[ \t\n\f\r]+[;,]?|[;,])[ \t\n\f\r]*"
 )
 _REFRESH_URL = re.compile(r"url[ \t\n\f\r]*=[ \t\n\f\r]*", re.I)
-_CANDIDATE = re.compile(r"[ \t\n\f\r,]*([^ \t\n\f\r]+)((?:[^,(]|\([^)]*\)?)*)")
+_CANDIDATE = re.compile(r"[ \t\n\f\r,]*([^ \t\n\f\r]+)")
+_DESCRIPTORS = re.compile(r"(?>[^,(]+|\([^)]*\)?)*")
 
 
 def refresh_span(value: str) -> tuple[int, int] | None:
@@ -50,12 +51,14 @@ def map_srcset(value: str, map_url: Callable[[str], str]) -> str:
     """A srcset with its URLs mapped ("parse a srcset attribute"), everything else as it was."""
     out, at = [], 0
     while match := _CANDIDATE.match(value, at):
-        start, end = match.span(1)
+        start, at_url = match.start(1), at
         bare = match[1].rstrip(",")
-        out += [value[at:start], map_url(bare), match[1][len(bare) :]]
-        at = end
-        if bare == match[1]:  # descriptors follow; a comma ends the candidate
-            out.append(match[2])
-            at = match.end()
+        out += [value[at_url:start], map_url(bare), match[1][len(bare) :]]
+        at = match.end()
+        # Descriptors follow, and a comma ends the candidate. After a URL that ends in one there are
+        # none; looking for them all the same would read an open bracket to the end, each time.
+        if bare == match[1] and (descriptors := _DESCRIPTORS.match(value, at)):
+            out.append(descriptors[0])
+            at = descriptors.end()
     out.append(value[at:])
     return "".join(out)

@@ -100,7 +100,9 @@ class Pass:
         self._budget = budget
         self._clock = clock
         self._buffer = b""
+        self._waiting: list[bytes] = []  # behind the buffer, while nobody is to look at it yet
         self._base = 0
+        self._end = 0
 
     def feed(self, data: bytes) -> bytes:
         """Source in, whatever is settled out."""
@@ -116,10 +118,19 @@ class Pass:
         return any(seat.scanner is not None for seat in self._seats)
 
     def _run(self, data: bytes, *, final: bool) -> bytes:
-        if not self._buffer and not self.alive:
+        if not self._buffer and not self._waiting and not self.alive:
+            self._base = self._end = self._end + len(data)
             return data
-        buffer = self._buffer = self._buffer + data if self._buffer else data
-        end = self._base + len(buffer)
+        end = self._end = self._end + len(data)
+        self._waiting.append(data)
+        if not final and self._may_wait(end):
+            return b""
+        if self._buffer:
+            self._waiting.insert(0, self._buffer)
+        buffer = self._buffer = (
+            b"".join(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+        )
+        self._waiting.clear()
         for seat in self._seats:
             if seat.scanner is None:
                 seat.settled = end
@@ -137,6 +148,13 @@ class Pass:
                     self._drop(seat, "holds back more of a body than the memory budget", end)
             done = min(seat.settled for seat in self._seats)
         return self._write(done, final)
+
+    def _may_wait(self, end: int) -> bool:
+        """Whether no scanner looks at the new bytes yet: joining them each time is not linear."""
+        seats = [seat for seat in self._seats if seat.scanner is not None]
+        return bool(seats) and all(
+            seat.retry > end and end - seat.settled <= self._budget.held for seat in seats
+        )
 
     def _scan(self, seat: _Seat, buffer: bytes, end: int, final: bool) -> None:
         scanner = seat.scanner

@@ -26,6 +26,12 @@ _AUTHORITY = re.compile(r"[^/\\?#]*")
 _PATH = re.compile(r"[^?#]*")
 _DOUBLE_DOT = re.compile(r"(?:\.|%2[eE]){2}")
 _SINGLE_DOT = re.compile(r"\.|%2[eE]")
+# A segment that may be a dot segment, or a backslash: without one, segments stay as they are.
+_DOTTED = re.compile(r"(?:\A|/)(?:\.|%2[eE])|\\")
+
+LONGEST_BASE = 8192
+"""Characters of a resolved address: the gate reads no longer request line, so a longer base serves
+no reference, and each reference under it would cost its length."""
 
 
 class _Base(NamedTuple):
@@ -59,6 +65,7 @@ class UrlMapper:
         "_own",
         "_prefix",
         "_public",
+        "_repeated",
         "_same_scheme",
         "mount",
         "upstream",
@@ -73,6 +80,11 @@ class UrlMapper:
         self._same_scheme = upstream.scheme == mount.public.scheme
         self._inside = re.compile(
             re.escape(mount.prefix) + r"(?:(?=[?#])|[/\\]|\Z)" if mount.prefix else r"(?!)"
+        )
+        # The prefix, put on any number of times: read at once, for each time would copy the rest.
+        again, over = re.escape(mount.prefix[1:]), r"(?=[/\\?#]|\Z)"
+        self._repeated = re.compile(
+            rf"(?>/{again}{over}(?:[/\\]{again}{over})*)" if mount.prefix else r"(?!)"
         )
         # The usual spelling of an absolute address of the upstream's, mapped without parsing.
         self._direct = f"{upstream}/"
@@ -91,7 +103,14 @@ class UrlMapper:
 
     def is_own(self, url: str) -> bool:
         """Whether an absolute address in the upstream's view is the upstream's."""
-        return self._read_base(url).own
+        url = self.unmap(url)
+        found = _SCHEME.match(url)
+        if found is None or found[1].lower() not in ("http", "https"):
+            return False
+        text = url[found.end() :].translate(_TAB_OR_NEWLINE)
+        matched = _AUTHORITY.match(text, self._end_of_slashes(text))
+        authority = matched[0] if matched else ""
+        return read_origin(found[1].lower(), authority.rpartition("@")[2]) in self._own
 
     # --- upstream's view -> browser's view -------------------------------------------------------
 
@@ -242,14 +261,17 @@ class UrlMapper:
         return "/" + "/".join(_resolve(path[1:], ())) + tail[len(path) :]
 
     def _undouble(self, tail: str) -> str:
-        """``tail`` without the prefix, should the upstream have put it there itself."""
-        while (found := self._inside.match(tail)) is not None:
-            rest = tail[len(self._prefix) :]
-            if found.end() == len(self._prefix):
+        """``tail`` without the prefix, should the upstream have put it there itself.
+
+        Linear: dot segments are resolved once at most, for then none is left. That they might have
+        climbed out earlier, with some of the prefixes still in front, makes no difference: whatever
+        climbs above the root leaves nothing of what was before it.
+        """
+        while (found := self._repeated.match(tail)) is not None:
+            rest = tail[found.end() :]
+            if rest[:1] in ("", "?", "#"):
                 return "/" + rest
-            tail = "/" + rest[1:]
-            if _ODD.search(tail) is not None:
-                tail = self._contained(tail)
+            tail = self._contained("/" + rest[1:])
         return tail
 
     def _rooted(self, text: str, url: str, base: _Base) -> str:
@@ -312,12 +334,20 @@ class UrlMapper:
     def resolve(self, url: str, document_url: str) -> str | None:
         """``url`` made absolute in the upstream's view, or None if it can't be parsed.
 
+        None as well for one longer than :data:`LONGEST_BASE`: nested bases would else grow without
+        end.
         The host is not serialised anew and the path not percent-encoded: the result is meant as a
         ``document_url`` (``<base href>``), not for comparing.
         """
+        if len(url) > LONGEST_BASE:
+            return None
         base = self._base
         if base is None or base.url != document_url:
             base = self._base = self._read_base(document_url)
+        resolved = self._resolved(url, base)
+        return resolved if resolved is None or len(resolved) <= LONGEST_BASE else None
+
+    def _resolved(self, url: str, base: _Base) -> str | None:
         text = url.strip(_C0_OR_SPACE).translate(_TAB_OR_NEWLINE)
         found = _SCHEME.match(text)
         scheme = base.scheme
@@ -345,6 +375,8 @@ class UrlMapper:
             resolved = "/" + "/".join(_resolve(path[1:], ())) + text[len(path) :]
             return root + (self._undouble(resolved) if base.own else resolved)
         if path:
+            if _DOTTED.search(path) is None:
+                return root + base.path[: base.path.rfind("/") + 1] + text
             return root + "/" + "/".join(_resolve(path, base.folder)) + text[len(path) :]
         return root + base.path + (text if text[:1] == "?" else base.query + text)
 

@@ -38,12 +38,12 @@ class XmlRules:
 _SPACE = b"\t\n\r "
 _NAME = rb"[^\s/>=\"'<]+"
 _TAG = re.compile(
-    rb"<(?P<end>/?)(?P<name>[A-Za-z_:\x80-\xff]%b)"
-    rb"(?P<attributes>(?>[^<>\"']+|\"[^\"<]*\"|'[^'<]*')*)>" % rb"[^\s/>=\"'<]*"
+    rb"<(?P<end>/?)(?P<name>(?>[A-Za-z_:\x80-\xff]%b))"
+    rb"(?P<attributes>(?>(?:[^<>\"']+|\"[^\"<]*\"|'[^'<]*')*))>" % rb"[^\s/>=\"'<]*"
 )
 _ATTRIBUTE = re.compile(
-    rb"(?<=[\s\"'])(?P<name>%b)[\t\n\r ]*=[\t\n\r ]*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')"
-    % _NAME
+    rb"(?<=[\s\"'])(?P<name>(?>%b))[\t\n\r ]*=[\t\n\r ]*"
+    rb"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')" % _NAME
 )
 _OTHERS = (
     (b"<!--", b"-->"),
@@ -55,13 +55,16 @@ _DOCTYPE = re.compile(
     rb"(?:\[(?>[^\]\"']+|\"[^\"]*\"|'[^']*')*\]\s*)?>"
 )
 _HREF = re.compile(rb"\shref[\t\n\r ]*=[\t\n\r ]*(?:\"([^\"]*)\"|'([^']*)')")
-_CDATA = re.compile(rb"(\s*)(?:<!\[CDATA\[(.*?)\]\]>)?(\s*)\Z", re.S)
+_CDATA = re.compile(rb"((?>\s*))(?:<!\[CDATA\[(.*?)\]\]>)?((?>\s*))\Z", re.S)
+_STYLESHEET = b"<?xml-stylesheet"
 # SVG's presentation attributes that may name a resource by url().
 _PRESENTATION = frozenset(
     b"fill stroke filter mask clip-path cursor marker marker-start marker-mid marker-end".split()
 )
 _LONGEST_TAG = 1024 * 1024
 _LONGEST_TEXT = 64 * 1024
+_MOST_BASES = 64
+"""Levels of nested bases that are followed; below the last of them its base stays."""
 
 
 # --- how the characters of a place are read -------------------------------------------------------
@@ -126,7 +129,9 @@ class XmlReader:
     def __init__(self, rules: XmlRules, mapper: UrlMap, url: str) -> None:
         self._rules = rules
         self._mapper = mapper
-        self._bases = [(0, url)]
+        self._bases = [(0, url, False)]
+        self._until = b""  # the end of a comment or its like that began in an earlier window
+        self._has_doctype = False
         self._depth = 0
         self._names = {name.encode() for name in rules.elements | {rules.base_element} if name}
         self._run, self._telling = _patterns(rules)
@@ -138,8 +143,8 @@ class XmlReader:
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
         """``(settled, edits)``: everything up to the first unfinished tag."""
         edits: list[Edit] = []
-        at = 0
-        while True:
+        at = self._skip(window, 0)
+        while not self._until:
             if len(self._bases) == 1:  # nothing to count levels for: whole runs pass in C
                 run = self._run.match(window, at)
                 at = run.end() if run else at
@@ -155,6 +160,18 @@ class XmlReader:
                     continue
                 return start, edits
             at = end
+        return (len(window) if final else at), edits
+
+    def _skip(self, window: bytes, at: int) -> int:
+        """The place behind the end of what is passed over, or how far it surely reaches."""
+        if not self._until:
+            return at
+        end = window.find(self._until, at)
+        if end < 0:
+            return max(at, len(window) - len(self._until) + 1)
+        end += len(self._until)
+        self._until = b""
+        return end
 
     def _one(self, window: bytes, start: int, final: bool, edits: list[Edit]) -> int | None:
         """Handle what begins with the ``<`` at ``start``; its end, or ``None`` for: more bytes."""
@@ -189,16 +206,21 @@ class XmlReader:
         for opening, closing in _OTHERS:
             if window.startswith(opening, start):
                 end = window.find(closing, start + len(opening))
-                if end < 0:
-                    return None
-                if opening == b"<?" and window.startswith(b"<?xml-stylesheet", start):
-                    self._stylesheet(window, start, end, edits)
-                return end + len(closing)
+                if opening == b"<?" and _STYLESHEET.startswith(window[start : start + 16]):
+                    if end < 0 and len(window) - start < _LONGEST_TEXT:
+                        return None
+                    self._stylesheet(window, start, max(end, start), edits)
+                self._until = closing
+                return self._skip(window, start + len(opening))
             if opening.startswith(window[start : start + len(opening)]) and not final:
                 return None
-        if window.startswith(b"<!DOCTYPE"[: len(window) - start], start):
+        mark = b"<!DOCTYPE"[: len(window) - start]
+        if window.startswith(mark, start) and not self._has_doctype:
             doctype = _DOCTYPE.match(window, start)
-            return doctype.end() if doctype else None
+            if doctype is None and len(window) - start < _LONGEST_TEXT:
+                return None
+            self._has_doctype = True  # there is one at most, and reading it in vain is dear
+            return doctype.end() if doctype else start + 1
         rest = window[start + 1 : start + 2]
         if not rest or rest.isalpha() or rest in b"/_:" or rest > b"\x7f":
             # perhaps a tag that is not complete yet; a "<" inside it says that it never will be
@@ -224,9 +246,7 @@ class XmlReader:
             if full == b"xml:base":
                 old = self._base
                 self._put(edits, value, offset + attribute.start(part), old)
-                base = self._mapper.resolve(_in_attribute(value), old)
-                if base:
-                    self._bases.append((self._depth, base))
+                self._push(self._depth, self._mapper.resolve(_in_attribute(value), old))
             elif not full.startswith(b"xmlns"):
                 found.append((full.rpartition(b":")[2], value, offset + attribute.start(part)))
         rules = self._rules
@@ -263,11 +283,20 @@ class XmlReader:
         value = raw.strip(_SPACE)
         if not value:
             return
-        self._put(edits, value, start + raw.index(value), self._base, read)
-        if name == self._rules.base_element.encode():
-            base = self._mapper.resolve(read(value), self._base)
-            if base:
-                self._bases.append((self._depth - 1, base))
+        base, is_base = self._base, name == self._rules.base_element.encode()
+        level, _, is_text = self._bases[-1]
+        # Several beside each other are alternatives (ISO/IEC 23009-1, 5.6): the first counts.
+        is_another = is_base and is_text and level == self._depth - 1
+        if is_another:
+            base = self._bases[-2][1]
+        self._put(edits, value, start + raw.index(value), base, read)
+        if is_base and not is_another:
+            resolved = self._mapper.resolve(read(value), base)
+            self._push(self._depth - 1, resolved, is_text=True)
+
+    def _push(self, level: int, base: str | None, *, is_text: bool = False) -> None:
+        if base and len(self._bases) <= _MOST_BASES:
+            self._bases.append((level, base, is_text))
 
     def _stylesheet(self, window: bytes, start: int, end: int, edits: list[Edit]) -> None:
         href = _HREF.search(window, start, end)

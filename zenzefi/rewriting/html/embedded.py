@@ -13,6 +13,7 @@ from typing import Any
 
 MapUrl = Callable[[str], str]
 
+_DEPTH = 32
 _URL_LIKE = re.compile(r"\.{0,2}/|[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
@@ -22,7 +23,7 @@ def map_import_map(text: str, map_url: MapUrl) -> str:
     A rooted key is kept beside its mapped form: the sources that import it are not rewritten.
     """
     parsed = _parse(text)
-    if parsed is None:
+    if parsed is None or _is_deep(parsed):
         return text
     new = dict(parsed)
     imports = parsed.get("imports")
@@ -61,10 +62,25 @@ def _map_like(url: str, map_url: MapUrl) -> str:
 def map_speculation_rules(text: str, map_url: MapUrl) -> str:
     """The ``urls`` and ``href_matches`` of speculation rules."""
     parsed = _parse(text)
-    if parsed is None:
+    if parsed is None or _is_deep(parsed):
         return text
     new = _map_rules(parsed, map_url)
     return text if new == parsed else _dump(new)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it is nested deeper than any rule, so that recursion might not come to its end."""
+    level: list[Any] = [value]
+    for _ in range(_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _map_rules(value: Any, map_url: MapUrl, key: str = "") -> Any:

@@ -267,7 +267,10 @@ def decode(value: bytes) -> str:
 def _resolve(found: re.Match[str]) -> str:
     named = found[3]
     if named is None:
-        code = int(found[1], 16) if found[1] else int(found[2])
+        digits = (found[1] or found[2]).lstrip("0")
+        if len(digits) > 7:  # beyond U+10FFFF; and int() refuses thousands of digits
+            return "\ufffd"
+        code = int(digits or "0", 16 if found[1] else 10)
         if code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
             return "\ufffd"
         if 0x80 <= code <= 0x9F:
