@@ -252,7 +252,12 @@ def _raised_errors() -> list[type[GateError]]:
     raised = _raised_by_name()
     found: dict[tuple[int, str], type[GateError]] = {}
     for kind in _errors():
-        if kind.__name__ in raised or not kind.__subclasses__():
+        is_told_apart = not any(
+            up.__name__ in raised and (up.status, up.code) == (kind.status, kind.code)
+            for up in kind.__mro__[1:]
+            if issubclass(up, GateError)
+        )
+        if is_told_apart and (kind.__name__ in raised or not kind.__subclasses__()):
             found.setdefault((kind.status, kind.code), kind)
     return sorted(found.values(), key=lambda kind: kind.status)
 

@@ -382,6 +382,10 @@ class RateLimited(GateError):
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
 
 
+class TooManyUnknownTokens(RateLimited, TokenInvalid):
+    """An unknown access token from a network that sent many of them: 429 in the place of 401."""
+
+
 # --- 5xx ----------------------------------------------------------------------------------------
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from uuid import UUID
 
 import pytest
 
-from tests.conftest import GateClient
+from tests.conftest import GateClient, MakeGate, Upstream
 from tests.kit import buy, sign_up
-from tests.tokens.kit import bought, keeper
-from zenzefi.errors import DatabaseUnavailable, RateLimited, TokenInvalid, Unavailable
-from zenzefi.keys import KEYRING
+from tests.tokens.kit import keeper, until
+from zenzefi.errors import DatabaseUnavailable, TokenInvalid, TooManyUnknownTokens, Unavailable
 from zenzefi.middleware.peer import subscriber
 from zenzefi.tokens import flights, floods, lookups, store
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.flights import Flights
-from zenzefi.tokens.floods import Guesses
-from zenzefi.tokens.value import index, new_token
+from zenzefi.tokens.floods import Guesses, Queue
+from zenzefi.tokens.value import new_token
 
 
 @pytest.mark.parametrize(
@@ -36,60 +34,158 @@ def test_a_whole_ipv6_network_is_one_asker(address: str, network: str) -> None:
     assert subscriber(address) == network
 
 
-def test_the_count_begins_anew_after_a_minute() -> None:
+def test_the_count_starts_again_after_a_minute() -> None:
     guesses = Guesses()
     for _ in range(floods.MAX_UNKNOWN):
-        guesses.check("192.0.2.1", 0.0)
-        guesses.count("192.0.2.1", 0.0)
-    with pytest.raises(RateLimited) as refusal:
-        guesses.check("192.0.2.1", 20.0)
-    assert refusal.value.headers["Retry-After"] == "41"
-    guesses.check("192.0.2.2", 20.0)
-    guesses.check("192.0.2.1", 61.0)
-    guesses.count("192.0.2.1", 61.0)
-    guesses.check("192.0.2.1", 61.0)
+        assert guesses.reserve("192.0.2.1", 0.0)
+    assert not guesses.reserve("192.0.2.1", 20.0)
+    assert guesses.refusal("192.0.2.1", 20.0).headers["Retry-After"] == "41"
+    assert guesses.reserve("192.0.2.2", 20.0)
+    guesses.give_back("192.0.2.1")
+    assert guesses.reserve("192.0.2.1", 20.0)
+    assert not guesses.reserve("192.0.2.1", 20.0)
+    assert guesses.reserve("192.0.2.1", 61.0)
 
 
-async def test_a_flood_of_random_tokens_ends_in_429_and_slows_nobody_who_is_known(
-    gate: GateClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+PATHS = ("/api/v1/proxy/status", "/api/v1/proxy/page", "/api/v1/auth/verify")
+
+
+async def _status(gate: GateClient, way: str, token: str, address: str) -> int:
+    headers = {"X-Forwarded-For": address}
+    if way == "authenticate":
+        url = "/api/v1/proxy/authenticate"
+        async with gate.post(url, json={"token": token}, headers=headers) as response:
+            return response.status
+    if way == "websocket":
+        headers |= {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        headers["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+        async with gate.get(f"/api/v1/proxy/ws?token={token}", headers=headers) as response:
+            return response.status
+    async with gate.get(way, headers=headers | {"X-Access-Token": token}) as response:
+        return response.status
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+async def test_a_flood_of_random_tokens_ends_in_429_and_lets_every_good_token_in(
+    make_gate: MakeGate, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, lane: bool
 ) -> None:
-    asked = 0
+    """Known to this process or not, on every way in, from the address of the flood or another."""
+    gate = await make_gate(
+        zenzefi_target_url=upstream.origin, trusted_proxies="127.0.0.0/8", fast_lane=lane
+    )
+    at_once = most = 0
     find = store.find
 
     async def counted(connection: object, indexes: list[bytes]) -> object:
-        nonlocal asked
-        asked += sum(one != known_one for one in indexes)
-        return await find(connection, indexes)  # type: ignore[arg-type]
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        assert len(indexes) <= floods.BATCH
+        try:
+            return await find(connection, indexes)  # type: ignore[arg-type]
+        finally:
+            at_once -= 1
 
-    token, _, _ = await bought(gate)
-    known_one = index(gate.app[KEYRING], token)
+    bearer = await sign_up(gate)
+    ways = (*PATHS, "authenticate", "websocket")
+    good = {(way, place): (await buy(gate, bearer))["token"] for way in ways for place in (1, 2)}
     monkeypatch.setattr(store, "find", counted)
-    path = "/api/v1/proxy/status"
     statuses: list[int] = []
-    slowest = 0.0
 
     async def guess() -> None:
         for _ in range(40):
-            async with gate.get(path, headers={"X-Access-Token": new_token()}) as response:
-                statuses.append(response.status)
-                if response.status == 429:
-                    assert int(response.headers["Retry-After"]) > 0
+            status = await _status(gate, PATHS[0], new_token(), "192.0.2.1")
+            statuses.append(status)
 
-    async def known() -> None:
-        nonlocal slowest
-        while len(statuses) < 400:
-            started = time.perf_counter()
-            async with gate.get(path, headers={"X-Access-Token": token}) as response:
-                assert response.status == 200
-            slowest = max(slowest, time.perf_counter() - started)
+    async def use() -> None:
+        await until(lambda: len(statuses) >= 200)
+        for (way, place), token in good.items():
+            status = await _status(gate, way, token, f"192.0.2.{place}")
+            assert status in (200, 204) or (way == "websocket" and status == 502), (way, status)
 
-    await asyncio.gather(known(), *(guess() for _ in range(10)))
-    assert set(statuses) == {401, 429}
-    # Those that were under way together may pass the limit together, and no others.
-    assert floods.MAX_UNKNOWN <= statuses.count(401) <= floods.MAX_UNKNOWN + 10
-    assert asked <= floods.MAX_UNKNOWN + 10
-    with capsys.disabled():
-        print(f"\nthe slowest answer for a known token during the flood: {slowest * 1000:.0f} ms")
+    await asyncio.gather(use(), *(guess() for _ in range(10)))
+    assert statuses.count(401) == floods.MAX_UNKNOWN
+    assert statuses.count(429) == 400 - floods.MAX_UNKNOWN
+    assert most <= 5  # four for everybody, one for all who flood
+    async with gate.get(
+        PATHS[0], headers={"X-Access-Token": new_token(), "X-Forwarded-For": "192.0.2.1"}
+    ) as response:
+        assert response.status == 429
+        assert (await response.json())["code"] == "rate_limited"
+        assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_a_planted_cookie_does_not_keep_the_good_one_out_behind_a_flood(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floods, "MAX_UNKNOWN", 0)
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    cookie = f"zenzefi_access_token={new_token()}; zenzefi_access_token={token}"
+    async with gate.get(PATHS[0], headers={"Cookie": cookie}) as response:
+        assert response.status == 200
+
+
+async def test_leaving_before_the_answer_counts_as_well(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floods, "MAX_UNKNOWN", 5)
+    for _ in range(5):
+        leaving = asyncio.create_task(keeper(gate).validate(new_token(), "192.0.2.1"))
+        await asyncio.sleep(0)
+        leaving.cancel()
+    with pytest.raises(TooManyUnknownTokens):
+        await keeper(gate).validate(new_token(), "192.0.2.1")
+
+
+async def test_many_who_use_one_good_token_at_once_pay_back_one_count_only(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    own = keeper(gate)
+    with pytest.raises(TokenInvalid):
+        await own.validate(new_token(), "192.0.2.1")
+    await asyncio.gather(*(own.validate(token, "192.0.2.1") for _ in range(20)))
+    assert own.guesses._counts["192.0.2.1"][1] == 1
+
+
+async def test_networks_that_queue_take_turns_and_each_has_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(floods, "BATCH", 10)
+    monkeypatch.setattr(floods, "MAX_QUEUED", 50)
+    monkeypatch.setattr(floods, "PAUSE", 0)
+    batches: list[list[str]] = []
+
+    async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
+        batches.append(tokens)
+        return dict.fromkeys(tokens, ACCESS)
+
+    queue = Queue(look_up)
+    flood = [queue.join(f"a{number}", "192.0.2.1") for number in range(60)]
+    assert flood.count(None) == 10
+    neighbour = queue.join("b", "192.0.2.2")
+    others = [queue.join(f"c{number}", "2001:db8::1") for number in range(3)]
+    assert queue.join("b", "192.0.2.2") is neighbour
+    assert neighbour is not None
+    assert await neighbour == ACCESS
+    assert "b" in batches[0]  # not behind the fifty that came before it
+    await asyncio.gather(*(one for one in flood + others if one is not None))
+    assert sum(map(len, batches)) == 54
+    assert max(map(len, batches)) <= 10
+    assert len(queue) == 0
+    await queue.close()
+
+
+async def test_whatever_goes_wrong_those_who_queue_hear_of_it() -> None:
+    async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
+        raise DatabaseUnavailable
+
+    queue = Queue(look_up)
+    waiting = queue.join("token", "192.0.2.1")
+    assert waiting is not None
+    with pytest.raises(DatabaseUnavailable):
+        await waiting
+    await queue.close()
 
 
 async def test_one_unknown_token_again_and_again_costs_one_look_up(

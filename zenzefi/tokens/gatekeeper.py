@@ -35,7 +35,7 @@ from zenzefi.tokens.access import Access
 from zenzefi.tokens.clock import Clock
 from zenzefi.tokens.ends import Ended, Ends
 from zenzefi.tokens.flights import Answers, Flights
-from zenzefi.tokens.floods import Guesses
+from zenzefi.tokens.floods import Guesses, Queue
 from zenzefi.tokens.holds import Hold, Holds, Who
 from zenzefi.tokens.lookups import Lookups
 from zenzefi.tokens.memory import Memory
@@ -74,6 +74,7 @@ class Gatekeeper:
         self.memory = Memory()
         self.guesses = Guesses()
         self.flights = Flights(self._look_up)
+        self.queue = Queue(self._look_up)
         self.ends = Ends(shared, self._heard, self._live)
         self.is_live = False
         self._turned = 0.0  # when the subscription last came or went
@@ -110,8 +111,8 @@ class Gatekeeper:
         """What a token grants.
 
         Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked`` (401), ``DatabaseUnavailable``
-        or ``Unavailable`` (503), and ``RateLimited`` (429) for an ``address`` that tries many
-        unknown tokens.
+        or ``Unavailable`` (503). From an ``address`` whose network tries many unknown tokens an
+        unknown one is ``TooManyUnknownTokens`` (429), and a good one lets in as everywhere.
         """
         known = self.cached(token)
         if known is not None:
@@ -122,13 +123,31 @@ class Gatekeeper:
         refusal = self.memory.refusal(token, now)
         if refusal is not None:
             raise refusal
-        self.guesses.check(address, now)
+        is_first = token not in self.flights
+        if is_first and not self.guesses.reserve(address, now):
+            return await self._queued(token, address or "")
         try:
             # One flight for all who ask; the first to give up does not end it for the others.
-            return await asyncio.shield(self.flights.join(token))
+            access = await asyncio.shield(self.flights.join(token))
         except TokenInvalid:
-            self.guesses.count(address, monotonic())
+            raise  # It stays counted, as after a cancellation: leaving early is no way around.
+        except Exception:
+            if is_first:
+                self.guesses.give_back(address)
             raise
+        if is_first:
+            self.guesses.give_back(address)
+        return access
+
+    async def _queued(self, token: str, address: str) -> Access:
+        """The answer for a network that sent too many unknown tokens, when its turn comes."""
+        answer = self.queue.join(token, address)
+        if answer is None:
+            raise self.guesses.refusal(address, monotonic())
+        try:
+            return await asyncio.shield(answer)
+        except TokenInvalid:
+            raise self.guesses.refusal(address, monotonic()) from None
 
     async def _look_up(self, tokens: list[str]) -> Answers[Access]:
         """Many tokens at once: Redis's word where it is fresh, the database's for the others."""
@@ -409,6 +428,7 @@ class Gatekeeper:
             ("ended_tokens", len(self.memory.ended)),
             ("guessing_subscribers", len(self.guesses)),
             ("token_lookups", len(self.flights)),
+            ("queued_token_lookups", len(self.queue)),
             ("unsent_ends", len(self.ends)),
         ):
             CACHE_ENTRIES.labels(name).set(size)
@@ -425,6 +445,7 @@ class Gatekeeper:
         finally:
             await _stop(tasks)
             await self.flights.close()
+            await self.queue.close()
             await self._lookups.close()
             await asyncio.gather(*self._activations.values(), return_exceptions=True)
             self.holds.close()
