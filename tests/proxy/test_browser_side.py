@@ -130,3 +130,49 @@ async def test_frames_right_behind_the_request_arrive(start_gate, faulty, compla
         assert await received == masked
     writer.transport.abort()
     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 20", "Transfer-Encoding: chunked"])
+async def test_no_100_continue_is_written_behind_the_final_head(
+    start_gate, faulty, complaints, framing
+):
+    """RFC 9110, 15.2: interim responses come before the final one, and nowhere else."""
+    pieces = [b"first_____", b"second____"]
+    if "chunked" in framing:
+        pieces = [b"a\r\nfirst_____\r\n", b"a\r\nsecond____\r\n0\r\n\r\n"]
+
+    async def script(wire):
+        await wire.send(f"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n{framing}\r\n\r\n".encode())
+        await wire.send(pieces[0])
+        await asyncio.sleep(1.3)  # longer than the gate waits for the upstream's 100
+        await wire.send(pieces[1])
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    expecting = request("/x", "Expect: 100-continue", "Content-Length: 5", method="POST")
+    got = await gate.raw(expecting, timeout=2.5)
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"100 Continue" not in got
+    assert got.count(b"HTTP/1.1") == 1
+    assert got.endswith(pieces[0] + pieces[1])
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1])
+async def test_who_is_refused_while_it_waits_for_100_gets_the_refusal_alone(
+    start_gate, faulty, complaints, after
+):
+    async def script(wire):
+        await asyncio.sleep(after)
+        await wire.send(
+            b"HTTP/1.1 413 Too Large\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nno"
+        )
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    expecting = request("/x", "Expect: 100-continue", "Content-Length: 5", method="POST")
+    got = await gate.raw(expecting, timeout=3)
+    assert got.startswith(b"HTTP/1.1 413 ")
+    assert got.count(b"HTTP/1.1") == 1
+    assert b"\r\nConnection: close\r\n" in got

@@ -20,7 +20,6 @@ from zenzefi.proxy.headers import Pairs
 
 _STALL_SECONDS = 300.0  # a client that takes nothing for so long is gone
 _BODYLESS = frozenset((204, 304))
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientBody:
@@ -37,9 +36,8 @@ class ClientBody:
 
     def invite(self) -> None:
         """Send ``100 Continue`` (RFC 9110, 15.2.1)."""
-        transport = self._request.transport
-        if transport is not None and not self._request.content.is_eof():
-            transport.write(_CONTINUE)
+        if not self._request.content.is_eof():
+            write_interim(self._request, 100, ())
 
     async def read(self) -> bytes:
         """The next piece, ``b""`` at the end.
@@ -221,7 +219,16 @@ def _line(name: str, value: str) -> bytes:
     return f"{name}: {value}".encode("utf-8", "surrogateescape")
 
 
-def interim_head(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A 1xx answer as bytes (RFC 9110, 15.2)."""
-    lines = [b"HTTP/1.1 %d " % status, *(b"%b: %b" % pair for pair in pairs)]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+def write_interim(
+    request: web.BaseRequest, status: int, pairs: Iterable[tuple[bytes, bytes]]
+) -> None:
+    """Send a 1xx response, unless the final one has begun (RFC 9110, 15.2).
+
+    Clients of HTTP/1.0 know none of them.
+    """
+    transport = request.transport
+    if transport is None or BEGUN in request or request.version < HttpVersion11:
+        return
+    reason = b"Continue" if status == 100 else b""
+    lines = [b"HTTP/1.1 %d %b" % (status, reason), *(b"%b: %b" % pair for pair in pairs)]
+    transport.write(b"\r\n".join(lines) + b"\r\n\r\n")

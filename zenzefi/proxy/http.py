@@ -11,10 +11,9 @@ from typing import Protocol
 from uuid import UUID
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import GateError, SignInRequired, UpstreamProtocolError
-from zenzefi.proxy.client_side import ClientBody, ClientResponse, interim_head
+from zenzefi.proxy.client_side import ClientBody, ClientResponse, write_interim
 from zenzefi.proxy.exchange import BodyBroken, UpstreamResponse
 from zenzefi.proxy.headers import (
     Identity,
@@ -146,10 +145,8 @@ class HttpWay:
         head = self._head(passage, body)
 
         def on_interim(status: int, pairs: Pairs) -> None:
-            transport = request.transport
-            if transport is not None and request.version == HttpVersion11:
-                mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
-                transport.write(interim_head(status, mapped))
+            mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
+            write_interim(request, status, mapped)
 
         if body is None:
             response: UpstreamResponse
