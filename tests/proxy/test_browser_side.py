@@ -176,3 +176,39 @@ async def test_who_is_refused_while_it_waits_for_100_gets_the_refusal_alone(
     assert got.startswith(b"HTTP/1.1 413 ")
     assert got.count(b"HTTP/1.1") == 1
     assert b"\r\nConnection: close\r\n" in got
+
+
+QUERIES = [
+    "",
+    "?",
+    "?a=b",
+    "?a=b+c",
+    "?a=%0d%0aX-Evil:%201",
+    "?a=%0D%0A%0D%0A<script>",
+    "?%00",
+    "?a=%7f&b=%1b",
+    "?a=%25%0a",
+    "?a=%D0%BF&b=%ff&c=%zz",
+    "?&&=;?/?",
+    "?a='\"<>`{}|^[]",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize(
+    ("path", "referer", "location"),
+    [
+        (PREFIX, None, f"{PREFIX}/"),
+        ("/stray", f"http://gate.test{PREFIX}/page", f"{PREFIX}/stray"),
+        ("/stray%0d%0aX-Evil:1", f"http://gate.test{PREFIX}/page", f"{PREFIX}/stray%0d%0aX-Evil:1"),
+    ],
+)
+async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
+    gate, complaints, path, referer, location, query
+):
+    headers = [] if referer is None else [f"Referer: {referer}"]
+    lines = [f"GET {path}{query} HTTP/1.1", "Host: gate.test", "Connection: close", *headers]
+    got = await gate.raw("\r\n".join([*lines, "", ""]).encode())
+    assert got.startswith(b"HTTP/1.1 30"), got[:200]
+    found = [line for line in got.split(b"\r\n") if line.startswith(b"Location: ")]
+    assert found == [f"Location: {location}{query}".encode()]

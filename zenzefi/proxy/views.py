@@ -10,9 +10,11 @@ from aiohttp import web
 from zenzefi.api.models import Body, Output, Time
 from zenzefi.api.routing import Routes
 from zenzefi.errors import CrossSiteRefused, TokenExpired, TokenInvalid, TokenRevoked
+from zenzefi.middleware.guard import TARGET
 from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.callers import refuse_foreign_callers
 from zenzefi.proxy.mount import PREFIX
+from zenzefi.proxy.target import Target
 from zenzefi.tokens.access import Access
 
 if TYPE_CHECKING:
@@ -153,8 +155,8 @@ class Views:
 
     async def add_slash(self, request: web.Request) -> web.Response:
         """The mount's root is a folder: without its slash relative references would miss it."""
-        query = f"?{request.query_string}" if request.query_string else ""
-        return web.Response(status=308, headers={"Location": f"{PREFIX}/{query}"})
+        target = Target(f"{PREFIX}/", request[TARGET].query)  # the query's bytes as they came
+        return web.Response(status=308, headers={"Location": target.raw})
 
     async def enter(self, request: web.Request) -> web.Response:
         """Redeem a ticket at the upstream's own origin: sets the cookie there and goes on."""
