@@ -108,7 +108,9 @@ SETTINGS: dict[str, dict[str, str]] = {
         "main port.",
         "tracing": "Spans by OpenTelemetry (the extra `opentelemetry`); the standard `OTEL_*` "
         "variables say where to.",
-        "audit_retention_days": "Days after which rows of the audit log are forgotten.",
+        "audit_retention_days": "Days after which rows of the audit log are deleted.",
+        "session_retention_days": "Days after their last use after which sessions of access "
+        "tokens are deleted, with their addresses and browsers.",
         "cors_api_origins": "Comma list of origins whose scripts may call the API.",
         "rate_limit_login": "Attempts to sign in with one account from one address. "
         "`10/minute;100/hour`, or `off`.",

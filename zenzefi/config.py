@@ -213,6 +213,7 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(30, ge=0, le=3600)
     access_log: bool = True
     audit_retention_days: int = Field(365, ge=1, le=36500)
+    session_retention_days: int = Field(90, ge=1, le=36500)
     metrics_listen: str | None = None
     tracing: bool = False
     cors_api_origins: Annotated[list[str], NoDecode] = []

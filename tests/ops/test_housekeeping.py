@@ -1,18 +1,26 @@
 """What is swept, closed and proved, and that it leaves the rest alone."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, update
+import pytest
+from sqlalchemy import Table, delete, func, select, update
 
 from tests import kit
-from tests.conftest import GateClient
-from zenzefi.accounts.models import users
+from tests.conftest import GateClient, MakeGate
+from zenzefi.accounts.models import one_time_links, users, web_sessions
 from zenzefi.audit.models import audit_logs
+from zenzefi.billing.models import idempotency_keys
 from zenzefi.db.engine import DATABASE
+from zenzefi.db.tables import metadata
+from zenzefi.ops import housekeeping
 from zenzefi.ops.housekeeping import Housekeeping
+from zenzefi.ops.jobs import JOBS
 from zenzefi.ops.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
-from zenzefi.tokens.models import usage_sessions
+from zenzefi.tokens.models import device_claims, usage_sessions
 
 
 def work(gate: GateClient) -> Housekeeping:
@@ -76,3 +84,93 @@ async def test_sweeping_takes_only_what_is_old(gate: GateClient) -> None:
     async with gate.app[DATABASE].read() as connection:
         after = (await connection.execute(select(func.count()).select_from(audit_logs))).scalar()
     assert after == before
+
+
+def _row_of(table: Table, user_id: UUID, token_id: UUID, at: datetime) -> dict[str, Any]:
+    """A row that was last of use ``at`` that time."""
+    secret = uuid4().bytes * 2
+    mine = {"user_id": user_id}
+    rows: dict[str, dict[str, Any]] = {
+        "audit_logs": {
+            "action": "user.signed_in",
+            "resource_type": "user",
+            "details": "{}",
+            "created_at": at,
+        },
+        "idempotency_keys": mine
+        | {"key": str(uuid4()), "operation": "x", "request_hash": secret, "created_at": at},
+        "one_time_links": mine | {"purpose": "x", "secret_index": secret, "expires_at": at},
+        "web_sessions": mine
+        | {
+            "secret_index": secret,
+            "credential_version": 0,
+            "expires_at": at + timedelta(days=14),
+            "ended_at": at,
+        },
+        "usage_sessions": mine | {"token_id": token_id, "started_at": at, "last_seen_at": at},
+        "device_claims": {
+            "token_id": token_id,
+            "device": secret,
+            "claimed_at": at,
+            "last_seen_at": at,
+        },
+    }
+    return rows[table.name]
+
+
+@pytest.mark.parametrize(
+    ("table", "kept", "fields"),
+    [
+        (audit_logs, timedelta(days=365), {}),
+        (audit_logs, timedelta(days=30), {"action": "user.sign_in_failed"}),
+        (audit_logs, timedelta(days=30), {"action": "user.second_factor_failed"}),
+        (idempotency_keys, timedelta(hours=48), {}),
+        (one_time_links, timedelta(days=30), {}),
+        (web_sessions, timedelta(days=30), {}),
+        (usage_sessions, timedelta(days=90), {}),
+        (device_claims, timedelta(days=1), {}),
+    ],
+)
+async def test_rows_are_deleted_after_their_retention_and_no_earlier(
+    gate: GateClient,
+    monkeypatch: pytest.MonkeyPatch,
+    table: Table,
+    kept: timedelta,
+    fields: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(housekeeping, "_BATCH", 3)
+    bearer = await kit.sign_up(gate)
+    tokens = [UUID((await kit.buy(gate, bearer))["id"]) for _ in range(8)]
+    user_id = await kit.user_id_of(gate)
+    now = datetime.now(UTC)
+    old, young = now - kept - timedelta(hours=1), now - kept + timedelta(hours=1)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(delete(table))
+        for number, token_id in enumerate(tokens):
+            row = _row_of(table, user_id, token_id, young if number == 0 else old) | fields
+            await connection.execute(table.insert().values(**row))
+    await work(gate).sweep()
+    async with gate.app[DATABASE].read() as connection:
+        left = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+    assert left == 1
+
+
+async def test_the_retention_of_sessions_is_a_setting(make_gate: MakeGate) -> None:
+    gate = await make_gate(session_retention_days=1)
+    token = UUID((await kit.buy(gate, await kit.sign_up(gate)))["id"])
+    user_id, now = await kit.user_id_of(gate), datetime.now(UTC)
+    async with gate.app[DATABASE].begin() as connection:
+        for hours in (23, 25):
+            row = _row_of(usage_sessions, user_id, token, now - timedelta(hours=hours))
+            await connection.execute(usage_sessions.insert().values(**row))
+    (sweep,) = [job for job in gate.app[JOBS]._jobs if job.name == "sweep"]
+    await sweep.work()
+    async with gate.app[DATABASE].read() as connection:
+        query = select(func.count()).select_from(usage_sessions)
+        assert (await connection.execute(query)).scalar_one() == 1
+
+
+def test_every_table_says_how_long_its_rows_are_kept() -> None:
+    page = Path("docs/reference/retention.md").read_text(encoding="utf-8")
+    described = {name for line in page.splitlines() for name in re.findall(r"`([a-z_]+)`", line)}
+    assert set(metadata.tables) <= described

@@ -12,16 +12,16 @@ from aiohttp import ClientError, web
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from tests.conftest import GateClient, Upstream
-from tests.kit import buy, call, sign_up
-from tests.tokens.kit import SOON, bought, keeper
+from tests.conftest import GateClient, MakeGate, Upstream
+from tests.kit import BOB, buy, call, sign_up
+from tests.tokens.kit import SOON, bought, keeper, until
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import DatabaseUnavailable, UpstreamUnreachable
 from zenzefi.tokens import usage as module
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Who
 from zenzefi.tokens.models import usage_sessions
-from zenzefi.tokens.usage import USAGE, Usage
+from zenzefi.tokens.usage import MAX_OPEN_OF_TOKEN, OTHERS, USAGE, Usage
 
 WHO = Who("a-device-id", "192.0.2.7", "Firefox")
 
@@ -215,3 +215,87 @@ async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPat
     assert [len(usage._open), len(usage._changed), len(usage._of_token)] == [3, 3, 1]
     await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
     assert [len(usage._open), len(usage._of_token)] == [0, 0]
+
+
+VARIED = {
+    "agents": lambda n: {"User-Agent": f"Browser {n}"},
+    "addresses": lambda n: {"X-Forwarded-For": f"198.51.100.{n}"},
+    "devices": lambda n: {"X-Device-ID": f"device-{n:08}"},
+    "all": lambda n: {"User-Agent": f"B {n}", "X-Forwarded-For": f"2001:db8::{n}"},
+}
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+@pytest.mark.parametrize("varied", VARIED)
+async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
+    make_gate: MakeGate, upstream: Upstream, varied: str, lane: bool
+) -> None:
+    gate = await make_gate(
+        zenzefi_target_url=upstream.origin,
+        trusted_proxies="127.0.0.0/8",
+        fast_lane=lane,
+        device_policy="off",
+    )
+    token, _, bearer = await bought(gate)
+    for number in range(60):
+        headers = {"X-Access-Token": token, **VARIED[varied](number)}
+        for _ in range(2):  # the second time the lane recognises the head
+            async with gate.get("/api/v1/proxy/page", headers=headers) as response:
+                assert response.status == 200
+    await gate.app[USAGE].flush()
+    rows = await _rows(gate)
+    assert len(rows) == MAX_OPEN_OF_TOKEN + 1
+    (others,) = [row for row in rows if row.agent == OTHERS]
+    assert (others.device, others.address) == (None, None)
+    await until(lambda: sum(one.requests for one in gate.app[USAGE]._open.values()) == 120)
+    _, listed = await call(gate, "GET", "/tokens/sessions?limit=100", bearer=bearer)
+    assert listed["total"] == len(rows)
+
+
+async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClient) -> None:
+    _, access, _ = await bought(gate)
+    other, _ = await _another(gate)
+    usage = gate.app[USAGE]
+    for number in range(100):
+        usage.note(access, device_id=None, address="", agent=f"agent {number}", received=1, sent=10)
+    usage.note(other, device_id=None, address="", agent="of another token", received=1, sent=10)
+    await usage.flush()
+    rows = await _rows(gate)
+    mine = [row for row in rows if row.token_id == access.token_id]
+    assert len(mine) == MAX_OPEN_OF_TOKEN + 1
+    assert sum(row.requests for row in mine) == 100
+    assert sum(row.bytes_out for row in mine) == 1000
+    (theirs,) = [row for row in rows if row.token_id == other.token_id]
+    assert theirs.agent == "of another token"
+
+
+async def _another(gate: GateClient) -> tuple[Access, str]:
+    bearer = await sign_up(gate, BOB)
+    token = (await buy(gate, bearer))["token"]
+    return await keeper(gate).activate(await keeper(gate).validate(token)), bearer
+
+
+async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+    for number in range(MAX_OPEN_OF_TOKEN):
+        usage.note(access, device_id=None, address="", agent=f"{number}", received=0, sent=1)
+    for session in usage._open.values():
+        session.last_seen_at -= module.IDLE * 2
+    usage.note(access, device_id=None, address="", agent="a new one", received=0, sent=1)
+    assert [key[3] for key in usage._open] == ["a new one"]
+
+
+async def test_ending_the_session_of_other_devices_closes_theirs_alone(gate: GateClient) -> None:
+    _, access, bearer = await bought(gate)
+    usage, closed = gate.app[USAGE], []
+    people = [Who(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
+    for number, who in enumerate(people):
+        usage.begin(access, who).settle()
+        keeper(gate).hold(access, lambda _, n=number: closed.append(n), who)
+    await usage.flush()
+    (others,) = [row for row in await _rows(gate) if row.agent == OTHERS]
+    status, _ = await call(gate, "DELETE", f"/tokens/sessions/{others.id}", bearer=bearer)
+    assert status == 200
+    await until(lambda: len(closed) == 5)
+    assert sorted(closed) == list(range(MAX_OPEN_OF_TOKEN, MAX_OPEN_OF_TOKEN + 5))

@@ -14,6 +14,7 @@ from tests.conftest import GateClient, MakeGate
 from tests.web.test_admin_pages import promote
 from tests.web.test_sign_in_safety import link_in, switch_on
 from tests.web.visitor import PASSWORD, Visitor
+from zenzefi.accounts import page_sessions
 from zenzefi.accounts.links import MOST
 from zenzefi.accounts.models import one_time_links, web_sessions
 from zenzefi.accounts.page_sessions import ABSOLUTE, IDLE
@@ -269,3 +270,17 @@ async def test_administration_over_the_api_insists_on_the_second_step_too(
     assert (await kit.call(gate, "GET", "/admin/users", bearer=proven))[0] == 403
     await visitor.open("/admin", follow=False)
     assert visitor.location == "/account/two-factor"
+
+
+async def test_signing_in_again_and_again_fills_no_table(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_sessions, "MAX_OF_USER", 3)
+    gate = await make_gate(rate_limit_login="off")
+    await Visitor(gate).register("boris")
+    await Visitor(gate).register()
+    for _ in range(5):
+        last = await Visitor(gate).login()
+    assert len(await column(gate, web_sessions, "id")) == 4  # three of hers, one of his
+    await last.open("/account", follow=False)
+    assert last.status == 200

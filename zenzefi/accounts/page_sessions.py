@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 
 from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import users, web_sessions
@@ -26,6 +26,8 @@ from zenzefi.keys import Keyring
 
 IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=14)
+MAX_OF_USER = 100
+"""Sign-ins of one user that are kept, ended ones included; the oldest goes."""
 _TOUCH = timedelta(seconds=60)  # last_seen_at is written once a minute, not on every page
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _PURPOSE = "page-session"
@@ -68,6 +70,18 @@ class PageSessions:
                     last_seen_at=now,
                     expires_at=now + ABSOLUTE,
                     second_factor_at=now if second_factor else None,
+                )
+            )
+            # Signing in again and again fills no table.
+            kept = (
+                select(web_sessions.c.id)
+                .where(web_sessions.c.user_id == user.id)
+                .order_by(web_sessions.c.created_at.desc(), web_sessions.c.id)
+                .limit(MAX_OF_USER)
+            )
+            await connection.execute(
+                delete(web_sessions).where(
+                    web_sessions.c.user_id == user.id, web_sessions.c.id.not_in(kept)
                 )
             )
         return secret

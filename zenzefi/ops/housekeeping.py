@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from aiohttp import web
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Table, and_, delete, func, or_, select, update
 
 from zenzefi.accounts.models import one_time_links, web_sessions
 from zenzefi.audit.models import audit_logs
@@ -18,7 +20,7 @@ from zenzefi.db.engine import DATABASE, Database
 from zenzefi.ops.jobs import JOBS
 from zenzefi.ops.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
 from zenzefi.tokens.issue import is_active
-from zenzefi.tokens.models import access_tokens, proxy_sign_ins, usage_sessions
+from zenzefi.tokens.models import access_tokens, device_claims, proxy_sign_ins, usage_sessions
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +29,32 @@ _SESSION_IDLE = timedelta(minutes=30)  # a session of use unseen for so long is 
 _PAYMENT_LIFE = timedelta(hours=24)  # a checkout whose provider named no end
 _KEY_LIFE = timedelta(hours=48)  # twice what a client may rely on for Idempotency-Key
 _KEPT = timedelta(days=30)  # ended sign-ins and used links: long enough to look into a misuse
+_FAILURES_KEPT = timedelta(days=30)  # anybody can make these rows of the audit log
+_FAILURES = ("user.sign_in_failed", "user.second_factor_failed")
+_CLAIM_KEPT = timedelta(days=1)  # a device that has not used its token for minutes holds nothing
+_BATCH = 1_000
+_MAX_BATCHES = 1_000  # of one table in one sweep: what is left waits for the next
 
 
 class Housekeeping:
     """The work itself, each piece callable alone. All of it may run at any time, twice too."""
 
-    def __init__(self, database: Database, *, audit_retention: timedelta) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        audit_retention: timedelta,
+        session_retention: timedelta = timedelta(days=90),
+    ) -> None:
         self._database = database
         self._audit_retention = audit_retention
+        self._session_retention = session_retention
+
+    async def _now(self) -> datetime:
+        """The database's time: rows carry it, and the node's clock may differ."""
+        async with self._database.read() as connection:
+            now: datetime = (await connection.execute(select(utcnow()))).scalar_one()
+            return now
 
     async def count(self) -> None:
         """How many tokens run and how many sessions of use go on, for the metrics."""
@@ -58,7 +78,7 @@ class Housekeeping:
 
     async def end_idle_sessions(self) -> None:
         """Close the books on sessions of use that nobody continued."""
-        before = datetime.now(UTC) - _SESSION_IDLE
+        before = await self._now() - _SESSION_IDLE
         idle = and_(usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at < before)
         async with self._database.begin() as connection:
             await connection.execute(
@@ -69,7 +89,7 @@ class Housekeeping:
 
     async def expire_payments(self) -> None:
         """Give up checkouts that ran out. Should the money come all the same, it is credited."""
-        now, p = datetime.now(UTC), payments.c
+        now, p = await self._now(), payments.c
         out = or_(
             p.expires_at < now, and_(p.expires_at.is_(None), p.created_at < now - _PAYMENT_LIFE)
         )
@@ -81,23 +101,43 @@ class Housekeeping:
             )
 
     async def sweep(self) -> None:
-        """Forget what nobody will ask for again: old audit rows, keys, links and sign-ins."""
-        now = datetime.now(UTC)
-        links, sessions, sign_ins = one_time_links.c, web_sessions.c, proxy_sign_ins.c
-        statements = [
-            delete(audit_logs).where(audit_logs.c.created_at < now - self._audit_retention),
-            delete(idempotency_keys).where(idempotency_keys.c.created_at < now - _KEY_LIFE),
-            delete(one_time_links).where(links.expires_at < now - _KEPT),
-            delete(proxy_sign_ins).where(
-                or_(sign_ins.expires_at < now - _KEPT, sign_ins.ended_at < now - _KEPT)
+        """Delete what is past its retention (docs/reference/retention.md), in batches."""
+        for table, key, is_old in self._old(await self._now()):
+            await self._delete(table, key, is_old)
+
+    def _old(self, now: datetime) -> list[tuple[Table, Column[Any], ColumnElement[bool]]]:
+        """Tables with their key, and which of their rows are to go."""
+        audit, links, uses = audit_logs.c, one_time_links.c, usage_sessions.c
+        sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
+        keys, claims = idempotency_keys.c, device_claims.c
+        is_failure = audit.action.in_(_FAILURES)
+        return [
+            (audit_logs, audit.id, audit.created_at < now - self._audit_retention),
+            (audit_logs, audit.id, is_failure & (audit.created_at < now - _FAILURES_KEPT)),
+            (idempotency_keys, keys.id, keys.created_at < now - _KEY_LIFE),
+            (one_time_links, links.id, links.expires_at < now - _KEPT),
+            (
+                proxy_sign_ins,
+                sign_ins.id,
+                or_(sign_ins.expires_at < now - _KEPT, sign_ins.ended_at < now - _KEPT),
             ),
-            delete(web_sessions).where(
-                or_(sessions.expires_at < now - _KEPT, sessions.ended_at < now - _KEPT)
+            (
+                web_sessions,
+                sessions.id,
+                or_(sessions.expires_at < now - _KEPT, sessions.ended_at < now - _KEPT),
             ),
+            (usage_sessions, uses.id, uses.last_seen_at < now - self._session_retention),
+            (device_claims, claims.token_id, claims.last_seen_at < now - _CLAIM_KEPT),
         ]
-        for statement in statements:  # each alone: no long lock over several tables
+
+    async def _delete(self, table: Table, key: Column[Any], is_old: ColumnElement[bool]) -> None:
+        """Some rows in each transaction: no long lock, and writers of SQLite get their turn."""
+        some = delete(table).where(key.in_(select(key).where(is_old).limit(_BATCH)))
+        for _ in range(_MAX_BATCHES):
             async with self._database.begin() as connection:
-                await connection.execute(statement)
+                if (await connection.execute(some)).rowcount < _BATCH:
+                    return
+            await asyncio.sleep(0)
 
 
 def forget_figures() -> None:
@@ -110,7 +150,9 @@ def setup(app: web.Application) -> None:
     """Hand the work to the jobs, which are there already."""
     settings = app[SETTINGS]
     work = Housekeeping(
-        app[DATABASE], audit_retention=timedelta(days=settings.audit_retention_days)
+        app[DATABASE],
+        audit_retention=timedelta(days=settings.audit_retention_days),
+        session_retention=timedelta(days=settings.session_retention_days),
     )
     jobs = app[JOBS]
     jobs.afterwards(forget_figures)

@@ -1,9 +1,9 @@
 """Sessions of use: who uses which token, since when, how much; written in batches.
 
-A session is one (token, device, address, agent) without a pause of half an hour. Requests only
-count in memory; every few seconds what changed is written in one transaction, and once more at
-shutdown. A crash loses one interval at most. With the database away the counts wait, bounded.
-
+A session is one (token, device, address, agent) without a pause of half an hour. A token has a
+bounded number of them open; what comes beyond is counted in one more, "other devices".
+Requests count in memory; every few seconds what changed is written in one transaction, and once
+more at shutdown. A crash loses one interval at most; without the database the counts wait, bounded.
 A session is written by the process that began it alone, and in whole sums: writing it twice (after
 a COMMIT whose answer was lost) changes nothing.
 """
@@ -51,6 +51,10 @@ IDLE = timedelta(minutes=30)
 _TOUCH = timedelta(minutes=1)
 """How often a session is written that goes on (a socket is open) and counts nothing new."""
 _MAX_SESSIONS = 20_000
+MAX_OPEN_OF_TOKEN = 20
+"""Sessions that one token has open in this process; further ones are counted together."""
+OTHERS = "other devices"
+"""The agent of the session in which a token's further uses are counted."""
 _SETTLED_AT_ONCE = 500
 _AGENT = 300
 _COUNTED = ("last_seen_at", "requests", "bytes_in", "bytes_out")
@@ -190,8 +194,8 @@ class Usage:
         self.add(session, requests=requests, received=received, sent=sent)
 
     def _session_of(self, access: Access, who: Who) -> _Open:
-        key = self._key(access.token_id, who)
         now = self._gatekeeper.now()
+        key = self._place(self._key(access.token_id, who), now)
         session = self._open.get(key)
         if session is None or now - session.last_seen_at > IDLE:
             session = self._open[key] = _Open(uuid4(), key, access.user_id, now, now)
@@ -203,6 +207,15 @@ class Usage:
         while len(self._open) > _MAX_SESSIONS:
             self._forget(next(iter(self._open)))
         return session
+
+    def _place(self, key: _Key, now: datetime) -> _Key:
+        """The session to count in: its own, or that for everything else of a busy token."""
+        keys = self._of_token.get(key[0], set())
+        if key in keys or len(keys) < MAX_OPEN_OF_TOKEN:
+            return key
+        for one in [k for k in keys if now - self._open[k].last_seen_at > IDLE]:
+            self._forget(one)
+        return key if len(keys) < MAX_OPEN_OF_TOKEN else _others(key[0])
 
     def _forget(self, key: _Key) -> None:
         del self._open[key]
@@ -313,7 +326,8 @@ class Usage:
                 self._gatekeeper.holds.end_of(session.key[0], is_meant, ended.reason)
 
     def _is_of(self, key: _Key, who: Who) -> bool:
-        return self._key(key[0], who) == key
+        own = self._key(key[0], who)
+        return own == key or (key == _others(key[0]) and own not in self._open)
 
     def _key(self, token_id: UUID, who: Who) -> _Key:
         name = self._devices.name_of(who.device_id)
@@ -357,6 +371,10 @@ class Usage:
             await end_sessions(connection, where, "ended")
             await record(connection, actor, "session.ended", "session", session_id)
         await self._gatekeeper.announce(Ended("session", session_id, SESSION_ENDED), [])
+
+
+def _others(token_id: UUID) -> _Key:
+    return token_id, None, "", OTHERS
 
 
 def _row(session: _Open) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from zenzefi.errors import GateError
+from zenzefi.tokens.usage import OTHERS
 from zenzefi.web.i18n import N_, hours, pgettext, remaining
 from zenzefi.web.i18n import gettext as _
 
@@ -230,6 +231,8 @@ def agent(header: str | None) -> str:
     """A browser by the name people know; an unknown program by the first word of its own."""
     if not header:
         return _("unknown program")
+    if header == OTHERS:
+        return _("other devices")
     program = next((name for mark, name in _BROWSERS if f"{mark}/" in header), None)
     system = next((name for mark, name in _SYSTEMS if mark in header), None)
     if program and system:
