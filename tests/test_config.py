@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from zenzefi.config import Settings, SettingsError, load_settings
+from zenzefi.ops import listening
 
 GOOD_KEY = "N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W"
 PRODUCTION = {
@@ -129,6 +130,45 @@ def test_a_weak_key_is_only_doubted_where_nobody_else_comes(
     assert problems() == [doubt]
     given(monkeypatch, SECRET_KEY=GOOD_KEY)
     assert load_settings().secret_key_doubt is None
+
+
+def test_mail_in_the_log_needs_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **PRODUCTION, MAIL_URL="log:")
+    (told,) = problems()
+    assert told.startswith("MAIL_URL: log:")
+    given(monkeypatch, DEBUG="true")
+    assert load_settings().mail_url is not None
+
+
+PRIVATE = ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST", "::1", "[::1]"]
+PUBLIC = ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "203.0.113.9", "fe80::1%eth0", "gate.example"]
+
+
+@pytest.mark.parametrize("host", [*PRIVATE, *PUBLIC])
+@pytest.mark.parametrize("more", [{}, {"BACKEND_URL": "http://127.0.0.1:8000"}])
+def test_a_weak_key_is_refused_where_the_address_lets_others_in(
+    monkeypatch: pytest.MonkeyPatch, host: str, more: dict[str, str]
+) -> None:
+    given(monkeypatch, SECRET_KEY="password", **more)
+    settings = load_settings()
+    problem = listening.problem(settings, host)
+    assert (problem is None) == (host in PRIVATE)
+    assert problem is None or ("SECRET_KEY" in problem and '"password"' not in problem)
+    assert listening.doubts(settings, host) == []
+    given(monkeypatch, SECRET_KEY=GOOD_KEY)
+    assert listening.problem(load_settings(), host) is None
+
+
+@pytest.mark.parametrize("host", [*PRIVATE, *PUBLIC])
+def test_debug_on_an_address_of_others_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    given(monkeypatch, SECRET_KEY="password", DEBUG="true")
+    settings = load_settings()
+    assert listening.problem(settings, host) is None
+    assert bool(listening.doubts(settings, host)) == (host in PUBLIC)
+    given(monkeypatch, BACKEND_URL="https://gate.example")
+    assert listening.doubts(load_settings(), host)
 
 
 def test_no_secret_is_repeated_in_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:

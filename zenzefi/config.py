@@ -456,6 +456,11 @@ class Settings(BaseSettings):
                 {"payment_providers", "debug"},
                 "PAYMENT_PROVIDERS: 'mock' makes money of nothing and needs DEBUG=true.",
             )
+        if self.mail_url and self.mail_url.get_secret_value() == "log:" and not self.debug:
+            yield (
+                {"mail_url", "debug"},
+                "MAIL_URL: log: writes sign-in links into the log and needs DEBUG=true.",
+            )
         if not self.is_embedded and not self.zenzefi_target_url:
             yield (
                 {"zenzefi_target_url"},

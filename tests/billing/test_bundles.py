@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from tests.billing.money import (
     assert_whole,
@@ -22,7 +23,8 @@ async def test_a_bundle_is_bought_and_each_token_refunds_its_share(make_gate: Ma
     status, bundle = await call(gate, "POST", "/admin/bundles", bearer=admin, json=body)
     assert status == 201
     status, listed = await call(gate, "GET", "/bundles/")
-    assert (status, listed) == (200, [bundle])
+    assert (status, listed) == (200, {"items": [bundle]})
+    assert (bundle["total_price"], bundle["base_price"]) == ("10.00", "54.00")
     assert (bundle["price_znc"], bundle["single_price_znc"]) == ("10.00", "54.00")
 
     bearer = await sign_up(gate)
@@ -43,8 +45,21 @@ async def test_a_bundle_is_bought_and_each_token_refunds_its_share(make_gate: Ma
 
     change = {"is_active": False}
     await call(gate, "PATCH", f"/admin/bundles/{bundle['id']}", bearer=admin, json=change)
-    assert (await call(gate, "GET", "/bundles/"))[1] == []
+    assert (await call(gate, "GET", "/bundles/"))[1] == {"items": []}
     assert (await call(gate, "POST", path, bearer=bearer))[0] == 404
+
+
+@pytest.mark.parametrize("query", ["", "?a=1", "?a=%2F&b=%20+&&c", "?next=//evil.example"])
+async def test_bundles_without_the_slash_lead_to_it_with_the_query(
+    make_gate: MakeGate, query: str
+) -> None:
+    gate = await make_gate()
+    url = URL(f"{gate.make_url('/')}api/v1/bundles{query}", encoded=True)
+    async with gate.session.get(url, allow_redirects=False) as response:
+        assert response.status == 308
+        assert response.headers["Location"] == f"/api/v1/bundles/{query}"
+    async with gate.session.get(url) as response:
+        assert (response.status, await response.json()) == (200, {"items": []})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +107,7 @@ async def test_a_bundle_of_a_scope_that_is_gone_is_not_sold(make_gate: MakeGate)
     path = f"/bundles/{bundle['id']}/purchase"
     assert (await call(first, "POST", path, bearer=bearer))[0] == 200
     second = await make_gate()
-    assert (await call(second, "GET", "/bundles/"))[1] == []
+    assert (await call(second, "GET", "/bundles/"))[1] == {"items": []}
     assert (await call(second, "POST", path, bearer=bearer))[0] == 404
     assert len((await call(second, "GET", "/admin/bundles", bearer=admin))[1]) == 1
 

@@ -74,6 +74,7 @@ async def test_every_page_is_accessible_and_fits(
         tmp_path / "gate",
         sqlite_database,
         mail_url="log:",
+        debug=True,
         rate_limit_login="off",
         **PRICES,
     ) as found:

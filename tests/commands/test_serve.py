@@ -139,6 +139,15 @@ def test_systemd_hears_when_it_is_ready(tmp_path: Path) -> None:
             gate.stop()
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_weak_key_does_not_listen_where_others_can_reach_it(tmp_path: Path, host: str) -> None:
+    done = _serve("--port", "0", "--host", host, data_dir=str(tmp_path), SECRET_KEY="password")
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert "SECRET_KEY is shorter than 32 characters" in line
+    assert f"--host {host}" in line
+
+
 def test_several_workers_without_redis_are_refused(tmp_path: object) -> None:
     done = _serve("--port", "0", "--workers", "2", data_dir=str(tmp_path))
     assert done.returncode == 3

@@ -121,7 +121,7 @@ async def test_right_passwords_are_not_counted_against_neighbours(
 async def test_asking_for_links_stops_no_sign_in_and_confirmations_neither(
     make_gate: MakeGate,
 ) -> None:
-    gate = await make_gate(mail_url="log:", **TRUST)
+    gate = await make_gate(mail_url="log:", debug=True, **TRUST)
     owner = await Visitor(gate).register()
     for _ in range(12):
         stranger = await Visitor(gate).open("/login/forgotten")
@@ -139,7 +139,7 @@ async def test_asking_for_links_stops_no_sign_in_and_confirmations_neither(
 
 async def test_links_of_neighbours_go_on_working(make_gate: MakeGate) -> None:
     """A link's secret can't be guessed: no number of wrong ones stops a right one."""
-    gate = await make_gate(mail_url="log:", rate_limit_login="1/hour")
+    gate = await make_gate(mail_url="log:", debug=True, rate_limit_login="1/hour")
     for path in ("/login/reset", "/register/confirm"):
         for _ in range(15):
             visitor = await Visitor(gate).open(path)
@@ -148,7 +148,7 @@ async def test_links_of_neighbours_go_on_working(make_gate: MakeGate) -> None:
 
 
 async def test_links_are_counted_however_many_ask_at_once(make_gate: MakeGate) -> None:
-    gate = await make_gate(mail_url="log:", rate_limit_login="off")
+    gate = await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
     await Visitor(gate).register()
     strangers = [await Visitor(gate).open("/login/forgotten") for _ in range(12)]
     await asyncio.gather(
@@ -272,7 +272,7 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
     make_gate: MakeGate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="zenzefi.mail.courier")
-    gate = await make_gate(mail_url="log:")
+    gate = await make_gate(mail_url="log:", debug=True)
     visitor = await Visitor(gate).register()
     _, codes = await switch_on(visitor)
     login = {"email": "marta@example.com", "password": PASSWORD, "code": codes[0]}

@@ -166,7 +166,7 @@ async def test_a_sign_in_ends_at_last_however_much_it_is_used(gate: GateClient) 
 async def mailing(make_gate: MakeGate, caplog: pytest.LogCaptureFixture) -> GateClient:
     """A gate that writes its letters into the log."""
     caplog.set_level("INFO", logger="zenzefi.mail.courier")
-    return await make_gate(mail_url="log:", rate_limit_login="off")
+    return await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
 
 
 async def ask_for_link(gate: GateClient, caplog: pytest.LogCaptureFixture) -> str:

@@ -81,7 +81,7 @@ async def test_switching_it_off_needs_the_password(gate: GateClient) -> None:
 async def mailing(make_gate: MakeGate, caplog: pytest.LogCaptureFixture) -> GateClient:
     """A gate that writes its letters into the log."""
     caplog.set_level("INFO", logger="zenzefi.mail.courier")
-    return await make_gate(mail_url="log:", rate_limit_login="off")
+    return await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
 
 
 async def link_in(gate: GateClient, caplog: pytest.LogCaptureFixture, path: str) -> str:

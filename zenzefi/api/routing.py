@@ -23,6 +23,7 @@ from uuid import UUID
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, TypeAdapter
+from yarl import URL
 
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.api.bodies import read_body, read_query
@@ -287,3 +288,12 @@ def setup(app: web.Application, *tables: Routes, prefix: str = "/api/v1") -> Non
                 app.router.add_get(whole.path, _bound(whole), allow_head=True)
             else:
                 app.router.add_route(operation.method, whole.path, _bound(whole))
+            if operation.method == hdrs.METH_GET and whole.path.endswith("/"):
+                app.router.add_get(whole.path[:-1], _with_slash, allow_head=True)
+
+
+async def _with_slash(request: web.Request) -> web.StreamResponse:
+    """To the same path with its slash, the query byte for byte (RFC 9110, 15.4.9)."""
+    query = request.rel_url.raw_query_string
+    location = f"{request.rel_url.raw_path}/" + (f"?{query}" if query else "")
+    raise web.HTTPPermanentRedirect(URL(location, encoded=True))

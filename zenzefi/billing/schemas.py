@@ -178,10 +178,21 @@ class BundleOut(Output):
     """Which paths each token opens."""
     price_znc: MoneyOut
     """The price in ZNC."""
+    total_price: MoneyOut
+    """The same as `price_znc`."""
     single_price_znc: MoneyOut
     """What the tokens cost when they are bought singly, in ZNC."""
+    base_price: MoneyOut
+    """The same as `single_price_znc`."""
     is_active: bool
     """Whether the bundle is on sale."""
+
+
+class BundlesOut(Output):
+    """The bundles on sale."""
+
+    items: list[BundleOut] = Field(max_length=1000)
+    """The bundles, the cheapest first."""
 
 
 class BundlePurchased(Output):

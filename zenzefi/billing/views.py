@@ -19,6 +19,7 @@ from zenzefi.billing.schemas import (
     BalanceOut,
     BundleOut,
     BundlePurchased,
+    BundlesOut,
     MockTopUp,
     MockTopUpOut,
     PaymentCreated,
@@ -70,7 +71,9 @@ def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
         token_count=bundle.token_count,
         scope=bundle.scope,
         price_znc=bundle.price,
+        total_price=bundle.price,
         single_price_znc=service.single_price(bundle),
+        base_price=service.single_price(bundle),
         is_active=bundle.is_active,
     )
 
@@ -236,10 +239,10 @@ async def webhook(request: web.Request) -> WebhookOut:
 
 
 @routes.get("/bundles/")
-async def bundles(request: web.Request) -> list[BundleOut]:
+async def bundles(request: web.Request) -> BundlesOut:
     """Bundles on sale."""
     service = request.app[BUNDLES]
-    return [bundle_out(service, bundle) for bundle in await service.listed()]
+    return BundlesOut(items=[bundle_out(service, bundle) for bundle in await service.listed()])
 
 
 @routes.post(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zenzefi.commands.common import Exit, as_json, json_option, plainly, progress, quiet_libraries
+from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     from zenzefi.config import Settings
@@ -64,9 +65,9 @@ def _tell(found: list[Check], notes: list[str], wants_json: bool) -> None:
     width = max(len(one.name) for one in found)
     for one in found:
         mark = click.style("works", fg="green") if one.ok else click.style("FAILS", fg="red")
-        click.echo(f"  {mark}  {one.name:<{width}}  {one.detail}")
+        click.echo(f"  {mark}  {one.name:<{width}}  {one_line(one.detail)}")
     for note in notes:
-        click.echo(f"  {click.style('note ', fg='yellow')}  {note}")
+        click.echo(f"  {click.style('note ', fg='yellow')}  {one_line(note)}")
 
 
 def _notes() -> list[str]:

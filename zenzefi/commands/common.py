@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
+from zenzefi import printable
+
 if TYPE_CHECKING:
     from zenzefi.config import Settings
 
@@ -36,7 +38,7 @@ class Exit(IntEnum):
 
 def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     """End the command with a message on the error stream."""
-    click.secho(f"zenzefi: {message}", fg="red", err=True)
+    click.secho(f"zenzefi: {printable.lines(message)}", fg="red", err=True)
     raise SystemExit(code)
 
 
@@ -54,7 +56,7 @@ def _fail_with(problems: Sequence[str]) -> NoReturn:
     noun = "setting needs" if len(problems) == 1 else "settings need"
     click.secho(f"zenzefi: {len(problems)} {noun} attention:", fg="red", err=True)
     for problem in problems:
-        click.echo(f"  - {problem}", err=True)
+        click.echo(f"  - {printable.lines(problem)}", err=True)
     raise SystemExit(Exit.SETTINGS)
 
 
@@ -124,13 +126,14 @@ def progress(what: str) -> Iterator[None]:
 
 def as_json(value: Any) -> None:
     """One JSON document on the standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    click.echo(printable.in_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
     """A table for people; ``empty`` is the sentence for no rows."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         click.echo(empty)
@@ -139,7 +142,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+        # As Text: a user's name must not be read as markup.
+        shown = ("" if cell is None else printable.one_line(str(cell)) for cell in row)
+        drawn.add_row(*map(Text, shown))
     # Into a pipe nothing is cut: programs read it there, whatever the width of a terminal is.
     console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
     console.print(drawn)

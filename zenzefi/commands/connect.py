@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zenzefi.commands.common import Exit, ask_secret, fail
+from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     from zenzefi.client.agent import Agent
@@ -232,7 +233,7 @@ class _Watch:
             if self._is_terminal:
                 click.echo("\r\x1b[K", nl=False, err=True)
         if message is not None:
-            click.secho(f"zenzefi: {message}", fg="red", err=True)
+            click.secho(f"zenzefi: {one_line(message)}", fg="red", err=True)
             return Exit.FAILED
         return Exit.OK
 

@@ -17,6 +17,7 @@ import click
 
 from zenzefi.commands import plugin_template
 from zenzefi.commands.common import Exit, as_json, fail, json_option, read_settings
+from zenzefi.printable import lines, one_line
 from zenzefi.resources import bundled
 
 if TYPE_CHECKING:
@@ -117,14 +118,14 @@ def list_(no_timing: bool, wants_json: bool) -> None:
         colour = {"on": "green", "shadow": "yellow"}.get(row.state, "bright_black")
         state = click.style(f"{row.state:<8}", fg=colour)
         speed = "-" if row.megabytes_per_second is None else f"{row.megabytes_per_second:.0f}"
-        click.echo(f"{number} {name}{state}{row.needs:<10}{speed:>6}  {row.matches}")
+        click.echo(f"{number} {name}{state}{row.needs:<10}{speed:>6}  {one_line(row.matches)}")
         detail = [", ".join(f"{hook}()" for hook in row.hooks)] if row.hooks else []
         detail += [f"before {', '.join(row.before)}"] if row.before else []
         detail += [f"after {', '.join(row.after)}"] if row.after else []
         detail += [f"options {json.dumps(row.options)}"] if row.options else []
         detail += [row.source] if row.source != "bundled" else []
         if detail:
-            click.secho(f"{'':4}{' | '.join(detail)}", fg="bright_black")
+            click.secho(f"{'':4}{one_line(' | '.join(detail))}", fg="bright_black")
     click.secho(
         "\nBundled, where no source is named. PLUGIN_OPTIONS switches on the others.", dim=True
     )
@@ -268,7 +269,7 @@ def _report(problems: Sequence[str]) -> None:
     noun = "mistake" if len(problems) == 1 else "mistakes"
     click.secho(f"zenzefi: {len(problems)} {noun}:", fg="red", err=True)
     for problem in problems:
-        click.echo(f"  - {problem}", err=True)
+        click.echo(f"  - {lines(problem)}", err=True)
     raise SystemExit(Exit.FAILED)
 
 
@@ -334,7 +335,8 @@ def try_(
     if not result.ran:
         click.secho(
             f"{plugin_class.name} did not run: it matches {_spoken(plugin_class, whole=True)},\n"
-            f"and this is {content_type or found_type or 'of no type'} at {url or address}.",
+            f"and this is {one_line(content_type or found_type or 'of no type')} "
+            f"at {one_line(url or address)}.",
             fg="yellow",
         )
         return
@@ -408,7 +410,8 @@ def show_diff(before: bytes, after: bytes) -> None:
     old, new = (_lines(data) for data in (before, after))
     colours: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
     for line in difflib.unified_diff(old, new, "upstream", "browser", n=1, lineterm=""):
-        click.secho(line if len(line) <= 400 else f"{line[:400]} ...", fg=colours.get(line[:1]))
+        shown = lines(line if len(line) <= 400 else f"{line[:400]} ...")
+        click.secho(shown, fg=colours.get(line[:1]))
 
 
 def _lines(data: bytes) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zenzefi.commands.common import Exit, explained, fail, read_settings
+from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -80,7 +81,7 @@ async def _demo_site(host: str, port: int) -> None:
 
 def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     from zenzefi.config import parse_origin
-    from zenzefi.ops import logs
+    from zenzefi.ops import listening, logs
     from zenzefi.ops.server import bind, run, tell_supervisor
 
     if workers > 1 and settings.redis_dsn is None:
@@ -89,6 +90,9 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
             "at once. Set REDIS_URL, or serve with one worker.",
             Exit.SETTINGS,
         )
+    problem = listening.problem(settings, host)
+    if problem:
+        fail(problem, Exit.SETTINGS)
     logs.configure(settings)
     with explained():
         sockets = bind(host, port, workers)
@@ -103,6 +107,7 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
         fail(f"ZENZEFI_TARGET_URL is this gate itself: {address}.", Exit.SETTINGS)
     with explained():
         doubts = asyncio.run(_preflight(settings))
+    doubts += listening.doubts(settings, host)
 
     def announce() -> None:
         _announce(settings, address, workers, doubts)
@@ -218,7 +223,7 @@ def _announce(settings: Settings, address: str, workers: int, doubts: list[str])
         lines.append(f"  workers    {workers}")
     lines.append(f"  API        {settings.backend_url}/docs")
     for doubt in doubts:
-        lines += ["", click.style(f"  ! {doubt}", fg="yellow")]
+        lines += ["", click.style(f"  ! {one_line(doubt)}", fg="yellow")]
     lines += ["", "  Ctrl+C ends it.", ""]
     click.echo("\n".join(lines), err=True)
     sys.stderr.flush()

@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from zenzefi.commands.common import as_json, json_option, plainly, table
+from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     from zenzefi.tokens.issue import Token
@@ -57,7 +58,9 @@ async def issue(email: str, hours: int, scope: str, name: str | None, wants_json
     if wants_json:
         as_json(_fields(made, reveal=True))
         return
-    click.echo(f"Issued {made.id} to {owner.email}: {hours} h, scope {scope}.\n", err=True)
+    click.echo(
+        f"Issued {made.id} to {one_line(owner.email)}: {hours} h, scope {scope}.\n", err=True
+    )
     click.echo(made.token)
 
 
@@ -111,7 +114,7 @@ async def show(token_id: UUID, reveal: bool, wants_json: bool) -> None:
         return
     width = max(map(len, fields))
     for name, value in fields.items():
-        click.echo(f"{name:<{width}}  {'' if value is None else value}")
+        click.echo(f"{name:<{width}}  {'' if value is None else one_line(str(value))}")
 
 
 @token.command()

@@ -16,6 +16,7 @@ from zenzefi.commands.common import (
     plainly,
     table,
 )
+from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     from zenzefi.accounts.identity import User
@@ -67,7 +68,7 @@ async def create(
         as_json(_fields(made))
     else:
         kind = "administrator" if admin else "account"
-        click.echo(f"Created the {kind} {made.username} <{made.email}>.")
+        click.echo(f"Created the {kind} {one_line(made.username)} <{one_line(made.email)}>.")
 
 
 def _username(email: str) -> str:
@@ -187,7 +188,9 @@ async def _set_superuser(email: str, value: bool, wants_json: bool) -> None:
     if wants_json:
         as_json(_fields(one))
     else:
-        click.echo(f"{one.email} is {'an administrator' if value else 'an ordinary user'} now.")
+        click.echo(
+            f"{one_line(one.email)} is {'an administrator' if value else 'an ordinary user'} now."
+        )
 
 
 def _fields(one: User) -> dict[str, Any]:

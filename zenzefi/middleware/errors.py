@@ -15,13 +15,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from zenzefi.errors import GateError, Invalid, MethodRefused, NotFound, PayloadTooLarge
 from zenzefi.middleware.request_id import request_id_of
 
 log = logging.getLogger(__name__)
+
+_CLIENT_GONE = 499  # as nginx logs it; it is never sent
+_BROKEN_OFF = (
+    ConnectionError,
+    EOFError,
+    ClientPayloadError,
+    HttpProcessingError,
+    web.PayloadAccessError,
+    web.RequestPayloadError,
+)
+"""What reading from or writing to a connection raises once the client has closed it."""
 
 _STYLE = """
 :root{color-scheme:light dark;--paper:#f6f4ef;--surface:#fff;--ink:#1b2126;--ink-2:#4f5862;
@@ -175,6 +187,24 @@ async def errors_middleware(request: web.Request, handler: Handler) -> web.Strea
         if known is None:
             raise
         return error_response(request, known)
-    except Exception:
+    except Exception as error:
+        if has_left(request) and isinstance(error, _BROKEN_OFF):
+            log.info("client disconnected", extra={"request_id": request_id_of(request)})
+            return web.Response(status=_CLIENT_GONE)
         log.exception("unexpected error", extra={"request_id": request_id_of(request)})
+        if request.writer.output_size > 0:
+            # Part of a response is out. A second head would become part of its body, so the
+            # connection breaks off, and the client sees that the first one is incomplete.
+            _abort(request)
         return error_response(request, GateError())
+
+
+def has_left(request: web.BaseRequest) -> bool:
+    """Whether the client's connection is gone: no response can reach it any more."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()

@@ -15,6 +15,7 @@ from typing import NamedTuple, TextIO
 
 from zenzefi.ops.logs import Scrubber
 from zenzefi.ops.metrics import LOG_LINES_LOST
+from zenzefi.printable import one_line
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +106,9 @@ class AccessLog:
                 + "\n"
             )
         return (
-            f"{time:%H:%M:%S} {entry.status} {entry.method:<4} {_printable(path)} "
-            f"{entry.seconds * 1000:.1f} ms {entry.sent} B {entry.address}\n"
+            one_line(
+                f"{time:%H:%M:%S} {entry.status} {entry.method:<4} {path} "
+                f"{entry.seconds * 1000:.1f} ms {entry.sent} B {entry.address}"
+            )
+            + "\n"
         )
-
-
-def _printable(path: str) -> str:
-    # A terminal obeys control bytes; a path must not be able to write to it.
-    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")

@@ -7,16 +7,18 @@ rendering, and the rendered line is searched for what looks like one.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from pydantic import SecretStr
 
+from zenzefi import printable
 from zenzefi.config import Settings
 from zenzefi.ops.trace import CURRENT
 
@@ -95,13 +97,36 @@ def _add_trace(
     return event
 
 
+def _escape_values(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    # Before the rendering, whose own colours are escape sequences too.
+    for name, value in event.items():
+        if name in ("exc_info", "stack_info") or value is None or isinstance(value, int | float):
+            continue
+        if name in ("exception", "stack") and isinstance(value, str):
+            event[name] = printable.lines(value)
+        else:
+            event[name] = printable.one_line(value if isinstance(value, str) else repr(value))
+    return event
+
+
+def _plain_traceback(out: TextIO, error: Any) -> None:
+    told = io.StringIO()
+    structlog.dev.plain_traceback(told, error)
+    out.write(printable.lines(told.getvalue()))
+
+
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    def __init__(self, scrub: Callable[[str], str], **options: Any) -> None:
+    def __init__(
+        self, scrub: Callable[[str], str], finish: Callable[[str], str], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._scrub = scrub
+        self._finish = finish
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._scrub(super().format(record))
+        return self._finish(self._scrub(super().format(record)))
 
 
 def is_json(settings: Settings) -> bool:
@@ -130,14 +155,20 @@ def configure(settings: Settings) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
     else:
+        renderers.append(_escape_values)
         renderers.append(
             structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=sys.stdout.isatty(), exception_formatter=_plain_traceback
             )
         )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
-        _Formatter(scrubber_of(settings), foreign_pre_chain=shared, processors=renderers)
+        _Formatter(
+            scrubber_of(settings),
+            printable.in_json if is_json(settings) else str,
+            foreign_pre_chain=shared,
+            processors=renderers,
+        )
     )
     root = logging.getLogger()
     root.handlers = [handler]

@@ -1,0 +1,43 @@
+"""Foreign text on a terminal and in a log: nothing in it may move the cursor, colour or reorder.
+
+C0 and C1 control characters and DEL start terminal sequences (ECMA-48; C1 also as one byte), the
+bidirectional controls of Unicode (UAX #9) show a line in another order than it is written, the line
+and paragraph separators begin lines that were never logged, and lone surrogates can't be encoded.
+All of them are written as escapes, which a person can still read.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HOSTILE = (
+    r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    r"\u2028\u2029"  # line and paragraph separator
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls
+    r"\ud800-\udfff"  # lone surrogates
+)
+_ONE_LINE = re.compile(f"[{_HOSTILE}]")
+_LINES = re.compile(f"(?![\\n\\t])[{_HOSTILE}]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def one_line(text: str) -> str:
+    """The text with every character escaped that is more than a mark on a line."""
+    return _ONE_LINE.sub(_escaped, text)
+
+
+def lines(text: str) -> str:
+    """The same for text of several lines: line feeds and tabs stay."""
+    return _LINES.sub(_escaped, text)
+
+
+def in_json(document: str) -> str:
+    """A JSON document whose strings hold none of these characters raw (RFC 8259, 7).
+
+    The line feeds between its values stay.
+    """
+    return _LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
