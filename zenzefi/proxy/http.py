@@ -43,7 +43,7 @@ class Rewrite(Protocol):
     ready: bytes | None
 
     def slices(self, data: bytes) -> Iterator[bytes]:
-        """What can leave after ``data`` came in, in pieces of bounded work."""
+        """What can leave after ``data`` came in, in pieces of bounded work; some are empty."""
 
     def finish(self) -> bytes:
         """The rest."""

@@ -113,8 +113,11 @@ class EngineRewriter:
             rewrite, mapped = planned, planned.headers
         else:
             mapped = self._engine.map_response_headers(exchange)
-            if passage.mount.kind is MountKind.CLIENT and has_content:
-                rewrite, mapped = decoding(mapped, self._engine.budget)
+            if passage.mount.kind is MountKind.CLIENT:
+                if has_content:
+                    rewrite, mapped = decoding(mapped, self._engine.budget)
+                elif passage.request.method == "HEAD":  # the same fields that a GET would have
+                    _, mapped = decoding(mapped, self._engine.budget)
         length: int | None = None
         kept = []
         for name, value in mapped:
@@ -153,14 +156,16 @@ class Decoding:
         self._decoders = decoders
         self._budget = budget
         self._encoded = 0
-        self._decoded = 0
+        self._meter = codecs.Meter()
 
     def slices(self, data: bytes) -> Iterator[bytes]:
-        """The decoded bytes, in pieces of bounded size. Raises for a decompression bomb."""
+        """The decoded bytes, in steps of bounded work; a step may yield nothing.
+
+        Raises :class:`zenzefi.rewriting.codecs.CorruptBody` for a decompression bomb too.
+        """
         self._encoded += len(data)
-        for piece in codecs.decode(self._decoders, data):
-            self._decoded += len(piece)
-            if self._decoded > max(self._budget.expanded, self._budget.ratio * self._encoded):
+        for piece in codecs.decode(self._decoders, data, self._meter):
+            if self._meter.work > max(self._budget.expanded, self._budget.ratio * self._encoded):
                 raise codecs.CorruptBody
             yield piece
 

@@ -133,15 +133,10 @@ class Engine:
         if found is None:
             return None
         plan, entries = found
-        headers = exchange.response_headers
-        content_encoding = ", ".join(headers.getall("Content-Encoding", ()))
-        decoders = codecs.decoders(content_encoding)
-        if decoders is None:
+        decoders = codecs.decoders(_content_encoding(exchange))
+        coding = self._coding(exchange)
+        if decoders is None or coding is None:
             return None
-        coding = codecs.choose(
-            ", ".join(exchange.request_headers.getall("Accept-Encoding", ())),
-            codecs.codings(content_encoding),
-        )
         permission = self._permission(exchange, plan)
         sent = self._rewritten_headers(exchange, entries, coding, permission)
         key = self._cache_key(exchange, coding) if permission is None else None
@@ -178,9 +173,21 @@ class Engine:
             return self._for_304(exchange, headers)
         if exchange.method == "HEAD" and 200 <= exchange.status < 300:
             found = self._entries(exchange)
-            if found is not None:  # the same fields that a GET would have
-                headers = self._without_body_fields(exchange, headers)
+            coding = self._coding(exchange)
+            if found is not None and coding is not None:  # the same fields that a GET would have
+                return self._rewritten_headers(exchange, found[1], coding, None)
         return headers
+
+    @staticmethod
+    def _coding(exchange: Exchange) -> str | None:
+        """The coding of the rewritten body; ``None`` where the upstream's can't be taken off."""
+        content_encoding = _content_encoding(exchange)
+        if codecs.decoders(content_encoding) is None:
+            return None
+        return codecs.choose(
+            ", ".join(exchange.request_headers.getall("Accept-Encoding", ())),
+            codecs.codings(content_encoding),
+        )
 
     def may_rewrite(self, label: str, destination: str | None) -> bool:
         """Whether a body of this Content-Type might be rewritten, whatever its path and status.
@@ -377,6 +384,10 @@ class Engine:
             return None
         validator = etag + headers.get("Content-Length", "")
         return Key(exchange.url, validator, self._key(exchange), coding, exchange.destination or "")
+
+
+def _content_encoding(exchange: Exchange) -> str:
+    return ", ".join(exchange.response_headers.getall("Content-Encoding", ()))
 
 
 def _put(headers: CIMultiDict[str], name: str, value: str | None) -> None:

@@ -37,9 +37,9 @@ class Budget:
     total: float = 10.0
     """CPU of one plugin over one body."""
     expanded: int = 256 * 1024 * 1024
-    """Decoded size up to which any compression ratio is believed."""
+    """Work of all layers of decoding, as bytes of output, up to which any ratio is believed."""
     ratio: int = 200
-    """Above ``expanded``: decoded bytes per encoded byte."""
+    """Above ``expanded``: work per encoded byte."""
 
 
 class Runner(Protocol):

@@ -72,7 +72,7 @@ class Rewrite:
         self._clock = clock
         self._step = _FIRST
         self._encoded = 0
-        self._decoded = 0
+        self._meter = codecs.Meter()
         self._bailed = False
         self._done = done
         self._kept: list[bytes] | None = [] if done else None
@@ -85,15 +85,18 @@ class Rewrite:
     def slices(self, data: bytes) -> Iterator[bytes]:
         """The same in pieces of bounded work: let the event loop run between two of them.
 
+        A piece may be empty: work was done, but nothing can leave yet.
+
         A compressed slice may stand for a lot of data, and a dense page costs more than a plain
         one, so the size of a step follows the CPU time of those before it.
         """
         if self.ready is not None or not data:
             return
         self._encoded += len(data)
-        for piece in codecs.decode(self._decoders, data):
-            self._decoded += len(piece)
+        for piece in codecs.decode(self._decoders, data, self._meter):
             self._check_ratio()
+            if not piece:
+                yield b""
             at = 0
             while at < len(piece):
                 start = self._clock()
@@ -101,9 +104,8 @@ class Rewrite:
                 at += len(part)
                 out = self._encoder.feed(self._through(part))
                 self._pace(self._clock() - start)
-                if out:
-                    self._remember(out)
-                    yield out
+                self._remember(out)
+                yield out
 
     def _pace(self, seconds: float) -> None:
         if seconds > _LONG:
@@ -142,21 +144,22 @@ class Rewrite:
     def _check_ratio(self) -> None:
         """A decompression bomb first loses its rewriting, then its connection."""
         budget = self._budget
-        if self._decoded <= budget.expanded or self._decoded <= budget.ratio * self._encoded:
+        work = self._meter.work
+        if work <= budget.expanded or work <= budget.ratio * self._encoded:
             return
-        if self._decoded > 4 * budget.expanded:
+        if work > 4 * budget.expanded:
             raise codecs.CorruptBody
         if not self._bailed:
             self._bailed = True
             logger.warning(
                 "a body of %d encoded bytes grew beyond %d: the rest passes unrewritten",
                 self._encoded,
-                self._decoded,
+                work,
             )
             self._steps = [_Rest(step) for step in self._steps]
 
     def _remember(self, out: bytes) -> None:
-        if self._kept is None:
+        if self._kept is None or not out:
             return
         self._keep -= len(out)
         if self._keep < 0:
