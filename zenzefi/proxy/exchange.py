@@ -155,6 +155,8 @@ class Connection(ResponseStream):
 
         Nor is an end without TLS's goodbye: anybody between could have made it (RFC 9112, 9.8).
         """
+        if exc is not None:
+            self.rescue()
         self._stop_head_timer()
         payload = self._payload
         is_broken = exc is not None or not self._got_eof

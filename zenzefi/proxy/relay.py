@@ -22,6 +22,7 @@ from zenzefi.proxy.frames import (
     close_frame,
 )
 from zenzefi.proxy.messages import FrameError, MessageFilter
+from zenzefi.proxy.response_stream import unread_of
 
 _FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
 _STALL_SECONDS = 300.0  # a side that takes nothing for so long is gone
@@ -70,6 +71,9 @@ class _End(asyncio.Protocol):
             _quietly(self.other.resume_reading)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            for data in unread_of(self.transport):
+                self.receive(data)
         self.is_lost = True
         self._on_lost()
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import re
+from collections.abc import Iterator
 
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
@@ -26,6 +28,29 @@ _VERSION = b"HTTP/1."
 _HEAD_END = re.compile(rb"\n\r?\n")
 # A bare CR and obs-fold (RFC 9112, 2.2 and 5.2).
 _AMBIGUOUS = re.compile(rb"\r(?!\n)|\n[ \t]")
+
+
+_RESCUED = 16  # reads of 64 KiB: no more than what may be buffered anyway
+
+
+def unread_of(transport: asyncio.BaseTransport | None) -> Iterator[bytes]:
+    """What the system has received on a connection that has just been lost.
+
+    A failed write ends a transport although bytes may have come before the reset, and asyncio does
+    not read them any more. To be called in ``connection_lost``, while the socket is still open.
+    Over TLS nothing can be rescued: the keys are the transport's.
+    """
+    if transport is None or transport.get_extra_info("ssl_object") is not None:
+        return
+    descriptor = transport.get_extra_info("socket").fileno()
+    for _ in range(_RESCUED):
+        try:
+            data = os.read(descriptor, 64 * 1024)
+        except OSError:  # there is none, or only the error is left
+            return
+        if not data:
+            return
+        yield data
 
 
 class _Stage(enum.Enum):
@@ -110,6 +135,11 @@ class ResponseStream(ResponseHandler):
 
     def _end_body(self) -> None:
         self._stage = _Stage.DONE
+
+    def rescue(self) -> None:
+        """Read what had arrived before the connection broke."""
+        for data in unread_of(self.transport):
+            self.data_received(data)
 
     def _refuse(self, reason: str) -> None:
         self._stage = _Stage.DONE
