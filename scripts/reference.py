@@ -74,7 +74,14 @@ SETTINGS: dict[str, dict[str, str]] = {
         "fast_lane": "Serve the common case with less machinery (docs/fast-lane.md).",
     },
     "The way through": {
-        "proxy_host": "The host (with port) at whose root the upstream is served.",
+        "browser_mount": "Where a browser that signed in by cookie uses the application: "
+        "`own-origin`, or `prefix` (`/api/v1/proxy/` on the origin of the gate's own pages, where "
+        "a hostile application can attack them). Clients that send `X-Access-Token` use the prefix "
+        "in any case.",
+        "proxy_host": "The host (with port) at whose root the upstream is served: its own origin. "
+        "Default: `app.localhost` with `BACKEND_URL`'s port if that is on loopback, else none.",
+        "proxy_port": "A second port for the same, on `BACKEND_URL`'s host, where no other host "
+        "name can be had. The process listens on it too. Browsers share cookies between ports.",
         "trusted_proxies": "Comma list of networks whose forwarded headers are believed.",
         "device_policy": "`off`, `optional` or `required`: one token, one device.",
         "scopes": "JSON: name to list of rules, each a path pattern (`*` within a segment, `**` "

@@ -97,7 +97,7 @@ async def _buyer(browser: Browser, root: str) -> Page:
     await _take(page, f"{week}/revoke", "revoke")
     running = await _buy(page, 24, "Work laptop")
     await page.locator('form[action$="/open"] button').click()
-    await page.wait_for_url("**/api/v1/proxy/")
+    await page.wait_for_url("http://app.localhost:*/")
     await page.get_by_role("link", name="See the lights").click()
     await page.wait_for_load_state("load")
     await asyncio.sleep(6)  # the counts of what passed are written every five seconds

@@ -28,6 +28,8 @@ from limits import parse_many
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from zenzefi import own_origin as mounts
+from zenzefi.own_origin import BrowserMount
 from zenzefi.rewriting.mount import DEFAULT_PORTS, Origin
 from zenzefi.tokens.refunds import RefundPolicy
 from zenzefi.tokens.scopes import parse_rule
@@ -178,7 +180,9 @@ class Settings(BaseSettings):
 
     # --- the way through
     fast_lane: bool = True
+    browser_mount: BrowserMount = BrowserMount.OWN_ORIGIN
     proxy_host: str | None = None
+    proxy_port: int | None = Field(None, ge=1, le=65535)
     application_name: str | None = Field(None, min_length=1, max_length=60)
     trusted_proxies: Annotated[list[Network], NoDecode] = []
     device_policy: DevicePolicy = DevicePolicy.OPTIONAL
@@ -472,10 +476,27 @@ class Settings(BaseSettings):
                 "ZENZEFI_TARGET_URL is the gate itself (BACKEND_URL): name the application behind "
                 "it.",
             )
-        if self.proxy_host and self.proxy_host == parse_origin(self.backend_url).authority:
+        yield from self._mount_conflicts()
+
+    def _mount_conflicts(self) -> Iterator[tuple[set[str], str]]:
+        if self.proxy_host and self.proxy_port:
+            yield (
+                {"proxy_host", "proxy_port"},
+                "PROXY_HOST and PROXY_PORT exclude each other: PROXY_HOST may name a port itself.",
+            )
+        public = self.public_origin
+        if (
+            self.proxy_host
+            and parse_origin(f"{public.scheme}://{self.proxy_host}").authority == public.authority
+        ):
             yield (
                 {"proxy_host", "backend_url"},
                 "PROXY_HOST must be another host (or port) than BACKEND_URL's.",
+            )
+        if "backend_url" in self.model_fields_set and self.proxy_port == public.port:
+            yield (
+                {"proxy_port", "backend_url"},
+                "PROXY_PORT must be another port than BACKEND_URL's.",
             )
 
     def _secret_problems(self) -> list[str]:
@@ -494,9 +515,8 @@ class Settings(BaseSettings):
 
         So says ``BACKEND_URL``; its default says nothing where there are servers to share.
         """
-        host = self.public_origin.host
         is_said = self.is_embedded or "backend_url" in self.model_fields_set
-        return is_said and (host in ("localhost", "[::1]") or host.startswith("127."))
+        return is_said and mounts.is_loopback(self.public_origin.host)
 
     @property
     def secret_key_doubt(self) -> str | None:
@@ -548,6 +568,16 @@ class Settings(BaseSettings):
     def public_origin(self) -> Origin:
         """The origin at which browsers see the gate's own pages (``BACKEND_URL``)."""
         return parse_origin(self.backend_url)
+
+    @property
+    def own_origin(self) -> Origin | None:
+        """The origin at whose root browsers see the upstream; ``None``: there is none."""
+        return mounts.own_origin(
+            self.public_origin,
+            proxy_host=self.proxy_host,
+            proxy_port=self.proxy_port,
+            browser_mount=self.browser_mount,
+        )
 
     @property
     def target_origin(self) -> Origin | None:

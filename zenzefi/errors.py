@@ -4,11 +4,13 @@
     ├── BadRequest 400 ─ AmbiguousRequest, InvalidDeviceId, InvalidDuration,
     │                    EmailTaken, UsernameTaken
     ├── Unauthenticated 401 ─ CredentialsRejected, LoginRejected, SecondFactorRejected,
+    │                         OwnOriginRequired, SignInLinkInvalid, BrowserNotConfirmed,
     │                         TokenMissing, SignInRequired, TokenRejected
     │                          └── TokenInvalid, TokenExpired, TokenRevoked
     ├── PaymentRequired 402 ─ InsufficientBalance
     ├── Forbidden 403 ─ NotAuthenticated, InactiveUser, NotSuperuser,
-    │                   SecondFactorRequired, ScopeRefused, DeviceRequired, CrossSiteRefused
+    │                   SecondFactorRequired, ScopeRefused, DeviceRequired, CrossSiteRefused,
+    │                   OwnOriginMissing
     ├── NotFound 404
     ├── MethodRefused 405
     ├── Conflict 409 ─ DeviceConflict, IdempotencyInFlight
@@ -177,6 +179,33 @@ class TokenRevoked(TokenRejected):
     code = "token_revoked"
 
 
+class OwnOriginRequired(Unauthenticated):
+    """A browser's cookie under the prefix, where ``BROWSER_MOUNT`` is not ``prefix``."""
+
+    code = "own_origin_required"
+    default = (
+        "A cookie does not authenticate here. Open the application from your account page, or "
+        "send the X-Access-Token header."
+    )
+
+
+class SignInLinkInvalid(Unauthenticated):
+    """A sign-in link at the own origin that is forged, expired, used or another browser's."""
+
+    code = "sign_in_link_invalid"
+    default = "This sign-in link is not valid any more. Open the application from your account."
+
+
+class BrowserNotConfirmed(Unauthenticated):
+    """A sign-in link without the cookie of the browser for which it was made."""
+
+    code = "browser_not_confirmed"
+    default = (
+        "This sign-in was started in another browser, or this browser did not keep its cookie. "
+        "Allow cookies for this site, then open the application from your account."
+    )
+
+
 # --- 402, 403 -----------------------------------------------------------------------------------
 
 
@@ -263,6 +292,16 @@ class ScopeRefused(Forbidden):
 
     code = "scope_refused"
     default = "This access token does not cover this address. Buy a token with a wider scope."
+
+
+class OwnOriginMissing(Forbidden):
+    """A browser wants to open the application, and it has no own origin to be opened at."""
+
+    code = "own_origin_missing"
+    default = (
+        "The application can't be opened in a browser here yet. The operator must set PROXY_HOST "
+        "or PROXY_PORT."
+    )
 
 
 class DeviceRequired(Forbidden):

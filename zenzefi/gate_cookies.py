@@ -28,6 +28,8 @@ FLASH = "zenzefi_flash"
 HALFWAY = "zenzefi_halfway"
 KNOWN_BROWSER = "zenzefi_known"
 LANGUAGE = "zenzefi_language"
+NONCE = "zenzefi_enter_"
+"""The name begins so; the first digits of the hash of its value follow."""
 
 SEAL = "__Host-Http-"
 """Taken from HTTP responses alone, with ``Secure``, ``HttpOnly``, ``Path=/`` and no ``Domain``."""
@@ -73,6 +75,12 @@ KINDS = (
         KNOWN_BROWSER,
         "attempts to sign in are counted for this browser",
         "attempts of its own, with the same limit: the planter's account only",
+    ),
+    Kind(
+        NONCE,
+        "proves that this browser began the sign-in at the own origin, for two minutes",
+        "with a ticket of the planter's account, a sign-in with that at the own origin, where the"
+        " planter's script runs already; the sealed name prevents it",
     ),
     Kind(LANGUAGE, "the language of the pages", "the language of the pages"),
 )

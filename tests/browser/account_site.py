@@ -29,10 +29,11 @@ PRICES = {"token_price_1h": "2.00", "token_price_24h": "18.00", "token_price_7d"
 
 @dataclass
 class Site:
-    """A gate with the demo site behind it."""
+    """A gate with the demo site behind it; browsers see that at ``upstream_root``."""
 
     gate: GateClient
     root: str
+    upstream_root: str
 
     async def page(self, chromium: Browser, **options: Any) -> Page:
         """A fresh browser profile's first page."""
@@ -50,15 +51,14 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    folder: Path, database: str, *, own_origin: bool = False, **settings: Any
+    folder: Path, database: str, *, mount: str = "own-origin", **settings: Any
 ) -> AsyncIterator[Site]:
     # The gate must know its own address beforehand: pages that come through are mapped to it.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     root = f"http://127.0.0.1:{port}"
-    if own_origin:
-        settings["proxy_host"] = f"upstream.localhost:{port}"
+    at = {"own-origin": f"http://app.localhost:{port}/", "prefix": f"{root}/api/v1/proxy/"}[mount]
     async with running_demo() as upstream:
         app = create_app(
             load_settings(
@@ -68,6 +68,7 @@ async def site(
                     "database_url": database,
                     "backend_url": root,
                     "zenzefi_target_url": upstream,
+                    "browser_mount": mount,
                     "debug": True,
                     "payment_providers": ["manual", "mock"],
                     **settings,
@@ -75,7 +76,7 @@ async def site(
             )
         )
         async with TestClient(TestServer(app, port=port)) as gate:
-            yield Site(gate, root)
+            yield Site(gate, root, at)
 
 
 async def register(page: Page, name: str = "marta") -> None:

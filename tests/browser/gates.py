@@ -27,8 +27,8 @@ from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.seams import SIGN_INS
 from zenzefi.proxy.strays import StrayTable
 
-MountName = Literal["prefix", "own", "client", "insecure"]
-MOUNTS: tuple[MountName, ...] = ("prefix", "own", "client")
+MountName = Literal["prefix", "own", "port", "client", "insecure"]
+MOUNTS: tuple[MountName, ...] = ("prefix", "own", "port", "client")
 
 
 @dataclass
@@ -89,17 +89,19 @@ async def place(
     **settings: Any,
 ) -> AsyncIterator[Place]:
     """The gate with ``upstream`` behind it, and the place where a browser finds it."""
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket() as other:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = f"upstream.localhost:{port}"
+        other.bind(("127.0.0.1", 0))
+        port, second = probe.getsockname()[1], other.getsockname()[1]
     insecure = f"gate.example:{port}"  # plain http and not this machine's own name
     if name == "insecure":
         settings["backend_url"] = f"http://{insecure}"
     gatekeeper = MemoryGatekeeper()
     gatekeeper.add(activated=True)
-    if name == "own":
-        settings["proxy_host"] = own
+    if name == "port":
+        settings["proxy_port"] = second
+    if name in ("prefix", "insecure"):
+        settings["browser_mount"] = "prefix"
     engine = None  # the one that all tests share, unless this gate has other options
     if plugin_options:
         options = Settings(_env_file=None, debug=True, plugin_options=plugin_options)  # type: ignore[call-arg]
@@ -113,8 +115,15 @@ async def place(
             async with _desktop_client(f"http://127.0.0.1:{port}", folder) as root:
                 yield Place(root, app)
         else:
-            host = {"prefix": f"127.0.0.1:{port}", "own": own, "insecure": insecure}[name]
-            root = f"http://{host}{PREFIX}/" if name != "own" else f"http://{host}/"
+            if name == "port":
+                await web.TCPSite(runner, "127.0.0.1", second).start()
+            host = {
+                "prefix": f"127.0.0.1:{port}",
+                "own": f"app.localhost:{port}",
+                "port": f"127.0.0.1:{second}",
+                "insecure": insecure,
+            }[name]
+            root = f"http://{host}/" if name in ("own", "port") else f"http://{host}{PREFIX}/"
             yield Place(root, app, host)
     finally:
         await runner.cleanup()

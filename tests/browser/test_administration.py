@@ -35,7 +35,10 @@ async def _find(admin: Page, name: str) -> None:
     await admin.get_by_role("link", name=name, exact=True).click()
 
 
-async def test_a_user_is_found_credited_watched_and_closed(paid: Site, chromium: Browser) -> None:
+async def test_a_user_is_found_credited_watched_and_closed(
+    paid_at_prefix: Site, chromium: Browser
+) -> None:
+    paid = paid_at_prefix  # where addresses can leave the mount
     user, admin = await _both(paid, chromium)
     seen = watch(admin)
     await _find(admin, "boris")

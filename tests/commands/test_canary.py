@@ -22,6 +22,8 @@ SETTINGS = {
     "PAYMENT_PROVIDERS": "manual,stripe",
     "MAIL_URL": "smtp://me:canary-mail-pass@127.0.0.1:1",
     "ZENZEFI_TARGET_URL": "http://127.0.0.1:1",
+    "BROWSER_MOUNT": "prefix",
+    "PROXY_HOST": "app.test",
 }
 HIDDEN = {
     *(SETTINGS["SECRET_KEY"], SETTINGS["PREVIOUS_SECRET_KEYS"], "canary basic auth"),
@@ -53,6 +55,22 @@ def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
     )
     yield running
     running.stop()
+
+
+async def _signed_in_at_the_own_origin(client: aiohttp.ClientSession, origin: str) -> set[str]:
+    """Redeem a ticket there, once more than it works; returns the ticket and the nonce."""
+    own, enter = {"Host": "app.test"}, "/.well-known/zenzefi/enter"
+    async with client.get(origin + enter, headers=own, allow_redirects=False) as begun:
+        back = origin + enter + begun.headers["Location"].partition(enter)[2]
+        nonce = next(iter(begun.cookies.values())).value
+    async with client.get(back, allow_redirects=False) as issued:
+        query = issued.headers["Location"].partition("?")[2]
+    for status in (303, 401):
+        async with client.get(
+            f"{origin}{enter}?{query}", headers=own, allow_redirects=False
+        ) as entered:
+            assert entered.status == status
+    return {nonce, query.partition("ticket=")[2].partition("&")[0].removesuffix("%3D%3D")}
 
 
 async def test_no_secret_gets_into_the_log(gate: Gate) -> None:
@@ -98,6 +116,7 @@ async def test_no_secret_gets_into_the_log(gate: Gate) -> None:
         hidden.add(token)
         # The way through, in every place where a token can be; the upstream is away.
         await call("POST", f"{api}/proxy/authenticate", 200, json={"token": token})
+        hidden |= await _signed_in_at_the_own_origin(client, origin)
         await call("GET", f"{api}/proxy/page?token={token}", 502, headers={"X-Access-Token": token})
         await call("GET", f"{api}/proxy/page", 502, headers={"Referer": f"{api}/x?token={token}"})
         await call(

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -305,6 +305,56 @@ async def upstream(upstream_app: web.Application) -> AsyncIterator[str]:
 async def gate(start_gate: GateFactory, upstream: str) -> RunningGate:
     """A gate in front of the well-behaved upstream."""
     return await start_gate(upstream)
+
+
+@dataclass
+class BrowserPlace:
+    """Where a browser that signed in by cookie sees the upstream of ``gate``.
+
+    ``url`` is the upstream's root as seen through the socket, without a final slash; ``headers``
+    are those of a signed-in browser (its Host, its cookie); ``mount`` is where it is.
+    """
+
+    gate: RunningGate
+    mount: str
+    url: str
+    prefix: str
+    origin: str
+    host: dict[str, str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Host and proxy cookie."""
+        return {**self.host, "Cookie": f"zenzefi_access_token={TOKEN}"}
+
+
+PlaceFactory = Callable[..., Awaitable[BrowserPlace]]
+
+
+@pytest.fixture(params=["own-origin", "prefix"])
+async def start_place(request, start_gate) -> PlaceFactory:
+    """Starts gates for browsers, at both values of BROWSER_MOUNT."""
+
+    async def start(upstream_url: str, **settings) -> BrowserPlace:
+        gate = await start_gate(upstream_url, browser_mount=request.param, **settings)
+        if request.param == "prefix":
+            return BrowserPlace(gate, request.param, gate.proxy_url, PREFIX, gate.url, {})
+        own = f"app.localhost:{gate.port}"
+        return BrowserPlace(gate, request.param, gate.url, "", f"http://{own}", {"Host": own})
+
+    return start
+
+
+@pytest.fixture
+async def place(start_place: PlaceFactory, upstream: str) -> BrowserPlace:
+    """A gate for browsers in front of the well-behaved upstream, at both mounts."""
+    return await start_place(upstream)
+
+
+@pytest.fixture
+async def prefix_gate(start_gate: GateFactory, upstream: str) -> RunningGate:
+    """A gate where browsers may use the prefix."""
+    return await start_gate(upstream, browser_mount="prefix")
 
 
 @pytest.fixture

@@ -111,15 +111,16 @@ async def test_the_missing_token_is_named_as_clients_expect(gate, browser):
     assert error["detail"] == "Authentication required: provide X-Access-Token header"
 
 
-async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(gate, browser):
+async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(place, browser):
     for cookie in (
         f"zenzefi_access_token={TOKEN}",
         f"zenzefi_access_token=planted; zenzefi_access_token={TOKEN}",
         f"zenzefi_access_token={TOKEN}; zenzefi_access_token=planted",
     ):
-        status, _ = await refusal(browser, gate.proxy_url + "/x", Cookie=cookie)
+        status, _ = await refusal(browser, place.url + "/x", **place.host, Cookie=cookie)
         assert status == 200
-    status, _ = await refusal(browser, gate.proxy_url + "/x", Cookie="zenzefi_access_token=planted")
+    planted = "zenzefi_access_token=planted"
+    status, _ = await refusal(browser, place.url + "/x", **place.host, Cookie=planted)
     assert status == 401
 
 

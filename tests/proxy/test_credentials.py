@@ -36,6 +36,12 @@ async def ask(gate, *headers: str, path: str = "/x") -> tuple[int, str | None, b
 
 
 @pytest.fixture
+async def gate(prefix_gate):
+    """Where the gate's own calls and the application are seen with the same cookies."""
+    return prefix_gate
+
+
+@pytest.fixture
 async def bound(gate):
     """A gate, and the secret of a browser that signed in there."""
     gate.gatekeeper.add(FOREIGN, activated=True)

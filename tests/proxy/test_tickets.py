@@ -3,10 +3,12 @@ import asyncio
 import pytest
 
 from tests.proxy.conftest import TOKEN
-from zenzefi.errors import TokenInvalid
+from zenzefi.errors import SignInLinkInvalid
 from zenzefi.proxy import tickets
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets
 from zenzefi.tokens.shared import Shared
+
+BROWSER = "b" * 64
 
 
 def keys(*names):
@@ -15,21 +17,21 @@ def keys(*names):
 
 async def test_of_many_uses_at_once_one_works():
     office = Tickets(keys("a"), SpentInProcess())
-    ticket = office.issue(TOKEN, "/x")
+    ticket = office.issue(TOKEN, BROWSER)
     results = await asyncio.gather(
         *(office.redeem(ticket) for _ in range(20)), return_exceptions=True
     )
-    assert [r for r in results if not isinstance(r, TokenInvalid)] == [(TOKEN, "/x")]
+    assert [r for r in results if not isinstance(r, SignInLinkInvalid)] == [(TOKEN, BROWSER, None)]
 
 
 async def test_a_ticket_works_once_on_all_nodes(redis_url):
     nodes = [Shared(redis_url) for _ in range(3)]
     offices = [Tickets(keys("a"), SpentEverywhere(shared)) for shared in nodes]
-    ticket = offices[0].issue(TOKEN)
+    ticket = offices[0].issue(TOKEN, BROWSER)
     results = await asyncio.gather(
         *(office.redeem(ticket) for office in offices), return_exceptions=True
     )
-    assert len([r for r in results if not isinstance(r, TokenInvalid)]) == 1
+    assert len([r for r in results if not isinstance(r, SignInLinkInvalid)]) == 1
     for shared in nodes:
         await shared.close()
 
@@ -37,9 +39,9 @@ async def test_a_ticket_works_once_on_all_nodes(redis_url):
 async def test_without_redis_a_node_remembers_by_itself(free_port):
     shared = Shared(f"redis://127.0.0.1:{free_port}")
     office = Tickets(keys("a"), SpentEverywhere(shared))
-    ticket = office.issue(TOKEN)
+    ticket = office.issue(TOKEN, BROWSER)
     assert (await office.redeem(ticket)).token == TOKEN
-    with pytest.raises(TokenInvalid):
+    with pytest.raises(SignInLinkInvalid):
         await office.redeem(ticket)
     await shared.close()
 
@@ -47,12 +49,12 @@ async def test_without_redis_a_node_remembers_by_itself(free_port):
 async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypatch):
     old = Tickets(keys("a"), SpentInProcess())
     new = Tickets(keys("b", "a"), SpentInProcess())
-    assert (await new.redeem(old.issue(TOKEN))).token == TOKEN
-    with pytest.raises(TokenInvalid):
-        await Tickets(keys("b"), SpentInProcess()).redeem(old.issue(TOKEN))
-    ticket = new.issue(TOKEN)
+    assert (await new.redeem(old.issue(TOKEN, BROWSER))).token == TOKEN
+    with pytest.raises(SignInLinkInvalid):
+        await Tickets(keys("b"), SpentInProcess()).redeem(old.issue(TOKEN, BROWSER))
+    ticket = new.issue(TOKEN, BROWSER)
     monkeypatch.setattr(tickets, "LIFE_SECONDS", -1)
-    with pytest.raises(TokenInvalid):
+    with pytest.raises(SignInLinkInvalid):
         await new.redeem(ticket)
 
 

@@ -59,17 +59,27 @@ async def test_the_token_parameter_lets_in_and_is_taken_out(gate, browser):
     ("query", "headers", "rest"),
     [
         # The application's own tokens pass when another one of the gate vouches.
-        ("token=theirs&x=1", {"Cookie": f"zenzefi_access_token={TOKEN}"}, "token=theirs&x=1"),
         ("token=theirs&x=1", {"X-Access-Token": TOKEN}, "token=theirs&x=1"),
         (f"token=theirs&token={TOKEN}", {"X-Access-Token": TOKEN}, "token=theirs"),
         (f"token=theirs&token={TOKEN}", {}, "token=theirs"),
         # Something that looks like the gate's is kept back, even one that no longer lets in.
-        (f"x=1&token={'Z' * 64}", {"Cookie": f"zenzefi_access_token={TOKEN}"}, "x=1"),
         (f"x=1&token={'Z' * 64}", {"X-Access-Token": TOKEN}, "x=1"),
     ],
 )
 async def test_an_application_may_have_tokens_of_its_own(gate, browser, query, headers, rest):
     async with browser.ws_connect(f"{gate.proxy_url}/socket?{query}", headers=headers) as ws:
+        assert (await ws.receive_json())["target"] == f"/socket?{rest}"
+
+
+@pytest.mark.parametrize(
+    ("query", "rest"),
+    [("token=theirs&x=1", "token=theirs&x=1"), (f"x=1&token={'Z' * 64}", "x=1")],
+)
+async def test_an_application_may_have_tokens_of_its_own_beside_the_cookie(
+    place, browser, query, rest
+):
+    url = f"{place.url}/socket?{query}"
+    async with browser.ws_connect(url, headers=place.headers) as ws:
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
 
 
@@ -182,16 +192,12 @@ async def test_draining_closes_with_1001(gate, client):
     assert gate.gate.websockets.open_count == 0
 
 
-async def test_another_sites_page_cannot_use_the_cookie(gate, browser):
-    cookie = {"Cookie": f"zenzefi_access_token={TOKEN}"}
+async def test_another_sites_page_cannot_use_the_cookie(place, browser):
+    url, headers = place.url + "/socket", place.headers
     with pytest.raises(WSServerHandshakeError) as refused:
-        await browser.ws_connect(
-            gate.proxy_url + "/socket", headers=cookie, origin="https://evil.example"
-        )
+        await browser.ws_connect(url, headers=headers, origin="https://evil.example")
     assert refused.value.status == 403
-    async with browser.ws_connect(
-        gate.proxy_url + "/socket", headers=cookie, origin=gate.url
-    ) as ws:
+    async with browser.ws_connect(url, headers=headers, origin=place.origin) as ws:
         assert TOKEN not in json.dumps(await ws.receive_json())
 
 

@@ -158,7 +158,10 @@ async def test_the_same_purchase_sent_twice_buys_once(gate: GateClient) -> None:
     assert len(visitor.soup.select(".ticket")) == 1
 
 
-async def test_open_through_the_gate_gives_the_browser_the_way_in(gate: GateClient) -> None:
+async def test_open_leads_a_browser_to_the_application(
+    make_gate: MakeGate, upstream: Upstream
+) -> None:
+    gate = await make_gate(zenzefi_target_url=upstream.origin, browser_mount="prefix")
     visitor = await Visitor(gate).register()
     path = await visitor.buy()
     await visitor.send(f"{path}/open", follow=False)
@@ -172,6 +175,46 @@ async def test_open_through_the_gate_gives_the_browser_the_way_in(gate: GateClie
     assert (await answer.json())["path"] == "/hello"
     await visitor.open("/account")
     assert "Active" in visitor.text
+
+
+async def test_open_signs_a_browser_in_at_the_own_origin(gate: GateClient) -> None:
+    visitor = await Visitor(gate).register()
+    path = await visitor.buy()
+    await visitor.send(f"{path}/open", follow=False)
+    start = "http://app.localhost:8000/.well-known/zenzefi/enter?"
+    assert (visitor.status, visitor.location) == (
+        303,
+        f"{start}from=http://127.0.0.1:8000&path=/",
+    )
+    other = Visitor(gate)  # the same browser's cookies of the other host
+    await other.open(visitor.location[21 + 5 :], follow=False, Host="app.localhost:8000")
+    assert other.location.startswith("http://127.0.0.1:8000/.well-known/zenzefi/enter?browser=")
+    await visitor.open(other.location[21:], follow=False)
+    assert visitor.location.startswith(f"{start}ticket=")
+    await other.open(visitor.location[26:], follow=False, Host="app.localhost:8000")
+    assert (other.status, other.location) == (303, "/")
+    await visitor.open("/account")
+    assert "Active" not in visitor.text
+    answer = await other.open("/hello", Host="app.localhost:8000")
+    assert '"path": "/hello"' in answer.html
+    await visitor.open("/account")
+    assert "Active" in visitor.text
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_without_an_own_origin_open_says_what_to_set(
+    make_gate: MakeGate, language: str
+) -> None:
+    gate = await make_gate(backend_url="http://gate.example")
+    visitor = await Visitor(gate, language).register()
+    path = await visitor.buy()
+    await visitor.send(f"{path}/open", follow=False)
+    assert visitor.status == 403
+    assert "zenzefi_access_token" not in visitor.cookies
+    assert {"PROXY_HOST", "PROXY_PORT"} <= set(visitor.text.replace(",", "").split())
+    await visitor.open("/account/connect")
+    assert "PROXY_HOST" in visitor.text
+    assert visitor.soup.select('form[action$="/open"]') == []
 
 
 async def test_the_owner_sees_who_uses_the_token_and_ends_it(gate: GateClient) -> None:

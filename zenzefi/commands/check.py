@@ -32,6 +32,7 @@ async def check(wants_json: bool) -> None:
     Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached
     or the ledger is wrong.
     """
+    from zenzefi import own_origin
     from zenzefi.config import SettingsError, load_settings
     from zenzefi.ops.checks import Check
 
@@ -44,6 +45,7 @@ async def check(wants_json: bool) -> None:
     else:
         if settings.secret_key_doubt:
             notes.append(settings.secret_key_doubt)
+        notes += own_origin.notes(settings)
         with progress("Testing what the settings name"):
             found = [
                 Check("settings", ok=True, detail="complete and consistent"),

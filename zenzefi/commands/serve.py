@@ -16,7 +16,7 @@ from zenzefi.commands.common import Exit, explained, fail, read_settings
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aiohttp import web
 
@@ -82,7 +82,7 @@ async def _demo_site(host: str, port: int) -> None:
 def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     from zenzefi.config import parse_origin
     from zenzefi.ops import listening, logs
-    from zenzefi.ops.server import bind, run, tell_supervisor
+    from zenzefi.ops.server import run, tell_supervisor
 
     if workers > 1 and settings.redis_dsn is None:
         fail(
@@ -94,11 +94,11 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     if problem:
         fail(problem, Exit.SETTINGS)
     logs.configure(settings)
-    with explained():
-        sockets = bind(host, port, workers)
-    port = sockets[0].getsockname()[1]
+    sockets = _listen(host, port, settings.proxy_port, workers)
+    port = sockets[0][0].getsockname()[1]
     address = _address(host, port)
-    if "backend_url" not in settings.model_fields_set:
+    is_said = "backend_url" in settings.model_fields_set
+    if not is_said:
         # A browser on this machine can't open the address that means all of them.
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
         settings = settings.model_copy(update={"backend_url": _address(shown, port)})
@@ -108,6 +108,7 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with explained():
         doubts = asyncio.run(_preflight(settings))
     doubts += listening.doubts(settings, host)
+    doubts += _mount_doubts(settings, None if is_said else host)
 
     def announce() -> None:
         _announce(settings, address, workers, doubts)
@@ -123,20 +124,51 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
         raise SystemExit(_many_processes(settings, sockets, announce))
 
 
+def _listen(host: str, port: int, second: int | None, workers: int) -> list[list[socket.socket]]:
+    """The listening sockets of each worker: of ``port`` first, then of ``PROXY_PORT``."""
+    from zenzefi.ops.server import bind
+
+    if second == port:
+        fail(f"PROXY_PORT must be another port than --port: both are {port}.", Exit.SETTINGS)
+    with explained():
+        ports = [port] if second is None else [port, second]
+        found = [bind(host, one, workers) for one in ports]
+    return [list(group) for group in zip(*found, strict=True)]
+
+
+def _mount_doubts(settings: Settings, host: str | None) -> list[str]:
+    """What is worth saying about the browsers' mount.
+
+    ``host``: the address to listen on, if ``BACKEND_URL`` was derived from it.
+    """
+    from zenzefi.own_origin import is_loopback, notes
+
+    doubts = notes(settings)
+    if host is None or is_loopback(f"[{host}]" if ":" in host else host):
+        return doubts
+    if is_loopback(settings.public_origin.host):
+        doubts.append(
+            f"Browsers on other machines can't open the application: BACKEND_URL is "
+            f"{settings.public_origin}. Set it to the address that they use, and PROXY_HOST or "
+            "PROXY_PORT."
+        )
+    return doubts
+
+
 def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _many_processes(
-    settings: Settings, sockets: list[socket.socket], announce: Callable[[], None]
+    settings: Settings, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
 ) -> int:
     from zenzefi.ops.metrics import forget_process
     from zenzefi.ops.server import run
     from zenzefi.ops.workers import Supervisor
 
-    def work(sock: socket.socket, ready: Callable[[], None]) -> None:
+    def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
         with explained():
-            run(_one_process(settings, sock, ready))
+            run(_one_process(settings, sockets, ready))
 
     return Supervisor(
         work,
@@ -170,7 +202,7 @@ async def _preflight(settings: Settings) -> list[str]:
 
 
 async def _one_process(
-    settings: Settings, sock: socket.socket, on_ready: Callable[[], None]
+    settings: Settings, sockets: Sequence[socket.socket], on_ready: Callable[[], None]
 ) -> None:
     from zenzefi.ops import server
     from zenzefi.ops.reload import reload
@@ -179,7 +211,7 @@ async def _one_process(
         app = _gate(complete)
         await server.serve(
             app,
-            [sock],
+            sockets,
             drain_delay=settings.drain_delay,
             drain_timeout=settings.drain_timeout,
             on_ready=on_ready,
@@ -217,6 +249,8 @@ def _announce(settings: Settings, address: str, workers: int, doubts: list[str])
         f"  upstream   {upstream}",
         f"  data       {place}, {'Redis' if settings.redis_dsn else 'in-process cache'}",
     ]
+    if settings.own_origin is not None:
+        lines.append(f"  browsers   {settings.own_origin}/ shows the application")
     if address != settings.backend_url:
         lines.append(f"  listens    {address}, behind the web server that answers above")
     if workers > 1:

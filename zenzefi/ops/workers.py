@@ -28,23 +28,24 @@ _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Supervisor:
     """Starts workers, replaces those that crash, and passes signals on.
 
-    ``work(sock, ready)`` runs in the child: it calls ``ready()`` once it takes connections, and
-    serves until SIGTERM. ``on_ready`` is called here when all have come up for the first time,
-    ``on_end`` with the process id of each worker that has gone.
+    ``sockets`` holds the listening sockets of each worker: one, or one for each port.
+    ``work(sockets, ready)`` runs in the child with those of one worker: it calls ``ready()`` once
+    it takes connections, and serves until SIGTERM. ``on_ready`` is called here when all have come
+    up for the first time, ``on_end`` with the process id of each worker that has gone.
     ``patience``: seconds that workers get after SIGTERM before they are killed.
     """
 
     def __init__(
         self,
-        work: Callable[[socket.socket, Callable[[], None]], None],
-        sockets: Sequence[socket.socket],
+        work: Callable[[Sequence[socket.socket], Callable[[], None]], None],
+        sockets: Sequence[Sequence[socket.socket]],
         *,
         patience: float,
         on_ready: Callable[[], None],
         on_end: Callable[[int], None],
     ) -> None:
         self._work = work
-        self._sockets = list(sockets)
+        self._sockets = [list(group) for group in sockets]
         self._patience = patience
         self._on_ready = on_ready
         self._on_end = on_end
@@ -113,9 +114,9 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            for other, sock in enumerate(self._sockets):
+            for other, group in enumerate(self._sockets):
                 if other != index:
-                    sock.close()
+                    _close(group)
             self._work(self._sockets[index], self._came_up)
             code = 0
         except SystemExit as end:
@@ -167,8 +168,8 @@ class Supervisor:
         self._stopping = True
         self._kill_at = time.monotonic() + self._patience
         # While a copy of a listener is open here, connections would queue up where nobody looks.
-        for sock in self._sockets:
-            sock.close()
+        for group in self._sockets:
+            _close(group)
         self._signal_all(signal.SIGTERM)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
@@ -186,3 +187,8 @@ class Supervisor:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

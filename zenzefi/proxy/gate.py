@@ -26,6 +26,7 @@ from zenzefi.proxy.http import HttpWay, Passage
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import MapperCache
 from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage
+from zenzefi.proxy.sign_in import lead_or_refuse
 from zenzefi.proxy.strays import StrayTable
 from zenzefi.proxy.target import (
     Target,
@@ -178,19 +179,21 @@ class Gate:
         is_upgrade = is_websocket(request)
         credentials = await self.authenticate(request, target if is_upgrade else None)
         access, token = credentials.access, credentials.token
-        await limit_token(request, access.token_id)
-        self._check_scope(access, request, target.path, request.method)
-        device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
-        if device_id is not None:
-            await self._devices.claim(access, device_id)
         peer = peer_of(request)
-        agent = request.headers.get("User-Agent", "")
         may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in request.headers
         mount = self.mounts.decide(
             request.headers.get("Host"),
             forwarded=parse_forwarded(request.headers) if may_forward else None,
             is_device=DEVICE_HEADER in request.headers,
         )
+        if credentials.is_by_cookie and not self.mounts.may_use_cookie(mount):
+            return lead_or_refuse(self.mounts, request, target.raw)
+        await limit_token(request, access.token_id)
+        self._check_scope(access, request, target.path, request.method)
+        device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
+        if device_id is not None:
+            await self._devices.claim(access, device_id)
+        agent = request.headers.get("User-Agent", "")
         unmapper = self._mappers.get(mount)
         self._check_destination(access, request, unmapper)
         passage = Passage(

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from zenzefi.config import parse_origin
 from zenzefi.errors import AmbiguousRequest
+from zenzefi.own_origin import is_loopback
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 PREFIX = "/api/v1/proxy"
@@ -76,9 +77,16 @@ def _once(headers: MultiMapping[str], name: str) -> str | None:
 class Mounts:
     """Decides the mount of each request from the settings of one gate."""
 
-    def __init__(self, public: Origin, proxy_host: str | None) -> None:
+    def __init__(
+        self, public: Origin, proxy_host: str | None, *, browsers_at_prefix: bool = False
+    ) -> None:
+        """``public`` is ``BACKEND_URL``, ``proxy_host`` the authority of the own origin.
+
+        ``browsers_at_prefix``: a browser's cookie may authenticate under the prefix too.
+        """
         self._public = public
         self._proxy_host = proxy_host
+        self.browsers_at_prefix = browsers_at_prefix
         self._prefix = Mount(MountKind.PREFIX, public, PREFIX)
         self._own = None
         if proxy_host is not None:
@@ -88,12 +96,12 @@ class Mounts:
 
     @property
     def public(self) -> Origin:
-        """The gate's public origin (``BACKEND_URL``)."""
+        """The origin of the gate's own pages (``BACKEND_URL``)."""
         return self._public
 
     @property
     def own_origin(self) -> Mount | None:
-        """The root mount at ``PROXY_HOST``, if there is one."""
+        """The root mount at the own origin, if there is one."""
         return self._own
 
     def is_own_origin(self, host: str | None, forwarded: Forwarded | None = None) -> bool:
@@ -129,6 +137,54 @@ class Mounts:
             return CLIENT
         public = self._seen_at(host, forwarded)
         return self._prefix if public == self._public else Mount(MountKind.PREFIX, public, PREFIX)
+
+    def may_use_cookie(self, mount: Mount) -> bool:
+        """Whether a cookie alone may authenticate a request in this mount.
+
+        The one rule that keeps the upstream's scripts off the origin of the gate's own pages; every
+        part that admits requests asks it. Header clients are not affected. ``mount`` is what
+        :meth:`decide` returned for forwarded headers of a trusted proxy only: with a prefix of its
+        own such a proxy shows the upstream at another origin than the gate's.
+        """
+        if self.browsers_at_prefix or mount is self._own:
+            return True
+        is_gates_prefix = mount.kind is MountKind.PREFIX and mount.prefix == PREFIX
+        return (
+            mount.kind is not MountKind.CLIENT
+            and not is_gates_prefix
+            and mount.public not in (self._public, *self._loopback_aliases())
+        )
+
+    def own_origin_for(self, host: str | None) -> Mount | None:
+        """The own origin, if a browser that sees the gate at ``host`` can reach it.
+
+        A name below ``localhost`` means the browser's own machine (RFC 6761, 6.3): a browser that
+        reached the gate from another machine would look for the upstream at itself.
+        """
+        own = self._own
+        if own is None or not is_loopback(own.public.host):
+            return own
+        try:
+            asked = parse_origin(f"{self._public.scheme}://{host or ''}")
+        except ValueError:
+            return None
+        return own if is_loopback(asked.host) else None
+
+    def gate_origin(self, host: str | None) -> Origin:
+        """The origin of the gate's own pages as this browser sees it.
+
+        ``BACKEND_URL``, or on loopback the name of this machine that the request used.
+        """
+        return self._seen_at(host, None)
+
+    def is_gate_origin(self, text: str) -> bool:
+        """Whether ``text`` is an origin of the gate's own pages, as :meth:`gate_origin` returns."""
+        return text in map(str, (self._public, *self._loopback_aliases()))
+
+    def _loopback_aliases(self) -> list[Origin]:
+        if self._public.host not in _LOOPBACK:
+            return []
+        return [Origin(self._public.scheme, name, self._public.port) for name in _LOOPBACK]
 
     def _seen_at(self, host: str | None, forwarded: Forwarded | None) -> Origin:
         """The origin in the address bar: as forwarded, else ``BACKEND_URL``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -17,10 +18,11 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.ops.drain import REQUEST_HANDLER
 from zenzefi.ops.limits import LIMITS, RateLimits
 from zenzefi.ops.reload import ON_RELOAD
+from zenzefi.own_origin import BrowserMount, notes
 from zenzefi.proxy import figures, lane, runtime, verify
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.credentials import ProxyCookies
-from zenzefi.proxy.gate import Gate
+from zenzefi.proxy.gate import TOKEN_HEADER, Gate
 from zenzefi.proxy.headers import RequestPolicy
 from zenzefi.proxy.http import HttpWay
 from zenzefi.proxy.metering import Metering
@@ -34,6 +36,7 @@ from zenzefi.proxy.seams import (
     FreeDevices,
     UncountedUsage,
 )
+from zenzefi.proxy.sign_in import SignIn
 from zenzefi.proxy.strays import origin_page
 from zenzefi.proxy.target import Target, under_prefix
 from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
@@ -46,6 +49,8 @@ from zenzefi.rewriting.registry import PluginError, Registry
 from zenzefi.rewriting.watchdog import WATCHDOG
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import SCOPES, SHARED
+
+log = logging.getLogger(__name__)
 
 GATE = web.AppKey("gate", Gate)
 ENGINE = web.AppKey("engine", Engine)
@@ -80,7 +85,11 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     keys = [settings.secret_key, *settings.previous_secret_keys]
     return Gate(
         upstream=upstream,
-        mounts=Mounts(settings.public_origin, settings.proxy_host),
+        mounts=Mounts(
+            settings.public_origin,
+            None if settings.own_origin is None else settings.own_origin.authority,
+            browsers_at_prefix=settings.browser_mount is BrowserMount.PREFIX,
+        ),
         scopes=app[SCOPES] if SCOPES in app else Scopes(settings.scopes),
         device_policy=settings.device_policy,
         gatekeeper=gatekeeper,
@@ -147,8 +156,10 @@ def setup(app: web.Application) -> None:
             raise SettingsError(error.problems) from None
 
     app.get(ON_RELOAD, []).append(declare)
-    views = app[VIEWS] = Views(gate)
+    views = Views(gate)
+    sign_in = app[SIGN_IN] = SignIn(gate)
     routing.setup(app, views.routes(), verify.routes(gate))
+    app.router.add_route("*", ENTER_PATH, sign_in.at_gate)
     app.router.add_get(PREFIX, views.add_slash)
     runtime.setup(app)
     app.router.add_route(
@@ -156,12 +167,13 @@ def setup(app: web.Application) -> None:
     )
     app.cleanup_ctx.append(_lifetime)
     app.cleanup_ctx.append(_watching_plugins)
+    app.on_startup.append(_warn)
     if settings.fast_lane and not settings.tracing:  # the lane has no place for spans
         lane.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
 
-VIEWS = web.AppKey("proxy_views", Views)
+SIGN_IN = web.AppKey("sign_in", SignIn)
 
 
 async def _no_upstream(request: web.Request) -> web.StreamResponse:
@@ -170,6 +182,11 @@ async def _no_upstream(request: web.Request) -> web.StreamResponse:
 
 async def _expect_later(request: web.Request) -> None:
     """``100 Continue`` is sent when the upstream wants the content, not before the checks."""
+
+
+async def _warn(app: web.Application) -> None:
+    for note in notes(app[SETTINGS]):
+        log.warning("browser mount: %s", note)
 
 
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
@@ -192,7 +209,7 @@ async def _drain(app: web.Application) -> None:
 
 @web.middleware
 async def own_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """At ``PROXY_HOST`` every path is the upstream's, whatever the gate has under that name."""
+    """At the own origin every path is the upstream's, whatever the gate has under that name."""
     gate = request.app.get(GATE)
     if gate is None or gate.mounts.own_origin is None:
         return await handler(request)
@@ -203,16 +220,21 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
         return await handler(request)
     target = request[TARGET]
     if target.path == ENTER_PATH:
-        return await request.app[VIEWS].enter(request)
+        return await request.app[SIGN_IN].at_own_origin(request)
     # A client that knows only the prefix may ask for it at this host too.
     return await gate.handle(request, under_prefix(target, PREFIX) or target)
 
 
 @web.middleware
 async def strays_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Recover requests for paths the gate does not have, if they came from under the mount."""
+    """Recover requests for paths the gate does not have, if they came from under the mount.
+
+    Pages under the prefix are of header clients, and of browsers with ``BROWSER_MOUNT=prefix``.
+    """
     gate = request.app.get(GATE)
     if gate is None or not isinstance(request.match_info.http_exception, web.HTTPNotFound):
+        return await handler(request)
+    if not gate.mounts.browsers_at_prefix and TOKEN_HEADER not in request.headers:
         return await handler(request)
     target: Target = request[TARGET]
     page = origin_page(

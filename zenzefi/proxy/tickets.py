@@ -1,7 +1,7 @@
-"""Signing in at the upstream's own origin: a one-time ticket carries the browser there.
+"""One-time tickets that carry a sign-in from the gate's host to the upstream's own origin.
 
-The account page and ``PROXY_HOST`` are different hosts, so no cookie of the one reaches the other.
-A ticket is an encrypted token with a life of seconds; it works once, on any node that shares the
+A ticket is an encrypted token with a life of seconds, made for one browser
+(:mod:`zenzefi.proxy.sign_in` says how it is recognised). It works once, on any node that shares the
 key and the memory of spent tickets.
 """
 
@@ -14,19 +14,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
-from urllib.parse import quote
 from uuid import UUID
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from zenzefi.errors import TokenInvalid
-from zenzefi.rewriting.mount import Mount
+from zenzefi.errors import SignInLinkInvalid
 from zenzefi.tokens.shared import Shared
 
 ENTER_PATH = "/.well-known/zenzefi/enter"
-"""The one path that the gate keeps for itself at ``PROXY_HOST`` (RFC 8615)."""
+"""The one path that the gate keeps for itself at the own origin (RFC 8615)."""
 
 LIFE_SECONDS = 60
 _MAX_SPENT = 10_000
@@ -73,10 +71,10 @@ class SpentEverywhere:
 
 
 class Ticket(NamedTuple):
-    """What a ticket carries."""
+    """What a ticket carries: the token, and the SHA-256 of the browser's nonce as 64 hex digits."""
 
     token: str
-    path: str
+    browser: str
     family: UUID | None = None
     """The page session or the family of sign-ins from which it comes."""
 
@@ -88,31 +86,30 @@ class Tickets:
         self._fernet = MultiFernet([_fernet(key) for key in secret_keys])
         self._spent = spent
 
-    def issue(self, token: str, path: str = "/", family: UUID | None = None) -> str:
-        """A ticket for the holder of ``token``, who wants to arrive at ``path``.
+    def issue(self, token: str, browser: str, family: UUID | None = None) -> str:
+        """A ticket for the holder of ``token`` in the browser whose nonce has this SHA-256.
 
         The sign-in that it makes ends with ``family``, a page session or a family of sign-ins.
         """
-        body = {"i": secrets.token_urlsafe(12), "t": token, "p": local_path(path)}
+        body = {"i": secrets.token_urlsafe(12), "t": token, "b": browser}
         if family is not None:
             body["f"] = str(family)
         return self._fernet.encrypt(json.dumps(body).encode()).decode()
 
-    def url(self, mount: Mount, token: str, path: str = "/", family: UUID | None = None) -> str:
-        """The address at the upstream's own origin that signs the browser in there."""
-        ticket = quote(self.issue(token, path, family), safe="")
-        return f"{mount.public}{ENTER_PATH}?ticket={ticket}"
-
     async def redeem(self, ticket: str) -> Ticket:
-        """What the ticket carries. Raises :class:`TokenInvalid` if it is forged, old or used."""
+        """What the ticket carries; it is spent by this, whatever the caller finds then.
+
+        Raises :class:`SignInLinkInvalid` if it is forged, expired or used.
+        """
         try:
             body = json.loads(self._fernet.decrypt(ticket.encode(), ttl=LIFE_SECONDS))
-        except (InvalidToken, ValueError):
-            raise TokenInvalid("This link has expired. Open it again from your account.") from None
+            family = UUID(body["f"]) if "f" in body else None
+            found = Ticket(body["t"], body["b"], family)
+        except (InvalidToken, ValueError, KeyError):
+            raise SignInLinkInvalid from None
         if not await self._spent.spend(body["i"], LIFE_SECONDS * 2):
-            raise TokenInvalid("This link was used already. Open it again from your account.")
-        family = UUID(body["f"]) if "f" in body else None
-        return Ticket(body["t"], local_path(body["p"]), family)
+            raise SignInLinkInvalid
+        return found
 
 
 def local_path(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The gate's own paths of the way through: status, authenticate, logout, sign-in by ticket."""
+"""The gate's own paths under ``/api/v1/proxy``: status, authenticate, logout."""
 
 from __future__ import annotations
 
@@ -157,20 +157,3 @@ class Views:
         """The mount's root is a folder: without its slash relative references would miss it."""
         target = Target(f"{PREFIX}/", request[TARGET].query)  # the query's bytes as they came
         return web.Response(status=308, headers={"Location": target.raw})
-
-    async def enter(self, request: web.Request) -> web.Response:
-        """Redeem a ticket at the upstream's own origin: sets the cookie there and goes on."""
-        ticket = await self._gate.tickets.redeem(request.query.get("ticket", ""))
-        access = await self._gate.gatekeeper.validate(ticket.token)
-        response = web.Response(
-            status=303,
-            headers={
-                "Location": ticket.path,
-                "Cache-Control": "no-store",
-                "Referrer-Policy": "no-referrer",
-            },
-        )
-        await self._gate.cookies.sign_in(
-            request, response, ticket.token, access, family=ticket.family
-        )
-        return response

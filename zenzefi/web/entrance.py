@@ -1,10 +1,13 @@
-"""The way from an account page into the upstream: the proxy cookie, at the right place."""
+"""Opening the upstream from an account page: the proxy cookie, and the redirect to the mount."""
 
 from __future__ import annotations
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
+from zenzefi.config import SETTINGS
+from zenzefi.own_origin import BrowserMount
 from zenzefi.proxy.setup import GATE
+from zenzefi.proxy.sign_in import lead, own_origin
 from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.web.page import MOUNT_PREFIX, Page
 
@@ -12,16 +15,30 @@ from zenzefi.web.page import MOUNT_PREFIX, Page
 async def entrance(page: Page, token: str) -> web.Response:
     """303 into the upstream for the holder of ``token``; never starts its clock.
 
-    Under the prefix the cookie is set here. At ``PROXY_HOST``, another host, a one-time ticket
-    carries the browser over. Raises the refusals of :meth:`Gatekeeper.validate`.
+    The proxy cookie is set here, at the gate's host. With an own origin the browser then signs in
+    there (:mod:`zenzefi.proxy.sign_in`); else it goes to the prefix. Raises
+    :class:`OwnOriginMissing` where it may do neither, and the refusals of
+    :meth:`Gatekeeper.validate`.
     """
     access = await page.request.app[GATEKEEPER].validate(token)
     gate = page.request.app.get(GATE)
-    own = None if gate is None else gate.mounts.own_origin
-    if gate is not None and own is not None:
-        url = gate.tickets.url(own, token, family=page.session_id)
-        return web.Response(status=303, headers={hdrs.LOCATION: url})
-    response = page.redirect(MOUNT_PREFIX + "/")
-    if gate is not None:
-        await gate.cookies.sign_in(page.request, response, token, access, family=page.session_id)
+    if gate is None:
+        return page.redirect(MOUNT_PREFIX + "/")
+    if gate.mounts.browsers_at_prefix and gate.mounts.own_origin is None:
+        response = page.redirect(MOUNT_PREFIX + "/")
+    else:
+        response = lead(gate.mounts, page.request, "/")
+    await gate.cookies.sign_in(page.request, response, token, access, family=page.session_id)
     return response
+
+
+def browser_address(page: Page) -> str:
+    """Where this browser sees the upstream's root; empty where it may not open it at all."""
+    settings = page.request.app[SETTINGS]
+    gate = page.request.app.get(GATE)
+    own = None if gate is None else own_origin(gate.mounts, page.request)
+    if own is not None:
+        return own.root
+    if settings.browser_mount is BrowserMount.PREFIX:
+        return f"{settings.public_origin}{MOUNT_PREFIX}/"
+    return ""

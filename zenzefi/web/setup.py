@@ -9,7 +9,7 @@ from aiohttp import web
 
 from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
-from zenzefi.config import SETTINGS, parse_origin
+from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.courier import COURIER, Courier, mailer_for
 from zenzefi.middleware.errors import ERROR_WORDS
@@ -43,11 +43,8 @@ def setup(app: web.Application) -> None:
         app.cleanup_ctx.append(_courier)
     # Chromium holds a form's redirects against form-action too: the own origin of the upstream
     # is where "open" leads to.
-    app[FORM_TARGETS] = (
-        [str(parse_origin(f"{settings.public_origin.scheme}://{settings.proxy_host}"))]
-        if settings.proxy_host
-        else []
-    )
+    own = settings.own_origin
+    app[FORM_TARGETS] = [] if own is None else [str(own)]
     app[assets.ASSETS] = assets.Assets()
     templating.prepare(aiohttp_jinja2.get_env(app), app[assets.ASSETS])
     app.router.add_get(assets.PREFIX + "/{name}", app[assets.ASSETS].serve)

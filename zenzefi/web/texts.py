@@ -53,6 +53,29 @@ _ERRORS: dict[str, tuple[str, str]] = {
             "the application again from your account."
         ),
     ),
+    "own_origin_required": (
+        N_("Open the application from your account"),
+        N_("This address is for programs. In a browser the application has another address."),
+    ),
+    "own_origin_missing": (
+        N_("The application can't be opened in a browser yet"),
+        N_(
+            "It has no address of its own for browsers that you can reach. The operator of this "
+            "gate must set PROXY_HOST to another host name, or PROXY_PORT to a second port, and "
+            "BACKEND_URL to the address of these pages. Programs can use your token meanwhile."
+        ),
+    ),
+    "sign_in_link_invalid": (
+        N_("This sign-in link is not valid any more"),
+        N_("It has expired or was used. Open the application from your account."),
+    ),
+    "browser_not_confirmed": (
+        N_("This browser could not be signed in"),
+        N_(
+            "The sign-in was started in another browser, or this one did not keep its cookie. "
+            "Allow cookies for this site, then open the application from your account."
+        ),
+    ),
     "token_invalid": (
         N_("This token does not work"),
         N_("It is not known here. Open the application from your account."),

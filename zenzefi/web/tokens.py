@@ -23,7 +23,7 @@ from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.usage import USAGE
 from zenzefi.tokens.use import USES, spread
 from zenzefi.web import charts, i18n, present
-from zenzefi.web.entrance import entrance
+from zenzefi.web.entrance import browser_address, entrance
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import MOUNT_PREFIX, Access, Page, Routes, path_id
@@ -271,8 +271,6 @@ async def connect(page: Page) -> web.StreamResponse:
     chosen = tickets[0] if tickets else None
     settings = page.request.app[SETTINGS]
     gate = str(settings.public_origin)
-    scheme = settings.public_origin.scheme
-    own = f"{scheme}://{settings.proxy_host}" if settings.proxy_host else None
     prefix = gate + MOUNT_PREFIX + "/"
     return page.render(
         "account/connect.html",
@@ -281,7 +279,7 @@ async def connect(page: Page) -> web.StreamResponse:
         blank=BLANK,
         site=site(page),
         gate=gate,
-        entry=f"{own}/" if own else prefix,
+        entry=browser_address(page),
         prefix=prefix,
         websocket=prefix.replace("http", "ws", 1),
         status_url=f"{prefix}status",

@@ -219,6 +219,8 @@ class Visitors:
         if target is None:
             return None
         mount = gate.mounts.decide(host, forwarded=forwarded, is_device=DEVICE_HEADER in headers)
+        if TOKEN_HEADER not in headers and not gate.mounts.may_use_cookie(mount):
+            return None
         offered = headers.get(REQUEST_ID_HEADER)
         request_id = request_id_of(request)
         marker = f"@{request_id}@"

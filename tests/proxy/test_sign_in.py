@@ -1,0 +1,438 @@
+"""Signing a browser in at the own origin: over sockets, by every hop, on both ways of the proxy."""
+
+import json
+from urllib.parse import quote, urlsplit
+
+import pytest
+from aiohttp.test_utils import unused_port
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from tests.proxy.conftest import PREFIX, TOKEN
+from tests.proxy.test_websocket import UPGRADE
+from tests.proxy.visiting_browser import NAVIGATION, VisitingBrowser
+from zenzefi.own_origin import BrowserMount, is_loopback, own_origin
+from zenzefi.proxy.mount import Mounts, parse_forwarded
+from zenzefi.proxy.tickets import ENTER_PATH, local_path
+from zenzefi.rewriting.mount import MountKind, Origin
+
+OTHER = "O" * 64
+PATHS = [
+    "/",
+    "/a/b?c=d&e=f",
+    "/x?url=https%3A%2F%2Fa.example%2F%3Fq%3D1&b=1+2",
+    "/%D0%BF%D1%83%D1%82%D1%8C?%zz&&=&token=theirs",
+    "/a;b=c/d,e'(f)!$*~@:?g=%26%23%25",
+    "/" + "long/" * 300 + "?q=" + "z" * 1000,
+]
+
+
+def signed_in(gate, token=TOKEN, **options):
+    """A browser that holds the proxy cookie at the gate's host."""
+    return VisitingBrowser(gate, **options).sign_in(token=token)
+
+
+def own(gate):
+    return str(gate.gate.mounts.own_origin.public)
+
+
+async def ticket_url(browser):
+    """The address with the ticket, before the browser follows it."""
+    begun = await browser.ask(f"{own(browser.gate)}{ENTER_PATH}")
+    issued = await browser.ask(begun.location)
+    assert issued.status == 303, issued
+    return issued.location
+
+
+@pytest.fixture(params=["another-name", "another-host", "second-port"])
+async def own_gate(request, start_gate, upstream):
+    """A gate with an own origin of each kind; on the second port cookies are shared."""
+    settings = {
+        "another-name": {},
+        "another-host": {"proxy_host": "app.test"},
+        "second-port": {"proxy_port": unused_port()},
+    }[request.param]
+    gate = await start_gate(upstream, **settings)
+    gate.gatekeeper.add(OTHER)
+    return gate
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(own_gate, path):
+    browser = signed_in(own_gate)
+    hops, answer = await browser.follow(own_gate.proxy_url + path)
+    assert hops[-1] == own(own_gate) + path
+    assert len(hops) == 5
+    assert answer.status == 200
+    assert answer.json()["target"] == path
+    host = urlsplit(own(own_gate)).hostname
+    assert browser.cookies[host]["zenzefi_access_token"] == TOKEN
+    assert not [name for name in browser.cookies[host] if "enter" in name]
+
+
+async def test_only_the_final_page_is_forwarded_and_starts_the_clock(start_gate, faulty):
+    gate = await start_gate(faulty.url)
+    gate.gatekeeper.add()  # not activated
+    browser = signed_in(gate)
+    answer = await browser.ask(gate.proxy_url + "/page")
+    for _ in range(3):
+        assert answer.status == 303
+        assert dict(answer.headers)["cache-control"] == "no-store"
+        assert dict(answer.headers)["referrer-policy"] == "no-referrer"
+        assert TOKEN not in answer.location
+        answer = await browser.ask(answer.location)
+    assert (answer.status, answer.location) == (303, "/page")
+    assert (faulty.connections, gate.gatekeeper.activations) == (0, [])
+
+
+async def test_flows_in_several_tabs_do_not_disturb_each_other(own_gate):
+    browser = signed_in(own_gate)
+    tickets = [await ticket_url(browser) for _ in range(4)]
+    for url in reversed(tickets):
+        assert (await browser.ask(url)).location == "/"
+
+
+async def test_begun_sign_ins_leave_a_bounded_number_of_cookies(own_gate):
+    browser = signed_in(own_gate)
+    for _ in range(40):
+        await browser.ask(f"{own(own_gate)}{ENTER_PATH}")
+    host = urlsplit(own(own_gate)).hostname
+    assert len([name for name in browser.cookies[host] if "enter" in name]) == 16
+    assert (await browser.ask(await ticket_url(browser))).location == "/"
+
+
+async def test_a_ticket_works_in_the_browser_that_asked_and_once(own_gate):
+    browser = signed_in(own_gate)
+    url = await ticket_url(browser)
+    assert (await browser.ask(url)).status == 303
+    again = await browser.ask(url)
+    assert (again.status, again.cookies) == (401, [])
+
+
+@pytest.mark.parametrize("visitor", ["fresh", "flow in progress", "signed in"])
+async def test_a_foreign_ticket_signs_nobody_in(own_gate, visitor):
+    """Login CSRF: an attacker sends a visitor to the ticket of the attacker's own account."""
+    attacker, victim = signed_in(own_gate, OTHER), signed_in(own_gate)
+    if visitor == "fresh":
+        victim.cookies.clear()
+    if visitor == "flow in progress":
+        await ticket_url(victim)
+    if visitor == "signed in":
+        await victim.follow(own_gate.proxy_url + "/")
+    before = {host: dict(jar) for host, jar in victim.cookies.items()}
+    url = await ticket_url(attacker)
+    answer = await victim.ask(url)
+    assert answer.status == 401
+    assert answer.cookies == []
+    assert {host: jar for host, jar in victim.cookies.items() if jar} == before
+    # What reached a wrong browser is spent: whoever reads its address there gains nothing.
+    assert (await attacker.ask(url)).status == 401
+
+
+async def test_a_stolen_ticket_opens_nothing_elsewhere(own_gate):
+    victim, thief = signed_in(own_gate), VisitingBrowser(own_gate)
+    await thief.ask(f"{own(own_gate)}{ENTER_PATH}")
+    url = await ticket_url(victim)
+    assert (await thief.ask(url)).status == 401
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"])
+async def test_no_other_method_than_get_spends_a_ticket(start_gate, faulty, method):
+    gate = await start_gate(faulty.url)
+    browser = signed_in(gate)
+    url = await ticket_url(browser)
+    for place in (url, f"{own(gate)}{ENTER_PATH}", f"{gate.url}{ENTER_PATH}?browser={'a' * 64}"):
+        refused = await browser.ask(place, *NAVIGATION, method=method)
+        assert refused.status == 405
+        assert dict(refused.headers)["allow"] == "GET"
+        assert refused.cookies == []
+    assert faulty.connections == 0
+    assert (await browser.ask(url)).status == 303
+
+
+FOREIGN = [
+    "https://evil.example",
+    "//evil.example",
+    "http://127.0.0.1:1",
+    "http://127.0.0.1",
+    "{gate}.evil.example",
+    "{gate}@evil.example",
+    "{gate}/",
+    "javascript:alert(1)",
+    "{own}",
+    "\r\nX: y",
+    "",
+]
+
+
+@pytest.mark.parametrize("back", FOREIGN)
+async def test_the_way_back_is_never_another_origin(own_gate, back):
+    named = back.format(gate=own_gate.url, own=own(own_gate))
+    url = f"{own(own_gate)}{ENTER_PATH}?from={quote(named, safe='')}&path=/x"
+    location = (await VisitingBrowser(own_gate).ask(url)).location
+    assert location.startswith(f"{own_gate.url}{ENTER_PATH}?browser=")
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
+async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(gate, name):
+    seen = f"http://{name}:{gate.port}"
+    browser = VisitingBrowser(gate).sign_in(name)
+    hops, answer = await browser.follow(f"{seen}{PREFIX}/x")
+    assert [hop.startswith(seen) for hop in hops] == [True, False, True, False, False]
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil",
+        "/a\r\nSet-Cookie: a=b",
+        "\\\\evil",
+        "/\t/evil.example",
+        ENTER_PATH,
+        ENTER_PATH + "?path=/x",
+        "/" + "a" * 5000,
+    ],
+)
+async def test_a_sign_in_never_ends_at_another_host_or_at_itself(own_gate, path):
+    browser = signed_in(own_gate)
+    hops, answer = await browser.follow(f"{own(own_gate)}{ENTER_PATH}?path={quote(path, safe='')}")
+    assert hops[-1] == own(own_gate) + "/"
+    assert answer.status == 200
+
+
+@given(st.text(max_size=30))
+def test_a_local_path_never_names_a_host(text):
+    for path in (text, "/" + text):
+        kept = local_path(path)
+        assert kept in ("/", path)
+        assert kept.startswith("/")
+        assert not kept.startswith(("//", "/\\"))
+        assert kept.isascii()
+        assert kept.isprintable()
+
+
+async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(own_gate):
+    browser = signed_in(own_gate, keeps_cookies=False)
+    host = urlsplit(own(own_gate)).hostname
+    hops, answer = await browser.follow(own_gate.proxy_url + "/x")
+    if host == "127.0.0.1":  # the shared cookie signs in at the second port by itself
+        browser.cookies.clear()
+    assert len(hops) == 4
+    assert answer.status == 401
+    assert b"<!doctype html>" in answer.body
+    assert b"Allow cookies" in answer.body
+
+
+@pytest.mark.parametrize(
+    "asker",
+    [
+        ("Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"),
+        ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"),
+        ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: script"),
+        ("Accept: */*",),
+        ("Accept: application/json",),
+    ],
+)
+async def test_what_is_no_navigation_learns_where_to_go(own_gate, asker):
+    answer = await signed_in(own_gate).ask(own_gate.proxy_url + "/x", *asker)
+    assert answer.status == 401
+    assert answer.json()["code"] == "own_origin_required"
+    assert own(own_gate) in answer.json()["detail"]
+    assert answer.cookies == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_a_change_under_the_prefix_is_never_redirected(start_gate, faulty, method):
+    gate = await start_gate(faulty.url)
+    answer = await signed_in(gate).ask(gate.proxy_url + "/x", *NAVIGATION, method=method)
+    assert answer.status == 401
+    assert b"<!doctype html>" in answer.body
+    assert faulty.connections == 0
+
+
+async def test_streams_and_sockets_with_the_cookie_alone_are_refused(start_gate, faulty):
+    gate = await start_gate(faulty.url)
+    browser = signed_in(gate)
+    assert (await browser.ask(gate.proxy_url + "/x", "Accept: text/event-stream")).status == 204
+    assert (await browser.ask(gate.proxy_url + "/x", *UPGRADE)).status == 401
+    assert faulty.connections == 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Device-ID: 0123456789abcdef0123", "X-Forwarded-Prefix: /", "X-Forwarded-Host: a.example"],
+)
+async def test_no_header_of_a_browser_makes_the_cookie_good_under_the_prefix(gate, header):
+    answer = await signed_in(gate).ask(gate.proxy_url + "/x", "Accept: */*", header)
+    assert answer.status == 401
+
+
+async def test_the_gates_own_calls_take_the_cookie_as_before(gate):
+    browser = signed_in(gate)
+    status = await browser.ask(gate.url + PREFIX + "/status", "Accept: */*")
+    assert (status.status, status.json()["connected"]) == (200, True)
+    assert (await browser.ask(gate.url + "/api/v1/auth/verify", "Accept: */*")).status == 204
+
+
+@pytest.mark.parametrize("destination", ["iframe", "frame", "embed", "object", "empty", "image"])
+async def test_a_ticket_is_issued_to_a_window_only(own_gate, destination):
+    answer = await signed_in(own_gate).ask(
+        f"{own_gate.url}{ENTER_PATH}?browser={'a' * 64}", f"Sec-Fetch-Dest: {destination}"
+    )
+    assert (answer.status, answer.location) == (403, "")
+
+
+@pytest.mark.parametrize("browser", ["", "a" * 63, "a" * 65, "g" * 64, "A" * 64, "a" * 64 + "%0a"])
+async def test_a_ticket_is_issued_for_a_nonce_only(own_gate, browser):
+    answer = await signed_in(own_gate).ask(f"{own_gate.url}{ENTER_PATH}?browser={browser}")
+    assert (answer.status, answer.location) == (401, "")
+
+
+async def test_without_the_proxy_cookie_no_ticket_is_issued(gate):
+    hops, answer = await VisitingBrowser(gate).follow(f"{own(gate)}{ENTER_PATH}?path=/x")
+    assert len(hops) == 2
+    assert answer.status == 401
+
+
+async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(start_gate, upstream):
+    """A front that replaces the Host header: every request arrives at the gate's own name."""
+    gate = await start_gate(upstream, proxy_host="app.test")
+    browser = signed_in(gate)
+    begun = await browser.ask(gate.proxy_url + "/x")
+    answer = await browser.ask(begun.location.replace("app.test", f"127.0.0.1:{gate.port}"))
+    assert answer.status == 403
+    assert b"PROXY_HOST" in answer.body
+
+
+# --- where there is no own origin
+
+
+async def test_a_public_gate_without_an_own_origin_says_what_to_set(start_gate, faulty):
+    gate = await start_gate(faulty.url, backend_url="http://gate.example")
+    browser = VisitingBrowser(gate).sign_in("gate.example")
+    page = await browser.ask(f"http://gate.example{PREFIX}/x")
+    assert page.status == 403
+    assert b"PROXY_PORT" in page.body
+    call = await browser.ask(f"http://gate.example{PREFIX}/x", "Accept: application/json")
+    assert (call.status, call.json()["code"]) == (401, "own_origin_required")
+    assert (await browser.ask(f"http://gate.example{ENTER_PATH}")).status == 404
+    assert faulty.connections == 0
+
+
+async def test_a_browser_of_another_machine_is_not_sent_to_its_own_loopback(gate):
+    browser = VisitingBrowser(gate).sign_in("192.0.2.7")
+    answer = await browser.ask(f"http://192.0.2.7:{gate.port}{PREFIX}/x")
+    assert (answer.status, answer.location) == (403, "")
+
+
+async def test_with_the_prefix_mount_the_cookie_is_good_under_the_prefix(prefix_gate):
+    browser = signed_in(prefix_gate)
+    assert (await browser.ask(prefix_gate.proxy_url + "/x")).json()["target"] == "/x"
+    assert (await browser.ask(prefix_gate.url + ENTER_PATH)).status == 404
+    assert prefix_gate.gate.mounts.own_origin is None
+
+
+async def test_the_prefix_mount_and_an_own_origin_go_together(start_gate, upstream):
+    gate = await start_gate(upstream, browser_mount="prefix", proxy_host="app.test")
+    browser = signed_in(gate)
+    assert (await browser.ask(gate.proxy_url + "/x")).json()["target"] == "/x"
+    hops, answer = await browser.follow(f"http://app.test{ENTER_PATH}?path=/y")
+    assert (hops[-1], answer.json()["target"]) == ("http://app.test/y", "/y")
+
+
+async def test_a_header_client_uses_the_prefix_whatever_the_browsers_do(own_gate, client):
+    async with client.get(own_gate.proxy_url + "/x", headers={"Accept": "text/html"}) as r:
+        assert json.loads(await r.read())["target"] == "/x"
+
+
+# --- the nonce and the upstream
+
+
+async def test_the_application_neither_sees_nor_sets_the_nonce(own_gate):
+    browser = signed_in(own_gate)
+    await ticket_url(browser)
+    host = urlsplit(own(own_gate)).hostname
+    await browser.follow(own_gate.proxy_url + "/x")
+    await ticket_url(browser)
+    assert any("zenzefi_enter_" in name for name in browser.cookies[host])
+    echoed = await browser.ask(own(own_gate) + "/x", "Accept: */*")
+    assert "zenzefi" not in json.dumps(echoed.json()["headers"])
+
+
+# --- the rule and the derivation, pure
+
+HOSTS = ["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "gate.localhost", "app.localhost"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_on_loopback_the_own_origin_needs_no_set_up(scheme, host):
+    public = Origin(scheme, host, 8000)
+    found = own_origin(
+        public, proxy_host=None, proxy_port=None, browser_mount=BrowserMount.OWN_ORIGIN
+    )
+    assert found is not None
+    assert (found.scheme, found.port) == (scheme, 8000)
+    assert is_loopback(found.host)
+    assert found.host != host
+    assert (
+        own_origin(public, proxy_host=None, proxy_port=None, browser_mount=BrowserMount.PREFIX)
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    "host", ["gate.example", "localhost.example", "127.0.0.1.example", "192.168.0.1", "[::2]"]
+)
+def test_elsewhere_it_must_be_set(host):
+    public = Origin("https", host, 443)
+
+    def found(proxy_host=None, proxy_port=None):
+        return own_origin(
+            public,
+            proxy_host=proxy_host,
+            proxy_port=proxy_port,
+            browser_mount=BrowserMount.OWN_ORIGIN,
+        )
+
+    assert not is_loopback(host)
+    assert found() is None
+    assert found(proxy_port=8443) == Origin("https", host, 8443)
+    assert found(proxy_port=443) is None
+    assert found(proxy_host="app.example") == Origin("https", "app.example", 443)
+    assert found(proxy_host="[::1]:81") == Origin("https", "[::1]", 81)
+
+
+@pytest.mark.parametrize("at_prefix", [False, True])
+@pytest.mark.parametrize(
+    ("forwarded", "is_allowed"),
+    [
+        ({}, False),
+        ({"X-Forwarded-Host": "front.example"}, False),
+        ({"X-Forwarded-Prefix": PREFIX, "X-Forwarded-Host": "front.example"}, False),
+        ({"X-Forwarded-Prefix": "/app"}, False),
+        ({"X-Forwarded-Prefix": "/app", "X-Forwarded-Host": "gate.example"}, False),
+        ({"X-Forwarded-Prefix": "/app", "X-Forwarded-Host": "front.example"}, True),
+        ({"X-Forwarded-Prefix": "/", "X-Forwarded-Host": "front.example"}, True),
+        ({"X-Forwarded-Prefix": "/", "X-Forwarded-Host": "app.example"}, True),
+        ({"X-Forwarded-Host": "app.example"}, True),
+    ],
+)
+def test_the_cookie_is_good_wherever_the_gates_own_pages_are_not(forwarded, is_allowed, at_prefix):
+    mounts = Mounts(
+        Origin("https", "gate.example", 443), "app.example", browsers_at_prefix=at_prefix
+    )
+    said = parse_forwarded(CIMultiDict(forwarded))
+    mount = mounts.decide("gate.example", forwarded=said, is_device=False)
+    assert mounts.may_use_cookie(mount) == (is_allowed or at_prefix)
+
+
+def test_a_device_is_not_authenticated_by_a_cookie():
+    mounts = Mounts(Origin("https", "gate.example", 443), "app.example")
+    mount = mounts.decide("gate.example", forwarded=None, is_device=True)
+    assert mount.kind is MountKind.CLIENT
+    assert not mounts.may_use_cookie(mount)

@@ -1,0 +1,93 @@
+"""A browser as far as sign-in goes: cookies per host, one connection per request, no redirects."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.proxy.conftest import TOKEN, RunningGate
+from zenzefi.config import SETTINGS
+from zenzefi.gate_cookies import SIGN_IN, is_sealed, stored_name
+
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
+NAVIGATION = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html")
+
+
+@dataclass
+class Answer:
+    """One response."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def location(self) -> str:
+        """Where it leads to."""
+        return next((text for name, text in self.headers if name == "location"), "")
+
+    @property
+    def cookies(self) -> list[str]:
+        """Every ``Set-Cookie`` line."""
+        return [text for name, text in self.headers if name == "set-cookie"]
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass
+class VisitingBrowser:
+    """Goes to addresses of one gate, whatever host they name."""
+
+    gate: RunningGate
+    keeps_cookies: bool = True
+    cookies: dict[str, dict[str, str]] = field(default_factory=dict)  # host without port -> pairs
+
+    def sign_in(self, host: str = "127.0.0.1", token: str = TOKEN) -> VisitingBrowser:
+        """Hold the proxy cookie and a sign-in at one host of the gate."""
+        public = self.gate.app[SETTINGS].public_origin
+        name = stored_name(SIGN_IN, public, host, AGENT)
+        secret = self.gate.sign_ins.add(token, agent=AGENT, is_sealed=is_sealed(name, AGENT))
+        self.cookies[host.strip("[]")] = {"zenzefi_access_token": token, name: secret}
+        return self
+
+    async def ask(self, url: str, *headers: str, method: str = "GET") -> Answer:
+        """One request, as a navigation unless ``headers`` say otherwise."""
+        parts = urlsplit(url)
+        target = url.partition("//")[2][len(parts.netloc) :] or "/"
+        jar = self.cookies.setdefault(parts.hostname or "", {})
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", f"User-Agent: {AGENT}"]
+        lines += headers or NAVIGATION
+        if jar:
+            lines.append("Cookie: " + "; ".join(f"{name}={value}" for name, value in jar.items()))
+        lines += ["Connection: close", "", ""]
+        head, _, body = (await self.gate.raw("\r\n".join(lines).encode())).partition(b"\r\n\r\n")
+        first, *rest = head.decode("latin-1").split("\r\n")
+        pairs = [(name.lower(), text) for name, _, text in (line.partition(": ") for line in rest)]
+        answer = Answer(int(first.split()[1]), pairs, body)
+        if self.keeps_cookies:
+            self._keep(jar, answer.cookies)
+        return answer
+
+    def _keep(self, jar: dict[str, str], lines: list[str]) -> None:
+        for line in lines:
+            for name, morsel in SimpleCookie(line).items():
+                if morsel["max-age"] == "0":
+                    jar.pop(name, None)
+                else:
+                    jar[name] = morsel.value
+
+    async def follow(self, url: str, *, limit: int = 6) -> tuple[list[str], Answer]:
+        """Follow redirects like a browser; every address on the way, and the last response."""
+        seen = [url]
+        answer = await self.ask(url)
+        while answer.status == 303:
+            assert len(seen) <= limit, seen
+            origin = "/".join(seen[-1].split("/")[:3])
+            seen.append(origin + answer.location if answer.location[0] == "/" else answer.location)
+            answer = await self.ask(seen[-1])
+        return seen, answer

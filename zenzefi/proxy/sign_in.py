@@ -1,0 +1,217 @@
+"""Signing a browser in at the own origin, which no cookie of the gate's host reaches.
+
+Theory of operation. The browser holds the proxy cookie at the gate's host. Three redirects carry
+the sign-in over; none of them is forwarded, and none starts the token's clock::
+
+    gate          303 -> own origin  /.well-known/zenzefi/enter?from=<gate>&path=/x
+    own origin    303 -> gate        /.well-known/zenzefi/enter?browser=<sha256 of a nonce>&path=/x
+                  and sets the nonce as an HttpOnly cookie with a life of two minutes
+    gate          303 -> own origin  /.well-known/zenzefi/enter?ticket=<ticket>&path=/x
+                  where the ticket is made for the proxy cookie's token and for that hash
+    own origin    303 -> /x          and sets the proxy cookie
+
+The ticket works once, and only together with the nonce. So a foreign site can't sign a visitor in
+with a ticket of its own account (login CSRF; RFC 6819, 4.4.1.13 describes it for OAuth), and a
+ticket that a script or a log has seen opens nothing elsewhere. Every flow has its own nonce cookie:
+flows in several tabs do not disturb each other, and a cookie that a script planted is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from aiohttp import web
+
+from zenzefi import gate_cookies
+from zenzefi.errors import (
+    BrowserNotConfirmed,
+    CrossSiteRefused,
+    MethodRefused,
+    NotFound,
+    OwnOriginMissing,
+    OwnOriginRequired,
+    SignInLinkInvalid,
+)
+from zenzefi.middleware.errors import is_navigation
+from zenzefi.middleware.peer import peer_of
+from zenzefi.proxy.mount import Mounts, parse_forwarded
+from zenzefi.proxy.tickets import ENTER_PATH, local_path
+from zenzefi.rewriting.mount import Mount
+
+if TYPE_CHECKING:
+    from zenzefi.proxy.gate import Gate
+
+log = logging.getLogger(__name__)
+
+_NONCE_SECONDS = 120  # a ticket lives for 60; the redirects around it take seconds
+_MAX_NONCES = 16  # flows of one browser at a time
+_MAX_PATH = 4000  # characters; quoted, it must fit into a request line of 8190
+_HASH = re.compile(r"[0-9a-f]{64}")
+_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+def seen_host(request: web.Request) -> str | None:
+    """The host in the browser's address bar: as a trusted proxy forwards it, else ``Host``."""
+    if peer_of(request).is_behind_trusted_proxy:
+        forwarded = parse_forwarded(request.headers).host
+        if forwarded is not None:
+            return forwarded
+    return request.headers.get("Host")
+
+
+def lead(mounts: Mounts, request: web.Request, path: str) -> web.Response:
+    """303 that begins the sign-in at the own origin and ends at its ``path`` (raw, with query).
+
+    Raises :class:`OwnOriginMissing` if this browser can't reach one.
+    """
+    host = seen_host(request)
+    own = mounts.own_origin_for(host)
+    if own is None:
+        raise OwnOriginMissing
+    return _to(str(own.public), path, {"from": str(mounts.gate_origin(host))})
+
+
+def lead_or_refuse(mounts: Mounts, request: web.Request, path: str) -> web.Response:
+    """What a cookie alone gets under the prefix: a navigation is led to the own origin.
+
+    Raises :class:`OwnOriginRequired` (401) for anything that is not a GET or HEAD navigation, which
+    no redirect would help, and :class:`OwnOriginMissing`.
+    """
+    own = mounts.own_origin_for(seen_host(request))
+    if request.method in ("GET", "HEAD") and is_navigation(request) and len(path) <= _MAX_PATH:
+        return lead(mounts, request, path)
+    where = f" The application's own origin is {own.public}." if own is not None else ""
+    raise OwnOriginRequired(OwnOriginRequired.default + where)
+
+
+class SignIn:
+    """The handlers of :data:`ENTER_PATH`, at the gate's host and at the own origin."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def at_own_origin(self, request: web.Request) -> web.Response:
+        """Give this browser a nonce, or redeem the ticket that was made for it.
+
+        Raises :class:`MethodRefused` for any method but GET, which alone may spend a ticket,
+        :class:`SignInLinkInvalid`, :class:`BrowserNotConfirmed` and what the gatekeeper raises.
+        """
+        if request.method != "GET":
+            raise MethodRefused(("GET",))
+        path = _destination(request)
+        ticket = request.query.get("ticket")
+        return self._begin(request, path) if ticket is None else await self._end(request, path)
+
+    def _begin(self, request: web.Request, path: str) -> web.Response:
+        mounts = self._gate.mounts
+        back = request.query.get("from", "")
+        if not mounts.is_gate_origin(back):
+            back = str(mounts.public)
+        nonce = secrets.token_urlsafe(32)
+        digest = _digest(nonce)
+        response = _to(back, path, {"browser": digest})
+        for name in self._nonces(request)[_MAX_NONCES - 1 :]:
+            self._set_nonce(response, name, "", 0)
+        self._set_nonce(response, self._nonce_name(request, digest), nonce, _NONCE_SECONDS)
+        return response
+
+    async def _end(self, request: web.Request, path: str) -> web.Response:
+        # Spent before it is compared: a ticket that reached the wrong browser is worth nothing.
+        ticket = await self._gate.tickets.redeem(request.query["ticket"])
+        name = self._nonce_name(request, ticket.browser)
+        nonce = request.cookies.get(name, "")
+        if not hmac.compare_digest(_digest(nonce), ticket.browser):
+            raise BrowserNotConfirmed
+        access = await self._gate.gatekeeper.validate(ticket.token)
+        response = web.Response(status=303, headers={"Location": path, **_HEADERS})
+        await self._gate.cookies.sign_in(
+            request, response, ticket.token, access, family=ticket.family
+        )
+        self._set_nonce(response, name, "", 0)
+        return response
+
+    async def at_gate(self, request: web.Request) -> web.Response:
+        """Issue a ticket for the proxy cookie of this browser and for its nonce.
+
+        For navigations of a window only. Raises :class:`MethodRefused`, :class:`CrossSiteRefused`,
+        :class:`SignInLinkInvalid`, :class:`OwnOriginMissing` and what authenticating raises.
+        """
+        if request.method != "GET":
+            raise MethodRefused(("GET",))
+        mounts = self._gate.mounts
+        if mounts.own_origin is None:
+            raise NotFound
+        if request.headers.get("Sec-Fetch-Dest", "document") != "document":
+            raise CrossSiteRefused
+        own = mounts.own_origin_for(seen_host(request))
+        if own is None or "from" in request.query:
+            # The request was meant for the own origin, and arrived with a Host that is not its.
+            log.warning(
+                "request for the own origin arrived at the gate: host=%s expected=%s",
+                seen_host(request),
+                mounts.own_origin.public.authority,
+            )
+            raise OwnOriginMissing
+        digest = request.query.get("browser", "")
+        if not _HASH.fullmatch(digest):
+            raise SignInLinkInvalid
+        credentials = await self._gate.authenticate(request)
+        family = None if credentials.sign_in is None else credentials.sign_in.family
+        ticket = self._gate.tickets.issue(credentials.token, digest, family)
+        return _to(str(own.public), _destination(request), {"ticket": ticket})
+
+    # --- nonce cookies
+
+    def _nonce_name(self, request: web.Request, digest: str) -> str:
+        """The stored name of a flow's cookie: sealed in browsers that know the seal."""
+        return gate_cookies.stored_name(
+            gate_cookies.NONCE + digest[:16],
+            self._gate.public,
+            request.headers.get("Host", ""),
+            request.headers.get("User-Agent", ""),
+        )
+
+    def _nonces(self, request: web.Request) -> list[str]:
+        start = self._nonce_name(request, "")
+        return [name for name in request.cookies if name.startswith(start)]
+
+    def _set_nonce(self, response: web.Response, name: str, value: str, max_age: int) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            path="/",
+            httponly=True,
+            secure=self._gate.public.scheme == "https" or name.startswith(gate_cookies.SEAL),
+            # Sent when the gate's redirect arrives: a top-level navigation from another site.
+            samesite="Lax",
+        )
+
+
+def own_origin(mounts: Mounts, request: web.Request) -> Mount | None:
+    """The own origin that this browser can reach, for links on pages."""
+    return mounts.own_origin_for(seen_host(request))
+
+
+def _digest(nonce: str) -> str:
+    return hashlib.sha256(nonce.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _destination(request: web.Request) -> str:
+    """The path to end at: of this host, and not the beginning of another sign-in."""
+    path = local_path(request.query.get("path", "/"))
+    return "/" if path.partition("?")[0] == ENTER_PATH or len(path) > _MAX_PATH else path
+
+
+def _to(origin: str, path: str, query: dict[str, str]) -> web.Response:
+    pairs = [*query.items(), ("path", path)]
+    text = "&".join(f"{name}={quote(value, safe='/:')}" for name, value in pairs)
+    return web.Response(
+        status=303, headers={"Location": f"{origin}{ENTER_PATH}?{text}", **_HEADERS}
+    )
