@@ -68,9 +68,16 @@ SETTINGS: dict[str, dict[str, str]] = {
         "zenzefi_verify_ssl": "Whether the upstream's certificate is verified.",
         "zenzefi_ca_file": "Authorities that may vouch for the upstream, as PEM.",
         "zenzefi_pinned_sha256": "The one certificate that is accepted, by its fingerprint.",
-        "upstream_connect_timeout": "Seconds until a connection must stand.",
+        "upstream_connect_timeout": "Timeout for opening an upstream connection, in seconds.",
         "upstream_read_timeout": "The longest silence of the upstream, in seconds.",
-        "upstream_max_connections": "Connections of one process to the upstream.",
+        "upstream_max_connections": "The most connections of one process to the upstream, for "
+        "everything: requests, event streams, WebSockets and idle connections.",
+        "upstream_connections_per_token": "How many of them one access token may use at once for "
+        "requests, and how many for streams and WebSockets; at most half of either.",
+        "upstream_long_lived_share": "The part of them that event streams, WebSockets and "
+        "requests longer than ten seconds may hold; the rest is kept for short requests.",
+        "upstream_queue_size": "Requests that may wait for a connection; one token may have half.",
+        "upstream_queue_timeout": "Seconds that a request waits for a connection before 503.",
         "fast_lane": "Serve the common case with less machinery (docs/fast-lane.md).",
     },
     "The way through": {

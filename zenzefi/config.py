@@ -176,7 +176,11 @@ class Settings(BaseSettings):
     zenzefi_pinned_sha256: str | None = None
     upstream_connect_timeout: float = Field(10, gt=0, le=600)
     upstream_read_timeout: float = Field(60, gt=0, le=86400)
-    upstream_max_connections: int = Field(512, ge=1, le=65535)
+    upstream_max_connections: int = Field(1024, ge=1, le=65535)
+    upstream_connections_per_token: int = Field(128, ge=1, le=65535)
+    upstream_long_lived_share: float = Field(0.75, gt=0, lt=1)
+    upstream_queue_size: int = Field(1024, ge=0, le=65535)
+    upstream_queue_timeout: float = Field(10, gt=0, le=600)
 
     # --- the way through
     fast_lane: bool = True

@@ -19,8 +19,9 @@
     ├── ExpectationFailed 417
     ├── Invalid 422 (a list of field problems)
     ├── RateLimited 429
+    ├── TooManyConnections 429
     ├── UpstreamFailed 502 ─ UpstreamUnreachable, UpstreamProtocolError
-    ├── Unavailable 503 ─ DatabaseUnavailable
+    ├── Unavailable 503 ─ DatabaseUnavailable, UpstreamBusy, TooManyOpenFiles
     └── UpstreamTimeout 504
 
 Domain code raises these; only the error middleware makes responses of them. Texts and codes are
@@ -425,6 +426,21 @@ class TooManyUnknownTokens(RateLimited, TokenInvalid):
     """An unknown access token from a network that sent many of them: 429 in the place of 401."""
 
 
+class TooManyConnections(GateError):
+    """One access token has as many connections to the upstream as it may have."""
+
+    status = 429
+    code = "too_many_connections"
+    default = (
+        "This access token has too many requests, streams or WebSockets open at the same time. "
+        "Close some of them and try again."
+    )
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 5) -> None:
+        """``retry_after`` in whole seconds."""
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
 # --- 5xx ----------------------------------------------------------------------------------------
 
 
@@ -464,6 +480,19 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer, and nothing cached could."""
 
     code = "database_unavailable"
+
+
+class UpstreamBusy(Unavailable):
+    """All connections to the upstream that may be had are in use."""
+
+    code = "upstream_busy"
+    default = "All connections to the application are in use. Try again in a moment."
+
+
+class TooManyOpenFiles(Unavailable):
+    """The system gives this process no more descriptors, ports or memory for a connection."""
+
+    code = "too_many_open_files"
 
 
 class UpstreamTimeout(GateError):

@@ -145,7 +145,11 @@ class _Node(Gate):
     """The gate, without limits for the one who measures."""
 
     def environment(self) -> dict[str, str]:
-        return super().environment() | {"RATE_LIMIT_API": "off"}
+        return super().environment() | {
+            "RATE_LIMIT_API": "off",
+            "UPSTREAM_MAX_CONNECTIONS": "65535",
+            "UPSTREAM_CONNECTIONS_PER_TOKEN": "65535",
+        }
 
 
 async def _measure(

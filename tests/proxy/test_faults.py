@@ -409,14 +409,16 @@ async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_program
 
 
 async def test_a_full_pool_waits_and_then_says_so(start_gate, faulty, client):
+    """Waiting has a time-out of its own: that of connecting would be over long before."""
     faulty.always(b"", then="stall")
     gate = await start_gate(
         faulty.url,
         upstream_max_connections=1,
-        upstream_connect_timeout=0.3,
+        upstream_connect_timeout=0.1,
+        upstream_queue_timeout=0.5,
         upstream_read_timeout=2,
     )
     first = asyncio.ensure_future(gate.ask(PREFIX + "/x"))
     await asyncio.sleep(0.1)
-    assert (await gate.ask(PREFIX + "/y")).startswith(b"HTTP/1.1 504")
+    assert (await gate.ask(PREFIX + "/y")).startswith(b"HTTP/1.1 503")
     assert (await first).startswith(b"HTTP/1.1 504")

@@ -59,6 +59,32 @@ WEBSOCKETS_OPEN = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+UPSTREAM_CONNECTIONS = Gauge(
+    "upstream_connections",
+    "Connections to the upstream now, by kind: short, long_lived, idle.",
+    ["kind"],
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+UPSTREAM_QUEUE = Gauge(
+    "upstream_queue_length",
+    "Requests that wait for a connection to the upstream now.",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+UPSTREAM_QUEUE_SECONDS = Histogram(
+    "upstream_queue_seconds",
+    "How long requests waited for a connection to the upstream; those that did not wait left out.",
+    buckets=LATENCY_BOUNDS,
+    registry=REGISTRY,
+)
+UPSTREAM_REFUSED = Counter(
+    "upstream_refused_total",
+    "Requests that got no connection to the upstream, by reason: full, token, long_lived, "
+    "long_lived_token, queue, queue_token (those in token: the token's own share).",
+    ["reason"],
+    registry=REGISTRY,
+)
 GATE_REQUESTS = Counter(
     "gate_requests_total",
     "Requests for the gate's own pages and calls, by route.",

@@ -36,6 +36,7 @@ from zenzefi.errors import AmbiguousRequest, GateError, RequestTimeout
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.middleware.server_name import SERVER
 from zenzefi.proxy.framing import ChunkedEnd, HeadEnd, SizedEnd, length_of
+from zenzefi.proxy.ownership import OwnedConnection
 
 log = logging.getLogger(__name__)
 
@@ -107,12 +108,15 @@ class GateRequestHandler(RequestHandler):
         "_phase",
         "_unread",
         "on_lost",
+        "owned",
     )
 
     def __init__(self, *args: object, **options: object) -> None:
         self._idle_waiter: asyncio.Future[None] | None = None
         super().__init__(*args, **options)  # type: ignore[arg-type]  # handed through as they came
         self.on_lost: Callable[[], object] | None = None
+        self.owned: OwnedConnection | None = None
+        """The upstream connection that serves this client alone (:mod:`.ownership`)."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._phase = Phase.START
         self._unread = b""  # bytes of the browser that the parser has not got yet
@@ -350,6 +354,19 @@ class GateRequestHandler(RequestHandler):
         )
         self.force_close()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is closed."""
+        return self.transport is None
+
+    def close_when_done(self) -> None:
+        """Close the connection as soon as the response that is being sent, if any, is complete."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self.force_close()
+        else:
+            self._close = True
+
     def log_exception(self, *args: object, **options: object) -> None:
         """What a browser sent and did not end well is no fault of ours: no traceback for it."""
         if isinstance(options.get("exc_info"), (web.RequestPayloadError, OSError)):
@@ -370,12 +387,15 @@ class GateRequestHandler(RequestHandler):
             self._head_timer = None
         self._unread = b""
         on_lost, self.on_lost = self.on_lost, None
+        owned, self.owned = self.owned, None
         waiter, task = self._idle_waiter, self._task_handler
         super().connection_lost(exc)
         if task is not None and waiter is not None and waiter.done():
             # The task has been told of a request in this turn of the loop, and would serve it with
             # what aiohttp has just taken away.
             task.cancel()
+        if owned is not None:
+            owned.owner_lost()
         if on_lost is not None:
             on_lost()
 

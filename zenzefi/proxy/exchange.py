@@ -8,6 +8,7 @@ of it and must see the bytes as they are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable
@@ -24,8 +25,10 @@ from zenzefi.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from zenzefi.proxy.connection_budget import Slot
 from zenzefi.proxy.framing import length_of
 from zenzefi.proxy.headers import Pairs
+from zenzefi.proxy.ownership import UpstreamConnection
 from zenzefi.proxy.response_stream import ResponseStream
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ _MAX_FIELDS = 256
 _READ_BUFFER = 128 * 1024  # bytes; reading pauses at twice of it
 _CONTINUE_PATIENCE = 1.0  # seconds; RFC 9110, 10.1.1: a client must not wait for ever for a 100
 _BODYLESS = frozenset((204, 304))
+_SKIPPED = 1024 * 1024  # bytes of a body that are read for nothing
 
 
 class BodyBroken(Exception):
@@ -76,6 +80,10 @@ class UpstreamResponse(Protocol):
 
     has_body: bool
 
+    @property
+    def closes_client(self) -> bool:
+        """Whether the client's connection must end with this response, as the upstream's does."""
+
     def read_ready(self) -> bytes:
         """What has already arrived of the body, without waiting."""
 
@@ -109,15 +117,14 @@ def is_proper_end(transport: asyncio.BaseTransport | None) -> bool:
         return False
 
 
-class Connection(ResponseStream):
+class Connection(ResponseStream, UpstreamConnection):
     """One connection to the upstream."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.is_idle = False
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: Slot) -> None:
+        ResponseStream.__init__(self, loop)
+        UpstreamConnection.__init__(self, slot)
         self.is_reused = False
         self.got_bytes = False
-        self.expiry: asyncio.TimerHandle | None = None
         self._got_eof = False
         self._is_head_due = False
         self._head_timer: asyncio.TimerHandle | None = None
@@ -158,6 +165,7 @@ class Connection(ResponseStream):
         if exc is not None:
             self.rescue()
         self._stop_head_timer()
+        self.lost()
         payload = self._payload
         is_broken = exc is not None or not self._got_eof
         if is_broken and payload is not None and not payload.is_eof():
@@ -204,26 +212,23 @@ class Pool(Protocol):
     def release(self, connection: Connection, *, reusable: bool) -> None:
         """Take back a pooled connection."""
 
-    def discard(self, connection: Connection) -> None:
-        """Close one that was not pooled."""
-
 
 class Exchange:
     """One request and its answer on one connection; an :class:`UpstreamResponse` once started."""
 
-    def __init__(self, upstream: Pool, connection: Connection, *, is_pooled: bool = True) -> None:
+    def __init__(self, upstream: Pool, connection: Connection) -> None:
         self.status = 0
         self.reason = b""
         self.headers: Pairs = []
         self.length: int | None = None
         self.has_body = False
+        self._is_last = False
         self.connection = connection
         self._upstream = upstream
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._upload: asyncio.Task[None] | None = None
         self._invited = asyncio.Event()
         self._is_closed = False
-        self._is_pooled = is_pooled
 
     async def start(
         self,
@@ -293,6 +298,7 @@ class Exchange:
         if message.code == 101 and not may_upgrade:
             raise UpstreamProtocolError
         self.status = message.code
+        self._is_last = message.should_close
         self.reason = message.reason.encode("utf-8", "surrogateescape")
         self.headers = list(message.raw_headers)
         codings = 0
@@ -357,6 +363,11 @@ class Exchange:
 
     # --- the answer
 
+    @property
+    def closes_client(self) -> bool:
+        """Whether the client's connection must end with this response, as the upstream's does."""
+        return self._is_last and self.connection.owner is not None
+
     def read_ready(self) -> bytes:
         """What has already arrived of the body, without waiting."""
         return _here(self._payload)
@@ -392,6 +403,16 @@ class Exchange:
             payload.set_exception(ClientPayloadError("broken off by the gate"))
         self.connection.abort()
 
+    async def skip(self) -> None:
+        """Close it unread. What a client's own connection still has to bring is read, within
+        bounds, because another connection could not take its place."""
+        if self.connection.owner is not None:
+            left = _SKIPPED
+            with contextlib.suppress(BodyBroken):
+                while left > 0 and (piece := await self.read()):
+                    left -= len(piece)
+        await self.close()
+
     async def close(self) -> None:
         """Give the connection back if the exchange is complete, else break it off."""
         if self._is_closed:
@@ -404,9 +425,6 @@ class Exchange:
         if upload is not None and not upload.done():
             upload.cancel()
             await asyncio.gather(upload, return_exceptions=True)
-        if not self._is_pooled:
-            self._upstream.discard(self.connection)
-            return
         reusable = sent and self.status >= 200 and self.is_complete
         self._upstream.release(self.connection, reusable=reusable)
 

@@ -7,14 +7,19 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from aiohttp import web
 
 from zenzefi.errors import GateError, SignInRequired, UpstreamProtocolError
+from zenzefi.middleware.errors import is_event_source
+from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.client_side import ClientBody, ClientResponse, write_interim
-from zenzefi.proxy.exchange import BodyBroken, UpstreamResponse
+from zenzefi.proxy.connection import GateRequestHandler
+from zenzefi.proxy.connection_auth import has_credentials
+from zenzefi.proxy.exchange import BodyBroken, Exchange, UpstreamResponse
 from zenzefi.proxy.headers import (
     Identity,
     Pairs,
@@ -26,7 +31,7 @@ from zenzefi.proxy.headers import (
 )
 from zenzefi.proxy.seams import Gatekeeper, UncountedUse, Use
 from zenzefi.proxy.target import Target
-from zenzefi.proxy.upstream import Upstream
+from zenzefi.proxy.upstream import Purpose, Upstream
 from zenzefi.rewriting.mount import Mount
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Who
@@ -148,24 +153,45 @@ class HttpWay:
             mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
             write_interim(request, status, mapped)
 
+        purpose = self.purpose(passage, is_long_lived=is_event_source(request))
         if body is None:
-            response: UpstreamResponse
+            response: UpstreamResponse | Exchange
             begun = begun_in_the_lane(request)
             if begun is not None:
                 for status, pairs in begun.interims:
                     on_interim(status, pairs)
+                begun.check_share()
                 return await self._pass_on(passage, begun)
-            response = await self._upstream.send(request.method, head, None, on_interim)
+            response = await self._upstream.send(request.method, head, None, on_interim, purpose)
             if self._rewriter.must_refetch(passage, response):
-                await response.close()
+                await response.skip()
                 head = self._head(passage, None, without_range=True)
-                response = await self._upstream.send(request.method, head, None, on_interim)
+                response = await self._upstream.send(
+                    request.method, head, None, on_interim, purpose
+                )
             return await self._pass_on(passage, response)
         # An upload may last: it ends with the token.
         passage.use.progress = lambda: (request.content.total_bytes, 0)
         with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
-            response = await self._upstream.send(request.method, head, body, on_interim)
+            response = await self._upstream.send(request.method, head, body, on_interim, purpose)
             return await self._pass_on(passage, response)
+
+    def purpose(self, passage: Passage, *, is_long_lived: bool) -> Purpose:
+        """What this request needs a connection to the upstream for."""
+        request = passage.request
+        handler = request.protocol
+        # A reverse proxy's connection to the gate carries the requests of many browsers.
+        is_shared = peer_of(request).is_behind_trusted_proxy
+        client = handler if isinstance(handler, GateRequestHandler) and not is_shared else None
+        raw = request._message.raw_headers
+        return Purpose(
+            passage.access.token_id,
+            passage.who,
+            client,
+            partial(check_again, self._gatekeeper, passage),
+            is_long_lived=is_long_lived,
+            is_authenticating=self._policy.authorization is None and has_credentials(raw),
+        )
 
     async def _pass_on(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
         try:
@@ -193,6 +219,7 @@ class HttpWay:
         passage.use.progress = lambda: (request.content.total_bytes, client.sent)
         # What has not been read of the request can't be skipped safely: the connection ends.
         keep_alive = not request.body_exists or request.content.is_eof()
+        keep_alive = keep_alive and not response.closes_client
         if answer.rewrite is not None and response.has_body:
             await self._rewritten(passage, response, client, answer.rewrite, keep_alive=keep_alive)
             return client
@@ -382,6 +409,9 @@ class Begun(UpstreamResponse, Protocol):
     """An answer that another way has begun, with the 1xx answers that came before it."""
 
     interims: list[tuple[int, Pairs]]
+
+    def check_share(self) -> None:
+        """Raises :class:`GateError` if it is going to last and there is no room for it."""
 
 
 def begun_in_the_lane(request: web.BaseRequest) -> Begun | None:

@@ -136,6 +136,7 @@ class Splice:
             raise ConnectionResetError("the browser is gone already")
         # An upstream that has closed meanwhile may have sent frames before: they are delivered.
         upstream = exchange.connection.detach() or _Gone()
+        self._slot = exchange.connection.slot
         self._loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
         """Comes when it is over."""
@@ -275,6 +276,7 @@ class Splice:
 
     def _upstream_lost(self) -> None:
         """While the gate ends it, the browser still gets the time to read the close."""
+        self._slot.closed()
         if self._ending is None:
             self._lost()
 

@@ -20,7 +20,9 @@ from zenzefi.ops.limits import LIMITS, RateLimits
 from zenzefi.ops.reload import ON_RELOAD
 from zenzefi.own_origin import BrowserMount, notes
 from zenzefi.proxy import figures, lane, runtime, verify
+from zenzefi.proxy.connecting import Tls
 from zenzefi.proxy.connection import GateRequestHandler
+from zenzefi.proxy.connection_budget import Limits
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.gate import TOKEN_HEADER, Gate
 from zenzefi.proxy.headers import RequestPolicy
@@ -40,7 +42,7 @@ from zenzefi.proxy.sign_in import SignIn
 from zenzefi.proxy.strays import origin_page
 from zenzefi.proxy.target import Target, under_prefix
 from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
-from zenzefi.proxy.upstream import Tls, Upstream
+from zenzefi.proxy.upstream import Upstream
 from zenzefi.proxy.views import Views
 from zenzefi.proxy.websocket import WebSocketWay, is_websocket
 from zenzefi.rewriting.engine import Engine
@@ -66,7 +68,13 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         tls=_tls(settings) if origin.scheme == "https" else None,
         connect_timeout=settings.upstream_connect_timeout,
         read_timeout=settings.upstream_read_timeout,
-        max_connections=settings.upstream_max_connections,
+        queue_timeout=settings.upstream_queue_timeout,
+        limits=Limits.of(
+            settings.upstream_max_connections,
+            per_token=settings.upstream_connections_per_token,
+            long_lived_share=settings.upstream_long_lived_share,
+            waiting=settings.upstream_queue_size,
+        ),
     )
     password = settings.zenzefi_basic_auth_password
     policy = RequestPolicy.build(
@@ -190,6 +198,7 @@ async def _warn(app: web.Application) -> None:
 
 
 async def _lifetime(app: web.Application) -> AsyncIterator[None]:
+    app[GATE].upstream.start()
     yield
     await app[GATE].upstream.close()
 

@@ -22,7 +22,7 @@ from zenzefi.proxy.http import HttpWay, Passage, Rewriter, check_again, request_
 from zenzefi.proxy.metering import Metering
 from zenzefi.proxy.relay import GOODBYE_SECONDS, Splice
 from zenzefi.proxy.seams import Gatekeeper
-from zenzefi.proxy.upstream import Upstream
+from zenzefi.proxy.upstream import Purpose, Upstream
 from zenzefi.rewriting.mount import Mount
 
 log = logging.getLogger(__name__)
@@ -105,10 +105,15 @@ class WebSocketWay:
         with self._gatekeeper.hold(passage.access, end, passage.who):
             await check_again(self._gatekeeper, passage)
             messages = self._rewriter.messages(passage)
-            connection = await self._upstream.connect()
-            exchange = Exchange(self._upstream, connection, is_pooled=False)
+            purpose = self._http.purpose(passage, is_long_lived=True)
+            with cancelled_when_lost(passage.request):
+                connection = await self._upstream.acquire(purpose, fresh=True)
+            connection.is_private = True
+            exchange = Exchange(self._upstream, connection)
             try:
-                response = await self._handshake(passage, exchange, is_raw=messages is None)
+                response = await self._handshake(
+                    passage, exchange, purpose, is_raw=messages is None
+                )
                 if exchange.status == 101:
                     # A browser that has left meanwhile needs no answer.
                     with contextlib.suppress(ConnectionError):
@@ -136,12 +141,13 @@ class WebSocketWay:
             splice.abort()
 
     async def _handshake(
-        self, passage: Passage, exchange: Exchange, *, is_raw: bool
+        self, passage: Passage, exchange: Exchange, purpose: Purpose, *, is_raw: bool
     ) -> ClientResponse:
         """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
         with cancelled_when_lost(passage.request):
             head = self._head(passage, is_raw=is_raw)
             await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
+        await self._upstream.settle(exchange, purpose)
         if exchange.status == 101:
             pairs = self._accepted(exchange, passage)
         if not passage.access.is_activated:

@@ -108,6 +108,14 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("The application gave no proper answer"),
         N_("The gate works, but what is behind it answered nonsense. Try again in a moment."),
     ),
+    "upstream_busy": (
+        N_("Too busy right now"),
+        N_("All connections to the application are in use. Try again in a moment."),
+    ),
+    "too_many_connections": (
+        N_("Too much open at the same time"),
+        N_("This token has too many requests or live connections open. Close some and try again."),
+    ),
     "device_required": (
         N_("The gate must know the device"),
         N_("This gate takes desktop clients only. Connect with the client from your account."),
@@ -140,7 +148,7 @@ def known(error: GateError) -> tuple[str, str] | None:
     if found is None:
         return None
     wait = error.headers.get("Retry-After", "")
-    if error.status == 429 and wait.isdigit():
+    if error.status == 429 and found is not _ERRORS["too_many_connections"] and wait.isdigit():
         return _(found[0]), _(
             "There were too many attempts in a short time. Try again in %(time)s.",
             time=remaining(int(wait)),

@@ -20,7 +20,8 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -30,6 +31,7 @@ from zenzefi.errors import GateError, UpstreamFailed, UpstreamTimeout
 from zenzefi.ops.access_log import Entry
 from zenzefi.ops.drain import DRAIN, REQUEST_HANDLER, Drain
 from zenzefi.ops.observe import OBSERVER, Tally
+from zenzefi.proxy.connection_budget import Slot
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers import RESPONSE_RULES, Verb
 from zenzefi.proxy.lane.answer import Rows
@@ -95,18 +97,18 @@ class FastLane:
         self._seen: list[Visitor] = []  # since the last count
         self.drain = app.get(DRAIN) or Drain()
         self._origin = gate.upstream.origin
-        self._tls = gate.upstream._tls
+        self.upstream = gate.upstream
+        self._budget = gate.upstream.budget
+        self._pool = self._budget.pool()
+        self._tls = gate.upstream.tls
         self._connect_timeout = settings.upstream_connect_timeout
         self._read_timeout = settings.upstream_read_timeout
-        # The general way has as many of its own: a flood must not take them all.
-        self._max_connections = max(1, settings.upstream_max_connections // 2)
         self._interval = min(1.0, self._read_timeout / 4)
         self._tables: OrderedDict[tuple[Mount, str | None], Rows] = OrderedDict()
         self.visitors = Visitors(
             gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._rows_of
         )
         self.connections: set[Connection] = set()
-        self._idle: list[Connection] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rests = 0.0
@@ -134,7 +136,6 @@ class FastLane:
         await asyncio.gather(*self._connecting, return_exceptions=True)
         for connection in list(self.connections):
             connection.abandon()
-        self._idle.clear()
         await asyncio.sleep(0)
         self._count()
 
@@ -173,56 +174,69 @@ class FastLane:
 
     # --- connections to the upstream
 
-    def take(self) -> Connection | None:
-        """A pooled connection."""
-        idle = self._idle
-        while idle:
-            connection = idle.pop()
+    def take(self, token_id: UUID) -> Connection | None:
+        """A pooled connection, if this token may have one."""
+        while (slot := self._budget.take_idle(token_id, self._pool)) is not None:
+            connection = cast(Connection, slot.connection)  # the pool holds nothing else
             if not connection.transport.is_closing():
                 connection.is_reused = True
                 return connection
+            slot.closing()
         return None
 
     def give_back(self, connection: Connection) -> None:
         """Its exchange is over and another one may follow."""
-        self._idle.append(connection)
+        connection.slot.make_idle()
 
     def forget(self, connection: Connection) -> None:
         """It is closed."""
         self.connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        connection.slot.closed()
 
-    def connect(self, handler: LaneHandler) -> bool:
-        """Make a connection for a request; false if there are too many already."""
-        if len(self.connections) + len(self._connecting) >= self._max_connections:
+    def connect(self, handler: LaneHandler, token_id: UUID) -> bool:
+        """Make a connection for a request.
+
+        False if there are too many already, of this token or in all: the general way waits.
+        """
+        slot = self._budget.take_new(token_id, self._pool)
+        if slot is None:
             return False
         task = asyncio.get_running_loop().create_task(
-            self._connect(handler, handler.exchange), name="lane connects to the upstream"
+            self._connect(handler, handler.exchange, slot), name="lane connects to the upstream"
         )
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return True
 
-    async def _connect(self, handler: LaneHandler, exchange: object) -> None:
+    async def _connect(self, handler: LaneHandler, exchange: object, slot: Slot) -> None:
         tls = self._tls
+        made: list[Connection] = []
+
+        def protocol() -> Connection:
+            made.append(Connection(self, slot))
+            return made[-1]
+
         try:
             async with asyncio.timeout(self._connect_timeout):
                 transport, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self),
+                    protocol,
                     self._origin.host.strip("[]"),
                     self._origin.port,
                     ssl=tls.context if tls else None,
                 )
             if tls is not None:
                 tls.check(transport)
-        except TimeoutError:
-            if handler.exchange is exchange:
-                handler.hand_over(UpstreamTimeout())
-        except (OSError, UpstreamFailed):
+        except BaseException as error:
+            if made and made[-1] in self.connections:
+                made[-1].abandon()
+            else:
+                slot.closed()
             # The general way tries for itself, and says what is wrong.
-            if handler.exchange is exchange:
-                handler.hand_over(None)
+            if handler.exchange is exchange and isinstance(error, Exception):
+                is_late = isinstance(error, TimeoutError)
+                handler.hand_over(UpstreamTimeout() if is_late else None)
+            if not isinstance(error, (OSError, UpstreamFailed)):
+                raise
         else:
             if handler.exchange is exchange:
                 handler.go_on(connection)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import httptools
 
 from zenzefi.errors import UpstreamProtocolError
+from zenzefi.proxy.connection_auth import is_challenged
 from zenzefi.proxy.framing import STATUS_LINE, length_of
 from zenzefi.proxy.headers import PRIVATE, Pairs, private_cache_control, response_headers
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
@@ -149,6 +150,8 @@ class Rows:
             return Row(_REFUSED) if line.lower().startswith(_FRAMING) else _FOREIGN
         name, value = match[1], match[2].rstrip(b" \t")
         low = name.lower()
+        if is_challenged(((name, value),)):
+            return _FOREIGN
         if low == b"content-length":
             length = length_of(value)
             return Row(_REFUSED) if length is None else Row(_LENGTH, number=length)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from zenzefi.proxy.connection_auth import is_challenged
+from zenzefi.proxy.connection_budget import Slot
 from zenzefi.proxy.exchange import is_proper_end
 from zenzefi.proxy.headers import Pairs
 from zenzefi.proxy.lane.answer import Rows, collect
 from zenzefi.proxy.lane.handover import HandedOver
 from zenzefi.proxy.lane.splice import LARGE, Splice, is_possible
+from zenzefi.proxy.ownership import Owner
 
 if TYPE_CHECKING:
     from zenzefi.proxy.lane import FastLane
@@ -61,6 +64,9 @@ class Client(Sink, Protocol):
         False if the token may have ended meanwhile, so that somebody must ask.
         """
 
+    def owner(self) -> Owner | None:
+        """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
+
     def hand_over(self, begun: HandedOver | GateError | None) -> None:
         """Let the general way do the rest; ``None`` lets it begin anew."""
 
@@ -99,13 +105,19 @@ class Connection(asyncio.Protocol):
         "_splice",
         "is_head",
         "is_reused",
+        "owner",
         "quiet",
+        "slot",
         "transport",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, lane: FastLane) -> None:
+    def __init__(self, lane: FastLane, slot: Slot) -> None:
+        slot.connection = self
+        self.slot = slot
+        self.owner: Owner | None = None
+        """The client that it is to belong to once the exchange is over."""
         self._lane = lane
         self._client: Client | None = None  # until the head of its answer is complete
         self._sink: Sink | None = None  # from then until the end of the body
@@ -209,7 +221,12 @@ class Connection(asyncio.Protocol):
         """Nobody wants the answer any more."""
         self._client = self._sink = None
         self._end_splice()
+        self.slot.closing()
         self.transport.abort()
+
+    def close_idle(self) -> None:
+        """Close it, to make room for another one."""
+        self.abandon()
 
     def time_out(self) -> None:
         """The upstream was silent for longer than allowed."""
@@ -324,6 +341,9 @@ class Connection(asyncio.Protocol):
                 self._fail(UpstreamProtocolError())
             return
         reason, headers = collect(head)
+        if is_challenged(headers):
+            self.owner = client.owner()
+            self._is_reusable = self._is_reusable and self.owner is not None
         begun = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
         begun.interims, self._hints = self._hints, []
         self._sink = begun
@@ -432,7 +452,11 @@ class Connection(asyncio.Protocol):
         if self._is_reusable and not self._is_excess and not self.transport.is_closing():
             if self._is_paused:
                 self.resume()
-            self._lane.give_back(self)
+            if self.owner is not None:
+                self._lane.connections.discard(self)
+                self._lane.upstream.adopt(self.transport, self.slot, self.owner)
+            else:
+                self._lane.give_back(self)
         else:
             self.transport.abort()
 

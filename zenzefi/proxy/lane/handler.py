@@ -20,6 +20,7 @@ from zenzefi.proxy.lane.answer import Rows
 from zenzefi.proxy.lane.connection import Connection
 from zenzefi.proxy.lane.handover import BUFFER, HandedOver
 from zenzefi.proxy.lane.visitor import LINE, Visitor
+from zenzefi.proxy.ownership import Owner
 from zenzefi.tokens.holds import Who
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class LaneHandler(GateRequestHandler):
     def _recognise(self, data: bytes) -> bool:
         """Serve a request whose header block was admitted before; it is all that is here."""
         lane = self._lane
-        if not lane.is_open or not data.startswith(_METHODS):
+        # The general way knows which connection a client of its own connection is served by.
+        if not lane.is_open or self.owned is not None or not data.startswith(_METHODS):
             return False
         end = data.find(b"\r\n")
         visitor = lane.visitors.known(data[end + 2 :], self._remote)
@@ -121,6 +123,7 @@ class LaneHandler(GateRequestHandler):
             or self._upgraded
             or self._close
             or not self._lane.is_open
+            or self.owned is not None
             or not self._admit(message, content, head if self._is_head_whole else b"")
         ):
             super()._on_request(message, content, head)
@@ -162,11 +165,11 @@ class LaneHandler(GateRequestHandler):
         self.exchange = kept
         self._request_in_progress = True
         request = self._outgoing = visitor.request(method, target, request_id)
-        connection = lane.take()
+        connection = lane.take(visitor.access.token_id)
         if connection is not None:
             self._connection = connection
             connection.send(self, request, is_head=method == b"HEAD")
-        elif not lane.connect(self):
+        elif not lane.connect(self, visitor.access.token_id):
             self.hand_over(None)
 
     def go_on(self, connection: Connection) -> None:
@@ -177,8 +180,17 @@ class LaneHandler(GateRequestHandler):
     def send_again(self) -> None:
         """The pooled connection was dead: once more on a fresh one (RFC 9112, 9.3.1)."""
         self._connection = None
-        if not self._lane.connect(self):
+        visitor = self._visitor
+        if visitor is None or not self._lane.connect(self, visitor.access.token_id):
             self.hand_over(None)
+
+    def owner(self) -> Owner | None:
+        """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
+        visitor = self._visitor
+        if visitor is None or visitor.is_behind_proxy or self.is_lost:
+            return None
+        who = Who(visitor.device_id, visitor.address, visitor.agent)
+        return Owner(self, visitor.access.token_id, who)
 
     def hold(self) -> bool:
         """An answer begins that may last: have it end with the token.

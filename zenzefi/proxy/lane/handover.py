@@ -7,8 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
+from zenzefi.proxy.connection_budget import Refused
 from zenzefi.proxy.exchange import BodyBroken
 from zenzefi.proxy.headers import Pairs
+from zenzefi.proxy.upstream import is_event_stream, refusal
 
 if TYPE_CHECKING:
     from zenzefi.proxy.lane.connection import Connection
@@ -43,6 +45,18 @@ class HandedOver:
         self._waiting = len(first)
         self._error: GateError | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    closes_client = False
+
+    def check_share(self) -> None:
+        """Count an event stream as long-lived. Raises :class:`GateError` if there is no room."""
+        connection = self._connection
+        if connection is not None and is_event_stream(self.headers):
+            try:
+                connection.slot.make_long_lived()
+            except Refused as refused:
+                self.drop()
+                raise refusal(refused.reason) from None
 
     # --- the connection's side
 

@@ -22,6 +22,7 @@ from zenzefi.middleware.guard import check
 from zenzefi.middleware.peer import resolve_peer
 from zenzefi.middleware.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.middleware.request_id import request_id_of
+from zenzefi.proxy.connection_auth import has_credentials
 from zenzefi.proxy.credentials import Credentials
 from zenzefi.proxy.gate import DEVICE_HEADER, TOKEN_HEADER, Gate
 from zenzefi.proxy.headers import Identity, overriding_methods, request_headers
@@ -71,6 +72,7 @@ class Visitor:
     remote: str
     address: str
     agent: str
+    is_behind_proxy: bool
     sign_in: UUID | None
     secret: str | None
     is_own_origin: bool
@@ -196,6 +198,8 @@ class Visitors:
         # A tag that this gate derived stands for a rewritten body: the engine's business.
         if "~z" in headers.get("If-None-Match", ""):
             return None
+        if has_credentials(request._message.raw_headers):  # they belong to one connection
+            return None
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
@@ -256,6 +260,7 @@ class Visitors:
             remote=remote,
             address=peer.address,
             agent=headers.get("User-Agent", ""),
+            is_behind_proxy=peer.is_behind_trusted_proxy,
             sign_in=credentials.sign_in_id,
             secret=credentials.secret,
             is_own_origin=is_own_origin,
