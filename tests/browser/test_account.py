@@ -29,7 +29,7 @@ async def test_from_nothing_to_the_site_behind_the_gate_and_out_again(
     await page.wait_for_url("**/account/tokens/*")
     address = page.url
     value = await page.locator("#token-value").inner_text()
-    await page.get_by_role("button", name="Open through the gate").click()
+    await page.get_by_role("button", name="Open the application").click()
     await page.wait_for_url(free.upstream_root)
     assert "Lantern" in await page.title()
     if scripts:
@@ -116,7 +116,7 @@ async def test_the_clock_runs_and_the_token_is_copied(free: Site, chromium: Brow
     await page.get_by_role("button", name="Copy").click()
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert await page.evaluate("navigator.clipboard.readText()") == value
-    await page.get_by_role("button", name="Open through the gate").click()
+    await page.get_by_role("button", name="Open the application").click()
     await page.wait_for_url(free.upstream_root)
     await page.goto(address)
     clock = page.locator("[data-ends]")
@@ -131,7 +131,7 @@ async def test_a_proxied_page_can_neither_read_nor_drive_the_account(
     page = await free.page(chromium)
     await register(page)
     await buy(page)
-    await page.get_by_role("button", name="Open through the gate").click()
+    await page.get_by_role("button", name="Open the application").click()
     await page.wait_for_url(free.upstream_root)
     # The runtime maps addresses back under the mount; a hostile script would go round it.
     outcome = await page.evaluate(
@@ -199,7 +199,7 @@ async def test_open_leads_to_the_upstreams_own_origin_and_signs_in_there(
     seen = watch(page)
     await register(page)
     await buy(page)
-    await page.get_by_role("button", name="Open through the gate").click()
+    await page.get_by_role("button", name="Open the application").click()
     await page.wait_for_url(free.upstream_root)
     assert "Lantern" in await page.title()
     assert "ticket" not in page.url
@@ -214,7 +214,7 @@ async def test_an_address_below_the_prefix_leads_to_the_own_origin(
     page = await free.page(chromium)
     await register(page)
     await buy(page)
-    await page.get_by_role("button", name="Open through the gate").click()
+    await page.get_by_role("button", name="Open the application").click()
     await page.wait_for_url(free.upstream_root)
     pages = [await page.context.new_page() for _ in range(3)]
     await asyncio.gather(*(one.goto("/api/v1/proxy/live?a=1%2F2&b") for one in pages))

@@ -62,7 +62,7 @@ async def test_from_nothing_to_the_site_and_back(
     await page.get_by_role("button", name="Buy").click()
     await page.wait_for_url("**/account/tokens/*")
     token_page = page.url
-    await page.get_by_role("button", name="Open through the gate").click()
+    await page.get_by_role("button", name="Open the application").click()
 
     await expect(page.locator("h1")).to_have_text("We keep the lamps lit.")
     root = page.url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -53,6 +54,11 @@ class _PatientQueue(AsyncAdaptedQueue[Any]):
 
 class _PatientPool(AsyncAdaptedQueuePool):
     _queue_class = _PatientQueue
+
+
+# SQLAlchemy names a pool's logger after its class. What its own pools report at INFO (created,
+# disposed) is as little news of this one.
+logging.getLogger(f"{__name__}.{_PatientPool.__name__}").setLevel(logging.WARNING)
 
 
 class _PatientConnection(AsyncConnection):
