@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions, Scanner
 from zenzefi.resources import bundled
 from zenzefi.rewriting.registry import Entry, PluginError, Registry, check, in_order
+from zenzefi.rewriting.watchdog import Blocked, Cost
 
 GOOD = """
     from zenzefi.plugins import Plugin, PluginOptions
@@ -235,3 +239,59 @@ def test_a_file_that_would_end_the_process_is_a_mistake_like_others(tmp_path: Pa
     write(tmp_path, "exits.py", "\n\nimport sys\nsys.exit('no licence')")
     with pytest.raises(PluginError, match=r"exits\.py:4 does not import: SystemExit: no licence"):
         registry(tmp_path)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"),
+            st.sampled_from(["raised", Cost("slow"), Blocked("held up"), None]),
+            st.integers(0, 40),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_fails_other_documents_are_still_rewritten(events: list[Any]) -> None:
+    """For a bundled plugin: all documents but those that fail, whatever happens there."""
+    now = [0.0]
+    entry = Entry(plugin("a").plugin, "test", clock=lambda: now[0], bundled=True)
+    for document, outcome, seconds in events:
+        now[0] += seconds
+        if outcome is None:
+            entry.succeeded()
+        else:
+            entry.failed(outcome, document)
+            assert (isinstance(outcome, str) and not isinstance(outcome, Cost)) or not entry.takes(
+                document
+            )
+        assert entry.takes("another")
+        assert not entry.is_resting
+
+
+def test_a_plugin_rests_after_failing_on_different_documents() -> None:
+    now = [0.0]
+    entry = Entry(plugin("a").plugin, "test", clock=lambda: now[0])
+    for _ in range(20):
+        entry.failed("no", "/same")
+    assert entry.takes("/other")
+    assert not entry.takes("/same")
+    for number in range(4):
+        entry.failed("no", f"/{number}")
+    assert not entry.takes("/other")
+    now[0] += 61
+    assert entry.takes("/same")
+    entry.succeeded()
+    entry.failed(Blocked("no"), "/1")
+    entry.failed(Blocked("no"), "/1")
+    assert entry.takes("/2")
+    entry.succeeded()
+    entry.failed(Blocked("no"), "/2")
+    assert not entry.takes("/3")
+
+
+def test_the_documents_that_pass_by_are_bounded() -> None:
+    entry = Entry(plugin("a").plugin, "test", bundled=True)
+    for number in range(2000):
+        entry.failed(Cost("slow"), f"/{number}")
+    assert len(entry._passed) <= 256
+    assert len(entry._failing) <= 256

@@ -259,7 +259,11 @@ class Engine:
                         return None
                     effective = settled
             context = context_of(exchange, effective, encoding, permission)
-            wanted = [e for e in entries if e.ready and e.plugin.matches.content_type(effective)]
+            wanted = [
+                entry
+                for entry in entries
+                if entry.plugin.matches.content_type(effective) and entry.takes(exchange.url)
+            ]
             steps = steps_for(wanted, context, self.budget, self._clock)
             transcoder = charset.transcoder(encoding, html=effective == sniff.HTML)
             return (transcoder if steps else charset.Plain()), steps

@@ -1,4 +1,10 @@
-"""One loaded plugin: its account and its circuit breaker."""
+"""One loaded plugin: its account, the documents that it passes by, and its circuit breaker.
+
+A document that costs too much passes the plugin by for a while; other documents do not. Only
+failures on several different documents open the circuit. That of the bundled plugins never opens:
+without them no application works under a prefix, and what makes them fail is content, which anyone
+may have written.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import functools
 import logging
 import reprlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -14,12 +21,16 @@ from multidict import CIMultiDict
 
 from zenzefi.rewriting.api import Plugin, Token
 from zenzefi.rewriting.edits import Conflict
-from zenzefi.rewriting.watchdog import Blocked
+from zenzefi.rewriting.watchdog import Blocked, Cost
 
 logger = logging.getLogger("zenzefi.plugins")
 
 _BREAK_AFTER = 5
+"""Failures in a row: on one document, or on so many different ones."""
+_BLOCKED_DOCUMENTS = 2
+"""Different documents within the time of a break, on which it held up the event loop."""
 _BREAK_SECONDS = 60.0
+_MOST_DOCUMENTS = 256
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,7 +50,7 @@ class Account:
     conflicts: int = 0
     shadow_edits: int = 0
     skipped: int = 0
-    """Bodies that passed by because the circuit was open."""
+    """Bodies that passed by: the circuit was open, or the document had cost too much before."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +63,13 @@ class Entry:
     account: Account = field(default_factory=Account)
     trace: bool = False
     clock: Callable[[], float] = time.monotonic
-    _failures: int = 0
+    bundled: bool = False
+    """Whether it comes with the gate: then its circuit never opens."""
+    _failing: dict[int, int] = field(default_factory=dict)
+    """Documents that failed since the last success, and how often."""
+    _passed: OrderedDict[int, tuple[float, bool]] = field(default_factory=OrderedDict)
+    """Documents that pass by: until when, and whether they blocked."""
+    _is_open: bool = False
     _open_until: float = 0.0
 
     @property
@@ -66,7 +83,7 @@ class Entry:
 
         Then one body tries it; a failure opens the circuit again at once.
         """
-        if self._failures < _BREAK_AFTER:
+        if not self._is_open:
             return True
         if self.clock() < self._open_until:
             self.account.skipped += 1
@@ -77,16 +94,35 @@ class Entry:
     @property
     def is_resting(self) -> bool:
         """Whether the circuit is open now; asking changes nothing."""
-        return self._failures >= _BREAK_AFTER and self.clock() < self._open_until
+        return self._is_open and self.clock() < self._open_until
 
-    def failed(self, error: BaseException | str) -> None:
-        """Count and log; open the circuit after repeated failures without a success between.
+    def takes(self, document: str) -> bool:
+        """Whether it is to work on a document now; ``document`` is its URL."""
+        until, _ = self._passed.get(hash(document), (0.0, False))
+        if self.clock() < until:
+            self.account.skipped += 1
+            return False
+        return self.ready
 
-        Who held up everybody rests at once.
+    def on(self, document: str) -> Body:
+        """Its part in one body; what goes wrong there is noted under the document's URL."""
+        return Body(self, document)
+
+    def failed(self, error: BaseException | str, document: str = "") -> None:
+        """Count and log. The document passes by after repeated failures; if it cost much, at once.
+
+        The circuit opens when several different documents failed and none went well between, or
+        when two of them blocked. A failure without a ``document`` counts as one of its own.
         """
-        self.account.errors += 1
-        before = self._failures
-        self._failures = max(before + 1, _BREAK_AFTER if isinstance(error, Blocked) else 0)
+        account = self.account
+        account.errors += 1
+        key = hash(document) if document else -account.errors
+        count = self._failing[key] = self._failing.pop(key, 0) + 1
+        if len(self._failing) > _MOST_DOCUMENTS:
+            del self._failing[next(iter(self._failing))]
+        has_blocked = isinstance(error, Blocked)
+        if has_blocked or isinstance(error, Cost) or count >= _BREAK_AFTER:
+            self._pass_by(key, has_blocked)
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         self.account.last_error = said
         logger.error(
@@ -95,14 +131,42 @@ class Entry:
             said,
             exc_info=error if isinstance(error, BaseException) else None,
         )
-        if before < _BREAK_AFTER <= self._failures:
-            self._open_until = self.clock() + _BREAK_SECONDS
-            why = "it blocked" if isinstance(error, Blocked) else "repeated failures"
-            logger.error("plugin %s rests for %d s: %s", self.name, _BREAK_SECONDS, why)
+        if not self.bundled:
+            self._maybe_open()
+
+    def _pass_by(self, document: int, has_blocked: bool) -> None:
+        now = self.clock()
+        self._passed.pop(document, None)
+        while self._passed and (
+            len(self._passed) >= _MOST_DOCUMENTS or next(iter(self._passed.values()))[0] <= now
+        ):
+            self._passed.popitem(last=False)
+        self._passed[document] = now + _BREAK_SECONDS, has_blocked
+        logger.error(
+            "plugin %s: a document that it failed on passes by for %d s", self.name, _BREAK_SECONDS
+        )
+
+    def _maybe_open(self) -> None:
+        now = self.clock()
+        blocked = sum(is_blocked and now < until for until, is_blocked in self._passed.values())
+        is_blocking = blocked >= _BLOCKED_DOCUMENTS
+        if self._is_open or not (is_blocking or len(self._failing) >= _BREAK_AFTER):
+            return
+        self._is_open = True
+        self._open_until = now + _BREAK_SECONDS
+        why = "it blocked" if is_blocking else "repeated failures"
+        logger.error("plugin %s rests for %d s: %s", self.name, _BREAK_SECONDS, why)
+
+    def overspent(self, why: str) -> None:
+        """A document was too much for it, which is no failure: count and log."""
+        self.account.errors += 1
+        self.account.last_error = why
+        logger.warning("plugin %s: the original passes: %s", self.name, why)
 
     def succeeded(self) -> None:
         """A whole body, or a hook, went well."""
-        self._failures = 0
+        self._failing.clear()
+        self._is_open = False
 
     def spent(self, seconds: float, edits: int, size: int = 0) -> None:
         """CPU seconds, edits and bytes of one call."""
@@ -153,6 +217,30 @@ class Entry:
             conflict.dropped.end,
             conflict.by,
         )
+
+
+class Body:
+    """One plugin's part in one body, as the pipeline reports it."""
+
+    __slots__ = ("_document", "_entry", "conflicted", "shadow", "shadowed", "spent", "succeeded")
+
+    def __init__(self, entry: Entry, document: str) -> None:
+        self._entry = entry
+        self._document = document
+        self.shadow = entry.shadow
+        self.spent = entry.spent
+        self.succeeded = entry.succeeded
+        self.shadowed = entry.shadowed
+        self.conflicted = entry.conflicted
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self._entry.name
+
+    def failed(self, error: BaseException | str) -> None:
+        """It raised, or broke a rule that the text names."""
+        self._entry.failed(error, self._document)
 
 
 _short = reprlib.Repr()

@@ -71,7 +71,7 @@ class Hooks:
                     _check_answer(answer)
                 return answer
 
-            answer = self._call(entry, ask)
+            answer = self._call(entry, ask, exchange.url)
             if answer is None:
                 continue
             if not entry.shadow:
@@ -90,7 +90,9 @@ class Hooks:
         """A message after all plugins that asked for them; ``None`` drops it."""
         for entry in self._registry.entries:
             plugin = entry.plugin
-            if not plugin.messages or not entry.ready or not fits(plugin.matches, exchange):
+            if not plugin.messages or not fits(plugin.matches, exchange):
+                continue
+            if not entry.takes(exchange.url):
                 continue
 
             def ask(entry: Entry = entry, message: Message = message) -> tuple[str | bytes | None]:
@@ -99,7 +101,7 @@ class Hooks:
                 _check_message(data)
                 return (data,)
 
-            got = self._call(entry, ask)
+            got = self._call(entry, ask, exchange.url)
             if got is None:
                 continue
             (data,) = got
@@ -140,7 +142,7 @@ class Hooks:
                 _check_headers(hook.__name__, before, after)
             return after
 
-        after = self._call(entry, ask)
+        after = self._call(entry, ask, exchange.url)
         if after is None or after == before:
             return None
         if entry.shadow:
@@ -152,11 +154,11 @@ class Hooks:
         return [
             entry
             for entry in self._registry.with_hook(hook)
-            if fits(entry.plugin.matches, exchange, labelled=True) and entry.ready
+            if fits(entry.plugin.matches, exchange, labelled=True) and entry.takes(exchange.url)
         ]
 
     @staticmethod
-    def _call(entry: Entry, hook: Callable[[], _T]) -> _T | None:
+    def _call(entry: Entry, hook: Callable[[], _T], url: str) -> _T | None:
         """What a hook returned; ``None`` if it failed: then the original passes."""
         start = time.perf_counter()
         try:
@@ -167,7 +169,7 @@ class Hooks:
             raise
         except BaseException as error:  # sys.exit() in a plugin must not end the gate
             WATCHDOG.leave()
-            entry.failed(error)
+            entry.failed(error, url)
             return None
         entry.spent(time.perf_counter() - start, 0)
         if entry.plugin.needs is Needs.HEADERS:  # else its bodies tell how it is

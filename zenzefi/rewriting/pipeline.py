@@ -14,7 +14,7 @@ from typing import Protocol
 
 from zenzefi.rewriting.api import Scanner
 from zenzefi.rewriting.edits import Conflict, Edit, apply, compose
-from zenzefi.rewriting.watchdog import WATCHDOG
+from zenzefi.rewriting.watchdog import WATCHDOG, Cost
 
 SMALL = 4096
 """A window below this is scanned again with every new byte; a larger one once it has doubled."""
@@ -198,14 +198,14 @@ class Pass:
             return
         seat.written += sum(len(edit.new) for edit in edits)
         if seat.written > self._budget.inserted:
-            seat.runner.failed(f"puts more than {self._budget.inserted} bytes into one body")
+            seat.runner.failed(Cost(f"puts more than {self._budget.inserted} bytes into one body"))
             seat.scanner = None
             return
         seat.edits += edits
 
     def _drop(self, seat: _Seat, why: str, end: int) -> None:
         if seat.scanner is not None:
-            seat.runner.failed(why)
+            seat.runner.failed(Cost(why))
         seat.scanner, seat.settled = None, end
 
     def _write(self, done: int, final: bool) -> bytes:

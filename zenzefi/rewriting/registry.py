@@ -252,7 +252,8 @@ class Registry:
                 problems.append(f"{source}: {name} can't be made: {type(error).__name__}: {error}.")
             else:
                 trace = bool(names & {"1", "all", name})
-                entries.append(Entry(plugin, source, shadow, trace=trace))
+                is_bundled = Path(source).parent == bundled("plugins")
+                entries.append(Entry(plugin, source, shadow, trace=trace, bundled=is_bundled))
         return entries
 
     def _digest(self) -> str:

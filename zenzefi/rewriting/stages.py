@@ -52,10 +52,10 @@ def steps_for(
             raise
         except BaseException as error:  # sys.exit() in a plugin must not end the gate
             WATCHDOG.leave()
-            entry.failed(error)
+            entry.failed(error, context.url)
             continue
         if scanner is not None:
-            seats.append((entry, scanner))
+            seats.append((entry.on(context.url), scanner))
     close()
     return steps
 
@@ -195,7 +195,7 @@ class Document:
         self._size += len(data)
         if self._size <= self._limit:
             return b""
-        self._entry.failed(f"a document is larger than {self._limit} bytes: it passes untouched")
+        self._entry.overspent(f"a document is larger than {self._limit} bytes")
         out, self._held = b"".join(self._held), None
         return out
 
@@ -209,7 +209,7 @@ class Document:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() in a plugin must not end the gate
-            self._entry.failed(error)
+            self._entry.failed(error, self._context.url)
             return source
         self._entry.spent(seconds, int(new is not source), len(source))
         self._entry.succeeded()

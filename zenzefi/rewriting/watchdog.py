@@ -51,6 +51,12 @@ class Blocked(BaseException):
     """
 
 
+class Cost(str):
+    """Why a document costs a plugin too much; says something of the document alone."""
+
+    __slots__ = ()
+
+
 class Watchdog:
     """Watches the calls that the event loop's thread makes between :meth:`enter` and :meth:`leave`.
 
