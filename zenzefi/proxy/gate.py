@@ -7,6 +7,7 @@ nothing is activated before all of them passed.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -21,8 +22,10 @@ from zenzefi.ops.tracing import SPAN
 from zenzefi.proxy.client_side import ClientResponse
 from zenzefi.proxy.connection import cancelled_when_lost
 from zenzefi.proxy.credentials import Credentials, ProxyCookies
+from zenzefi.proxy.exchange import RequestBody
 from zenzefi.proxy.headers import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.http import HttpWay, Passage
+from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
 from zenzefi.proxy.rewriter import MapperCache
 from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage
@@ -122,17 +125,18 @@ class Gate:
             raise web.HTTPNotFound
         return await self.handle(request, target)
 
-    async def admit(self, request: web.Request, path: str | None, method: str) -> Access:
+    async def admit(self, request: web.Request, target: Target | None, method: str) -> Access:
         """The checks alone, for a server that passes the request on by itself; activates.
 
-        ``path`` is the upstream's raw path; ``None`` when it is not known, which only the scope
-        that covers everything allows. Raises what the checks raise.
+        ``target`` is the upstream's; ``None`` when it is not known, which only the scope that
+        covers everything allows. The content is not seen here, so a POST that is covered may stand
+        for what the application lets it stand for. Raises what the checks raise.
         """
         credentials = await self.authenticate(request)
         access = credentials.access
         await limit_token(request, access.token_id)
-        if path is not None:
-            self._check_scope(access, request, path, method)
+        if target is not None:
+            self._check_scope(access, request, target, method)
         elif access.scope != FULL:
             raise ScopeRefused
         if access.scope != FULL and "Destination" in request.headers:
@@ -148,16 +152,39 @@ class Gate:
             return access  # the bytes go another way
 
     def _check_scope(
-        self, access: Access, request: web.BaseRequest, path: str, method: str
+        self, access: Access, request: web.BaseRequest, target: Target, method: str
     ) -> None:
         """Raises :class:`ScopeRefused` unless the token covers what is asked for.
 
         That goes for a method which the application might take in the place of this one, too.
         """
-        self.scopes.check(access.scope, path, method)
+        self.scopes.check(access.scope, target.path, method)
         if access.scope != FULL:
-            for other in overriding_methods(request._message.raw_headers):
-                self.scopes.check(access.scope, path, other)
+            others = overriding_methods(request._message.raw_headers)
+            for other in others + query_methods(target.query):
+                self.scopes.check(access.scope, target.path, other)
+
+    def _inspection(
+        self, access: Access, request: web.BaseRequest, target: Target
+    ) -> Callable[[RequestBody], RequestBody] | None:
+        """What wraps the content where it might name another method than the scope covers.
+
+        Raises :class:`ScopeRefused` for a content that could hide one.
+        """
+        scope, path = access.scope, target.path
+        if not request.body_exists or not self.scopes.restricts_methods(scope, path):
+            return None
+        scanner = scanner_for(
+            request.headers.getall("Content-Type", ()),
+            request.headers.getall("Content-Encoding", ()),
+        )
+        if scanner is None:
+            return None
+
+        def judge(method: str) -> None:
+            self.scopes.check(scope, path, method)
+
+        return lambda body: InspectedBody(body, scanner, judge)
 
     def _check_destination(
         self, access: Access, request: web.BaseRequest, unmapper: UrlUnmapper
@@ -189,7 +216,8 @@ class Gate:
         if credentials.is_by_cookie and not self.mounts.may_use_cookie(mount):
             return lead_or_refuse(self.mounts, request, target.raw)
         await limit_token(request, access.token_id)
-        self._check_scope(access, request, target.path, request.method)
+        self._check_scope(access, request, target, request.method)
+        inspection = self._inspection(access, request, target)
         device_id = device_of(request.headers.getall(DEVICE_HEADER, ()), self._device_policy)
         if device_id is not None:
             await self._devices.claim(access, device_id)
@@ -215,6 +243,7 @@ class Gate:
             unmapper=unmapper,
             device_id=device_id,
             sign_in=credentials.sign_in_id,
+            inspection=inspection,
             use=self._usage.begin(
                 access, Who(device_id, peer.address, agent, credentials.sign_in_id)
             ),

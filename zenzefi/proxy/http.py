@@ -19,7 +19,7 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.client_side import ClientBody, ClientResponse, write_interim
 from zenzefi.proxy.connection import GateRequestHandler
 from zenzefi.proxy.connection_auth import has_credentials
-from zenzefi.proxy.exchange import BodyBroken, Exchange, UpstreamResponse
+from zenzefi.proxy.exchange import BodyBroken, Exchange, RequestBody, UpstreamResponse
 from zenzefi.proxy.headers import (
     Identity,
     Pairs,
@@ -101,6 +101,7 @@ class Passage:
     unmapper: UrlUnmapper
     device_id: str | None = None
     sign_in: UUID | None = None
+    inspection: Callable[[RequestBody], RequestBody] | None = None
     use: Use = field(default_factory=UncountedUse)
 
     @property
@@ -173,7 +174,8 @@ class HttpWay:
         # An upload may last: it ends with the token.
         passage.use.progress = lambda: (request.content.total_bytes, 0)
         with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
-            response = await self._upstream.send(request.method, head, body, on_interim, purpose)
+            content = body if passage.inspection is None else passage.inspection(body)
+            response = await self._upstream.send(request.method, head, content, on_interim, purpose)
             return await self._pass_on(passage, response)
 
     def purpose(self, passage: Passage, *, is_long_lived: bool) -> Purpose:

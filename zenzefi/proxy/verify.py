@@ -25,15 +25,15 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.mount import PREFIX
-from zenzefi.proxy.target import check_path, split_target, under_prefix
+from zenzefi.proxy.target import Target, check_path, split_target, under_prefix
 
 # Traefik and Caddy name the request's target so; the nginx recipe sets the second.
 _TARGET_HEADERS = ("X-Forwarded-Uri", "X-Original-URI")
 _METHOD_HEADERS = ("X-Forwarded-Method", "X-Original-Method")
 
 
-def forwarded_path(request: web.Request) -> str | None:
-    """The upstream's path that the asking server was asked for; ``None`` when nobody says.
+def forwarded_target(request: web.Request) -> Target | None:
+    """The upstream's target that the asking server was asked for; ``None`` when nobody says.
 
     Only a trusted proxy is believed: anybody else could name a path that the scope covers and then
     use another. Raises :class:`AmbiguousRequest` for a target that could mean two things.
@@ -48,7 +48,7 @@ def forwarded_path(request: web.Request) -> str | None:
         raise AmbiguousRequest("The original target was named twice, and differently.")
     target = split_target(named[0], None)
     check_path(target.path)
-    return (under_prefix(target, PREFIX) or target).path
+    return under_prefix(target, PREFIX) or target
 
 
 def forwarded_method(request: web.Request) -> str:
@@ -91,7 +91,7 @@ def routes(gate: Gate) -> Routes:
         scope is not "full" is refused. An allowed request activates the token.
         """
         try:
-            access = await gate.admit(request, forwarded_path(request), forwarded_method(request))
+            access = await gate.admit(request, forwarded_target(request), forwarded_method(request))
         except GateError as error:
             # Never by way of the pages and the 204 that end an EventSource: to the asking server
             # any 2xx means "let it through".

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from zenzefi.errors import ScopeRefused
 
@@ -76,6 +76,11 @@ class _Scope:
             if pattern is not None
         )
 
+    def covers_all_methods(self, path: str) -> bool:
+        """Whether a canonical path may be asked for with every method."""
+        pattern = self._patterns.get(None)
+        return pattern is not None and pattern.fullmatch(path) is not None
+
 
 class Scopes:
     """The scopes of one gate. Raises ``ValueError`` for a rule that is none."""
@@ -94,6 +99,13 @@ class Scopes:
     def names(self) -> list[str]:
         """All names, ``full`` first."""
         return [FULL, *self._scopes]
+
+    def restricts_methods(self, scope: str, path: str) -> bool:
+        """Whether a token of ``scope`` may use only some methods at this raw, checked path."""
+        if scope == FULL:
+            return False
+        known = self._scopes.get(scope)
+        return known is None or not known.covers_all_methods(unquote(path))
 
     def check(self, scope: str, path: str, method: str) -> None:
         """Raise :class:`ScopeRefused` unless a token of ``scope`` covers this raw path."""

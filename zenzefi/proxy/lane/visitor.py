@@ -28,6 +28,7 @@ from zenzefi.proxy.gate import DEVICE_HEADER, TOKEN_HEADER, Gate
 from zenzefi.proxy.headers import Identity, overriding_methods, request_headers
 from zenzefi.proxy.http import Passage
 from zenzefi.proxy.lane.answer import Rows
+from zenzefi.proxy.method_override import query_methods
 from zenzefi.proxy.mount import PREFIX, parse_forwarded
 from zenzefi.proxy.seams import SignIns
 from zenzefi.proxy.target import under_prefix
@@ -165,6 +166,8 @@ class Visitors:
             try:
                 # The lane serves GET and HEAD alone, and a scope covers HEAD where it covers GET.
                 self._gate.scopes.check(scope, path.decode(), "GET")
+                for other in query_methods(rest.decode()):
+                    self._gate.scopes.check(scope, path.decode(), other)
             except GateError:
                 return None
         return raw
