@@ -8,16 +8,16 @@ account, or an empty string. A test fails when there is loot, not when a header 
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from aiohttp import web
+from aiohttp.test_utils import unused_port
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.conftest import SECRET_KEY
@@ -28,6 +28,7 @@ from zenzefi.ops.drain import GateRunner
 
 PASSWORD = "correct horse battery"
 PREFIX = "/api/v1/proxy"
+Where = Literal["prefix", "port", "own"]
 
 # What every attack uses. `token(window)` is the form token of the page that a window shows, as far
 # as this script can read it; `watched(window)` waits for one.
@@ -93,9 +94,9 @@ class Trap:
         query = [("h", f"{name}: {value}") for name, value in headers]
         return f"{self.mount}{path}?{urlencode([*query, ('body', body)])}"
 
-    async def visitor(self, chromium: Browser, name: str = "marta") -> Page:
+    async def visitor(self, chromium: Browser, name: str = "marta", **options: Any) -> Page:
         """A browser whose user is signed in, has a token and has opened the application."""
-        context = await self.profile(chromium)
+        context = await self.profile(chromium, **options)
         page = await context.new_page()
         await register(page, name)
         await page.goto("/account/buy?hours=24")
@@ -105,9 +106,11 @@ class Trap:
         await page.wait_for_url(lambda url: url.startswith(self.mount))
         return page
 
-    async def profile(self, chromium: Browser) -> BrowserContext:
+    async def profile(self, chromium: Browser, **options: Any) -> BrowserContext:
         """A fresh browser profile."""
-        context = await chromium.new_context(base_url=self.gate, ignore_https_errors=True)
+        context = await chromium.new_context(
+            base_url=self.gate, ignore_https_errors=True, **options
+        )
         context.set_default_timeout(20_000)
         return context
 
@@ -135,12 +138,25 @@ async def trap(
     *,
     scheme: str = "http",
     host: str = "127.0.0.1",
+    where: Where = "prefix",
     **settings: Any,
 ) -> AsyncIterator[Trap]:
-    """A gate at ``scheme://host`` with the hostile application behind it, under the prefix."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A gate at ``scheme://host`` with the hostile application behind it.
+
+    ``where`` browsers see the application: under the prefix, at a second port, or at a host of its
+    own.
+    """
+    port, second_port = unused_port(), unused_port()
+    gate = f"{scheme}://{host}:{port}"
+    mount = gate + PREFIX
+    if where == "prefix":
+        settings["browser_mount"] = "prefix"
+    elif where == "port":
+        settings["proxy_port"] = second_port
+        mount = f"{scheme}://{host}:{second_port}"
+    else:
+        settings["proxy_host"] = f"app.localhost:{port}"
+        mount = f"{scheme}://app.localhost:{port}"
     context: ssl.SSLContext | None = None
     if scheme == "https":
         context, _ = server_context(folder / "certificate")
@@ -148,7 +164,6 @@ async def trap(
     await upstream.setup()
     site = web.TCPSite(upstream, "127.0.0.1", 0)
     await site.start()
-    gate = f"{scheme}://{host}:{port}"
     app = create_app(
         load_settings(
             {
@@ -165,8 +180,9 @@ async def trap(
     runner = GateRunner(app, drain_timeout=0.2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
-        yield Trap(app, gate, gate + PREFIX)
+        for one in (port, second_port) if where == "port" else (port,):
+            await web.TCPSite(runner, "127.0.0.1", one, ssl_context=context).start()
+        yield Trap(app, gate, mount)
     finally:
         await runner.cleanup()
         await upstream.cleanup()

@@ -256,12 +256,14 @@ WAYS = ("request", "websocket", "events", "download")
 async def watch(
     cluster: Cluster, node: int, token: str, *, ways: tuple[str, ...] = WAYS, **headers: str
 ) -> Watched:
-    """Open one of each way on ``node``; returns once everything flows."""
+    """Open one of each way on ``node``; returns once everything flows.
+
+    The token goes in the header, unless a ``Cookie`` is among ``headers``.
+    """
     found = Watched()
-    named = {
-        "X-Access-Token": token,
-        **{name.replace("_", "-"): value for name, value in headers.items()},
-    }
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if "Cookie" not in named:
+        named["X-Access-Token"] = token
     flowing = {way: asyncio.Event() for way in ways}
 
     async def request() -> None:

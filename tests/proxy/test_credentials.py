@@ -145,7 +145,8 @@ async def test_a_sign_in_that_ends_is_noticed_on_a_kept_connection(bound, upstre
     assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 200")
 
 
-async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(gate):
+async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(start_gate, upstream):
+    gate = await start_gate(upstream)
     answer = await gate.ask(
         PREFIX + "/authenticate",
         f"User-Agent: {CHROMIUM}",
@@ -164,13 +165,36 @@ async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(gate):
     assert pairs[1].startswith(f"{SEALED}=")
     assert all("HttpOnly" in line and "Path=/" in line for line in lines)
     assert "Secure" in lines[1]
-    assert (await ask(gate, *browser(CHROMIUM, *pairs)))[0] == 200
+    assert (await ask(gate, *browser(CHROMIUM, *pairs), path="/status"))[0] == 200
     out = await gate.ask(
         PREFIX + "/logout", *browser(CHROMIUM, *pairs), method="DELETE", token=None
     )
     assert out.count(b"Max-Age=0") == 2
     # Whoever kept the cookies has nothing.
-    assert (await ask(gate, *browser(CHROMIUM, *pairs)))[:2] == (401, "sign_in_required")
+    assert (await ask(gate, *browser(CHROMIUM, *pairs), path="/status"))[:2] == (
+        401,
+        "sign_in_required",
+    )
+
+
+@pytest.mark.parametrize("referer", ["/account", "/api/v1/proxy/x", None])
+async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(gate, referer):
+    """A script under the mount shows any path of the origin as its ``Referer``."""
+    body = json.dumps({"token": TOKEN}).encode()
+    answer = await gate.ask(
+        PREFIX + "/authenticate",
+        f"User-Agent: {CHROMIUM}",
+        "Sec-Fetch-Site: same-origin",
+        f"Origin: {gate.url}",
+        *([] if referer is None else [f"Referer: {gate.url}{referer}"]),
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        method="POST",
+        token=None,
+        body=body,
+    )
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert not gate.sign_ins.known
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -88,32 +89,68 @@ class PageSessions:
 
     async def find(self, secret: str) -> tuple[User, PageSession] | None:
         """The active user of a cookie, and the session; ``None`` when it has ended in any way."""
-        if not _SECRET.fullmatch(secret):
-            return None
-        now = datetime.now(UTC)
+        found = await self.find_all([secret])
+        return found[0][1:] if found else None
+
+    async def find_all(self, offered: Sequence[str]) -> list[tuple[str, User, PageSession]]:
+        """The live sessions among these secrets, with their secrets, in the order given."""
+        wanted = {
+            index: secret
+            for secret in offered
+            if _SECRET.fullmatch(secret)
+            for index in self._keyring.indexes(_PURPOSE, secret)
+        }
+        if not wanted:
+            return []
         query = (
-            select_users(*(web_sessions.c[name].label(f"s_{name}") for name in _SHOWN))
+            select_users(
+                web_sessions.c.secret_index.label("s_secret_index"),
+                *(web_sessions.c[name].label(f"s_{name}") for name in _SHOWN),
+            )
             .join(web_sessions, web_sessions.c.user_id == users.c.id)
             .where(
-                web_sessions.c.secret_index.in_(self._keyring.indexes(_PURPOSE, secret)),
+                web_sessions.c.secret_index.in_(list(wanted)),
                 web_sessions.c.credential_version == users.c.credential_version,
                 users.c.is_active,
-                _open(now),
+                _open(datetime.now(UTC)),
             )
         )
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-            if row is None:
-                return None
-            found = PageSession(**{name: getattr(row, f"s_{name}") for name in _SHOWN})
-        if now - found.last_seen_at > _TOUCH:
+            rows = (await connection.execute(query)).all()
+        found = {}
+        for row in rows:
+            session = PageSession(**{name: getattr(row, f"s_{name}") for name in _SHOWN})
+            secret = wanted[bytes(row.s_secret_index)]
+            found[secret] = secret, user_of(row), session
+        return [found[secret] for secret in dict.fromkeys(offered) if secret in found]
+
+    async def touch(self, session: PageSession) -> None:
+        """Note that the session is in use: once a minute at most."""
+        now = datetime.now(UTC)
+        if now - session.last_seen_at > _TOUCH:
             async with self._database.begin() as connection:
                 await connection.execute(
                     update(web_sessions)
-                    .where(web_sessions.c.id == found.id)
+                    .where(web_sessions.c.id == session.id)
                     .values(last_seen_at=now)
                 )
-        return user_of(row), found
+
+    async def move(self, actor: Actor, user_id: UUID, session_id: UUID, agent: str | None) -> None:
+        """Bind a session to the network and the browser of the actor, who has asked for it.
+
+        Raises ``NotFound`` when it has ended meanwhile.
+        """
+        mine = and_(
+            web_sessions.c.id == session_id,
+            web_sessions.c.user_id == user_id,
+            web_sessions.c.ended_at.is_(None),
+        )
+        values = {"address": actor.address, "agent": None if agent is None else agent[:300]}
+        async with self._database.begin() as connection:
+            done = await connection.execute(update(web_sessions).where(mine).values(**values))
+            if not done.rowcount:
+                raise NotFound
+            await record(connection, actor, "user.sign_in_moved", "page_session", session_id)
 
     async def strengthen(self, session_id: UUID) -> None:
         """Note that this sign-in has just proved a second factor."""

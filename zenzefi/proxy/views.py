@@ -130,7 +130,9 @@ class Views:
         Never activates the token. Browsers may call it from the gate's own origin only: another
         site could sign its visitors in with a token of its own.
         """
-        refuse_foreign_callers(request, self._gate.public)
+        refuse_foreign_callers(
+            request, self._gate.public, is_shared=self._gate.mounts.browsers_at_prefix
+        )
         access = await self._gate.gatekeeper.validate(body.token, peer_of(request).address)
         response = web.Response(
             content_type="application/json", headers={"Cache-Control": "no-store"}

@@ -34,7 +34,7 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.version import __version__
-from zenzefi.web import flash, guard, i18n
+from zenzefi.web import client, flash, guard, i18n
 from zenzefi.web.forms import Form
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.texts import explain
@@ -60,6 +60,9 @@ class Page:
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     visitor: User | None = None
     session: PageSession | None = None
+    elsewhere: list[tuple[User, PageSession]] = field(default_factory=list)
+    """Sign-ins that cookies name, made in another browser or network. The visitor is not signed in
+    then."""
     secret: str = ""
     fresh_visit: bool = False
     flashes: list[flash.Flash] = field(default_factory=list)
@@ -113,7 +116,7 @@ class Page:
     @property
     def csrf(self) -> str:
         """The form token."""
-        return guard.form_token(self._key, self.secret)
+        return guard.form_token(self._key, client.form_secret(self.secret, self.request))
 
     # --- what views use
 
@@ -182,6 +185,11 @@ class Page:
         value = self.request.cookies.get(self._name(name), "")
         return value if value.isascii() else ""
 
+    def _values(self, name: str) -> list[str]:
+        """Every value of it: a script may have written one with a longer path."""
+        lines = self.request.headers.getall("Cookie", ())
+        return gate_cookies.values_of(lines, self._name(name))
+
     def set_cookie(
         self, response: web.StreamResponse, name: str, value: str, *, max_age: int | None = None
     ) -> None:
@@ -206,22 +214,35 @@ class Page:
 
     async def recognise(self) -> None:
         """Find out who it is, and what was left to say."""
-        secret = self.cookie(SESSION)
-        if secret:
-            found = await self.request.app[PAGE_SESSIONS].find(secret)
-            if found is not None:
-                self.visitor, self.session = found
-                self.secret = secret
+        offered = self._values(SESSION)
+        if offered:
+            await self._recognise(offered)
         if not self.secret:
             self.secret = self.cookie(VISIT)
             if len(self.secret) < 20:
                 self.secret, self.fresh_visit = secrets.token_urlsafe(24), True
 
+    async def _recognise(self, offered: list[str]) -> None:
+        """The session of this client. Of another one's it is only noted that there is one."""
+        sessions = self.request.app[PAGE_SESSIONS]
+        found = await sessions.find_all(offered)
+        is_shared = client.is_shared(self.request)
+        for secret, user, session in found:
+            if not is_shared or client.is_of(session, self.request):
+                self.visitor, self.session, self.secret = user, session, secret
+                await sessions.touch(session)
+                return
+        if found:
+            self.secret = found[0][0]
+            self.elsewhere = [(user, session) for _, user, session in found]
+
     async def require_own_form(self) -> None:
         """Raises ``CrossSiteRefused`` unless a page that was shown to this visitor sent it."""
         guard.refuse_strangers(self.request, MOUNT_PREFIX)
+        client.require_press(self.request)
         token = (await self.form()).raw("csrf")
-        if not guard.is_form_token(self._key, self.secret, token):
+        secret = client.form_secret(self.secret, self.request)
+        if not guard.is_form_token(self._key, secret, token):
             raise CrossSiteRefused(_("This page was open for too long. Please try again."))
 
     def finish(self, response: web.StreamResponse, form_targets: list[str]) -> web.StreamResponse:
@@ -253,6 +274,10 @@ class Page:
         page.headers.update(error.headers)  # Retry-After
         return page
 
+
+CONTINUE_PATH = "/login/continue"
+LEAVE_PATH = "/login/leave"
+"""Where the two answers to :func:`_made_elsewhere` go."""
 
 View = Callable[[Page], Awaitable[web.StreamResponse]]
 FORM_TARGETS: web.AppKey[list[str]] = web.AppKey("form_targets", list)
@@ -331,6 +356,8 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
     await page.recognise()
     # Flashes after the recognition: a database that is away must not eat them.
     page.flashes = flash.unpack(page._key, page.cookie(FLASH)) if page.cookie(FLASH) else []
+    if page.elsewhere:
+        return await _made_elsewhere(page, route)
     if route.access is not Access.ANYONE and page.visitor is None:
         if route.method == hdrs.METH_POST:
             page.flash("info", _("You have been signed out. Please log in again."))
@@ -347,6 +374,16 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
     if route.method == hdrs.METH_POST:
         await page.require_own_form()
     return await route.view(page)
+
+
+async def _made_elsewhere(page: Page, route: Route) -> web.StreamResponse:
+    """Ask before a sign-in that was made in another browser or network is used in this one."""
+    if route.method == hdrs.METH_POST and route.path in (CONTINUE_PATH, LEAVE_PATH):
+        await page.require_own_form()
+        return await route.view(page)
+    name = client.masked(page.elsewhere[0][0].username)
+    status = 403 if route.method == hdrs.METH_POST else 200
+    return page.render("elsewhere.html", status=status, name=name)
 
 
 def _lacks_second_factor(page: Page) -> bool:

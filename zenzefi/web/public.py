@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 from aiohttp import web
 
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.config import SETTINGS
-from zenzefi.errors import EmailTaken, LoginRejected, UsernameTaken
+from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.proxy.setup import GATE
 from zenzefi.version import __version__
@@ -16,8 +19,8 @@ from zenzefi.web import i18n, mailing, present
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
 from zenzefi.web.i18n import gettext as _
-from zenzefi.web.page import Access, Page, Route, Routes, bound
-from zenzefi.web.signing_out import end_current_session
+from zenzefi.web.page import CONTINUE_PATH, LEAVE_PATH, Access, Page, Route, Routes, bound
+from zenzefi.web.signing_out import end_current_session, end_session
 from zenzefi.web.two_factor import ask_for_code
 
 routes = Routes(access=Access.ANYONE)
@@ -108,6 +111,32 @@ async def login(page: Page) -> web.StreamResponse:
     page.visitor = user
     response = page.redirect(wanted)
     page.signed_in(response, await sessions.start(page.actor, user, page.agent))
+    return response
+
+
+@routes.post(CONTINUE_PATH)
+async def continue_elsewhere(page: Page) -> web.StreamResponse:
+    """Use the sign-in that was made in another browser or network in this one from now on."""
+    for user, session in page.elsewhere[:1]:
+        actor = replace(page.actor, user_id=user.id)
+        with suppress(NotFound):
+            await page.request.app[PAGE_SESSIONS].move(actor, user.id, session.id, page.agent)
+    return page.redirect("/account")
+
+
+@routes.post(LEAVE_PATH)
+async def leave_elsewhere(page: Page) -> web.StreamResponse:
+    """End the sign-ins that are not the visitor's, and let the visitor sign in.
+
+    They end on the server: a cookie that a script planted under another path could not be dropped
+    and would ask for ever. A user's own sign-in from before ends by this as well, and another one
+    takes its place.
+    """
+    response = page.redirect("/login")
+    for user, session in page.elsewhere:
+        await end_session(page, session.id, user)
+    if page.elsewhere:
+        page.signed_out(response)
     return response
 
 

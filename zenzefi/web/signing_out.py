@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
+from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.errors import NotFound
 from zenzefi.tokens.sign_ins import SIGN_INS
 from zenzefi.web.page import Page
 
 
-async def end_session(page: Page, session_id: UUID) -> None:
-    """End one page session of the user, and what was opened from it, on every node.
+async def end_session(page: Page, session_id: UUID, owner: User | None = None) -> None:
+    """End one page session, and what was opened from it, on every node.
+
+    ``owner`` is the signed-in user unless another one is given.
 
     One that has ended already is as good. Raises ``DatabaseUnavailable``.
     """
-    app = page.request.app
+    app, user = page.request.app, owner or page.user
+    actor = replace(page.actor, user_id=user.id)
     with suppress(NotFound):
-        await app[PAGE_SESSIONS].end(page.actor, page.user.id, session_id)
+        await app[PAGE_SESSIONS].end(actor, user.id, session_id)
         await app[SIGN_INS].end(session_id)
 
 

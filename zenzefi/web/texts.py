@@ -297,6 +297,7 @@ _ACTIONS = {
     "user.sign_in_failed": N_("Sign-in failed"),
     "user.signed_out": N_("Signed out"),
     "user.sign_ins_ended": N_("Ended other sign-ins"),
+    "user.sign_in_moved": N_("Continued a sign-in in another browser or network"),
     "user.password_changed": N_("Changed the password"),
     "user.email_verified": N_("Confirmed the e-mail address"),
     "user.second_factor_on": N_("Switched two-step sign-in on"),

@@ -1,0 +1,130 @@
+"""A script of the application floods the cookie jar and plants an attacker's cookies.
+
+In a real Chromium: under the prefix, at a second port and at an own origin, over https and plain
+http. The visitor may end up signed out, and never signed in as the attacker without being told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page
+
+from tests.browser.hostile import PASSWORD, Trap, Where, run, trap
+
+# A browser that the gate does not know to keep the seal. It is the same Chromium.
+OLD = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/90.0.0.0"
+ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}
+FLOOD_AND_PLANT = """
+const [pairs] = args;
+const write = (name, value, more) => {
+  for (const path of ['/', '/account', '/login', '/api/v1/proxy'])
+    document.cookie = `${name}=${value}; Path=${path}${more}`;
+};
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=x; Path=/; Secure`;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=x; Path=/`;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=; Path=/; Max-Age=0; Secure`;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=; Path=/; Max-Age=0`;
+for (const [stored, value] of pairs) {
+  const bare = stored.replace(/^__Host-Http-/, '');
+  for (const prefix of ['', '__Host-', '__Http-', '__Host-Http-', '__host-http-'])
+    for (const more of ['', '; Secure']) write(prefix + bare, value, more);
+}
+document.cookie = 'planted=1; Path=/';
+// Writes are queued on their way to the cookie jar; a read waits for them.
+return await loot(() => document.cookie.includes('planted=1') && 'done');
+"""
+
+
+@asynccontextmanager
+async def attacked(
+    folder: Path, database: str, where: Where, scheme: str, host: str = "127.0.0.1"
+) -> AsyncIterator[Trap]:
+    async with trap(
+        folder, database, where=where, scheme=scheme, host=host, trusted_proxies="127.0.0.1"
+    ) as found:
+        yield found
+
+
+async def gate_cookies(context: BrowserContext) -> list[list[str]]:
+    """The gate's cookies in this profile: what an attacker takes from a browser of their own."""
+    return [
+        [cookie["name"], cookie["value"]]
+        for cookie in await context.cookies()
+        if "zenzefi" in cookie["name"]
+    ]
+
+
+async def texts(page: Page, gate: str) -> str:
+    await page.goto(f"{gate}/account/profile")
+    return await page.locator("body").inner_text()
+
+
+CASES: list[Any] = [
+    pytest.param("prefix", "https", "127.0.0.1", None, id="prefix, https, sealed"),
+    pytest.param("prefix", "http", "127.0.0.1", None, id="prefix, loopback, sealed"),
+    pytest.param("prefix", "http", "127.0.0.1", OLD, id="prefix, loopback, not sealed"),
+    pytest.param("port", "https", "127.0.0.1", None, id="second port, https, sealed"),
+    pytest.param("port", "http", "127.0.0.1", OLD, id="second port, loopback, not sealed"),
+    pytest.param("port", "http", "gate.example", None, id="second port, plain http"),
+    pytest.param("own", "http", "127.0.0.1", None, id="own origin, loopback, sealed"),
+    pytest.param("own", "http", "127.0.0.1", OLD, id="own origin, loopback, not sealed"),
+]
+
+
+@pytest.mark.parametrize(("where", "scheme", "host", "agent"), CASES)
+async def test_nobody_is_silently_signed_in_as_the_attacker(
+    chromium: Browser,
+    sqlite_database: str,
+    tmp_path: Path,
+    where: Where,
+    scheme: str,
+    host: str,
+    agent: str | None,
+) -> None:
+    async with attacked(tmp_path / "gate", sqlite_database, where, scheme, host) as gate:
+        options: dict[str, Any] = {"user_agent": agent} if agent else {}
+        # Where no script can write the names, the attacker may even share the network.
+        is_sealed = agent is None and host == "127.0.0.1"
+        far = {} if is_sealed else {"extra_http_headers": ELSEWHERE}
+        attacker = await gate.visitor(chromium, "mallory", **options, **far)
+        loot = await gate_cookies(attacker.context)
+        assert any("session" in name for name, _ in loot)
+        assert any("sign_in" in name for name, _ in loot)
+        victim = await gate.visitor(chromium, "marta", **options)
+        await victim.goto(gate.url())
+        before = {tuple(pair) for pair in await gate_cookies(victim.context)}
+
+        assert await run(victim, FLOOD_AND_PLANT, loot) == "done"
+        async with asyncio.timeout(20):  # the flood and the planting took effect
+            while before <= {  # noqa: ASYNC110 - it happens in the browser
+                tuple(pair) for pair in await gate_cookies(victim.context)
+            }:
+                await asyncio.sleep(0.1)
+
+        opened = await victim.goto(gate.url("/after"))
+        assert opened is not None
+        assert opened.status == 401
+        # What the attacker's token would have shown is the attacker's own use of it.
+        shown = await texts(victim, gate.gate)
+        assert "mallory" not in shown
+        if "Is this you?" in shown:
+            assert "m•••y" in shown
+            assert not is_sealed
+            await victim.get_by_role("button", name="Sign in as yourself").click()
+            await victim.wait_for_url("**/login")
+        else:
+            assert victim.url.startswith((f"{gate.gate}/login", f"{gate.gate}/account"))
+            assert where == "own" or "/login" in victim.url
+        # Not locked out either: the visitor signs in, and uses the application as themselves.
+        if "/login" in victim.url:
+            await victim.locator("#f-email").fill("marta@example.com")
+            await victim.locator("#f-password").fill(PASSWORD)
+            await victim.locator("main form button").click()
+            await victim.wait_for_url(lambda url: "/account" in url)
+        assert "marta" in await texts(victim, gate.gate)
