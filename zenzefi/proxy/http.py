@@ -45,7 +45,6 @@ class Rewrite(Protocol):
     """A body on its way through the rewriting engine (``zenzefi.rewriting.rewrite``)."""
 
     heavy: bool
-    ready: bytes | None
 
     def slices(self, data: bytes) -> Iterator[bytes]:
         """What can leave after ``data`` came in, in pieces of bounded work; some are empty."""
@@ -291,7 +290,7 @@ class HttpWay:
             self._gatekeeper.hold(passage.access, _closer(request), passage.who),
         ):
             await check_again(self._gatekeeper, passage)
-            while rewrite.ready is None and (piece := await response.read()):
+            while piece := await response.read():
                 for start in range(0, len(piece), _SLICE):
                     for made in rewrite.slices(piece[start : start + _SLICE]):
                         await out(made)

@@ -143,6 +143,7 @@ class EngineRewriter:
             destination=asked.get("Sec-Fetch-Dest"),
             request_headers=asked,
             response_headers=CIMultiDictProxy(headers),
+            user=passage.identity.user_id,
             marks_key=self._marks_key,
         )
 
@@ -152,7 +153,6 @@ class Decoding:
 
     def __init__(self, decoders: Sequence[codecs.Decoder], budget: Budget) -> None:
         self.heavy = False
-        self.ready: bytes | None = None
         self._decoders = decoders
         self._budget = budget
         self._encoded = 0

@@ -286,7 +286,8 @@ class Plugin:
     enabled: ClassVar[bool] = True
     """Whether it runs without being asked; ``PLUGIN_OPTIONS`` may set ``enabled`` either way."""
     varies: ClassVar[tuple[str, ...]] = ()
-    """Request headers that the result depends on; added to ``Vary`` of what it rewrites."""
+    """Request headers that the result depends on; added to ``Vary`` of what it rewrites, and part
+    of its ETag. ``*``: on something else, so no result is used twice."""
     messages: ClassVar[bool] = False
     """Whether it wants WebSocket messages. Asking for them costs the raw relay of frames."""
     tags: ClassVar[tuple[str, ...]] = ()

@@ -5,7 +5,6 @@ Pure: an :class:`Exchange` goes in, bytes and headers come out. The rim reads an
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from multidict import CIMultiDict
 
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.api import EarlyResponse, Message, Needs
-from zenzefi.rewriting.cache import Key, ResultCache
+from zenzefi.rewriting.cache import Key, Recall, ResultCache
+from zenzefi.rewriting.depends import cacheable_length, depends_on, tag_key, varied_by
 from zenzefi.rewriting.entry import Entry
 from zenzefi.rewriting.exchange import Exchange, context_of, fits
 from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers
@@ -25,7 +25,6 @@ from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.registry import Registry
 from zenzefi.rewriting.rewrite import Decide, Rewrite, Step
 from zenzefi.rewriting.stages import steps_for
-from zenzefi.version import __version__
 
 __all__ = ["Engine", "Exchange"]
 
@@ -66,8 +65,8 @@ class Engine:
         self.cache = cache if cache is not None else ResultCache()
         self._clock = clock
         self._plans: dict[tuple[str, str | None, bool], _Plan] = {}
-        self._keys: dict[tuple[str, str], str] = {}
-        self._generation = registry.generation
+        self._varies: tuple[str, ...] = ()
+        self._generation = -1
         self._looked = 0.0
 
     # --- before the request goes out -------------------------------------------------------------
@@ -78,15 +77,12 @@ class Engine:
         Derived validators become the upstream's own, ``Range`` goes where the answer will be
         rewritten, codings that nobody here knows are not asked for, and plugins have their say.
         """
-        key = self._key(exchange)
-        value = headers.get("If-None-Match")
-        if value is not None:
-            value = ", ".join(headers.getall("If-None-Match"))
-            _put(headers, "If-None-Match", validators.if_none_match(value, key))
-        value = headers.get("If-Match")
-        if value is not None:
-            value = ", ".join(headers.getall("If-Match"))
-            _put(headers, "If-Match", validators.if_match(value, key))
+        value = ", ".join(headers.getall("If-None-Match", ()))
+        if "~z" in value:
+            _put(headers, "If-None-Match", validators.if_none_match(value, self._key(exchange)))
+        value = ", ".join(headers.getall("If-Match", ()))
+        if "~z" in value:
+            _put(headers, "If-Match", validators.if_match(value, self._key(exchange)))
         if "Range" in headers:
             path = urlsplit(exchange.url).path
             condition = headers.get("If-Range")
@@ -139,10 +135,6 @@ class Engine:
             return None
         permission = self._permission(exchange, plan)
         sent = self._rewritten_headers(exchange, entries, coding, permission)
-        key = self._cache_key(exchange, coding) if permission is None else None
-        ready = self.cache.get(key) if key else None
-        if ready is not None:
-            sent.append(("Content-Length", str(len(ready))))
         return Rewrite(
             headers=sent,
             decoders=decoders,
@@ -150,21 +142,9 @@ class Engine:
             decide=self._decision(exchange, plan, entries, permission),
             budget=self.budget,
             heavy=any(e.plugin.needs is Needs.DOCUMENT for e in entries),
-            ready=ready,
-            done=self._remembering(key, entries) if key and ready is None else None,
-            keep=self.cache.largest,
+            recall=self._recall(exchange, entries, coding) if permission is None else None,
             clock=self._clock,
         )
-
-    def _remembering(self, key: Key, entries: list[Entry]) -> Callable[[bytes], None]:
-        """Keep a finished body, unless a plugin failed meanwhile: it may be half done."""
-        failures = sum(entry.account.errors for entry in entries)
-
-        def remember(body: bytes) -> None:
-            if sum(entry.account.errors for entry in entries) == failures:
-                self.cache.put(key, body)
-
-        return remember
 
     def map_response_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
         """The headers of a response whose body passes untouched (or that has none)."""
@@ -209,13 +189,7 @@ class Engine:
         return (plan, entries) if entries else None
 
     def _plan_for(self, label: str, destination: str | None, nosniff: bool) -> _Plan:
-        if self.registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
-            self._looked = time.monotonic()
-            self.registry.reload_if_changed()
-        if self._generation != self.registry.generation:
-            self._generation = self.registry.generation
-            self._plans.clear()
-            self._keys.clear()
+        self._refresh()
         plan = self._plans.get((label, destination, nosniff))
         if plan is None:
             effective, doubt = sniff.by_label(sniff.essence(label), destination, nosniff)
@@ -235,6 +209,16 @@ class Engine:
                 self._plans.clear()
             self._plans[label, destination, nosniff] = plan
         return plan
+
+    def _refresh(self) -> None:
+        """Notice changed files (in development), and plugins that were loaded again."""
+        if self.registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            self.registry.reload_if_changed()
+        if self._generation != self.registry.generation:
+            self._generation = self.registry.generation
+            self._plans.clear()
+            self._varies = varied_by(self.registry.entries)
 
     def _decision(
         self,
@@ -355,39 +339,24 @@ class Engine:
 
     def _key(self, exchange: Exchange) -> str:
         """Eight hex digits that change with everything a rewritten body depends on."""
-        if self._generation != self.registry.generation:
-            self._plan_for("", None, False)
-        upstream = ",".join(sorted(map(str, exchange.mapper.origins)))
-        key = self._keys.get((exchange.mount.root, upstream))
-        if key is None:
-            text = "\0".join(
-                (self.registry.fingerprint, exchange.mount.root, upstream, __version__)
-            )
-            key = hashlib.sha256(text.encode()).hexdigest()[:8]
-            if len(self._keys) >= _PLANS:
-                self._keys.clear()
-            self._keys[exchange.mount.root, upstream] = key
-        return key
+        self._refresh()
+        return tag_key(exchange, self.registry.fingerprint, self._varies)
 
-    def _cache_key(self, exchange: Exchange, coding: str) -> Key | None:
-        """Only what is the same for everybody, and only what is costly: compressed bodies."""
-        headers = exchange.response_headers
-        etag = headers.get("ETag", "")
-        control = headers.get("Cache-Control", "").lower()
-        vary = {part.strip().lower() for v in headers.getall("Vary", ()) for part in v.split(",")}
-        if (
-            coding == "identity"
-            or exchange.method != "GET"
-            or exchange.status != 200
-            or not etag.startswith('"')
-            or "Set-Cookie" in headers
-            or any(word in control for word in ("private", "no-store"))
-            or ("Authorization" in exchange.request_headers and "public" not in control)
-            or not vary <= {"", "accept-encoding", "origin", "sec-fetch-dest"}
-        ):
+    def _recall(self, exchange: Exchange, entries: list[Entry], coding: str) -> Recall | None:
+        """Only what a shared cache may store, and only what is costly: compressed bodies."""
+        length = cacheable_length(exchange)
+        if coding == "identity" or length is None or length > self.cache.largest:
             return None
-        validator = etag + headers.get("Content-Length", "")
-        return Key(exchange.url, validator, self._key(exchange), coding, exchange.destination or "")
+        depends = depends_on(exchange, self.registry.fingerprint, entries, coding)
+        if depends is None:
+            return None
+
+        def incidents() -> int:
+            return sum(entry.account.errors + entry.account.skipped for entry in entries)
+
+        before = incidents()  # what a plugin failed on, or did not take, is half done
+        key = Key(exchange.url, exchange.response_headers["ETag"], length, depends)
+        return Recall(self.cache, key, lambda: incidents() == before)
 
 
 def _content_encoding(exchange: Exchange) -> str:

@@ -21,7 +21,8 @@ class Exchange:
 
     ``url`` is the absolute URL at the upstream, raw. ``destination`` is ``Sec-Fetch-Dest``, or
     ``None``. ``request_headers`` are the browser's own, before the proxy changed anything;
-    ``response_headers`` the upstream's. Before there is a response, ``status`` is 0.
+    ``response_headers`` the upstream's. Before there is a response, ``status`` is 0. ``user`` tells
+    one user of the gate from another; it is never shown.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Exchange:
     destination: str | None
     request_headers: CIMultiDictProxy[str]
     response_headers: CIMultiDictProxy[str]
+    user: str = ""
     marks_key: str = NO_KEY
     """The gate's key for the marks of the upstream's origins (``zenzefi.rewriting.runtime``)."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from zenzefi.rewriting import charset, codecs
+from zenzefi.rewriting.cache import Recall
 from zenzefi.rewriting.pipeline import Budget
 
 logger = logging.getLogger("zenzefi.rewriting")
@@ -39,10 +40,9 @@ class Decide(Protocol):
 class Rewrite:
     """A body being rewritten. Feed it in slices of at most 64 KiB, then finish it.
 
-    ``headers`` are the response's headers as the browser is to get them. ``ready`` holds the whole
-    body where it is known already (the upstream's may then be read and thrown away). ``heavy``
-    says that :meth:`finish` may take long, because a plugin works on the whole document: call it
-    off the event loop.
+    ``headers`` are the response's headers as the browser is to get them. ``heavy`` says that
+    :meth:`finish` may take long, because a plugin works on the whole document: call it off the
+    event loop.
     """
 
     def __init__(
@@ -54,14 +54,11 @@ class Rewrite:
         decide: Decide,
         budget: Budget,
         heavy: bool = False,
-        ready: bytes | None = None,
-        done: Callable[[bytes], None] | None = None,
-        keep: int = 0,
+        recall: Recall | None = None,
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self.headers = headers
         self.heavy = heavy
-        self.ready = ready
         self._decoders = decoders
         self._decide: Decide | None = decide
         self._encoder = codecs.encoder(coding)
@@ -74,9 +71,9 @@ class Rewrite:
         self._encoded = 0
         self._meter = codecs.Meter()
         self._bailed = False
-        self._done = done
-        self._kept: list[bytes] | None = [] if done else None
-        self._keep = keep
+        self._recall = recall
+        self._kept: list[bytes] | None = [] if recall else None
+        self._keep = recall.largest if recall else 0
 
     def feed(self, data: bytes) -> bytes:
         """All output for ``data``. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""
@@ -90,8 +87,16 @@ class Rewrite:
         A compressed slice may stand for a lot of data, and a dense page costs more than a plain
         one, so the size of a step follows the CPU time of those before it.
         """
-        if self.ready is not None or not data:
-            return
+        if self._recall is not None:
+            taken = self._recall.take(data)
+            if taken is not data:
+                yield b""
+                for at in range(0, len(taken), codecs.PIECE):
+                    yield from self._slices(taken[at : at + codecs.PIECE])
+                return
+        yield from self._slices(data)
+
+    def _slices(self, data: bytes) -> Iterator[bytes]:
         self._encoded += len(data)
         for piece in codecs.decode(self._decoders, data, self._meter):
             self._check_ratio()
@@ -115,16 +120,19 @@ class Rewrite:
 
     def finish(self) -> bytes:
         """The rest of the output. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""
-        if self.ready is not None:
-            return self.ready
+        held = b""
+        if self._recall is not None:
+            if self._recall.found is not None:
+                return self._recall.found
+            held = b"".join(self._slices(self._recall.rest()))
         for decoder in self._decoders:
             decoder.finish()
         rest = self._through(b"", final=True)
         out = self._encoder.feed(rest) + self._encoder.finish()
         self._remember(out)
-        if self._done and self._kept is not None:
-            self._done(b"".join(self._kept))
-        return out
+        if self._recall is not None and self._kept is not None and not self._bailed:
+            self._recall.keep(b"".join(self._kept))
+        return held + out
 
     def _through(self, piece: bytes, *, final: bool = False) -> bytes:
         if self._decide is not None:

@@ -1,0 +1,93 @@
+"""What a rewritten body depends on beside the upstream's bytes, for validators and the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+
+from zenzefi.rewriting.entry import Entry
+from zenzefi.rewriting.exchange import Exchange
+from zenzefi.version import __version__
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
+# They differ from response to response, and say nothing of what the body is.
+_PASSING = frozenset(("age", "date"))
+
+
+def varied_by(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """The request headers that any of the plugins declares, in lower case and sorted."""
+    return tuple(sorted({name.lower() for entry in entries for name in entry.plugin.varies}))
+
+
+def _base(exchange: Exchange, fingerprint: str) -> list[object]:
+    origins = sorted(map(str, exchange.mapper.origins))
+    return [__version__, fingerprint, exchange.mount.root, exchange.mount.kind.value, origins]
+
+
+def tag_key(exchange: Exchange, fingerprint: str, varies: Sequence[str]) -> str:
+    """Eight hex digits for a derived ETag.
+
+    They change with the plugins, the mount, the user, and with the request headers in ``varies``:
+    a browser may ask with the tag of a response to another request (RFC 9111, 4.3.1), and a 304
+    would make that the current one. ``*`` depends on what no header tells: no tag fits again.
+    """
+    if "*" in varies:
+        return secrets.token_hex(4)
+    asked = [exchange.request_headers.getall(name, []) for name in varies]
+    return _digest([*_base(exchange, fingerprint), exchange.user, asked])[:8]
+
+
+def depends_on(
+    exchange: Exchange, fingerprint: str, entries: Sequence[Entry], coding: str
+) -> str | None:
+    """A digest of all that a result depends on beside the body; ``None`` if that is not known.
+
+    The bundled plugins read the request headers that they declare, and no others. What other
+    plugins read is not checked, so for them every header counts.
+    """
+    varies = varied_by(entries)
+    if "*" in varies:
+        return None
+    parts = _base(exchange, fingerprint)
+    parts += [exchange.url, exchange.destination, coding]
+    parts += [[entry.name for entry in entries], varies]
+    asked, told = exchange.request_headers, exchange.response_headers
+    if all(entry.bundled for entry in entries):
+        parts.append([asked.getall(name, []) for name in varies])
+        names = ("Content-Type", "X-Content-Type-Options", "Content-Encoding")
+        parts.append([told.getall(name, []) for name in names])
+    else:
+        parts.append(list(asked.items()))
+        parts.append([pair for pair in told.items() if pair[0].lower() not in _PASSING])
+        parts.append(exchange.user)
+    return _digest(parts)
+
+
+def _digest(parts: list[object]) -> str:
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def cacheable_length(exchange: Exchange) -> int | None:
+    """The length of a body that a shared cache may store (RFC 9111, 3), ``None`` for any other.
+
+    It must have a strong validator too, which says that the same bytes are likely to come again.
+    """
+    headers = exchange.response_headers
+    control = ", ".join(headers.getall("Cache-Control", ())).lower()
+    vary = {part.strip().lower() for v in headers.getall("Vary", ()) for part in v.split(",")}
+    lengths = headers.getall("Content-Length", ())
+    if (
+        exchange.method != "GET"
+        or exchange.status != 200
+        or not headers.get("ETag", "").startswith('"')
+        or "Set-Cookie" in headers
+        or any(word in control for word in ("private", "no-store"))
+        or ("Authorization" in exchange.request_headers and "public" not in control)
+        or not vary <= {"", "accept-encoding", "origin", "sec-fetch-dest"}
+        or len(lengths) != 1
+        or _LENGTH.fullmatch(lengths[0]) is None
+    ):
+        return None
+    return int(lengths[0])
