@@ -21,7 +21,8 @@
     ├── RateLimited 429
     ├── TooManyConnections 429
     ├── UpstreamFailed 502 ─ UpstreamUnreachable, UpstreamProtocolError
-    ├── Unavailable 503 ─ DatabaseUnavailable, UpstreamBusy, TooManyOpenFiles
+    ├── Unavailable 503 ─ UpstreamBusy, TooManyOpenFiles,
+    │                     DatabaseUnavailable ─ DatabaseNotWritable
     └── UpstreamTimeout 504
 
 Domain code raises these; only the error middleware makes responses of them. Texts and codes are
@@ -480,6 +481,13 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer, and nothing cached could."""
 
     code = "database_unavailable"
+
+
+class DatabaseNotWritable(DatabaseUnavailable):
+    """The database takes no writes: its disk is full, or it is a read-only standby."""
+
+    code = "database_not_writable"
+    default = "The service can't save changes right now. Try again in a moment."
 
 
 class UpstreamBusy(Unavailable):

@@ -223,6 +223,8 @@ async def test_the_audit_log_tells_who_did_what_from_where(gate: GateClient) -> 
     assert actions[:3] == ["user.sign_in_failed", "token.revoked", "token.purchased"]
     assert {"user.registered", "user.signed_in"} <= set(actions)
     assert all(row["address"] == "127.0.0.1" and row["request_id"] for row in log["items"])
+    assert all(row["ip_address"] == row["address"] for row in log["items"])
+    assert all(row["user_agent"].startswith("Python/") for row in log["items"])
     assert "wrong horse" not in str(log)
     assert token["token"] not in str(log)
     alice: UUID = await user_id_of(gate)
@@ -242,3 +244,34 @@ async def test_an_administrator_signs_in_like_everybody(gate: GateClient) -> Non
     await sign_up_admin(gate)
     bearer = await sign_in(gate, ROOT)
     assert (await call(gate, "GET", "/admin/users", bearer=bearer))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (b"Firefox/140", "Firefox/140"),
+        (b"x" * 5000, "x" * 300),
+        (b"", ""),
+        (b"\xff\xfe\x80", "?"),
+        ("Бур".encode(), "Бур"),
+    ],
+)
+async def test_the_audit_log_keeps_any_user_agent_in_bounds(
+    gate: GateClient, sent: bytes, kept: str
+) -> None:
+    admin = await sign_up_admin(gate)
+    body = b'{"email": "nobody@example.com", "password": "wrong horse"}'
+    reader, writer = await asyncio.open_connection(gate.host, gate.port)
+    writer.write(
+        b"POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nUser-Agent: "
+        + sent
+        + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        + body
+    )
+    assert (await reader.read()).startswith(b"HTTP/1.1 401")
+    writer.close()
+    path = "/admin/audit-logs?action=user.sign_in_failed"
+    _, log = await call(gate, "GET", path, bearer=admin)
+    (row,) = log["items"]
+    assert set(kept) == set(row["user_agent"] or "")
+    assert len(row["user_agent"] or "") <= 300

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 import pytest
@@ -159,12 +158,9 @@ async def test_a_failure_in_the_middle_of_a_response_breaks_it_off(
 async def test_a_fault_of_the_gate_is_told_also_when_the_client_has_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ended = asyncio.Event()
-
     async def work(request: web.Request) -> web.StreamResponse:
-        with contextlib.suppress(OSError, web.RequestPayloadError):
-            await request.read()
-        ended.set()
+        assert request.transport is not None
+        request.transport.abort()
         raise KeyError("a fault")
 
     app = web.Application(middlewares=[request_id_middleware, errors_middleware])
@@ -172,8 +168,6 @@ async def test_a_fault_of_the_gate_is_told_also_when_the_client_has_left(
     app.router.add_post("/", work)
     async with TestServer(app) as server:
         assert server.port is not None
-        await leave("127.0.0.1", server.port, "/", "json", chunked=False, reset=True)
-        async with asyncio.timeout(20):
-            await ended.wait()
+        await leave("127.0.0.1", server.port, "/", "json", chunked=True, reset=False)
         await asyncio.sleep(0.05)
     assert tracebacks(caplog)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -106,7 +107,7 @@ class Links:
     async def confirm_address(self, actor: Actor, secret: str) -> None:
         """Mark the address of a verification link's user as confirmed. Raises ``NotFound``."""
         user_id = await self.spend(Purpose.VERIFY, secret)
-        mine = Actor(user_id, actor.address, actor.request_id)
+        mine = replace(actor, user_id=user_id)
         async with self._database.begin() as connection:
             await connection.execute(
                 update(users).where(users.c.id == user_id).values(email_verified_at=utcnow())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -69,7 +70,7 @@ class Accounts:
         try:
             async with self._database.begin() as connection:
                 await connection.execute(users.insert().values(**values))
-                mine = Actor(actor.user_id or user_id, actor.address, actor.request_id)
+                mine = replace(actor, user_id=actor.user_id or user_id)
                 await record(connection, mine, "user.registered", "user", user_id)
                 return await _one(connection, users.c.id == user_id)
         except IntegrityError:
@@ -100,7 +101,7 @@ class Accounts:
             raise LoginRejected
         AUTH_ATTEMPTS.labels("success").inc()
         user = user_of(row)
-        mine = Actor(user.id, actor.address, actor.request_id)
+        mine = replace(actor, user_id=user.id)
         async with self._database.begin() as connection:
             if better is not None:
                 await connection.execute(

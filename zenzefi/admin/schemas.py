@@ -172,6 +172,10 @@ class AuditOut(Output):
     """The identifier of what it was done to, or `null`."""
     address: str | None
     """The client's address, or `null`."""
+    ip_address: str | None
+    """The same as `address`."""
+    user_agent: str | None
+    """The client's `User-Agent` header, cut at 300 characters, or `null`."""
     request_id: str | None
     """The identifier of the request, as the log has it, or `null`."""
     details: dict[str, Any]

@@ -220,6 +220,7 @@ def actor_of(request: web.Request, user: User | None = None) -> Actor:
         user_id=None if user is None else user.id,
         address=peer_of(request).address or None,
         request_id=request_id_of(request),
+        agent=request.headers.get(hdrs.USER_AGENT),
     )
 
 

@@ -10,6 +10,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.models import audit_logs
+from zenzefi.db.base import storable
+
+_MOST_OF_AGENT = 300  # characters of a User-Agent that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Actor:
     user_id: UUID | None = None
     address: str | None = None
     request_id: str | None = None
+    agent: str | None = None
 
 
 GATE = Actor()
@@ -41,6 +45,7 @@ async def record(
             resource_type=resource_type,
             resource_id=None if resource_id is None else str(resource_id),
             address=actor.address,
+            agent=None if actor.agent is None else storable(actor.agent)[:_MOST_OF_AGENT],
             request_id=actor.request_id,
             details=json.dumps(details, default=str, ensure_ascii=False),
         )

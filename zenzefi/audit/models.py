@@ -16,6 +16,7 @@ audit_logs = Table(
     Column("resource_type", String(30), nullable=False),
     Column("resource_id", String(64)),
     Column("address", String(45)),
+    Column("agent", String(300)),  # the User-Agent header
     Column("request_id", String(64)),
     Column("details", Text, nullable=False),  # a JSON object without secrets
 )

@@ -31,8 +31,19 @@ class AuditRow:
     resource_type: str
     resource_id: str | None
     address: str | None
+    agent: str | None
     request_id: str | None
     details: dict[str, Any]
+
+    @property
+    def ip_address(self) -> str | None:
+        """The client's address, by its other name in the API."""
+        return self.address
+
+    @property
+    def user_agent(self) -> str | None:
+        """The client's User-Agent, by its other name in the API."""
+        return self.agent
 
 
 @dataclass(frozen=True, slots=True)

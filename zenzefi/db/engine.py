@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -21,7 +22,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
 from zenzefi.deadline import Deadline
-from zenzefi.errors import DatabaseUnavailable
+from zenzefi.errors import DatabaseNotWritable, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a new connection."""
@@ -88,6 +89,7 @@ class Database:
         self.dialect: str = parsed.get_backend_name()
         # SQLite has one writer; waiting for it here is fair, its own busy loop is not.
         self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
+        self._file: tuple[int, int] | None = None  # device and inode of the SQLite file
         options: dict[str, Any] = {
             "pool_timeout": COMMAND_TIMEOUT,
             "pool_pre_ping": True,
@@ -112,10 +114,13 @@ class Database:
         if self.dialect == "sqlite":
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(self.engine.sync_engine, "checkout", self._check_file)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection where each statement stands alone."""
+        if self._writer is not None:
+            self._find_file()
         with _translated():
             async with _connected(self._reader) as connection:
                 yield connection
@@ -129,9 +134,38 @@ class Database:
                     yield connection
             return
         async with self._writer:
+            self._find_file()
             with _translated():
                 async with _connected(self.engine) as connection, connection.begin():
                     yield connection
+
+    def _check_file(self, connection: Any, record: Any, proxy: object) -> None:
+        opened = record.info.setdefault("file", self._file)
+        if opened is None:  # the first connection made the file
+            record.info["file"] = self._file
+        elif opened != self._file:
+            raise DisconnectionError  # SQLAlchemy closes it and opens another
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a transaction of this process holds SQLite's one writer, or waits for it."""
+        return self._writer is not None and self._writer.locked()
+
+    def _find_file(self) -> None:
+        """On SQLite: insist that the file is still there.
+
+        Open connections would go on with a file that was removed, and everything written would be
+        lost. Where another file took its place, they are closed at their next use. Raises
+        ``DatabaseUnavailable``.
+        """
+        try:
+            found = os.stat(str(self.engine.url.database))
+        except OSError as error:
+            if self._file is None:  # about to be made
+                return
+            raise DatabaseUnavailable from error
+        file = found.st_dev, found.st_ino
+        self._file = file
 
     async def close(self) -> None:
         """Close all connections."""
@@ -173,6 +207,15 @@ DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 
 _NO_POSTGRES = ("25006", "3D000", "55P03", "57014")
 _NO_SQLITE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# 53100 disk full, 25006 read-only; of SQLite also what a full disk or a limit on the size of files
+# makes of writing, syncing, truncating, and growing the shared memory file.
+_POSTGRES_TAKES_NO_WRITES = ("53100", "25006")
+_SQLITE_TAKES_NO_WRITES = (
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+)
 
 
 class _translated:  # noqa: N801 - a context manager that reads as a clause
@@ -182,8 +225,22 @@ class _translated:  # noqa: N801 - a context manager that reads as a clause
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and is_unavailable(error):
+        if error is None:
+            return
+        if isinstance(error, DBAPIError) and _takes_no_writes(error):
+            raise DatabaseNotWritable from error
+        if is_unavailable(error):
             raise DatabaseUnavailable from error
+
+
+def _takes_no_writes(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return (
+            code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
+            or code in _SQLITE_TAKES_NO_WRITES
+        )
+    return getattr(error.orig, "sqlstate", None) in _POSTGRES_TAKES_NO_WRITES
 
 
 def is_unavailable(error: BaseException) -> bool:

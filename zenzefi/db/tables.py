@@ -5,6 +5,7 @@ from __future__ import annotations
 import zenzefi.accounts.models
 import zenzefi.audit.models
 import zenzefi.billing.models
+import zenzefi.db.probe
 import zenzefi.tokens.models  # noqa: F401 - imported for the tables they declare
 from zenzefi.db.base import metadata
 

@@ -21,10 +21,10 @@ import aiohttp
 from sqlalchemy import text
 
 from zenzefi.config import Settings, parse_origin
-from zenzefi.db import migrate
+from zenzefi.db import migrate, probe
 from zenzefi.db.engine import Database
 from zenzefi.deadline import Deadline
-from zenzefi.errors import DatabaseUnavailable
+from zenzefi.errors import DatabaseNotWritable, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -92,11 +92,18 @@ async def check_ledger(database: Database) -> Check | None:
     return Check(name, ok=True, detail=seen)
 
 
-async def ping_database(database: Database) -> Check:
-    """Whether the database answers; the cheap question, for every half minute."""
+async def ping_database(
+    database: Database, *, writes: bool = False, seconds: float | None = None
+) -> Check:
+    """Whether the database can be read within ``seconds``, and with ``writes`` takes writes."""
     try:
-        async with Deadline(TIMEOUT), database.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        async with Deadline(TIMEOUT if seconds is None else seconds):
+            await probe.read(database)
+            if writes:
+                await probe.write(database)
+    except DatabaseNotWritable as error:
+        detail = f"{_place(database)} takes no writes{reason(error)}"
+        return Check("database", ok=False, detail=detail)
     except (DatabaseUnavailable, TimeoutError) as error:
         detail = f"{_place(database)} can't be reached{reason(error)}"
         return Check("database", ok=False, detail=detail)

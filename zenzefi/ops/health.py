@@ -5,7 +5,8 @@
 - ``/readyz``: a load balancer. 503 while draining or without the database.
 - ``/metrics``: Prometheus; on a listener of its own where ``METRICS_LISTEN`` names one.
 
-The state comes from a check in the background: a flood of questions asks the database nothing.
+The state comes from a check in the background. ``/health`` and ``/readyz`` look at the database
+once more, all who ask at the same moment together, so that a loss shows at once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 SERVICE = "Zenzefi"
 State = Literal["healthy", "degraded", "unhealthy"]
 _RETRY = 2.0  # seconds between checks while something is down: recovery should be seen soon
+_FRESH = 0.4  # seconds for which the last look at the database is believed
+_LOOK_SECONDS = 1.5  # that a look may take; with the above, a lost database shows within 2 s
+_WRITES_EVERY = 1.5  # seconds between two looks that also write, on SQLite
 _AT_LEAST = 0.5  # seconds between two checks, however many requests fail meanwhile
 
 
@@ -45,6 +50,8 @@ class Health:
         self.redis_ok: bool | None = None
         self.upstream_ok: bool | None = None
         self._doubt = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = self._wrote_at = -math.inf
 
     def doubt(self) -> None:
         """A request has failed for want of the database: look at once, not in half a minute."""
@@ -59,11 +66,55 @@ class Health:
             return "degraded"
         return "healthy"
 
+    async def look(self) -> None:
+        """Ask the database now, unless that was done a moment ago.
+
+        One question for all who ask meanwhile, so that a flood of them asks no more than a few a
+        second. Bounded in time, and never raises for what it finds.
+        """
+        if self._looking is None:
+            if asyncio.get_running_loop().time() - self._looked_at < _FRESH:
+                return
+            self._looking = asyncio.create_task(self._look(), name="database health")
+            self._looking.add_done_callback(self._looked)
+        await asyncio.shield(self._looking)
+
+    def _looked(self, _: object) -> None:
+        self._looking = None
+
+    async def _look(self) -> None:
+        before = self.state
+        self._note(before, {"database": await self._ask_database(_LOOK_SECONDS)})
+
+    async def _ask_database(self, seconds: float | None = None) -> checks.Check:
+        """Also whether it takes writes: at each background check and, after a failure, until it
+        does; on SQLite, where that costs little, at each look."""
+        loop = asyncio.get_running_loop()
+        writes = seconds is None or self.database_ok is not True or self._doubt.is_set()
+        if self._database.dialect == "sqlite":
+            writes |= loop.time() - self._wrote_at >= _WRITES_EVERY
+            # Requests that write right now tell of a failure by themselves.
+            writes &= not (self._database.is_writing and self.database_ok is True)
+        try:
+            found = await checks.ping_database(self._database, writes=writes, seconds=seconds)
+        except Exception as error:  # whatever it is, the gate can't work with this database
+            log.exception("health check failed: check=database")
+            found = checks.Check("database", ok=False, detail=type(error).__name__)
+        self._looked_at = loop.time()
+        if writes:
+            self._wrote_at = self._looked_at
+        return found
+
+    async def close(self) -> None:
+        """Wait for a question that is under way."""
+        if self._looking is not None:
+            await asyncio.gather(self._looking, return_exceptions=True)
+
     async def check(self) -> None:
         """Ask everything once. Never raises for what it finds."""
         before = self.state
         questions = {
-            "database": checks.ping_database(self._database),
+            "database": self._ask_database(),
             "upstream": checks.check_upstream(self._settings),
         }
         if self._settings.redis_dsn is not None:
@@ -71,9 +122,11 @@ class Health:
         found = dict(
             zip(questions, await asyncio.gather(*questions.values()), strict=True),
         )
-        self.database_ok = found["database"].ok
-        self.upstream_ok = found["upstream"].ok
-        self.redis_ok = found["redis"].ok if "redis" in found else None
+        self._note(before, found)
+
+    def _note(self, before: State, found: dict[str, checks.Check]) -> None:
+        for name, answer in found.items():
+            setattr(self, f"{name}_ok", answer.ok)
         for name, answer in found.items():
             metrics.DEPENDENCY_UP.labels(name).set(answer.ok)
         if self.state != before:
@@ -132,6 +185,7 @@ def setup(app: web.Application) -> None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await health.close()
 
     app.cleanup_ctx.append(watching)
     if settings.metrics_listen is None:
@@ -142,6 +196,7 @@ def setup(app: web.Application) -> None:
 
 async def _health(request: web.Request) -> web.Response:
     """The state for clients: always 200."""
+    await request.app[HEALTH].look()
     return web.json_response(
         {
             "status": request.app[HEALTH].state,
@@ -163,6 +218,7 @@ async def _ready(request: web.Request) -> web.Response:
     if request.app[DRAIN].is_draining:
         status = "draining"
     else:
+        await request.app[HEALTH].look()
         status = "ready" if request.app[HEALTH].database_ok else "no database"
     return web.json_response(
         {"status": status},

@@ -109,7 +109,15 @@ async def audit_csv(page: Page) -> web.StreamResponse:
 
 async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
     yield _line(
-        "time", "user_id", "action", "kind", "resource_id", "address", "request_id", "details"
+        "time",
+        "user_id",
+        "action",
+        "kind",
+        "resource_id",
+        "address",
+        "request_id",
+        "details",
+        "user_agent",
     )
     async for row in page.request.app[AUDIT_LOG].each(question, most=_CSV_MOST):
         yield _line(
@@ -121,6 +129,7 @@ async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
             row.address or "",
             row.request_id or "",
             json.dumps(row.details, ensure_ascii=False),
+            row.agent or "",
         )
 
 

@@ -127,6 +127,7 @@ class Page:
             user_id=None if self.visitor is None else self.visitor.id,
             address=peer_of(self.request).address or None,
             request_id=request_id_of(self.request),
+            agent=self.agent,
         )
 
     @property

@@ -1,0 +1,43 @@
+"""Whether the database reads and takes writes: statements of health checks.
+
+Reading alone shows neither a full disk nor a primary that became a standby, so :func:`write`
+commits a row. On SQLite the row is large enough to need new pages, as most writes of the gate do.
+"""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from sqlalchemy import Column, LargeBinary, Table, delete, insert, text
+
+from zenzefi.db.base import id_column, metadata
+from zenzefi.db.engine import Database
+from zenzefi.errors import DatabaseNotWritable
+
+write_probes = Table(
+    "write_probes", metadata, id_column(), Column("filler", LargeBinary, nullable=False)
+)
+"""The row that the last probe wrote; nothing else reads or writes it."""
+_FILLER = bytes(32 * 1024)  # eight pages of SQLite; PostgreSQL compresses it to one
+
+
+async def read(database: Database) -> None:
+    """Read something from the database itself, not only from its driver.
+
+    Raises ``DatabaseUnavailable``, and ``DatabaseNotWritable`` for a PostgreSQL that says so.
+    """
+    async with database.read() as connection:
+        if database.dialect == "sqlite":
+            await connection.execute(text("SELECT version_num FROM alembic_version"))
+            return
+        read_only = (await connection.execute(text("SHOW transaction_read_only"))).scalar_one()
+        if read_only == "on":
+            raise DatabaseNotWritable
+
+
+async def write(database: Database) -> None:
+    """Commit a row, and remove the one before. Raises ``DatabaseUnavailable``."""
+    row = uuid4()
+    async with database.begin() as connection:
+        await connection.execute(insert(write_probes).values(id=row, filler=_FILLER))
+        await connection.execute(delete(write_probes).where(write_probes.c.id != row))
