@@ -1,7 +1,8 @@
 """How often: attempts to sign in, registrations per address, calls per user.
 
 An attempt to prove who one is counts three times (ADR 0020): tightly for the pair of account and
-address, so that guessing is slow and stops nobody elsewhere; widely for the address, against one
+address (three times as widely for the account and the address's network, a /24 or /48), so that
+guessing is slow and stops nobody elsewhere; widely for the address, against one
 place that tries many accounts; widely for the account, against many places that try one. A browser
 that signed in to the account before is counted by its own mark instead (ADR 0010). The wide counts
 are given back when the attempt was right. For IPv6, a whole /64 counts as one address.
@@ -22,6 +23,7 @@ from aiohttp.typedefs import Handler
 
 from zenzefi.config import SETTINGS
 from zenzefi.errors import RateLimited
+from zenzefi.gate_cookies import network_of
 from zenzefi.middleware.content import content_of, form_of
 from zenzefi.middleware.known_browsers import account_mark, mark_of
 from zenzefi.middleware.peer import peer_of, subscriber
@@ -131,12 +133,17 @@ def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use
     if known is not None:
         return [("login", (purpose, "browser", known))], []
     account = account_mark(email)
-    pair: _Use = ("login", (purpose, "pair", where, account))
+    network = network_of(peer_of(request).address)
+    narrow: list[_Use] = [
+        ("login", (purpose, "pair", where, account)),
+        # Who rents one network has addresses without end, and must not use up the wide count.
+        ("login_network", (purpose, "network", network, account)),
+    ]
     by_account: _Use = ("login_account", (purpose, "account", account))
     # Who confirms a password has signed in already: that names one account, not many. And mails to
     # one account have a bound of their own (accounts/links.py).
     wide = {"login": [by_address, by_account], "confirm": [by_account], "mail": [by_address]}
-    return [pair], wide[purpose]
+    return narrow, wide[purpose]
 
 
 async def _give_back(request: web.Request) -> None:
@@ -161,8 +168,12 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
     if known is not None:
         uses = [("code", ("browser", known))]
     else:
-        where = subscriber(peer_of(request).address)
-        uses = [("code", ("pair", where, account)), ("code_account", ("account", account))]
+        address = peer_of(request).address
+        uses = [
+            ("code", ("pair", subscriber(address), account)),
+            ("code_network", ("network", network_of(address), account)),
+            ("code_account", ("account", account)),
+        ]
     try:
         for name, who in uses:
             await limits.hit(name, *who)

@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 
 Name = Literal[
     "login",
+    "login_network",
     "login_address",
     "login_account",
     "code",
+    "code_network",
     "code_account",
     "register",
     "api",
@@ -41,11 +43,14 @@ Name = Literal[
     "websocket_bytes",
 ]
 _MULTIPLES: dict[str, tuple[Name, int]] = {
+    "login_network": ("login", 3),
     "login_address": ("login", 10),
     "login_account": ("login", 10),
+    "code_network": ("code", 2),
     "code_account": ("code", 3),
 }
-"""Limits that follow another one unless they are set: which one, and how many times as wide."""
+"""Limits that follow another one unless they are set (those of a network are no setting): which
+one, and how many times as wide."""
 _BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
 _PATIENCE = 0.5  # seconds to wait for Redis
 _LAST_RESORT = 30.0  # seconds after which the client library gives up
@@ -165,7 +170,7 @@ class RateLimits:
 
     def rates(self, name: Name) -> list[RateLimitItem]:
         """The windows of one limit; none when it is off."""
-        text: str | None = getattr(self._settings, f"rate_limit_{name}")
+        text: str | None = getattr(self._settings, f"rate_limit_{name}", None)
         factor = 1
         if text is None:
             followed, factor = _MULTIPLES[name]
