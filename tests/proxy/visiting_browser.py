@@ -46,12 +46,20 @@ class VisitingBrowser:
     gate: RunningGate
     keeps_cookies: bool = True
     cookies: dict[str, dict[str, str]] = field(default_factory=dict)  # host without port -> pairs
+    agent: str = AGENT
+    address: str = "127.0.0.1"
+    """Where it is, for a gate that trusts 127.0.0.1 to say so."""
 
     def sign_in(self, host: str = "127.0.0.1", token: str = TOKEN) -> VisitingBrowser:
         """Hold the proxy cookie and a sign-in at one host of the gate."""
         public = self.gate.app[SETTINGS].public_origin
-        name = stored_name(SIGN_IN, public, host, AGENT)
-        secret = self.gate.sign_ins.add(token, agent=AGENT, is_sealed=is_sealed(name, AGENT))
+        name = stored_name(SIGN_IN, public, host, self.agent)
+        secret = self.gate.sign_ins.add(
+            token,
+            address=self.address,
+            agent=self.agent,
+            is_sealed=is_sealed(name, self.agent),
+        )
         self.cookies[host.strip("[]")] = {"zenzefi_access_token": token, name: secret}
         return self
 
@@ -60,7 +68,13 @@ class VisitingBrowser:
         parts = urlsplit(url)
         target = url.partition("//")[2][len(parts.netloc) :] or "/"
         jar = self.cookies.setdefault(parts.hostname or "", {})
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", f"User-Agent: {AGENT}"]
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            f"User-Agent: {self.agent}",
+        ]
+        if self.address != "127.0.0.1":
+            lines.append(f"X-Forwarded-For: {self.address}")
         lines += headers or NAVIGATION
         if jar:
             lines.append("Cookie: " + "; ".join(f"{name}={value}" for name, value in jar.items()))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import ClientResponse
 
 from tests.conftest import GateClient, MakeGate, Upstream
-from tests.web.visitor import Visitor
+from tests.web.visitor import PASSWORD, Visitor
+from zenzefi.gate_cookies import KINDS, LANGUAGE, is_gate_cookie
+from zenzefi.tokens.sign_ins import SIGN_INS
 
 OWN = "app.localhost:8000"
 GATE = "127.0.0.1:8000"
@@ -79,6 +82,22 @@ async def test_logging_out_at_the_gate_ends_the_sign_in_at_the_own_origin(gate: 
     assert answer.status == 200
 
 
+async def test_a_new_password_by_the_api_ends_what_other_page_sessions_opened(
+    gate: GateClient,
+) -> None:
+    marta = TwoHosts(gate)
+    await marta.register()
+    await marta.enter()
+    credentials = {"email": "marta@example.com", "password": PASSWORD}
+    answer = await gate.post("/api/v1/auth/login", json=credentials)
+    bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
+    change = {"password": "another correct horse", "current_password": PASSWORD}
+    answer = await gate.patch("/api/v1/users/me", json=change, headers=bearer)
+    assert answer.status == 200, await answer.text()
+    gate.app[SIGN_INS]._known.clear()  # as after the life of a cached entry
+    assert await status(gate, marta) == 401
+
+
 @pytest.mark.parametrize("how", ["delete", "end others", "sign in again"])
 async def test_so_does_every_other_way_of_ending_a_session(gate: GateClient, how: str) -> None:
     marta = TwoHosts(gate)
@@ -121,3 +140,26 @@ async def test_a_ticket_that_is_redeemed_after_logging_out_opens_nothing(gate: G
     await marta.send("/logout")
     assert await marta.visit(url) == 401
     assert "zenzefi_access_token" not in marta.jars[OWN]
+
+
+async def test_every_cookie_that_a_browser_gets_is_in_the_list(gate: GateClient) -> None:
+    marta = TwoHosts(gate)
+    seen: set[str] = set()
+    note = marta._note
+
+    async def noting(answer: ClientResponse) -> None:
+        seen.update(answer.cookies)
+        await note(answer)
+
+    marta._note = noting  # type: ignore[method-assign]
+    await marta.register()
+    await marta.enter()
+    await marta.open("/account")
+    await marta.send("/account/language", language="ru", next="/account")
+    await marta.open("/account")
+    await marta.send("/logout")
+    assert LANGUAGE in seen
+    assert len(seen) >= 7
+    for name in seen:
+        assert is_gate_cookie(name)
+        assert any(name.removeprefix("__Host-Http-").startswith(kind.name) for kind in KINDS), name

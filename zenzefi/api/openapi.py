@@ -21,6 +21,7 @@ from zenzefi.errors import (
     PayloadTooLarge,
     RateLimited,
     SecondFactorRequired,
+    SignInRequired,
     TokenMissing,
     TokenRejected,
     Unavailable,
@@ -47,7 +48,7 @@ _SECURITY: dict[str, tuple[type[GateError], ...]] = {
         NotSuperuser,
         SecondFactorRequired,
     ),
-    "access_token": (TokenMissing, TokenRejected),
+    "access_token": (TokenMissing, SignInRequired, TokenRejected),
 }
 _SCHEMES: dict[str, list[dict[str, list[str]]]] = {
     "none": [],

@@ -4,7 +4,7 @@ Theory of operation. The browser holds the proxy cookie at the gate's host. Thre
 the sign-in over; none of them is forwarded, and none starts the token's clock::
 
     gate          303 -> own origin  /.well-known/zenzefi/enter?from=<gate>&path=/x
-    own origin    303 -> gate        /.well-known/zenzefi/enter?browser=<sha256 of a nonce>&path=/x
+    own origin    303 -> gate        /.well-known/zenzefi/enter?browser=<mark of a nonce>&path=/x
                   and sets the nonce as an HttpOnly cookie with a life of two minutes
     gate          303 -> own origin  /.well-known/zenzefi/enter?ticket=<ticket>&path=/x
                   where the ticket is made for the proxy cookie's token and for that hash
@@ -18,8 +18,6 @@ flows in several tabs do not disturb each other, and a cookie that a script plan
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import re
 import secrets
@@ -114,7 +112,7 @@ class SignIn:
         if not mounts.is_gate_origin(back):
             back = str(mounts.public)
         nonce = secrets.token_urlsafe(32)
-        digest = _digest(nonce)
+        digest = self._gate.tickets.mark(nonce, self._client(request))
         response = _to(back, path, {"browser": digest})
         for name in self._nonces(request)[_MAX_NONCES - 1 :]:
             self._set_nonce(response, name, "", 0)
@@ -126,7 +124,7 @@ class SignIn:
         ticket = await self._gate.tickets.redeem(request.query["ticket"])
         name = self._nonce_name(request, ticket.browser)
         nonce = request.cookies.get(name, "")
-        if not hmac.compare_digest(_digest(nonce), ticket.browser):
+        if not self._gate.tickets.is_mark(ticket.browser, nonce, self._client(request)):
             raise BrowserNotConfirmed
         access = await self._gate.gatekeeper.validate(ticket.token)
         response = web.Response(status=303, headers={"Location": path, **_HEADERS})
@@ -168,6 +166,14 @@ class SignIn:
 
     # --- nonce cookies
 
+    def _client(self, request: web.Request) -> str:
+        """The network and the browser, where a script could plant the nonce of its author."""
+        agent = request.headers.get("User-Agent", "")
+        if gate_cookies.is_sealed(self._nonce_name(request, ""), agent):
+            return ""
+        network = gate_cookies.network_of(peer_of(request).address)
+        return f"{network}|{gate_cookies.browser_of(agent)}"
+
     def _nonce_name(self, request: web.Request, digest: str) -> str:
         """The stored name of a flow's cookie: sealed in browsers that know the seal."""
         return gate_cookies.stored_name(
@@ -197,10 +203,6 @@ class SignIn:
 def own_origin(mounts: Mounts, request: web.Request) -> Mount | None:
     """The own origin that this browser can reach, for links on pages."""
     return mounts.own_origin_for(seen_host(request))
-
-
-def _digest(nonce: str) -> str:
-    return hashlib.sha256(nonce.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _destination(request: web.Request) -> str:

@@ -8,6 +8,7 @@ key and the memory of spent tickets.
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import secrets
 import time
@@ -71,7 +72,7 @@ class SpentEverywhere:
 
 
 class Ticket(NamedTuple):
-    """What a ticket carries: the token, and the SHA-256 of the browser's nonce as 64 hex digits."""
+    """What a ticket carries: the token, and the mark of the nonce (:meth:`Tickets.mark`)."""
 
     token: str
     browser: str
@@ -83,11 +84,28 @@ class Tickets:
     """Issues and redeems tickets under keys derived from ``SECRET_KEY``."""
 
     def __init__(self, secret_keys: Sequence[str], spent: SpentTickets) -> None:
-        self._fernet = MultiFernet([_fernet(key) for key in secret_keys])
+        keys = [_derived(key) for key in secret_keys]
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
+        self._keys = keys
         self._spent = spent
 
+    def mark(self, nonce: str, client: str) -> str:
+        """64 hex digits that stand for a nonce in one client.
+
+        Under a key of the gate: whoever plants a nonce can't compute the mark that it has in
+        another network. ``client`` is empty where no script can write the nonce's cookie.
+        """
+        return _mark(self._keys[0], nonce, client)
+
+    def is_mark(self, mark: str, nonce: str, client: str) -> bool:
+        """Whether the mark stands for this nonce in this client, under any key in the settings."""
+        return any(
+            hmac.compare_digest(mark.encode(), _mark(key, nonce, client).encode())
+            for key in self._keys
+        )
+
     def issue(self, token: str, browser: str, family: UUID | None = None) -> str:
-        """A ticket for the holder of ``token`` in the browser whose nonce has this SHA-256.
+        """A ticket for the holder of ``token`` in the browser whose nonce has this mark.
 
         The sign-in that it makes ends with ``family``, a page session or a family of sign-ins.
         """
@@ -118,8 +136,12 @@ def local_path(path: str) -> str:
     return path if safe and path.isascii() and path.isprintable() else "/"
 
 
-def _fernet(secret_key: str) -> Fernet:
-    derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"zenzefi proxy tickets").derive(
+def _derived(secret_key: str) -> bytes:
+    return HKDF(hashes.SHA256(), 32, salt=None, info=b"zenzefi proxy tickets").derive(
         secret_key.encode()
     )
-    return Fernet(base64.urlsafe_b64encode(derived))
+
+
+def _mark(key: bytes, nonce: str, client: str) -> str:
+    message = f"nonce|{nonce}|{client}".encode("utf-8", "surrogateescape")
+    return hmac.digest(key, message, "sha256").hex()

@@ -59,6 +59,13 @@ _BATCH = 500
 _PURPOSE = "proxy-sign-in"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _s = proxy_sign_ins.c
+# However a page session ends (a new password, a reset link, an administrator), what was opened from
+# it ends as well: here within the life of a cached entry, by a message where it was logged out.
+_PARENT_ENDED = (
+    select(web_sessions.c.id)
+    .where(web_sessions.c.id == _s.family_id, web_sessions.c.ended_at.is_not(None))
+    .exists()
+)
 _BY_INDEX = (
     select(
         _s.id,
@@ -76,9 +83,12 @@ _BY_INDEX = (
         _s.secret_index.in_(bindparam("indexes", expanding=True)),
         _s.ended_at.is_(None),
         _s.expires_at > utcnow(),
+        ~_PARENT_ENDED,
     )
 )
-_OPEN = select(_s.id).where(_s.id.in_(bindparam("ids", expanding=True)), _s.ended_at.is_(None))
+_OPEN = select(_s.id).where(
+    _s.id.in_(bindparam("ids", expanding=True)), _s.ended_at.is_(None), ~_PARENT_ENDED
+)
 
 
 @dataclass(frozen=True, slots=True)

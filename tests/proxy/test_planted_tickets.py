@@ -1,0 +1,59 @@
+"""A script plants the nonce of its author's sign-in, and leads the visitor to the ticket for it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.proxy.test_sign_in import OTHER, ticket_url
+from tests.proxy.visiting_browser import AGENT, VisitingBrowser
+from zenzefi.proxy.tickets import ENTER_PATH
+
+OLD = AGENT.replace("156.0", "90.0")
+
+
+@pytest.fixture
+async def gate(start_gate, upstream):
+    gate = await start_gate(upstream, trusted_proxies="127.0.0.1")
+    gate.gatekeeper.add(OTHER)
+    return gate
+
+
+@pytest.mark.parametrize("victims", ["203.0.113.200", "192.0.2.1"])
+async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate, victims):
+    attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER)
+    url = await ticket_url(attacker)
+    victim = replace(
+        attacker,
+        address=victims,
+        cookies={"app.localhost": dict(attacker.cookies["app.localhost"])},
+    )
+    answer = await victim.ask(url)
+    same_network = victims.startswith("203.0.113.")
+    assert answer.status == (303 if same_network else 401)
+    assert any("zenzefi_access_token" in line for line in answer.cookies) == same_network
+
+
+async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(gate):
+    """The hash is under a key of the gate: one that was computed elsewhere fits no nonce."""
+    nonce = "n" * 43
+    for client in ("", "|192.0.2.0/24|" + OLD):
+        digest = hashlib.sha256((nonce + client).encode()).hexdigest()
+        attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER)
+        issued = await attacker.ask(f"{gate.url}{ENTER_PATH}?browser={digest}")
+        victim = VisitingBrowser(gate, agent=OLD, address="192.0.2.1")
+        victim.cookies["app.localhost"] = {f"zenzefi_enter_{digest[:16]}": nonce}
+        answer = await victim.ask(issued.location)
+        assert answer.status == 401
+        assert not any("zenzefi_access_token" in line for line in answer.cookies)
+
+
+async def test_a_sealed_nonce_goes_with_its_browser_to_another_network(gate):
+    browser = VisitingBrowser(gate, address="203.0.113.9").sign_in()
+    url = await ticket_url(browser)
+    assert "browser" not in parse_qs(urlsplit(url).query)
+    browser.address = "192.0.2.1"
+    assert (await browser.ask(url)).status == 303
