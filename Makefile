@@ -10,9 +10,10 @@ ALL := $(if $(TEST_REDIS_URL),,--numprocesses logical --maxprocesses 4 --dist lo
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MINUTES ?= 10
+EXAMPLES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test apps lint format bench soak screenshots wheel docs clean
+.PHONY: help run test apps lint format bench soak fuzz screenshots wheel docs clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -39,8 +40,12 @@ format: $(VENV)/.installed-lint ## Put the code into its one form
 bench: $(VENV)/.installed-test ## Measure the gate and others side by side; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/.installed-test ## Traffic of every kind for MINUTES=10: nothing may be left behind
+soak: $(VENV)/.installed-test ## Traffic of every kind for MINUTES=10: all answered, nothing left behind
 	@SOAK_SECONDS=$$(($(MINUTES) * 30)) $(BIN)/python -m pytest tests/proxy/test_leaks.py -q $(ARGS)
+
+fuzz: $(VENV)/.installed-test ## Streams of requests made at random, EXAMPLES=5000 of them
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/proxy/test_request_stream.py \
+		-k pipelined -q --timeout 0 $(ARGS)
 
 screenshots: $(VENV)/.installed-test ## Take the pictures in docs/screenshots anew
 	@$(BIN)/python scripts/screenshots.py $(ARGS)

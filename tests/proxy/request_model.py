@@ -34,8 +34,8 @@ class Asked:
     slow: float = 0.0
     is_rewritten: bool = False
 
-    def wire(self, number: int, *, is_last: bool) -> bytes:
-        lines = [f"{self.method} {PREFIX}/{number} HTTP/1.1", "Host: gate.test"]
+    def wire(self, number: int, *, is_last: bool, folder: str = "") -> bytes:
+        lines = [f"{self.method} {PREFIX}{folder}/{number} HTTP/1.1", "Host: gate.test"]
         lines += [f"X-{i}:{value}" for i, value in enumerate(self.values)]
         lines += [f"X-Access-Token: {TOKEN}"]
         if self.slow:
@@ -79,10 +79,10 @@ async def read_request(reader: asyncio.StreamReader, head: bytes) -> Seen:
     fields = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
     content = b""
     if "transfer-encoding" in fields:
-        while size := int((await reader.readline()).split(b";")[0], 16):
+        while size := int((await reader.readuntil(b"\n")).split(b";")[0], 16):
             content += await reader.readexactly(size)
             await reader.readexactly(2)
-        while await reader.readline() != b"\r\n":
+        while await reader.readuntil(b"\n") != b"\r\n":
             pass
     elif "content-length" in fields:
         content = await reader.readexactly(int(fields["content-length"]))
@@ -114,7 +114,7 @@ async def responses(reader: asyncio.StreamReader, asked: list[Asked]) -> list[tu
         body = b""
         if request.method != "HEAD":
             if b"transfer-encoding" in fields:
-                while size := int(await reader.readline(), 16):
+                while size := int(await reader.readuntil(b"\n"), 16):
                     body += await reader.readexactly(size)
                     await reader.readexactly(2)
                 await reader.readexactly(2)
