@@ -204,8 +204,9 @@ QUERIES = [
     ],
 )
 async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
-    gate, complaints, path, referer, location, query
+    start_gate, upstream, complaints, path, referer, location, query
 ):
+    gate = await start_gate(upstream, browser_mount="prefix")
     headers = [] if referer is None else [f"Referer: {referer}"]
     lines = [f"GET {path}{query} HTTP/1.1", "Host: gate.test", "Connection: close", *headers]
     got = await gate.raw("\r\n".join([*lines, "", ""]).encode())
