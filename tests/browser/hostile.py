@@ -122,7 +122,7 @@ async def register(page: Page, name: str) -> None:
     await page.locator("#f-username").fill(name)
     await page.locator("#f-password").fill(PASSWORD)
     await page.locator("main form button").click()
-    await page.wait_for_url("**/account")
+    await page.wait_for_url("**/account*")
 
 
 async def run(page: Page, script: str, *arguments: Any) -> str:
@@ -155,8 +155,9 @@ async def trap(
         settings["proxy_port"] = second_port
         mount = f"{scheme}://{host}:{second_port}"
     else:
-        settings["proxy_host"] = f"app.localhost:{port}"
-        mount = f"{scheme}://app.localhost:{port}"
+        name = "app.localhost" if host == "127.0.0.1" else f"app.{host}"
+        settings["proxy_host"] = f"{name}:{port}"
+        mount = f"{scheme}://{name}:{port}"
     context: ssl.SSLContext | None = None
     if scheme == "https":
         context, _ = server_context(folder / "certificate")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.account_site import PASSWORD, Site, buy, register, top_up
+from tests.browser.account_site import PASSWORD, Site, at, buy, register, top_up
 from tests.browser.conftest import watch
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,7 @@ async def test_from_nothing_to_the_site_behind_the_gate_and_out_again(
     await expect(page.locator("main .state").first).to_have_text("Active")
     await page.get_by_role("link", name="Revoke…").click()
     await page.get_by_role("button", name="Revoke it").click()
-    await page.wait_for_url("**/account")
+    await page.wait_for_url(at("/account"))
     await expect(page.locator(".state--revoked")).to_have_count(1)
     refused = await page.goto(free.upstream_root)
     assert refused is not None
@@ -50,7 +50,7 @@ async def test_from_nothing_to_the_site_behind_the_gate_and_out_again(
     assert api.status == 401
     await page.goto("/account")
     await page.get_by_role("button", name="Log out").click()
-    await page.wait_for_url("**/login")
+    await page.wait_for_url(at("/login"))
 
 
 async def test_the_keyboard_alone_suffices(free: Site, chromium: Browser) -> None:

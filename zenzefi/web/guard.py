@@ -74,8 +74,14 @@ def _signature(key: bytes, salt: str, secret: str) -> str:
     return hmac.new(key, f"form:{salt}:{secret}".encode(), hashlib.sha256).hexdigest()
 
 
-def page_headers(nonce: str, form_targets: Iterable[str]) -> dict[str, str]:
-    """The headers of every page; ``form_targets`` are origins a form's answer may lead to."""
+def page_headers(
+    nonce: str, form_targets: Iterable[str], opener_policy: str = "same-origin"
+) -> dict[str, str]:
+    """The headers of every page.
+
+    ``form_targets`` are origins to which the response to a form may lead. ``opener_policy`` is the
+    page's ``Cross-Origin-Opener-Policy`` (see :mod:`zenzefi.web.isolation`).
+    """
     policy = [
         "default-src 'none'",
         f"script-src 'nonce-{nonce}'",
@@ -88,7 +94,7 @@ def page_headers(nonce: str, form_targets: Iterable[str]) -> dict[str, str]:
     return {
         "Content-Security-Policy": "; ".join(policy),
         "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": opener_policy,
         "Cross-Origin-Resource-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",

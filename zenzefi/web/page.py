@@ -34,7 +34,7 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.version import __version__
-from zenzefi.web import client, flash, guard, i18n
+from zenzefi.web import client, flash, guard, i18n, isolation
 from zenzefi.web.forms import Form
 from zenzefi.web.i18n import gettext as _
 from zenzefi.web.texts import explain
@@ -69,6 +69,8 @@ class Page:
     outgoing: list[flash.Flash] = field(default_factory=list)
     section: str = ""
     bare: bool = False
+    is_private: bool = True
+    """Whether no script of the application can read the response."""
 
     # --- what templates read
 
@@ -106,7 +108,7 @@ class Page:
     @property
     def here(self) -> str:
         """Where to come back to after changing the language."""
-        return self.request.path_qs if self.request.method == "GET" else self.section
+        return isolation.address(self.request) if self.request.method == "GET" else self.section
 
     @property
     def version(self) -> str:
@@ -237,6 +239,30 @@ class Page:
             self.secret = found[0][0]
             self.elsewhere = [(user, session) for _, user, session in found]
 
+    @property
+    def shares_origin(self) -> bool:
+        """Whether the application's scripts run on the origin of this page."""
+        return isolation.shares_origin(self.request.app[SETTINGS])
+
+    def isolated(self) -> web.Response | None:
+        """The redirect that keeps the application's windows away, where one is needed."""
+        if not self.shares_origin:
+            return None
+        self.is_private = False
+        isolation.refuse_what_no_browser_protects(self.request, self.request.app[SETTINGS])
+        if self.request.method != hdrs.METH_GET:
+            return None
+        secret = self.cookie(SESSION) or self.cookie(VISIT)
+        bound = secret and client.form_secret(secret, self.request)
+        if isolation.is_second_step(self.request, self._key, bound):
+            self.is_private = True
+            return None
+        if not secret:  # the redirect brings the cookie that its ticket is bound to
+            secret = self.secret = secrets.token_urlsafe(24)
+            self.fresh_visit = True
+        bound = client.form_secret(secret, self.request)
+        return isolation.redirect(self.request, self._key, bound)
+
     async def require_own_form(self) -> None:
         """Raises ``CrossSiteRefused`` unless a page that was shown to this visitor sent it."""
         guard.refuse_strangers(self.request, MOUNT_PREFIX)
@@ -245,10 +271,12 @@ class Page:
         secret = client.form_secret(self.secret, self.request)
         if not guard.is_form_token(self._key, secret, token):
             raise CrossSiteRefused(_("This page was open for too long. Please try again."))
+        self.is_private = True
 
     def finish(self, response: web.StreamResponse, form_targets: list[str]) -> web.StreamResponse:
         """Headers and cookies of every answer."""
-        headers = guard.page_headers(self.nonce, form_targets)
+        policy = isolation.PAGE_POLICY if self.shares_origin else "same-origin"
+        headers = guard.page_headers(self.nonce, form_targets, policy)
         for name, value in headers.items():
             response.headers.setdefault(name, value)
         if response.status != 303 and self.cookie(FLASH):
@@ -261,6 +289,10 @@ class Page:
 
     def failed(self, error: GateError) -> web.Response:
         """A page that says what happened and what to do next."""
+        if not self.is_private:  # no account and no form token that counts
+            self.visitor = self.session = None
+            self.elsewhere = []
+            self.secret = secrets.token_urlsafe(24)
         title, text = explain(error)
         signed_in = self.visitor is not None
         page = self.render(
@@ -354,6 +386,9 @@ def bound(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]
 
 async def _answer(page: Page, route: Route) -> web.StreamResponse:
     guard.refuse_readers(page.request)
+    redirect = page.isolated()
+    if redirect is not None:
+        return redirect
     await page.recognise()
     # Flashes after the recognition: a database that is away must not eat them.
     page.flashes = flash.unpack(page._key, page.cookie(FLASH)) if page.cookie(FLASH) else []
@@ -363,7 +398,9 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
         if route.method == hdrs.METH_POST:
             page.flash("info", _("You have been signed out. Please log in again."))
             return page.redirect("/login")
-        return page.redirect(f"/login?next={quote(page.request.path_qs, safe='/')}")
+        return page.redirect(f"/login?next={quote(isolation.address(page.request), safe='/')}")
+    if route.method == hdrs.METH_POST:
+        await page.require_own_form()
     if route.access is Access.ADMINISTRATOR and not page.user.is_superuser:
         raise NotSuperuser
     if route.access is Access.ADMINISTRATOR and _lacks_second_factor(page):
@@ -372,8 +409,6 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
             return page.redirect("/account/profile")
         page.flash("info", _("Administration needs two-step sign-in here. Please set it up."))
         return page.redirect("/account/two-factor")
-    if route.method == hdrs.METH_POST:
-        await page.require_own_form()
     return await route.view(page)
 
 
@@ -382,6 +417,8 @@ async def _made_elsewhere(page: Page, route: Route) -> web.StreamResponse:
     if route.method == hdrs.METH_POST and route.path in (CONTINUE_PATH, LEAVE_PATH):
         await page.require_own_form()
         return await route.view(page)
+    if not page.is_private:
+        raise CrossSiteRefused
     name = client.masked(page.elsewhere[0][0].username)
     status = 403 if route.method == hdrs.METH_POST else 200
     return page.render("elsewhere.html", status=status, name=name)

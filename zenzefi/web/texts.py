@@ -22,6 +22,25 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("Please try that again"),
         N_("This request did not come from the gate's own page. Open the page and send it anew."),
     ),
+    "pages_need_https": (
+        N_("This site needs HTTPS"),
+        N_(
+            "The operator has to set BACKEND_URL to an https:// address, or to give the application"
+            " an address of its own with PROXY_HOST or PROXY_PORT. Over plain HTTP the application"
+            " could read your account."
+        ),
+    ),
+    "browser_unsupported": (
+        N_("Please use a current browser"),
+        N_(
+            "This browser can't keep your account apart from the application's scripts. Use a"
+            " current browser, and the address that the operator gave you."
+        ),
+    ),
+    "cookies_needed": (
+        N_("Please allow cookies"),
+        N_("This page needs cookies. Allow them for this site and open the page again."),
+    ),
     "not_superuser": (
         N_("For administrators only"),
         N_("Your account may not open this page."),

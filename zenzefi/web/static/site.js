@@ -1,6 +1,13 @@
 // Improvements only: every page is complete without this file.
 "use strict";
 
+// The mark of a redirect that keeps other windows away (zenzefi/web/isolation.py).
+const here = new URL(location.href);
+if (here.searchParams.has("isolated")) {
+  here.searchParams.delete("isolated");
+  history.replaceState(history.state, "", here);
+}
+
 // Copy buttons: <button data-copy="id of the text"> or <button data-copy-text="the text">, hidden
 // until this runs.
 for (const button of document.querySelectorAll("button[data-copy], button[data-copy-text]")) {

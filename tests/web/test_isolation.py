@@ -1,0 +1,178 @@
+"""Pages on the origin of the application's scripts (``BROWSER_MOUNT=prefix``)."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from tests.conftest import MakeGate
+from tests.web.visitor import Visitor
+from zenzefi.web import isolation
+from zenzefi.web.isolation import CookiesNeeded
+
+OPENER = "Cross-Origin-Opener-Policy"
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
+KEY = b"k" * 32
+
+
+async def prefix_gate(make_gate: MakeGate, **settings):
+    return await make_gate(browser_mount="prefix", **settings)
+
+
+async def test_a_navigation_takes_two_steps_with_two_policies(make_gate: MakeGate) -> None:
+    gate = await prefix_gate(make_gate)
+    marta = await Visitor(gate).register()
+    for path in ("/account", "/account/buy?hours=1", "/account/money?a=%2F&b", "/", "/login"):
+        await marta.open(path, follow=False)
+        assert marta.status == 303
+        assert marta.headers[OPENER] == "same-origin"
+        assert marta.location.partition("?")[0] == path.partition("?")[0]
+        assert marta.headers["Cache-Control"] == "no-store"
+    await marta.open("/account/buy?hours=1")
+    assert marta.status == 200
+    assert marta.headers[OPENER] == "noopener-allow-popups"
+    assert "isolated=" not in marta.html
+
+
+async def test_with_an_own_origin_a_page_comes_at_once(make_gate: MakeGate) -> None:
+    gate = await make_gate()
+    marta = await Visitor(gate).register()
+    await marta.open("/account/buy", follow=False)
+    assert (marta.status, marta.headers[OPENER]) == (200, "same-origin")
+
+
+async def test_a_ticket_is_worth_nothing_in_another_browser_or_later(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = await prefix_gate(make_gate)
+    marta, boris = await Visitor(gate).register(), await Visitor(gate).register("boris")
+    await boris.open("/account/buy", follow=False)
+    stolen = boris.location
+    await marta.open(stolen, follow=False)
+    assert marta.status == 303
+    own = marta.location
+    await marta.open(own, follow=False)
+    assert marta.status == 200
+    monkeypatch.setattr(isolation, "LIFE_SECONDS", -1)
+    await marta.open(own, follow=False)
+    assert marta.status == 303
+
+
+@pytest.mark.parametrize(
+    "ticket", ["", "x", "-", "1-", "9" * 40 + "-x", "١٢٣-x", "0-" + "a" * 40, "-1-a", "1-é"]
+)
+async def test_a_ticket_of_any_form_is_no_error(make_gate: MakeGate, ticket: str) -> None:
+    gate = await prefix_gate(make_gate)
+    marta = await Visitor(gate).register()
+    async with gate.get(
+        "/account",
+        params={"isolated": ticket},
+        headers=marta._headers({}),
+        allow_redirects=False,
+    ) as response:
+        assert response.status == 303
+
+
+async def test_a_browser_without_cookies_is_not_sent_round_in_circles(
+    make_gate: MakeGate,
+) -> None:
+    gate = await prefix_gate(make_gate)
+    visitor = await Visitor(gate).open("/login", follow=False)
+    visitor.cookies.clear()
+    await visitor.open(visitor.location, follow=False)
+    assert visitor.status == 403
+    assert "cookies" in visitor.text
+
+
+async def test_a_browser_that_says_nothing_of_where_it_comes_from_gets_no_page(
+    make_gate: MakeGate,
+) -> None:
+    gate = await prefix_gate(make_gate)
+    marta = await Visitor(gate).register()
+    cookie = "; ".join(f"{name}={value}" for name, value in marta.cookies.items())
+    for headers in ({}, {"Sec-Fetch-Mode": "navigate"}, {"User-Agent": "Mozilla/5.0"}):
+        for method in ("GET", "POST"):
+            given_ = {**headers, "Cookie": cookie, "Accept": "text/html"}
+            async with gate.request(
+                method, "/account/buy", headers=given_, allow_redirects=False
+            ) as response:
+                assert response.status == 403
+                assert "marta" not in await response.text()
+    for name in ("Sec-Purpose", "Purpose"):
+        await marta.open("/account/buy", **{name: "prefetch;prerender"})
+        assert marta.status == 403
+        assert marta.location == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/account/buy", {}),
+        ("/account/buy", {"csrf": "x"}),
+        ("/admin/users", {"csrf": "x"}),
+        ("/account/profile", {"csrf": ""}),
+        ("/logout", {"csrf": "0" * 80}),
+    ],
+)
+async def test_a_form_without_its_token_gets_a_page_of_nobody(
+    make_gate: MakeGate, path: str, fields: dict[str, str]
+) -> None:
+    gate = await prefix_gate(make_gate)
+    marta = await Visitor(gate).register()
+    await marta.send(path, follow=False, csrf=fields.get("csrf", ""))
+    assert marta.status in (403, 404, 405, 413)
+    assert 'action="/logout"' not in marta.html
+    got = marta.csrf
+    await marta.send("/account/buy", follow=False, csrf=got, duration_hours="1", once="x")
+    assert marta.status == 403
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_plain_http_elsewhere_than_on_loopback_gets_a_page_that_says_what_to_do(
+    make_gate: MakeGate, language: str
+) -> None:
+    gate = await prefix_gate(make_gate, backend_url="http://gate.example:8000")
+    visitor = Visitor(gate, language)
+    for path in ("/", "/login", "/register", "/account", "/account/buy", "/admin", "/admin/users"):
+        await visitor.open(path, follow=False)
+        assert visitor.status == 403
+        assert "BACKEND_URL" in visitor.text
+        assert "PROXY_HOST" in visitor.text
+    await visitor.send("/login", follow=False, email="a@example.com", password="x" * 12)
+    assert visitor.status == 403
+    async with gate.post("/api/v1/auth/login", json={}) as response:
+        assert response.status == 422
+    async with gate.get("/api/v1/proxy/", headers={"X-Access-Token": "t" * 64}) as response:
+        assert (await response.json())["code"] == "token_invalid"
+
+
+async def test_plain_http_is_no_matter_with_an_own_origin(make_gate: MakeGate) -> None:
+    gate = await make_gate(backend_url="http://gate.example:8000", proxy_host="app.example:8000")
+    visitor = await Visitor(gate).open("/login", follow=False)
+    assert visitor.status == 200
+
+
+PAIRS = st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=4)
+
+
+@given(PAIRS, st.booleans())
+def test_the_second_step_has_the_address_of_the_first(
+    pairs: list[tuple[str, str]], has_old: bool
+) -> None:
+    url = URL("/account/buy").with_query([*pairs, *([("isolated", "1-old")] if has_old else [])])
+    request = make_mocked_request("GET", str(url))
+    response = isolation.redirect(request, KEY, "secret")
+    second = make_mocked_request("GET", response.headers["Location"])
+    assert isolation.is_second_step(second, KEY, "secret")
+    assert not isolation.is_second_step(second, KEY, "another")
+    assert not isolation.is_second_step(second, b"x" * 32, "secret")
+    with pytest.raises(CookiesNeeded):
+        isolation.is_second_step(second, KEY, "")
+    kept = [pair for pair in pairs if pair[0] != "isolated"]
+    asked = parse_qsl(urlsplit(isolation.address(second)).query, keep_blank_values=True)
+    assert asked == kept
