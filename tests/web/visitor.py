@@ -78,7 +78,7 @@ class Visitor:
         """Send a form: the token of the page that is open goes with it."""
         token = csrf if csrf is not None else self.csrf
         sent = {"csrf": token, **fields}
-        extra = {"Sec-Fetch-Site": "same-origin", **(headers or {})}
+        extra = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-User": "?1", **(headers or {})}
         await self._note(
             await self.gate.post(
                 path, data=sent, headers=self._headers(extra), allow_redirects=False
