@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from zenzefi.db.base import storable
 from zenzefi.errors import BadRequest, GateError, Unavailable
 
 _MOST = Decimal(10) ** 14
@@ -113,6 +114,12 @@ class Event:
     part: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("id", "type", "reference", "charge", "currency", "part"):
+            value = getattr(self, name)
+            if value is None and name not in ("id", "type"):
+                continue
+            if not isinstance(value, str) or storable(value) != value:
+                raise ValueError(f"{name}: text without NUL and lone surrogates")
         for name, longest in (("id", 255), ("type", 100)):
             if not 1 <= len(getattr(self, name)) <= longest:
                 raise ValueError(f"{name}: 1 to {longest} characters")
