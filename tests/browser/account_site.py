@@ -21,11 +21,19 @@ from zenzefi.app import create_app
 from zenzefi.config import load_settings
 from zenzefi.db.engine import DATABASE
 from zenzefi.demo import running_demo
+from zenzefi.ops.drain import GateRunner
 
 PASSWORD = "correct horse battery"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 PRICES = {"token_price_1h": "2.00", "token_price_24h": "18.00", "token_price_7d": "70.00"}
+
+
+class GateServer(TestServer):
+    """Runs a gate as ``zenzefi serve`` does, with its own handler of connections."""
+
+    async def _make_runner(self, **options: Any) -> GateRunner:
+        return GateRunner(self.app, drain_timeout=0.5)
 
 
 @dataclass
@@ -76,7 +84,7 @@ async def site(
                 }
             )
         )
-        async with TestClient(TestServer(app, port=port)) as gate:
+        async with TestClient(GateServer(app, port=port)) as gate:
             yield Site(gate, root, at)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext
+from playwright.async_api import Browser, BrowserContext, Route
 from yarl import URL
 
 from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
@@ -68,16 +68,19 @@ async def sign_in(
     """Give this browser profile a sign-in with the token at an origin of the gate."""
     page = await context.new_page()
     agent = await page.evaluate("navigator.userAgent")
-    await page.close()
     where = parse_origin(origin)
     name = stored_name(SIGN_IN, app[SETTINGS].public_origin, where.host, agent)
     secret = app[SIGN_INS].add(token, agent=agent, is_sealed=is_sealed(name, agent))  # type: ignore[attr-defined]
-    cookies: list[Any] = [
-        {"name": "zenzefi_access_token", "value": token, "url": f"{origin}/"},
-        {"name": name, "value": secret, "url": f"{origin}/", "httpOnly": True},
-    ]
-    cookies[1]["secure"] = name.startswith(SEAL)
-    await context.add_cookies(cookies)
+    secure = "; Secure" if name.startswith(SEAL) else ""
+    lines = [f"zenzefi_access_token={token}", f"{name}={secret}{secure}"]
+    cookies = "\n".join(f"{line}; Path=/; HttpOnly; SameSite=Lax" for line in lines)
+
+    async def answer(route: Route) -> None:  # a sealed name is taken from a response alone
+        await route.fulfill(status=200, content_type="text/html", headers={"Set-Cookie": cookies})
+
+    await page.route("**/*", answer)
+    await page.goto(f"{origin}/")
+    await page.close()
 
 
 @contextlib.asynccontextmanager

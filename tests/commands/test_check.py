@@ -94,6 +94,13 @@ def test_a_name_that_is_nearly_a_setting_is_asked_about(zenzefi: Any) -> None:
     ]
 
 
+def test_what_the_mount_of_browsers_risks_is_noted(zenzefi: Any) -> None:
+    done = zenzefi("check", "--json", BROWSER_MOUNT="prefix")
+    (note,) = json.loads(done.stdout)["notes"]
+    assert "scripts run on the origin of the account and administration pages" in note
+    assert json.loads(zenzefi("check", "--json").stdout)["notes"] == []
+
+
 # --- the single questions
 
 

@@ -1,6 +1,7 @@
 """``zenzefi serve`` as an operator meets it: a process, a port, signals."""
 
 import asyncio
+import http.client
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.commands.gate import Gate, environment
@@ -169,3 +171,74 @@ def _serve(*args: str, data_dir: str, **settings: str) -> subprocess.CompletedPr
         timeout=60,
         check=False,
     )
+
+
+def _enter(port: int, host: str) -> int:
+    """What the path of the own origin's sign-in answers at this port under this Host."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/.well-known/zenzefi/enter", headers={"Host": host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_the_second_port_is_served_too(tmp_path: Path) -> None:
+    second = free_port()
+    gate = Gate(str(tmp_path), PROXY_PORT=str(second))
+    try:
+        assert f"http://127.0.0.1:{second}/ shows the application" in gate.announcement
+        assert "share cookies" in gate.announcement
+        assert _enter(second, f"127.0.0.1:{second}") == 303
+        assert _enter(gate.port, f"127.0.0.1:{gate.port}") == 401
+    finally:
+        gate.stop()
+
+
+def test_every_worker_serves_the_second_port(tmp_path: Path, redis_url: str) -> None:
+    second = free_port()
+    gate = Gate(str(tmp_path), "--workers", "2", PROXY_PORT=str(second), REDIS_URL=redis_url)
+    try:
+        for _ in range(20):  # a connection each, so that both workers get some
+            assert _enter(second, f"127.0.0.1:{second}") == 303
+        workers = psutil.Process(gate.process.pid).children()
+        for worker in workers:
+            ports = {one.laddr.port for one in worker.net_connections() if one.status == "LISTEN"}
+            assert ports >= {gate.port, second}  # and the demo site
+    finally:
+        assert gate.stop() == 0
+
+
+def test_another_loopback_name_shows_the_application_without_set_up(gate: Gate) -> None:
+    own = f"app.localhost:{gate.port}"
+    assert f"http://{own}/ shows the application" in gate.announcement
+    assert "!" not in gate.announcement
+    assert _enter(gate.port, own) == 303
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (("--host", "0.0.0.0"), {}, "Browsers on other machines can't open the application"),
+        ((), {"BACKEND_URL": "http://gate.example"}, "Set PROXY_HOST to another host name"),
+        ((), {"BROWSER_MOUNT": "prefix"}, "BROWSER_MOUNT=prefix: the application's scripts"),
+    ],
+)
+def test_the_start_says_what_is_risky_or_missing(
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], said: str
+) -> None:
+    listens = {"SECRET_KEY": "N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W"}
+    gate = Gate(str(tmp_path), *arguments, **listens, **settings)
+    try:
+        assert said in " ".join(gate.announcement.split())
+    finally:
+        gate.stop()
+    if "BROWSER_MOUNT" in settings:  # in the log, where no terminal shows the start
+        assert "BROWSER_MOUNT=prefix" in gate.output
+
+
+def test_the_second_port_is_another_one(tmp_path: object) -> None:
+    port = str(free_port())
+    done = _serve("--port", port, data_dir=str(tmp_path), PROXY_PORT=port)
+    assert done.returncode == 3
+    assert "PROXY_PORT must be another port than --port" in done.stderr
