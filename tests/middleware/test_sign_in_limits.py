@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiohttp import FormData
 from sqlalchemy import func, select
 
 from tests import kit
@@ -62,6 +63,63 @@ async def test_guesses_from_one_place_stop_the_owner_nowhere_else(
     assert guesses == [401] * 10 + [429] * 5
     assert await sign_in(gate, HERE, ALICE) == 429  # the right one is no way to find it out
     assert await sign_in(gate, THERE, ALICE) == 200
+
+
+SPELLINGS = [
+    lambda n: [("email", "Alice@Example.com" if n % 2 else "alice@example.COM")],
+    lambda n: [("email", " " * n + "alice@example.com" + " " * n)],
+    lambda n: [("email", "alice@example.com" + " " * 250 + str(n))],
+    lambda n: [("email", f"other{n}@example.com"), ("email", "alice@example.com")],
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("kind", ["urlencoded", "multipart", "file"])
+async def test_no_spelling_of_a_form_is_a_way_around_the_count(
+    make_gate: MakeGate, spelling: Callable[[int], list[tuple[str, str]]], kind: str
+) -> None:
+    gate = await make_gate(rate_limit_login="3/hour", rate_limit_login_address="off")
+    await kit.sign_up(gate)
+    for number in range(8):
+        visitor = await Visitor(gate).open("/login")
+        fields = [("csrf", visitor.csrf), ("password", "a guess of eight"), *spelling(number)]
+        form = FormData(default_to_multipart=kind != "urlencoded")
+        if kind == "file":
+            form.add_field("email", b"x", filename=f"{number}.txt")
+        form.add_fields(*fields)
+        headers = visitor._headers({"Sec-Fetch-Site": "same-origin"})
+        async with gate.post("/login", data=form, headers=headers) as response:
+            assert response.status in (422, 429)
+    assert await _failed_sign_ins(gate) <= 3
+
+
+@pytest.mark.parametrize("label", ["application/json", "text/plain", "multipart/form-data", None])
+@pytest.mark.parametrize(
+    "email", ["alice@example.com", " ALICE@example.com\t", "\\u0061lice@example.com"]
+)
+async def test_no_label_of_a_call_is_a_way_around_the_count(
+    make_gate: MakeGate, label: str | None, email: str
+) -> None:
+    gate = await make_gate(rate_limit_login="3/hour", rate_limit_login_address="off")
+    await kit.sign_up(gate)
+    text = email.replace("\t", "\\t")
+    body = f'{{"email": "{text}", "password": "a guess of eight"}}'.encode()
+    for _ in range(8):
+        options: dict[str, Any] = {"skip_auto_headers": ["Content-Type"]}
+        if label is not None:
+            options = {"headers": {"Content-Type": label}}
+        async with gate.post("/api/v1/auth/login", data=body, **options) as response:
+            assert response.status in (400, 401, 415, 422, 429)
+    assert await _failed_sign_ins(gate) <= 3
+
+
+async def _failed_sign_ins(gate: GateClient) -> int:
+    """How many wrong passwords for an account that exists were looked at."""
+    failed = select(func.count()).where(
+        audit_logs.c.action == "user.sign_in_failed", audit_logs.c.resource_id.is_not(None)
+    )
+    async with gate.app[DATABASE].read() as connection:
+        return int((await connection.execute(failed)).scalar_one())
 
 
 async def test_what_is_refused_uses_up_nothing_of_the_wide_limits(

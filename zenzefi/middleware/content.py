@@ -38,6 +38,16 @@ async def form_of(request: web.Request) -> MultiDictProxy[str | bytearray | byte
         raise BadRequest("The form can't be read. Open the page again and retry.") from None
 
 
+async def fields_of(request: web.Request) -> dict[str, str]:
+    """The fields of a form by name; of a repeated one the last, and no files.
+
+    Whatever judges a form and whatever counts it reads it here: they must not see two forms. As
+    for :func:`form_of`.
+    """
+    sent = await form_of(request)
+    return {name: value for name, value in sent.items() if isinstance(value, str)}
+
+
 async def _whole(request: web.Request, read: Callable[[], Awaitable[_T]]) -> _T:
     try:
         # RFC 9110, 15.5.14: who announces too much need not send it first.

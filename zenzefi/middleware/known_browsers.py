@@ -22,14 +22,19 @@ NAME = KNOWN_BROWSER
 LIFE = 365 * 86400
 """Seconds that a browser keeps it."""
 
+MAX_EMAIL = 254
+"""Characters of an address that a sign-in looks at (RFC 5321, 4.5.3.1.3)."""
+
 _PURPOSE = "known-browser"
 _COOKIE = re.compile(r"([A-Za-z0-9_-]{24})\.([0-9a-f]{64})")
 
 
 def account_mark(email: str) -> str:
     """What stands for an account in counters: hashed, since an address has any length and any
-    characters, and needs not lie in Redis."""
-    return hashlib.sha256(email.strip().casefold().encode("utf-8", "replace")).hexdigest()[:32]
+    characters, and needs not lie in Redis. Cut and folded as a sign-in does before it looks for the
+    account: no two spellings of one account count apart."""
+    plain = email.strip()[:MAX_EMAIL].strip().casefold()
+    return hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def cookie_for(app: web.Application, email: str) -> str:

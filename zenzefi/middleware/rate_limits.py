@@ -18,13 +18,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.config import SETTINGS
 from zenzefi.errors import RateLimited
 from zenzefi.gate_cookies import network_of
-from zenzefi.middleware.content import content_of, form_of
+from zenzefi.middleware.content import content_of, fields_of
 from zenzefi.middleware.known_browsers import account_mark, mark_of
 from zenzefi.middleware.peer import peer_of, subscriber
 from zenzefi.ops.limits import LIMITS, Name, RateLimits, Standing
@@ -186,16 +186,18 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
 
 
 async def _account(request: web.Request) -> str:
-    """The address that somebody wants to sign in with; empty when it can't be read."""
-    # The API takes JSON without a label too, which must be no way around.
-    if hdrs.CONTENT_TYPE not in request.headers or request.content_type.endswith("json"):
-        try:
-            body = json.loads(await content_of(request))
-        except (ValueError, RecursionError):  # the handler says what is wrong with it
-            return ""
-        email = body.get("email") if isinstance(body, dict) else None
-    else:
-        email = (await form_of(request)).get("email")
+    """The address that somebody wants to sign in with; empty when it can't be read.
+
+    Read as the handler reads it, whatever the content is labelled as: a second reading would be a
+    way around the count.
+    """
+    if not request.path.startswith("/api/"):
+        return (await fields_of(request)).get("email", "")
+    try:
+        body = json.loads(await content_of(request))
+    except (ValueError, RecursionError):  # the handler says what is wrong with it
+        return ""
+    email = body.get("email") if isinstance(body, dict) else None
     return email if isinstance(email, str) else ""
 
 

@@ -28,7 +28,7 @@ from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
 from zenzefi.gate_cookies import FLASH, SESSION, VISIT
 from zenzefi.keys import KEYRING
 from zenzefi.middleware import known_browsers
-from zenzefi.middleware.content import form_of
+from zenzefi.middleware.content import fields_of
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
@@ -140,8 +140,7 @@ class Page:
 
     async def form(self) -> Form:
         """The fields of the form that was sent; files are not taken."""
-        sent = await form_of(self.request)
-        return Form({name: value for name, value in sent.items() if isinstance(value, str)})
+        return Form(await fields_of(self.request))
 
     def flash(self, kind: flash.Kind, text: str) -> None:
         """Say something on the next page."""
