@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.middleware.expectation import not_yet
+from zenzefi.ops import descriptors
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ class GateServer(web.Server):
     def __init__(self, *args: Any, factory: HandlerFactory, **options: Any) -> None:
         super().__init__(*args, **options)
         self._factory = factory
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """A client has connected."""
+        super().connection_made(handler, transport)
+        descriptors.accepted(self, transport)
 
     def __call__(self) -> RequestHandler:
         """What speaks on one new connection."""

@@ -255,6 +255,12 @@ LOG_LINES_LOST = Counter(
     "Lines of the access log dropped because they came faster than they could be written.",
     registry=REGISTRY,
 )
+DESCRIPTOR_SHORTAGES = Counter(
+    "descriptor_shortages_total",
+    "Times that too few file descriptors were left: for a client, for the upstream, for accepting.",
+    ["what"],
+    registry=REGISTRY,
+)
 BUILD = Gauge(
     "gate_build",
     "Always 1; the label says which version runs.",

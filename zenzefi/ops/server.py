@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
+from zenzefi.ops import descriptors
 from zenzefi.ops.drain import GateRunner, ListeningSite
 from zenzefi.version import __version__
 
@@ -116,6 +117,7 @@ async def serve(
             except Exception:
                 log.exception("reloading failed; what was in force goes on")
 
+    loop.set_exception_handler(descriptors.note_failed_accept)
     runner = GateRunner(app, drain_delay=drain_delay, drain_timeout=drain_timeout)
     for number in _STOP:
         loop.add_signal_handler(number, stop)

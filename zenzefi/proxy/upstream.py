@@ -20,6 +20,7 @@ from zenzefi.errors import (
     UpstreamBusy,
     UpstreamUnreachable,
 )
+from zenzefi.ops import descriptors
 from zenzefi.ops.metrics import (
     UPSTREAM_CONNECTIONS,
     UPSTREAM_QUEUE,
@@ -225,6 +226,7 @@ class Upstream:
     async def _dial(
         self, protocol: Callable[[], Connection]
     ) -> tuple[asyncio.BaseTransport, Connection]:
+        descriptors.insist_on_some()
         return await asyncio.get_running_loop().create_connection(
             protocol,
             self.origin.host.strip("[]"),

@@ -28,6 +28,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.config import SETTINGS
 from zenzefi.errors import GateError, UpstreamFailed, UpstreamTimeout
+from zenzefi.ops import descriptors
 from zenzefi.ops.access_log import Entry
 from zenzefi.ops.drain import DRAIN, REQUEST_HANDLER, Drain
 from zenzefi.ops.observe import OBSERVER, Tally
@@ -217,6 +218,7 @@ class FastLane:
             return made[-1]
 
         try:
+            descriptors.insist_on_some()
             async with asyncio.timeout(self._connect_timeout):
                 transport, connection = await asyncio.get_running_loop().create_connection(
                     protocol,
