@@ -31,7 +31,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
     "--ignore-certificate-errors",  # the agent's own certificate, as after the user's consent
-    "--host-resolver-rules=MAP gate.example 127.0.0.1",
+    "--host-resolver-rules=MAP *gate.example 127.0.0.1",
 ]
 
 expect.set_options(timeout=30_000)  # as long as a busy machine may need; no test waits in vain

@@ -128,7 +128,7 @@ BY_A_REQUEST = """
     { headers: { 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' } },
   ];
   for (const shown of [location.href, gate + '/account', gate + '/']) {
-    history.replaceState(null, '', shown);
+    try { history.replaceState(null, '', shown); } catch { /* another origin */ }
     for (const mode of ['cors', 'same-origin', 'no-cors']) {
       for (const referrer of ['', gate + '/account/buy', 'about:client']) {
         for (const extra of options) {
