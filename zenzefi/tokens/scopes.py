@@ -47,10 +47,23 @@ def parse_rule(rule: str) -> tuple[frozenset[str] | None, str]:
 
 
 def _expression(pattern: str) -> str:
+    """A regular expression for a path pattern.
+
+    Where a wildcard can take over whatever an earlier one leaves, the earlier one takes the first
+    place that fits and is not tried again: several wildcards over a long path would else cost a
+    power of its length.
+    """
     parts = re.split(r"(\*\*|\*)", pattern)
-    return "".join(
-        ".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part) for part in parts
-    )
+    out = [re.escape(parts[0])]
+    for at in range(1, len(parts), 2):
+        wildcard, text = parts[at], re.escape(parts[at + 1])
+        following = parts[at + 2] if at + 2 < len(parts) else ""
+        some = "." if wildcard == "**" else "[^/]"
+        if text and following and (wildcard == "*" or following == "**"):
+            out.append(f"(?>{some}*?{text})")
+        else:
+            out.append(f"{some}*{text}")
+    return "".join(out)
 
 
 class _Scope:

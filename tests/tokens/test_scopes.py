@@ -1,0 +1,53 @@
+"""Scopes' path patterns: what they cover, and what matching them costs."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenzefi.tokens.scopes import ScopeRefused, Scopes
+
+
+def covers(rule: str, path: str) -> bool:
+    try:
+        Scopes({"s": [rule]}).check("s", path, "GET")
+    except ScopeRefused:
+        return False
+    return True
+
+
+def meant(rule: str) -> str:
+    """``*`` is anything but a slash, ``**`` anything: as the documentation says, and no quicker."""
+    parts = re.split(r"(\*\*|\*)", rule)
+    return "".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
+
+
+@given(
+    st.lists(st.sampled_from(["*", "**", "a", "b", "/", "ab"]), max_size=8).map("".join),
+    st.lists(st.sampled_from(["a", "b", "/a", "/b"]), max_size=12).map("".join),
+)
+def test_a_rule_covers_what_its_wildcards_say(rule: str, path: str) -> None:
+    expected = re.fullmatch(meant("/" + rule), "/" + path.lstrip("/")) is not None
+    assert covers("/" + rule, "/" + path.lstrip("/")) is expected
+
+
+@pytest.mark.parametrize(
+    "rule", ["/**/a/**/b/**/c", "/**a**b**c**d/x", "/*a*b*c*d/x", "/x/**/a/*/b/**/z"]
+)
+@pytest.mark.parametrize("unit", ["/a", "a", "/a/b", "ab", "/a/x/b"])
+def test_several_wildcards_cost_no_power_of_a_paths_length(rule: str, unit: str) -> None:
+    scopes = Scopes({"s": [rule]})
+
+    def cost(size: int) -> float:
+        path = "/" + (unit * (size // len(unit))).lstrip("/")
+        start = time.thread_time()
+        with pytest.raises(ScopeRefused):
+            scopes.check("s", path, "GET")
+        return time.thread_time() - start
+
+    small = max(cost(2000) for _ in range(3))
+    assert min(cost(8000) for _ in range(3)) <= max(0.02, 9 * small)
