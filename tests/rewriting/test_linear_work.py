@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi import gate_cookies
 from zenzefi.ops.logs import Scrubber
-from zenzefi.proxy import cookies, headers, strays, target
+from zenzefi.proxy import headers, strays, target
 from zenzefi.resources import bundled
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.engine import Engine, Exchange
@@ -38,7 +39,7 @@ POLICY = headers.RequestPolicy.build(UPSTREAM, None, None)
 IDENTITY = headers.Identity("1", "2", "127.0.0.1", "id")
 FOURFOLD = 9.0
 """Between the growth of linear work and that of quadratic work."""
-PER_CHARACTER = 5e-7
+PER_CHARACTER = 3e-6
 """Seconds; what is quicker is not judged, for reading may become dearer once, beyond a limit."""
 
 _T = TypeVar("_T", str, bytes)
@@ -118,7 +119,7 @@ READERS: dict[str, Callable[[str], object]] = {
         f"request {name.decode()}": request_header(name)
         for name in (*headers._REQUEST_MAPS, b"connection", b"x-anything")
     },
-    "Cookie of the gate": lambda v: cookies.gate_cookie_values(v, cookies.ACCESS_COOKIE),
+    "Cookie of the gate": lambda v: gate_cookies.values_of([v], gate_cookies.ACCESS),
     "stray": lambda v: strays.origin_page({"Referer": v}, "gate.example", has_cookie=False),
     "log line": Scrubber(["secret"]),
     "map": lambda v: MAPPER.map(v, PAGE),
