@@ -79,8 +79,7 @@ KINDS = (
     Kind(
         NONCE,
         "proves that this browser began the sign-in at the own origin, for two minutes",
-        "with a ticket of the planter's account, a sign-in with that at the own origin, where the"
-        " planter's script runs already; the sealed name prevents it",
+        "nothing: the name is sealed, or its mark is made for the network and the browser",
     ),
     Kind(LANGUAGE, "the language of the pages", "the language of the pages"),
 )

@@ -7,6 +7,7 @@ http. The visitor may end up signed out, and never signed in as the attacker wit
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -128,3 +129,82 @@ async def test_nobody_is_silently_signed_in_as_the_attacker(
             await victim.locator("main form button").click()
             await victim.wait_for_url(lambda url: "/account" in url)
         assert "marta" in await texts(victim, gate.gate)
+
+
+LOG_IN_BY_SCRIPT = """
+const [pairs, csrf, email, password, waits] = args;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=x; Path=/; Secure`;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=x; Path=/`;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=; Path=/; Max-Age=0; Secure`;
+for (let i = 0; i < 400; i++) document.cookie = `flood${i}=; Path=/; Max-Age=0`;
+for (const [stored, value] of pairs) {
+  const bare = stored.replace(/^__Host-Http-/, '');
+  for (const prefix of ['', '__Host-', '__Host-Http-'])
+    document.cookie = prefix + bare + '=' + value + '; Path=/' + (prefix ? '; Secure' : '');
+}
+document.cookie = 'planted=1; Path=/';
+await loot(() => document.cookie.includes('planted=1'));
+history.replaceState(null, '', '/login');  // the Referer says so
+const form = document.createElementNS('http://www.w3.org/1999/xhtml', 'form');
+form.method = 'post';
+form.action = '/login';
+for (const [key, value] of Object.entries({csrf, email, password, next: '/account'})) {
+  const field = document.createElementNS('http://www.w3.org/1999/xhtml', 'input');
+  field.name = key; field.value = value;
+  form.append(field);
+}
+document.body.append(form);
+if (waits) document.addEventListener('click', () => form.submit());
+else form.submit();
+return 'done';
+"""
+
+
+@pytest.mark.parametrize("agent", [None, OLD], ids=["sealed", "not sealed"])
+@pytest.mark.parametrize(
+    ("is_clicked", "is_far"),
+    [(False, False), (False, True), (True, True)],
+    ids=["by script", "by script, from elsewhere", "by a stolen click, from elsewhere"],
+)
+async def test_a_script_under_the_mount_can_not_sign_its_visitor_in(
+    chromium: Browser,
+    sqlite_database: str,
+    tmp_path: Path,
+    agent: str | None,
+    is_clicked: bool,
+    is_far: bool,
+) -> None:
+    """It plants the visit cookie of its author, and sends the form that its author was given."""
+    async with attacked(tmp_path / "gate", sqlite_database, "prefix", "http") as gate:
+        options: dict[str, Any] = {"user_agent": agent} if agent else {}
+        far = {"extra_http_headers": ELSEWHERE} if is_far else {}
+        await (await gate.visitor(chromium, "mallory", **options)).context.close()
+        author = await (await gate.profile(chromium, **options, **far)).new_page()
+        await author.goto("/login")
+        token = await author.locator("main input[name=csrf]").get_attribute("value")
+        loot = await gate_cookies(author.context)
+        assert len(loot) == 1
+
+        victim = await gate.visitor(chromium, "marta", **options)
+        await victim.goto(gate.url())
+        arguments = (loot, token, "mallory@example.com", PASSWORD, is_clicked)
+        async with victim.expect_response(lambda r: r.request.method == "POST") as sent:
+            if is_clicked:
+                assert await run(victim, LOG_IN_BY_SCRIPT, *arguments) == "done"
+                await victim.locator("#here").click()
+            else:  # in the document itself: what a test evaluates counts as a user's gesture
+                script = f"(async args => {{{LOG_IN_BY_SCRIPT}}})({json.dumps(arguments)})"
+                await victim.goto(gate.url(body=script), wait_until="commit")
+        answer = await sent.value
+        assert answer.url == f"{gate.gate}/login"
+        assert answer.status == 403
+        assert answer.headers.get("set-cookie", "").count("zenzefi_session") == 0
+        await victim.wait_for_load_state()
+        assert "mallory" not in await texts(victim, gate.gate)
+
+        # The same form, in the browser that it was made for, signs in: the test is no mistake.
+        if not is_clicked and not is_far:
+            await author.locator("#f-email").fill("mallory@example.com")
+            await author.locator("#f-password").fill(PASSWORD)
+            await author.locator("main form button").click()
+            await author.wait_for_url("**/account")

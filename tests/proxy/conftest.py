@@ -32,7 +32,7 @@ from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER, SIGN_INS
 from zenzefi.rewriting.engine import Engine
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.sign_ins import SignIn
+from zenzefi.tokens.sign_in_rows import SignIn
 
 TOKEN = "T" * 64
 PREFIX = "/api/v1/proxy"

@@ -20,7 +20,8 @@ from zenzefi.tokens import sign_ins as module
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Who
 from zenzefi.tokens.models import proxy_sign_ins
-from zenzefi.tokens.sign_ins import SIGN_INS, SignIn, SignIns
+from zenzefi.tokens.sign_in_rows import SignIn
+from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
 
 
 def of(node: GateClient) -> SignIns:

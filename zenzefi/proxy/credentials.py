@@ -22,7 +22,7 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.seams import Gatekeeper, SignIns
 from zenzefi.rewriting.mount import Origin
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.sign_ins import SignIn
+from zenzefi.tokens.sign_in_rows import SignIn
 from zenzefi.tokens.value import is_well_formed
 
 _MAX_TRIED = 16  # proxy cookies of a program

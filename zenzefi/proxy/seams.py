@@ -12,7 +12,7 @@ from aiohttp import web
 
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.holds import Who
-from zenzefi.tokens.sign_ins import SignIn
+from zenzefi.tokens.sign_in_rows import SignIn
 
 
 class Gatekeeper(Protocol):

@@ -12,7 +12,6 @@ is away, Redis vouches for the sign-ins that it knows.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import secrets
@@ -20,17 +19,15 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
 from aiohttp import web
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from zenzefi.accounts.models import web_sessions
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import DatabaseUnavailable, SignInRequired, Unavailable
@@ -45,6 +42,7 @@ from zenzefi.tokens.gatekeeper import LIFE, LIFE_ALONE, SIGNED_OUT, Gatekeeper
 from zenzefi.tokens.lookups import Patience
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins
 from zenzefi.tokens.shared import TOMBSTONE, Shared
+from zenzefi.tokens.sign_in_rows import BY_INDEX, OPEN, SignIn, is_open, of_row
 
 log = logging.getLogger(__name__)
 
@@ -59,94 +57,6 @@ _BATCH = 500
 _PURPOSE = "proxy-sign-in"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _s = proxy_sign_ins.c
-# However a page session ends (a new password, a reset link, an administrator), what was opened from
-# it ends as well: here within the life of a cached entry, by a message where it was logged out.
-_PARENT_ENDED = (
-    select(web_sessions.c.id)
-    .where(web_sessions.c.id == _s.family_id, web_sessions.c.ended_at.is_not(None))
-    .exists()
-)
-_BY_INDEX = (
-    select(
-        _s.id,
-        _s.family_id,
-        _s.token_id,
-        _s.network,
-        _s.agent,
-        _s.is_sealed,
-        _s.expires_at,
-        _s.secret_index,
-        access_tokens.c.token_index,
-    )
-    .join(access_tokens, access_tokens.c.id == _s.token_id)
-    .where(
-        _s.secret_index.in_(bindparam("indexes", expanding=True)),
-        _s.ended_at.is_(None),
-        _s.expires_at > utcnow(),
-        ~_PARENT_ENDED,
-    )
-)
-_OPEN = select(_s.id).where(
-    _s.id.in_(bindparam("ids", expanding=True)), _s.ended_at.is_(None), ~_PARENT_ENDED
-)
-
-
-@dataclass(frozen=True, slots=True)
-class SignIn:
-    """One live sign-in, without its secret.
-
-    ``family`` is shared by the sign-ins that came from one another; ``is_sealed`` says that the
-    browser took the cookie under a name that no script can write.
-    """
-
-    id: UUID
-    family: UUID
-    token_id: UUID
-    token_index: bytes
-    network: str
-    browser: str
-    is_sealed: bool
-    expires_at: datetime
-
-    def is_of(self, address: str, agent: str) -> bool:
-        """Whether the client at this address with this ``User-Agent`` may be the one."""
-        return self.network == network_of(address) and self.browser == browser_of(agent)
-
-    def to_json(self) -> str:
-        """As it is kept in Redis."""
-        return json.dumps(
-            {
-                "id": str(self.id),
-                "family": str(self.family),
-                "token_id": str(self.token_id),
-                "token_index": self.token_index.hex(),
-                "network": self.network,
-                "browser": self.browser,
-                "is_sealed": self.is_sealed,
-                "expires_at": self.expires_at.isoformat(),
-            }
-        )
-
-    @classmethod
-    def from_json(cls, raw: bytes) -> SignIn | None:
-        """What Redis held; ``None`` for anything else under the name."""
-        try:
-            held = json.loads(raw)
-            expires_at = datetime.fromisoformat(held["expires_at"])
-            if expires_at.tzinfo is None or not isinstance(held["is_sealed"], bool):
-                return None
-            return cls(
-                id=UUID(held["id"]),
-                family=UUID(held["family"]),
-                token_id=UUID(held["token_id"]),
-                token_index=bytes.fromhex(held["token_index"]),
-                network=str(held["network"]),
-                browser=str(held["browser"]),
-                is_sealed=held["is_sealed"],
-                expires_at=expires_at.astimezone(UTC),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-            return None
 
 
 @dataclass(slots=True)
@@ -250,8 +160,8 @@ class SignIns:
 
     async def _rows(self, indexes: list[bytes]) -> dict[bytes, SignIn]:
         async with self._database.read() as connection:
-            rows = await connection.execute(_BY_INDEX, {"indexes": indexes})
-            return {bytes(row.secret_index): _sign_in(row) for row in rows}
+            rows = await connection.execute(BY_INDEX, {"indexes": indexes})
+            return {bytes(row.secret_index): of_row(row) for row in rows}
 
     def _without_database(
         self,
@@ -307,7 +217,7 @@ class SignIns:
         now = self._gatekeeper.now()
         row_id = uuid4()
         async with self._database.begin() as connection:
-            if family is not None and not await _is_open(connection, family):
+            if family is not None and not await is_open(connection, family):
                 raise SignInRequired
             query = select(access_tokens.c.token_index).where(access_tokens.c.id == access.token_id)
             index = bytes((await connection.execute(query)).scalar_one())
@@ -401,7 +311,7 @@ class SignIns:
         for start in range(0, len(held), _BATCH):
             ids = held[start : start + _BATCH]
             async with self._database.read() as connection:
-                still = set((await connection.execute(_OPEN, {"ids": ids})).scalars())
+                still = set((await connection.execute(OPEN, {"ids": ids})).scalars())
             for sign_in in ids:
                 if sign_in not in still:
                     self._gatekeeper.holds.end_sign_in(sign_in, SIGNED_OUT)
@@ -430,31 +340,6 @@ class SignIns:
                 await task
             await self._flights.close()
             await self._patience.close()
-
-
-def _sign_in(row: Any) -> SignIn:
-    return SignIn(
-        id=row.id,
-        family=row.family_id,
-        token_id=row.token_id,
-        token_index=bytes(row.token_index),
-        network=row.network or "",
-        browser=row.agent or "",
-        is_sealed=row.is_sealed,
-        expires_at=row.expires_at,
-    )
-
-
-async def _is_open(connection: AsyncConnection, family: UUID) -> bool:
-    """Whether the page session or the sign-in of this id has not ended.
-
-    The row stays locked: logging out waits for the transaction, and then finds the new sign-in.
-    """
-    for table in (web_sessions, proxy_sign_ins):
-        query = select(table.c.id).where(table.c.id == family, table.c.ended_at.is_(None))
-        if (await connection.execute(query.with_for_update(read=True))).first() is not None:
-            return True
-    return False
 
 
 SIGN_INS: web.AppKey[SignIns] = web.AppKey("sign_ins", SignIns)

@@ -8,7 +8,9 @@ for them. Anywhere else this costs nothing and changes nothing.
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
 
 from zenzefi import gate_cookies
 from zenzefi.accounts.page_sessions import PageSession
@@ -17,6 +19,13 @@ from zenzefi.errors import CrossSiteRefused
 from zenzefi.middleware.peer import peer_of
 from zenzefi.own_origin import BrowserMount
 from zenzefi.web.i18n import gettext as _
+
+if TYPE_CHECKING:
+    from zenzefi.web.page import Page, Route
+
+CONTINUE_PATH = "/login/continue"
+LEAVE_PATH = "/login/leave"
+"""Where the two answers to :func:`ask_who_it_is` go."""
 
 _AGENT = 300  # characters of it that a session keeps
 
@@ -78,3 +87,15 @@ def _client(request: web.Request) -> tuple[str, str]:
 
 def _browser(agent: str | None) -> str:
     return gate_cookies.browser_of((agent or "")[:_AGENT])
+
+
+async def ask_who_it_is(page: Page, route: Route) -> web.StreamResponse:
+    """Ask before a sign-in that was made in another browser or network is used in this one."""
+    if route.method == hdrs.METH_POST and route.path in (CONTINUE_PATH, LEAVE_PATH):
+        await page.require_own_form()
+        return await route.view(page)
+    if not page.is_private:
+        raise CrossSiteRefused
+    name = masked(page.elsewhere[0][0].username)
+    status = 403 if route.method == hdrs.METH_POST else 200
+    return page.render("elsewhere.html", status=status, name=name)

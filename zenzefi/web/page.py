@@ -307,10 +307,6 @@ class Page:
         return page
 
 
-CONTINUE_PATH = "/login/continue"
-LEAVE_PATH = "/login/leave"
-"""Where the two answers to :func:`_made_elsewhere` go."""
-
 View = Callable[[Page], Awaitable[web.StreamResponse]]
 FORM_TARGETS: web.AppKey[list[str]] = web.AppKey("form_targets", list)
 """Origins outside of the gate's own to which the answer to a form may lead (CSP form-action)."""
@@ -392,7 +388,7 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
     # Flashes after the recognition: a database that is away must not eat them.
     page.flashes = flash.unpack(page._key, page.cookie(FLASH)) if page.cookie(FLASH) else []
     if page.elsewhere:
-        return await _made_elsewhere(page, route)
+        return await client.ask_who_it_is(page, route)
     if route.access is not Access.ANYONE and page.visitor is None:
         if route.method == hdrs.METH_POST:
             page.flash("info", _("You have been signed out. Please log in again."))
@@ -409,18 +405,6 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
         page.flash("info", _("Administration needs two-step sign-in here. Please set it up."))
         return page.redirect("/account/two-factor")
     return await route.view(page)
-
-
-async def _made_elsewhere(page: Page, route: Route) -> web.StreamResponse:
-    """Ask before a sign-in that was made in another browser or network is used in this one."""
-    if route.method == hdrs.METH_POST and route.path in (CONTINUE_PATH, LEAVE_PATH):
-        await page.require_own_form()
-        return await route.view(page)
-    if not page.is_private:
-        raise CrossSiteRefused
-    name = client.masked(page.elsewhere[0][0].username)
-    status = 403 if route.method == hdrs.METH_POST else 200
-    return page.render("elsewhere.html", status=status, name=name)
 
 
 def _lacks_second_factor(page: Page) -> bool:

@@ -16,10 +16,11 @@ from zenzefi.middleware.errors import is_navigation
 from zenzefi.proxy.setup import GATE
 from zenzefi.version import __version__
 from zenzefi.web import i18n, mailing, present
+from zenzefi.web.client import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
 from zenzefi.web.i18n import gettext as _
-from zenzefi.web.page import CONTINUE_PATH, LEAVE_PATH, Access, Page, Route, Routes, bound
+from zenzefi.web.page import Access, Page, Route, Routes, bound
 from zenzefi.web.signing_out import end_current_session, end_session
 from zenzefi.web.two_factor import ask_for_code
 

@@ -1,0 +1,133 @@
+"""One sign-in of a browser at the proxy: the value, and the statements about its rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.models import web_sessions
+from zenzefi.db.base import utcnow
+from zenzefi.gate_cookies import browser_of, network_of
+from zenzefi.tokens.models import access_tokens, proxy_sign_ins
+
+_s = proxy_sign_ins.c
+# However a page session ends (a new password, a reset link, an administrator), what was opened from
+# it ends as well: here within the life of a cached entry, by a message where it was logged out.
+_PARENT_ENDED = (
+    select(web_sessions.c.id)
+    .where(web_sessions.c.id == _s.family_id, web_sessions.c.ended_at.is_not(None))
+    .exists()
+)
+BY_INDEX = (
+    select(
+        _s.id,
+        _s.family_id,
+        _s.token_id,
+        _s.network,
+        _s.agent,
+        _s.is_sealed,
+        _s.expires_at,
+        _s.secret_index,
+        access_tokens.c.token_index,
+    )
+    .join(access_tokens, access_tokens.c.id == _s.token_id)
+    .where(
+        _s.secret_index.in_(bindparam("indexes", expanding=True)),
+        _s.ended_at.is_(None),
+        _s.expires_at > utcnow(),
+        ~_PARENT_ENDED,
+    )
+)
+OPEN = select(_s.id).where(
+    _s.id.in_(bindparam("ids", expanding=True)), _s.ended_at.is_(None), ~_PARENT_ENDED
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """One live sign-in, without its secret.
+
+    ``family`` is shared by the sign-ins that came from one another; ``is_sealed`` says that the
+    browser took the cookie under a name that no script can write.
+    """
+
+    id: UUID
+    family: UUID
+    token_id: UUID
+    token_index: bytes
+    network: str
+    browser: str
+    is_sealed: bool
+    expires_at: datetime
+
+    def is_of(self, address: str, agent: str) -> bool:
+        """Whether the client at this address with this ``User-Agent`` may be the one."""
+        return self.network == network_of(address) and self.browser == browser_of(agent)
+
+    def to_json(self) -> str:
+        """As it is kept in Redis."""
+        return json.dumps(
+            {
+                "id": str(self.id),
+                "family": str(self.family),
+                "token_id": str(self.token_id),
+                "token_index": self.token_index.hex(),
+                "network": self.network,
+                "browser": self.browser,
+                "is_sealed": self.is_sealed,
+                "expires_at": self.expires_at.isoformat(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> SignIn | None:
+        """What Redis held; ``None`` for anything else under the name."""
+        try:
+            held = json.loads(raw)
+            expires_at = datetime.fromisoformat(held["expires_at"])
+            if expires_at.tzinfo is None or not isinstance(held["is_sealed"], bool):
+                return None
+            return cls(
+                id=UUID(held["id"]),
+                family=UUID(held["family"]),
+                token_id=UUID(held["token_id"]),
+                token_index=bytes.fromhex(held["token_index"]),
+                network=str(held["network"]),
+                browser=str(held["browser"]),
+                is_sealed=held["is_sealed"],
+                expires_at=expires_at.astimezone(UTC),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            return None
+
+
+def of_row(row: Any) -> SignIn:
+    """The sign-in in a row of :data:`BY_INDEX`."""
+    return SignIn(
+        id=row.id,
+        family=row.family_id,
+        token_id=row.token_id,
+        token_index=bytes(row.token_index),
+        network=row.network or "",
+        browser=row.agent or "",
+        is_sealed=row.is_sealed,
+        expires_at=row.expires_at,
+    )
+
+
+async def is_open(connection: AsyncConnection, family: UUID) -> bool:
+    """Whether the page session or the sign-in of this id has not ended.
+
+    The row stays locked: logging out waits for the transaction, and then finds the new sign-in.
+    """
+    for table in (web_sessions, proxy_sign_ins):
+        query = select(table.c.id).where(table.c.id == family, table.c.ended_at.is_(None))
+        if (await connection.execute(query.with_for_update(read=True))).first() is not None:
+            return True
+    return False
