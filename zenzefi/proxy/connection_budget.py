@@ -8,8 +8,9 @@ closed. Each is one :class:`Slot`. A slot in use is charged to one token, in one
 
 - *short*: an ordinary request. A token may hold ``per_token`` of them.
 - *long-lived*: a WebSocket, an event stream, a connection kept for one client, or a request that
-  has lasted longer than some seconds. A token may hold ``long_lived_per_token`` of them, and all
-  tokens together ``long_lived``, which is less than ``total``: short requests always find slots.
+  has lasted longer than some seconds. A token may hold ``long_lived_per_token`` of them, and gets
+  another one only while it holds fewer than are free. All tokens together may hold ``long_lived``,
+  which is less than ``total``: short requests always find slots.
 
 A short request that finds no slot waits. Each released slot goes to the next *token* in turn, not
 to the oldest request, so a token with a thousand waiting requests delays another token's single
@@ -195,6 +196,7 @@ class ConnectionBudget:
         self.long_lived = 0
         self.waiting = 0
         self._closing = 0
+        self._making_room: Slot | None = None
         self._pools: list[Pool] = []
         self._shares: dict[UUID, _Share] = {}
         self._running: dict[Slot, None] = {}  # short ones, the oldest first
@@ -372,6 +374,8 @@ class ConnectionBudget:
         else:
             self._closing -= 1
         slot._state = _CLOSED
+        if slot is self._making_room:
+            self._making_room = None
         self.open -= 1
         self._serve()
 
@@ -383,9 +387,12 @@ class ConnectionBudget:
 
     def _check_long_lived(self, token: UUID) -> None:
         share = self._shares.get(token)
-        if share is not None and share.long_lived >= self.limits.long_lived_per_token:
+        held = 0 if share is None else share.long_lived
+        free = self.limits.long_lived - self.long_lived
+        # The more is taken, the less one token may have: a few tokens can't shut the others out.
+        if held >= self.limits.long_lived_per_token or 0 < free <= held:
             raise Refused(Reason.LONG_LIVED_TOKEN)
-        if self.long_lived >= self.limits.long_lived:
+        if free <= 0:
             raise Refused(Reason.LONG_LIVED)
 
     def _new(self, pool: Pool) -> Slot:
@@ -465,14 +472,15 @@ class ConnectionBudget:
             waiter.grant(slot)
 
     def _make_room(self) -> None:
-        """Close an idle connection, unless one is being closed already: that one will do first."""
-        if self._closing:
+        """Close an idle connection, one at a time: the next request looks again when it is."""
+        if self._making_room is not None:
             return
         pool = max(self._pools, key=lambda pool: len(pool.idle), default=None)
         if pool is None or not pool.idle:
             return
         slot = next(iter(pool.idle))
         connection = slot.connection
+        self._making_room = slot
         self.closing(slot)
         if connection is not None:
             connection.close_idle()
