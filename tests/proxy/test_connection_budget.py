@@ -174,7 +174,7 @@ def test_requests_that_last_are_promoted_as_far_as_the_accounts_permit():
     clock.now = 9.0
     young = take(budget, CAROL, pool)
     clock.now = 10.0
-    budget.promote(10.0)
+    budget.sweep(10.0)
     assert [slot.is_long_lived for slot in old] == [True, True, False, True]
     assert not young.is_long_lived
     assert budget.held(ALICE) == (1, 2)
@@ -294,8 +294,10 @@ class Model(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 20))
     def time_passes(self, seconds):
         self.clock.now += seconds
-        self.budget.promote(10)
+        self.budget.sweep(10)
         self._collect()
+        holding = {*self.waiting, *self.used}
+        assert set(self.budget._shares) == {one.token for one in holding}, "no other is remembered"
 
     @precondition(lambda self: self.closing)
     @rule(data=st.data())
@@ -344,11 +346,6 @@ class Model(RuleBasedStateMachine):
             assert budget.held(token) == (short.count(token), long_lived.count(token))
             assert short.count(token) <= limits.per_token
             assert long_lived.count(token) <= limits.long_lived_per_token
-        assert set(budget._shares) == {
-            *short,
-            *long_lived,
-            *(waiter.token for waiter in self.waiting),
-        }, "nothing is remembered of a token that holds nothing"
 
     @invariant()
     def no_wake_up_is_lost(self):

@@ -113,24 +113,30 @@ class _Share:
         self.waiting: dict[Waiter, None] = {}
 
 
-class _State(enum.Enum):
-    IN_USE = 0
-    IDLE = 1
-    CLOSING = 2
-    CLOSED = 3
-
-
-_IN_USE, _IDLE, _CLOSING, _CLOSED = _State
+_NOTHING = _Share()
+"""Of a slot that is charged to no token."""
+# What a slot is. Plain numbers: members of an enum would cost half of what a request pays here.
+_IN_USE, _IDLE, _CLOSING, _CLOSED = range(4)
 
 
 class Slot:
     """The place of one connection under the bound, from before it is opened until it is closed."""
 
-    __slots__ = ("_budget", "_pool", "_state", "connection", "is_long_lived", "started", "token")
+    __slots__ = (
+        "_budget",
+        "_pool",
+        "_share",
+        "_state",
+        "connection",
+        "is_long_lived",
+        "started",
+        "token",
+    )
 
     def __init__(self, budget: ConnectionBudget, pool: Pool) -> None:
         self._budget = budget
         self._pool = pool
+        self._share = _NOTHING
         self._state = _CLOSED
         self.connection: PooledConnection | None = None
         """Set by the pool once it is open; ``None`` says that one is to be opened."""
@@ -141,7 +147,7 @@ class Slot:
     @property
     def is_in_use(self) -> bool:
         """Whether it is charged to a token."""
-        return self._state is _IN_USE
+        return self._state == _IN_USE
 
     def make_long_lived(self) -> None:
         """Move it to the token's long-lived account. Raises :class:`Refused` if that is full."""
@@ -199,7 +205,7 @@ class ConnectionBudget:
         self._making_room: Slot | None = None
         self._pools: list[Pool] = []
         self._shares: dict[UUID, _Share] = {}
-        self._running: dict[Slot, None] = {}  # short ones, the oldest first
+        self._slots: dict[Slot, None] = {}  # in the order in which they were opened
         # Tokens whose first waiting request lacks nothing but a slot, in the order of their turns.
         self._turns: OrderedDict[UUID, None] = OrderedDict()
 
@@ -235,11 +241,11 @@ class ConnectionBudget:
             return None
         slot, _ = pool.idle.popitem()
         slot._state = _IN_USE
+        slot._share = share
         slot.token = token
         slot.started = self._clock()
         share.short += 1
         self.short += 1
-        self._running[slot] = None
         return slot
 
     def take_new(self, token: UUID, pool: Pool) -> Slot | None:
@@ -312,13 +318,22 @@ class ConnectionBudget:
         in_use = self.short + self.long_lived + self._closing
         return Reason.TOKEN if is_own_limit and in_use < self.limits.total else Reason.FULL
 
-    def promote(self, age: float) -> None:
-        """Count short requests that have lasted ``age`` seconds as long-lived, as far as the
-        accounts permit. The others remain short ones: none is closed."""
+    def sweep(self, age: float) -> None:
+        """To be called once a second: forget tokens that hold nothing, and promote.
+
+        Short requests that have lasted ``age`` seconds are counted as long-lived, as far as the
+        accounts permit. The others remain short ones: none is closed.
+        """
+        for token, share in list(self._shares.items()):
+            if not share.short and not share.long_lived and not share.waiting:
+                del self._shares[token]
         before = self._clock() - age
-        for slot in list(self._running):
-            if slot.started > before or self.long_lived >= self.limits.long_lived:
-                return
+        old = [
+            slot
+            for slot in self._slots
+            if slot.is_in_use and not slot.is_long_lived and slot.started <= before
+        ]
+        for slot in sorted(old, key=lambda slot: slot.started):
             try:
                 self.make_long_lived(slot)
             except Refused:
@@ -328,11 +343,10 @@ class ConnectionBudget:
 
     def make_long_lived(self, slot: Slot) -> None:
         """See :meth:`Slot.make_long_lived`."""
-        if slot.is_long_lived or slot._state is not _IN_USE or slot.token is None:
+        if slot.is_long_lived or slot._state != _IN_USE or slot.token is None:
             return
         self._check_long_lived(slot.token)
         share = self._shares[slot.token]
-        self._running.pop(slot, None)
         slot.is_long_lived = True
         share.short -= 1
         share.long_lived += 1
@@ -343,7 +357,7 @@ class ConnectionBudget:
 
     def make_idle(self, slot: Slot) -> None:
         """See :meth:`Slot.make_idle`."""
-        if slot._state is not _IN_USE:
+        if slot._state != _IN_USE:
             return
         self._discharge(slot)
         slot._state = _IDLE
@@ -353,9 +367,9 @@ class ConnectionBudget:
 
     def closing(self, slot: Slot) -> None:
         """See :meth:`Slot.closing`."""
-        if slot._state is _IN_USE:
+        if slot._state == _IN_USE:
             self._discharge(slot)
-        elif slot._state is _IDLE:
+        elif slot._state == _IDLE:
             del slot._pool.idle[slot]
         else:
             return
@@ -365,11 +379,11 @@ class ConnectionBudget:
 
     def closed(self, slot: Slot) -> None:
         """See :meth:`Slot.closed`."""
-        if slot._state is _CLOSED:
+        if slot._state == _CLOSED:
             return
-        if slot._state is _IN_USE:
+        if slot._state == _IN_USE:
             self._discharge(slot)
-        elif slot._state is _IDLE:
+        elif slot._state == _IDLE:
             del slot._pool.idle[slot]
         else:
             self._closing -= 1
@@ -377,6 +391,7 @@ class ConnectionBudget:
         if slot is self._making_room:
             self._making_room = None
         self.open -= 1
+        self._slots.pop(slot, None)
         self._serve()
 
     # --- inside
@@ -397,7 +412,9 @@ class ConnectionBudget:
 
     def _new(self, pool: Pool) -> Slot:
         self.open += 1
-        return Slot(self, pool)
+        slot = Slot(self, pool)
+        self._slots[slot] = None
+        return slot
 
     def _place(self, pool: Pool, *, is_fresh: bool) -> Slot | None:
         if pool.idle and not is_fresh:
@@ -409,6 +426,7 @@ class ConnectionBudget:
         if share is None:
             share = self._shares[token] = _Share()
         slot._state = _IN_USE
+        slot._share = share
         slot.token = token
         slot.is_long_lived = is_long_lived
         slot.started = self._clock()
@@ -418,14 +436,13 @@ class ConnectionBudget:
         else:
             share.short += 1
             self.short += 1
-            self._running[slot] = None
         return slot
 
     def _discharge(self, slot: Slot) -> None:
         token = slot.token
         if token is None:
             return
-        share = self._shares[token]
+        share = slot._share
         if slot.is_long_lived:
             slot.is_long_lived = False
             share.long_lived -= 1
@@ -433,12 +450,9 @@ class ConnectionBudget:
         else:
             share.short -= 1
             self.short -= 1
-            self._running.pop(slot, None)
         slot.token = None
         if share.waiting:
             self._update_turn(token, share)
-        elif not share.short and not share.long_lived:
-            del self._shares[token]
 
     def _update_turn(self, token: UUID, share: _Share) -> None:
         """Whether the token takes part in the turns, after something of it has changed."""
@@ -447,8 +461,6 @@ class ConnectionBudget:
             self._turns.setdefault(token)
             return
         self._turns.pop(token, None)
-        if first is None and not share.short and not share.long_lived:
-            self._shares.pop(token, None)
 
     def _serve(self) -> None:
         """Give what is free to those whose turn it is; make room if nothing is."""

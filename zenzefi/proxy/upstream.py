@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -83,7 +84,7 @@ class Upstream:
         """Time-outs in seconds: to connect, of silence, and of waiting for a connection."""
         self.origin = origin
         self.read_timeout = read_timeout
-        self.budget = ConnectionBudget(limits, lambda: asyncio.get_running_loop().time())
+        self.budget = ConnectionBudget(limits, time.monotonic)
         self.tls = tls if origin.scheme == "https" else None
         self._connect_timeout = connect_timeout
         self._queue_timeout = queue_timeout
@@ -98,7 +99,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(_SWEEP_SECONDS, self.start)
         budget = self.budget
-        budget.promote(LONG_LIVED_SECONDS)
+        budget.sweep(LONG_LIVED_SECONDS)
         UPSTREAM_CONNECTIONS.labels("short").set(budget.short)
         UPSTREAM_CONNECTIONS.labels("long_lived").set(budget.long_lived)
         UPSTREAM_CONNECTIONS.labels("idle").set(budget.idle)

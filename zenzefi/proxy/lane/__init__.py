@@ -187,7 +187,7 @@ class FastLane:
 
     def give_back(self, connection: Connection) -> None:
         """Its exchange is over and another one may follow."""
-        connection.slot.make_idle()
+        self._budget.make_idle(connection.slot)
 
     def forget(self, connection: Connection) -> None:
         """It is closed."""
