@@ -83,7 +83,8 @@ SETTINGS: dict[str, dict[str, str]] = {
     "The way through": {
         "browser_mount": "Where a browser that signed in by cookie uses the application: "
         "`own-origin`, or `prefix` (`/api/v1/proxy/` on the origin of the gate's own pages, where "
-        "a hostile application can attack them). Clients that send `X-Access-Token` use the prefix "
+        "a hostile application can attack them; over plain http the pages are then served on "
+        "loopback only). Clients that send `X-Access-Token` use the prefix "
         "in any case.",
         "proxy_host": "The host (with port) at whose root the upstream is served: its own origin. "
         "Default: `app.localhost` with `BACKEND_URL`'s port if that is on loopback, else none.",

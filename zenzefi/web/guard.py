@@ -2,8 +2,8 @@
 
 In a prefix mount proxied scripts share the gate's origin, so "same origin" proves little. A page is
 therefore given to navigations only (Fetch Metadata: scripts can't forge ``Sec-Fetch-*``), never to
-``fetch()`` or a frame, so that no script can read the form token; ``Cross-Origin-Opener-Policy``
-takes the page out of reach of whoever opened it; and every change needs that token.
+``fetch()`` or a frame, so that no script can read the form token; every change needs that token.
+:mod:`zenzefi.web.isolation` keeps the windows of the application away from the pages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _SALT = 16  # hex characters
 def refuse_readers(request: web.BaseRequest) -> None:
     """Pages are for navigations of the top window. Raises ``CrossSiteRefused`` (403) for others.
 
-    Programs, and browsers without fetch metadata, pass: no script of the upstream's asks there.
+    Programs, and browsers without fetch metadata, pass here. Where the application's scripts share
+    the origin, :func:`zenzefi.web.isolation.refuse_what_no_browser_protects` refuses them.
     """
     mode = request.headers.get("Sec-Fetch-Mode")
     destination = request.headers.get("Sec-Fetch-Dest")
