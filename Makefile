@@ -13,7 +13,7 @@ MINUTES ?= 10
 EXAMPLES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test apps lint format bench soak fuzz screenshots wheel docs clean
+.PHONY: help run test apps lint format bench soak fuzz mutants screenshots wheel docs clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -36,6 +36,9 @@ lint: $(VENV)/.installed-lint ## Style, types and the arrows between packages
 format: $(VENV)/.installed-lint ## Put the code into its one form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+mutants: $(VENV)/.installed-test ## Remove each mitigation of the threat model and see its tests fail
+	@$(BIN)/python -m scripts.mutants $(ARGS)
 
 bench: $(VENV)/.installed-test ## Measure the gate and others side by side; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)
