@@ -376,6 +376,25 @@ async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
         assert len(faulty.heads) < 400  # what the system itself takes for a socket
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        f"GET {PREFIX}/a/../b HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n",
+        f"TRACE {PREFIX}/ HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n",
+        f"GET {PREFIX}/ HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n{AUTH}\r\n\r\n",
+    ],
+)
+async def test_a_refused_request_is_the_last_of_its_connection(start_gate, faulty, refused):
+    """Also when it ends where everybody would say: its sender is not to be trusted."""
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
+    gate = await start_gate(faulty.url)
+    following = f"GET {PREFIX}/following HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
+    answer = await gate.raw((refused + following).encode(), timeout=10)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+    assert faulty.connections == 0
+
+
 async def test_bytes_behind_a_refused_request_are_not_read_as_another(start_gate, faulty):
     gate = await start_gate(faulty.url)
     smuggled = f"GET {PREFIX}/smuggled HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode()
