@@ -119,8 +119,31 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def measure(browser: str, case: Case, folder: Path) -> str:
-    """One line: where the browser ended, and which cookies crossed."""
+@dataclass(frozen=True)
+class Found:
+    """What one browser did in one case."""
+
+    url: str = ""
+    """Where it ended; empty: it did not reach the application."""
+    sees_gate_cookies: bool = False
+    """Whether the application or its scripts saw a cookie of the gate."""
+    crossed: tuple[str, ...] = ()
+    """Cookies of the application's scripts that the gate's host receives."""
+    socket_opens: bool = False
+
+    def __str__(self) -> str:
+        if not self.url:
+            return "did not reach the application"
+        return (
+            f"ended at {self.url}; the application "
+            f"{'SEES' if self.sees_gate_cookies else 'sees none of'} the gate's cookies; of its "
+            f"own the gate's host receives {', '.join(self.crossed) or 'none'}; a WebSocket "
+            f"{'opens' if self.socket_opens else 'DOES NOT OPEN'}"
+        )
+
+
+async def measure(browser: str, case: Case, folder: Path) -> Found:
+    """Where the browser ended, and which cookies crossed."""
     port, second = _free_port(), _free_port()
     root = f"http://{case.host}:{port}"
     application = Application(root)
@@ -171,13 +194,13 @@ async def measure(browser: str, case: Case, folder: Path) -> str:
     try:
         await _visit(browser, folder / "profile", f"{root}/measure", application)
         if not application.said:
-            return "did not reach the application"
+            return Found()
         sees = "zenzefi" in application.headers.get("Cookie", "") + application.said["cookies"]
-        return (
-            f"ended at {application.said['url']}; the application "
-            f"{'SEES' if sees else 'sees none of'} the gate's cookies; of its own the gate's host "
-            f"receives {', '.join(sorted(set(crossed))) or 'none'}; a WebSocket "
-            f"{'opens' if application.said['opened'] else 'DOES NOT OPEN'}"
+        return Found(
+            application.said["url"],
+            sees,
+            tuple(sorted(set(crossed))),
+            application.said["opened"],
         )
     finally:
         await runner.cleanup()

@@ -31,6 +31,7 @@ from zenzefi.config import Settings, load_settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.ops import checks
+from zenzefi.ops.drain import GateRunner
 
 SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8WdPq5h"  # not a secret: tests only
 _PRIMARY = "postgres"
@@ -252,12 +253,19 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     )
 
 
+class GateServer(TestServer):
+    """Runs a gate as ``zenzefi serve`` does, with its own handler of connections."""
+
+    async def _make_runner(self, **options: Any) -> GateRunner:
+        return GateRunner(self.app, drain_timeout=0.5)
+
+
 @asynccontextmanager
 async def running_gate(**settings: Any) -> AsyncIterator[GateClient]:
     """One node with these settings, and a client without cookies of its own."""
     settings.setdefault("zenzefi_target_url", "http://127.0.0.1:9")  # discard: nobody listens
     app = create_app(load_settings(settings))
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(GateServer(app)) as client:
         yield client
 
 

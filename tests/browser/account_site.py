@@ -11,29 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import axe_playwright_python
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from playwright.async_api import Browser, Page
 from sqlalchemy import update
 
-from tests.conftest import SECRET_KEY, GateClient
+from tests.conftest import SECRET_KEY, GateClient, GateServer
 from zenzefi.accounts.models import users
 from zenzefi.app import create_app
 from zenzefi.config import load_settings
 from zenzefi.db.engine import DATABASE
 from zenzefi.demo import running_demo
-from zenzefi.ops.drain import GateRunner
 
 PASSWORD = "correct horse battery"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 PRICES = {"token_price_1h": "2.00", "token_price_24h": "18.00", "token_price_7d": "70.00"}
-
-
-class GateServer(TestServer):
-    """Runs a gate as ``zenzefi serve`` does, with its own handler of connections."""
-
-    async def _make_runner(self, **options: Any) -> GateRunner:
-        return GateRunner(self.app, drain_timeout=0.5)
 
 
 @dataclass

@@ -63,6 +63,7 @@ async def site(cluster: Stores, upstream: Upstream, tmp_path: Path) -> AsyncIter
         "zenzefi_target_url": upstream.origin,
         "trusted_proxies": "127.0.0.1/32",
         "backend_url": f"https://127.0.0.1:{port}",
+        "proxy_host": f"app.test:{port}",
     }
     trusting = ssl.create_default_context(cafile=str(tls / "connect.pem"))
     (tmp_path / "nginx").mkdir()
@@ -115,6 +116,40 @@ async def test_the_upstream_and_the_gate_hear_of_the_secure_origin(site: Site) -
     assert arrived["X-Forwarded-Proto"] == "https"
     assert arrived["X-Forwarded-Host"] == f"127.0.0.1:{site.port}"
     assert arrived["X-Forwarded-For"] == "127.0.0.1"  # what the client made up is not believed
+
+
+async def test_a_browser_is_signed_in_at_the_own_origin(site: Site) -> None:
+    gate, own, enter = (
+        f"127.0.0.1:{site.port}",
+        f"app.test:{site.port}",
+        "/.well-known/zenzefi/enter",
+    )
+    jars: dict[str, dict[str, str]] = {gate: {"zenzefi_access_token": site.token}, own: {}}
+
+    async def ask(host: str, path: str) -> str:
+        cookie = "; ".join(f"{name}={value}" for name, value in jars[host].items())
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client,
+            client.get(
+                site.url(path),
+                ssl=site.trusting,
+                headers={"Host": host, "Cookie": cookie, "Accept": "text/html"},
+                allow_redirects=False,
+            ) as answer,
+        ):
+            jars[host] |= {name: one.value for name, one in answer.cookies.items()}
+            return f"{answer.status} {answer.headers.get('Location', '')}"
+
+    at_own = await ask(gate, "/api/v1/proxy/page?x=1")
+    assert at_own.startswith(f"303 https://{own}{enter}?from=https://{gate}&path=")
+    at_gate = await ask(own, at_own.partition(own)[2])
+    assert at_gate.startswith(f"303 https://{gate}{enter}?browser=")
+    ticket = await ask(gate, at_gate.partition(gate)[2])
+    assert ticket.startswith(f"303 https://{own}{enter}?ticket=")
+    assert await ask(own, ticket.partition(own)[2]) == "303 /page?x=1"
+    assert await ask(own, "/page?x=1") == "200 "
+    assert site.upstream.requests[-1].path == "/page"
+    assert "zenzefi" not in site.upstream.requests[-1].headers.get("Cookie", "")
 
 
 async def test_websockets_events_and_large_bodies_pass(site: Site) -> None:
