@@ -40,7 +40,7 @@ const token = w => {
     return w.document.querySelector('input[name=csrf]')?.value ?? '';
   } catch { return ''; }
 };
-const loot = async (look, ms = 2500) => {
+const loot = async (look, ms = 1500) => {
   for (const end = Date.now() + ms; Date.now() < end; await pause(25)) {
     const found = await look();
     if (found) return String(found);

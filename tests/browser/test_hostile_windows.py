@@ -190,10 +190,12 @@ async def windows(site: Trap, chromium: Browser, url: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("scheme", "policy"),
+    [*(("http", policy) for policy in POLICIES), ("https", "same-origin"), ("https", "isolated")],
+)
 async def test_no_window_that_the_application_opens_can_be_read(
-    sqlite_database: str, tmp_path: Path, chromium: Browser, policy: str, scheme: str
+    sqlite_database: str, tmp_path: Path, chromium: Browser, scheme: str, policy: str
 ) -> None:
     async with trap(tmp_path / "gate", sqlite_database, scheme=scheme) as site:
         url = site.url(headers=POLICIES[policy])
