@@ -104,6 +104,46 @@ async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: 
     assert user.location.startswith("/login")
 
 
+SCRIPTS = [
+    "<script>steal()</script>",
+    '"><img src=x onerror=steal()>',
+    "'><svg/onload=steal()>",
+    "</title><script>steal()//",
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_no_text_of_a_person_becomes_markup(
+    gate: GateClient, root: Visitor, script: str
+) -> None:
+    """Names of a user, a token and a browser, and a reason, on every page that shows one."""
+    user = await Visitor(gate).open("/register")
+    await user.send(
+        "/register", email="marta@example.com", username=script, password="correct horse"
+    )
+    token = await user.buy()
+    await user.send(f"{token}/name", name=script)
+    await user.open("/logout")
+    await user.send("/login", email="marta@example.com", password="wrong horse")
+    path = f"/admin/users/{await id_of(gate, script)}"
+    await root.open(path, User_Agent=script)
+    credit = {"amount": "1.00", "reason": script, "transaction_type": "bonus", "once": "one"}
+    await root.send(f"{path}/credit", **credit)
+    pages = [path, *(f"/admin{page}" for page in PAGES)]
+    owned = ["/account", token, "/account/money", "/account/profile"]
+    shown = 0
+    for visitor, paths in ((root, pages), (user, owned)):
+        for page in paths:
+            await visitor.open(page)
+            shown += script in visitor.soup.get_text()
+            for element in visitor.soup.find_all(True):
+                assert not [name for name in element.attrs if name.startswith("on")], page
+                if element.name == "script":
+                    assert "steal" not in element.get_text(), page
+            assert not visitor.soup.find("img", src="x"), page
+    assert shown >= 3
+
+
 async def test_the_last_administrator_stays(gate: GateClient, root: Visitor) -> None:
     me = await id_of(gate, "root")
     await root.open(f"/admin/users/{me}")
