@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from zenzefi.config import Settings
+from zenzefi.config import Settings, load_settings
+from zenzefi.own_origin import notes
+from zenzefi.proxy.tickets import ENTER_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -107,3 +109,25 @@ def test_the_image_takes_what_the_program_is_made_of_and_no_root() -> None:
     environment = set(re.findall(r"^(?:ENV|   ) +([A-Z_]+)=", text, re.M))
     assert environment - {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"} <= SETTINGS
     assert re.search(r"^USER (?!0|root)\d+$", text, re.M)
+
+
+def test_every_set_up_says_where_browsers_see_the_application() -> None:
+    example = dict(
+        line.split("=", 1)
+        for line in (DEPLOY / "gate.env.example").read_text().splitlines()
+        if "=" in line and not line.startswith("#")
+    )
+    kubernetes = next(one for one in manifests() if one["kind"] == "ConfigMap")["data"]
+    for settings in (example, kubernetes):
+        found = load_settings(
+            {
+                "secret_key": "N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W",
+                "zenzefi_target_url": settings["ZENZEFI_TARGET_URL"],
+                "backend_url": settings["BACKEND_URL"],
+                "proxy_host": settings["PROXY_HOST"],
+            }
+        )
+        assert found.own_origin is not None
+        assert notes(found) == []  # no cookie crosses between the two hosts
+    for recipe in ("nginx/auth-request.conf", "caddy/Caddyfile", "traefik/gate.yml"):
+        assert ENTER_PATH in (DEPLOY / recipe).read_text(), recipe
