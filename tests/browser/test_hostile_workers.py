@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext
 
 from tests.browser.hostile import run, trap
+from tests.browser.test_hostile_windows import opener_read
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -98,3 +100,65 @@ async def test_nothing_else_of_the_gate_is_the_script_of_a_worker(
             )
             == 0
         )
+
+
+# A worker may ask for the windows of its whole origin, beyond its scope.
+SPY = """
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));
+self.addEventListener('fetch', event => {
+  const policy = new URL(event.request.url).searchParams.get('forge');
+  if (policy === null) return;
+  const headers = { 'Content-Type': 'application/xhtml+xml', 'Cross-Origin-Opener-Policy': policy };
+  const text = '<p id="here">forged</p>';
+  event.respondWith(new Response(
+    `<html xmlns="http://www.w3.org/1999/xhtml"><head/><body>${text}</body></html>`, { headers }));
+});
+self.addEventListener('message', async event => {
+  const all = await self.clients.matchAll({ includeUncontrolled: true, type: 'window' });
+  event.source.postMessage(all.map(client => client.url));
+});
+"""
+START_SPY = """
+  const [address] = args;
+  await navigator.serviceWorker.register(address);
+  await navigator.serviceWorker.ready;
+  await loot(() => navigator.serviceWorker.controller);
+  return '';
+"""
+ADDRESS_OF_ANOTHER_WINDOW = """
+  const [gate] = args;
+  open(gate + '/account/buy', 'x');
+  return loot(async () => {
+    const addresses = await new Promise(done => {
+      navigator.serviceWorker.onmessage = event => done(event.data);
+      navigator.serviceWorker.controller.postMessage('list');
+    });
+    return addresses.find(address => address.startsWith(gate + '/account/buy'));
+  }, 10000);
+"""
+
+
+@pytest.mark.parametrize("policy", ["same-origin", "noopener-allow-popups"])
+async def test_an_address_that_a_worker_was_told_opens_no_page(
+    sqlite_database: str, tmp_path: Path, chromium: Browser, policy: str
+) -> None:
+    async with trap(tmp_path / "gate", sqlite_database) as site:
+        page = await site.visitor(chromium)
+        await page.goto(site.url())
+        await run(page, START_SPY, site.url("/spy.js", body=SPY))
+        told = await run(page, ADDRESS_OF_ANOTHER_WINDOW, site.gate)
+        assert told.startswith(f"{site.gate}/account/buy")
+        await page.goto(f"{site.mount}/page?forge={policy}")
+        assert await page.text_content("#here") == "forged"
+        assert await opener_read(page, f"location.href = {json.dumps(told)}") == ""
+        await page.goto(f"{site.mount}/page?forge={policy}")
+        assert await run(page, SEND_A_WINDOW, told) == ""
+
+
+SEND_A_WINDOW = """
+  const [address] = args;
+  const w = open('', 'sent');
+  w.location.href = address;
+  return watched(w);
+"""

@@ -12,6 +12,7 @@ from yarl import URL
 
 from tests.conftest import MakeGate
 from tests.web.visitor import Visitor
+from zenzefi.proxy.tickets import SpentInProcess
 from zenzefi.web import isolation
 from zenzefi.web.isolation import CookiesNeeded
 
@@ -61,6 +62,26 @@ async def test_a_ticket_is_worth_nothing_in_another_browser_or_later(
     monkeypatch.setattr(isolation, "LIFE_SECONDS", -1)
     await marta.open(own, follow=False)
     assert marta.status == 303
+
+
+async def test_a_ticket_works_once(make_gate: MakeGate) -> None:
+    """A script may learn of an address once its window shows it, and not before."""
+    gate = await prefix_gate(make_gate)
+    marta = await Visitor(gate).register()
+    await marta.open("/account/buy", follow=False)
+    used = marta.location
+    await marta.open("/account/buy", follow=False)
+    assert marta.location != used  # two windows at once do not take each other's
+    for number, address in enumerate((used, marta.location)):
+        await marta.open(address, follow=False)
+        assert marta.status == 200, number
+    for path in (used, used.replace("/account/buy", "/account"), used + "&a=b"):
+        await marta.open(path, follow=False)
+        assert marta.status == 303
+        assert "isolated=" in marta.location
+        assert marta.location != path
+        await marta.open(marta.location, follow=False)
+        assert marta.status == 200
 
 
 @pytest.mark.parametrize(
@@ -161,18 +182,20 @@ PAIRS = st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=4
 
 
 @given(PAIRS, st.booleans())
-def test_the_second_step_has_the_address_of_the_first(
+async def test_the_second_step_has_the_address_of_the_first(
     pairs: list[tuple[str, str]], has_old: bool
 ) -> None:
     url = URL("/account/buy").with_query([*pairs, *([("isolated", "1-old")] if has_old else [])])
     request = make_mocked_request("GET", str(url))
     response = isolation.redirect(request, KEY, "secret")
     second = make_mocked_request("GET", response.headers["Location"])
-    assert isolation.is_second_step(second, KEY, "secret")
-    assert not isolation.is_second_step(second, KEY, "another")
-    assert not isolation.is_second_step(second, b"x" * 32, "secret")
+    spent = SpentInProcess()
+    assert not await isolation.is_second_step(second, KEY, "another", spent)
+    assert not await isolation.is_second_step(second, b"x" * 32, "secret", spent)
+    assert await isolation.is_second_step(second, KEY, "secret", spent)
+    assert not await isolation.is_second_step(second, KEY, "secret", spent)
     with pytest.raises(CookiesNeeded):
-        isolation.is_second_step(second, KEY, "")
+        await isolation.is_second_step(second, KEY, "", spent)
     kept = [pair for pair in pairs if pair[0] != "isolated"]
     asked = parse_qsl(urlsplit(isolation.address(second)).query, keep_blank_values=True)
     assert asked == kept

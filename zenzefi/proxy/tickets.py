@@ -41,14 +41,15 @@ class SpentTickets(Protocol):
 class SpentInProcess:
     """Spent tickets of a single node; bounded, and as long as a ticket could live."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_spent: int = _MAX_SPENT) -> None:
         self._spent: OrderedDict[str, float] = OrderedDict()
+        self._max_spent = max_spent
 
     async def spend(self, ticket_id: str, life_seconds: int) -> bool:
         """Whether this is the first use."""
         now = time.monotonic()
         while self._spent and (
-            next(iter(self._spent.values())) < now or len(self._spent) >= _MAX_SPENT
+            next(iter(self._spent.values())) < now or len(self._spent) >= self._max_spent
         ):
             self._spent.popitem(last=False)
         if ticket_id in self._spent:
@@ -60,9 +61,9 @@ class SpentInProcess:
 class SpentEverywhere:
     """Spent tickets of all nodes, in Redis; while it is away, each node remembers its own."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, max_spent: int = _MAX_SPENT) -> None:
         self._shared = shared
-        self._here = SpentInProcess()
+        self._here = SpentInProcess(max_spent)
 
     async def spend(self, ticket_id: str, life_seconds: int) -> bool:
         """Whether this is the first use."""

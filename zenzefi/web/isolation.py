@@ -12,12 +12,18 @@ compares policies at every redirect. Whatever policy a document has, it differs 
 in browsers that know only the older values as well. The ticket is bound to the cookies of this
 browser, which scripts can't read, and lasts seconds; the page's script takes it out of the address
 bar.
+
+A ticket works once. A service worker below the mount is told the address of every window of the
+origin, with the ticket, by ``clients.matchAll({includeUncontrolled: true})`` (Service Workers,
+4.3.1); with a ticket in hand the application would reach the page in one step with one policy. When
+any script can learn of the address, the request for it has arrived and has spent the ticket.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 import time
 
 from aiohttp import web
@@ -25,6 +31,8 @@ from aiohttp import web
 from zenzefi.config import Settings
 from zenzefi.errors import CrossSiteRefused, Forbidden
 from zenzefi.own_origin import BrowserMount, is_loopback
+from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, SpentTickets
+from zenzefi.tokens.setup import SHARED
 
 TICKET = "isolated"
 """The name of the query parameter that carries the ticket."""
@@ -32,6 +40,12 @@ TICKET = "isolated"
 LIFE_SECONDS = 30
 REDIRECT_POLICY = "same-origin"
 PAGE_POLICY = "noopener-allow-popups"
+
+_MAX_SPENT = 100_000
+"""More than a node serves in the life of a ticket: forgetting one early would let it work again."""
+
+SPENT: web.AppKey[SpentTickets] = web.AppKey("isolation_tickets")
+"""The tickets that were used, on all nodes."""
 
 
 class PagesNeedHttps(Forbidden):
@@ -85,38 +99,51 @@ def address(request: web.BaseRequest) -> str:
     return str(request.rel_url.without_query_params(TICKET))
 
 
-def is_second_step(request: web.BaseRequest, key: bytes, secret: str) -> bool:
-    """Whether :func:`redirect` sent this browser here a moment ago.
+def setup(app: web.Application) -> None:
+    """Remember spent tickets; nodes share them where the application has Redis."""
+    shared = app.get(SHARED)
+    app[SPENT] = (
+        SpentInProcess(_MAX_SPENT) if shared is None else SpentEverywhere(shared, _MAX_SPENT)
+    )
 
-    ``secret`` is what only this browser's cookies hold. Raises ``CookiesNeeded`` for a ticket
-    without any cookie: another redirect would not change that.
+
+async def is_second_step(
+    request: web.BaseRequest, key: bytes, secret: str, spent: SpentTickets
+) -> bool:
+    """Whether :func:`redirect` sent this browser here a moment ago, for the first time.
+
+    ``secret`` is what only this browser's cookies hold. The ticket is spent by this. Raises
+    ``CookiesNeeded`` for a ticket without any cookie: another redirect would not change that.
     """
     ticket = request.query.get(TICKET)
     if ticket is None:
         return False
     if not secret:
         raise CookiesNeeded
-    return _is_ticket(key, secret, ticket)
+    if not _is_ticket(key, secret, ticket):
+        return False
+    return await spent.spend(f"isolated:{ticket}", 2 * LIFE_SECONDS)
 
 
 def redirect(request: web.BaseRequest, key: bytes, secret: str) -> web.Response:
     """The first step of a navigation: 303 to the same address with a ticket."""
-    now = int(time.time())
-    ticket = f"{now}-{_signature(key, now, secret)}"
+    stamp = f"{int(time.time())}-{secrets.token_hex(8)}"
+    ticket = f"{stamp}-{_signature(key, stamp, secret)}"
     target = request.rel_url.without_query_params(TICKET).extend_query({TICKET: ticket})
     headers = {"Location": str(target), "Cross-Origin-Opener-Policy": REDIRECT_POLICY}
     return web.Response(status=303, headers=headers)
 
 
 def _is_ticket(key: bytes, secret: str, ticket: str) -> bool:
-    issued, _, signature = ticket.partition("-")
+    stamp, _, signature = ticket.rpartition("-")
+    issued = stamp.partition("-")[0]
     if not (issued.isascii() and issued.isdigit() and len(issued) <= 12):
         return False
-    expected = _signature(key, int(issued), secret)
+    expected = _signature(key, stamp, secret)
     is_genuine = hmac.compare_digest(signature.encode(), expected.encode())
     return is_genuine and abs(time.time() - int(issued)) <= LIFE_SECONDS
 
 
-def _signature(key: bytes, issued: int, secret: str) -> str:
-    message = f"isolated:{issued}:{secret}".encode()
+def _signature(key: bytes, stamp: str, secret: str) -> str:
+    message = f"isolated:{stamp}:{secret}".encode("utf-8", "surrogateescape")
     return hmac.new(key, message, hashlib.sha256).hexdigest()[:40]

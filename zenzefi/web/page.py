@@ -243,7 +243,7 @@ class Page:
         """Whether the application's scripts run on the origin of this page."""
         return isolation.shares_origin(self.request.app[SETTINGS])
 
-    def isolated(self) -> web.Response | None:
+    async def isolated(self) -> web.Response | None:
         """The redirect that keeps the application's windows away, where one is needed."""
         if not self.shares_origin:
             return None
@@ -253,7 +253,8 @@ class Page:
             return None
         secret = self.cookie(SESSION) or self.cookie(VISIT)
         bound = secret and client.form_secret(secret, self.request)
-        if isolation.is_second_step(self.request, self._key, bound):
+        spent = self.request.app[isolation.SPENT]
+        if await isolation.is_second_step(self.request, self._key, bound, spent):
             self.is_private = True
             return None
         if not secret:  # the redirect brings the cookie that its ticket is bound to
@@ -381,7 +382,7 @@ def bound(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]
 
 async def _answer(page: Page, route: Route) -> web.StreamResponse:
     guard.refuse_readers(page.request)
-    redirect = page.isolated()
+    redirect = await page.isolated()
     if redirect is not None:
         return redirect
     await page.recognise()

@@ -19,6 +19,7 @@ from zenzefi.web import (
     assets,
     audit,
     error_words,
+    isolation,
     mailing,
     money,
     people,
@@ -36,6 +37,7 @@ def setup(app: web.Application) -> None:
     settings = app[SETTINGS]
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_WORDS] = error_words.words
+    isolation.setup(app)
     app[USES] = Uses(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(mailing.tell_of_password)
     if settings.mail_url is not None:
