@@ -1,6 +1,6 @@
 """Remove each mitigation of THREAT_MODEL.md and see its tests fail: ``make mutants``.
 
-``tests/mutants/mutants.toml`` says, for a row of the threat model, which text of which file to put
+``tests/mutants/*.toml`` say, for a row of the threat model, which text of which file to put
 in the place of another, and which tests must then fail. Each mutant is tried in a copy of the tree;
 the working tree is never touched. A mutant that survives shows a mitigation that no test holds.
 """
@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "tests" / "mutants" / "mutants.toml"
+DATA = ROOT / "tests" / "mutants"
 _TIMEOUT = 900.0  # seconds for the tests of one mutant
 _NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", ".*_cache", "node_modules", "*.egg-info", "build", "dist"
@@ -55,11 +56,22 @@ class Mutant:
         path.write_text(path.read_text("utf-8").replace(self.old, self.new), "utf-8")
 
 
-def read(path: Path = DATA) -> list[Mutant]:
+def _entries(kind: str, folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.toml")):
+        found += tomllib.loads(path.read_text("utf-8")).get(kind, [])
+    return found
+
+
+def read(folder: Path = DATA) -> list[Mutant]:
     """All mutants. Raises ``TypeError`` for one with a missing or an unknown field."""
-    with path.open("rb") as file:
-        found = tomllib.load(file)["mutant"]
+    found = _entries("mutant", folder)
     return [Mutant(**{**entry, "tests": tuple(entry["tests"])}) for entry in found]
+
+
+def without_mutant(folder: Path = DATA) -> dict[str, str]:
+    """Rows that no mutant can test, with the reason: ``[[without]]`` with threat and reason."""
+    return {entry["threat"]: entry["reason"] for entry in _entries("without", folder)}
 
 
 def try_one(mutant: Mutant) -> tuple[bool, str]:
