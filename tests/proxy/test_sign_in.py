@@ -1,7 +1,7 @@
 """Signing a browser in at the own origin: over sockets, by every hop, on both ways of the proxy."""
 
 import json
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 from aiohttp.test_utils import unused_port
@@ -14,7 +14,7 @@ from tests.proxy.test_websocket import UPGRADE
 from tests.proxy.visiting_browser import NAVIGATION, VisitingBrowser
 from zenzefi.own_origin import BrowserMount, is_loopback, own_origin
 from zenzefi.proxy.mount import Mounts, parse_forwarded
-from zenzefi.proxy.tickets import ENTER_PATH, local_path
+from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
 from zenzefi.rewriting.mount import MountKind, Origin
 
 OTHER = "O" * 64
@@ -23,6 +23,9 @@ PATHS = [
     "/a/b?c=d&e=f",
     "/x?url=https%3A%2F%2Fa.example%2F%3Fq%3D1&b=1+2",
     "/%D0%BF%D1%83%D1%82%D1%8C?%zz&&=&token=theirs",
+    "/search?folder=C:\\temp&b=\\\\share",
+    "//evil.example/x?y",
+    "///evil.example",
     "/a;b=c/d,e'(f)!$*~@:?g=%26%23%25",
     "/" + "long/" * 300 + "?q=" + "z" * 1000,
 ]
@@ -186,11 +189,11 @@ async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(gat
 @pytest.mark.parametrize(
     "path",
     [
-        "//evil.example",
         "https://evil.example",
         "/\\evil",
         "/a\r\nSet-Cookie: a=b",
         "\\\\evil",
+        "/a\\evil?x",
         "/\t/evil.example",
         ENTER_PATH,
         ENTER_PATH + "?path=/x",
@@ -210,7 +213,9 @@ def test_a_local_path_never_names_a_host(text):
         kept = local_path(path)
         assert kept in ("/", path)
         assert kept.startswith("/")
-        assert not kept.startswith(("//", "/\\"))
+        assert "\\" not in kept.partition("?")[0]
+        location = address("http://app.test:1", kept)
+        assert urlsplit(urljoin("http://app.test:1/", location)).netloc == "app.test:1"
         assert kept.isascii()
         assert kept.isprintable()
 

@@ -58,9 +58,8 @@ async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypa
         await new.redeem(ticket)
 
 
-async def test_the_memory_of_spent_tickets_is_bounded(monkeypatch):
-    monkeypatch.setattr(tickets, "_MAX_SPENT", 10)
-    memory = SpentInProcess()
+async def test_the_memory_of_spent_tickets_is_bounded():
+    memory = SpentInProcess(max_spent=10)
     for i in range(50):
         assert await memory.spend(str(i), 60)
     assert len(memory._spent) <= 10

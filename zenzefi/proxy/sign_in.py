@@ -39,7 +39,7 @@ from zenzefi.errors import (
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.middleware.peer import peer_of
 from zenzefi.proxy.mount import Mounts, parse_forwarded
-from zenzefi.proxy.tickets import ENTER_PATH, local_path
+from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
 from zenzefi.rewriting.mount import Mount
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ class SignIn:
         if not self._gate.tickets.is_mark(ticket.browser, nonce, self._client(request)):
             raise BrowserNotConfirmed
         access = await self._gate.gatekeeper.validate(ticket.token)
-        response = web.Response(status=303, headers={"Location": path, **_HEADERS})
+        own = self._gate.mounts.own_origin
+        location = path if own is None else address(str(own.public), path)
+        response = web.Response(status=303, headers={"Location": location, **_HEADERS})
         await self._gate.cookies.sign_in(
             request, response, ticket.token, access, family=ticket.family
         )

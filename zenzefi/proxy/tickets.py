@@ -132,9 +132,20 @@ class Tickets:
 
 
 def local_path(path: str) -> str:
-    """``path`` if it stays on its host, else ``/`` (never an open redirect)."""
-    safe = path.startswith("/") and not path.startswith("//") and "\\" not in path
-    return path if safe and path.isascii() and path.isprintable() else "/"
+    """Path and query if they are such, else ``/``. To be put behind an origin: see :func:`address`.
+
+    A backslash is a slash to browsers in the path, and itself in the query (WHATWG URL, 4.4).
+    """
+    is_path = path.startswith("/") and "\\" not in path.partition("?")[0]
+    return path if is_path and path.isascii() and path.isprintable() else "/"
+
+
+def address(origin: str, path: str) -> str:
+    """A ``Location`` at this origin for what :func:`local_path` returned; never at another one.
+
+    By itself a path that begins with two slashes would name a host (RFC 3986, 4.2).
+    """
+    return origin + path if path.startswith("//") else path
 
 
 def _derived(secret_key: str) -> bytes:
