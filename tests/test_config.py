@@ -74,7 +74,7 @@ def test_wrong_values_and_conflicts_between_values_are_told_at_once(
     assert "TRUSTED_PROXIES: 'anywhere' does not appear to be an IPv4 or IPv6 network" in told
     assert "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together" in told
     assert "ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD" in told
-    assert "'mock' makes money of nothing" in told
+    assert "'mock' credits money without a payment" in told
     assert "ZENZEFI_TARGET_URL is required" in told
     assert "SECRET_KEY is required" in told
 

@@ -462,7 +462,7 @@ class Settings(BaseSettings):
         if "mock" in self.payment_providers and not self.debug:
             yield (
                 {"payment_providers", "debug"},
-                "PAYMENT_PROVIDERS: 'mock' makes money of nothing and needs DEBUG=true.",
+                "PAYMENT_PROVIDERS: 'mock' credits money without a payment and needs DEBUG=true.",
             )
         if self.mail_url and self.mail_url.get_secret_value() == "log:" and not self.debug:
             yield (

@@ -343,7 +343,7 @@ class MethodRefused(GateError):
 
 
 class Conflict(GateError):
-    """It clashes with what is going on now; later it may work."""
+    """Conflicts with the current state; may succeed later."""
 
     status = 409
     code = "conflict"

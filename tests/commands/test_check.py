@@ -89,8 +89,8 @@ def test_a_mail_server_that_is_away_is_told(zenzefi: Any) -> None:
 def test_a_name_that_is_nearly_a_setting_is_asked_about(zenzefi: Any) -> None:
     done = zenzefi("check", "--json", DATABSE_URL="x", SECRET_KY_FILE="/y", HOME="/root")
     assert json.loads(done.stdout)["notes"] == [
-        "DATABSE_URL is no setting. Is DATABASE_URL meant?",
-        "SECRET_KY_FILE is no setting. Is SECRET_KEY_FILE meant?",
+        "Unknown setting DATABSE_URL. Did you mean DATABASE_URL?",
+        "Unknown setting SECRET_KY_FILE. Did you mean SECRET_KEY_FILE?",
     ]
 
 

@@ -191,7 +191,7 @@ async def test_a_mail_server_that_is_away_keeps_nobody_waiting(make_gate: MakeGa
     await visitor.send("/logout")
     await visitor.open("/login/forgotten")
     await visitor.send("/login/forgotten", email="marta@example.com")
-    assert "a letter with a link is on its way" in visitor.text
+    assert "an e-mail with a link is on its way" in visitor.text
     assert gate.app[COURIER]
 
 

@@ -55,7 +55,7 @@ async def test_an_address_or_name_that_is_taken_is_said_beside_the_field(gate: G
     await other.send("/register", email="MARTA@example.com", username="someone", password=PASSWORD)
     assert "There is an account with this address already." in other.text
     await other.send("/register", email="x@example.com", username="Marta", password=PASSWORD)
-    assert "Somebody has this name already." in other.text
+    assert "That username is taken." in other.text
 
 
 async def test_a_wrong_password_and_an_unknown_address_are_answered_alike(gate: GateClient) -> None:
@@ -64,7 +64,7 @@ async def test_a_wrong_password_and_an_unknown_address_are_answered_alike(gate: 
     unknown = await Visitor(gate).login("nobody", "not the password")
     assert wrong.status == unknown.status == 422
     assert wrong.text == unknown.text
-    assert "is not right" in wrong.text
+    assert "is incorrect" in wrong.text
 
 
 async def test_signing_in_makes_a_new_secret_and_logging_out_ends_it(gate: GateClient) -> None:

@@ -171,7 +171,7 @@ async def test_a_token_is_revoked_and_never_shown_whole(gate: GateClient, root: 
     await root.open("/admin/tokens?user=MARTA@example.com")
     assert "Revoked" in root.text
     await root.open("/admin/tokens?user=nobody-of-this-name")
-    assert "Nobody has this name, address or number." in root.text
+    assert "No user with that name, e-mail or ID." in root.text
     assert not root.soup.select("tbody tr")
 
 
@@ -247,7 +247,7 @@ async def test_the_audit_log_is_asked_for_a_person_and_a_span_of_days(
     assert re.search(r"Request [0-9a-f]{8,}", row)
     assert "127.0.0.1" in row
     await root.open("/admin/audit?who=somebody-else")
-    assert "Nobody has this name, address or number." in root.text
+    assert "No user with that name, e-mail or ID." in root.text
     assert not root.soup.select("tbody tr")
     today = datetime.now(UTC).date()
     for since, until, is_there in (

@@ -215,11 +215,11 @@ async def test_nobody_fills_a_mailbox(
     for _ in range(MOST + 3):
         said = await Visitor(mailing).open("/login/forgotten")
         await said.send("/login/forgotten", email="marta@example.com")
-        assert "a letter with a link is on its way" in said.text  # the same for everybody
+        assert "an e-mail with a link is on its way" in said.text  # the same for everybody
     for _ in range(MOST + 2):
         await visitor.open("/account/profile")
         await visitor.send("/account/profile/confirm")
-    assert "several letters already" in visitor.text
+    assert "already asked for several e-mails" in visitor.text
     await mailing.app[COURIER].settled()
     assert len(re.findall(r"/login/reset\?link=", caplog.text)) == MOST
     assert len(re.findall(r"/register/confirm\?link=", caplog.text)) == MOST

@@ -174,7 +174,7 @@ async def test_payments_stay_visible_whatever_became_of_them(shop: GateClient) -
         )
     await visitor.open("/account/money")
     assert "cancelled" in visitor.text
-    assert "lapsed" in visitor.text
+    assert "expired" in visitor.text
     await visitor.open("/account/payments")
     assert len(visitor.soup.select("tbody tr")) == 7
     await visitor.open(links[1])
@@ -216,10 +216,10 @@ async def test_nobody_is_charged_a_price_they_did_not_see(make_gate: MakeGate) -
     await gate.app[BUNDLES].change(GATE, bundle.id, price=Decimal("40.00"))
     await visitor.send("/account/buy", duration_hours="24", scope="full", seen_24="18.00", once="a")
     assert visitor.status == 422
-    assert "The price has changed meanwhile." in visitor.text
+    assert "The price has changed in the meantime." in visitor.text
     assert "20.00 ZNC" in plain(visitor)
     await visitor.send(f"/account/bundles/{bundle.id}", seen="30.00", once="b")
-    assert "The price has changed meanwhile." in visitor.text
+    assert "The price has changed in the meantime." in visitor.text
     await visitor.open("/account/money")
     assert "100.00 ZNC" in plain(visitor)
     await visitor.open("/account/buy")

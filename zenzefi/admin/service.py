@@ -35,7 +35,7 @@ class LastAdministrator(Conflict):
     """Nobody would be left who could undo it."""
 
     code = "last_administrator"
-    default = "This is the last active administrator. Make somebody else one first."
+    default = "This is the last active administrator. Make another user an administrator first."
 
 
 def _containing(text: str) -> str:

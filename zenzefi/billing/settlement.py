@@ -206,7 +206,7 @@ class _Settling:
         )
         if payment.credited_at is not None and less > owed:
             won = outcome is Outcome.DISPUTE_WON
-            about = "Dispute decided for you" if won else "Refund that did not arrive"
+            about = "Dispute decided for you" if won else "Failed refund returned"
             await self._move(less - owed, Kind.ADJUSTMENT, about)
         await self._record(f"payment.{outcome.value}", returned=f"{less:.2f}")
         return outcome.value

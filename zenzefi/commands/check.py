@@ -80,7 +80,9 @@ def _notes() -> list[str]:
 
     file = Settings.model_config.get("env_file")
     names = {*os.environ, *(dotenv_values(str(file)) if file else ())}
-    return [f"{name} is no setting. Is {meant} meant?" for name, meant in misspelt(names).items()]
+    return [
+        f"Unknown setting {name}. Did you mean {meant}?" for name, meant in misspelt(names).items()
+    ]
 
 
 async def _all(settings: Settings) -> list[Check]:

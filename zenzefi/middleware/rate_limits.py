@@ -5,7 +5,8 @@ address (three times as widely for the account and the address's network, a /24 
 guessing is slow and stops nobody elsewhere; widely for the address, against one
 place that tries many accounts; widely for the account, against many places that try one. A browser
 that signed in to the account before is counted by its own mark instead (ADR 0010). The wide counts
-are given back when the attempt was right. For IPv6, a whole /64 counts as one address.
+are given back when the attempt was right. For IPv6, a whole /64 counts as one address, because that
+is what one subscriber is normally assigned.
 
 Stands after the way through: what belongs to the upstream has gone by then (its own limit, per
 token, is asked where the token is known).

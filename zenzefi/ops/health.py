@@ -1,4 +1,4 @@
-"""Is it well? Four questions by four askers.
+"""Health endpoints: /health, /livez, /readyz, /metrics.
 
 - ``/health``: a client in the field. Always 200; the state is in the body.
 - ``/livez``: whoever would restart the process. 200 as long as the event loop answers.

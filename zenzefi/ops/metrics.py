@@ -50,7 +50,7 @@ PROXY_BYTES = Counter(
 )
 PROXY_STRAYS = Counter(
     "proxy_strays_total",
-    "Requests that missed the mount and were led back to it.",
+    "Requests outside the mount that were redirected into it.",
     registry=REGISTRY,
 )
 WEBSOCKETS_OPEN = Gauge(

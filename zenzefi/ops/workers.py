@@ -177,7 +177,7 @@ class Supervisor:
 
     def _kill_the_late(self) -> None:
         if time.monotonic() > self._kill_at:
-            log.error("workers outlived the deadline: ending them")
+            log.error("workers did not exit in time; killing them")
             self._kill_at = float("inf")
             self._signal_all(signal.SIGKILL)
 

@@ -158,9 +158,9 @@ class Connection(ResponseStream, UpstreamConnection):
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """A reset is no end of a body, even of one that ends with the connection.
+        """A reset does not end a read-until-close body.
 
-        Nor is an end without TLS's goodbye: anybody between could have made it (RFC 9112, 9.8).
+        Neither does TLS without close_notify (truncation attack, RFC 9112 9.8).
         """
         if exc is not None:
             self.rescue()

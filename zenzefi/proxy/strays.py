@@ -43,7 +43,7 @@ class StrayTable:
         """One more."""
         key = (page[:_MAX_TEXT], path[:_MAX_TEXT])
         if key not in self._rows:
-            log.info("a page asks outside of the mount: %s wants %s", page or "(unknown)", path)
+            log.info("request outside the mount: page=%s path=%s", page or "(unknown)", path)
         self._rows[key] = self._rows.pop(key, 0) + 1
         self.total += 1
         PROXY_STRAYS.inc()

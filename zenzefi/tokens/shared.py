@@ -342,7 +342,7 @@ class Shared:
                     try:
                         heard(ended)
                     except Exception:  # what is wrong with one must not keep the others unheard
-                        log.exception("an end that was heard of failed here")
+                        log.exception("failed to apply an invalidation message")
 
 
 def _dig(pipe: Any, ended: Ended, tokens: list[str]) -> None:

@@ -63,7 +63,7 @@ async def tokens(page: Page) -> web.StreamResponse:
     if form.text("user"):
         owner = await page.request.app[ADMINISTRATION].find_user(form.text("user"))
         if owner is None:
-            form.fail("user", _("Nobody has this name, address or number."))
+            form.fail("user", _("No user with that name, e-mail or ID."))
     found, total = await page.request.app[ADMINISTRATION].tokens(
         user_id=owner,
         active_only=state == "active",

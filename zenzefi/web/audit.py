@@ -32,7 +32,7 @@ async def _question(page: Page, form: Form) -> Question:
     if who:
         about = await page.request.app[ADMINISTRATION].find_user(who)
         if about is None:
-            form.fail("who", _("Nobody has this name, address or number."))
+            form.fail("who", _("No user with that name, e-mail or ID."))
             about = _NOBODY
     since, until = _day(form, "since"), _day(form, "until")
     return Question(

@@ -49,7 +49,7 @@ def send_confirmation(page: Page, user: User) -> None:
                 _("Please confirm your e-mail address"),
                 _(
                     "Hello %(name)s,\n\nopen this link within an hour to confirm your address:\n"
-                    "%(link)s\n\nIf you did not register, ignore this letter.\n",
+                    "%(link)s\n\nIf you did not register, ignore this e-mail.\n",
                     name=user.username,
                     link=f"{origin}/register/confirm?link={secret}",
                 ),
@@ -84,11 +84,15 @@ async def confirm_again(page: Page) -> web.StreamResponse:
     _require_mail(page)
     if await page.request.app[LINKS].enough(page.user, Purpose.VERIFY):
         page.flash(
-            "bad", _("You asked for several letters already. Look among the spam, or wait an hour.")
+            "bad",
+            _(
+                "You have already asked for several e-mails. Check "
+                "your spam folder, or wait an hour."
+            ),
         )
         return page.redirect("/account/profile")
     send_confirmation(page, page.user)
-    page.flash("info", _("A letter is on its way to %(email)s.", email=page.user.email))
+    page.flash("info", _("An e-mail is on its way to %(email)s.", email=page.user.email))
     return page.redirect("/account/profile")
 
 
@@ -173,7 +177,7 @@ async def forgotten(page: Page) -> web.StreamResponse:
                 _("A new password"),
                 _(
                     "Hello %(name)s,\n\nopen this link within an hour to choose a new password:\n"
-                    "%(link)s\n\nIf you did not ask for it, ignore this letter: nothing changes.\n",
+                    "%(link)s\n\nIf you did not ask for it, ignore this e-mail: nothing changes.\n",
                     name=user.username,
                     link=f"{origin}/login/reset?link={secret}",
                 ),

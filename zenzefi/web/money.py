@@ -207,7 +207,13 @@ async def buy_bundle(page: Page) -> web.StreamResponse:
         page.flash("bad", _("Your balance is too low for this. Top it up, then buy it."))
         return page.redirect("/account/money#top-up")
     except _PriceChanged:
-        page.flash("bad", _("The price has changed meanwhile. Nothing was bought: look again."))
+        page.flash(
+            "bad",
+            _(
+                "The price has changed in the meantime. Nothing was "
+                "bought; please check the new price."
+            ),
+        )
         return page.redirect("/account/buy")
     page.flash(
         "good",

@@ -392,7 +392,7 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
         return await client.ask_who_it_is(page, route)
     if route.access is not Access.ANYONE and page.visitor is None:
         if route.method == hdrs.METH_POST:
-            page.flash("info", _("You have been signed out. Please log in again."))
+            page.flash("info", _("You have been logged out. Please log in again."))
             return page.redirect("/login")
         return page.redirect(f"/login?next={quote(isolation.address(page.request), safe='/')}")
     if route.method == hdrs.METH_POST:

@@ -158,7 +158,9 @@ async def change_user(page: Page) -> web.StreamResponse:
             page.actor, person.id, dict(_CHANGES[wanted])
         )
     except LastAdministrator:
-        page.flash("bad", _("This is the last administrator. Make somebody else one first."))
+        page.flash(
+            "bad", _("This is the last administrator. Make another user an administrator first.")
+        )
     else:
         page.flash("good", _("Saved."))
     return page.redirect(here)

@@ -66,7 +66,7 @@ async def register(page: Page) -> web.StreamResponse:
         except EmailTaken:
             form.fail("email", _("There is an account with this address already."))
         except UsernameTaken:
-            form.fail("username", _("Somebody has this name already. Please choose another."))
+            form.fail("username", _("That username is taken. Please choose another."))
     if not form.ok or page.visitor is None:
         return page.render("register.html", status=422, form=form, next=wanted)
     page.flash("good", _("Welcome! Your account is ready."))
@@ -100,7 +100,7 @@ async def login(page: Page) -> web.StreamResponse:
                 page.actor, form.text("email")[:254], form.raw("password")[:1024]
             )
         except LoginRejected:
-            form.fail("", _("The e-mail address or the password is not right."))
+            form.fail("", _("The e-mail address or password is incorrect."))
     if not form.ok:
         return page.render(
             "login.html", status=422, form=form, next=wanted, mail=mailing.is_on(page)

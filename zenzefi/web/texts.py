@@ -20,7 +20,10 @@ _ERRORS: dict[str, tuple[str, str]] = {
     ),
     "cross_site_refused": (
         N_("Please try that again"),
-        N_("This request did not come from the gate's own page. Open the page and send it anew."),
+        N_(
+            "This request did not come from one of the gate's "
+            "pages. Open the page and send it again."
+        ),
     ),
     "pages_need_https": (
         N_("This site needs HTTPS"),
@@ -54,12 +57,12 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("The same purchase is being made right now. Look at your tokens in a moment."),
     ),
     "conflict": (
-        N_("That has changed meanwhile"),
+        N_("That has changed in the meantime"),
         N_("Open the page again to see how things stand now."),
     ),
     "payload_too_large": (
         N_("That is too much"),
-        N_("The form was larger than the gate takes."),
+        N_("The form is larger than the gate accepts."),
     ),
     "token_missing": (
         N_("You need a token here"),
@@ -100,12 +103,12 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("It is not known here. Open the application from your account."),
     ),
     "token_expired": (
-        N_("Your time is over"),
+        N_("Your access has expired"),
         N_("The token has ended. Your account has others, or sells you the next one."),
     ),
     "token_revoked": (
         N_("This token was revoked"),
-        N_("It lets nobody in any more. Open the application with another one."),
+        N_("It no longer works. Open the application with another one."),
     ),
     "scope_refused": (
         N_("Outside of what your token opens"),
@@ -117,15 +120,15 @@ _ERRORS: dict[str, tuple[str, str]] = {
     ),
     "upstream_unreachable": (
         N_("The application does not answer"),
-        N_("The gate works, but what is behind it can't be reached. Try again in a moment."),
+        N_("The gate works, but the application can't be reached. Try again in a moment."),
     ),
     "upstream_timeout": (
         N_("The application takes too long"),
-        N_("The gate works, but what is behind it was silent for too long. Try again."),
+        N_("The gate works, but the application took too long to respond. Try again."),
     ),
     "upstream_failed": (
         N_("The application gave no proper answer"),
-        N_("The gate works, but what is behind it answered nonsense. Try again in a moment."),
+        N_("The gate works, but the application sent an invalid response. Try again in a moment."),
     ),
     "upstream_busy": (
         N_("Too busy right now"),
@@ -136,12 +139,15 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("This token has too many requests or live connections open. Close some and try again."),
     ),
     "device_required": (
-        N_("The gate must know the device"),
-        N_("This gate takes desktop clients only. Connect with the client from your account."),
+        N_("The gate needs to know the device"),
+        N_("This gate accepts desktop clients only. Connect with the client from your account."),
     ),
     "internal_error": (
         N_("Something went wrong here"),
-        N_("That is our mistake. Try again; if it stays, pass on the number below."),
+        N_(
+            "Something went wrong on our side. Try again; if it keeps happening, send us the "
+            "request ID below."
+        ),
     ),
     "unavailable": (
         N_("Not available right now"),
@@ -157,7 +163,7 @@ _BY_STATUS = {
 }
 _OTHER = (
     N_("That did not work"),
-    N_("Nothing was changed. Try again; if it happens once more, pass on the number below."),
+    N_("Nothing was changed. Try again; if it keeps happening, send us the request ID below."),
 )
 
 
@@ -210,7 +216,8 @@ _DESCRIPTIONS = (
     (re.compile(r"Payment by (\w+) disputed"), N_("payment by %(what)s disputed")),
     (re.compile(r"(Repays) a payment that was taken back"), N_("repays a payment taken back")),
     (re.compile(r"(Dispute) decided for you"), N_("a dispute decided for you")),
-    (re.compile(r"(Refund) that did not arrive"), N_("a refund that did not arrive")),
+    (re.compile(r"(Refund) that did not arrive"), N_("failed refund returned")),
+    (re.compile(r"(Failed refund) returned"), N_("failed refund returned")),
 )
 
 
@@ -228,7 +235,7 @@ _PAYMENT_STATES = {
     "pending": N_("waiting"),
     "succeeded": N_("paid"),
     "failed": N_("failed"),
-    "expired": N_("lapsed"),
+    "expired": N_("expired"),
     "cancelled": N_("cancelled"),
     "refunded": N_("refunded"),
     "disputed": N_("disputed"),

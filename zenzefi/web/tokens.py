@@ -105,7 +105,13 @@ async def buy(page: Page) -> web.StreamResponse:
         form.fail("duration_hours", _("Please choose how long the token lasts."))
         return await _buy_page(page, form, status=422)
     if form.text(f"seen_{hours}") not in ("", f"{app[SETTINGS].price(int(hours)):.2f}"):
-        form.fail("", _("The price has changed meanwhile. Nothing was bought: look again."))
+        form.fail(
+            "",
+            _(
+                "The price has changed in the meantime. Nothing was "
+                "bought; please check the new price."
+            ),
+        )
         return await _buy_page(page, form, status=422)
     if scope not in app[TOKENS].scopes.names:
         form.fail("", _("Please choose what the token opens."))
