@@ -1,9 +1,10 @@
-"""Foreign text on a terminal and in a log: nothing in it may move the cursor, colour or reorder.
+"""Foreign text on a terminal, in a log and in a spreadsheet: it is shown and not obeyed.
 
 C0 and C1 control characters and DEL start terminal sequences (ECMA-48; C1 also as one byte), the
 bidirectional controls of Unicode (UAX #9) show a line in another order than it is written, the line
 and paragraph separators begin lines that were never logged, and lone surrogates can't be encoded.
-All of them are written as escapes, which a person can still read.
+All of them are written as escapes, which a person can still read. In a cell of a spreadsheet, text
+that begins like a formula is marked as text.
 """
 
 from __future__ import annotations
@@ -41,3 +42,22 @@ def in_json(document: str) -> str:
     The line feeds between its values stay.
     """
     return _LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+# One match per run of spaces, quotation marks and separators, so that the search is linear.
+_FORMULA = re.compile(r"(?<![\s;,\"])([\s;,\"]*+)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def in_cell(text: str) -> str:
+    """Text for a cell of a CSV file that no spreadsheet takes for a formula (OWASP, CSV Injection).
+
+    Also not behind a separator or a line break: where a semicolon or a tab divides cells (as in
+    Russian Excel), the quotation marks around a cell mean nothing, and the rest of the text is a
+    cell of its own. An apostrophe marks text. Linear in the length of the text.
+    """
+
+    def marked(match: re.Match[str]) -> str:
+        begins_a_cell = match.start() == 0 or any(sign in match[1] for sign in ";,\t\n\v\f\r")
+        return f"{match[1]}'{match[2]}" if begins_a_cell else match[0]
+
+    return _FORMULA.sub(marked, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import logging
@@ -149,3 +150,20 @@ def test_no_command_obeys_the_text_that_it_shows(text: str) -> None:
     ]
     for output in told:
         assert not is_hostile(output, kept="\n\t")
+
+
+SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+
+
+@given(st.text(st.sampled_from(SIGNS + ";,\t\n\r \"'1a"), max_size=12), st.sampled_from(",;\t"))
+def test_no_spreadsheet_computes_a_cell_whatever_divides_its_cells(text: str, divider: str) -> None:
+    out = io.StringIO()
+    csv.writer(out).writerow(["1", printable.in_cell(text)])
+    rows = list(csv.reader(io.StringIO(out.getvalue(), newline=""), delimiter=divider))
+    for cell in (cell for row in rows for cell in row):
+        assert not cell.lstrip(' \t\r\n"').startswith(tuple(SIGNS)), rows
+
+
+@given(st.text(st.sampled_from("a1. (:=-"), max_size=12))
+def test_text_that_is_no_formula_stays(text: str) -> None:
+    assert printable.in_cell("a" + text) == "a" + text

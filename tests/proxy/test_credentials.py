@@ -214,7 +214,9 @@ async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(gate
         [f"User-Agent: {OLD}", "Content-Type:"],
     ],
 )
-async def test_a_foreign_page_can_not_sign_a_browser_in(gate, headers):
+async def test_a_foreign_page_can_not_sign_a_browser_in(start_gate, upstream, headers):
+    """At an own origin: with ``BROWSER_MOUNT=prefix`` browsers are refused for that alone."""
+    gate = await start_gate(upstream)
     body = json.dumps({"token": TOKEN}).encode()
     named = [header.replace("{gate}", gate.url) for header in headers]
     if not any(header.startswith("Content-Type") for header in named):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +9,8 @@ import pytest
 
 from tests.proxy.test_sign_in import OTHER, ticket_url
 from tests.proxy.visiting_browser import AGENT, VisitingBrowser
-from zenzefi.proxy.tickets import ENTER_PATH
+from zenzefi.gate_cookies import browser_of
+from zenzefi.proxy.tickets import ENTER_PATH, SpentInProcess, Tickets
 
 OLD = AGENT.replace("156.0", "90.0")
 
@@ -38,10 +38,11 @@ async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate, victims):
 
 
 async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(gate):
-    """The hash is under a key of the gate: one that was computed elsewhere fits no nonce."""
+    """The mark is made under a key of the gate: a gate with another key makes another one."""
     nonce = "n" * 43
-    for client in ("", "|192.0.2.0/24|" + OLD):
-        digest = hashlib.sha256((nonce + client).encode()).hexdigest()
+    of_the_attackers = Tickets(["a key of the attacker's own gate"], SpentInProcess())
+    for client in ("", f"192.0.2.0/24|{browser_of(OLD)}"):
+        digest = of_the_attackers.mark(nonce, client)
         attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER)
         issued = await attacker.ask(f"{gate.url}{ENTER_PATH}?browser={digest}")
         victim = VisitingBrowser(gate, agent=OLD, address="192.0.2.1")

@@ -81,6 +81,18 @@ async def test_signing_in_makes_a_new_secret_and_logging_out_ends_it(gate: GateC
     assert planted.cookies["zenzefi_session"] != first
 
 
+async def test_signing_in_ends_the_session_that_the_browser_had(gate: GateClient) -> None:
+    boris = await Visitor(gate).register("boris")
+    marta = await Visitor(gate).register()
+    planted = boris.cookies["zenzefi_session"]
+    marta.cookies["zenzefi_session"] = planted
+    await marta.open("/account")
+    await marta.send("/login", email="marta@example.com", password=PASSWORD)
+    assert marta.cookies["zenzefi_session"] != planted
+    await boris.open("/account", follow=False)
+    assert boris.location.startswith("/login")
+
+
 async def test_a_page_for_users_leads_to_the_login_and_back(gate: GateClient) -> None:
     await Visitor(gate).register()
     visitor = await Visitor(gate).open("/account/buy?hours=1", follow=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -59,9 +61,25 @@ async def test_a_ticket_is_worth_nothing_in_another_browser_or_later(
     own = marta.location
     await marta.open(own, follow=False)
     assert marta.status == 200
-    monkeypatch.setattr(isolation, "LIFE_SECONDS", -1)
-    await marta.open(own, follow=False)
-    assert marta.status == 303
+    for later, status in ((29, 200), (32, 303), (86400, 303), (-32, 303)):
+        await marta.open("/account/buy", follow=False)
+        clock = SimpleNamespace(time=lambda later=later: time.time() + later)
+        with monkeypatch.context() as patch:
+            patch.setattr(isolation, "time", clock)
+            await marta.open(marta.location, follow=False)
+        assert marta.status == status, later
+
+
+async def test_a_ticket_is_worth_nothing_in_another_network(make_gate: MakeGate) -> None:
+    gate = await prefix_gate(make_gate, trusted_proxies="127.0.0.0/8")
+    marta = await Visitor(gate).register()
+    home, same, other = (
+        {"X_Forwarded_For": address} for address in ("192.0.2.1", "192.0.2.200", "192.0.3.1")
+    )
+    for elsewhere, status in ((same, 200), (other, 303), ({"User_Agent": "Another/1"}, 303)):
+        await marta.open("/account/buy", follow=False, **home)
+        await marta.open(marta.location, follow=False, **{**home, **elsewhere})
+        assert marta.status == status, elsewhere
 
 
 async def test_a_ticket_works_once(make_gate: MakeGate) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +18,10 @@ from zenzefi.billing.ledger import Kind, balance
 from zenzefi.billing.models import transactions
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
+from zenzefi.printable import in_cell
 
 _x = transactions.c
 _BATCH = 500
-_FORMULA = re.compile(r"(^\s*|[;\t,]\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
 _COLUMNS = ("number", "time", "type", "amount", "balance_after", "description", "id")
 
 
@@ -44,15 +43,6 @@ class Transaction:
 
 def _transaction(row: Row[Any]) -> Transaction:
     return Transaction(**{name: row._mapping[name] for name in Transaction.__dataclass_fields__})
-
-
-def _cell(text: str) -> str:
-    """Text that a spreadsheet will not take for a formula (OWASP, CSV Injection).
-
-    Also not behind a semicolon or a tab: where these divide cells (as in Russian Excel), the rest
-    of the text is a cell of its own.
-    """
-    return _FORMULA.sub(r"\1'\2", text)
 
 
 class Statements:
@@ -118,7 +108,7 @@ class Statements:
                         row.transaction_type,
                         f"{row.amount:.2f}",
                         f"{row.balance_after:.2f}",
-                        _cell(row.description),
+                        in_cell(row.description),
                         row.id,
                     )
                 )

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from zenzefi.admin.service import ADMINISTRATION
 from zenzefi.audit.reading import AUDIT_LOG, AuditRow, Question
+from zenzefi.printable import in_cell
 from zenzefi.web import i18n, lists, present, texts
 from zenzefi.web.forms import Form
 from zenzefi.web.i18n import gettext as _
@@ -134,10 +135,7 @@ async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
 
 
 def _line(*cells: object) -> bytes:
-    """One CSV record (RFC 4180); a text that a spreadsheet would compute is quoted as text."""
+    """One CSV record (RFC 4180); text that a spreadsheet would compute is marked as text."""
     out = io.StringIO()
-    computed = ("=", "+", "-", "@", "\t", "\r")
-    csv.writer(out).writerow(
-        [f"'{cell}" if str(cell).startswith(computed) else cell for cell in cells]
-    )
+    csv.writer(out).writerow([in_cell(str(cell)) for cell in cells])
     return out.getvalue().encode()
