@@ -1,6 +1,10 @@
 """Settings are checked at start, and every mistake is told at once, in plain words."""
 
+import base64
+import secrets
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -107,7 +111,21 @@ def test_every_unreadable_secret_file_is_told_beside_the_rest(
     assert "REDIS_PORT" in told
 
 
-@pytest.mark.parametrize("key", ["Qx7", "password" * 8, "ab" * 30])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "Qx7",
+        "password" * 8,
+        "ab" * 30,
+        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnop",
+        "0123456789abcdefghijklmnopqrstuvwxyz",
+        "zyxwvutsrqponmlkjihgfedcba9876543210",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef",
+        "aabbccddeeffgghhiijjkkllmmnnooppqq",
+        "k9Fw2mXtZ7pL" * 4,
+        "k9Fw2mXtZ7pLq3Vb" * 2,
+    ],
+)
 def test_a_weak_key_is_refused_outside_development(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
@@ -117,6 +135,20 @@ def test_a_weak_key_is_refused_outside_development(
     assert key not in told
     given(monkeypatch, DEBUG="true")
     assert load_settings().secret_key.get_secret_value() == key
+
+
+def test_no_key_that_was_made_as_told_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    makers = (
+        partial(secrets.token_urlsafe, 48),
+        partial(secrets.token_hex, 32),
+        lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+        lambda: str(uuid4()),
+    )
+    for make in makers:
+        for _ in range(50):
+            key = make()
+            given(monkeypatch, SECRET_KEY=key)
+            assert load_settings().secret_key_doubt is None, key
 
 
 def test_a_weak_key_is_only_doubted_where_nobody_else_comes(

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
@@ -59,6 +60,13 @@ class _Conflicts(SettingsError):
     def __init__(self, conflicts: list[tuple[set[str], str]]) -> None:
         self.conflicts = conflicts
         super().__init__([text for _, text in conflicts])
+
+
+def _is_patterned(key: str) -> bool:
+    """Whether the key counts up or down, or repeats itself: few keys look so, random ones never."""
+    steps = sum(abs(ord(a) - ord(b)) <= 1 for a, b in pairwise(key))
+    threes = {key[at : at + 3] for at in range(len(key) - 2)}
+    return 2 * steps > len(key) or 3 * len(threes) < 2 * (len(key) - 2)
 
 
 def _entropy(key: str) -> float:
@@ -530,7 +538,7 @@ class Settings(BaseSettings):
             return None
         if len(key) < _MIN_SECRET_LENGTH:
             why = f"is shorter than {_MIN_SECRET_LENGTH} characters"
-        elif _entropy(key) < 3 or _GUESSABLE.search(key):
+        elif _entropy(key) < 3 or _is_patterned(key) or _GUESSABLE.search(key):
             why = "can be guessed (repetitive, or made of common words)"
         else:
             return None

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import itertools
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from tests.proxy.lane.conftest import Browser
+from tests.proxy.visiting_browser import VisitingBrowser
 from zenzefi.proxy.connection_auth import has_credentials, is_challenged
 
 OTHER = "O" * 64
@@ -270,6 +272,28 @@ async def test_so_does_another_user_of_the_same_token(start_gate, serve, connect
     browser = await connect(gate)
     await sign_in(browser, "alice")
     assert await body(browser, "/open", line) == b"you are nobody"
+
+
+async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challenged_it(
+    start_gate, serve
+):
+    upstream = await serve()
+    gate = await start_gate(upstream.url, browser_mount="prefix")
+    visitor = VisitingBrowser(gate).sign_in()
+    cookies = "; ".join(f"{k}={v}" for k, v in visitor.cookies["127.0.0.1"].items())
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+    said = []
+    for line in ("X-Plain: 1", "X-Plain: 1", "Authorization: NTLM 1.", "X-Plain: 1"):
+        writer.write(
+            f"GET {PREFIX}/page HTTP/1.1\r\nHost: 127.0.0.1:{gate.port}\r\nCookie: {cookies}\r\n"
+            f"User-Agent: {visitor.agent}\r\nSec-Fetch-Site: same-origin\r\n{line}\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(value) for value in re.findall(rb"(?i)content-length: ([0-9]+)", head))
+        said.append((head[9:12], await reader.readexactly(length)))
+    writer.close()
+    assert said == [(b"401", b"who are you")] * 2 + [(b"401", b"more"), (b"401", b"who are you")]
+    assert len({connection for connection, _ in upstream.heads}) == upstream.made == 1
 
 
 async def test_without_keep_alive_nothing_is_kept(start_gate, serve, connect):

@@ -221,3 +221,36 @@ async def test_the_head_ends_a_response_that_has_no_body(
         await asyncio.sleep(pause)
         assert len(faulty.heads) == count
     assert b"used again" not in faulty.heads
+
+
+INTERIMS = [
+    b"HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.0 100 Continue\r\n\r\n",
+    b"HTTP/1.0 103 Early Hints\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.0 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+@pytest.mark.parametrize("method", [*METHODS, "HEAD"])
+@pytest.mark.parametrize("interim", INTERIMS)
+async def test_no_field_of_an_interim_response_ends_the_exchange(
+    start_gate, faulty, method, interim, pause
+):
+    """RFC 9110, 15.2: the final response follows; RFC 9112, 6.3: a 1xx has no content."""
+
+    async def script(wire):
+        await wire.send(interim, drain=False)
+        await asyncio.sleep(pause)
+        await wire.send(b"HTTP/1.1 200 OK\r\n" + REST)
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    got = await asked(gate, method)
+    *interims, final, body = got.split(b"\r\n\r\n")
+    assert final.startswith(b"HTTP/1.1 200 "), got[:300]
+    assert body == (b"" if method == "HEAD" else b"hi")
+    assert all(one.startswith(b"HTTP/1.1 10") for one in interims), got[:300]

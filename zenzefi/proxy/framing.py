@@ -17,6 +17,8 @@ MAX_TRAILERS = 64 * 1024
 # RFC 9112, 7.1: chunk-size [ chunk-ext ] CRLF. 15 digits stay below 2 ** 63.
 _CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n]*)?\r\n")
 _HEAD_END = b"\r\n\r\n"
+_VERSIONS = (b" HTTP/1.1\r", b" HTTP/1.0\r")
+_VERSION_SIZE = len(_VERSIONS[0])
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 """RFC 9112, 4, and RFC 9110, 15: version, status, reason phrase.
@@ -58,6 +60,30 @@ class HeadEnd:
         self.size += len(data)
         self._seam = (seam + data[-3:])[-3:]
         return -1
+
+
+class FirstLine:
+    """Keeps the end of a head's first line, which comes in pieces: the version stands there."""
+
+    __slots__ = ("_is_complete", "_tail")
+
+    def __init__(self) -> None:
+        self._is_complete = False
+        self._tail = b""
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the head."""
+        if self._is_complete:
+            return
+        end = data.find(b"\n")
+        self._is_complete = end >= 0
+        line = data[:end] if end >= 0 else data
+        self._tail = (self._tail + line[-_VERSION_SIZE:])[-_VERSION_SIZE:]
+
+    @property
+    def is_http(self) -> bool:
+        """Whether the line has ended with HTTP/1.0 or HTTP/1.1 (RFC 9112, 2.3)."""
+        return self._is_complete and self._tail in _VERSIONS
 
 
 class SizedEnd:

@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import (
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from zenzefi.proxy.framing import ChunkedEnd, HeadEnd, SizedEnd, length_of
+from zenzefi.proxy.framing import ChunkedEnd, FirstLine, HeadEnd, SizedEnd, length_of
 
 MAX_HEAD = 128 * 1024
 """Bytes of a request's head."""
@@ -61,6 +61,7 @@ class RequestStream(RequestHandler):
 
     __slots__ = (
         "_end",
+        "_first_line",
         "_head_end",
         "_idle_waiter",
         "_is_head_whole",
@@ -76,6 +77,7 @@ class RequestStream(RequestHandler):
         self._phase = Phase.START
         self._unread = b""  # bytes of the browser that the parser has not got yet
         self._head_end = HeadEnd()
+        self._first_line = FirstLine()
         self._is_head_whole = False  # the parser has got the head in one piece, and as it came
         self._method: str | None = None  # what the stand-in stands for
         self._end: SizedEnd | ChunkedEnd = SizedEnd(0)  # of the current content
@@ -158,6 +160,7 @@ class RequestStream(RequestHandler):
                 self._unread = _STAND_IN + data[space:]
         self._phase = Phase.HEAD
         self._head_end = HeadEnd()
+        self._first_line = FirstLine()
         return True
 
     def _read_head(self) -> None:
@@ -171,6 +174,7 @@ class RequestStream(RequestHandler):
             return
         head = data if end < 0 else data[:end]
         self._unread = b"" if end < 0 else data[end:]
+        self._first_line.feed(head)
         self._is_head_whole = is_first and end >= 0 and self._method is None
         self._feed(head)
         if self._phase is Phase.DEAF:
@@ -181,6 +185,10 @@ class RequestStream(RequestHandler):
             return
         message, content = self._messages[-1]
         if not isinstance(message, RawRequestMessage):
+            return
+        if not self._first_line.is_http:  # the parser knows RTSP and ICE, too
+            self._messages.pop()
+            self._refuse(BadHttpMessage("version"))
             return
         if self._method is not None:
             message = message._replace(method=self._method)

@@ -12,6 +12,7 @@ import enum
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
@@ -66,11 +67,17 @@ class ResponseStream(ResponseHandler):
         super().__init__(loop)
         self._stage = _Stage.DONE
         self._head = bytearray()  # as much of it as has come
+        self._params: dict[str, Any] = {}
 
     def expect_response(self) -> None:
         """A request is about to be sent: a head comes next."""
         self._stage = _Stage.HEAD
         self._head.clear()
+
+    def set_response_params(self, **params: Any) -> None:
+        """How the parser is to read, as aiohttp takes it."""
+        self._params = params
+        super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the upstream; none: aiohttp lets the parser go on with what it has kept."""
@@ -112,6 +119,10 @@ class ResponseStream(ResponseHandler):
             return b""
         self._stage = _Stage.DONE  # unless the parser finds a message in it
         super().data_received(whole)
+        if self._stage is _Stage.HEAD:
+            # That was an interim response. Its version and its Connection line end nothing (RFC
+            # 9110, 15.2), yet a parser that has read them takes no further head.
+            super().set_response_params(**self._params)
         return rest
 
     def _read_body(self, data: bytes) -> None:

@@ -189,7 +189,7 @@ class LaneHandler(GateRequestHandler):
         visitor = self._visitor
         if visitor is None or visitor.is_behind_proxy or self.is_lost:
             return None
-        who = Who(visitor.device_id, visitor.address, visitor.agent)
+        who = Who(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
         return Owner(self, visitor.access.token_id, who)
 
     def hold(self) -> bool:
