@@ -20,7 +20,7 @@ from zenzefi.ops import housekeeping
 from zenzefi.ops.housekeeping import Housekeeping
 from zenzefi.ops.jobs import JOBS
 from zenzefi.ops.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
-from zenzefi.tokens.models import device_claims, usage_sessions
+from zenzefi.tokens.models import device_claims, proxy_sign_ins, usage_sessions
 
 
 def work(gate: GateClient) -> Housekeeping:
@@ -107,6 +107,15 @@ def _row_of(table: Table, user_id: UUID, token_id: UUID, at: datetime) -> dict[s
             "expires_at": at + timedelta(days=14),
             "ended_at": at,
         },
+        "proxy_sign_ins": mine
+        | {
+            "token_id": token_id,
+            "secret_index": secret,
+            "family_id": uuid4(),
+            "is_sealed": True,
+            "expires_at": at + timedelta(days=14),
+            "ended_at": at,
+        },
         "usage_sessions": mine | {"token_id": token_id, "started_at": at, "last_seen_at": at},
         "device_claims": {
             "token_id": token_id,
@@ -127,6 +136,10 @@ def _row_of(table: Table, user_id: UUID, token_id: UUID, at: datetime) -> dict[s
         (idempotency_keys, timedelta(hours=48), {}),
         (one_time_links, timedelta(days=30), {}),
         (web_sessions, timedelta(days=30), {}),
+        (proxy_sign_ins, timedelta(days=30), {}),
+        # Not ended, so they count from where they expired: 14 days after they were last of use.
+        (web_sessions, timedelta(days=44), {"ended_at": None}),
+        (proxy_sign_ins, timedelta(days=44), {"ended_at": None}),
         (usage_sessions, timedelta(days=90), {}),
         (device_claims, timedelta(days=1), {}),
     ],
@@ -163,11 +176,30 @@ async def test_the_retention_of_sessions_is_a_setting(make_gate: MakeGate) -> No
         for hours in (23, 25):
             row = _row_of(usage_sessions, user_id, token, now - timedelta(hours=hours))
             await connection.execute(usage_sessions.insert().values(**row))
-    (sweep,) = [job for job in gate.app[JOBS]._jobs if job.name == "sweep"]
-    await sweep.work()
+    await _sweep(gate)
     async with gate.app[DATABASE].read() as connection:
         query = select(func.count()).select_from(usage_sessions)
         assert (await connection.execute(query)).scalar_one() == 1
+
+
+async def test_the_retention_of_the_audit_log_is_a_setting(make_gate: MakeGate) -> None:
+    gate = await make_gate(audit_retention_days=40)
+    now = datetime.now(UTC)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(delete(audit_logs))
+        for hours in (40 * 24 - 1, 40 * 24 + 1):
+            row = _row_of(audit_logs, uuid4(), uuid4(), now - timedelta(hours=hours))
+            await connection.execute(audit_logs.insert().values(**row))
+    await _sweep(gate)
+    async with gate.app[DATABASE].read() as connection:
+        query = select(func.count()).select_from(audit_logs)
+        assert (await connection.execute(query)).scalar_one() == 1
+
+
+async def _sweep(gate: GateClient) -> None:
+    """What the running gate does by itself, with its settings."""
+    (sweep,) = [job for job in gate.app[JOBS]._jobs if job.name == "sweep"]
+    await sweep.work()
 
 
 def test_every_table_says_how_long_its_rows_are_kept() -> None:

@@ -160,7 +160,7 @@ async def test_bytes_after_an_answer_never_become_the_next_one(start_gate, fault
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    gate.gatekeeper.add("U" * 64)
+    gate.gatekeeper.add("U" * 64, activated=True)  # so that the lane serves both
     assert (await gate.ask(PREFIX + "/x")).endswith(b"first")
     await asyncio.sleep(0.3)
     second = await gate.ask(PREFIX + "/y", token="U" * 64)

@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 
@@ -56,6 +57,21 @@ async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypa
     monkeypatch.setattr(tickets, "LIFE_SECONDS", -1)
     with pytest.raises(SignInLinkInvalid):
         await new.redeem(ticket)
+
+
+async def test_a_ticket_lives_for_a_minute(monkeypatch):
+    """By the clock, not by the constant: a ticket in a log must be worth nothing soon."""
+    office = Tickets(keys("a"), SpentInProcess())
+    for age, is_good in ((0, True), (59, True), (62, False), (3600, False), (86_000, False)):
+        ticket = office.issue(TOKEN, BROWSER)
+        now = time.time()
+        with monkeypatch.context() as later:
+            later.setattr(time, "time", lambda now=now, age=age: now + age)
+            if is_good:
+                assert (await office.redeem(ticket)).token == TOKEN
+            else:
+                with pytest.raises(SignInLinkInvalid):
+                    await office.redeem(ticket)
 
 
 async def test_the_memory_of_spent_tickets_is_bounded():
