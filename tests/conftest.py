@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy.engine import make_url
 
+from tests import event_loops
 from tests.servers import own_postgres, own_redis
 from zenzefi.accounts import passwords
 from zenzefi.app import create_app
@@ -40,6 +41,11 @@ _EMBEDDED = "embedded"
 # A slow machine is no failure: no test asserts how long an example took.
 hypothesis_settings.register_profile("zenzefi", deadline=None)
 hypothesis_settings.load_profile("zenzefi")
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, event_loops.LoopFactory]:
+    """The event loops of one test."""
+    return event_loops.chosen(every=item.get_closest_marker("every_loop") is not None)
 
 
 @pytest.fixture(autouse=True)

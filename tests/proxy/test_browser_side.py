@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import struct
@@ -11,6 +12,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.proxy.conftest import PREFIX, TOKEN
+
+pytestmark = pytest.mark.every_loop
 
 
 @pytest.fixture
@@ -213,3 +216,70 @@ async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
     assert got.startswith(b"HTTP/1.1 30"), got[:200]
     found = [line for line in got.split(b"\r\n") if line.startswith(b"Location: ")]
     assert found == [f"Location: {location}{query}".encode()]
+
+
+async def opened_socket(gate, listener) -> tuple[socket.socket, socket.socket]:
+    """Both ends of a WebSocket through the gate."""
+    browser = connected(gate.port)
+    browser.send(UPGRADE)
+    upstream, _ = await asyncio.to_thread(listener.accept)
+    await asyncio.to_thread(upstream.recv, 65536)
+    upstream.send(ACCEPTED)
+    head = await asyncio.to_thread(browser.recv, 65536)
+    assert head.endswith(b"\r\n\r\n"), head
+    return browser, upstream
+
+
+FRAME = b"\x82\xfe\x10\x00\0\0\0\0" + b"z" * 4096
+
+
+async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_have_ended(
+    start_gate, complaints
+):
+    """The gate waits for the end of the frame; the upstream does not."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        browser, upstream = await opened_socket(gate, listener)
+        browser.send(FRAME[:1000])
+        await asyncio.to_thread(upstream.recv, 65536)
+        gate.gatekeeper.end()
+        closing = await asyncio.to_thread(browser.recv, 65536)
+        assert closing[:1] == b"\x88"
+        assert closing[2:4] == (4401).to_bytes(2, "big")
+        upstream.close()
+        await asyncio.sleep(0.05)
+        for piece in (FRAME[1000:2000], FRAME[2000:], FRAME):
+            browser.send(piece)
+            await asyncio.sleep(0.02)
+        browser.send(b"\x88\x82\0\0\0\0" + closing[2:4])
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(browser.recv, 65536) == b""
+        browser.close()
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+@pytest.mark.parametrize("first", ["browser", "upstream"])
+async def test_the_ends_of_a_socket_may_go_in_any_turn_while_frames_come(
+    start_gate, complaints, first, ending
+):
+    """One end goes while the other one talks, and goes some turns of the loop later."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for turns in range(24):
+            ends = await opened_socket(gate, listener)
+            goes, stays = ends if first == "browser" else reversed(ends)
+            for end in ends:
+                end.setblocking(False)
+                end.send(FRAME)
+            await asyncio.sleep(0.01 * (turns % 2))
+            goes.send(FRAME)
+            stays.send(FRAME)
+            reset(goes) if ending == "reset" else goes.close()
+            with contextlib.suppress(OSError):  # the gate may have closed this end by now
+                for _ in range(turns // 2):
+                    await asyncio.sleep(0)
+                    stays.send(FRAME)
+            reset(stays)
+        async with asyncio.timeout(5):
+            while gate.gate.upstream.budget.open:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)

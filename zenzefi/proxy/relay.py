@@ -147,7 +147,7 @@ class Splice:
         self._heard = -1  # bytes of the browser's at the last tick
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
-        self._browser = _End(browser, self._lost)
+        self._browser = _End(browser, self._browser_lost)
         self._upstream = _End(upstream, self._upstream_lost)
         self._browser.other, self._upstream.other = upstream, browser
         self._filters: dict[_End, MessageFilter] = {}
@@ -229,6 +229,8 @@ class Splice:
 
     def _way_to(self, end: _End) -> Callable[[bytes], None]:
         """What passes bytes on to this side: with nothing to look at, as little as there can be."""
+        if end.is_lost:
+            return _drop
         if self._filters:
             return partial(self._relay, end)
         feed, write = end.cursor.feed, end.transport.write
@@ -256,6 +258,8 @@ class Splice:
 
     def _tick(self) -> None:
         """Idle ping (RFC 6455, 5.5.2): a browser that does not answer by the next tick is gone."""
+        if self.done.done():
+            return
         browser = self._browser
         for end in (browser, self._upstream):
             stalled_at = end.stalled_at
@@ -274,11 +278,19 @@ class Splice:
             self._is_unanswered = True
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
 
+    def _browser_lost(self) -> None:
+        # uvloop raises RuntimeError for a write to a closed transport; asyncio drops the bytes.
+        self._upstream.receive = _drop
+        self._lost()
+
     def _upstream_lost(self) -> None:
         """While the gate ends it, the browser still gets the time to read the close."""
         self._slot.closed()
         if self._ending is None:
+            self._browser.receive = _drop  # as in _browser_lost
             self._lost()
+        else:
+            self._browser.receive = self._after_goodbye
 
     def _lost(self) -> None:
         if not self.done.done():
