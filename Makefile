@@ -44,7 +44,7 @@ bench: $(VENV)/.installed-test ## Measure the gate and others side by side; writ
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.installed-test ## Traffic of every kind for MINUTES=10: all answered, nothing left behind
-	@SOAK_SECONDS=$$(($(MINUTES) * 30)) $(BIN)/python -m pytest tests/proxy/test_leaks.py -q $(ARGS)
+	@SOAK_SECONDS=$$(($(MINUTES) * 15)) $(BIN)/python -m pytest tests/proxy/test_leaks.py -q $(ARGS)
 
 fuzz: $(VENV)/.installed-test ## Streams of requests made at random, EXAMPLES=5000 of them
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/proxy/test_request_stream.py \

@@ -11,6 +11,12 @@ from collections.abc import Awaitable, Callable
 Script = Callable[["Wire"], Awaitable[None]]
 
 
+def write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write; to a connection that is closed, nothing, as asyncio does (uvloop: RuntimeError)."""
+    if not writer.transport.is_closing():
+        writer.write(data)
+
+
 class Wire:
     """One connection that came in, and its request's head."""
 
@@ -24,7 +30,7 @@ class Wire:
         return self.head
 
     async def send(self, data: bytes, *, drain: bool = True) -> None:
-        self.writer.write(data)
+        write(self.writer, data)
         if drain:
             await self.writer.drain()
 

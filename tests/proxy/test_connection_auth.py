@@ -19,6 +19,8 @@ from tests.proxy.lane.conftest import Browser
 from tests.proxy.visiting_browser import VisitingBrowser
 from zenzefi.proxy.connection_auth import has_credentials, is_challenged
 
+pytestmark = pytest.mark.every_loop
+
 OTHER = "O" * 64
 _NONCES = itertools.count(1)
 

@@ -18,6 +18,8 @@ from aiohttp import ClientSession, TCPConnector, WSServerHandshakeError
 from tests.proxy.conftest import PREFIX, TOKEN
 from zenzefi.proxy import upstream as upstream_module
 
+pytestmark = pytest.mark.every_loop
+
 OTHER = "O" * 64
 SEEN = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 2\r\n\r\nok"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\n\n"
@@ -236,9 +238,10 @@ async def test_a_flood_of_slow_requests_of_one_token_leaves_the_others_their_tur
             return response.status
 
     flood = [asyncio.ensure_future(ask(TOKEN, number)) for number in range(60)]
-    await until(lambda: gate.gate.upstream.budget.waiting > 50)
+    await until(lambda: gate.gate.upstream.budget.waiting > 35)
+    before = len(order)
     assert [await ask(OTHER, number) for number in range(5)] == [200] * 5
-    assert order.count(TOKEN) < 30, "five short requests waited for half of the flood"
+    assert order.count(TOKEN) - before < 30, "five short requests waited for half of the flood"
     assert set(await asyncio.gather(*flood)) == {200}
     assert counting.most <= 6
 

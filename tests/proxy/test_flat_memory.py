@@ -9,6 +9,7 @@ import textwrap
 import psutil
 import pytest
 
+from tests.event_loops import LOOPS
 from tests.proxy.conftest import PREFIX, TOKEN
 
 HUGE = 1_000_000_000
@@ -17,6 +18,7 @@ GATE = textwrap.dedent(
     """
     import asyncio, pathlib, sys, tempfile
     from aiohttp import web
+    from tests.event_loops import LOOPS
     from tests.proxy.conftest import MemoryGatekeeper, gate_app
     from zenzefi.ops.drain import GateRunner
 
@@ -30,15 +32,16 @@ GATE = textwrap.dedent(
         print("ready", flush=True)
         await asyncio.sleep(3600)
 
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    with asyncio.Runner(loop_factory=LOOPS[sys.argv[3]]) as runner:
+        runner.run(main(sys.argv[1], int(sys.argv[2])))
     """
 )
 
 
-@pytest.fixture
-def gate_process(upstream, free_port):
+@pytest.fixture(params=LOOPS)
+def gate_process(request, upstream, free_port):
     process = subprocess.Popen(
-        [sys.executable, "-c", GATE, upstream, str(free_port)],
+        [sys.executable, "-c", GATE, upstream, str(free_port), request.param],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )

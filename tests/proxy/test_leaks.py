@@ -31,8 +31,9 @@ from aiohttp import (
     WSMsgType,
 )
 
+from tests.event_loops import LOOPS
 from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.faulty import Wire
+from tests.proxy.faulty import Wire, write
 from tests.proxy.request_model import (
     DISGUISES,
     KNOWN,
@@ -54,6 +55,7 @@ GATE = textwrap.dedent(
     """
     import asyncio, gc, json, pathlib, sys, tempfile
     from aiohttp import web
+    from tests.event_loops import LOOPS
     from tests.proxy.conftest import TOKEN, MemoryGatekeeper, gate_app
     from zenzefi.ops.drain import GateRunner
 
@@ -86,7 +88,8 @@ GATE = textwrap.dedent(
                 found = complaints
             print(json.dumps(found), flush=True)
 
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True", sys.argv[4]))
+    with asyncio.Runner(loop_factory=LOOPS[sys.argv[5]]) as runner:
+        runner.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True", sys.argv[4]))
     """
 )
 
@@ -94,13 +97,13 @@ GATE = textwrap.dedent(
 class GateProcess:
     """The gate, and what can be counted of it from outside."""
 
-    def __init__(self, upstream: str, port: int, log: Path, *, fast_lane: bool) -> None:
+    def __init__(self, upstream: str, port: int, log: Path, *, fast_lane: bool, loop: str) -> None:
         self.port = port
         self.log = log
         self.url = f"http://127.0.0.1:{port}{PREFIX}"
         with log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", GATE, upstream, str(port), str(fast_lane), ENDING],
+                [sys.executable, "-c", GATE, upstream, str(port), str(fast_lane), ENDING, loop],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -133,9 +136,10 @@ class GateProcess:
         self.process.communicate()
 
 
-@pytest.fixture
-def gate_process(faulty, free_port, fast_lane, tmp_path) -> Iterator[GateProcess]:
-    gate = GateProcess(faulty.url, free_port, tmp_path / "gate.log", fast_lane=fast_lane)
+@pytest.fixture(params=LOOPS)
+def gate_process(request, faulty, free_port, fast_lane, tmp_path) -> Iterator[GateProcess]:
+    log = tmp_path / "gate.log"
+    gate = GateProcess(faulty.url, free_port, log, fast_lane=fast_lane, loop=request.param)
     yield gate
     gate.stop()
 
@@ -297,7 +301,7 @@ async def in_pieces(writer: asyncio.StreamWriter, stream: bytes) -> None:
     """Write it cut at random places, at a random pace."""
     while stream:
         size = random.choice([1, 7, 60, 400, 100_000])
-        writer.write(stream[:size])
+        write(writer, stream[:size])
         stream = stream[size:]
         await asyncio.sleep(random.choice([0, 0, 0.001]))
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.proxy.conftest import PREFIX, TOKEN
 
+pytestmark = pytest.mark.every_loop
+
 REFUSAL = (
     b"HTTP/1.1 413 Content Too Large\r\nContent-Type: a/b\r\nContent-Length: 9\r\n\r\ntoo large"
 )

@@ -27,6 +27,8 @@ from tests.proxy.request_model import (
     responses,
 )
 
+pytestmark = pytest.mark.every_loop
+
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 """``make fuzz`` sets more."""
 

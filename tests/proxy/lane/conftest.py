@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.proxy.conftest import PREFIX, TOKEN
+from tests.proxy.faulty import write
 from zenzefi.proxy.lane import LANE, FastLane
 
 
@@ -44,7 +45,7 @@ class Browser:
 
     def send(self, target: str, *headers: str, method: str = "GET", token: str = TOKEN) -> None:
         lines = [f"{method} {target} HTTP/1.1", "Host: gate.test:8000", f"X-Access-Token: {token}"]
-        self.writer.write("\r\n".join([*lines, *headers, "", ""]).encode("utf-8"))
+        write(self.writer, "\r\n".join([*lines, *headers, "", ""]).encode("utf-8"))
 
     async def read(self, method: str = "GET") -> Answer:
         async with asyncio.timeout(40):
