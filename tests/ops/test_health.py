@@ -87,6 +87,30 @@ async def test_without_its_database_it_is_unhealthy_not_ready_and_alive(
     assert (await client.get("/livez")).status == 200
 
 
+async def test_a_database_that_is_silent_is_noticed_without_its_help(
+    aiohttp_client: AiohttpClient, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are taken and nothing comes back: the driver would wait for ever."""
+    monkeypatch.setattr("zenzefi.db.engine.CONNECT_TIMEOUT", 3600.0)
+    taken: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, w: taken.append(w), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    app = make_app(f"postgresql+asyncpg://gate@127.0.0.1:{port}/gate", health_check_interval=3600)
+    client = await aiohttp_client(app)
+    try:
+        async with asyncio.timeout(120):  # without a bound of its own it takes an hour
+            for _ in range(6):
+                assert (await client.get("/readyz")).status == 503
+                assert (await (await client.get("/health")).json())["status"] == "unhealthy"
+                await asyncio.sleep(0.5)
+    finally:
+        silent.close()
+        for writer in taken:
+            writer.transport.abort()
+    assert 1 <= len(taken) <= 20, "and few connections are spent on it"
+    await settled(lambda: not app[HEALTH]._late)
+
+
 async def test_a_draining_node_is_not_ready_and_ends_its_connections(
     aiohttp_client: AiohttpClient, make_app: MakeApp
 ) -> None:

@@ -22,6 +22,7 @@ from typing import Literal
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from zenzefi import deadline
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.errors import DatabaseUnavailable
@@ -36,6 +37,7 @@ State = Literal["healthy", "degraded", "unhealthy"]
 _RETRY = 2.0  # seconds between checks while something is down: recovery should be seen soon
 _FRESH = 0.4  # seconds for which the last look at the database is believed
 _LOOK_SECONDS = 1.5  # that a look may take; with the above, a lost database shows within 2 s
+_MAX_LATE = 4  # questions without a response that may be open at a time
 _WRITES_EVERY = 1.5  # seconds between two looks that also write, on SQLite
 _AT_LEAST = 0.5  # seconds between two checks, however many requests fail meanwhile
 
@@ -51,6 +53,7 @@ class Health:
         self.upstream_ok: bool | None = None
         self._doubt = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+        self._late: set[asyncio.Task[checks.Check]] = set()
         self._looked_at = self._wrote_at = -math.inf
 
     def doubt(self) -> None:
@@ -96,7 +99,7 @@ class Health:
             # Requests that write right now tell of a failure by themselves.
             writes &= not (self._database.is_writing and self.database_ok is True)
         try:
-            found = await checks.ping_database(self._database, writes=writes, seconds=seconds)
+            found = await self._ping(writes=writes, seconds=seconds or checks.TIMEOUT)
         except Exception as error:  # whatever it is, the gate can't work with this database
             log.exception("health check failed: check=database")
             found = checks.Check("database", ok=False, detail=type(error).__name__)
@@ -105,10 +108,40 @@ class Health:
             self._wrote_at = self._looked_at
         return found
 
+    async def _ping(self, *, writes: bool, seconds: float) -> checks.Check:
+        """Ask, and wait no longer than told.
+
+        A server that keeps its connections and is silent (its network is lost) holds even a
+        cancelled question: the driver first ends what it does with the connection.
+        """
+        if len(self._late) >= _MAX_LATE:
+            return checks.Check("database", ok=False, detail="earlier questions are still open")
+        asking = asyncio.create_task(
+            checks.ping_database(self._database, writes=writes, seconds=seconds),
+            name="database question",
+        )
+        try:
+            await deadline.wait([asking], seconds + deadline.STEP)
+        finally:
+            if not asking.done():
+                self._late.add(asking)
+                asking.add_done_callback(self._end_late)
+                asking.cancel()
+        if not asking.done():
+            return checks.Check("database", ok=False, detail=f"no response in {seconds:g} s")
+        return asking.result()
+
+    def _end_late(self, asking: asyncio.Task[checks.Check]) -> None:
+        self._late.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # what it was no longer matters
+
     async def close(self) -> None:
-        """Wait for a question that is under way."""
+        """Wait for the questions that are under way; a second at most for late ones."""
         if self._looking is not None:
             await asyncio.gather(self._looking, return_exceptions=True)
+        if self._late:
+            await deadline.wait(self._late, 1.0)
 
     async def check(self) -> None:
         """Ask everything once. Never raises for what it finds."""
