@@ -353,6 +353,28 @@ async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pil
     assert b'"target": "/last"' in answer
 
 
+async def test_a_flood_behind_a_request_that_waits_is_not_read(start_gate, faulty):
+    """Not more than the gate keeps and the system itself takes for a socket."""
+
+    async def script(wire):
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    one = f"GET {PREFIX}/x HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode()
+    piece, taken = one * 1000, 0
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, ("127.0.0.1", gate.port))
+        with contextlib.suppress(TimeoutError):
+            while taken < 24_000_000:
+                async with asyncio.timeout(2):
+                    await loop.sock_sendall(sock, piece)
+                taken += len(piece)
+    assert taken < 16_000_000
+
+
 @pytest.mark.parametrize("at_once", [1, 20])
 async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
     start_gate, faulty, at_once

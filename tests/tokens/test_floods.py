@@ -240,6 +240,7 @@ ACCESS = Access(UUID(int=1), UUID(int=2), "full", 24)
 async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "MAX_WAITING", 25)
     monkeypatch.setattr(flights, "BATCH", 10)
+    monkeypatch.setattr(flights, "_AT_ONCE", 2)
     go = asyncio.Event()
     batches: list[list[str]] = []
 
@@ -255,6 +256,7 @@ async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.Monke
     with pytest.raises(Unavailable):
         asked.join("one too many")
     await asyncio.sleep(0)
+    assert len(batches) == 2  # the others wait until one of these is done
     go.set()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(answers[0], TokenInvalid)
