@@ -151,12 +151,17 @@ class Engine:
         headers = self._mapped(exchange)
         if exchange.status == 304:
             return self._for_304(exchange, headers)
-        if exchange.method == "HEAD" and 200 <= exchange.status < 300:
+        if exchange.method == "HEAD" and self._has_body_for_get(exchange.status):
             found = self._entries(exchange)
             coding = self._coding(exchange)
             if found is not None and coding is not None:  # the same fields that a GET would have
                 return self._rewritten_headers(exchange, found[1], coding, None)
         return headers
+
+    @staticmethod
+    def _has_body_for_get(status: int) -> bool:
+        """Whether a GET with this status would have a body that may be rewritten."""
+        return 200 <= status < 300 and status not in _NO_BODY and status != 206
 
     @staticmethod
     def _coding(exchange: Exchange) -> str | None:
