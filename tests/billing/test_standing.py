@@ -61,6 +61,9 @@ DISPUTED, WON = Outcome.DISPUTED, Outcome.DISPUTE_WON
         ([(REFUNDED, "30", None), (DISPUTED, None, "d1"), (WON, None, "d1")], "30"),
         ([(WON, None, "d1"), (DISPUTED, None, "d1")], "0.00"),  # decided before it was heard of
         ([(DISPUTED, "40", "d1"), (DISPUTED, "40", "d1")], "40"),  # opened, then withdrawn
+        ([(DISPUTED, "40", "d1"), (DISPUTED, "30", "d1")], "40"),  # the earlier one came late
+        ([(DISPUTED, "30", "d1"), (DISPUTED, "40", "d1")], "40"),
+        ([(REFUNDED, "40", "r1"), (REFUNDED, "30", "r1")], "40"),
         ([(DISPUTED, "40", "d1"), (WON, None, "d2")], "40"),
     ],
 )
