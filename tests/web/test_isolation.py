@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from tests.conftest import MakeGate
-from tests.web.visitor import Visitor
+from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.proxy.tickets import SpentInProcess
 from zenzefi.web import isolation
 from zenzefi.web.isolation import CookiesNeeded
@@ -169,6 +169,24 @@ async def test_a_form_without_its_token_gets_a_page_of_nobody(
     got = marta.csrf
     await marta.send("/account/buy", follow=False, csrf=got, duration_hours="1", once="x")
     assert marta.status == 403
+
+
+async def test_a_page_of_nobody_tells_no_message_and_keeps_it_for_the_visitor(
+    make_gate: MakeGate,
+) -> None:
+    """A message may name the e-mail address; a script can send such a form into a window."""
+    gate = await prefix_gate(make_gate)
+    marta = Visitor(gate)
+    await marta.open("/register")
+    await marta.send(
+        "/register", follow=False, email="m@example.com", username="marta", password=PASSWORD
+    )
+    assert marta.status == 303
+    for path in ("/account/buy", "/logout", "/login"):
+        await marta.send(path, follow=False, csrf="x")
+        assert marta.status == 403
+        assert "Welcome" not in marta.html
+    assert "Welcome" in (await marta.open("/account")).html
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

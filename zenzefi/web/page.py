@@ -279,7 +279,7 @@ class Page:
         headers = guard.page_headers(self.nonce, form_targets, policy)
         for name, value in headers.items():
             response.headers.setdefault(name, value)
-        if response.status != 303 and self.cookie(FLASH):
+        if response.status != 303 and self.is_private and self.cookie(FLASH):
             self.drop_cookie(response, FLASH)
         elif self.outgoing:
             self.set_cookie(response, FLASH, flash.pack(self._key, self.outgoing), max_age=60)
@@ -289,9 +289,9 @@ class Page:
 
     def failed(self, error: GateError) -> web.Response:
         """A page that says what happened and what to do next."""
-        if not self.is_private:  # no account and no form token that counts
+        if not self.is_private:  # no account, no message for it, no form token that counts
             self.visitor = self.session = None
-            self.elsewhere = []
+            self.elsewhere, self.flashes = [], []
             self.secret = secrets.token_urlsafe(24)
         title, text = explain(error)
         signed_in = self.visitor is not None
