@@ -85,6 +85,10 @@ PUBLIC = {"backend_url": "https://gate.example"}
             ["BROWSER_MOUNT=prefix", "is a subdomain"],
         ),
         ({"browser_mount": "prefix"}, ["BROWSER_MOUNT=prefix"]),
+        (
+            {"backend_url": "http://gate.example", "browser_mount": "prefix"},
+            ["BROWSER_MOUNT=prefix", "account and administration pages are refused"],
+        ),
     ],
 )
 def test_an_operator_is_told_what_the_mount_risks(

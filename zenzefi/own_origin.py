@@ -84,6 +84,11 @@ def notes(settings: Settings) -> list[str]:
             "administration pages. A hostile or compromised application can attack signed-in "
             "users there. Use BROWSER_MOUNT=own-origin with PROXY_HOST or PROXY_PORT instead."
         )
+        if public.scheme == "http" and not is_loopback(public.host):
+            found.append(
+                f"Over plain http ({public}) the account and administration pages are refused with "
+                "BROWSER_MOUNT=prefix. Set BACKEND_URL to an https:// address."
+            )
     elif own is None:
         found.append(
             f"Browsers can't open the application: {public} is not on loopback and has no own "
