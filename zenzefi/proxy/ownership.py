@@ -7,6 +7,7 @@ end together, as if the client were connected to the upstream directly.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,7 +47,7 @@ class Owner:
     who: Who
 
 
-class UpstreamConnection:
+class UpstreamConnection(abc.ABC):
     """What every pooled connection has beside its protocol."""
 
     def __init__(self, slot: Slot) -> None:
@@ -58,9 +59,9 @@ class UpstreamConnection:
         self.is_idle = False
         self.expiry: asyncio.TimerHandle | None = None
 
+    @abc.abstractmethod
     def abort(self) -> None:
         """Close it at once; :meth:`lost` follows."""
-        raise NotImplementedError
 
     def lost(self) -> None:
         """It is closed: free its slot, and end the client's connection that it belonged to."""

@@ -22,6 +22,34 @@ _T = TypeVar("_T")
 Answers = Mapping[str, _T | Exception]
 
 
+async def answer_all(
+    look_up: Callable[[list[str]], Awaitable[Answers[_T]]],
+    tokens: list[str],
+    waiting: dict[str, asyncio.Future[_T]],
+) -> None:
+    """Look these tokens up and give each waiting future its result; they leave ``waiting``.
+
+    Whatever goes wrong is the result of all of them. A cancelled look-up cancels them.
+    """
+    answers: Answers[_T]
+    try:
+        answers = await look_up(tokens)
+    except Exception as error:
+        answers = dict.fromkeys(tokens, error)
+    except asyncio.CancelledError:
+        for token in tokens:
+            waiting.pop(token).cancel()
+        raise
+    for token in tokens:
+        future, answer = waiting.pop(token), answers.get(token, Unavailable())
+        if future.cancelled():
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
 class Flights(Generic[_T]):
     """Shared look-ups. ``look_up`` answers many tokens and never takes for ever."""
 
@@ -60,23 +88,7 @@ class Flights(Generic[_T]):
             tokens = list(islice(self._waiting, BATCH))
             for token in tokens:
                 del self._waiting[token]
-            answers: Answers[_T]
-            try:
-                answers = await self._look_up(tokens)
-            except Exception as error:  # whatever it is, those who wait must hear of it
-                answers = dict.fromkeys(tokens, error)
-            except asyncio.CancelledError:
-                for token in tokens:
-                    self._answers.pop(token).cancel()
-                raise
-            for token in tokens:
-                waiting, answer = self._answers.pop(token), answers.get(token, Unavailable())
-                if waiting.cancelled():
-                    continue
-                if isinstance(answer, Exception):
-                    waiting.set_exception(answer)
-                else:
-                    waiting.set_result(answer)
+            await answer_all(self._look_up, tokens, self._answers)
 
     async def close(self) -> None:
         """Wait for what is under way."""

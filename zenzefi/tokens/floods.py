@@ -15,11 +15,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from zenzefi.errors import TooManyUnknownTokens, Unavailable
+from zenzefi.errors import TooManyUnknownTokens
 from zenzefi.middleware.peer import subscriber
 from zenzefi.ops.metrics import RATE_LIMITED
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.flights import Answers
+from zenzefi.tokens.flights import Answers, answer_all
 
 MAX_UNKNOWN = 120
 """Well-formed but unknown tokens per network and minute; with more, its look-ups queue."""
@@ -132,23 +132,7 @@ class Queue:
     async def _work(self) -> None:
         while self._waiting:
             tokens = self._batch()
-            found: Answers[Access]
-            try:
-                found = await self._look_up(tokens)
-            except Exception as error:  # whatever it is, those who wait must hear of it
-                found = dict.fromkeys(tokens, error)
-            except asyncio.CancelledError:
-                for token in tokens:
-                    self._answers.pop(token).cancel()
-                raise
-            for token in tokens:
-                waiting, answer = self._answers.pop(token), found.get(token, Unavailable())
-                if waiting.cancelled():
-                    continue
-                if isinstance(answer, Exception):
-                    waiting.set_exception(answer)
-                else:
-                    waiting.set_result(answer)
+            await answer_all(self._look_up, tokens, self._answers)
             await asyncio.sleep(PAUSE)
 
     async def close(self) -> None:
