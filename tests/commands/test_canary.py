@@ -99,9 +99,16 @@ async def test_no_secret_gets_into_the_log(gate: Gate) -> None:
         await call("GET", f"{api}/users/me", 401, headers={"Authorization": "Bearer canary.jwt.x"})
         hidden.add("canary.jwt.x")
         # Through the pages: the session's cookie, the mail that can't be sent.
-        async with client.get(f"{origin}/login", headers={"Accept": "text/html"}) as page:
+        navigation = {
+            "Accept": "text/html",
+            "Sec-Fetch-Dest": "document",
+            "Sec-Fetch-Mode": "navigate",
+            "Sec-Fetch-Site": "same-origin",
+            "Sec-Fetch-User": "?1",
+        }
+        async with client.get(f"{origin}/login", headers=navigation) as page:
             assert page.status == 200
-        headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        headers = {**navigation, "Origin": origin}
         async with client.post(f"{origin}/login", data=who, headers=headers) as page:
             await page.read()
         async with client.post(

@@ -222,7 +222,9 @@ async def test_tokens_outlive_a_change_of_keys(make_gate: MakeGate) -> None:
     first = await make_gate()
     bearer = await sign_up(first)
     token = await buy(first, bearer)
-    second = await make_gate(secret_key="Zx81-qWv0-plM7" * 3, previous_secret_keys=[SECRET_KEY])
+    second = await make_gate(
+        secret_key="hG3v-Qz81_mWb0xTn4rLk9sDc2uYp7fJe6", previous_secret_keys=[SECRET_KEY]
+    )
     assert (await call(second, "GET", "/tokens/my-tokens", bearer=bearer))[1] == [token]
     access = await second.app[GATEKEEPER].validate(token["token"])
     assert str(access.token_id) == token["id"]

@@ -80,16 +80,26 @@ async def _demo_site(host: str, port: int) -> None:
 
 
 def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
-    from zenzefi.config import parse_origin
-    from zenzefi.ops import listening, logs
-    from zenzefi.ops.server import run, tell_supervisor
-
-    if workers > 1 and settings.redis_dsn is None:
+    if workers == 1:
+        _listen_and_run(settings, host, port, workers)
+        return
+    if settings.redis_dsn is None:
         fail(
             f"--workers {workers} needs Redis, through which a revoked token ends in every worker "
             "at once. Set REDIS_URL, or serve with one worker.",
             Exit.SETTINGS,
         )
+    with tempfile.TemporaryDirectory(prefix="zenzefi-metrics-") as shared:
+        # Before anything imports prometheus_client: it decides then where its values live.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
+        _listen_and_run(settings, host, port, workers)
+
+
+def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> None:
+    from zenzefi.config import parse_origin
+    from zenzefi.ops import listening, logs
+    from zenzefi.ops.server import run, tell_supervisor
+
     problem = listening.problem(settings, host)
     if problem:
         fail(problem, Exit.SETTINGS)
@@ -118,10 +128,7 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
         with explained():
             run(_one_process(settings, sockets[0], announce))
         return
-    with tempfile.TemporaryDirectory(prefix="zenzefi-metrics-") as shared:
-        # Before prometheus_client is imported: it decides then where its values live.
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
-        raise SystemExit(_many_processes(settings, sockets, announce))
+    raise SystemExit(_many_processes(settings, sockets, announce))
 
 
 def _listen(host: str, port: int, second: int | None, workers: int) -> list[list[socket.socket]]:
