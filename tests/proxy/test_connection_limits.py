@@ -60,14 +60,20 @@ class CountingUpstream(asyncio.Protocol):
         type(self).open.discard(self)
 
     def data_received(self, data):
-        if self.is_socket:
-            if b"\x88" in data:  # a close, perhaps behind a ping
-                self.transport.close()
-            return
         self.data += data
+        if self.is_socket:
+            self.read_frames()
+            return
         while (end := self.data.find(b"\r\n\r\n")) >= 0:
             head, self.data = self.data[:end], self.data[end + 4 :]
             self.answer(head)
+
+    def read_frames(self):
+        """Short masked frames (RFC 6455, 5.2): a close ends the connection, the rest is ignored."""
+        while len(self.data) >= 2 and len(self.data) >= (size := 6 + (self.data[1] & 0x7F)):
+            if self.data[0] == 0x88:
+                self.transport.close()
+            self.data = self.data[size:]
 
     def answer(self, head):
         path = head.split(b" ")[1].partition(b"?")[0]
