@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi import gate_cookies
+from zenzefi.i18n import negotiate
 from zenzefi.ops.logs import Scrubber
 from zenzefi.proxy import headers, strays, target
 from zenzefi.resources import bundled
@@ -27,7 +28,6 @@ from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
-from zenzefi.web.i18n import negotiate
 
 UPSTREAM = Origin("http", "app.internal", 8080)
 MOUNT = Mount(MountKind.PREFIX, Origin("https", "gate.example", 443), "/api/v1/proxy")

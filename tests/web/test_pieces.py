@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from markupsafe import Markup
 
+from zenzefi import i18n
 from zenzefi.accounts.schemas import Registration
 from zenzefi.errors import GateError
 from zenzefi.middleware.errors import errors_middleware
-from zenzefi.web import charts, flash, i18n
+from zenzefi.web import charts, flash
 from zenzefi.web.assets import PREFIX, Assets
 from zenzefi.web.flash import Flash
 from zenzefi.web.forms import Form
@@ -89,7 +90,7 @@ def test_every_error_that_people_meet_is_explained_in_their_language() -> None:
         error = GateError()
         error.code, error.status = kind.code, kind.status  # type: ignore[misc]
         if kind.status in (404, 409, 429) or kind.status >= 500:
-            with i18n.speaking(i18n.speech("ru")):
+            with i18n.using(i18n.locale_context("ru")):
                 words = known(error)
             assert words is not None, kind
             assert all(re.search("[а-я]", text) for text in words), kind

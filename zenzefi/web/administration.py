@@ -13,6 +13,7 @@ from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import NotFound
+from zenzefi.i18n import gettext as _
 from zenzefi.ops.health import HEALTH
 from zenzefi.proxy.setup import ENGINE, GATE
 from zenzefi.proxy.strays import StrayTable
@@ -21,7 +22,6 @@ from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.usage import USAGE
 from zenzefi.web import lists, present, questions, texts
 from zenzefi.web.forms import Form
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes, path_id
 
 routes = Routes(access=Access.ADMINISTRATOR, section="/admin")

@@ -11,12 +11,13 @@ from uuid import UUID
 
 from aiohttp import web
 
+from zenzefi import i18n
 from zenzefi.admin.service import ADMINISTRATION
 from zenzefi.audit.reading import AUDIT_LOG, AuditRow, Question
+from zenzefi.i18n import gettext as _
 from zenzefi.printable import in_cell
-from zenzefi.web import i18n, lists, present, texts
+from zenzefi.web import lists, present, texts
 from zenzefi.web.forms import Form
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes
 
 routes = Routes(access=Access.ADMINISTRATOR, section="/admin")

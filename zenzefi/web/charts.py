@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from zenzefi.web import i18n
-from zenzefi.web.i18n import gettext as _
+from zenzefi import i18n
+from zenzefi.i18n import gettext as _
 
 _WIDTH, _HEIGHT = 560, 100  # units of the drawing; the style sheet stretches it
 

@@ -16,9 +16,9 @@ from zenzefi import gate_cookies
 from zenzefi.accounts.page_sessions import PageSession
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.errors import CrossSiteRefused
+from zenzefi.i18n import gettext as _
 from zenzefi.middleware.peer import peer_of
 from zenzefi.own_origin import BrowserMount
-from zenzefi.web.i18n import gettext as _
 
 if TYPE_CHECKING:
     from zenzefi.web.page import Page, Route

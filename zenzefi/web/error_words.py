@@ -8,26 +8,27 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi import i18n
 from zenzefi.config import SETTINGS
 from zenzefi.errors import GateError
+from zenzefi.i18n import gettext as _
 from zenzefi.middleware.errors import Words
-from zenzefi.web import i18n, texts
+from zenzefi.web import texts
 from zenzefi.web.guard import own_path
-from zenzefi.web.i18n import gettext as _
 
 
 def words(request: web.BaseRequest, error: GateError) -> Words | None:
     """What to say about this error, if it is one that people meet."""
     if not isinstance(request, web.Request):
         return None
-    with i18n.speaking(i18n.choose(request)) as manner:
+    with i18n.using(i18n.context_of(request)) as context:
         found = texts.known(error)
         if found is None:
             return None
         title, text = found
         href, link = _way_on(request, error)
         return Words(
-            language=manner.language,
+            language=context.language,
             title=title,
             detail=text,
             href=href,

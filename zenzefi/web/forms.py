@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from zenzefi.web.i18n import gettext as _
-from zenzefi.web.i18n import ngettext
+from zenzefi.i18n import gettext as _
+from zenzefi.i18n import ngettext
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 

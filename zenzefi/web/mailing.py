@@ -6,16 +6,16 @@ from email.message import EmailMessage
 
 from aiohttp import web
 
+from zenzefi import i18n
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.links import LINKS, Purpose
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.config import SETTINGS
 from zenzefi.errors import NotFound
+from zenzefi.i18n import gettext as _
 from zenzefi.mail.courier import COURIER, letter
-from zenzefi.web import i18n
 from zenzefi.web.forms import Form
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes
 
 routes = Routes(access=Access.ANYONE)
@@ -33,7 +33,7 @@ def send_confirmation(page: Page, user: User) -> None:
     """Post the letter with the link; nothing where there is no mail."""
     if not is_on(page):
         return
-    links, origin, manner = (
+    links, origin, context = (
         page.request.app[LINKS],
         page.request.app[SETTINGS].public_origin,
         i18n.current(),
@@ -43,7 +43,7 @@ def send_confirmation(page: Page, user: User) -> None:
         secret = await links.issue(user, Purpose.VERIFY)
         if secret is None:
             return None
-        with i18n.speaking(manner):
+        with i18n.using(context):
             return letter(
                 user.email,
                 _("Please confirm your e-mail address"),
@@ -101,7 +101,7 @@ async def confirm_again(page: Page) -> web.StreamResponse:
 
 def tell_of_password(request: web.Request, user: User) -> None:
     """The password was changed, on a page or over the API."""
-    with i18n.speaking(i18n.choose(request)):
+    with i18n.using(i18n.context_of(request)):
         subject = _("Your password was changed")
         _tell(request.app, user, subject, _("the password of your account was changed"))
 
@@ -160,7 +160,7 @@ async def forgotten(page: Page) -> web.StreamResponse:
     if not address:
         form.fail("email", _("Please fill this in."))
         return page.render("forgotten.html", status=422, form=form, sent=False)
-    links, origin, manner = (
+    links, origin, context = (
         page.request.app[LINKS],
         page.request.app[SETTINGS].public_origin,
         i18n.current(),
@@ -171,7 +171,7 @@ async def forgotten(page: Page) -> web.StreamResponse:
         secret = None if user is None else await links.issue(user, Purpose.RESET)
         if user is None or secret is None:
             return None
-        with i18n.speaking(manner):
+        with i18n.using(context):
             return letter(
                 user.email,
                 _("A new password"),

@@ -19,10 +19,10 @@ from zenzefi.billing.schemas import TopUp
 from zenzefi.billing.statement import STATEMENTS
 from zenzefi.config import SETTINGS
 from zenzefi.errors import InsufficientBalance, Invalid
+from zenzefi.i18n import gettext as _
+from zenzefi.i18n import ngettext
 from zenzefi.web import present, texts
 from zenzefi.web.forms import BLANK, Form
-from zenzefi.web.i18n import gettext as _
-from zenzefi.web.i18n import ngettext
 from zenzefi.web.page import Access, Page, Routes, path_id
 
 routes = Routes(access=Access.SIGNED_IN, section="/account/money")

@@ -18,7 +18,7 @@ from uuid import UUID
 import aiohttp_jinja2
 from aiohttp import hdrs, web
 
-from zenzefi import gate_cookies
+from zenzefi import gate_cookies, i18n
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import ABSOLUTE, PAGE_SESSIONS, PageSession
 from zenzefi.audit.log import Actor
@@ -26,6 +26,7 @@ from zenzefi.config import SETTINGS
 from zenzefi.db.base import storable
 from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
 from zenzefi.gate_cookies import FLASH, SESSION, VISIT
+from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
 from zenzefi.middleware import known_browsers
 from zenzefi.middleware.content import fields_of
@@ -34,9 +35,8 @@ from zenzefi.middleware.peer import peer_of
 from zenzefi.middleware.request_id import request_id_of
 from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.version import __version__
-from zenzefi.web import client, flash, guard, i18n, isolation
+from zenzefi.web import client, flash, guard, isolation
 from zenzefi.web.forms import Form
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.texts import explain
 
 log = logging.getLogger(__name__)
@@ -364,7 +364,7 @@ def bound(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]
     """The handler that runs the whole chain around a view."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        with i18n.speaking(i18n.choose(request)):
+        with i18n.using(i18n.context_of(request)):
             page = Page(request, section=route.section)
             try:
                 response = await _answer(page, route)

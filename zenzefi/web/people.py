@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from zenzefi import i18n
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.admin.schemas import Credit
 from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
@@ -16,9 +17,9 @@ from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.statement import STATEMENTS
 from zenzefi.errors import NotFound
-from zenzefi.web import i18n, lists, present, questions, texts
+from zenzefi.i18n import gettext as _
+from zenzefi.web import lists, present, questions, texts
 from zenzefi.web.forms import Form
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes, path_id
 
 routes = Routes(access=Access.ADMINISTRATOR, section="/admin")

@@ -10,11 +10,11 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from zenzefi.config import DURATIONS, Settings
+from zenzefi.i18n import gettext as _
+from zenzefi.i18n import ngettext
 from zenzefi.tokens.issue import Token
 from zenzefi.tokens.refunds import refund_due
 from zenzefi.web import texts
-from zenzefi.web.i18n import gettext as _
-from zenzefi.web.i18n import ngettext
 
 _ItemT = TypeVar("_ItemT")
 

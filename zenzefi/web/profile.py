@@ -9,11 +9,11 @@ from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.errors import RateLimited, SecondFactorRejected
+from zenzefi.i18n import gettext as _
+from zenzefi.i18n import ngettext
 from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
 from zenzefi.web import mailing
 from zenzefi.web.forms import Form
-from zenzefi.web.i18n import gettext as _
-from zenzefi.web.i18n import ngettext
 from zenzefi.web.page import Access, Page, Routes, path_id
 from zenzefi.web.signing_out import end_other_sessions, end_session
 

@@ -7,19 +7,20 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from zenzefi import i18n
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.config import SETTINGS
 from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.i18n import gettext as _
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.proxy.setup import GATE
 from zenzefi.version import __version__
-from zenzefi.web import i18n, mailing, present
+from zenzefi.web import mailing, present
 from zenzefi.web.client import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Route, Routes, bound
 from zenzefi.web.signing_out import end_current_session, end_session
 from zenzefi.web.two_factor import ask_for_code

@@ -13,8 +13,8 @@ from decimal import Decimal
 from aiohttp import web
 from markupsafe import Markup
 
-from zenzefi.web import i18n
-from zenzefi.web.i18n import gettext as _
+from zenzefi import i18n
+from zenzefi.i18n import gettext as _
 from zenzefi.web.page import Page
 
 

@@ -9,7 +9,8 @@ import jinja2
 from babel import numbers
 from markupsafe import Markup
 
-from zenzefi.web import charts, i18n, texts
+from zenzefi import i18n
+from zenzefi.web import charts, texts
 from zenzefi.web.assets import Assets
 
 
@@ -20,10 +21,10 @@ def prepare(environment: jinja2.Environment, assets: Assets) -> None:
     environment.policies["ext.i18n.trimmed"] = True
     environment.add_extension("jinja2.ext.i18n")
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
-        lambda message: i18n.current().texts.gettext(message),
-        lambda one, many, count: i18n.current().texts.ngettext(one, many, count),
+        lambda message: i18n.current().catalog.gettext(message),
+        lambda one, many, count: i18n.current().catalog.ngettext(one, many, count),
         newstyle=True,
-        pgettext=lambda context, message: i18n.current().texts.pgettext(context, message),
+        pgettext=lambda context, message: i18n.current().catalog.pgettext(context, message),
     )
     environment.filters.update(
         money=i18n.money,

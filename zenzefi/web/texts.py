@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from zenzefi.errors import GateError
+from zenzefi.i18n import N_, hours, pgettext, remaining
+from zenzefi.i18n import gettext as _
 from zenzefi.tokens.usage import OTHERS
-from zenzefi.web.i18n import N_, hours, pgettext, remaining
-from zenzefi.web.i18n import gettext as _
 
 _ERRORS: dict[str, tuple[str, str]] = {
     "not_found": (

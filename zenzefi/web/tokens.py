@@ -11,10 +11,12 @@ from markupsafe import Markup
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from zenzefi import i18n
 from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
 from zenzefi.config import DURATIONS, SETTINGS
 from zenzefi.errors import InsufficientBalance, NotFound
+from zenzefi.i18n import gettext as _
 from zenzefi.middleware.rate_limits import limit_release
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.gatekeeper import GATEKEEPER
@@ -22,10 +24,9 @@ from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.usage import USAGE
 from zenzefi.tokens.use import USES, spread
-from zenzefi.web import charts, i18n, present
+from zenzefi.web import charts, present
 from zenzefi.web.entrance import browser_address, entrance
 from zenzefi.web.forms import BLANK, Form
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import MOUNT_PREFIX, Access, Page, Routes, path_id
 from zenzefi.web.present import Ticket, ticket
 from zenzefi.web.public import site

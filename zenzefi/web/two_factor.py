@@ -14,12 +14,12 @@ from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.errors import RateLimited, SecondFactorRejected
 from zenzefi.gate_cookies import HALFWAY
+from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
 from zenzefi.middleware.rate_limits import code_attempt
 from zenzefi.web import mailing
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
-from zenzefi.web.i18n import gettext as _
 from zenzefi.web.page import Access, Page, Routes
 from zenzefi.web.profile import confirm_password
 from zenzefi.web.signing_out import end_current_session

@@ -13,10 +13,10 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
+from zenzefi import i18n
 from zenzefi.resources import bundled
-from zenzefi.web import i18n
 
-TOP = Path(__file__).resolve().parents[2]
+TOP = Path(__file__).resolve().parents[1]
 KEYWORDS = {
     "_": None,
     "gettext": None,
@@ -29,11 +29,11 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 def texts_in_use() -> Catalog:
     found = Catalog()
-    for folder, method in (
-        (TOP / "zenzefi" / "web", [("**.py", "python")]),
-        (bundled("templates"), [("**.html", "jinja2")]),
-    ):
-        options = {"**.html": {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
+    python = [(name, "python") for name in ("i18n.py", "web/**.py", "mail/**.py")]
+    jinja = [(name, "jinja2") for name in ("**.html", "**.txt")]
+    settings = {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}
+    options = {name: settings for name, _ in jinja}
+    for folder, method in ((TOP / "zenzefi", python), (bundled("templates"), jinja)):
         for _, _, message, _, context in extract_from_dir(
             folder, method, options, keywords=KEYWORDS, comment_tags=()
         ):
@@ -128,7 +128,7 @@ def test_the_language_is_the_best_of_those_asked_for(header: str, language: str)
 
 
 def speak(language: str, zone: str = "UTC"):
-    return i18n.speaking(i18n.speech(language, UTC if zone == "UTC" else ZoneInfo(zone)))
+    return i18n.using(i18n.locale_context(language, UTC if zone == "UTC" else ZoneInfo(zone)))
 
 
 def test_durations_have_the_right_plural() -> None:

@@ -1,7 +1,10 @@
-"""Languages of the pages: choosing one, texts, numbers and times as its readers write them.
+"""Languages of pages and e-mails: negotiation, translations, and formats of numbers and times.
 
-Catalogues are the ``.po`` files themselves, compiled in memory when first needed: a plain checkout
-shows every language without a build step.
+A :class:`LocaleContext` holds language, locale, catalog and time zone. :func:`using` makes one
+current for the code inside, so that formatting functions and templates need no parameter for it.
+
+The catalogs are the ``.po`` files themselves. They are compiled in memory at first use, so that a
+plain checkout shows every language without a build step.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from zenzefi import gate_cookies
 
 FOLDER = Path(__file__).resolve().parent / "translations"
 LANGUAGES = {"en": "English", "ru": "Русский"}
-"""What the switch offers, each in its own language."""
+"""Language codes (RFC 5646) and the languages' names for the language menu."""
 
 LANGUAGE_COOKIE = gate_cookies.LANGUAGE
 ZONE_COOKIE = "zenzefi_zone"
@@ -38,65 +41,65 @@ CURRENCY = "ZNC"
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """How the current request is spoken to: catalogue, locale, time zone."""
+class LocaleContext:
+    """Language, locale, catalog and time zone of one reader."""
 
     language: str
     locale: Locale
-    texts: gnu.NullTranslations
+    catalog: gnu.NullTranslations
     zone: tzinfo
 
 
 @cache
-def _catalogue(language: str) -> gnu.NullTranslations:
+def _catalog(language: str) -> gnu.NullTranslations:
     path = FOLDER / language / "LC_MESSAGES" / "messages.po"
     if not path.is_file():
         return gnu.NullTranslations()
     with path.open("rb") as file:
-        catalogue = read_po(file, locale=language)
+        catalog = read_po(file, locale=language)
     compiled = io.BytesIO()
-    write_mo(compiled, catalogue)
+    write_mo(compiled, catalog)
     compiled.seek(0)
     return gnu.GNUTranslations(compiled)
 
 
-def speech(language: str, zone: tzinfo = UTC) -> Speech:
-    """The manner of speaking of one of :data:`LANGUAGES`."""
-    return Speech(language, Locale.parse(language), _catalogue(language), zone)
+def locale_context(language: str, zone: tzinfo = UTC) -> LocaleContext:
+    """The context for one of :data:`LANGUAGES`; times are shown in ``zone``."""
+    return LocaleContext(language, Locale.parse(language), _catalog(language), zone)
 
 
-_current: ContextVar[Speech] = ContextVar("speech")
+_current: ContextVar[LocaleContext] = ContextVar("locale_context")
 
 
-def current() -> Speech:
-    """How to speak now; English in UTC outside of a request."""
+def current() -> LocaleContext:
+    """The current context; English in UTC where none was set."""
     found = _current.get(None)
-    return speech("en") if found is None else found
+    return locale_context("en") if found is None else found
 
 
 @contextmanager
-def speaking(manner: Speech) -> Iterator[Speech]:
-    """Everything formatted inside is for this reader."""
-    mark = _current.set(manner)
+def using(context: LocaleContext) -> Iterator[LocaleContext]:
+    """Make a context the current one inside of the ``with`` statement."""
+    mark = _current.set(context)
     try:
-        yield manner
+        yield context
     finally:
         _current.reset(mark)
 
 
-def choose(request: web.Request) -> Speech:
-    """The reader's language (their choice, else ``Accept-Language``) and time zone."""
+def context_of(request: web.Request) -> LocaleContext:
+    """The context of a request: its language cookie, else ``Accept-Language``; its time zone."""
     chosen = request.cookies.get(LANGUAGE_COOKIE)
     language = (
         chosen
         if chosen in LANGUAGES
         else negotiate(request.headers.get("Accept-Language", "")[:500])
     )
-    return speech(language, _zone(unquote(request.cookies.get(ZONE_COOKIE, ""))))
+    return locale_context(language, _zone(unquote(request.cookies.get(ZONE_COOKIE, ""))))
 
 
 def negotiate(header: str) -> str:
-    """The best of our languages for an ``Accept-Language`` (RFC 9110, 12.5.4), else English."""
+    """The best of :data:`LANGUAGES` for an ``Accept-Language`` (RFC 9110, 12.5.4), else English."""
     wanted: list[tuple[float, str]] = []
     for item in header.split(","):
         name, _, weight = item.partition(";")
@@ -112,7 +115,7 @@ def negotiate(header: str) -> str:
 
 
 def _zone(name: str) -> tzinfo:
-    # The cookie is the browser's word: only a name of the time zone database is looked up.
+    # Clients can send any cookie value: ZoneInfo gets nothing that could be a file path.
     if not name or len(name) > 64 or name.startswith(("/", ".")) or ".." in name:
         return UTC
     try:
@@ -126,23 +129,23 @@ def _zone(name: str) -> tzinfo:
 
 def gettext(message: str, **values: Any) -> str:
     """``message`` in the reader's language, ``%(name)s`` filled in."""
-    text = current().texts.gettext(message)
+    text = current().catalog.gettext(message)
     return text % values if values else text
 
 
 def ngettext(singular: str, plural: str, count: int, **values: Any) -> str:
     """The right plural form; ``%(num)s`` is the count as the reader writes it."""
-    text = current().texts.ngettext(singular, plural, count)
+    text = current().catalog.ngettext(singular, plural, count)
     return text % {"num": number(count), **values}
 
 
 def pgettext(context: str, message: str) -> str:
-    """A word that is translated differently in another place."""
-    return current().texts.pgettext(context, message)
+    """A text whose translation depends on where it is used."""
+    return current().catalog.pgettext(context, message)
 
 
 def N_(message: str) -> str:  # noqa: N802 - the name that extraction tools know
-    """Mark a text for translation where it is not yet needed."""
+    """Mark a text for extraction; it is translated later, where it is shown."""
     return message
 
 
@@ -163,12 +166,12 @@ def money(amount: Decimal, *, signed: bool = False) -> str:
 
 
 def when(moment: datetime, *, seconds: bool = False) -> Markup:
-    """A ``<time>`` element in the reader's zone; the script puts it right where that is unknown."""
-    manner = current()
-    local = moment.astimezone(manner.zone)
+    """A ``<time>`` element in the reader's zone; a script corrects it where the zone is unknown."""
+    context = current()
+    local = moment.astimezone(context.zone)
     pattern = "d MMM y, HH:mm:ss" if seconds else "d MMM y, HH:mm"
-    text = dates.format_datetime(local, pattern, locale=manner.locale)
-    if manner.zone is UTC:
+    text = dates.format_datetime(local, pattern, locale=context.locale)
+    if context.zone is UTC:
         text += " UTC"
     # Markup.format escapes what it is given.
     return Markup('<time datetime="{}" data-local="{}">{}</time>').format(
@@ -193,7 +196,7 @@ def hour(moment: datetime) -> str:
 
 
 def hours(count: int) -> str:
-    """A duration sold: "12 hours", "7 days" (24 hours and less stay hours)."""
+    """A purchased duration: "12 hours", "7 days" (24 hours and less stay hours)."""
     if count > 24 and count % 24 == 0:
         return ngettext("%(num)s day", "%(num)s days", count // 24)
     return ngettext("%(num)s hour", "%(num)s hours", count)
