@@ -1,7 +1,7 @@
 """Two ways for routers that read ``location.pathname``, on real builds: what passes, at what cost.
 
 Run it with ``python -m tests.apps.compare_routers`` once ``make apps`` has installed the builds. It
-prints the table of ``docs/adr/0009-the-address-bar-for-pathname-routers.md``. The gate has only the
+prints the table of ``docs/adr/0012-address-bar-for-pathname-routers.md``. The gate has only the
 first way (``address="upstream"``); the second lives here, as the experiment that it was.
 """
 

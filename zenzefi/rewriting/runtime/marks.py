@@ -6,7 +6,7 @@ is HalfSipHash-2-4 (Aumasson and Bernstein, https://github.com/veorq/SipHash): a
 in a microsecond without WebCrypto, which is asynchronous and missing on plain http. Its key is
 public, so its length is what hides the origin: with 20 bits thousands of private addresses share
 every mark, while a foreign origin is taken for the upstream's once in a million
-(docs/adr/0016-under-the-prefix.md).
+(docs/adr/0016-isolation-under-the-prefix.md).
 """
 
 from __future__ import annotations
