@@ -27,11 +27,12 @@ test: $(VENV)/.installed-test ## Run every test on a PostgreSQL and a Redis of t
 apps: ## Install the real applications that the tests run behind the gate (skipped without them)
 	@tests/apps/install.sh
 
-lint: $(VENV)/.installed-lint ## Style, types and the arrows between packages
+lint: $(VENV)/.installed-lint ## Check style, types, imports between packages and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 format: $(VENV)/.installed-lint ## Put the code into its one form
 	$(BIN)/ruff format .
