@@ -78,7 +78,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "requests longer than ten seconds may hold; the rest is kept for short requests.",
         "upstream_queue_size": "Requests that may wait for a connection; one token may have half.",
         "upstream_queue_timeout": "Seconds that a request waits for a connection before 503.",
-        "fast_lane": "Serve the common case with less machinery (docs/fast-lane.md).",
+        "fast_lane": "Serve the common case with less machinery (docs/explanation/fast-path.md).",
     },
     "The way through": {
         "browser_mount": "Where a browser that signed in by cookie uses the application: "

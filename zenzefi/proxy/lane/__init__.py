@@ -3,7 +3,7 @@
 A request is common when its header block is usual, its token is known to this process, runs, and
 nothing about its answer has to be rewritten. Such a request is served by callbacks from socket to
 socket. All others go the general way (``zenzefi.proxy.http``), before they were sent on or after
-the head of their answer has come. ``docs/fast-lane.md`` tells the whole story.
+the head of their answer has come. ``docs/explanation/fast-path.md`` tells the whole story.
 
 - ``handler``: the browser's side, a subclass of aiohttp's ``RequestHandler``
 - ``visitor``: who asks, recognised by the bytes of the header block
