@@ -11,7 +11,9 @@ import zenzefi.admin.setup
 import zenzefi.api.docs
 import zenzefi.billing.setup
 import zenzefi.db.setup
+import zenzefi.mail.setup
 import zenzefi.tokens.setup
+from zenzefi import i18n
 from zenzefi.config import SETTINGS, Settings
 from zenzefi.keys import KEYRING, Keyring
 from zenzefi.middleware import rate_limits, request_id, server_name
@@ -65,16 +67,18 @@ def create_app(settings: Settings) -> web.Application:
     app[KEYRING] = Keyring.of(settings)
     request_id.setup(app)
     server_name.setup(app)
-    aiohttp_jinja2.setup(
+    environment = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(bundled("templates")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    i18n.install(environment)
     # Later ones use earlier ones, and are taken down before them.
     zenzefi.db.setup.setup(app)
     ops.setup(app)
     rate_limits.setup(app)
+    zenzefi.mail.setup.setup(app)
     zenzefi.accounts.setup.setup(app)
     zenzefi.tokens.setup.setup(app)
     zenzefi.billing.setup.setup(app)

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import jinja2
 from aiohttp import web
 from babel import Locale, dates, negotiate_locale, numbers
 from babel.messages.mofile import write_mo
@@ -147,6 +148,21 @@ def pgettext(context: str, message: str) -> str:
 def N_(message: str) -> str:  # noqa: N802 - the name that extraction tools know
     """Mark a text for extraction; it is translated later, where it is shown."""
     return message
+
+
+def install(environment: jinja2.Environment) -> None:
+    """Translate ``{% trans %}`` and ``gettext()`` in templates, by the current context.
+
+    Line breaks in a text and spaces around them become one space.
+    """
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.add_extension("jinja2.ext.i18n")
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
+        lambda message: current().catalog.gettext(message),
+        lambda one, many, count: current().catalog.ngettext(one, many, count),
+        newstyle=True,
+        pgettext=pgettext,
+    )
 
 
 # --- numbers and times ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.accounts.models import one_time_links
 from zenzefi.audit.models import audit_logs
 from zenzefi.db.engine import DATABASE
-from zenzefi.mail.courier import COURIER
+from zenzefi.mail.queue import MAIL_QUEUE
 
 HERE, THERE = "198.51.100.7", "203.0.113.9"
 TRUST = {"trusted_proxies": "127.0.0.0/8"}
@@ -224,7 +224,7 @@ async def test_links_are_counted_however_many_ask_at_once(make_gate: MakeGate) -
     await asyncio.gather(
         *(one.send("/login/forgotten", email="marta@example.com") for one in strangers)
     )
-    await gate.app[COURIER].settled()
+    await gate.app[MAIL_QUEUE].join()
     sent = select(func.count()).where(one_time_links.c.purpose == "password_reset")
     async with gate.app[DATABASE].read() as connection:
         assert (await connection.execute(sent)).scalar_one() == 5
@@ -341,7 +341,7 @@ async def test_guesses_at_the_current_password_are_counted(make_gate: MakeGate) 
 async def test_with_the_second_step_a_new_password_needs_a_code(
     make_gate: MakeGate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="zenzefi.mail.courier")
+    caplog.set_level("INFO", logger="zenzefi.mail")
     gate = await make_gate(mail_url="log:", debug=True)
     visitor = await Visitor(gate).register()
     _, codes = await switch_on(visitor)
@@ -356,8 +356,8 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
     await visitor.send("/account/profile/password", current=PASSWORD, password="a new long one")
     assert visitor.status == 422
     assert "This code is not right" in visitor.text
-    await gate.app[COURIER].settled()
-    assert "password of your account" not in caplog.text
+    await gate.app[MAIL_QUEUE].join()
+    assert "Your password at" not in caplog.text
     status, _ = await kit.call(
         gate,
         *("PATCH", "/users/me"),
@@ -366,8 +366,8 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
         headers={"Accept-Language": "ru"},
     )
     assert status == 200
-    await gate.app[COURIER].settled()
-    assert "пароль" in caplog.text
+    await gate.app[MAIL_QUEUE].join()
+    assert "subject=Пароль на" in caplog.text
     theirs = other[1]["access_token"]
     assert (await kit.call(gate, "GET", "/users/me", bearer=theirs))[0] == 401
     await visitor.open("/account", follow=False)

@@ -17,8 +17,9 @@ from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.accounts import page_sessions
 from zenzefi.accounts.links import MOST
 from zenzefi.accounts.models import one_time_links, web_sessions
+from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
-from zenzefi.mail.courier import COURIER
+from zenzefi.mail.queue import MAIL_QUEUE
 
 
 async def guess(gate: GateClient, number: int, name: str = "marta") -> int:
@@ -167,8 +168,8 @@ async def test_a_sign_in_ends_at_last_however_much_it_is_used(gate: GateClient) 
 
 @pytest.fixture
 async def mailing(make_gate: MakeGate, caplog: pytest.LogCaptureFixture) -> GateClient:
-    """A gate that writes its letters into the log."""
-    caplog.set_level("INFO", logger="zenzefi.mail.courier")
+    """A gate that writes its e-mails to the log."""
+    caplog.set_level("INFO", logger="zenzefi.mail")
     return await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
 
 
@@ -223,7 +224,7 @@ async def test_nobody_fills_a_mailbox(
         await visitor.open("/account/profile")
         await visitor.send("/account/profile/confirm")
     assert "already asked for several e-mails" in visitor.text
-    await mailing.app[COURIER].settled()
+    await mailing.app[MAIL_QUEUE].join()
     assert len(re.findall(r"/login/reset\?link=", caplog.text)) == MOST
     assert len(re.findall(r"/register/confirm\?link=", caplog.text)) == MOST
 
@@ -239,9 +240,14 @@ async def test_the_owner_is_told_of_what_a_thief_would_do(
     await visitor.send(
         "/account/profile/password", current=PASSWORD, password="another long password"
     )
-    await mailing.app[COURIER].settled()
-    for what in ("switched on", "switched off", "password of your account was changed"):
-        assert what in caplog.text
+    await mailing.app[MAIL_QUEUE].join()
+    site = mailing.app[SETTINGS].public_origin.authority
+    for subject in (
+        f"Two-step sign-in at {site} was switched on",
+        f"Two-step sign-in at {site} was switched off",
+        f"Your password at {site} was changed",
+    ):
+        assert f"subject={subject}\n" in caplog.text
     assert "another long password" not in caplog.text
 
 

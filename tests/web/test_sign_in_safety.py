@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import GateClient, MakeGate
 from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.accounts.links import LINKS
-from zenzefi.mail.courier import COURIER
+from zenzefi.mail.queue import MAIL_QUEUE
 
 
 async def switch_on(visitor: Visitor) -> tuple[pyotp.TOTP, list[str]]:
@@ -79,14 +79,14 @@ async def test_switching_it_off_needs_the_password(gate: GateClient) -> None:
 
 @pytest.fixture
 async def mailing(make_gate: MakeGate, caplog: pytest.LogCaptureFixture) -> GateClient:
-    """A gate that writes its letters into the log."""
-    caplog.set_level("INFO", logger="zenzefi.mail.courier")
+    """A gate that writes its e-mails to the log."""
+    caplog.set_level("INFO", logger="zenzefi.mail")
     return await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
 
 
 async def link_in(gate: GateClient, caplog: pytest.LogCaptureFixture, path: str) -> str:
     """The last link that was sent."""
-    await gate.app[COURIER].settled()
+    await gate.app[MAIL_QUEUE].join()
     found = re.findall(rf"https?://[^/]+({path}\?link=[\w-]+)", caplog.text)
     return str(found[-1]) if found else ""
 
@@ -119,7 +119,7 @@ async def test_a_forgotten_password_is_replaced_and_every_sign_in_ends(
     await here.open("/login/forgotten")
     await here.send("/login/forgotten", email="nobody@example.com")
     assert here.text == known
-    assert await link_in(mailing, caplog, "/login/reset") == link  # nobody got another letter
+    assert await link_in(mailing, caplog, "/login/reset") == link  # no other message was sent
     await here.open(link)
     await here.send("/login/reset", link=link.partition("=")[2], password="short")
     assert here.status == 422
@@ -145,7 +145,7 @@ async def test_a_link_for_one_purpose_is_worth_nothing_for_another(
     assert mailing.app[LINKS]
 
 
-async def test_without_a_mail_server_nothing_offers_letters(gate: GateClient) -> None:
+async def test_without_a_mail_server_nothing_offers_e_mail(gate: GateClient) -> None:
     visitor = await Visitor(gate).open("/login")
     assert "Forgotten" not in visitor.text
     await visitor.open("/login/forgotten")

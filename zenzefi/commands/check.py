@@ -178,12 +178,12 @@ async def _payments(settings: Settings) -> Check:
 
 
 async def _mail(url: str) -> Check:
-    from zenzefi.mail.courier import NotSent, mailer_for
+    from zenzefi.mail.transports import NotSent, transport_for
     from zenzefi.ops.checks import TIMEOUT, Check, reason
 
     try:
         async with asyncio.timeout(TIMEOUT):
-            place = await mailer_for(url).check()
+            place = await transport_for(url).check()
     except NotSent as error:
         return Check("mail", ok=False, detail=f"{error} can't be used{reason(error)}")
     except TimeoutError:

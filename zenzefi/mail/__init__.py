@@ -1,1 +1,1 @@
-"""Sending e-mail: an interface, SMTP, and the log for development."""
+"""E-mail: messages from templates, the background queue, and transports (SMTP, log)."""

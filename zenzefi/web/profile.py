@@ -12,8 +12,9 @@ from zenzefi.errors import RateLimited, SecondFactorRejected
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
-from zenzefi.web import mailing
+from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
+from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import Access, Page, Routes, path_id
 from zenzefi.web.signing_out import end_other_sessions, end_session
 
@@ -35,7 +36,7 @@ async def _profile(
         password=password or Form(),
         sign_ins=await app[PAGE_SESSIONS].of_user(page.user.id),
         codes_left=await app[SECOND_FACTOR].codes_left(page.user.id),
-        mail=mailing.is_on(page),
+        mail=has_mail(page.request),
     )
 
 
@@ -103,7 +104,7 @@ async def change_password(page: Page) -> web.StreamResponse:
     )
     if page.session is not None:
         await end_other_sessions(page, page.session.id)
-    mailing.tell_of_password(page.request, page.user)
+    security_notices.password_changed(page.request, page.user)
     page.flash("good", _("The password is changed. All your other sign-ins have ended."))
     return page.redirect("/account/profile")
 

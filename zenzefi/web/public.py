@@ -17,10 +17,11 @@ from zenzefi.i18n import gettext as _
 from zenzefi.middleware.errors import is_navigation
 from zenzefi.proxy.setup import GATE
 from zenzefi.version import __version__
-from zenzefi.web import mailing, present
+from zenzefi.web import email_confirmation, present
 from zenzefi.web.client import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
+from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import Access, Page, Route, Routes, bound
 from zenzefi.web.signing_out import end_current_session, end_session
 from zenzefi.web.two_factor import ask_for_code
@@ -71,7 +72,7 @@ async def register(page: Page) -> web.StreamResponse:
     if not form.ok or page.visitor is None:
         return page.render("register.html", status=422, form=form, next=wanted)
     page.flash("good", _("Welcome! Your account is ready."))
-    mailing.send_confirmation(page, page.user)
+    email_confirmation.send_confirmation(page, page.user)
     response = page.redirect(wanted)
     secret = await page.request.app[PAGE_SESSIONS].start(page.actor, page.user, page.agent)
     page.signed_in(response, secret)
@@ -84,7 +85,7 @@ async def login_form(page: Page) -> web.StreamResponse:
     wanted = own_path(page.request.query.get("next", ""))
     if page.visitor is not None:
         return page.redirect(wanted)
-    return page.render("login.html", form=Form(), next=wanted, mail=mailing.is_on(page))
+    return page.render("login.html", form=Form(), next=wanted, mail=has_mail(page.request))
 
 
 @routes.post("/login")
@@ -104,7 +105,7 @@ async def login(page: Page) -> web.StreamResponse:
             form.fail("", _("The e-mail address or password is incorrect."))
     if not form.ok:
         return page.render(
-            "login.html", status=422, form=form, next=wanted, mail=mailing.is_on(page)
+            "login.html", status=422, form=form, next=wanted, mail=has_mail(page.request)
         )
     if user.totp_enabled_at is not None:
         return ask_for_code(page, user, wanted)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import aiohttp_jinja2
 from aiohttp import web
 
@@ -11,20 +9,21 @@ from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
-from zenzefi.mail.courier import COURIER, Courier, mailer_for
 from zenzefi.middleware.errors import ERROR_WORDS
 from zenzefi.tokens.use import USES, Uses
 from zenzefi.web import (
     administration,
     assets,
     audit,
+    email_confirmation,
     error_words,
     isolation,
-    mailing,
     money,
+    password_reset,
     people,
     profile,
     public,
+    security_notices,
     templating,
     tokens,
     two_factor,
@@ -39,10 +38,7 @@ def setup(app: web.Application) -> None:
     app[ERROR_WORDS] = error_words.words
     isolation.setup(app)
     app[USES] = Uses(app[DATABASE])
-    app[ON_PASSWORD_CHANGE].append(mailing.tell_of_password)
-    if settings.mail_url is not None:
-        app[COURIER] = Courier(mailer_for(settings.mail_url.get_secret_value()), settings.mail_from)
-        app.cleanup_ctx.append(_courier)
+    app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
     # Chromium holds a form's redirects against form-action too: the own origin of the upstream
     # is where "open" leads to.
     own = settings.own_origin
@@ -53,7 +49,8 @@ def setup(app: web.Application) -> None:
     app.router.add_get("/", public.root, allow_head=True)
     for table in (
         public.routes,
-        mailing.routes,
+        email_confirmation.routes,
+        password_reset.routes,
         two_factor.routes,
         tokens.routes,
         money.routes,
@@ -63,8 +60,3 @@ def setup(app: web.Application) -> None:
         profile.routes,
     ):
         table.mount(app)
-
-
-async def _courier(app: web.Application) -> AsyncIterator[None]:
-    async with app[COURIER].running():
-        yield

@@ -15,17 +15,9 @@ from zenzefi.web.assets import Assets
 
 
 def prepare(environment: jinja2.Environment, assets: Assets) -> None:
-    """Install translations, filters and globals."""
+    """Install filters and globals."""
     environment.trim_blocks = True
     environment.lstrip_blocks = True
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.add_extension("jinja2.ext.i18n")
-    environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
-        lambda message: i18n.current().catalog.gettext(message),
-        lambda one, many, count: i18n.current().catalog.ngettext(one, many, count),
-        newstyle=True,
-        pgettext=lambda context, message: i18n.current().catalog.pgettext(context, message),
-    )
     environment.filters.update(
         money=i18n.money,
         number=i18n.number,

@@ -17,7 +17,7 @@ from zenzefi.gate_cookies import HALFWAY
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
 from zenzefi.middleware.rate_limits import code_attempt
-from zenzefi.web import mailing
+from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
 from zenzefi.web.guard import own_path
 from zenzefi.web.page import Access, Page, Routes
@@ -145,7 +145,7 @@ async def set_up(page: Page) -> web.StreamResponse:
         return await _setup_page(page, form, status=422)
     if page.session is not None:
         await page.request.app[PAGE_SESSIONS].strengthen(page.session.id)
-    mailing.tell_of_second_factor(page, page.user, switched_on=True)
+    security_notices.two_step_on(page.request, page.user)
     return page.render("account/recovery_codes.html", codes=codes)
 
 
@@ -178,6 +178,6 @@ async def off(page: Page) -> web.StreamResponse:
     if not await confirm_password(page, form):
         return page.render("account/confirm_off.html", status=422, form=form)
     await page.request.app[SECOND_FACTOR].disable(page.actor, page.user.id)
-    mailing.tell_of_second_factor(page, page.user, switched_on=False)
+    security_notices.two_step_off(page.request, page.user)
     page.flash("info", _("Two-step sign-in is off."))
     return page.redirect("/account/profile#two-factor")

@@ -1,0 +1,40 @@
+"""E-mails about changes that an attacker with a stolen session would make."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.accounts.identity import User
+from zenzefi.mail.messages import (
+    MailMessage,
+    PasswordChangedMessage,
+    TwoStepOffMessage,
+    TwoStepOnMessage,
+)
+from zenzefi.web import outgoing_mail
+
+Notice = type[PasswordChangedMessage | TwoStepOnMessage | TwoStepOffMessage]
+
+
+def password_changed(request: web.Request, user: User) -> None:
+    """Send a notice of a new password, set on a page or over the API."""
+    _send(request, user, PasswordChangedMessage)
+
+
+def two_step_on(request: web.Request, user: User) -> None:
+    """Send a notice that two-step sign-in was switched on."""
+    _send(request, user, TwoStepOnMessage)
+
+
+def two_step_off(request: web.Request, user: User) -> None:
+    """Send a notice that two-step sign-in was switched off."""
+    _send(request, user, TwoStepOffMessage)
+
+
+def _send(request: web.Request, user: User, notice: Notice) -> None:
+    link = outgoing_mail.page_url(request, "/login/forgotten")
+
+    async def prepare() -> MailMessage:
+        return notice(user.email, user.username, link)
+
+    outgoing_mail.send(request, prepare)
