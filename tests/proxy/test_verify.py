@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from tests.proxy.conftest import TOKEN
+from tests.proxy.conftest import TOKEN, GateFactory
 from zenzefi.errors import DeviceConflict
 
 LIMITED = "L" * 64
@@ -115,3 +115,36 @@ async def test_asking_counts_as_a_request_of_the_token(start_gate, faulty):
     gate = await start_gate(faulty.url, rate_limit_proxy="2/hour")
     answers = [await gate.ask("/api/v1/auth/verify") for _ in range(3)]
     assert [int(answer.split()[1]) for answer in answers] == [204, 204, 429]
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-Uri", "X-Original-URI"])
+async def test_a_request_for_the_own_origin_is_checked_too(
+    start_gate: GateFactory, upstream: str, header: str
+) -> None:
+    """Caddy and Traefik send the host of the original request: PROXY_HOST in their recipes."""
+    gate = await start_gate(upstream, trusted_proxies="127.0.0.1/32", proxy_host="app.test")
+    gate.gatekeeper.add(LIMITED, "certificates_only", activated=True)
+    host = "X-Forwarded-Host: app.test"
+    for path, status in (("/certificates/1", b"204"), ("/admin", b"403")):
+        for _ in range(2):  # the second request might be recognised by its headers
+            target = f"{header}: {path}"
+            response = await gate.ask("/api/v1/auth/verify", host, target, token=LIMITED)
+            assert response.startswith(b"HTTP/1.1 " + status)
+    assert (await gate.ask("/api/v1/auth/verify", host, f"{header}: /", token=None)).startswith(
+        b"HTTP/1.1 401 "
+    )
+
+
+async def test_at_the_own_origin_the_applications_own_path_of_that_name_is_proxied(
+    start_gate: GateFactory, upstream: str
+) -> None:
+    gate = await start_gate(upstream, trusted_proxies="127.0.0.1/32", proxy_host="app.test")
+    response = await gate.ask("/api/v1/auth/verify", "X-Forwarded-Host: app.test")
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"/api/v1/auth/verify" in response
+    untrusting = await start_gate(upstream, proxy_host="app.test")
+    lines = ("Host: app.test", "X-Forwarded-Uri: /", f"X-Access-Token: {TOKEN}")
+    head = "\r\n".join(("GET /api/v1/auth/verify HTTP/1.1", *lines, "Connection: close", "", ""))
+    response = await untrusting.raw(head.encode())
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"/api/v1/auth/verify" in response

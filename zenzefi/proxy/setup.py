@@ -218,7 +218,10 @@ async def _drain(app: web.Application) -> None:
 
 @web.middleware
 async def own_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """At the own origin every path is the upstream's, whatever the gate has under that name."""
+    """At the own origin every path is the upstream's, whatever the gate has under that name.
+
+    A web server that serves the own origin by itself checks requests with the gate (forward auth).
+    """
     gate = request.app.get(GATE)
     if gate is None or gate.mounts.own_origin is None:
         return await handler(request)
@@ -230,6 +233,8 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
     target = request[TARGET]
     if target.path == ENTER_PATH:
         return await request.app[SIGN_IN].at_own_origin(request)
+    if verify.is_forward_auth(request, target.path):
+        return await handler(request)
     # A client that knows only the prefix may ask for it at this host too.
     return await gate.handle(request, under_prefix(target, PREFIX) or target)
 

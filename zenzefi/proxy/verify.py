@@ -27,9 +27,23 @@ from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.mount import PREFIX
 from zenzefi.proxy.target import Target, check_path, split_target, under_prefix
 
-# Traefik and Caddy name the request's target so; the nginx recipe sets the second.
-_TARGET_HEADERS = ("X-Forwarded-Uri", "X-Original-URI")
+PATH = "/api/v1/auth/verify"
+TARGET_HEADERS = ("X-Forwarded-Uri", "X-Original-URI")
+"""Headers that name the target of the original request."""
 _METHOD_HEADERS = ("X-Forwarded-Method", "X-Original-Method")
+
+
+def is_forward_auth(request: web.Request, path: str) -> bool:
+    """Whether a trusted proxy checks another request with this one.
+
+    Caddy and Traefik send the host of the original request with it, which may be the application's
+    own origin. There ``path`` alone would be a path of the application.
+    """
+    return (
+        path == PATH
+        and peer_of(request).is_behind_trusted_proxy
+        and any(name in request.headers for name in TARGET_HEADERS)
+    )
 
 
 def forwarded_target(request: web.Request) -> Target | None:
@@ -40,7 +54,7 @@ def forwarded_target(request: web.Request) -> Target | None:
     """
     if not peer_of(request).is_behind_trusted_proxy:
         return None
-    named = [value for name in _TARGET_HEADERS for value in request.headers.getall(name, ())]
+    named = [value for name in TARGET_HEADERS for value in request.headers.getall(name, ())]
     if not named:
         return None
     if len(set(named)) > 1:
@@ -81,7 +95,7 @@ def routes(gate: Gate) -> Routes:
             DeviceConflict,
             RateLimited,
         ),
-        headers=("X-Device-ID", *_TARGET_HEADERS, *_METHOD_HEADERS),
+        headers=("X-Device-ID", *TARGET_HEADERS, *_METHOD_HEADERS),
     )
     async def verify(request: web.Request) -> web.StreamResponse:
         """Forward authentication: check whether a request may pass.

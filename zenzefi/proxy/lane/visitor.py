@@ -33,6 +33,7 @@ from zenzefi.proxy.mount import PREFIX, parse_forwarded
 from zenzefi.proxy.seams import SignIns
 from zenzefi.proxy.target import under_prefix
 from zenzefi.proxy.tickets import ENTER_PATH
+from zenzefi.proxy.verify import TARGET_HEADERS
 from zenzefi.rewriting.mount import Mount
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
@@ -57,6 +58,7 @@ _UNUSUAL = (
     "Trailer",
     "TE",
     "Traceparent",
+    *TARGET_HEADERS,  # forward auth
 )
 _DOCUMENTS = ("document", "iframe", "frame")
 _MAX_BLOCK = 8 * 1024
