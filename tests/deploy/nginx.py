@@ -11,8 +11,20 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+from tests.deploy.programs import program
+from zenzefi.client.certificate import server_context
+
+NGINX = program("nginx")
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
+
+
+def certificate(folder: Path) -> Path:
+    """A pair for 127.0.0.1 under the names that the configuration uses."""
+    folder.mkdir()
+    server_context(folder)
+    for name in ("fullchain.pem", "privkey.pem"):
+        shutil.copy(folder / "connect.pem", folder / name)
+    return folder
 
 
 def plain(name: str, port: int, addresses: Mapping[str, str]) -> str:

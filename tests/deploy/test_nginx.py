@@ -2,8 +2,6 @@
 
 import asyncio
 import io
-import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -15,30 +13,13 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import Stores, Upstream, running_gate
-from tests.deploy.nginx import NGINX, as_it_is, running, written
+from tests.deploy.nginx import NGINX, as_it_is, certificate, running, written
+from tests.deploy.programs import free_ports
 from tests.kit import buy, sign_up
-from zenzefi.client.certificate import server_context
 
 pytestmark = pytest.mark.skipif(
-    NGINX is None, reason="LOUD: no nginx here, the configuration is not run"
+    NGINX is None, reason="nginx is not installed: its configuration is not run"
 )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
-
-
-def certificate(folder: Path) -> Path:
-    """A pair for 127.0.0.1 under the names that the configuration uses."""
-    folder.mkdir()
-    server_context(folder)
-    for name in ("fullchain.pem", "privkey.pem"):
-        shutil.copy(folder / "connect.pem", folder / name)
-    return folder
 
 
 @dataclass
@@ -57,7 +38,7 @@ class Site:
 
 @pytest.fixture
 async def site(cluster: Stores, upstream: Upstream, tmp_path: Path) -> AsyncIterator[Site]:
-    port, plain_port, dead = _free_ports(3)
+    port, plain_port, dead = free_ports(3)
     tls = certificate(tmp_path / "tls")
     settings = {
         "zenzefi_target_url": upstream.origin,
@@ -81,7 +62,7 @@ def test_the_configuration_is_one_that_nginx_accepts(name: str, tmp_path: Path) 
     addresses = {"gate-a:8000": "127.0.0.1:1", "gate-b:8000": "127.0.0.1:2"}
     if name != "gate.conf":
         addresses = {"application.internal:8080": "127.0.0.1:1"}
-    ports = dict(zip((443, 80), _free_ports(2), strict=True))
+    ports = dict(zip((443, 80), free_ports(2), strict=True))
     path = written(tmp_path, as_it_is(name, certificate(tmp_path / "tls"), ports, addresses))
     assert NGINX is not None
     argv = [NGINX, "-t", "-c", path, "-e", tmp_path / "start.log"]

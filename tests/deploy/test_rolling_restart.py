@@ -1,8 +1,6 @@
 """Two nodes behind nginx, restarted one after the other under load: nobody notices."""
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,26 +11,19 @@ from tests import kit
 from tests.commands.gate import Gate
 from tests.conftest import SECRET_KEY, Stores, Upstream, running_gate
 from tests.deploy.nginx import NGINX, plain, running
+from tests.deploy.programs import free_ports
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),  # four processes start, one after the other, on a busy machine
-    pytest.mark.skipif(NGINX is None, reason="LOUD: no nginx here, the rolling restart is not run"),
+    pytest.mark.skipif(NGINX is None, reason="nginx is not installed: no rolling restart"),
 ]
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[tuple[int, list[int]]]:
     """Its port, and the ports of the two nodes it expects."""
-    port, *nodes = _free_ports(3)
+    port, *nodes = free_ports(3)
     addresses = {f"gate-{x}:8000": f"127.0.0.1:{at}" for x, at in zip("ab", nodes, strict=True)}
     with running(tmp_path, port, plain("gate.conf", port, addresses)):
         yield port, nodes
