@@ -128,7 +128,7 @@ class Gate(Peer):
     def __post_init__(self) -> None:
         self.name = "zenzefi"
         if not self.fast_lane:
-            self.name += " (general way)"
+            self.name += " (standard path)"
         if self.workers > 1:
             self.name += f" --workers {self.workers}"
 
@@ -211,9 +211,9 @@ def _post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None)
 
 
 class ObviousAiohttp(Peer):
-    """The obvious aiohttp proxy."""
+    """A minimal aiohttp proxy."""
 
-    name = "obvious aiohttp proxy"
+    name = "minimal aiohttp proxy"
 
     def command(self, port: int) -> list[str]:
         """The script beside this module."""
@@ -222,7 +222,7 @@ class ObviousAiohttp(Peer):
 
     def version(self) -> str:
         """aiohttp's version."""
-        return f"obvious aiohttp proxy (aiohttp {version('aiohttp')})"
+        return f"minimal aiohttp proxy (aiohttp {version('aiohttp')})"
 
 
 class _Node(Peer):

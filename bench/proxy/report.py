@@ -1,4 +1,4 @@
-"""The table: medians, ratios to http-proxy-3, and which targets are reached."""
+"""The report: medians, ratios to http-proxy-3, and whether each target is met."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything one whole run found."""
+    """The results of one run."""
 
     figures: list[Figure]
     rests: dict[str, int]
-    """Bytes resident once a program has served for some seconds."""
+    """Resident bytes of each program after it has served for some seconds."""
     peaks: dict[str, int]
-    """The most from there on."""
+    """Peak resident bytes after that."""
     versions: dict[str, str]
     skipped: dict[str, str]
     machine: str
@@ -45,33 +45,33 @@ class Outcome:
     seconds: float
     shared_core: bool
     busy: tuple[float, float]
-    """Tasks of others that wanted the processor before the run, and at its end (load average)."""
+    """Load average of the machine before the run and at its end."""
 
     def median(self, peer: str, case: str, field: str) -> float | None:
-        """The median of the rounds, ``None`` where there was none."""
+        """The median of the rounds; ``None`` if the case was not measured."""
         values = [getattr(f, field) for f in self.figures if (f.peer, f.case) == (peer, case)]
         return statistics.median(values) if values else None
 
     def ratio(self, peer: str, other: str, case: str, field: str) -> float | None:
-        """How many times the other's figure this one's is."""
+        """The value of ``peer`` divided by the value of ``other``; ``None`` without both."""
         mine, theirs = self.median(peer, case, field), self.median(other, case, field)
         return mine / theirs if mine and theirs else None
 
 
 def text(outcome: Outcome) -> str:
-    """The whole section as Markdown."""
+    """The section as Markdown."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     lines = [
         f"Measured {now} on {outcome.machine}; {outcome.rounds} interleaved rounds, "
         f"{outcome.seconds:g} s for each run, medians shown. Load: {outcome.generator}.",
         "",
-        "The load and the upstream share one core, the program under test has the other"
-        + (" (here there is only one core, so all share it)." if outcome.shared_core else "."),
-        "A row with several workers shares both cores with the load.",
-        "CPU is the kernel's accounting (schedstat) of the whole process tree.",
+        "The load generator and the upstream share one core, the program under test uses the other"
+        + (" (this machine has only one core, which all share)." if outcome.shared_core else "."),
+        "In a row with several workers, all share both cores.",
+        "CPU time is the kernel's accounting (schedstat) of the whole process tree.",
         f"Load average of the machine: {outcome.busy[0]:.1f} before, {outcome.busy[1]:.1f} at the "
-        "end (the run itself makes about 2; where it is much more, others took part of the "
-        "processor, and rates mean little).",
+        "end (the run itself adds about 2; if it is much higher, other programs used the CPU and "
+        "the rates are not reliable).",
         "",
     ]
     for case in CASES:
@@ -79,20 +79,20 @@ def text(outcome: Outcome) -> str:
     lines += [
         "### Peak memory",
         "",
-        "Resident sets: after the warm-up, and the most while the load ran.",
+        "Resident set size after the warm-up, and its peak under load.",
         "",
-        "| program | before, MB | peak, MB |",
+        "| program | after warm-up, MB | peak, MB |",
         "|---|---:|---:|",
     ]
     lines += [
         f"| {peer} | {outcome.rests[peer] / 1e6:.0f} | {peak / 1e6:.0f} |"
         for peer, peak in outcome.peaks.items()
     ]
-    lines += ["", "### Targets", "", "| target | reached | |", "|---|---:|---|"]
+    lines += ["", "### Targets", "", "| target | measured | met |", "|---|---:|---|"]
     lines += _targets(outcome)
     lines += ["", "### Versions", ""]
     lines += [f"- {version}" for version in dict.fromkeys(outcome.versions.values())]
-    lines += [f"- {peer}: left out, {why}" for peer, why in outcome.skipped.items()]
+    lines += [f"- {peer}: not measured, {why}" for peer, why in outcome.skipped.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -147,7 +147,7 @@ def _targets(outcome: Outcome) -> list[str]:
     mega = None if peak is None else peak / 1e6
     add("peak resident set under 60 MB", mega, "{:.0f} MB", 60, least=False)
     grown = None if mega is None else mega - outcome.rests[gate] / 1e6
-    add("of that, for what flows, under 60 MB", grown, "{:.0f} MB", 60, least=False)
+    add("growth under load, under 60 MB", grown, "{:.0f} MB", 60, least=False)
     return [
         f"| {name} | {'not measured' if value is None else shown.format(value)} | "
         f"{'' if met is None else 'yes' if met else '**no**'} |"
@@ -156,7 +156,7 @@ def _targets(outcome: Outcome) -> list[str]:
 
 
 def write(outcome: Outcome, path: Path) -> None:
-    """Put the section between its markers; the words around it stay."""
+    """Replace the section between its markers; the text around it stays."""
     old = path.read_text(encoding="utf-8") if path.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = old.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -127,13 +127,14 @@ def stream() -> list[str]:
         "",
         "## Streaming",
         "",
-        "`python -m bench.rewriting.streaming`: a page of 24 MB that the upstream compressed, in",
-        "pieces of 16 KiB, and one that is nothing but links to the upstream. A step is what",
-        "happens between two turns of the event loop. All times are of CPU.",
+        "`python -m bench.rewriting.streaming` rewrites a compressed page of 24 MB in pieces of 16",
+        "KiB, and one that consists of links to the upstream. A step is the work between two",
+        "iterations of the event loop. All times are CPU times.",
         "",
-        f"- first output of the page: with piece {page['pieces']}, after {page['first']:.1f} ms;",
-        f"- longest step: {page['longest']:.1f} ms on the page, {links['longest']:.1f} on links;",
-        f"- memory that {page['size']:.0f} MB of output added at most: {found['grown']:.1f} MB.",
+        f"- first output of the page: after piece {page['pieces']}, {page['first']:.1f} ms;",
+        f"- longest step: {page['longest']:.1f} ms on the page, "
+        f"{links['longest']:.1f} ms on links;",
+        f"- peak memory added by {page['size']:.0f} MB of output: {found['grown']:.1f} MB.",
     ]
 
 
@@ -142,16 +143,17 @@ def report(figures: dict[str, dict[str, float]], absent: dict[str, str], size: i
     lines = [
         "# Rewriting",
         "",
-        "Written by `python -m bench.rewriting`; do not edit. MB of document per second of CPU,",
-        "one process each, one after the other within every round, the median of the rounds. The",
-        "gate's row is its whole engine with all bundled plugins, fed in chunks of 64 KiB. It maps",
-        "styles, `srcset`, inline scripts and policies too and keeps every other byte; lxml,",
-        "BeautifulSoup and `html.parser` map six attributes here and write the document anew.",
+        "Written by `python -m bench.rewriting`; do not edit. MB of document per second of CPU",
+        "time. Each rewriter is one process; they take turns in every round, and the table has the",
+        "medians. The row of the gate is its whole engine with all bundled plugins, fed in chunks",
+        "of 64 KiB. It also maps styles, `srcset`, inline scripts and policies, and keeps every",
+        "other byte. lxml, BeautifulSoup and `html.parser` map six attributes and write a new",
+        "document.",
         "",
         f"Documents of {size / 1e6:.1f} MB; CPython {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}.",
         "",
-        "| document | rewriter | MB/s | gate is faster by |",
+        "| document | rewriter | MB/s | gate compared |",
         "|---|---|---:|---:|",
     ]
     for kind, rows in figures.items():
@@ -160,7 +162,7 @@ def report(figures: dict[str, dict[str, float]], absent: dict[str, str], size: i
             times = "" if name == "gate" or not own else f"{own / rate:.1f} x"
             lines.append(f"| {kind} | {name} | {rate:.1f} | {times} |")
     if absent:
-        lines += ["", "Left out:", ""]
+        lines += ["", "Not measured:", ""]
         lines += [f"- {name}: {why}" for name, why in absent.items()]
     return "\n".join(lines) + "\n"
 

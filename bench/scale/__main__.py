@@ -1,7 +1,7 @@
-"""What grows: ``python -m bench.scale [--quick]`` writes its sections of ``docs/benchmarks.md``.
+"""Scaling: ``python -m bench.scale [--quick]`` writes its sections of ``docs/benchmarks.md``.
 
-A million access tokens in the database, and ten thousand idle WebSockets on one node. Each part has
-a section of its own: ``--tokens 0`` or ``--sockets 0`` leaves that part out and its section alone.
+A million access tokens in the database, and ten thousand idle WebSockets on one node. Each part
+writes one section: ``--tokens 0`` or ``--sockets 0`` skips that part and keeps its section.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def _measured(busy: float) -> list[str]:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return [
         f"Measured {now} by `python -m bench.scale` on {os.cpu_count()} cores. Load average of the",
-        f"machine: {busy:.1f} before, {os.getloadavg()[0]:.1f} at the end; where it is much more",
-        "than the cores, others took part of the processor, and times mean little.",
+        f"machine: {busy:.1f} before, {os.getloadavg()[0]:.1f} at the end. If it is much higher",
+        "than the number of cores, other programs used the CPU and the times are not reliable.",
         "",
     ]
 
@@ -38,8 +38,8 @@ def of_tokens(found: list[tokens.Measured], busy: float) -> str:
     """The section about tokens."""
     lines = ["## A million tokens", "", *_measured(busy)]
     lines += [
-        "What a request waits, one after the other, through the gatekeeper (median, p99). Only a",
-        "token that this process and Redis do not know comes so far.",
+        "Time of one token validation, measured one after the other (median, p99). Only tokens",
+        "that are neither in the process cache nor in Redis reach the database.",
         "",
         "| database | tokens | size | " + " | ".join(t.what for t in found[0].times) + " |",
         "|---|---:|---:|" + "---:|" * len(found[0].times),
@@ -61,15 +61,15 @@ def of_sockets(one: sockets.Measured, busy: float) -> str:
     lines = ["## Ten thousand idle WebSockets", "", *_measured(busy)]
     lines += [
         "Through one node (`zenzefi serve`, one process, embedded default). Memory is the",
-        "process's own (proportional set size); both ends of a socket count as one. Each needs two",
-        "descriptors: where the system allows fewer than 20,200 of them, there are fewer sockets.",
+        "proportional set size of the process. A WebSocket is a client connection and an upstream",
+        "connection, and needs two descriptors: with a limit below 20,200, fewer are opened.",
         "",
-        "| WebSockets | opened in | memory each | CPU while idle | all ended, once revoked |",
+        "| WebSockets | opened in | memory each | CPU while idle | all closed after revocation |",
         "|---:|---:|---:|---:|---:|",
         f"| {one.sockets:,} | {one.opened:.1f} s | {kib:.1f} KiB "
         f"| {one.idle_cpu * 100:.1f} % of a core | {one.ended:.2f} s |",
         "",
-        f"Close codes seen: {seen}. Before the sockets the process took {megabytes:.0f} MB.",
+        f"Close codes seen: {seen}. Before they were opened, the process used {megabytes:.0f} MB.",
     ]
     return "\n".join(lines)
 

@@ -165,7 +165,7 @@ async def _measure(
         keeper.memory.forget_all()
         found.append(
             await _timed(
-                "found by its value",
+                "lookup by value",
                 [partial(keeper.validate, token) for token in kept[:half]],
                 seconds,
             )
@@ -182,11 +182,11 @@ async def _measure(
         together = kept[half : half + 1000]
         accesses = await asyncio.gather(*map(keeper.validate, together))
         each = (time.perf_counter() - started) / len(together)
-        found.append(Times("one of 1,000 asked at once", each, each))
+        found.append(Times("one of 1,000 concurrent lookups", each, each))
         fresh = [access for access in accesses if not access.is_activated]
         found.append(
             await _timed(
-                "activated",
+                "activation",
                 [partial(keeper.activate, access) for access in fresh],
                 seconds,
             )
@@ -198,7 +198,7 @@ async def _measure(
         for _ in range(rounds):
             keeper.cached(known)
         each = (time.perf_counter() - started) / rounds
-        found.append(Times("known to the process", each, each))
+        found.append(Times("in the process cache", each, each))
     return found
 
 

@@ -29,7 +29,6 @@ NOT_YET = (
     "bench/*",
     "deploy/*",
     "docs/adr/*",
-    "docs/benchmarks*",
     "docs/reference/*",
     "migrations/*",
     "plugins/*",
