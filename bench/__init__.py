@@ -1,1 +1,1 @@
-"""Benchmarks: figures that anyone can produce again on their own machine (``make bench``)."""
+"""Benchmarks that users can repeat on their own machines (``make bench``)."""

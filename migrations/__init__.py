@@ -1,1 +1,1 @@
-"""Alembic migrations: run by ``zenzefi migrate`` (zenzefi/db/migrate.py), never by hand."""
+"""Alembic migrations. ``zenzefi migrate`` runs them (zenzefi/db/migrate.py)."""

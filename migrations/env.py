@@ -1,4 +1,4 @@
-"""What Alembic runs for each command: the connection is the one of zenzefi/db/migrate.py."""
+"""Alembic environment, run for each command on the connection of zenzefi/db/migrate.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=metadata,
-    # SQLite's ALTER TABLE is small: later migrations copy the table where they must.
+    # SQLite's ALTER TABLE is limited, so some changes copy the table.
     render_as_batch=connection.dialect.name == "sqlite",
     transactional_ddl=True,
     compare_type=True,

@@ -2,11 +2,11 @@
 
     python -m scripts.measure_cookies chromium firefox-esr
 
-For each browser and each address it serves one page. The server sets a cookie under each prefix;
-the page's script tries to write such names itself, then writes 400 cookies with ``Secure`` and 400
-without to evict the server's, and tries again. What the browser sends afterwards is printed.
-Nothing leaves this machine: the name ``gate.example`` is mapped to the loopback address by the
-browsers' own settings.
+For each browser and each address the script serves one page. The server sets a cookie with each
+prefix. The page's script tries to write the same names, then writes 400 cookies with ``Secure`` and
+400 without to evict the server's, and tries again. The cookies that the browser then sends are
+printed. No request leaves this machine: the browsers' settings map ``gate.example`` to the loopback
+address.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Measurement:
         return response
 
     async def look(self, request: web.Request) -> web.Response:
-        """Note what the browser sends."""
+        """Record the cookies that the browser sends."""
         lines = ";".join(request.headers.getall("Cookie", ()))
         pairs = (part.strip().partition("=") for part in lines.split(";"))
         self.seen[request.query_string.replace("%20", " ")] = {
@@ -94,7 +94,7 @@ class Measurement:
         return web.Response(text="ok")
 
     async def finish(self, _: web.Request) -> web.Response:
-        """The page has run to its end."""
+        """The page's script has finished."""
         self.done.set()
         return web.Response(text="ok")
 
@@ -135,7 +135,7 @@ async def measure(browser: str, host: str, tls: ssl.SSLContext | None) -> Measur
 
 
 def report(host: str, found: Measurement) -> None:
-    """Print what each cookie is at each moment: ``true`` from the server, ``planted`` by script."""
+    """Print each cookie at each moment: ``true`` from the server, ``planted`` from the script."""
     print(f"\n{host}  {found.agent}")
     moments = list(found.seen)
     print(f"  {'cookie':<22}" + "".join(f"{moment:<16}" for moment in moments))
@@ -151,7 +151,7 @@ async def main(browsers: list[str]) -> None:
         for browser in filter(shutil.which, browsers):
             for host in ("127.0.0.1", "localhost", "app.localhost", "gate.example"):
                 report(f"{browser} http://{host}", await measure(browser, host, None))
-            if "firefox" not in browser:  # it would have to be told to trust the certificate
+            if "firefox" not in browser:  # Firefox would have to trust the certificate
                 report(
                     f"{browser} https://gate.example", await measure(browser, "gate.example", tls)
                 )

@@ -2,11 +2,11 @@
 
     python -m scripts.measure_opener_policies chromium firefox-esr
 
-For each browser it serves documents with every ``Cross-Origin-Opener-Policy`` that a hostile
-application could choose. Each tries two things: it opens a blank window and sends that to a page,
-and it goes to the page itself while a blank window that it opened watches. The page has one policy,
-or is reached by a redirect with another one. What could be read is printed. Nothing leaves this
-machine.
+For each browser the script serves documents with every ``Cross-Origin-Opener-Policy`` that a
+hostile application could choose. Each document tries two attacks: it opens a blank window and
+navigates it to a page, and it navigates itself to the page while a blank window that it opened
+watches. The page has one policy, or is reached by a redirect with another one. The script prints
+which pages could be read. No request leaves this machine.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _CHROMIUM = (
 
 
 class Measurement:
-    """What one browser let the documents read."""
+    """The pages that the documents could read in one browser."""
 
     def __init__(self) -> None:
         self.agent = ""
@@ -93,13 +93,13 @@ class Measurement:
         return self.found.setdefault(key, asyncio.get_running_loop().create_future())
 
     async def driver(self, request: web.Request) -> web.Response:
-        """The document that runs one attack after the other."""
+        """The document that runs the attacks one after the other."""
         self.agent = request.headers.get("User-Agent", "")
         every = json.dumps(list(product(ATTACKS, CHOICES, PAGES)))
         return web.Response(text=_DRIVER % every, content_type="text/html")
 
     async def attack(self, request: web.Request) -> web.Response:
-        """A document of the application, with the policy that it chose."""
+        """A document of the application with its policy."""
         policy = {"Cross-Origin-Opener-Policy": request.query["choice"]}
         return web.Response(text=_ATTACK, content_type="text/html", headers=policy)
 
@@ -114,23 +114,23 @@ class Measurement:
         return web.Response(text=text, content_type="text/html", headers=policy)
 
     async def report(self, request: web.Request) -> web.Response:
-        """An attack has ended."""
+        """Record the result of an attack."""
         result = self._result(request)
         if not result.done():
             result.set_result(request.query["found"])
         return web.Response()
 
     async def wait(self, request: web.Request) -> web.Response:
-        """Answered when the attack has ended."""
+        """Respond when the attack has ended."""
         result = self._result(request)
         try:
             await asyncio.wait_for(asyncio.shield(result), 8)
         except TimeoutError:
-            result.set_result("no")  # nothing was read in time
+            result.set_result("no")  # the page was not read in time
         return web.Response()
 
     async def finish(self, _: web.Request) -> web.Response:
-        """All have ended."""
+        """All attacks have ended."""
         self.done.set()
         return web.Response()
 

@@ -1,12 +1,12 @@
-"""Measure where browsers can use an own origin without set-up, and what it separates (ADR 0014).
+"""Measure separate origins in browsers: set-up needed, cookies that cross (ADR 0014).
 
     python -m scripts.measure_own_origin chromium firefox-esr
 
 For each browser and each pair of origins a real gate runs in front of a small application. A page
-of the gate signs the browser in, then navigates below the prefix. The application's page notes
-where it ended, tries to reach the gate's cookies, and writes cookies for every domain it can. What
-the gate's host then receives is printed. Nothing leaves this machine: the names ``*.example`` are
-mapped to the loopback address by the browsers' own settings.
+of the gate signs the browser in, then navigates below the prefix. The application's page records
+its address, tries to read the gate's cookies, and writes cookies for every possible domain. The
+cookies that the gate's host then receives are printed. No request leaves this machine: the
+browsers' settings map ``*.example`` to the loopback address.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _APPLICATION_PAGE = """<!doctype html><title>measuring</title><script>
 
 @dataclass
 class Case:
-    """One gate: what it is called, and where its own origin is."""
+    """One gate: its title, its host, and the settings of the application's origin."""
 
     title: str
     host: str
@@ -87,11 +87,11 @@ CASES = (
 
 
 class Application:
-    """The application behind the gate: notes what its page says."""
+    """The application behind the gate; it records the report of its page."""
 
     def __init__(self, gate: str) -> None:
         self.gate = gate
-        self.said: dict[str, Any] = {}
+        self.report: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
         self.done = asyncio.Event()
 
@@ -101,15 +101,15 @@ class Application:
         return web.Response(text=_APPLICATION_PAGE % self.gate, content_type="text/html")
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
-        """A WebSocket that ends at once."""
+        """A WebSocket that is closed immediately."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.close()
         return socket
 
     async def seen(self, request: web.Request) -> web.Response:
-        """What the page found."""
-        self.said = json.loads(await request.text())
+        """Record the report of the page."""
+        self.report = json.loads(await request.text())
         return web.Response(text="ok")
 
 
@@ -121,10 +121,10 @@ def _free_port() -> int:
 
 @dataclass(frozen=True)
 class Found:
-    """What one browser did in one case."""
+    """The result of one browser in one case."""
 
     url: str = ""
-    """Where it ended; empty: it did not reach the application."""
+    """The final address; empty if the browser did not reach the application."""
     sees_gate_cookies: bool = False
     """Whether the application or its scripts saw a cookie of the gate."""
     crossed: tuple[str, ...] = ()
@@ -143,7 +143,7 @@ class Found:
 
 
 async def measure(browser: str, case: Case, folder: Path) -> Found:
-    """Where the browser ended, and which cookies crossed."""
+    """Run one browser in one case."""
     port, second = _free_port(), _free_port()
     root = f"http://{case.host}:{port}"
     application = Application(root)
@@ -193,14 +193,14 @@ async def measure(browser: str, case: Case, folder: Path) -> Found:
         await web.TCPSite(runner, "127.0.0.1", second).start()
     try:
         await _visit(browser, folder / "profile", f"{root}/measure", application)
-        if not application.said:
+        if not application.report:
             return Found()
-        sees = "zenzefi" in application.headers.get("Cookie", "") + application.said["cookies"]
+        sees = "zenzefi" in application.headers.get("Cookie", "") + application.report["cookies"]
         return Found(
-            application.said["url"],
+            application.report["url"],
             sees,
             tuple(sorted(set(crossed))),
-            application.said["opened"],
+            application.report["opened"],
         )
     finally:
         await runner.cleanup()
@@ -234,7 +234,7 @@ async def _visit(browser: str, profile: Path, url: str, application: Application
 
 
 async def main(browsers: list[str]) -> None:
-    """Measure every browser with every kind of own origin."""
+    """Measure every browser with every kind of origin."""
     for browser in filter(shutil.which, browsers):
         for case in CASES:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -1,8 +1,8 @@
-"""Remove each mitigation of THREAT_MODEL.md and see its tests fail: ``make mutants``.
+"""Mutation tests of THREAT_MODEL.md: ``make mutants``.
 
-``tests/mutants/*.toml`` say, for a row of the threat model, which text of which file to put
-in the place of another, and which tests must then fail. Each mutant is tried in a copy of the tree;
-the working tree is never touched. A mutant that survives shows a mitigation that no test holds.
+Each entry of ``tests/mutants/*.toml`` removes the mitigation of one row by replacing a text in a
+file, and names the tests that must then fail. A mutant is tried in a copy of the tree; the working
+tree is not changed. A mutant that survives shows a mitigation without an effective test.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Mutant:
     tests: tuple[str, ...]
 
     def why_not_applicable(self, root: Path = ROOT) -> str | None:
-        """Why it can't be applied to this tree; ``None``: it can."""
+        """The reason why it can't be applied to this tree, or ``None``."""
         path = root / self.file
         if not path.is_file():
             return f"{self.file} does not exist"
@@ -48,7 +48,7 @@ class Mutant:
         return None if count == 1 else f"its old text occurs {count} times in {self.file}"
 
     def apply(self, root: Path) -> None:
-        """Change the file in this tree. Raises ``ValueError`` where that is not possible."""
+        """Change the file in this tree. Raises ``ValueError`` if the text is not found once."""
         problem = self.why_not_applicable(root)
         if problem:
             raise ValueError(problem)
@@ -70,12 +70,12 @@ def read(folder: Path = DATA) -> list[Mutant]:
 
 
 def without_mutant(folder: Path = DATA) -> dict[str, str]:
-    """Rows that no mutant can test, with the reason: ``[[without]]`` with threat and reason."""
+    """Rows without a mutant and the reason for each (``[[without]]``: threat, reason)."""
     return {entry["threat"]: entry["reason"] for entry in _entries("without", folder)}
 
 
 def try_one(mutant: Mutant) -> tuple[bool, str]:
-    """Whether its tests failed, and the end of what they wrote."""
+    """Whether its tests failed, and the last lines of their output."""
     with tempfile.TemporaryDirectory(prefix="zenzefi-mutant-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=_NOT_COPIED, symlinks=True)
@@ -92,20 +92,20 @@ def try_one(mutant: Mutant) -> tuple[bool, str]:
             )
         except subprocess.TimeoutExpired:
             return True, "timed out"
-    # 1: tests failed. Others mean that pytest itself could not run them, which shows nothing.
+    # 1: tests failed. Other codes mean that pytest could not run them, which proves nothing.
     return done.returncode == 1, "\n".join((done.stdout + done.stderr).splitlines()[-15:])
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    # Before what an editable installation names: the copy is what is tested.
+    # Takes precedence over an editable installation, so that the copy is tested.
     return {**os.environ, "PYTHONPATH": str(tree)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit code is 1 when a mutant survived."""
+    """Command line. The exit code is 1 if a mutant survived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="*", help="Mutants to try; all without any.")
-    parser.add_argument("--jobs", type=int, default=1, help="How many at once.")
+    parser.add_argument("names", nargs="*", help="Mutants to try (default: all).")
+    parser.add_argument("--jobs", type=int, default=1, help="Mutants to try concurrently.")
     chosen = parser.parse_args(arguments)
     mutants = [one for one in read() if not chosen.names or one.name in chosen.names]
     survived = 0

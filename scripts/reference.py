@@ -1,6 +1,6 @@
-"""The reference pages made of the program itself: settings, commands, metrics, errors.
+"""Generates the reference pages from the program: settings, commands, metrics, errors, hooks.
 
-``make docs`` writes them into ``docs/reference/``; a test fails when they tell another story.
+``make docs`` writes them into ``docs/reference/``. A test fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -25,125 +25,130 @@ from zenzefi.ops.reload import RELOADABLE
 
 MADE = "<!-- Made by `make docs`: change the program, not this page. -->\n"
 
-# Grouped as an operator meets them; a test holds the names against Settings.
+# Grouped by subject. A test compares the names with Settings.
 SETTINGS: dict[str, dict[str, str]] = {
     "The gate": {
-        "debug": "Development: weak keys and the `mock` payment provider are accepted.",
-        "secret_key": "What all keys are derived from. 32 characters or more (a weaker one is "
-        "refused unless `BACKEND_URL` is this machine alone); on the embedded default it is made "
-        "once and kept in `DATA_DIR`.",
-        "previous_secret_keys": "Comma list. Keys of before, still good for reading: rotate by "
-        "moving the old `SECRET_KEY` here.",
+        "debug": "Development mode: accepts weak keys and the `mock` payment provider.",
+        "secret_key": "All keys are derived from it. 32 characters or more (a weaker key is "
+        "refused unless `BACKEND_URL` is on loopback). The embedded default generates one and "
+        "stores it in `DATA_DIR`.",
+        "previous_secret_keys": "Comma list of former keys that still verify and decrypt. To "
+        "rotate, move the old `SECRET_KEY` here.",
         "backend_url": "The origin at which browsers see the gate's own pages.",
         "data_dir": "SQLite file, certificates and keys of the embedded default.",
-        "access_token_expire_minutes": "Life of a bearer token (JWT), in minutes.",
-        "application_name": "What the pages call the application behind the gate.",
+        "access_token_expire_minutes": "Lifetime of a bearer token (JWT), in minutes.",
+        "application_name": "Name of the application behind the gate, shown on pages.",
         "admin_two_factor": "Administrators must sign in with a second factor.",
         "mail_url": "`smtp://user:password@host:port` for address confirmation and password "
-        "resets; without it both are off.",
-        "mail_from": "The sender of these mails.",
+        "resets. Without it both are off.",
+        "mail_from": "Sender address of these e-mails.",
     },
     "Database and Redis": {
-        "database_url": "`postgresql://...` or `sqlite:///...`; or the `POSTGRES_*` parts; without "
-        "both the embedded SQLite.",
+        "database_url": "`postgresql://...` or `sqlite:///...`, or use the `POSTGRES_*` settings. "
+        "Default: the embedded SQLite.",
         "postgres_server": "Host of PostgreSQL.",
-        "postgres_port": "Its port.",
-        "postgres_user": "Its user.",
-        "postgres_password": "Its password.",
-        "postgres_db": "Its database.",
-        "database_pool_size": "Connections that one process keeps; it may open twice as many.",
-        "redis_url": "`redis://...`; or the `REDIS_*` parts; without both an in-process cache.",
+        "postgres_port": "Port of PostgreSQL.",
+        "postgres_user": "User of PostgreSQL.",
+        "postgres_password": "Password of PostgreSQL.",
+        "postgres_db": "Database name in PostgreSQL.",
+        "database_pool_size": "Database connections that one process keeps open; it may open up "
+        "to twice as many.",
+        "redis_url": "`redis://...`, or use the `REDIS_*` settings. Default: an in-process cache.",
         "redis_host": "Host of Redis.",
-        "redis_port": "Its port.",
-        "redis_password": "Its password.",
-        "redis_db": "Its database's number.",
+        "redis_port": "Port of Redis.",
+        "redis_password": "Password of Redis.",
+        "redis_db": "Database number in Redis.",
     },
     "The upstream": {
-        "zenzefi_target_url": "The origin of the application behind the gate. Without it the "
-        "bundled demo site, on the embedded default only.",
-        "zenzefi_target_aliases": "Comma list of other origins under which the application names "
+        "zenzefi_target_url": "Origin of the application behind the gate. Default: the bundled "
+        "demo site, on the embedded default only.",
+        "zenzefi_target_aliases": "Comma list of other origins that the application uses for "
         "itself.",
-        "zenzefi_basic_auth_user": "Sent to the upstream with every request.",
-        "zenzefi_basic_auth_password": "Likewise.",
-        "zenzefi_verify_ssl": "Whether the upstream's certificate is verified.",
-        "zenzefi_ca_file": "Authorities that may vouch for the upstream, as PEM.",
-        "zenzefi_pinned_sha256": "The one certificate that is accepted, by its fingerprint.",
+        "zenzefi_basic_auth_user": "User name for basic authentication at the upstream.",
+        "zenzefi_basic_auth_password": "Password for basic authentication at the upstream.",
+        "zenzefi_verify_ssl": "Verify the upstream's certificate.",
+        "zenzefi_ca_file": "PEM file of the CA certificates that are trusted for the upstream.",
+        "zenzefi_pinned_sha256": "SHA-256 fingerprint of the only certificate that is accepted.",
         "upstream_connect_timeout": "Timeout for opening an upstream connection, in seconds.",
-        "upstream_read_timeout": "The longest silence of the upstream, in seconds.",
-        "upstream_max_connections": "The most connections of one process to the upstream, for "
-        "everything: requests, event streams, WebSockets and idle connections.",
-        "upstream_connections_per_token": "How many of them one access token may use at once for "
-        "requests, and how many for streams and WebSockets; at most half of either.",
-        "upstream_long_lived_share": "The part of them that event streams, WebSockets and "
-        "requests longer than ten seconds may hold; the rest is kept for short requests.",
-        "upstream_queue_size": "Requests that may wait for a connection; one token may have half.",
-        "upstream_queue_timeout": "Seconds that a request waits for a connection before 503.",
-        "fast_lane": "Serve the common case with less machinery (docs/explanation/fast-path.md).",
+        "upstream_read_timeout": "Longest silence of the upstream before a timeout, in seconds.",
+        "upstream_max_connections": "Maximum connections of one process to the upstream, "
+        "including requests, event streams, WebSockets and idle connections.",
+        "upstream_connections_per_token": "Maximum of these connections that one access token "
+        "uses for requests, and again for streams and WebSockets; at most half of either.",
+        "upstream_long_lived_share": "Share of these connections that event streams, WebSockets "
+        "and requests longer than ten seconds may use. The rest is reserved for short requests.",
+        "upstream_queue_size": "Requests that may wait for a connection. One token may have half "
+        "of them.",
+        "upstream_queue_timeout": "Seconds that a request waits for a connection before it gets "
+        "503.",
+        "fast_lane": "Serve repeated requests on the fast path (docs/explanation/fast-path.md).",
     },
-    "The way through": {
-        "browser_mount": "Where a browser that signed in by cookie uses the application: "
-        "`own-origin`, or `prefix` (`/api/v1/proxy/` on the origin of the gate's own pages, where "
-        "a hostile application can attack them; over plain http the pages are then served on "
-        "loopback only). Clients that send `X-Access-Token` use the prefix "
-        "in any case.",
-        "proxy_host": "The host (with port) at whose root the upstream is served: its own origin. "
-        "Default: `app.localhost` with `BACKEND_URL`'s port if that is on loopback, else none.",
-        "proxy_port": "A second port for the same, on `BACKEND_URL`'s host, where no other host "
-        "name can be had. The process listens on it too. Browsers share cookies between ports.",
-        "trusted_proxies": "Comma list of networks whose forwarded headers are believed.",
-        "device_policy": "`off`, `optional` or `required`: one token, one device.",
-        "scopes": "JSON: name to list of rules, each a path pattern (`*` within a segment, `**` "
-        "across them) with optional methods in front: `GET,POST /reports/**`. `full` is built in.",
-        "plugin_dir": "A folder of plugins, one file each.",
-        "plugins_disabled": "Comma list of plugins that stay out.",
-        "plugin_options": "JSON: plugin to its options.",
+    "Reverse proxy": {
+        "browser_mount": "Where browsers that signed in with a cookie use the application: "
+        "`own-origin`, or `prefix` (`/api/v1/proxy/` on the origin of the gate's own pages, "
+        "where a hostile application can attack them; over plain http the pages are then served "
+        "on loopback only). Clients that send `X-Access-Token` always use the prefix.",
+        "proxy_host": "Host (with port) at whose root the upstream is served, as its own origin. "
+        "Default: `app.localhost` with the port of `BACKEND_URL` if that is on loopback, else "
+        "none.",
+        "proxy_port": "A second port for the same purpose, on the host of `BACKEND_URL`, if no "
+        "other host name is available. The process listens on it too. Browsers share cookies "
+        "between ports.",
+        "trusted_proxies": "Comma list of networks whose forwarded headers are trusted.",
+        "device_policy": "`off`, `optional` or `required`: whether a token is bound to one device.",
+        "scopes": "JSON object: scope name to list of rules. A rule is a path pattern (`*` within "
+        "a segment, `**` across segments) after optional methods: `GET,POST /reports/**`. `full` "
+        "is built in.",
+        "plugin_dir": "Folder of plugins, one file each.",
+        "plugins_disabled": "Comma list of plugins that are not loaded.",
+        "plugin_options": "JSON object: plugin name to its options.",
     },
     "Money": {
-        "token_price_1h": "Price in ZNC; 0 is free.",
-        "token_price_12h": "Likewise.",
-        "token_price_24h": "Likewise.",
-        "token_price_7d": "Likewise.",
-        "token_price_30d": "Likewise.",
-        "refund_used_tokens": "`nothing`, or `pro_rata`: what a used token gives back.",
+        "token_price_1h": "Price of a token for 1 hour in ZNC; 0 is free.",
+        "token_price_12h": "Price of a token for 12 hours in ZNC.",
+        "token_price_24h": "Price of a token for 24 hours in ZNC.",
+        "token_price_7d": "Price of a token for 7 days in ZNC.",
+        "token_price_30d": "Price of a token for 30 days in ZNC.",
+        "refund_used_tokens": "Refund of a used token: `nothing` or `pro_rata`.",
         "payment_providers": "Comma list of `manual`, `mock` (needs `DEBUG`) and `stripe`.",
-        "znc_to_rub_rate": "Roubles for one ZNC.",
+        "znc_to_rub_rate": "Price of one ZNC in roubles.",
         "stripe_secret_key": "Stripe's API key.",
-        "stripe_webhook_secret": "Comma list of Stripe's signing secrets.",
-        "stripe_api_base": "Another address for Stripe's API, for tests.",
+        "stripe_webhook_secret": "Comma list of Stripe's webhook signing secrets.",
+        "stripe_api_base": "Base URL of Stripe's API; changed in tests.",
     },
     "Operations": {
         "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
         "log_format": "`auto` (pretty on a terminal, else JSON), `pretty` or `json`.",
-        "access_log": "One line per request, written in batches.",
+        "access_log": "Log one line per request, in batches.",
         "health_check_interval": "Seconds between background checks.",
-        "drain_delay": "Seconds for which a draining node still takes connections, so that the "
-        "load balancer notices first.",
-        "drain_timeout": "Seconds that requests in flight get.",
-        "metrics_listen": "`host:port` of a listener for `/metrics` alone; it then leaves the "
-        "main port.",
-        "tracing": "Spans by OpenTelemetry (the extra `opentelemetry`); the standard `OTEL_*` "
-        "variables say where to.",
+        "drain_delay": "Seconds during which a draining node still accepts connections, so that "
+        "the load balancer can remove it first.",
+        "drain_timeout": "Seconds that a draining node waits for requests in flight.",
+        "metrics_listen": "`host:port` of a separate listener for `/metrics`, which is then not "
+        "served on the main port.",
+        "tracing": "Create OpenTelemetry spans (extra `opentelemetry`). The standard `OTEL_*` "
+        "variables configure the export.",
         "audit_retention_days": "Days after which rows of the audit log are deleted.",
         "session_retention_days": "Days after their last use after which sessions of access "
         "tokens are deleted, with their addresses and browsers.",
         "cors_api_origins": "Comma list of origins whose scripts may call the API.",
         "rate_limit_login": "Attempts to sign in with one account from one address. "
         "`10/minute;100/hour`, or `off`.",
-        "rate_limit_login_address": "Failed attempts from one address, whatever the accounts. "
-        "Unless set, ten times `RATE_LIMIT_LOGIN`.",
-        "rate_limit_login_account": "Failed attempts at one account, whatever the addresses. "
-        "Unless set, ten times `RATE_LIMIT_LOGIN`.",
+        "rate_limit_login_address": "Failed attempts from one address, over all accounts. "
+        "Default: ten times `RATE_LIMIT_LOGIN`.",
+        "rate_limit_login_account": "Failed attempts at one account, over all addresses. Default: "
+        "ten times `RATE_LIMIT_LOGIN`.",
         "rate_limit_code": "Wrong codes of two-step sign-in, per account and address.",
-        "rate_limit_code_account": "Wrong codes for one account, whatever the addresses. Unless "
-        "set, three times `RATE_LIMIT_CODE`.",
+        "rate_limit_code_account": "Wrong codes for one account, over all addresses. Default: "
+        "three times `RATE_LIMIT_CODE`.",
         "rate_limit_register": "Registrations per address.",
         "rate_limit_api": "API calls per user.",
         "rate_limit_release": "Releases of a token's device, by its owner.",
-        "rate_limit_proxy": "Requests through the gate per token.",
+        "rate_limit_proxy": "Proxied requests per token.",
         "rate_limit_websocket_messages": "Frames that browsers send over WebSockets, per token. "
-        "One too many closes them with code 4429.",
+        "Beyond the limit they are closed with code 4429.",
         "rate_limit_websocket_bytes": "Bytes that browsers send over WebSockets, per token: "
-        "`10000000/minute`. Likewise.",
+        "`10000000/minute`. Beyond the limit they are closed with code 4429.",
     },
 }
 
@@ -154,11 +159,11 @@ def settings_page() -> str:
         "# Settings",
         "",
         MADE,
-        "From the environment, or from `.env` in the current folder. `NAME_FILE` names a file that "
-        "holds the",
-        "value of any of them, as container platforms mount secrets. `zenzefi check` tests them "
-        "against the real",
-        "database, Redis and upstream. Those marked ↻ take effect on SIGHUP.",
+        "Settings come from the environment or from `.env` in the current folder. `NAME_FILE` is "
+        "the path of a file",
+        "with the value of `NAME`, for secrets mounted by container platforms. `zenzefi check` "
+        "tests the settings against",
+        "the real database, Redis and upstream. Settings marked ↻ take effect on SIGHUP.",
     ]
     for group, fields in SETTINGS.items():
         lines += ["", f"## {group}", "", "| setting | default | meaning |", "|---|---|---|"]
@@ -185,18 +190,18 @@ def commands_page() -> str:
     """``docs/reference/commands.md``."""
     lines = ["# Commands", "", MADE]
     lines += [
-        "Every command explains itself with `--help`. Secrets are asked for, or come from the",
-        "environment or the standard input; never from arguments, which other users can read.",
+        "Every command has `--help`. Commands prompt for secrets or read them from the environment",
+        "or the standard input, never from arguments, which other users can read.",
         "",
-        "Exit codes: 0 done, 1 it did not work, 2 wrong usage, 3 a setting is wrong, 4 the "
-        "database, Redis",
-        "or the upstream can't be reached.",
+        "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 invalid setting, 4 database, Redis "
+        "or upstream",
+        "unreachable.",
         "",
         'Completion for bash: `eval "$(_ZENZEFI_COMPLETE=bash_source zenzefi)"` (likewise `zsh`, '
         "`fish`).",
     ]
     for path, command in leaf_commands(main, "zenzefi"):
-        # A copy: a command keeps the help option of whoever asked it first.
+        # A copy, because a command caches its first help option.
         command = copy.copy(command)
         command._help_option = None
         context = click.Context(
@@ -211,7 +216,7 @@ def commands_page() -> str:
 
 
 def leaf_commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something, with what is typed for it."""
+    """Every command that is not a group, with its full path."""
     context = click.Context(group, info_name=path)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -238,11 +243,11 @@ def metrics_page() -> str:
         "# Metrics",
         "",
         MADE,
-        "At `/metrics` for Prometheus (also in OpenMetrics), or on a listener of its own with "
-        "`METRICS_LISTEN`.",
-        "The labels have few values, all known beforehand: a client can't make series. A dashboard "
-        "for Grafana is",
-        "in `deploy/grafana/zenzefi.json`.",
+        "Metrics are at `/metrics` for Prometheus (also in OpenMetrics), or on a separate listener "
+        "with `METRICS_LISTEN`.",
+        "Labels have a fixed set of values, so a client can't create series. `deploy/grafana/"
+        "zenzefi.json` is a",
+        "dashboard for Grafana.",
         "",
         "| metric | kind | labels | meaning |",
         "|---|---|---|---|",
@@ -261,10 +266,10 @@ def _errors(base: type[GateError] = GateError) -> Iterator[type[GateError]]:
 
 
 def _raised_errors() -> list[type[GateError]]:
-    """The errors that the program raises, by status; one for each code.
+    """The errors that the program raises, by status, one for each code.
 
-    A class that is only a base of others is left out, and so is one that shares its code with an
-    error above it in the tree: clients can't tell them apart.
+    Skips classes that are only bases, and classes with the status and code of a base class, which
+    clients can't tell apart.
     """
     raised = _raised_by_name()
     found: dict[tuple[int, str], type[GateError]] = {}
@@ -280,7 +285,7 @@ def _raised_errors() -> list[type[GateError]]:
 
 
 def _raised_by_name() -> set[str]:
-    """The names after ``raise`` in the program, and those of calls that make an error."""
+    """The names after ``raise`` in the program, and of all calls."""
     names: set[str] = set()
     for path in Path(zenzefi.app.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -296,11 +301,11 @@ def errors_page() -> str:
         "# Errors",
         "",
         MADE,
-        'Every refusal is `{"detail", "code", "request_id"}`; `detail` of a 422 is a list of',
-        '`{"type", "loc", "msg", "input"}`. Programs look at `code`, people read `detail`, and the',
-        "`request_id` finds the line in the log. A navigation gets the same as a page.",
+        'Every error is `{"detail", "code", "request_id"}`; `detail` of a 422 is a list of',
+        '`{"type", "loc", "msg", "input"}`. Programs check `code`, users read `detail`, and the',
+        "`request_id` identifies the line in the log. A navigation gets a page with the same text.",
         "",
-        "| status | code | says | when |",
+        "| status | code | default text | when |",
         "|---|---|---|---|",
     ]
     for kind in _raised_errors():

@@ -1,7 +1,7 @@
-"""``make screenshots``: the pictures in docs/screenshots, taken from a gate that runs for it.
+"""``make screenshots`` takes the pictures in docs/screenshots.
 
-Everything in them is made up here: a gate on an empty SQLite file with the demo site behind it, and
-one user who does what the pages are for.
+A gate runs on an empty SQLite file in front of the demo site. This script creates all users and
+data.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import update
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
-from zenzefi.accounts.models import users  # noqa: E402 - the checkout comes first
+from zenzefi.accounts.models import users  # noqa: E402 - the checkout takes precedence
 from zenzefi.app import create_app  # noqa: E402
 from zenzefi.config import load_settings  # noqa: E402
 from zenzefi.db import migrate  # noqa: E402
@@ -100,7 +100,7 @@ async def _buyer(browser: Browser, root: str) -> Page:
     await page.wait_for_url("http://app.localhost:*/")
     await page.get_by_role("link", name="See the lights").click()
     await page.wait_for_load_state("load")
-    await asyncio.sleep(6)  # the counts of what passed are written every five seconds
+    await asyncio.sleep(6)  # session counters are written every five seconds
     await _take(page, "/account", "account")
     await _take(page, running, "token", full=True)
     await _take(page, "/account/buy", "buy")
@@ -140,7 +140,7 @@ async def _story(browser: Browser, root: str, app: Any) -> None:
 
 
 async def main() -> int:
-    """Take all pictures; 1 where there is no Chromium."""
+    """Take all pictures. Returns 1 without Chromium."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
     if chromium is None:
         print("Install Chromium (Debian: apt install chromium) or set CHROMIUM.")

@@ -1,1 +1,1 @@
-"""The way through, side by side with its peers in one run: ``python -m bench.proxy``."""
+"""Benchmark of the proxy next to its peers, in one run: ``python -m bench.proxy``."""

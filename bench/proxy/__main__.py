@@ -1,8 +1,8 @@
-"""Run everything side by side: ``python -m bench.proxy [--quick]`` writes ``docs/benchmarks.md``.
+"""Compare the gate with its peers: ``python -m bench.proxy [--quick]``.
 
-In each round every case is run against every program in turn, so that whatever else the machine
-does meets all of them alike; the table shows the median of the rounds. The load and the upstream
-share the first core, the program under test has the second.
+Each round runs every case against every program in turn, so that other load on the machine affects
+all of them alike. The table shows the median of the rounds. The load generator and the upstream
+share the first core; the program under test has the second. Writes ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run_case(peer: Peer, case: str, seconds: float) -> Load:
 
 
 def measure(peers: list[Peer], cases: list[str], rounds: int, seconds: float) -> list[Figure]:
-    """All rounds, interleaved; one figure for each program, case and round."""
+    """All rounds, interleaved: one measurement for each program, case and round."""
     figures: list[Figure] = []
     broken: set[tuple[str, str]] = set()
     for number in range(rounds):
@@ -94,8 +94,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, help="seconds for each run (default 3; quick 1)")
     parser.add_argument("--peers", help="only programs whose name contains one of these (comma)")
     parser.add_argument("--cases", help="only cases whose name contains one of these (comma)")
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md alone")
+    parser.add_argument("--json", type=Path, help="also write every measurement to this file")
+    parser.add_argument("--no-write", action="store_true", help="do not write docs/benchmarks.md")
     given = parser.parse_args()
     rounds = given.rounds or (1 if given.quick else 5)
     seconds = given.seconds or (1 if given.quick else 3)
@@ -135,12 +135,12 @@ def main() -> int:
                 peer.start()
             except (Skipped, OSError, KeyError) as why:
                 skipped[peer.name] = str(why)
-                print(f"  {peer.name} is left out: {why}", file=sys.stderr)
+                print(f"  {peer.name} skipped: {why}", file=sys.stderr)
                 peer.stop()
             else:
                 peers.append(peer)
         rests: dict[str, int] = {}
-        for peer in peers:  # node compiles what runs often; nobody is measured before that
+        for peer in peers:  # warm-up: node compiles hot code late
             load.requests(peer.target, "/1k", 1 if given.quick else 3)
             assert peer.process is not None
             kernel.forget_peak(peer.process.pid)

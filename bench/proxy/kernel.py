@@ -1,4 +1,4 @@
-"""What the kernel says about a process tree: CPU time and peak memory (``proc(5)``)."""
+"""CPU time and peak memory of a process tree, from ``proc(5)``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROC = Path("/proc")
 
 
 def tree(pid: int) -> Iterator[int]:
-    """The process and all of its descendants that live now."""
+    """The process and all of its running descendants."""
     yield pid
     for task in _tasks(pid):
         try:
@@ -33,7 +33,7 @@ def _tasks(pid: int) -> list[Path]:
 def cpu_seconds(pid: int) -> float:
     """CPU time of the tree, user and system, in seconds.
 
-    From ``schedstat`` (nanoseconds, per thread) where the kernel keeps it, else ``stat`` (ticks).
+    From ``schedstat`` (nanoseconds, per thread) if the kernel provides it, else ``stat`` (ticks).
     """
     total = 0.0
     for process in tree(pid):
@@ -52,19 +52,19 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_rss(pid: int) -> int:
-    """Peak resident set of the tree in bytes: the sum of each process's own peak."""
+    """Peak resident set of the tree in bytes: the sum of the peaks of its processes."""
     return sum(_status_kib(process, "VmHWM") for process in tree(pid)) * 1024
 
 
 def forget_peak(pid: int) -> None:
-    """Have :func:`peak_rss` tell only of what comes from here on (``clear_refs``, 5)."""
+    """Reset the peak that :func:`peak_rss` reads (5 written to ``clear_refs``)."""
     for process in tree(pid):
         with contextlib.suppress(OSError):
             (_PROC / str(process) / "clear_refs").write_text("5")
 
 
 def rss(pid: int) -> int:
-    """Resident set of the tree in bytes, now."""
+    """Current resident set of the tree in bytes."""
     return sum(_status_kib(process, "VmRSS") for process in tree(pid)) * 1024
 
 

@@ -1,4 +1,4 @@
-"""The load: ``wrk`` where it is installed, else an own generator; own ones for the rest."""
+"""Load generators: ``wrk`` for small requests if it is installed, asyncio for all others."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ end
 
 @dataclass(frozen=True)
 class Target:
-    """Where one peer listens and what it wants to see."""
+    """Address of one peer, with the path prefix and headers that it requires."""
 
     port: int
     prefix: str = ""
     headers: tuple[tuple[str, str], ...] = ()
 
     def head(self, method: str, path: str, *more: tuple[str, str]) -> bytes:
-        """A whole request head."""
+        """A complete request head."""
         lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
         lines += [f"{name}: {value}" for name, value in (*self.headers, *more)]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Load:
-    """What one run did: ``p50`` and ``p99`` in milliseconds, ``work`` in requests (or MB)."""
+    """Result of one run: ``p50`` and ``p99`` in milliseconds, ``work`` in requests or MB."""
 
     work: float
     seconds: float
@@ -56,16 +56,16 @@ class Load:
 
 
 class LoadFailed(Exception):
-    """The peer answered wrongly or not at all."""
+    """The peer sent a wrong response or none."""
 
 
 def generator() -> str:
-    """Which generator makes the keep-alive load here."""
-    return "wrk" if shutil.which("wrk") else "own asyncio generator (wrk is not installed)"
+    """Name of the generator of the keep-alive load."""
+    return "wrk" if shutil.which("wrk") else "built-in asyncio generator (wrk is not installed)"
 
 
 def requests(target: Target, path: str, seconds: float) -> Load:
-    """Keep-alive GETs over ``CONNECTIONS`` connections for so many seconds."""
+    """Keep-alive GETs over ``CONNECTIONS`` connections for ``seconds``."""
     if not shutil.which("wrk"):
         return asyncio.run(_own_requests(target, path, seconds))
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
@@ -93,7 +93,7 @@ def requests(target: Target, path: str, seconds: float) -> Load:
 
 
 class _Client(asyncio.Protocol):
-    """One keep-alive connection that asks again as soon as it was answered."""
+    """One keep-alive connection that sends its next request after each response."""
 
     def __init__(self, request: bytes, until: float, times: list[float]) -> None:
         self._request, self._until, self._times = request, until, times
@@ -161,14 +161,14 @@ def _load(times: list[float], seconds: float) -> Load:
 
 
 def prime(target: Target, path: str) -> None:
-    """One small request, as a browser makes them before it downloads."""
+    """One small request, as a browser sends before a download."""
     with _connect(target) as peer:
         peer.sendall(target.head("GET", path, ("Connection", "close")))
         _read_head(peer)
 
 
 def download(target: Target, path: str, size: int) -> Load:
-    """One large body, read as fast as it comes; ``work`` is in megabytes (10^6 bytes)."""
+    """One large response body, read without delay; ``work`` is in megabytes (10^6 bytes)."""
     buffer = bytearray(1 << 20)
     with _connect(target) as peer:
         begun = time.perf_counter()
@@ -179,12 +179,12 @@ def download(target: Target, path: str, size: int) -> Load:
             got += read
         seconds = time.perf_counter() - begun
     if got < size:
-        raise LoadFailed(f"{got} of {size} bytes came")
+        raise LoadFailed(f"{got} of {size} bytes received")
     return Load(size / 1e6, seconds)
 
 
 def upload(target: Target, path: str, size: int) -> Load:
-    """One large body, sent as fast as it is taken."""
+    """One large request body, sent without delay; ``work`` is in megabytes (10^6 bytes)."""
     block = bytes(1 << 18)
     with _connect(target) as peer:
         begun = time.perf_counter()
@@ -207,7 +207,7 @@ def _read_head(peer: socket.socket) -> tuple[bytes, bytes]:
     while b"\r\n\r\n" not in data:
         more = peer.recv(65536)
         if not more:
-            raise LoadFailed(f"no answer: {data!r}")
+            raise LoadFailed(f"no response: {data!r}")
         data += more
     head, _, rest = data.partition(b"\r\n\r\n")
     if b" 20" not in head[:14]:
@@ -216,7 +216,7 @@ def _read_head(peer: socket.socket) -> tuple[bytes, bytes]:
 
 
 class _Socket(asyncio.Protocol):
-    """One WebSocket that sends its message again whenever the echo is complete."""
+    """One WebSocket that sends its message again after each complete echo."""
 
     def __init__(self, handshake: bytes, size: int, until: float, times: list[float]) -> None:
         self._handshake, self._until, self._times = handshake, until, times
@@ -265,7 +265,7 @@ class _Socket(asyncio.Protocol):
 
 
 def websocket(target: Target, path: str, size: int, seconds: float) -> Load:
-    """Echoes of one size over ``SOCKETS`` WebSockets for so many seconds."""
+    """Echoes of one size over ``SOCKETS`` WebSockets for ``seconds``."""
     return asyncio.run(_websocket(target, path, size, seconds))
 
 

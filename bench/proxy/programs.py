@@ -1,4 +1,4 @@
-"""The peers: how each is found (or installed on demand), started and asked."""
+"""The peers of the proxy benchmark: how each is found or installed, started and set up."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from bench.proxy.load import Target
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "zenzefi-bench"
-_SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"  # of a gate that lives for minutes
+_SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"  # key of a gate that runs for minutes
 
 
 class Skipped(Exception):
-    """This peer can't run here; the text says why."""
+    """The peer can't run on this machine. The text is the reason."""
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses now."""
+    """A TCP port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -46,18 +46,18 @@ def start(command: list[str], core: int, **options: Any) -> subprocess.Popen[byt
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
-    """Wait until the port accepts; raises :class:`Skipped` when it never does."""
+    """Wait until the port accepts connections. Raises :class:`Skipped` after ``seconds``."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise Skipped(f"it ended with status {process.returncode} instead of serving")
+            raise Skipped(f"exited with status {process.returncode} before it listened")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
-    raise Skipped(f"it did not listen within {seconds:.0f} seconds")
+    raise Skipped(f"did not listen within {seconds:.0f} seconds")
 
 
 @dataclass
@@ -79,14 +79,14 @@ class Peer(ABC):
 
     @abstractmethod
     def command(self, port: int) -> list[str]:
-        """The command line; raises :class:`Skipped` where it can't be had."""
+        """The command line. Raises :class:`Skipped` if the program can't be installed."""
 
     def version(self) -> str:
         """Name and version for the table."""
         return self.name
 
     def environment(self) -> dict[str, str]:
-        """The variables of the program."""
+        """The environment variables of the program."""
         return dict(os.environ)
 
     def start(self) -> None:
@@ -103,11 +103,11 @@ class Peer(ABC):
         self.target = self.prepare(port)
 
     def prepare(self, port: int) -> Target:
-        """What the load has to know once the program serves."""
+        """Set the program up and return the target of the load."""
         return Target(port)
 
     def stop(self) -> None:
-        """End it."""
+        """Terminate it."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -146,7 +146,7 @@ class Gate(Peer):
         return [*command, "--workers", str(self.workers)] if self.workers > 1 else command
 
     def environment(self) -> dict[str, str]:
-        """A fresh data folder; nothing of the caller's own gate."""
+        """A new data folder; no variables of another gate."""
         self._folder = tempfile.mkdtemp(prefix="zenzefi-bench-")
         redis = (
             {"REDIS_URL": f"redis://127.0.0.1:{self._start_redis()}"} if self.workers > 1 else {}
@@ -167,10 +167,10 @@ class Gate(Peer):
         }
 
     def _start_redis(self) -> int:
-        """Several workers need one; an own one, so that nobody's is touched."""
+        """Start a Redis for this run; several workers need one."""
         program = shutil.which("redis-server")
         if program is None:
-            raise Skipped("redis-server, which several workers need, is not installed")
+            raise Skipped("several workers need redis-server, which is not installed")
         port = free_port()
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         self._redis = start(command, int(self.core.split(",")[0]), cwd=self._folder)
@@ -178,7 +178,7 @@ class Gate(Peer):
         return port
 
     def prepare(self, port: int) -> Target:
-        """Register, sign in and buy a token as any client does."""
+        """Register, sign in and buy a token over the API."""
         base = f"http://127.0.0.1:{port}/api/v1"
         account = {"email": "bench@example.org", "password": "a long bench password"}
         _post(f"{base}/auth/register", {**account, "username": "bench"})
@@ -191,7 +191,7 @@ class Gate(Peer):
         return Target(port, "/api/v1/proxy", (("X-Access-Token", token["token"]),))
 
     def stop(self) -> None:
-        """End it and forget its data."""
+        """Terminate it and delete its data."""
         super().stop()
         if self._redis is not None:
             self._redis.kill()
@@ -206,8 +206,8 @@ def _post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None)
         {"Content-Type": "application/json", **(headers or {})},
         method="POST",
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
 class ObviousAiohttp(Peer):
@@ -216,7 +216,7 @@ class ObviousAiohttp(Peer):
     name = "minimal aiohttp proxy"
 
     def command(self, port: int) -> list[str]:
-        """The script beside this module."""
+        """The script in the folder ``peers``."""
         script = HERE / "peers" / "obvious_aiohttp.py"
         return [sys.executable, str(script), str(port), self.origin]
 
@@ -245,7 +245,7 @@ class _Node(Peer):
             )
             if done.returncode:
                 raise Skipped(f"npm could not install {self.package}")
-        # A module's imports are found beside the script, so it runs from the folder.
+        # Node resolves imports from the folder of the script.
         copied = shutil.copy(HERE / "peers" / self.script, folder / self.script)
         return [node, str(copied), str(port), self.origin]
 
@@ -299,7 +299,7 @@ class Mitmproxy(Peer):
         return command + [part for setting in settings for part in ("--set", setting)]
 
     def version(self) -> str:
-        """As ``mitmdump --version`` says."""
+        """From the output of ``mitmdump --version``."""
         program = CACHE / "mitmproxy" / "bin" / "mitmdump"
         text = subprocess.run([str(program), "--version"], capture_output=True, text=True).stdout
         found = re.search(r"Mitmproxy: (\S+)", text)
@@ -308,7 +308,7 @@ class Mitmproxy(Peer):
 
 @dataclass
 class Nginx(Peer):
-    """nginx, plain or asking an authorisation service for each request."""
+    """nginx, plain or with a subrequest to an authorization service for each request."""
 
     auth: bool = False
 
@@ -325,7 +325,7 @@ class Nginx(Peer):
         return program
 
     def command(self, port: int) -> list[str]:
-        """Write a configuration of its own and run it in the foreground."""
+        """Write a configuration and run nginx in the foreground."""
         built = subprocess.run([self._program, "-V"], capture_output=True, text=True).stderr
         if self.auth and "http_auth_request_module" not in built:
             raise Skipped("this nginx is built without auth_request")
@@ -343,11 +343,11 @@ class Nginx(Peer):
         return [self._program, "-c", str(config), "-p", self._folder]
 
     def version(self) -> str:
-        """As ``nginx -v`` says."""
+        """From the output of ``nginx -v``."""
         text = subprocess.run([self._program, "-v"], capture_output=True, text=True).stderr
         return text.strip().rpartition(" ")[2].replace("/", " ")
 
     def stop(self) -> None:
-        """End it and forget its folder."""
+        """Terminate it and delete its folder."""
         super().stop()
         shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The upstream of the benchmark: prepared bytes from one raw protocol, so that it costs little.
+"""Upstream of the benchmark: a raw protocol that sends prepared bytes and needs little CPU.
 
-``/1k``, ``/100k``, ``/128m`` answer bodies of that size; ``/sink`` reads a body of any size;
-``/auth`` answers 204 (nginx's ``auth_request`` asks it); ``/echo`` is a WebSocket echo.
+``/1k``, ``/100k`` and ``/128m`` return bodies of that size. ``/sink`` reads a body of any size.
+``/auth`` returns 204, for nginx's ``auth_request``. ``/echo`` is a WebSocket echo.
 Run as ``python -m bench.proxy.upstream PORT``.
 """
 
@@ -38,9 +38,9 @@ class Upstream(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._to_read = 0  # bytes of a request's body still to come
+        self._to_read = 0  # bytes of a request body not yet received
         self._chunked = False
-        self._to_write = 0  # bytes of a large answer still to go
+        self._to_write = 0  # bytes of a large response not yet sent
         self._paused = False
         self._frames: bytearray | None = None
 
@@ -64,9 +64,9 @@ class Upstream(asyncio.Protocol):
             self._buffer += data
             while (end := self._buffer.find(b"\r\n\r\n")) >= 0 and self._frames is None:
                 head, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
-                self._answer(head)
+                self._respond(head)
 
-    def _answer(self, head: bytes) -> None:
+    def _respond(self, head: bytes) -> None:
         path = head.split(b" ", 2)[1]
         ready = _READY.get(path)
         if ready is not None:
@@ -127,7 +127,7 @@ class Upstream(asyncio.Protocol):
 
 
 def frame(payload: bytes, *, opcode: int = 2, masked: bool) -> bytes:
-    """One final WebSocket frame (RFC 6455, 5.2); masked with zeros, which costs nothing."""
+    """One final WebSocket frame (RFC 6455, 5.2); masked with zeros, which needs no work."""
     flag = 0x80 if masked else 0
     size = len(payload)
     if size < 126:

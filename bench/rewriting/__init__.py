@@ -1,1 +1,1 @@
-"""Rewriting speed, side by side: ``python -m bench.rewriting``."""
+"""Benchmark of rewriting next to other rewriters: ``python -m bench.rewriting``."""

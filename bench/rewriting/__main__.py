@@ -1,8 +1,8 @@
-"""Rewriting speed side by side: ``python -m bench.rewriting [--quick]``.
+"""Compare the speed of rewriters: ``python -m bench.rewriting [--quick]``.
 
-Each rewriter runs in a process of its own and rewrites the same document once a round, one after
-the other, so that whatever else the machine does meets all of them alike. The figure is the median
-of MB of document per second of CPU. Writes ``docs/benchmarks/rewriting.md``.
+Each rewriter runs in its own process and rewrites the same document once a round, one after the
+other, so that other load on the machine affects all of them alike. The result is the median of MB
+of document per second of CPU. Writes ``docs/benchmarks/rewriting.md``.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ PEERS = {
 
 
 class Absent(Exception):
-    """A peer that is not installed; the text says how it would be."""
+    """The peer is not installed. The text says how to install it."""
 
 
 class Worker:
-    """One rewriter over one document, in a process of its own."""
+    """One rewriter for one document, in its own process."""
 
     def __init__(self, name: str, kind: str, document: Path) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Worker:
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
             _, said = self._process.communicate()
-            raise Absent((said.strip().splitlines() or ["it did not start"])[-1])
+            raise Absent((said.strip().splitlines() or ["did not start"])[-1])
 
     def once(self) -> float:
         """CPU seconds of one rewriting."""
@@ -82,13 +82,13 @@ def _command(name: str, kind: str, document: Path) -> tuple[list[str], Path]:
     if name == "pywb":
         python = str(CACHE / "pywb" / "bin" / "python")
         if not Path(python).exists():
-            raise Absent(f"make a virtual environment in {CACHE / 'pywb'} and install pywb there")
+            raise Absent(f"create a virtual environment in {CACHE / 'pywb'} and install pywb there")
         return [python, str(HERE / "worker.py"), name, kind, str(document)], HERE
     return [python, "-m", "bench.rewriting.worker", name, kind, str(document)], ROOT
 
 
 def measure(kind: str, size: int, rounds: int, absent: dict[str, str]) -> dict[str, float]:
-    """MB of document per CPU second of every rewriter that is there."""
+    """MB of document per CPU second, for each installed rewriter."""
     data = getattr(documents, kind)(size)
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / kind
@@ -113,7 +113,7 @@ def measure(kind: str, size: int, rounds: int, absent: dict[str, str]) -> dict[s
 
 
 def stream() -> list[str]:
-    """The lines about streaming."""
+    """The section about streaming."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.rewriting.streaming"],
         cwd=ROOT,
@@ -174,7 +174,7 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "benchmarks" / "rewriting.md"
     )
-    options, _ = parser.parse_known_args()  # others are for the benchmark of the way through
+    options, _ = parser.parse_known_args()  # the others belong to bench.proxy
     size, rounds = (500_000, 5) if options.quick else (2_000_000, 9)
     absent: dict[str, str] = {}
     figures = {kind: measure(kind, size, rounds, absent) for kind in PEERS}

@@ -1,4 +1,4 @@
-"""The documents that are rewritten: made here, the same on every run."""
+"""The documents to rewrite, generated and identical in every run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RULE = """.card-{i} > .title:hover, .card-{i} a::before {{ color: rgba(0, 0, 0,
 
 
 def html(size: int) -> bytes:
-    """A page of cards: one rooted link, one foreign image and a dozen plain tags each."""
+    """A page of cards: a root-relative link, an external image and a dozen plain tags in each."""
     cards = "".join(_CARD.format(i=i) for i in range(size // 640 + 1))
     return (
         f"<!doctype html><html><head><title>Shop</title></head><body>{cards}</body></html>".encode()
@@ -41,7 +41,7 @@ def css(size: int) -> bytes:
 
 
 def javascript(size: int) -> bytes:
-    """A script that never names the upstream."""
+    """A script without an address of the upstream."""
     line = "export function shelf{i}(a, b) {{ return fetch(`/api/${{a}}`).then(r => r.json()); }}\n"
     return "".join(line.format(i=i) for i in range(size // 80 + 1)).encode()
 

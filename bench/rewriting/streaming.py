@@ -1,8 +1,8 @@
-"""What streaming costs: ``python -m bench.rewriting.streaming`` prints one JSON object.
+"""Cost of streaming: ``python -m bench.rewriting.streaming`` prints one JSON object.
 
-A page of 24 MB, gzip-compressed by the upstream, goes through the engine piece by piece, and so
-does a page that is nothing but links. Run in a process of its own by
-:mod:`bench.rewriting.__main__`, for the memory's sake.
+The engine rewrites a page of 24 MB, gzip-compressed by the upstream, piece by piece, and a page
+that consists of links. :mod:`bench.rewriting.__main__` runs this in its own process to measure
+memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import repeat
 from bench.rewriting import documents
 from bench.rewriting.worker import plan
 
-_PIECE = 16 * 1024  # what the gate feeds at a time
+_PIECE = 16 * 1024  # size of one feed, as in the gate
 _BLOCK = 1_000_000
 
 
@@ -61,7 +61,7 @@ def through(blocks: Iterator[bytes]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure twice: the first pass warms up and loads what is loaded late."""
+    """Measure twice: the first pass warms up and loads lazy modules."""
     page = documents.html(_BLOCK)
     through(iter([page]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,8 +1,7 @@
-"""One rewriter in a process of its own: for each line read, rewrite once and say the CPU seconds.
+"""One rewriter in its own process: for each line read, rewrite once and print the CPU seconds.
 
-``python worker.py NAME KIND`` gets the document on a file named by the third argument. Run by
-:mod:`bench.rewriting.__main__`; pywb's has an interpreter of its own, so nothing of this project is
-imported before a rewriter asks for it.
+``python worker.py NAME KIND FILE``, run by :mod:`bench.rewriting.__main__`. pywb has a separate
+interpreter, so modules of this project are imported only inside the rewriters that need them.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
 PAGE = "http://app.example/shop/list.html"
 PREFIX = "/api/v1/proxy"
 CHUNK = 65536
-_LEAST = 0.1  # seconds of CPU that one answer is made of
+_LEAST = 0.1  # CPU seconds to measure for one result
 
 
 def plan(kind: str, headers: dict[str, str] | None = None) -> Rewrite:
-    """A rewriting by the whole engine with all bundled plugins, under a prefix."""
+    """A rewrite by the complete engine with all bundled plugins, under a prefix."""
     from multidict import CIMultiDict, CIMultiDictProxy
 
     from zenzefi.rewriting.engine import Exchange
@@ -63,7 +62,7 @@ def _engine() -> Engine:
 
 
 def gate(kind: str) -> Callable[[bytes], bytes]:
-    """The whole engine, fed in chunks of 64 KiB; what comes out goes on, as it does in the gate."""
+    """The complete engine, fed in chunks of 64 KiB; output is not collected, as in the gate."""
 
     def run(data: bytes) -> bytes:
         rewrite = plan(kind)
@@ -111,7 +110,7 @@ def lxml(kind: str) -> Callable[[bytes], bytes]:
 
 
 def html_parser(kind: str) -> Callable[[bytes], bytes]:
-    """The standard library's parser, writing tags anew."""
+    """The standard library's parser; it serializes the tags."""
 
     class Rewriter(html.parser.HTMLParser):
         def __init__(self) -> None:
@@ -187,7 +186,7 @@ REWRITERS = {
 
 
 def main() -> None:
-    """Answer each line with the CPU seconds of one rewriting, on average."""
+    """Print the average CPU seconds of one rewrite for each line read."""
     name, kind, path = sys.argv[1:4]
     data = Path(path).read_bytes()
     run = REWRITERS[name](kind)
@@ -196,7 +195,7 @@ def main() -> None:
     print("ready", flush=True)
     for _ in sys.stdin:
         start, runs, spent = time.process_time(), 0, 0.0
-        while spent < _LEAST:  # the quick ones are done before a clock can tell
+        while spent < _LEAST:  # a fast rewriter takes less than the resolution of the clock
             run(data)
             runs += 1
             spent = time.process_time() - start

@@ -75,7 +75,7 @@ def of_sockets(one: sockets.Measured, busy: float) -> str:
 
 
 def write(name: str, section: str, path: Path) -> None:
-    """Put a section between its markers, at the end where there are none yet."""
+    """Put a section between its markers, or at the end of the page without markers."""
     begin, end = _BEGIN.format(name), _END.format(name)
     page = path.read_text()
     block = f"{begin}\n\n{section.rstrip()}\n\n{end}\n"
@@ -90,10 +90,10 @@ def write(name: str, section: str, path: Path) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything")
-    parser.add_argument("--tokens", type=int, help="in the database (default 1,000,000)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of both sizes")
+    parser.add_argument("--tokens", type=int, help="tokens in the database (default 1,000,000)")
     parser.add_argument("--sockets", type=int, help="WebSockets (default 10,000)")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md alone")
+    parser.add_argument("--no-write", action="store_true", help="do not write docs/benchmarks.md")
     given = parser.parse_args()
     part = 10 if given.quick else 1
     count = 1_000_000 // part if given.tokens is None else given.tokens

@@ -1,4 +1,4 @@
-"""Ten thousand idle WebSockets on one node: what each costs, and how fast all of them end."""
+"""Ten thousand idle WebSockets on one node: memory and CPU of each, and the time to close all."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from bench.proxy.programs import ROOT, Gate, free_port, wait_for
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _TOKENS = 10
 _AT_ONCE = 50
-_SPARE = 200  # descriptors that a program needs beside its sockets
+_SPARE = 200  # descriptors of a program in addition to its sockets
 _KEY = base64.b64encode(b"0123456789abcdef")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found with ``sockets`` of them."""
+    """Results for ``sockets`` WebSockets. Times are in seconds, sizes in bytes."""
 
     sockets: int
-    opened: float  # seconds until all were open
+    opened: float  # until all were open
     bytes_each: float
     bytes_before: int
-    idle_cpu: float  # share of one core, over the time of several pings
-    ended: float  # seconds from the first of the revocations until all had been closed
+    idle_cpu: float  # share of one core, measured over several pings
+    ended: float  # from the first revocation until all were closed
     codes: set[int]
 
 
 class _Upstream(asyncio.Protocol):
-    """Answers any handshake, and then says nothing."""
+    """Accepts every handshake and then sends nothing."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -67,7 +67,7 @@ class _Upstream(asyncio.Protocol):
 
 
 class _Client(asyncio.Protocol):
-    """One open WebSocket: answers pings, and keeps the close code."""
+    """One open WebSocket: replies to pings and records the close code."""
 
     def __init__(self, open_: asyncio.Future[None], closed: list[int]) -> None:
         self._open = open_
@@ -89,7 +89,7 @@ class _Client(asyncio.Protocol):
                 return
             self._is_open, self._data = True, rest
             self._open.set_result(None)
-        while len(self._data) >= 2:  # frames of a server: unmasked, and short ones only
+        while len(self._data) >= 2:  # frames from a server: unmasked, short ones only
             length = self._data[1] & 0x7F
             if len(self._data) < 2 + length:
                 return
@@ -107,7 +107,7 @@ class _Client(asyncio.Protocol):
 
 
 def _raise_limit(wanted: int) -> int:
-    """As many descriptors as may be had."""
+    """Raise the limit of descriptors as far as possible; the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for limit in (max(hard, wanted), hard):
         try:
@@ -119,7 +119,7 @@ def _raise_limit(wanted: int) -> int:
 
 
 def _rss(pid: int) -> int:
-    """Proportional set size of the tree: what it really takes."""
+    """Proportional set size of the tree, in bytes."""
     total = 0
     for process in kernel.tree(pid):
         with open(f"/proc/{process}/smaps_rollup") as rollup:
@@ -137,12 +137,12 @@ def _call(
     data = None if body is None else json.dumps(body).encode()
     url = f"http://127.0.0.1:{port}/api/v1{path}"
     request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return dict(json.load(answer))
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return dict(json.load(response))
 
 
 class _Node(Gate):
-    """The gate, without limits for the one who measures."""
+    """The gate without the limits that the measurement would reach."""
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {
@@ -178,7 +178,7 @@ async def _measure(
             )
             await opened
 
-    await asyncio.gather(*map(open_one, range(20)))  # whatever is loaded at first use
+    await asyncio.gather(*map(open_one, range(20)))  # loads lazy modules
     await asyncio.sleep(1)
     before = _rss(pid)
     started = time.perf_counter()
@@ -195,13 +195,13 @@ async def _measure(
     for token in tokens:
         await asyncio.to_thread(_call, port, "DELETE", f"/tokens/{token['id']}", bearer)
     async with asyncio.timeout(120):
-        while len(closed) < wanted:  # noqa: ASYNC110 - others close them
+        while len(closed) < wanted:  # noqa: ASYNC110 - the clients close them
             await asyncio.sleep(0.005)
     return Measured(wanted, opened, each, before, cpu, time.perf_counter() - started, set(closed))
 
 
 def measure(wanted: int, idle: float) -> Measured:
-    """Open them, watch them, end them. Fewer where the system allows no more descriptors."""
+    """Open, watch and close the WebSockets; fewer if the system allows fewer descriptors."""
     limit = _raise_limit(2 * wanted + _SPARE)
     wanted = min(wanted, (limit - _SPARE) // 2)
     behind = free_port()

@@ -1,4 +1,4 @@
-"""A million access tokens in a database: how long finding one of them takes."""
+"""Look-up times with a million access tokens in the database."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from zenzefi.tokens.gatekeeper import Gatekeeper
 _SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"
 _USERS = 1_000
 _BATCH = 50_000
-_MAX_SQLITE = 100_000  # tokens: more belong into PostgreSQL
+_MAX_SQLITE = 100_000  # tokens; larger installations use PostgreSQL
 _KEPT = 4_000  # values of tokens that are looked up
-_ENCRYPTED = 164  # bytes, as Fernet makes of 64 characters
+_ENCRYPTED = 164  # bytes of 64 characters encrypted with Fernet
 _COLUMNS = (
     *("id", "user_id", "token_index", "token_encrypted", "prefix", "duration_hours", "scope"),
     *("cost", "created_at", "activated_at"),
@@ -39,7 +39,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds that one thing took, again and again."""
+    """Times of one operation, repeated. In seconds."""
 
     what: str
     median: float
@@ -47,14 +47,14 @@ class Times:
 
     @classmethod
     def of(cls, what: str, seconds: list[float]) -> Times:
-        """Of a list of measurements."""
+        """From a list of measurements."""
         ordered = sorted(seconds)
         return cls(what, statistics.median(ordered), ordered[int(len(ordered) * 0.99)])
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One size of one database."""
+    """Results for one database with one number of tokens."""
 
     store: str
     tokens: int
@@ -83,7 +83,7 @@ async def _rows(
 
 
 def _plain(value: object) -> object:
-    """As SQLAlchemy's types would put it into SQLite, without their time for each value."""
+    """The value as SQLAlchemy's types store it in SQLite, without their cost per value."""
     if isinstance(value, UUID):
         return value.hex
     if isinstance(value, datetime):
@@ -92,7 +92,7 @@ def _plain(value: object) -> object:
 
 
 async def _fill(database: Database, keyring: Keyring, count: int) -> list[str]:
-    """Insert so many tokens; some of their values."""
+    """Insert ``count`` tokens; returns some of their values."""
     people = [uuid4() for _ in range(_USERS)]
     async with database.begin() as connection:
         await connection.execute(
@@ -120,7 +120,7 @@ async def _fill(database: Database, keyring: Keyring, count: int) -> list[str]:
                     "access_tokens", records=rows, columns=_COLUMNS
                 )
             else:
-                # The index is filled in random order: it has to fit into memory for that.
+                # The index is filled in random order, so it must fit into memory.
                 await connection.exec_driver_sql("PRAGMA cache_size = -400000")
                 names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
                 await connection.exec_driver_sql(
@@ -157,7 +157,7 @@ async def _measure(
             await keeper.validate(token)
         except TokenInvalid:
             return
-        raise AssertionError("a token that nobody made was found")
+        raise AssertionError("a token that does not exist was found")
 
     async with keeper.running():
         for token in kept[:50]:
@@ -234,7 +234,7 @@ def _postgres() -> Iterator[str]:
 
 
 def measure(sizes: list[int], seconds: float, folder: Path) -> Iterator[Measured]:
-    """Each size in a fresh PostgreSQL, then in a fresh SQLite file, as far as one is for that."""
+    """Each size in a new PostgreSQL, then up to ``_MAX_SQLITE`` tokens in a new SQLite file."""
     for count in sizes:
         with _postgres() as url:
             yield asyncio.run(_one(url, "PostgreSQL", count, seconds))

@@ -1,6 +1,6 @@
-"""The first schema: accounts, tokens, money, audit; and the triggers that keep the ledger whole.
+"""First schema: accounts, tokens, money, audit, and triggers that make the ledger append-only.
 
-Revision 0001. Money is a whole number of hundredths (zenzefi/db/base.py).
+Revision 0001. Money is stored in hundredths as an integer (zenzefi/db/base.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _APPEND_ONLY = {"transactions": ("UPDATE", "DELETE"), "audit_logs": ("UPDATE",)}
 
 
 def _protect(table: str, operations: tuple[str, ...]) -> None:
-    """Refuse these operations on that table, whoever asks."""
+    """Refuse these operations on the table, for every database user."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ "

@@ -1,6 +1,6 @@
 """Bind the proxy cookie to the browser that signed in: one row per sign-in.
 
-Browsers that were signed in before have no such row, and sign in again.
+Browsers signed in before this revision have no row and must sign in again.
 
 Revision 0003.
 """

@@ -1,4 +1,4 @@
-"""What one writes first: an aiohttp handler that asks with ``ClientSession`` and streams back."""
+"""A minimal aiohttp proxy: a handler that uses ``ClientSession`` and streams the response."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Keep of each payment event what it says of money; refuse REPLACE on append-only tables.
+"""Store the money facts of each payment event; refuse REPLACE on append-only tables.
 
-Where a payment stands is computed from its events from here on. For payments that were credited or
-reversed before, events are written that say the same.
+The state of a payment is computed from its events from this revision on. For payments credited or
+reversed earlier, the migration writes equivalent events.
 
 Revision 0002.
 """
@@ -63,7 +63,7 @@ def _event(payment: Any, meaning: str, amount: int) -> dict[str, Any]:
     }
 
 
-def _tell_again() -> None:
+def _write_past_events() -> None:
     connection = op.get_bind()
     moved = sa.or_(_payments.c.credited_at.is_not(None), _payments.c.reversed_znc > 0)
     for payment in connection.execute(sa.select(_payments).where(moved)).all():
@@ -85,9 +85,9 @@ def upgrade() -> None:
         "ix_payment_events_provider_charge", "payment_events", ["provider", "charge"], unique=False
     )
     op.drop_column("idempotency_keys", "response_status")
-    _tell_again()
+    _write_past_events()
     if op.get_bind().dialect.name == "sqlite":
-        # INSERT OR REPLACE deletes without asking the triggers of DELETE.
+        # INSERT OR REPLACE deletes rows without firing DELETE triggers.
         for table, same in _UNIQUE.items():
             there = f"SELECT 1 FROM {table} WHERE {same}"  # noqa: S608 - both are written above
             op.execute(

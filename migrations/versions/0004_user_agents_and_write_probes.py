@@ -1,4 +1,4 @@
-"""Keep the client's name in the audit log; a table that health checks write to.
+"""Store the User-Agent in the audit log; add a table that health checks write to.
 
 Revision 0004.
 """
