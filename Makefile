@@ -24,8 +24,8 @@ run: $(VENV)/.installed ## Start the gate (with a demo site behind it unless ZEN
 test: $(VENV)/.installed-test ## Run every test on a PostgreSQL and a Redis of their own
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
-apps: ## Install the real applications that the tests run behind the gate (skipped without them)
-	@tests/apps/install.sh
+apps: $(VENV)/.created ## Install the real applications that tests/apps runs, once, into a cache
+	@$(BIN)/python -m tests.apps.install
 
 lint: $(VENV)/.installed-lint ## Check style, types, imports between packages and spelling
 	$(BIN)/ruff check .

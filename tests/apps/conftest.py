@@ -7,36 +7,37 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientError, ClientSession, web
 
+from tests.apps import install
 from tests.browser.conftest import chromium
 
 __all__ = ["chromium"]
 
-APPS = Path(os.environ.get("ZENZEFI_APPS", Path.home() / ".cache/zenzefi/apps"))
-HERE = Path(__file__).parent
-HOW = "run tests/apps/install.sh"
+APPS = install.folder()
+
+
+def _require_installation() -> None:
+    if not install.is_installed(APPS):
+        pytest.skip("the applications are not installed: run make apps")
 
 
 @contextlib.asynccontextmanager
 async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[str]:
-    """Run a script of ``tests/apps/python`` and yield its origin once ``probe`` answers."""
-    python = APPS / "venv/bin/python"
-    if not python.exists():
-        pytest.skip(f"APPLICATIONS NOT INSTALLED: {HOW} python")
+    """Run a script of ``tests/apps/python``; yields its origin once ``probe`` returns 200."""
+    _require_installation()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         port = str(holder.getsockname()[1])
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
     process = await asyncio.create_subprocess_exec(
-        python,
-        HERE / "python" / script,
+        APPS / "venv/bin/python",
+        install.HERE / "python" / script,
         port,
         *arguments,
-        cwd=HERE / "python",
+        cwd=install.HERE / "python",
         env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -46,11 +47,11 @@ async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[
         async with asyncio.timeout(60), ClientSession() as session:
             while True:
                 with contextlib.suppress(ClientError):
-                    async with session.get(origin + probe) as answer:
-                        if answer.status == 200:
+                    async with session.get(origin + probe) as response:
+                        if response.status == 200:
                             break
                 if process.returncode is not None:
-                    pytest.fail(f"{script} ended with {process.returncode}")
+                    pytest.fail(f"{script} exited with status {process.returncode}")
                 await asyncio.sleep(0.1)
         yield origin
     finally:
@@ -61,10 +62,9 @@ async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[
 
 @contextlib.asynccontextmanager
 async def built_app(name: str) -> AsyncIterator[str]:
-    """Serve a built single-page application as such are: every other path is its start page."""
+    """Serve a built single-page application: every unknown path is its start page."""
+    _require_installation()
     folder = APPS / "node/dist" / name
-    if not (folder / "assets/main.js").exists():
-        pytest.skip(f"APPLICATIONS NOT INSTALLED: {HOW} node")
 
     async def items(request: web.Request) -> web.Response:
         return web.json_response([{"id": 1, "name": "rope"}, {"id": 2, "name": "lamp oil"}])

@@ -39,9 +39,9 @@ expect.set_options(timeout=30_000)  # as long as a busy machine may need; no tes
 
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
-    """The browser; the test is skipped, loudly, on a machine without one."""
+    """Chromium; the test is skipped where it is not installed."""
     if CHROMIUM is None:
-        pytest.skip("NO BROWSER: install Chromium (Debian: apt install chromium) or set CHROMIUM")
+        pytest.skip("Chromium is not installed: install the package chromium, or set CHROMIUM")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

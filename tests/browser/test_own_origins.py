@@ -37,7 +37,7 @@ async def test_a_browser_is_signed_in_and_no_cookie_of_the_gate_is_seen(
     browser: str, case: Case, tmp_path: Path
 ) -> None:
     if shutil.which(browser) is None:
-        pytest.skip(f"NO BROWSER: {browser} is not installed")
+        pytest.skip(f"{browser} is not installed")
     for name in ("gate", "profile"):
         (tmp_path / name).mkdir()
     found = await measure(browser, case, tmp_path)

@@ -48,7 +48,7 @@ def test_the_shell_is_given_a_script_that_it_reads(shell: str) -> None:
     assert "_zenzefi_completion" in script
     found = shutil.which(shell)
     if found is None:
-        return  # what it prints was looked at; this machine has no such shell to read it
+        pytest.skip(f"{shell} is not installed: it does not read its completion script")
     done = subprocess.run([found, "-n"], input=script, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -56,7 +56,7 @@ def test_the_shell_is_given_a_script_that_it_reads(shell: str) -> None:
 def test_a_real_bash_completes_as_the_documents_say() -> None:
     bash = shutil.which("bash")
     if bash is None:
-        pytest.skip("LOUD: no bash here, completion is not tried in one")
+        pytest.skip("bash is not installed: completion does not run in it")
     typed = """
     eval "$(_ZENZEFI_COMPLETE=bash_source zenzefi)"
     complete -p zenzefi

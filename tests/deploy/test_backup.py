@@ -49,7 +49,7 @@ async def test_a_restored_postgresql_lets_the_same_people_in(
     backup = tmp_path / "gate.backup"
     done = _run("backup.py", backup, str(cluster.settings["database_url"]))
     if "server version mismatch" in done.stderr:
-        pytest.skip("LOUD: this machine's pg_dump is older than the test server")
+        pytest.skip("the installed pg_dump is older than the PostgreSQL server of the tests")
     assert done.returncode == 0, done.stderr
     assert backup.stat().st_mode & 0o777 == 0o600
     done = _run("restore.py", backup, _plain(empty_postgres))
