@@ -1,4 +1,4 @@
-"""Languages: choosing one, complete catalogues, figures and times as readers write them."""
+"""Languages: negotiation, complete catalogs, formats of numbers and times."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def forms(message: Message) -> list[str]:
     return list(message.string) if isinstance(message.string, tuple | list) else [message.string]
 
 
-def test_every_text_of_the_pages_is_translated() -> None:
+def test_every_text_of_pages_and_e_mails_is_translated() -> None:
     used, known = texts_in_use(), russian()
     assert len(used) > 200
     missing = [
@@ -71,13 +71,13 @@ def test_every_text_of_the_pages_is_translated() -> None:
     assert missing == []
 
 
-def test_no_translation_is_left_over() -> None:
+def test_no_unused_translations() -> None:
     used = texts_in_use()
     left = [m.id for m in russian() if m.id and used.get(m.id, m.context) is None]
     assert left == []
 
 
-def test_translations_fill_in_what_the_text_fills_in() -> None:
+def test_translations_have_the_placeholders_of_their_text() -> None:
     for message in russian():
         if not message.id:
             continue
@@ -93,9 +93,11 @@ def test_russian_has_three_plural_forms_everywhere() -> None:
             assert len(message.string) == 3, message.id
 
 
-def test_no_template_has_a_word_outside_of_a_translation() -> None:
+def test_templates_have_no_untranslated_text() -> None:
     allowed = {"Zenzefi", "nbsp"}
-    for path in bundled("templates").rglob("*.html"):
+    paths = [path for path in bundled("templates").rglob("*") if path.is_file()]
+    assert {path.suffix for path in paths} == {".html", ".txt"}
+    for path in paths:
         text = path.read_text(encoding="utf-8")
         text = re.sub(r"{#.*?#}", "", text, flags=re.S)
         text = re.sub(r"{% block width %}.*?{% endblock %}", "", text)
@@ -123,16 +125,16 @@ def test_no_template_has_a_word_outside_of_a_translation() -> None:
         (";;;,,,=\x00", "en"),
     ],
 )
-def test_the_language_is_the_best_of_those_asked_for(header: str, language: str) -> None:
+def test_accept_language_is_negotiated(header: str, language: str) -> None:
     assert i18n.negotiate(header) == language
 
 
-def speak(language: str, zone: str = "UTC"):
+def using(language: str, zone: str = "UTC"):
     return i18n.using(i18n.locale_context(language, UTC if zone == "UTC" else ZoneInfo(zone)))
 
 
-def test_durations_have_the_right_plural() -> None:
-    with speak("ru"):
+def test_durations_use_the_plural_forms_of_the_language() -> None:
+    with using("ru"):
         assert [i18n.hours(n) for n in (1, 12, 24, 168, 720, 22 * 24)] == [
             "1 час",
             "12 часов",
@@ -141,25 +143,25 @@ def test_durations_have_the_right_plural() -> None:
             "30 дней",
             "22 дня",
         ]
-    with speak("en"):
+    with using("en"):
         assert [i18n.hours(n) for n in (1, 24, 168)] == ["1 hour", "24 hours", "7 days"]
 
 
-def test_money_is_written_as_its_readers_write_it() -> None:
-    with speak("en"):
+def test_money_uses_the_format_of_the_locale() -> None:
+    with using("en"):
         assert i18n.money(Decimal("-1234.50")) == f"−1,234.50{NBSP}ZNC"
         assert i18n.money(Decimal("18"), signed=True) == f"+18.00{NBSP}ZNC"
-    with speak("ru"):
+    with using("ru"):
         assert i18n.money(Decimal("1234.5")) == f"1{NBSP}234,50{NBSP}ZNC"
 
 
 def test_times_are_local_and_machine_readable() -> None:
     moment = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
-    with speak("en", "Asia/Tokyo"):
+    with using("en", "Asia/Tokyo"):
         text = str(i18n.when(moment))
     assert 'datetime="2026-11-23T22:30:00Z"' in text
     assert "24 Nov 2026, 07:30" in text
-    with speak("ru"):
+    with using("ru"):
         assert "23 нояб. 2026, 22:30 UTC" in str(i18n.when(moment))
         assert i18n.day(datetime(2026, 11, 3, tzinfo=UTC)) == "3 нояб."
 
@@ -176,8 +178,8 @@ def test_times_are_local_and_machine_readable() -> None:
         (-5, "0 s"),
     ],
 )
-def test_the_time_left_has_two_units_at_most(seconds: float, text: str) -> None:
-    with speak("en"):
+def test_remaining_time_has_two_units_at_most(seconds: float, text: str) -> None:
+    with using("en"):
         assert i18n.remaining(seconds).replace(NBSP, " ") == text
 
 
@@ -192,8 +194,8 @@ def test_the_time_left_has_two_units_at_most(seconds: float, text: str) -> None:
         (1234.5, "1,234 s"),
     ],
 )
-def test_how_long_something_took_has_a_fitting_unit(seconds: float, text: str) -> None:
-    with speak("en"):
+def test_measured_durations_have_a_fitting_unit(seconds: float, text: str) -> None:
+    with using("en"):
         assert i18n.span(seconds).replace(NBSP, " ") == text
 
 
@@ -209,12 +211,12 @@ def test_how_long_something_took_has_a_fitting_unit(seconds: float, text: str) -
     ],
 )
 def test_sizes_have_a_fitting_unit(count: int, text: str) -> None:
-    with speak("en"):
+    with using("en"):
         assert i18n.size(count).replace(NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
     "name", ["", "../../etc/passwd", "/etc/passwd", "No/Where", "x" * 99, "\x00"]
 )
-def test_a_zone_that_is_none_is_utc(name: str) -> None:
+def test_invalid_time_zones_become_utc(name: str) -> None:
     assert i18n._zone(name) is UTC

@@ -135,7 +135,7 @@ def gettext(message: str, **values: Any) -> str:
 
 
 def ngettext(singular: str, plural: str, count: int, **values: Any) -> str:
-    """The right plural form; ``%(num)s`` is the count as the reader writes it."""
+    """The plural form for ``count``; ``%(num)s`` is the count as :func:`number` writes it."""
     text = current().catalog.ngettext(singular, plural, count)
     return text % {"num": number(count), **values}
 
@@ -169,7 +169,7 @@ def install(environment: jinja2.Environment) -> None:
 
 
 def number(value: float | Decimal) -> str:
-    """A number with the reader's grouping."""
+    """A number with the locale's grouping and decimal separators."""
     return numbers.format_decimal(value, locale=current().locale)
 
 
@@ -219,7 +219,7 @@ def hours(count: int) -> str:
 
 
 def remaining(seconds: float) -> str:
-    """Time left, two units at most: "2 d 4 h", "3 h 12 min", "45 s"."""
+    """Remaining time in two units at most: "2 d 4 h", "3 h 12 min", "45 s"."""
     left = max(0, int(seconds))
     days, left = divmod(left, 86400)
     hour, left = divmod(left, 3600)
@@ -237,7 +237,7 @@ def remaining(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """How long something took, three figures at most: "0.4 ms", "12 s"."""
+    """A measured duration: "0.4 ms", "12.3 s"."""
     if seconds >= 1:
         value, unit = seconds, gettext("%(n)s s")
     elif seconds >= 0.001:

@@ -24,7 +24,7 @@ from zenzefi.keys import Keyring
 
 LIFE = timedelta(hours=1)
 MOST = 5
-"""Letters of one kind to one user within :data:`LIFE`: nobody's mailbox is filled by a stranger."""
+"""Links to one user for one purpose within :data:`LIFE`: strangers can't flood a mailbox."""
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _l = one_time_links.c

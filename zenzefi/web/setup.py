@@ -32,15 +32,15 @@ from zenzefi.web.page import FORM_TARGETS
 
 
 def setup(app: web.Application) -> None:
-    """The pages and their files; templates, database, keyring and domains are there already."""
+    """Add the pages and their files; requires templates, database, keyring and domains."""
     settings = app[SETTINGS]
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_WORDS] = error_words.words
     isolation.setup(app)
     app[USES] = Uses(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
-    # Chromium holds a form's redirects against form-action too: the own origin of the upstream
-    # is where "open" leads to.
+    # Chromium applies form-action to the redirects of a form as well, and "open" redirects to the
+    # origin of the upstream's own.
     own = settings.own_origin
     app[FORM_TARGETS] = [] if own is None else [str(own)]
     app[assets.ASSETS] = assets.Assets()

@@ -1,4 +1,4 @@
-"""Everything that the templates may use besides what a view hands them."""
+"""Filters and globals of the templates."""
 
 from __future__ import annotations
 
