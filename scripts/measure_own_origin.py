@@ -25,10 +25,10 @@ from aiohttp import web
 
 from scripts.measure_cookies import _CHROMIUM, _FIREFOX
 from zenzefi.app import create_app
-from zenzefi.config import load_settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
-from zenzefi.ops.drain import GateRunner
+from zenzefi.runtime.drain import GateRunner
+from zenzefi.settings import load_settings
 
 NAMES = ("gate.example", "app.gate.example", "app.example")
 _GATE_PAGE = """<!doctype html><title>measuring</title><script>

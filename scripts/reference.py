@@ -18,10 +18,10 @@ from pydantic_core import PydanticUndefined
 import zenzefi.app
 from zenzefi.cli import main
 from zenzefi.commands.hooks_reference import reference as hooks_page
-from zenzefi.config import Settings
 from zenzefi.errors import GateError
-from zenzefi.ops import metrics
-from zenzefi.ops.reload import RELOADABLE
+from zenzefi.observability import metrics
+from zenzefi.runtime.reload import RELOADABLE
+from zenzefi.settings import Settings
 
 MADE = "<!-- Made by `make docs`: change the program, not this page. -->\n"
 

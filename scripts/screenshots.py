@@ -24,10 +24,10 @@ sys.path.insert(0, str(TOP))
 
 from zenzefi.accounts.models import users  # noqa: E402 - the checkout takes precedence
 from zenzefi.app import create_app  # noqa: E402
-from zenzefi.config import load_settings  # noqa: E402
 from zenzefi.db import migrate  # noqa: E402
 from zenzefi.db.engine import DATABASE, Database  # noqa: E402
 from zenzefi.demo import running_demo  # noqa: E402
+from zenzefi.settings import load_settings  # noqa: E402
 
 FOLDER = TOP / "docs" / "screenshots"
 DESKTOP, PHONE = {"width": 1120, "height": 760}, {"width": 390, "height": 844}

@@ -25,14 +25,15 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy.engine import make_url
 
 from tests import event_loops
+from tests.process_app import MakeApp, process_app
 from tests.servers import own_postgres, own_redis
 from zenzefi.accounts import passwords
 from zenzefi.app import create_app
-from zenzefi.config import Settings, load_settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
-from zenzefi.ops import checks
-from zenzefi.ops.drain import GateRunner
+from zenzefi.runtime import checks
+from zenzefi.runtime.drain import GateRunner
+from zenzefi.settings import Settings, load_settings
 
 SECRET_KEY = "t3st-0nly-key-" + "x9Q2mB7vLk4Zr8WdPq5h"  # not a secret: tests only
 _PRIMARY = "postgres"
@@ -304,3 +305,13 @@ def cluster(redis_url: str, postgres_database: str, tmp_path: Path) -> Stores:
         },
         False,
     )
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, sqlite_database: str) -> MakeApp:
+    """Make applications of nothing but the running process, on a real database."""
+
+    def make(database_url: str = sqlite_database, **overrides: Any) -> web.Application:
+        return process_app(load_settings({"data_dir": tmp_path, **overrides}), database_url)
+
+    return make

@@ -20,9 +20,9 @@ def test_the_arrows_between_packages_run_one_way() -> None:
 
 _AT_START = """
 import asyncio, sys
-import zenzefi.commands.serve, zenzefi.ops.server
+import zenzefi.commands.serve, zenzefi.runtime.server
 from zenzefi.app import create_app
-from zenzefi.config import Settings
+from zenzefi.settings import Settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 

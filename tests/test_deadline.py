@@ -14,15 +14,16 @@ from sqlalchemy import text
 from tests.conftest import SECRET_KEY, MakeGate, Stores, Upstream
 from tests.kit import buy, call, sign_up
 from tests.servers import own_redis
-from zenzefi.config import load_settings
 from zenzefi.db import engine
 from zenzefi.db.engine import Database
 from zenzefi.deadline import Deadline, wait
 from zenzefi.errors import DatabaseUnavailable
-from zenzefi.ops import checks, limits
-from zenzefi.ops.limits import RateLimits
-from zenzefi.tokens import lookups, shared
-from zenzefi.tokens.shared import Shared
+from zenzefi.rate_limits import limiter
+from zenzefi.rate_limits.limiter import RateLimits
+from zenzefi.runtime import checks
+from zenzefi.settings import load_settings
+from zenzefi.tokens import lookups, redis_cache
+from zenzefi.tokens.redis_cache import Shared
 
 SHORT = 0.25  # seconds of a deadline
 PATIENT = 1.0  # the same where a server does real work, on a machine that may be busy
@@ -142,8 +143,8 @@ def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "COMMAND_TIMEOUT", PATIENT)
     monkeypatch.setattr(engine, "_BUSY_STEP", PATIENT / 3)
     monkeypatch.setattr(lookups, "PATIENCE", PATIENT)
-    monkeypatch.setattr(shared, "_OPERATION_TIMEOUT", PATIENT)
-    monkeypatch.setattr(limits, "_PATIENCE", PATIENT)
+    monkeypatch.setattr(redis_cache, "_OPERATION_TIMEOUT", PATIENT)
+    monkeypatch.setattr(limiter, "_PATIENCE", PATIENT)
     monkeypatch.setattr(checks, "TIMEOUT", PATIENT)
 
 
@@ -249,13 +250,13 @@ async def test_a_held_loop_is_no_failure_of_redis(
     async with asyncio.timeout(20):
         while not states:  # noqa: ASYNC110 - the subscription tells by a callback
             await asyncio.sleep(0.01)
-    failures = limits.RATE_LIMIT_FAILURES._value.get()
+    failures = limiter.RATE_LIMIT_FAILURES._value.get()
     for number in range(2):
         held_soon()
         assert await redis.spend(f"thing-{number}", 60) is True
         held_soon()
         assert await counter.hit("login", str(number)) is not None
-        assert limits.RATE_LIMIT_FAILURES._value.get() == failures
+        assert limiter.RATE_LIMIT_FAILURES._value.get() == failures
         held_soon()
         assert await redis.ping()
         held_soon()
@@ -280,9 +281,9 @@ async def test_a_redis_that_hangs_is_given_up(short_deadlines: None, tmp_path: P
         try:
             async with asyncio.timeout(30):
                 assert await redis.spend("thing", 60) is None
-                failures = limits.RATE_LIMIT_FAILURES._value.get()
+                failures = limiter.RATE_LIMIT_FAILURES._value.get()
                 await counter.hit("login", "anybody")  # counted in this process
-                assert limits.RATE_LIMIT_FAILURES._value.get() > failures
+                assert limiter.RATE_LIMIT_FAILURES._value.get() > failures
                 assert not await redis.ping()
                 assert not (await checks.ping_redis(server.url)).ok
                 while states[-1:] != [False]:  # noqa: ASYNC110 - told by a callback

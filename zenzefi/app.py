@@ -14,28 +14,33 @@ import zenzefi.db.setup
 import zenzefi.mail.setup
 import zenzefi.tokens.setup
 from zenzefi import i18n
-from zenzefi.config import SETTINGS, Settings
+from zenzefi.api.idempotency import IDEMPOTENCY, Idempotency
+from zenzefi.db.engine import DATABASE
+from zenzefi.http import observation, request_id, server_header
+from zenzefi.http.client_address import peer_middleware
+from zenzefi.http.cors import cors_middleware
+from zenzefi.http.error_responses import errors_middleware
+from zenzefi.http.expect_continue import expectation_middleware
+from zenzefi.http.observation import observe_middleware
+from zenzefi.http.request_id import request_id_middleware
+from zenzefi.http.service_workers import service_workers_middleware
+from zenzefi.http.validation import guard_middleware
 from zenzefi.keys import KEYRING, Keyring
-from zenzefi.middleware import rate_limits, request_id, server_name
-from zenzefi.middleware.cors import cors_middleware
-from zenzefi.middleware.errors import errors_middleware
-from zenzefi.middleware.expectation import expectation_middleware
-from zenzefi.middleware.guard import guard_middleware
-from zenzefi.middleware.peer import peer_middleware
-from zenzefi.middleware.rate_limits import rate_limits_middleware
-from zenzefi.middleware.request_id import request_id_middleware
-from zenzefi.middleware.service_workers import service_workers_middleware
-from zenzefi.ops import setup as ops
-from zenzefi.ops.health import doubt_middleware
-from zenzefi.ops.observe import observe_middleware
-from zenzefi.proxy import seams
+from zenzefi.maintenance import housekeeping
+from zenzefi.observability import tracing
+from zenzefi.proxy import interfaces
 from zenzefi.proxy import setup as proxy
 from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
+from zenzefi.rate_limits import middleware as rate_limits
+from zenzefi.rate_limits.middleware import rate_limits_middleware
 from zenzefi.resources import bundled
+from zenzefi.runtime import setup as runtime
+from zenzefi.runtime.health import doubt_middleware
+from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.devices import DEVICES
-from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.tokens.sessions import USAGE
 from zenzefi.tokens.sign_ins import SIGN_INS
-from zenzefi.tokens.usage import USAGE
+from zenzefi.tokens.validation import GATEKEEPER
 from zenzefi.web import setup as web_pages
 
 _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
@@ -66,7 +71,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[KEYRING] = Keyring.of(settings)
     request_id.setup(app)
-    server_name.setup(app)
+    server_header.setup(app)
     environment = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(bundled("templates")),
@@ -76,17 +81,21 @@ def create_app(settings: Settings) -> web.Application:
     i18n.install(environment)
     # Later ones use earlier ones, and are taken down before them.
     zenzefi.db.setup.setup(app)
-    ops.setup(app)
+    tracing.setup(app)
+    observation.setup(app)
+    runtime.setup(app)
     rate_limits.setup(app)
     zenzefi.mail.setup.setup(app)
+    app[IDEMPOTENCY] = Idempotency(app[DATABASE], app[KEYRING])
     zenzefi.accounts.setup.setup(app)
-    zenzefi.tokens.setup.setup(app)
     zenzefi.billing.setup.setup(app)
+    zenzefi.tokens.setup.setup(app)
     zenzefi.admin.setup.setup(app)
-    app[seams.GATEKEEPER] = app[GATEKEEPER]
-    app[seams.SIGN_INS] = app[SIGN_INS]
-    app[seams.DEVICE_CLAIMS] = app[DEVICES]
-    app[seams.USAGE] = app[USAGE]
+    housekeeping.setup(app)
+    app[interfaces.GATEKEEPER] = app[GATEKEEPER]
+    app[interfaces.SIGN_INS] = app[SIGN_INS]
+    app[interfaces.DEVICE_CLAIMS] = app[DEVICES]
+    app[interfaces.USAGE] = app[USAGE]
     proxy.setup(app)
     web_pages.setup(app)
     zenzefi.api.docs.setup(app)

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from zenzefi.rewriting.mount import Origin
+from zenzefi.origin import Origin
 
 ACCESS = "zenzefi_access_token"
 """The proxy cookie of the contract: the access token itself. Its name never has a prefix."""

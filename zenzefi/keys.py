@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from zenzefi.config import Settings
+from zenzefi.settings import Settings
 
 
 def _derive(secret: str, purpose: str) -> bytes:

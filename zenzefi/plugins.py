@@ -5,7 +5,14 @@ point of the group ``zenzefi.plugins``. ``docs/plugins.md`` is the tutorial,
 ``docs/reference/hooks.md`` the reference.
 """
 
-from zenzefi.rewriting.api import (
+from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.rewriting.csp import map_policy
+from zenzefi.rewriting.css import CssScanner
+from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
+from zenzefi.rewriting.literals import OriginFinder, Spelled
+from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.plugins.api import (
     Context,
     EarlyResponse,
     JsonValue,
@@ -17,16 +24,9 @@ from zenzefi.rewriting.api import (
     Scanner,
     TextEdit,
     Token,
-    UrlMap,
 )
-from zenzefi.rewriting.csp import map_policy
-from zenzefi.rewriting.css import CssScanner
-from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
-from zenzefi.rewriting.literals import OriginFinder, Spelled
-from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
+from zenzefi.rewriting.url_map import UrlMap
 from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 
 __all__ = [

@@ -17,13 +17,13 @@ from typing import Any, Literal, Protocol
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from zenzefi.config import parse_origin
-from zenzefi.rewriting.api import EarlyResponse, Message, Plugin
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.engine import Engine, Exchange
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
-from zenzefi.rewriting.registry import Entry, Registry
+from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Plugin
+from zenzefi.rewriting.plugins.registry import Entry, Registry
+from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 from zenzefi.rewriting.urls import UrlMapper
-from zenzefi.rewriting.watchdog import WATCHDOG
+from zenzefi.settings import parse_origin
 
 UPSTREAM = "https://app.example"
 GATE = Origin("https", "gate.example", 443)
@@ -147,7 +147,7 @@ def _run(
 def engine_for(
     plugin: type[Plugin], options: Mapping[str, Any] | None = None
 ) -> tuple[Engine, Entry]:
-    """An engine with this one plugin. Raises :class:`zenzefi.rewriting.registry.PluginError`."""
+    """An engine with this one plugin. Raises ``PluginError``."""
     given = {"enabled": True, **(options or {})}
     registry = Registry(entry_points=False, classes=[plugin], options={plugin.name: given})
     return Engine(registry), registry[plugin.name]

@@ -28,8 +28,8 @@ def plan(kind: str, headers: dict[str, str] | None = None) -> Rewrite:
     """A rewrite by the complete engine with all bundled plugins, under a prefix."""
     from multidict import CIMultiDict, CIMultiDictProxy
 
+    from zenzefi.origin import Mount, MountKind, Origin
     from zenzefi.rewriting.engine import Exchange
-    from zenzefi.rewriting.mount import Mount, MountKind, Origin
     from zenzefi.rewriting.urls import UrlMapper
 
     mount = Mount(MountKind.PREFIX, Origin("http", "gate.example", 8000), PREFIX)
@@ -56,7 +56,7 @@ def plan(kind: str, headers: dict[str, str] | None = None) -> Rewrite:
 def _engine() -> Engine:
     from zenzefi.resources import bundled
     from zenzefi.rewriting.engine import Engine
-    from zenzefi.rewriting.registry import Registry
+    from zenzefi.rewriting.plugins.registry import Registry
 
     return Engine(Registry([bundled("plugins")], entry_points=False))
 

@@ -22,8 +22,8 @@ from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.errors import TokenInvalid
 from zenzefi.keys import Keyring
-from zenzefi.tokens import value
-from zenzefi.tokens.gatekeeper import Gatekeeper
+from zenzefi.tokens import token_format
+from zenzefi.tokens.validation import Gatekeeper
 
 _SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"
 _USERS = 1_000
@@ -69,12 +69,12 @@ async def _rows(
     now = datetime.now(UTC)
     rows: list[tuple[object, ...]] = []
     for number in range(count):
-        token = value.new_token()
+        token = token_format.new_token()
         if len(kept) < _KEPT and number % 5 == 0:
             kept.append(token)
         rows.append(
             (
-                *(uuid4(), people[number % len(people)], value.index(keyring, token)),
+                *(uuid4(), people[number % len(people)], token_format.index(keyring, token)),
                 *(os.urandom(_ENCRYPTED), token[:8], 24, "full", 0, now),
                 now if number % 2 else None,
             )
@@ -173,7 +173,7 @@ async def _measure(
         found.append(
             await _timed(
                 "unknown",
-                [partial(unknown, value.new_token()) for _ in range(half)],
+                [partial(unknown, token_format.new_token()) for _ in range(half)],
                 seconds,
             )
         )

@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import GateClient
 from tests.kit import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
 from zenzefi.errors import TokenRevoked
-from zenzefi.tokens.gatekeeper import GATEKEEPER
-from zenzefi.tokens.holds import Who
-from zenzefi.tokens.usage import USAGE
+from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.validation import GATEKEEPER
 
 CALLS = [
     ("GET", "/admin/users"),

@@ -9,7 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.conftest import GateClient
 from zenzefi.api.routing import OPERATIONS
-from zenzefi.config import DURATIONS
+from zenzefi.settings import DURATIONS
 
 
 async def test_the_description_is_valid_openapi_3_1(gate: GateClient) -> None:

@@ -21,13 +21,13 @@ from tests.apps.conftest import APPS, built_app
 from tests.apps.test_apps import shop, walked
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.browser.gates import Place, place
-from zenzefi.config import Settings
 from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner, Token
 from zenzefi.plugins_testing import engine_for, exchange
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
+from zenzefi.settings import Settings
 
 WAYS = ("none", "address bar", "location edits")
 

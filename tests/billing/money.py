@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from tests.conftest import SECRET_KEY, GateClient
 from tests.kit import call
-from zenzefi.billing.proof import prove
 from zenzefi.db.engine import DATABASE
+from zenzefi.maintenance.reconciliation import prove
 
 MOCK: dict[str, Any] = {"payment_providers": ["mock"], "debug": True}
 

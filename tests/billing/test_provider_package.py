@@ -20,7 +20,7 @@ from tests.billing.money import assert_whole, balance_of, payment_of
 from tests.conftest import SECRET_KEY, GateClient, running_gate
 from tests.kit import call, sign_up, sign_up_admin
 from zenzefi.billing.providers.load import load_providers
-from zenzefi.config import Settings, SettingsError, load_settings
+from zenzefi.settings import Settings, SettingsError, load_settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "add-a-payment-provider.md"
 

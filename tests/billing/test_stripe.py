@@ -25,7 +25,7 @@ from tests.kit import call, sign_up, sign_up_admin, user_id_of
 from zenzefi.billing import payments as billing_payments
 from zenzefi.billing.models import payments
 from zenzefi.db.engine import DATABASE
-from zenzefi.ops.housekeeping import Housekeeping
+from zenzefi.maintenance.housekeeping import Housekeeping
 
 STRIPE_SECRET = "whsec_test_first"
 STRIPE: dict[str, Any] = {

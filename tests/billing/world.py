@@ -14,25 +14,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.conftest import SECRET_KEY
 from zenzefi.accounts.models import users
+from zenzefi.api.idempotency import Idempotency, idempotency_keys
 from zenzefi.audit.log import GATE
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing import ledger, settlement
-from zenzefi.billing.bundles import Bundles
-from zenzefi.billing.idempotency import Idempotency
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.models import idempotency_keys, payment_events, payments, transactions
+from zenzefi.billing.models import payment_events, payments, transactions
 from zenzefi.billing.payments import Payments
-from zenzefi.billing.proof import prove
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.providers.mock import Mock
-from zenzefi.config import Settings, load_settings
 from zenzefi.db.base import Money
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
-from zenzefi.tokens.gatekeeper import Gatekeeper
+from zenzefi.maintenance.reconciliation import prove
+from zenzefi.settings import Settings, load_settings
+from zenzefi.tokens.bundles import Bundles
 from zenzefi.tokens.models import access_tokens
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
+from zenzefi.tokens.validation import Gatekeeper
 
 
 def config() -> Settings:

@@ -18,9 +18,9 @@ from sqlalchemy import update
 from tests.conftest import SECRET_KEY, GateClient, GateServer
 from zenzefi.accounts.models import users
 from zenzefi.app import create_app
-from zenzefi.config import load_settings
 from zenzefi.db.engine import DATABASE
 from zenzefi.demo import running_demo
+from zenzefi.settings import load_settings
 
 PASSWORD = "correct horse battery"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")

@@ -20,12 +20,12 @@ from yarl import URL
 from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
 from zenzefi.client.agent import Agent
 from zenzefi.client.certificate import server_context
-from zenzefi.config import SETTINGS, Settings, parse_origin
 from zenzefi.gate_cookies import SEAL, SIGN_IN, is_sealed, stored_name
-from zenzefi.ops.drain import GateRunner
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.seams import SIGN_INS
-from zenzefi.proxy.strays import StrayTable
+from zenzefi.proxy.interfaces import SIGN_INS
+from zenzefi.proxy.unmounted_requests import StrayTable
+from zenzefi.runtime.drain import GateRunner
+from zenzefi.settings import SETTINGS, Settings, parse_origin
 
 MountName = Literal["prefix", "own", "port", "client", "insecure"]
 MOUNTS: tuple[MountName, ...] = ("prefix", "own", "port", "client")

@@ -23,8 +23,8 @@ from playwright.async_api import Browser, BrowserContext, Page
 from tests.conftest import SECRET_KEY
 from zenzefi.app import create_app
 from zenzefi.client.certificate import server_context
-from zenzefi.config import load_settings
-from zenzefi.ops.drain import GateRunner
+from zenzefi.runtime.drain import GateRunner
+from zenzefi.settings import load_settings
 
 PASSWORD = "correct horse battery"
 PREFIX = "/api/v1/proxy"

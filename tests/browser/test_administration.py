@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.browser.account_site import Site, buy, register
 from tests.browser.conftest import watch
-from zenzefi.tokens.usage import USAGE
+from zenzefi.tokens.sessions import USAGE
 
 pytestmark = pytest.mark.browser
 

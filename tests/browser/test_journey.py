@@ -12,9 +12,9 @@ from playwright.async_api import Browser, expect
 
 from tests.browser.conftest import watch
 from zenzefi.app import create_app
-from zenzefi.config import load_settings
 from zenzefi.demo import running_demo
-from zenzefi.ops.drain import GateRunner
+from zenzefi.runtime.drain import GateRunner
+from zenzefi.settings import load_settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.async_api import Browser
 
-from zenzefi.rewriting.mount import Origin
+from zenzefi.origin import Origin
 from zenzefi.rewriting.runtime import runtime_source
 from zenzefi.rewriting.runtime.marks import marks
 

@@ -17,10 +17,10 @@ import pytest
 
 from tests.cluster.conftest import Tell
 from tests.cluster.kit import SOON, Cluster, Token, until, watch
-from zenzefi.tokens.gatekeeper import LIFE, TRUSTED
-from zenzefi.tokens.memory import REFUSED_LIFE
-from zenzefi.tokens.shared import CHANNEL
-from zenzefi.tokens.value import cache_name, new_token
+from zenzefi.tokens.cache import REFUSED_LIFE
+from zenzefi.tokens.redis_cache import CHANNEL
+from zenzefi.tokens.token_format import cache_name, new_token
+from zenzefi.tokens.validation import LIFE, TRUSTED
 
 HERE, THERE = 0, 1
 BOTH = (HERE, THERE)

@@ -7,7 +7,7 @@ import signal
 import time
 
 from tests.cluster.kit import Cluster, watch
-from zenzefi.tokens.usage import INTERVAL
+from zenzefi.tokens.sessions import INTERVAL
 
 _COUNT_ACTIVATIONS = """
 CREATE TABLE IF NOT EXISTS seen_activations (token_id uuid, at timestamptz);

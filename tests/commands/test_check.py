@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from tests.servers import free_port, own_redis
-from zenzefi.config import load_settings
 from zenzefi.db.engine import Database
-from zenzefi.ops import checks
+from zenzefi.runtime import checks
+from zenzefi.settings import load_settings
 
 NOWHERE = "http://127.0.0.1:1"
 UNUSABLE = {

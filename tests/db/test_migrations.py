@@ -16,14 +16,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from zenzefi.accounts.models import users
-from zenzefi.billing import settlement, store
+from zenzefi.billing import repository, settlement
 from zenzefi.billing.models import payments
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.settlement import told
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
-from zenzefi.db.tables import metadata
 from zenzefi.resources import bundled
+from zenzefi.tables import metadata
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -140,7 +140,9 @@ async def test_payments_of_before_stand_as_they_stood(empty: Database) -> None:
     await migrate.upgrade(empty)
     async with empty.begin() as connection:
         for payment, left in ((paid, "0.00"), (half, "33.40"), (gone, "100.00")):
-            stands = await told(connection, await store.one(connection, payments.c.id == payment))
+            stands = await told(
+                connection, await repository.one(connection, payments.c.id == payment)
+            )
             assert (stands.is_paid, str(stands.reversed_rub)) == (True, left)
         # Heard of again, in other words: nothing moves.
         again = Event("again", "refunded", Outcome.REFUNDED, gone, amount=Decimal("50.00"))

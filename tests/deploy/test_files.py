@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from zenzefi.config import Settings, load_settings
-from zenzefi.own_origin import notes
 from zenzefi.proxy.tickets import ENTER_PATH
+from zenzefi.settings import Settings, load_settings
+from zenzefi.settings.own_origin import notes
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -23,7 +23,7 @@ from dotenv import dotenv_values
 from tests.commands.gate import environment
 from tests.servers import free_port
 from zenzefi.cli import main
-from zenzefi.config import Settings
+from zenzefi.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

@@ -17,22 +17,23 @@ from aiohttp.test_utils import unused_port
 
 from tests.proxy.faulty import FaultyUpstream
 from tests.proxy.plain_upstream import plain_upstream
-from zenzefi.config import SETTINGS, Settings
 from zenzefi.errors import TokenInvalid
 from zenzefi.gate_cookies import browser_of, network_of
-from zenzefi.middleware import rate_limits, request_id, server_name
-from zenzefi.middleware.errors import errors_middleware
-from zenzefi.middleware.expectation import expectation_middleware
-from zenzefi.middleware.guard import guard_middleware
-from zenzefi.middleware.peer import peer_middleware
-from zenzefi.middleware.request_id import request_id_middleware
-from zenzefi.ops import drain
-from zenzefi.ops.drain import GateRunner
+from zenzefi.http import request_id, server_header
+from zenzefi.http.client_address import peer_middleware
+from zenzefi.http.error_responses import errors_middleware
+from zenzefi.http.expect_continue import expectation_middleware
+from zenzefi.http.request_id import request_id_middleware
+from zenzefi.http.validation import guard_middleware
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.seams import DEVICE_CLAIMS, GATEKEEPER, SIGN_INS
+from zenzefi.proxy.interfaces import DEVICE_CLAIMS, GATEKEEPER, SIGN_INS
+from zenzefi.rate_limits import middleware
 from zenzefi.rewriting.engine import Engine
+from zenzefi.runtime import drain
+from zenzefi.runtime.drain import GateRunner
+from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.sign_in_rows import SignIn
+from zenzefi.tokens.sign_in_repository import SignIn
 
 TOKEN = "T" * 64
 PREFIX = "/api/v1/proxy"
@@ -241,9 +242,9 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
     if devices is not None:
         app[DEVICE_CLAIMS] = devices
     request_id.setup(app)
-    server_name.setup(app)
+    server_header.setup(app)
     drain.setup(app)
-    rate_limits.setup(app)
+    middleware.setup(app)
     proxy_setup.setup(app)
 
     async def page(request: web.Request) -> web.Response:

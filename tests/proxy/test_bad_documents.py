@@ -5,10 +5,10 @@ from aiohttp import web
 
 from zenzefi.plugins import Match, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
-from zenzefi.rewriting import watchdog
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.pipeline import Budget
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins import watchdog
+from zenzefi.rewriting.plugins.registry import Registry
 
 PAGE = b"<!doctype html><a href=/x>x</a>"
 MAPPED = b"<a href=/api/v1/proxy/x>"

@@ -13,9 +13,9 @@ from aiohttp import ClientSession, web
 from tests.proxy.conftest import TOKEN, GateFactory, RunningGate
 from zenzefi.plugins import EarlyResponse, Edit, Needs, Plugin
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.rewriting import watchdog
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins import watchdog
+from zenzefi.rewriting.plugins.registry import Registry
 
 PAGE = b"<!doctype html><h1>Harbour</h1><p>" + b"Lamps are lit at dusk. " * 200
 

@@ -251,7 +251,7 @@ async def test_a_program_signs_in_as_before(gate, headers):
 
 
 def test_names_are_sealed_where_browsers_keep_the_seal(gate):
-    from zenzefi.config import parse_origin
+    from zenzefi.settings import parse_origin
 
     cases = [
         ("https://gate.example", "gate.example", CHROMIUM, True),

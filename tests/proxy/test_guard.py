@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from zenzefi.errors import AmbiguousRequest
-from zenzefi.proxy import connection
-from zenzefi.proxy.target import check_path, split_target
+from zenzefi.http import request_handler
+from zenzefi.http.target import check_path, split_target
 
 HOST = "Host: gate.example"
 AUTH = f"X-Access-Token: {TOKEN}"
@@ -281,7 +281,7 @@ async def test_http_10_works_without_chunks_and_without_keep_alive(gate):
 
 
 async def test_a_head_that_trickles_in_is_cut_off(gate, monkeypatch):
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(request_handler, "HEAD_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(f"GET {PREFIX}/ HTTP/1.1\r\n".encode())
     began = time.monotonic()

@@ -57,7 +57,7 @@ GATE = textwrap.dedent(
     from aiohttp import web
     from tests.event_loops import LOOPS
     from tests.proxy.conftest import TOKEN, MemoryGatekeeper, gate_app
-    from zenzefi.ops.drain import GateRunner
+    from zenzefi.runtime.drain import GateRunner
 
     async def main(upstream, port, fast_lane, ending):
         gatekeeper = MemoryGatekeeper()

@@ -6,12 +6,12 @@ from aiohttp import ClientSession, DummyCookieJar
 from multidict import CIMultiDict
 
 from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.test_http import body_of, sent_headers
-from tests.proxy.test_websocket import UPGRADE
+from tests.proxy.test_forwarder import body_of, sent_headers
+from tests.proxy.websocket.test_websocket import UPGRADE
 from zenzefi.errors import AmbiguousRequest
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.mount import CLIENT, Mounts, parse_forwarded
-from zenzefi.proxy.strays import StrayTable, origin_page
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.proxy.unmounted_requests import StrayTable, origin_page
 
 PUBLIC = Origin("https", "gate.example", 443)
 COOKIE = {"Cookie": f"zenzefi_access_token={TOKEN}"}

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.test_websocket import UPGRADE
 from tests.proxy.visiting_browser import NAVIGATION, VisitingBrowser
-from zenzefi.own_origin import BrowserMount, is_loopback, own_origin
+from tests.proxy.websocket.test_websocket import UPGRADE
+from zenzefi.origin import MountKind, Origin
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
-from zenzefi.rewriting.mount import MountKind, Origin
+from zenzefi.settings.own_origin import BrowserMount, is_loopback, own_origin
 
 OTHER = "O" * 64
 PATHS = [

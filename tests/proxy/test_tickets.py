@@ -7,7 +7,7 @@ from tests.proxy.conftest import TOKEN
 from zenzefi.errors import SignInLinkInvalid
 from zenzefi.proxy import tickets
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets
-from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.redis_cache import Shared
 
 BROWSER = "b" * 64
 

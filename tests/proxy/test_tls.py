@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.proxy.conftest import PREFIX, TOKEN
 from tests.proxy.faulty import FaultyUpstream
-from tests.proxy.test_websocket import UPGRADE
+from tests.proxy.websocket.test_websocket import UPGRADE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok"
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from zenzefi.plugins import Match, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
 
 TOKENS = {"anna": "a" * 64, "otto": "b" * 64}
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
 from tests.proxy.faulty import FaultyUpstream
-from zenzefi.ops.drain import GateRunner
+from zenzefi.runtime.drain import GateRunner
 
 OWN = "app.gate.test"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n"

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.proxy.conftest import TOKEN, RunningGate
-from zenzefi.config import SETTINGS
 from zenzefi.gate_cookies import SIGN_IN, is_sealed, stored_name
+from zenzefi.settings import SETTINGS
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
 NAVIGATION = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html")

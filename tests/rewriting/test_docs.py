@@ -14,8 +14,8 @@ import pytest
 
 from zenzefi import plugins
 from zenzefi.commands.hooks_reference import attributes, reference
-from zenzefi.rewriting.api import HOOKS, Plugin
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.api import HOOKS, Plugin
+from zenzefi.rewriting.plugins.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.plugins import Context, EarlyResponse, Match, Message, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.codecs import CorruptBody
 from zenzefi.rewriting.engine import Engine, Exchange
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.pipeline import Budget
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("https", "app.example", 443)

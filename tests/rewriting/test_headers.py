@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.csp import map_policy, permit
 from zenzefi.rewriting.headers import TABLE, View, map_headers
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("https", "app.example", 443)

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.rewriting.feed import Feed
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.feed import rewrite
@@ -16,7 +17,6 @@ from zenzefi.rewriting.html import HtmlOptions, HtmlScanner, TokenScanner
 from zenzefi.rewriting.html.table import ATTRIBUTES, Kind
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("http", "app.test", 80)

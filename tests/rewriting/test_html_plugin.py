@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine, Exchange
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("https", "app.example", 443)

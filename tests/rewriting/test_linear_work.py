@@ -17,16 +17,18 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi import gate_cookies
+from zenzefi.http import target
 from zenzefi.i18n import negotiate
-from zenzefi.ops.logs import Scrubber
-from zenzefi.proxy import headers, strays, target
+from zenzefi.observability.logs import Scrubber
+from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.proxy import unmounted_requests
+from zenzefi.proxy.headers import rules
 from zenzefi.resources import bundled
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.headers import TABLE, View, map_headers
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("http", "app.internal", 8080)
@@ -35,8 +37,8 @@ PAGE = "http://app.internal:8080/shop/cart?q=1"
 MAPPER = UrlMapper(UPSTREAM, MOUNT)
 VIEW = View(PAGE, MAPPER, MOUNT)
 TOKEN = "t" * 64
-POLICY = headers.RequestPolicy.build(UPSTREAM, None, None)
-IDENTITY = headers.Identity("1", "2", "127.0.0.1", "id")
+POLICY = rules.RequestPolicy.build(UPSTREAM, None, None)
+IDENTITY = rules.Identity("1", "2", "127.0.0.1", "id")
 FOURFOLD = 9.0
 """Between the growth of linear work and that of quadratic work."""
 PER_CHARACTER = 3e-6
@@ -73,7 +75,7 @@ def assert_linear(run: Callable[[_T], object], make: Callable[[int], _T], most: 
 def request_header(name: bytes) -> Callable[[str], object]:
     def run(value: str) -> object:
         raw = [(name, value.encode("latin-1", "replace"))]
-        return headers.request_headers(
+        return rules.request_headers(
             raw, POLICY, MOUNT, IDENTITY, MAPPER, is_bodiless=True, token=TOKEN
         )
 
@@ -83,7 +85,7 @@ def request_header(name: bytes) -> Callable[[str], object]:
 def response_header(name: bytes) -> Callable[[str], object]:
     def run(value: str) -> object:
         raw = [(name, value.encode("latin-1", "replace").translate(None, b"\r\n\0"))]
-        return headers.for_one_browser(headers.response_headers(raw, UPSTREAM, MOUNT))
+        return rules.for_one_browser(rules.response_headers(raw, UPSTREAM, MOUNT))
 
     return run
 
@@ -117,10 +119,12 @@ READERS: dict[str, Callable[[str], object]] = {
     "Connection": response_header(b"connection"),
     **{
         f"request {name.decode()}": request_header(name)
-        for name in (*headers._REQUEST_MAPS, b"connection", b"x-anything")
+        for name in (*rules._REQUEST_MAPS, b"connection", b"x-anything")
     },
     "Cookie of the gate": lambda v: gate_cookies.values_of([v], gate_cookies.ACCESS),
-    "stray": lambda v: strays.origin_page({"Referer": v}, "gate.example", has_cookie=False),
+    "stray": lambda v: unmounted_requests.origin_page(
+        {"Referer": v}, "gate.example", has_cookie=False
+    ),
     "log line": Scrubber(["secret"]),
     "map": lambda v: MAPPER.map(v, PAGE),
     "map as base": lambda v: MAPPER.map("x", v),
@@ -229,7 +233,7 @@ def test_a_head_full_of_addresses_costs_what_it_is_long() -> None:
 
     def run(text: str) -> object:
         raw = [(name, text.encode()) for name in (b"referer", b"hx-current-url")] * 60
-        return headers.request_headers(
+        return rules.request_headers(
             raw, POLICY, MOUNT, IDENTITY, MAPPER, is_bodiless=True, token=TOKEN
         )
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.edits import apply
 from zenzefi.rewriting.literals import OriginFinder
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 
 PLAIN = Origin("https", "app.example", 443)
 PORT = Origin("http", "127.0.0.1", 9000)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from zenzefi import plugins_testing as kit
 from zenzefi.plugins import Plugin
 from zenzefi.plugins_testing import run
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
 
 FOUND = Registry.for_gate().found
 GATE = "https://gate.example/api/v1/proxy"

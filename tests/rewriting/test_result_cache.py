@@ -10,12 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.plugins import Context, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.cache import Key, Result, ResultCache
 from zenzefi.rewriting.engine import Engine, Exchange
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("https", "app.example", 443)

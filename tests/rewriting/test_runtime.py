@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.csp import permit
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.runtime import (
     is_worker,
     runtime_headers,

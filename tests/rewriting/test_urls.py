@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.hosts import read_host
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("http", "app.internal", 8080)

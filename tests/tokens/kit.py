@@ -8,7 +8,7 @@ from typing import Any
 from tests.conftest import GateClient
 from tests.kit import buy, sign_up
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
+from zenzefi.tokens.validation import GATEKEEPER, Gatekeeper
 
 SOON = 10.0
 """Seconds that what must happen "within a second" gets on a busy machine."""

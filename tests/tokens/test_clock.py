@@ -14,7 +14,7 @@ from tests.kit import call, sign_in
 from tests.tokens.kit import bought, keeper, until
 from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.db.engine import DATABASE, Database
-from zenzefi.ops.metrics import CLOCK_SKEW
+from zenzefi.observability.metrics import CLOCK_SKEW
 from zenzefi.tokens.clock import Clock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ from tests.kit import buy, call, sign_up
 from tests.tokens.kit import keeper
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import access_tokens
-from zenzefi.tokens.value import new_token
+from zenzefi.tokens.token_format import new_token
 
 PROXY = "/api/v1/proxy"
 DEVICE, OTHER = "0123456789abcdef0000", "0123456789abcdef0001"

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenzefi.config import DURATIONS
+from zenzefi.settings import DURATIONS
 from zenzefi.tokens.refunds import refund_due
 
 costs = st.decimals(min_value=0, max_value=9_999_999, places=2)

@@ -15,12 +15,12 @@ from tests.servers import Postgres, own_redis
 from tests.tokens.kit import SOON, bought, keeper, live, until
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import DatabaseUnavailable, SignInRequired
-from zenzefi.ops.housekeeping import Housekeeping
+from zenzefi.maintenance.housekeeping import Housekeeping
 from zenzefi.tokens import sign_ins as module
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.holds import Who
 from zenzefi.tokens.models import proxy_sign_ins
-from zenzefi.tokens.sign_in_rows import SignIn
+from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.sign_in_repository import SignIn
 from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
 
 

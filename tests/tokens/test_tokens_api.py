@@ -13,8 +13,8 @@ from sqlalchemy import select, update
 from tests.conftest import SECRET_KEY, GateClient, MakeGate
 from tests.kit import ALICE, BOB, buy, call, give, sign_up
 from zenzefi.db.engine import DATABASE
-from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.validation import GATEKEEPER
 
 PRICED = {"token_price_1h": "1.00", "token_price_24h": "18.00"}
 

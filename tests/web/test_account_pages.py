@@ -12,7 +12,7 @@ from tests.conftest import GateClient, MakeGate, Upstream
 from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import device_claims
-from zenzefi.tokens.usage import USAGE
+from zenzefi.tokens.sessions import USAGE
 
 HOSTILE = '"><script>alert(1)</script>{{7*7}}'
 

@@ -16,7 +16,7 @@ from tests.conftest import GateClient, MakeGate, Upstream
 from tests.web.visitor import Visitor
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE
-from zenzefi.web import texts
+from zenzefi.web import labels
 
 PAGES = ("", "/users", "/tokens", "/sessions", "/payments", "/audit", "/plugins", "/strays")
 
@@ -178,7 +178,7 @@ async def test_a_token_is_revoked_and_never_shown_whole(gate: GateClient, root: 
 async def test_a_session_is_listed_and_ended(
     gate: GateClient, root: Visitor, upstream: Upstream
 ) -> None:
-    from zenzefi.tokens.usage import USAGE
+    from zenzefi.tokens.sessions import USAGE
 
     user = await Visitor(gate).register("marta")
     await user.buy()
@@ -295,7 +295,7 @@ def test_every_action_that_is_written_down_has_a_name() -> None:
         for name in pattern.findall(path.read_text(encoding="utf-8"))
     }
     assert len(written) > 25
-    assert written - dict(texts.actions()).keys() == set()
+    assert written - dict(labels.actions()).keys() == set()
 
 
 async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) -> None:

@@ -17,9 +17,9 @@ from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.accounts import page_sessions
 from zenzefi.accounts.links import MOST
 from zenzefi.accounts.models import one_time_links, web_sessions
-from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.queue import MAIL_QUEUE
+from zenzefi.settings import SETTINGS
 
 
 async def guess(gate: GateClient, number: int, name: str = "marta") -> int:

@@ -14,12 +14,12 @@ from sqlalchemy import select, update
 from tests.conftest import GateClient, MakeGate
 from tests.web.visitor import Visitor
 from zenzefi.audit.log import GATE
-from zenzefi.billing.bundles import BUNDLES
 from zenzefi.billing.models import payments
 from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import Event, Outcome
-from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
+from zenzefi.settings import SETTINGS
+from zenzefi.tokens.bundles import BUNDLES
 
 NBSP = "\N{NO-BREAK SPACE}"
 

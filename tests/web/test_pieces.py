@@ -14,12 +14,12 @@ from markupsafe import Markup
 from zenzefi import i18n
 from zenzefi.accounts.schemas import Registration
 from zenzefi.errors import GateError
-from zenzefi.middleware.errors import errors_middleware
+from zenzefi.http.error_responses import errors_middleware
 from zenzefi.web import charts, flash
 from zenzefi.web.assets import PREFIX, Assets
 from zenzefi.web.flash import Flash
 from zenzefi.web.forms import Form
-from zenzefi.web.texts import agent, known
+from zenzefi.web.labels import agent, known
 
 KEY = b"k" * 32
 

@@ -14,10 +14,10 @@ from aiohttp import web
 from sqlalchemy import Row, Select, select
 
 from zenzefi.accounts.models import users
-from zenzefi.config import Settings
 from zenzefi.db.engine import Database
 from zenzefi.errors import CredentialsRejected, InactiveUser
 from zenzefi.keys import Keyring
+from zenzefi.settings import Settings
 
 _ALGORITHM = "HS256"
 _LEEWAY = timedelta(seconds=30)  # of ``iat`` only: two nodes' clocks may differ this much

@@ -21,7 +21,7 @@ from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
-from zenzefi.ops.metrics import AUTH_ATTEMPTS
+from zenzefi.observability.metrics import AUTH_ATTEMPTS
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from zenzefi.accounts import views
+from zenzefi.accounts.current_user import BearerAuthentication
 from zenzefi.accounts.identity import IDENTITIES, Identities
 from zenzefi.accounts.links import LINKS, Links
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS, PageSessions
@@ -14,14 +15,15 @@ from zenzefi.accounts.passwords import Passwords
 from zenzefi.accounts.second_factor import SECOND_FACTOR, SecondFactor
 from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE, Accounts
 from zenzefi.api import routing
-from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
+from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:
     """The calls, and the services behind them; the database and the keyring are there already."""
     passwords = Passwords()
+    app[routing.AUTHENTICATION] = BearerAuthentication()
     app[IDENTITIES] = Identities(app[SETTINGS], app[DATABASE], app[KEYRING])
     app[PAGE_SESSIONS] = PageSessions(app[DATABASE], app[KEYRING])
     app[SECOND_FACTOR] = SecondFactor(app[DATABASE], app[KEYRING])

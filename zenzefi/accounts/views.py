@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.accounts.current_user import BEARER_ID
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.schemas import (
     BearerOut,
@@ -14,7 +15,7 @@ from zenzefi.accounts.schemas import (
 )
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE
-from zenzefi.api.routing import BEARER_ID, Routes, actor_of
+from zenzefi.api.routing import Routes, actor_of
 from zenzefi.errors import (
     CodeRejected,
     EmailTaken,
@@ -25,7 +26,7 @@ from zenzefi.errors import (
     SecondFactorRejected,
     UsernameTaken,
 )
-from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
+from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
 
 routes = Routes("Accounts")
 

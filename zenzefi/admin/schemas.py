@@ -20,7 +20,7 @@ from zenzefi.api.models import (
     Time,
 )
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.store import PaymentStatus
+from zenzefi.billing.repository import PaymentStatus
 from zenzefi.tokens.schemas import DurationHours
 
 Reason = Annotated[

@@ -21,12 +21,12 @@ from zenzefi.billing.ledger import Kind, Movement
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound
-from zenzefi.tokens.ends import Ended
-from zenzefi.tokens.gatekeeper import DEACTIVATED
+from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.issue import Token, is_active, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.service import Tokens
-from zenzefi.tokens.usage import end_sessions
+from zenzefi.tokens.sessions import end_sessions
+from zenzefi.tokens.validation import DEACTIVATED
 
 _ESCAPE = "\\"
 

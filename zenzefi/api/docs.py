@@ -19,8 +19,8 @@ from aiohttp import web
 
 from zenzefi.api.openapi import describe
 from zenzefi.api.routing import OPERATIONS
-from zenzefi.config import SETTINGS
 from zenzefi.errors import NotFound
+from zenzefi.settings import SETTINGS
 
 _SWAGGER_START = b"""\
 "use strict";

@@ -18,38 +18,44 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, get_type_hints
 from uuid import UUID
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel, TypeAdapter
 from yarl import URL
 
-from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.api.bodies import read_body, read_query
 from zenzefi.audit.log import Actor
-from zenzefi.config import SETTINGS
-from zenzefi.errors import (
-    AmbiguousRequest,
-    CredentialsRejected,
-    GateError,
-    Invalid,
-    NotAuthenticated,
-    NotSuperuser,
-    SecondFactorRequired,
-)
-from zenzefi.middleware.content import content_of
-from zenzefi.middleware.peer import peer_of
-from zenzefi.middleware.rate_limits import limit_user
-from zenzefi.middleware.request_id import request_id_of
+from zenzefi.errors import GateError, Invalid
+from zenzefi.http.body import content_of
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.request_id import request_id_of
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Any]])
 Security = Literal["none", "bearer", "admin", "access_token"]
 
-USER: web.RequestKey[User] = web.RequestKey("user", User)
-BEARER_ID: web.RequestKey[str] = web.RequestKey("bearer_id", str)
-"""The ``jti`` of the bearer token that came with the request, where it has one."""
-_SECOND_FACTOR: web.RequestKey[bool] = web.RequestKey("second_factor", bool)
+
+class Caller(Protocol):
+    """The user who makes a call, as far as routing knows one."""
+
+    @property
+    def id(self) -> UUID:
+        """The user's ID."""
+
+
+class Authentication(Protocol):
+    """Finds the user of a request. The domain of accounts sets it: routing knows no users."""
+
+    async def user(self, request: web.Request) -> Caller:
+        """The signed-in user. Raises errors of status 401 and 403."""
+
+    async def admin(self, request: web.Request) -> Caller:
+        """The signed-in administrator. Raises errors of status 401 and 403."""
+
+
+AUTHENTICATION: web.AppKey[Authentication] = web.AppKey("authentication")
+"""Who is asking; set by :func:`zenzefi.accounts.setup.setup`."""
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -168,53 +174,7 @@ def _operation(
     )
 
 
-def bearer_token(request: web.BaseRequest) -> str:
-    """The token of ``Authorization: Bearer ...`` (RFC 6750, 2.1).
-
-    Raises ``NotAuthenticated`` (403 by contract) without one or with another scheme.
-    """
-    given = request.headers.getall(hdrs.AUTHORIZATION, [])
-    if not given:
-        raise NotAuthenticated
-    if len(given) > 1:
-        raise AmbiguousRequest("Authorization was sent twice. Send it once.")
-    scheme, _, token = given[0].strip().partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
-        raise NotAuthenticated
-    if not token.isascii() or len(token) > 4096:
-        raise CredentialsRejected
-    return token
-
-
-async def current_user(request: web.Request) -> User:
-    """The signed-in user of this request, found once. Raises 401 and 403."""
-    if USER not in request:
-        token = bearer_token(request)
-        shown = await request.app[IDENTITIES].authenticate(token)
-        request[USER], request[_SECOND_FACTOR] = shown.user, shown.second_factor
-        if shown.jti is not None:
-            request[BEARER_ID] = shown.jti
-        await limit_user(request, request[USER].id)
-    return request[USER]
-
-
-async def current_admin(request: web.Request) -> User:
-    """The administrator who asks. Raises ``NotSuperuser`` (403) for other users.
-
-    Where ``ADMIN_TWO_FACTOR`` is set, ``SecondFactorRequired`` (403) for one who has not proven it.
-    """
-    user = await current_user(request)
-    if not user.is_superuser:
-        raise NotSuperuser
-    if request.app[SETTINGS].admin_two_factor and (
-        user.totp_enabled_at is None or not request[_SECOND_FACTOR]
-    ):
-        raise SecondFactorRequired
-    return user
-
-
-def actor_of(request: web.Request, user: User | None = None) -> Actor:
+def actor_of(request: web.Request, user: Caller | None = None) -> Actor:
     """Who acts, for the audit log."""
     return Actor(
         user_id=None if user is None else user.id,
@@ -243,9 +203,9 @@ def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stream
         # Who asks comes first: a stranger learns nothing about what the call would accept.
         arguments: dict[str, Any] = {}
         if "admin" in operation.takes:
-            arguments["admin"] = await current_admin(request)
+            arguments["admin"] = await request.app[AUTHENTICATION].admin(request)
         if "user" in operation.takes:
-            arguments["user"] = await current_user(request)
+            arguments["user"] = await request.app[AUTHENTICATION].user(request)
         for name in operation.path_parameters:
             arguments[name] = _path_uuid(request, name)
         if operation.query is not None:

@@ -1,4 +1,4 @@
-"""Tables of money: the ledger, bundles, payments with their events, and idempotency keys."""
+"""Tables of money: the ledger, bundles, payments with their events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     String,
     Table,
     UniqueConstraint,
@@ -125,18 +124,3 @@ payment_events = Table(
     UniqueConstraint("provider", "event_id"),
 )
 Index("ix_payment_events_provider_charge", payment_events.c.provider, payment_events.c.charge)
-
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    id_column(),
-    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
-    Column("key", String(255), nullable=False),
-    Column("operation", String(50), nullable=False),
-    Column("request_hash", LargeBinary(32), nullable=False),
-    # Empty while the first request runs; encrypted, as it may hold a token's value.
-    Column("response_body", LargeBinary),
-    now_column("created_at"),
-    UniqueConstraint("user_id", "key"),
-)
-Index("ix_idempotency_keys_created_at", idempotency_keys.c.created_at)

@@ -18,8 +18,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
-from zenzefi.billing import ledger, settlement, store
+from zenzefi.billing import ledger, repository, settlement
 from zenzefi.billing.models import payments
+from zenzefi.billing.payment_state import CURRENCY
 from zenzefi.billing.providers.base import (
     Checkout,
     CheckoutRefused,
@@ -30,12 +31,11 @@ from zenzefi.billing.providers.base import (
     ProviderFailed,
     WebhookRejected,
 )
-from zenzefi.billing.standing import CURRENCY
-from zenzefi.billing.store import Payment, PaymentStatus, payment_of
-from zenzefi.config import Settings
+from zenzefi.billing.repository import Payment, PaymentStatus, payment_of
 from zenzefi.db.base import Money, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, GateError, Invalid, NotFound
+from zenzefi.settings import Settings
 
 __all__ = ["PAYMENTS", "Payment", "PaymentNotOpen", "PaymentStatus", "Payments", "Refund"]
 
@@ -123,7 +123,7 @@ class Payments:
         await record(
             connection, actor, "payment.opened", "payment", payment_id, amount=f"{amount:.2f}"
         )
-        return await store.one(connection, _p.id == payment_id)
+        return await repository.one(connection, _p.id == payment_id)
 
     def _to_rub(self, amount: Decimal) -> Decimal:
         rub = (amount * self._rate).quantize(_CENT, ROUND_HALF_UP)
@@ -165,7 +165,7 @@ class Payments:
                 )
         except CheckoutRefused:
             async with self._database.begin() as connection:
-                await store.change(connection, payment_id, status=PaymentStatus.FAILED.value)
+                await repository.change(connection, payment_id, status=PaymentStatus.FAILED.value)
             raise
         async with self._database.begin() as connection:
             await connection.execute(
@@ -178,7 +178,7 @@ class Payments:
                     updated_at=utcnow(),
                 )
             )
-            return await store.one(connection, _p.id == payment_id)
+            return await repository.one(connection, _p.id == payment_id)
 
     async def pretend(
         self, connection: AsyncConnection, actor: Actor, user_id: UUID, amount: Decimal
@@ -202,7 +202,7 @@ class Payments:
             currency=CURRENCY,
         )
         await settlement.apply(connection, "mock", paid)
-        return await store.one(connection, _p.id == opened.id)
+        return await repository.one(connection, _p.id == opened.id)
 
     # --- looking
 
@@ -212,7 +212,7 @@ class Payments:
         if user_id is not None:
             where &= _p.user_id == user_id
         async with self._database.read() as connection:
-            return await store.one(connection, where)
+            return await repository.one(connection, where)
 
     async def listed(
         self,
@@ -271,7 +271,7 @@ class Payments:
             if done.rowcount != 1:
                 raise PaymentNotOpen
             await record(connection, actor, "payment.cancelled", "payment", payment_id)
-            return await store.one(connection, _p.id == payment_id)
+            return await repository.one(connection, _p.id == payment_id)
 
     async def refund(self, actor: Actor, payment_id: UUID) -> None:
         """Have the provider give back all that is left.
@@ -289,7 +289,7 @@ class Payments:
 
         Raises ``NotFound``, and ``NotRefundable`` where nothing is left to be given back.
         """
-        payment = await store.one(connection, _p.id == payment_id)
+        payment = await repository.one(connection, _p.id == payment_id)
         stands = await settlement.told(connection, payment)
         left = payment.amount_rub - stands.reversed_rub
         if payment.charge is None or payment.credited_at is None or left <= 0:
@@ -319,7 +319,7 @@ class Payments:
         Inside the caller's transaction. Raises ``NotFound``, and ``PaymentNotOpen`` for one of
         another provider.
         """
-        payment = await store.one(connection, _p.id == payment_id)
+        payment = await repository.one(connection, _p.id == payment_id)
         if payment.provider != "manual":
             raise PaymentNotOpen("Only manual payments are confirmed by hand.")
         outcome = await settlement.apply(
@@ -337,7 +337,7 @@ class Payments:
         )
         if outcome == "credited":
             await record(connection, actor, "payment.confirmed", "payment", payment_id)
-        return await store.one(connection, _p.id == payment_id)
+        return await repository.one(connection, _p.id == payment_id)
 
     # --- what providers say
 

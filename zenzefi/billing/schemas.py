@@ -10,8 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from zenzefi.api.models import ONE_LINE, Amount, Body, MoneyOut, Output, Page, Time
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.store import PaymentStatus
-from zenzefi.tokens.schemas import TokenOut
+from zenzefi.billing.repository import PaymentStatus
 
 
 def _http_url(value: str) -> str:
@@ -159,50 +158,3 @@ class WebhookOut(Output):
     """Always true."""
     outcome: str
     """What the event changed."""
-
-
-class BundleOut(Output):
-    """Tokens sold together."""
-
-    id: UUID
-    """The bundle's identifier."""
-    name: str
-    """The bundle's name."""
-    description: str
-    """What the bundle is for."""
-    duration_hours: int
-    """How long each token lasts from its first use, in hours."""
-    token_count: int
-    """How many tokens the bundle holds."""
-    scope: str
-    """Which paths each token opens."""
-    price_znc: MoneyOut
-    """The price in ZNC."""
-    total_price: MoneyOut
-    """The same as `price_znc`."""
-    single_price_znc: MoneyOut
-    """What the tokens cost when they are bought singly, in ZNC."""
-    base_price: MoneyOut
-    """The same as `single_price_znc`."""
-    is_active: bool
-    """Whether the bundle is on sale."""
-
-
-class BundlesOut(Output):
-    """The bundles on sale."""
-
-    items: list[BundleOut] = Field(max_length=1000)
-    """The bundles, the cheapest first."""
-
-
-class BundlePurchased(Output):
-    """The tokens of a bundle just bought."""
-
-    bundle_id: UUID
-    """The bundle's identifier."""
-    tokens: list[TokenOut] = Field(max_length=1000)
-    """The tokens, with their values."""
-    cost_znc: MoneyOut
-    """What was paid for it, in ZNC."""
-    new_balance: MoneyOut
-    """The balance afterwards, in ZNC."""

@@ -19,12 +19,12 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import GATE, Actor, record
-from zenzefi.billing import ledger, store
+from zenzefi.billing import ledger, repository
 from zenzefi.billing.ledger import ZERO, Kind
 from zenzefi.billing.models import payment_events, payments
+from zenzefi.billing.payment_state import Said, Standing, is_full, standing
 from zenzefi.billing.providers.base import Event, Outcome
-from zenzefi.billing.standing import Said, Standing, is_full, standing
-from zenzefi.billing.store import Payment, PaymentStatus
+from zenzefi.billing.repository import Payment, PaymentStatus
 from zenzefi.db.base import utcnow
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ async def apply(
     found = await _find(connection, provider, event)
     if found is None:
         return "unknown payment"
-    payment, balance = await store.hold(connection, found.id, found.user_id)
+    payment, balance = await repository.hold(connection, found.id, found.user_id)
     outcome = _foreign(payment, event)
     if outcome is None:
         await connection.execute(
@@ -108,7 +108,7 @@ async def _find(connection: AsyncConnection, provider: str, event: Event) -> Pay
             query = select(payments).where(_p.provider == provider, column == value).limit(1)
             row = (await connection.execute(query)).one_or_none()
             if row is not None:
-                return store.payment_of(row)
+                return repository.payment_of(row)
     return None
 
 
@@ -261,7 +261,7 @@ class _Settling:
         )
 
     async def _set(self, **values: Any) -> None:
-        await store.change(self._connection, self._payment.id, **values)
+        await repository.change(self._connection, self._payment.id, **values)
 
     async def _record(self, action: str, **details: Any) -> None:
         await record(self._connection, self._actor, action, "payment", self._payment.id, **details)

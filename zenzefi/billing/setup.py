@@ -8,14 +8,11 @@ from aiohttp import web
 
 from zenzefi.api import routing
 from zenzefi.billing import views
-from zenzefi.billing.bundles import BUNDLES, Bundles
-from zenzefi.billing.idempotency import IDEMPOTENCY, Idempotency
 from zenzefi.billing.payments import PAYMENTS, Payments
 from zenzefi.billing.providers.load import load_providers
 from zenzefi.billing.statement import STATEMENTS, Statements
-from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
-from zenzefi.keys import KEYRING
+from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:
@@ -23,11 +20,9 @@ def setup(app: web.Application) -> None:
 
     Raises ``SettingsError`` for a payment provider that can't be used.
     """
-    settings, database, keyring = app[SETTINGS], app[DATABASE], app[KEYRING]
+    settings, database = app[SETTINGS], app[DATABASE]
     providers = load_providers(settings)
-    app[IDEMPOTENCY] = Idempotency(database, keyring)
     app[STATEMENTS] = Statements(database)
-    app[BUNDLES] = Bundles(settings, database, keyring)
     app[PAYMENTS] = Payments(settings, database, providers)
     routing.setup(app, views.routes)
 

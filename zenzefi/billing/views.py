@@ -8,18 +8,14 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing import ledger
-from zenzefi.billing.bundles import BUNDLES, Bundle, Bundles
-from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed, WebhookRejected
 from zenzefi.billing.schemas import (
     BalanceOut,
-    BundleOut,
-    BundlePurchased,
-    BundlesOut,
     MockTopUp,
     MockTopUpOut,
     PaymentCreated,
@@ -31,9 +27,8 @@ from zenzefi.billing.schemas import (
     WebhookOut,
 )
 from zenzefi.billing.statement import STATEMENTS, Transaction
-from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, NotFound
-from zenzefi.middleware.content import content_of
-from zenzefi.tokens.views import token_out
+from zenzefi.errors import IdempotencyInFlight, NotFound
+from zenzefi.http.body import content_of
 
 routes = Routes("Money")
 
@@ -58,23 +53,6 @@ def payment_out(payment: Payment) -> PaymentOut:
         updated_at=payment.updated_at,
         expires_at=payment.expires_at,
         credited_at=payment.credited_at,
-    )
-
-
-def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
-    """A bundle and what its tokens cost one by one."""
-    return BundleOut(
-        id=bundle.id,
-        name=bundle.name,
-        description=bundle.description,
-        duration_hours=bundle.duration_hours,
-        token_count=bundle.token_count,
-        scope=bundle.scope,
-        price_znc=bundle.price,
-        total_price=bundle.price,
-        single_price_znc=service.single_price(bundle),
-        base_price=service.single_price(bundle),
-        is_active=bundle.is_active,
     )
 
 
@@ -236,35 +214,3 @@ async def webhook(request: web.Request) -> WebhookOut:
         request.match_info["provider"], request.headers, await content_of(request)
     )
     return WebhookOut(outcome=outcome)
-
-
-@routes.get("/bundles/")
-async def bundles(request: web.Request) -> BundlesOut:
-    """Bundles on sale."""
-    service = request.app[BUNDLES]
-    return BundlesOut(items=[bundle_out(service, bundle) for bundle in await service.listed()])
-
-
-@routes.post(
-    "/bundles/{bundle_id}/purchase",
-    errors=(NotFound, InsufficientBalance, IdempotencyInFlight),
-    headers=(HEADER,),
-)
-async def buy_bundle(request: web.Request, user: User, bundle_id: UUID) -> BundlePurchased:
-    """Buy a bundle: all its tokens at once."""
-    service = request.app[BUNDLES]
-
-    async def work(connection: AsyncConnection) -> BundlePurchased:
-        bundle, tokens, left = await service.purchase(
-            connection, actor_of(request, user), user.id, bundle_id
-        )
-        return BundlePurchased(
-            bundle_id=bundle.id,
-            tokens=[token_out(token) for token in tokens],
-            cost_znc=bundle.price,
-            new_balance=left,
-        )
-
-    return await request.app[IDEMPOTENCY].run(
-        user.id, key_of(request), f"bundles.{bundle_id.hex}", None, BundlePurchased, work
-    )

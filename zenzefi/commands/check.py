@@ -14,9 +14,9 @@ from zenzefi.commands.common import Exit, as_json, json_option, plainly, progres
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
-    from zenzefi.config import Settings
     from zenzefi.db.engine import Database
-    from zenzefi.ops.checks import Check
+    from zenzefi.runtime.checks import Check
+    from zenzefi.settings import Settings
 
 
 @click.command()
@@ -32,9 +32,8 @@ async def check(wants_json: bool) -> None:
     Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached
     or the ledger is wrong.
     """
-    from zenzefi import own_origin
-    from zenzefi.config import SettingsError, load_settings
-    from zenzefi.ops.checks import Check
+    from zenzefi.runtime.checks import Check
+    from zenzefi.settings import SettingsError, load_settings, own_origin
 
     quiet_libraries()
     notes = _notes()
@@ -76,7 +75,7 @@ def _notes() -> list[str]:
     """What looks like a mistake and may be none."""
     from dotenv import dotenv_values
 
-    from zenzefi.config import Settings, misspelt
+    from zenzefi.settings import Settings, misspelt
 
     file = Settings.model_config.get("env_file")
     names = {*os.environ, *(dotenv_values(str(file)) if file else ())}
@@ -87,7 +86,8 @@ def _notes() -> list[str]:
 
 async def _all(settings: Settings) -> list[Check]:
     from zenzefi.db.engine import Database
-    from zenzefi.ops import checks
+    from zenzefi.maintenance import reconciliation
+    from zenzefi.runtime import checks
 
     try:
         database = Database(settings.sqlalchemy_url)
@@ -110,7 +110,7 @@ async def _all(settings: Settings) -> list[Check]:
         if settings.metrics_listen is not None:
             asked.append(asyncio.to_thread(_metrics, settings.metrics_listen))
         found = list(await asyncio.gather(*asked))
-        books = await checks.check_ledger(database) if found[0].ok else None
+        books = await reconciliation.check_ledger(database) if found[0].ok else None
         return found if books is None else [found[0], books, *found[1:]]
     finally:
         await database.close()
@@ -123,7 +123,7 @@ async def _keys(settings: Settings, database: Database) -> Check:
 
     from zenzefi.errors import DatabaseUnavailable
     from zenzefi.keys import Keyring
-    from zenzefi.ops.checks import TIMEOUT, Check, fingerprint
+    from zenzefi.runtime.checks import TIMEOUT, Check, fingerprint
     from zenzefi.tokens.models import access_tokens
 
     name, detail = "secret key", f"fingerprint {fingerprint(settings)} (the same on every node)"
@@ -149,8 +149,8 @@ async def _keys(settings: Settings, database: Database) -> Check:
 
 
 def _plugins(settings: Settings) -> Check:
-    from zenzefi.ops.checks import Check
-    from zenzefi.rewriting.registry import PluginError, Registry
+    from zenzefi.rewriting.plugins.registry import PluginError, Registry
+    from zenzefi.runtime.checks import Check
 
     try:
         registry = Registry.for_gate(
@@ -165,8 +165,8 @@ def _plugins(settings: Settings) -> Check:
 
 async def _payments(settings: Settings) -> Check:
     from zenzefi.billing.providers.load import load_providers
-    from zenzefi.config import SettingsError
-    from zenzefi.ops.checks import Check
+    from zenzefi.runtime.checks import Check
+    from zenzefi.settings import SettingsError
 
     try:
         providers = load_providers(settings)
@@ -179,7 +179,7 @@ async def _payments(settings: Settings) -> Check:
 
 async def _mail(url: str) -> Check:
     from zenzefi.mail.transports import NotSent, transport_for
-    from zenzefi.ops.checks import TIMEOUT, Check, reason
+    from zenzefi.runtime.checks import TIMEOUT, Check, reason
 
     try:
         async with asyncio.timeout(TIMEOUT):
@@ -192,8 +192,8 @@ async def _mail(url: str) -> Check:
 
 
 def _tracing() -> Check:
-    from zenzefi.ops.checks import Check
-    from zenzefi.ops.tracing import missing
+    from zenzefi.observability.tracing import missing
+    from zenzefi.runtime.checks import Check
 
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
     if problems := missing():
@@ -206,7 +206,7 @@ def _metrics(address: str) -> Check:
     import errno
     import socket
 
-    from zenzefi.ops.checks import Check
+    from zenzefi.runtime.checks import Check
 
     host, _, port = address.rpartition(":")
     host = host.strip("[]")

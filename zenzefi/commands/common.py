@@ -20,7 +20,7 @@ import click
 from zenzefi import printable
 
 if TYPE_CHECKING:
-    from zenzefi.config import Settings
+    from zenzefi.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
 
 def read_settings() -> Settings:
     """The settings; ends the command with the list of all mistakes when there are any."""
-    from zenzefi.config import SettingsError, load_settings
+    from zenzefi.settings import SettingsError, load_settings
 
     try:
         return load_settings()
@@ -86,12 +86,12 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from zenzefi.config import SettingsError
         from zenzefi.db.migrate import SchemaOutdated
         from zenzefi.errors import DatabaseUnavailable, GateError
-        from zenzefi.ops.checks import reason
-        from zenzefi.ops.server import PortTaken
-        from zenzefi.rewriting.registry import PluginError
+        from zenzefi.rewriting.plugins.registry import PluginError
+        from zenzefi.runtime.checks import reason
+        from zenzefi.runtime.server import PortTaken
+        from zenzefi.settings import SettingsError
 
         if isinstance(error, SettingsError | PluginError):
             _fail_with(error.problems)

@@ -68,7 +68,7 @@ def connect(
     The token comes from ZENZEFI_ACCESS_TOKEN, the keyring, the standard input or a prompt, never
     from the arguments. Your browser then uses https://127.0.0.1:61000/.
     """
-    from zenzefi.config import parse_origin
+    from zenzefi.settings import parse_origin
 
     try:
         origin = parse_origin(gate_url if "://" in gate_url else f"https://{gate_url}")
@@ -136,7 +136,7 @@ class _Keyring:
 
 
 def _folder() -> Path:
-    from zenzefi.config import default_data_dir
+    from zenzefi.settings import default_data_dir
 
     named = os.environ.get("DATA_DIR")
     return Path(named) if named else default_data_dir()
@@ -159,7 +159,7 @@ async def _run(
 
     from zenzefi.client.agent import Agent
     from zenzefi.client.certificate import server_context
-    from zenzefi.ops.server import PortTaken, bind
+    from zenzefi.runtime.server import PortTaken, bind
 
     folder = _folder()
     context, fingerprint = None, ""

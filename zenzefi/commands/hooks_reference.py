@@ -9,7 +9,7 @@ import re
 import textwrap
 
 from zenzefi import plugins
-from zenzefi.rewriting.api import HOOKS, Plugin
+from zenzefi.rewriting.plugins.api import HOOKS, Plugin
 
 _HEAD = """\
 # Plugin hooks

@@ -22,8 +22,8 @@ from zenzefi.resources import bundled
 
 if TYPE_CHECKING:
     from zenzefi.plugins_testing import Result
-    from zenzefi.rewriting.api import Plugin
-    from zenzefi.rewriting.registry import Registry
+    from zenzefi.rewriting.plugins.api import Plugin
+    from zenzefi.rewriting.plugins.registry import Registry
 
 _LARGEST = 16 * 1024 * 1024
 _TYPES = {
@@ -148,8 +148,8 @@ class _Row:
 
 
 def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) -> _Row:
-    from zenzefi.rewriting.checking import HEADER_HOOKS
-    from zenzefi.rewriting.checking import own_hooks as own
+    from zenzefi.rewriting.plugins.checks import HEADER_HOOKS
+    from zenzefi.rewriting.plugins.checks import own_hooks as own
 
     plugin_class, source = registry.found[name]
     entry = registry[name] if name in order else None
@@ -236,9 +236,9 @@ def _measured(plugin_class: type[Plugin]) -> float | None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def check(files: Sequence[Path]) -> None:
     """Load every plugin (or only FILES), validate them, and name all mistakes at once."""
-    from zenzefi.rewriting.checking import check as check_class
-    from zenzefi.rewriting.checking import does_nothing
-    from zenzefi.rewriting.registry import PluginError, load_file
+    from zenzefi.rewriting.plugins.checks import check as check_class
+    from zenzefi.rewriting.plugins.checks import does_nothing
+    from zenzefi.rewriting.plugins.registry import PluginError, load_file
 
     if not files:
         registry = _registry()
@@ -274,7 +274,7 @@ def _report(problems: Sequence[str]) -> None:
 
 
 def _registry() -> Registry:
-    from zenzefi.rewriting.registry import PluginError, Registry
+    from zenzefi.rewriting.plugins.registry import PluginError, Registry
 
     settings = read_settings()
     try:
@@ -312,7 +312,7 @@ def try_(
 ) -> None:
     """Run one plugin over a URL or a FILE and show what it changes, as a diff."""
     from zenzefi.plugins_testing import PluginFailed
-    from zenzefi.rewriting.registry import PluginError
+    from zenzefi.rewriting.plugins.registry import PluginError
 
     plugin_class = _named(name)
     body, found_type, address = _fetch(source)
@@ -351,7 +351,7 @@ def _run(plugin_class: type[Plugin], body: bytes, **arguments: Any) -> Result:
 
 
 def _named(name: str) -> type[Plugin]:
-    from zenzefi.rewriting.registry import PluginError, load_file
+    from zenzefi.rewriting.plugins.registry import PluginError, load_file
 
     if name.endswith(".py"):
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from zenzefi.config import Settings
+    from zenzefi.settings import Settings
 
 
 @click.command()
@@ -96,9 +96,10 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
 
 
 def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> None:
-    from zenzefi.config import parse_origin
-    from zenzefi.ops import listening, logs
-    from zenzefi.ops.server import run, tell_supervisor
+    from zenzefi.observability import logs
+    from zenzefi.runtime import listening
+    from zenzefi.runtime.server import run, tell_supervisor
+    from zenzefi.settings import parse_origin
 
     problem = listening.problem(settings, host)
     if problem:
@@ -133,7 +134,7 @@ def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> N
 
 def _listen(host: str, port: int, second: int | None, workers: int) -> list[list[socket.socket]]:
     """The listening sockets of each worker: of ``port`` first, then of ``PROXY_PORT``."""
-    from zenzefi.ops.server import bind
+    from zenzefi.runtime.server import bind
 
     if second == port:
         fail(f"PROXY_PORT must be another port than --port: both are {port}.", Exit.SETTINGS)
@@ -148,7 +149,7 @@ def _mount_doubts(settings: Settings, host: str | None) -> list[str]:
 
     ``host``: the address to listen on, if ``BACKEND_URL`` was derived from it.
     """
-    from zenzefi.own_origin import is_loopback, notes
+    from zenzefi.settings.own_origin import is_loopback, notes
 
     doubts = notes(settings)
     if host is None or is_loopback(f"[{host}]" if ":" in host else host):
@@ -169,9 +170,9 @@ def _address(host: str, port: int) -> str:
 def _many_processes(
     settings: Settings, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
 ) -> int:
-    from zenzefi.ops.metrics import forget_process
-    from zenzefi.ops.server import run
-    from zenzefi.ops.workers import Supervisor
+    from zenzefi.observability.metrics import forget_process
+    from zenzefi.runtime.server import run
+    from zenzefi.runtime.workers import Supervisor
 
     def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
         with explained():
@@ -190,7 +191,7 @@ async def _preflight(settings: Settings) -> list[str]:
     """What must stop the start does so here, once and in one line; what is worth saying returns."""
     from zenzefi.db import migrate
     from zenzefi.db.engine import Database
-    from zenzefi.ops import checks
+    from zenzefi.runtime import checks
 
     database = Database(settings.sqlalchemy_url)
     try:
@@ -211,8 +212,8 @@ async def _preflight(settings: Settings) -> list[str]:
 async def _one_process(
     settings: Settings, sockets: Sequence[socket.socket], on_ready: Callable[[], None]
 ) -> None:
-    from zenzefi.ops import server
-    from zenzefi.ops.reload import reload
+    from zenzefi.runtime import server
+    from zenzefi.runtime.reload import reload
 
     async with _upstream(settings) as complete:
         app = _gate(complete)

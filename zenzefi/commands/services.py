@@ -12,14 +12,14 @@ from zenzefi.accounts.passwords import Passwords
 from zenzefi.accounts.schemas import email_key
 from zenzefi.accounts.service import Accounts
 from zenzefi.commands.common import fail, quiet_libraries, read_settings
-from zenzefi.config import Settings
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
-from zenzefi.tokens.gatekeeper import Gatekeeper
+from zenzefi.settings import Settings
+from zenzefi.tokens.redis_cache import Shared
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
-from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.validation import Gatekeeper
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from zenzefi.config import SETTINGS
 from zenzefi.db import migrate
 from zenzefi.db.engine import DATABASE, Database
+from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import aiohttp_jinja2
 from aiohttp import web
 
-from zenzefi.config import SETTINGS
 from zenzefi.mail.messages import MAIL_RENDERER, MailRenderer
 from zenzefi.mail.queue import MAIL_QUEUE, MailQueue
 from zenzefi.mail.transports import transport_for
+from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:

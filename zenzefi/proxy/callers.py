@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 
 from zenzefi.errors import CrossSiteRefused
 from zenzefi.gate_cookies import is_browser
+from zenzefi.origin import Origin
 from zenzefi.proxy.mount import PREFIX
-from zenzefi.rewriting.mount import Origin
 
 
 def refuse_foreign_callers(

@@ -18,12 +18,12 @@ from aiohttp import web
 
 from zenzefi import gate_cookies
 from zenzefi.errors import SignInRequired, TokenMissing, TokenRejected
-from zenzefi.middleware.peer import peer_of
-from zenzefi.proxy.seams import Gatekeeper, SignIns
-from zenzefi.rewriting.mount import Origin
+from zenzefi.http.client_address import peer_of
+from zenzefi.origin import Origin
+from zenzefi.proxy.interfaces import Gatekeeper, SignIns
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.sign_in_rows import SignIn
-from zenzefi.tokens.value import is_well_formed
+from zenzefi.tokens.sign_in_repository import SignIn
+from zenzefi.tokens.token_format import is_well_formed
 
 _MAX_TRIED = 16  # proxy cookies of a program
 

@@ -11,42 +11,36 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from zenzefi.config import DevicePolicy
 from zenzefi.errors import ScopeRefused, TokenRejected
-from zenzefi.middleware.guard import TARGET
-from zenzefi.middleware.peer import peer_of
-from zenzefi.middleware.rate_limits import limit_token
-from zenzefi.middleware.request_id import request_id_of
-from zenzefi.ops.observe import PROXIED
-from zenzefi.ops.tracing import SPAN
-from zenzefi.proxy.client_side import ClientResponse
-from zenzefi.proxy.connection import cancelled_when_lost
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.observation import PROXIED
+from zenzefi.http.request_handler import cancelled_when_lost
+from zenzefi.http.request_id import request_id_of
+from zenzefi.http.target import Target, check_path, token_parameters, under_prefix, without_token
+from zenzefi.http.validation import TARGET
+from zenzefi.observability.tracing import SPAN
+from zenzefi.origin import Origin
+from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import Credentials, ProxyCookies
-from zenzefi.proxy.exchange import RequestBody
-from zenzefi.proxy.headers import Identity, UrlUnmapper, overriding_methods
-from zenzefi.proxy.http import HttpWay, Passage
+from zenzefi.proxy.forwarder import HttpWay, Passage
+from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
+from zenzefi.proxy.interfaces import DeviceClaims, Gatekeeper, Usage
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
 from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
-from zenzefi.proxy.rewriter import MapperCache
-from zenzefi.proxy.seams import DeviceClaims, Gatekeeper, Usage
+from zenzefi.proxy.rewriting_adapter import MapperCache
 from zenzefi.proxy.sign_in import lead_or_refuse
-from zenzefi.proxy.strays import StrayTable
-from zenzefi.proxy.target import (
-    Target,
-    check_path,
-    token_parameters,
-    under_prefix,
-    without_token,
-)
 from zenzefi.proxy.tickets import Tickets
-from zenzefi.proxy.upstream import Upstream
-from zenzefi.proxy.websocket import WebSocketWay, check_origin, is_websocket
-from zenzefi.rewriting.mount import Origin
+from zenzefi.proxy.unmounted_requests import StrayTable
+from zenzefi.proxy.upstream.exchange import RequestBody
+from zenzefi.proxy.upstream.pool import Upstream
+from zenzefi.proxy.websocket.handshake import WebSocketWay, check_origin, is_websocket
+from zenzefi.rate_limits.middleware import limit_token
+from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
-from zenzefi.tokens.holds import Who
+from zenzefi.tokens.open_connections import Who
 from zenzefi.tokens.scopes import FULL, Scopes
-from zenzefi.tokens.value import is_well_formed
+from zenzefi.tokens.token_format import is_well_formed
 
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
 DEVICE_HEADER = "X-Device-ID"

@@ -22,7 +22,7 @@ from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from zenzefi.errors import ScopeRefused
-from zenzefi.proxy.exchange import RequestBody
+from zenzefi.proxy.upstream.exchange import RequestBody
 
 _MAX_VALUE = 128  # bytes of a value; no method is as long
 _MAX_PENDING = 2048  # bytes of a form's field that are kept until it is complete

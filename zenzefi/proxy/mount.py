@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from multidict import MultiMapping
 
-from zenzefi.config import parse_origin
 from zenzefi.errors import AmbiguousRequest
-from zenzefi.own_origin import is_loopback
-from zenzefi.rewriting.mount import Mount, MountKind, Origin
+from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.settings import parse_origin
+from zenzefi.settings.own_origin import is_loopback
 
 PREFIX = "/api/v1/proxy"
 CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))

@@ -10,27 +10,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.api import routing
-from zenzefi.config import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.errors import UpstreamUnreachable
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.request_handler import GateRequestHandler
+from zenzefi.http.target import Target, under_prefix
+from zenzefi.http.validation import TARGET
 from zenzefi.keys import Keyring
-from zenzefi.middleware.guard import TARGET
-from zenzefi.middleware.peer import peer_of
-from zenzefi.ops.drain import REQUEST_HANDLER
-from zenzefi.ops.limits import LIMITS, RateLimits
-from zenzefi.ops.reload import ON_RELOAD
-from zenzefi.own_origin import BrowserMount, notes
-from zenzefi.proxy import figures, lane, runtime, verify
-from zenzefi.proxy.connecting import Tls
-from zenzefi.proxy.connection import GateRequestHandler
-from zenzefi.proxy.connection_budget import Limits
+from zenzefi.origin import Origin
+from zenzefi.proxy import fast_path, forward_auth, plugin_metrics, runtime_script
 from zenzefi.proxy.credentials import ProxyCookies
+from zenzefi.proxy.forwarder import HttpWay
 from zenzefi.proxy.gate import TOKEN_HEADER, Gate
-from zenzefi.proxy.headers import RequestPolicy
-from zenzefi.proxy.http import HttpWay
-from zenzefi.proxy.metering import Metering
-from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
-from zenzefi.proxy.rewriter import EngineRewriter, MapperCache
-from zenzefi.proxy.seams import (
+from zenzefi.proxy.headers.rules import RequestPolicy
+from zenzefi.proxy.interfaces import (
     DEVICE_CLAIMS,
     GATEKEEPER,
     SIGN_INS,
@@ -38,17 +30,25 @@ from zenzefi.proxy.seams import (
     FreeDevices,
     UncountedUsage,
 )
+from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
+from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
 from zenzefi.proxy.sign_in import SignIn
-from zenzefi.proxy.strays import origin_page
-from zenzefi.proxy.target import Target, under_prefix
 from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
-from zenzefi.proxy.upstream import Upstream
+from zenzefi.proxy.unmounted_requests import origin_page
+from zenzefi.proxy.upstream.budget import Limits
+from zenzefi.proxy.upstream.connecting import Tls
+from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
-from zenzefi.proxy.websocket import WebSocketWay, is_websocket
+from zenzefi.proxy.websocket.handshake import WebSocketWay, is_websocket
+from zenzefi.proxy.websocket.rate_limit import Metering
+from zenzefi.rate_limits.limiter import LIMITS, RateLimits
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.mount import Origin
-from zenzefi.rewriting.registry import PluginError, Registry
-from zenzefi.rewriting.watchdog import WATCHDOG
+from zenzefi.rewriting.plugins.registry import PluginError, Registry
+from zenzefi.rewriting.plugins.watchdog import WATCHDOG
+from zenzefi.runtime.drain import REQUEST_HANDLER
+from zenzefi.runtime.reload import ON_RELOAD
+from zenzefi.settings import SETTINGS, Settings, SettingsError, parse_origin
+from zenzefi.settings.own_origin import BrowserMount, notes
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import SCOPES, SHARED
 
@@ -149,7 +149,7 @@ def setup(app: web.Application) -> None:
         return
     if ENGINE not in app:
         app[ENGINE] = build_engine(settings)
-    figures.setup(app, app[ENGINE])
+    plugin_metrics.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
 
     async def declare(changed: Settings) -> None:
@@ -166,10 +166,10 @@ def setup(app: web.Application) -> None:
     app.get(ON_RELOAD, []).append(declare)
     views = Views(gate)
     sign_in = app[SIGN_IN] = SignIn(gate)
-    routing.setup(app, views.routes(), verify.routes(gate))
+    routing.setup(app, views.routes(), forward_auth.routes(gate))
     app.router.add_route("*", ENTER_PATH, sign_in.at_gate)
     app.router.add_get(PREFIX, views.add_slash)
-    runtime.setup(app)
+    runtime_script.setup(app)
     app.router.add_route(
         "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
     )
@@ -177,7 +177,7 @@ def setup(app: web.Application) -> None:
     app.cleanup_ctx.append(_watching_plugins)
     app.on_startup.append(_warn)
     if settings.fast_lane and not settings.tracing:  # the lane has no place for spans
-        lane.setup(app, gate, app[ENGINE])
+        fast_path.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
 
@@ -233,7 +233,7 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
     target = request[TARGET]
     if target.path == ENTER_PATH:
         return await request.app[SIGN_IN].at_own_origin(request)
-    if verify.is_forward_auth(request, target.path):
+    if forward_auth.is_forward_auth(request, target.path):
         return await handler(request)
     # A client that knows only the prefix may ask for it at this host too.
     return await gate.handle(request, under_prefix(target, PREFIX) or target)

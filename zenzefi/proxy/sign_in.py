@@ -36,11 +36,11 @@ from zenzefi.errors import (
     OwnOriginRequired,
     SignInLinkInvalid,
 )
-from zenzefi.middleware.errors import is_navigation
-from zenzefi.middleware.peer import peer_of
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.error_responses import is_navigation
+from zenzefi.origin import Mount
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
-from zenzefi.rewriting.mount import Mount
 
 if TYPE_CHECKING:
     from zenzefi.proxy.gate import Gate

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from zenzefi.errors import SignInLinkInvalid
-from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.redis_cache import Shared
 
 ENTER_PATH = "/.well-known/zenzefi/enter"
 """The one path that the gate keeps for itself at the own origin (RFC 8615)."""

@@ -10,11 +10,11 @@ from aiohttp import web
 from zenzefi.api.models import Body, Output, Time
 from zenzefi.api.routing import Routes
 from zenzefi.errors import CrossSiteRefused, TokenExpired, TokenInvalid, TokenRevoked
-from zenzefi.middleware.guard import TARGET
-from zenzefi.middleware.peer import peer_of
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.target import Target
+from zenzefi.http.validation import TARGET
 from zenzefi.proxy.callers import refuse_foreign_callers
 from zenzefi.proxy.mount import PREFIX
-from zenzefi.proxy.target import Target
 from zenzefi.tokens.access import Access
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zenzefi.rewriting.api import UrlMap
-from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
+from zenzefi.origin import DEFAULT_PORTS, Mount, Origin
+from zenzefi.rewriting.url_map import UrlMap
 
 _WORD = re.compile(r"[^\s;,]+|[;,]")
 _SOURCE = re.compile(

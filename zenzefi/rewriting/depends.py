@@ -7,8 +7,8 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 
-from zenzefi.rewriting.entry import Entry
-from zenzefi.rewriting.exchange import Exchange
+from zenzefi.rewriting.plugins.exchange import Exchange
+from zenzefi.rewriting.plugins.loaded import Entry
 from zenzefi.version import __version__
 
 _LENGTH = re.compile(r"[0-9]{1,18}")

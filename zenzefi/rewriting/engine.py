@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 from multidict import CIMultiDict
 
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
-from zenzefi.rewriting.api import EarlyResponse, Message, Needs
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
 from zenzefi.rewriting.depends import cacheable_length, depends_on, tag_key, varied_by
-from zenzefi.rewriting.entry import Entry
-from zenzefi.rewriting.exchange import Exchange, context_of, fits
 from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers
-from zenzefi.rewriting.hooks import Hooks
 from zenzefi.rewriting.pipeline import Budget
-from zenzefi.rewriting.registry import Registry
+from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
+from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
+from zenzefi.rewriting.plugins.hooks import Hooks
+from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.rewrite import Decide, Rewrite, Step
 from zenzefi.rewriting.stages import steps_for
 

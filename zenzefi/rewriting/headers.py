@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from zenzefi.rewriting.api import UrlMap
+from zenzefi.origin import Mount
 from zenzefi.rewriting.csp import map_policy
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.mount import Mount
+from zenzefi.rewriting.url_map import UrlMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 
-from zenzefi.rewriting.mount import DEFAULT_PORTS, Origin
+from zenzefi.origin import DEFAULT_PORTS, Origin
 
 _FORBIDDEN_HOST = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^`{|}\x7f]")
 _PLAIN_HOST = re.compile(

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import idna
 
+from zenzefi.origin import DEFAULT_PORTS, Mount, Origin
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
 
 _BEHIND = 64
 _REACH = 192

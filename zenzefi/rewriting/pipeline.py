@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from zenzefi.rewriting.api import Scanner
 from zenzefi.rewriting.edits import Conflict, Edit, apply, compose
-from zenzefi.rewriting.watchdog import WATCHDOG, Cost
+from zenzefi.rewriting.plugins.api import Scanner
+from zenzefi.rewriting.plugins.faults import Fault
+from zenzefi.rewriting.plugins.watchdog import WATCHDOG, Cost
 
 SMALL = 4096
 """A window below this is scanned again with every new byte; a larger one once it has doubled."""
@@ -65,10 +66,6 @@ class Runner(Protocol):
 
     def conflicted(self, conflict: Conflict) -> None:
         """One of its edits lost against another plugin's."""
-
-
-class Fault(Exception):
-    """A plugin broke a rule of the API."""
 
 
 class _Seat:

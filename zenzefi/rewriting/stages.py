@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from zenzefi.rewriting.api import Context, JsonValue, Needs, Scanner, TextEdit
 from zenzefi.rewriting.charset import python_name
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import HtmlToken, TokenScanner
 from zenzefi.rewriting.jsonspans import JsonReader
-from zenzefi.rewriting.pipeline import Budget, Fault, Pass, Runner
-from zenzefi.rewriting.registry import Entry
+from zenzefi.rewriting.pipeline import Budget, Pass, Runner
+from zenzefi.rewriting.plugins.api import Context, JsonValue, Needs, Scanner, TextEdit
+from zenzefi.rewriting.plugins.faults import Fault
+from zenzefi.rewriting.plugins.registry import Entry
+from zenzefi.rewriting.plugins.watchdog import WATCHDOG, in_time
 from zenzefi.rewriting.rewrite import Step
-from zenzefi.rewriting.watchdog import WATCHDOG, in_time
 
 
 def steps_for(

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from zenzefi.origin import DEFAULT_PORTS, Mount, Origin
 from zenzefi.rewriting.hosts import read_origin
-from zenzefi.rewriting.mount import DEFAULT_PORTS, Mount, Origin
 
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
 _TAB_OR_NEWLINE = str.maketrans("", "", "\t\n\r")

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zenzefi.rewriting.api import UrlMap
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.url_map import UrlMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from zenzefi.ops.metrics import CLOCK_SKEW
+from zenzefi.observability.metrics import CLOCK_SKEW
 
 log = logging.getLogger(__name__)
 

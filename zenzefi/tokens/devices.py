@@ -24,16 +24,16 @@ from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from zenzefi.config import DevicePolicy
 from zenzefi.db.engine import Database
 from zenzefi.errors import DatabaseUnavailable, DeviceConflict, DeviceRequired, InvalidDeviceId
 from zenzefi.keys import Keyring
-from zenzefi.ops.metrics import CACHE_ENTRIES
+from zenzefi.observability.metrics import CACHE_ENTRIES
+from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.ends import Ended
-from zenzefi.tokens.gatekeeper import DEVICE_RELEASED, Gatekeeper
+from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.models import device_claims
-from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.redis_cache import Shared
+from zenzefi.tokens.validation import DEVICE_RELEASED, Gatekeeper
 
 log = logging.getLogger(__name__)
 

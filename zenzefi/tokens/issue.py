@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.db.base import hours_after, utcnow
 from zenzefi.keys import Keyring
-from zenzefi.tokens import value
+from zenzefi.tokens import token_format
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.models import access_tokens
 
@@ -114,14 +114,14 @@ async def issue(
     bundle_purchase_id: UUID | None = None,
 ) -> Token:
     """Insert a new token and return it."""
-    plain, token_id = value.new_token(), uuid4()
+    plain, token_id = token_format.new_token(), uuid4()
     await connection.execute(
         access_tokens.insert().values(
             id=token_id,
             user_id=user_id,
-            token_index=value.index(keyring, plain),
+            token_index=token_format.index(keyring, plain),
             token_encrypted=keyring.encrypt(plain.encode("ascii")),
-            prefix=plain[: value.PREFIX_LENGTH],
+            prefix=plain[: token_format.PREFIX_LENGTH],
             name=name or None,
             duration_hours=duration_hours,
             scope=scope,

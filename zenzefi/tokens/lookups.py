@@ -16,7 +16,7 @@ from zenzefi import deadline
 from zenzefi.db.engine import Database
 from zenzefi.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
-from zenzefi.tokens import store, value
+from zenzefi.tokens import repository, token_format
 from zenzefi.tokens.clock import Clock
 
 PATIENCE = 3.0
@@ -81,20 +81,20 @@ class Lookups:
         self._clock = clock
         self._patience = Patience()
 
-    async def find(self, tokens: list[str]) -> dict[str, store.State]:
+    async def find(self, tokens: list[str]) -> dict[str, repository.State]:
         """What the database knows of these tokens; unknown ones are left out.
 
         Raises ``DatabaseUnavailable``.
         """
         return await self._patience.ask(lambda: self._ask(tokens), "token look-up in the database")
 
-    async def _ask(self, tokens: list[str]) -> dict[str, store.State]:
+    async def _ask(self, tokens: list[str]) -> dict[str, repository.State]:
         by_index = {
-            index: token for token in tokens for index in value.indexes(self._keyring, token)
+            index: token for token in tokens for index in token_format.indexes(self._keyring, token)
         }
         asked = self._clock.wall()
         async with self._database.read() as connection:
-            found = await store.find(connection, list(by_index))
+            found = await repository.find(connection, list(by_index))
         for state in found.values():
             self._clock.note(state.now, asked)
             break

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, Decimal
-from typing import Literal
+
+from zenzefi.settings import RefundPolicy
 
 ZERO = Decimal("0.00")
 CENT = Decimal("0.01")
-
-RefundPolicy = Literal["nothing", "pro_rata"]
-"""``REFUND_USED_TOKENS``: what a used token gives back."""
 
 
 def refund_due(

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from zenzefi.api.models import ONE_LINE, WHOLE_NUMBER, Body, MoneyOut, Output, Page, Query, Time
-from zenzefi.config import DURATIONS
+from zenzefi.settings import DURATIONS
 
 DurationHours = Annotated[
     int, Field(ge=1, examples=[24], json_schema_extra={"enum": list(DURATIONS)}), WHOLE_NUMBER

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import unquote, unquote_to_bytes
 
 from zenzefi.errors import ScopeRefused
+from zenzefi.settings.scope_rules import parse_rule
 
 FULL = "full"
 EXAMPLES: dict[str, list[str]] = {
@@ -32,18 +33,6 @@ _TWO_MEANINGS = re.compile(
     r"|;"  # path parameters: cut off by some servers
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-# Methods are tokens in capitals here (RFC 9110, 9.1: they are case-sensitive).
-_RULE = re.compile(r"(?:([A-Z][A-Z-]*(?:,[A-Z][A-Z-]*)*) )?(/.*)")
-
-
-def parse_rule(rule: str) -> tuple[frozenset[str] | None, str]:
-    """Methods (``None``: all) and the path pattern of one rule. Raises ``ValueError``."""
-    found = _RULE.fullmatch(rule)
-    if found is None:
-        raise ValueError(f"{rule!r} is no rule like '/reports/**' or 'GET,POST /reports/**'")
-    return frozenset(found[1].split(",")) if found[1] else None, found[2]
 
 
 def _expression(pattern: str) -> str:

@@ -14,20 +14,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger
 from zenzefi.billing.ledger import ZERO, Kind
-from zenzefi.config import DURATIONS, Settings
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Invalid, InvalidDuration, NotFound
 from zenzefi.keys import Keyring
-from zenzefi.ops.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
+from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
+from zenzefi.settings import DURATIONS, Settings
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.ends import Ended
-from zenzefi.tokens.gatekeeper import REVOKED, Gatekeeper
+from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.refunds import refund_due
 from zenzefi.tokens.scopes import Scopes
-from zenzefi.tokens.usage import end_sessions
+from zenzefi.tokens.sessions import end_sessions
+from zenzefi.tokens.validation import REVOKED, Gatekeeper
 
 _t = access_tokens.c
 

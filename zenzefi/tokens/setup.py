@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from zenzefi.api import routing
-from zenzefi.config import SETTINGS, Settings
 from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
-from zenzefi.ops.reload import ON_RELOAD
-from zenzefi.tokens import views
+from zenzefi.runtime.reload import ON_RELOAD
+from zenzefi.settings import SETTINGS, Settings
+from zenzefi.tokens import bundle_views, views
+from zenzefi.tokens.bundles import BUNDLES, Bundles
 from zenzefi.tokens.devices import DEVICES, Devices
-from zenzefi.tokens.gatekeeper import GATEKEEPER, Gatekeeper
+from zenzefi.tokens.redis_cache import Shared
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
-from zenzefi.tokens.shared import Shared
+from zenzefi.tokens.sessions import USAGE, Usage
 from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
-from zenzefi.tokens.usage import USAGE, Usage
+from zenzefi.tokens.validation import GATEKEEPER, Gatekeeper
 
 SHARED: web.AppKey[Shared] = web.AppKey("shared", Shared)
 SCOPES: web.AppKey[Scopes] = web.AppKey("scopes", Scopes)
@@ -42,7 +43,8 @@ def setup(app: web.Application) -> None:
     usage = app[USAGE] = Usage(database, gatekeeper, devices)
     sign_ins = app[SIGN_INS] = SignIns(database, keyring, gatekeeper, shared)
     app[TOKENS] = Tokens(settings, database, keyring, gatekeeper, app[SCOPES])
-    routing.setup(app, views.routes)
+    app[BUNDLES] = Bundles(settings, database, keyring)
+    routing.setup(app, views.routes, bundle_views.routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         try:

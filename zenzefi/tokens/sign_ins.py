@@ -33,16 +33,16 @@ from zenzefi.db.engine import Database
 from zenzefi.errors import DatabaseUnavailable, SignInRequired, Unavailable
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.keys import Keyring
-from zenzefi.ops.metrics import CACHE_ENTRIES
-from zenzefi.tokens import value
+from zenzefi.observability.metrics import CACHE_ENTRIES
+from zenzefi.tokens import token_format
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.ends import Ended
-from zenzefi.tokens.flights import Answers, Flights
-from zenzefi.tokens.gatekeeper import LIFE, LIFE_ALONE, SIGNED_OUT, Gatekeeper
+from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.lookups import Patience
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins
-from zenzefi.tokens.shared import TOMBSTONE, Shared
-from zenzefi.tokens.sign_in_rows import BY_INDEX, OPEN, SignIn, is_open, of_row
+from zenzefi.tokens.redis_cache import TOMBSTONE, Shared
+from zenzefi.tokens.sign_in_repository import BY_INDEX, OPEN, SignIn, is_open, of_row
+from zenzefi.tokens.single_flight import Answers, Flights
+from zenzefi.tokens.validation import LIFE, LIFE_ALONE, SIGNED_OUT, Gatekeeper
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class SignIns:
 
     def belongs(self, sign_in: SignIn, token: str) -> bool:
         """Whether the sign-in was made with this very access token."""
-        return sign_in.token_index in value.indexes(self._keyring, token)
+        return sign_in.token_index in token_format.indexes(self._keyring, token)
 
     async def _look_up(self, asked: list[str]) -> Answers[SignIn | None]:
         started = monotonic()

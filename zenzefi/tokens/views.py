@@ -8,9 +8,9 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
-from zenzefi.billing.idempotency import HEADER, IDEMPOTENCY, key_of
 from zenzefi.errors import (
     IdempotencyInFlight,
     InsufficientBalance,
@@ -18,7 +18,7 @@ from zenzefi.errors import (
     NotFound,
     RateLimited,
 )
-from zenzefi.middleware.rate_limits import limit_release
+from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.issue import Token
 from zenzefi.tokens.schemas import (
@@ -32,7 +32,7 @@ from zenzefi.tokens.schemas import (
     TokenOut,
 )
 from zenzefi.tokens.service import TOKENS, Revoked
-from zenzefi.tokens.usage import USAGE
+from zenzefi.tokens.sessions import USAGE
 
 routes = Routes("Tokens")
 

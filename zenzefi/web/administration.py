@@ -14,13 +14,13 @@ from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
-from zenzefi.ops.health import HEALTH
 from zenzefi.proxy.setup import ENGINE, GATE
-from zenzefi.proxy.strays import StrayTable
-from zenzefi.rewriting.entry import Entry
+from zenzefi.proxy.unmounted_requests import StrayTable
+from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.runtime.health import HEALTH
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.usage import USAGE
-from zenzefi.web import lists, present, questions, texts
+from zenzefi.tokens.sessions import USAGE
+from zenzefi.web import confirmation, labels, pagination, view_models
 from zenzefi.web.forms import Form
 from zenzefi.web.page import Access, Page, Routes, path_id
 
@@ -58,7 +58,7 @@ async def overview(page: Page) -> web.StreamResponse:
 @routes.get("/admin/tokens")
 async def tokens(page: Page) -> web.StreamResponse:
     """Tokens of all users, without their values."""
-    form, state = Form({"user": lists.asked(page, "user")}), lists.asked(page, "state")
+    form, state = Form({"user": pagination.asked(page, "user")}), pagination.asked(page, "state")
     owner = None
     if form.text("user"):
         owner = await page.request.app[ADMINISTRATION].find_user(form.text("user"))
@@ -67,21 +67,21 @@ async def tokens(page: Page) -> web.StreamResponse:
     found, total = await page.request.app[ADMINISTRATION].tokens(
         user_id=owner,
         active_only=state == "active",
-        limit=lists.ROWS,
-        offset=lists.offset(page),
+        limit=pagination.ROWS,
+        offset=pagination.offset(page),
     )
     if not form.ok:
         found, total = [], 0
-    rows = [(token, owner_name, present.state_of(token)) for token, owner_name in found]
+    rows = [(token, owner_name, view_models.state_of(token)) for token, owner_name in found]
     return page.render(
         "admin/tokens.html",
-        listing=present.Listing(rows, total, lists.ROWS, lists.offset(page)),
+        listing=view_models.Listing(rows, total, pagination.ROWS, pagination.offset(page)),
         form=form,
         states=[("", _("All")), ("active", _("Usable ones"))],
         state=state,
-        base=lists.base("/admin/tokens", user=form.text("user"), state=state),
-        questions=questions,
-        scope_title=lambda name: texts.scope(name)[0],
+        base=pagination.base("/admin/tokens", user=form.text("user"), state=state),
+        questions=confirmation,
+        scope_title=lambda name: labels.scope(name)[0],
     )
 
 
@@ -91,8 +91,8 @@ async def revoke(page: Page) -> web.StreamResponse:
     app = page.request.app
     token = await app[TOKENS].find(path_id(page))
     owner = await _owner(page, token.user_id)
-    question = await questions.ask(
-        page, questions.revoke_token(token.prefix, owner.username), back="/admin/tokens"
+    question = await confirmation.ask(
+        page, confirmation.revoke_token(token.prefix, owner.username), back="/admin/tokens"
     )
     if question is not None:
         return question
@@ -113,18 +113,18 @@ async def _owner(page: Page, user_id: UUID) -> User:
 @routes.get("/admin/sessions")
 async def sessions(page: Page) -> web.StreamResponse:
     """Who is using the way through now, and who was."""
-    state = lists.asked(page, "state") or "live"
+    state = pagination.asked(page, "state") or "live"
     found, total = await page.request.app[USAGE].listed(
-        active_only=state != "all", limit=lists.ROWS, offset=lists.offset(page)
+        active_only=state != "all", limit=pagination.ROWS, offset=pagination.offset(page)
     )
     return page.render(
         "admin/sessions.html",
-        listing=present.Listing(found, total, lists.ROWS, lists.offset(page)),
+        listing=view_models.Listing(found, total, pagination.ROWS, pagination.offset(page)),
         names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
         form=Form(),
         states=[("live", _("Live ones")), ("all", _("All"))],
         state=state,
-        base=lists.base("/admin/sessions", state=state),
+        base=pagination.base("/admin/sessions", state=state),
     )
 
 
@@ -142,21 +142,21 @@ async def end_session(page: Page) -> web.StreamResponse:
 @routes.get("/admin/payments")
 async def payments(page: Page) -> web.StreamResponse:
     """Payments of all users."""
-    status = lists.asked(page, "status")
-    statuses = texts.payment_states()
+    status = pagination.asked(page, "status")
+    statuses = labels.payment_states()
     known = status if status in dict(statuses) else ""
     found, total = await page.request.app[PAYMENTS].listed(
-        status=known or None, limit=lists.ROWS, offset=lists.offset(page)
+        status=known or None, limit=pagination.ROWS, offset=pagination.offset(page)
     )
     return page.render(
         "admin/payments.html",
-        listing=present.Listing(found, total, lists.ROWS, lists.offset(page)),
+        listing=view_models.Listing(found, total, pagination.ROWS, pagination.offset(page)),
         names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
         form=Form(),
         statuses=[("", _("All")), *statuses],
         chosen=known,
-        base=lists.base("/admin/payments", status=known),
-        questions=questions,
+        base=pagination.base("/admin/payments", status=known),
+        questions=confirmation,
     )
 
 
@@ -165,9 +165,9 @@ async def confirm(page: Page) -> web.StreamResponse:
     """The money of a manual payment has come."""
     payment = await page.request.app[PAYMENTS].find(path_id(page))
     owner = await _owner(page, payment.user_id)
-    question = await questions.ask(
+    question = await confirmation.ask(
         page,
-        questions.confirm_payment(payment.amount_znc, owner.username),
+        confirmation.confirm_payment(payment.amount_znc, owner.username),
         back="/admin/payments",
     )
     if question is not None:
@@ -187,9 +187,9 @@ async def refund(page: Page) -> web.StreamResponse:
     """Have the provider give the money back."""
     payment = await page.request.app[PAYMENTS].find(path_id(page))
     owner = await _owner(page, payment.user_id)
-    question = await questions.ask(
+    question = await confirmation.ask(
         page,
-        questions.refund_payment(payment.amount_znc, owner.username),
+        confirmation.refund_payment(payment.amount_znc, owner.username),
         back="/admin/payments",
     )
     if question is not None:

@@ -16,7 +16,7 @@ from zenzefi.admin.service import ADMINISTRATION
 from zenzefi.audit.reading import AUDIT_LOG, AuditRow, Question
 from zenzefi.i18n import gettext as _
 from zenzefi.printable import in_cell
-from zenzefi.web import lists, present, texts
+from zenzefi.web import labels, pagination, view_models
 from zenzefi.web.forms import Form
 from zenzefi.web.page import Access, Page, Routes
 
@@ -68,24 +68,24 @@ def _midnight(day: date) -> datetime:
 @routes.get("/admin/audit")
 async def audit(page: Page) -> web.StreamResponse:
     """The rows that fit the filters, newest first."""
-    form = Form({name: lists.asked(page, name) for name in _FILTERS})
+    form = Form({name: pagination.asked(page, name) for name in _FILTERS})
     rows, total = await page.request.app[AUDIT_LOG].listed(
-        await _question(page, form), limit=lists.ROWS, offset=lists.offset(page)
+        await _question(page, form), limit=pagination.ROWS, offset=pagination.offset(page)
     )
     names = await page.request.app[ADMINISTRATION].names(
         [*(row.user_id for row in rows), *map(_subject, rows)]
     )
     return page.render(
         "admin/audit.html",
-        listing=present.Listing(rows, total, lists.ROWS, lists.offset(page)),
+        listing=view_models.Listing(rows, total, pagination.ROWS, pagination.offset(page)),
         names=names,
         subject=_subject,
         form=form,
         filtered=any(form.values.values()),
-        actions=[("", _("All")), *texts.actions()],
-        kinds=[("", _("All")), *texts.resources()],
-        base=lists.base("/admin/audit", **form.values),
-        export=lists.base("/admin/audit.csv", **form.values).rstrip("?&"),
+        actions=[("", _("All")), *labels.actions()],
+        kinds=[("", _("All")), *labels.resources()],
+        base=pagination.base("/admin/audit", **form.values),
+        export=pagination.base("/admin/audit.csv", **form.values).rstrip("?&"),
     )
 
 
@@ -99,7 +99,7 @@ def _subject(row: AuditRow) -> UUID | None:
 @routes.get("/admin/audit.csv")
 async def audit_csv(page: Page) -> web.StreamResponse:
     """The filtered audit log for a spreadsheet, streamed."""
-    form = Form({name: lists.asked(page, name) for name in _FILTERS})
+    form = Form({name: pagination.asked(page, name) for name in _FILTERS})
     return web.Response(
         body=_lines(page, await _question(page, form)),
         headers={

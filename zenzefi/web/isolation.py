@@ -28,10 +28,10 @@ import time
 
 from aiohttp import web
 
-from zenzefi.config import Settings
 from zenzefi.errors import CrossSiteRefused, Forbidden
-from zenzefi.own_origin import BrowserMount, is_loopback
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, SpentTickets
+from zenzefi.settings import Settings
+from zenzefi.settings.own_origin import BrowserMount, is_loopback
 from zenzefi.tokens.setup import SHARED
 
 TICKET = "isolated"

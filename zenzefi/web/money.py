@@ -10,18 +10,18 @@ from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from zenzefi.billing.bundles import BUNDLES
-from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
+from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
 from zenzefi.billing.schemas import TopUp
 from zenzefi.billing.statement import STATEMENTS
-from zenzefi.config import SETTINGS
 from zenzefi.errors import InsufficientBalance, Invalid
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
-from zenzefi.web import present, texts
+from zenzefi.settings import SETTINGS
+from zenzefi.tokens.bundles import BUNDLES
+from zenzefi.web import labels, view_models
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.page import Access, Page, Routes, path_id
 
@@ -41,7 +41,7 @@ async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Respo
     app = page.request.app
     chosen = page.request.query.get("type", "")
     kind = Kind(chosen) if chosen in list(Kind) else None
-    offset = present.offset_of(page.request.query.get("offset", ""))
+    offset = view_models.offset_of(page.request.query.get("offset", ""))
     rows, total = await app[STATEMENTS].listed(page.user.id, kind=kind, limit=_ROWS, offset=offset)
     latest, payments_total = await app[PAYMENTS].listed(
         user_id=page.user.id, limit=_LATEST, offset=0
@@ -52,13 +52,13 @@ async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Respo
         form=form,
         blank=BLANK,
         once=secrets.token_urlsafe(18),
-        providers=[(name, texts.provider(name)) for name in app[PAYMENTS].providers],
+        providers=[(name, labels.provider(name)) for name in app[PAYMENTS].providers],
         latest=latest,
         more_payments=payments_total > _LATEST,
         owed=await app[PAYMENTS].owed(page.user.id),
-        types=texts.kinds(),
+        types=labels.kinds(),
         chosen=kind or "",
-        listing=present.Listing(rows, total, _ROWS, offset),
+        listing=view_models.Listing(rows, total, _ROWS, offset),
     )
 
 
@@ -121,11 +121,11 @@ async def top_up(page: Page) -> web.StreamResponse:
 @routes.get("/account/payments")
 async def payments(page: Page) -> web.StreamResponse:
     """All payments, whatever became of them."""
-    offset = present.offset_of(page.request.query.get("offset", ""))
+    offset = view_models.offset_of(page.request.query.get("offset", ""))
     rows, total = await page.request.app[PAYMENTS].listed(
         user_id=page.user.id, limit=_ROWS, offset=offset
     )
-    listing = present.Listing(rows, total, _ROWS, offset)
+    listing = view_models.Listing(rows, total, _ROWS, offset)
     return page.render("account/payments.html", listing=listing)
 
 

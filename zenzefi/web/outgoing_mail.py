@@ -8,10 +8,10 @@ from email.message import EmailMessage
 from aiohttp import web
 
 from zenzefi import i18n
-from zenzefi.config import SETTINGS
 from zenzefi.errors import NotFound
 from zenzefi.mail.messages import MAIL_RENDERER, MailMessage
 from zenzefi.mail.queue import MAIL_QUEUE
+from zenzefi.settings import SETTINGS
 
 
 def has_mail(request: web.Request) -> bool:

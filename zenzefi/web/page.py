@@ -22,22 +22,22 @@ from zenzefi import gate_cookies, i18n
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import ABSOLUTE, PAGE_SESSIONS, PageSession
 from zenzefi.audit.log import Actor
-from zenzefi.config import SETTINGS
 from zenzefi.db.base import storable
 from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
 from zenzefi.gate_cookies import FLASH, SESSION, VISIT
+from zenzefi.http.body import fields_of
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.error_responses import is_navigation
+from zenzefi.http.request_id import request_id_of
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
-from zenzefi.middleware import known_browsers
-from zenzefi.middleware.content import fields_of
-from zenzefi.middleware.errors import is_navigation
-from zenzefi.middleware.peer import peer_of
-from zenzefi.middleware.request_id import request_id_of
-from zenzefi.tokens.gatekeeper import GATEKEEPER
+from zenzefi.rate_limits import device_cookies
+from zenzefi.settings import SETTINGS
+from zenzefi.tokens.validation import GATEKEEPER
 from zenzefi.version import __version__
-from zenzefi.web import client, flash, guard, isolation
+from zenzefi.web import flash, isolation, page_security, session_binding
 from zenzefi.web.forms import Form
-from zenzefi.web.texts import explain
+from zenzefi.web.labels import explain
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,9 @@ class Page:
     @property
     def csrf(self) -> str:
         """The form token."""
-        return guard.form_token(self._key, client.form_secret(self.secret, self.request))
+        return page_security.form_token(
+            self._key, session_binding.form_secret(self.secret, self.request)
+        )
 
     # --- what views use
 
@@ -159,8 +161,8 @@ class Page:
     def signed_in(self, response: web.StreamResponse, secret: str) -> None:
         """Put the secret of a new sign-in into the browser; the one before the sign-in goes."""
         self.set_cookie(response, SESSION, secret, max_age=int(ABSOLUTE.total_seconds()))
-        known = known_browsers.cookie_for(self.request.app, self.user.email)
-        self.set_cookie(response, known_browsers.NAME, known, max_age=known_browsers.LIFE)
+        known = device_cookies.cookie_for(self.request.app, self.user.email)
+        self.set_cookie(response, device_cookies.NAME, known, max_age=device_cookies.LIFE)
         self.drop_cookie(response, VISIT)
 
     def signed_out(self, response: web.StreamResponse) -> None:
@@ -228,9 +230,9 @@ class Page:
         """The session of this client. Of another one's it is only noted that there is one."""
         sessions = self.request.app[PAGE_SESSIONS]
         found = await sessions.find_all(offered)
-        is_shared = client.is_shared(self.request)
+        is_shared = session_binding.is_shared(self.request)
         for secret, user, session in found:
-            if not is_shared or client.is_of(session, self.request):
+            if not is_shared or session_binding.is_of(session, self.request):
                 self.visitor, self.session, self.secret = user, session, secret
                 await sessions.touch(session)
                 return
@@ -252,7 +254,7 @@ class Page:
         if self.request.method != hdrs.METH_GET:
             return None
         secret = self.cookie(SESSION) or self.cookie(VISIT)
-        bound = secret and client.form_secret(secret, self.request)
+        bound = secret and session_binding.form_secret(secret, self.request)
         spent = self.request.app[isolation.SPENT]
         if await isolation.is_second_step(self.request, self._key, bound, spent):
             self.is_private = True
@@ -260,23 +262,23 @@ class Page:
         if not secret:  # the redirect brings the cookie that its ticket is bound to
             secret = self.secret = secrets.token_urlsafe(24)
             self.fresh_visit = True
-        bound = client.form_secret(secret, self.request)
+        bound = session_binding.form_secret(secret, self.request)
         return isolation.redirect(self.request, self._key, bound)
 
     async def require_own_form(self) -> None:
         """Raises ``CrossSiteRefused`` unless a page that was shown to this visitor sent it."""
-        guard.refuse_strangers(self.request, MOUNT_PREFIX)
-        client.require_press(self.request)
+        page_security.refuse_strangers(self.request, MOUNT_PREFIX)
+        session_binding.require_press(self.request)
         token = (await self.form()).raw("csrf")
-        secret = client.form_secret(self.secret, self.request)
-        if not guard.is_form_token(self._key, secret, token):
+        secret = session_binding.form_secret(self.secret, self.request)
+        if not page_security.is_form_token(self._key, secret, token):
             raise CrossSiteRefused(_("This page was open for too long. Please try again."))
         self.is_private = True
 
     def finish(self, response: web.StreamResponse, form_targets: list[str]) -> web.StreamResponse:
         """Headers and cookies of every answer."""
         policy = isolation.PAGE_POLICY if self.shares_origin else "same-origin"
-        headers = guard.page_headers(self.nonce, form_targets, policy)
+        headers = page_security.page_headers(self.nonce, form_targets, policy)
         for name, value in headers.items():
             response.headers.setdefault(name, value)
         if response.status != 303 and self.is_private and self.cookie(FLASH):
@@ -381,7 +383,7 @@ def bound(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]
 
 
 async def _answer(page: Page, route: Route) -> web.StreamResponse:
-    guard.refuse_readers(page.request)
+    page_security.refuse_readers(page.request)
     redirect = await page.isolated()
     if redirect is not None:
         return redirect
@@ -389,7 +391,7 @@ async def _answer(page: Page, route: Route) -> web.StreamResponse:
     # Flashes after the recognition: a database that is away must not eat them.
     page.flashes = flash.unpack(page._key, page.cookie(FLASH)) if page.cookie(FLASH) else []
     if page.elsewhere:
-        return await client.ask_who_it_is(page, route)
+        return await session_binding.ask_who_it_is(page, route)
     if route.access is not Access.ANYONE and page.visitor is None:
         if route.method == hdrs.METH_POST:
             page.flash("info", _("You have been logged out. Please log in again."))

@@ -11,12 +11,12 @@ from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.errors import RateLimited, SecondFactorRejected
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
-from zenzefi.middleware.rate_limits import code_attempt, limit_sign_in
+from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
 from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
+from zenzefi.web.logout import end_other_sessions, end_session
 from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import Access, Page, Routes, path_id
-from zenzefi.web.signing_out import end_other_sessions, end_session
 
 routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
 

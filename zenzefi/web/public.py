@@ -11,19 +11,19 @@ from zenzefi import i18n
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
 from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.config import SETTINGS
 from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.http.error_responses import is_navigation
 from zenzefi.i18n import gettext as _
-from zenzefi.middleware.errors import is_navigation
 from zenzefi.proxy.setup import GATE
+from zenzefi.settings import SETTINGS
 from zenzefi.version import __version__
-from zenzefi.web import email_confirmation, present
-from zenzefi.web.client import CONTINUE_PATH, LEAVE_PATH
+from zenzefi.web import email_confirmation, view_models
 from zenzefi.web.forms import Form
-from zenzefi.web.guard import own_path
+from zenzefi.web.logout import end_current_session, end_session
 from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import Access, Page, Route, Routes, bound
-from zenzefi.web.signing_out import end_current_session, end_session
+from zenzefi.web.page_security import own_path
+from zenzefi.web.session_binding import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.two_factor import ask_for_code
 
 routes = Routes(access=Access.ANYONE)
@@ -40,7 +40,7 @@ def site(page: Page) -> str:
 
 async def index(page: Page) -> web.StreamResponse:
     """The front page."""
-    offers = present.offers(page.request.app[SETTINGS])
+    offers = view_models.offers(page.request.app[SETTINGS])
     return page.render("index.html", offers=offers, site=site(page))
 
 

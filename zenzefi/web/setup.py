@@ -7,26 +7,26 @@ from aiohttp import web
 
 from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
-from zenzefi.config import SETTINGS
 from zenzefi.db.engine import DATABASE
-from zenzefi.middleware.errors import ERROR_WORDS
-from zenzefi.tokens.use import USES, Uses
+from zenzefi.http.error_responses import ERROR_WORDS
+from zenzefi.settings import SETTINGS
+from zenzefi.tokens.session_queries import USES, Uses
 from zenzefi.web import (
     administration,
     assets,
     audit,
     email_confirmation,
-    error_words,
+    error_pages,
     isolation,
     money,
     password_reset,
-    people,
     profile,
     public,
     security_notices,
     templating,
     tokens,
     two_factor,
+    users,
 )
 from zenzefi.web.page import FORM_TARGETS
 
@@ -35,7 +35,7 @@ def setup(app: web.Application) -> None:
     """Add the pages and their files; requires templates, database, keyring and domains."""
     settings = app[SETTINGS]
     app[OVERVIEWS] = Overviews(app[DATABASE])
-    app[ERROR_WORDS] = error_words.words
+    app[ERROR_WORDS] = error_pages.words
     isolation.setup(app)
     app[USES] = Uses(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
@@ -55,7 +55,7 @@ def setup(app: web.Application) -> None:
         tokens.routes,
         money.routes,
         administration.routes,
-        people.routes,
+        users.routes,
         audit.routes,
         profile.routes,
     ):

@@ -10,7 +10,7 @@ from babel import numbers
 from markupsafe import Markup
 
 from zenzefi import i18n
-from zenzefi.web import charts, texts
+from zenzefi.web import charts, labels
 from zenzefi.web.assets import Assets
 
 
@@ -26,12 +26,12 @@ def prepare(environment: jinja2.Environment, assets: Assets) -> None:
         hours=i18n.hours,
         size=i18n.size,
         span=i18n.span,
-        kind=texts.kind,
-        payment_state=texts.payment_state,
-        description=texts.description,
-        agent=texts.agent,
-        action=texts.action,
-        resource=texts.resource,
+        kind=labels.kind,
+        payment_state=labels.payment_state,
+        description=labels.description,
+        agent=labels.agent,
+        action=labels.action,
+        resource=labels.resource,
         remaining=i18n.remaining,
     )
     environment.globals.update(asset=assets.url, countdown_text=_countdown, spark=charts.line)

@@ -12,24 +12,24 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi import i18n
-from zenzefi.billing.bundles import BUNDLES
-from zenzefi.billing.idempotency import IDEMPOTENCY, form_key
-from zenzefi.config import DURATIONS, SETTINGS
+from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.errors import InsufficientBalance, NotFound
 from zenzefi.i18n import gettext as _
-from zenzefi.middleware.rate_limits import limit_release
+from zenzefi.rate_limits.middleware import limit_release
+from zenzefi.settings import DURATIONS, SETTINGS
+from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.devices import DEVICES
-from zenzefi.tokens.gatekeeper import GATEKEEPER
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.usage import USAGE
-from zenzefi.tokens.use import USES, spread
-from zenzefi.web import charts, present
-from zenzefi.web.entrance import browser_address, entrance
+from zenzefi.tokens.session_queries import USES, spread
+from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.web import charts, view_models
 from zenzefi.web.forms import BLANK, Form
+from zenzefi.web.open_upstream import browser_address, entrance
 from zenzefi.web.page import MOUNT_PREFIX, Access, Page, Routes, path_id
-from zenzefi.web.present import Ticket, ticket
 from zenzefi.web.public import site
+from zenzefi.web.view_models import Ticket, ticket
 
 routes = Routes(access=Access.SIGNED_IN, section="/account")
 
@@ -82,8 +82,8 @@ async def _buy_page(page: Page, form: Form, *, status: int = 200) -> web.Respons
         status=status,
         form=form,
         once=secrets.token_urlsafe(18),
-        offers=present.offers(app[SETTINGS]),
-        scopes=present.scopes(app[TOKENS].scopes.names),
+        offers=view_models.offers(app[SETTINGS]),
+        scopes=view_models.scopes(app[TOKENS].scopes.names),
         bundles=await app[BUNDLES].listed(),
     )
 

@@ -16,13 +16,13 @@ from zenzefi.errors import RateLimited, SecondFactorRejected
 from zenzefi.gate_cookies import HALFWAY
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
-from zenzefi.middleware.rate_limits import code_attempt
+from zenzefi.rate_limits.middleware import code_attempt
 from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
-from zenzefi.web.guard import own_path
+from zenzefi.web.logout import end_current_session
 from zenzefi.web.page import Access, Page, Routes
+from zenzefi.web.page_security import own_path
 from zenzefi.web.profile import confirm_password
-from zenzefi.web.signing_out import end_current_session
 
 routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
 

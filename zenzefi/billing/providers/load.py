@@ -13,7 +13,7 @@ from zenzefi.billing.providers.base import Provider
 from zenzefi.billing.providers.manual import Manual
 from zenzefi.billing.providers.mock import Mock
 from zenzefi.billing.providers.stripe import Stripe
-from zenzefi.config import Settings, SettingsError
+from zenzefi.settings import Settings, SettingsError
 
 GROUP = "zenzefi.payment_providers"
 _BUNDLED: dict[str, Callable[[Settings], Provider]] = {

@@ -13,7 +13,7 @@ from zenzefi.billing.providers.base import (
     Outcome,
     WebhookRejected,
 )
-from zenzefi.config import Settings
+from zenzefi.settings import Settings
 
 
 class Manual:

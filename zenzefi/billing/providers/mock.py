@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
 from zenzefi.billing.providers.base import Checkout, Created, Event, Outcome, WebhookRejected
-from zenzefi.config import Settings
+from zenzefi.settings import Settings
 
 SIGNATURE = "X-Mock-Signature"
 

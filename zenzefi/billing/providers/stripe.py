@@ -24,7 +24,7 @@ from zenzefi.billing.providers.base import (
     ProviderFailed,
     WebhookRejected,
 )
-from zenzefi.config import Settings, SettingsError
+from zenzefi.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 

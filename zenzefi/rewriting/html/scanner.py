@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from zenzefi.rewriting.api import UrlMap
+from zenzefi.origin import Mount
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.feed import Scans, rewrite
@@ -16,7 +16,7 @@ from zenzefi.rewriting.html.syntax import decode, splice
 from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, Kind
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.mount import Mount
+from zenzefi.rewriting.url_map import UrlMap
 
 _SNIFF = 1024
 _MAX_DEPTH = 3  # srcdoc in srcdoc

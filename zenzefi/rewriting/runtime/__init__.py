@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlencode
 
-from zenzefi.rewriting.mount import Mount, Origin
+from zenzefi.origin import Mount, Origin
 from zenzefi.rewriting.runtime.marks import NO_KEY, marks
 
 RUNTIME_PATH = "/.zenzefi/runtime.js"

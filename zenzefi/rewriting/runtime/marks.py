@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 
-from zenzefi.rewriting.mount import Origin
+from zenzefi.origin import Origin
 
 _BITS = 20
 _WORD = 0xFFFFFFFF

@@ -1,0 +1,116 @@
+"""The proof of the books finds whatever the program itself would never do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from tests.billing.money import MOCK, open_payment, tell
+from tests.conftest import GateClient, MakeGate
+from tests.kit import ALICE, BOB, buy, call, give, sign_up, user_id_of
+from zenzefi.db.engine import DATABASE, Database
+from zenzefi.maintenance import reconciliation
+from zenzefi.maintenance.reconciliation import Fault, prove
+
+
+@pytest.fixture
+async def shop(make_gate: MakeGate) -> GateClient:
+    """One user who topped up, bought two tokens and gave one back; and another one."""
+    gate = await make_gate(**MOCK, token_price_1h="2.00")
+    bearer = await sign_up(gate)
+    await sign_up(gate, BOB)
+    await tell(gate, await open_payment(gate, bearer), "paid")
+    await buy(gate, bearer, duration_hours=1)
+    token = await buy(gate, bearer, duration_hours=1)
+    await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    return gate
+
+
+async def _without_triggers(database: Database) -> None:
+    if database.dialect == "postgresql":
+        statements = ["ALTER TABLE transactions DISABLE TRIGGER ALL"]
+    else:
+        names = ("update", "delete", "replace")
+        statements = [f"DROP TRIGGER transactions_no_{name}" for name in names]
+    async with database.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def test_books_in_order_have_no_fault(shop: GateClient) -> None:
+    found = await prove(shop.app[DATABASE])
+    assert (found.accounts, found.rows, found.wrong, found.faults) == (2, 4, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("statements", "what"),
+    [
+        (
+            ["UPDATE users SET currency_balance = 400 WHERE username = 'alice'"],
+            ["the balance is not the sum of the ledger"],
+        ),
+        (
+            ["UPDATE users SET ledger_seq = 5 WHERE username = 'alice'"],
+            ["a row of the ledger is missing, or one too many"],
+        ),
+        (
+            # Two rows changed against each other: the sum still fits.
+            [
+                "UPDATE transactions SET amount = amount + 100 WHERE seq = 2",
+                "UPDATE transactions SET amount = amount - 100 WHERE seq = 3",
+            ],
+            ["a step of the ledger does not add up"],
+        ),
+        (
+            ["UPDATE access_tokens SET cost = cost + 1 WHERE refunded = 0"],
+            ["what the ledger shows as spent is not what tokens cost"],
+        ),
+        (
+            ["UPDATE access_tokens SET refunded = 0"],
+            ["what the ledger shows as refunded is not what tokens gave back"],
+        ),
+        (
+            ["UPDATE payments SET reversed_znc = 100"],
+            ["what the ledger shows of payments is not what they brought"],
+        ),
+    ],
+)
+async def test_what_was_changed_behind_the_programs_back_is_found(
+    shop: GateClient, statements: list[str], what: list[str]
+) -> None:
+    database = shop.app[DATABASE]
+    await _without_triggers(database)
+    async with database.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    found = await prove(database)
+    alice = await user_id_of(shop, ALICE)
+    assert found.wrong == 1
+    assert found.faults == [Fault(alice, one) for one in what]
+
+
+async def test_all_accounts_are_proven_in_batches(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "_BATCH", 2)
+    for number in range(5):
+        who = {"email": f"u{number}@example.com", "username": f"user{number}"}
+        await sign_up(gate, who | {"password": "correct horse"})
+    database = gate.app[DATABASE]
+    assert (await prove(database)).accounts == 5
+    async with database.begin() as connection:
+        await connection.execute(text("UPDATE users SET currency_balance = 1"))
+    assert (await prove(database)).wrong == 5
+
+
+async def test_books_that_are_being_written_prove_right_at_any_moment(shop: GateClient) -> None:
+    async def write() -> None:
+        for _ in range(10):
+            await give(shop, "1.00")
+
+    writers = [asyncio.create_task(write()) for _ in range(3)]
+    while not all(writer.done() for writer in writers):
+        assert (await prove(shop.app[DATABASE])).faults == []
+    await asyncio.gather(*writers)

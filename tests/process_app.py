@@ -1,0 +1,37 @@
+"""An application of nothing but the running process: reload, drain, health, jobs, observation."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from zenzefi.db.engine import DATABASE, Database
+from zenzefi.http import observation, request_id
+from zenzefi.http.error_responses import errors_middleware
+from zenzefi.http.observation import observe_middleware
+from zenzefi.http.request_id import request_id_middleware
+from zenzefi.maintenance import housekeeping
+from zenzefi.observability import tracing
+from zenzefi.runtime import setup as runtime
+from zenzefi.settings import SETTINGS, Settings
+
+MakeApp = Callable[..., web.Application]
+
+
+def process_app(settings: Settings, database_url: str) -> web.Application:
+    """The application, on a real database of its own connections."""
+    app = web.Application(
+        middlewares=[request_id_middleware, observe_middleware, errors_middleware]
+    )
+    app[SETTINGS] = settings
+    database = app[DATABASE] = Database(database_url)
+
+    async def closing(_: web.Application) -> None:
+        await database.close()
+
+    app.on_cleanup.append(closing)
+    request_id.setup(app)
+    tracing.setup(app)
+    observation.setup(app)
+    runtime.setup(app)
+    housekeeping.setup(app)
+    return app

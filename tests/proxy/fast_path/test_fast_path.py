@@ -1,0 +1,438 @@
+import asyncio
+import gc
+
+import pytest
+
+from tests.proxy.fast_path.conftest import PREFIX, TOKEN, lane_of
+from zenzefi.settings import SETTINGS
+
+IMAGE = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\nimage"
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
+
+
+def keep_answering(faulty, *answers):
+    """Each connection answers request after request; the last answer repeats."""
+    left = list(answers)
+
+    async def script(wire):
+        while True:
+            await wire.send(left.pop(0) if len(left) > 1 else left[0])
+            faulty.heads.append(await wire.read_head())
+
+    faulty.script = script
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - nobody announces what is waited for
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(3):
+        answer = await browser.ask(f"{PREFIX}/x", 'If-None-Match: "e"')
+        assert answer.start == b"HTTP/1.1 304 Not Modified"
+        assert b'ETag: "e"' in answer.headers
+    assert (lane_of(gate).served, lane_of(gate).handed_over) == (3, 0)
+    assert faulty.connections == 1
+
+
+async def test_common_requests_are_served_by_the_lane_on_one_connection(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for number in range(5):
+        answer = await browser.ask(f"{PREFIX}/{number}?q={number}")
+        assert (answer.body, answer.is_whole) == (b"image", True)
+    assert lane_of(gate).served == 5
+    assert lane_of(gate).handed_over == 0
+    assert faulty.connections == 1
+    assert [head.split()[1] for head in faulty.heads] == [b"/%d?q=%d" % (n, n) for n in range(5)]
+
+
+async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browsers = [await connect(gate) for _ in range(8)]
+
+    async def hurry(browser):
+        await browser.ask(PREFIX + "/x", "X-Odd: 1", method="DELETE")
+        for _ in range(20):
+            await browser.ask(PREFIX + "/x")
+
+    await asyncio.gather(*map(hurry, browsers))
+    assert lane_of(gate).served >= 8 * 18
+
+
+async def test_without_the_setting_there_is_no_lane(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url, fast_lane=False)
+    browser = await connect(gate)
+    assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    with pytest.raises(KeyError):
+        lane_of(gate)
+
+
+async def test_an_unusual_answer_is_handed_over_without_asking_twice(start_gate, faulty, connect):
+    keep_answering(faulty, PAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(3):
+        assert b"<p>x" in (await browser.ask(PREFIX + "/x")).body
+    assert lane_of(gate).handed_over == 3
+    assert lane_of(gate).served == 0
+    assert len(faulty.heads) == 3
+    assert faulty.connections == 1
+
+
+async def test_a_large_unusual_answer_streams_through_with_back_pressure(
+    start_gate, faulty, connect
+):
+    size = 3_000_000
+    head = b"HTTP/1.1 200 OK\r\nContent-Security-Policy: img-src 'self'\r\n"
+    head += b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n" % size
+    keep_answering(faulty, head + b"x" * size)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    answer = await browser.ask(PREFIX + "/x")
+    assert len(answer.body) == size
+    assert lane_of(gate).handed_over == 1
+
+
+async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(start_gate, faulty, connect):
+    let_go = asyncio.Event()
+
+    async def script(wire):
+        await let_go.wait()
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nSECRET")
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    await until(lambda: faulty.heads)
+    access = gate.gatekeeper.known.pop(TOKEN)
+    let_go.set()
+    refused = await browser.read()
+    assert refused.start.startswith(b"HTTP/1.1 401")
+    assert b"SECRET" not in refused.body
+    gate.gatekeeper.known[TOKEN] = access
+    keep_answering(faulty, IMAGE)
+    assert (await browser.ask(PREFIX + "/y")).body == b"image"
+    await until(lambda: len(lane_of(gate).connections) <= 1)
+
+
+async def test_pipelined_requests_are_answered_in_order(start_gate, upstream, connect):
+    gate = await start_gate(upstream)
+    browser = await connect(gate)
+    for number in range(12):
+        if number % 5 == 4:
+            browser.send(PREFIX + f"/n{number}", "X-Odd: 1", method="DELETE")
+        else:
+            browser.send(PREFIX + f"/n{number}")
+        if number % 3 == 0:
+            await asyncio.sleep(0.002)
+    for number in range(12):
+        assert f'"/n{number}"'.encode() in (await browser.read()).body
+
+
+async def test_requests_in_pieces_and_after_a_body_are_read_right(start_gate, upstream, connect):
+    gate = await start_gate(upstream)
+    browser = await connect(gate)
+    assert (await browser.ask(PREFIX + "/warm")).is_whole
+    head = f"GET {PREFIX}/pieces HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode()
+    for cut in (1, 10, 40, len(head) - 3, len(head) - 1):
+        browser.writer.write(head[:cut])
+        await asyncio.sleep(0.02)
+        browser.writer.write(head[cut:])
+        assert b'"/pieces"' in (await browser.read()).body
+    post = f"POST {PREFIX}/post HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
+    browser.writer.write(post.encode() + b"Content-Length: 4\r\n\r\nbo")
+    await asyncio.sleep(0.02)
+    # What looks like a request begins with the rest of a body.
+    browser.writer.write(b"dy" + head)
+    assert b'"body"' in (await browser.read()).body
+    assert b'"/pieces"' in (await browser.read()).body
+    before = lane_of(gate).served + lane_of(gate).handed_over
+    await browser.ask(PREFIX + "/again")
+    assert lane_of(gate).served + lane_of(gate).handed_over == before + 1
+
+
+async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
+    start_gate, upstream, connect
+):
+    gate = await start_gate(upstream)
+    browser = await connect(gate)
+    head = f"GET {PREFIX}/evil HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode()
+    for _ in range(2):
+        browser.writer.write(head)
+        assert b'"/evil"' in (await browser.read()).body
+    post = f"POST {PREFIX}/post HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
+    browser.writer.write(post.encode() + b"Content-Length: %d\r\n\r\n" % len(head))
+    await asyncio.sleep(0.05)
+    browser.writer.write(head)
+    answer = (await browser.read()).body
+    assert b'"/post"' in answer
+    assert b"GET /api/v1/proxy/evil" in answer
+
+
+async def test_a_pooled_connection_that_died_is_replaced_once(start_gate, faulty, connect):
+    async def script(wire):
+        await wire.send(IMAGE)
+        if faulty.connections == 1:
+            await wire.read_head()
+            wire.reset()
+        else:
+            await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    assert (await browser.ask(PREFIX + "/a")).body == b"image"
+    assert (await browser.ask(PREFIX + "/b")).body == b"image"
+    assert faulty.connections == 2
+    assert lane_of(gate).served == 2
+
+
+async def test_bytes_nobody_asked_for_reach_nobody(start_gate, faulty, connect):
+    async def script(wire):
+        await wire.send(IMAGE + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
+        await wire.stall()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(3):
+        assert (await browser.ask(PREFIX + "/a")).body == b"image"
+    assert faulty.connections == 3
+
+    async def late(wire):
+        await wire.send(IMAGE)
+        await asyncio.sleep(0.05)
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
+        await wire.stall()
+
+    faulty.script = late
+    assert (await browser.ask(PREFIX + "/a")).body == b"image"
+    await until(lambda: not lane_of(gate).connections)
+    assert (await browser.ask(PREFIX + "/a")).body == b"image"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 200", IMAGE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
+async def test_a_silent_upstream_times_out(start_gate, faulty, connect, answer):
+    faulty.always(answer, then="stall")
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
+    browser = await connect(gate)
+    got = await browser.ask(PREFIX + "/x")
+    assert not got.is_whole or got.start.startswith(b"HTTP/1.1 504")
+    await until(lambda: not lane_of(gate).connections)
+
+
+async def test_a_flood_of_interim_answers_ends(start_gate, faulty, connect):
+    faulty.always(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500, then="stall")
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    starts = []
+    while not starts or starts[-1].startswith(b"HTTP/1.1 103"):
+        starts.append((await browser.read()).start)
+    assert starts[-1].startswith(b"HTTP/1.1 502")
+    assert len(starts) <= 17
+
+
+async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, IMAGE.replace(b"\r\n", b"\n"))
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    assert not lane_of(gate).is_open
+    asked = len(faulty.heads)
+    assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    assert len(faulty.heads) == asked + 1
+
+
+async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
+    start_gate, faulty, connect
+):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(2):
+        assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    gate.gatekeeper.end()
+    assert (await browser.ask(PREFIX + "/x")).start.startswith(b"HTTP/1.1 401")
+
+
+async def test_scopes_are_checked_on_each_path_of_a_known_visitor(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url, scopes={"some": ["/some/**"]})
+    gate.gatekeeper.add(scope="some", activated=True)
+    browser = await connect(gate)
+    for _ in range(2):
+        assert (await browser.ask(PREFIX + "/some/x")).body == b"image"
+    for path in ("/other", "/some//../other", "/some/%2e%2e/other"):
+        refused = await browser.ask(PREFIX + path)
+        assert refused.start.split()[1] in (b"403", b"400")
+        browser = await connect(gate)
+    assert lane_of(gate).served == 2
+
+
+async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, connect):
+    from zenzefi.errors import DeviceConflict
+
+    class Claims:
+        holder = ""
+
+        def held(self, access, device_id):
+            return self.holder == device_id
+
+        async def claim(self, access, device_id):
+            if self.holder not in ("", device_id):
+                raise DeviceConflict
+            self.holder = device_id
+
+    claims = Claims()
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url, devices=claims)
+    browser = await connect(gate)
+    mine = "X-Device-ID: 0123456789abcdef0123"
+    for _ in range(3):
+        assert (await browser.ask(PREFIX + "/x", mine)).body == b"image"
+    assert lane_of(gate).served == 2
+    claims.holder = "another-device"
+    assert (await browser.ask(PREFIX + "/x", mine)).start.startswith(b"HTTP/1.1 409")
+
+
+async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
+    start_gate, faulty, connect
+):
+    noted = []
+
+    class Usage:
+        def note(self, access, *, sent, requests=1, **about):
+            noted.append((requests, sent, about["agent"]))
+
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    gate.gate._usage = Usage()
+    browser = await connect(gate)
+    for _ in range(7):
+        await browser.ask(PREFIX + "/x", "User-Agent: counted")
+    await until(lambda: sum(requests for requests, _, _ in noted) == 7)
+    assert sum(sent for _, sent, _ in noted) == 35
+    assert {agent for _, _, agent in noted} == {"counted"}
+
+
+async def test_the_gates_own_paths_never_take_the_lane(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    answer = await browser.ask(PREFIX + "/status")
+    assert b'"connected":true' in answer.body
+    assert (await browser.ask("/gate-page")).body == b"a page of the gate"
+    assert lane_of(gate).served == 1
+
+
+async def test_more_requests_than_connections_are_all_served(start_gate, upstream, connect):
+    gate = await start_gate(upstream, upstream_max_connections=2)
+    browsers = [await connect(gate) for _ in range(12)]
+    answers = await asyncio.gather(
+        *(b.ask(f"{PREFIX}/large?size={1000 + i}") for i, b in enumerate(browsers))
+    )
+    assert [len(answer.body) for answer in answers] == [1000 + i for i in range(12)]
+    assert len(lane_of(gate).connections) <= 1
+
+
+async def test_a_slow_browser_stops_the_upstream(start_gate, faulty, connect):
+    sent = 0
+
+    async def script(wire):
+        nonlocal sent
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n")
+        while sent < 40_000_000:
+            await wire.send(b"x" * 65536)
+            sent += 65536
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    last = -1
+    while sent != last:
+        last = sent
+        await asyncio.sleep(0.3)
+    assert sent < 24_000_000  # what the sockets of the kernel and the readers here hold
+    body = (await browser.read()).body
+    assert len(body) == sent
+
+
+async def test_a_browser_that_leaves_ends_the_exchange(start_gate, faulty, connect):
+    faulty.always(IMAGE[:-1], then="stall")
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    await until(lambda: any(c.is_busy for c in lane_of(gate).connections))
+    browser.close()
+    await until(lambda: not lane_of(gate).connections)
+
+
+async def test_a_draining_gate_ends_its_connections_after_the_answer(start_gate, faulty, connect):
+    from zenzefi.runtime.drain import DRAIN
+
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    await browser.ask(PREFIX + "/x")
+    gate.app[DRAIN].is_draining = True
+    answer = await browser.ask(PREFIX + "/x")
+    assert answer.body == b"image"
+    assert b"Connection: close" in answer.headers
+    assert await browser.reader.read() == b""
+
+
+async def test_nothing_is_left_behind(start_gate, upstream, connect):
+    gate = await start_gate(upstream)
+    lane = lane_of(gate)
+    browser = await connect(gate)
+    await browser.ask(PREFIX + "/x")
+    tasks = len(asyncio.all_tasks())
+    for number in range(300):
+        await browser.ask(f"{PREFIX}/large?size={number * 100}")
+    gc.collect()
+    assert len(asyncio.all_tasks()) == tasks
+    assert len(lane.connections) == 1
+    assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
+
+
+async def test_requests_that_must_be_counted_do_not_take_the_lane(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url, rate_limit_proxy="3/hour")
+    browser = await connect(gate)
+    starts = [(await browser.ask(PREFIX + "/a.png")).start for _ in range(5)]
+    assert [int(start.split()[1]) for start in starts] == [200, 200, 200, 429, 429]
+
+
+async def test_a_limit_that_is_switched_on_closes_the_lane(start_gate, faulty, connect):
+    keep_answering(faulty, IMAGE)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    await browser.ask(PREFIX + "/a.png")
+    assert lane_of(gate).served == 1
+    gate.app[SETTINGS].rate_limit_proxy = "1/hour"
+    await until(lambda: not lane_of(gate).is_open)
+    statuses = [int((await browser.ask(PREFIX + "/a.png")).start.split()[1]) for _ in range(2)]
+    assert statuses == [200, 429]

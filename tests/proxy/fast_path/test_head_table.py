@@ -1,0 +1,127 @@
+"""Heads of answers, taken apart line by line."""
+
+from __future__ import annotations
+
+import contextlib
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenzefi.errors import UpstreamProtocolError
+from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.proxy.fast_path.head_table import Rows, judge
+
+UPSTREAM = Origin("http", "upstream.test", 80)
+MOUNT = Mount(MountKind.PREFIX, Origin("http", "gate.test", 8000), "/api/v1/proxy")
+LINES = [
+    b"HTTP/1.1 200 OK",
+    b"HTTP/1.0 200 OK",
+    b"HTTP/1.1 304 Not Modified",
+    b"HTTP/1.1 100 Continue",
+    b"Content-Type: image/png",
+    b"Content-Type: text/html",
+    b"Content-Length: 5",
+    b"Content-Length: 7",
+    b"Content-Length: +5",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: gzip, chunked",
+    b"Connection: close",
+    b"Connection: keep-alive",
+    b"Location: /x",
+    b"Set-Cookie: a=b; Path=/",
+    b"X: y",
+    b" folded",
+    b"no colon",
+    b"",
+]
+
+
+def rows() -> Rows:
+    return Rows(UPSTREAM, MOUNT, lambda label: label == b"text/html", frozenset([b"location"]))
+
+
+def head(*lines: bytes) -> bytes:
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def test_a_usual_head_leaves_without_its_framing():
+    read = rows().read(
+        head(b"HTTP/1.1 200 OK", b"Content-Type: image/png", b"Content-Length: 5", b"X:  y ")
+    )
+    assert b"".join(read.lines) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nX: y\r\nCache-Control: private\r\n"
+    )
+    assert (read.status, read.length, read.is_chunked) == (200, 5, False)
+    assert (read.is_usual, read.may_reuse) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Content-Type: text/html"],
+        [b"Content-Type: image/png", b"Location: /x"],
+        [b"Content-Type: image/png", b"Connection: close, X"],
+        [b"X: y"],
+    ],
+    ids=["rewritten", "mapped", "hop by hop", "no type"],
+)
+def test_what_others_must_look_at_is_unusual(lines: list[bytes]):
+    assert not rows().read(head(b"HTTP/1.1 200 OK", *lines)).is_usual
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+def test_an_answer_that_never_has_content_needs_no_type(status: bytes):
+    assert rows().read(head(b"HTTP/1.1 " + status, b'ETag: "x"')).is_usual
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.0 200 OK", b"HTTP/1.1 200 OK"])
+def test_a_connection_that_ends_is_not_used_again(start: bytes):
+    closing = [b"Connection: close"] if start.startswith(b"HTTP/1.1") else []
+    assert not rows().read(head(start, b"Content-Type: image/png", *closing)).may_reuse
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"Content-Length: 5", b"Content-Length: 7"],
+        [b"Content-Length: 5", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: gzip, chunked"],
+    ],
+    ids=["two lengths", "two framings", "a coding nobody asked for"],
+)
+def test_contradicting_framings_are_refused_also_when_every_line_is_known(lines: list[bytes]):
+    table = rows()
+    for line in lines:
+        with contextlib.suppress(UpstreamProtocolError):
+            table.read(head(b"HTTP/1.1 200 OK", line))
+    with pytest.raises((UpstreamProtocolError, httptools.HttpParserError)):
+        table.read(head(b"HTTP/1.1 200 OK", *lines))
+
+
+def test_a_status_line_is_no_header_even_when_it_is_known():
+    table = rows()
+    table.read(head(b"HTTP/1.1 200 OK", b"X: y"))
+    with pytest.raises(UpstreamProtocolError):
+        table.read(head(b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK"))
+    with pytest.raises(UpstreamProtocolError):
+        table.read(head(b"X: y", b"HTTP/1.1 200 OK"))
+
+
+def test_switching_protocols_is_refused():
+    with pytest.raises((UpstreamProtocolError, httptools.HttpParserError)):
+        rows().read(head(b"HTTP/1.1 101 Switching Protocols", b"X: y"))
+
+
+@given(st.lists(st.lists(st.sampled_from(LINES), min_size=1, max_size=6), max_size=12))
+def test_what_the_parser_refuses_is_never_taken_whatever_was_known_before(heads):
+    table = rows()
+    for lines in heads:
+        whole = head(*lines)
+        try:
+            read = table.read(whole)
+        except (UpstreamProtocolError, httptools.HttpParserError):
+            continue
+        judge(whole)
+        assert read == rows().read(whole)

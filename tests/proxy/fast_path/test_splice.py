@@ -1,0 +1,121 @@
+"""Large bodies past the program: every byte, in order, and every way in which it can end."""
+
+import asyncio
+import hashlib
+import os
+import random
+
+import pytest
+
+from tests.proxy.fast_path.conftest import PREFIX, TOKEN, lane_of
+from tests.proxy.fast_path.test_fast_path import IMAGE, until
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "splice"), reason="this system can't splice")
+
+SIZE = 20_000_000
+BODY = random.Random(5).randbytes(1_000_003) * 20
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+
+
+def splices_of(gate):
+    return [c for c in lane_of(gate).connections if c._splice is not None]
+
+
+async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
+    start_gate, faulty, connect
+):
+    async def script(wire):
+        while True:
+            large = b"large" in wire.head
+            await wire.send(HEAD % len(BODY) + BODY if large else IMAGE)
+            await wire.read_head()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(3):
+        answer = await browser.ask(PREFIX + "/large")
+        assert answer.is_whole
+        assert hashlib.sha256(answer.body).digest() == hashlib.sha256(BODY).digest()
+        assert (await browser.ask(PREFIX + "/small")).body == b"image"
+    assert faulty.connections == 4  # one for each large body, which nothing may follow
+    assert lane_of(gate).served == 6
+    assert not splices_of(gate)
+    assert len(os.listdir("/proc/self/fd")) < 60
+
+
+async def test_a_slow_browser_and_a_slow_upstream_lose_nothing(start_gate, faulty, connect):
+    async def script(wire):
+        await wire.send(HEAD % len(BODY))
+        for start in range(0, len(BODY), 2_000_000):
+            await wire.send(BODY[start : start + 2_000_000])
+            await asyncio.sleep(0.02)
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    await asyncio.sleep(0.5)
+    got = b""
+    await browser.reader.readuntil(b"\r\n\r\n")
+    while len(got) < len(BODY):
+        piece = await browser.reader.read(3_000_000)
+        assert piece
+        got += piece
+        await asyncio.sleep(0.005)
+    assert got == BODY
+
+
+async def test_more_than_the_length_is_not_passed_on(start_gate, faulty, connect):
+    faulty.always(HEAD % len(BODY) + BODY + b"HTTP/1.1 200 OK\r\n\r\nEVIL", then="stall")
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(2):
+        answer = await browser.ask(PREFIX + "/x")
+        assert answer.body == BODY
+    assert faulty.connections == 2
+
+
+async def test_a_large_body_that_is_cut_is_seen_as_a_break(start_gate, faulty, connect):
+    faulty.always(HEAD % SIZE + bytes(SIZE // 2))
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    answer = await browser.ask(PREFIX + "/x")
+    assert not answer.is_whole
+    assert len(answer.body) <= SIZE // 2
+    await until(lambda: not lane_of(gate).connections)
+
+
+async def spliced(gate, faulty, connect, then="stall"):
+    """A browser in the middle of a spliced body."""
+    faulty.always(HEAD % SIZE + bytes(SIZE // 2), then=then)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    await browser.reader.readuntil(b"\r\n\r\n")
+    await until(lambda: splices_of(gate))
+    return browser
+
+
+async def test_a_token_that_ends_ends_the_splice(start_gate, faulty, connect):
+    gate = await start_gate(faulty.url)
+    browser = await spliced(gate, faulty, connect)
+    gate.gatekeeper.end()
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await browser.reader.readexactly(SIZE)
+    await until(lambda: not lane_of(gate).connections)
+
+
+async def test_a_browser_that_leaves_ends_the_splice(start_gate, faulty, connect):
+    gate = await start_gate(faulty.url)
+    browser = await spliced(gate, faulty, connect)
+    browser.close()
+    await until(lambda: not lane_of(gate).connections)
+    assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
+
+
+async def test_an_upstream_that_falls_silent_ends_the_splice(start_gate, faulty, connect):
+    gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
+    browser = await spliced(gate, faulty, connect)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await browser.reader.readexactly(SIZE)
+    await until(lambda: not lane_of(gate).connections)

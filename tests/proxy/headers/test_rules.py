@@ -1,0 +1,222 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.proxy.headers.rules import (
+    REQUEST_RULES,
+    RESPONSE_RULES,
+    Identity,
+    RequestPolicy,
+    for_one_browser,
+    private_cache_control,
+    request_headers,
+    response_headers,
+)
+from zenzefi.rewriting.headers import TABLE
+from zenzefi.rewriting.urls import UrlMapper
+
+UPSTREAM = Origin("http", "up.internal", 8080)
+MOUNT = Mount(MountKind.PREFIX, Origin("https", "gate.example", 443), "/api/v1/proxy")
+CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
+WHO = Identity("user-1", "token-1", "203.0.113.9", "request-1")
+
+
+TOKEN = "T" * 64
+PLAIN = RequestPolicy(UPSTREAM)
+
+
+def sent(*pairs, policy=PLAIN, mount=MOUNT, identity=WHO, bodiless=True):
+    return request_headers(
+        list(pairs),
+        policy,
+        mount,
+        identity,
+        UrlMapper(UPSTREAM, mount),
+        is_bodiless=bodiless,
+        token=TOKEN,
+    )
+
+
+def named(pairs, name):
+    return [value for key, value in pairs if key.lower() == name]
+
+
+SPELLINGS = st.sampled_from(["x-user-id", "x-token-id", "x-forwarded-for", "x-access-token"])
+
+
+@given(SPELLINGS, st.lists(st.sampled_from("-_. ~!"), min_size=2, max_size=2), st.booleans())
+def test_no_spelling_of_an_identity_header_reaches_the_upstream(name, separators, upper):
+    first, second, *rest = name.split("-")
+    spelled = first + separators[0] + second + separators[1] + "-".join(rest)
+    spelled = spelled.upper() if upper else spelled
+    pairs = sent((spelled.encode(), b"forged"), (b"A", b"kept"))
+    assert b"forged" not in [value for _, value in pairs]
+    assert named(pairs, b"a") == [b"kept"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X-Forwarded-User",
+        b"X_Forwarded_Email",
+        b"X-Forwarded-Client-Cert",
+        b"x-auth-request-groups",
+        b"X.Auth.Request.User",
+        b"Remote-User",
+        b"remote_user",
+        b"X-SSL-Client-Verify",
+        b"Client-IP",
+        b"CF_Connecting_IP",
+    ],
+)
+def test_what_only_a_server_in_front_may_say_is_not_believed_of_a_browser(name):
+    assert b"forged" not in [value for _, value in sent((name, b"forged"))]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X-Original-URL",
+        b"x_rewrite_url",
+        b"X-Original-URI",
+        b"X-Original-Host",
+        b"X-Forwarded-Uri",
+        b"X-Host",
+    ],
+)
+def test_no_routing_header_reaches_the_upstream(name):
+    assert b"/admin" not in [value for _, value in sent((name, b"/admin"))]
+
+
+def test_hop_by_hop_headers_and_those_that_connection_names_stay_here():
+    pairs = sent(
+        (b"Connection", b"close, X-Private"),
+        (b"x-private", b"1"),
+        (b"Keep-Alive", b"5"),
+        (b"TE", b"trailers"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Content-Length", b"5"),
+        (b"Proxy-Authorization", b"Basic x"),
+        (b"Upgrade", b"h2c"),
+        (b"HTTP2-Settings", b"x"),
+        (b"Accept", b"*/*"),
+        (b"accept", b"text/html"),
+    )
+    names = [name.lower() for name, _ in pairs]
+    assert not {b"connection", b"x-private", b"keep-alive", b"te", b"upgrade"} & set(names)
+    assert not {b"transfer-encoding", b"content-length", b"proxy-authorization"} & set(names)
+    assert named(pairs, b"accept") == [b"*/*", b"text/html"]
+
+
+def test_connection_cannot_take_the_gates_own_headers_out():
+    pairs = sent((b"Connection", b"X-User-Id, Host, Cookie, X-Forwarded-For"), (b"Cookie", b"a=1"))
+    assert named(pairs, b"x-user-id") == [b"user-1"]
+    assert named(pairs, b"host") == [b"up.internal:8080"]
+
+
+def test_the_gate_says_who_and_where_from():
+    pairs = sent()
+    assert named(pairs, b"x-forwarded-for") == [b"203.0.113.9"]
+    assert named(pairs, b"x-forwarded-proto") == [b"https"]
+    assert named(pairs, b"x-forwarded-host") == [b"gate.example"]
+    assert named(pairs, b"x-forwarded-prefix") == [b"/api/v1/proxy"]
+    assert named(pairs, b"forwarded") == [b"for=203.0.113.9;host=gate.example;proto=https"]
+    six = sent(identity=Identity("u", "t", "2001:db8::1", "r"), mount=CLIENT)
+    assert named(six, b"forwarded") == [b'for="[2001:db8::1]";host="127.0.0.1:61000";proto=https']
+    assert named(six, b"x-forwarded-prefix") == []
+
+
+def test_basic_auth_of_the_upstream_replaces_the_browsers_authorization():
+    policy = RequestPolicy.build(UPSTREAM, "user", "pässword")
+    pairs = sent((b"Authorization", b"Bearer x"), (b"authorization", b"y"), policy=policy)
+    assert named(pairs, b"authorization") == [b"Basic dXNlcjpww6Rzc3dvcmQ="]
+    assert named(sent((b"Authorization", b"Bearer x")), b"authorization") == [b"Bearer x"]
+
+
+def test_addresses_of_the_mount_become_the_upstreams():
+    pairs = sent(
+        (b"Origin", b"https://gate.example"),
+        (b"Referer", b"https://gate.example/api/v1/proxy/a?b=%zz"),
+        (b"Destination", b"https://gate.example/api/v1/proxy/c"),
+    )
+    assert named(pairs, b"origin") == [b"http://up.internal:8080"]
+    assert named(pairs, b"referer") == [b"http://up.internal:8080/a?b=%zz"]
+    assert named(pairs, b"destination") == [b"http://up.internal:8080/c"]
+    htmx = sent((b"HX-Current-URL", b"https://gate.example/api/v1/proxy/a?token=" + TOKEN.encode()))
+    assert named(htmx, b"hx-current-url") == [b"http://up.internal:8080/a"]
+    foreign = sent((b"Origin", b"https://evil.example"), (b"Referer", b"https://evil.example/x"))
+    assert named(foreign, b"origin") == [b"https://evil.example"]
+    assert named(foreign, b"referer") == [b"https://evil.example/x"]
+
+
+def test_no_order_to_a_server_in_front_of_the_gate_passes():
+    pairs = response_headers(
+        [
+            (b"X-Accel-Redirect", b"/etc"),
+            (b"X-Sendfile", b"/etc/passwd"),
+            (b"Trailer", b"X"),
+            (b"Connection", b"x-a"),
+            (b"X-A", b"1"),
+            (b"X-B", b"2"),
+            (b"x-b", b"3"),
+        ],
+        UPSTREAM,
+        MOUNT,
+    )
+    assert pairs == [(b"X-B", b"2"), (b"x-b", b"3")]
+    dropped = {row.name.lower() for row in TABLE if row.verb == "drop"}
+    assert {"alt-svc", "strict-transport-security"} <= dropped
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        (b"public, max-age=31536000, immutable", b"max-age=31536000, immutable, private"),
+        (b"max-age=60", b"max-age=60, private"),
+        (b"Public", b"private"),
+        (b"s-maxage=600, max-age=60", b"max-age=60, private"),
+        (b'max-age=60,private="Set-Cookie, X-A"', b'max-age=60,private="Set-Cookie, X-A", private'),
+        (b'public, no-cache="a\\", public"', b'no-cache="a\\", public", private'),
+        (b"", b"private"),
+        # What no cache may hand to others anyway leaves byte for byte.
+        (b"private,max-age=60", b"private,max-age=60"),
+        (b"no-store", b"no-store"),
+        (b"public,  no-cache", b"public,  no-cache"),
+    ],
+)
+def test_no_cache_for_many_may_keep_an_answer(said, sent):
+    assert private_cache_control(said) == sent
+    assert private_cache_control(sent) == sent
+
+
+def test_an_answer_that_says_nothing_of_caches_is_for_one_browser():
+    assert for_one_browser([(b"A", b"1")]) == [(b"A", b"1"), (b"Cache-Control", b"private")]
+    assert for_one_browser([(b"cache-control", b"public")]) == [(b"cache-control", b"private")]
+    pairs = [(b"Surrogate-Control", b"max-age=9"), (b"CDN-Cache-Control", b"max-age=9")]
+    assert response_headers(pairs, UPSTREAM, MOUNT) == []
+
+
+@pytest.mark.parametrize("name", [b"Content-Length ", b"X A", b"X-\xe9", b"", b"X:"])
+def test_a_name_that_is_no_token_is_refused(name):
+    with pytest.raises(ValueError, match="no token"):
+        response_headers([(name, b"5")], UPSTREAM, MOUNT)
+
+
+@pytest.mark.parametrize("value", [b"a\rb", b"a\nb", b"a\0b"])
+def test_a_value_that_would_split_the_answer_is_refused(value):
+    with pytest.raises(ValueError, match="control character"):
+        response_headers([(b"X-A", value)], UPSTREAM, MOUNT)
+
+
+def test_the_tables_are_readable_one_row_per_header_each_with_its_reason():
+    for table in (REQUEST_RULES, RESPONSE_RULES):
+        names = [rule.name for rule in table]
+        assert len(names) == len(set(names))
+        for rule in table:
+            assert re.fullmatch(r"[a-z0-9-]+\*?", rule.name)
+            assert len(rule.reason) > 12
+    both = {rule.name for rule in RESPONSE_RULES} & {row.name.lower() for row in TABLE}
+    assert both == set()

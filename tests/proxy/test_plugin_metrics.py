@@ -1,0 +1,58 @@
+"""The plugins' accounts reach the metrics, each thing once."""
+
+from __future__ import annotations
+
+from zenzefi.observability.metrics import (
+    PLUGIN_BYTES,
+    PLUGIN_CALLS,
+    PLUGIN_ERRORS,
+    PLUGIN_SECONDS,
+    PLUGIN_SKIPPED,
+)
+from zenzefi.plugins import Context, Needs, Plugin, TextEdit
+from zenzefi.plugins_testing import engine_for, exchange
+from zenzefi.proxy.plugin_metrics import PluginFigures
+
+
+class Counted(Plugin):
+    """Fails on demand."""
+
+    name = "counted-by-a-test"
+    needs = Needs.TEXT
+
+    def text(self, context: Context, text: str) -> list[TextEdit]:
+        if "bad" in text:
+            raise RuntimeError("no luck")
+        return []
+
+
+def test_what_a_plugin_did_is_counted_once() -> None:
+    engine, _ = engine_for(Counted)
+    figures = PluginFigures(engine)
+    errors = PLUGIN_ERRORS.labels(Counted.name)
+    size = PLUGIN_BYTES.labels(Counted.name)
+    for body in (b"good", b"bad"):
+        rewrite = engine.plan(exchange(headers={"Content-Type": "text/plain"}))
+        assert rewrite is not None
+        rewrite.feed(body)
+        rewrite.finish()
+    figures.publish()
+    figures.publish()
+    assert errors._value.get() == 1
+    assert size._value.get() >= 4
+    assert PLUGIN_SECONDS.labels(Counted.name)._value.get() > 0
+    assert PLUGIN_CALLS.labels(Counted.name)._value.get() >= 1
+    assert PLUGIN_SKIPPED.labels(Counted.name)._value.get() == 0
+
+
+def test_loading_again_takes_nothing_back() -> None:
+    engine, entry = engine_for(Counted)
+    figures = PluginFigures(engine)
+    skipped = PLUGIN_SKIPPED.labels(Counted.name)
+    before = skipped._value.get()
+    entry.account.skipped = 3
+    figures.publish()
+    engine.registry.load()
+    engine.registry[Counted.name].account.skipped = 1
+    figures.publish()
+    assert skipped._value.get() - before == 4

@@ -1,0 +1,105 @@
+"""What browsers send over WebSockets, held against the limits of their token."""
+
+import asyncio
+
+import pytest
+from aiohttp import ClientSession, WSMsgType
+
+from tests.proxy.conftest import TOKEN
+from zenzefi.observability.metrics import RATE_LIMITED
+from zenzefi.settings import SETTINGS
+
+
+async def closing(ws):
+    """The close that comes after whatever else does."""
+    async with asyncio.timeout(10):
+        while (message := await ws.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            pass
+        return message.data, message.extra
+
+
+async def test_one_message_too_many_closes_with_4429_and_says_when_to_come_back(
+    start_gate, upstream, client
+):
+    gate = await start_gate(upstream, rate_limit_websocket_messages="3/hour")
+    refused = RATE_LIMITED.labels("websocket_messages")._value.get()
+    async with client.ws_connect(gate.proxy_url + "/socket") as ws:
+        await ws.receive_json()
+        for _ in range(3):
+            await ws.send_str("hello")
+            assert (await ws.receive()).data == "hello"
+        await asyncio.sleep(0.6)
+        await ws.send_str("one too many")
+        code, reason = await closing(ws)
+    assert code == 4429
+    assert reason.startswith("Too many messages. Try again in ")
+    assert RATE_LIMITED.labels("websocket_messages")._value.get() == refused + 1
+
+
+async def test_the_bytes_of_all_sockets_of_a_token_count_together_and_those_of_others_do_not(
+    start_gate, upstream, client
+):
+    gate = await start_gate(upstream, rate_limit_websocket_bytes="100000/hour")
+    gate.gatekeeper.add("U" * 64)
+    url = gate.proxy_url + "/socket"
+    async with (
+        ClientSession(headers={"X-Access-Token": "U" * 64}) as other,
+        client.ws_connect(url) as first,
+        client.ws_connect(url) as second,
+        other.ws_connect(url) as apart,
+    ):
+        for ws in (first, second, apart):
+            await ws.receive_json()
+            await ws.send_bytes(b"x" * 60_000)
+        assert (await closing(first))[0] == 4429
+        assert (await closing(second))[0] == 4429
+        assert len((await apart.receive()).data) == 60_000
+        await apart.send_str("still here")
+        assert (await apart.receive()).data == "still here"
+
+
+async def test_what_the_upstream_sends_is_not_counted(start_gate, upstream, client):
+    gate = await start_gate(upstream, rate_limit_websocket_bytes="400/hour")
+    async with client.ws_connect(gate.proxy_url + "/socket") as ws:
+        hello = await ws.receive()
+        assert len(hello.data) > 400
+        await asyncio.sleep(0.6)
+        await ws.send_str("hello")
+        assert (await ws.receive()).data == "hello"
+
+
+@pytest.mark.parametrize("rate", ["off", "1000000/hour"])
+async def test_within_the_limits_nothing_happens(start_gate, upstream, client, rate):
+    gate = await start_gate(
+        upstream, rate_limit_websocket_messages=rate, rate_limit_websocket_bytes=rate
+    )
+    async with client.ws_connect(gate.proxy_url + "/socket") as ws:
+        await ws.receive_json()
+        for _ in range(100):
+            await ws.send_str("hello")
+            await ws.receive()
+        await asyncio.sleep(0.6)
+        await ws.send_str("still here")
+        assert (await ws.receive()).data == "still here"
+
+
+async def test_a_limit_that_is_switched_on_holds_for_what_is_open(gate, client):
+    async with client.ws_connect(gate.proxy_url + "/socket") as ws:
+        await ws.receive_json()
+        gate.app[SETTINGS].rate_limit_websocket_messages = "1/hour"
+        for _ in range(3):
+            await ws.send_str("hello")
+        assert (await closing(ws))[0] == 4429
+
+
+async def test_the_metering_ends_with_the_last_socket(gate, client):
+    def meters():
+        return [t for t in asyncio.all_tasks() if t.get_name() == "websocket metering"]
+
+    async with client.ws_connect(gate.proxy_url + "/socket") as ws:
+        await ws.receive_json()
+        assert len(meters()) == 1
+    async with asyncio.timeout(5):
+        while meters():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.01)
+    assert TOKEN in gate.gatekeeper.known

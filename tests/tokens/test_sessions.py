@@ -1,0 +1,301 @@
+"""Sessions of use: counted right whatever happens, listed while they last, and ended for good."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiohttp import ClientError, web
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from tests.conftest import GateClient, MakeGate, Upstream
+from tests.kit import BOB, buy, call, sign_up
+from tests.tokens.kit import SOON, bought, keeper, until
+from zenzefi.db.engine import DATABASE
+from zenzefi.errors import DatabaseUnavailable, UpstreamUnreachable
+from zenzefi.tokens import sessions as module
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.models import usage_sessions
+from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.sessions import MAX_OPEN_OF_TOKEN, OTHERS, USAGE, Usage
+
+WHO = Who("a-device-id", "192.0.2.7", "Firefox")
+
+
+async def _rows(gate: GateClient) -> list[Any]:
+    async with gate.app[DATABASE].read() as connection:
+        return list(await connection.execute(select(usage_sessions)))
+
+
+def _note(usage: Usage, access: Access, **counts: int) -> None:
+    about = {"device_id": WHO.device_id, "address": WHO.address, "agent": WHO.agent}
+    usage.note(access, **about, **({"received": 1, "sent": 10} | counts))  # type: ignore[arg-type]
+
+
+async def test_writing_twice_counts_once(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection broke during COMMIT: nobody knows whether it was done, so it is done again."""
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+    _note(usage, access)
+    write = usage._write
+
+    async def lost(sessions: list[Any]) -> None:
+        await write(sessions)
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(usage, "_write", lost)
+    with pytest.raises(DatabaseUnavailable):
+        await usage.flush()
+    monkeypatch.setattr(usage, "_write", write)
+    _note(usage, access)
+    await usage.flush()
+    (row,) = await _rows(gate)
+    assert (row.requests, row.bytes_in, row.bytes_out) == (2, 2, 20)
+
+
+async def test_one_session_that_can_not_be_written_does_not_take_others_along(
+    gate: GateClient,
+) -> None:
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+    _note(usage, Access(uuid4(), access.user_id, "full", 24))  # a token that is not there
+    _note(usage, access)
+    await usage.flush()
+    (row,) = await _rows(gate)
+    assert row.token_id == access.token_id
+    _note(usage, access)
+    await usage.flush()
+    assert (await _rows(gate))[0].requests == 2
+
+
+async def test_counts_wait_for_a_database_that_is_away(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+
+    class Away:
+        async def __aenter__(self) -> None:
+            raise DatabaseUnavailable from OperationalError("", {}, Exception())
+
+        async def __aexit__(self, *error: object) -> None:
+            return None
+
+    database = gate.app[DATABASE]
+    monkeypatch.setattr(database, "begin", Away)
+    for _ in range(3):
+        _note(usage, access)
+        with pytest.raises(DatabaseUnavailable):
+            await usage.flush()
+    monkeypatch.undo()
+    await usage.flush()
+    assert (await _rows(gate))[0].requests == 3
+
+
+async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+
+    async def use(number: int) -> None:
+        with usage.begin(access, WHO) as one:
+            one.progress = lambda: (number, 100)
+            await asyncio.sleep(0.001 * (number % 7))
+
+    async def write() -> None:
+        for _ in range(20):
+            await usage.flush()
+
+    await asyncio.gather(write(), *(use(number) for number in range(300)))
+    await usage.flush()
+    (row,) = await _rows(gate)
+    assert (row.requests, row.bytes_in, row.bytes_out) == (300, sum(range(300)), 30_000)
+
+
+async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClient) -> None:
+    _, access, bearer = await bought(gate)
+    usage = gate.app[USAGE]
+    moved = [5, 50]
+    with usage.begin(access, WHO) as use:
+        use.progress = lambda: (moved[0], moved[1])
+        for expected in (50, 100):
+            moved[1] = expected
+            await usage.flush()
+            path = "/tokens/sessions?active_only=true"
+            _, listed = await call(gate, "GET", path, bearer=bearer)
+            (session,) = listed["items"]
+            assert (session["requests"], session["bytes_out"]) == (1, expected)
+        moved[1] = 120
+    await usage.flush()
+    (row,) = await _rows(gate)
+    assert (row.requests, row.bytes_in, row.bytes_out) == (1, 5, 120)
+
+
+async def test_a_refusal_before_anything_moved_is_no_use(gate: GateClient) -> None:
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+    with suppress(UpstreamUnreachable), usage.begin(access, WHO):
+        raise UpstreamUnreachable
+    await usage.flush()
+    assert await _rows(gate) == []
+
+
+@pytest.mark.parametrize("is_written_before", [True, False])
+async def test_what_ends_with_its_token_leaves_no_session_that_seems_to_go_on(
+    gate: GateClient, is_written_before: bool
+) -> None:
+    _, access, bearer = await bought(gate)
+    usage = gate.app[USAGE]
+    with usage.begin(access, WHO) as use:
+        use.progress = lambda: (1, 10)
+        if is_written_before:
+            await usage.flush()
+        await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
+        use.progress = lambda: (1, 15)
+    _note(usage, access)  # what the fast lane hands on a moment later
+    await usage.flush()
+    rows = await _rows(gate)
+    assert all(row.ended_at is not None and row.end_reason == "revoked" for row in rows)
+    assert sum(row.bytes_out for row in rows) == 25
+
+
+async def test_a_download_that_its_reader_breaks_off_is_counted(
+    gate: GateClient, upstream: Upstream
+) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"x" * 10_000)
+                await asyncio.sleep(0.005)
+        return response
+
+    upstream.handlers["/endless"] = endless
+    bearer = await sign_up(gate)
+    token = await buy(gate, bearer)
+    for agent in ("first", "second"):  # the first activates, so the second may take the fast lane
+        headers = {"X-Access-Token": token["token"], "User-Agent": agent}
+        with suppress(ClientError):
+            async with gate.get("/api/v1/proxy/endless", headers=headers) as response:
+                await response.content.readexactly(50_000)
+                response.close()
+    usage = gate.app[USAGE]
+    async with asyncio.timeout(SOON):
+        while True:
+            await usage.flush()
+            counted = {row.agent: row.bytes_out for row in await _rows(gate)}
+            if len(counted) == 2 and min(counted.values()) >= 50_000:
+                break
+            await asyncio.sleep(0.1)
+
+
+async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
+    token, _, _ = await bought(gate)
+    headers = {"X-Access-Token": token, "User-Agent": "nginx asks"}
+    async with gate.get("/api/v1/auth/verify", headers=headers) as response:
+        assert response.status == 204
+    await gate.app[USAGE].flush()
+    (row,) = await _rows(gate)
+    assert (row.agent, row.requests) == ("nginx asks", 1)
+    assert keeper(gate).holds.of_devices() == {}
+
+
+async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_SESSIONS", 3)
+    _, access, bearer = await bought(gate)
+    usage = gate.app[USAGE]
+    for number in range(6):
+        usage.note(
+            access, device_id=None, address="192.0.2.1", agent=str(number), received=0, sent=1
+        )
+    assert [len(usage._open), len(usage._changed), len(usage._of_token)] == [3, 3, 1]
+    await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
+    assert [len(usage._open), len(usage._of_token)] == [0, 0]
+
+
+VARIED = {
+    "agents": lambda n: {"User-Agent": f"Browser {n}"},
+    "addresses": lambda n: {"X-Forwarded-For": f"198.51.100.{n}"},
+    "devices": lambda n: {"X-Device-ID": f"device-{n:08}"},
+    "all": lambda n: {"User-Agent": f"B {n}", "X-Forwarded-For": f"2001:db8::{n}"},
+}
+
+
+@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+@pytest.mark.parametrize("varied", VARIED)
+async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
+    make_gate: MakeGate, upstream: Upstream, varied: str, lane: bool
+) -> None:
+    gate = await make_gate(
+        zenzefi_target_url=upstream.origin,
+        trusted_proxies="127.0.0.0/8",
+        fast_lane=lane,
+        device_policy="off",
+    )
+    token, _, bearer = await bought(gate)
+    for number in range(60):
+        headers = {"X-Access-Token": token, **VARIED[varied](number)}
+        for _ in range(2):  # the second time the lane recognises the head
+            async with gate.get("/api/v1/proxy/page", headers=headers) as response:
+                assert response.status == 200
+    await gate.app[USAGE].flush()
+    rows = await _rows(gate)
+    assert len(rows) == MAX_OPEN_OF_TOKEN + 1
+    (others,) = [row for row in rows if row.agent == OTHERS]
+    assert (others.device, others.address) == (None, None)
+    await until(lambda: sum(one.requests for one in gate.app[USAGE]._open.values()) == 120)
+    _, listed = await call(gate, "GET", "/tokens/sessions?limit=100", bearer=bearer)
+    assert listed["total"] == len(rows)
+
+
+async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClient) -> None:
+    _, access, _ = await bought(gate)
+    other, _ = await _another(gate)
+    usage = gate.app[USAGE]
+    for number in range(100):
+        usage.note(access, device_id=None, address="", agent=f"agent {number}", received=1, sent=10)
+    usage.note(other, device_id=None, address="", agent="of another token", received=1, sent=10)
+    await usage.flush()
+    rows = await _rows(gate)
+    mine = [row for row in rows if row.token_id == access.token_id]
+    assert len(mine) == MAX_OPEN_OF_TOKEN + 1
+    assert sum(row.requests for row in mine) == 100
+    assert sum(row.bytes_out for row in mine) == 1000
+    (theirs,) = [row for row in rows if row.token_id == other.token_id]
+    assert theirs.agent == "of another token"
+
+
+async def _another(gate: GateClient) -> tuple[Access, str]:
+    bearer = await sign_up(gate, BOB)
+    token = (await buy(gate, bearer))["token"]
+    return await keeper(gate).activate(await keeper(gate).validate(token)), bearer
+
+
+async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
+    _, access, _ = await bought(gate)
+    usage = gate.app[USAGE]
+    for number in range(MAX_OPEN_OF_TOKEN):
+        usage.note(access, device_id=None, address="", agent=f"{number}", received=0, sent=1)
+    for session in usage._open.values():
+        session.last_seen_at -= module.IDLE * 2
+    usage.note(access, device_id=None, address="", agent="a new one", received=0, sent=1)
+    assert [key[3] for key in usage._open] == ["a new one"]
+
+
+async def test_ending_the_session_of_other_devices_closes_theirs_alone(gate: GateClient) -> None:
+    _, access, bearer = await bought(gate)
+    usage, closed = gate.app[USAGE], []
+    people = [Who(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
+    for number, who in enumerate(people):
+        usage.begin(access, who).settle()
+        keeper(gate).hold(access, lambda _, n=number: closed.append(n), who)
+    await usage.flush()
+    (others,) = [row for row in await _rows(gate) if row.agent == OTHERS]
+    status, _ = await call(gate, "DELETE", f"/tokens/sessions/{others.id}", bearer=bearer)
+    assert status == 200
+    await until(lambda: len(closed) == 5)
+    assert sorted(closed) == list(range(MAX_OPEN_OF_TOKEN, MAX_OPEN_OF_TOKEN + 5))

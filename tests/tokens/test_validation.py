@@ -1,0 +1,443 @@
+"""The gatekeeper on one node and on two: tiers, floods, ends, and the loss of its servers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis.asyncio as redis_client
+from sqlalchemy import update
+
+from tests.conftest import SECRET_KEY, GateClient, Stores, running_gate
+from tests.kit import buy, call, sign_up
+from tests.servers import Postgres, own_redis
+from tests.tokens.kit import SOON, keeper, live, until
+from zenzefi.db.engine import DATABASE
+from zenzefi.errors import (
+    DatabaseUnavailable,
+    RateLimited,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+)
+from zenzefi.tokens import brute_force, cache, repository
+from zenzefi.tokens import validation as module
+from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.redis_cache import TOMBSTONE
+from zenzefi.tokens.token_format import cache_name, new_token
+
+
+class Counted:
+    """Counts the look-ups that reach the database."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        find = repository.find
+
+        async def counted(*arguments: Any) -> Any:
+            self.count += 1
+            return await find(*arguments)
+
+        monkeypatch.setattr(repository, "find", counted)
+
+
+# --- on one node, both kinds of stores
+
+
+async def test_many_who_ask_at_once_share_one_look_up(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    asked = Counted(monkeypatch)
+    found = await asyncio.gather(*(keeper(gate).validate(token) for _ in range(200)))
+    assert len(set(found)) == 1
+    assert keeper(gate).cached(token) == found[0]
+    assert asked.count == 1
+
+
+async def test_a_token_in_use_is_asked_about_before_its_answer_ends(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    await keeper(gate).validate(token)
+    monkeypatch.setattr(module, "_RENEW", module.LIFE + 1)  # every use comes shortly before the end
+    asked = Counted(monkeypatch)
+    for _ in range(10):
+        assert keeper(gate).cached(token) is not None
+    until_before = keeper(gate).memory.known[token].until
+    await until(lambda: not keeper(gate).flights)
+    assert asked.count <= 1
+    assert keeper(gate).memory.known[token].until > until_before
+
+
+async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateClient) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    hasty = asyncio.create_task(keeper(gate).validate(token))
+    patient = asyncio.create_task(keeper(gate).validate(token))
+    await asyncio.sleep(0)
+    hasty.cancel()
+    assert (await patient).duration_hours == 24
+
+
+async def test_an_unknown_token_is_asked_for_once(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Counted(monkeypatch)
+    token = new_token()
+    for _ in range(20):
+        with pytest.raises(TokenInvalid):
+            await keeper(gate).validate(token)
+    assert asked.count == 1
+
+
+@pytest.mark.parametrize("token", ["", "x", "x" * 65, "x" * 63 + "!", "x" * 63 + "ü", "\0" * 64])
+async def test_what_is_no_token_never_leaves_the_process(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    asked = Counted(monkeypatch)
+    with pytest.raises(TokenInvalid):
+        await keeper(gate).validate(token)
+    assert asked.count == 0
+
+
+async def test_guesses_are_refused_with_429_and_good_tokens_from_there_let_in(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bearer = await sign_up(gate)
+    token, another = [(await buy(gate, bearer))["token"] for _ in range(2)]
+    monkeypatch.setattr(brute_force, "MAX_UNKNOWN", 5)
+    for _ in range(5):
+        with pytest.raises(TokenInvalid):
+            await keeper(gate).validate(new_token(), "192.0.2.1")
+    with pytest.raises(RateLimited):
+        await keeper(gate).validate(new_token(), "192.0.2.1")
+    with pytest.raises(TokenInvalid):
+        await keeper(gate).validate(new_token(), "192.0.2.2")
+    await keeper(gate).validate(token, "192.0.2.2")
+    for good in (token, another):  # one that this process knows, and one that it does not
+        await keeper(gate).validate(good, "192.0.2.1")
+
+
+async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_KNOWN", 3)
+    monkeypatch.setattr(cache, "MAX_REFUSED", 3)
+    monkeypatch.setattr(brute_force, "MAX_SUBSCRIBERS", 3)
+    bearer = await sign_up(gate)
+    for number in range(6):
+        await keeper(gate).validate((await buy(gate, bearer))["token"])
+        with pytest.raises(TokenInvalid):
+            await keeper(gate).validate(new_token(), f"192.0.2.{number}")
+    own = keeper(gate)
+    remembered = own.memory
+    assert [len(remembered.known), len(remembered._values), len(remembered.refused)] == [3] * 3
+    assert len(own.guesses) == 3
+
+
+async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
+    token = (await buy(gate, await sign_up(gate), duration_hours=1))["token"]
+    almost = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=1.5)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(update(access_tokens).values(activated_at=almost))
+    access = await keeper(gate).validate(token)
+    closed: list[str] = []
+    with keeper(gate).hold(access, closed.append):
+        await until(lambda: closed)
+    assert closed == ["The access token has expired."]
+    assert keeper(gate).cached(token) is None
+    with pytest.raises(TokenExpired):
+        await keeper(gate).validate(token)
+
+
+async def test_what_was_released_is_not_closed(gate: GateClient) -> None:
+    bearer = await sign_up(gate)
+    token = await buy(gate, bearer)
+    access = await keeper(gate).validate(token["token"])
+    closed: list[str] = []
+
+    def fails(reason: str) -> None:
+        raise RuntimeError(reason)
+
+    with keeper(gate).hold(access, lambda _: closed.append("released")):
+        pass
+    keeper(gate).hold(access, fails)
+    keeper(gate).hold(access, closed.append)
+    await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    assert closed == ["The access token was revoked."]
+    assert len(keeper(gate).holds) == 0
+
+
+async def test_a_deactivation_seen_only_in_the_database_closes_too(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LIFE", 0.1)
+    monkeypatch.setattr(module, "LIFE_ALONE", 0.1)
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    access = await keeper(gate).validate(token)
+    closed: list[str] = []
+    keeper(gate).hold(access, closed.append)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(update(access_tokens).values(revoked_at=datetime.now(UTC)))
+    await until(lambda: closed)
+    with pytest.raises(TokenRevoked):
+        await keeper(gate).validate(token)
+
+
+class Slow:
+    """Look-ups that have read the database and have not come back yet."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_read = asyncio.Event()
+        self.go_on = asyncio.Event()
+        find = repository.find
+
+        async def slow(*arguments: Any) -> Any:
+            found = await find(*arguments)
+            self.has_read.set()
+            await self.go_on.wait()
+            return found
+
+        monkeypatch.setattr(repository, "find", slow)
+
+
+async def test_a_token_that_ends_while_it_is_looked_up_is_not_let_in(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bearer = await sign_up(gate)
+    token = await buy(gate, bearer)
+    slow = Slow(monkeypatch)
+    asking = asyncio.create_task(keeper(gate).validate(token["token"]))
+    await slow.has_read.wait()
+    await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    slow.go_on.set()
+    with pytest.raises(TokenRevoked):
+        await asking
+    assert keeper(gate).cached(token["token"]) is None
+
+
+async def test_what_was_read_before_the_subscription_turned_is_not_kept(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    slow = Slow(monkeypatch)
+    asking = asyncio.create_task(keeper(gate).validate(token))
+    await slow.has_read.wait()
+    keeper(gate)._live(not keeper(gate).is_live)
+    slow.go_on.set()
+    await asking
+    assert keeper(gate).cached(token) is None
+
+
+async def test_a_user_who_is_back_is_let_in_by_a_node_that_did_not_hear_of_it(
+    gate: GateClient,
+) -> None:
+    token = (await buy(gate, await sign_up(gate)))["token"]
+    access = await keeper(gate).validate(token)
+    await keeper(gate).announce(Ended("user", access.user_id, "The account was deactivated."), [])
+    with pytest.raises(TokenRevoked):
+        await keeper(gate).validate(token)
+    keeper(gate).memory.refused.clear()  # seconds later
+    await asyncio.sleep(0.01)
+    # The database says that the account is active: it was deactivated and activated again.
+    assert await keeper(gate).validate(token) == access
+
+
+# --- on two nodes
+
+
+async def test_a_token_that_ends_elsewhere_while_it_is_looked_up_is_not_let_in(
+    nodes: list[GateClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    token = await buy(here, bearer)
+    slow = Slow(monkeypatch)
+    asking = asyncio.create_task(keeper(there).validate(token["token"]))
+    await slow.has_read.wait()
+    await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    await until(lambda: UUID(token["id"]) in keeper(there).memory.ended)
+    slow.go_on.set()
+    with pytest.raises(TokenRevoked):
+        await asking
+
+
+async def test_later_word_replaces_earlier_word_that_could_not_be_sent(cluster: Stores) -> None:
+    """Deactivated while Redis was away, and activated again: no tombstone comes afterwards."""
+    with own_redis() as server:
+        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
+            await live(node)
+            token = (await buy(node, await sign_up(node)))["token"]
+            access = await keeper(node).activate(await keeper(node).validate(token))
+            server.stop()
+            for kind in ("user", "restored"):
+                await keeper(node).announce(Ended(kind, access.user_id, "-"), [token])
+            assert len(keeper(node).ends) == 1
+            server.start()
+            await live(node)
+            await until(lambda: not len(keeper(node).ends))
+            async with redis_client.Redis.from_url(server.url) as client:
+                assert await client.get(cache_name(token)) != TOMBSTONE
+            assert (await keeper(node).validate(token)).is_activated
+
+
+async def test_of_a_hundred_first_uses_on_two_nodes_one_activates(nodes: list[GateClient]) -> None:
+    token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
+    accesses = [await keeper(node).validate(token) for node in nodes]
+    used = await asyncio.gather(
+        *(keeper(nodes[n % 2]).activate(accesses[n % 2]) for n in range(100))
+    )
+    assert len({access.activated_at for access in used}) == 1
+    assert used[0].is_activated
+
+
+async def test_an_end_reaches_the_other_node(
+    nodes: list[GateClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    took: list[float] = []
+    for _ in range(5):
+        token = await buy(here, bearer)
+        access = await keeper(there).activate(await keeper(there).validate(token["token"]))
+        closed: list[str] = []
+        keeper(there).hold(access, closed.append)
+        started = time.perf_counter()
+        await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+        await until(lambda closed=closed: closed)
+        took.append(time.perf_counter() - started)
+        assert keeper(there).cached(token["token"]) is None
+        with pytest.raises(TokenRevoked):
+            await keeper(there).validate(token["token"])
+    print(f"ended on the other node after {max(took) * 1000:.0f} ms at worst of {len(took)}")
+
+
+async def test_a_late_reader_can_not_bring_a_revoked_token_back(
+    nodes: list[GateClient], redis_url: str
+) -> None:
+    here, there = nodes
+    bearer = await sign_up(here)
+    token = await buy(here, bearer)
+    access = await keeper(here).activate(await keeper(here).validate(token["token"]))
+    await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    shared = keeper(there)._shared
+    assert shared is not None
+    await shared.put([(token["token"], access, None)], datetime.now(UTC))
+    keeper(there).memory.ended.clear()
+    keeper(there).memory.refused.clear()
+    with pytest.raises(TokenRevoked):
+        await keeper(there).validate(token["token"])
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\xff", b"[]", b"null", b'{"token_id": 5}', b'{"ended": "perhaps"}']
+)
+async def test_garbage_in_redis_counts_as_nothing(
+    nodes: list[GateClient], redis_url: str, garbage: bytes
+) -> None:
+    token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
+    async with redis_client.Redis.from_url(redis_url) as client:
+        await client.set(cache_name(token), garbage)
+        await client.publish("zenzefi:ended", garbage)
+        assert (await keeper(nodes[0]).validate(token)).duration_hours == 24
+
+
+async def test_an_activated_token_is_found_in_redis_by_the_other_node(
+    nodes: list[GateClient], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = nodes
+    token = (await buy(here, await sign_up(here)))["token"]
+    access = await keeper(here).activate(await keeper(here).validate(token))
+    asked = Counted(monkeypatch)
+    assert await keeper(there).validate(token) == access
+    assert asked.count == 0
+    async with redis_client.Redis.from_url(redis_url) as client:
+        assert 0 < await client.ttl(cache_name(token)) <= 24 * 3600
+        assert token.encode() not in await client.get(cache_name(token))
+
+
+# --- servers lost
+
+
+async def test_redis_lost_and_back(cluster: Stores) -> None:
+    with own_redis() as server:
+        settings = cluster.settings | {"redis_url": server.url}
+        async with running_gate(**settings) as here, running_gate(**settings) as there:
+            await live(here)
+            await live(there)
+            bearer = await sign_up(here)
+            tokens = [await buy(here, bearer) for _ in range(2)]
+            accesses = [
+                await keeper(there).activate(await keeper(there).validate(token["token"]))
+                for token in tokens
+            ]
+            closed: list[str] = []
+            keeper(there).hold(accesses[0], closed.append)
+            server.stop()
+            await until(lambda: not keeper(there).is_live)
+            assert keeper(there).cached(tokens[0]["token"]) is None
+            await keeper(there).validate(tokens[1]["token"])
+            await call(here, "DELETE", f"/tokens/{tokens[0]['id']}", bearer=bearer)
+            await until(lambda: closed)  # without word from anybody
+            with pytest.raises(TokenRevoked):
+                await keeper(there).validate(tokens[0]["token"])
+            server.start()
+            await live(there)
+            await until(lambda: not keeper(here).ends)
+            keeper(there).memory.refused.clear()
+            with pytest.raises(TokenRevoked):
+                await keeper(there).validate(tokens[0]["token"])
+            await keeper(there).validate(tokens[1]["token"])
+
+
+async def test_a_silent_redis_is_noticed(cluster: Stores) -> None:
+    with own_redis() as server:
+        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
+            await live(node)
+            token = (await buy(node, await sign_up(node)))["token"]
+            server.pause()
+            try:
+                await until(lambda: not keeper(node).is_live)
+                async with asyncio.timeout(SOON):
+                    await keeper(node).validate(token)
+            finally:
+                server.resume()
+            await live(node)
+
+
+async def test_the_database_lost_and_back(
+    own_database: Postgres, redis_url: str, tmp_path: Path
+) -> None:
+    settings = {
+        "secret_key": SECRET_KEY,
+        "data_dir": tmp_path,
+        "database_url": own_database.url,
+        "redis_url": redis_url,
+    }
+    async with running_gate(**settings) as node:
+        bearer = await sign_up(node)
+        known = (await buy(node, bearer))["token"]
+        other = (await buy(node, bearer))["token"]
+        await keeper(node).activate(await keeper(node).validate(known))
+        await asyncio.to_thread(own_database.stop)
+        assert (await keeper(node).validate(known)).is_activated
+        keeper(node).memory.known.clear()
+        assert (await keeper(node).validate(known)).is_activated  # from Redis
+        with pytest.raises(DatabaseUnavailable):
+            await keeper(node).validate(other)
+        status, answer = await call(node, "GET", "/users/me", bearer=bearer)
+        assert (status, answer["code"]) == (503, "database_unavailable")
+        own_database.start()  # not in a thread: the server ends with the thread that started it
+        async with asyncio.timeout(SOON):
+            while (await call(node, "GET", "/users/me", bearer=bearer))[0] != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            while True:  # it is asked again after a pause
+                with suppress(DatabaseUnavailable):
+                    assert (await keeper(node).validate(other)).duration_hours == 24
+                    break
+                await asyncio.sleep(0.1)

@@ -1,0 +1,79 @@
+"""The user of a request: found by its bearer token, once for each request."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+
+from zenzefi.accounts.identity import IDENTITIES, User
+from zenzefi.errors import (
+    AmbiguousRequest,
+    CredentialsRejected,
+    NotAuthenticated,
+    NotSuperuser,
+    SecondFactorRequired,
+)
+from zenzefi.rate_limits.middleware import limit_user
+from zenzefi.settings import SETTINGS
+
+USER: web.RequestKey[User] = web.RequestKey("user", User)
+BEARER_ID: web.RequestKey[str] = web.RequestKey("bearer_id", str)
+"""The ``jti`` of the bearer token that came with the request, where it has one."""
+_SECOND_FACTOR: web.RequestKey[bool] = web.RequestKey("second_factor", bool)
+
+
+def bearer_token(request: web.BaseRequest) -> str:
+    """The token of ``Authorization: Bearer ...`` (RFC 6750, 2.1).
+
+    Raises ``NotAuthenticated`` (403 by contract) without one or with another scheme.
+    """
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if not given:
+        raise NotAuthenticated
+    if len(given) > 1:
+        raise AmbiguousRequest("Authorization was sent twice. Send it once.")
+    scheme, _, token = given[0].strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise NotAuthenticated
+    if not token.isascii() or len(token) > 4096:
+        raise CredentialsRejected
+    return token
+
+
+async def current_user(request: web.Request) -> User:
+    """The signed-in user of this request, found once. Raises 401 and 403."""
+    if USER not in request:
+        token = bearer_token(request)
+        shown = await request.app[IDENTITIES].authenticate(token)
+        request[USER], request[_SECOND_FACTOR] = shown.user, shown.second_factor
+        if shown.jti is not None:
+            request[BEARER_ID] = shown.jti
+        await limit_user(request, request[USER].id)
+    return request[USER]
+
+
+async def current_admin(request: web.Request) -> User:
+    """The administrator who asks. Raises ``NotSuperuser`` (403) for other users.
+
+    Where ``ADMIN_TWO_FACTOR`` is set, ``SecondFactorRequired`` (403) for one who has not proven it.
+    """
+    user = await current_user(request)
+    if not user.is_superuser:
+        raise NotSuperuser
+    if request.app[SETTINGS].admin_two_factor and (
+        user.totp_enabled_at is None or not request[_SECOND_FACTOR]
+    ):
+        raise SecondFactorRequired
+    return user
+
+
+class BearerAuthentication:
+    """What the calls of the API ask for their user (:data:`zenzefi.api.routing.AUTHENTICATION`)."""
+
+    async def user(self, request: web.Request) -> User:
+        """As :func:`current_user`."""
+        return await current_user(request)
+
+    async def admin(self, request: web.Request) -> User:
+        """As :func:`current_admin`."""
+        return await current_admin(request)

@@ -1,0 +1,1 @@
+"""What the server does for every request: validation, client address, errors, observation."""

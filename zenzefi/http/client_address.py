@@ -1,0 +1,98 @@
+"""Who is at the other end: the client's address, and whether its forwarded headers are believed.
+
+``X-Forwarded-For`` is read from the right: each hop that is a trusted proxy vouches for the one
+before it; the first that is not is the client.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from zenzefi.settings import SETTINGS, Network
+
+_MAX_HOPS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The client's address in text (``""`` on a Unix socket) and whether a trusted proxy spoke."""
+
+    address: str
+    is_behind_trusted_proxy: bool = False
+
+
+PEER = web.RequestKey("peer", Peer)
+
+
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def subscriber(address: str) -> str:
+    """What one subscriber's addresses have in common: of IPv6 the /64 (RFC 6177, RFC 8981), within
+    which everybody may take another address for every request. What is no address stays as it is.
+    """
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
+def resolve_peer(
+    remote: str | None, forwarded_for: Sequence[str], trusted: Sequence[Network]
+) -> Peer:
+    """The client behind ``remote`` (the socket's address).
+
+    ``forwarded_for`` are the ``X-Forwarded-For`` lines as they came. An entry that is no address
+    ends the walk: what stands left of it was written by somebody nobody vouches for.
+    """
+    direct = _parse(remote or "")
+    if direct is None:
+        return Peer("")
+    if not trusted or not any(direct in network for network in trusted):
+        return Peer(str(direct))
+    client = direct
+    for entry in reversed(",".join(forwarded_for).split(",")[-_MAX_HOPS:]):
+        address = _parse(entry)
+        if address is None:
+            break
+        client = address
+        if not any(address in network for network in trusted):
+            break
+    return Peer(str(client), is_behind_trusted_proxy=True)
+
+
+def peer_of(request: web.BaseRequest) -> Peer:
+    """The peer of this request, resolved once."""
+    if PEER in request:
+        return request[PEER]
+    return Peer(request.remote or "")
+
+
+@web.middleware
+async def peer_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Link of the chain: everything after it may ask :func:`peer_of`."""
+    request[PEER] = resolve_peer(
+        request.remote,
+        request.headers.getall("X-Forwarded-For", ()),
+        request.app[SETTINGS].trusted_proxies,
+    )
+    return await handler(request)

@@ -1,0 +1,210 @@
+"""The one place that turns errors into HTTP: the answer to a refusal fits the asker.
+
+A navigation gets a page, everything else the one JSON error shape; an
+EventSource that is refused gets 204, because any other answer makes it ask again for ever (WHATWG
+HTML, 9.2.3: only 204 ends the reconnecting).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
+
+from zenzefi.errors import GateError, Invalid, MethodRefused, NotFound, PayloadTooLarge
+from zenzefi.http.request_id import request_id_of
+
+log = logging.getLogger(__name__)
+
+_CLIENT_GONE = 499  # as nginx logs it; it is never sent
+_BROKEN_OFF = (
+    ConnectionError,
+    EOFError,
+    ClientPayloadError,
+    HttpProcessingError,
+    web.PayloadAccessError,
+    web.RequestPayloadError,
+)
+"""What reading from or writing to a connection raises once the client has closed it."""
+
+_STYLE = """
+:root{color-scheme:light dark;--paper:#f6f4ef;--surface:#fff;--ink:#1b2126;--ink-2:#4f5862;
+--line:#ddd8cd;--accent:#0b6a5c;--strong:#07574b;--on:#fff}
+@media(prefers-color-scheme:dark){:root{--paper:#12161a;--surface:#1b2126;--ink:#e8ebed;
+--ink-2:#a7b0b9;--line:#303840;--accent:#4cc4ae;--strong:#6fd6c2;--on:#05231e}}
+*{box-sizing:border-box}
+body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.25rem;
+font:1rem/1.55 "Inter",-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,
+sans-serif;
+background:var(--paper);color:var(--ink)}
+main{width:100%;max-width:30rem;padding:1.75rem;background:var(--surface);
+border:1px solid var(--line);border-radius:12px;overflow-wrap:anywhere}
+svg{display:block;color:var(--accent);margin-bottom:1.1rem}
+h1{margin:0 0 .5rem;font-size:1.6rem;line-height:1.2;letter-spacing:-.012em;font-weight:650;
+text-wrap:balance}
+p{margin:0;text-wrap:pretty}
+p.on{margin-top:1.25rem}
+p.on a{display:inline-block;padding:.6rem 1.15rem;border-radius:8px;background:var(--accent);
+color:var(--on);font-weight:600;text-decoration:none}
+p.on a:hover{background:var(--strong)}
+p.on a:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+p.id{margin-top:1.5rem;font-size:.88rem;color:var(--ink-2)}
+code{font-family:ui-monospace,"Liberation Mono",monospace}
+"""
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+# Self-contained, because under a root mount every path belongs to the upstream: the page can't
+# count on the gate's own style sheet.
+_PAGE = """<!doctype html>
+<html lang="{language}">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>{style}</style></head>
+<body><main>
+<svg width="34" height="34" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8"
+stroke-linecap="round" aria-hidden="true"><path d="M4 21V11a8 8 0 0 1 16 0v10M12 21v-9M2.5 21h19"/>
+</svg>
+<h1>{title}</h1><p>{detail}</p>{way_on}
+<p class="id">{status} · {request} <code>{request_id}</code></p></main></body>
+</html>
+"""
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def is_navigation(request: web.BaseRequest) -> bool:
+    """Whether a person will look at the answer: fetch metadata where sent, else ``Accept``."""
+    mode = request.headers.get("Sec-Fetch-Mode")
+    if mode is not None:
+        return mode == "navigate"
+    return "text/html" in request.headers.get("Accept", "").lower()
+
+
+def is_event_source(request: web.BaseRequest) -> bool:
+    """Whether an ``EventSource`` asks (it sends exactly this ``Accept``)."""
+    return request.headers.get("Accept", "").strip().lower() == "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What an error page says; ``href`` is where the visitor may go on, if anywhere."""
+
+    language: str
+    title: str
+    detail: str
+    href: str = ""
+    link: str = ""
+    request: str = "Request"
+
+
+ERROR_WORDS: web.AppKey[Callable[[web.BaseRequest, GateError], Words | None]] = web.AppKey(
+    "error_words"
+)
+"""Finds the words in the visitor's language; ``None``: it has none for this error."""
+
+
+def _words(request: web.BaseRequest, error: GateError, detail: str) -> Words:
+    # A request that broke before it was routed knows no application.
+    find = request.app.get(ERROR_WORDS) if isinstance(request, web.Request) else None
+    found = None if find is None else find(request, error)
+    return found or Words("en", HTTPStatus(error.status).phrase, detail)
+
+
+def _page(words: Words, status: int, request_id: str) -> str:
+    way_on = ""
+    if words.href:
+        way_on = (
+            f'<p class="on"><a href="{html.escape(words.href)}">{html.escape(words.link)}</a></p>'
+        )
+    return _PAGE.format(
+        language=html.escape(words.language),
+        title=html.escape(words.title),
+        status=status,
+        detail=html.escape(words.detail),
+        way_on=way_on,
+        request=html.escape(words.request),
+        request_id=html.escape(request_id),
+        style=_STYLE,
+    )
+
+
+def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
+    """The response for one domain error, fit for who asked."""
+    headers = {"Cache-Control": "no-store", **error.headers}
+    if is_event_source(request) and error.status in (401, 403, 409):
+        return web.Response(status=204, headers=headers)
+    request_id = request_id_of(request)
+    if is_navigation(request) and isinstance(error.detail, str):
+        return web.Response(
+            status=error.status,
+            text=_page(_words(request, error, error.detail), error.status, request_id),
+            content_type="text/html",
+            headers={**headers, **_PAGE_HEADERS},
+        )
+    return web.json_response(error.body(request_id), status=error.status, headers=headers)
+
+
+def domain_error(error: web.HTTPException) -> GateError | None:
+    """The domain error for one that aiohttp raised; ``None`` for redirects and successes."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodRefused(sorted(error.allowed_methods))
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound()
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return PayloadTooLarge()
+    if error.status < 400:
+        return None
+    generic = GateError(error.text or error.reason)
+    generic.status = error.status  # type: ignore[misc]  # one instance of an unforeseen status
+    generic.code = HTTPStatus(error.status).name.lower()  # type: ignore[misc]  # likewise
+    return generic
+
+
+@web.middleware
+async def errors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Second link of the chain: whatever is raised below ends as an answer."""
+    try:
+        return await handler(request)
+    except GateError as error:
+        if error.status >= 500 and not isinstance(error, Invalid):
+            log.warning(
+                "request failed: %s", error.code, extra={"request_id": request_id_of(request)}
+            )
+        return error_response(request, error)
+    except web.HTTPException as error:
+        known = domain_error(error)
+        if known is None:
+            raise
+        return error_response(request, known)
+    except Exception as error:
+        if has_left(request) and isinstance(error, _BROKEN_OFF):
+            log.info("client disconnected", extra={"request_id": request_id_of(request)})
+            return web.Response(status=_CLIENT_GONE)
+        log.exception("unexpected error", extra={"request_id": request_id_of(request)})
+        if request.writer.output_size > 0:
+            # Part of a response is out. A second head would become part of its body, so the
+            # connection breaks off, and the client sees that the first one is incomplete.
+            _abort(request)
+        return error_response(request, GateError())
+
+
+def has_left(request: web.BaseRequest) -> bool:
+    """Whether the client's connection is gone: no response can reach it any more."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()

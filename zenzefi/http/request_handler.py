@@ -1,0 +1,184 @@
+"""The HTTP/1 server side of each connection from a browser: aiohttp's handler with five additions.
+
+- The parser gets one request at a time, cut where it ends (:mod:`zenzefi.http.request_stream`).
+- Any method token passes (RFC 9110, 9.1), not only those that the C parser knows by name.
+- A head that does not arrive in time ends the connection (slow headers).
+- What the parser refuses is answered in the gate's one error shape, without echoing any byte.
+- Whoever works for a browser that has gone is told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.http_exceptions import (
+    BadHttpMethod,
+    HttpProcessingError,
+    InvalidHeader,
+    InvalidURLError,
+    LineTooLong,
+    TransferEncodingError,
+)
+
+from zenzefi.errors import AmbiguousRequest, GateError, RequestTimeout
+from zenzefi.http.request_id import request_id_of
+from zenzefi.http.request_stream import Phase, RequestStream
+from zenzefi.http.server_header import SERVER
+
+log = logging.getLogger(__name__)
+
+HEAD_SECONDS = 20.0
+"""From the first byte of a request to the end of its head."""
+
+LINGER_SECONDS = 1.0
+
+STALL_SECONDS = 300
+"""A browser that takes nothing for so long is gone."""
+
+_WHY: tuple[tuple[type[HttpProcessingError], str], ...] = (
+    (LineTooLong, "A line of the request's head is too long (RFC 9112, 2.2)."),
+    (BadHttpMethod, "The method is no method (RFC 9110, 9.1)."),
+    (InvalidURLError, "The request target is no target (RFC 9112, 3.2)."),
+    (InvalidHeader, "A header is malformed (RFC 9110, 5.5)."),
+    (TransferEncodingError, "The request's content is not framed properly (RFC 9112, 6)."),
+)
+_OTHERWISE = "The request is not valid HTTP/1.1 (RFC 9112)."
+
+
+class OwnedConnection(Protocol):
+    """A connection to another server that serves one client alone, as its connection sees it."""
+
+    def owner_lost(self) -> None:
+        """The client's connection is closed."""
+
+
+class GateRequestHandler(RequestStream):
+    """One connection from a browser."""
+
+    __slots__ = ("_head_timer", "on_lost", "owned")
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self.on_lost: Callable[[], object] | None = None
+        self.owned: OwnedConnection | None = None
+        """The upstream connection that serves this client alone."""
+        self._head_timer: asyncio.TimerHandle | None = None
+        # After an answer that came before the request's end: long enough to be read, no longer.
+        self._lingering_time = LINGER_SECONDS
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A browser has connected."""
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # The system gives up a peer that takes nothing (RFC 9293, 3.8.3), also when all that is
+            # left to do is to write out what lies here: no timer of ours runs then.
+            with contextlib.suppress(OSError):  # a Unix socket knows no such option
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_SECONDS * 1000)
+
+    def _watch_head(self) -> None:
+        """The clock of a head runs from its first byte to its last."""
+        if self._phase is Phase.HEAD or (
+            self._phase is Phase.START and self._unread and not self._upgraded and self._is_idle
+        ):
+            if self._head_timer is None:
+                self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_late)
+        elif self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _process_keepalive(self) -> None:
+        if self._head_timer is None:
+            super()._process_keepalive()
+        else:  # a request has begun: its own clock runs
+            self._keepalive_handle = self._loop.call_later(
+                self._keepalive_timeout, self._process_keepalive
+            )
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        transport = self.transport
+        if transport is None or self._waiter is None or self._waiter.done():
+            return
+        body = json.dumps(RequestTimeout().body("-")).encode()
+        transport.write(
+            b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+        )
+        self.force_close()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is closed."""
+        return self.transport is None
+
+    def close_when_done(self) -> None:
+        """Close the connection as soon as the response that is being sent, if any, is complete."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self.force_close()
+        else:
+            self._close = True
+
+    def log_exception(self, *args: object, **options: object) -> None:
+        """What a browser sent and did not end well is no fault of ours: no traceback for it."""
+        if isinstance(options.get("exc_info"), (web.RequestPayloadError, OSError)):
+            log.debug("a request's content broke off")
+        else:
+            super().log_exception(*args, **options)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The browser is gone."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        on_lost, self.on_lost = self.on_lost, None
+        owned, self.owned = self.owned, None
+        super().connection_lost(exc)
+        if owned is not None:
+            owned.owner_lost()
+        if on_lost is not None:
+            on_lost()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser refused; the parser's own message quotes the request: not it."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        why = next((text for kind, text in _WHY if isinstance(exc, kind)), _OTHERWISE)
+        error: GateError = AmbiguousRequest(why)
+        log.info("refused by the parser: %s", type(exc).__name__)
+        response = web.json_response(
+            error.body(request_id_of(request)),
+            status=error.status,
+            headers={"Cache-Control": "no-store", "Server": SERVER},
+        )
+        response.force_close()
+        return response
+
+
+@contextlib.contextmanager
+def cancelled_when_lost(request: web.BaseRequest) -> Iterator[None]:
+    """While it is held, the current task is cancelled as soon as the browser is gone."""
+    handler = request.protocol
+    task = asyncio.current_task()
+    if not isinstance(handler, GateRequestHandler) or task is None:
+        yield
+        return
+    handler.on_lost = task.cancel
+    try:
+        yield
+    finally:
+        handler.on_lost = None

@@ -1,0 +1,1 @@
+"""Periodic work on the data of all domains: retention, reconciliation."""

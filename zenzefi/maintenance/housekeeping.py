@@ -1,0 +1,164 @@
+"""The gate's periodic work: figures for the metrics, the proof of the books, and sweeping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import Column, ColumnElement, Table, and_, delete, func, or_, select, update
+
+from zenzefi.accounts.models import one_time_links, web_sessions
+from zenzefi.api.idempotency import idempotency_keys
+from zenzefi.audit.models import audit_logs
+from zenzefi.billing.models import payments
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import DATABASE, Database
+from zenzefi.maintenance.reconciliation import prove
+from zenzefi.observability.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
+from zenzefi.runtime.jobs import JOBS
+from zenzefi.settings import SETTINGS
+from zenzefi.tokens.issue import is_active
+from zenzefi.tokens.models import access_tokens, device_claims, proxy_sign_ins, usage_sessions
+
+log = logging.getLogger(__name__)
+
+_HOUR, _DAY = 3600.0, 86400.0
+_SESSION_IDLE = timedelta(minutes=30)  # a session of use unseen for so long is over
+_PAYMENT_LIFE = timedelta(hours=24)  # a checkout whose provider named no end
+_KEY_LIFE = timedelta(hours=48)  # twice what a client may rely on for Idempotency-Key
+_KEPT = timedelta(days=30)  # ended sign-ins and used links: long enough to look into a misuse
+_FAILURES_KEPT = timedelta(days=30)  # anybody can make these rows of the audit log
+_FAILURES = ("user.sign_in_failed", "user.second_factor_failed")
+_CLAIM_KEPT = timedelta(days=1)  # a device that has not used its token for minutes holds nothing
+_BATCH = 1_000
+_MAX_BATCHES = 1_000  # of one table in one sweep: what is left waits for the next
+
+
+class Housekeeping:
+    """The work itself, each piece callable alone. All of it may run at any time, twice too."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        audit_retention: timedelta,
+        session_retention: timedelta = timedelta(days=90),
+    ) -> None:
+        self._database = database
+        self._audit_retention = audit_retention
+        self._session_retention = session_retention
+
+    async def _now(self) -> datetime:
+        """The database's time: rows carry it, and the node's clock may differ."""
+        async with self._database.read() as connection:
+            now: datetime = (await connection.execute(select(utcnow()))).scalar_one()
+            return now
+
+    async def count(self) -> None:
+        """How many tokens run and how many sessions of use go on, for the metrics."""
+        running = select(func.count()).select_from(access_tokens)
+        running = running.where(is_active(), access_tokens.c.activated_at.is_not(None))
+        going_on = select(func.count()).select_from(usage_sessions)
+        going_on = going_on.where(usage_sessions.c.ended_at.is_(None))
+        async with self._database.read() as connection:
+            ACTIVE_TOKENS.set((await connection.execute(running)).scalar_one())
+            ACTIVE_SESSIONS.set((await connection.execute(going_on)).scalar_one())
+
+    async def prove_ledger(self) -> None:
+        """Every balance is the sum of its ledger; what is not is told by metric and log."""
+        proof = await prove(self._database)
+        LEDGER_MISMATCHES.set(proof.wrong)
+        if proof.wrong:
+            faults = [f"{fault.user_id}: {fault.what}" for fault in proof.faults]
+            log.critical(
+                "the books of %d accounts are wrong", proof.wrong, extra={"faults": faults}
+            )
+
+    async def end_idle_sessions(self) -> None:
+        """Close the books on sessions of use that nobody continued."""
+        before = await self._now() - _SESSION_IDLE
+        idle = and_(usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at < before)
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(usage_sessions)
+                .where(idle)
+                .values(ended_at=usage_sessions.c.last_seen_at, end_reason="idle")
+            )
+
+    async def expire_payments(self) -> None:
+        """Give up checkouts that ran out. Should the money come all the same, it is credited."""
+        now, p = await self._now(), payments.c
+        out = or_(
+            p.expires_at < now, and_(p.expires_at.is_(None), p.created_at < now - _PAYMENT_LIFE)
+        )
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(payments)
+                .where(p.status == "pending", out)
+                .values(status="expired", updated_at=utcnow())
+            )
+
+    async def sweep(self) -> None:
+        """Delete what is past its retention (docs/reference/retention.md), in batches."""
+        for table, key, is_old in self._old(await self._now()):
+            await self._delete(table, key, is_old)
+
+    def _old(self, now: datetime) -> list[tuple[Table, Column[Any], ColumnElement[bool]]]:
+        """Tables with their key, and which of their rows are to go."""
+        audit, links, uses = audit_logs.c, one_time_links.c, usage_sessions.c
+        sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
+        keys, claims = idempotency_keys.c, device_claims.c
+        is_failure = audit.action.in_(_FAILURES)
+        return [
+            (audit_logs, audit.id, audit.created_at < now - self._audit_retention),
+            (audit_logs, audit.id, is_failure & (audit.created_at < now - _FAILURES_KEPT)),
+            (idempotency_keys, keys.id, keys.created_at < now - _KEY_LIFE),
+            (one_time_links, links.id, links.expires_at < now - _KEPT),
+            (
+                proxy_sign_ins,
+                sign_ins.id,
+                or_(sign_ins.expires_at < now - _KEPT, sign_ins.ended_at < now - _KEPT),
+            ),
+            (
+                web_sessions,
+                sessions.id,
+                or_(sessions.expires_at < now - _KEPT, sessions.ended_at < now - _KEPT),
+            ),
+            (usage_sessions, uses.id, uses.last_seen_at < now - self._session_retention),
+            (device_claims, claims.token_id, claims.last_seen_at < now - _CLAIM_KEPT),
+        ]
+
+    async def _delete(self, table: Table, key: Column[Any], is_old: ColumnElement[bool]) -> None:
+        """Some rows in each transaction: no long lock, and writers of SQLite get their turn."""
+        some = delete(table).where(key.in_(select(key).where(is_old).limit(_BATCH)))
+        for _ in range(_MAX_BATCHES):
+            async with self._database.begin() as connection:
+                if (await connection.execute(some)).rowcount < _BATCH:
+                    return
+            await asyncio.sleep(0)
+
+
+def forget_figures() -> None:
+    """Say nothing of the cluster any more: dashboards take the maximum over the nodes."""
+    for figure in (ACTIVE_TOKENS, ACTIVE_SESSIONS, LEDGER_MISMATCHES):
+        figure.set(0)
+
+
+def setup(app: web.Application) -> None:
+    """Hand the work to the jobs, which are there already."""
+    settings = app[SETTINGS]
+    work = Housekeeping(
+        app[DATABASE],
+        audit_retention=timedelta(days=settings.audit_retention_days),
+        session_retention=timedelta(days=settings.session_retention_days),
+    )
+    jobs = app[JOBS]
+    jobs.afterwards(forget_figures)
+    jobs.add("figures", 15.0, work.count)
+    jobs.add("idle_sessions", 60.0, work.end_idle_sessions)
+    jobs.add("payment_expiry", 300.0, work.expire_payments)
+    jobs.add("ledger_proof", _DAY, work.prove_ledger)
+    jobs.add("sweep", _HOUR, work.sweep)

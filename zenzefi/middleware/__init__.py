@@ -1,1 +1,0 @@
-"""The links of the request chain, one file each, each readable alone."""

@@ -1,0 +1,114 @@
+"""One line per request, written in batches by a thread: a request only appends to a list.
+
+Formatting and writing a line at once would cost more than the gate's whole work on a cached token.
+The query is never logged: it may carry a token.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import NamedTuple, TextIO
+
+from zenzefi.observability.logs import Scrubber
+from zenzefi.observability.metrics import LOG_LINES_LOST
+from zenzefi.printable import one_line
+
+log = logging.getLogger(__name__)
+
+_PERIOD = 0.5  # seconds between batches
+_BOUND = 20_000  # lines; beyond it new ones are dropped and counted
+
+
+class Entry(NamedTuple):
+    """What is said about one request. ``seconds``: its duration; ``sent``: bytes of the body."""
+
+    at: float
+    kind: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    sent: int
+    address: str
+    request_id: str
+    trace_id: str
+
+
+class AccessLog:
+    """Collects entries and writes them twice a second; :meth:`close` writes the rest."""
+
+    def __init__(self, *, as_json: bool, out: TextIO | None = None) -> None:
+        self._as_json = as_json
+        self._out = out
+        self._entries: list[Entry] = []
+        self._lost = 0
+        self._scrub = Scrubber()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to write. Not before a fork: threads do not survive it."""
+        self._thread = threading.Thread(target=self._write_for_ever, name="access log", daemon=True)
+        self._thread.start()
+
+    def add(self, entry: Entry) -> None:
+        """Take one entry; never waits."""
+        if len(self._entries) < _BOUND:
+            self._entries.append(entry)
+        else:
+            self._lost += 1
+
+    def close(self) -> None:
+        """Write what is left and stop."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(5)
+            self._thread = None
+
+    def _write_for_ever(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._ending.wait(_PERIOD)
+            try:
+                self._write()
+            except (OSError, ValueError) as error:  # the reader of the pipe is gone
+                log.warning("the access log can't be written: %s", error)
+
+    def _write(self) -> None:
+        entries, self._entries = self._entries, []
+        lost, self._lost = self._lost, 0
+        if lost:
+            LOG_LINES_LOST.inc(lost)
+            log.warning("access log: lines dropped", extra={"lines": lost})
+        if entries:
+            out = self._out or sys.stdout
+            out.write("".join(map(self._line, entries)))
+            out.flush()
+
+    def _line(self, entry: Entry) -> str:
+        time = datetime.fromtimestamp(entry.at, UTC)
+        # Whatever looks like a token is long: the scrubber is asked only then.
+        path = entry.path if len(entry.path) < 60 else self._scrub(entry.path)
+        if self._as_json:
+            fields = entry._asdict()
+            fields["path"] = path
+            fields["seconds"] = round(entry.seconds, 6)
+            del fields["at"]
+            if not entry.trace_id:
+                del fields["trace_id"]
+            stamp = time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            return (
+                json.dumps({"timestamp": stamp, "level": "info", "event": "request", **fields})
+                + "\n"
+            )
+        return (
+            one_line(
+                f"{time:%H:%M:%S} {entry.status} {entry.method:<4} {path} "
+                f"{entry.seconds * 1000:.1f} ms {entry.sent} B {entry.address}"
+            )
+            + "\n"
+        )

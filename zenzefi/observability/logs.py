@@ -1,0 +1,178 @@
+"""Logs: one line per event, JSON for machines or pretty for a terminal, and never a secret.
+
+Modules log through the standard library (``logging.getLogger(__name__)``, values in ``extra``);
+structlog renders. Secrets are kept out twice: values under a telling name are replaced before
+rendering, and the rendered line is searched for what looks like one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from pydantic import SecretStr
+
+from zenzefi import printable
+from zenzefi.observability.trace_context import CURRENT
+from zenzefi.settings import Settings
+
+REDACTED = "[redacted]"
+
+_TELLING = re.compile(
+    r"(?i)pass(word|wd)?$|secret|token$|^authorization$|cookie|api_?key|^key$|private|signature"
+)
+_SHAPES = (
+    # An access token, as it is sold; hex digests of that length go too.
+    (re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{64}(?![A-Za-z0-9_-])"), REDACTED),
+    # A JWT (RFC 7519): its header always begins with {" in base64url.
+    # Looked for once in a run of its letters: what the first one lacks, later ones lack too.
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9_-])((?>[A-Za-z0-9_-]*?(?=eyJ)))"
+            r"[A-Za-z0-9_-]{11,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
+        ),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {REDACTED}"),
+    (re.compile(r"(?i)([?&;](?:access_)?token=)[^&\s\"'#]+"), rf"\1{REDACTED}"),
+    (re.compile(r"(?i)((?:set-)?cookie['\"]?\s*[:=]\s*['\"]?)[^\r\n'\"]+"), rf"\1{REDACTED}"),
+    # A password inside a URL (RFC 3986, 3.2.1).
+    (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), rf"\1:{REDACTED}@"),
+)
+
+
+class Scrubber:
+    """Replaces secrets in a finished line: the known ones, and whatever looks like one."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        spellings = set()
+        for secret in known:
+            if len(secret) >= 4:  # a shorter one would blacken innocent words
+                spellings |= {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+        ordered = sorted(spellings, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def __call__(self, line: str) -> str:
+        """The line without its secrets."""
+        if self._known is not None:
+            line = self._known.sub(REDACTED, line)
+        for shape, instead in _SHAPES:
+            line = shape.sub(instead, line)
+        return line
+
+
+def scrubber_of(settings: Settings) -> Scrubber:
+    """A scrubber that knows every secret of these settings."""
+    values = [getattr(settings, name) for name in type(settings).model_fields]
+    single = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    found = [item.get_secret_value() for item in single if isinstance(item, SecretStr)]
+    # Of a connection's URL only the password is secret; its host is what an operator looks for.
+    passwords = re.findall(r"://[^\s:/@]*:([^\s/@]+)@", "\n".join(f for f in found if "://" in f))
+    return Scrubber([*(f for f in found if "://" not in f), *passwords])
+
+
+def _redact_telling_names(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for name in event:
+        if name != "event" and _TELLING.search(name):
+            event[name] = REDACTED
+    return event
+
+
+def _add_trace(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    trace = CURRENT.get()
+    if trace is not None:
+        event.setdefault("request_id", trace.request_id)
+        if trace.trace_id:
+            event.setdefault("trace_id", trace.trace_id)
+    return event
+
+
+def _escape_values(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    # Before the rendering, whose own colours are escape sequences too.
+    for name, value in event.items():
+        if name in ("exc_info", "stack_info") or value is None or isinstance(value, int | float):
+            continue
+        if name in ("exception", "stack") and isinstance(value, str):
+            event[name] = printable.lines(value)
+        else:
+            event[name] = printable.one_line(value if isinstance(value, str) else repr(value))
+    return event
+
+
+def _plain_traceback(out: TextIO, error: Any) -> None:
+    told = io.StringIO()
+    structlog.dev.plain_traceback(told, error)
+    out.write(printable.lines(told.getvalue()))
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    def __init__(
+        self, scrub: Callable[[str], str], finish: Callable[[str], str], **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._scrub = scrub
+        self._finish = finish
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._finish(self._scrub(super().format(record)))
+
+
+def is_json(settings: Settings) -> bool:
+    """Whether lines are JSON: by setting, else whenever nobody looks at a terminal."""
+    return settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stdout.isatty()
+    )
+
+
+def configure(settings: Settings) -> None:
+    """Send the whole program's logs to the standard output in the form that the settings name."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        # At a terminal as short as the lines of the access log.
+        structlog.processors.TimeStamper(fmt="iso" if is_json(settings) else "%H:%M:%S", utc=True),
+        _add_trace,
+        _redact_telling_names,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderers: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if is_json(settings):
+        renderers += [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ]
+    else:
+        renderers.append(_escape_values)
+        renderers.append(
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(), exception_formatter=_plain_traceback
+            )
+        )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        _Formatter(
+            scrubber_of(settings),
+            printable.in_json if is_json(settings) else str,
+            foreign_pre_chain=shared,
+            processors=renderers,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level)
+    # One line per migration step or query is for those who ask for it.
+    for name in ("alembic", "sqlalchemy.engine", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,1 +1,0 @@
-"""Health, metrics, logs, periodic jobs, drain."""

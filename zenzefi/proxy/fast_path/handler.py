@@ -1,0 +1,428 @@
+"""What speaks HTTP on a browser's connection: aiohttp's handler with the fast lane in front of it.
+
+Bytes that make one complete, usual request are served by callbacks, without a task and without a
+``web.Request``. Everything else goes through aiohttp's own ``RequestHandler`` as if the lane were
+not there; a request that turns out to be unusual on the way is handed over to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_request import BaseRequest
+
+from zenzefi.errors import GateError
+from zenzefi.http.request_handler import GateRequestHandler
+from zenzefi.proxy.fast_path.connection import Connection
+from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver
+from zenzefi.proxy.fast_path.head_table import Rows
+from zenzefi.proxy.fast_path.known_requests import LINE, Visitor
+from zenzefi.proxy.upstream.ownership import Owner
+from zenzefi.tokens.open_connections import Who
+
+if TYPE_CHECKING:
+    from zenzefi.proxy.fast_path import FastLane
+
+_METHODS = (b"GET ", b"HEAD ")
+_JOIN = 16 * 1024  # bytes; a longer body is not copied behind its head
+_Kept = bytes | tuple[RawRequestMessage, StreamReader]
+
+
+class LaneHandler(GateRequestHandler):
+    """One connection of a browser."""
+
+    __slots__ = (
+        "_begun",
+        "_connection",
+        "_hold",
+        "_is_chunked",
+        "_is_closing_after",
+        "_is_to_splice",
+        "_kept",
+        "_lane",
+        "_outgoing",
+        "_remote",
+        "_request_id",
+        "_sent",
+        "_started",
+        "_status",
+        "_target",
+        "_verb",
+        "_visitor",
+        "exchange",
+        "rows",
+    )
+
+    rows: Rows
+
+    def __init__(self, server: Any, *, lane: FastLane, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._lane = lane
+        self._remote = ""
+        self._visitor: Visitor | None = None  # set while the lane serves a request
+        self._connection: Connection | None = None
+        self._kept: _Kept = b""  # that request, for handing over
+        self._outgoing = b""  # the same as it goes to the upstream
+        self._verb = b""
+        self._target = b""
+        self._request_id = b""
+        self._is_closing_after = False
+        self._is_chunked = False
+        self._is_to_splice = False
+        self._status = 0
+        self._sent = 0
+        self._started = 0.0
+        self._hold: Any = None
+        # What the lane has begun for a request that the general way finishes.
+        self._begun: tuple[object, HandedOver | GateError] | None = None
+        self.exchange: object = None
+        """Another one for each request in the lane, ``None`` between them."""
+
+    # --- the browser's requests
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A browser has connected."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._remote = str(peer[0]) if isinstance(peer, tuple) else ""
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._visitor is None and super()._is_idle
+
+    def _begin_request(self) -> bool:
+        if self._begun is not None:
+            self._drop_begun()
+        return self._recognise(self._unread) or super()._begin_request()
+
+    def _recognise(self, data: bytes) -> bool:
+        """Serve a request whose header block was admitted before; it is all that is here."""
+        lane = self._lane
+        # The general way knows which connection a client of its own connection is served by.
+        if not lane.is_open or self.owned is not None or not data.startswith(_METHODS):
+            return False
+        end = data.find(b"\r\n")
+        visitor = lane.visitors.known(data[end + 2 :], self._remote)
+        line = LINE.fullmatch(data, 0, end) if visitor is not None else None
+        if visitor is None or line is None:
+            return False
+        target = lane.visitors.target(visitor, line[2])
+        if target is None:
+            return False
+        self._unread = b""
+        self._begin(visitor, line[1], target, data)
+        return True
+
+    def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
+        """A head is complete: serve it here if it is usual."""
+        if (
+            content is not EMPTY_PAYLOAD
+            or self._upgraded
+            or self._close
+            or not self._lane.is_open
+            or self.owned is not None
+            or not self._admit(message, content, head if self._is_head_whole else b"")
+        ):
+            super()._on_request(message, content, head)
+
+    def _admit(self, message: RawRequestMessage, payload: StreamReader, data: bytes) -> bool:
+        task = self._task_handler
+        if task is None or self._request_factory is None:
+            return False
+        writer = StreamWriter(self, self._loop)
+        request: BaseRequest = self._request_factory(message, payload, self, writer, task)
+        visitors = self._lane.visitors
+        admitted = visitors.admit(request, self._remote)
+        if admitted is None:
+            return False
+        visitor, target = admitted
+        end = data.find(b"\r\n")
+        # Kept only if these very bytes were the one message that the parser saw.
+        if end > 0 and LINE.fullmatch(data, 0, end):
+            visitors.remember(data[end + 2 :], visitor)
+        self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        self._begin(visitor, message.method.encode(), target, (message, payload))
+        return True
+
+    # --- one exchange
+
+    def _begin(self, visitor: Visitor, method: bytes, target: bytes, kept: _Kept) -> None:
+        lane = self._lane
+        request_id = visitor.request_id or lane.fresh_id()
+        self._visitor = visitor
+        self.rows = visitor.rows
+        self._verb = method
+        self._target = target
+        self._kept = kept
+        self._request_id = request_id
+        self._sent = 0
+        self._started = self._loop.time()
+        self.exchange = kept
+        self._request_in_progress = True
+        request = self._outgoing = visitor.request(method, target, request_id)
+        connection = lane.take(visitor.access.token_id)
+        if connection is not None:
+            self._connection = connection
+            connection.send(self, request, is_head=method == b"HEAD")
+        elif not lane.connect(self, visitor.access.token_id):
+            self.hand_over(None)
+
+    def go_on(self, connection: Connection) -> None:
+        """A fresh connection for the request."""
+        self._connection = connection
+        connection.send(self, self._outgoing, is_head=self._verb == b"HEAD")
+
+    def send_again(self) -> None:
+        """The pooled connection was dead: once more on a fresh one (RFC 9112, 9.3.1)."""
+        self._connection = None
+        visitor = self._visitor
+        if visitor is None or not self._lane.connect(self, visitor.access.token_id):
+            self.hand_over(None)
+
+    def owner(self) -> Owner | None:
+        """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
+        visitor = self._visitor
+        if visitor is None or visitor.is_behind_proxy or self.is_lost:
+            return None
+        who = Who(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
+        return Owner(self, visitor.access.token_id, who)
+
+    def hold(self) -> bool:
+        """An answer begins that may last: have it end with the token.
+
+        False if the token may have ended meanwhile, so that somebody must ask.
+        """
+        visitor = self._visitor
+        if visitor is None:
+            return False
+        gatekeeper = self._lane.gatekeeper
+        who = Who(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
+        hold = gatekeeper.hold(visitor.access, self._token_ended, who)
+        hold.__enter__()
+        if gatekeeper.cached(visitor.token) is None or gatekeeper.is_signed_out(who):
+            hold.__exit__(None, None, None)
+            return False
+        self._hold = hold
+        return True
+
+    def head(
+        self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
+    ) -> None:
+        """The head of the answer, and what came of the body in the same breath."""
+        visitor, transport = self._visitor, self.transport
+        if visitor is None or transport is None:
+            return
+        self._status = status
+        self._sent = len(first)
+        self._is_chunked = is_chunked = length == -1
+        self._is_closing_after = is_last = not visitor.keep_alive or self._lane.drain.is_draining
+        lines += (
+            b"X-Request-ID: ",
+            self._request_id,
+            b"\r\nTransfer-Encoding: chunked\r\n"
+            if is_chunked
+            else b"\r\n"
+            if length is None
+            else b"\r\nContent-Length: %d\r\n" % length,
+            b"Connection: close\r\n\r\n" if is_last else b"\r\n",
+        )
+        if is_chunked:
+            if first:
+                lines += (b"%x\r\n" % len(first), first, b"\r\n")
+            if is_done:
+                lines.append(b"0\r\n\r\n")
+            transport.write(b"".join(lines))
+        elif len(first) > _JOIN:
+            transport.writelines((b"".join(lines), first))
+        else:
+            lines.append(first)
+            transport.write(b"".join(lines))
+        if is_done:
+            self._connection = None
+            self._finish()
+            return
+        self._kept = self._outgoing = b""
+        connection = self._connection
+        if connection is not None and connection.may_splice(transport):
+            # First what is written already: resume_writing() tells when that has left.
+            connection.pause()
+            self._is_to_splice = True
+            transport.set_write_buffer_limits(high=0)
+            if not transport.get_write_buffer_size():
+                self._begin_splice(connection, transport)
+        else:
+            transport.set_write_buffer_limits(high=BUFFER)
+
+    def _begin_splice(self, connection: Connection, transport: asyncio.Transport) -> None:
+        self._is_to_splice = False
+        transport.set_write_buffer_limits(high=BUFFER)
+        connection.splice_to(transport)
+
+    def moved(self, count: int) -> None:
+        """So many bytes have gone past this program."""
+        self._sent += count
+
+    def piece(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        transport = self.transport
+        if transport is None:
+            return
+        self._sent += len(data)
+        if self._is_chunked:
+            transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        else:
+            transport.write(data)
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._connection = None
+        if self._is_chunked and self.transport is not None:
+            self.transport.write(b"0\r\n\r\n")
+        self._finish()
+
+    def broken(self, error: GateError) -> None:
+        """The body broke off: never ended cleanly, so that the browser sees it.
+
+        It has a length or chunks, so the missing end says so, and what has come is delivered.
+        """
+        self._lane.log_broken(error)
+        self._connection = None
+        self._done()
+        self.force_close()
+
+    def _token_ended(self, _reason: str) -> None:
+        self._abort()
+
+    def _abort(self) -> None:
+        transport = self.transport
+        self._done()
+        if transport is not None:
+            transport.abort()
+
+    def _finish(self) -> None:
+        """The answer has left whole: on to the next request."""
+        self._done()
+        if self._is_closing_after or self._close or self._force_close:
+            self.force_close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._unread:
+            self._advance()
+
+    def _done(self) -> None:
+        visitor, self._visitor = self._visitor, None
+        self.exchange = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+        if self._hold is not None:
+            self._hold.__exit__(None, None, None)
+            self._hold = None
+        self._kept = self._outgoing = b""
+        self._is_to_splice = False
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if visitor is not None:
+            self._lane.note(
+                visitor,
+                self._verb,
+                self._target,
+                self._request_id,
+                self._status,
+                self._sent,
+                self._loop.time() - self._started,
+            )
+
+    # --- handing over
+
+    def hand_over(self, begun: HandedOver | GateError | None) -> None:
+        """Let the general way do the rest; ``None`` lets it begin anew."""
+        kept = self._kept
+        self._lane.handed_over += 1
+        self._visitor = self.exchange = None
+        self._connection = None
+        self._kept = self._outgoing = b""
+        if self._parser is None:  # the browser is gone
+            if isinstance(begun, HandedOver):
+                begun.drop()
+            return
+        if isinstance(kept, bytes):
+            # The parser has not seen these bytes yet; it stands at the start of a request.
+            self._feed(kept)
+        else:
+            self._messages.append(kept)
+        waiter = self._waiter
+        if begun is not None and self._messages:
+            self._begun = self._messages[0][0], begun
+        if waiter is None or waiter.done() or not self._messages:
+            self._drop_begun()
+            self.force_close()
+            return
+        self._wake()
+
+    def take_begun(self, request: BaseRequest) -> HandedOver | None:
+        """The answer that the lane has begun for this very request, if any.
+
+        Raises what went wrong on the way, if something did.
+        """
+        if self._begun is None or self._begun[0] is not request._message:
+            return None
+        begun = self._begun[1]
+        self._begun = None
+        if isinstance(begun, GateError):
+            raise begun
+        return begun
+
+    def _drop_begun(self) -> None:
+        """Nobody has asked for it: the general way has refused the request."""
+        begun, self._begun = self._begun, None
+        if begun is not None and isinstance(begun[1], HandedOver):
+            begun[1].drop()
+
+    # --- the connection
+
+    def pause_writing(self) -> None:
+        """The browser is slower than the upstream."""
+        super().pause_writing()
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume_writing(self) -> None:
+        """The browser has caught up."""
+        super().resume_writing()
+        connection = self._connection
+        if connection is None:
+            return
+        if self._is_to_splice and self.transport is not None:
+            self._begin_splice(connection, self.transport)
+        else:
+            connection.resume()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The browser has gone."""
+        if self._visitor is not None:
+            self._status = self._status or 499
+            self._done()
+        self._drop_begun()
+        super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Take no more requests; the one in the lane is finished first."""
+        if self._visitor is None:
+            super().close()
+        else:
+            self._close = True
+
+    def _process_keepalive(self) -> None:
+        if self._visitor is None:
+            super()._process_keepalive()
+        else:
+            self._keepalive_handle = self._loop.call_later(
+                self._keepalive_timeout, self._process_keepalive
+            )

@@ -1,0 +1,292 @@
+"""Who asks: a header block that was admitted before is recognised by its bytes.
+
+Browsers repeat their headers: the same block comes with every image of a page. The first time it
+goes through the C parser and through the very functions of the general way (guard, mount, header
+table); what they made of it is kept under the block's bytes, and the next request with the same
+block costs one look-up. What can change meanwhile is asked each time: the token and the device.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from zenzefi.errors import GateError
+from zenzefi.http.client_address import resolve_peer
+from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
+from zenzefi.http.request_id import request_id_of
+from zenzefi.http.target import under_prefix
+from zenzefi.http.validation import check
+from zenzefi.origin import Mount
+from zenzefi.proxy.credentials import Credentials
+from zenzefi.proxy.fast_path.head_table import Rows
+from zenzefi.proxy.forward_auth import TARGET_HEADERS
+from zenzefi.proxy.forwarder import Passage
+from zenzefi.proxy.gate import DEVICE_HEADER, TOKEN_HEADER, Gate
+from zenzefi.proxy.headers.rules import Identity, overriding_methods, request_headers
+from zenzefi.proxy.interfaces import SignIns
+from zenzefi.proxy.method_override import query_methods
+from zenzefi.proxy.mount import PREFIX, parse_forwarded
+from zenzefi.proxy.tickets import ENTER_PATH
+from zenzefi.proxy.upstream.connection_auth import has_credentials
+from zenzefi.settings import Network
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.devices import device_of
+from zenzefi.tokens.scopes import FULL
+
+RowsOf = Callable[[Mount, str | None], Rows]
+
+LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1")
+"""A request line that needs no thought: no percent-encoding and no parameter in the path.
+
+:meth:`Visitors.target` refuses what else could mean two things; all other lines are read by the
+functions of ``zenzefi.http.target``.
+"""
+
+_UNUSUAL = (
+    "Upgrade",
+    "Expect",
+    "Transfer-Encoding",
+    "Range",
+    "If-Range",
+    "If-Match",
+    "Trailer",
+    "TE",
+    "Traceparent",
+    *TARGET_HEADERS,  # forward auth
+)
+_DOCUMENTS = ("document", "iframe", "frame")
+_MAX_BLOCK = 8 * 1024
+_BUDGET = 4 * 1024 * 1024  # bytes of all that is remembered
+
+
+@dataclass(slots=True)
+class Visitor:
+    """What was made of one header block from one address."""
+
+    access: Access
+    token: str
+    device_id: str | None
+    remote: str
+    address: str
+    agent: str
+    is_behind_proxy: bool
+    sign_in: UUID | None
+    secret: str | None
+    is_own_origin: bool
+    keep_alive: bool
+    is_stream: bool
+    request_id: bytes | None
+    before: bytes
+    after: bytes
+    rows: Rows
+    uncounted: int = 0
+    """Requests that :class:`~zenzefi.proxy.interfaces.Usage` has not heard of yet."""
+    unsent: int = 0
+    """The bytes of their answers."""
+
+    def request(self, method: bytes, target: bytes, request_id: bytes) -> bytes:
+        """The whole request as the upstream gets it."""
+        return b"%b %b%b%b%b" % (method, target, self.before, request_id, self.after)
+
+
+class Visitors:
+    """Admits header blocks, and recognises those admitted before."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        sign_ins: SignIns,
+        trusted: Sequence[Network],
+        own_paths: frozenset[bytes],
+        rows_of: RowsOf,
+    ) -> None:
+        self._gate = gate
+        self._gatekeeper = gate.gatekeeper
+        self._sign_ins = sign_ins
+        self._trusted = trusted
+        self._own_paths = own_paths
+        self._rows_of = rows_of
+        self._known: dict[bytes, Visitor] = {}
+        self._size = 0
+
+    def known(self, block: bytes, remote: str) -> Visitor | None:
+        """The visitor of these header bytes, if the token still stands."""
+        visitor = self._known.get(block)
+        if visitor is None or visitor.remote != remote:
+            return None
+        secret = visitor.secret
+        if secret is not None and self._sign_ins.cached(secret) is None:
+            return None
+        access = self._gatekeeper.cached(visitor.token)
+        if access is not visitor.access:
+            if access is None or access != visitor.access:
+                return None
+            visitor.access = access
+        device_id = visitor.device_id
+        if device_id is not None and not self._gate._devices.held(access, device_id):
+            return None
+        return visitor
+
+    def remember(self, block: bytes, visitor: Visitor) -> None:
+        """Keep it, within the budget."""
+        size = len(block) + len(visitor.before) + len(visitor.after) + 512
+        if len(block) > _MAX_BLOCK:
+            return
+        if self._size + size > _BUDGET:
+            self.forget()
+        if block not in self._known:
+            self._size += size
+        self._known[block] = visitor
+
+    def forget(self) -> None:
+        """Recognise nobody any more (settings of the rewriting have changed)."""
+        self._known.clear()
+        self._size = 0
+
+    def target(self, visitor: Visitor, raw: bytes) -> bytes | None:
+        """The upstream's target for one that :data:`LINE` matched; ``None``: not for the lane."""
+        if visitor.is_own_origin:
+            if raw.startswith((_PREFIX, _ENTER)):
+                return None
+        else:
+            if not raw.startswith(_BELOW):
+                return None
+            raw = raw[len(_PREFIX) :]
+        path, query, rest = raw.partition(b"?")
+        if path in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
+            return None
+        if query and b"token=" in rest:
+            return None
+        scope = visitor.access.scope
+        if scope != FULL:
+            try:
+                # The lane serves GET and HEAD alone, and a scope covers HEAD where it covers GET.
+                self._gate.scopes.check(scope, path.decode(), "GET")
+                for other in query_methods(rest.decode()):
+                    self._gate.scopes.check(scope, path.decode(), other)
+            except GateError:
+                return None
+        return raw
+
+    def admit(self, request: web.BaseRequest, remote: str) -> tuple[Visitor, bytes] | None:
+        """The visitor behind a parsed request and the upstream's target.
+
+        ``None`` for whatever the lane does not serve, refusals included: the general way says
+        what is wrong.
+        """
+        if request.method not in ("GET", "HEAD") or request.version != HttpVersion11:
+            return None
+        try:
+            return self._admit(request, remote)
+        except GateError:
+            return None
+
+    def _admit(self, request: web.BaseRequest, remote: str) -> tuple[Visitor, bytes] | None:
+        gate = self._gate
+        headers = request.headers
+        asked = check(request)
+        if any(name in headers for name in _UNUSUAL) or headers.get("Content-Length", "0") != "0":
+            return None
+        # Documents are rewritten nearly always, and early hints must reach the browser early.
+        if headers.get("Sec-Fetch-Dest") in _DOCUMENTS:
+            return None
+        # An event stream does not end by itself: the general way knows the open ones and ends them
+        # on drain.
+        if headers.get("Accept", "").strip().lower() == "text/event-stream":
+            return None
+        # A tag that this gate derived stands for a rewritten body: the engine's business.
+        if "~z" in headers.get("If-None-Match", ""):
+            return None
+        if has_credentials(request._message.raw_headers):  # they belong to one connection
+            return None
+        connection = headers.getall("Connection", ("keep-alive",))
+        if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
+            return None
+        peer = resolve_peer(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted)
+        credentials = self._credentials(request, peer.address)
+        if credentials is None or not credentials.access.is_activated:
+            return None
+        access, token = credentials.access, credentials.token
+        if access.scope != FULL and overriding_methods(request._message.raw_headers):
+            return None
+        device_id = device_of(headers.getall(DEVICE_HEADER, ()), gate._device_policy)
+        if device_id is not None and not gate._devices.held(access, device_id):
+            return None
+        may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in headers
+        forwarded = parse_forwarded(headers) if may_forward else None
+        host = headers.get("Host")
+        is_own_origin = gate.mounts.is_own_origin(
+            host, forwarded if peer.is_behind_trusted_proxy else None
+        )
+        target = asked if is_own_origin else under_prefix(asked, PREFIX)
+        if target is None:
+            return None
+        mount = gate.mounts.decide(host, forwarded=forwarded, is_device=DEVICE_HEADER in headers)
+        if TOKEN_HEADER not in headers and not gate.mounts.may_use_cookie(mount):
+            return None
+        offered = headers.get(REQUEST_ID_HEADER)
+        request_id = request_id_of(request)
+        marker = f"@{request_id}@"
+        passage = Passage(
+            request=request,
+            target=target,
+            mount=mount,
+            access=access,
+            token=token,
+            identity=Identity(str(access.user_id), str(access.token_id), peer.address, marker),
+            unmapper=gate._mappers.get(mount),
+            device_id=device_id,
+            sign_in=credentials.sign_in_id,
+        )
+        pairs = request_headers(
+            request._message.raw_headers,
+            gate.http._policy,
+            mount,
+            passage.identity,
+            passage.unmapper,
+            is_bodiless=True,
+            token=token,
+        )
+        pairs = gate.http._rewriter.request(passage, pairs)
+        block = b"\r\n".join(b"%b: %b" % pair for pair in pairs) + b"\r\n\r\n"
+        before, found, after = block.partition(b"X-Request-ID: " + marker.encode())
+        if not found:
+            return None
+        visitor = Visitor(
+            access=access,
+            token=token,
+            device_id=device_id,
+            remote=remote,
+            address=peer.address,
+            agent=headers.get("User-Agent", ""),
+            is_behind_proxy=peer.is_behind_trusted_proxy,
+            sign_in=credentials.sign_in_id,
+            secret=credentials.secret,
+            is_own_origin=is_own_origin,
+            keep_alive=connection[0].lower() == "keep-alive",
+            is_stream=headers.get("Accept", "").strip().lower() == "text/event-stream",
+            request_id=request_id.encode() if offered == request_id else None,
+            before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
+            after=after,
+            rows=self._rows_of(mount, headers.get("Sec-Fetch-Dest")),
+        )
+        raw = self.target(visitor, asked.raw.encode())
+        return None if raw is None else (visitor, raw)
+
+    def _credentials(self, request: web.BaseRequest, address: str) -> Credentials | None:
+        token = request.headers.get(TOKEN_HEADER)
+        if token is None:
+            return self._gate.cookies.known(request, address)
+        access = self._gatekeeper.cached(token)
+        return None if access is None else Credentials(access, token)
+
+
+_PREFIX = PREFIX.encode()
+_BELOW = _PREFIX + b"/"
+_ENTER = ENTER_PATH.encode()

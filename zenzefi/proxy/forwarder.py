@@ -1,0 +1,437 @@
+"""One HTTP request through the gate: head out, head back, body streamed, rewritten if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi.errors import GateError, SignInRequired, UpstreamProtocolError
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.error_responses import is_event_source
+from zenzefi.http.request_handler import GateRequestHandler
+from zenzefi.http.target import Target
+from zenzefi.origin import Mount
+from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_interim
+from zenzefi.proxy.headers.rules import (
+    Identity,
+    Pairs,
+    RequestPolicy,
+    UrlUnmapper,
+    for_one_browser,
+    request_headers,
+    response_headers,
+)
+from zenzefi.proxy.interfaces import Gatekeeper, UncountedUse, Use
+from zenzefi.proxy.upstream.connection_auth import has_credentials
+from zenzefi.proxy.upstream.exchange import BodyBroken, Exchange, RequestBody, UpstreamResponse
+from zenzefi.proxy.upstream.pool import Purpose, Upstream
+from zenzefi.tokens.access import Access
+from zenzefi.tokens.open_connections import Who
+
+log = logging.getLogger(__name__)
+
+_SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: below 20 ms on any page
+
+
+class Rewrite(Protocol):
+    """A body on its way through the rewriting engine (``zenzefi.rewriting.rewrite``)."""
+
+    heavy: bool
+
+    def slices(self, data: bytes) -> Iterator[bytes]:
+        """What can leave after ``data`` came in, in pieces of bounded work; some are empty."""
+
+    def finish(self) -> bytes:
+        """The rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the engine decided: the head that leaves, and how the body is changed (if at all)."""
+
+    headers: Pairs
+    length: int | None
+    rewrite: Rewrite | None = None
+
+
+class Rewriter(Protocol):
+    """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
+
+    def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
+        """A plugin's own answer instead of the upstream's: status, head, body."""
+
+    def request(self, passage: Passage, headers: Pairs) -> Pairs:
+        """The request's headers as the engine wants them (validators, ranges, codings)."""
+
+    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+        """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
+
+    def messages(self, passage: Passage) -> Callable[[str, str | bytes], str | bytes | None] | None:
+        """What a WebSocket's messages go through: (direction, data) -> data or ``None``.
+
+        ``None`` if no plugin asks for them: then frames pass raw.
+        """
+
+    def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
+        """Whether a part of a body came that must be rewritten as a whole."""
+
+    def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
+        """``headers`` went through the header table; URL-valued ones are the engine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One admitted request: everything was checked, nothing was sent yet."""
+
+    request: web.BaseRequest
+    target: Target
+    mount: Mount
+    access: Access
+    token: str
+    identity: Identity
+    unmapper: UrlUnmapper
+    device_id: str | None = None
+    sign_in: UUID | None = None
+    inspection: Callable[[RequestBody], RequestBody] | None = None
+    use: Use = field(default_factory=UncountedUse)
+
+    @property
+    def who(self) -> Who:
+        """Who uses the token."""
+        agent = self.request.headers.get("User-Agent", "")
+        return Who(self.device_id, self.identity.client, agent, self.sign_in)
+
+    def traced(self, traceparent: str) -> Passage:
+        """The same, naming the gate's own span to the upstream."""
+        return replace(self, identity=replace(self.identity, traceparent=traceparent))
+
+
+class HttpWay:
+    """Forwards HTTP requests to the one upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        policy: RequestPolicy,
+        gatekeeper: Gatekeeper,
+        rewriter: Rewriter,
+    ) -> None:
+        self._upstream = upstream
+        self._policy = policy
+        self._gatekeeper = gatekeeper
+        self._rewriter = rewriter
+        self._event_streams: set[ClientResponse] = set()
+
+    def drain(self) -> None:
+        """End the event streams, which would not end by themselves: browsers connect again."""
+        for client in list(self._event_streams):
+            client.break_off()
+
+    async def forward(self, passage: Passage) -> ClientResponse:
+        """Send the request on and stream the answer back.
+
+        Raises a :class:`GateError` only as long as another answer can still be given; a body that
+        breaks later is broken off, so that the browser sees it. The token is activated as soon as
+        the upstream has answered.
+        """
+        request = passage.request
+        body = ClientBody(request, self._upstream.read_timeout) if request.body_exists else None
+        early = self._rewriter.early(passage)
+        if early is not None:
+            return await self._early(passage, *early)
+        head = self._head(passage, body)
+
+        def on_interim(status: int, pairs: Pairs) -> None:
+            mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
+            write_interim(request, status, mapped)
+
+        purpose = self.purpose(passage, is_long_lived=is_event_source(request))
+        if body is None:
+            response: UpstreamResponse | Exchange
+            begun = begun_in_the_lane(request)
+            if begun is not None:
+                for status, pairs in begun.interims:
+                    on_interim(status, pairs)
+                begun.check_share()
+                return await self._pass_on(passage, begun)
+            response = await self._upstream.send(request.method, head, None, on_interim, purpose)
+            if self._rewriter.must_refetch(passage, response):
+                await response.skip()
+                head = self._head(passage, None, without_range=True)
+                response = await self._upstream.send(
+                    request.method, head, None, on_interim, purpose
+                )
+            return await self._pass_on(passage, response)
+        # An upload may last: it ends with the token.
+        passage.use.progress = lambda: (request.content.total_bytes, 0)
+        with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
+            content = body if passage.inspection is None else passage.inspection(body)
+            response = await self._upstream.send(request.method, head, content, on_interim, purpose)
+            return await self._pass_on(passage, response)
+
+    def purpose(self, passage: Passage, *, is_long_lived: bool) -> Purpose:
+        """What this request needs a connection to the upstream for."""
+        request = passage.request
+        handler = request.protocol
+        # A reverse proxy's connection to the gate carries the requests of many browsers.
+        is_shared = peer_of(request).is_behind_trusted_proxy
+        client = handler if isinstance(handler, GateRequestHandler) and not is_shared else None
+        raw = request._message.raw_headers
+        return Purpose(
+            passage.access.token_id,
+            passage.who,
+            client,
+            partial(check_again, self._gatekeeper, passage),
+            is_long_lived=is_long_lived,
+            is_authenticating=self._policy.authorization is None and has_credentials(raw),
+        )
+
+    async def _pass_on(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
+        try:
+            if not passage.access.is_activated:
+                await self._gatekeeper.activate(passage.access)
+            return await self.answer(passage, response)
+        finally:
+            await response.close()
+
+    async def answer(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
+        """Stream an answer that has begun to the browser.
+
+        The border to other ways: whoever has an :class:`UpstreamResponse` can hand it over here
+        and closes it afterwards.
+        """
+        request = passage.request
+        answer = self.head(passage, response)
+        client = ClientResponse(
+            response.status,
+            response.reason,
+            answer.headers,
+            length=answer.length,
+            has_body=response.has_body,
+        )
+        passage.use.progress = lambda: (request.content.total_bytes, client.sent)
+        # What has not been read of the request can't be skipped safely: the connection ends.
+        keep_alive = not request.body_exists or request.content.is_eof()
+        keep_alive = keep_alive and not response.closes_client
+        if answer.rewrite is not None and response.has_body:
+            await self._rewritten(passage, response, client, answer.rewrite, keep_alive=keep_alive)
+            return client
+        first = response.read_ready()
+        if response.is_complete:
+            with contextlib.suppress(OSError):
+                await client.begin(request, first, is_last=True, keep_alive=keep_alive)
+            return client
+        if not first and (failure := response.failure) is not None:
+            raise failure  # nothing has been sent: another response can be given
+        if client.content_type == "text/event-stream":
+            self._event_streams.add(client)
+        try:
+            with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
+                await check_again(self._gatekeeper, passage)
+                await self._streamed(passage, response, client, first, keep_alive=keep_alive)
+        finally:
+            self._event_streams.discard(client)
+        return client
+
+    async def _streamed(
+        self,
+        passage: Passage,
+        response: UpstreamResponse,
+        client: ClientResponse,
+        first: bytes,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        with _broken_off_rather_than_answered_twice(client):
+            await client.begin(passage.request, first, is_last=False, keep_alive=keep_alive)
+            while piece := await response.read():
+                await client.send(piece)
+            await client.finish()
+
+    def head(self, passage: Passage, response: UpstreamResponse) -> Answer:
+        """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
+        pairs = self._mapped(response.headers, passage)
+        if response.length is not None:
+            pairs.append((b"Content-Length", b"%d" % response.length))
+        if response.status == 426:
+            pairs += _asked_upgrade(response.headers)
+        answer = self._rewriter.answer(passage, response, pairs)
+        if response.status == 101:
+            return answer
+        return replace(answer, headers=for_one_browser(answer.headers))
+
+    async def _rewritten(
+        self,
+        passage: Passage,
+        response: UpstreamResponse,
+        client: ClientResponse,
+        rewrite: Rewrite,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        request = passage.request
+
+        async def out(data: bytes) -> None:
+            if client.is_begun:
+                await client.send(data)
+            elif data:
+                await client.begin(request, data, is_last=False, keep_alive=keep_alive)
+
+        with (
+            _broken_off_rather_than_answered_twice(client),
+            self._gatekeeper.hold(passage.access, _closer(request), passage.who),
+        ):
+            await check_again(self._gatekeeper, passage)
+            while piece := await response.read():
+                for start in range(0, len(piece), _SLICE):
+                    for made in rewrite.slices(piece[start : start + _SLICE]):
+                        await out(made)
+                        await asyncio.sleep(0)
+            if rewrite.heavy:
+                rest = await asyncio.to_thread(rewrite.finish)
+            else:
+                rest = rewrite.finish()
+            if client.is_begun:
+                await client.send(rest)
+                await client.finish()
+            else:
+                await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
+
+    async def _early(
+        self, passage: Passage, status: int, answer: Answer, body: bytes
+    ) -> ClientResponse:
+        """A plugin answered by itself. The upstream did not, so nothing is activated."""
+        request = passage.request
+        has_body = request.method != "HEAD" and status not in (204, 304)
+        client = ClientResponse(status, b"", answer.headers, length=len(body), has_body=has_body)
+        passage.use.progress = lambda: (request.content.total_bytes, client.sent)
+        with contextlib.suppress(OSError):
+            await client.begin(
+                request,
+                body if has_body else b"",
+                is_last=True,
+                keep_alive=not request.body_exists or request.content.is_eof(),
+            )
+        return client
+
+    def _head(
+        self, passage: Passage, body: ClientBody | None, *, without_range: bool = False
+    ) -> bytes:
+        request = passage.request
+        pairs = request_headers(
+            request._message.raw_headers,
+            self._policy,
+            passage.mount,
+            passage.identity,
+            passage.unmapper,
+            is_bodiless=body is None,
+            token=passage.token,
+        )
+        pairs = self._rewriter.request(passage, pairs)
+        if without_range:
+            pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
+        if body is None:
+            # RFC 9110, 8.6: methods that anticipate content say that there is none.
+            if request.method in ("POST", "PUT", "PATCH"):
+                pairs.append((b"Content-Length", b"0"))
+        elif body.length is None:
+            pairs.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            pairs.append((b"Content-Length", b"%d" % body.length))
+        if body is not None and body.expects_continue:
+            pairs.append((b"Expect", b"100-continue"))
+        return request_head(request.method, passage.target, pairs)
+
+    def _mapped(self, pairs: Pairs, passage: Passage) -> Pairs:
+        try:
+            return response_headers(pairs, self._policy.upstream, passage.mount)
+        except ValueError:
+            raise UpstreamProtocolError from None
+
+
+@contextlib.contextmanager
+def _broken_off_rather_than_answered_twice(client: ClientResponse) -> Iterator[None]:
+    """Once the head of an answer is out no other one can be given: what fails breaks it off.
+
+    Before that the failure is raised, as a :class:`GateError` where there is one for it.
+    """
+    try:
+        yield
+    except ConnectionError:  # the browser is gone
+        client.break_off()
+    except Exception as error:
+        cause = error.error if isinstance(error, BodyBroken) else error
+        if not client.is_begun:
+            raise cause from None
+        if isinstance(cause, GateError):
+            log.warning("a body broke off: %s", cause.code)
+        else:
+            log.exception("a body broke off")
+        client.break_off()
+
+
+def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
+    """A request's head as bytes: the target exactly as it was checked."""
+    line = f"{method} {target.raw} HTTP/1.1".encode()
+    return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
+
+
+def _asked_upgrade(pairs: Pairs) -> Pairs:
+    """What a 426 asks for: the one answer that must say ``Upgrade`` (RFC 9110, 15.5.22).
+
+    WebSocket alone: to nothing else could this connection be switched.
+    """
+    named = [v for name, value in pairs if name.lower() == b"upgrade" for v in value.split(b",")]
+    if b"websocket" not in (value.strip().lower() for value in named):
+        return []
+    return [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+
+
+async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:
+    """Once something is held: was the token or the sign-in ended just before?
+
+    Raises :class:`SignInRequired` and what ``validate`` raises.
+    """
+    if gatekeeper.is_signed_out(passage.who):
+        raise SignInRequired
+    if gatekeeper.cached(passage.token) is None:
+        await gatekeeper.validate(passage.token)
+
+
+class Begun(UpstreamResponse, Protocol):
+    """An answer that another way has begun, with the 1xx answers that came before it."""
+
+    interims: list[tuple[int, Pairs]]
+
+    def check_share(self) -> None:
+        """Raises :class:`GateError` if it is going to last and there is no room for it."""
+
+
+def begun_in_the_lane(request: web.BaseRequest) -> Begun | None:
+    """The answer that the fast lane has begun for this request and found to be unusual.
+
+    Raises what the lane met on its way (:mod:`zenzefi.proxy.fast_path`).
+    """
+    take = getattr(request.protocol, "take_begun", None)
+    return None if take is None else take(request)
+
+
+def _closer(request: web.BaseRequest) -> Callable[[str], None]:
+    """Ends this exchange at once, uncleanly: the token behind it has ended."""
+
+    def close(_reason: str) -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    return close
+
+
+__all__ = ["Answer", "GateError", "HttpWay", "Passage", "Rewriter", "request_head"]

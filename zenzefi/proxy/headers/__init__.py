@@ -1,0 +1,1 @@
+"""Header policy: requests, responses, cookies."""

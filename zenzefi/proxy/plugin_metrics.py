@@ -1,0 +1,104 @@
+"""What the plugins did, carried into the metrics every few seconds: off the request path."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+from aiohttp import web
+from prometheus_client import Counter
+
+from zenzefi.observability.metrics import (
+    PLUGIN_BYTES,
+    PLUGIN_CALLS,
+    PLUGIN_CONFLICTS,
+    PLUGIN_EDITS,
+    PLUGIN_ERRORS,
+    PLUGIN_SECONDS,
+    PLUGIN_SHADOW_EDITS,
+    PLUGIN_SKIPPED,
+    REWRITE_CACHE,
+)
+from zenzefi.rewriting.engine import Engine
+from zenzefi.rewriting.plugins.registry import Account
+
+EVERY = 5.0
+"""Seconds between two publications."""
+
+
+_Values = tuple[float, ...]
+
+
+def _values(account: Account) -> _Values:
+    return (
+        account.seconds,
+        account.bytes,
+        account.calls,
+        account.edits,
+        account.shadow_edits,
+        account.conflicts,
+        account.errors,
+        account.skipped,
+    )
+
+
+_NOTHING = _values(Account())
+
+
+def _counters(plugin: str) -> Iterator[Counter]:
+    """Where each of :func:`_values` is counted."""
+    yield PLUGIN_SECONDS.labels(plugin)
+    yield PLUGIN_BYTES.labels(plugin)
+    yield PLUGIN_CALLS.labels(plugin)
+    yield PLUGIN_EDITS.labels(plugin)
+    yield PLUGIN_SHADOW_EDITS.labels(plugin)
+    yield PLUGIN_CONFLICTS.labels(plugin)
+    yield PLUGIN_ERRORS.labels(plugin)
+    yield PLUGIN_SKIPPED.labels(plugin)
+
+
+class PluginFigures:
+    """Adds to the counters what was added to the plugins' accounts since the last time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._seen: dict[str, tuple[Account, _Values]] = {}
+        self._hits = engine.cache.hits
+        self._misses = engine.cache.misses
+
+    def publish(self) -> None:
+        """Carry over everything new."""
+        for entry in self._engine.registry.entries:
+            account = entry.account
+            old, seen = self._seen.get(entry.name, (account, _NOTHING))
+            if old is not account:  # loaded again: it counts from nothing
+                seen = _NOTHING
+            now = _values(account)
+            for counter, value, before in zip(_counters(entry.name), now, seen, strict=True):
+                counter.inc(value - before)
+            self._seen[entry.name] = account, now
+        cache = self._engine.cache
+        REWRITE_CACHE.labels("hit").inc(cache.hits - self._hits)
+        REWRITE_CACHE.labels("miss").inc(cache.misses - self._misses)
+        self._hits, self._misses = cache.hits, cache.misses
+
+
+def setup(app: web.Application, engine: Engine) -> None:
+    """Publish as long as the application runs, and once more at its end."""
+    figures = PluginFigures(engine)
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            figures.publish()
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(repeat(), name="plugin-figures")
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        figures.publish()
+
+    app.cleanup_ctx.append(life)

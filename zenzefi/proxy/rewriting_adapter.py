@@ -1,0 +1,213 @@
+"""Between the way through and the rewriting engine: headers as bytes here, as text there."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Literal
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.proxy.forwarder import Answer, Passage
+from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.upstream.exchange import UpstreamResponse
+from zenzefi.rewriting import codecs
+from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, Exchange
+from zenzefi.rewriting.headers import BODY_HEADERS
+from zenzefi.rewriting.pipeline import Budget
+from zenzefi.rewriting.plugins.api import Message
+from zenzefi.rewriting.rewrite import Rewrite
+from zenzefi.rewriting.urls import UrlMapper
+
+_MAX_MAPPERS = 64
+
+
+class MapperCache:
+    """One mapper per mount: mounts are few, forwarded ones could be many, so it is bounded."""
+
+    def __init__(self, upstream: Origin, aliases: Sequence[Origin]) -> None:
+        self._upstream = upstream
+        self._aliases = tuple(aliases)
+        self._mappers: OrderedDict[Mount, UrlMapper] = OrderedDict()
+
+    def get(self, mount: Mount) -> UrlMapper:
+        """The mapper of a mount."""
+        mapper = self._mappers.get(mount)
+        if mapper is None:
+            mapper = self._mappers[mount] = UrlMapper(self._upstream, mount, self._aliases)
+            if len(self._mappers) > _MAX_MAPPERS:
+                self._mappers.popitem(last=False)
+        return mapper
+
+
+class EngineRewriter:
+    """Asks the engine; headers are UTF-8 text with other bytes escaped, so none is lost."""
+
+    def __init__(
+        self, engine: Engine, upstream: Origin, mappers: MapperCache, marks_key: str
+    ) -> None:
+        self._engine = engine
+        self._marks_key = marks_key
+        self._upstream = upstream
+        self._mappers = mappers
+
+    def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
+        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        if not self._engine.registry.with_hook("early_response"):
+            return None
+        early = self._engine.early_response(self._exchange(passage, 0, CIMultiDict()))
+        if early is None:
+            return None
+        headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
+        return early.status, Answer(_to_pairs(headers), len(early.body)), early.body
+
+    def request(self, passage: Passage, headers: Pairs) -> Pairs:
+        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        rest: Pairs = []
+        if not self._engine.registry.with_hook("request_headers"):
+            # Then only these may change, and the others need not become text and bytes again.
+            rest = [pair for pair in headers if pair[0].lower() not in _PREPARED]
+            headers = [pair for pair in headers if pair[0].lower() in _PREPARED]
+            if not headers:
+                return rest
+        changed = CIMultiDict(_to_text(headers))
+        self._engine.prepare_request(self._exchange(passage, 0, CIMultiDict()), changed)
+        return rest + _to_pairs(changed.items())
+
+    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        exchange = self._exchange(passage, status, CIMultiDict(_to_text(headers)))
+        return _to_pairs(self._engine.map_response_headers(exchange))
+
+    def messages(self, passage: Passage) -> Callable[[str, str | bytes], str | bytes | None] | None:
+        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        exchange = self._exchange(passage, 0, CIMultiDict())
+        if not self._engine.wants_messages(exchange):
+            return None
+
+        def through(direction: str, data: str | bytes) -> str | bytes | None:
+            way: Literal["to_upstream", "to_browser"]
+            way = "to_upstream" if direction == "to_upstream" else "to_browser"
+            return self._engine.message(exchange, Message(direction=way, data=data))
+
+        return through
+
+    def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
+        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        if response.status != 206:
+            return False
+        headers = CIMultiDict(_to_text(response.headers))
+        return self._engine.must_refetch(self._exchange(passage, response.status, headers))
+
+    def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
+        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        text = CIMultiDict(_to_text(headers))
+        exchange = self._exchange(passage, response.status, text)
+        rewrite: Rewrite | Decoding | None = None
+        has_content = response.has_body and response.length != 0
+        planned = self._engine.plan(exchange) if has_content else None
+        if planned is not None:
+            rewrite, mapped = planned, planned.headers
+        else:
+            mapped = self._engine.map_response_headers(exchange)
+            if passage.mount.kind is MountKind.CLIENT:
+                if has_content:
+                    rewrite, mapped = decoding(mapped, self._engine.budget)
+                elif passage.request.method == "HEAD":  # the same fields that a GET would have
+                    _, mapped = decoding(mapped, self._engine.budget)
+        length: int | None = None
+        kept = []
+        for name, value in mapped:
+            if name.lower() == "content-length":
+                length = int(value)
+            else:
+                kept.append((name, value))
+        return Answer(_to_pairs(kept), length, rewrite)
+
+    def _exchange(self, passage: Passage, status: int, headers: CIMultiDict[str]) -> Exchange:
+        asked = passage.request.headers
+        if passage.mount.kind is MountKind.CLIENT:
+            # It drops Content-Encoding: whatever it asks for, it can take identity only.
+            own = CIMultiDict(asked)
+            own["Accept-Encoding"] = "identity"
+            asked = CIMultiDictProxy(own)
+        return Exchange(
+            method=passage.request.method,
+            url=f"{self._upstream}{passage.target.raw}",
+            status=status,
+            mapper=self._mappers.get(passage.mount),
+            mount=passage.mount,
+            destination=asked.get("Sec-Fetch-Dest"),
+            request_headers=asked,
+            response_headers=CIMultiDictProxy(headers),
+            user=passage.identity.user_id,
+            marks_key=self._marks_key,
+        )
+
+
+class Decoding:
+    """Takes the content coding off a body that nothing rewrites."""
+
+    def __init__(self, decoders: Sequence[codecs.Decoder], budget: Budget) -> None:
+        self.heavy = False
+        self._decoders = decoders
+        self._budget = budget
+        self._encoded = 0
+        self._meter = codecs.Meter()
+
+    def slices(self, data: bytes) -> Iterator[bytes]:
+        """The decoded bytes, in steps of bounded work; a step may yield nothing.
+
+        Raises :class:`zenzefi.rewriting.codecs.CorruptBody` for a decompression bomb too.
+        """
+        self._encoded += len(data)
+        for piece in codecs.decode(self._decoders, data, self._meter):
+            if self._meter.work > max(self._budget.expanded, self._budget.ratio * self._encoded):
+                raise codecs.CorruptBody
+            yield piece
+
+    def finish(self) -> bytes:
+        """Nothing is held back. Raises if the coded body was cut."""
+        for decoder in self._decoders:
+            decoder.finish()
+        return b""
+
+
+def decoding(
+    headers: list[tuple[str, str]], budget: Budget
+) -> tuple[Decoding | None, list[tuple[str, str]]]:
+    """How to make identity of a body, and its headers then; unknown codings stay as they are."""
+    coding = ", ".join(value for name, value in headers if name.lower() == "content-encoding")
+    decoders = codecs.decoders(coding) if coding else None
+    if not decoders:
+        return None, headers
+    dropped = ("content-encoding", *BODY_HEADERS)
+    return Decoding(decoders, budget), [pair for pair in headers if pair[0].lower() not in dropped]
+
+
+_PREPARED = frozenset(name.lower().encode() for name in PREPARED_HEADERS)
+_FRAMING = ("content-length", "transfer-encoding", "connection")
+
+
+def _to_text(pairs: Pairs) -> list[tuple[str, str]]:
+    return [
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+        for name, value in pairs
+    ]
+
+
+def _to_pairs(headers: Iterable[tuple[str, str]]) -> Pairs:
+    """Back to bytes; control characters that a plugin may have written can't split the head."""
+    headers = list(headers)
+    if _CONTROL.search("".join(chain.from_iterable(headers))):
+        headers = [pair for pair in headers if not _CONTROL.search("".join(pair))]
+    return [
+        (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+        for name, value in headers
+    ]
+
+
+_CONTROL = re.compile(r"[\x00\r\n]")

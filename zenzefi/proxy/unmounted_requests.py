@@ -1,0 +1,75 @@
+"""Requests that missed the mount: a script built ``/x`` by itself, and the gate has no ``/x``.
+
+They are recovered (307 to the mounted path) when the request shows where it came from, and
+counted with page and address so that an operator sees what leaks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zenzefi.observability.metrics import PROXY_STRAYS
+from zenzefi.proxy.mount import PREFIX
+
+log = logging.getLogger(__name__)
+
+_REFERER = re.compile(r"(?i)https?://([^/?#]*)([^?#]*)(?:[?#].*)?", re.DOTALL)
+_MAX_ROWS = 512
+_MAX_TEXT = 300  # characters kept of a page's or an address's path
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """One row for the operator: this page asks for this address outside of the mount."""
+
+    page: str
+    path: str
+    count: int
+
+
+class StrayTable:
+    """Counts strays per page and path; bounded, the ones longest unseen are forgotten first."""
+
+    def __init__(self, max_rows: int = _MAX_ROWS) -> None:
+        self._rows: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._max_rows = max_rows
+        self.total = 0
+
+    def count(self, page: str, path: str) -> None:
+        """One more."""
+        key = (page[:_MAX_TEXT], path[:_MAX_TEXT])
+        if key not in self._rows:
+            log.info("request outside the mount: page=%s path=%s", page or "(unknown)", path)
+        self._rows[key] = self._rows.pop(key, 0) + 1
+        self.total += 1
+        PROXY_STRAYS.inc()
+        if len(self._rows) > self._max_rows:
+            self._rows.popitem(last=False)
+
+    def rows(self) -> list[Stray]:
+        """The most frequent first."""
+        rows = [Stray(page, path, count) for (page, path), count in self._rows.items()]
+        return sorted(rows, key=lambda row: -row.count)
+
+
+def origin_page(
+    headers: Mapping[str, str], host: str | None, *, has_cookie: bool, prefix: str = PREFIX
+) -> str | None:
+    """The path of the mounted page that a stray came from (``""`` if only known to be one).
+
+    ``None`` means that nothing shows it came from under the mount. Evidence is, in this order: a
+    Referer under the mount; the proxy cookie, unless fetch metadata says that another site asks.
+    """
+    # Not urlsplit(), which refuses some addresses with an error of its own.
+    referer = _REFERER.fullmatch(headers.get("Referer", ""))
+    if referer and referer[1].lower() == (host or "").lower():
+        path = referer[2]
+        if path.startswith(prefix + "/"):
+            return path
+    if not has_cookie or headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        return None
+    return ""

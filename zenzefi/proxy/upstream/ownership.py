@@ -1,0 +1,98 @@
+"""Which slot a connection to the upstream takes, and which client it belongs to, if to one alone.
+
+Most connections serve one request after another, of any client. One that may have been
+authenticated (:mod:`zenzefi.proxy.upstream.connection_auth`) belongs to one connection of one
+client: both end together, as if the client were connected to the upstream directly.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from zenzefi.http.request_handler import OwnedConnection
+from zenzefi.proxy.upstream.budget import Slot
+from zenzefi.tokens.open_connections import Who
+
+
+class Client(Protocol):
+    """A client's connection, as far as one to the upstream may belong to it."""
+
+    owned: OwnedConnection | None
+    """The upstream connection that serves this client's connection alone."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is closed."""
+
+    def close_when_done(self) -> None:
+        """Close it as soon as the response that is being sent, if any, is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The one client that a connection serves, and for which token and user of it."""
+
+    client: Client
+    token_id: UUID
+    who: Who
+
+
+class UpstreamConnection(abc.ABC):
+    """What every pooled connection has beside its protocol."""
+
+    def __init__(self, slot: Slot) -> None:
+        slot.connection = self
+        self.slot = slot
+        self.owner: Owner | None = None
+        self.is_private = False
+        """Never to be shared: it may be authenticated."""
+        self.is_idle = False
+        self.expiry: asyncio.TimerHandle | None = None
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Close it at once; :meth:`lost` follows."""
+
+    def lost(self) -> None:
+        """It is closed: free its slot, and end the client's connection that it belonged to."""
+        self.wake()
+        self.slot.closed()
+        owner = self.disown()
+        if owner is not None:
+            owner.client.close_when_done()
+
+    def wake(self) -> None:
+        """It is idle no longer."""
+        self.is_idle = False
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+
+    def close_idle(self) -> None:
+        """Close it, to make room for another one."""
+        self.wake()
+        self.abort()
+
+    def belong_to(self, owner: Owner) -> None:
+        """Serve this client's connection alone from now on, and end with it."""
+        self.is_private = True
+        self.owner = owner
+        owner.client.owned = self
+
+    def disown(self) -> Owner | None:
+        """Belong to no client any more; returns the one that it belonged to."""
+        owner, self.owner = self.owner, None
+        if owner is not None and owner.client.owned is self:
+            owner.client.owned = None
+        return owner
+
+    def owner_lost(self) -> None:
+        """The client's connection is closed."""
+        self.owner = None
+        self.wake()
+        self.slot.closing()
+        self.abort()

@@ -1,0 +1,1 @@
+"""WebSockets through the gate: handshake, relay, frames, messages, rate limit."""

@@ -1,0 +1,198 @@
+"""WebSockets through the gate: upstream first, then 101, then bytes as they are (``relay``)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import logging
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
+from zenzefi.http.request_handler import cancelled_when_lost
+from zenzefi.observability.metrics import WEBSOCKETS_OPEN
+from zenzefi.origin import Mount
+from zenzefi.proxy.browser_response import ClientResponse
+from zenzefi.proxy.forwarder import HttpWay, Passage, Rewriter, check_again, request_head
+from zenzefi.proxy.headers.rules import Pairs, RequestPolicy, request_headers
+from zenzefi.proxy.interfaces import Gatekeeper
+from zenzefi.proxy.upstream.exchange import Exchange
+from zenzefi.proxy.upstream.pool import Purpose, Upstream
+from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
+from zenzefi.proxy.websocket.rate_limit import Metering
+from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, Splice
+
+log = logging.getLogger(__name__)
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_PING_SECONDS = 30.0
+
+
+def is_websocket(request: web.BaseRequest) -> bool:
+    """Whether it is an opening handshake (RFC 6455, 4.2.1), to be refused or relayed as such."""
+    headers = request.headers
+    if headers.get("Upgrade", "").strip().lower() != "websocket":
+        return False
+    options = ",".join(headers.getall("Connection", ())).lower().split(",")
+    return (
+        request.method == "GET"
+        # RFC 9110, 7.8: an Upgrade in HTTP/1.0 is ignored.
+        and request.version == HttpVersion11
+        and "upgrade" in (option.strip() for option in options)
+    )
+
+
+def check_origin(request: web.BaseRequest, mount: Mount) -> None:
+    """Refuse a handshake that another site's page made with this browser's cookie.
+
+    RFC 6455, 10.2. Browsers always send Origin; a program without one has no cookie to abuse.
+    Raises :class:`CrossSiteRefused`.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or origin.lower() == str(mount.public):
+        return
+    scheme, _, authority = origin.lower().partition("://")
+    if scheme not in ("http", "https") or authority != request.headers.get("Host", "").lower():
+        raise CrossSiteRefused
+
+
+class WebSocketWay:
+    """Relays WebSockets to the one upstream, and knows the open ones."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        policy: RequestPolicy,
+        gatekeeper: Gatekeeper,
+        http: HttpWay,
+        rewriter: Rewriter,
+        metering: Metering,
+        *,
+        ping_seconds: float = _PING_SECONDS,
+    ) -> None:
+        self._upstream = upstream
+        self._policy = policy
+        self._gatekeeper = gatekeeper
+        self._http = http
+        self._rewriter = rewriter
+        self._metering = metering
+        self._ping_seconds = ping_seconds
+        self._open: set[Splice] = set()
+
+    @property
+    def open_count(self) -> int:
+        """WebSockets open now."""
+        return len(self._open)
+
+    async def relay(self, passage: Passage) -> ClientResponse:
+        """The handshake, then the splice until one side ends.
+
+        Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
+        upstream is passed on as it is.
+        """
+        splice: Splice | None = None
+
+        def end(reason: str) -> None:
+            if splice is not None:
+                splice.end(CLOSE_TOKEN_ENDED, reason)
+            elif passage.request.transport is not None:
+                passage.request.transport.abort()
+
+        # Held from before the handshake on: a token that ends meanwhile is not missed.
+        with self._gatekeeper.hold(passage.access, end, passage.who):
+            await check_again(self._gatekeeper, passage)
+            messages = self._rewriter.messages(passage)
+            purpose = self._http.purpose(passage, is_long_lived=True)
+            with cancelled_when_lost(passage.request):
+                connection = await self._upstream.acquire(purpose, fresh=True)
+            connection.is_private = True
+            exchange = Exchange(self._upstream, connection)
+            try:
+                response = await self._handshake(
+                    passage, exchange, purpose, is_raw=messages is None
+                )
+                if exchange.status == 101:
+                    # A browser that has left meanwhile needs no answer.
+                    with contextlib.suppress(ConnectionError):
+                        await response.begin_upgrade(passage.request)
+                        splice = Splice(passage.request, exchange, self._ping_seconds, messages)
+                        passage.use.progress = splice.progress
+                        await self._run(passage, splice)
+                        response.sent = splice.sent
+                return response
+            finally:
+                await exchange.close()
+
+    async def _run(self, passage: Passage, splice: Splice) -> None:
+        """Until one side ends. Raises nothing: after the 101 no other answer can be given."""
+        self._open.add(splice)
+        WEBSOCKETS_OPEN.inc()
+        try:
+            with self._metering.watch(passage.access.token_id, splice):
+                await splice.run()
+        except Exception:
+            log.exception("a WebSocket broke off")
+        finally:
+            self._open.discard(splice)
+            WEBSOCKETS_OPEN.dec()
+            splice.abort()
+
+    async def _handshake(
+        self, passage: Passage, exchange: Exchange, purpose: Purpose, *, is_raw: bool
+    ) -> ClientResponse:
+        """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
+        with cancelled_when_lost(passage.request):
+            head = self._head(passage, is_raw=is_raw)
+            await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
+        await self._upstream.settle(exchange, purpose)
+        if exchange.status == 101:
+            pairs = self._accepted(exchange, passage)
+        if not passage.access.is_activated:
+            await self._gatekeeper.activate(passage.access)
+        if exchange.status != 101:
+            return await self._http.answer(passage, exchange)
+        return ClientResponse(101, b"Switching Protocols", pairs, length=None, has_body=False)
+
+    async def drain(self) -> None:
+        """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
+        ending = list(self._open)
+        for splice in ending:
+            splice.end(CLOSE_GOING_AWAY, "The gate is restarting. Connect again.")
+        if ending:
+            await asyncio.wait([splice.done for splice in ending], timeout=GOODBYE_SECONDS + 1)
+
+    def _head(self, passage: Passage, *, is_raw: bool) -> bytes:
+        request = passage.request
+        pairs = request_headers(
+            request._message.raw_headers,
+            self._policy,
+            passage.mount,
+            passage.identity,
+            passage.unmapper,
+            is_bodiless=True,
+            token=passage.token,
+        )
+        if not is_raw:  # compressed messages can't be shown to plugins
+            pairs = [pair for pair in pairs if pair[0].lower() != b"sec-websocket-extensions"]
+        pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        return request_head("GET", passage.target, pairs)
+
+    def _accepted(self, exchange: Exchange, passage: Passage) -> Pairs:
+        """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
+        key = passage.request.headers.get("Sec-WebSocket-Key", "").encode()
+        proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+        said = {name.lower(): value.strip() for name, value in exchange.headers}
+        if (
+            said.get(b"upgrade", b"").lower() != b"websocket"
+            or said.get(b"sec-websocket-accept") != proof
+        ):
+            log.warning("upstream's 101 is not a WebSocket's")
+            raise UpstreamProtocolError
+        return self._http.head(passage, exchange).headers
+
+
+def _no_interim(_status: int, _pairs: Pairs) -> None:
+    """1xx answers before a 101 say nothing to a browser's WebSocket."""

@@ -1,0 +1,89 @@
+"""How much browsers send over WebSockets, per token, held against the limits.
+
+The bytes themselves are relayed without a look at any limit: what each splice has counted anyway is
+read a few times a second, added up per token and put to the limiter, which counts over all nodes.
+So a limit costs nothing per message, and holds within that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+from uuid import UUID
+
+from zenzefi.errors import RateLimited
+from zenzefi.proxy.websocket.frames import CLOSE_TOO_MUCH
+from zenzefi.rate_limits.limiter import Name, RateLimits
+
+_EVERY = 0.25  # seconds
+_KINDS: tuple[tuple[Name, str], ...] = (
+    ("websocket_messages", "messages"),
+    ("websocket_bytes", "bytes"),
+)
+
+
+class Sender(Protocol):
+    """An open WebSocket, as far as it is metered."""
+
+    @property
+    def uploaded(self) -> tuple[int, int]:
+        """Frames and bytes that came from the browser so far."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Close it."""
+
+
+class Metering:
+    """Watches the open WebSockets of one process; works only while there are any."""
+
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
+        self._watched: dict[UUID, dict[Sender, tuple[int, int]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def watch(self, token_id: UUID, sender: Sender) -> Iterator[None]:
+        """Meter ``sender`` under this token while it is open."""
+        senders = self._watched.setdefault(token_id, {})
+        senders[sender] = (0, 0)
+        if self._task is None:
+            self._task = asyncio.create_task(self._repeat(), name="websocket metering")
+        try:
+            yield
+        finally:
+            del senders[sender]
+            if not senders:
+                del self._watched[token_id]
+            if not self._watched:
+                self._task.cancel()
+                self._task = None
+
+    async def _repeat(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            kinds = [index for index, (name, _) in enumerate(_KINDS) if self._limits.rates(name)]
+            if kinds:
+                for token_id in list(self._watched):
+                    await self._settle(token_id, kinds)
+
+    async def _settle(self, token_id: UUID, kinds: list[int]) -> None:
+        """Count what is new under one token; close what is open under it when that is too much."""
+        senders = self._watched.get(token_id, {})
+        new = [0, 0]
+        for sender, before in senders.items():
+            now = senders[sender] = sender.uploaded
+            for kind in kinds:
+                new[kind] += now[kind] - before[kind]
+        for kind in kinds:
+            name, what = _KINDS[kind]
+            if not new[kind]:
+                continue
+            try:
+                await self._limits.hit(name, str(token_id), cost=new[kind])
+            except RateLimited as refusal:
+                wait = refusal.headers["Retry-After"]
+                for sender in list(senders):
+                    sender.end(CLOSE_TOO_MUCH, f"Too many {what}. Try again in {wait} seconds.")
+                return

@@ -1,0 +1,296 @@
+"""A WebSocket after its handshake: two transports joined until one side ends.
+
+Each side's bytes are written to the other, reading stops while the other side is slower, and only
+frame boundaries are followed so that a ping or a close can be put between two frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from aiohttp import web
+
+from zenzefi.http.request_handler import GateRequestHandler
+from zenzefi.proxy.upstream.exchange import Exchange
+from zenzefi.proxy.upstream.response_stream import unread_of
+from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, FrameCursor, close_frame
+from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
+
+_FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
+_STALL_SECONDS = 300.0  # a side that takes nothing for so long is gone
+GOODBYE_SECONDS = 2.0
+"""For a frame to end and a close to be read, before the socket goes."""
+
+
+class _End(asyncio.Protocol):
+    """One side of a splice."""
+
+    def __init__(self, transport: asyncio.Transport, on_lost: Callable[[], None]) -> None:
+        self.transport = transport
+        self.other: asyncio.Transport | None = None
+        self.cursor = FrameCursor()  # of the bytes that are written to this side
+        self.relayed = 0
+        self.is_lost = False
+        self.stalled_at: float | None = None  # when it stopped taking bytes
+        self.receive: Callable[[bytes], None] = self._early
+        self._on_lost = on_lost
+        self._waiting = b""
+
+    def _early(self, data: bytes) -> None:
+        self._waiting += data
+
+    def connect(self, receive: Callable[[bytes], None], first: bytes) -> None:
+        """Begin: what came before goes first."""
+        waiting, self._waiting = first + self._waiting, b""
+        self.receive = receive
+        if waiting:
+            receive(waiting)
+
+    def data_received(self, data: bytes) -> None:
+        self.receive(data)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self.stalled_at = asyncio.get_running_loop().time()
+        if self.other is not None:
+            _quietly(self.other.pause_reading)
+
+    def resume_writing(self) -> None:
+        self.stalled_at = None
+        if self.other is not None:
+            _quietly(self.other.resume_reading)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            for data in unread_of(self.transport):
+                self.receive(data)
+        self.is_lost = True
+        self._on_lost()
+
+    def close(self) -> None:
+        """End it: what is buffered is still written, unless it can't be."""
+        if self.is_lost:
+            return
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.transport.abort)
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class _Gone(asyncio.Transport):
+    """In the place of a transport that was closed before the splice began."""
+
+    def write(self, data: object) -> None:
+        """Drop it."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """No event comes any more."""
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        """It is closed."""
+
+
+def _quietly(change: Callable[[], None]) -> None:
+    try:
+        change()
+    except RuntimeError:  # the transport is closing, or already in that state
+        return
+
+
+class Splice:
+    """Two transports joined until one of them ends, or :meth:`end` is called."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        ping_seconds: float,
+        messages: Callable[[str, str | bytes], str | bytes | None] | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        handler = cast(GateRequestHandler, request.protocol)
+        browser = request.transport
+        if browser is None:
+            raise ConnectionResetError("the browser is gone already")
+        # An upstream that has closed meanwhile may have sent frames before: they are delivered.
+        upstream = exchange.connection.detach() or _Gone()
+        self._slot = exchange.connection.slot
+        self._loop = loop
+        self.done: asyncio.Future[None] = loop.create_future()
+        """Comes when it is over."""
+        self._handler = handler
+        self._ping_seconds = ping_seconds
+        self._ending: tuple[int, str] | None = None
+        self._is_unanswered = False
+        self._heard = -1  # bytes of the browser's at the last tick
+        self._timer: asyncio.TimerHandle | None = None
+        self._goodbye: asyncio.TimerHandle | None = None
+        self._browser = _End(browser, self._browser_lost)
+        self._upstream = _End(upstream, self._upstream_lost)
+        self._browser.other, self._upstream.other = upstream, browser
+        self._filters: dict[_End, MessageFilter] = {}
+        if messages is not None:
+            up, down = partial(messages, "to_upstream"), partial(messages, "to_browser")
+            self._filters[self._upstream] = MessageFilter(up, masked=True)
+            self._filters[self._browser] = MessageFilter(down, masked=False)
+        # What either parser has read past the handshake belongs to the WebSocket.
+        self._from_browser = handler.take_unread()
+        self._from_upstream = bytes(exchange.connection._tail)
+        browser.set_protocol(self._browser)
+        upstream.set_protocol(self._upstream)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that went to the browser."""
+        return self._browser.relayed
+
+    @property
+    def uploaded(self) -> tuple[int, int]:
+        """Frames and bytes that the browser sent on."""
+        return self._upstream.cursor.frames, self._upstream.relayed
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes that came from the browser and went to it."""
+        return self._upstream.relayed, self._browser.relayed
+
+    async def run(self) -> None:
+        """Relay until one side ends."""
+        self._browser.connect(self._way_to(self._upstream), self._from_browser)
+        self._upstream.connect(self._way_to(self._browser), self._from_upstream)
+        for end in (self._browser, self._upstream):
+            _quietly(end.transport.resume_reading)
+        if isinstance(self._upstream.transport, _Gone):
+            self._upstream_lost()
+        self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+        await asyncio.shield(self.done)
+
+    def abort(self) -> None:
+        """End both sides."""
+        for timer in (self._timer, self._goodbye):
+            if timer is not None:
+                timer.cancel()
+        self._lost()
+        self._upstream.close()
+        self._browser.close()
+        # aiohttp's handler no longer hears of its transport: tell it.
+        self._handler.connection_lost(None)
+
+    def end(self, code: int, reason: str) -> None:
+        """Close both sides properly, at the next frame boundary each."""
+        if self._ending is not None or self.done.done():
+            return
+        self._ending = (code, reason)
+        self._browser.receive = partial(self._relay, self._upstream)
+        self._upstream.receive = partial(self._relay, self._browser)
+        self._goodbye = self._loop.call_later(GOODBYE_SECONDS, self._lost)
+        if self._browser.cursor.is_at_boundary:
+            self._say_goodbye(self._browser)
+        if self._upstream.cursor.is_at_boundary:
+            self._say_goodbye(self._upstream)
+
+    def _say_goodbye(self, end: _End) -> None:
+        if self._ending is None:
+            return
+        code, reason = self._ending
+        is_browser = end is self._browser
+        if not is_browser:
+            code = CLOSE_GOING_AWAY  # what the gate and its user agreed on is not the upstream's
+        end.transport.write(close_frame(code, reason if is_browser else "", masked=not is_browser))
+        # From here on whatever would be written to this side is dropped.
+        source = self._upstream if is_browser else self._browser
+        source.receive = self._after_goodbye if source is self._browser else _drop
+
+    def _after_goodbye(self, data: bytes) -> None:
+        """The browser answers the close: then nothing is left to wait for."""
+        if data[:1] == b"\x88":
+            self._lost()
+
+    def _way_to(self, end: _End) -> Callable[[bytes], None]:
+        """What passes bytes on to this side: with nothing to look at, as little as there can be."""
+        if end.is_lost:
+            return _drop
+        if self._filters:
+            return partial(self._relay, end)
+        feed, write = end.cursor.feed, end.transport.write
+
+        def pass_on(data: bytes) -> None:
+            feed(data)
+            end.relayed += len(data)
+            write(data)
+
+        return pass_on
+
+    def _relay(self, end: _End, data: bytes) -> None:
+        """The same with plugins that read messages, and at the end, which is a frame's end."""
+        if self._filters:
+            try:
+                data = self._filters[end].feed(data)
+            except FrameError as error:
+                self.end(error.code, error.reason)
+                return
+        used = end.cursor.feed(data, stop_at_boundary=self._ending is not None)
+        end.relayed += used
+        end.transport.write(data[:used])
+        if self._ending is not None and end.cursor.is_at_boundary:
+            self._say_goodbye(end)
+
+    def _tick(self) -> None:
+        """Idle ping (RFC 6455, 5.5.2): a browser that does not answer by the next tick is gone."""
+        if self.done.done():
+            return
+        browser = self._browser
+        for end in (browser, self._upstream):
+            stalled_at = end.stalled_at
+            if stalled_at is not None and self._loop.time() - stalled_at >= _STALL_SECONDS:
+                end.transport.abort()
+                return
+        heard = self._upstream.relayed
+        if heard != self._heard:
+            self._heard = heard
+            self._is_unanswered = False
+        elif self._is_unanswered:
+            browser.transport.abort()
+            return
+        elif browser.cursor.is_at_boundary and self._ending is None:
+            browser.transport.write(PING)
+            self._is_unanswered = True
+        self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+
+    def _browser_lost(self) -> None:
+        # uvloop raises RuntimeError for a write to a closed transport; asyncio drops the bytes.
+        self._upstream.receive = _drop
+        self._lost()
+
+    def _upstream_lost(self) -> None:
+        """While the gate ends it, the browser still gets the time to read the close."""
+        self._slot.closed()
+        if self._ending is None:
+            self._browser.receive = _drop  # as in _browser_lost
+            self._lost()
+        else:
+            self._browser.receive = self._after_goodbye
+
+    def _lost(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+def _drop(_data: bytes) -> None:
+    """What comes after a close is not relayed (RFC 6455, 5.5.1)."""

@@ -1,0 +1,1 @@
+"""Rate limits: the counters, the middleware that asks them, device cookies."""

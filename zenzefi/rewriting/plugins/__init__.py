@@ -1,0 +1,1 @@
+"""Plugins: their API, loading, checks, hooks and the watchdog."""

@@ -1,0 +1,105 @@
+"""What is wrong with a plugin class, found before it sees traffic."""
+
+from __future__ import annotations
+
+import inspect
+
+from pydantic import BaseModel
+
+from zenzefi.rewriting.plugins.api import HOOKS, Match, Needs, Plugin
+
+_GENERIC = frozenset(("enabled", "shadow"))
+_USES = {
+    Needs.CHUNKS: "scanner",
+    Needs.TOKENS: "token",
+    Needs.TEXT: "text",
+    Needs.JSON: "json_value",
+    Needs.DOCUMENT: "document",
+}
+HEADER_HOOKS = ("request_headers", "response_headers", "early_response", "websocket_message")
+"""The hooks that see no body."""
+_TUPLES = ("before", "after", "tags", "varies")
+
+
+def check(plugin_class: type[Plugin]) -> list[str]:
+    """All mistakes in plain sentences; empty when there is none."""
+    name = plugin_class.name
+    try:
+        needs = Needs(plugin_class.needs)
+    except ValueError:
+        return [f"{name}.needs is {plugin_class.needs!r}; it is one of {', '.join(Needs)}."]
+    return [*_attributes(plugin_class), *_hooks(plugin_class, needs), *_options(plugin_class)]
+
+
+def does_nothing(plugin_class: type[Plugin]) -> bool:
+    """Whether it has no hook that is ever called: harmless, and hardly meant so."""
+    return plugin_class.needs == Needs.HEADERS and not own_hooks(plugin_class) & set(HEADER_HOOKS)
+
+
+def own_hooks(plugin_class: type[Plugin]) -> set[str]:
+    """The hooks that it overrides."""
+    return {hook for hook in HOOKS if getattr(plugin_class, hook) is not getattr(Plugin, hook)}
+
+
+def _attributes(plugin_class: type[Plugin]) -> list[str]:
+    name = plugin_class.name
+    problems = []
+    matches: object = plugin_class.matches
+    if not isinstance(matches, Match):
+        problems.append(f"{name}.matches is {matches!r}; it is Match(...).")
+    for attribute in _TUPLES:
+        value: object = getattr(plugin_class, attribute)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            problems.append(
+                f'{name}.{attribute} is {value!r}; it is a tuple of strings, like ("h1",).'
+            )
+    if plugin_class.tags and plugin_class.needs != Needs.TOKENS:
+        problems.append(f"{name}.tags means nothing without needs = Needs.TOKENS.")
+    return problems
+
+
+def _hooks(plugin_class: type[Plugin], needs: Needs) -> list[str]:
+    name = plugin_class.name
+    own = own_hooks(plugin_class)
+    problems = []
+    wanted = _USES.get(needs)
+    if wanted and wanted not in own:
+        problems.append(f"{name} needs {needs.value!r} but has no {wanted}() hook.")
+    problems += [
+        f"{name} has a {hook}() hook, which needs = {other.value!r}."
+        for other, hook in _USES.items()
+        if hook in own and other is not needs
+    ]
+    if "websocket_message" in own and not plugin_class.messages:
+        problems.append(f"{name} has a websocket_message() hook, which needs messages = True.")
+    for hook in sorted(own):
+        function = getattr(plugin_class, hook)
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            problems.append(f"{name}.{hook} is a coroutine; hooks are plain functions.")
+        elif not _takes(function, getattr(Plugin, hook)):
+            asked = ", ".join(inspect.signature(getattr(Plugin, hook)).parameters)
+            problems.append(f"{name}.{hook} can't be called: it takes ({asked}).")
+    return problems
+
+
+def _takes(function: object, model: object) -> bool:
+    """Whether a hook can be called as the engine calls it: with the model's parameters."""
+    if not callable(function) or not callable(model):
+        return False
+    try:
+        inspect.signature(function).bind(*inspect.signature(model).parameters)
+    except TypeError:
+        return False
+    except ValueError:  # written in C: it tells nothing about itself
+        return True
+    return True
+
+
+def _options(plugin_class: type[Plugin]) -> list[str]:
+    name = plugin_class.name
+    options: object = plugin_class.Options
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        return [f"{name}.Options is no pydantic model."]
+    if clash := _GENERIC & set(options.model_fields):
+        return [f"{name}.Options may not have {', '.join(sorted(clash))}: reserved."]
+    return []

@@ -1,0 +1,247 @@
+"""The plugins' hooks besides bodies: headers both ways, early answers, WebSocket messages.
+
+What a hook hands back is checked before anybody uses it: a header that is no string, a line break
+in a value or a status that is none would break the answer, and the original has to pass instead.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from multidict import CIMultiDict
+
+from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
+from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
+from zenzefi.rewriting.plugins.faults import Fault
+from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.rewriting.plugins.registry import Registry
+from zenzefi.rewriting.plugins.watchdog import WATCHDOG
+
+_T = TypeVar("_T")
+_Pairs = list[tuple[str, str]]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BREAKS = re.compile(r"[\x00\r\n]")
+_FRAMING = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+# How long a message is and when it ends is the gate's to say (RFC 9112, section 6).
+_SECRET = frozenset(
+    ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-access-token")
+)
+_LONGEST = 256 * 1024
+"""Bytes that a plugin's headers may have together."""
+
+
+class Hooks:
+    """Calls them in order; whatever one does wrong is counted, and the original passes."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def request_headers(self, exchange: Exchange, headers: CIMultiDict[str]) -> None:
+        """Let plugins change the request's headers, in place."""
+        for entry in self._with_hook("request_headers", exchange):
+            new = self._changed(entry, entry.plugin.request_headers, exchange, headers)
+            if new is not None:
+                headers.clear()
+                headers.extend(new)
+
+    def early_response(self, exchange: Exchange) -> EarlyResponse | None:
+        """A plugin's answer instead of the upstream's, if one gives any."""
+        for entry in self._with_hook("early_response", exchange):
+
+            def ask(entry: Entry = entry) -> EarlyResponse | None:
+                hook = entry.traced(entry.plugin.early_response, exchange.url)
+                answer = hook(context_of(exchange))
+                if answer is not None:
+                    _check_answer(answer)
+                return answer
+
+            answer = self._call(entry, ask, exchange.url)
+            if answer is None:
+                continue
+            if not entry.shadow:
+                return answer
+            entry.shadowed(b"the upstream's answer", repr(answer).encode())
+        return None
+
+    def wants_messages(self, exchange: Exchange) -> bool:
+        """Whether a plugin asked for the WebSocket's messages, so that frames must be read."""
+        return any(
+            entry.plugin.messages and fits(entry.plugin.matches, exchange)
+            for entry in self._registry.entries
+        )
+
+    def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
+        """A message after all plugins that asked for them; ``None`` drops it."""
+        for entry in self._registry.entries:
+            plugin = entry.plugin
+            if not plugin.messages or not fits(plugin.matches, exchange):
+                continue
+            if not entry.takes(exchange.url):
+                continue
+
+            def ask(entry: Entry = entry, message: Message = message) -> tuple[str | bytes | None]:
+                hook = entry.traced(entry.plugin.websocket_message, exchange.url)
+                data = hook(context_of(exchange), message)
+                _check_message(data)
+                return (data,)
+
+            got = self._call(entry, ask, exchange.url)
+            if got is None:
+                continue
+            (data,) = got
+            if entry.shadow:
+                if data != message.data:
+                    entry.shadowed(_bytes(message.data), _bytes(data))
+            elif data is None:
+                return None
+            else:
+                message = replace(message, data=data)
+        return message.data
+
+    def response_headers(self, exchange: Exchange, headers: _Pairs) -> _Pairs:
+        """The mapped headers after the plugins' changes."""
+        for entry in self._with_hook("response_headers", exchange):
+            new = self._changed(
+                entry, entry.plugin.response_headers, exchange, CIMultiDict(headers)
+            )
+            if new is not None:
+                headers = new
+        return headers
+
+    def _changed(
+        self,
+        entry: Entry,
+        hook: Callable[..., None],
+        exchange: Exchange,
+        headers: CIMultiDict[str],
+    ) -> _Pairs | None:
+        """The headers after a hook; ``None`` if they are to stay as they were."""
+        before = list(headers.items())
+
+        def ask() -> _Pairs:
+            changed = CIMultiDict(before)
+            entry.traced(hook, exchange.url)(context_of(exchange), changed)
+            after = list(changed.items())
+            if after != before:
+                _check_headers(hook.__name__, before, after)
+            return after
+
+        after = self._call(entry, ask, exchange.url)
+        if after is None or after == before:
+            return None
+        if entry.shadow:
+            entry.shadowed(_told(before, after), _told(after, before))
+            return None
+        return after
+
+    def _with_hook(self, hook: str, exchange: Exchange) -> list[Entry]:
+        return [
+            entry
+            for entry in self._registry.with_hook(hook)
+            if fits(entry.plugin.matches, exchange, labelled=True) and entry.takes(exchange.url)
+        ]
+
+    @staticmethod
+    def _call(entry: Entry, hook: Callable[[], _T], url: str) -> _T | None:
+        """What a hook returned; ``None`` if it failed: then the original passes."""
+        start = time.perf_counter()
+        try:
+            WATCHDOG.enter()
+            result = hook()
+            WATCHDOG.leave()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a plugin must not end the gate
+            WATCHDOG.leave()
+            entry.failed(error, url)
+            return None
+        entry.spent(time.perf_counter() - start, 0)
+        if entry.plugin.needs is Needs.HEADERS:  # else its bodies tell how it is
+            entry.succeeded()
+        return result
+
+
+def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
+    """Raises :class:`Fault` for what the gate can't or may not send (RFC 9110, section 5)."""
+    known = set(before)
+    size = 0
+    given: Iterable[tuple[object, object]] = after
+    for name, value in given:
+        if not isinstance(name, str) or not isinstance(value, str):
+            kind = type(value if isinstance(name, str) else name).__name__
+            raise Fault(f"{hook}() set {name!r} with {kind}: names and values are strings")
+        size += len(name) + len(value)
+        if (name, value) in known:
+            continue
+        if not _TOKEN.fullmatch(name):
+            raise Fault(f"{hook}() set {name!r}, which is no name of a header field")
+        if _BREAKS.search(value):
+            raise Fault(f"{hook}() set {name!r} to a value with a line break or NUL")
+    if size > _LONGEST:
+        raise Fault(f"{hook}() made {size} bytes of headers; {_LONGEST} are the most")
+    if _framing(before) != _framing(after):
+        names = ", ".join(sorted(_FRAMING))
+        raise Fault(f"{hook}() changed what frames the message ({names}): that is the gate's")
+
+
+def _told(pairs: _Pairs, others: _Pairs) -> bytes:
+    """The fields that only the first have, for the log: without secrets."""
+    own = [(name, value) for name, value in pairs if (name, value) not in set(others)]
+    told = [f"{name}: {'...' if name.lower() in _SECRET else value}" for name, value in own]
+    return "; ".join(told).encode("utf-8", "surrogateescape")
+
+
+def _framing(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return sorted((n.lower(), v) for n, v in pairs if n.lower() in _FRAMING)
+
+
+def _check_answer(answer: object) -> None:
+    """Raises :class:`Fault` for what is no answer that can be sent."""
+    if not isinstance(answer, EarlyResponse):
+        raise Fault(f"early_response() returned {type(answer).__name__}, not an EarlyResponse")
+    status: object = answer.status
+    if type(status) is not int or not 200 <= status <= 599:
+        raise Fault(f"early_response(): {status!r} is no status from 200 to 599")
+    body: object = answer.body
+    if not isinstance(body, bytes):
+        raise Fault(f"early_response(): the body is {type(body).__name__}, not bytes")
+    headers: object = answer.headers
+    if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
+        raise Fault(
+            f"early_response(): headers are (name, value) pairs, not {type(headers).__name__}"
+        )
+    for pair in headers:
+        if not (isinstance(pair, Sequence) and len(pair) == 2):
+            raise Fault(f"early_response(): {pair!r} is no (name, value) pair")
+    framed = [pair for pair in answer.headers if str(pair[0]).lower() not in _FRAMING]
+    _check_headers("early_response", [], framed)
+
+
+def _check_message(data: object) -> None:
+    if isinstance(data, str):
+        try:
+            data.encode()
+        except UnicodeEncodeError:  # RFC 6455, 5.6: text is UTF-8
+            raise Fault("websocket_message() returned text with half a surrogate pair") from None
+    elif data is not None and not isinstance(data, bytes):
+        raise Fault(f"websocket_message() returned {type(data).__name__}, not str, bytes or None")
+
+
+def _bytes(data: str | bytes | None) -> bytes:
+    return data.encode() if isinstance(data, str) else data or b""

@@ -1,0 +1,256 @@
+"""One loaded plugin: its account, the documents that it passes by, and its circuit breaker.
+
+A document that costs too much passes the plugin by for a while; other documents do not. Only
+failures on several different documents open the circuit. That of the bundled plugins never opens:
+without them no application works under a prefix, and what makes them fail is content, which anyone
+may have written.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import reprlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from multidict import CIMultiDict
+
+from zenzefi.rewriting.edits import Conflict
+from zenzefi.rewriting.plugins.api import Plugin, Token
+from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
+
+logger = logging.getLogger("zenzefi.plugins")
+
+_BREAK_AFTER = 5
+"""Failures in a row: on one document, or on so many different ones."""
+_BLOCKED_DOCUMENTS = 2
+"""Different documents within the time of a break, on which it held up the event loop."""
+_BREAK_SECONDS = 60.0
+_MOST_DOCUMENTS = 256
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Account:
+    """What a plugin did so far: figures for metrics and ``zenzefi plugin list``."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    """Decoded body bytes that it looked at; twice where it looked again."""
+    edits: int = 0
+    errors: int = 0
+    last_error: str = ""
+    conflicts: int = 0
+    shadow_edits: int = 0
+    skipped: int = 0
+    """Bodies that passed by: the circuit was open, or the document had cost too much before."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One loaded plugin with its account and circuit breaker."""
+
+    plugin: Plugin
+    source: str
+    shadow: bool = False
+    account: Account = field(default_factory=Account)
+    trace: bool = False
+    clock: Callable[[], float] = time.monotonic
+    bundled: bool = False
+    """Whether it comes with the gate: then its circuit never opens."""
+    _failing: dict[int, int] = field(default_factory=dict)
+    """Documents that failed since the last success, and how often."""
+    _passed: OrderedDict[int, tuple[float, bool]] = field(default_factory=OrderedDict)
+    """Documents that pass by: until when, and whether they blocked."""
+    _is_open: bool = False
+    _open_until: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self.plugin.name
+
+    @property
+    def ready(self) -> bool:
+        """False while the circuit is open: after repeated failures it rests for a minute.
+
+        Then one body tries it; a failure opens the circuit again at once.
+        """
+        if not self._is_open:
+            return True
+        if self.clock() < self._open_until:
+            self.account.skipped += 1
+            return False
+        self._open_until = self.clock() + _BREAK_SECONDS
+        return True
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the circuit is open now; asking changes nothing."""
+        return self._is_open and self.clock() < self._open_until
+
+    def takes(self, document: str) -> bool:
+        """Whether it is to work on a document now; ``document`` is its URL."""
+        until, _ = self._passed.get(hash(document), (0.0, False))
+        if self.clock() < until:
+            self.account.skipped += 1
+            return False
+        return self.ready
+
+    def on(self, document: str) -> Body:
+        """Its part in one body; what goes wrong there is noted under the document's URL."""
+        return Body(self, document)
+
+    def failed(self, error: BaseException | str, document: str = "") -> None:
+        """Count and log. The document passes by after repeated failures; if it cost much, at once.
+
+        The circuit opens when several different documents failed and none went well between, or
+        when two of them blocked. A failure without a ``document`` counts as one of its own.
+        """
+        account = self.account
+        account.errors += 1
+        key = hash(document) if document else -account.errors
+        count = self._failing[key] = self._failing.pop(key, 0) + 1
+        if len(self._failing) > _MOST_DOCUMENTS:
+            del self._failing[next(iter(self._failing))]
+        has_blocked = isinstance(error, Blocked)
+        if has_blocked or isinstance(error, Cost) or count >= _BREAK_AFTER:
+            self._pass_by(key, has_blocked)
+        said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.account.last_error = said
+        logger.error(
+            "plugin %s failed; the original passes: %s",
+            self.name,
+            said,
+            exc_info=error if isinstance(error, BaseException) else None,
+        )
+        if not self.bundled:
+            self._maybe_open()
+
+    def _pass_by(self, document: int, has_blocked: bool) -> None:
+        now = self.clock()
+        self._passed.pop(document, None)
+        while self._passed and (
+            len(self._passed) >= _MOST_DOCUMENTS or next(iter(self._passed.values()))[0] <= now
+        ):
+            self._passed.popitem(last=False)
+        self._passed[document] = now + _BREAK_SECONDS, has_blocked
+        logger.error(
+            "plugin %s: a document that it failed on passes by for %d s", self.name, _BREAK_SECONDS
+        )
+
+    def _maybe_open(self) -> None:
+        now = self.clock()
+        blocked = sum(is_blocked and now < until for until, is_blocked in self._passed.values())
+        is_blocking = blocked >= _BLOCKED_DOCUMENTS
+        if self._is_open or not (is_blocking or len(self._failing) >= _BREAK_AFTER):
+            return
+        self._is_open = True
+        self._open_until = now + _BREAK_SECONDS
+        why = "it blocked" if is_blocking else "repeated failures"
+        logger.error("plugin %s rests for %d s: %s", self.name, _BREAK_SECONDS, why)
+
+    def overspent(self, why: str) -> None:
+        """A document was too much for it, which is no failure: count and log."""
+        self.account.errors += 1
+        self.account.last_error = why
+        logger.warning("plugin %s: the original passes: %s", self.name, why)
+
+    def succeeded(self) -> None:
+        """A whole body, or a hook, went well."""
+        self._failing.clear()
+        self._is_open = False
+
+    def spent(self, seconds: float, edits: int, size: int = 0) -> None:
+        """CPU seconds, edits and bytes of one call."""
+        account = self.account
+        account.calls += 1
+        account.seconds += seconds
+        account.edits += 0 if self.shadow else edits
+        account.bytes += size
+
+    def traced(self, hook: Callable[_P, _T], url: str) -> Callable[_P, _T]:
+        """The hook, which logs its calls if this plugin is traced."""
+        if not self.trace:
+            return hook
+        name = f"{self.name}.{hook.__name__}"
+
+        @functools.wraps(hook)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            given = _shown(args[-1]) if len(args) > 1 else ""
+            start = time.perf_counter()
+            try:
+                result = hook(*args, **kwargs)
+            except BaseException as error:
+                self._trace(name, given, f"raised {type(error).__name__}", start, url)
+                raise
+            self._trace(name, given, f"-> {_shown(result)}", start, url)
+            return result
+
+        return call
+
+    @staticmethod
+    def _trace(name: str, given: str, came: str, start: float, url: str) -> None:
+        spent = (time.perf_counter() - start) * 1000
+        where = url.partition("?")[0]  # what a query holds is nothing for a log
+        logger.info("trace %s(%s) %s in %.3f ms at %s", name, given, came, spent, where)
+
+    def shadowed(self, before: bytes, after: bytes) -> None:
+        """Count and log what an edit would have done."""
+        self.account.shadow_edits += 1
+        logger.info("shadow %s: %.200r -> %.200r", self.name, before, after)
+
+    def conflicted(self, conflict: Conflict) -> None:
+        """Count and log an edit that lost."""
+        self.account.conflicts += 1
+        logger.warning(
+            "plugin %s: its edit of bytes %d to %d was dropped, %s edits there and comes first",
+            self.name,
+            conflict.dropped.start,
+            conflict.dropped.end,
+            conflict.by,
+        )
+
+
+class Body:
+    """One plugin's part in one body, as the pipeline reports it."""
+
+    __slots__ = ("_document", "_entry", "conflicted", "shadow", "shadowed", "spent", "succeeded")
+
+    def __init__(self, entry: Entry, document: str) -> None:
+        self._entry = entry
+        self._document = document
+        self.shadow = entry.shadow
+        self.spent = entry.spent
+        self.succeeded = entry.succeeded
+        self.shadowed = entry.shadowed
+        self.conflicted = entry.conflicted
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self._entry.name
+
+    def failed(self, error: BaseException | str) -> None:
+        """It raised, or broke a rule that the text names."""
+        self._entry.failed(error, self._document)
+
+
+_short = reprlib.Repr()
+_short.maxother = _short.maxstring = 120  # a traced call is one line, whatever it was given
+
+
+def _shown(value: object) -> str:
+    # Headers hold cookies and passwords; what is in them is nothing for a log.
+    if isinstance(value, CIMultiDict):
+        return f"{len(value)} headers"
+    if isinstance(value, Token):
+        return _short.repr(value.raw.decode("utf-8", "replace"))
+    return _short.repr(value)

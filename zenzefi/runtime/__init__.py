@@ -1,0 +1,1 @@
+"""The running process: server, workers, drain, reload, health, periodic jobs."""

@@ -1,0 +1,82 @@
+"""SIGHUP: prices, scopes, limits and plugins change without a restart.
+
+Settings are read anew; a mistake in them changes nothing and is told in the log. What can't change
+while running (addresses, databases, keys) keeps its value until the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import web
+
+from zenzefi.settings import SETTINGS, Settings, SettingsError, load_settings
+
+log = logging.getLogger(__name__)
+
+RELOADABLE = (
+    "token_price_1h",
+    "token_price_12h",
+    "token_price_24h",
+    "token_price_7d",
+    "token_price_30d",
+    "scopes",
+    "plugins_disabled",
+    "plugin_options",
+    "rate_limit_login",
+    "rate_limit_login_address",
+    "rate_limit_login_account",
+    "rate_limit_code",
+    "rate_limit_code_account",
+    "rate_limit_register",
+    "rate_limit_api",
+    "rate_limit_release",
+    "rate_limit_proxy",
+    "rate_limit_websocket_messages",
+    "rate_limit_websocket_bytes",
+    "log_level",
+)
+"""The settings that take effect on SIGHUP."""
+
+Hook = Callable[[Settings], Awaitable[None]]
+ON_RELOAD: web.AppKey[list[Hook]] = web.AppKey("on_reload", list)
+"""Called with the changed settings, for parts that keep something made of them. One that raises
+``SettingsError`` takes all changes back."""
+
+
+def setup(app: web.Application) -> None:
+    """Give the application its list of hooks; parts append theirs before it starts."""
+    app[ON_RELOAD] = []
+
+
+async def reload(app: web.Application) -> list[str]:
+    """Read the settings anew and apply what may change; returns the names that did."""
+    try:
+        fresh = await asyncio.to_thread(load_settings)
+    except SettingsError as error:
+        log.error("settings not reloaded", extra={"problems": error.problems})
+        return []
+    current = app[SETTINGS]
+    changed = [name for name in RELOADABLE if getattr(fresh, name) != getattr(current, name)]
+    before = current.model_copy()
+    try:
+        await _apply(app, changed, fresh)
+    except SettingsError as error:
+        log.error("settings not reloaded", extra={"problems": error.problems})
+        with contextlib.suppress(SettingsError):  # a file may be broken still
+            await _apply(app, changed, before)
+        return []
+    log.info("settings reloaded", extra={"changed": changed})
+    return changed
+
+
+async def _apply(app: web.Application, names: Iterable[str], values: Settings) -> None:
+    current = app[SETTINGS]
+    for name in names:
+        setattr(current, name, getattr(values, name))
+    logging.getLogger().setLevel(current.log_level)
+    for hook in app[ON_RELOAD]:
+        await hook(current)

@@ -1,0 +1,67 @@
+"""The calls about bundles."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from zenzefi.accounts.identity import User
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.api.routing import Routes, actor_of
+from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, NotFound
+from zenzefi.tokens.bundle_schemas import BundleOut, BundlePurchased, BundlesOut
+from zenzefi.tokens.bundles import BUNDLES, Bundle, Bundles
+from zenzefi.tokens.views import token_out
+
+routes = Routes("Money")
+
+
+def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
+    """A bundle and what its tokens cost one by one."""
+    return BundleOut(
+        id=bundle.id,
+        name=bundle.name,
+        description=bundle.description,
+        duration_hours=bundle.duration_hours,
+        token_count=bundle.token_count,
+        scope=bundle.scope,
+        price_znc=bundle.price,
+        total_price=bundle.price,
+        single_price_znc=service.single_price(bundle),
+        base_price=service.single_price(bundle),
+        is_active=bundle.is_active,
+    )
+
+
+@routes.get("/bundles/")
+async def bundles(request: web.Request) -> BundlesOut:
+    """Bundles on sale."""
+    service = request.app[BUNDLES]
+    return BundlesOut(items=[bundle_out(service, bundle) for bundle in await service.listed()])
+
+
+@routes.post(
+    "/bundles/{bundle_id}/purchase",
+    errors=(NotFound, InsufficientBalance, IdempotencyInFlight),
+    headers=(HEADER,),
+)
+async def buy_bundle(request: web.Request, user: User, bundle_id: UUID) -> BundlePurchased:
+    """Buy a bundle: all its tokens at once."""
+    service = request.app[BUNDLES]
+
+    async def work(connection: AsyncConnection) -> BundlePurchased:
+        bundle, tokens, left = await service.purchase(
+            connection, actor_of(request, user), user.id, bundle_id
+        )
+        return BundlePurchased(
+            bundle_id=bundle.id,
+            tokens=[token_out(token) for token in tokens],
+            cost_znc=bundle.price,
+            new_balance=left,
+        )
+
+    return await request.app[IDEMPOTENCY].run(
+        user.id, key_of(request), f"bundles.{bundle_id.hex}", None, BundlePurchased, work
+    )

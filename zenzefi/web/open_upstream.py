@@ -1,0 +1,44 @@
+"""Opening the upstream from an account page: the proxy cookie, and the redirect to the mount."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from zenzefi.proxy.setup import GATE
+from zenzefi.proxy.sign_in import lead, own_origin
+from zenzefi.settings import SETTINGS
+from zenzefi.settings.own_origin import BrowserMount
+from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.web.page import MOUNT_PREFIX, Page
+
+
+async def entrance(page: Page, token: str) -> web.Response:
+    """303 into the upstream for the holder of ``token``; never starts its clock.
+
+    The proxy cookie is set here, at the gate's host. With an own origin the browser then signs in
+    there (:mod:`zenzefi.proxy.sign_in`); else it goes to the prefix. Raises
+    :class:`OwnOriginMissing` where it may do neither, and the refusals of
+    :meth:`Gatekeeper.validate`.
+    """
+    access = await page.request.app[GATEKEEPER].validate(token)
+    gate = page.request.app.get(GATE)
+    if gate is None:
+        return page.redirect(MOUNT_PREFIX + "/")
+    if gate.mounts.browsers_at_prefix and gate.mounts.own_origin is None:
+        response = page.redirect(MOUNT_PREFIX + "/")
+    else:
+        response = lead(gate.mounts, page.request, "/")
+    await gate.cookies.sign_in(page.request, response, token, access, family=page.session_id)
+    return response
+
+
+def browser_address(page: Page) -> str:
+    """Where this browser sees the upstream's root; empty where it may not open it at all."""
+    settings = page.request.app[SETTINGS]
+    gate = page.request.app.get(GATE)
+    own = None if gate is None else own_origin(gate.mounts, page.request)
+    if own is not None:
+        return own.root
+    if settings.browser_mount is BrowserMount.PREFIX:
+        return f"{settings.public_origin}{MOUNT_PREFIX}/"
+    return ""
