@@ -1,4 +1,4 @@
-"""The mutants of the threat model can be applied; `make mutants` tries whether tests kill them."""
+"""Each row of the threat model has a mutant that can be applied (`make mutants` runs them)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from scripts.mutants import DATA, ROOT, Mutant, read
+from scripts.mutants import DATA, ROOT, Mutant, read, without_mutant
 
 MUTANTS = read()
+WITHOUT = without_mutant()
 
 
 def threats() -> set[str]:
@@ -35,3 +36,13 @@ def test_a_mutant_removes_a_mitigation_of_a_row(mutant: Mutant) -> None:
 def test_names_are_used_once() -> None:
     names = [mutant.name for mutant in MUTANTS]
     assert len(names) == len(set(names)), DATA
+
+
+def test_every_row_has_a_mutant_or_a_reason_for_none() -> None:
+    assert threats() - {mutant.threat for mutant in MUTANTS} - set(WITHOUT) == set()
+
+
+def test_a_reason_for_no_mutant_belongs_to_a_row_without_one() -> None:
+    assert set(WITHOUT) - threats() == set()
+    assert set(WITHOUT) & {mutant.threat for mutant in MUTANTS} == set()
+    assert all(WITHOUT.values())
