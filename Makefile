@@ -1,10 +1,10 @@
 # Two commands are enough for a newcomer: `make run` and `make test`.
-# Needs Python 3.11 or newer and nothing else; PYTHON=/path/to/python3.x chooses one.
+# Needs only Python 3.11 or newer; PYTHON=/path/to/python3.x selects another one.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-# All tests go side by side, each process with servers of its own: not where servers are named.
+# Tests run in parallel, each process with its own servers, unless TEST_REDIS_URL names a server.
 # `make test ARGS=...` runs a part.
 ALL := $(if $(TEST_REDIS_URL),,--numprocesses logical --maxprocesses 4 --dist loadfile)
 HOST ?= 127.0.0.1
@@ -15,13 +15,13 @@ EXAMPLES ?= 5000
 .DEFAULT_GOAL := help
 .PHONY: help run test apps lint format bench soak fuzz mutants screenshots wheel docs clean
 
-help: ## List what can be made
+help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 run: $(VENV)/.installed ## Start the gate (with a demo site behind it unless ZENZEFI_TARGET_URL is set)
 	@exec $(BIN)/zenzefi serve --host $(HOST) --port $(PORT)
 
-test: $(VENV)/.installed-test ## Run every test on a PostgreSQL and a Redis of their own
+test: $(VENV)/.installed-test ## Run all tests on a PostgreSQL and a Redis started for them
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
 apps: $(VENV)/.created ## Install the real applications that tests/apps runs, once, into a cache
@@ -34,33 +34,33 @@ lint: $(VENV)/.installed-lint ## Check style, types, imports between packages an
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-format: $(VENV)/.installed-lint ## Put the code into its one form
+format: $(VENV)/.installed-lint ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 mutants: $(VENV)/.installed-test ## Remove each mitigation of the threat model and see its tests fail
 	@$(BIN)/python -m scripts.mutants $(ARGS)
 
-bench: $(VENV)/.installed-test ## Measure the gate and others side by side; writes docs/benchmarks.md
+bench: $(VENV)/.installed-test ## Measure the gate and other proxies side by side; writes docs/benchmarks.md
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/.installed-test ## Traffic of every kind for MINUTES=10: all answered, nothing left behind
+soak: $(VENV)/.installed-test ## Mixed traffic for MINUTES=10: every request gets its response, nothing leaks
 	@SOAK_SECONDS=$$(($(MINUTES) * 15)) $(BIN)/python -m pytest tests/proxy/test_leaks.py -q $(ARGS)
 
-fuzz: $(VENV)/.installed-test ## Streams of requests made at random, EXAMPLES=5000 of them
+fuzz: $(VENV)/.installed-test ## Send EXAMPLES=5000 random request streams
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/proxy/test_request_stream.py \
 		-k pipelined -q --timeout 0 $(ARGS)
 
-screenshots: $(VENV)/.installed-test ## Take the pictures in docs/screenshots anew
+screenshots: $(VENV)/.installed-test ## Take the screenshots in docs/screenshots again
 	@$(BIN)/python scripts/screenshots.py $(ARGS)
 
-docs: $(VENV)/.installed-test ## Write the generated pages of docs/reference anew
+docs: $(VENV)/.installed-test ## Generate the pages of docs/reference
 	@$(BIN)/python -m scripts.reference
 
 wheel: $(VENV)/.installed-test ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel
 
-clean: ## Forget the virtual environment and every cache (never your data)
+clean: ## Delete the virtual environment and all caches (never your data)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """backup.py FILE: write a backup of the gate's database to FILE.
 
-The database is the one of DATABASE_URL, else the SQLite file in DATA_DIR. PostgreSQL: pg_dump's
-custom format, one consistent snapshot while the gate serves. SQLite: the library's online backup.
+The database is DATABASE_URL, or else the SQLite file in DATA_DIR. PostgreSQL: pg_dump's
+custom format, one consistent snapshot while the gate runs. SQLite: the library's online backup.
 
-The keys (SECRET_KEY, PREVIOUS_SECRET_KEYS) are not in it: without them a stolen backup opens
-nothing, and nobody's token in it works any more. Keep them elsewhere, and keep them.
+The keys (SECRET_KEY, PREVIOUS_SECRET_KEYS) are not included. Without them a stolen backup gives no
+access, but the tokens in it cannot be used either: keep the keys in another place.
 
-Needs nothing but Python and, for PostgreSQL, pg_dump (PG_DUMP names another one).
+Needs only Python and, for PostgreSQL, pg_dump (PG_DUMP sets another program).
 """
 
 import os
@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 
 def database() -> str:
-    """The URL of the database that the settings in the environment name."""
+    """The URL of the database in the environment's settings."""
     url = os.environ.get("DATABASE_URL")
     if url:
         return url.replace("+asyncpg", "").replace("+aiosqlite", "")
@@ -32,7 +32,7 @@ def database() -> str:
 def postgres(url: str) -> tuple[dict[str, str], str]:
     """The environment of PostgreSQL's programs, and the database's name.
 
-    The password goes by the environment: arguments are seen in the process list.
+    The password is passed in the environment, because arguments are visible in the process list.
     """
     parts = urlsplit(url)
     env = {
@@ -47,7 +47,7 @@ def postgres(url: str) -> tuple[dict[str, str], str]:
 
 
 def main() -> None:
-    """Write the backup beside its final name first: a broken one never looks whole."""
+    """Write the backup under a temporary name first: an incomplete one never gets FILE's name."""
     if len(sys.argv) != 2:
         sys.exit("usage: backup.py FILE")
     target, url = Path(sys.argv[1]), database()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """restore.py FILE: fill an empty database from a backup made by backup.py.
 
-Refuses a database that holds anything: restore into a new one, look at it (zenzefi check, zenzefi
-user list), then point DATABASE_URL at it. Redis needs nothing: it fills itself again. Sign-ins and
-tokens work with the SECRET_KEY of the backup's time (or with it in PREVIOUS_SECRET_KEYS).
+Refuses a database that is not empty. Restore into a new one, check it (zenzefi check, zenzefi user
+list), then point DATABASE_URL at it. Redis needs no restore. Sign-ins and tokens need the
+SECRET_KEY that was in use when the backup was made (or that key in PREVIOUS_SECRET_KEYS).
 
-Needs nothing but Python and, for PostgreSQL, pg_restore and psql (PG_RESTORE, PSQL name others).
+Needs only Python and, for PostgreSQL, pg_restore and psql (PG_RESTORE and PSQL set other programs).
 """
 
 import os
