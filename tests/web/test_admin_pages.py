@@ -62,7 +62,7 @@ async def test_every_page_opens(root: Visitor) -> None:
         await root.open(f"/admin{path}")
         assert root.status == 200, path
     await root.open("/admin")
-    assert "all is well" in root.text or "limited" in root.text
+    assert "healthy" in root.text or "limited" in root.text
 
 
 async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: Visitor) -> None:

@@ -196,7 +196,7 @@ async def test_a_payment_taken_back_after_it_was_spent_is_explained(
     await visitor.open("/account/money")
     assert "18.00 ZNC of what comes in next repays it." in plain(visitor)
     await visitor.open(f"/account/payments/{payment_id}")
-    reason = {"refunded": "was given back", "disputed": "because it was disputed"}[kind]
+    reason = {"refunded": "was refunded", "disputed": "because it was disputed"}[kind]
     assert reason in visitor.text
     assert "18.00 ZNC of it had been spent" in plain(visitor)
     await top_up(visitor, "5")

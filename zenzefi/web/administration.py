@@ -132,7 +132,7 @@ async def sessions(page: Page) -> web.StreamResponse:
 async def end_session(page: Page) -> web.StreamResponse:
     """Close what is open under a session."""
     await page.request.app[USAGE].end(page.actor, path_id(page))
-    page.flash("good", _("The session has ended; what was open is closed."))
+    page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect("/admin/sessions")
 
 

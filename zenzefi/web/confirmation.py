@@ -67,7 +67,7 @@ def promote(name: str) -> Question:
     """An administrator makes another one."""
     return Question(
         _("Make %(name)s an administrator?", name=name),
-        _("They will see all accounts, move money and end anybody's tokens."),
+        _("They will be able to see all accounts, move money and revoke any token."),
         _("Make an administrator"),
     )
 

@@ -29,7 +29,7 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("This site needs HTTPS"),
         N_(
             "The operator has to set BACKEND_URL to an https:// address, or to give the application"
-            " an address of its own with PROXY_HOST or PROXY_PORT. Over plain HTTP the application"
+            " a separate address with PROXY_HOST or PROXY_PORT. Over plain HTTP the application"
             " could read your account."
         ),
     ),
@@ -82,7 +82,7 @@ _ERRORS: dict[str, tuple[str, str]] = {
     "own_origin_missing": (
         N_("The application can't be opened in a browser yet"),
         N_(
-            "It has no address of its own for browsers that you can reach. The operator of this "
+            "There is no separate address at which your browser can open it. The operator of this "
             "gate must set PROXY_HOST to another host name, or PROXY_PORT to a second port, and "
             "BACKEND_URL to the address of these pages. Programs can use your token meanwhile."
         ),
@@ -119,7 +119,7 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("Release the device on the token's page, or wait until it was idle for five minutes."),
     ),
     "upstream_unreachable": (
-        N_("The application does not answer"),
+        N_("The application does not respond"),
         N_("The gate works, but the application can't be reached. Try again in a moment."),
     ),
     "upstream_timeout": (
@@ -127,7 +127,7 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("The gate works, but the application took too long to respond. Try again."),
     ),
     "upstream_failed": (
-        N_("The application gave no proper answer"),
+        N_("The application sent an invalid response"),
         N_("The gate works, but the application sent an invalid response. Try again in a moment."),
     ),
     "upstream_busy": (
@@ -212,7 +212,7 @@ _DESCRIPTIONS = (
     ),
     (re.compile(r"Bundle (.+)"), N_("bundle “%(what)s”")),
     (re.compile(r"Top-up by (\w+)"), N_("by %(what)s")),
-    (re.compile(r"Payment by (\w+) refunded"), N_("payment by %(what)s given back")),
+    (re.compile(r"Payment by (\w+) refunded"), N_("payment by %(what)s refunded")),
     (re.compile(r"Payment by (\w+) disputed"), N_("payment by %(what)s disputed")),
     (re.compile(r"(Repays) a payment that was taken back"), N_("repays a payment taken back")),
     (re.compile(r"(Dispute) decided for you"), N_("a dispute decided for you")),

@@ -114,7 +114,7 @@ async def top_up(page: Page) -> web.StreamResponse:
         form.fail("amount", _("The payment service takes no payment of this amount."))
         return await _money_page(page, form, status=422)
     except ProviderFailed:
-        page.flash("bad", _("The payment service does not answer. Nothing was charged."))
+        page.flash("bad", _("The payment service does not respond. Nothing was charged."))
     return page.redirect(f"/account/payments/{opened.payment_id}")
 
 

@@ -228,7 +228,7 @@ async def release(page: Page) -> web.StreamResponse:
 async def end_session(page: Page) -> web.StreamResponse:
     """Close what one session of use has open; the token stays good."""
     await page.request.app[USAGE].end(page.actor, path_id(page, "session"), page.user.id)
-    page.flash("good", _("The session has ended; what was open is closed."))
+    page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect(f"/account/tokens/{path_id(page)}")
 
 
