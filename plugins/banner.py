@@ -22,7 +22,7 @@ class Banner(Plugin):
     tags = ("body",)
 
     class Options(PluginOptions):
-        """What the banner says."""
+        """Text and style of the banner."""
 
         text: str = Field("You are seeing this site through a gate.", min_length=1, max_length=500)
 

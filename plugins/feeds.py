@@ -1,7 +1,7 @@
 """Feeds and site maps: RSS, Atom, RDF, OPML, sitemaps (text of ``link``, ``loc``... and links).
 
-Identifiers are no addresses: Atom's ``id`` and RSS's ``guid`` stay as they are, or every reader
-would take all entries for new ones.
+Identifiers are not addresses: Atom's ``id`` and RSS's ``guid`` stay as they are, or every reader
+would show all entries as new.
 """
 
 from __future__ import annotations

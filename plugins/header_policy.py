@@ -22,7 +22,7 @@ class HeaderPolicy(Plugin):
     enabled = False
 
     class Options(PluginOptions):
-        """What is taken away and what is put in, in either direction."""
+        """Headers to remove and headers to set, in either direction."""
 
         remove: tuple[str, ...] = ("Server", "X-Powered-By")
         set: dict[str, str] = Field(default_factory=dict)
@@ -33,7 +33,7 @@ class HeaderPolicy(Plugin):
         def _fields(cls, value: dict[str, str]) -> dict[str, str]:
             for name, text in value.items():
                 if not _FIELD_NAME.fullmatch(name) or re.search(r"[\0\r\n]", text):
-                    raise ValueError(f"{name!r} is no header field (RFC 9110 section 5)")
+                    raise ValueError(f"{name!r} is not a header field (RFC 9110 section 5)")
             return value
 
     options: Options

@@ -1,6 +1,6 @@
 """HTML: every address that the standard knows, and the runtime first in documents.
 
-What is mapped by the markup need not be caught at run time; what scripts make up is the runtime's.
+The plugin maps addresses in the markup; the runtime maps addresses that scripts build.
 """
 
 from __future__ import annotations

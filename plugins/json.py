@@ -26,7 +26,7 @@ _GUARD = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\)\]\}'(?:[^\n\[{\"]*\n)?|for\s*\(;;\);|while\s*\(1\);)?"
     rb"[\x09\x0a\x0d\x1e ]*"
 )
-# A brace without a name in double quotes is a script's, whatever the label says: `{url: '/x'}`.
+# A brace without a name in double quotes is a script, even if it is labelled JSON: `{url: '/x'}`.
 _VALUE = re.compile(rb"\{[\x09\x0a\x0d ]*[\"}]|[\[\"\d-]|true\b|false\b|null\b|\Z")
 _BEGINNINGS = (
     b"\xef\xbb\xbf",

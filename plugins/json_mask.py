@@ -1,4 +1,4 @@
-"""Example of ``json_value``: secrets in JSON answers become stars. Off until switched on:
+"""Example of ``json_value``: masks secrets in JSON responses with stars. Off by default; enable it:
 
 PLUGIN_OPTIONS={"json-mask": {"enabled": true, "fields": ["password", "*_token"]}}
 """

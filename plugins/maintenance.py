@@ -1,4 +1,4 @@
-"""Example of ``early_response``: answer instead of the upstream. Off until switched on:
+"""Example of ``early_response``: respond instead of the upstream. Off by default; enable it:
 
 PLUGIN_OPTIONS={"maintenance": {"enabled": true, "paths": ["/reports/*"]}}
 """
@@ -13,7 +13,7 @@ from zenzefi.plugins import Context, EarlyResponse, Plugin, PluginOptions
 
 
 class Maintenance(Plugin):
-    """Answers 503 for some paths without asking the upstream."""
+    """Responds with 503 for some paths without a request to the upstream."""
 
     name = "maintenance"
     enabled = False

@@ -45,7 +45,7 @@ _OWN_PLUGINS = frozenset(
 
 
 class Xml(Plugin):
-    """Maps references in XML that has no plugin of its own."""
+    """Maps references in XML types that no other plugin handles."""
 
     name = "xml"
     matches = Match(content_types=("text/xml", "application/xml", "*/*+xml"))

@@ -207,7 +207,7 @@ def test_without_a_keyring_it_says_so(tmp_path: Path) -> None:
     ("args", "env", "code", "told"),
     [
         (("gate.example",), {}, 2, "--token-stdin"),
-        (("gate.example",), {"ZENZEFI_ACCESS_TOKEN": "short"}, 2, "this is no access token"),
+        (("gate.example",), {"ZENZEFI_ACCESS_TOKEN": "short"}, 2, "this is not an access token"),
         (("http://gate.example",), {}, 2, "everybody on the way could take your token"),
         (("https://gate.example/path",), {}, 2, "no path, no user"),
         (("gate.example", "--token", "x" * 64), {}, 2, "No such option"),

@@ -24,8 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_YET = (
     "CONTRIBUTING.md",
     "docs/reference/*",
-    "plugins/*",
-    "templates/*",
     "zenzefi/*",
 )
 
@@ -161,7 +159,7 @@ def prose() -> dict[str, str]:
     for pattern, reader in SOURCES:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
-            if path.is_file() and not name.endswith((".ru.md", ".min.js")):
+            if path.is_file() and not name.endswith(".ru.md") and "/demo/templates/" not in name:
                 found[name] = reader(path.read_text("utf-8"))
     return found
 

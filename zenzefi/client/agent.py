@@ -40,7 +40,7 @@ _HOP_BY_HOP = frozenset(
         "proxy-authorization",
     )
 )
-# What the agent says itself; a page must not be able to say it for us.
+# Headers that the agent sets itself; a page must not be able to set them.
 _OURS = frozenset(
     (
         "host",
@@ -123,7 +123,7 @@ class Agent:
             await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY, message=b"the agent ends")
 
     async def status(self) -> dict[str, object]:
-        """What the gate says about the token; never starts its clock.
+        """The state of the token at the gate; never activates it.
 
         Raises :class:`TokenEnded` when it is refused, ``aiohttp.ClientError`` or ``TimeoutError``
         when the gate can't be reached.
@@ -136,17 +136,17 @@ class Agent:
             allow_redirects=False,
         ) as response:
             if response.status >= 500:  # the gate, or a server before it that misses it
-                raise aiohttp.ClientError(f"the gate answers {response.status}")
+                raise aiohttp.ClientError(f"the gate responded with {response.status}")
             try:
                 body = await response.json(content_type=None)
             except ValueError:
                 body = None
             if not isinstance(body, dict):
-                raise NotAGate(f"{self.gate} answers, but not as a Zenzefi gate does.")
+                raise NotAGate(f"{self.gate} responds, but not like a Zenzefi gate.")
             if response.status in (401, 403):
                 raise TokenEnded(str(body.get("code", "")))
             if response.status != 200:
-                raise aiohttp.ClientError(f"the gate answers {response.status}")
+                raise aiohttp.ClientError(f"the gate responded with {response.status}")
             return body
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -180,7 +180,7 @@ class Agent:
             )
 
     def _refusal(self, request: web.Request) -> str | None:
-        """Only the browser's own use of this address passes: it stands for somebody's token."""
+        """Rejects requests of other sites: every request through the agent uses the token."""
         host = (request.headers.get("Host") or "").lower()
         port = self.public.port
         if host not in {self.public.authority, f"localhost:{port}", f"127.0.0.1:{port}"}:
@@ -189,11 +189,11 @@ class Agent:
         # Other ports of this computer are the same site, and another program's pages all the same.
         site = request.headers.get("Sec-Fetch-Site")
         if site in ("cross-site", "same-site") and not _is_link(request):
-            return "Another site asked for this. The agent answers only its own pages."
+            return "This request came from another site. The agent serves only its own pages."
         origin = request.headers.get("Origin")
         own = {str(self.public.origin()), f"{self.public.scheme}://localhost:{port}"}
         if site is None and origin is not None and origin not in own:
-            return "Another site asked for this. The agent answers only its own pages."
+            return "This request came from another site. The agent serves only its own pages."
         return None
 
     async def _forward(
@@ -250,7 +250,7 @@ class Agent:
             )
         except aiohttp.WSServerHandshakeError as refusal:
             return web.Response(status=refusal.status, text=refusal.message)
-        # The gate's answer comes first: only a protocol that it chose is promised to the page.
+        # The gate's response comes first: the page is offered only the protocol that it chose.
         near = web.WebSocketResponse(
             protocols=[far.protocol] if far.protocol else [],
             autoping=False,
@@ -292,7 +292,7 @@ class Agent:
         code = source.close_code or aiohttp.WSCloseCode.GOING_AWAY
         if message.type is kinds.CLOSE:
             code = message.data
-        if code == 4401:  # the gate's word for: the token has ended
+        if code == 4401:  # the gate's close code: the token has ended
             self.news.set()
         text = (message.extra or "") if message.type is kinds.CLOSE else ""
         with contextlib.suppress(ConnectionError, RuntimeError):
@@ -303,7 +303,7 @@ class Agent:
 
 
 def _is_link(request: web.Request) -> bool:
-    """Whether somebody followed a link: a page in a window of its own, not in a foreign frame."""
+    """Whether the user followed a link: a page in a window, not in another site's frame."""
     return (
         request.method == "GET"
         and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -325,4 +325,4 @@ class TokenEnded(Exception):
 
 
 class NotAGate(Exception):
-    """Something else answers at the address of the gate."""
+    """The address of the gate belongs to another server."""

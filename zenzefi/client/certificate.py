@@ -63,7 +63,7 @@ def _made(path: Path) -> x509.Certificate:
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + _LIFE)
         .add_extension(hosts, critical=False)
-        # No authority: it must not be able to vouch for any other site if somebody trusts it.
+        # Not an authority: if a user trusts it, it must not be able to sign for other sites.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),

@@ -26,8 +26,8 @@ async def check(wants_json: bool) -> None:
     """Test the settings against what they name, and say what works.
 
     Writes to the database and to Redis (and takes it back), opens the tokens that are kept, loads
-    plugins and payment providers, asks the upstream, signs in at the mail server, and proves that
-    every balance is the sum of its ledger.
+    plugins and payment providers, connects to the upstream, signs in to the mail server, and
+    reconciles every balance with the sum of its ledger.
 
     Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached
     or the ledger is wrong.
@@ -132,7 +132,7 @@ async def _keys(settings: Settings, database: Database) -> Check:
         async with asyncio.timeout(TIMEOUT), database.read() as connection:
             kept = (await connection.execute(newest.limit(1))).scalar_one_or_none()
     except (DatabaseUnavailable, SQLAlchemyError, TimeoutError):
-        kept = None  # away or empty: the question about the database says so
+        kept = None  # unavailable or empty: the check of the database reports it
     if kept is None:
         return Check(name, ok=True, detail=detail)
     try:
@@ -187,7 +187,7 @@ async def _mail(url: str) -> Check:
     except NotSent as error:
         return Check("mail", ok=False, detail=f"{error} can't be used{reason(error)}")
     except TimeoutError:
-        return Check("mail", ok=False, detail=f"no answer within {TIMEOUT:g} seconds")
+        return Check("mail", ok=False, detail=f"no response within {TIMEOUT:g} seconds")
     return Check("mail", ok=True, detail=place)
 
 
@@ -202,7 +202,7 @@ def _tracing() -> Check:
 
 
 def _metrics(address: str) -> Check:
-    """Whether this machine has the address; that somebody listens there is the gate, hopefully."""
+    """Whether this machine has the address; a process that listens there is taken for the gate."""
     import errno
     import socket
 

@@ -1,6 +1,6 @@
 """What every command shares: settings or a list of what is wrong, output, exit codes.
 
-A command says what happened in one line and never shows a traceback for what an operator can mend.
+A command reports its result in one line, and never a traceback for an error an operator can fix.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[None]:
-    """Tell somebody at a terminal that work which may take seconds goes on; others see nothing."""
+    """Show on a terminal that work which may take seconds goes on; otherwise show nothing."""
     if not sys.stderr.isatty():
         yield
         return
@@ -145,7 +145,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
         # As Text: a user's name must not be read as markup.
         shown = ("" if cell is None else printable.one_line(str(cell)) for cell in row)
         drawn.add_row(*map(Text, shown))
-    # Into a pipe nothing is cut: programs read it there, whatever the width of a terminal is.
+    # In a pipe nothing is cut, because programs read it; the width of a terminal does not apply.
     console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
     console.print(drawn)
 
@@ -170,7 +170,7 @@ def ask_secret(what: str, *, confirm: bool, from_stdin: bool, variable: str) -> 
     return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=confirm))
 
 
-json_option = click.option("--json", "wants_json", is_flag=True, help="Answer in JSON.")
+json_option = click.option("--json", "wants_json", is_flag=True, help="Print JSON.")
 
 
 def quiet_libraries() -> None:

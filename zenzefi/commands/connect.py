@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zenzefi.client.agent import Agent
 
 _POLL = 60.0  # seconds between questions to the gate how the token stands
-_AT_LEAST = 1.0  # seconds between two of them, whatever happens
+_AT_LEAST = 1.0  # seconds between two of them at least
 _AWAY = "the gate can't be reached, trying again"
 _WHY = {
     "token_expired": "Your access token has expired. Buy another one on the account page.",
@@ -87,7 +87,7 @@ def connect(
     )
     token = token.strip()
     if not 16 <= len(token) <= 512 or not token.isascii() or not token.isprintable():
-        fail("this is no access token. Copy it from the account page, all of it.", Exit.USAGE)
+        fail("this is not an access token. Copy the whole token from the account page.", Exit.USAGE)
     try:
         code = asyncio.run(_run(gate, port, token, plain=plain, ca_file=ca_file, store=store))
     except KeyboardInterrupt:
@@ -240,7 +240,7 @@ class _Watch:
     async def _wait(self, stop: asyncio.Task[bool]) -> None:
         """Until it is time to ask again, there are news, or a signal."""
         news = asyncio.create_task(self._agent.news.wait(), name="news of the token")
-        # Not at once after the last time: an application may answer 401 again and again by itself.
+        # Not immediately after the last check: an application may itself send 401 repeatedly.
         await asyncio.wait({stop}, timeout=_AT_LEAST)
         await asyncio.wait({stop, news}, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
@@ -268,7 +268,7 @@ class _Watch:
         except NotAGate as error:
             if not self.is_accepted:
                 return str(error)
-            self._state = _AWAY  # it was one: a network that wants a sign-in of its own, perhaps
+            self._state = _AWAY  # it was one before: perhaps a network with a login page
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
                 return "the gate's certificate can't be verified. Is --ca-file needed?"

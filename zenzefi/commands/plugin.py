@@ -59,7 +59,7 @@ def plugin() -> None:
     type=click.Choice(plugin_template.KINDS),
     default="tokens",
     show_default=True,
-    help="What it wants to see of a body.",
+    help="How much of a body the plugin reads.",
 )
 @click.option(
     "--dir",
@@ -74,7 +74,7 @@ def new(name: str, needs: str, folder: Path) -> None:
         fail("a name has lower-case letters, digits, '-' and '_'.", Exit.USAGE)
     module = name.replace("-", "_")
     if module in sys.stdlib_module_names:
-        fail(f"{module}.py would hide Python's own {module} from everything beside it.", Exit.USAGE)
+        fail(f"{module}.py would hide Python's own {module} in this folder.", Exit.USAGE)
     files = (folder / f"{module}.py", folder / f"test_{module}.py")
     for path in files:
         if path.exists():
@@ -139,7 +139,7 @@ class _Row:
     needs: str
     matches: str
     hooks: list[str]
-    """Those besides the one that sees bodies."""
+    """Hooks other than the one for bodies."""
     before: list[str]
     after: list[str]
     options: dict[str, Any]
@@ -295,7 +295,7 @@ def _registry() -> Registry:
 @click.argument("source")
 @click.option("--plugin", "name", required=True, help="A plugin's name, or a plugin file.")
 @click.option("--option", "options", multiple=True, help="KEY=VALUE; the value is JSON or text.")
-@click.option("--content-type", help="Taken from the answer or the file's name if not given.")
+@click.option("--content-type", help="Default: from the response, or from the file's name.")
 @click.option("--url", help="Where a FILE is served, for relative addresses.")
 @click.option(
     "--mount", type=click.Choice(("prefix", "root", "client")), default="prefix", show_default=True

@@ -129,7 +129,7 @@ def test_it_does_what_it_says(run_plugin):
 '''
 
 KINDS = tuple(sorted(_HOOKS))
-"""What a new plugin may need."""
+"""Templates of new plugins, one for each kind of body access."""
 
 
 def render(name: str, needs: str) -> tuple[str, str]:

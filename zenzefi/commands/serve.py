@@ -43,7 +43,7 @@ def serve(host: str, port: int, workers: int) -> None:
     """Serve the gate.
 
     Without ZENZEFI_TARGET_URL the bundled demo site is the upstream. SIGTERM drains, a second
-    one ends at once; SIGHUP reads prices, scopes and plugins anew.
+    one ends at once; SIGHUP reloads prices, scopes, limits and plugins.
     """
     _serve(read_settings(), host, port, workers)
 
@@ -145,7 +145,7 @@ def _listen(host: str, port: int, second: int | None, workers: int) -> list[list
 
 
 def _mount_doubts(settings: Settings, host: str | None) -> list[str]:
-    """What is worth saying about the browsers' mount.
+    """Warnings about the mount of browsers.
 
     ``host``: the address to listen on, if ``BACKEND_URL`` was derived from it.
     """
@@ -188,7 +188,7 @@ def _many_processes(
 
 
 async def _preflight(settings: Settings) -> list[str]:
-    """What must stop the start does so here, once and in one line; what is worth saying returns."""
+    """Stop the start on fatal errors, in one line each; return the warnings."""
     from zenzefi.db import migrate
     from zenzefi.db.engine import Database
     from zenzefi.runtime import checks
@@ -260,7 +260,7 @@ def _announce(settings: Settings, address: str, workers: int, doubts: list[str])
     if settings.own_origin is not None:
         lines.append(f"  browsers   {settings.own_origin}/ shows the application")
     if address != settings.backend_url:
-        lines.append(f"  listens    {address}, behind the web server that answers above")
+        lines.append(f"  listens    {address}, behind the web server at the address above")
     if workers > 1:
         lines.append(f"  workers    {workers}")
     lines.append(f"  API        {settings.backend_url}/docs")

@@ -24,7 +24,7 @@ from zenzefi.tokens.validation import Gatekeeper
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What one command works with."""
+    """The services that one command uses."""
 
     settings: Settings
     database: Database

@@ -29,7 +29,7 @@ def token() -> None:
 @click.option(
     "--hours", default=24, show_default=True, type=click.Choice([1, 12, 24, 168, 720]), help="Life."
 )
-@click.option("--scope", default="full", show_default=True, help="What it opens.")
+@click.option("--scope", default="full", show_default=True, help="Scope of the token.")
 @click.option("--name", help="A note for its owner.")
 @json_option
 @plainly
@@ -123,7 +123,7 @@ async def show(token_id: UUID, reveal: bool, wants_json: bool) -> None:
 @json_option
 @plainly
 async def revoke(token_id: UUID, no_refund: bool, wants_json: bool) -> None:
-    """End a token now, on every node, and close what is open under it."""
+    """Revoke a token immediately on every node, and close its open connections."""
     from zenzefi.audit.log import GATE
     from zenzefi.commands.services import services
 

@@ -31,7 +31,7 @@ def user() -> None:
 @user.command()
 @click.argument("email")
 @click.option("--admin", is_flag=True, help="An administrator.")
-@click.option("--username", help="Default: what stands before the @ in the address.")
+@click.option("--username", help="Default: the part of the address before the @.")
 @click.option("--full-name", help="As it is shown to administrators.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
 @json_option

@@ -1,4 +1,4 @@
-"""A JSON API with absolute and rooted URLs in its answers, and calls of every method."""
+"""A JSON API with absolute and rooted URLs in its responses, and calls of every method."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def download_bytes(start: int, stop: int) -> bytes:
 
 @routes.get("/encodings/{coding}")
 async def encoded(request: web.Request) -> web.Response:
-    """A page sent in the named content coding, whatever was asked for."""
+    """A page sent in the named content coding, even if the client does not accept it."""
     found = CODINGS.get(request.match_info["coding"])
     if found is None:
         raise web.HTTPNotFound(text=f"Codings here: {', '.join(CODINGS)}")

@@ -93,14 +93,14 @@ async def absolute_css(request: web.Request) -> web.Response:
 @routes.get("/sw.js")
 async def service_worker(request: web.Request) -> web.Response:
     """The service worker at the root, so that its scope may be the whole site."""
-    text = """// Answers made-up addresses, so that a page can see that it is in charge.
-// Like every service worker it tells requests apart by their paths.
+    text = """// Responds to invented addresses, so that a page can see that it is active.
+// Like every service worker it distinguishes requests by their paths.
 const path = address => new URL(address, location).pathname;
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));
 self.addEventListener('fetch', event => {
   if (path(event.request.url) === '/workers/from-the-worker') {
-    event.respondWith(new Response('answered by the service worker'));
+    event.respondWith(new Response('served by the service worker'));
   } else if (path(event.request.url) === '/workers/paths') {
     event.respondWith(clients.get(event.clientId).then(client => new Response(
       [location.pathname, path(registration.scope), path(location), path(client.url)].join(' '))));

@@ -40,7 +40,7 @@ async def sink(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"Checks here: {', '.join(SINKS)}")
     nonce = secrets.token_urlsafe(12)
     # Reversed, so that nothing on the way takes it for an address: scripts do make up addresses
-    # that nobody can foresee. At a root mount, which has no runtime, ?linked checks the rest.
+    # that cannot be predicted. At a root mount, which has no runtime, ?linked checks the rest.
     site = origin_of(request)[::-1]
     page = render(request, "sink.html", title=name, name=name, site=site, nonce=nonce)
     if name in _POLICIES:

@@ -24,7 +24,7 @@ async def _submitted(request: web.Request) -> web.Response:
     if request.content_type == "multipart/form-data":
         async for part in await request.multipart():
             if not isinstance(part, BodyPartReader):
-                continue  # nested multiparts are no form fields
+                continue  # nested multiparts are not form fields
             if part.filename is None:
                 fields.append((part.name or "", await part.text()))
                 continue

@@ -1,4 +1,4 @@
-// Runs every check in a frame of its own, one after the other.
+// Runs every check in a separate frame, one after the other.
 const cells = [...document.querySelectorAll('span[data-check]')];
 const summary = document.getElementById('summary');
 // At a root nothing maps an address that a script makes up from nowhere: there it reads a link.

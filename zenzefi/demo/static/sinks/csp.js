@@ -1,4 +1,4 @@
-// The page's policy: scripts from itself and by nonce, nothing inline besides.
+// The page's policy: scripts from itself and by nonce, no other inline scripts.
 sink(async () => {
   expect((await fetch('/api/lights/1')).ok, 'fetch');
   expect((await import('/static/js/words.js')).words.length === 4, 'import');

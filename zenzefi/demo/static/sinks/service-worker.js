@@ -8,7 +8,7 @@ sink(async () => {
   await loaded(into(frame), 'a page within the scope');
   const answer = await until(async () => {
     const text = await frame.contentWindow.fetch('/workers/from-the-worker').then(a => a.text());
-    return text === 'answered by the service worker' && text;
+    return text === 'served by the service worker' && text;
   }, 'its answer');
   expect(answer, 'the worker answers');
   const ask = async path => (await frame.contentWindow.fetch(path)).text();

@@ -1,4 +1,4 @@
-// What is wrapped must look and behave as before.
+// Wrapped functions must look and behave as before.
 sink(async () => {
   const own = (name, length, value) => {
     expect(typeof value === 'function' && value.name === name && value.length === length, `${name}: name and length`);
