@@ -1,4 +1,4 @@
-"""What the documents say can be done: code runs, commands exist, settings load, links lead on."""
+"""The documents are correct: code runs, commands and settings exist, links and files exist."""
 
 from __future__ import annotations
 
@@ -276,6 +276,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+_TREE = r"`((?:zenzefi|tests|plugins|deploy|scripts|docs|templates|bench|migrations)/[\w./*-]*)`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_named_file_exists(page: Path) -> None:
+    named = re.findall(_TREE, page.read_text(encoding="utf-8"))
+    missing = [path for path in named if not any(ROOT.glob(path.rstrip("/")))]
+    assert [path for path in missing if not path.endswith("...")] == []
 
 
 @pytest.mark.parametrize(
