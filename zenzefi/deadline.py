@@ -19,7 +19,7 @@ from typing import Any
 
 STEP = 0.1
 """Seconds that the loop has to run between two looks at a deadline."""
-_LATE_STEPS = 50  # that are not counted; on a loop that is late for ever, the others are
+_LATE_STEPS = 50  # that are not counted; on a loop that is always late, the others are
 
 
 class Deadline:

@@ -61,7 +61,7 @@ def _fail_with(problems: Sequence[str]) -> NoReturn:
 
 
 def plainly(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
-    """Make a command of a coroutine, and one-line messages of what an operator can mend."""
+    """Make a command of a coroutine, and one-line messages for errors that an operator can fix."""
 
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -74,13 +74,13 @@ def plainly(function: Callable[P, Awaitable[T]]) -> Callable[P, T]:
 
 
 def run_plainly(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, with one-line messages of what an operator can mend."""
+    """Run a coroutine to its end, with one-line messages for errors that an operator can fix."""
     with explained():
         return asyncio.run(work)
 
 
 class explained:  # noqa: N801 - a context manager that reads as a clause
-    """End the command with one line for errors that an operator can mend; let bugs through."""
+    """End the command with one line for errors that an operator can fix; let bugs through."""
 
     def __enter__(self) -> None:
         return None

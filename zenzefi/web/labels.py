@@ -111,8 +111,8 @@ _ERRORS: dict[str, tuple[str, str]] = {
         N_("It no longer works. Open the application with another one."),
     ),
     "scope_refused": (
-        N_("Outside of what your token opens"),
-        N_("This token does not cover this page. One with a wider reach does."),
+        N_("Outside the scope of your token"),
+        N_("This token does not cover this page. Buy a token with a wider scope."),
     ),
     "device_conflict": (
         N_("In use on another device"),
