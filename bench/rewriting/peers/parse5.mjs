@@ -1,4 +1,4 @@
-// parse5-html-rewriting-stream: for each line read, rewrite the file once and say the CPU seconds.
+// parse5-html-rewriting-stream: for each line read, rewrite the file once and print the CPU seconds.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
