@@ -27,12 +27,13 @@ test: $(VENV)/.installed-test ## Run all tests on a PostgreSQL and a Redis start
 apps: $(VENV)/.created ## Install the real applications that tests/apps runs, once, into a cache
 	@$(BIN)/python -m tests.apps.install
 
-lint: $(VENV)/.installed-lint ## Check style, types, imports between packages and spelling
+lint: $(VENV)/.installed-lint ## Check style, types, imports, spelling and unused code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/vulture
 
 format: $(VENV)/.installed-lint ## Format the code
 	$(BIN)/ruff format .

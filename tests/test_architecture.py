@@ -1,14 +1,58 @@
-"""The arrows of the house run one way: the contracts in pyproject.toml hold."""
+"""The structure of the code: import directions, sizes, names, documentation, start-up imports."""
 
+import ast
+import importlib
+import inspect
+import pkgutil
 import secrets
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
+import zenzefi
+
 ROOT = Path(__file__).resolve().parent.parent
+MAX_LINES = 400
+
+# Exceptions. These lists only shrink.
+LONG_FILES = {
+    "tests/billing/test_stripe.py",
+    "tests/proxy/fast_path/test_fast_path.py",
+    "tests/proxy/test_faults.py",
+    "tests/proxy/test_forwarder.py",
+    "tests/proxy/test_guard.py",
+    "tests/proxy/test_leaks.py",
+    "tests/proxy/test_sign_in.py",
+    "tests/proxy/upstream/test_connection_auth.py",
+    "tests/proxy/upstream/test_connection_limits.py",
+    "tests/rewriting/test_engine.py",
+    "tests/rewriting/test_html.py",
+    "tests/rewriting/test_linear_work.py",
+    "tests/tokens/test_validation.py",
+    "tests/web/test_account_pages.py",
+    "zenzefi/commands/plugin.py",
+    "zenzefi/errors.py",
+    "zenzefi/proxy/fast_path/connection.py",
+    "zenzefi/proxy/fast_path/handler.py",
+    "zenzefi/proxy/forwarder.py",
+    "zenzefi/proxy/upstream/budget.py",
+    "zenzefi/proxy/upstream/exchange.py",
+    "zenzefi/rewriting/urls.py",
+    "zenzefi/settings/__init__.py",
+    "zenzefi/tokens/validation.py",
+    "zenzefi/web/page.py",
+}
+SHARED_NAMES = {
+    "Access", "Body", "Client", "Conflict", "Connection", "Credentials", "Entry", "Exchange",
+    "Fault", "Gatekeeper", "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
+    "Question", "Result", "Revoked", "Rewrite", "Routes", "Row", "Scanner", "Session", "SignIn",
+    "SignIns", "Splice", "Standing", "Ticket", "Token", "Usage", "Use",
+}  # fmt: skip
 
 
-def test_the_arrows_between_packages_run_one_way() -> None:
+def test_the_imports_between_packages_run_one_way() -> None:
     check = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
     done = subprocess.run(
         [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=110
@@ -16,6 +60,62 @@ def test_the_arrows_between_packages_run_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Contracts:" in done.stdout
     assert " 0 broken" in done.stdout
+
+
+def _files(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    long = {
+        path.relative_to(ROOT).as_posix()
+        for path in _files("zenzefi", "plugins", "bench", "scripts", "tests")
+        if len(path.read_text(encoding="utf-8").splitlines()) > MAX_LINES
+    }
+    assert not long - LONG_FILES
+
+
+def test_no_two_classes_of_the_program_have_the_same_name() -> None:
+    files = defaultdict(list)
+    for path in _files("zenzefi"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                files[node.name].append(path.relative_to(ROOT).as_posix())
+    shared = {name: found for name, found in files.items() if len(found) > 1}
+    assert not {name: found for name, found in shared.items() if name not in SHARED_NAMES}
+
+
+def _classes() -> Iterator[type]:
+    for module in pkgutil.walk_packages(zenzefi.__path__, "zenzefi."):
+        if module.name.startswith("zenzefi._bundled") or module.name.endswith("__main__"):
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(value) and value.__module__ == module.name:
+                yield value
+
+
+def _public_methods(kind: type) -> Iterator[tuple[str, object]]:
+    for name, member in vars(kind).items():
+        is_method = isinstance(member, property | classmethod | staticmethod)
+        if not name.startswith("_") and (is_method or inspect.isfunction(member)):
+            yield name, member
+
+
+def test_public_methods_have_a_docstring_where_they_are_defined_first() -> None:
+    """Overrides and methods of protocols need none: ruff's D102 cannot tell them apart."""
+    classes = [kind for kind in _classes() if not kind.__name__.startswith("_")]
+    protocols = [kind for kind in classes if getattr(kind, "_is_protocol", False)]
+    described = {name for protocol in protocols for name, _ in _public_methods(protocol)}
+    missing = [
+        f"{kind.__module__}.{kind.__qualname__}.{name}"
+        for kind in classes
+        for name, member in _public_methods(kind)
+        if not inspect.getdoc(member)
+        and name not in described
+        and not any(name in vars(base) for base in kind.__mro__[1:])
+    ]
+    assert not missing
 
 
 _AT_START = """

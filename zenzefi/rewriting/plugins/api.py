@@ -174,13 +174,13 @@ class Token(Protocol):
     """
 
     @property
-    def kind(self) -> Literal["start", "end", "text", "comment", "doctype"]: ...  # noqa: D102 - in the class
+    def kind(self) -> Literal["start", "end", "text", "comment", "doctype"]: ...
     @property
-    def name(self) -> str: ...  # noqa: D102 - described in the class
+    def name(self) -> str: ...
     @property
-    def attributes(self) -> Mapping[str, str]: ...  # noqa: D102 - described in the class
+    def attributes(self) -> Mapping[str, str]: ...
     @property
-    def raw(self) -> bytes: ...  # noqa: D102 - described in the class
+    def raw(self) -> bytes: ...
 
     def before(self, html: bytes) -> Edit:
         """Insert in front of it."""
