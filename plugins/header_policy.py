@@ -10,9 +10,7 @@ import re
 from multidict import CIMultiDict
 from pydantic import Field, field_validator
 
-from zenzefi.plugins import Context, Plugin, PluginOptions
-
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+from zenzefi.plugins import FIELD_NAME, Context, Plugin, PluginOptions
 
 
 class HeaderPolicy(Plugin):
@@ -32,7 +30,7 @@ class HeaderPolicy(Plugin):
         @classmethod
         def _fields(cls, value: dict[str, str]) -> dict[str, str]:
             for name, text in value.items():
-                if not _FIELD_NAME.fullmatch(name) or re.search(r"[\0\r\n]", text):
+                if not FIELD_NAME.fullmatch(name) or re.search(r"[\0\r\n]", text):
                     raise ValueError(f"{name!r} is not a header field (RFC 9110 section 5)")
             return value
 

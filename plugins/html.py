@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from zenzefi.plugins import (
+    DOCUMENT_DESTINATIONS,
     Context,
     Edit,
     HtmlOptions,
@@ -24,7 +25,6 @@ from zenzefi.plugins import (
 )
 
 _NAVIGATION = "application/xhtml+xml"
-_DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
 
 
 class Html(Plugin):
@@ -79,7 +79,7 @@ def _is_shown(context: Context) -> bool:
         # Browsers say the destination to secure origins only; elsewhere what they accept tells:
         # this type is in the header of every browser's navigations, and in no script's.
         return _NAVIGATION in context.request_headers.get("Accept", _NAVIGATION)
-    return context.destination in _DOCUMENTS
+    return context.destination in DOCUMENT_DESTINATIONS
 
 
 class _Script:

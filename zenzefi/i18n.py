@@ -31,6 +31,7 @@ from babel.messages.pofile import read_po
 from markupsafe import Markup
 
 from zenzefi import gate_cookies
+from zenzefi.http_syntax import weights
 
 FOLDER = Path(__file__).resolve().parent / "translations"
 LANGUAGES = {"en": "English", "ru": "Русский"}
@@ -101,17 +102,8 @@ def context_of(request: web.Request) -> LocaleContext:
 
 def negotiate(header: str) -> str:
     """The best of :data:`LANGUAGES` for an ``Accept-Language`` (RFC 9110, 12.5.4), else English."""
-    wanted: list[tuple[float, str]] = []
-    for item in header.split(","):
-        name, _, weight = item.partition(";")
-        try:
-            quality = float(weight.replace(" ", "").removeprefix("q=")) if weight else 1.0
-        except ValueError:
-            continue
-        if name.strip() and quality > 0:
-            wanted.append((-quality, name.strip()))
-    wanted.sort(key=lambda pair: pair[0])
-    names = [name for _, name in wanted]
+    wanted = {name: weight for name, weight in weights(header).items() if weight > 0}
+    names = sorted(wanted, key=lambda name: -wanted[name])
     return negotiate_locale(names, list(LANGUAGES), sep="-") or "en"
 
 

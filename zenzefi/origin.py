@@ -8,6 +8,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+PROXY_PREFIX = "/api/v1/proxy"
+"""Path of the gate below which clients see the upstream, unless they have an own origin."""
+TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - the name of a header
+"""The access token of a request."""
+DEVICE_HEADER = "X-Device-ID"
+"""The device that a client claims the token for."""
+
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 

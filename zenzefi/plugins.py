@@ -5,6 +5,8 @@ point of the group ``zenzefi.plugins``. ``docs/plugins.md`` is the tutorial,
 ``docs/reference/hooks.md`` the reference.
 """
 
+from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
+from zenzefi.http_syntax import TOKEN as FIELD_NAME
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.csp import map_policy
 from zenzefi.rewriting.css import CssScanner
@@ -30,6 +32,8 @@ from zenzefi.rewriting.url_map import UrlMap
 from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 
 __all__ = [
+    "DOCUMENT_DESTINATIONS",
+    "FIELD_NAME",
     "Context",
     "CssScanner",
     "EarlyResponse",

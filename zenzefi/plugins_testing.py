@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.origin import PROXY_PREFIX, Mount, MountKind, Origin
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Plugin
 from zenzefi.rewriting.plugins.registry import Entry, Registry
@@ -28,7 +28,7 @@ from zenzefi.settings import parse_origin
 UPSTREAM = "https://app.example"
 GATE = Origin("https", "gate.example", 443)
 MOUNTS = {
-    "prefix": Mount(MountKind.PREFIX, GATE, "/api/v1/proxy"),
+    "prefix": Mount(MountKind.PREFIX, GATE, PROXY_PREFIX),
     "root": Mount(MountKind.ORIGIN, Origin("https", "app.gate.example", 443)),
     "client": Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000)),
 }

@@ -26,11 +26,12 @@ from zenzefi.errors import (
     TokenRejected,
     Unavailable,
 )
+from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
 from zenzefi.version import __version__
 
 _HEADERS = {
     "Idempotency-Key": "Makes a retry safe: with the same key the call is done once.",
-    "X-Device-ID": "The device that asks: 8 to 255 visible ASCII characters.",
+    DEVICE_HEADER: "The device that asks: 8 to 255 visible ASCII characters.",
     "X-Forwarded-Uri": "The request target that the asking server received.",
     "X-Original-URI": "The same, as the nginx recipe names it.",
     "X-Forwarded-Method": "The method that the asking server received.",
@@ -135,7 +136,7 @@ def describe(operations: Sequence[Operation], server: str) -> dict[str, Any]:
             "schemas": dict(sorted(schemas.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                "access_token": {"type": "apiKey", "in": "header", "name": "X-Access-Token"},
+                "access_token": {"type": "apiKey", "in": "header", "name": TOKEN_HEADER},
                 "access_cookie": {
                     "type": "apiKey",
                     "in": "cookie",

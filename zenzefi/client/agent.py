@@ -18,11 +18,10 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER
+
 log = logging.getLogger(__name__)
 
-TOKEN = "X-Access-Token"  # noqa: S105 - the header's name
-DEVICE = "X-Device-ID"
-_PROXY = "/api/v1/proxy"
 _MAX_MESSAGE = 64 * 1024 * 1024  # bytes of one WebSocket message
 _PIECE = 64 * 1024
 
@@ -90,8 +89,8 @@ class Agent:
         self._token = token
         self._tls = tls
         self._identity = {
-            TOKEN: token,
-            DEVICE: device_id,
+            TOKEN_HEADER: token,
+            DEVICE_HEADER: device_id,
             "X-Forwarded-Host": public.authority,
             "X-Forwarded-Proto": public.scheme,
             "X-Forwarded-Prefix": "/",
@@ -130,8 +129,8 @@ class Agent:
         """
         session = self._opened()
         async with session.get(
-            self.gate.with_path(f"{_PROXY}/status"),
-            headers={TOKEN: self._token, "Accept": "application/json"},
+            self.gate.with_path(f"{PROXY_PREFIX}/status"),
+            headers={TOKEN_HEADER: self._token, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=15),
             allow_redirects=False,
         ) as response:
@@ -159,7 +158,7 @@ class Agent:
         if refusal is not None:
             return web.Response(status=403, text=refusal)
         self.traffic.requests += 1
-        url = URL(f"{self.gate}{_PROXY}{request.raw_path}", encoded=True)
+        url = URL(f"{self.gate}{PROXY_PREFIX}{request.raw_path}", encoded=True)
         headers = CIMultiDict(
             (name, value)
             for name, value in request.headers.items()

@@ -10,10 +10,11 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.settings import SETTINGS
 
 _GROUP = "/api/v1/"
-_NOT_OURS = "/api/v1/proxy/"
+_NOT_OURS = f"{PROXY_PREFIX}/"
 _METHODS = "GET, POST, PATCH, DELETE"
 _HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID"
 _EXPOSED = "X-Request-ID, Retry-After, RateLimit, RateLimit-Policy"

@@ -23,6 +23,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from zenzefi.http.framing import ChunkedEnd, FirstLine, HeadEnd, SizedEnd, length_of
+from zenzefi.http_syntax import TCHAR
 
 MAX_HEAD = 128 * 1024
 """Bytes of a request's head."""
@@ -41,7 +42,7 @@ _KNOWN = tuple(
 )
 _STAND_IN = b"PATCH"  # a method without any meaning to the parser
 _LONGEST = 64  # bytes of a method
-_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_METHOD = re.compile(TCHAR.encode() + b"{1,64}")
 
 
 class Phase(enum.Enum):

@@ -11,8 +11,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.errors import CrossSiteRefused
+from zenzefi.origin import PROXY_PREFIX
 
-_MOUNT = "/api/v1/proxy/"
+_MOUNT = f"{PROXY_PREFIX}/"
 
 
 @web.middleware

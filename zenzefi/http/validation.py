@@ -16,12 +16,13 @@ from aiohttp.typedefs import Handler
 from zenzefi.errors import AmbiguousRequest, ExpectationFailed, GateError, MethodRefused
 from zenzefi.http.expect_continue import expectation_of
 from zenzefi.http.target import Target, check_path, split_target
+from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
 
 TARGET = web.RequestKey("target", Target)
 """The checked raw target: what was checked here is what every later link works with."""
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_ONCE = ("X-Access-Token", "X-Device-ID", "Authorization", "Content-Length", "Host", "Upgrade")
+_ONCE = (TOKEN_HEADER, DEVICE_HEADER, "Authorization", "Content-Length", "Host", "Upgrade")
 # RFC 9110 section 7.2 / RFC 3986 section 3.2.2: reg-name, IPv4 or bracketed IPv6, and a port.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 

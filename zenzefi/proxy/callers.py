@@ -13,8 +13,7 @@ from aiohttp import hdrs, web
 
 from zenzefi.errors import CrossSiteRefused
 from zenzefi.gate_cookies import is_browser
-from zenzefi.origin import Origin
-from zenzefi.proxy.mount import PREFIX
+from zenzefi.origin import PROXY_PREFIX, Origin
 
 
 def refuse_foreign_callers(
@@ -52,5 +51,5 @@ def _refuse_foreign(sent: str, request: web.BaseRequest, public: Origin) -> None
         public.authority,
     ):
         raise CrossSiteRefused
-    if (parts.path + "/").startswith(PREFIX + "/"):
+    if (parts.path + "/").startswith(PROXY_PREFIX + "/"):
         raise CrossSiteRefused

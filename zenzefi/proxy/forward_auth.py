@@ -24,8 +24,8 @@ from zenzefi.errors import (
 from zenzefi.http.client_address import peer_of
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, split_target, under_prefix
+from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.mount import PREFIX
 
 PATH = "/api/v1/auth/verify"
 TARGET_HEADERS = ("X-Forwarded-Uri", "X-Original-URI")
@@ -62,7 +62,7 @@ def forwarded_target(request: web.Request) -> Target | None:
         raise AmbiguousRequest("The original target was named twice, and differently.")
     target = split_target(named[0], None)
     check_path(target.path)
-    return under_prefix(target, PREFIX) or target
+    return under_prefix(target, PROXY_PREFIX) or target
 
 
 def forwarded_method(request: web.Request) -> str:
@@ -95,7 +95,7 @@ def routes(gate: Gate) -> Routes:
             DeviceConflict,
             RateLimited,
         ),
-        headers=("X-Device-ID", *TARGET_HEADERS, *_METHOD_HEADERS),
+        headers=(DEVICE_HEADER, *TARGET_HEADERS, *_METHOD_HEADERS),
     )
     async def verify(request: web.Request) -> web.StreamResponse:
         """Forward authentication: check whether a request may pass.

@@ -19,14 +19,14 @@ from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, token_parameters, under_prefix, without_token
 from zenzefi.http.validation import TARGET
 from zenzefi.observability.tracing import SPAN
-from zenzefi.origin import Origin
+from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import Credentials, ProxyCookies
 from zenzefi.proxy.forwarder import HttpWay, Passage
 from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.interfaces import DeviceClaims, Gatekeeper, Usage
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
-from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
+from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import MapperCache
 from zenzefi.proxy.sign_in import lead_or_refuse
 from zenzefi.proxy.tickets import Tickets
@@ -41,9 +41,6 @@ from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.open_connections import Who
 from zenzefi.tokens.scopes import FULL, Scopes
 from zenzefi.tokens.token_format import is_well_formed
-
-TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a header's name
-DEVICE_HEADER = "X-Device-ID"
 
 
 class Gate:
@@ -114,7 +111,7 @@ class Gate:
 
     async def handle_prefix(self, request: web.Request) -> web.StreamResponse:
         """Handler of everything below the prefix."""
-        target = under_prefix(request[TARGET], PREFIX)
+        target = under_prefix(request[TARGET], PROXY_PREFIX)
         if target is None:  # the prefix itself was percent-encoded: not how anybody links it
             raise web.HTTPNotFound
         return await self.handle(request, target)

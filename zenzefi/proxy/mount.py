@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from multidict import MultiMapping
 
 from zenzefi.errors import AmbiguousRequest
-from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.origin import PROXY_PREFIX, Mount, MountKind, Origin
 from zenzefi.settings import parse_origin
 from zenzefi.settings.own_origin import is_loopback
 
-PREFIX = "/api/v1/proxy"
 CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
 """Where the desktop client serves the upstream."""
 
@@ -87,7 +86,7 @@ class Mounts:
         self._public = public
         self._proxy_host = proxy_host
         self.browsers_at_prefix = browsers_at_prefix
-        self._prefix = Mount(MountKind.PREFIX, public, PREFIX)
+        self._prefix = Mount(MountKind.PREFIX, public, PROXY_PREFIX)
         self._own = None
         if proxy_host is not None:
             own = parse_origin(f"{public.scheme}://{proxy_host}")
@@ -136,7 +135,11 @@ class Mounts:
         if is_device:
             return CLIENT
         public = self._seen_at(host, forwarded)
-        return self._prefix if public == self._public else Mount(MountKind.PREFIX, public, PREFIX)
+        return (
+            self._prefix
+            if public == self._public
+            else Mount(MountKind.PREFIX, public, PROXY_PREFIX)
+        )
 
     def may_use_cookie(self, mount: Mount) -> bool:
         """Whether a cookie alone may authenticate a request in this mount.
@@ -148,7 +151,7 @@ class Mounts:
         """
         if self.browsers_at_prefix or mount is self._own:
             return True
-        is_gates_prefix = mount.kind is MountKind.PREFIX and mount.prefix == PREFIX
+        is_gates_prefix = mount.kind is MountKind.PREFIX and mount.prefix == PROXY_PREFIX
         return (
             mount.kind is not MountKind.CLIENT
             and not is_gates_prefix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from zenzefi.proxy.mount import PREFIX
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rewriting.runtime import RUNTIME_PATH, runtime_headers, runtime_source, runtime_version
 
 
@@ -19,4 +19,4 @@ async def serve_runtime(request: web.Request) -> web.Response:
 
 def setup(app: web.Application) -> None:
     """Add the route; call it before the route of everything else below the prefix."""
-    app.router.add_get(PREFIX + RUNTIME_PATH, serve_runtime)
+    app.router.add_get(PROXY_PREFIX + RUNTIME_PATH, serve_runtime)

@@ -16,11 +16,11 @@ from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target, under_prefix
 from zenzefi.http.validation import TARGET
 from zenzefi.keys import Keyring
-from zenzefi.origin import Origin
+from zenzefi.origin import PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy import fast_path, forward_auth, plugin_metrics, runtime_script
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.forwarder import HttpWay
-from zenzefi.proxy.gate import TOKEN_HEADER, Gate
+from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RequestPolicy
 from zenzefi.proxy.interfaces import (
     DEVICE_CLAIMS,
@@ -30,7 +30,7 @@ from zenzefi.proxy.interfaces import (
     FreeDevices,
     UncountedUsage,
 )
-from zenzefi.proxy.mount import PREFIX, Mounts, parse_forwarded
+from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
 from zenzefi.proxy.sign_in import SignIn
 from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
@@ -145,7 +145,7 @@ def setup(app: web.Application) -> None:
         app[REQUEST_HANDLER] = GateRequestHandler
     origin = settings.target_origin
     if origin is None:
-        app.router.add_route("*", PREFIX + "/{path:.*}", _no_upstream)
+        app.router.add_route("*", PROXY_PREFIX + "/{path:.*}", _no_upstream)
         return
     if ENGINE not in app:
         app[ENGINE] = build_engine(settings)
@@ -168,10 +168,10 @@ def setup(app: web.Application) -> None:
     sign_in = app[SIGN_IN] = SignIn(gate)
     routing.setup(app, views.routes(), forward_auth.routes(gate))
     app.router.add_route("*", ENTER_PATH, sign_in.at_gate)
-    app.router.add_get(PREFIX, views.add_slash)
+    app.router.add_get(PROXY_PREFIX, views.add_slash)
     runtime_script.setup(app)
     app.router.add_route(
-        "*", PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
+        "*", PROXY_PREFIX + "/{path:.*}", gate.handle_prefix, expect_handler=_expect_later
     )
     app.cleanup_ctx.append(_lifetime)
     app.cleanup_ctx.append(_watching_plugins)
@@ -236,7 +236,7 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
     if forward_auth.is_forward_auth(request, target.path):
         return await handler(request)
     # A client that knows only the prefix may ask for it at this host too.
-    return await gate.handle(request, under_prefix(target, PREFIX) or target)
+    return await gate.handle(request, under_prefix(target, PROXY_PREFIX) or target)
 
 
 @web.middleware
@@ -263,5 +263,9 @@ async def strays_middleware(request: web.Request, handler: Handler) -> web.Strea
         return await gate.handle(request, target)
     return web.Response(
         status=307,
-        headers={"Location": PREFIX + target.raw, "Cache-Control": "no-store", "Vary": "Referer"},
+        headers={
+            "Location": PROXY_PREFIX + target.raw,
+            "Cache-Control": "no-store",
+            "Vary": "Referer",
+        },
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zenzefi.observability.metrics import PROXY_STRAYS
-from zenzefi.proxy.mount import PREFIX
+from zenzefi.origin import PROXY_PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class StrayTable:
 
 
 def origin_page(
-    headers: Mapping[str, str], host: str | None, *, has_cookie: bool, prefix: str = PREFIX
+    headers: Mapping[str, str], host: str | None, *, has_cookie: bool, prefix: str = PROXY_PREFIX
 ) -> str | None:
     """The path of the mounted page that a stray came from (``""`` if only known to be one).
 

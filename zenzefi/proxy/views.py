@@ -13,8 +13,8 @@ from zenzefi.errors import CrossSiteRefused, TokenExpired, TokenInvalid, TokenRe
 from zenzefi.http.client_address import peer_of
 from zenzefi.http.target import Target
 from zenzefi.http.validation import TARGET
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.callers import refuse_foreign_callers
-from zenzefi.proxy.mount import PREFIX
 from zenzefi.tokens.access import Access
 
 if TYPE_CHECKING:
@@ -157,5 +157,5 @@ class Views:
 
     async def add_slash(self, request: web.Request) -> web.Response:
         """The mount's root is a folder: without its slash relative references would miss it."""
-        target = Target(f"{PREFIX}/", request[TARGET].query)  # the query's bytes as they came
+        target = Target(f"{PROXY_PREFIX}/", request[TARGET].query)  # the query's bytes as they came
         return web.Response(status=308, headers={"Location": target.raw})

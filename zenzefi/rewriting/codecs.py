@@ -6,7 +6,6 @@ that what the upstream flushed arrives. Taking codings off is :mod:`zenzefi.rewr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -14,6 +13,7 @@ import brotli
 import zstandard
 from isal import isal_zlib
 
+from zenzefi.http_syntax import weights
 from zenzefi.rewriting.decoding import PIECE, CorruptBody, Decoder, Meter, decode, decoder
 
 __all__ = ["PIECE", "CorruptBody", "Decoder", "Encoder", "Meter", "decode", "decoders"]
@@ -121,20 +121,11 @@ def encoder(coding: str) -> Encoder:
     return _ENCODERS[coding]()
 
 
-_QUALITY = re.compile(r"[ \t]*;[ \t]*q[ \t]*=[ \t]*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)[ \t]*", re.I)
-
-
 def accepted(accept_encoding: str | None) -> dict[str, float]:
-    """``Accept-Encoding`` as coding -> quality; a malformed quality refuses its coding."""
+    """``Accept-Encoding`` as coding -> weight; a malformed weight refuses its coding."""
     out: dict[str, float] = {}
-    for part in (accept_encoding or "").split(","):
-        name, semicolon, _ = part.partition(";")
-        name = name.strip(" \t").lower()
-        if not name:
-            continue
-        match = _QUALITY.fullmatch(part, len(part.partition(";")[0])) if semicolon else None
-        quality = 1.0 if not semicolon else float(match[1]) if match else 0.0
-        out.setdefault(_ALIASES.get(name, name), quality)
+    for name, weight in weights(accept_encoding or "").items():
+        out.setdefault(_ALIASES.get(name, name), weight)
     return out
 
 

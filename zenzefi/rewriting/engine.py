@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
+from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
 from zenzefi.rewriting.depends import cacheable_length, depends_on, tag_key, varied_by
@@ -31,7 +32,6 @@ __all__ = ["Engine", "Exchange"]
 _NO_BODY = frozenset((204, 205, 304))
 PREPARED_HEADERS = ("If-None-Match", "If-Match", "Range", "If-Range", "Accept-Encoding")
 """What :meth:`Engine.prepare_request` looks at by itself; plugins may change any header."""
-_DOCUMENTS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))
 _PLANS = 2048
 _LOOK_EVERY = 0.5
 _CONTENT_TYPE = "Content-Type"
@@ -331,7 +331,7 @@ class Engine:
         """Only documents under a prefix get the runtime, so only they need a permission."""
         if exchange.mount.is_root or plan.effective != sniff.HTML:
             return None
-        if exchange.destination is not None and exchange.destination not in _DOCUMENTS:
+        if exchange.destination is not None and exchange.destination not in DOCUMENT_DESTINATIONS:
             return None
         policies = exchange.response_headers.getall("Content-Security-Policy", ())
         if not policies:

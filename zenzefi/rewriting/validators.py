@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
+
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"')
 _DERIVED = re.compile(r'(?:W/)?"([^"]*)~z([sw])([0-9a-f]{8})"')
 NEVER = '"~z-outdated"'
@@ -86,11 +88,7 @@ _REWRITABLE_NAME = re.compile(
 )
 _WHOLE = frozenset(
     [
-        "document",
-        "iframe",
-        "frame",
-        "embed",
-        "object",
+        *DOCUMENT_DESTINATIONS,
         "style",
         "script",
         "worker",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import brotli
 from aiohttp import web
 
 from zenzefi.errors import NotFound
+from zenzefi.http_syntax import weights
 
 FOLDER = Path(__file__).resolve().parent / "static"
 PREFIX = "/account/assets"
@@ -73,22 +73,12 @@ class Assets:
             "X-Content-Type-Options": "nosniff",
             "Cross-Origin-Resource-Policy": "same-origin",
         }
-        accepted = _codings(request.headers.get("Accept-Encoding", ""))
+        accepted = weights(request.headers.get("Accept-Encoding", ""))
         for coding, body in asset.coded.items():
-            if coding in accepted:
+            if accepted.get(coding, 0) > 0:
                 headers["Content-Encoding"] = coding
                 return web.Response(body=body, headers=headers)
         return web.Response(body=asset.plain, headers=headers)
-
-
-def _codings(header: str) -> set[str]:
-    """The codings a client takes (RFC 9110, 12.5.3), those with weight 0 left out."""
-    found = set()
-    for item in header.lower().split(","):
-        name, _, weight = item.partition(";")
-        if not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight):
-            found.add(name.strip())
-    return found
 
 
 ASSETS: web.AppKey[Assets] = web.AppKey("assets", Assets)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.setup import GATE
 from zenzefi.proxy.sign_in import lead, own_origin
 from zenzefi.settings import SETTINGS
 from zenzefi.settings.own_origin import BrowserMount
 from zenzefi.tokens.validation import GATEKEEPER
-from zenzefi.web.page import MOUNT_PREFIX, Page
+from zenzefi.web.page import Page
 
 
 async def entrance(page: Page, token: str) -> web.Response:
@@ -23,9 +24,9 @@ async def entrance(page: Page, token: str) -> web.Response:
     access = await page.request.app[GATEKEEPER].validate(token)
     gate = page.request.app.get(GATE)
     if gate is None:
-        return page.redirect(MOUNT_PREFIX + "/")
+        return page.redirect(PROXY_PREFIX + "/")
     if gate.mounts.browsers_at_prefix and gate.mounts.own_origin is None:
-        response = page.redirect(MOUNT_PREFIX + "/")
+        response = page.redirect(PROXY_PREFIX + "/")
     else:
         response = lead(gate.mounts, page.request, "/")
     await gate.cookies.sign_in(page.request, response, token, access, family=page.session_id)
@@ -40,5 +41,5 @@ def browser_address(page: Page) -> str:
     if own is not None:
         return own.root
     if settings.browser_mount is BrowserMount.PREFIX:
-        return f"{settings.public_origin}{MOUNT_PREFIX}/"
+        return f"{settings.public_origin}{PROXY_PREFIX}/"
     return ""

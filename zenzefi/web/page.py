@@ -31,6 +31,7 @@ from zenzefi.http.error_responses import is_navigation
 from zenzefi.http.request_id import request_id_of
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits import device_cookies
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.validation import GATEKEEPER
@@ -40,8 +41,6 @@ from zenzefi.web.forms import Form
 from zenzefi.web.labels import explain
 
 log = logging.getLogger(__name__)
-
-MOUNT_PREFIX = "/api/v1/proxy"
 
 
 class Access(Enum):
@@ -267,7 +266,7 @@ class Page:
 
     async def require_own_form(self) -> None:
         """Raises ``CrossSiteRefused`` unless a page that was shown to this visitor sent it."""
-        page_security.refuse_strangers(self.request, MOUNT_PREFIX)
+        page_security.refuse_strangers(self.request, PROXY_PREFIX)
         session_binding.require_press(self.request)
         token = (await self.form()).raw("csrf")
         secret = session_binding.form_secret(self.secret, self.request)

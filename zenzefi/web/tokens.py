@@ -15,6 +15,7 @@ from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.errors import InsufficientBalance, NotFound
 from zenzefi.i18n import gettext as _
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.settings import DURATIONS, SETTINGS
 from zenzefi.tokens.bundles import BUNDLES
@@ -27,7 +28,7 @@ from zenzefi.tokens.validation import GATEKEEPER
 from zenzefi.web import charts, view_models
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.open_upstream import browser_address, entrance
-from zenzefi.web.page import MOUNT_PREFIX, Access, Page, Routes, path_id
+from zenzefi.web.page import Access, Page, Routes, path_id
 from zenzefi.web.public import site
 from zenzefi.web.view_models import Ticket, ticket
 
@@ -278,7 +279,7 @@ async def connect(page: Page) -> web.StreamResponse:
     chosen = tickets[0] if tickets else None
     settings = page.request.app[SETTINGS]
     gate = str(settings.public_origin)
-    prefix = gate + MOUNT_PREFIX + "/"
+    prefix = gate + PROXY_PREFIX + "/"
     return page.render(
         "account/connect.html",
         token=chosen,

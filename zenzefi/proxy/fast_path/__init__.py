@@ -29,7 +29,7 @@ from aiohttp.web_protocol import RequestHandler
 from zenzefi.errors import GateError, UpstreamFailed, UpstreamTimeout
 from zenzefi.http.observation import OBSERVER, Tally
 from zenzefi.observability.access_log import Entry
-from zenzefi.origin import Mount
+from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.fast_path.connection import Connection
 from zenzefi.proxy.fast_path.handler import LaneHandler
 from zenzefi.proxy.fast_path.head_table import Rows
@@ -37,7 +37,6 @@ from zenzefi.proxy.fast_path.known_requests import Visitor, Visitors
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RESPONSE_RULES, Verb
 from zenzefi.proxy.interfaces import SIGN_INS
-from zenzefi.proxy.mount import PREFIX
 from zenzefi.proxy.upstream.budget import Slot
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.headers import TABLE
@@ -293,7 +292,7 @@ class FastLane:
                     time.time(),
                     "proxy",
                     method.decode(),
-                    path if visitor.is_own_origin else PREFIX + path,
+                    path if visitor.is_own_origin else PROXY_PREFIX + path,
                     status,
                     seconds,
                     sent,
@@ -332,8 +331,8 @@ def own_paths(app: web.Application) -> frozenset[bytes]:
     names = set()
     for resource in app.router.resources():
         path = resource.canonical
-        if path.startswith(PREFIX) and "{" not in path:
-            names.add(path[len(PREFIX) :].encode())
+        if path.startswith(PROXY_PREFIX) and "{" not in path:
+            names.add(path[len(PROXY_PREFIX) :].encode())
     return frozenset(names)
 
 

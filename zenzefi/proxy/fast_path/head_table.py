@@ -15,6 +15,7 @@ import httptools
 
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.http.framing import STATUS_LINE, length_of
+from zenzefi.http_syntax import TOKEN_BYTES
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.rules import PRIVATE, Pairs, private_cache_control, response_headers
 from zenzefi.proxy.upstream.connection_auth import is_challenged
@@ -22,7 +23,7 @@ from zenzefi.proxy.upstream.connection_auth import is_challenged
 _MAX_ROWS = 4096  # remembered lines of one mount
 _MAX_ROW = 512  # bytes; longer lines are worked out anew each time
 # RFC 9112, 5: field-name ":" OWS field-value OWS; the value without control characters.
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_LINE = re.compile(b"(" + TOKEN_BYTES.pattern + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 # What a line of an answer's head means to the lane. Plain numbers: comparing members of an enum
 # would cost more than everything else that is done with a line.

@@ -22,16 +22,17 @@ from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
-from zenzefi.origin import Mount
+from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
+from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Mount
 from zenzefi.proxy.credentials import Credentials
 from zenzefi.proxy.fast_path.head_table import Rows
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.forwarder import Passage
-from zenzefi.proxy.gate import DEVICE_HEADER, TOKEN_HEADER, Gate
+from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import Identity, overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
 from zenzefi.proxy.method_override import query_methods
-from zenzefi.proxy.mount import PREFIX, parse_forwarded
+from zenzefi.proxy.mount import parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.settings import Network
@@ -60,7 +61,6 @@ _UNUSUAL = (
     "Traceparent",
     *TARGET_HEADERS,  # forward auth
 )
-_DOCUMENTS = ("document", "iframe", "frame")
 _MAX_BLOCK = 8 * 1024
 _BUDGET = 4 * 1024 * 1024  # bytes of all that is remembered
 
@@ -194,7 +194,7 @@ class Visitors:
         if any(name in headers for name in _UNUSUAL) or headers.get("Content-Length", "0") != "0":
             return None
         # Documents are rewritten nearly always, and early hints must reach the browser early.
-        if headers.get("Sec-Fetch-Dest") in _DOCUMENTS:
+        if headers.get("Sec-Fetch-Dest") in DOCUMENT_DESTINATIONS:
             return None
         # An event stream does not end by itself: the general way knows the open ones and ends them
         # on drain.
@@ -224,7 +224,7 @@ class Visitors:
         is_own_origin = gate.mounts.is_own_origin(
             host, forwarded if peer.is_behind_trusted_proxy else None
         )
-        target = asked if is_own_origin else under_prefix(asked, PREFIX)
+        target = asked if is_own_origin else under_prefix(asked, PROXY_PREFIX)
         if target is None:
             return None
         mount = gate.mounts.decide(host, forwarded=forwarded, is_device=DEVICE_HEADER in headers)
@@ -287,6 +287,6 @@ class Visitors:
         return None if access is None else Credentials(access, token)
 
 
-_PREFIX = PREFIX.encode()
+_PREFIX = PROXY_PREFIX.encode()
 _BELOW = _PREFIX + b"/"
 _ENTER = ENTER_PATH.encode()

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from zenzefi.http.target import Target, without_token
+from zenzefi.http_syntax import TOKEN_BYTES
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.cookies import map_set_cookie, unmap_cookie
 
@@ -141,7 +142,6 @@ _GUARDED = frozenset(
     name for name, verb in _REQUEST_VERBS.items() if verb in (Verb.DROP, Verb.SET)
 ) | {b"cookie", b"origin", b"referer"}
 _FORBIDDEN_VALUE = re.compile(rb"[\x00\r\n]")
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 class UrlUnmapper(Protocol):
@@ -323,7 +323,7 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount
         if _FORBIDDEN_VALUE.search(value):
             raise ValueError("a response header holds a control character")
         # RFC 9112, 5.1: whoever reads it after us might take it for a length, or not.
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN_BYTES.fullmatch(name):
             raise ValueError("a response header's name is no token")
         verb = _RESPONSE_VERBS.get(low)
         if verb is None:

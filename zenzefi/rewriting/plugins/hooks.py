@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from multidict import CIMultiDict
 
+from zenzefi.http_syntax import TOKEN
 from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
 from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
 from zenzefi.rewriting.plugins.faults import Fault
@@ -24,7 +25,6 @@ from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 _T = TypeVar("_T")
 _Pairs = list[tuple[str, str]]
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAKS = re.compile(r"[\x00\r\n]")
 _FRAMING = frozenset(
     (
@@ -189,7 +189,7 @@ def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
         size += len(name) + len(value)
         if (name, value) in known:
             continue
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise Fault(f"{hook}() set {name!r}, which is no name of a header field")
         if _BREAKS.search(value):
             raise Fault(f"{hook}() set {name!r} to a value with a line break or NUL")
