@@ -69,14 +69,14 @@ def of(*languages: str) -> list[Block]:
     return [block for block in ALL if block.language in languages]
 
 
-def test_every_block_says_what_it_is() -> None:
+def test_every_code_block_has_a_known_language() -> None:
     known = {"sh", "console", "text", "python", "json", "yaml", "toml", "ini", "mermaid", "html"}
     unknown = [name_of(b) for b in ALL if b.language not in known and b.language != ""]
     assert unknown == []
     assert len(ALL) > 30
 
 
-# --- shell: run, or at least understood
+# --- shell: run, or at least parsed
 
 
 RUN = [page for page in PAGES if any(block.run is not None for block in blocks(page))]
@@ -84,7 +84,7 @@ _SAY = 'printf "\\n@@ %s\\n"'
 
 
 def script_of(page: Path, port: int) -> str:
-    """The page's marked blocks as one script; a server is started and waited for."""
+    """The marked blocks of a page as one script; servers run in the background until ready."""
     lines = ["set -euo pipefail"]
     for number, block in enumerate(blocks(page)):
         if block.run is None:
@@ -105,7 +105,7 @@ def script_of(page: Path, port: int) -> str:
 
 
 def expected_after(page: Path) -> dict[int, str]:
-    """What the page says each of its run blocks prints: the ``text`` block right behind it."""
+    """The expected output of each run block: the ``text`` block after it."""
     found, all_of_it = {}, blocks(page)
     for number, block in enumerate(all_of_it[:-1]):
         if block.run is not None and all_of_it[number + 1].language == "text":
@@ -113,8 +113,8 @@ def expected_after(page: Path) -> dict[int, str]:
     return found
 
 
-def says(output: str, expected: str) -> bool:
-    """Whether each expected line is there, in order; ``...`` stands for anything."""
+def contains_in_order(output: str, expected: str) -> bool:
+    """Whether the output contains the expected lines in order; ``...`` matches anything."""
     pattern = ".*?".join(
         re.escape(line).replace(r"\.\.\.", ".*?") for line in expected.strip().splitlines()
     )
@@ -123,7 +123,7 @@ def says(output: str, expected: str) -> bool:
 
 
 @pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
-def test_the_page_can_be_followed_word_for_word(page: Path, tmp_path: Path) -> None:
+def test_the_steps_of_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
     env = environment(str(tmp_path / "data"), ZENZEFI_PASSWORD="correct horse battery")
     del env["DATA_DIR"]
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
@@ -144,11 +144,13 @@ def test_the_page_can_be_followed_word_for_word(page: Path, tmp_path: Path) -> N
     expected = expected_after(page)
     assert expected
     for number, text in expected.items():
-        assert says(printed[number], text), f"expected\n{text}\nprinted\n{printed[number]}"
+        assert contains_in_order(printed[number], text), (
+            f"expected\n{text}\nprinted\n{printed[number]}"
+        )
 
 
 _MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-# Programs that belong to whoever follows the page; what they are given is not looked at.
+# Programs of the reader's system; their arguments are not checked.
 _OTHERS = {
     *("cd", "cp", "createdb", "curl", "docker", "kill", "mkdir", "nginx", "pip"),
     *("pytest", "python", "python3", "systemctl", "export"),
@@ -164,18 +166,20 @@ def commands_in(text: str) -> list[list[str]]:
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
-def understood(words: list[str]) -> str:
-    """Why this command can't be right; empty when it can."""
+def error_in(words: list[str]) -> str:
+    """The error in this command; empty if there is none."""
     while words and (assignment := re.match(r"(?:export )?([A-Z][A-Z0-9_]*)=", words[0])):
         name = assignment[1].removesuffix("_FILE")
         if name.lower() not in Settings.model_fields and not _OTHERS_SETTINGS.fullmatch(name):
-            return f"{name} is no setting"
+            return f"unknown setting {name}"
         words = words[1:]
     if not words or words[0] in _OTHERS or words[0] in (".", "source"):
-        return understood(words[1:]) if words[:1] == ["export"] else ""
+        return error_in(words[1:]) if words[:1] == ["export"] else ""
     if words[0] == "make":
         wanted = [w for w in words[1:] if "=" not in w and not w.startswith((".", "-", "$"))]
-        return next((f"make knows no {target}" for target in wanted if target not in _MAKE), "")
+        return next(
+            (f"make has no target {target}" for target in wanted if target not in _MAKE), ""
+        )
     if words[0] != "zenzefi":
         return f"unknown program {words[0]}"
     command: click.Command = main
@@ -197,13 +201,13 @@ def understood(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("block", [b for b in of("sh") if b.run is None], ids=name_of)
-def test_the_commands_of_a_block_exist_and_take_these_arguments(block: Block) -> None:
+def test_commands_in_a_code_block_exist_and_accept_their_arguments(block: Block) -> None:
     for words in commands_in(block.text):
-        assert understood(words) == "", f"{name_of(block)}: {shlex.join(words)}"
+        assert error_in(words) == "", f"{name_of(block)}: {shlex.join(words)}"
 
 
 def settings_in(block: Block) -> dict[str, str]:
-    """The block's assignments by name; empty unless it has nothing else."""
+    """The settings assigned in a block; empty if the block contains anything else."""
     lines = [line for line in block.text.splitlines() if line and not line.startswith("#")]
     if not all(re.fullmatch(r"""[A-Z][A-Z0-9_]*=(\S*|'[^']*'|"[^"]*")""", line) for line in lines):
         return {}
@@ -212,26 +216,26 @@ def settings_in(block: Block) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("block", [b for b in of("sh") if settings_in(b)], ids=name_of)
-def test_settings_of_a_block_can_be_used(block: Block) -> None:
+def test_settings_in_a_code_block_are_valid(block: Block) -> None:
     known = {k: v for k, v in settings_in(block).items() if k in Settings.model_fields}
     Settings(_env_file=None, debug=True, **known)  # type: ignore[call-arg,arg-type]  # as text, as read
 
 
-def test_a_wrong_command_would_be_noticed() -> None:
+def test_an_unknown_command_is_detected() -> None:
     for wrong in (
         "zenzefi srve",
         "zenzefi user create --boss x@y.zz",
         "make tset",
         "NOSUCH=1 make",
     ):
-        assert understood(shlex.split(wrong))
+        assert error_in(shlex.split(wrong))
 
 
 # --- everything else
 
 
 @pytest.mark.parametrize("block", of("json", "yaml", "toml", "ini", "python"), ids=name_of)
-def test_a_block_is_what_it_says_it_is(block: Block) -> None:
+def test_a_code_block_parses_in_its_language(block: Block) -> None:
     match block.language:
         case "json":
             json.loads(block.text)
@@ -251,7 +255,7 @@ _DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2", "graph", "classD
 
 
 @pytest.mark.parametrize("block", of("mermaid"), ids=name_of)
-def test_a_diagram_is_of_a_known_kind_and_closes_what_it_opens(block: Block) -> None:
+def test_a_diagram_has_a_known_type_and_balanced_brackets(block: Block) -> None:
     assert block.text.startswith(_DIAGRAMS)
     plain = re.sub(r'"[^"]*"', "", block.text)
     assert [plain.count(sign) for sign in "([{"] == [plain.count(sign) for sign in ")]}"]
@@ -265,7 +269,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     dead = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -291,7 +295,7 @@ def test_every_named_file_exists(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if "docs" in p.parts], ids=lambda page: page.name
 )
-def test_every_page_is_found_from_the_first(page: Path) -> None:
+def test_every_page_is_linked_from_the_start_page(page: Path) -> None:
     seen: set[Path] = set()
     waiting = [ROOT / "docs" / "README.md", ROOT / "README.md"]
     while waiting:

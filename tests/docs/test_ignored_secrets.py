@@ -1,4 +1,4 @@
-"""Git ignores every secret that a document tells people to create in the checkout."""
+"""Git ignores every secret file that the documents tell readers to create in a checkout."""
 
 import re
 import subprocess
@@ -17,15 +17,17 @@ CREATED = {
 }
 
 
-def test_git_ignores_every_secret_that_a_document_has_people_create() -> None:
+def test_git_ignores_secret_files_named_in_documents() -> None:
     for path, document in CREATED.items():
         name = Path(path).parts[0] if path.startswith("first-gate") else Path(path).name
         assert name.partition(".pem")[0] in (ROOT / document).read_text(encoding="utf-8"), path
         done = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
-        assert done.returncode == 0, f"git would take {path}, which {document} has people create"
+        assert done.returncode == 0, (
+            f"git does not ignore {path}, which {document} tells readers to create"
+        )
 
 
-def test_every_environment_file_that_deploy_names_is_ignored() -> None:
+def test_git_ignores_environment_files_named_in_deploy() -> None:
     for file in (ROOT / "deploy").rglob("*"):
         if not file.is_file() or file.suffix in (".png", ".json"):
             continue
