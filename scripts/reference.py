@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 import zenzefi.app
 from zenzefi.cli import main
 from zenzefi.commands.hooks_reference import reference as hooks_page
-from zenzefi.errors import GateError
+from zenzefi.errors import GateError, all_errors
 from zenzefi.observability import metrics
 from zenzefi.runtime.reload import RELOADABLE
 from zenzefi.settings import Settings
@@ -258,13 +258,6 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _errors(base: type[GateError] = GateError) -> Iterator[type[GateError]]:
-    yield base
-    for kind in base.__subclasses__():
-        if kind.__module__.startswith("zenzefi."):
-            yield from _errors(kind)
-
-
 def _raised_errors() -> list[type[GateError]]:
     """The errors that the program raises, by status, one for each code.
 
@@ -273,7 +266,7 @@ def _raised_errors() -> list[type[GateError]]:
     """
     raised = _raised_by_name()
     found: dict[tuple[int, str], type[GateError]] = {}
-    for kind in _errors():
+    for kind in all_errors():
         is_told_apart = not any(
             up.__name__ in raised and (up.status, up.code) == (kind.status, kind.code)
             for up in kind.__mro__[1:]
@@ -281,7 +274,7 @@ def _raised_errors() -> list[type[GateError]]:
         )
         if is_told_apart and (kind.__name__ in raised or not kind.__subclasses__()):
             found.setdefault((kind.status, kind.code), kind)
-    return sorted(found.values(), key=lambda kind: kind.status)
+    return sorted(found.values(), key=lambda kind: (kind.status, kind.code))
 
 
 def _raised_by_name() -> set[str]:

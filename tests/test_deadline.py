@@ -16,8 +16,8 @@ from tests.kit import buy, call, sign_up
 from tests.servers import own_redis
 from zenzefi.db import engine
 from zenzefi.db.engine import Database
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.deadline import Deadline, wait
-from zenzefi.errors import DatabaseUnavailable
 from zenzefi.rate_limits import limiter
 from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.runtime import checks

@@ -20,9 +20,9 @@ from sqlalchemy import text
 from zenzefi.accounts.models import users
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
-from zenzefi.errors import TokenInvalid
 from zenzefi.keys import Keyring
 from zenzefi.tokens import token_format
+from zenzefi.tokens.errors import TokenInvalid
 from zenzefi.tokens.validation import Gatekeeper
 
 _SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"

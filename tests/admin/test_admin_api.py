@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import GateClient
 from tests.kit import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
-from zenzefi.errors import TokenRevoked
+from zenzefi.tokens.errors import TokenRevoked
 from zenzefi.tokens.open_connections import Who
 from zenzefi.tokens.sessions import USAGE
 from zenzefi.tokens.validation import GATEKEEPER

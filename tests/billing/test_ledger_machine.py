@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.billing.world import World
+from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.db.engine import Database
-from zenzefi.errors import GateError, InsufficientBalance
+from zenzefi.errors import GateError
 from zenzefi.tokens.bundles import shares
 
 AMOUNTS = st.integers(1, 2000).map(lambda cents: Decimal(cents).scaleb(-2))

@@ -24,9 +24,9 @@ from tests.billing.money import (
 from tests.conftest import GateClient, MakeGate
 from tests.kit import ALICE, BOB, buy, call, give, sign_up, sign_up_admin, user_id_of
 from zenzefi.billing import ledger
+from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.billing.models import transactions
 from zenzefi.db.engine import DATABASE
-from zenzefi.errors import InsufficientBalance
 
 BAD_AMOUNTS: list[Any] = [
     *("0", "0.00", "-1", "0.001", "1e3", "NaN", "Infinity", "-Infinity", "9" * 30, "1,00", " 1"),

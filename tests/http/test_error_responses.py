@@ -5,10 +5,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from zenzefi.errors import GateError, InsufficientBalance, Invalid, RateLimited, TokenExpired
+from zenzefi.billing.errors import InsufficientBalance
+from zenzefi.errors import GateError, Invalid, RateLimited
 from zenzefi.http import request_id
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.request_id import request_id_middleware
+from zenzefi.tokens.errors import TokenExpired
 
 
 @pytest.fixture

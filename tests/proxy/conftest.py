@@ -17,7 +17,6 @@ from aiohttp.test_utils import unused_port
 
 from tests.proxy.faulty import FaultyUpstream
 from tests.proxy.plain_upstream import plain_upstream
-from zenzefi.errors import TokenInvalid
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.http import request_id, server_header
 from zenzefi.http.client_address import peer_middleware
@@ -33,6 +32,7 @@ from zenzefi.runtime import drain
 from zenzefi.runtime.drain import GateRunner
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import TokenInvalid
 from zenzefi.tokens.sign_in_repository import SignIn
 
 TOKEN = "T" * 64

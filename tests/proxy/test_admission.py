@@ -9,16 +9,11 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
 from tests.proxy.conftest import PREFIX, TOKEN
-from zenzefi.errors import (
-    DeviceConflict,
-    DeviceRequired,
-    InvalidDeviceId,
-    ScopeRefused,
-)
 from zenzefi.http.client_address import resolve_peer
 from zenzefi.http.target import Target, token_parameters, without_token
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.devices import device_of
+from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId, ScopeRefused
 from zenzefi.tokens.scopes import Scopes
 
 

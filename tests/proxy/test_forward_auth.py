@@ -4,7 +4,7 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
 from tests.proxy.conftest import TOKEN, GateFactory
-from zenzefi.errors import DeviceConflict
+from zenzefi.tokens.errors import DeviceConflict
 
 LIMITED = "L" * 64
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proxy.conftest import PREFIX, TOKEN
-from zenzefi.errors import AmbiguousRequest
 from zenzefi.http import request_handler
+from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.target import check_path, split_target
 
 HOST = "Host: gate.example"

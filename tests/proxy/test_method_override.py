@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proxy.conftest import PREFIX
-from zenzefi.errors import ScopeRefused
 from zenzefi.proxy.method_override import (
     FormScanner,
     JsonScanner,
@@ -21,6 +20,7 @@ from zenzefi.proxy.method_override import (
     query_methods,
     scanner_for,
 )
+from zenzefi.tokens.errors import ScopeRefused
 
 READER = "R" * 64
 WRITER = "W" * 64

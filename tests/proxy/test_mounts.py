@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from tests.proxy.conftest import PREFIX, TOKEN
 from tests.proxy.test_forwarder import body_of, sent_headers
 from tests.proxy.websocket.test_websocket import UPGRADE
-from zenzefi.errors import AmbiguousRequest
+from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.mount import CLIENT, Mounts, parse_forwarded
 from zenzefi.proxy.unmounted_requests import StrayTable, origin_page

@@ -4,8 +4,8 @@ import time
 import pytest
 
 from tests.proxy.conftest import TOKEN
-from zenzefi.errors import SignInLinkInvalid
 from zenzefi.proxy import tickets
+from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets
 from zenzefi.tokens.redis_cache import Shared
 

@@ -10,11 +10,13 @@ import pytest
 from tests.conftest import GateClient, MakeGate, Upstream
 from tests.kit import buy, sign_up
 from tests.tokens.kit import keeper, until
-from zenzefi.errors import DatabaseUnavailable, TokenInvalid, TooManyUnknownTokens, Unavailable
+from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.errors import Unavailable
 from zenzefi.http.client_address import subscriber
 from zenzefi.tokens import brute_force, lookups, repository, single_flight
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.brute_force import Guesses, Queue
+from zenzefi.tokens.errors import TokenInvalid, TooManyUnknownTokens
 from zenzefi.tokens.single_flight import Flights
 from zenzefi.tokens.token_format import new_token
 

@@ -12,10 +12,10 @@ from tests.kit import ALICE, buy, call, sign_up
 from tests.servers import own_redis
 from tests.tokens.kit import bought, keeper, live, until
 from tests.web.visitor import Visitor
-from zenzefi.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens import devices as module
 from zenzefi.tokens.devices import DEVICES, device_of
+from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
 from zenzefi.tokens.open_connections import Who
 from zenzefi.tokens.setup import SHARED
 

@@ -16,7 +16,8 @@ from tests.conftest import GateClient, MakeGate, Upstream
 from tests.kit import BOB, buy, call, sign_up
 from tests.tokens.kit import SOON, bought, keeper, until
 from zenzefi.db.engine import DATABASE
-from zenzefi.errors import DatabaseUnavailable, UpstreamUnreachable
+from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.tokens import sessions as module
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.models import usage_sessions

@@ -14,10 +14,11 @@ from tests.conftest import SECRET_KEY, GateClient, Stores, running_gate
 from tests.servers import Postgres, own_redis
 from tests.tokens.kit import SOON, bought, keeper, live, until
 from zenzefi.db.engine import DATABASE
-from zenzefi.errors import DatabaseUnavailable, SignInRequired
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.maintenance.housekeeping import Housekeeping
 from zenzefi.tokens import sign_ins as module
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.models import proxy_sign_ins
 from zenzefi.tokens.open_connections import Who
 from zenzefi.tokens.sign_in_repository import SignIn

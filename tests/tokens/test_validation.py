@@ -19,15 +19,11 @@ from tests.kit import buy, call, sign_up
 from tests.servers import Postgres, own_redis
 from tests.tokens.kit import SOON, keeper, live, until
 from zenzefi.db.engine import DATABASE
-from zenzefi.errors import (
-    DatabaseUnavailable,
-    RateLimited,
-    TokenExpired,
-    TokenInvalid,
-    TokenRevoked,
-)
+from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.errors import RateLimited
 from zenzefi.tokens import brute_force, cache, repository
 from zenzefi.tokens import validation as module
+from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRevoked
 from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.models import access_tokens
 from zenzefi.tokens.redis_cache import TOMBSTONE

@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenzefi.errors import CrossSiteRefused
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.web.page_security import (
     form_token,
     is_form_token,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from aiohttp import hdrs, web
 
-from zenzefi.accounts.identity import IDENTITIES, User
-from zenzefi.errors import (
-    AmbiguousRequest,
+from zenzefi.accounts.errors import (
     CredentialsRejected,
+    InactiveUser,
     NotAuthenticated,
     NotSuperuser,
     SecondFactorRequired,
 )
+from zenzefi.accounts.identity import IDENTITIES, User
+from zenzefi.errors import GateError
+from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.rate_limits.middleware import limit_user
 from zenzefi.settings import SETTINGS
 
@@ -68,7 +72,18 @@ async def current_admin(request: web.Request) -> User:
 
 
 class BearerAuthentication:
-    """What the calls of the API ask for their user (:data:`zenzefi.api.routing.AUTHENTICATION`)."""
+    """Authenticates API operations by bearer token (``zenzefi.api.routing.AUTHENTICATION``)."""
+
+    user_errors: ClassVar[tuple[type[GateError], ...]] = (
+        NotAuthenticated,
+        CredentialsRejected,
+        InactiveUser,
+    )
+    admin_errors: ClassVar[tuple[type[GateError], ...]] = (
+        *user_errors,
+        NotSuperuser,
+        SecondFactorRequired,
+    )
 
     async def user(self, request: web.Request) -> User:
         """As :func:`current_user`."""

@@ -13,9 +13,9 @@ import jwt
 from aiohttp import web
 from sqlalchemy import Row, Select, select
 
+from zenzefi.accounts.errors import CredentialsRejected, InactiveUser
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import Database
-from zenzefi.errors import CredentialsRejected, InactiveUser
 from zenzefi.keys import Keyring
 from zenzefi.settings import Settings
 

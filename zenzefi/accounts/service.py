@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.accounts.identity import Identities, User, select_users, user_of
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.accounts.passwords import Passwords
@@ -20,7 +21,7 @@ from zenzefi.accounts.schemas import email_key, username_key
 from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.errors import NotFound
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
 
 log = logging.getLogger(__name__)

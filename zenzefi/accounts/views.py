@@ -5,6 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.accounts.current_user import BEARER_ID
+from zenzefi.accounts.errors import (
+    CodeRejected,
+    EmailTaken,
+    LoginRejected,
+    PasswordRejected,
+    SecondFactorRejected,
+    UsernameTaken,
+)
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.schemas import (
     BearerOut,
@@ -16,16 +24,7 @@ from zenzefi.accounts.schemas import (
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE
 from zenzefi.api.routing import Routes, actor_of
-from zenzefi.errors import (
-    CodeRejected,
-    EmailTaken,
-    Invalid,
-    LoginRejected,
-    PasswordRejected,
-    RateLimited,
-    SecondFactorRejected,
-    UsernameTaken,
-)
+from zenzefi.errors import Invalid, RateLimited
 from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
 
 routes = Routes("Accounts")

@@ -32,7 +32,7 @@ _ESCAPE = "\\"
 
 
 class LastAdministrator(Conflict):
-    """Nobody would be left who could undo it."""
+    """The change would leave no active administrator."""
 
     code = "last_administrator"
     default = "This is the last active administrator. Make another user an administrator first."

@@ -27,17 +27,19 @@ from zenzefi.admin.schemas import (
     UserPage,
 )
 from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
-from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.audit.reading import AUDIT_LOG, Question
+from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen, Refund
+from zenzefi.billing.payments import PAYMENTS, Payment, Refund
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
-from zenzefi.errors import IdempotencyInFlight, Invalid, InvalidDuration, NotFound
+from zenzefi.errors import Invalid, NotFound
 from zenzefi.tokens.bundle_schemas import BundleOut
 from zenzefi.tokens.bundle_views import bundle_out
 from zenzefi.tokens.bundles import BUNDLES
+from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.schemas import SessionEnded, SessionOut
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.sessions import USAGE

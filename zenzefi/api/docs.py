@@ -18,7 +18,7 @@ from pathlib import Path
 from aiohttp import web
 
 from zenzefi.api.openapi import describe
-from zenzefi.api.routing import OPERATIONS
+from zenzefi.api.routing import AUTHENTICATION, OPERATIONS
 from zenzefi.errors import NotFound
 from zenzefi.settings import SETTINGS
 
@@ -162,7 +162,7 @@ async def _asset(request: web.Request) -> web.Response:
 def setup(app: web.Application) -> None:
     """Mount the description and its pages. Call it when every call of the API is mounted."""
     operations = app[OPERATIONS]
-    description = describe(operations, str(app[SETTINGS].public_origin))
+    description = describe(operations, str(app[SETTINGS].public_origin), app[AUTHENTICATION])
     app[_DESCRIPTION] = json.dumps(description, ensure_ascii=False).encode()
     app.router.add_get("/openapi.json", _openapi)
     app.router.add_get("/docs", _swagger)

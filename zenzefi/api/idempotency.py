@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.db.base import id_column, metadata, now_column
 from zenzefi.db.engine import Database
-from zenzefi.errors import Conflict, IdempotencyInFlight, Invalid
+from zenzefi.errors import Conflict, Invalid
 from zenzefi.keys import Keyring
 
 HEADER = "Idempotency-Key"
@@ -61,6 +61,16 @@ idempotency_keys = Table(
 )
 Index("ix_idempotency_keys_created_at", idempotency_keys.c.created_at)
 _k = idempotency_keys.c
+
+
+class IdempotencyInFlight(Conflict):
+    """The first request with this ``Idempotency-Key`` is still running."""
+
+    code = "idempotency_in_flight"
+    default = "A request with this Idempotency-Key is still running. Retry shortly."
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
 
 
 def key_of(request: web.BaseRequest) -> str | None:

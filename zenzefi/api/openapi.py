@@ -10,22 +10,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue, models_json_schema
 
-from zenzefi.api.routing import Operation
-from zenzefi.errors import (
-    CredentialsRejected,
-    GateError,
-    InactiveUser,
-    Invalid,
-    NotAuthenticated,
-    NotSuperuser,
-    PayloadTooLarge,
-    RateLimited,
-    SecondFactorRequired,
-    SignInRequired,
-    TokenMissing,
-    TokenRejected,
-    Unavailable,
-)
+from zenzefi.api.routing import Authentication, Operation
+from zenzefi.errors import GateError, Invalid, PayloadTooLarge, RateLimited, Unavailable
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
 from zenzefi.version import __version__
 
@@ -39,18 +25,6 @@ _HEADERS = {
 }
 _PATH_PARAMETERS = {"provider": "The name of the payment provider."}
 _REF = "#/components/schemas/{model}"
-_SECURITY: dict[str, tuple[type[GateError], ...]] = {
-    "none": (),
-    "bearer": (NotAuthenticated, CredentialsRejected, InactiveUser),
-    "admin": (
-        NotAuthenticated,
-        CredentialsRejected,
-        InactiveUser,
-        NotSuperuser,
-        SecondFactorRequired,
-    ),
-    "access_token": (TokenMissing, SignInRequired, TokenRejected),
-}
 _SCHEMES: dict[str, list[dict[str, list[str]]]] = {
     "none": [],
     "bearer": [{"bearer": []}],
@@ -105,8 +79,13 @@ _INVALID: JsonSchemaValue = {
 }
 
 
-def describe(operations: Sequence[Operation], server: str) -> dict[str, Any]:
-    """The whole description of these calls at ``server`` (the gate's public origin)."""
+def describe(
+    operations: Sequence[Operation], server: str, authentication: Authentication
+) -> dict[str, Any]:
+    """The OpenAPI description of these operations.
+
+    ``server`` is the gate's public origin; ``authentication`` knows the errors of its checks.
+    """
     inputs = {op.body for op in operations if op.body is not None}
     refs, definitions = models_json_schema(
         [(model, "validation") for model in sorted(inputs, key=lambda model: model.__name__)],
@@ -117,7 +96,7 @@ def describe(operations: Sequence[Operation], server: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for op in operations:
         body = None if op.body is None else refs[op.body, "validation"]
-        entry = _operation(op, body, schemas)
+        entry = _operation(op, body, schemas, authentication)
         paths.setdefault(op.path, {})[op.method.lower()] = entry
     return {
         "openapi": "3.1.0",
@@ -147,12 +126,17 @@ def describe(operations: Sequence[Operation], server: str) -> dict[str, Any]:
     }
 
 
-def _operation(op: Operation, body: JsonSchemaValue | None, schemas: dict[str, Any]) -> Any:
+def _operation(
+    op: Operation,
+    body: JsonSchemaValue | None,
+    schemas: dict[str, Any],
+    authentication: Authentication,
+) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "operationId": f"{op.tag}_{op.name}".replace(" ", "_").lower(),
         "tags": [op.tag],
         "summary": op.summary,
-        "responses": _responses(op, schemas),
+        "responses": _responses(op, schemas, authentication),
     }
     if op.description:
         entry["description"] = op.description
@@ -214,7 +198,9 @@ def _schema(model: Any, schemas: dict[str, Any], *, mode: Any) -> Any:
     return made
 
 
-def _responses(op: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
+def _responses(
+    op: Operation, schemas: dict[str, Any], authentication: Authentication
+) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(op.status).phrase}
     answer = op.described or op.answer
     try:
@@ -226,7 +212,11 @@ def _responses(op: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         good["content"] = {"application/json": {"schema": schema}}
     responses: dict[str, Any] = {str(op.status): good}
     errors: dict[int, list[type[GateError]]] = {}
-    implied: tuple[type[GateError], ...] = (*_SECURITY[op.security], RateLimited, Unavailable)
+    implied: tuple[type[GateError], ...] = (RateLimited, Unavailable)
+    if op.security == "admin":
+        implied = (*authentication.admin_errors, *implied)
+    elif op.security == "bearer":
+        implied = (*authentication.user_errors, *implied)
     if op.body is not None:
         implied += (Invalid, PayloadTooLarge)
     elif op.query is not None or op.path_parameters:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_type_hints
 from uuid import UUID
 
 from aiohttp import hdrs, web
@@ -45,17 +45,22 @@ class Caller(Protocol):
 
 
 class Authentication(Protocol):
-    """Finds the user of a request. The domain of accounts sets it: routing knows no users."""
+    """Finds the user of a request. Implemented by the accounts: this package knows no users."""
+
+    user_errors: ClassVar[tuple[type[GateError], ...]]
+    """What :meth:`user` raises."""
+    admin_errors: ClassVar[tuple[type[GateError], ...]]
+    """What :meth:`admin` raises."""
 
     async def user(self, request: web.Request) -> Caller:
-        """The signed-in user. Raises errors of status 401 and 403."""
+        """The signed-in user. Raises ``user_errors``."""
 
     async def admin(self, request: web.Request) -> Caller:
-        """The signed-in administrator. Raises errors of status 401 and 403."""
+        """The signed-in administrator. Raises ``admin_errors``."""
 
 
 AUTHENTICATION: web.AppKey[Authentication] = web.AppKey("authentication")
-"""Who is asking; set by :func:`zenzefi.accounts.setup.setup`."""
+"""Set by :func:`zenzefi.accounts.setup.setup`."""
 
 _NO_STORE = {"Cache-Control": "no-store"}
 

@@ -18,9 +18,10 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
+from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.billing.models import payments, transactions
 from zenzefi.db.base import utcnow
-from zenzefi.errors import InsufficientBalance, NotFound
+from zenzefi.errors import NotFound
 
 ZERO = Decimal("0.00")
 CURRENCY = "ZNC"

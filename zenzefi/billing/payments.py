@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger, repository, settlement
+from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.models import payments
 from zenzefi.billing.payment_state import CURRENCY
 from zenzefi.billing.providers.base import (
@@ -34,10 +35,10 @@ from zenzefi.billing.providers.base import (
 from zenzefi.billing.repository import Payment, PaymentStatus, payment_of
 from zenzefi.db.base import Money, utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import Conflict, GateError, Invalid, NotFound
+from zenzefi.errors import GateError, Invalid, NotFound
 from zenzefi.settings import Settings
 
-__all__ = ["PAYMENTS", "Payment", "PaymentNotOpen", "PaymentStatus", "Payments", "Refund"]
+__all__ = ["PAYMENTS", "Payment", "PaymentStatus", "Payments", "Refund"]
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,6 @@ _p = payments.c
 _CENT = Decimal("0.01")
 _MOST_RUB = Decimal(10) ** 12
 _PATIENCE = 30.0  # seconds for one call of a provider, whatever its own client allows
-
-
-class PaymentNotOpen(Conflict):
-    """The payment is no longer pending."""
-
-    code = "payment_not_open"
-    default = "This payment is not pending any more."
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
-from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing import ledger
-from zenzefi.billing.payments import PAYMENTS, Payment, PaymentNotOpen
+from zenzefi.billing.errors import PaymentNotOpen
+from zenzefi.billing.payments import PAYMENTS, Payment
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed, WebhookRejected
 from zenzefi.billing.schemas import (
     BalanceOut,
@@ -27,7 +28,7 @@ from zenzefi.billing.schemas import (
     WebhookOut,
 )
 from zenzefi.billing.statement import STATEMENTS, Transaction
-from zenzefi.errors import IdempotencyInFlight, NotFound
+from zenzefi.errors import NotFound
 from zenzefi.http.body import content_of
 
 routes = Routes("Money")

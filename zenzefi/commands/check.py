@@ -121,7 +121,7 @@ async def _keys(settings: Settings, database: Database) -> Check:
     from sqlalchemy import select
     from sqlalchemy.exc import SQLAlchemyError
 
-    from zenzefi.errors import DatabaseUnavailable
+    from zenzefi.db.errors import DatabaseUnavailable
     from zenzefi.keys import Keyring
     from zenzefi.runtime.checks import TIMEOUT, Check, fingerprint
     from zenzefi.tokens.models import access_tokens

@@ -86,8 +86,9 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from zenzefi.db.errors import DatabaseUnavailable
         from zenzefi.db.migrate import SchemaOutdated
-        from zenzefi.errors import DatabaseUnavailable, GateError
+        from zenzefi.errors import GateError
         from zenzefi.rewriting.plugins.registry import PluginError
         from zenzefi.runtime.checks import reason
         from zenzefi.runtime.server import PortTaken

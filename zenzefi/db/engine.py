@@ -21,8 +21,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
+from zenzefi.db.errors import DatabaseNotWritable, DatabaseUnavailable
 from zenzefi.deadline import Deadline
-from zenzefi.errors import DatabaseNotWritable, DatabaseUnavailable
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a new connection."""

@@ -12,7 +12,7 @@ from sqlalchemy import Column, LargeBinary, Table, delete, insert, text
 
 from zenzefi.db.base import id_column, metadata
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseNotWritable
+from zenzefi.db.errors import DatabaseNotWritable
 
 write_probes = Table(
     "write_probes", metadata, id_column(), Column("filler", LargeBinary, nullable=False)

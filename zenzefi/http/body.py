@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 from multidict import MultiDictProxy
 
-from zenzefi.errors import AmbiguousRequest, BadRequest, PayloadTooLarge, RequestTimeout
+from zenzefi.errors import BadRequest, PayloadTooLarge
+from zenzefi.http.errors import AmbiguousRequest, RequestTimeout
 
 CONTENT_SECONDS = 30.0
 """For all of it: a mebibyte at the pace of a bad mobile line."""

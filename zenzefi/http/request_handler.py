@@ -27,7 +27,8 @@ from aiohttp.http_exceptions import (
     TransferEncodingError,
 )
 
-from zenzefi.errors import AmbiguousRequest, GateError, RequestTimeout
+from zenzefi.errors import GateError
+from zenzefi.http.errors import AmbiguousRequest, RequestTimeout
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.request_stream import Phase, RequestStream
 from zenzefi.http.server_header import SERVER

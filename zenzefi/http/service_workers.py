@@ -10,7 +10,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from zenzefi.errors import CrossSiteRefused
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.origin import PROXY_PREFIX
 
 _MOUNT = f"{PROXY_PREFIX}/"

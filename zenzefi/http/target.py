@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from zenzefi.errors import AmbiguousRequest
+from zenzefi.http.errors import AmbiguousRequest
 
 # RFC 9112 section 3.2: no whitespace and no control character can be part of a request target.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")

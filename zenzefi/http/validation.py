@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
-from zenzefi.errors import AmbiguousRequest, ExpectationFailed, GateError, MethodRefused
+from zenzefi.errors import GateError, MethodRefused
+from zenzefi.http.errors import AmbiguousRequest, ExpectationFailed
 from zenzefi.http.expect_continue import expectation_of
 from zenzefi.http.target import Target, check_path, split_target
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER

@@ -18,7 +18,7 @@ from zenzefi.billing.ledger import Kind
 from zenzefi.billing.models import payments, transactions
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseUnavailable
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.runtime import checks
 from zenzefi.tokens.models import access_tokens
 

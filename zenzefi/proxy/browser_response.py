@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11
 
-from zenzefi.errors import BadRequest, RequestTimeout
+from zenzefi.errors import BadRequest
+from zenzefi.http.errors import RequestTimeout
 from zenzefi.http.expect_continue import expectation_of
 from zenzefi.http.observation import BEGUN
 from zenzefi.proxy.headers.rules import Pairs

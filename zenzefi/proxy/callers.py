@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from zenzefi.errors import CrossSiteRefused
 from zenzefi.gate_cookies import is_browser
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.origin import PROXY_PREFIX, Origin
 
 

@@ -17,11 +17,11 @@ from uuid import UUID
 from aiohttp import web
 
 from zenzefi import gate_cookies
-from zenzefi.errors import SignInRequired, TokenMissing, TokenRejected
 from zenzefi.http.client_address import peer_of
 from zenzefi.origin import Origin
 from zenzefi.proxy.interfaces import Gatekeeper, SignIns
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import SignInRequired, TokenMissing, TokenRejected
 from zenzefi.tokens.sign_in_repository import SignIn
 from zenzefi.tokens.token_format import is_well_formed
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.api.routing import Routes
-from zenzefi.errors import (
-    AmbiguousRequest,
-    DeviceConflict,
-    DeviceRequired,
-    GateError,
-    InvalidDeviceId,
-    RateLimited,
-    ScopeRefused,
-    TokenExpired,
-    TokenRevoked,
-)
+from zenzefi.errors import GateError, RateLimited
 from zenzefi.http.client_address import peer_of
+from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, split_target, under_prefix
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX
 from zenzefi.proxy.gate import Gate
+from zenzefi.tokens.errors import (
+    DeviceConflict,
+    DeviceRequired,
+    InvalidDeviceId,
+    ScopeRefused,
+    SignInRequired,
+    TokenExpired,
+    TokenMissing,
+    TokenRejected,
+    TokenRevoked,
+)
 
 PATH = "/api/v1/auth/verify"
 TARGET_HEADERS = ("X-Forwarded-Uri", "X-Original-URI")
@@ -87,6 +89,9 @@ def routes(gate: Gate) -> Routes:
         status=204,
         security="access_token",
         errors=(
+            TokenMissing,
+            SignInRequired,
+            TokenRejected,
             TokenExpired,
             TokenRevoked,
             ScopeRefused,

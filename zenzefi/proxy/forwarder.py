@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from zenzefi.errors import GateError, SignInRequired, UpstreamProtocolError
+from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.http.client_address import peer_of
 from zenzefi.http.error_responses import is_event_source
 from zenzefi.http.request_handler import GateRequestHandler
@@ -34,6 +34,7 @@ from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import BodyBroken, Exchange, RequestBody, UpstreamResponse
 from zenzefi.proxy.upstream.pool import Purpose, Upstream
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.open_connections import Who
 
 log = logging.getLogger(__name__)

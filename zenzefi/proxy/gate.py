@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from zenzefi.errors import ScopeRefused, TokenRejected
 from zenzefi.http.client_address import peer_of
 from zenzefi.http.observation import PROXIED
 from zenzefi.http.request_handler import cancelled_when_lost
@@ -38,6 +37,7 @@ from zenzefi.rate_limits.middleware import limit_token
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
+from zenzefi.tokens.errors import ScopeRefused, TokenRejected
 from zenzefi.tokens.open_connections import Who
 from zenzefi.tokens.scopes import FULL, Scopes
 from zenzefi.tokens.token_format import is_well_formed

@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from zenzefi.errors import ScopeRefused
 from zenzefi.proxy.upstream.exchange import RequestBody
+from zenzefi.tokens.errors import ScopeRefused
 
 _MAX_VALUE = 128  # bytes of a value; no method is as long
 _MAX_PENDING = 2048  # bytes of a form's field that are kept until it is complete

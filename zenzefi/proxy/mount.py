@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from multidict import MultiMapping
 
-from zenzefi.errors import AmbiguousRequest
+from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.origin import PROXY_PREFIX, Mount, MountKind, Origin
 from zenzefi.settings import parse_origin
 from zenzefi.settings.own_origin import is_loopback

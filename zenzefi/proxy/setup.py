@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.api import routing
-from zenzefi.errors import UpstreamUnreachable
 from zenzefi.http.client_address import peer_of
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target, under_prefix
@@ -19,6 +18,7 @@ from zenzefi.keys import Keyring
 from zenzefi.origin import PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy import fast_path, forward_auth, plugin_metrics, runtime_script
 from zenzefi.proxy.credentials import ProxyCookies
+from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.forwarder import HttpWay
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RequestPolicy

@@ -27,18 +27,17 @@ from urllib.parse import quote
 from aiohttp import web
 
 from zenzefi import gate_cookies
-from zenzefi.errors import (
+from zenzefi.errors import MethodRefused, NotFound
+from zenzefi.http.client_address import peer_of
+from zenzefi.http.error_responses import is_navigation
+from zenzefi.http.errors import CrossSiteRefused
+from zenzefi.origin import Mount
+from zenzefi.proxy.errors import (
     BrowserNotConfirmed,
-    CrossSiteRefused,
-    MethodRefused,
-    NotFound,
     OwnOriginMissing,
     OwnOriginRequired,
     SignInLinkInvalid,
 )
-from zenzefi.http.client_address import peer_of
-from zenzefi.http.error_responses import is_navigation
-from zenzefi.origin import Mount
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
 

@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from zenzefi.errors import SignInLinkInvalid
+from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.tokens.redis_cache import Shared
 
 ENTER_PATH = "/.well-known/zenzefi/enter"

@@ -9,13 +9,21 @@ from aiohttp import web
 
 from zenzefi.api.models import Body, Output, Time
 from zenzefi.api.routing import Routes
-from zenzefi.errors import CrossSiteRefused, TokenExpired, TokenInvalid, TokenRevoked
 from zenzefi.http.client_address import peer_of
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.target import Target
 from zenzefi.http.validation import TARGET
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.callers import refuse_foreign_callers
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import (
+    SignInRequired,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
+    TokenRejected,
+    TokenRevoked,
+)
 
 if TYPE_CHECKING:
     from zenzefi.proxy.gate import Gate
@@ -97,9 +105,11 @@ class Views:
     def routes(self) -> Routes:
         """The calls, to be mounted before the catch-all that is the way through."""
         table = Routes("Proxy")
-        table.get("/proxy/status", security="access_token", errors=(TokenExpired, TokenRevoked))(
-            self.status
-        )
+        table.get(
+            "/proxy/status",
+            security="access_token",
+            errors=(TokenMissing, SignInRequired, TokenRejected, TokenExpired, TokenRevoked),
+        )(self.status)
         table.post(
             "/proxy/authenticate",
             errors=(TokenInvalid, TokenExpired, TokenRevoked, CrossSiteRefused),

@@ -22,8 +22,8 @@ from sqlalchemy import text
 
 from zenzefi.db import migrate, probe
 from zenzefi.db.engine import Database
+from zenzefi.db.errors import DatabaseNotWritable, DatabaseUnavailable
 from zenzefi.deadline import Deadline
-from zenzefi.errors import DatabaseNotWritable, DatabaseUnavailable
 from zenzefi.settings import Settings, parse_origin
 
 if TYPE_CHECKING:

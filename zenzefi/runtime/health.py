@@ -24,7 +24,7 @@ from aiohttp.typedefs import Handler
 
 from zenzefi import deadline
 from zenzefi.db.engine import DATABASE, Database
-from zenzefi.errors import DatabaseUnavailable
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.observability import metrics
 from zenzefi.runtime import checks
 from zenzefi.runtime.drain import DRAIN

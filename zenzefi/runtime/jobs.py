@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.engine import DATABASE, Database
-from zenzefi.errors import DatabaseUnavailable
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.observability.metrics import JOB_RUNS
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from zenzefi.errors import TooManyUnknownTokens
 from zenzefi.http.client_address import subscriber
 from zenzefi.observability.metrics import RATE_LIMITED
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import TooManyUnknownTokens
 from zenzefi.tokens.single_flight import Answers, answer_all
 
 MAX_UNKNOWN = 120

@@ -8,9 +8,10 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
-from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.routing import Routes, actor_of
-from zenzefi.errors import IdempotencyInFlight, InsufficientBalance, NotFound
+from zenzefi.billing.errors import InsufficientBalance
+from zenzefi.errors import NotFound
 from zenzefi.tokens.bundle_schemas import BundleOut, BundlePurchased, BundlesOut
 from zenzefi.tokens.bundles import BUNDLES, Bundle, Bundles
 from zenzefi.tokens.views import token_out

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from zenzefi.errors import TokenRejected, TokenRevoked
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import TokenRejected, TokenRevoked
 
 MAX_KNOWN = 50_000
 MAX_REFUSED = 20_000

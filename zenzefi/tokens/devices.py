@@ -25,11 +25,12 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseUnavailable, DeviceConflict, DeviceRequired, InvalidDeviceId
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
 from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.models import device_claims
 from zenzefi.tokens.redis_cache import Shared

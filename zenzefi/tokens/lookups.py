@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from zenzefi import deadline
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseUnavailable
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
 from zenzefi.tokens import repository, token_format
 from zenzefi.tokens.clock import Clock

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote, unquote_to_bytes
 
-from zenzefi.errors import ScopeRefused
 from zenzefi.settings.scope_rules import parse_rule
+from zenzefi.tokens.errors import ScopeRefused
 
 FULL = "full"
 EXAMPLES: dict[str, list[str]] = {

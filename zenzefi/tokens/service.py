@@ -16,11 +16,12 @@ from zenzefi.billing import ledger
 from zenzefi.billing.ledger import ZERO, Kind
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import Invalid, InvalidDuration, NotFound
+from zenzefi.errors import Invalid, NotFound
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.settings import DURATIONS, Settings
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions

@@ -32,7 +32,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseUnavailable, GateError, NotFound
+from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.errors import GateError, NotFound
 from zenzefi.observability.metrics import CACHE_ENTRIES, PROXY_BYTES
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import Devices

@@ -30,12 +30,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
-from zenzefi.errors import DatabaseUnavailable, SignInRequired, Unavailable
+from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.errors import Unavailable
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.tokens import token_format
 from zenzefi.tokens.access import Access
+from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.invalidation import Ended
 from zenzefi.tokens.lookups import Patience
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins

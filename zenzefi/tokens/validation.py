@@ -21,13 +21,7 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.engine import Database
-from zenzefi.errors import (
-    DatabaseUnavailable,
-    TokenExpired,
-    TokenInvalid,
-    TokenRejected,
-    TokenRevoked,
-)
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import (
     CACHE_ENTRIES,
@@ -40,6 +34,7 @@ from zenzefi.tokens.access import Access
 from zenzefi.tokens.brute_force import Guesses, Queue
 from zenzefi.tokens.cache import Memory
 from zenzefi.tokens.clock import Clock
+from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRejected, TokenRevoked
 from zenzefi.tokens.invalidation import Ended, Ends
 from zenzefi.tokens.lookups import Lookups
 from zenzefi.tokens.open_connections import Hold, Holds, Who

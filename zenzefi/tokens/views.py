@@ -8,18 +8,14 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
-from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, key_of
+from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
-from zenzefi.errors import (
-    IdempotencyInFlight,
-    InsufficientBalance,
-    InvalidDuration,
-    NotFound,
-    RateLimited,
-)
+from zenzefi.billing.errors import InsufficientBalance
+from zenzefi.errors import NotFound, RateLimited
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.tokens.devices import DEVICES
+from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.issue import Token
 from zenzefi.tokens.schemas import (
     Purchase,

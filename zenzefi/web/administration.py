@@ -9,7 +9,8 @@ from aiohttp import web
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.admin.overview import OVERVIEWS
 from zenzefi.admin.service import ADMINISTRATION
-from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
+from zenzefi.billing.errors import PaymentNotOpen
+from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import NotFound

@@ -28,7 +28,8 @@ import time
 
 from aiohttp import web
 
-from zenzefi.errors import CrossSiteRefused, Forbidden
+from zenzefi.errors import Forbidden
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, SpentTickets
 from zenzefi.settings import Settings
 from zenzefi.settings.own_origin import BrowserMount, is_loopback

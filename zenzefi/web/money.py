@@ -11,12 +11,13 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
+from zenzefi.billing.errors import InsufficientBalance, PaymentNotOpen
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.payments import PAYMENTS, PaymentNotOpen
+from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
 from zenzefi.billing.schemas import TopUp
 from zenzefi.billing.statement import STATEMENTS
-from zenzefi.errors import InsufficientBalance, Invalid
+from zenzefi.errors import Invalid
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 from zenzefi.settings import SETTINGS

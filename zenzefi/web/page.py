@@ -19,15 +19,17 @@ import aiohttp_jinja2
 from aiohttp import hdrs, web
 
 from zenzefi import gate_cookies, i18n
+from zenzefi.accounts.errors import NotSuperuser
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import ABSOLUTE, PAGE_SESSIONS, PageSession
 from zenzefi.audit.log import Actor
 from zenzefi.db.base import storable
-from zenzefi.errors import CrossSiteRefused, GateError, NotFound, NotSuperuser
+from zenzefi.errors import GateError, NotFound
 from zenzefi.gate_cookies import FLASH, SESSION, VISIT
 from zenzefi.http.body import fields_of
 from zenzefi.http.client_address import peer_of
 from zenzefi.http.error_responses import is_navigation
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.request_id import request_id_of
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from zenzefi.errors import CrossSiteRefused
+from zenzefi.http.errors import CrossSiteRefused
 
 _SALT = 16  # hex characters
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.accounts.errors import SecondFactorRejected
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.errors import RateLimited, SecondFactorRejected
+from zenzefi.errors import RateLimited
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in

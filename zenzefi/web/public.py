@@ -8,10 +8,11 @@ from dataclasses import replace
 from aiohttp import web
 
 from zenzefi import i18n
+from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
 from zenzefi.accounts.service import ACCOUNTS
-from zenzefi.errors import EmailTaken, LoginRejected, NotFound, UsernameTaken
+from zenzefi.errors import NotFound
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.i18n import gettext as _
 from zenzefi.proxy.setup import GATE

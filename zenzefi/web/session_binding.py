@@ -14,8 +14,8 @@ from aiohttp import hdrs, web
 
 from zenzefi import gate_cookies
 from zenzefi.accounts.page_sessions import PageSession
-from zenzefi.errors import CrossSiteRefused
 from zenzefi.http.client_address import peer_of
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.settings.own_origin import BrowserMount

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
-from zenzefi.errors import InsufficientBalance, NotFound
+from zenzefi.billing.errors import InsufficientBalance
+from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits.middleware import limit_release

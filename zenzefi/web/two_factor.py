@@ -9,10 +9,11 @@ from uuid import UUID
 from aiohttp import web
 from markupsafe import Markup
 
+from zenzefi.accounts.errors import SecondFactorRejected
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.second_factor import SECOND_FACTOR
-from zenzefi.errors import RateLimited, SecondFactorRejected
+from zenzefi.errors import RateLimited
 from zenzefi.gate_cookies import HALFWAY
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING

@@ -291,7 +291,7 @@ async def test_scopes_are_checked_on_each_path_of_a_known_visitor(start_gate, fa
 
 
 async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, connect):
-    from zenzefi.errors import DeviceConflict
+    from zenzefi.tokens.errors import DeviceConflict
 
     class Claims:
         holder = ""

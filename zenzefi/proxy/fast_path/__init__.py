@@ -26,10 +26,11 @@ from uuid import UUID
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from zenzefi.errors import GateError, UpstreamFailed, UpstreamTimeout
+from zenzefi.errors import GateError, UpstreamFailed
 from zenzefi.http.observation import OBSERVER, Tally
 from zenzefi.observability.access_log import Entry
 from zenzefi.origin import PROXY_PREFIX, Mount
+from zenzefi.proxy.errors import UpstreamTimeout
 from zenzefi.proxy.fast_path.connection import Connection
 from zenzefi.proxy.fast_path.handler import LaneHandler
 from zenzefi.proxy.fast_path.head_table import Rows

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
-from zenzefi.errors import GateError, UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from zenzefi.errors import GateError, UpstreamProtocolError
+from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.fast_path.handover import HandedOver
 from zenzefi.proxy.fast_path.head_table import Rows, collect
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible

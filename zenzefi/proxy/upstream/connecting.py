@@ -14,7 +14,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from zenzefi.errors import TooManyOpenFiles, UpstreamTimeout, UpstreamUnreachable
+from zenzefi.proxy.errors import TooManyOpenFiles, UpstreamTimeout, UpstreamUnreachable
 
 log = logging.getLogger(__name__)
 

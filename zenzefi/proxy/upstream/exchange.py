@@ -19,13 +19,9 @@ from aiohttp.http import HttpVersion11, RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from zenzefi.errors import (
-    GateError,
-    UpstreamProtocolError,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.http.framing import length_of
+from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.budget import Slot
 from zenzefi.proxy.upstream.ownership import UpstreamConnection

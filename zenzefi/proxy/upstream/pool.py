@@ -15,12 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from zenzefi.errors import (
-    GateError,
-    TooManyConnections,
-    UpstreamBusy,
-    UpstreamUnreachable,
-)
+from zenzefi.errors import GateError
 from zenzefi.observability.metrics import (
     UPSTREAM_CONNECTIONS,
     UPSTREAM_QUEUE,
@@ -28,6 +23,7 @@ from zenzefi.observability.metrics import (
     UPSTREAM_REFUSED,
 )
 from zenzefi.origin import Origin
+from zenzefi.proxy.errors import TooManyConnections, UpstreamBusy, UpstreamUnreachable
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.budget import (
     TOKEN_REASONS,

@@ -11,7 +11,8 @@ import logging
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from zenzefi.errors import CrossSiteRefused, UpstreamProtocolError
+from zenzefi.errors import UpstreamProtocolError
+from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
 from zenzefi.origin import Mount

@@ -1,0 +1,88 @@
+"""Errors of accounts: registration, sign-in, bearer tokens and two-step sign-in."""
+
+from __future__ import annotations
+
+from zenzefi.errors import BadRequest, Forbidden, Unauthenticated
+
+
+class EmailTaken(BadRequest):
+    """Registration with the e-mail address of an existing account."""
+
+    code = "email_taken"
+    default = "Email already registered"
+
+
+class UsernameTaken(BadRequest):
+    """Registration with the username of an existing account."""
+
+    code = "username_taken"
+    default = "Username already taken"
+
+
+class CredentialsRejected(Unauthenticated):
+    """A bearer JWT that is malformed, expired or revoked, or whose user does not exist."""
+
+    code = "invalid_credentials"
+    default = "Could not validate credentials"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class LoginRejected(Unauthenticated):
+    """Unknown e-mail address, wrong password or deactivated account; the response is the same."""
+
+    code = "login_rejected"
+    default = "Incorrect email or password"
+
+
+class SecondFactorRejected(Unauthenticated):
+    """The account has two-step sign-in, and the code was missing, wrong or already used."""
+
+    code = "second_factor_rejected"
+    default = "This account has two-step sign-in: send a current code, or a recovery code."
+
+
+class NotAuthenticated(Forbidden):
+    """No ``Authorization`` header, or a scheme other than Bearer (403 by contract)."""
+
+    code = "not_authenticated"
+    default = "Not authenticated"
+
+
+class InactiveUser(Forbidden):
+    """The account was deactivated."""
+
+    code = "inactive_user"
+    default = "Inactive user"
+
+
+class NotSuperuser(Forbidden):
+    """An administrator's call by a user without that role."""
+
+    code = "not_superuser"
+    default = "Superuser permissions required"
+
+
+class PasswordRejected(Forbidden):
+    """A change that requires the current password, which was wrong (403: the user is signed in)."""
+
+    code = "password_rejected"
+    default = "The current password is wrong."
+
+
+class CodeRejected(Forbidden):
+    """A change that requires a two-step code, which was missing, wrong or already used."""
+
+    code = "code_rejected"
+    default = "This account has two-step sign-in: send a current code, or a recovery code."
+
+
+class SecondFactorRequired(Forbidden):
+    """An administrator's call with a bearer token that was issued for a password alone."""
+
+    code = "second_factor_required"
+    default = (
+        "Administration requires two-step sign-in. Set it up on your profile page, then sign in "
+        "again with a code."
+    )

@@ -1,0 +1,87 @@
+"""Errors of access tokens: validation, scopes, devices and sign-ins of browsers."""
+
+from __future__ import annotations
+
+from zenzefi.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthenticated
+
+
+class InvalidDuration(BadRequest):
+    """Tokens of this duration are not sold."""
+
+    code = "invalid_duration"
+    default = "Invalid duration. Must be one of: [1, 12, 24, 168, 720]"
+
+
+class TokenMissing(Unauthenticated):
+    """A proxied request without an access token."""
+
+    code = "token_missing"
+    default = "Authentication required: provide X-Access-Token header"
+
+
+class SignInRequired(Unauthenticated):
+    """A browser's proxy cookie without an active sign-in of this browser."""
+
+    code = "sign_in_required"
+    default = (
+        "This browser's sign-in has ended, or it was made in another browser. Open the application "
+        "again from your account page."
+    )
+
+
+class TokenRejected(Unauthenticated):
+    """Base of the errors for an access token that is not valid."""
+
+    code = "token_invalid"
+    default = "Invalid or expired access token"
+
+
+class TokenInvalid(TokenRejected):
+    """The access token is malformed or unknown."""
+
+
+class TokenExpired(TokenRejected):
+    """The access token has expired."""
+
+    code = "token_expired"
+
+
+class TokenRevoked(TokenRejected):
+    """Revoked by its owner or an administrator, or the owner was deactivated."""
+
+    code = "token_revoked"
+
+
+class TooManyUnknownTokens(RateLimited, TokenInvalid):
+    """An unknown access token from a network that sent many of them: 429 instead of 401."""
+
+
+class ScopeRefused(Forbidden):
+    """The token's scope does not cover this path."""
+
+    code = "scope_refused"
+    default = "This access token does not cover this address. Buy a token with a wider scope."
+
+
+class InvalidDeviceId(BadRequest):
+    """``X-Device-ID`` is not 8 to 255 visible ASCII characters."""
+
+    code = "invalid_device_id"
+    default = "X-Device-ID must be 8 to 255 visible ASCII characters."
+
+
+class DeviceRequired(Forbidden):
+    """``DEVICE_POLICY`` is ``required`` and the request has no ``X-Device-ID``."""
+
+    code = "device_required"
+    default = "This gate requires a device ID: send X-Device-ID."
+
+
+class DeviceConflict(Conflict):
+    """The token is bound to another device."""
+
+    code = "device_conflict"
+    default = (
+        "This access token is in use on another device. Release the device on your account page, "
+        "or wait until it has been idle for five minutes."
+    )
