@@ -292,6 +292,32 @@ def test_every_named_file_exists(page: Path) -> None:
     assert [path for path in missing if not path.endswith("...")] == []
 
 
+_NOT_SETTINGS = re.compile(
+    r"(ACME|OTEL|TEST|REFUND|DISPUTE|POSTGRES|FUZZ|SOAK)_\w+|NAME|ZENZEFI_(ACCESS_TOKEN|PLUGIN_TRACE)"
+)
+_GUIDES = [p for p in PAGES if {"how-to", "explanation", "tutorials"} & set(p.parts)]
+
+
+@pytest.mark.parametrize("page", _GUIDES, ids=lambda page: page.name)
+def test_every_named_setting_and_metric_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    settings = {name.removesuffix("_FILE") for name in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", text)}
+    unknown = {name for name in settings if name.lower() not in Settings.model_fields}
+    assert {name for name in unknown if not _NOT_SETTINGS.fullmatch(name)} == set()
+    listed = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
+    metrics = re.findall(r"\b([a-z]+(?:_[a-z]+)*_(?:total|seconds|mismatches|length))\b", text)
+    assert [name for name in metrics if f"`{name}`" not in listed] == []
+
+
+def test_messages_of_the_desktop_client_are_current() -> None:
+    page = (ROOT / "docs" / "how-to" / "connect.md").read_text("utf-8")
+    table = page[page.index("| message | meaning |") :].split("\n\n")[0]
+    source = (ROOT / "zenzefi" / "commands" / "connect.py").read_text("utf-8")
+    for row in table.splitlines()[2:]:
+        message = row.split("|")[1].strip().partition(" (or")[0].rpartition("`")[2].strip()
+        assert message in source, message
+
+
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if "docs" in p.parts], ids=lambda page: page.name
 )
