@@ -46,7 +46,7 @@ LONG_FILES = {
 }
 SHARED_NAMES = {
     "Access", "Body", "Client", "Conflict", "Connection", "Credentials", "Entry", "Exchange",
-    "Fault", "Gatekeeper", "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
+    "Fault", "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
     "Question", "Result", "Revoked", "Rewrite", "Routes", "Row", "Scanner", "Session", "SignIn",
     "SignIns", "Splice", "Standing", "Ticket", "Token", "Usage", "Use",
 }  # fmt: skip

@@ -23,7 +23,7 @@ from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.runtime import checks
 from zenzefi.settings import load_settings
 from zenzefi.tokens import lookups, redis_cache
-from zenzefi.tokens.redis_cache import Shared
+from zenzefi.tokens.redis_cache import RedisCache
 
 SHORT = 0.25  # seconds of a deadline
 PATIENT = 1.0  # the same where a server does real work, on a machine that may be busy
@@ -244,7 +244,7 @@ async def test_a_held_loop_is_no_failure_of_redis(
     settings = load_settings(
         {"redis_url": redis_url, "secret_key": SECRET_KEY, "data_dir": tmp_path}
     )
-    counter, redis = RateLimits(settings), Shared(redis_url)
+    counter, redis = RateLimits(settings), RedisCache(redis_url)
     states: list[bool] = []
     listening = asyncio.create_task(redis.listen(lambda ended: None, states.append))
     async with asyncio.timeout(20):
@@ -273,7 +273,7 @@ async def test_a_redis_that_hangs_is_given_up(short_deadlines: None, tmp_path: P
         settings = load_settings(
             {"redis_url": server.url, "secret_key": SECRET_KEY, "data_dir": tmp_path}
         )
-        counter, redis = RateLimits(settings), Shared(server.url)
+        counter, redis = RateLimits(settings), RedisCache(server.url)
         states: list[bool] = []
         listening = asyncio.create_task(redis.listen(lambda ended: None, states.append))
         assert await redis.spend("before", 60) is True

@@ -40,7 +40,7 @@ from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.sessions import USAGE
 from zenzefi.tokens.sign_ins import SIGN_INS
-from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import setup as web_pages
 
 _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no such limit
@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> web.Application:
     zenzefi.tokens.setup.setup(app)
     zenzefi.admin.setup.setup(app)
     housekeeping.setup(app)
-    app[interfaces.GATEKEEPER] = app[GATEKEEPER]
+    app[interfaces.TOKEN_VALIDATOR] = app[TOKEN_VALIDATOR]
     app[interfaces.SIGN_INS] = app[SIGN_INS]
     app[interfaces.DEVICE_CLAIMS] = app[DEVICES]
     app[interfaces.USAGE] = app[USAGE]

@@ -23,7 +23,7 @@ from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
 from zenzefi.tokens import token_format
 from zenzefi.tokens.errors import TokenInvalid
-from zenzefi.tokens.validation import Gatekeeper
+from zenzefi.tokens.validation import TokenValidator
 
 _SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"
 _USERS = 1_000
@@ -147,7 +147,7 @@ async def _timed(what: str, works: list[Callable[[], Awaitable[object]]], second
 async def _measure(
     database: Database, keyring: Keyring, kept: list[str], seconds: float
 ) -> list[Times]:
-    keeper = Gatekeeper(database, keyring)
+    keeper = TokenValidator(database, keyring)
     random.shuffle(kept)
     half = len(kept) // 2
     found: list[Times] = []
@@ -162,7 +162,7 @@ async def _measure(
     async with keeper.running():
         for token in kept[:50]:
             await keeper.validate(token)
-        keeper.memory.forget_all()
+        keeper.cache.forget_all()
         found.append(
             await _timed(
                 "lookup by value",
@@ -177,7 +177,7 @@ async def _measure(
                 seconds,
             )
         )
-        keeper.memory.forget_all()
+        keeper.cache.forget_all()
         started = time.perf_counter()
         together = kept[half : half + 1000]
         accesses = await asyncio.gather(*map(keeper.validate, together))

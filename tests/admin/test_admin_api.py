@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import GateClient
 from tests.kit import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
 from zenzefi.tokens.errors import TokenRevoked
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sessions import USAGE
-from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 
 CALLS = [
     ("GET", "/admin/users"),
@@ -66,19 +66,19 @@ async def test_users_are_searched_and_listed_in_parts(gate: GateClient) -> None:
 async def test_a_deactivated_user_is_out_at_once_and_can_come_back(gate: GateClient) -> None:
     admin, bearer = await sign_up_admin(gate), await sign_up(gate)
     token = await buy(gate, bearer)
-    gatekeeper = gate.app[GATEKEEPER]
-    access = await gatekeeper.activate(await gatekeeper.validate(token["token"]))
+    token_validator = gate.app[TOKEN_VALIDATOR]
+    access = await token_validator.activate(await token_validator.validate(token["token"]))
     closed: list[str] = []
-    gatekeeper.hold(access, closed.append)
+    token_validator.register(access, closed.append)
     path = f"/admin/users/{await user_id_of(gate)}"
     status, user = await call(gate, "PATCH", path, bearer=admin, json={"is_active": False})
     assert (status, user["is_active"]) == (200, False)
     assert closed == ["The account was deactivated."]
     with pytest.raises(TokenRevoked):
-        await gatekeeper.validate(token["token"])
+        await token_validator.validate(token["token"])
     assert (await call(gate, "GET", "/users/me", bearer=bearer))[0] == 403
     await call(gate, "PATCH", path, bearer=admin, json={"is_active": True})
-    assert (await gatekeeper.validate(token["token"])).token_id == access.token_id
+    assert (await token_validator.validate(token["token"])).token_id == access.token_id
     assert (await call(gate, "GET", "/users/me", bearer=bearer))[0] == 200
 
 
@@ -164,7 +164,7 @@ async def test_tokens_show_a_prefix_only_and_are_revoked_without_refund(gate: Ga
     path = f"/admin/tokens/{token['id']}"
     assert (await call(gate, "DELETE", path, bearer=admin))[0] == 200
     with pytest.raises(TokenRevoked):
-        await gate.app[GATEKEEPER].validate(token["token"])
+        await gate.app[TOKEN_VALIDATOR].validate(token["token"])
     _, listed = await call(gate, "GET", "/admin/tokens?active_only=true", bearer=admin)
     assert listed["items"] == []
     options: dict[str, Any] = {"bearer": admin, "params": {"user_id": str(uuid4())}}
@@ -174,8 +174,8 @@ async def test_tokens_show_a_prefix_only_and_are_revoked_without_refund(gate: Ga
 async def test_sessions_are_counted_listed_and_ended(gate: GateClient) -> None:
     admin, bearer = await sign_up_admin(gate), await sign_up(gate)
     token = await buy(gate, bearer)
-    gatekeeper, usage = gate.app[GATEKEEPER], gate.app[USAGE]
-    access = await gatekeeper.validate(token["token"])
+    token_validator, usage = gate.app[TOKEN_VALIDATOR], gate.app[USAGE]
+    access = await token_validator.validate(token["token"])
 
     def note(agent: str) -> None:
         who = {"device_id": "a-device-id", "address": "192.0.2.7", "agent": agent}
@@ -197,9 +197,13 @@ async def test_sessions_are_counted_listed_and_ended(gate: GateClient) -> None:
         assert "a-device-id" not in str(listed)
 
     closed: list[str] = []
-    gatekeeper.hold(access, closed.append, Who("a-device-id", "192.0.2.7", "Firefox"))
+    token_validator.register(
+        access, closed.append, ClientIdentity("a-device-id", "192.0.2.7", "Firefox")
+    )
     others: list[str] = []
-    gatekeeper.hold(access, others.append, Who("a-device-id", "192.0.2.7", "curl"))
+    token_validator.register(
+        access, others.append, ClientIdentity("a-device-id", "192.0.2.7", "curl")
+    )
     path = f"/admin/sessions/{by_agent['Firefox']['id']}"
     assert (await call(gate, "DELETE", path, bearer=admin))[0] == 200
     assert (closed, others) == (["The session was ended."], [])

@@ -32,7 +32,7 @@ from zenzefi.tokens.bundles import Bundles
 from zenzefi.tokens.models import access_tokens
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
-from zenzefi.tokens.validation import Gatekeeper
+from zenzefi.tokens.validation import TokenValidator
 
 
 def config() -> Settings:
@@ -61,8 +61,8 @@ class World:
         settings = config()
         keyring = Keyring.of(settings)
         self.database = database
-        self.gatekeeper = Gatekeeper(database, keyring)
-        self.tokens = Tokens(settings, database, keyring, self.gatekeeper, Scopes({}))
+        self.token_validator = TokenValidator(database, keyring)
+        self.tokens = Tokens(settings, database, keyring, self.token_validator, Scopes({}))
         self.bundles = Bundles(settings, database, keyring)
         self.payments = Payments(settings, database, {"mock": Mock(settings)})
         self.idempotency = Idempotency(database, keyring)
@@ -132,7 +132,7 @@ class World:
         if mine:
             value = mine[number % len(mine)].token
             assert value is not None
-            await self.gatekeeper.activate(await self.gatekeeper.validate(value))
+            await self.token_validator.activate(await self.token_validator.validate(value))
 
     async def open(self, amount: Decimal) -> UUID:
         """A payment is opened."""

@@ -25,7 +25,7 @@ from zenzefi.http.expect_continue import expectation_middleware
 from zenzefi.http.request_id import request_id_middleware
 from zenzefi.http.validation import guard_middleware
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.interfaces import DEVICE_CLAIMS, GATEKEEPER, SIGN_INS
+from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SIGN_INS, TOKEN_VALIDATOR
 from zenzefi.rate_limits import middleware
 from zenzefi.rewriting.engine import Engine
 from zenzefi.runtime import drain
@@ -73,7 +73,7 @@ class MemoryGatekeeper:
         return access
 
     @contextlib.contextmanager
-    def hold(self, access: Access, close: Callable[[str], None], who=None) -> Iterator[None]:
+    def register(self, access: Access, close: Callable[[str], None], who=None) -> Iterator[None]:
         closers = self.holds.setdefault(access.token_id, [])
         of_browser = self.by_sign_in.setdefault(who and who.sign_in, [])
         closers.append(close)
@@ -236,7 +236,7 @@ def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=N
         zenzefi_target_url=upstream_url,
         **settings,
     )
-    app[GATEKEEPER] = gatekeeper
+    app[TOKEN_VALIDATOR] = gatekeeper
     app[SIGN_INS] = MemorySignIns(gatekeeper)
     app[proxy_setup.ENGINE] = engine or shared_engine()
     if devices is not None:

@@ -7,7 +7,7 @@ from tests.proxy.conftest import TOKEN
 from zenzefi.proxy import tickets
 from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets
-from zenzefi.tokens.redis_cache import Shared
+from zenzefi.tokens.redis_cache import RedisCache
 
 BROWSER = "b" * 64
 
@@ -26,25 +26,25 @@ async def test_of_many_uses_at_once_one_works():
 
 
 async def test_a_ticket_works_once_on_all_nodes(redis_url):
-    nodes = [Shared(redis_url) for _ in range(3)]
-    offices = [Tickets(keys("a"), SpentEverywhere(shared)) for shared in nodes]
+    nodes = [RedisCache(redis_url) for _ in range(3)]
+    offices = [Tickets(keys("a"), SpentEverywhere(redis_cache)) for redis_cache in nodes]
     ticket = offices[0].issue(TOKEN, BROWSER)
     results = await asyncio.gather(
         *(office.redeem(ticket) for office in offices), return_exceptions=True
     )
     assert len([r for r in results if not isinstance(r, SignInLinkInvalid)]) == 1
-    for shared in nodes:
-        await shared.close()
+    for redis_cache in nodes:
+        await redis_cache.close()
 
 
 async def test_without_redis_a_node_remembers_by_itself(free_port):
-    shared = Shared(f"redis://127.0.0.1:{free_port}")
-    office = Tickets(keys("a"), SpentEverywhere(shared))
+    redis_cache = RedisCache(f"redis://127.0.0.1:{free_port}")
+    office = Tickets(keys("a"), SpentEverywhere(redis_cache))
     ticket = office.issue(TOKEN, BROWSER)
     assert (await office.redeem(ticket)).token == TOKEN
     with pytest.raises(SignInLinkInvalid):
         await office.redeem(ticket)
-    await shared.close()
+    await redis_cache.close()
 
 
 async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypatch):

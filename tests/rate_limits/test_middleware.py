@@ -7,7 +7,7 @@ import pytest
 
 from tests import kit
 from tests.conftest import MakeGate, Upstream
-from zenzefi.http.client_address import subscriber
+from zenzefi.http.client_address import rate_limit_network
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
 
 
@@ -94,7 +94,7 @@ async def test_who_has_a_whole_ipv6_network_has_no_more_tries(make_gate: MakeGat
     ],
 )
 def test_what_is_counted_as_one_address(address: str, counted_as: str) -> None:
-    assert subscriber(address) == counted_as
+    assert rate_limit_network(address) == counted_as
 
 
 async def test_calls_are_counted_per_user(make_gate: MakeGate) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 from tests.conftest import GateClient
 from tests.kit import buy, sign_up
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.validation import GATEKEEPER, Gatekeeper
+from zenzefi.tokens.validation import TOKEN_VALIDATOR, TokenValidator
 
 SOON = 10.0
 """Seconds that what must happen "within a second" gets on a busy machine."""
 
 
-def keeper(node: GateClient) -> Gatekeeper:
-    """The node's gatekeeper."""
-    return node.app[GATEKEEPER]
+def keeper(node: GateClient) -> TokenValidator:
+    """The token validator of the node."""
+    return node.app[TOKEN_VALIDATOR]
 
 
 async def until(condition: Any) -> None:

@@ -12,12 +12,12 @@ from tests.kit import buy, sign_up
 from tests.tokens.kit import keeper, until
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import Unavailable
-from zenzefi.http.client_address import subscriber
+from zenzefi.http.client_address import rate_limit_network
 from zenzefi.tokens import brute_force, lookups, repository, single_flight
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.brute_force import Guesses, Queue
+from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter
 from zenzefi.tokens.errors import TokenInvalid, TooManyUnknownTokens
-from zenzefi.tokens.single_flight import Flights
+from zenzefi.tokens.single_flight import SingleFlight
 from zenzefi.tokens.token_format import new_token
 
 
@@ -33,11 +33,11 @@ from zenzefi.tokens.token_format import new_token
     ],
 )
 def test_a_whole_ipv6_network_is_one_asker(address: str, network: str) -> None:
-    assert subscriber(address) == network
+    assert rate_limit_network(address) == network
 
 
 def test_the_count_starts_again_after_a_minute() -> None:
-    guesses = Guesses()
+    guesses = UnknownTokenLimiter()
     for _ in range(brute_force.MAX_UNKNOWN):
         assert guesses.reserve("192.0.2.1", 0.0)
     assert not guesses.reserve("192.0.2.1", 20.0)
@@ -147,7 +147,7 @@ async def test_many_who_use_one_good_token_at_once_pay_back_one_count_only(
     with pytest.raises(TokenInvalid):
         await own.validate(new_token(), "192.0.2.1")
     await asyncio.gather(*(own.validate(token, "192.0.2.1") for _ in range(20)))
-    assert own.guesses._counts["192.0.2.1"][1] == 1
+    assert own.unknown_tokens._counts["192.0.2.1"][1] == 1
 
 
 async def test_networks_that_queue_take_turns_and_each_has_a_bound(
@@ -251,7 +251,7 @@ async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.Monke
         await go.wait()
         return {token: TokenInvalid() if token == "bad" else ACCESS for token in tokens}
 
-    asked = Flights(look_up)
+    asked = SingleFlight(look_up)
     names = ["bad", *map(str, range(24))]
     waiting = [asked.join(name) for name in names]
     assert asked.join("3") is asked.join("3")
@@ -273,7 +273,7 @@ async def test_whatever_goes_wrong_those_who_wait_hear_of_it() -> None:
     async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
         raise RuntimeError("a bug")
 
-    asked = Flights(look_up)
+    asked = SingleFlight(look_up)
     with pytest.raises(RuntimeError, match="a bug"):
         await asked.join("token")
     assert len(asked) == 0

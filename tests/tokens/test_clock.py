@@ -98,12 +98,12 @@ async def test_a_node_half_a_minute_off_ends_tokens_in_time(
                     " - interval '1 hour' + interval '2 seconds'"
                 )
             )
-        keeper(node).memory.forget_all()
+        keeper(node).cache.forget_all()
         await _forget(node, token)
         access = await keeper(node).validate(token)
         assert 0 < access.seconds_left(keeper(node).now()) <= 2.1
         closed: list[str] = []
-        keeper(node).hold(access, closed.append)
+        keeper(node).register(access, closed.append)
         await until(lambda: closed)
         assert closed == ["The access token has expired."]
 
@@ -139,6 +139,6 @@ async def test_what_is_shown_and_set_with_an_age_follows_the_database_too(
 
 async def _forget(node: GateClient, token: str) -> None:
     """What Redis knows of it."""
-    shared = keeper(node)._shared
-    assert shared is not None
-    await shared._redis.flushdb()
+    redis_cache = keeper(node)._redis_cache
+    assert redis_cache is not None
+    await redis_cache._redis.flushdb()

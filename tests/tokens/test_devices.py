@@ -16,8 +16,8 @@ from zenzefi.settings import DevicePolicy
 from zenzefi.tokens import devices as module
 from zenzefi.tokens.devices import DEVICES, device_of
 from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
-from zenzefi.tokens.open_connections import Who
-from zenzefi.tokens.setup import SHARED
+from zenzefi.tokens.open_connections import ClientIdentity
+from zenzefi.tokens.setup import REDIS_CACHE
 
 
 async def test_one_device_holds_a_token_on_all_nodes(nodes: list[GateClient]) -> None:
@@ -54,7 +54,7 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
             await node.app[DEVICES].claim(access, "first-device")
             server.start()  # empty: it knows of no claim
             await live(node)
-            node.app[SHARED]._paused_until = 0.0
+            node.app[REDIS_CACHE]._paused_until = 0.0
             with pytest.raises(DeviceConflict):
                 await node.app[DEVICES].claim(access, "second-device")
             node.app[DEVICES]._claims.clear()
@@ -112,7 +112,9 @@ async def test_what_a_device_has_open_keeps_its_claim(
     _, access, _ = await bought(gate)
     devices = gate.app[DEVICES]
     await devices.claim(access, "first-device")
-    with keeper(gate).hold(access, lambda _: None, Who("first-device", "192.0.2.1", "")):
+    with keeper(gate).register(
+        access, lambda _: None, ClientIdentity("first-device", "192.0.2.1", "")
+    ):
         for _ in range(3):
             await asyncio.sleep(0.6)
             await devices.keep()
@@ -165,7 +167,7 @@ async def test_many_requests_of_one_device_make_one_claim(
 async def test_a_release_closes_what_is_open(gate: GateClient) -> None:
     _, access, bearer = await bought(gate)
     closed: list[str] = []
-    keeper(gate).hold(access, closed.append)
+    keeper(gate).register(access, closed.append)
     path = f"/tokens/{access.token_id}/release-device"
     status, answer = await call(gate, "POST", path, bearer=bearer)
     assert (status, answer["released"]) == (200, True)
@@ -209,8 +211,8 @@ async def test_a_release_while_redis_is_away_is_done_when_it_is_back(cluster: St
                 assert (await call(node, "POST", path, bearer=bearer))[0] == 200
             finally:
                 server.resume()
-            await until(lambda: not len(keeper(node).ends))
-            node.app[SHARED]._paused_until = 0.0
+            await until(lambda: not len(keeper(node).invalidation))
+            node.app[REDIS_CACHE]._paused_until = 0.0
             await devices.claim(access, "second-device")
 
 

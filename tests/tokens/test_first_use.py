@@ -92,4 +92,4 @@ async def test_a_scope_holds_for_websockets_too(gate: GateClient, upstream: Upst
         await ws.send_str("hello")
         assert (await ws.receive()).data == "hello"
     assert await _is_activated(gate)
-    assert keeper(gate).holds.of_devices() == {}
+    assert keeper(gate).open_connections.of_devices() == {}

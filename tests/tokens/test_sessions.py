@@ -21,10 +21,10 @@ from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.tokens import sessions as module
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.models import usage_sessions
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sessions import MAX_OPEN_OF_TOKEN, OTHERS, USAGE, Usage
 
-WHO = Who("a-device-id", "192.0.2.7", "Firefox")
+WHO = ClientIdentity("a-device-id", "192.0.2.7", "Firefox")
 
 
 async def _rows(gate: GateClient) -> list[Any]:
@@ -202,7 +202,7 @@ async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
     await gate.app[USAGE].flush()
     (row,) = await _rows(gate)
     assert (row.agent, row.requests) == ("nginx asks", 1)
-    assert keeper(gate).holds.of_devices() == {}
+    assert keeper(gate).open_connections.of_devices() == {}
 
 
 async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,10 +290,10 @@ async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
 async def test_ending_the_session_of_other_devices_closes_theirs_alone(gate: GateClient) -> None:
     _, access, bearer = await bought(gate)
     usage, closed = gate.app[USAGE], []
-    people = [Who(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
+    people = [ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
     for number, who in enumerate(people):
         usage.begin(access, who).settle()
-        keeper(gate).hold(access, lambda _, n=number: closed.append(n), who)
+        keeper(gate).register(access, lambda _, n=number: closed.append(n), who)
     await usage.flush()
     (others,) = [row for row in await _rows(gate) if row.agent == OTHERS]
     status, _ = await call(gate, "DELETE", f"/tokens/sessions/{others.id}", bearer=bearer)

@@ -20,7 +20,7 @@ from zenzefi.tokens import sign_ins as module
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.models import proxy_sign_ins
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sign_in_repository import SignIn
 from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
 
@@ -113,8 +113,10 @@ async def test_a_family_ends_together_and_lets_nobody_in_later(gate: GateClient)
     kept: list[str] = []
     for secret, log in ((first, closed), (child, closed), (other, kept)):
         (one,) = await found(gate, secret)
-        keeper(gate).hold(access, log.append, Who(None, "192.0.2.7", "", one.id))
-    keeper(gate).hold(access, kept.append, Who(None, "192.0.2.7", ""))  # a header client
+        keeper(gate).register(access, log.append, ClientIdentity(None, "192.0.2.7", "", one.id))
+    keeper(gate).register(
+        access, kept.append, ClientIdentity(None, "192.0.2.7", "")
+    )  # a header client
     assert await of(gate).end(parent.family) == 2
     assert closed == ["This browser was logged out."] * 2
     assert kept == []
@@ -193,7 +195,7 @@ async def test_an_end_is_known_on_every_node_at_once(nodes: list[GateClient]) ->
     secret = await sign_in(here, access)
     (one,) = await found(there, secret)
     closed: list[str] = []
-    keeper(there).hold(access, closed.append, Who(None, "192.0.2.7", "", one.id))
+    keeper(there).register(access, closed.append, ClientIdentity(None, "192.0.2.7", "", one.id))
     await of(here).end(one.family)
     await until(lambda: closed)
     assert of(there).cached(secret) is None
@@ -212,7 +214,9 @@ async def test_a_node_that_missed_the_message_learns_of_the_end(
             secret = await sign_in(here, access)
             (one,) = await found(there, secret)
             closed: list[str] = []
-            keeper(there).hold(access, closed.append, Who(None, "192.0.2.7", "", one.id))
+            keeper(there).register(
+                access, closed.append, ClientIdentity(None, "192.0.2.7", "", one.id)
+            )
             server.stop()
             await until(lambda: not keeper(there).is_live)
             assert of(there).cached(secret) is None

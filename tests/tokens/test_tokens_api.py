@@ -14,7 +14,7 @@ from tests.conftest import SECRET_KEY, GateClient, MakeGate
 from tests.kit import ALICE, BOB, buy, call, give, sign_up
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import access_tokens
-from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 
 PRICED = {"token_price_1h": "1.00", "token_price_24h": "18.00"}
 
@@ -125,8 +125,8 @@ async def test_an_unused_token_is_refunded_in_full_once(make_gate: MakeGate) -> 
 
 
 async def _activate(gate: GateClient, token: dict[str, Any]) -> None:
-    gatekeeper = gate.app[GATEKEEPER]
-    await gatekeeper.activate(await gatekeeper.validate(token["token"]))
+    token_validator = gate.app[TOKEN_VALIDATOR]
+    await token_validator.activate(await token_validator.validate(token["token"]))
 
 
 async def test_a_used_token_gives_nothing_back(make_gate: MakeGate) -> None:
@@ -155,13 +155,13 @@ async def test_revoking_and_first_use_at_once_have_one_outcome(make_gate: MakeGa
     gate = await make_gate(**PRICED)
     bearer = await sign_up(gate)
     await give(gate, "10.00")
-    gatekeeper = gate.app[GATEKEEPER]
+    token_validator = gate.app[TOKEN_VALIDATOR]
     paid = 0
     for _ in range(10):
         token = await buy(gate, bearer, duration_hours=1)
-        access = await gatekeeper.validate(token["token"])
+        access = await token_validator.validate(token["token"])
         used, revoked = await asyncio.gather(
-            gatekeeper.activate(access),
+            token_validator.activate(access),
             call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer),
             return_exceptions=True,
         )
@@ -226,7 +226,7 @@ async def test_tokens_outlive_a_change_of_keys(make_gate: MakeGate) -> None:
         secret_key="hG3v-Qz81_mWb0xTn4rLk9sDc2uYp7fJe6", previous_secret_keys=[SECRET_KEY]
     )
     assert (await call(second, "GET", "/tokens/my-tokens", bearer=bearer))[1] == [token]
-    access = await second.app[GATEKEEPER].validate(token["token"])
+    access = await second.app[TOKEN_VALIDATOR].validate(token["token"])
     assert str(access.token_id) == token["id"]
 
 

@@ -1,4 +1,4 @@
-"""The gatekeeper on one node and on two: tiers, floods, ends, and the loss of its servers."""
+"""Token validation on one node and on two: tiers, invalidation, and the loss of its servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zenzefi.errors import RateLimited
 from zenzefi.tokens import brute_force, cache, repository
 from zenzefi.tokens import validation as module
 from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRevoked
-from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import access_tokens
 from zenzefi.tokens.redis_cache import TOMBSTONE
 from zenzefi.tokens.token_format import cache_name, new_token
@@ -67,10 +67,10 @@ async def test_a_token_in_use_is_asked_about_before_its_answer_ends(
     asked = Counted(monkeypatch)
     for _ in range(10):
         assert keeper(gate).cached(token) is not None
-    until_before = keeper(gate).memory.known[token].until
-    await until(lambda: not keeper(gate).flights)
+    until_before = keeper(gate).cache.known[token].until
+    await until(lambda: not keeper(gate).lookups)
     assert asked.count <= 1
-    assert keeper(gate).memory.known[token].until > until_before
+    assert keeper(gate).cache.known[token].until > until_before
 
 
 async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateClient) -> None:
@@ -131,9 +131,9 @@ async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPat
         with pytest.raises(TokenInvalid):
             await keeper(gate).validate(new_token(), f"192.0.2.{number}")
     own = keeper(gate)
-    remembered = own.memory
+    remembered = own.cache
     assert [len(remembered.known), len(remembered._values), len(remembered.refused)] == [3] * 3
-    assert len(own.guesses) == 3
+    assert len(own.unknown_tokens) == 3
 
 
 async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
@@ -143,7 +143,7 @@ async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
         await connection.execute(update(access_tokens).values(activated_at=almost))
     access = await keeper(gate).validate(token)
     closed: list[str] = []
-    with keeper(gate).hold(access, closed.append):
+    with keeper(gate).register(access, closed.append):
         await until(lambda: closed)
     assert closed == ["The access token has expired."]
     assert keeper(gate).cached(token) is None
@@ -160,13 +160,13 @@ async def test_what_was_released_is_not_closed(gate: GateClient) -> None:
     def fails(reason: str) -> None:
         raise RuntimeError(reason)
 
-    with keeper(gate).hold(access, lambda _: closed.append("released")):
+    with keeper(gate).register(access, lambda _: closed.append("released")):
         pass
-    keeper(gate).hold(access, fails)
-    keeper(gate).hold(access, closed.append)
+    keeper(gate).register(access, fails)
+    keeper(gate).register(access, closed.append)
     await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
     assert closed == ["The access token was revoked."]
-    assert len(keeper(gate).holds) == 0
+    assert len(keeper(gate).open_connections) == 0
 
 
 async def test_a_deactivation_seen_only_in_the_database_closes_too(
@@ -177,7 +177,7 @@ async def test_a_deactivation_seen_only_in_the_database_closes_too(
     token = (await buy(gate, await sign_up(gate)))["token"]
     access = await keeper(gate).validate(token)
     closed: list[str] = []
-    keeper(gate).hold(access, closed.append)
+    keeper(gate).register(access, closed.append)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(access_tokens).values(revoked_at=datetime.now(UTC)))
     await until(lambda: closed)
@@ -235,10 +235,12 @@ async def test_a_user_who_is_back_is_let_in_by_a_node_that_did_not_hear_of_it(
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     access = await keeper(gate).validate(token)
-    await keeper(gate).announce(Ended("user", access.user_id, "The account was deactivated."), [])
+    await keeper(gate).announce(
+        InvalidationMessage("user", access.user_id, "The account was deactivated."), []
+    )
     with pytest.raises(TokenRevoked):
         await keeper(gate).validate(token)
-    keeper(gate).memory.refused.clear()  # seconds later
+    keeper(gate).cache.refused.clear()  # seconds later
     await asyncio.sleep(0.01)
     # The database says that the account is active: it was deactivated and activated again.
     assert await keeper(gate).validate(token) == access
@@ -257,7 +259,7 @@ async def test_a_token_that_ends_elsewhere_while_it_is_looked_up_is_not_let_in(
     asking = asyncio.create_task(keeper(there).validate(token["token"]))
     await slow.has_read.wait()
     await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    await until(lambda: UUID(token["id"]) in keeper(there).memory.ended)
+    await until(lambda: UUID(token["id"]) in keeper(there).cache.ended)
     slow.go_on.set()
     with pytest.raises(TokenRevoked):
         await asking
@@ -272,11 +274,11 @@ async def test_later_word_replaces_earlier_word_that_could_not_be_sent(cluster: 
             access = await keeper(node).activate(await keeper(node).validate(token))
             server.stop()
             for kind in ("user", "restored"):
-                await keeper(node).announce(Ended(kind, access.user_id, "-"), [token])
-            assert len(keeper(node).ends) == 1
+                await keeper(node).announce(InvalidationMessage(kind, access.user_id, "-"), [token])
+            assert len(keeper(node).invalidation) == 1
             server.start()
             await live(node)
-            await until(lambda: not len(keeper(node).ends))
+            await until(lambda: not len(keeper(node).invalidation))
             async with redis_client.Redis.from_url(server.url) as client:
                 assert await client.get(cache_name(token)) != TOMBSTONE
             assert (await keeper(node).validate(token)).is_activated
@@ -302,7 +304,7 @@ async def test_an_end_reaches_the_other_node(
         token = await buy(here, bearer)
         access = await keeper(there).activate(await keeper(there).validate(token["token"]))
         closed: list[str] = []
-        keeper(there).hold(access, closed.append)
+        keeper(there).register(access, closed.append)
         started = time.perf_counter()
         await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
         await until(lambda closed=closed: closed)
@@ -321,11 +323,11 @@ async def test_a_late_reader_can_not_bring_a_revoked_token_back(
     token = await buy(here, bearer)
     access = await keeper(here).activate(await keeper(here).validate(token["token"]))
     await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    shared = keeper(there)._shared
-    assert shared is not None
-    await shared.put([(token["token"], access, None)], datetime.now(UTC))
-    keeper(there).memory.ended.clear()
-    keeper(there).memory.refused.clear()
+    redis_cache = keeper(there)._redis_cache
+    assert redis_cache is not None
+    await redis_cache.put([(token["token"], access, None)], datetime.now(UTC))
+    keeper(there).cache.ended.clear()
+    keeper(there).cache.refused.clear()
     with pytest.raises(TokenRevoked):
         await keeper(there).validate(token["token"])
 
@@ -373,7 +375,7 @@ async def test_redis_lost_and_back(cluster: Stores) -> None:
                 for token in tokens
             ]
             closed: list[str] = []
-            keeper(there).hold(accesses[0], closed.append)
+            keeper(there).register(accesses[0], closed.append)
             server.stop()
             await until(lambda: not keeper(there).is_live)
             assert keeper(there).cached(tokens[0]["token"]) is None
@@ -384,8 +386,8 @@ async def test_redis_lost_and_back(cluster: Stores) -> None:
                 await keeper(there).validate(tokens[0]["token"])
             server.start()
             await live(there)
-            await until(lambda: not keeper(here).ends)
-            keeper(there).memory.refused.clear()
+            await until(lambda: not keeper(here).invalidation)
+            keeper(there).cache.refused.clear()
             with pytest.raises(TokenRevoked):
                 await keeper(there).validate(tokens[0]["token"])
             await keeper(there).validate(tokens[1]["token"])
@@ -422,7 +424,7 @@ async def test_the_database_lost_and_back(
         await keeper(node).activate(await keeper(node).validate(known))
         await asyncio.to_thread(own_database.stop)
         assert (await keeper(node).validate(known)).is_activated
-        keeper(node).memory.known.clear()
+        keeper(node).cache.known.clear()
         assert (await keeper(node).validate(known)).is_activated  # from Redis
         with pytest.raises(DatabaseUnavailable):
             await keeper(node).validate(other)

@@ -21,7 +21,7 @@ from zenzefi.billing.ledger import Kind, Movement
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound
-from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.issue import Token, is_active, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.service import Tokens
@@ -99,7 +99,9 @@ class Administration:
                 plain = await self._tokens.values_of_user(connection, user_id)
         if "is_active" in values:
             kind = "restored" if after.is_active else "user"
-            await self._tokens.gatekeeper.announce(Ended(kind, user_id, DEACTIVATED), plain)
+            await self._tokens.token_validator.announce(
+                InvalidationMessage(kind, user_id, DEACTIVATED), plain
+            )
         return after
 
     async def _user(self, connection: AsyncConnection, user_id: UUID) -> User:

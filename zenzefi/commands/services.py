@@ -16,10 +16,10 @@ from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
 from zenzefi.settings import Settings
-from zenzefi.tokens.redis_cache import Shared
+from zenzefi.tokens.redis_cache import RedisCache
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
-from zenzefi.tokens.validation import Gatekeeper
+from zenzefi.tokens.validation import TokenValidator
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,20 @@ async def services() -> AsyncIterator[Services]:
     quiet_libraries()
     database = Database(settings.sqlalchemy_url)
     passwords = Passwords()
-    shared = None if settings.redis_dsn is None else Shared(settings.redis_dsn)
+    redis_cache = None if settings.redis_dsn is None else RedisCache(settings.redis_dsn)
     try:
         await migrate.ensure(database, automatic=settings.is_embedded)
         keyring = Keyring.of(settings)
-        gatekeeper = Gatekeeper(database, keyring, shared)
+        token_validator = TokenValidator(database, keyring, redis_cache)
         yield Services(
             settings,
             database,
             keyring,
             Accounts(database, passwords, Identities(settings, database, keyring)),
-            Tokens(settings, database, keyring, gatekeeper, Scopes(settings.scopes)),
+            Tokens(settings, database, keyring, token_validator, Scopes(settings.scopes)),
         )
     finally:
         passwords.close()
-        if shared is not None:
-            await shared.close()
+        if redis_cache is not None:
+            await redis_cache.close()
         await database.close()

@@ -43,7 +43,7 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return mapped or address
 
 
-def subscriber(address: str) -> str:
+def rate_limit_network(address: str) -> str:
     """What one subscriber's addresses have in common: of IPv6 the /64 (RFC 6177, RFC 8981), within
     which everybody may take another address for every request. What is no address stays as it is.
     """

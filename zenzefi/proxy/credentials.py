@@ -19,7 +19,7 @@ from aiohttp import web
 from zenzefi import gate_cookies
 from zenzefi.http.client_address import peer_of
 from zenzefi.origin import Origin
-from zenzefi.proxy.interfaces import Gatekeeper, SignIns
+from zenzefi.proxy.interfaces import SignIns, TokenValidation
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import SignInRequired, TokenMissing, TokenRejected
 from zenzefi.tokens.sign_in_repository import SignIn
@@ -65,9 +65,9 @@ class Offer:
 class ProxyCookies:
     """The proxy cookie and the sign-in cookie: reads, sets and drops them."""
 
-    def __init__(self, public: Origin, gatekeeper: Gatekeeper, sign_ins: SignIns) -> None:
+    def __init__(self, public: Origin, token_validator: TokenValidation, sign_ins: SignIns) -> None:
         self._public = public
-        self._gatekeeper = gatekeeper
+        self._token_validator = token_validator
         self._sign_ins = sign_ins
 
     def name(self, request: web.BaseRequest) -> str:
@@ -103,19 +103,19 @@ class ProxyCookies:
         for secret in offer.secrets:
             sign_in = self._sign_ins.cached(secret)
             token = None if sign_in is None else self._token_of(sign_in, offer)
-            access = None if token is None else self._gatekeeper.cached(token)
+            access = None if token is None else self._token_validator.cached(token)
             if token is not None and access is not None:
                 return Credentials(access, token, True, sign_in, secret)
         if offer.is_browser or len(offer.tokens) != 1:
             return None
-        access = self._gatekeeper.cached(offer.tokens[0])
+        access = self._token_validator.cached(offer.tokens[0])
         return None if access is None else Credentials(access, offer.tokens[0], True)
 
     async def find(self, request: web.BaseRequest, address: str) -> Credentials:
         """The credentials in the cookies of a request.
 
         Raises ``TokenMissing`` without a proxy cookie, ``SignInRequired`` for a browser whose
-        proxy cookie no live sign-in of its own belongs to, and what the gatekeeper raises.
+        proxy cookie no live sign-in of its own belongs to, and what the token validator raises.
         """
         offer = self.offer(request, address)
         if not offer.tokens:
@@ -149,8 +149,8 @@ class ProxyCookies:
         return Credentials(await self._validated(last, address), last, True)
 
     async def _validated(self, token: str, address: str) -> Access:
-        known = self._gatekeeper.cached(token)
-        return known or await self._gatekeeper.validate(token, address or None)
+        known = self._token_validator.cached(token)
+        return known or await self._token_validator.validate(token, address or None)
 
     # --- signing in and out
 
@@ -171,7 +171,7 @@ class ProxyCookies:
         """
         agent = request.headers.get("User-Agent", "")
         name = self.name(request)
-        max_age = self._gatekeeper.seconds_left(access)
+        max_age = self._token_validator.seconds_left(access)
         secret = await self._sign_ins.start(
             access,
             family=family,

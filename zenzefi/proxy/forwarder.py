@@ -29,13 +29,13 @@ from zenzefi.proxy.headers.rules import (
     request_headers,
     response_headers,
 )
-from zenzefi.proxy.interfaces import Gatekeeper, UncountedUse, Use
+from zenzefi.proxy.interfaces import TokenValidation, UncountedUse, Use
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import BodyBroken, Exchange, RequestBody, UpstreamResponse
 from zenzefi.proxy.upstream.pool import Purpose, Upstream
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import SignInRequired
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,10 @@ class Passage:
     use: Use = field(default_factory=UncountedUse)
 
     @property
-    def who(self) -> Who:
+    def who(self) -> ClientIdentity:
         """Who uses the token."""
         agent = self.request.headers.get("User-Agent", "")
-        return Who(self.device_id, self.identity.client, agent, self.sign_in)
+        return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
 
     def traced(self, traceparent: str) -> Passage:
         """The same, naming the gate's own span to the upstream."""
@@ -122,12 +122,12 @@ class HttpWay:
         self,
         upstream: Upstream,
         policy: RequestPolicy,
-        gatekeeper: Gatekeeper,
+        token_validator: TokenValidation,
         rewriter: Rewriter,
     ) -> None:
         self._upstream = upstream
         self._policy = policy
-        self._gatekeeper = gatekeeper
+        self._token_validator = token_validator
         self._rewriter = rewriter
         self._event_streams: set[ClientResponse] = set()
 
@@ -173,7 +173,7 @@ class HttpWay:
             return await self._pass_on(passage, response)
         # An upload may last: it ends with the token.
         passage.use.progress = lambda: (request.content.total_bytes, 0)
-        with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
+        with self._token_validator.register(passage.access, _closer(request), passage.who):
             content = body if passage.inspection is None else passage.inspection(body)
             response = await self._upstream.send(request.method, head, content, on_interim, purpose)
             return await self._pass_on(passage, response)
@@ -190,7 +190,7 @@ class HttpWay:
             passage.access.token_id,
             passage.who,
             client,
-            partial(check_again, self._gatekeeper, passage),
+            partial(check_again, self._token_validator, passage),
             is_long_lived=is_long_lived,
             is_authenticating=self._policy.authorization is None and has_credentials(raw),
         )
@@ -198,7 +198,7 @@ class HttpWay:
     async def _pass_on(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
         try:
             if not passage.access.is_activated:
-                await self._gatekeeper.activate(passage.access)
+                await self._token_validator.activate(passage.access)
             return await self.answer(passage, response)
         finally:
             await response.close()
@@ -235,8 +235,8 @@ class HttpWay:
         if client.content_type == "text/event-stream":
             self._event_streams.add(client)
         try:
-            with self._gatekeeper.hold(passage.access, _closer(request), passage.who):
-                await check_again(self._gatekeeper, passage)
+            with self._token_validator.register(passage.access, _closer(request), passage.who):
+                await check_again(self._token_validator, passage)
                 await self._streamed(passage, response, client, first, keep_alive=keep_alive)
         finally:
             self._event_streams.discard(client)
@@ -288,9 +288,9 @@ class HttpWay:
 
         with (
             _broken_off_rather_than_answered_twice(client),
-            self._gatekeeper.hold(passage.access, _closer(request), passage.who),
+            self._token_validator.register(passage.access, _closer(request), passage.who),
         ):
-            await check_again(self._gatekeeper, passage)
+            await check_again(self._token_validator, passage)
             while piece := await response.read():
                 for start in range(0, len(piece), _SLICE):
                     for made in rewrite.slices(piece[start : start + _SLICE]):
@@ -396,15 +396,15 @@ def _asked_upgrade(pairs: Pairs) -> Pairs:
     return [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
 
-async def check_again(gatekeeper: Gatekeeper, passage: Passage) -> None:
+async def check_again(token_validator: TokenValidation, passage: Passage) -> None:
     """Once something is held: was the token or the sign-in ended just before?
 
     Raises :class:`SignInRequired` and what ``validate`` raises.
     """
-    if gatekeeper.is_signed_out(passage.who):
+    if token_validator.is_signed_out(passage.who):
         raise SignInRequired
-    if gatekeeper.cached(passage.token) is None:
-        await gatekeeper.validate(passage.token)
+    if token_validator.cached(passage.token) is None:
+        await token_validator.validate(passage.token)
 
 
 class Begun(UpstreamResponse, Protocol):

@@ -23,7 +23,7 @@ from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import Credentials, ProxyCookies
 from zenzefi.proxy.forwarder import HttpWay, Passage
 from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
-from zenzefi.proxy.interfaces import DeviceClaims, Gatekeeper, Usage
+from zenzefi.proxy.interfaces import DeviceClaims, TokenValidation, Usage
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import MapperCache
@@ -38,7 +38,7 @@ from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.errors import ScopeRefused, TokenRejected
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.scopes import FULL, Scopes
 from zenzefi.tokens.token_format import is_well_formed
 
@@ -53,7 +53,7 @@ class Gate:
         mounts: Mounts,
         scopes: Scopes,
         device_policy: DevicePolicy,
-        gatekeeper: Gatekeeper,
+        token_validator: TokenValidation,
         cookies: ProxyCookies,
         devices: DeviceClaims,
         usage: Usage,
@@ -65,7 +65,7 @@ class Gate:
         self.upstream = upstream
         self.mounts = mounts
         self.scopes = scopes
-        self.gatekeeper = gatekeeper
+        self.token_validator = token_validator
         self.cookies = cookies
         self.http = http
         self.websockets = websockets
@@ -88,7 +88,7 @@ class Gate:
 
         The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
         the query, then in the cookies. Raises :class:`TokenMissing`, :class:`SignInRequired` or
-        what the gatekeeper raises.
+        what the token validator raises.
         """
         address = peer_of(request).address
         token = request.headers.get(TOKEN_HEADER)
@@ -106,8 +106,8 @@ class Gate:
         return await self.cookies.find(request, address)
 
     async def _validated(self, token: str, address: str) -> Access:
-        known = self.gatekeeper.cached(token)
-        return known or await self.gatekeeper.validate(token, address or None)
+        known = self.token_validator.cached(token)
+        return known or await self.token_validator.validate(token, address or None)
 
     async def handle_prefix(self, request: web.Request) -> web.StreamResponse:
         """Handler of everything below the prefix."""
@@ -136,9 +136,9 @@ class Gate:
         if device_id is not None:
             await self._devices.claim(access, device_id)
         if not access.is_activated:
-            access = await self.gatekeeper.activate(access)
+            access = await self.token_validator.activate(access)
         agent = request.headers.get("User-Agent", "")
-        who = Who(device_id, peer_of(request).address, agent, credentials.sign_in_id)
+        who = ClientIdentity(device_id, peer_of(request).address, agent, credentials.sign_in_id)
         with self._usage.begin(access, who):
             return access  # the bytes go another way
 
@@ -236,7 +236,7 @@ class Gate:
             sign_in=credentials.sign_in_id,
             inspection=inspection,
             use=self._usage.begin(
-                access, Who(device_id, peer.address, agent, credentials.sign_in_id)
+                access, ClientIdentity(device_id, peer.address, agent, credentials.sign_in_id)
             ),
         )
         if is_upgrade and credentials.is_by_cookie:

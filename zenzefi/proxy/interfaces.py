@@ -11,11 +11,11 @@ from uuid import UUID
 from aiohttp import web
 
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sign_in_repository import SignIn
 
 
-class Gatekeeper(Protocol):
+class TokenValidation(Protocol):
     """Who may pass (implemented by ``zenzefi.tokens.validation``)."""
 
     def cached(self, token: str) -> Access | None:
@@ -33,13 +33,13 @@ class Gatekeeper(Protocol):
     def seconds_left(self, access: Access) -> int:
         """Whole seconds until the token ends, by the database's clock; never negative."""
 
-    def hold(
-        self, access: Access, close: Callable[[str], None], who: Who | None = None
+    def register(
+        self, access: Access, close: Callable[[str], None], who: ClientIdentity | None = None
     ) -> AbstractContextManager[object]:
         """While it is held, ``close(reason)`` is called as soon as the token ends, or its use by
         ``who`` is ended."""
 
-    def is_signed_out(self, who: Who) -> bool:
+    def is_signed_out(self, who: ClientIdentity) -> bool:
         """Whether the sign-in behind this use is known to have ended."""
 
 
@@ -96,7 +96,7 @@ class Use(Protocol):
 class Usage(Protocol):
     """Counts what flows, off the request path."""
 
-    def begin(self, access: Access, who: Who) -> Use:
+    def begin(self, access: Access, who: ClientIdentity) -> Use:
         """A request has been admitted; the use is entered for as long as it lasts."""
 
     def note(
@@ -144,7 +144,7 @@ class UncountedUse:
 class UncountedUsage:
     """The stand-in where no sessions are kept."""
 
-    def begin(self, access: Access, who: Who) -> Use:
+    def begin(self, access: Access, who: ClientIdentity) -> Use:
         """Nothing is kept."""
         return UncountedUse()
 
@@ -162,7 +162,7 @@ class UncountedUsage:
         """Nothing is kept."""
 
 
-GATEKEEPER = web.AppKey("proxy_gatekeeper", Gatekeeper)
+TOKEN_VALIDATOR = web.AppKey("proxy_gatekeeper", TokenValidation)
 SIGN_INS = web.AppKey("proxy_sign_ins", SignIns)
 DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)
 USAGE = web.AppKey("proxy_usage", Usage)

@@ -24,8 +24,8 @@ from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RequestPolicy
 from zenzefi.proxy.interfaces import (
     DEVICE_CLAIMS,
-    GATEKEEPER,
     SIGN_INS,
+    TOKEN_VALIDATOR,
     USAGE,
     FreeDevices,
     UncountedUsage,
@@ -50,7 +50,7 @@ from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.settings.own_origin import BrowserMount, notes
 from zenzefi.tokens.scopes import Scopes
-from zenzefi.tokens.setup import SCOPES, SHARED
+from zenzefi.tokens.setup import REDIS_CACHE, SCOPES
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ ENGINE = web.AppKey("engine", Engine)
 def build_gate(app: web.Application, origin: Origin) -> Gate:
     """One gate from the application's settings and the parts that were put into it before."""
     settings = app[SETTINGS]
-    gatekeeper = app[GATEKEEPER]
+    token_validator = app[TOKEN_VALIDATOR]
     upstream = Upstream(
         origin,
         tls=_tls(settings) if origin.scheme == "https" else None,
@@ -88,7 +88,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     secret = settings.secret_key.get_secret_value()
     marks_key = Keyring(secret).keys("runtime")[0][:8].hex()
     rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
-    http = HttpWay(upstream, policy, gatekeeper, rewriter)
+    http = HttpWay(upstream, policy, token_validator, rewriter)
     metering = Metering(app[LIMITS] if LIMITS in app else RateLimits(settings))
     keys = [settings.secret_key, *settings.previous_secret_keys]
     return Gate(
@@ -100,20 +100,20 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         ),
         scopes=app[SCOPES] if SCOPES in app else Scopes(settings.scopes),
         device_policy=settings.device_policy,
-        gatekeeper=gatekeeper,
-        cookies=ProxyCookies(settings.public_origin, gatekeeper, app[SIGN_INS]),
+        token_validator=token_validator,
+        cookies=ProxyCookies(settings.public_origin, token_validator, app[SIGN_INS]),
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
         usage=app.get(USAGE, UncountedUsage()),
         http=http,
-        websockets=WebSocketWay(upstream, policy, gatekeeper, http, rewriter, metering),
+        websockets=WebSocketWay(upstream, policy, token_validator, http, rewriter, metering),
         mappers=mappers,
         tickets=Tickets([key.get_secret_value() for key in keys], _spent(app)),
     )
 
 
 def _spent(app: web.Application) -> SpentTickets:
-    shared = app.get(SHARED)
-    return SpentInProcess() if shared is None else SpentEverywhere(shared)
+    redis_cache = app.get(REDIS_CACHE)
+    return SpentInProcess() if redis_cache is None else SpentEverywhere(redis_cache)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -136,7 +136,7 @@ def _tls(settings: Settings) -> Tls:
 
 
 def setup(app: web.Application) -> None:
-    """Mount the way through. Settings, gatekeeper and the other parts must be in ``app`` before.
+    """Mount the reverse proxy. ``app`` must hold the settings, validator and other parts before.
 
     Add :func:`own_origin_middleware` after the guard and :func:`strays_middleware` after it.
     """

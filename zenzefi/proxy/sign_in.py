@@ -97,7 +97,7 @@ class SignIn:
         """Give this browser a nonce, or redeem the ticket that was made for it.
 
         Raises :class:`MethodRefused` for any method but GET, which alone may spend a ticket,
-        :class:`SignInLinkInvalid`, :class:`BrowserNotConfirmed` and what the gatekeeper raises.
+        :class:`SignInLinkInvalid`, :class:`BrowserNotConfirmed`, and what validation raises.
         """
         if request.method != "GET":
             raise MethodRefused(("GET",))
@@ -125,7 +125,7 @@ class SignIn:
         nonce = request.cookies.get(name, "")
         if not self._gate.tickets.is_mark(ticket.browser, nonce, self._client(request)):
             raise BrowserNotConfirmed
-        access = await self._gate.gatekeeper.validate(ticket.token)
+        access = await self._gate.token_validator.validate(ticket.token)
         own = self._gate.mounts.own_origin
         location = path if own is None else address(str(own.public), path)
         response = web.Response(status=303, headers={"Location": location, **_HEADERS})

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from zenzefi.proxy.errors import SignInLinkInvalid
-from zenzefi.tokens.redis_cache import Shared
+from zenzefi.tokens.redis_cache import RedisCache
 
 ENTER_PATH = "/.well-known/zenzefi/enter"
 """The one path that the gate keeps for itself at the own origin (RFC 8615)."""
@@ -61,14 +61,14 @@ class SpentInProcess:
 class SpentEverywhere:
     """Spent tickets of all nodes, in Redis; while it is away, each node remembers its own."""
 
-    def __init__(self, shared: Shared, max_spent: int = _MAX_SPENT) -> None:
-        self._shared = shared
+    def __init__(self, redis_cache: RedisCache, max_spent: int = _MAX_SPENT) -> None:
+        self._redis_cache = redis_cache
         self._here = SpentInProcess(max_spent)
 
     async def spend(self, ticket_id: str, life_seconds: int) -> bool:
         """Whether this is the first use."""
         first_here = await self._here.spend(ticket_id, life_seconds)
-        first = await self._shared.spend(f"ticket:{ticket_id}", life_seconds)
+        first = await self._redis_cache.spend(f"ticket:{ticket_id}", life_seconds)
         return first_here and first is not False
 
 

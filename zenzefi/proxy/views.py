@@ -131,7 +131,7 @@ class Views:
             duration_hours=access.duration_hours,
             scope=access.scope,
             status="active" if access.is_activated else "ready",
-            **_life(access, self._gate.gatekeeper.seconds_left(access)),
+            **_life(access, self._gate.token_validator.seconds_left(access)),
         )
 
     async def authenticate(self, request: web.Request, body: Authenticate) -> web.StreamResponse:
@@ -143,7 +143,7 @@ class Views:
         refuse_foreign_callers(
             request, self._gate.public, is_shared=self._gate.mounts.browsers_at_prefix
         )
-        access = await self._gate.gatekeeper.validate(body.token, peer_of(request).address)
+        access = await self._gate.token_validator.validate(body.token, peer_of(request).address)
         response = web.Response(
             content_type="application/json", headers={"Cache-Control": "no-store"}
         )

@@ -25,7 +25,7 @@ from aiohttp.typedefs import Handler
 from zenzefi.errors import RateLimited
 from zenzefi.gate_cookies import network_of
 from zenzefi.http.body import content_of, fields_of
-from zenzefi.http.client_address import peer_of, subscriber
+from zenzefi.http.client_address import peer_of, rate_limit_network
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
 from zenzefi.rate_limits.device_cookies import account_mark, mark_of
 from zenzefi.rate_limits.limiter import LIMITS, Name, RateLimits, Standing
@@ -96,7 +96,9 @@ async def _count(request: web.Request) -> None:
     path = resource.canonical if resource is not None else ""
     limits = request.app[LIMITS]
     if path in _REGISTER:
-        _remember(request, await limits.hit("register", subscriber(peer_of(request).address)))
+        _remember(
+            request, await limits.hit("register", rate_limit_network(peer_of(request).address))
+        )
     elif path in _MAIL:
         await limit_sign_in(request, await _account(request), "mail")
     elif path in _LOGIN:
@@ -126,7 +128,7 @@ async def limit_sign_in(request: web.Request, email: str, purpose: Purpose = "lo
 
 def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use], list[_Use]]:
     """What one attempt counts as: tight limits, and wide ones."""
-    where = subscriber(peer_of(request).address)
+    where = rate_limit_network(peer_of(request).address)
     by_address: _Use = ("login_address", (purpose, "address", where))
     if not email:
         return [], [by_address]
@@ -171,7 +173,7 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
     else:
         address = peer_of(request).address
         uses = [
-            ("code", ("pair", subscriber(address), account)),
+            ("code", ("pair", rate_limit_network(address), account)),
             ("code_network", ("network", network_of(address), account)),
             ("code_account", ("account", account)),
         ]

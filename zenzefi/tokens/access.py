@@ -36,7 +36,7 @@ class Access:
         """Seconds until it ends; the whole duration while it has not been used.
 
         ``now`` is the database's time, which a node's own clock may differ from: take it from
-        ``Gatekeeper.now()`` or from the row that was read.
+        ``TokenValidator.now()`` or from the row that was read.
         """
         expires_at = self.expires_at
         if expires_at is None:

@@ -15,11 +15,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from zenzefi.http.client_address import subscriber
+from zenzefi.http.client_address import rate_limit_network
 from zenzefi.observability.metrics import RATE_LIMITED
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import TooManyUnknownTokens
-from zenzefi.tokens.single_flight import Answers, answer_all
+from zenzefi.tokens.single_flight import Results, answer_all
 
 MAX_UNKNOWN = 120
 """Well-formed but unknown tokens per network and minute; with more, its look-ups queue."""
@@ -34,7 +34,7 @@ PAUSE = 0.02
 _WINDOW = 60.0  # seconds
 
 
-class Guesses:
+class UnknownTokenLimiter:
     """Counts of unknown tokens, in memory. Times are the event loop's."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Guesses:
         """
         if address is None:
             return True
-        who = subscriber(address)
+        who = rate_limit_network(address)
         since, count = self._counts.pop(who, (now, 0))
         if now - since > _WINDOW:
             since, count = now, 0
@@ -64,7 +64,7 @@ class Guesses:
         """A reserved token was not an unknown one."""
         if address is None:
             return
-        who = subscriber(address)
+        who = rate_limit_network(address)
         counted = self._counts.get(who)
         if counted is not None:
             self._counts[who] = counted[0], max(0, counted[1] - 1)
@@ -72,7 +72,7 @@ class Guesses:
     def refusal(self, address: str | None, now: float) -> TooManyUnknownTokens:
         """What an unknown token from a network over its limit gets: 429 and the time to wait."""
         RATE_LIMITED.labels("unknown_tokens").inc()
-        since, _ = self._counts.get(subscriber(address or ""), (now, 0))
+        since, _ = self._counts.get(rate_limit_network(address or ""), (now, 0))
         return TooManyUnknownTokens(int(max(0.0, since + _WINDOW - now)) + 1)
 
 
@@ -82,7 +82,7 @@ class Queue:
     ``look_up`` answers many tokens and never takes for ever.
     """
 
-    def __init__(self, look_up: Callable[[list[str]], Awaitable[Answers[Access]]]) -> None:
+    def __init__(self, look_up: Callable[[list[str]], Awaitable[Results[Access]]]) -> None:
         self._look_up = look_up
         self._answers: dict[str, asyncio.Future[Access]] = {}
         self._waiting: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
@@ -99,7 +99,7 @@ class Queue:
         answer = self._answers.get(token)
         if answer is not None:
             return answer
-        who = subscriber(address)
+        who = rate_limit_network(address)
         queue = self._waiting.get(who)
         if queue is not None and len(queue) >= MAX_QUEUED:
             return None

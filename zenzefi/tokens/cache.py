@@ -29,7 +29,7 @@ class Known:
     until: float
 
 
-class Memory:
+class TokenCache:
     """Good answers, refusals, and the ends that were heard of: each bounded, the oldest goes."""
 
     def __init__(self) -> None:

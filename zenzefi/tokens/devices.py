@@ -31,10 +31,10 @@ from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
-from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import device_claims
-from zenzefi.tokens.redis_cache import Shared
-from zenzefi.tokens.validation import DEVICE_RELEASED, Gatekeeper
+from zenzefi.tokens.redis_cache import RedisCache
+from zenzefi.tokens.validation import DEVICE_RELEASED, TokenValidator
 
 log = logging.getLogger(__name__)
 
@@ -78,19 +78,19 @@ class Devices:
         policy: DevicePolicy,
         database: Database,
         keyring: Keyring,
-        gatekeeper: Gatekeeper,
-        shared: Shared | None,
+        token_validator: TokenValidator,
+        redis_cache: RedisCache | None,
     ) -> None:
         self.policy = policy
         self._database = database
         self._keyring = keyring
-        self._gatekeeper = gatekeeper
-        self._shared = shared
+        self._token_validator = token_validator
+        self._redis_cache = redis_cache
         # token id -> (device, when the claim must be renewed); this node's own recent claims
         self._claims: OrderedDict[UUID, tuple[str, float]] = OrderedDict()
         self._claiming: dict[tuple[UUID, str], asyncio.Task[None]] = {}
         self._seen: dict[UUID, bytes] = {}  # renewed in Redis, not yet written down
-        gatekeeper.on_end(self._heard)
+        token_validator.on_end(self._heard)
 
     def held(self, access: Access, device: str | None) -> bool:
         """Whether nothing more is to be asked: no device, policy off, or claimed a moment ago."""
@@ -123,8 +123,8 @@ class Devices:
     async def _claim(self, token_id: UUID, device: str) -> None:
         hashed = self._hash(device)
         taken = None
-        if self._shared is not None:
-            taken = await self._shared.claim_device(token_id, hashed.hex(), IDLE + _RENEW)
+        if self._redis_cache is not None:
+            taken = await self._redis_cache.claim_device(token_id, hashed.hex(), IDLE + _RENEW)
         if taken == 0:
             raise DeviceConflict
         if taken == 1:
@@ -134,8 +134,8 @@ class Devices:
             try:
                 await self._claim_in_database(token_id, hashed)
             except DeviceConflict:
-                if self._shared is not None:  # Redis has come back without its memory
-                    await self._shared.release_device(token_id)
+                if self._redis_cache is not None:  # Redis has come back without its memory
+                    await self._redis_cache.release_device(token_id)
                 raise
         until = monotonic() + _RENEW
         self._claims[token_id] = (device, until)
@@ -144,7 +144,7 @@ class Devices:
             self._claims.popitem(last=False)
 
     async def _claim_in_database(self, token_id: UUID, device: bytes) -> None:
-        now = self._gatekeeper.now()
+        now = self._token_validator.now()
         insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
         statement = insert(device_claims).values(
             token_id=token_id, device=device, claimed_at=now, last_seen_at=now
@@ -165,7 +165,9 @@ class Devices:
         """Forget which device holds this token, and close what is open under it, on every node."""
         async with self._database.begin() as connection:
             await connection.execute(delete(device_claims).where(_c.token_id == token_id))
-        await self._gatekeeper.announce(Ended("device", token_id, DEVICE_RELEASED), [])
+        await self._token_validator.announce(
+            InvalidationMessage("device", token_id, DEVICE_RELEASED), []
+        )
 
     def name_of(self, device: str | None) -> str | None:
         """A short name for lists of sessions, from which the device's id can't be told."""
@@ -174,7 +176,7 @@ class Devices:
     def _hash(self, device: str) -> bytes:
         return self._keyring.index("device", device)
 
-    def _heard(self, ended: Ended) -> None:
+    def _heard(self, ended: InvalidationMessage) -> None:
         if ended.kind == "device":
             self._claims.pop(ended.id, None)
             self._seen.pop(ended.id, None)
@@ -186,15 +188,15 @@ class Devices:
         renewed since the last time. Raises ``DatabaseUnavailable``; nothing is lost then."""
         busy = [
             (token_id, self._hash(device))
-            for token_id, devices in self._gatekeeper.holds.of_devices().items()
+            for token_id, devices in self._token_validator.open_connections.of_devices().items()
             for device in devices
         ]
-        if self._shared is not None:
+        if self._redis_cache is not None:
             for start in range(0, len(busy), _BATCH):
                 some = [(token_id, hashed.hex()) for token_id, hashed in busy[start:][:_BATCH]]
-                await self._shared.keep_devices(some, IDLE + _RENEW)
+                await self._redis_cache.keep_devices(some, IDLE + _RENEW)
         seen, self._seen = self._seen, {}
-        now = self._gatekeeper.now()
+        now = self._token_validator.now()
         rows = [
             {"token": token_id, "by": hashed, "seen": now}
             for token_id, hashed in {*seen.items(), *busy}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from zenzefi.tokens.redis_cache import Shared
+    from zenzefi.tokens.redis_cache import RedisCache
 
 MAX_UNSENT = 10_000
 _AGAIN = 0.5  # seconds between tries to send what could not be sent
@@ -23,7 +23,7 @@ KINDS = frozenset(("token", "user", "session", "device", "sign_in", "restored"))
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class InvalidationMessage:
     """Word of an end. ``reason`` is told to what is closed.
 
     ``kind``: ``token``, ``user``, ``session`` (of use), ``device`` (released: what is open under
@@ -40,7 +40,7 @@ class Ended:
         return json.dumps({"kind": self.kind, "id": str(self.id), "reason": self.reason})
 
     @classmethod
-    def from_json(cls, raw: bytes | str) -> Ended | None:
+    def from_json(cls, raw: bytes | str) -> InvalidationMessage | None:
         """What another node published; ``None`` for anything else on the channel."""
         try:
             value = json.loads(raw)
@@ -52,20 +52,20 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    ended: Ended
+    ended: InvalidationMessage
     tokens: list[str]
 
 
-class Ends:
+class InvalidationChannel:
     """Tells the other nodes, in order, and hears them."""
 
     def __init__(
         self,
-        shared: Shared | None,
-        heard: Callable[[Ended], None],
+        redis_cache: RedisCache | None,
+        heard: Callable[[InvalidationMessage], None],
         live: Callable[[bool], None],
     ) -> None:
-        self._shared = shared
+        self._redis_cache = redis_cache
         self._heard = heard
         self._live = live
         self._unsent: deque[_Word] = deque()
@@ -75,9 +75,9 @@ class Ends:
     def __len__(self) -> int:
         return len(self._unsent) + len(self._unburied)
 
-    async def announce(self, ended: Ended, tokens: list[str]) -> None:
+    async def announce(self, ended: InvalidationMessage, tokens: list[str]) -> None:
         """Tell all nodes, now or as soon as Redis takes it."""
-        if self._shared is None:
+        if self._redis_cache is None:
             return
         if ended.kind in ("token", "user", "restored"):
             # Later word replaces earlier word: a tombstone must not come after the restoring.
@@ -86,13 +86,13 @@ class Ends:
                     queue.remove(word)
         _append(self._unsent, _Word(ended, tokens))
         if not self._sending.locked():  # else whoever sends now takes this along
-            await self._send(self._shared)
+            await self._send(self._redis_cache)
 
-    async def _send(self, shared: Shared) -> None:
+    async def _send(self, redis_cache: RedisCache) -> None:
         async with self._sending:
             while self._unsent:
                 word = self._unsent[0]
-                is_published, is_buried = await shared.announce(word.ended, word.tokens)
+                is_published, is_buried = await redis_cache.announce(word.ended, word.tokens)
                 if not is_published:
                     return
                 if self._unsent and self._unsent[0] is word:  # else it was replaced meanwhile
@@ -100,25 +100,25 @@ class Ends:
                     if not is_buried:  # Redis is read-only or full
                         _append(self._unburied, word)
 
-    async def _send_again(self, shared: Shared) -> None:
+    async def _send_again(self, redis_cache: RedisCache) -> None:
         while True:
             await asyncio.sleep(_AGAIN)
             if self._unsent and not self._sending.locked():
-                await self._send(shared)
+                await self._send(redis_cache)
             while self._unburied:
                 word = self._unburied[0]
-                if not await shared.bury(word.ended, word.tokens):
+                if not await redis_cache.bury(word.ended, word.tokens):
                     break
                 if self._unburied and self._unburied[0] is word:
                     self._unburied.popleft()
 
     def work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """What has to run, by name: listening, and sending what is left."""
-        if self._shared is None:
+        if self._redis_cache is None:
             return []
         return [
-            ("ends of tokens", self._shared.listen(self._heard, self._live)),
-            ("unsent ends", self._send_again(self._shared)),
+            ("ends of tokens", self._redis_cache.listen(self._heard, self._live)),
+            ("unsent ends", self._send_again(self._redis_cache)),
         ]
 
 

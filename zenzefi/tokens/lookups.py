@@ -29,7 +29,7 @@ _MAX_LATE = 4  # questions that hang; each holds a connection until it times out
 _T = TypeVar("_T")
 
 
-class Patience:
+class CircuitBreaker:
     """Asks a database that may be away: with a limit to waiting, and a pause after a failure."""
 
     def __init__(self) -> None:
@@ -72,14 +72,14 @@ class Patience:
         await asyncio.gather(*self._late, return_exceptions=True)
 
 
-class Lookups:
+class DatabaseLookup:
     """Finds tokens by their values in the database."""
 
     def __init__(self, database: Database, keyring: Keyring, clock: Clock) -> None:
         self._database = database
         self._keyring = keyring
         self._clock = clock
-        self._patience = Patience()
+        self._patience = CircuitBreaker()
 
     async def find(self, tokens: list[str]) -> dict[str, repository.State]:
         """What the database knows of these tokens; unknown ones are left out.

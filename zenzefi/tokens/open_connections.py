@@ -18,7 +18,7 @@ MAX_ENDED = 20_000
 """Ended sign-ins that are remembered: longer than any look-up of one takes."""
 
 
-class Who(NamedTuple):
+class ClientIdentity(NamedTuple):
     """Who uses a token: with it, what makes a session of use."""
 
     device_id: str | None
@@ -28,13 +28,17 @@ class Who(NamedTuple):
     """The sign-in of the browser, where a cookie vouches."""
 
 
-class Hold:
+class Registration:
     """One open thing. A context manager: leaving it lets go."""
 
     __slots__ = ("_holds", "access", "close", "who")
 
     def __init__(
-        self, holds: Holds, access: Access, close: Callable[[str], None], who: Who | None
+        self,
+        holds: OpenConnections,
+        access: Access,
+        close: Callable[[str], None],
+        who: ClientIdentity | None,
     ) -> None:
         self._holds = holds
         self.access = access
@@ -57,11 +61,11 @@ class Hold:
         self.release()
 
 
-class Holds:
+class OpenConnections:
     """The registry: a set per token, and a timer per token that has something open."""
 
     def __init__(self) -> None:
-        self._open: dict[UUID, set[Hold]] = {}
+        self._open: dict[UUID, set[Registration]] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._ended: OrderedDict[UUID, None] = OrderedDict()  # sign-ins, the oldest first
 
@@ -74,9 +78,11 @@ class Holds:
     def __iter__(self) -> Iterator[UUID]:
         return iter(list(self._open))
 
-    def add(self, access: Access, close: Callable[[str], None], who: Who | None = None) -> Hold:
+    def add(
+        self, access: Access, close: Callable[[str], None], who: ClientIdentity | None = None
+    ) -> Registration:
         """Register one open thing; ``close(reason)`` is called at most once, from the loop."""
-        hold = Hold(self, access, close, who)
+        hold = Registration(self, access, close, who)
         self._open.setdefault(access.token_id, set()).add(hold)
         return hold
 
@@ -89,7 +95,7 @@ class Holds:
                     found.setdefault(token_id, set()).add(hold.who.device_id)
         return found
 
-    def discard(self, hold: Hold) -> None:
+    def discard(self, hold: Registration) -> None:
         """Let go of one open thing."""
         held = self._open.get(hold.access.token_id)
         if held is None:
@@ -115,7 +121,7 @@ class Holds:
         """Whether the end of this token is already waited for."""
         return token_id in self._timers
 
-    def _close(self, which: list[Hold], reason: str) -> int:
+    def _close(self, which: list[Registration], reason: str) -> int:
         for hold in which:
             self.discard(hold)
             try:
@@ -159,7 +165,9 @@ class Holds:
         ]
         return self._close(held, reason)
 
-    def end_of(self, token_id: UUID, is_meant: Callable[[Who], bool], reason: str) -> int:
+    def end_of(
+        self, token_id: UUID, is_meant: Callable[[ClientIdentity], bool], reason: str
+    ) -> int:
         """Close what some users of the token have open; how many."""
         held = self._open.get(token_id, ())
         return self._close([h for h in held if h.who is not None and is_meant(h.who)], reason)

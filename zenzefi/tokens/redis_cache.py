@@ -22,7 +22,7 @@ from uuid import UUID
 
 from zenzefi.deadline import Deadline
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.token_format import cache_name
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RedisEntry:
     """What Redis holds for a token: validated, ended, or garbage (neither).
 
     ``age``: seconds since the database said so.
@@ -80,7 +80,7 @@ class Entry:
         return self.raw == TOMBSTONE
 
 
-class Shared:
+class RedisCache:
     """The Redis side of one node."""
 
     def __init__(self, url: str) -> None:
@@ -152,7 +152,7 @@ class Shared:
 
     # --- validated tokens
 
-    async def get(self, tokens: list[str], now: datetime) -> dict[str, Entry]:
+    async def get(self, tokens: list[str], now: datetime) -> dict[str, RedisEntry]:
         """What is held for these tokens."""
         held = await self._read([cache_name(token) for token in tokens])
         return {
@@ -162,7 +162,7 @@ class Shared:
         }
 
     async def put(
-        self, validated: Sequence[tuple[str, Access, Entry | None]], now: datetime
+        self, validated: Sequence[tuple[str, Access, RedisEntry | None]], now: datetime
     ) -> None:
         """Remember validated, activated tokens for the rest of their lives.
 
@@ -256,7 +256,7 @@ class Shared:
 
     # --- word of ends
 
-    async def announce(self, ended: Ended, tokens: list[str]) -> tuple[bool, bool]:
+    async def announce(self, ended: InvalidationMessage, tokens: list[str]) -> tuple[bool, bool]:
         """Tell all nodes; whether that was done, and whether the tokens' entries say so too."""
 
         is_freed = ended.kind in ("restored", "device")
@@ -279,7 +279,7 @@ class Shared:
             self._refused(refusal)
         return not isinstance(told, Exception), not refusals
 
-    async def bury(self, ended: Ended, tokens: list[str]) -> bool:
+    async def bury(self, ended: InvalidationMessage, tokens: list[str]) -> bool:
         """Only the entries of :meth:`announce`; whether Redis took them."""
 
         async def work() -> bool:
@@ -290,7 +290,9 @@ class Shared:
 
         return bool(await self._try(work))
 
-    async def listen(self, heard: Callable[[Ended], None], live: Callable[[bool], None]) -> None:
+    async def listen(
+        self, heard: Callable[[InvalidationMessage], None], live: Callable[[bool], None]
+    ) -> None:
         """Hear what ends, for ever; ``live`` is told when the subscription stands and falls."""
         pause = 0.1
         while True:
@@ -312,7 +314,7 @@ class Shared:
     async def _follow(
         self,
         subscription: Any,
-        heard: Callable[[Ended], None],
+        heard: Callable[[InvalidationMessage], None],
         live: Callable[[bool], None],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -337,7 +339,7 @@ class Shared:
             if message["type"] == "subscribe":
                 live(True)
             elif message["type"] == "message":
-                ended = Ended.from_json(message["data"])
+                ended = InvalidationMessage.from_json(message["data"])
                 if ended is not None:
                     try:
                         heard(ended)
@@ -345,7 +347,7 @@ class Shared:
                         log.exception("failed to apply an invalidation message")
 
 
-def _dig(pipe: Any, ended: Ended, tokens: list[str]) -> None:
+def _dig(pipe: Any, ended: InvalidationMessage, tokens: list[str]) -> None:
     """Tombstones for what has ended; for a user who was restored they go, as does the claim of a
     device that was released."""
     if ended.kind == "device":
@@ -373,16 +375,16 @@ def _value(access: Access, now: datetime) -> str:
     )
 
 
-def _entry(raw: bytes, now: datetime) -> Entry:
+def _entry(raw: bytes, now: datetime) -> RedisEntry:
     try:
         value = json.loads(raw)
         activated_at = datetime.fromisoformat(value["activated_at"])
         checked_at = datetime.fromisoformat(value["checked_at"])
         hours, scope = value["duration_hours"], value["scope"]
         if activated_at.tzinfo is None or checked_at.tzinfo is None:
-            return Entry(raw)
+            return RedisEntry(raw)
         if type(hours) is not int or hours <= 0 or not isinstance(scope, str):
-            return Entry(raw)
+            return RedisEntry(raw)
         access = Access(
             token_id=UUID(value["token_id"]),
             user_id=UUID(value["user_id"]),
@@ -393,5 +395,5 @@ def _entry(raw: bytes, now: datetime) -> Entry:
         access.seconds_left(now)  # the end of its time is a time
         age = abs((now - checked_at).total_seconds())
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return Entry(raw)
-    return Entry(raw, access, age)
+        return RedisEntry(raw)
+    return RedisEntry(raw, access, age)

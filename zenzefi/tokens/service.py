@@ -22,13 +22,13 @@ from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.settings import DURATIONS, Settings
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import InvalidDuration
-from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.refunds import refund_due
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.sessions import end_sessions
-from zenzefi.tokens.validation import REVOKED, Gatekeeper
+from zenzefi.tokens.validation import REVOKED, TokenValidator
 
 _t = access_tokens.c
 
@@ -51,13 +51,13 @@ class Tokens:
         settings: Settings,
         database: Database,
         keyring: Keyring,
-        gatekeeper: Gatekeeper,
+        token_validator: TokenValidator,
         scopes: Scopes,
     ) -> None:
         self._settings = settings
         self._database = database
         self.keyring = keyring
-        self.gatekeeper = gatekeeper
+        self.token_validator = token_validator
         self.scopes = scopes
 
     def check(self, duration_hours: int, scope: str) -> Decimal:
@@ -216,8 +216,8 @@ class Tokens:
 
     async def announce_end(self, token: Token) -> None:
         """Let every node know that a token is revoked: what is open under it closes."""
-        await self.gatekeeper.announce(
-            Ended("token", token.id, REVOKED), [token.token] if token.token else []
+        await self.token_validator.announce(
+            InvalidationMessage("token", token.id, REVOKED), [token.token] if token.token else []
         )
 
     def _due(self, row: Row[Any], *, was_unused: bool) -> Decimal:

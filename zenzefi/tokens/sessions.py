@@ -37,10 +37,10 @@ from zenzefi.errors import GateError, NotFound
 from zenzefi.observability.metrics import CACHE_ENTRIES, PROXY_BYTES
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.devices import Devices
-from zenzefi.tokens.invalidation import Ended
+from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import usage_sessions
-from zenzefi.tokens.open_connections import Who
-from zenzefi.tokens.validation import SESSION_ENDED, Gatekeeper
+from zenzefi.tokens.open_connections import ClientIdentity
+from zenzefi.tokens.validation import SESSION_ENDED, TokenValidator
 
 _RECEIVED = PROXY_BYTES.labels("received")
 log = logging.getLogger(__name__)
@@ -164,18 +164,20 @@ async def end_sessions(connection: AsyncConnection, which: ColumnElement[bool], 
 class Usage:
     """Counts uses, and keeps the list of sessions."""
 
-    def __init__(self, database: Database, gatekeeper: Gatekeeper, devices: Devices) -> None:
+    def __init__(
+        self, database: Database, token_validator: TokenValidator, devices: Devices
+    ) -> None:
         self._database = database
-        self._gatekeeper = gatekeeper
+        self._token_validator = token_validator
         self._devices = devices
         self._open: OrderedDict[_Key, _Open] = OrderedDict()
         self._of_token: dict[UUID, set[_Key]] = {}  # the keys of what is open, by token
         self._changed: dict[UUID, _Open] = {}
         self.uses: set[Use] = set()
         self._writing = asyncio.Lock()
-        gatekeeper.on_end(self._heard)
+        token_validator.on_end(self._heard)
 
-    def begin(self, access: Access, who: Who) -> Use:
+    def begin(self, access: Access, who: ClientIdentity) -> Use:
         """A request has been admitted; to be entered for as long as it lasts."""
         return Use(self, self._session_of(access, who))
 
@@ -191,16 +193,16 @@ class Usage:
         requests: int = 1,
     ) -> None:
         """Requests ended: bytes received from and sent to the browser. Never waits."""
-        session = self._session_of(access, Who(device_id, address, agent))
+        session = self._session_of(access, ClientIdentity(device_id, address, agent))
         self.add(session, requests=requests, received=received, sent=sent)
 
-    def _session_of(self, access: Access, who: Who) -> _Open:
-        now = self._gatekeeper.now()
+    def _session_of(self, access: Access, who: ClientIdentity) -> _Open:
+        now = self._token_validator.now()
         key = self._place(self._key(access.token_id, who), now)
         session = self._open.get(key)
         if session is None or now - session.last_seen_at > IDLE:
             session = self._open[key] = _Open(uuid4(), key, access.user_id, now, now)
-            if self._gatekeeper.memory.is_doubtful(access):
+            if self._token_validator.cache.is_doubtful(access):
                 # What a revoked token still had under way is counted, but does not go on.
                 session.ended_at, session.end_reason = now, "revoked"
         self._open.move_to_end(key)
@@ -227,7 +229,7 @@ class Usage:
 
     def add(self, session: _Open, *, requests: int, received: int, sent: int) -> None:
         """Count; with nothing new it only says, now and then, that the session goes on."""
-        now = self._gatekeeper.now()
+        now = self._token_validator.now()
         if not (requests or received or sent) and now - session.last_seen_at < _TOUCH:
             return
         session.last_seen_at = now
@@ -309,7 +311,7 @@ class Usage:
             with suppress(DatabaseUnavailable):
                 await self.flush()
 
-    def _heard(self, ended: Ended) -> None:
+    def _heard(self, ended: InvalidationMessage) -> None:
         if ended.kind == "token":
             gone = [self._open[key] for key in self._of_token.get(ended.id, ())]
         elif ended.kind == "user":
@@ -320,17 +322,19 @@ class Usage:
             return
         for session in gone:
             self._forget(session.key)
-            session.ended_at, session.end_reason = self._gatekeeper.now(), _REASONS[ended.kind]
+            session.ended_at, session.end_reason = self._token_validator.now(), _REASONS[ended.kind]
             # Only the process that began a session has something of it open.
             if ended.kind == "session":
                 is_meant = partial(self._is_of, session.key)
-                self._gatekeeper.holds.end_of(session.key[0], is_meant, ended.reason)
+                self._token_validator.open_connections.end_of(
+                    session.key[0], is_meant, ended.reason
+                )
 
-    def _is_of(self, key: _Key, who: Who) -> bool:
+    def _is_of(self, key: _Key, who: ClientIdentity) -> bool:
         own = self._key(key[0], who)
         return own == key or (key == _others(key[0]) and own not in self._open)
 
-    def _key(self, token_id: UUID, who: Who) -> _Key:
+    def _key(self, token_id: UUID, who: ClientIdentity) -> _Key:
         name = self._devices.name_of(who.device_id)
         return token_id, name, who.address[:45], who.agent[:_AGENT]
 
@@ -349,7 +353,7 @@ class Usage:
         if user_id is not None:
             where.append(_u.user_id == user_id)
         if active_only:
-            where += [_u.ended_at.is_(None), _u.last_seen_at > self._gatekeeper.now() - IDLE]
+            where += [_u.ended_at.is_(None), _u.last_seen_at > self._token_validator.now() - IDLE]
         query = select(usage_sessions).where(*where).order_by(_u.last_seen_at.desc(), _u.id)
         count = select(func.count()).select_from(usage_sessions).where(*where)
         async with self._database.read() as connection:
@@ -371,7 +375,9 @@ class Usage:
                 raise NotFound("There is no such session.")
             await end_sessions(connection, where, "ended")
             await record(connection, actor, "session.ended", "session", session_id)
-        await self._gatekeeper.announce(Ended("session", session_id, SESSION_ENDED), [])
+        await self._token_validator.announce(
+            InvalidationMessage("session", session_id, SESSION_ENDED), []
+        )
 
 
 def _others(token_id: UUID) -> _Key:

@@ -38,13 +38,13 @@ from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.tokens import token_format
 from zenzefi.tokens.access import Access
 from zenzefi.tokens.errors import SignInRequired
-from zenzefi.tokens.invalidation import Ended
-from zenzefi.tokens.lookups import Patience
+from zenzefi.tokens.invalidation import InvalidationMessage
+from zenzefi.tokens.lookups import CircuitBreaker
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins
-from zenzefi.tokens.redis_cache import TOMBSTONE, Shared
+from zenzefi.tokens.redis_cache import TOMBSTONE, RedisCache
 from zenzefi.tokens.sign_in_repository import BY_INDEX, OPEN, SignIn, is_open, of_row
-from zenzefi.tokens.single_flight import Answers, Flights
-from zenzefi.tokens.validation import LIFE, LIFE_ALONE, SIGNED_OUT, Gatekeeper
+from zenzefi.tokens.single_flight import Results, SingleFlight
+from zenzefi.tokens.validation import LIFE, LIFE_ALONE, SIGNED_OUT, TokenValidator
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +74,19 @@ class SignIns:
         self,
         database: Database,
         keyring: Keyring,
-        gatekeeper: Gatekeeper,
-        shared: Shared | None = None,
+        token_validator: TokenValidator,
+        redis_cache: RedisCache | None = None,
     ) -> None:
         self._database = database
         self._keyring = keyring
-        self._gatekeeper = gatekeeper
-        self._shared = shared
+        self._token_validator = token_validator
+        self._redis_cache = redis_cache
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._patience = Patience()
-        self._flights: Flights[SignIn | None] = Flights(self._look_up)
+        self._patience = CircuitBreaker()
+        self._flights: SingleFlight[SignIn | None] = SingleFlight(self._look_up)
         self._turned = 0.0  # when the subscription to messages last came or went
-        gatekeeper.on_end(self._heard)
-        gatekeeper.on_turn(self._turn)
+        token_validator.on_end(self._heard)
+        token_validator.on_turn(self._turn)
 
     # --- the hot path
 
@@ -137,27 +137,27 @@ class SignIns:
         """Whether the sign-in was made with this very access token."""
         return sign_in.token_index in token_format.indexes(self._keyring, token)
 
-    async def _look_up(self, asked: list[str]) -> Answers[SignIn | None]:
+    async def _look_up(self, asked: list[str]) -> Results[SignIn | None]:
         started = monotonic()
         by_index = {i: one for one in asked for i in self._keyring.indexes(_PURPOSE, one)}
         indexes = list(by_index)
         held: dict[bytes, bytes] = {}
-        if self._shared is not None:
-            held = await self._shared.sign_ins(indexes)
+        if self._redis_cache is not None:
+            held = await self._redis_cache.sign_ins(indexes)
         try:
             rows = await self._patience.ask(lambda: self._rows(indexes), "sign-in look-up")
         except DatabaseUnavailable as error:
             return self._without_database(by_index, held, started, error)
         found = {by_index[index]: sign_in for index, sign_in in rows.items()}
         answers = {one: self._keep(one, found.get(one), started) for one in asked}
-        if self._shared is not None:
-            await self._shared.put_sign_ins(
+        if self._redis_cache is not None:
+            await self._redis_cache.put_sign_ins(
                 [self._entry(index, held.get(index, b""), rows[index]) for index in rows]
             )
         return answers
 
     def _entry(self, index: bytes, before: bytes, sign_in: SignIn) -> tuple[bytes, bytes, str, int]:
-        left = int((sign_in.expires_at - self._gatekeeper.now()).total_seconds())
+        left = int((sign_in.expires_at - self._token_validator.now()).total_seconds())
         return index, before, sign_in.to_json(), max(1, left)
 
     async def _rows(self, indexes: list[bytes]) -> dict[bytes, SignIn]:
@@ -171,13 +171,13 @@ class SignIns:
         held: dict[bytes, bytes],
         started: float,
         error: DatabaseUnavailable,
-    ) -> Answers[SignIn | None]:
+    ) -> Results[SignIn | None]:
         """Known ones go on, ended ones stay ended; of the others nothing can be told."""
         answers: dict[str, SignIn | Exception | None] = dict.fromkeys(by_index.values(), error)
         for index, raw in held.items():
             secret = by_index[index]
             sign_in = None if raw == TOMBSTONE else SignIn.from_json(raw)
-            if sign_in is not None and sign_in.expires_at > self._gatekeeper.now():
+            if sign_in is not None and sign_in.expires_at > self._token_validator.now():
                 answers[secret] = self._keep(secret, sign_in, started)
             elif raw == TOMBSTONE:
                 answers[secret] = None
@@ -185,13 +185,13 @@ class SignIns:
 
     def _keep(self, secret: str, sign_in: SignIn | None, started: float) -> SignIn | None:
         """Remember a look-up for a moment, counted from when it was started."""
-        if sign_in is not None and self._gatekeeper.holds.has_ended(sign_in.id):
+        if sign_in is not None and self._token_validator.open_connections.has_ended(sign_in.id):
             sign_in = None  # it ended meanwhile
         if started <= self._turned:
             return sign_in  # what ended meanwhile may not have been heard of: good for this once
         life = UNKNOWN_LIFE
         if sign_in is not None:
-            life = LIFE if self._gatekeeper.is_live else LIFE_ALONE
+            life = LIFE if self._token_validator.is_live else LIFE_ALONE
         self._known[secret] = _Known(sign_in, started + life)
         self._known.move_to_end(secret)
         while len(self._known) > MAX_KNOWN:
@@ -216,7 +216,7 @@ class SignIns:
         """
         started = monotonic()
         secret = secrets.token_urlsafe(32)
-        now = self._gatekeeper.now()
+        now = self._token_validator.now()
         row_id = uuid4()
         async with self._database.begin() as connection:
             if family is not None and not await is_open(connection, family):
@@ -285,12 +285,12 @@ class SignIns:
                     update(proxy_sign_ins).where(is_meant).values(ended_at=utcnow())
                 )
         for row in rows:
-            await self._gatekeeper.announce(
-                Ended("sign_in", row.id, reason), [bytes(row.secret_index).hex()]
+            await self._token_validator.announce(
+                InvalidationMessage("sign_in", row.id, reason), [bytes(row.secret_index).hex()]
             )
         return len(rows)
 
-    def _heard(self, ended: Ended) -> None:
+    def _heard(self, ended: InvalidationMessage) -> None:
         if ended.kind != "sign_in":
             return
         for secret, known in list(self._known.items()):
@@ -309,19 +309,19 @@ class SignIns:
 
         Raises ``DatabaseUnavailable``.
         """
-        held = list(self._gatekeeper.holds.sign_ins())
+        held = list(self._token_validator.open_connections.sign_ins())
         for start in range(0, len(held), _BATCH):
             ids = held[start : start + _BATCH]
             async with self._database.read() as connection:
                 still = set((await connection.execute(OPEN, {"ids": ids})).scalars())
             for sign_in in ids:
                 if sign_in not in still:
-                    self._gatekeeper.holds.end_sign_in(sign_in, SIGNED_OUT)
-                    self._heard(Ended("sign_in", sign_in, SIGNED_OUT))
+                    self._token_validator.open_connections.end_sign_in(sign_in, SIGNED_OUT)
+                    self._heard(InvalidationMessage("sign_in", sign_in, SIGNED_OUT))
 
     async def _check_repeatedly(self) -> None:
         while True:
-            await asyncio.sleep(LIFE if self._gatekeeper.is_live else LIFE_ALONE)
+            await asyncio.sleep(LIFE if self._token_validator.is_live else LIFE_ALONE)
             CACHE_ENTRIES.labels("sign_ins").set(len(self._known))
             try:
                 await self.check_open()

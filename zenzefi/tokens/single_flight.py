@@ -19,11 +19,11 @@ BATCH = 250
 _AT_ONCE = 4  # batches under way, so that a flood leaves connections for everything else
 
 _T = TypeVar("_T")
-Answers = Mapping[str, _T | Exception]
+Results = Mapping[str, _T | Exception]
 
 
 async def answer_all(
-    look_up: Callable[[list[str]], Awaitable[Answers[_T]]],
+    look_up: Callable[[list[str]], Awaitable[Results[_T]]],
     tokens: list[str],
     waiting: dict[str, asyncio.Future[_T]],
 ) -> None:
@@ -31,7 +31,7 @@ async def answer_all(
 
     Whatever goes wrong is the result of all of them. A cancelled look-up cancels them.
     """
-    answers: Answers[_T]
+    answers: Results[_T]
     try:
         answers = await look_up(tokens)
     except Exception as error:
@@ -50,10 +50,10 @@ async def answer_all(
             future.set_result(answer)
 
 
-class Flights(Generic[_T]):
+class SingleFlight(Generic[_T]):
     """Shared look-ups. ``look_up`` answers many tokens and never takes for ever."""
 
-    def __init__(self, look_up: Callable[[list[str]], Awaitable[Answers[_T]]]) -> None:
+    def __init__(self, look_up: Callable[[list[str]], Awaitable[Results[_T]]]) -> None:
         self._look_up = look_up
         self._answers: dict[str, asyncio.Future[_T]] = {}
         self._waiting: dict[str, None] = {}  # those that no batch has taken yet, in their order

@@ -1,9 +1,9 @@
-"""The gatekeeper: who may pass now, found in three tiers, and ended everywhere within a second.
+"""Validation of access tokens in three tiers, and their invalidation on every node.
 
 In-process (a dictionary, seconds) -> Redis -> database. The hot path is
-:meth:`Gatekeeper.cached`: one dictionary look-up and one comparison. What this process remembers
-is in ``memory``, look-ups under way in ``flights``, what is open under a token in ``holds``; word
-of ends goes out and comes in by way of ``ends``. ``docs/explanation/access.md`` tells the story.
+:meth:`TokenValidator.cached`: one dictionary look-up and one comparison. ``cache`` holds what this
+process remembers, ``lookups`` the look-ups under way, ``open_connections`` the connections of each
+token; ``invalidation`` sends and receives the messages between nodes.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from zenzefi.observability.metrics import (
 )
 from zenzefi.tokens import repository, token_format
 from zenzefi.tokens.access import Access
-from zenzefi.tokens.brute_force import Guesses, Queue
-from zenzefi.tokens.cache import Memory
+from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter
+from zenzefi.tokens.cache import TokenCache
 from zenzefi.tokens.clock import Clock
 from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRejected, TokenRevoked
-from zenzefi.tokens.invalidation import Ended, Ends
-from zenzefi.tokens.lookups import Lookups
-from zenzefi.tokens.open_connections import Hold, Holds, Who
-from zenzefi.tokens.redis_cache import Entry, Shared
-from zenzefi.tokens.single_flight import Answers, Flights
+from zenzefi.tokens.invalidation import InvalidationChannel, InvalidationMessage
+from zenzefi.tokens.lookups import DatabaseLookup
+from zenzefi.tokens.open_connections import ClientIdentity, OpenConnections, Registration
+from zenzefi.tokens.redis_cache import RedisCache, RedisEntry
+from zenzefi.tokens.single_flight import Results, SingleFlight
 
 log = logging.getLogger(__name__)
 
@@ -63,26 +63,28 @@ SIGNED_OUT = "This browser was logged out."
 """What is told to what is closed: the reason of a WebSocket's close frame."""
 
 
-class Gatekeeper:
+class TokenValidator:
     """Validates access tokens, starts their clocks, and ends what is open under them."""
 
-    def __init__(self, database: Database, keyring: Keyring, shared: Shared | None = None) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, redis_cache: RedisCache | None = None
+    ) -> None:
         self._database = database
-        self._shared = shared
+        self._redis_cache = redis_cache
         self.clock = Clock()
-        self.holds = Holds()
-        self.memory = Memory()
-        self.guesses = Guesses()
-        self.flights = Flights(self._look_up)
+        self.open_connections = OpenConnections()
+        self.cache = TokenCache()
+        self.unknown_tokens = UnknownTokenLimiter()
+        self.lookups = SingleFlight(self._look_up)
         self.queue = Queue(self._look_up)
-        self.ends = Ends(shared, self._heard, self._live)
+        self.invalidation = InvalidationChannel(redis_cache, self._heard, self._live)
         self.is_live = False
         self._turned = 0.0  # when the subscription last came or went
-        self._lookups = Lookups(database, keyring, self.clock)
-        self._known = self.memory.known
+        self._lookups = DatabaseLookup(database, keyring, self.clock)
+        self._known = self.cache.known
         self._activations: dict[UUID, asyncio.Task[Access]] = {}
         self._activating = asyncio.Semaphore(_ACTIVATIONS)
-        self._listeners: list[Callable[[Ended], None]] = []
+        self._listeners: list[Callable[[InvalidationMessage], None]] = []
         self._turn_listeners: list[Callable[[], None]] = []
         self._doubt = asyncio.Event()  # set: what is open is to be checked at once
 
@@ -96,14 +98,14 @@ class Gatekeeper:
         left = known.until - monotonic()
         if left <= 0:
             return None
-        if left < _RENEW and token not in self.flights:
+        if left < _RENEW and token not in self.lookups:
             self._renew(token)
         return known.access
 
     def _renew(self, token: str) -> None:
         """Ask shortly before the answer ends, so that nobody has to wait."""
-        if len(self.flights) < _RENEWALS:
-            self.flights.join(token)
+        if len(self.lookups) < _RENEWALS:
+            self.lookups.join(token)
 
     # --- validation
 
@@ -120,42 +122,42 @@ class Gatekeeper:
         if not token_format.is_well_formed(token):
             raise TokenInvalid
         now = monotonic()
-        refusal = self.memory.refusal(token, now)
+        refusal = self.cache.refusal(token, now)
         if refusal is not None:
             raise refusal
-        is_first = token not in self.flights
-        if is_first and not self.guesses.reserve(address, now):
+        is_first = token not in self.lookups
+        if is_first and not self.unknown_tokens.reserve(address, now):
             return await self._queued(token, address or "")
         try:
             # One flight for all who ask; the first to give up does not end it for the others.
-            access = await asyncio.shield(self.flights.join(token))
+            access = await asyncio.shield(self.lookups.join(token))
         except TokenInvalid:
             raise  # It stays counted, as after a cancellation: leaving early is no way around.
         except Exception:
             if is_first:
-                self.guesses.give_back(address)
+                self.unknown_tokens.give_back(address)
             raise
         if is_first:
-            self.guesses.give_back(address)
+            self.unknown_tokens.give_back(address)
         return access
 
     async def _queued(self, token: str, address: str) -> Access:
         """The answer for a network that sent too many unknown tokens, when its turn comes."""
         answer = self.queue.join(token, address)
         if answer is None:
-            raise self.guesses.refusal(address, monotonic())
+            raise self.unknown_tokens.refusal(address, monotonic())
         try:
             return await asyncio.shield(answer)
         except TokenInvalid:
-            raise self.guesses.refusal(address, monotonic()) from None
+            raise self.unknown_tokens.refusal(address, monotonic()) from None
 
-    async def _look_up(self, tokens: list[str]) -> Answers[Access]:
+    async def _look_up(self, tokens: list[str]) -> Results[Access]:
         """Many tokens at once: Redis's word where it is fresh, the database's for the others."""
         asked = monotonic()
         answers: dict[str, Access | Exception] = {}
-        entries: dict[str, Entry] = {}
-        if self._shared is not None:
-            entries = await self._shared.get(tokens, self.now())
+        entries: dict[str, RedisEntry] = {}
+        if self._redis_cache is not None:
+            entries = await self._redis_cache.get(tokens, self.now())
         open_questions = []
         for token in tokens:
             entry = entries.get(token)
@@ -174,29 +176,29 @@ class Gatekeeper:
             for token in open_questions:
                 answers[token] = self._without_database(token, entries.get(token), asked, error)
             return answers
-        good: list[tuple[str, Access, Entry | None]] = []
+        good: list[tuple[str, Access, RedisEntry | None]] = []
         for token in open_questions:
             answer = answers[token] = self._judged(token, states.get(token), asked)
             if isinstance(answer, Access) and answer.is_activated:
                 good.append((token, answer, entries.get(token)))
-        if self._shared is not None and good:
-            await self._shared.put(good, self.now())
+        if self._redis_cache is not None and good:
+            await self._redis_cache.put(good, self.now())
         return answers
 
-    def _is_trusted(self, entry: Entry) -> bool:
+    def _is_trusted(self, entry: RedisEntry) -> bool:
         """Whether Redis's word is enough. After an end was heard of it is not: Redis may be
         read-only, and then no tombstone came into it."""
-        if entry.access is None or self.memory.is_doubtful(entry.access):
+        if entry.access is None or self.cache.is_doubtful(entry.access):
             return False
         return entry.age < (TRUSTED if self.is_live else LIFE_ALONE)
 
     def _without_database(
-        self, token: str, entry: Entry | None, asked: float, error: DatabaseUnavailable
+        self, token: str, entry: RedisEntry | None, asked: float, error: DatabaseUnavailable
     ) -> Access | Exception:
         """Known tokens go on until they end; what has ended stays ended."""
         if entry is None or entry.access is None:
             return error
-        if self.memory.is_doubtful(entry.access):
+        if self.cache.is_doubtful(entry.access):
             return self._refused(token, TokenRevoked)
         TOKEN_LOOKUPS.labels("redis_alone").inc()
         return self._admitted(token, entry.access, asked)
@@ -214,7 +216,7 @@ class Gatekeeper:
     def _admitted(self, token: str, access: Access, asked: float) -> Access | Exception:
         """Keep a good answer for a moment, unless its token has ended meanwhile."""
         now = monotonic()
-        if self.memory.has_ended(access, asked):
+        if self.cache.has_ended(access, asked):
             return self._refused(token, TokenRevoked)
         left = access.seconds_left(self.now())
         if left <= 0:
@@ -223,13 +225,13 @@ class Gatekeeper:
             return access  # what ended meanwhile nobody may have heard of: good for this once
         life = LIFE if self.is_live else LIFE_ALONE
         # Counted from the question: the answer may have been true only then.
-        self.memory.keep(token, access, min(asked + life, now + left))
-        if access.token_id in self.holds:
+        self.cache.keep(token, access, min(asked + life, now + left))
+        if access.token_id in self.open_connections:
             self._watch(access)
         return access
 
     def _refused(self, token: str, error: type[TokenRejected]) -> TokenRejected:
-        self.memory.refuse(token, error, monotonic())
+        self.cache.refuse(token, error, monotonic())
         return error()
 
     def now(self) -> datetime:
@@ -254,7 +256,7 @@ class Gatekeeper:
         if access.is_activated:
             return access
         token_id = access.token_id
-        token = self.memory.value_of(token_id)
+        token = self.cache.value_of(token_id)
         known = None if token is None else self.cached(token)
         if known is not None and known.is_activated:
             return known
@@ -281,42 +283,44 @@ class Gatekeeper:
             raise TokenRevoked
         if state.is_expired:
             raise TokenExpired
-        token = self.memory.value_of(token_id)
+        token = self.cache.value_of(token_id)
         if token is not None:
             answer = self._admitted(token, state.access, asked)
             if isinstance(answer, Exception):
                 raise answer
-            if self._shared is not None:
-                await self._shared.put([(token, state.access, None)], self.now())
+            if self._redis_cache is not None:
+                await self._redis_cache.put([(token, state.access, None)], self.now())
         self._watch(state.access)
         return state.access
 
     # --- what is open
 
-    def hold(self, access: Access, close: Callable[[str], None], who: Who | None = None) -> Hold:
+    def register(
+        self, access: Access, close: Callable[[str], None], who: ClientIdentity | None = None
+    ) -> Registration:
         """Register something open (a socket, a stream) that must end with the token.
 
         ``close(reason)`` is called at most once, from the event loop, with a sentence that
         says why. ``who`` uses it: the end of their session is the end of this, too. Use it as a
-        context manager, or call :meth:`Hold.release`.
+        context manager, or call :meth:`Registration.release`.
         """
-        hold = self.holds.add(access, close, who)
+        hold = self.open_connections.add(access, close, who)
         # Since ``access`` was read the clock may have been started.
-        self._watch(self.memory.of(access.token_id) or access)
+        self._watch(self.cache.of(access.token_id) or access)
         return hold
 
     def _watch(self, access: Access) -> None:
-        if access.is_activated and not self.holds.has_timer(access.token_id):
+        if access.is_activated and not self.open_connections.has_timer(access.token_id):
             left = access.seconds_left(self.now())
-            self.holds.set_timer(access.token_id, left, self._expire)
+            self.open_connections.set_timer(access.token_id, left, self._expire)
 
     def _expire(self, token_id: UUID) -> None:
-        self.memory.end_token(token_id, TokenExpired, monotonic())
-        self.holds.end_token(token_id, EXPIRED)
+        self.cache.end_token(token_id, TokenExpired, monotonic())
+        self.open_connections.end_token(token_id, EXPIRED)
 
     # --- ends
 
-    def on_end(self, listener: Callable[[Ended], None]) -> None:
+    def on_end(self, listener: Callable[[InvalidationMessage], None]) -> None:
         """Have other parts of this node hear of ends too (device claims, sessions)."""
         self._listeners.append(listener)
 
@@ -324,11 +328,11 @@ class Gatekeeper:
         """Tell other parts of this node when the subscription comes or goes."""
         self._turn_listeners.append(listener)
 
-    def is_signed_out(self, who: Who) -> bool:
+    def is_signed_out(self, who: ClientIdentity) -> bool:
         """Whether the sign-in behind this use is known to have ended."""
-        return who.sign_in is not None and self.holds.has_ended(who.sign_in)
+        return who.sign_in is not None and self.open_connections.has_ended(who.sign_in)
 
-    async def announce(self, ended: Ended, tokens: list[str]) -> None:
+    async def announce(self, ended: InvalidationMessage, tokens: list[str]) -> None:
         """Make an end known: here at once, to all nodes within a second.
 
         Call it after the transaction has been committed. ``tokens`` are the values concerned (of a
@@ -336,22 +340,22 @@ class Gatekeeper:
         back.
         """
         self._heard(ended)
-        await self.ends.announce(ended, tokens)
+        await self.invalidation.announce(ended, tokens)
 
-    def _heard(self, ended: Ended) -> None:
+    def _heard(self, ended: InvalidationMessage) -> None:
         now = monotonic()
         if ended.kind == "token":
-            self.memory.end_token(ended.id, TokenRevoked, now)
-            self.holds.end_token(ended.id, ended.reason)
+            self.cache.end_token(ended.id, TokenRevoked, now)
+            self.open_connections.end_token(ended.id, ended.reason)
         elif ended.kind == "user":
-            self.memory.end_user(ended.id, now)
-            self.holds.end_user(ended.id, ended.reason)
+            self.cache.end_user(ended.id, now)
+            self.open_connections.end_user(ended.id, ended.reason)
         elif ended.kind == "device":
-            self.holds.end_token(ended.id, ended.reason)
+            self.open_connections.end_token(ended.id, ended.reason)
         elif ended.kind == "sign_in":
-            self.holds.end_sign_in(ended.id, ended.reason)
+            self.open_connections.end_sign_in(ended.id, ended.reason)
         elif ended.kind == "restored":
-            self.memory.restore_user(ended.id)
+            self.cache.restore_user(ended.id)
         for listener in self._listeners:
             listener(ended)
 
@@ -363,7 +367,7 @@ class Gatekeeper:
             self._turned = monotonic()
             ENDS_SUBSCRIPTION.set(is_live)
             # What was said while nobody listened is unknown: ask again about everything.
-            self.memory.forget_all()
+            self.cache.forget_all()
             self._doubt.set()
             for listener in self._turn_listeners:
                 listener()
@@ -374,7 +378,7 @@ class Gatekeeper:
         checked = clock_read = -_CLOCK_EVERY
         while True:
             self._count()
-            self.memory.sweep(monotonic())
+            self.cache.sweep(monotonic())
             life = LIFE if self.is_live else LIFE_ALONE
             if self._doubt.is_set() or monotonic() >= checked + life:
                 self._doubt.clear()
@@ -395,7 +399,7 @@ class Gatekeeper:
 
     async def _check_held(self) -> bool:
         """Whether there was anything to check."""
-        held = list(self.holds)
+        held = list(self.open_connections)
         for start in range(0, len(held), _BATCH):
             await self._check_batch(held[start : start + _BATCH])
         return bool(held)
@@ -415,8 +419,8 @@ class Gatekeeper:
                 self._expire(token_id)
             else:
                 now = monotonic()
-                self.memory.end_token(token_id, TokenRevoked, now)
-                self.holds.end_token(token_id, REVOKED)
+                self.cache.end_token(token_id, TokenRevoked, now)
+                self.open_connections.end_token(token_id, REVOKED)
 
     async def _read_clock(self) -> None:
         asked = self.clock.wall()
@@ -425,32 +429,32 @@ class Gatekeeper:
 
     def _count(self) -> None:
         for name, size in (
-            ("tokens", len(self.memory.known)),
-            ("refused_tokens", len(self.memory.refused)),
-            ("ended_tokens", len(self.memory.ended)),
-            ("guessing_subscribers", len(self.guesses)),
-            ("token_lookups", len(self.flights)),
+            ("tokens", len(self.cache.known)),
+            ("refused_tokens", len(self.cache.refused)),
+            ("ended_tokens", len(self.cache.ended)),
+            ("guessing_subscribers", len(self.unknown_tokens)),
+            ("token_lookups", len(self.lookups)),
             ("queued_token_lookups", len(self.queue)),
-            ("unsent_ends", len(self.ends)),
+            ("unsent_ends", len(self.invalidation)),
         ):
             CACHE_ENTRIES.labels(name).set(size)
-        OPEN_HOLDS.set(len(self.holds))
+        OPEN_HOLDS.set(len(self.open_connections))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen for ends and look after what is open, for as long as the node runs."""
         work: list[tuple[str, Coroutine[Any, Any, None]]] = [("held tokens", self._look_after())]
-        work += self.ends.work()
+        work += self.invalidation.work()
         tasks = [asyncio.create_task(job, name=name) for name, job in work]
         try:
             yield
         finally:
             await _stop(tasks)
-            await self.flights.close()
+            await self.lookups.close()
             await self.queue.close()
             await self._lookups.close()
             await asyncio.gather(*self._activations.values(), return_exceptions=True)
-            self.holds.close()
+            self.open_connections.close()
 
 
 async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -463,4 +467,4 @@ async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, left = await asyncio.wait(left, timeout=0.2)
 
 
-GATEKEEPER: web.AppKey[Gatekeeper] = web.AppKey("gatekeeper", Gatekeeper)
+TOKEN_VALIDATOR: web.AppKey[TokenValidator] = web.AppKey("token_validator", TokenValidator)

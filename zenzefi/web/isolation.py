@@ -33,7 +33,7 @@ from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, SpentTickets
 from zenzefi.settings import Settings
 from zenzefi.settings.own_origin import BrowserMount, is_loopback
-from zenzefi.tokens.setup import SHARED
+from zenzefi.tokens.setup import REDIS_CACHE
 
 TICKET = "isolated"
 """The name of the query parameter that carries the ticket."""
@@ -102,9 +102,11 @@ def address(request: web.BaseRequest) -> str:
 
 def setup(app: web.Application) -> None:
     """Remember spent tickets; nodes share them where the application has Redis."""
-    shared = app.get(SHARED)
+    redis_cache = app.get(REDIS_CACHE)
     app[SPENT] = (
-        SpentInProcess(_MAX_SPENT) if shared is None else SpentEverywhere(shared, _MAX_SPENT)
+        SpentInProcess(_MAX_SPENT)
+        if redis_cache is None
+        else SpentEverywhere(redis_cache, _MAX_SPENT)
     )
 
 

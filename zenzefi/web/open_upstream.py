@@ -9,7 +9,7 @@ from zenzefi.proxy.setup import GATE
 from zenzefi.proxy.sign_in import lead, own_origin
 from zenzefi.settings import SETTINGS
 from zenzefi.settings.own_origin import BrowserMount
-from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web.page import Page
 
 
@@ -19,9 +19,9 @@ async def entrance(page: Page, token: str) -> web.Response:
     The proxy cookie is set here, at the gate's host. With an own origin the browser then signs in
     there (:mod:`zenzefi.proxy.sign_in`); else it goes to the prefix. Raises
     :class:`OwnOriginMissing` where it may do neither, and the refusals of
-    :meth:`Gatekeeper.validate`.
+    :meth:`TokenValidator.validate`.
     """
-    access = await page.request.app[GATEKEEPER].validate(token)
+    access = await page.request.app[TOKEN_VALIDATOR].validate(token)
     gate = page.request.app.get(GATE)
     if gate is None:
         return page.redirect(PROXY_PREFIX + "/")

@@ -36,7 +36,7 @@ from zenzefi.keys import KEYRING
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits import device_cookies
 from zenzefi.settings import SETTINGS
-from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.version import __version__
 from zenzefi.web import flash, isolation, page_security, session_binding
 from zenzefi.web.forms import Form
@@ -103,7 +103,7 @@ class Page:
     @property
     def now(self) -> str:
         """The database's clock, for countdowns: access ends by it."""
-        now = self.request.app[GATEKEEPER].now()
+        now = self.request.app[TOKEN_VALIDATOR].now()
         return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
     @property

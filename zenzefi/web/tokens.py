@@ -25,7 +25,7 @@ from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import USES, spread
 from zenzefi.tokens.sessions import USAGE
-from zenzefi.tokens.validation import GATEKEEPER
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import charts, view_models
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.open_upstream import browser_address, entrance
@@ -175,7 +175,7 @@ async def _chart(page: Page, shown: Ticket) -> Markup:
     """Traffic by the hour for a token of a day or less, by the day for a longer one."""
     zone = i18n.current().zone
     by_hour = shown.hours <= _HOURS
-    now = page.request.app[GATEKEEPER].now().astimezone(zone)
+    now = page.request.app[TOKEN_VALIDATOR].now().astimezone(zone)
     last = now.replace(minute=0, second=0, microsecond=0)
     if shown.expires_at is not None:
         last = min(last, shown.expires_at.astimezone(zone).replace(minute=0, second=0))

@@ -89,7 +89,7 @@ class FastLane:
         settings = app[SETTINGS]
         self._gate = gate
         self._settings = settings
-        self.gatekeeper = gate.gatekeeper
+        self.token_validator = gate.token_validator
         self._rewriting = rewriting
         self._generation = rewriting.generation
         self._observer = app.get(OBSERVER)

@@ -21,7 +21,7 @@ from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver
 from zenzefi.proxy.fast_path.head_table import Rows
 from zenzefi.proxy.fast_path.known_requests import LINE, Visitor
 from zenzefi.proxy.upstream.ownership import Owner
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastLane
@@ -189,7 +189,7 @@ class LaneHandler(GateRequestHandler):
         visitor = self._visitor
         if visitor is None or visitor.is_behind_proxy or self.is_lost:
             return None
-        who = Who(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
+        who = ClientIdentity(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
         return Owner(self, visitor.access.token_id, who)
 
     def hold(self) -> bool:
@@ -200,11 +200,11 @@ class LaneHandler(GateRequestHandler):
         visitor = self._visitor
         if visitor is None:
             return False
-        gatekeeper = self._lane.gatekeeper
-        who = Who(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
-        hold = gatekeeper.hold(visitor.access, self._token_ended, who)
+        token_validator = self._lane.token_validator
+        who = ClientIdentity(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
+        hold = token_validator.register(visitor.access, self._token_ended, who)
         hold.__enter__()
-        if gatekeeper.cached(visitor.token) is None or gatekeeper.is_signed_out(who):
+        if token_validator.cached(visitor.token) is None or token_validator.is_signed_out(who):
             hold.__exit__(None, None, None)
             return False
         self._hold = hold

@@ -107,7 +107,7 @@ class Visitors:
         rows_of: RowsOf,
     ) -> None:
         self._gate = gate
-        self._gatekeeper = gate.gatekeeper
+        self._token_validator = gate.token_validator
         self._sign_ins = sign_ins
         self._trusted = trusted
         self._own_paths = own_paths
@@ -123,7 +123,7 @@ class Visitors:
         secret = visitor.secret
         if secret is not None and self._sign_ins.cached(secret) is None:
             return None
-        access = self._gatekeeper.cached(visitor.token)
+        access = self._token_validator.cached(visitor.token)
         if access is not visitor.access:
             if access is None or access != visitor.access:
                 return None
@@ -283,7 +283,7 @@ class Visitors:
         token = request.headers.get(TOKEN_HEADER)
         if token is None:
             return self._gate.cookies.known(request, address)
-        access = self._gatekeeper.cached(token)
+        access = self._token_validator.cached(token)
         return None if access is None else Credentials(access, token)
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from zenzefi.http.request_handler import OwnedConnection
 from zenzefi.proxy.upstream.budget import Slot
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 
 
 class Client(Protocol):
@@ -38,7 +38,7 @@ class Owner:
 
     client: Client
     token_id: UUID
-    who: Who
+    who: ClientIdentity
 
 
 class UpstreamConnection(abc.ABC):

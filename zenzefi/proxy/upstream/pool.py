@@ -38,7 +38,7 @@ from zenzefi.proxy.upstream.connection_auth import is_challenged
 from zenzefi.proxy.upstream.exchange import Connection, Exchange, RequestBody
 from zenzefi.proxy.upstream.ownership import Client, Owner
 from zenzefi.runtime import descriptors
-from zenzefi.tokens.open_connections import Who
+from zenzefi.tokens.open_connections import ClientIdentity
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Purpose:
     """Whom a connection is for, and for what."""
 
     token_id: UUID
-    who: Who
+    who: ClientIdentity
     client: Client | None
     """The client's connection; ``None`` where several clients share it (a reverse proxy's)."""
     recheck: Callable[[], Awaitable[None]]

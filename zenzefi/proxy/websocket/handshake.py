@@ -19,7 +19,7 @@ from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.forwarder import HttpWay, Passage, Rewriter, check_again, request_head
 from zenzefi.proxy.headers.rules import Pairs, RequestPolicy, request_headers
-from zenzefi.proxy.interfaces import Gatekeeper
+from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.upstream.exchange import Exchange
 from zenzefi.proxy.upstream.pool import Purpose, Upstream
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
@@ -67,7 +67,7 @@ class WebSocketWay:
         self,
         upstream: Upstream,
         policy: RequestPolicy,
-        gatekeeper: Gatekeeper,
+        token_validator: TokenValidation,
         http: HttpWay,
         rewriter: Rewriter,
         metering: Metering,
@@ -76,7 +76,7 @@ class WebSocketWay:
     ) -> None:
         self._upstream = upstream
         self._policy = policy
-        self._gatekeeper = gatekeeper
+        self._token_validator = token_validator
         self._http = http
         self._rewriter = rewriter
         self._metering = metering
@@ -103,8 +103,8 @@ class WebSocketWay:
                 passage.request.transport.abort()
 
         # Held from before the handshake on: a token that ends meanwhile is not missed.
-        with self._gatekeeper.hold(passage.access, end, passage.who):
-            await check_again(self._gatekeeper, passage)
+        with self._token_validator.register(passage.access, end, passage.who):
+            await check_again(self._token_validator, passage)
             messages = self._rewriter.messages(passage)
             purpose = self._http.purpose(passage, is_long_lived=True)
             with cancelled_when_lost(passage.request):
@@ -152,7 +152,7 @@ class WebSocketWay:
         if exchange.status == 101:
             pairs = self._accepted(exchange, passage)
         if not passage.access.is_activated:
-            await self._gatekeeper.activate(passage.access)
+            await self._token_validator.activate(passage.access)
         if exchange.status != 101:
             return await self._http.answer(passage, exchange)
         return ClientResponse(101, b"Switching Protocols", pairs, length=None, has_body=False)
