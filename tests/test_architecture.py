@@ -45,10 +45,10 @@ LONG_FILES = {
     "zenzefi/web/page.py",
 }
 SHARED_NAMES = {
-    "Access", "Body", "Client", "Conflict", "Connection", "Credentials", "Entry", "Exchange",
+    "Body", "Client", "Conflict", "Connection", "Credentials", "Entry", "Exchange",
     "Fault", "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
-    "Question", "Result", "Revoked", "Rewrite", "Routes", "Row", "Scanner", "Session", "SignIn",
-    "SignIns", "Splice", "Standing", "Ticket", "Token", "Usage", "Use",
+    "Question", "Result", "Revoked", "Rewrite", "Routes", "Row", "Scanner", "Session",
+    "Splice", "Standing", "Ticket",
 }  # fmt: skip
 
 

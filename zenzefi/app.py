@@ -38,7 +38,7 @@ from zenzefi.runtime import setup as runtime
 from zenzefi.runtime.health import doubt_middleware
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.devices import DEVICES
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.sign_ins import SIGN_INS
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import setup as web_pages
@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> web.Application:
     app[interfaces.TOKEN_VALIDATOR] = app[TOKEN_VALIDATOR]
     app[interfaces.SIGN_INS] = app[SIGN_INS]
     app[interfaces.DEVICE_CLAIMS] = app[DEVICES]
-    app[interfaces.USAGE] = app[USAGE]
+    app[interfaces.SESSION_TRACKING] = app[SESSION_TRACKER]
     proxy.setup(app)
     web_pages.setup(app)
     zenzefi.api.docs.setup(app)

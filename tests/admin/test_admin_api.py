@@ -12,7 +12,7 @@ from tests.conftest import GateClient
 from tests.kit import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
 from zenzefi.tokens.errors import TokenRevoked
 from zenzefi.tokens.open_connections import ClientIdentity
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 
 CALLS = [
@@ -174,7 +174,7 @@ async def test_tokens_show_a_prefix_only_and_are_revoked_without_refund(gate: Ga
 async def test_sessions_are_counted_listed_and_ended(gate: GateClient) -> None:
     admin, bearer = await sign_up_admin(gate), await sign_up(gate)
     token = await buy(gate, bearer)
-    token_validator, usage = gate.app[TOKEN_VALIDATOR], gate.app[USAGE]
+    token_validator, usage = gate.app[TOKEN_VALIDATOR], gate.app[SESSION_TRACKER]
     access = await token_validator.validate(token["token"])
 
     def note(agent: str) -> None:

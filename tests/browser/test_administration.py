@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.browser.account_site import Site, buy, register
 from tests.browser.conftest import watch
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
 
 pytestmark = pytest.mark.browser
 
@@ -54,7 +54,7 @@ async def test_a_user_is_found_credited_watched_and_closed(
     await user.wait_for_url("**/api/v1/proxy/")
     await user.goto("/lost", referer=user.url)  # as a script does that builds an address by itself
     await user.wait_for_url("**/api/v1/proxy/lost")
-    await paid.gate.app[USAGE].flush()
+    await paid.gate.app[SESSION_TRACKER].flush()
 
     await admin.goto("/admin/plugins")
     html = admin.locator("tbody tr", has=admin.get_by_role("rowheader", name="html", exact=True))

@@ -31,9 +31,9 @@ from zenzefi.rewriting.engine import Engine
 from zenzefi.runtime import drain
 from zenzefi.runtime.drain import GateRunner
 from zenzefi.settings import SETTINGS, Settings
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenInvalid
-from zenzefi.tokens.sign_in_repository import SignIn
+from zenzefi.tokens.sign_in_repository import BrowserSignIn
 
 TOKEN = "T" * 64
 PREFIX = "/api/v1/proxy"
@@ -43,29 +43,31 @@ class MemoryGatekeeper:
     """The gatekeeper's protocol over a dictionary: what the way through sees of the real one."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Access] = {}
+        self.known: dict[str, TokenAccess] = {}
         self.activations: list[UUID] = []
         self.holds: dict[UUID, list[Callable[[str], None]]] = {}
         self.by_sign_in: dict[UUID, list[Callable[[str], None]]] = {}
         self.signed_out: set[UUID] = set()
 
-    def add(self, token: str = TOKEN, scope: str = "full", *, activated: bool = False) -> Access:
-        access = Access(uuid4(), uuid4(), scope, 24, datetime.now(UTC) if activated else None)
+    def add(
+        self, token: str = TOKEN, scope: str = "full", *, activated: bool = False
+    ) -> TokenAccess:
+        access = TokenAccess(uuid4(), uuid4(), scope, 24, datetime.now(UTC) if activated else None)
         self.known[token] = access
         return access
 
-    def cached(self, token: str) -> Access | None:
+    def cached(self, token: str) -> TokenAccess | None:
         return self.known.get(token)
 
-    async def validate(self, token: str, address: str | None = None) -> Access:
+    async def validate(self, token: str, address: str | None = None) -> TokenAccess:
         if token not in self.known:
             raise TokenInvalid
         return self.known[token]
 
-    def seconds_left(self, access: Access) -> int:
+    def seconds_left(self, access: TokenAccess) -> int:
         return int(access.seconds_left(datetime.now(UTC)))
 
-    async def activate(self, access: Access) -> Access:
+    async def activate(self, access: TokenAccess) -> TokenAccess:
         self.activations.append(access.token_id)
         for token, known in self.known.items():
             if known.token_id == access.token_id and not known.is_activated:
@@ -73,7 +75,9 @@ class MemoryGatekeeper:
         return access
 
     @contextlib.contextmanager
-    def register(self, access: Access, close: Callable[[str], None], who=None) -> Iterator[None]:
+    def register(
+        self, access: TokenAccess, close: Callable[[str], None], who=None
+    ) -> Iterator[None]:
         closers = self.holds.setdefault(access.token_id, [])
         of_browser = self.by_sign_in.setdefault(who and who.sign_in, [])
         closers.append(close)
@@ -103,7 +107,7 @@ class MemorySignIns:
 
     def __init__(self, gatekeeper: MemoryGatekeeper) -> None:
         self.gatekeeper = gatekeeper
-        self.known: dict[str, SignIn] = {}
+        self.known: dict[str, BrowserSignIn] = {}
         self.asked: list[str] = []
 
     def add(
@@ -122,7 +126,7 @@ class MemorySignIns:
     def _add(self, access, token, family, address, agent, is_sealed) -> str:
         secret = secrets.token_urlsafe(32)
         row = uuid4()
-        self.known[secret] = SignIn(
+        self.known[secret] = BrowserSignIn(
             id=row,
             family=family or row,
             token_id=access.token_id,
@@ -134,14 +138,14 @@ class MemorySignIns:
         )
         return secret
 
-    def cached(self, secret: str) -> SignIn | None:
+    def cached(self, secret: str) -> BrowserSignIn | None:
         return self.known.get(secret)
 
-    async def find(self, offered) -> list[tuple[str, SignIn]]:
+    async def find(self, offered) -> list[tuple[str, BrowserSignIn]]:
         self.asked += offered
         return [(one, self.known[one]) for one in offered if one in self.known]
 
-    def belongs(self, sign_in: SignIn, token: str) -> bool:
+    def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
         return sign_in.token_index == token.encode()
 
     async def start(self, access, *, family, address, agent, is_sealed) -> str:

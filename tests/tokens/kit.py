@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.conftest import GateClient
 from tests.kit import buy, sign_up
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.validation import TOKEN_VALIDATOR, TokenValidator
 
 SOON = 10.0
@@ -32,7 +32,7 @@ async def live(node: GateClient) -> GateClient:
     return node
 
 
-async def bought(node: GateClient) -> tuple[str, Access, str]:
+async def bought(node: GateClient) -> tuple[str, TokenAccess, str]:
     """A token whose clock runs: its value, its access, and its owner's bearer token."""
     bearer = await sign_up(node)
     token = (await buy(node, bearer))["token"]

@@ -14,7 +14,7 @@ from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import Unavailable
 from zenzefi.http.client_address import rate_limit_network
 from zenzefi.tokens import brute_force, lookups, repository, single_flight
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter
 from zenzefi.tokens.errors import TokenInvalid, TooManyUnknownTokens
 from zenzefi.tokens.single_flight import SingleFlight
@@ -158,7 +158,7 @@ async def test_networks_that_queue_take_turns_and_each_has_a_bound(
     monkeypatch.setattr(brute_force, "PAUSE", 0)
     batches: list[list[str]] = []
 
-    async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
+    async def look_up(tokens: list[str]) -> dict[str, TokenAccess | Exception]:
         batches.append(tokens)
         return dict.fromkeys(tokens, ACCESS)
 
@@ -179,7 +179,7 @@ async def test_networks_that_queue_take_turns_and_each_has_a_bound(
 
 
 async def test_whatever_goes_wrong_those_who_queue_hear_of_it() -> None:
-    async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
+    async def look_up(tokens: list[str]) -> dict[str, TokenAccess | Exception]:
         raise DatabaseUnavailable
 
     queue = Queue(look_up)
@@ -236,7 +236,7 @@ async def test_many_tokens_at_once_take_few_statements(
 # --- the look-ups themselves
 
 
-ACCESS = Access(UUID(int=1), UUID(int=2), "full", 24)
+ACCESS = TokenAccess(UUID(int=1), UUID(int=2), "full", 24)
 
 
 async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.Monke
     go = asyncio.Event()
     batches: list[list[str]] = []
 
-    async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
+    async def look_up(tokens: list[str]) -> dict[str, TokenAccess | Exception]:
         batches.append(tokens)
         await go.wait()
         return {token: TokenInvalid() if token == "bad" else ACCESS for token in tokens}
@@ -270,7 +270,7 @@ async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.Monke
 
 
 async def test_whatever_goes_wrong_those_who_wait_hear_of_it() -> None:
-    async def look_up(tokens: list[str]) -> dict[str, Access | Exception]:
+    async def look_up(tokens: list[str]) -> dict[str, TokenAccess | Exception]:
         raise RuntimeError("a bug")
 
     asked = SingleFlight(look_up)

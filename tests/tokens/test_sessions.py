@@ -19,10 +19,10 @@ from zenzefi.db.engine import DATABASE
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.tokens import sessions as module
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.models import usage_sessions
 from zenzefi.tokens.open_connections import ClientIdentity
-from zenzefi.tokens.sessions import MAX_OPEN_OF_TOKEN, OTHERS, USAGE, Usage
+from zenzefi.tokens.sessions import MAX_OPEN_OF_TOKEN, OTHERS, SESSION_TRACKER, SessionTracker
 
 WHO = ClientIdentity("a-device-id", "192.0.2.7", "Firefox")
 
@@ -32,7 +32,7 @@ async def _rows(gate: GateClient) -> list[Any]:
         return list(await connection.execute(select(usage_sessions)))
 
 
-def _note(usage: Usage, access: Access, **counts: int) -> None:
+def _note(usage: SessionTracker, access: TokenAccess, **counts: int) -> None:
     about = {"device_id": WHO.device_id, "address": WHO.address, "agent": WHO.agent}
     usage.note(access, **about, **({"received": 1, "sent": 10} | counts))  # type: ignore[arg-type]
 
@@ -40,7 +40,7 @@ def _note(usage: Usage, access: Access, **counts: int) -> None:
 async def test_writing_twice_counts_once(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection broke during COMMIT: nobody knows whether it was done, so it is done again."""
     _, access, _ = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     _note(usage, access)
     write = usage._write
 
@@ -62,8 +62,8 @@ async def test_one_session_that_can_not_be_written_does_not_take_others_along(
     gate: GateClient,
 ) -> None:
     _, access, _ = await bought(gate)
-    usage = gate.app[USAGE]
-    _note(usage, Access(uuid4(), access.user_id, "full", 24))  # a token that is not there
+    usage = gate.app[SESSION_TRACKER]
+    _note(usage, TokenAccess(uuid4(), access.user_id, "full", 24))  # a token that is not there
     _note(usage, access)
     await usage.flush()
     (row,) = await _rows(gate)
@@ -77,7 +77,7 @@ async def test_counts_wait_for_a_database_that_is_away(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, access, _ = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
 
     class Away:
         async def __aenter__(self) -> None:
@@ -99,7 +99,7 @@ async def test_counts_wait_for_a_database_that_is_away(
 
 async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
     _, access, _ = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
 
     async def use(number: int) -> None:
         with usage.begin(access, WHO) as one:
@@ -118,7 +118,7 @@ async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
 
 async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClient) -> None:
     _, access, bearer = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     moved = [5, 50]
     with usage.begin(access, WHO) as use:
         use.progress = lambda: (moved[0], moved[1])
@@ -137,7 +137,7 @@ async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClien
 
 async def test_a_refusal_before_anything_moved_is_no_use(gate: GateClient) -> None:
     _, access, _ = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     with suppress(UpstreamUnreachable), usage.begin(access, WHO):
         raise UpstreamUnreachable
     await usage.flush()
@@ -149,7 +149,7 @@ async def test_what_ends_with_its_token_leaves_no_session_that_seems_to_go_on(
     gate: GateClient, is_written_before: bool
 ) -> None:
     _, access, bearer = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     with usage.begin(access, WHO) as use:
         use.progress = lambda: (1, 10)
         if is_written_before:
@@ -184,7 +184,7 @@ async def test_a_download_that_its_reader_breaks_off_is_counted(
             async with gate.get("/api/v1/proxy/endless", headers=headers) as response:
                 await response.content.readexactly(50_000)
                 response.close()
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     async with asyncio.timeout(SOON):
         while True:
             await usage.flush()
@@ -199,7 +199,7 @@ async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
     headers = {"X-Access-Token": token, "User-Agent": "nginx asks"}
     async with gate.get("/api/v1/auth/verify", headers=headers) as response:
         assert response.status == 204
-    await gate.app[USAGE].flush()
+    await gate.app[SESSION_TRACKER].flush()
     (row,) = await _rows(gate)
     assert (row.agent, row.requests) == ("nginx asks", 1)
     assert keeper(gate).open_connections.of_devices() == {}
@@ -208,7 +208,7 @@ async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
 async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_SESSIONS", 3)
     _, access, bearer = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     for number in range(6):
         usage.note(
             access, device_id=None, address="192.0.2.1", agent=str(number), received=0, sent=1
@@ -243,12 +243,14 @@ async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
         for _ in range(2):  # the second time the lane recognises the head
             async with gate.get("/api/v1/proxy/page", headers=headers) as response:
                 assert response.status == 200
-    await gate.app[USAGE].flush()
+    await gate.app[SESSION_TRACKER].flush()
     rows = await _rows(gate)
     assert len(rows) == MAX_OPEN_OF_TOKEN + 1
     (others,) = [row for row in rows if row.agent == OTHERS]
     assert (others.device, others.address) == (None, None)
-    await until(lambda: sum(one.requests for one in gate.app[USAGE]._open.values()) == 120)
+    await until(
+        lambda: sum(one.requests for one in gate.app[SESSION_TRACKER]._open.values()) == 120
+    )
     _, listed = await call(gate, "GET", "/tokens/sessions?limit=100", bearer=bearer)
     assert listed["total"] == len(rows)
 
@@ -256,7 +258,7 @@ async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
 async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClient) -> None:
     _, access, _ = await bought(gate)
     other, _ = await _another(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     for number in range(100):
         usage.note(access, device_id=None, address="", agent=f"agent {number}", received=1, sent=10)
     usage.note(other, device_id=None, address="", agent="of another token", received=1, sent=10)
@@ -270,7 +272,7 @@ async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClie
     assert theirs.agent == "of another token"
 
 
-async def _another(gate: GateClient) -> tuple[Access, str]:
+async def _another(gate: GateClient) -> tuple[TokenAccess, str]:
     bearer = await sign_up(gate, BOB)
     token = (await buy(gate, bearer))["token"]
     return await keeper(gate).activate(await keeper(gate).validate(token)), bearer
@@ -278,7 +280,7 @@ async def _another(gate: GateClient) -> tuple[Access, str]:
 
 async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
     _, access, _ = await bought(gate)
-    usage = gate.app[USAGE]
+    usage = gate.app[SESSION_TRACKER]
     for number in range(MAX_OPEN_OF_TOKEN):
         usage.note(access, device_id=None, address="", agent=f"{number}", received=0, sent=1)
     for session in usage._open.values():
@@ -289,7 +291,7 @@ async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
 
 async def test_ending_the_session_of_other_devices_closes_theirs_alone(gate: GateClient) -> None:
     _, access, bearer = await bought(gate)
-    usage, closed = gate.app[USAGE], []
+    usage, closed = gate.app[SESSION_TRACKER], []
     people = [ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
     for number, who in enumerate(people):
         usage.begin(access, who).settle()

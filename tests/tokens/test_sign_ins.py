@@ -17,25 +17,25 @@ from zenzefi.db.engine import DATABASE
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.maintenance.housekeeping import Housekeeping
 from zenzefi.tokens import sign_ins as module
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.models import proxy_sign_ins
 from zenzefi.tokens.open_connections import ClientIdentity
-from zenzefi.tokens.sign_in_repository import SignIn
-from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
+from zenzefi.tokens.sign_in_repository import BrowserSignIn
+from zenzefi.tokens.sign_ins import SIGN_INS, BrowserSignIns
 
 
-def of(node: GateClient) -> SignIns:
+def of(node: GateClient) -> BrowserSignIns:
     return node.app[SIGN_INS]
 
 
-async def sign_in(node: GateClient, access: Access, family: UUID | None = None) -> str:
+async def sign_in(node: GateClient, access: TokenAccess, family: UUID | None = None) -> str:
     return await of(node).start(
         access, family=family, address="192.0.2.7", agent="Mozilla/5.0 X/1", is_sealed=True
     )
 
 
-async def found(node: GateClient, *secrets: str) -> list[SignIn]:
+async def found(node: GateClient, *secrets: str) -> list[BrowserSignIn]:
     return [one for _, one in await of(node).find(secrets)]
 
 
@@ -90,13 +90,13 @@ async def test_many_who_ask_share_one_look_up_and_unknown_ones_are_remembered(
     secret = await sign_in(gate, access)
     forget(gate)
     asked: list[int] = []
-    look_up = SignIns._rows
+    look_up = BrowserSignIns._rows
 
-    async def counted(self: SignIns, indexes: list[bytes]) -> dict[bytes, SignIn]:
+    async def counted(self: BrowserSignIns, indexes: list[bytes]) -> dict[bytes, BrowserSignIn]:
         asked.append(len(indexes))
         return await look_up(self, indexes)
 
-    monkeypatch.setattr(SignIns, "_rows", counted)
+    monkeypatch.setattr(BrowserSignIns, "_rows", counted)
     await asyncio.gather(*(found(gate, secret, "x" * 43) for _ in range(200)))
     assert sum(asked) == 2
     await found(gate, "x" * 43)
@@ -138,15 +138,15 @@ async def test_a_look_up_under_way_does_not_bring_an_ended_one_back(
     (one,) = await found(gate, secret)
     forget(gate)
     read, go_on = asyncio.Event(), asyncio.Event()
-    look_up = SignIns._rows
+    look_up = BrowserSignIns._rows
 
-    async def slow(self: SignIns, indexes: list[bytes]) -> dict[bytes, SignIn]:
+    async def slow(self: BrowserSignIns, indexes: list[bytes]) -> dict[bytes, BrowserSignIn]:
         answer = await look_up(self, indexes)
         read.set()
         await go_on.wait()
         return answer
 
-    monkeypatch.setattr(SignIns, "_rows", slow)
+    monkeypatch.setattr(BrowserSignIns, "_rows", slow)
     asking = asyncio.create_task(found(gate, secret))
     await read.wait()
     await of(gate).end(one.family)
@@ -183,7 +183,7 @@ async def test_old_ones_are_swept(gate: GateClient) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b"null", b"\xff", b'{"ended":true}', b"9" * 99])
 def test_what_is_no_entry_is_ignored(raw: bytes) -> None:
-    assert SignIn.from_json(raw) is None
+    assert BrowserSignIn.from_json(raw) is None
 
 
 # --- several nodes, servers away

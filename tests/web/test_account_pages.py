@@ -12,7 +12,7 @@ from tests.conftest import GateClient, MakeGate, Upstream
 from tests.web.visitor import PASSWORD, Visitor
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import device_claims
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
 
 HOSTILE = '"><script>alert(1)</script>{{7*7}}'
 
@@ -235,7 +235,7 @@ async def test_the_owner_sees_who_uses_the_token_and_ends_it(gate: GateClient) -
     value = visitor.soup.find(id="token-value").get_text()
     headers = {"X-Access-Token": value, "User-Agent": "curl/8.0", "X-Device-ID": "d" * 20}
     assert (await gate.get("/api/v1/proxy/x", headers=headers)).status == 200
-    await gate.app[USAGE].flush()
+    await gate.app[SESSION_TRACKER].flush()
     await visitor.open(path)
     assert "A device holds this token" in visitor.text
     (form,) = visitor.soup.select("form[action$='/end']")

@@ -178,13 +178,13 @@ async def test_a_token_is_revoked_and_never_shown_whole(gate: GateClient, root: 
 async def test_a_session_is_listed_and_ended(
     gate: GateClient, root: Visitor, upstream: Upstream
 ) -> None:
-    from zenzefi.tokens.sessions import USAGE
+    from zenzefi.tokens.sessions import SESSION_TRACKER
 
     user = await Visitor(gate).register("marta")
     await user.buy()
     value = user.soup.find(id="token-value").get_text()
     await gate.get("/api/v1/proxy/x", headers={"X-Access-Token": value, "User-Agent": "<b>curl/1"})
-    await gate.app[USAGE].flush()
+    await gate.app[SESSION_TRACKER].flush()
     await root.open("/admin/sessions")
     assert "<b>" not in root.html
     await root.send(root.soup.select_one('form[action$="/end"]')["action"])

@@ -15,8 +15,8 @@ from zenzefi.accounts.models import users
 from zenzefi.billing.models import transactions
 from zenzefi.db.base import Money
 from zenzefi.db.engine import Database
-from zenzefi.tokens.issue import is_active
 from zenzefi.tokens.models import access_tokens, usage_sessions
+from zenzefi.tokens.token_records import is_active
 
 DAYS = 14
 _T = TypeVar("_T")

@@ -22,10 +22,10 @@ from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound
 from zenzefi.tokens.invalidation import InvalidationMessage
-from zenzefi.tokens.issue import Token, is_active, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.service import Tokens
 from zenzefi.tokens.sessions import end_sessions
+from zenzefi.tokens.token_records import TokenRecord, is_active, select_tokens, token_record
 from zenzefi.tokens.validation import DEACTIVATED
 
 _ESCAPE = "\\"
@@ -96,7 +96,7 @@ class Administration:
             plain: list[str] = []
             if "is_active" in values:
                 # Asked before the commit: afterwards nothing may keep it from being announced.
-                plain = await self._tokens.values_of_user(connection, user_id)
+                plain = await self._tokens.plaintexts_of_user(connection, user_id)
         if "is_active" in values:
             kind = "restored" if after.is_active else "user"
             await self._tokens.token_validator.announce(
@@ -153,7 +153,7 @@ class Administration:
 
     async def tokens(
         self, *, user_id: UUID | None, active_only: bool, limit: int, offset: int
-    ) -> tuple[list[tuple[Token, str]], int]:
+    ) -> tuple[list[tuple[TokenRecord, str]], int]:
         """Tokens (without their values) and their owners' names, newest first, and how many."""
         where: list[ColumnElement[bool]] = []
         if user_id is not None:
@@ -171,7 +171,7 @@ class Administration:
             total = int((await connection.execute(count)).scalar_one())
             rows = await connection.execute(query.limit(limit).offset(offset))
             keyring = self._tokens.keyring
-            found = [(token_of(row, keyring, reveal=False), str(row.username)) for row in rows]
+            found = [(token_record(row, keyring, reveal=False), str(row.username)) for row in rows]
         return found, total
 
     async def names(self, user_ids: Iterable[UUID | None]) -> dict[UUID, str]:

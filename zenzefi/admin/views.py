@@ -42,7 +42,7 @@ from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.schemas import SessionEnded, SessionOut
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
 
 routes = Routes("Administration")
 _CREDITS = (Kind.DEPOSIT, Kind.BONUS, Kind.ADJUSTMENT)
@@ -160,7 +160,7 @@ async def sessions(
     request: web.Request, admin: User, query: AdminSessionPage
 ) -> Listing[SessionOut]:
     """Sessions of use, last seen first."""
-    found, total = await request.app[USAGE].listed(
+    found, total = await request.app[SESSION_TRACKER].listed(
         user_id=query.user_id,
         active_only=query.active_only,
         limit=query.limit,
@@ -173,7 +173,7 @@ async def sessions(
 @routes.delete("/admin/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, admin: User, session_id: UUID) -> SessionEnded:
     """End a session and close what is open under it."""
-    await request.app[USAGE].end(actor_of(request, admin), session_id)
+    await request.app[SESSION_TRACKER].end(actor_of(request, admin), session_id)
     return SessionEnded()
 
 

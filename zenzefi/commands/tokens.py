@@ -12,7 +12,7 @@ from zenzefi.commands.common import as_json, json_option, plainly, table
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
-    from zenzefi.tokens.issue import Token
+    from zenzefi.tokens.token_records import TokenRecord
 
 
 @click.group()
@@ -37,13 +37,13 @@ async def issue(email: str, hours: int, scope: str, name: str | None, wants_json
     """Give the account EMAIL a token, free of charge. Its clock starts with the first use."""
     from zenzefi.audit.log import GATE, record
     from zenzefi.commands.services import services
-    from zenzefi.tokens.issue import issue as insert
+    from zenzefi.tokens.token_records import insert_token
 
     async with services() as with_:
         owner = await with_.user(email)
         with_.tokens.check(int(hours), scope)
         async with with_.database.begin() as connection:
-            made = await insert(
+            made = await insert_token(
                 connection,
                 with_.keyring,
                 user_id=owner.id,
@@ -61,7 +61,7 @@ async def issue(email: str, hours: int, scope: str, name: str | None, wants_json
     click.echo(
         f"Issued {made.id} to {one_line(owner.email)}: {hours} h, scope {scope}.\n", err=True
     )
-    click.echo(made.token)
+    click.echo(made.plaintext)
 
 
 @token.command("list")
@@ -143,7 +143,7 @@ async def revoke(token_id: UUID, no_refund: bool, wants_json: bool) -> None:
         click.echo("It had been revoked before.")
 
 
-def _state(one: Token) -> str:
+def _state(one: TokenRecord) -> str:
     if one.revoked_at is not None:
         return "revoked"
     if not one.is_active:
@@ -151,14 +151,14 @@ def _state(one: Token) -> str:
     return "ready" if one.activated_at is None else "active"
 
 
-def _fields(one: Token, *, reveal: bool = False) -> dict[str, Any]:
+def _fields(one: TokenRecord, *, reveal: bool = False) -> dict[str, Any]:
     def time(value: Any) -> str | None:
         return None if value is None else value.isoformat()
 
     return {
         "id": str(one.id),
         "user_id": str(one.user_id),
-        "token": one.token if reveal else f"{one.prefix}…",
+        "token": one.plaintext if reveal else f"{one.prefix}…",
         "state": _state(one),
         "duration_hours": one.duration_hours,
         "scope": one.scope,

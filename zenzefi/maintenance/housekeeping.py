@@ -20,8 +20,8 @@ from zenzefi.maintenance.reconciliation import prove
 from zenzefi.observability.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
 from zenzefi.runtime.jobs import JOBS
 from zenzefi.settings import SETTINGS
-from zenzefi.tokens.issue import is_active
 from zenzefi.tokens.models import access_tokens, device_claims, proxy_sign_ins, usage_sessions
+from zenzefi.tokens.token_records import is_active
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from zenzefi import gate_cookies
 from zenzefi.http.client_address import peer_of
 from zenzefi.origin import Origin
 from zenzefi.proxy.interfaces import SignIns, TokenValidation
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import SignInRequired, TokenMissing, TokenRejected
-from zenzefi.tokens.sign_in_repository import SignIn
+from zenzefi.tokens.sign_in_repository import BrowserSignIn
 from zenzefi.tokens.token_format import is_well_formed
 
 _MAX_TRIED = 16  # proxy cookies of a program
@@ -32,10 +32,10 @@ _MAX_TRIED = 16  # proxy cookies of a program
 class Credentials:
     """A validated access, its token, and the sign-in where a browser's cookie vouched."""
 
-    access: Access
+    access: TokenAccess
     token: str
     is_by_cookie: bool = False
-    sign_in: SignIn | None = None
+    sign_in: BrowserSignIn | None = None
     secret: str | None = None
     """The secret of the sign-in, for asking again whether it is live."""
 
@@ -57,7 +57,7 @@ class Offer:
     agent: str
     address: str
 
-    def may_be(self, sign_in: SignIn) -> bool:
+    def may_be(self, sign_in: BrowserSignIn) -> bool:
         """Whether this client may be the one that signed in."""
         return (self.is_sealed and sign_in.is_sealed) or sign_in.is_of(self.address, self.agent)
 
@@ -130,7 +130,7 @@ class ProxyCookies:
             raise SignInRequired
         return await self._of_program(offer.tokens, address)
 
-    def _token_of(self, sign_in: SignIn, offer: Offer) -> str | None:
+    def _token_of(self, sign_in: BrowserSignIn, offer: Offer) -> str | None:
         """The proxy cookie that belongs to this sign-in, if the client may be its browser."""
         if not offer.may_be(sign_in):
             return None
@@ -148,7 +148,7 @@ class ProxyCookies:
                 continue
         return Credentials(await self._validated(last, address), last, True)
 
-    async def _validated(self, token: str, address: str) -> Access:
+    async def _validated(self, token: str, address: str) -> TokenAccess:
         known = self._token_validator.cached(token)
         return known or await self._token_validator.validate(token, address or None)
 
@@ -159,7 +159,7 @@ class ProxyCookies:
         request: web.BaseRequest,
         response: web.StreamResponse,
         token: str,
-        access: Access,
+        access: TokenAccess,
         *,
         family: UUID | None = None,
     ) -> int:

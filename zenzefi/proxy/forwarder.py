@@ -29,11 +29,11 @@ from zenzefi.proxy.headers.rules import (
     request_headers,
     response_headers,
 )
-from zenzefi.proxy.interfaces import TokenValidation, UncountedUse, Use
+from zenzefi.proxy.interfaces import RequestTracking, TokenValidation, UncountedUse
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import BodyBroken, Exchange, RequestBody, UpstreamResponse
 from zenzefi.proxy.upstream.pool import Purpose, Upstream
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -95,14 +95,14 @@ class Passage:
     request: web.BaseRequest
     target: Target
     mount: Mount
-    access: Access
+    access: TokenAccess
     token: str
     identity: Identity
     unmapper: UrlUnmapper
     device_id: str | None = None
     sign_in: UUID | None = None
     inspection: Callable[[RequestBody], RequestBody] | None = None
-    use: Use = field(default_factory=UncountedUse)
+    use: RequestTracking = field(default_factory=UncountedUse)
 
     @property
     def who(self) -> ClientIdentity:

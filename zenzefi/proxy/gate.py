@@ -23,7 +23,7 @@ from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import Credentials, ProxyCookies
 from zenzefi.proxy.forwarder import HttpWay, Passage
 from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
-from zenzefi.proxy.interfaces import DeviceClaims, TokenValidation, Usage
+from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import MapperCache
@@ -35,7 +35,7 @@ from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.websocket.handshake import WebSocketWay, check_origin, is_websocket
 from zenzefi.rate_limits.middleware import limit_token
 from zenzefi.settings import DevicePolicy
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.errors import ScopeRefused, TokenRejected
 from zenzefi.tokens.open_connections import ClientIdentity
@@ -56,7 +56,7 @@ class Gate:
         token_validator: TokenValidation,
         cookies: ProxyCookies,
         devices: DeviceClaims,
-        usage: Usage,
+        usage: SessionTracking,
         http: HttpWay,
         websockets: WebSocketWay,
         mappers: MapperCache,
@@ -105,7 +105,7 @@ class Gate:
                 return Credentials(await self._validated(token, address), token)
         return await self.cookies.find(request, address)
 
-    async def _validated(self, token: str, address: str) -> Access:
+    async def _validated(self, token: str, address: str) -> TokenAccess:
         known = self.token_validator.cached(token)
         return known or await self.token_validator.validate(token, address or None)
 
@@ -116,7 +116,7 @@ class Gate:
             raise web.HTTPNotFound
         return await self.handle(request, target)
 
-    async def admit(self, request: web.Request, target: Target | None, method: str) -> Access:
+    async def admit(self, request: web.Request, target: Target | None, method: str) -> TokenAccess:
         """The checks alone, for a server that passes the request on by itself; activates.
 
         ``target`` is the upstream's; ``None`` when it is not known, which only the scope that
@@ -143,7 +143,7 @@ class Gate:
             return access  # the bytes go another way
 
     def _check_scope(
-        self, access: Access, request: web.BaseRequest, target: Target, method: str
+        self, access: TokenAccess, request: web.BaseRequest, target: Target, method: str
     ) -> None:
         """Raises :class:`ScopeRefused` unless the token covers what is asked for.
 
@@ -156,7 +156,7 @@ class Gate:
                 self.scopes.check(access.scope, target.path, other)
 
     def _inspection(
-        self, access: Access, request: web.BaseRequest, target: Target
+        self, access: TokenAccess, request: web.BaseRequest, target: Target
     ) -> Callable[[RequestBody], RequestBody] | None:
         """What wraps the content where it might name another method than the scope covers.
 
@@ -178,7 +178,7 @@ class Gate:
         return lambda body: InspectedBody(body, scanner, judge)
 
     def _check_destination(
-        self, access: Access, request: web.BaseRequest, unmapper: UrlUnmapper
+        self, access: TokenAccess, request: web.BaseRequest, unmapper: UrlUnmapper
     ) -> None:
         """COPY and MOVE write to a second address (RFC 4918, 10.3): it must be covered as well."""
         if access.scope == FULL:

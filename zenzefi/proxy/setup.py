@@ -24,9 +24,9 @@ from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RequestPolicy
 from zenzefi.proxy.interfaces import (
     DEVICE_CLAIMS,
+    SESSION_TRACKING,
     SIGN_INS,
     TOKEN_VALIDATOR,
-    USAGE,
     FreeDevices,
     UncountedUsage,
 )
@@ -103,7 +103,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         token_validator=token_validator,
         cookies=ProxyCookies(settings.public_origin, token_validator, app[SIGN_INS]),
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
-        usage=app.get(USAGE, UncountedUsage()),
+        usage=app.get(SESSION_TRACKING, UncountedUsage()),
         http=http,
         websockets=WebSocketWay(upstream, policy, token_validator, http, rewriter, metering),
         mappers=mappers,

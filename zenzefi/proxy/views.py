@@ -15,7 +15,7 @@ from zenzefi.http.target import Target
 from zenzefi.http.validation import TARGET
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.callers import refuse_foreign_callers
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import (
     SignInRequired,
     TokenExpired,
@@ -88,7 +88,7 @@ class LoggedOut(Output):
     """Always true."""
 
 
-def _life(access: Access, seconds_left: int) -> dict[str, Any]:
+def _life(access: TokenAccess, seconds_left: int) -> dict[str, Any]:
     return {
         "is_activated": access.is_activated,
         "expires_at": access.expires_at,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class TokenAccess:
     """One validated access token, without its value.
 
     ``activated_at`` is ``None`` until the first proxied request (times are UTC and aware).

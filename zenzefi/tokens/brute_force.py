@@ -17,7 +17,7 @@ from itertools import islice
 
 from zenzefi.http.client_address import rate_limit_network
 from zenzefi.observability.metrics import RATE_LIMITED
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TooManyUnknownTokens
 from zenzefi.tokens.single_flight import Results, answer_all
 
@@ -82,16 +82,16 @@ class Queue:
     ``look_up`` answers many tokens and never takes for ever.
     """
 
-    def __init__(self, look_up: Callable[[list[str]], Awaitable[Results[Access]]]) -> None:
+    def __init__(self, look_up: Callable[[list[str]], Awaitable[Results[TokenAccess]]]) -> None:
         self._look_up = look_up
-        self._answers: dict[str, asyncio.Future[Access]] = {}
+        self._answers: dict[str, asyncio.Future[TokenAccess]] = {}
         self._waiting: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def join(self, token: str, address: str) -> asyncio.Future[Access] | None:
+    def join(self, token: str, address: str) -> asyncio.Future[TokenAccess] | None:
         """The answer for this token, when its turn comes. Not to be cancelled: others may wait too.
 
         ``None``: too many of that network wait already.

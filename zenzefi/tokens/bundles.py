@@ -22,8 +22,8 @@ from zenzefi.errors import NotFound
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES
 from zenzefi.settings import Settings
-from zenzefi.tokens.issue import Token, issue
 from zenzefi.tokens.scopes import EXAMPLES, FULL
+from zenzefi.tokens.token_records import TokenRecord, insert_token
 
 _b = bundles.c
 
@@ -81,7 +81,7 @@ class Bundles:
 
     async def purchase(
         self, connection: AsyncConnection, actor: Actor, user_id: UUID, bundle_id: UUID
-    ) -> tuple[Bundle, list[Token], Decimal]:
+    ) -> tuple[Bundle, list[TokenRecord], Decimal]:
         """Buy one, inside the caller's transaction; the tokens and the new balance.
 
         Each token's cost is its share of the price, and that is what a refund gives back. Raises
@@ -116,7 +116,7 @@ class Bundles:
                 bundle_purchase_id=purchase_id,
             )
         tokens = [
-            await issue(
+            await insert_token(
                 connection,
                 self._keyring,
                 user_id=user_id,

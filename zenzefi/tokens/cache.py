@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenRejected, TokenRevoked
 
 MAX_KNOWN = 50_000
@@ -25,7 +25,7 @@ _V = TypeVar("_V")
 class Known:
     """A good answer, and when it ends."""
 
-    access: Access
+    access: TokenAccess
     until: float
 
 
@@ -42,7 +42,7 @@ class TokenCache:
 
     # --- good answers
 
-    def keep(self, token: str, access: Access, until: float) -> None:
+    def keep(self, token: str, access: TokenAccess, until: float) -> None:
         """Remember a good answer."""
         self.known[token] = Known(access, until)
         self.known.move_to_end(token)
@@ -55,13 +55,13 @@ class TokenCache:
         """The value of a known token."""
         return self._values.get(token_id)
 
-    def of(self, token_id: UUID) -> Access | None:
+    def of(self, token_id: UUID) -> TokenAccess | None:
         """What is known of this token, even if the answer has ended."""
         value = self._values.get(token_id)
         known = None if value is None else self.known.get(value)
         return None if known is None else known.access
 
-    def of_user(self, user_id: UUID) -> list[Access]:
+    def of_user(self, user_id: UUID) -> list[TokenAccess]:
         """What is known of the user's tokens."""
         return [k.access for k in self.known.values() if k.access.user_id == user_id]
 
@@ -111,13 +111,13 @@ class TokenCache:
         self.ended.pop(user_id, None)
         self.refused.clear()
 
-    def has_ended(self, access: Access, asked: float) -> bool:
+    def has_ended(self, access: TokenAccess, asked: float) -> bool:
         """Whether an answer to a question asked at ``asked`` may be from before an end."""
         if access.token_id in self.ended:  # for good
             return True
         return self.ended.get(access.user_id, -1.0) >= asked
 
-    def is_doubtful(self, access: Access) -> bool:
+    def is_doubtful(self, access: TokenAccess) -> bool:
         """Whether an end was heard of that only the database can speak about."""
         return access.token_id in self.ended or access.user_id in self.ended
 

@@ -29,7 +29,7 @@ from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.settings import DevicePolicy
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
 from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import device_claims
@@ -92,14 +92,14 @@ class Devices:
         self._seen: dict[UUID, bytes] = {}  # renewed in Redis, not yet written down
         token_validator.on_end(self._heard)
 
-    def held(self, access: Access, device: str | None) -> bool:
+    def held(self, access: TokenAccess, device: str | None) -> bool:
         """Whether nothing more is to be asked: no device, policy off, or claimed a moment ago."""
         if device is None or self.policy is DevicePolicy.OFF:
             return True
         known = self._claims.get(access.token_id)
         return known is not None and known[0] == device and known[1] > monotonic()
 
-    async def claim(self, access: Access, device: str | None) -> None:
+    async def claim(self, access: TokenAccess, device: str | None) -> None:
         """Take or keep the token for this device.
 
         Raises ``DeviceConflict`` (409) while another one holds it, ``DatabaseUnavailable``.

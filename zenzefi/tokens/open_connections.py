@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ClientIdentity(NamedTuple):
     """The sign-in of the browser, where a cookie vouches."""
 
 
-class Registration:
+class OpenConnection:
     """One open thing. A context manager: leaving it lets go."""
 
     __slots__ = ("_holds", "access", "close", "who")
@@ -36,7 +36,7 @@ class Registration:
     def __init__(
         self,
         holds: OpenConnections,
-        access: Access,
+        access: TokenAccess,
         close: Callable[[str], None],
         who: ClientIdentity | None,
     ) -> None:
@@ -65,7 +65,7 @@ class OpenConnections:
     """The registry: a set per token, and a timer per token that has something open."""
 
     def __init__(self) -> None:
-        self._open: dict[UUID, set[Registration]] = {}
+        self._open: dict[UUID, set[OpenConnection]] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._ended: OrderedDict[UUID, None] = OrderedDict()  # sign-ins, the oldest first
 
@@ -79,10 +79,10 @@ class OpenConnections:
         return iter(list(self._open))
 
     def add(
-        self, access: Access, close: Callable[[str], None], who: ClientIdentity | None = None
-    ) -> Registration:
+        self, access: TokenAccess, close: Callable[[str], None], who: ClientIdentity | None = None
+    ) -> OpenConnection:
         """Register one open thing; ``close(reason)`` is called at most once, from the loop."""
-        hold = Registration(self, access, close, who)
+        hold = OpenConnection(self, access, close, who)
         self._open.setdefault(access.token_id, set()).add(hold)
         return hold
 
@@ -95,7 +95,7 @@ class OpenConnections:
                     found.setdefault(token_id, set()).add(hold.who.device_id)
         return found
 
-    def discard(self, hold: Registration) -> None:
+    def discard(self, hold: OpenConnection) -> None:
         """Let go of one open thing."""
         held = self._open.get(hold.access.token_id)
         if held is None:
@@ -121,7 +121,7 @@ class OpenConnections:
         """Whether the end of this token is already waited for."""
         return token_id in self._timers
 
-    def _close(self, which: list[Registration], reason: str) -> int:
+    def _close(self, which: list[OpenConnection], reason: str) -> int:
         for hold in which:
             self.discard(hold)
             try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from zenzefi.deadline import Deadline
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.token_format import cache_name
 
@@ -71,7 +71,7 @@ class RedisEntry:
     """
 
     raw: bytes
-    access: Access | None = None
+    access: TokenAccess | None = None
     age: float = 0.0
 
     @property
@@ -162,7 +162,7 @@ class RedisCache:
         }
 
     async def put(
-        self, validated: Sequence[tuple[str, Access, RedisEntry | None]], now: datetime
+        self, validated: Sequence[tuple[str, TokenAccess, RedisEntry | None]], now: datetime
     ) -> None:
         """Remember validated, activated tokens for the rest of their lives.
 
@@ -360,7 +360,7 @@ def _dig(pipe: Any, ended: InvalidationMessage, tokens: list[str]) -> None:
             pipe.set(name, TOMBSTONE, ex=TOMBSTONE_LIFE)
 
 
-def _value(access: Access, now: datetime) -> str:
+def _value(access: TokenAccess, now: datetime) -> str:
     return json.dumps(
         {
             "token_id": str(access.token_id),
@@ -385,7 +385,7 @@ def _entry(raw: bytes, now: datetime) -> RedisEntry:
             return RedisEntry(raw)
         if type(hours) is not int or hours <= 0 or not isinstance(scope, str):
             return RedisEntry(raw)
-        access = Access(
+        access = TokenAccess(
             token_id=UUID(value["token_id"]),
             user_id=UUID(value["user_id"]),
             scope=scope,

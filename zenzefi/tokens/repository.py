@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
 from zenzefi.db.base import hours_after, utcnow
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.models import access_tokens
 
 _t = access_tokens.c
@@ -60,7 +60,7 @@ _ACTIVATE = (
 class State:
     """One token as the database knows it, and the database's clock when it said so."""
 
-    access: Access
+    access: TokenAccess
     is_revoked: bool
     now: datetime
 
@@ -71,7 +71,7 @@ class State:
 
 
 def _state(row: Row[Any]) -> State:
-    access = Access(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
+    access = TokenAccess(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
     return State(access, row.revoked_at is not None or not row.is_active, row.now)
 
 

@@ -20,14 +20,20 @@ from zenzefi.errors import Invalid, NotFound
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.settings import DURATIONS, Settings
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.invalidation import InvalidationMessage
-from zenzefi.tokens.issue import Token, is_active, issue, select_tokens, token_of
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.refunds import refund_due
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.sessions import end_sessions
+from zenzefi.tokens.token_records import (
+    TokenRecord,
+    insert_token,
+    is_active,
+    select_tokens,
+    token_record,
+)
 from zenzefi.tokens.validation import REVOKED, TokenValidator
 
 _t = access_tokens.c
@@ -37,7 +43,7 @@ _t = access_tokens.c
 class Revoked:
     """What a revocation did. ``was_open``: it had not been revoked before."""
 
-    token: Token
+    token: TokenRecord
     refund: Decimal
     balance: Decimal
     was_open: bool
@@ -83,13 +89,13 @@ class Tokens:
         duration_hours: int,
         scope: str,
         name: str | None = None,
-    ) -> Token:
+    ) -> TokenRecord:
         """Buy one token inside the caller's transaction: debit, token and ledger row, or nothing.
 
         Raises ``InvalidDuration``, ``Invalid`` (unknown scope), ``InsufficientBalance``.
         """
         price = self.check(duration_hours, scope)
-        token = await issue(
+        token = await insert_token(
             connection,
             self.keyring,
             user_id=user_id,
@@ -122,19 +128,19 @@ class Tokens:
 
     async def of_user(
         self, user_id: UUID, *, active_only: bool = False, limit: int = 1000, offset: int = 0
-    ) -> list[Token]:
+    ) -> list[TokenRecord]:
         """The user's tokens, newest first."""
         query = select_tokens().where(_t.user_id == user_id)
         if active_only:
             query = query.where(is_active())
         query = query.order_by(_t.created_at.desc(), _t.id).limit(limit).offset(offset)
         async with self._database.read() as connection:
-            return [token_of(row, self.keyring) for row in await connection.execute(query)]
+            return [token_record(row, self.keyring) for row in await connection.execute(query)]
 
-    async def find(self, token_id: UUID, user_id: UUID | None = None) -> Token:
+    async def find(self, token_id: UUID, user_id: UUID | None = None) -> TokenRecord:
         """One token, of this user where one is given. Raises ``NotFound``."""
         async with self._database.read() as connection:
-            return token_of(await self._row(connection, token_id, user_id), self.keyring)
+            return token_record(await self._row(connection, token_id, user_id), self.keyring)
 
     async def _row(
         self, connection: AsyncConnection, token_id: UUID, user_id: UUID | None
@@ -212,16 +218,17 @@ class Tokens:
                 connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
             )
         balance = await ledger.balance(connection, before.user_id)
-        return Revoked(token_of(row, self.keyring), amount, balance, was_open)
+        return Revoked(token_record(row, self.keyring), amount, balance, was_open)
 
-    async def announce_end(self, token: Token) -> None:
+    async def announce_end(self, token: TokenRecord) -> None:
         """Let every node know that a token is revoked: what is open under it closes."""
         await self.token_validator.announce(
-            InvalidationMessage("token", token.id, REVOKED), [token.token] if token.token else []
+            InvalidationMessage("token", token.id, REVOKED),
+            [token.plaintext] if token.plaintext else [],
         )
 
     def _due(self, row: Row[Any], *, was_unused: bool) -> Decimal:
-        access = Access(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
+        access = TokenAccess(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
         return refund_due(
             row.cost,
             duration_hours=row.duration_hours,
@@ -229,16 +236,16 @@ class Tokens:
             used_tokens=self._settings.refund_used_tokens,
         )
 
-    async def rename(self, token_id: UUID, user_id: UUID, name: str | None) -> Token:
+    async def rename(self, token_id: UUID, user_id: UUID, name: str | None) -> TokenRecord:
         """Give a token a name of its owner's. Raises ``NotFound``."""
         async with self._database.begin() as connection:
             await self._row(connection, token_id, user_id)
             await connection.execute(
                 update(access_tokens).where(_t.id == token_id).values(name=name or None)
             )
-            return token_of(await self._row(connection, token_id, user_id), self.keyring)
+            return token_record(await self._row(connection, token_id, user_id), self.keyring)
 
-    async def values_of_user(self, connection: AsyncConnection, user_id: UUID) -> list[str]:
+    async def plaintexts_of_user(self, connection: AsyncConnection, user_id: UUID) -> list[str]:
         """The values of a user's active tokens, to be ended (or let in again) together."""
         query = select(_t.token_encrypted).where(_t.user_id == user_id, is_active())
         found = []

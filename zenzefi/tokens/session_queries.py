@@ -38,7 +38,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class TokenUsage:
     """All use of one token: the latest sessions, and totals over all of them."""
 
     sessions: list[Session]
@@ -87,13 +87,13 @@ def _listing(token_id: UUID) -> Select[Any]:
     )
 
 
-class Uses:
+class SessionQueries:
     """The service that reads them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of_token(self, token_id: UUID) -> Use:
+    async def of_token(self, token_id: UUID) -> TokenUsage:
         """The use of one token."""
         listing = _listing(token_id).limit(_SESSIONS)
         totals = select(
@@ -104,7 +104,7 @@ class Uses:
         async with self._database.read() as connection:
             rows = (await connection.execute(listing)).all()
             requests, received, sent = (await connection.execute(totals)).one()
-        return Use([Session(*row) for row in rows], int(requests), int(received), int(sent))
+        return TokenUsage([Session(*row) for row in rows], int(requests), int(received), int(sent))
 
     async def since(self, token_id: UUID, moment: datetime) -> list[Session]:
         """The sessions of one token that were seen after ``moment``, for a chart; some thousands
@@ -125,4 +125,4 @@ class Uses:
         return seen
 
 
-USES: web.AppKey[Uses] = web.AppKey("uses", Uses)
+SESSION_QUERIES: web.AppKey[SessionQueries] = web.AppKey("uses", SessionQueries)

@@ -35,7 +35,7 @@ from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import GateError, NotFound
 from zenzefi.observability.metrics import CACHE_ENTRIES, PROXY_BYTES
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import Devices
 from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import usage_sessions
@@ -65,7 +65,7 @@ _Key = tuple[UUID, str | None, str, str]
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenSession:
     id: UUID
     key: _Key
     user_id: UUID
@@ -82,7 +82,7 @@ Progress = Callable[[], tuple[int, int]]
 """Bytes received from and sent to the browser so far, in one request or WebSocket."""
 
 
-class Use:
+class TrackedRequest:
     """One request on its way: counted while it lasts, however long that is.
 
     A context manager. A request that ended in a refusal of the gate (its upstream was away) and
@@ -91,7 +91,7 @@ class Use:
 
     __slots__ = ("_is_counted", "_received", "_sent", "_session", "_usage", "progress")
 
-    def __init__(self, usage: Usage, session: _Open) -> None:
+    def __init__(self, usage: SessionTracker, session: _OpenSession) -> None:
         self._usage = usage
         self._session = session
         self._is_counted = False
@@ -161,7 +161,7 @@ async def end_sessions(connection: AsyncConnection, which: ColumnElement[bool], 
     return int(result.rowcount)
 
 
-class Usage:
+class SessionTracker:
     """Counts uses, and keeps the list of sessions."""
 
     def __init__(
@@ -170,20 +170,20 @@ class Usage:
         self._database = database
         self._token_validator = token_validator
         self._devices = devices
-        self._open: OrderedDict[_Key, _Open] = OrderedDict()
+        self._open: OrderedDict[_Key, _OpenSession] = OrderedDict()
         self._of_token: dict[UUID, set[_Key]] = {}  # the keys of what is open, by token
-        self._changed: dict[UUID, _Open] = {}
-        self.uses: set[Use] = set()
+        self._changed: dict[UUID, _OpenSession] = {}
+        self.uses: set[TrackedRequest] = set()
         self._writing = asyncio.Lock()
         token_validator.on_end(self._heard)
 
-    def begin(self, access: Access, who: ClientIdentity) -> Use:
+    def begin(self, access: TokenAccess, who: ClientIdentity) -> TrackedRequest:
         """A request has been admitted; to be entered for as long as it lasts."""
-        return Use(self, self._session_of(access, who))
+        return TrackedRequest(self, self._session_of(access, who))
 
     def note(
         self,
-        access: Access,
+        access: TokenAccess,
         *,
         device_id: str | None,
         address: str,
@@ -196,12 +196,12 @@ class Usage:
         session = self._session_of(access, ClientIdentity(device_id, address, agent))
         self.add(session, requests=requests, received=received, sent=sent)
 
-    def _session_of(self, access: Access, who: ClientIdentity) -> _Open:
+    def _session_of(self, access: TokenAccess, who: ClientIdentity) -> _OpenSession:
         now = self._token_validator.now()
         key = self._place(self._key(access.token_id, who), now)
         session = self._open.get(key)
         if session is None or now - session.last_seen_at > IDLE:
-            session = self._open[key] = _Open(uuid4(), key, access.user_id, now, now)
+            session = self._open[key] = _OpenSession(uuid4(), key, access.user_id, now, now)
             if self._token_validator.cache.is_doubtful(access):
                 # What a revoked token still had under way is counted, but does not go on.
                 session.ended_at, session.end_reason = now, "revoked"
@@ -227,7 +227,7 @@ class Usage:
         if not keys:
             del self._of_token[key[0]]
 
-    def add(self, session: _Open, *, requests: int, received: int, sent: int) -> None:
+    def add(self, session: _OpenSession, *, requests: int, received: int, sent: int) -> None:
         """Count; with nothing new it only says, now and then, that the session goes on."""
         now = self._token_validator.now()
         if not (requests or received or sent) and now - session.last_seen_at < _TOUCH:
@@ -260,7 +260,7 @@ class Usage:
                     self._changed.setdefault(session.id, session)
                 raise
 
-    async def _write(self, sessions: list[_Open]) -> None:
+    async def _write(self, sessions: list[_OpenSession]) -> None:
         insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
         statement = insert(usage_sessions)
         new = statement.excluded
@@ -384,7 +384,7 @@ def _others(token_id: UUID) -> _Key:
     return token_id, None, "", OTHERS
 
 
-def _row(session: _Open) -> dict[str, Any]:
+def _row(session: _OpenSession) -> dict[str, Any]:
     token_id, device, address, agent = session.key
     return {
         "id": session.id,
@@ -404,4 +404,4 @@ def _row(session: _Open) -> dict[str, Any]:
     }
 
 
-USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
+SESSION_TRACKER: web.AppKey[SessionTracker] = web.AppKey("usage", SessionTracker)

@@ -17,8 +17,8 @@ from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.redis_cache import RedisCache
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
-from zenzefi.tokens.sessions import USAGE, Usage
-from zenzefi.tokens.sign_ins import SIGN_INS, SignIns
+from zenzefi.tokens.sessions import SESSION_TRACKER, SessionTracker
+from zenzefi.tokens.sign_ins import SIGN_INS, BrowserSignIns
 from zenzefi.tokens.validation import TOKEN_VALIDATOR, TokenValidator
 
 REDIS_CACHE: web.AppKey[RedisCache] = web.AppKey("shared", RedisCache)
@@ -42,8 +42,8 @@ def setup(app: web.Application) -> None:
     devices = app[DEVICES] = Devices(
         settings.device_policy, database, keyring, token_validator, redis_cache
     )
-    usage = app[USAGE] = Usage(database, token_validator, devices)
-    sign_ins = app[SIGN_INS] = SignIns(database, keyring, token_validator, redis_cache)
+    usage = app[SESSION_TRACKER] = SessionTracker(database, token_validator, devices)
+    sign_ins = app[SIGN_INS] = BrowserSignIns(database, keyring, token_validator, redis_cache)
     app[TOKENS] = Tokens(settings, database, keyring, token_validator, app[SCOPES])
     app[BUNDLES] = Bundles(settings, database, keyring)
     routing.setup(app, views.routes, bundle_views.routes)

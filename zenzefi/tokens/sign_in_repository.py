@@ -50,7 +50,7 @@ OPEN = select(_s.id).where(
 
 
 @dataclass(frozen=True, slots=True)
-class SignIn:
+class BrowserSignIn:
     """One live sign-in, without its secret.
 
     ``family`` is shared by the sign-ins that came from one another; ``is_sealed`` says that the
@@ -86,7 +86,7 @@ class SignIn:
         )
 
     @classmethod
-    def from_json(cls, raw: bytes) -> SignIn | None:
+    def from_json(cls, raw: bytes) -> BrowserSignIn | None:
         """What Redis held; ``None`` for anything else under the name."""
         try:
             held = json.loads(raw)
@@ -107,9 +107,9 @@ class SignIn:
             return None
 
 
-def of_row(row: Any) -> SignIn:
+def of_row(row: Any) -> BrowserSignIn:
     """The sign-in in a row of :data:`BY_INDEX`."""
-    return SignIn(
+    return BrowserSignIn(
         id=row.id,
         family=row.family_id,
         token_id=row.token_id,

@@ -36,13 +36,13 @@ from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.tokens import token_format
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.lookups import CircuitBreaker
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins
 from zenzefi.tokens.redis_cache import TOMBSTONE, RedisCache
-from zenzefi.tokens.sign_in_repository import BY_INDEX, OPEN, SignIn, is_open, of_row
+from zenzefi.tokens.sign_in_repository import BY_INDEX, OPEN, BrowserSignIn, is_open, of_row
 from zenzefi.tokens.single_flight import Results, SingleFlight
 from zenzefi.tokens.validation import LIFE, LIFE_ALONE, SIGNED_OUT, TokenValidator
 
@@ -63,11 +63,11 @@ _s = proxy_sign_ins.c
 
 @dataclass(slots=True)
 class _Known:
-    sign_in: SignIn | None  # None: unknown or ended
+    sign_in: BrowserSignIn | None  # None: unknown or ended
     until: float
 
 
-class SignIns:
+class BrowserSignIns:
     """The service of sign-ins at the proxy."""
 
     def __init__(
@@ -83,14 +83,14 @@ class SignIns:
         self._redis_cache = redis_cache
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._patience = CircuitBreaker()
-        self._flights: SingleFlight[SignIn | None] = SingleFlight(self._look_up)
+        self._flights: SingleFlight[BrowserSignIn | None] = SingleFlight(self._look_up)
         self._turned = 0.0  # when the subscription to messages last came or went
         token_validator.on_end(self._heard)
         token_validator.on_turn(self._turn)
 
     # --- the hot path
 
-    def cached(self, secret: str) -> SignIn | None:
+    def cached(self, secret: str) -> BrowserSignIn | None:
         """The live sign-in that this process knows now; ``None``: ask :meth:`find`."""
         known = self._known.get(secret)
         if known is None or known.sign_in is None:
@@ -104,14 +104,14 @@ class SignIns:
 
     # --- look-ups
 
-    async def find(self, offered: Sequence[str]) -> list[tuple[str, SignIn]]:
+    async def find(self, offered: Sequence[str]) -> list[tuple[str, BrowserSignIn]]:
         """The live sign-ins among these secrets, with their secrets, in the order given.
 
         Raises ``DatabaseUnavailable`` or ``Unavailable`` (503) where that can't be told of any.
         """
-        found: list[tuple[str, SignIn]] = []
+        found: list[tuple[str, BrowserSignIn]] = []
         failure: Exception | None = None
-        asked: list[tuple[str, asyncio.Future[SignIn | None]]] = []
+        asked: list[tuple[str, asyncio.Future[BrowserSignIn | None]]] = []
         now = monotonic()
         for secret in offered:
             if not _SECRET.fullmatch(secret):
@@ -133,11 +133,11 @@ class SignIns:
             raise failure
         return found
 
-    def belongs(self, sign_in: SignIn, token: str) -> bool:
+    def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
         """Whether the sign-in was made with this very access token."""
         return sign_in.token_index in token_format.indexes(self._keyring, token)
 
-    async def _look_up(self, asked: list[str]) -> Results[SignIn | None]:
+    async def _look_up(self, asked: list[str]) -> Results[BrowserSignIn | None]:
         started = monotonic()
         by_index = {i: one for one in asked for i in self._keyring.indexes(_PURPOSE, one)}
         indexes = list(by_index)
@@ -156,11 +156,13 @@ class SignIns:
             )
         return answers
 
-    def _entry(self, index: bytes, before: bytes, sign_in: SignIn) -> tuple[bytes, bytes, str, int]:
+    def _entry(
+        self, index: bytes, before: bytes, sign_in: BrowserSignIn
+    ) -> tuple[bytes, bytes, str, int]:
         left = int((sign_in.expires_at - self._token_validator.now()).total_seconds())
         return index, before, sign_in.to_json(), max(1, left)
 
-    async def _rows(self, indexes: list[bytes]) -> dict[bytes, SignIn]:
+    async def _rows(self, indexes: list[bytes]) -> dict[bytes, BrowserSignIn]:
         async with self._database.read() as connection:
             rows = await connection.execute(BY_INDEX, {"indexes": indexes})
             return {bytes(row.secret_index): of_row(row) for row in rows}
@@ -171,19 +173,23 @@ class SignIns:
         held: dict[bytes, bytes],
         started: float,
         error: DatabaseUnavailable,
-    ) -> Results[SignIn | None]:
+    ) -> Results[BrowserSignIn | None]:
         """Known ones go on, ended ones stay ended; of the others nothing can be told."""
-        answers: dict[str, SignIn | Exception | None] = dict.fromkeys(by_index.values(), error)
+        answers: dict[str, BrowserSignIn | Exception | None] = dict.fromkeys(
+            by_index.values(), error
+        )
         for index, raw in held.items():
             secret = by_index[index]
-            sign_in = None if raw == TOMBSTONE else SignIn.from_json(raw)
+            sign_in = None if raw == TOMBSTONE else BrowserSignIn.from_json(raw)
             if sign_in is not None and sign_in.expires_at > self._token_validator.now():
                 answers[secret] = self._keep(secret, sign_in, started)
             elif raw == TOMBSTONE:
                 answers[secret] = None
         return answers
 
-    def _keep(self, secret: str, sign_in: SignIn | None, started: float) -> SignIn | None:
+    def _keep(
+        self, secret: str, sign_in: BrowserSignIn | None, started: float
+    ) -> BrowserSignIn | None:
         """Remember a look-up for a moment, counted from when it was started."""
         if sign_in is not None and self._token_validator.open_connections.has_ended(sign_in.id):
             sign_in = None  # it ended meanwhile
@@ -202,7 +208,7 @@ class SignIns:
 
     async def start(
         self,
-        access: Access,
+        access: TokenAccess,
         *,
         family: UUID | None,
         address: str,
@@ -223,7 +229,7 @@ class SignIns:
                 raise SignInRequired
             query = select(access_tokens.c.token_index).where(access_tokens.c.id == access.token_id)
             index = bytes((await connection.execute(query)).scalar_one())
-            sign_in = SignIn(
+            sign_in = BrowserSignIn(
                 id=row_id,
                 family=family or row_id,
                 token_id=access.token_id,
@@ -344,4 +350,4 @@ class SignIns:
             await self._patience.close()
 
 
-SIGN_INS: web.AppKey[SignIns] = web.AppKey("sign_ins", SignIns)
+SIGN_INS: web.AppKey[BrowserSignIns] = web.AppKey("sign_ins", BrowserSignIns)

@@ -30,14 +30,14 @@ from zenzefi.observability.metrics import (
     TOKEN_LOOKUPS,
 )
 from zenzefi.tokens import repository, token_format
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter
 from zenzefi.tokens.cache import TokenCache
 from zenzefi.tokens.clock import Clock
 from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRejected, TokenRevoked
 from zenzefi.tokens.invalidation import InvalidationChannel, InvalidationMessage
 from zenzefi.tokens.lookups import DatabaseLookup
-from zenzefi.tokens.open_connections import ClientIdentity, OpenConnections, Registration
+from zenzefi.tokens.open_connections import ClientIdentity, OpenConnection, OpenConnections
 from zenzefi.tokens.redis_cache import RedisCache, RedisEntry
 from zenzefi.tokens.single_flight import Results, SingleFlight
 
@@ -82,7 +82,7 @@ class TokenValidator:
         self._turned = 0.0  # when the subscription last came or went
         self._lookups = DatabaseLookup(database, keyring, self.clock)
         self._known = self.cache.known
-        self._activations: dict[UUID, asyncio.Task[Access]] = {}
+        self._activations: dict[UUID, asyncio.Task[TokenAccess]] = {}
         self._activating = asyncio.Semaphore(_ACTIVATIONS)
         self._listeners: list[Callable[[InvalidationMessage], None]] = []
         self._turn_listeners: list[Callable[[], None]] = []
@@ -90,7 +90,7 @@ class TokenValidator:
 
     # --- the hot path
 
-    def cached(self, token: str) -> Access | None:
+    def cached(self, token: str) -> TokenAccess | None:
         """What this process knows of the token now; ``None``: ask :meth:`validate`."""
         known = self._known.get(token)
         if known is None:
@@ -109,7 +109,7 @@ class TokenValidator:
 
     # --- validation
 
-    async def validate(self, token: str, address: str | None = None) -> Access:
+    async def validate(self, token: str, address: str | None = None) -> TokenAccess:
         """What a token grants.
 
         Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked`` (401), ``DatabaseUnavailable``
@@ -141,7 +141,7 @@ class TokenValidator:
             self.unknown_tokens.give_back(address)
         return access
 
-    async def _queued(self, token: str, address: str) -> Access:
+    async def _queued(self, token: str, address: str) -> TokenAccess:
         """The answer for a network that sent too many unknown tokens, when its turn comes."""
         answer = self.queue.join(token, address)
         if answer is None:
@@ -151,10 +151,10 @@ class TokenValidator:
         except TokenInvalid:
             raise self.unknown_tokens.refusal(address, monotonic()) from None
 
-    async def _look_up(self, tokens: list[str]) -> Results[Access]:
+    async def _look_up(self, tokens: list[str]) -> Results[TokenAccess]:
         """Many tokens at once: Redis's word where it is fresh, the database's for the others."""
         asked = monotonic()
-        answers: dict[str, Access | Exception] = {}
+        answers: dict[str, TokenAccess | Exception] = {}
         entries: dict[str, RedisEntry] = {}
         if self._redis_cache is not None:
             entries = await self._redis_cache.get(tokens, self.now())
@@ -176,10 +176,10 @@ class TokenValidator:
             for token in open_questions:
                 answers[token] = self._without_database(token, entries.get(token), asked, error)
             return answers
-        good: list[tuple[str, Access, RedisEntry | None]] = []
+        good: list[tuple[str, TokenAccess, RedisEntry | None]] = []
         for token in open_questions:
             answer = answers[token] = self._judged(token, states.get(token), asked)
-            if isinstance(answer, Access) and answer.is_activated:
+            if isinstance(answer, TokenAccess) and answer.is_activated:
                 good.append((token, answer, entries.get(token)))
         if self._redis_cache is not None and good:
             await self._redis_cache.put(good, self.now())
@@ -194,7 +194,7 @@ class TokenValidator:
 
     def _without_database(
         self, token: str, entry: RedisEntry | None, asked: float, error: DatabaseUnavailable
-    ) -> Access | Exception:
+    ) -> TokenAccess | Exception:
         """Known tokens go on until they end; what has ended stays ended."""
         if entry is None or entry.access is None:
             return error
@@ -205,7 +205,7 @@ class TokenValidator:
 
     def _judged(
         self, token: str, state: repository.State | None, asked: float
-    ) -> Access | Exception:
+    ) -> TokenAccess | Exception:
         TOKEN_LOOKUPS.labels("database" if state is not None else "unknown").inc()
         if state is None:
             return self._refused(token, TokenInvalid)
@@ -213,7 +213,7 @@ class TokenValidator:
             return self._refused(token, TokenRevoked)
         return self._admitted(token, state.access, asked)
 
-    def _admitted(self, token: str, access: Access, asked: float) -> Access | Exception:
+    def _admitted(self, token: str, access: TokenAccess, asked: float) -> TokenAccess | Exception:
         """Keep a good answer for a moment, unless its token has ended meanwhile."""
         now = monotonic()
         if self.cache.has_ended(access, asked):
@@ -238,7 +238,7 @@ class TokenValidator:
         """The time by the database's clock, as well as this node knows it."""
         return self.clock.now()
 
-    def seconds_left(self, access: Access) -> int:
+    def seconds_left(self, access: TokenAccess) -> int:
         """Whole seconds until the token ends, by the database's clock; never negative.
 
         For everything that is shown or set with an age: status, cookies, countdowns.
@@ -247,7 +247,7 @@ class TokenValidator:
 
     # --- activation
 
-    async def activate(self, access: Access) -> Access:
+    async def activate(self, access: TokenAccess) -> TokenAccess:
         """Start the token's clock, if it does not run yet; the access with its times.
 
         Of many first uses at once, on any number of nodes, exactly one starts it. Raises as
@@ -267,12 +267,12 @@ class TokenValidator:
             running.add_done_callback(lambda done: self._activated(token_id, done))
         return await asyncio.shield(running)
 
-    def _activated(self, token_id: UUID, done: asyncio.Task[Access]) -> None:
+    def _activated(self, token_id: UUID, done: asyncio.Task[TokenAccess]) -> None:
         self._activations.pop(token_id, None)
         if not done.cancelled():
             done.exception()  # seen here: everybody who asked may have given up meanwhile
 
-    async def _activate(self, token_id: UUID) -> Access:
+    async def _activate(self, token_id: UUID) -> TokenAccess:
         asked, wall = monotonic(), self.clock.wall()
         async with self._activating, self._database.begin() as connection:
             state = await repository.activate(connection, token_id)
@@ -296,20 +296,20 @@ class TokenValidator:
     # --- what is open
 
     def register(
-        self, access: Access, close: Callable[[str], None], who: ClientIdentity | None = None
-    ) -> Registration:
+        self, access: TokenAccess, close: Callable[[str], None], who: ClientIdentity | None = None
+    ) -> OpenConnection:
         """Register something open (a socket, a stream) that must end with the token.
 
         ``close(reason)`` is called at most once, from the event loop, with a sentence that
         says why. ``who`` uses it: the end of their session is the end of this, too. Use it as a
-        context manager, or call :meth:`Registration.release`.
+        context manager, or call :meth:`OpenConnection.release`.
         """
         hold = self.open_connections.add(access, close, who)
         # Since ``access`` was read the clock may have been started.
         self._watch(self.cache.of(access.token_id) or access)
         return hold
 
-    def _watch(self, access: Access) -> None:
+    def _watch(self, access: TokenAccess) -> None:
         if access.is_activated and not self.open_connections.has_timer(access.token_id):
             left = access.seconds_left(self.now())
             self.open_connections.set_timer(access.token_id, left, self._expire)

@@ -16,7 +16,6 @@ from zenzefi.errors import NotFound, RateLimited
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.errors import InvalidDuration
-from zenzefi.tokens.issue import Token
 from zenzefi.tokens.schemas import (
     Purchase,
     Released,
@@ -28,17 +27,18 @@ from zenzefi.tokens.schemas import (
     TokenOut,
 )
 from zenzefi.tokens.service import TOKENS, Revoked
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
+from zenzefi.tokens.token_records import TokenRecord
 
 routes = Routes("Tokens")
 
 
-def token_out(token: Token) -> TokenOut:
+def token_out(token: TokenRecord) -> TokenOut:
     """The token object of the HTTP contract."""
     return TokenOut(
         id=token.id,
         token_id=token.id,
-        token=token.token,
+        token=token.plaintext,
         name=token.name,
         duration_hours=token.duration_hours,
         scope=token.scope,
@@ -147,7 +147,7 @@ async def release_device(request: web.Request, user: User, token_id: UUID) -> Re
 @routes.get("/tokens/sessions")
 async def sessions(request: web.Request, user: User, query: SessionPage) -> Listing[SessionOut]:
     """Sessions of your tokens, last seen first."""
-    found, total = await request.app[USAGE].listed(
+    found, total = await request.app[SESSION_TRACKER].listed(
         user_id=user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
     )
     return Listing[SessionOut](
@@ -161,5 +161,5 @@ async def sessions(request: web.Request, user: User, query: SessionPage) -> List
 @routes.delete("/tokens/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, user: User, session_id: UUID) -> SessionEnded:
     """End a session and close what it has open; the token stays valid."""
-    await request.app[USAGE].end(actor_of(request, user), session_id, user.id)
+    await request.app[SESSION_TRACKER].end(actor_of(request, user), session_id, user.id)
     return SessionEnded()

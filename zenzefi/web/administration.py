@@ -20,7 +20,7 @@ from zenzefi.proxy.unmounted_requests import StrayTable
 from zenzefi.rewriting.plugins.loaded import Entry
 from zenzefi.runtime.health import HEALTH
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.web import confirmation, labels, pagination, view_models
 from zenzefi.web.forms import Form
 from zenzefi.web.page import Access, Page, Routes, path_id
@@ -115,7 +115,7 @@ async def _owner(page: Page, user_id: UUID) -> User:
 async def sessions(page: Page) -> web.StreamResponse:
     """Who is using the way through now, and who was."""
     state = pagination.asked(page, "state") or "live"
-    found, total = await page.request.app[USAGE].listed(
+    found, total = await page.request.app[SESSION_TRACKER].listed(
         active_only=state != "all", limit=pagination.ROWS, offset=pagination.offset(page)
     )
     return page.render(
@@ -132,7 +132,7 @@ async def sessions(page: Page) -> web.StreamResponse:
 @routes.post("/admin/sessions/{id}/end")
 async def end_session(page: Page) -> web.StreamResponse:
     """Close what is open under a session."""
-    await page.request.app[USAGE].end(page.actor, path_id(page))
+    await page.request.app[SESSION_TRACKER].end(page.actor, path_id(page))
     page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect("/admin/sessions")
 

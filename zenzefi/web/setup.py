@@ -10,7 +10,7 @@ from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.db.engine import DATABASE
 from zenzefi.http.error_responses import ERROR_WORDS
 from zenzefi.settings import SETTINGS
-from zenzefi.tokens.session_queries import USES, Uses
+from zenzefi.tokens.session_queries import SESSION_QUERIES, SessionQueries
 from zenzefi.web import (
     administration,
     assets,
@@ -37,7 +37,7 @@ def setup(app: web.Application) -> None:
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_WORDS] = error_pages.words
     isolation.setup(app)
-    app[USES] = Uses(app[DATABASE])
+    app[SESSION_QUERIES] = SessionQueries(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
     # Chromium applies form-action to the redirects of a form as well, and "open" redirects to the
     # origin of the upstream's own.

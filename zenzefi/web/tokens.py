@@ -23,8 +23,8 @@ from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.session_queries import USES, spread
-from zenzefi.tokens.sessions import USAGE
+from zenzefi.tokens.session_queries import SESSION_QUERIES, spread
+from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import charts, view_models
 from zenzefi.web.forms import BLANK, Form
@@ -158,7 +158,7 @@ async def _token_page(
     page: Page, token_id: UUID, form: Form | None = None, *, status: int = 200
 ) -> web.Response:
     shown = await _ticket(page, token_id)
-    uses = page.request.app[USES]
+    uses = page.request.app[SESSION_QUERIES]
     use = await uses.of_token(token_id)
     return page.render(
         "account/token.html",
@@ -186,7 +186,7 @@ async def _chart(page: Page, shown: Ticket) -> Markup:
         last, step, count = last.replace(hour=0), timedelta(days=1), _CHART_DAYS
         label = i18n.day
     edges = [last - step * back for back in range(count - 1, -2, -1)]
-    spans = spread(await page.request.app[USES].since(shown.id, edges[0]), edges)
+    spans = spread(await page.request.app[SESSION_QUERIES].since(shown.id, edges[0]), edges)
     if not any(received or sent for received, sent in spans):
         return Markup()
     title = _("Traffic by the hour") if by_hour else _("Traffic by the day")
@@ -229,7 +229,7 @@ async def release(page: Page) -> web.StreamResponse:
 @routes.post("/account/tokens/{id}/sessions/{session}/end")
 async def end_session(page: Page) -> web.StreamResponse:
     """Close what one session of use has open; the token stays good."""
-    await page.request.app[USAGE].end(page.actor, path_id(page, "session"), page.user.id)
+    await page.request.app[SESSION_TRACKER].end(page.actor, path_id(page, "session"), page.user.id)
     page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect(f"/account/tokens/{path_id(page)}")
 
@@ -263,9 +263,9 @@ async def revoke(page: Page) -> web.StreamResponse:
 async def open_through(page: Page) -> web.StreamResponse:
     """Give this browser the way through, and go there."""
     token = await page.request.app[TOKENS].find(path_id(page), page.user.id)
-    if not token.is_active or token.token is None:
+    if not token.is_active or token.plaintext is None:
         raise NotFound
-    return await entrance(page, token.token)
+    return await entrance(page, token.plaintext)
 
 
 # --- how to connect

@@ -12,8 +12,8 @@ from uuid import UUID
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 from zenzefi.settings import DURATIONS, Settings
-from zenzefi.tokens.issue import Token
 from zenzefi.tokens.refunds import refund_due
+from zenzefi.tokens.token_records import TokenRecord
 from zenzefi.web import labels
 
 _ItemT = TypeVar("_ItemT")
@@ -46,7 +46,7 @@ class Ticket:
         return self.state in ("expired", "revoked")
 
 
-def state_of(token: Token) -> str:
+def state_of(token: TokenRecord) -> str:
     """``ready``, ``active``, ``expired`` or ``revoked``."""
     if token.revoked_at is not None:
         return "revoked"
@@ -55,7 +55,7 @@ def state_of(token: Token) -> str:
     return "ready" if token.activated_at is None else "active"
 
 
-def ticket(token: Token, settings: Settings) -> Ticket:
+def ticket(token: TokenRecord, settings: Settings) -> Ticket:
     """The card of one token."""
     if token.duration_hours > 24 and token.duration_hours % 24 == 0:
         number = token.duration_hours // 24
@@ -65,7 +65,7 @@ def ticket(token: Token, settings: Settings) -> Ticket:
         unit = ngettext("hour", "hours", number)
     return Ticket(
         id=token.id,
-        value=token.token or "",
+        value=token.plaintext or "",
         title=token.name or _("Token %(prefix)s", prefix=f"{token.prefix}…"),
         name=token.name or "",
         hours=token.duration_hours,

@@ -36,7 +36,7 @@ from zenzefi.proxy.mount import parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.settings import Network
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.scopes import FULL
 
@@ -69,7 +69,7 @@ _BUDGET = 4 * 1024 * 1024  # bytes of all that is remembered
 class Visitor:
     """What was made of one header block from one address."""
 
-    access: Access
+    access: TokenAccess
     token: str
     device_id: str | None
     remote: str
@@ -86,7 +86,7 @@ class Visitor:
     after: bytes
     rows: Rows
     uncounted: int = 0
-    """Requests that :class:`~zenzefi.proxy.interfaces.Usage` has not heard of yet."""
+    """Requests that :class:`~zenzefi.proxy.interfaces.SessionTracking` has not heard of yet."""
     unsent: int = 0
     """The bytes of their answers."""
 

@@ -14,19 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from zenzefi.db.base import hours_after, utcnow
 from zenzefi.keys import Keyring
 from zenzefi.tokens import token_format
-from zenzefi.tokens.access import Access
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.models import access_tokens
 
 _t = access_tokens.c
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class TokenRecord:
     """One access token with everything its owner may know."""
 
     id: UUID
     user_id: UUID
-    token: str | None  # None: encrypted under a key that the settings no longer name
+    plaintext: str | None  # None: encrypted under a key that the settings no longer name
     prefix: str
     name: str | None
     duration_hours: int
@@ -43,7 +43,7 @@ class Token:
 
 
 def select_tokens(*more: Any) -> Select[Any]:
-    """``SELECT`` of what :func:`token_of` needs, and more columns after it."""
+    """``SELECT`` of what :func:`token_record` needs, and more columns after it."""
     return select(
         _t.id,
         _t.user_id,
@@ -73,7 +73,7 @@ def is_active() -> ColumnElement[bool]:
     )
 
 
-def token_of(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> Token:
+def token_record(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> TokenRecord:
     """The token in a row of :func:`select_tokens`; ``reveal=False`` leaves its value out."""
     plain: str | None = None
     if reveal:
@@ -81,12 +81,12 @@ def token_of(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> Token:
             plain = keyring.decrypt(row.token_encrypted).decode("ascii")
         except LookupError:
             plain = None
-    access = Access(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
+    access = TokenAccess(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
     left = access.seconds_left(row.now)
-    return Token(
+    return TokenRecord(
         id=row.id,
         user_id=row.user_id,
-        token=plain,
+        plaintext=plain,
         prefix=row.prefix,
         name=row.name,
         duration_hours=row.duration_hours,
@@ -102,7 +102,7 @@ def token_of(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> Token:
     )
 
 
-async def issue(
+async def insert_token(
     connection: AsyncConnection,
     keyring: Keyring,
     *,
@@ -112,7 +112,7 @@ async def issue(
     cost: Decimal,
     name: str | None = None,
     bundle_purchase_id: UUID | None = None,
-) -> Token:
+) -> TokenRecord:
     """Insert a new token and return it."""
     plain, token_id = token_format.new_token(), uuid4()
     await connection.execute(
@@ -130,4 +130,4 @@ async def issue(
         )
     )
     row = (await connection.execute(select_tokens().where(_t.id == token_id))).one()
-    return token_of(row, keyring)
+    return token_record(row, keyring)
