@@ -1,6 +1,6 @@
 """The command line: what operators and end users type as ``zenzefi ...``.
 
-Commands are imported when they are used, so that ``--help`` and shell completion answer at once.
+Commands are imported when they are used, so that ``--help`` and shell completion are fast.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass, field
 
 PROXY_PREFIX = "/api/v1/proxy"
-"""Path of the gate below which clients see the upstream, unless they have an own origin."""
+"""Path of the gate below which clients see the upstream, unless they use a separate origin."""
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - the name of a header
 """The access token of a request."""
 DEVICE_HEADER = "X-Device-ID"

@@ -49,11 +49,11 @@ _FORMULA = re.compile(r"(?<![\s;,\"])([\s;,\"]*+)([=+\-@\uff1d\uff0b\uff0d\uff20
 
 
 def in_cell(text: str) -> str:
-    """Text for a cell of a CSV file that no spreadsheet takes for a formula (OWASP, CSV Injection).
+    """Text for a cell of a CSV file that no spreadsheet reads as a formula (OWASP, CSV Injection).
 
-    Also not behind a separator or a line break: where a semicolon or a tab divides cells (as in
-    Russian Excel), the quotation marks around a cell mean nothing, and the rest of the text is a
-    cell of its own. An apostrophe marks text. Linear in the length of the text.
+    The text after a separator or a line break is protected too: where a semicolon or a tab
+    separates cells (as in Russian Excel), quotation marks around a cell are ignored, and the rest
+    of the text becomes a separate cell. An apostrophe marks text. Linear in the text's length.
     """
 
     def marked(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parent
 def bundled(name: Literal["plugins", "templates", "migrations"]) -> Path:
     """The folder of one kind of bundled files.
 
-    In an installed wheel they lie inside the package, in a checkout beside it.
+    In an installed wheel they are inside the package, in a checkout next to it.
     """
     installed = _PACKAGE / "_bundled" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

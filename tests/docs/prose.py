@@ -12,6 +12,8 @@ import tokenize
 
 from babel.messages.pofile import read_po
 
+_STATEMENT_BEGINS = {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
+
 
 def blank(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
@@ -24,10 +26,23 @@ def of_markdown(text: str) -> str:
     return re.sub(r"(?<=\])\([^)\s]*\)|<!--.*?-->", lambda m: blank(m[0]), text, flags=re.S)
 
 
-def of_python(text: str) -> str:
-    """Comments, and strings that hold more than one word: docstrings, logs, messages."""
+def of_tests(text: str) -> str:
+    """Comments and docstrings; other strings of a test are data."""
+    return of_python(text, messages=False)
+
+
+def of_python(text: str, *, messages: bool = True) -> str:
+    """Comments, and strings of more than one word: docstrings, and logs and messages if wanted."""
     lines = [blank(line) for line in text.split("\n")]
+    depth, starts = 0, True
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        docstring = starts and depth == 0
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+        if token.type != tokenize.COMMENT:
+            starts = token.type in _STATEMENT_BEGINS
+        if token.type == tokenize.STRING and not (messages or docstring):
+            continue
         if token.type == tokenize.COMMENT:
             shown = " " + token.string[1:]
         elif token.type == tokenize.STRING and re.search(r"\s", token.string):

@@ -23,6 +23,7 @@ from tests.docs.prose import (
     of_python,
     of_script,
     of_template,
+    of_tests,
     of_translations,
 )
 
@@ -31,12 +32,36 @@ ROOT = Path(__file__).resolve().parents[2]
 # Not rewritten yet. Only entries may be removed; the list is empty when the rewrite is complete.
 NOT_YET = (
     "docs/reference/*",
+    "tests/admin/*",
+    "tests/api/*",
+    "tests/apps/*",
+    "tests/billing/*",
+    "tests/browser/*",
+    "tests/cluster/*",
+    "tests/commands/*",
+    "tests/conftest.py",
+    "tests/db/*",
+    "tests/deploy/*",
+    "tests/http/*",
+    "tests/kit/*",
+    "tests/maintenance/*",
+    "tests/observability/*",
+    "tests/packaging/*",
+    "tests/process_app.py",
+    "tests/proxy/*",
+    "tests/rate_limits/*",
+    "tests/rewriting/*",
+    "tests/runtime/*",
+    "tests/servers.py",
+    "tests/settings/*",
+    "tests/test_*.py",
+    "tests/tokens/*",
+    "tests/web/*",
     "zenzefi/accounts/*",
     "zenzefi/admin/*",
     "zenzefi/api/*",
     "zenzefi/audit/*",
     "zenzefi/billing/*",
-    "zenzefi/cli.py",
     "zenzefi/db/*",
     "zenzefi/errors.py",
     "zenzefi/gate_cookies.py",
@@ -44,10 +69,8 @@ NOT_YET = (
     "zenzefi/maintenance/*",
     "zenzefi/observability/*",
     "zenzefi/plugins_testing.py",
-    "zenzefi/printable.py",
     "zenzefi/proxy/*",
     "zenzefi/rate_limits/*",
-    "zenzefi/resources.py",
     "zenzefi/rewriting/*",
     "zenzefi/runtime/*",
     "zenzefi/settings/*",
@@ -93,6 +116,7 @@ SOURCES: tuple[tuple[str, Reader], ...] = (
     ("scripts/**/*.py", of_python),
     ("migrations/**/*.py", of_python),
     ("deploy/**/*.py", of_python),
+    ("tests/**/*.py", of_tests),
     ("zenzefi/**/*.js", of_script),
     ("zenzefi/**/*.css", of_script),
     ("zenzefi/**/*.html", of_template),
@@ -182,6 +206,7 @@ def test_phrases_are_found_with_their_line() -> None:
         "x.py:3:",
         "x.py:5:",
     ]
+    assert len(reported("x.py", of_tests(source))) == 2
     script = f'let {bad} = "//{bad}"; // {bad}\n/* {bad} */\n'
     assert len(reported("x.js", of_script(script))) == 2
     assert len(reported("x.yml", of_configuration(f"{bad}: 1 # {bad}\n"))) == 1

@@ -1,4 +1,4 @@
-"""Running the demo site on a loopback port of its own."""
+"""Running the demo site on a separate loopback port."""
 
 from __future__ import annotations
 
