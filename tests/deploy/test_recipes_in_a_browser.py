@@ -83,7 +83,7 @@ async def test_a_browser_signs_in_uses_the_application_and_loses_access(
         await expect(page.locator("h1")).to_have_text("We keep the lamps lit.")
         assert page.url.startswith(f"{origins.application}/")
         await page.get_by_role("link", name="Watch the tide live").click()
-        await expect(page.locator("#echo")).to_contain_text("connected")
+        await expect(page.locator("#echo")).to_contain_text("connected (echo.v2)")
         await page.get_by_role("button", name="Send").click()
         await expect(page.locator("#echo")).to_have_text("Ahoy")
 
