@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import SECRET_KEY, MakeGate, Stores, Upstream
-from tests.kit import buy, call, sign_up
-from tests.servers import own_redis
+from tests.kit.api import buy, call, sign_up
+from tests.kit.gates import SECRET_KEY, MakeGate, Stores
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.servers import own_redis
 from zenzefi.db import engine
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
@@ -303,7 +304,7 @@ async def test_a_redis_that_hangs_is_given_up(short_deadlines: None, tmp_path: P
 
 
 async def test_requests_of_a_held_up_gate_are_answered(
-    short_deadlines: None, make_gate: MakeGate, upstream: Upstream
+    short_deadlines: None, make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin, rate_limit_api="off")
     bearer = await sign_up(gate)
@@ -321,7 +322,7 @@ async def test_requests_of_a_held_up_gate_are_answered(
 
 
 async def test_an_upstream_that_answers_while_the_loop_is_held_up_is_well(
-    short_deadlines: None, stores: Stores, upstream: Upstream
+    short_deadlines: None, stores: Stores, upstream: RecordingUpstream
 ) -> None:
     settings = load_settings({**stores.settings, "zenzefi_target_url": upstream.origin})
     held_soon()

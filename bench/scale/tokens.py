@@ -227,7 +227,7 @@ async def _one(url: str, store: str, count: int, seconds: float) -> Measured:
 
 @contextmanager
 def _postgres() -> Iterator[str]:
-    from tests.servers import own_postgres
+    from tests.kit.servers import own_postgres
 
     with own_postgres() as server:
         yield server.url.replace("postgresql://", "postgresql+asyncpg://")

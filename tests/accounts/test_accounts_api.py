@@ -11,8 +11,8 @@ import jwt
 import pytest
 from sqlalchemy import select, update
 
-from tests.conftest import SECRET_KEY, GateClient, MakeGate
-from tests.kit import ALICE, call, sign_up
+from tests.kit.api import ALICE, call, sign_up
+from tests.kit.gates import SECRET_KEY, GateClient, MakeGate
 from zenzefi.accounts import passwords
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE

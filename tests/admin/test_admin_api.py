@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.conftest import GateClient
-from tests.kit import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
+from tests.kit.api import ALICE, BOB, ROOT, buy, call, sign_in, sign_up, sign_up_admin, user_id_of
+from tests.kit.gates import GateClient
 from zenzefi.tokens.errors import TokenRevoked
 from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sessions import SESSION_TRACKER

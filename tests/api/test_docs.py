@@ -7,7 +7,7 @@ from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.conftest import GateClient
+from tests.kit.gates import GateClient
 from zenzefi.api.routing import OPERATIONS
 from zenzefi.settings import DURATIONS
 

@@ -16,7 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.commands.gate import Gate, environment
+from tests.kit.gate_process import GateProcess, environment
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))  # for each call; more for a longer hunt
 
@@ -41,7 +41,7 @@ def _post(url: str, body: dict[str, Any], **headers: str) -> Any:
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
     folder = tmp_path_factory.mktemp("fuzz")
-    gate = Gate(
+    gate = GateProcess(
         str(folder),
         RATE_LIMIT_LOGIN="off",
         RATE_LIMIT_REGISTER="off",

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.billing.money import MOCK, mock_event, open_payment, signed
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.kit import buy, call, sign_up, sign_up_admin
-from tests.web.visitor import Visitor
+from tests.kit.api import buy, call, sign_up, sign_up_admin
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import MOCK, mock_event, open_payment, signed
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.visitors import Visitor
 from zenzefi.api.routing import OPERATIONS, Operation
 
 TEXTS = ["\0", "a\0b", "\ud800", "x\udfffy", "\u202e", "\x85", "9" * 400, "1e999", "NaN", ""]
@@ -120,7 +121,7 @@ def _targets(operation: Operation) -> list[str]:
 
 
 async def test_no_call_fails_whatever_bytes_it_is_sent(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin,

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from tests.billing.money import MOCK, assert_whole, balance_of, open_payment, tell
-from tests.conftest import GateClient, MakeGate, Stores, running_gate
-from tests.kit import BOB, buy, call, give, sign_up, sign_up_admin, user_id_of
+from tests.kit.api import BOB, buy, call, give, sign_up, sign_up_admin, user_id_of
+from tests.kit.gates import GateClient, MakeGate, Stores, running_gate
+from tests.kit.payments import MOCK, assert_whole, balance_of, open_payment, send_webhook
 from zenzefi.api import idempotency
 from zenzefi.api.idempotency import idempotency_keys
 from zenzefi.billing.payments import PAYMENTS
@@ -68,7 +68,7 @@ class Shop:
 
     async def refund(self) -> tuple[str, str, str, Any]:
         payment_id = await open_payment(self.gate, self.bearer)
-        await tell(self.gate, payment_id, "paid")
+        await send_webhook(self.gate, payment_id, "paid")
         return "POST", f"/admin/payments/{payment_id}/refund", self.admin, None
 
 

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
-from tests.apps.conftest import APPS, built_app
-from tests.apps.test_apps import shop, walked
-from tests.browser.conftest import CHROMIUM, FLAGS
-from tests.browser.gates import Place, place
+from tests.kit.applications import APPS, built_app, shop, walked
+from tests.kit.browser_gates import Place, place
+from tests.kit.chromium import CHROMIUM, FLAGS
 from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner, Token
 from zenzefi.plugins_testing import engine_for, exchange
 from zenzefi.proxy import setup as proxy_setup

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.apps.conftest import built_app, python_app
-from tests.browser.conftest import watch
-from tests.browser.gates import MountName, Place, place
+from tests.kit.applications import Walk, built_app, python_app, shop, walked
+from tests.kit.browser_gates import MountName, Place, place
 
 pytestmark = [pytest.mark.apps, pytest.mark.browser, pytest.mark.timeout(300)]
 
-Walk = Callable[[Page, str], Awaitable[list[str]]]
-"""Uses an application at the root it is given; returns the texts that it showed."""
 
 MOUNTS: tuple[MountName, ...] = ("prefix", "own")
-
-
-async def walked(
-    chromium: Browser, at: Place, walk: Walk
-) -> tuple[list[str], list[str], list[str]]:
-    """Texts with the place taken out of them; requests outside the mount; complaints."""
-    context = await at.open(chromium)
-    page = await context.new_page()
-    page.set_default_timeout(30_000)
-    seen = watch(page)
-    try:
-        texts = await walk(page, at.root)
-    finally:
-        await context.close()
-    origin = "/".join(at.root.split("/")[:3])
-    plain = [text.replace(at.root, "ROOT/").replace(origin + "/", "ROOT/") for text in texts]
-    complaints = [error.replace(at.root, "ROOT/") for error in seen.errors]
-    return plain, seen.outside(at.root), complaints
 
 
 async def same_behind_the_gate(
@@ -144,37 +122,6 @@ async def nicegui(page: Page, root: str) -> list[str]:
 async def test_a_nicegui_application(chromium: Browser, mount: MountName, tmp_path: Path) -> None:
     async with python_app("nicegui_app.py", "/") as upstream:
         await same_behind_the_gate(chromium, upstream, mount, tmp_path, nicegui)
-
-
-async def shop(page: Page, root: str) -> list[str]:
-    """Walks by links, by the program, by reload, by history, and in by a deep link."""
-    heading = page.locator("h1")
-    texts = []
-
-    async def at(title: str) -> None:
-        await expect(heading).to_have_text(title)
-        if title == "Items":
-            await expect(page.get_by_role("link", name="rope")).to_be_visible()
-        texts.append(await page.locator("main").inner_text())
-
-    await page.goto(root)
-    await at("Home")
-    await page.get_by_role("link", name="Items").click()
-    await page.get_by_role("link", name="lamp oil").click()
-    await at("Item 2")
-    await page.get_by_role("button", name="All items").click()
-    await at("Items")
-    await page.get_by_role("link", name="About").click()
-    await at("About")
-    logo = page.get_by_alt_text("logo")
-    await expect(logo).to_have_js_property("naturalWidth", 9)
-    await page.go_back()
-    await at("Items")
-    await page.reload()
-    await at("Items")
-    await page.goto(f"{root}items/1")
-    await at("Item 1")
-    return texts
 
 
 @pytest.mark.parametrize("app", ["react", "vue", "angular"])

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.billing.world import ACTS, World
+from tests.kit.billing_model import ACTS, BillingModel
 from zenzefi.db.engine import Database
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-async def world(database: Database) -> World:
+async def world(database: Database) -> BillingModel:
     """Some money, a token, a payment that is due and one that was credited and is spent."""
-    made = World(database)
+    made = BillingModel(database)
     await made.begin()
     await made.credit(Decimal("0.50"))
     await made.purchase(1)
@@ -31,9 +31,11 @@ async def world(database: Database) -> World:
 
 
 @pytest.fixture
-async def victim(world: World, database_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def victim(
+    world: BillingModel, database_url: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.billing.killed", database_url, str(world.user_id)),
+        *(sys.executable, "-m", "tests.billing.crashing_process", database_url, str(world.user_id)),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -45,7 +47,7 @@ async def victim(world: World, database_url: str) -> AsyncIterator[asyncio.subpr
 
 
 async def test_a_program_killed_between_statements_leaves_all_or_nothing(
-    world: World, victim: asyncio.subprocess.Process
+    world: BillingModel, victim: asyncio.subprocess.Process
 ) -> None:
     assert victim.stdin is not None
     assert victim.stdout is not None

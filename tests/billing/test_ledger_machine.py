@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.billing.world import World
+from tests.kit.billing_model import BillingModel
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.db.engine import Database
 from zenzefi.errors import GateError
@@ -56,7 +56,7 @@ STEP = st.one_of(
 async def test_money_is_neither_lost_nor_made(
     database: Database, rounds: list[list[tuple[Any, ...]]]
 ) -> None:
-    world = World(database)
+    world = BillingModel(database)
     await world.begin()
     for steps in rounds:
         answers = await asyncio.gather(
@@ -79,7 +79,7 @@ def test_the_shares_of_a_bundle_add_up_to_its_price(cents: int, count: int) -> N
 
 
 async def test_what_is_missing_is_told_to_the_hundredth(database: Database) -> None:
-    world = World(database)
+    world = BillingModel(database)
     await world.begin()
     await world.credit(Decimal("3.01"))
     with pytest.raises(

@@ -13,16 +13,9 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from tests.billing.money import (
-    MOCK,
-    assert_whole,
-    balance_of,
-    mock_event,
-    open_payment,
-    signed,
-)
-from tests.conftest import GateClient, MakeGate
-from tests.kit import ALICE, BOB, buy, call, give, sign_up, sign_up_admin, user_id_of
+from tests.kit.api import ALICE, BOB, buy, call, give, sign_up, sign_up_admin, user_id_of
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import MOCK, assert_whole, balance_of, mock_event, open_payment, signed
 from zenzefi.billing import ledger
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.billing.models import transactions

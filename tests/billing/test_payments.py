@@ -10,16 +10,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from tests.billing.money import (
-    MOCK,
-    assert_whole,
-    balance_of,
-    mock_event,
-    open_payment,
-    signed,
-)
-from tests.conftest import GateClient, MakeGate
-from tests.kit import BOB, buy, call, sign_up, sign_up_admin
+from tests.kit.api import BOB, buy, call, sign_up, sign_up_admin
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import MOCK, assert_whole, balance_of, mock_event, open_payment, signed
 from zenzefi.billing.models import payment_events, payments
 from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import Event, Outcome

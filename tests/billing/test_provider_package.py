@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.billing.money import assert_whole, balance_of, payment_of
-from tests.conftest import SECRET_KEY, GateClient, running_gate
-from tests.kit import call, sign_up, sign_up_admin
+from tests.kit.api import call, sign_up, sign_up_admin
+from tests.kit.gates import SECRET_KEY, GateClient, running_gate
+from tests.kit.payments import assert_whole, balance_of, payment_of
 from zenzefi.billing.providers.load import load_providers
 from zenzefi.settings import Settings, SettingsError, load_settings
 

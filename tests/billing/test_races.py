@@ -6,16 +6,17 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
-from tests.billing.money import MOCK, assert_whole, balance_of, open_payment, signed
-from tests.billing.money import mock_event as event
-from tests.conftest import GateClient, MakeGate, Stores, Upstream, running_gate
-from tests.kit import buy, call, give, sign_up, sign_up_admin
+from tests.kit.api import buy, call, give, sign_up, sign_up_admin
+from tests.kit.gates import GateClient, MakeGate, Stores, running_gate
+from tests.kit.payments import MOCK, assert_whole, balance_of, open_payment, signed
+from tests.kit.payments import mock_event as event
+from tests.kit.recording_upstream import RecordingUpstream
 
 PRICED: dict[str, Any] = {"token_price_1h": "1.00", "rate_limit_api": "off"}
 
 
 async def test_revoking_and_first_use_over_http_have_one_outcome(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin, **PRICED)
     bearer = await sign_up(gate)

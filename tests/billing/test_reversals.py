@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.billing.money import MOCK, assert_whole, balance_of, open_payment, payment_of, tell
-from tests.conftest import GateClient, MakeGate
-from tests.kit import buy, call, give, sign_up, user_id_of
+from tests.kit.api import buy, call, give, sign_up, user_id_of
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import (
+    MOCK,
+    assert_whole,
+    balance_of,
+    open_payment,
+    payment_of,
+    send_webhook,
+)
 from zenzefi.billing import ledger, settlement
 from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import Event, Outcome
@@ -34,7 +41,7 @@ async def test_a_won_dispute_gives_back_what_it_took_and_not_what_was_refunded(
         ("disputed", "70.00", "0.00"),
         ("dispute_won", "70.00", "7.00"),
     ):
-        await tell(mock, payment_id, kind, amount)
+        await send_webhook(mock, payment_id, kind, amount)
         assert await balance_of(mock, bearer) == left, kind
     assert (await payment_of(mock, bearer))["reversed_znc"] == "3.00"
     await assert_whole(mock)
@@ -43,8 +50,8 @@ async def test_a_won_dispute_gives_back_what_it_took_and_not_what_was_refunded(
 async def test_a_dispute_over_a_part_takes_that_part(mock: GateClient) -> None:
     bearer = await sign_up(mock)
     payment_id = await open_payment(mock, bearer)
-    await tell(mock, payment_id, "paid")
-    await tell(mock, payment_id, "disputed", "40.00")
+    await send_webhook(mock, payment_id, "paid")
+    await send_webhook(mock, payment_id, "disputed", "40.00")
     assert await balance_of(mock, bearer) == "6.00"
     assert (await payment_of(mock, bearer))["status"] == "disputed"
 
@@ -57,7 +64,7 @@ async def test_the_end_is_the_same_in_whatever_order_the_events_come(mock: GateC
         payment_id = await open_payment(mock, bearer)
         before = float(await balance_of(mock, bearer))
         for kind, amount in order:
-            await tell(mock, payment_id, kind, amount, part="one")
+            await send_webhook(mock, payment_id, kind, amount, part="one")
         assert float(await balance_of(mock, bearer)) == before + 5, order
     await assert_whole(mock)
 
@@ -66,9 +73,9 @@ async def test_a_refund_counts_by_the_rate_of_its_payment(make_gate: MakeGate) -
     first = await make_gate(**MOCK)
     bearer = await sign_up(first)
     payment_id = await open_payment(first, bearer)
-    await tell(first, payment_id, "paid")
+    await send_webhook(first, payment_id, "paid")
     dearer = await make_gate(**MOCK, znc_to_rub_rate="20")
-    await tell(dearer, payment_id, "refunded", "50.00")
+    await send_webhook(dearer, payment_id, "refunded", "50.00")
     assert await balance_of(dearer, bearer) == "5.00"
     await assert_whole(dearer)
 
@@ -79,9 +86,9 @@ async def test_what_a_dispute_left_missing_is_taken_from_what_comes_in_next(
     gate = await make_gate(**MOCK, token_price_1h="7.00")
     bearer = await sign_up(gate)
     payment_id = await open_payment(gate, bearer)
-    await tell(gate, payment_id, "paid")
+    await send_webhook(gate, payment_id, "paid")
     token = await buy(gate, bearer, duration_hours=1)
-    await tell(gate, payment_id, "disputed")
+    await send_webhook(gate, payment_id, "disputed")
     assert await balance_of(gate, bearer) == "0.00"
     # The token was bought with money that is gone: giving it back makes no new money.
     _, revoked = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
@@ -96,12 +103,12 @@ async def test_a_won_dispute_gives_back_what_was_collected_meanwhile(make_gate: 
     gate = await make_gate(**MOCK, token_price_1h="7.00")
     bearer = await sign_up(gate)
     payment_id = await open_payment(gate, bearer)
-    await tell(gate, payment_id, "paid")
+    await send_webhook(gate, payment_id, "paid")
     await buy(gate, bearer, duration_hours=1)
-    await tell(gate, payment_id, "disputed")
+    await send_webhook(gate, payment_id, "disputed")
     await give(gate, "4.00")
     assert await balance_of(gate, bearer) == "0.00"
-    await tell(gate, payment_id, "dispute_won")
+    await send_webhook(gate, payment_id, "dispute_won")
     assert await balance_of(gate, bearer) == "7.00"  # 10 + 4 - 7 for the token
     await assert_whole(gate)
 
@@ -118,8 +125,8 @@ async def test_what_belongs_to_another_checkout_or_charge_moves_nothing(
 ) -> None:
     bearer = await sign_up(mock)
     payment_id = await open_payment(mock, bearer)
-    await tell(mock, payment_id, "paid")
-    assert await tell(mock, payment_id, "refunded", **change) == outcome
+    await send_webhook(mock, payment_id, "paid")
+    assert await send_webhook(mock, payment_id, "refunded", **change) == outcome
     assert await balance_of(mock, bearer) == "10.00"
 
 
@@ -137,11 +144,11 @@ async def test_a_dispute_heard_of_before_its_charge_is_known_counts_once_it_is(
     payment_id = await open_payment(mock, bearer)
     payments = mock.app[PAYMENTS]
     assert await payments.apply("mock", _dispute(payment_id)) == "unknown payment"
-    assert await tell(mock, payment_id, "paid") == "credited"
+    assert await send_webhook(mock, payment_id, "paid") == "credited"
     assert await balance_of(mock, bearer) == "0.00"
     assert (await payment_of(mock, bearer))["status"] == "disputed"
     assert await payments.apply("mock", _dispute(payment_id)) == "replay"
-    await tell(mock, payment_id, "dispute_won", part="one")
+    await send_webhook(mock, payment_id, "dispute_won", part="one")
     assert await balance_of(mock, bearer) == "10.00"
     await assert_whole(mock)
 
@@ -152,7 +159,7 @@ async def test_a_dispute_and_its_payment_heard_of_at_once_see_each_other(mock: G
     dispute = _dispute(payment_id)
     async with mock.app[DATABASE].begin() as connection:
         assert await settlement.apply(connection, "mock", dispute) == "unknown payment"
-        paid = asyncio.create_task(tell(mock, payment_id, "paid"))
+        paid = asyncio.create_task(send_webhook(mock, payment_id, "paid"))
         await asyncio.sleep(0.2)  # time enough to be credited, if it did not wait
     assert await paid == "credited"
     assert await balance_of(mock, bearer) == "0.00"
@@ -162,10 +169,12 @@ async def test_a_dispute_and_its_payment_heard_of_at_once_see_each_other(mock: G
 async def test_a_refund_that_failed_returns_what_it_took(mock: GateClient) -> None:
     bearer = await sign_up(mock)
     payment_id = await open_payment(mock, bearer)
-    await tell(mock, payment_id, "paid")
-    await tell(mock, payment_id, "refunded", "30.00", part="r1")
+    await send_webhook(mock, payment_id, "paid")
+    await send_webhook(mock, payment_id, "refunded", "30.00", part="r1")
     assert await balance_of(mock, bearer) == "7.00"
-    assert await tell(mock, payment_id, "refund_failed", "30.00", part="r1") == "refund_failed"
+    assert (
+        await send_webhook(mock, payment_id, "refund_failed", "30.00", part="r1") == "refund_failed"
+    )
     assert await balance_of(mock, bearer) == "10.00"
     await assert_whole(mock)
 
@@ -177,13 +186,13 @@ async def test_reversals_and_purchases_at_once_do_not_wait_for_each_other_for_ev
     bearer = await sign_up(gate)
     opened = [await open_payment(gate, bearer) for _ in range(4)]
     for payment_id in opened:
-        await tell(gate, payment_id, "paid")
+        await send_webhook(gate, payment_id, "paid")
     for _ in range(3):
         await buy(gate, bearer, duration_hours=1)
     body = {"duration_hours": 1}
     await asyncio.gather(
         *(
-            tell(gate, one, kind, part="d")
+            send_webhook(gate, one, kind, part="d")
             for one in opened
             for kind in ("disputed", "dispute_won")
         ),
@@ -196,13 +205,13 @@ async def test_reversals_and_purchases_at_once_do_not_wait_for_each_other_for_ev
 async def test_a_reversal_waits_for_what_is_being_spent(mock: GateClient) -> None:
     bearer = await sign_up(mock)
     payment_id = await open_payment(mock, bearer)
-    await tell(mock, payment_id, "paid")
+    await send_webhook(mock, payment_id, "paid")
     spent = Decimal("-6.00")
     async with mock.app[DATABASE].begin() as connection:
         await ledger.move(
             connection, await user_id_of(mock), spent, ledger.Kind.ADJUSTMENT, "in the middle"
         )
-        reversal = asyncio.create_task(tell(mock, payment_id, "disputed"))
+        reversal = asyncio.create_task(send_webhook(mock, payment_id, "disputed"))
         await asyncio.sleep(0.2)  # time enough to read the balance of before, if it did not wait
     assert await reversal == "disputed"
     assert await balance_of(mock, bearer) == "0.00"

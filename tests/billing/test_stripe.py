@@ -19,9 +19,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from sqlalchemy import update
 
-from tests.billing.money import assert_whole, balance_of, payment_of
-from tests.conftest import SECRET_KEY, GateClient, MakeGate, Stores, running_gate
-from tests.kit import call, sign_up, sign_up_admin, user_id_of
+from tests.kit.api import call, sign_up, sign_up_admin, user_id_of
+from tests.kit.gates import SECRET_KEY, GateClient, MakeGate, Stores, running_gate
+from tests.kit.payments import assert_whole, balance_of, payment_of
 from zenzefi.billing import payments as billing_payments
 from zenzefi.billing.models import payments
 from zenzefi.db.engine import DATABASE

@@ -9,8 +9,8 @@ import pyotp
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.browser.account_site import PASSWORD, PRICES, buy, faults, register, site, top_up
-from tests.browser.conftest import watch
+from tests.kit.account_site import PASSWORD, PRICES, buy, faults, register, site, top_up
+from tests.kit.chromium import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.account_site import PASSWORD, Site, at, buy, register, top_up
-from tests.browser.conftest import watch
+from tests.kit.account_site import PASSWORD, Site, at, buy, register, top_up
+from tests.kit.chromium import watch
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.account_site import Site, buy, register
-from tests.browser.conftest import watch
+from tests.kit.account_site import Site, buy, register
+from tests.kit.chromium import watch
 from zenzefi.tokens.sessions import SESSION_TRACKER
 
 pytestmark = pytest.mark.browser

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
-from tests.browser.hostile import Trap, Where, register, run, trap
-from tests.browser.test_hostile_windows import BY_A_REQUEST, FROM_A_WINDOW, IN_A_FRAME
+from tests.kit.hostile_attacks import BY_A_REQUEST, FROM_A_WINDOW, IN_A_FRAME
+from tests.kit.hostile_site import Trap, Where, register, run, trap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

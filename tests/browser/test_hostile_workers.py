@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, BrowserContext
 
-from tests.browser.hostile import run, trap
-from tests.browser.test_hostile_windows import opener_read
+from tests.kit.hostile_attacks import opener_read
+from tests.kit.hostile_site import run, trap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

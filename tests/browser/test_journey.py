@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import watch
+from tests.kit.chromium import watch
 from zenzefi.app import create_app
 from zenzefi.demo import running_demo
 from zenzefi.runtime.drain import GateRunner

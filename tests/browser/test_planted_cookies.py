@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.browser.hostile import PASSWORD, Trap, Where, run, trap
+from tests.kit.hostile_site import PASSWORD, Trap, Where, run, trap
 
 # A browser that the gate does not know to keep the seal. It is the same Chromium.
 OLD = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/90.0.0.0"

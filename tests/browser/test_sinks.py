@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.browser.conftest import watch
-from tests.browser.gates import Place, place
+from tests.kit.browser_gates import Place, place
+from tests.kit.chromium import watch
 from zenzefi.demo import running_demo
 from zenzefi.demo.sinks import SINKS
 

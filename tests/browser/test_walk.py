@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import watch
-from tests.browser.gates import MOUNTS, MountName, Place, place
+from tests.kit.browser_gates import MOUNTS, MountName, Place, place
+from tests.kit.chromium import watch
 from zenzefi.demo import running_demo
 from zenzefi.demo.pages import PAGES
 

@@ -8,7 +8,7 @@ import pyotp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.account_site import PASSWORD, Site, buy, register, top_up
+from tests.kit.account_site import PASSWORD, Site, buy, register, top_up
 
 pytestmark = pytest.mark.browser
 

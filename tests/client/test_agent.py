@@ -14,8 +14,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from tests import kit
-from tests.conftest import GateClient, MakeGate, Upstream
+from tests.kit import api
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
 from zenzefi.client.agent import Agent, NotAGate, TokenEnded
 from zenzefi.client.certificate import server_context
 
@@ -49,8 +50,8 @@ async def agent_for(gate: URL, token: str, port: int) -> AsyncIterator[Agent]:
 
 @pytest.fixture
 async def local(gate: GateClient, unused_tcp_port: int) -> AsyncIterator[Local]:
-    bearer = await kit.sign_up(gate)
-    token = await kit.buy(gate, bearer)
+    bearer = await api.sign_up(gate)
+    token = await api.buy(gate, bearer)
     async with (
         agent_for(gate.make_url("/").origin(), str(token["token"]), unused_tcp_port) as agent,
         aiohttp.ClientSession(auto_decompress=False) as session,
@@ -59,7 +60,7 @@ async def local(gate: GateClient, unused_tcp_port: int) -> AsyncIterator[Local]:
 
 
 async def test_a_request_arrives_with_token_and_device_and_comes_back_whole(
-    local: Local, upstream: Upstream
+    local: Local, upstream: RecordingUpstream
 ) -> None:
     async with local.session.get(
         local.url("/a%2Fb/c?x=1&y=%20"), headers={"X-Access-Token": "forged"}
@@ -72,7 +73,7 @@ async def test_a_request_arrives_with_token_and_device_and_comes_back_whole(
 
 
 async def test_links_cookies_and_redirects_are_those_of_the_local_root(
-    local: Local, upstream: Upstream
+    local: Local, upstream: RecordingUpstream
 ) -> None:
     async def answer(request: web.Request) -> web.Response:
         response = web.Response(status=302, headers={"Location": f"{upstream.origin}/next?a=1"})
@@ -87,7 +88,7 @@ async def test_links_cookies_and_redirects_are_those_of_the_local_root(
         assert [path.split(";")[0] for path in paths] == ["/", "/deep"]
 
 
-async def test_bodies_stream_both_ways(local: Local, upstream: Upstream) -> None:
+async def test_bodies_stream_both_ways(local: Local, upstream: RecordingUpstream) -> None:
     size = 3_000_000
     received = 0
 
@@ -110,7 +111,7 @@ async def test_bodies_stream_both_ways(local: Local, upstream: Upstream) -> None
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_a_length_stays_a_length_and_chunks_stay_chunks(
-    local: Local, upstream: Upstream, method: str
+    local: Local, upstream: RecordingUpstream, method: str
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"ab"
@@ -127,7 +128,7 @@ async def test_a_length_stays_a_length_and_chunks_stay_chunks(
     assert "Content-Length" not in streamed
 
 
-async def test_answers_without_content_stay_so(local: Local, upstream: Upstream) -> None:
+async def test_answers_without_content_stay_so(local: Local, upstream: RecordingUpstream) -> None:
     async def unchanged(request: web.Request) -> web.Response:
         return web.Response(status=304, headers={"ETag": '"1"'})
 
@@ -142,7 +143,9 @@ async def test_answers_without_content_stay_so(local: Local, upstream: Upstream)
         assert (response.status, await response.read()) == (304, b"")
 
 
-async def test_a_body_that_breaks_off_does_not_look_whole(local: Local, upstream: Upstream) -> None:
+async def test_a_body_that_breaks_off_does_not_look_whole(
+    local: Local, upstream: RecordingUpstream
+) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -157,7 +160,9 @@ async def test_a_body_that_breaks_off_does_not_look_whole(local: Local, upstream
             await response.read()
 
 
-async def test_an_event_stream_arrives_as_it_is_sent(local: Local, upstream: Upstream) -> None:
+async def test_an_event_stream_arrives_as_it_is_sent(
+    local: Local, upstream: RecordingUpstream
+) -> None:
     go_on = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -176,7 +181,7 @@ async def test_an_event_stream_arrives_as_it_is_sent(local: Local, upstream: Ups
 
 
 async def test_a_websocket_is_relayed_with_the_protocol_that_the_upstream_chose(
-    local: Local, upstream: Upstream
+    local: Local, upstream: RecordingUpstream
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(protocols=["chat.v2"])
@@ -222,7 +227,7 @@ async def test_a_websocket_is_relayed_with_the_protocol_that_the_upstream_chose(
     ],
 )
 async def test_other_sites_can_not_use_the_agent(
-    local: Local, upstream: Upstream, headers: dict[str, str]
+    local: Local, upstream: RecordingUpstream, headers: dict[str, str]
 ) -> None:
     async with local.session.get(local.url("/"), headers=headers) as response:
         assert response.status == 403
@@ -237,7 +242,7 @@ async def test_a_link_from_another_site_opens(local: Local) -> None:
 
 async def test_it_learns_that_the_token_has_ended(local: Local, gate: GateClient) -> None:
     assert (await local.agent.status())["connected"] is True
-    await kit.call(gate, "DELETE", f"/tokens/{local.token['id']}", bearer=local.bearer)
+    await api.call(gate, "DELETE", f"/tokens/{local.token['id']}", bearer=local.bearer)
     async with local.session.get(local.url("/")) as response:
         assert response.status == 401
     assert local.agent.news.is_set()
@@ -268,13 +273,13 @@ async def test_something_else_at_the_address_is_told_from_a_gate(unused_tcp_port
 
 
 async def test_it_serves_https_with_a_certificate_that_it_keeps(
-    make_gate: MakeGate, upstream: Upstream, tmp_path: Path, unused_tcp_port: int
+    make_gate: MakeGate, upstream: RecordingUpstream, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     context, fingerprint = server_context(tmp_path / "agent")
     assert server_context(tmp_path / "agent")[1] == fingerprint
     assert (tmp_path / "agent" / "connect.pem").stat().st_mode & 0o777 == 0o600
     gate = await make_gate(zenzefi_target_url=upstream.origin)
-    token = await kit.buy(gate, await kit.sign_up(gate))
+    token = await api.buy(gate, await api.sign_up(gate))
     public = URL(f"https://127.0.0.1:{unused_tcp_port}")
     agent = Agent(gate.make_url("/").origin(), public, str(token["token"]), DEVICE)
     runner = web.AppRunner(agent.application(), access_log=None, auto_decompress=False)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from tests.cluster.kit import Cluster, Servers, upstream
-from tests.conftest import SECRET_KEY, _migrate, _named
-from tests.servers import own_postgres, own_redis
-
-Tell = Callable[[str], None]
+from tests.kit.cluster import Cluster, ClusterServers, Tell
+from tests.kit.databases import database_named, migrate_schema
+from tests.kit.gates import SECRET_KEY
+from tests.kit.servers import own_postgres, own_redis
+from tests.kit.streaming_upstream import streaming_upstream
 
 _SETTINGS = {
     "SECRET_KEY": SECRET_KEY,
@@ -40,18 +40,18 @@ def tell(pytestconfig: pytest.Config) -> Tell:
 
 
 @pytest.fixture(scope="package")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
     """PostgreSQL, Redis, an upstream, and two gates in processes of their own."""
     folder = str(tmp_path_factory.mktemp("cluster"))
-    with own_postgres() as postgres, own_redis() as redis, upstream() as origin:
-        asyncio.run(_migrate(_named(postgres.url, "postgres")))
+    with own_postgres() as postgres, own_redis() as redis, streaming_upstream() as origin:
+        asyncio.run(migrate_schema(database_named(postgres.url, "postgres")))
         settings = {
             **_SETTINGS,
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "ZENZEFI_TARGET_URL": origin,
         }
-        found = Servers(postgres, redis, origin, settings, folder)
+        found = ClusterServers(postgres, redis, origin, settings, folder)
         try:
             for _ in range(2):
                 found.start_node()
@@ -62,7 +62,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-async def cluster(servers: Servers, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(servers: ClusterServers, tmp_path: Path) -> AsyncIterator[Cluster]:
     """The cluster, well, and a client without cookies and with as many connections as it likes."""
     async with ClientSession(
         connector=TCPConnector(limit=0),

@@ -14,31 +14,31 @@ from datetime import timedelta
 
 import pytest
 
-from tests.cluster.conftest import Tell
-from tests.cluster.kit import SOON, Cluster, Table, Token, Watched, until, watch
-from tests.commands.gate import environment
+from tests.kit.cluster import SOON, Cluster, PurchasedToken, Tell, until
+from tests.kit.gate_process import environment
+from tests.kit.open_connections import LatencyTable, OpenConnections, open_connections
 
 HERE, THERE = 0, 1
 ROUNDS = 50
 
 
 @pytest.fixture(scope="module")
-def table(tell: Tell) -> Iterator[Table]:
-    made = Table()
+def table(tell: Tell) -> Iterator[LatencyTable]:
+    made = LatencyTable()
     yield made
     tell("\n".join(made.lines()))
 
 
-def _note(table: Table, what: str, watched: Watched, since: float) -> None:
+def _note(table: LatencyTable, what: str, watched: OpenConnections, since: float) -> None:
     for way, ended in watched.ended.items():
         table.add(what, way, ended - since)
 
 
-async def test_a_revoked_token_is_out_everywhere(cluster: Cluster, table: Table) -> None:
+async def test_a_revoked_token_is_out_everywhere(cluster: Cluster, table: LatencyTable) -> None:
     user = await cluster.sign_up()
     for _ in range(ROUNDS):
         token = await cluster.buy(user)
-        watched = await watch(cluster, THERE, token.value)
+        watched = await open_connections(cluster, THERE, token.value)
         started = time.perf_counter()
         status, _ = await cluster.call(HERE, "DELETE", f"/tokens/{token.id}", token.bearer)
         assert status == 200
@@ -49,13 +49,13 @@ async def test_a_revoked_token_is_out_everywhere(cluster: Cluster, table: Table)
 
 
 async def test_a_deactivated_user_is_out_everywhere_and_comes_in_again(
-    cluster: Cluster, table: Table
+    cluster: Cluster, table: LatencyTable
 ) -> None:
     admin = await cluster.make_admin()
     token = await cluster.buy(await cluster.sign_up())
     path = f"/admin/users/{token.user_id}"
     for _ in range(ROUNDS):
-        watched = await watch(cluster, THERE, token.value)
+        watched = await open_connections(cluster, THERE, token.value)
         started = time.perf_counter()
         status, _ = await cluster.call(HERE, "PATCH", path, admin, {"is_active": False})
         assert status == 200
@@ -68,12 +68,12 @@ async def test_a_deactivated_user_is_out_everywhere_and_comes_in_again(
         await until(lambda: _is_in(cluster, token))
 
 
-async def _is_in(cluster: Cluster, token: Token, **headers: str) -> bool:
+async def _is_in(cluster: Cluster, token: PurchasedToken, **headers: str) -> bool:
     return (await cluster.get(THERE, token.value, **headers))[0] == 200
 
 
 async def test_a_released_device_is_out_everywhere_and_another_one_in(
-    cluster: Cluster, table: Table
+    cluster: Cluster, table: LatencyTable
 ) -> None:
     token = await cluster.buy(await cluster.sign_up())
     devices = ["0123456789abcdef0000", "0123456789abcdef0001"]
@@ -81,7 +81,7 @@ async def test_a_released_device_is_out_everywhere_and_another_one_in(
     ways = ("websocket", "events", "download")
     for number in range(ROUNDS):
         first, second = devices[number % 2], devices[1 - number % 2]
-        watched = await watch(cluster, THERE, token.value, ways=ways, X_Device_ID=first)
+        watched = await open_connections(cluster, THERE, token.value, ways=ways, X_Device_ID=first)
         assert (await cluster.get(THERE, token.value, X_Device_ID=second))[0] == 409
         started = time.perf_counter()
         status, _ = await cluster.call(HERE, "POST", path, token.bearer)
@@ -94,7 +94,7 @@ async def test_a_released_device_is_out_everywhere_and_another_one_in(
         assert (await cluster.get(HERE, token.value, X_Device_ID=first)) == (409, "device_conflict")
 
 
-async def test_an_expired_token_is_out_everywhere(cluster: Cluster, table: Table) -> None:
+async def test_an_expired_token_is_out_everywhere(cluster: Cluster, table: LatencyTable) -> None:
     user = await cluster.sign_up()
     tokens = [await cluster.buy(user, duration_hours=1) for _ in range(ROUNDS)]
     begun = timedelta(hours=1) - timedelta(seconds=6)
@@ -107,7 +107,9 @@ async def test_an_expired_token_is_out_everywhere(cluster: Cluster, table: Table
                 begun - timedelta(milliseconds=20 * number),
             )
         due = await _due(connection, tokens)
-    watched = await asyncio.gather(*(watch(cluster, THERE, token.value) for token in tokens))
+    watched = await asyncio.gather(
+        *(open_connections(cluster, THERE, token.value) for token in tokens)
+    )
     for token, one in zip(tokens, watched, strict=True):
         await one.all_ended()
         _note(table, "expired", one, due[token.id])
@@ -117,7 +119,7 @@ async def test_an_expired_token_is_out_everywhere(cluster: Cluster, table: Table
         assert await cluster.get(HERE, token.value) == (401, "token_expired")
 
 
-async def _due(connection, tokens: list[Token]):
+async def _due(connection, tokens: list[PurchasedToken]):
     """When each token ends, on the clock of ``time.perf_counter``."""
     rows = await connection.fetch(
         "SELECT id, extract(epoch FROM activated_at + interval '1 hour' - clock_timestamp())"
@@ -130,7 +132,7 @@ async def _due(connection, tokens: list[Token]):
 
 async def test_the_command_line_ends_a_token_everywhere(cluster: Cluster) -> None:
     token = await cluster.buy(await cluster.sign_up())
-    watched = [await watch(cluster, node, token.value) for node in (HERE, THERE)]
+    watched = [await open_connections(cluster, node, token.value) for node in (HERE, THERE)]
     servers = cluster.servers
     done = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "zenzefi", "token", "revoke", str(token.id)),
@@ -147,8 +149,8 @@ async def test_the_command_line_ends_a_token_everywhere(cluster: Cluster) -> Non
 async def test_an_ended_session_closes_what_it_has_open_and_nothing_else(cluster: Cluster) -> None:
     token = await cluster.buy(await cluster.sign_up())
     ways = ("websocket", "events")
-    one = await watch(cluster, THERE, token.value, ways=ways, User_Agent="one")
-    other = await watch(cluster, THERE, token.value, ways=ways, User_Agent="other")
+    one = await open_connections(cluster, THERE, token.value, ways=ways, User_Agent="one")
+    other = await open_connections(cluster, THERE, token.value, ways=ways, User_Agent="other")
     found = {}
     async with asyncio.timeout(SOON):
         while set(found) != {"one", "other"}:  # they are listed while they last

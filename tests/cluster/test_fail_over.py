@@ -12,16 +12,17 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from tests.cluster.conftest import Tell
-from tests.cluster.kit import Cluster, Servers, until, upstream
-from tests.conftest import SECRET_KEY, _migrate, _named
-from tests.servers import Postgres, own_postgres, own_redis
+from tests.kit.cluster import Cluster, ClusterServers, Tell, until
+from tests.kit.databases import database_named, migrate_schema
+from tests.kit.gates import SECRET_KEY
+from tests.kit.servers import Postgres, own_postgres, own_redis
+from tests.kit.streaming_upstream import streaming_upstream
 
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Postgres, Postgres]]:
     with own_postgres() as primary:
-        asyncio.run(_migrate(_named(primary.url, "postgres")))
+        asyncio.run(migrate_schema(database_named(primary.url, "postgres")))
         standby = primary.standby()
         try:
             yield primary, standby
@@ -31,7 +32,7 @@ def pair() -> Iterator[tuple[Postgres, Postgres]]:
 
 @pytest.fixture
 async def cluster(pair: tuple[Postgres, Postgres], tmp_path: Path) -> AsyncIterator[Cluster]:
-    with own_redis() as redis, upstream() as origin:
+    with own_redis() as redis, streaming_upstream() as origin:
         hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in pair)
         settings = {
             "SECRET_KEY": SECRET_KEY,
@@ -41,7 +42,7 @@ async def cluster(pair: tuple[Postgres, Postgres], tmp_path: Path) -> AsyncItera
             "ZENZEFI_TARGET_URL": origin,
             "DRAIN_TIMEOUT": "3",
         }
-        servers = Servers(pair[0], redis, origin, settings, str(tmp_path))
+        servers = ClusterServers(pair[0], redis, origin, settings, str(tmp_path))
         servers.start_node()
         try:
             async with ClientSession(cookie_jar=DummyCookieJar()) as session:

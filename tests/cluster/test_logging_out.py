@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import Tell
-from tests.cluster.kit import PROXY, Cluster, Table, Token, until, watch
+from tests.kit.cluster import PROXY, Cluster, PurchasedToken, Tell, until
+from tests.kit.open_connections import LatencyTable, open_connections
 
 HERE, THERE = 0, 1
 ROUNDS = 10
@@ -16,13 +16,13 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Saf
 
 
 @pytest.fixture(scope="module")
-def table(tell: Tell) -> Iterator[Table]:
-    made = Table()
+def table(tell: Tell) -> Iterator[LatencyTable]:
+    made = LatencyTable()
     yield made
     tell("\n".join(made.lines()))
 
 
-async def sign_in(cluster: Cluster, node: int, token: Token) -> str:
+async def sign_in(cluster: Cluster, node: int, token: PurchasedToken) -> str:
     """The cookies of a browser that signs in with the token."""
     async with cluster.session.post(
         cluster.url(node, PROXY + "/authenticate"),
@@ -41,18 +41,18 @@ def at(cluster: Cluster, node: int, cookie: str) -> dict[str, str]:
 
 
 async def test_logging_out_ends_what_this_browser_has_open_and_nothing_else(
-    cluster: Cluster, table: Table
+    cluster: Cluster, table: LatencyTable
 ) -> None:
     user = await cluster.sign_up()
     token = await cluster.buy(user)
     other = await sign_in(cluster, HERE, token)
     kept = [
-        await watch(cluster, THERE, token.value),
-        await watch(cluster, THERE, token.value, **at(cluster, THERE, other)),
+        await open_connections(cluster, THERE, token.value),
+        await open_connections(cluster, THERE, token.value, **at(cluster, THERE, other)),
     ]
     for _ in range(ROUNDS):
         cookie = await sign_in(cluster, HERE, token)
-        watched = await watch(cluster, THERE, token.value, **at(cluster, THERE, cookie))
+        watched = await open_connections(cluster, THERE, token.value, **at(cluster, THERE, cookie))
         started = time.perf_counter()
         async with cluster.session.delete(
             cluster.url(HERE, PROXY + "/logout"), headers={"Cookie": cookie, "User-Agent": AGENT}
@@ -71,7 +71,7 @@ async def test_logging_out_ends_what_this_browser_has_open_and_nothing_else(
 async def test_logging_out_while_redis_is_away_is_felt_there_too(cluster: Cluster) -> None:
     token = await cluster.buy(await cluster.sign_up())
     cookie = await sign_in(cluster, HERE, token)
-    watched = await watch(cluster, THERE, token.value, **at(cluster, THERE, cookie))
+    watched = await open_connections(cluster, THERE, token.value, **at(cluster, THERE, cookie))
     cluster.servers.redis.stop()
     try:
         async with cluster.session.delete(

@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.cluster.conftest import Tell
-from tests.cluster.kit import SOON, Cluster, Token, until, watch
+from tests.kit.cluster import SOON, Cluster, PurchasedToken, Tell, until
+from tests.kit.open_connections import open_connections
 from zenzefi.tokens.cache import REFUSED_LIFE
 from zenzefi.tokens.redis_cache import CHANNEL
 from zenzefi.tokens.token_format import cache_name, new_token
@@ -26,7 +26,7 @@ HERE, THERE = 0, 1
 BOTH = (HERE, THERE)
 
 
-async def _used(cluster: Cluster, *nodes: int) -> Token:
+async def _used(cluster: Cluster, *nodes: int) -> PurchasedToken:
     """A token that is activated and known to these nodes."""
     token = await cluster.buy(await cluster.sign_up())
     for node in nodes:
@@ -46,12 +46,12 @@ async def _broken(
         await cluster.live()
 
 
-async def _revoke(cluster: Cluster, token: Token, node: int = HERE) -> None:
+async def _revoke(cluster: Cluster, token: PurchasedToken, node: int = HERE) -> None:
     status, _ = await cluster.call(node, "DELETE", f"/tokens/{token.id}", token.bearer)
     assert status == 200
 
 
-async def _stays_out(cluster: Cluster, token: Token, seconds: float) -> None:
+async def _stays_out(cluster: Cluster, token: PurchasedToken, seconds: float) -> None:
     """On both nodes, asked all the time."""
     until_ = time.monotonic() + seconds
     while time.monotonic() < until_:
@@ -66,7 +66,7 @@ async def _stays_out(cluster: Cluster, token: Token, seconds: float) -> None:
 async def test_redis_killed_and_back(cluster: Cluster, tell: Tell) -> None:
     redis = cluster.servers.redis
     known, ending = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
-    watched = await watch(cluster, THERE, ending.value)
+    watched = await open_connections(cluster, THERE, ending.value)
     async with _broken(cluster, redis.stop, redis.start):
         for node in BOTH:
             assert (await cluster.get(node, known.value))[0] == 200
@@ -79,7 +79,7 @@ async def test_redis_killed_and_back(cluster: Cluster, tell: Tell) -> None:
         worst = max(watched.ended.values()) - started
         tell(f"without Redis an end was felt on the other node after {worst:.2f} s")
         assert watched.close_code == 4401
-    watched = await watch(cluster, THERE, known.value)
+    watched = await open_connections(cluster, THERE, known.value)
     await _stays_out(cluster, ending, 0.5)
     await _revoke(cluster, known)
     await watched.all_ended()
@@ -92,7 +92,7 @@ async def _is_deaf(cluster: Cluster, node: int) -> bool:
 async def test_redis_flushed(cluster: Cluster) -> None:
     known, gone = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
     await _revoke(cluster, gone)
-    watched = await watch(cluster, THERE, known.value)
+    watched = await open_connections(cluster, THERE, known.value)
     async with cluster.redis() as client:
         await client.flushall()
     # Longer than a refusal is remembered: then it is asked for again, and no tombstone is left.
@@ -121,7 +121,7 @@ async def test_a_flush_is_no_stampede(cluster: Cluster) -> None:
 async def test_redis_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
     redis = cluster.servers.redis
     known, ending = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
-    watched = await watch(cluster, THERE, ending.value)
+    watched = await open_connections(cluster, THERE, ending.value)
     async with _broken(cluster, redis.pause, redis.resume):
         started = time.perf_counter()
         for node in BOTH:
@@ -145,7 +145,7 @@ async def test_a_slow_redis_slows_nobody_who_is_known(cluster: Cluster) -> None:
                     assert (await cluster.get(node, known.value))[0] == 200
                 assert time.perf_counter() - started < SOON
                 await asyncio.sleep(0.02)
-            watched = await watch(cluster, THERE, known.value)
+            watched = await open_connections(cluster, THERE, known.value)
             await _revoke(cluster, known)
             await watched.all_ended()
         finally:
@@ -160,7 +160,7 @@ async def _pause_again_and_again(client) -> None:
 
 async def test_a_read_only_redis_brings_nobody_back(cluster: Cluster) -> None:
     ending = await _used(cluster, *BOTH)
-    watched = await watch(cluster, THERE, ending.value)
+    watched = await open_connections(cluster, THERE, ending.value)
     async with cluster.redis() as client:
         assert await client.exists(cache_name(ending.value))
         await client.execute_command("REPLICAOF", "127.0.0.1", "1")  # nobody listens there
@@ -190,7 +190,7 @@ async def test_after_a_lost_message_redis_is_trusted_for_seconds_only(
     An open connection is rechecked and ends its token; without one the age of the entry counts.
     """
     ending = await _used(cluster, THERE)
-    watched = await watch(cluster, THERE, ending.value, ways=ways)
+    watched = await open_connections(cluster, THERE, ending.value, ways=ways)
     started = time.perf_counter()
     async with cluster.database() as connection:  # without a message to the nodes
         await connection.execute(
@@ -219,7 +219,7 @@ async def test_redis_holds_garbage(cluster: Cluster) -> None:
             assert (await cluster.get(THERE, token.value))[0] == 200
         for name, token in zip(names, tokens, strict=True):  # and it is mended
             assert str(token.id).encode() in await client.get(name)
-    watched = await watch(cluster, THERE, tokens[0].value)
+    watched = await open_connections(cluster, THERE, tokens[0].value)
     await _revoke(cluster, tokens[0])
     await watched.all_ended()
 
@@ -233,7 +233,9 @@ async def test_postgresql_down_and_back(cluster: Cluster, how: signal.Signals) -
     known, gone = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
     unknown = await cluster.buy((known.user_id, known.bearer))
     await _revoke(cluster, gone)
-    watched = await watch(cluster, THERE, known.value, ways=("websocket", "events", "download"))
+    watched = await open_connections(
+        cluster, THERE, known.value, ways=("websocket", "events", "download")
+    )
     async with cluster.database() as connection:
         await connection.execute("CHECKPOINT")  # the tests' server does not wait for its disk
     async with _broken(cluster, lambda: postgres.stop(how), postgres.start):
@@ -256,7 +258,7 @@ async def test_postgresql_down_and_back(cluster: Cluster, how: signal.Signals) -
     await watched.all_ended()
 
 
-async def _is_in(cluster: Cluster, node: int, token: Token) -> bool:
+async def _is_in(cluster: Cluster, node: int, token: PurchasedToken) -> bool:
     return (await cluster.get(node, token.value))[0] == 200
 
 
@@ -298,7 +300,7 @@ def _signal_postgres(cluster: Cluster, what: signal.Signals) -> None:
 async def test_both_down_and_back(cluster: Cluster) -> None:
     postgres, redis = cluster.servers.postgres, cluster.servers.redis
     known, gone = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
-    watched = await watch(cluster, THERE, known.value, ways=("websocket", "download"))
+    watched = await open_connections(cluster, THERE, known.value, ways=("websocket", "download"))
     await _revoke(cluster, gone)
     async with cluster.database() as connection:
         await connection.execute("CHECKPOINT")

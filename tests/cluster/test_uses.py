@@ -6,7 +6,8 @@ import asyncio
 import signal
 import time
 
-from tests.cluster.kit import Cluster, watch
+from tests.kit.cluster import Cluster
+from tests.kit.open_connections import open_connections
 from zenzefi.tokens.sessions import INTERVAL
 
 _COUNT_ACTIVATIONS = """
@@ -55,7 +56,9 @@ async def test_a_node_that_is_stopped_loses_no_count(cluster: Cluster) -> None:
     node = cluster.servers.start_node()
     number = cluster.servers.nodes.index(node)
     token = await cluster.buy(await cluster.sign_up())
-    open_ = await watch(cluster, number, token.value, ways=("websocket",), User_Agent="socket")
+    open_ = await open_connections(
+        cluster, number, token.value, ways=("websocket",), User_Agent="socket"
+    )
     for _ in range(20):
         assert (await cluster.get(number, token.value, User_Agent="stopped"))[0] == 200
     node.process.send_signal(signal.SIGTERM)

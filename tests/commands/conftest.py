@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.commands.gate import Gate
+from tests.kit.gate_process import GateProcess
 from zenzefi.cli import main
 
 
 @pytest.fixture
-def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
+def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess]:
     """A running gate; parametrize it with settings."""
-    running = Gate(str(tmp_path), **getattr(request, "param", {}))
+    running = GateProcess(str(tmp_path), **getattr(request, "param", {}))
     yield running
     running.stop()
 

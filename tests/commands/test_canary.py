@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.commands.gate import Gate
+from tests.kit.gate_process import GateProcess
 
 # Each looks unlike a token or a key: nothing but knowing better may keep it out of the log.
 SETTINGS = {
@@ -42,11 +42,11 @@ class Leaky(Plugin):
 
 
 @pytest.fixture(params=["json", "pretty"])
-def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
+def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess]:
     plugins = tmp_path / "plugins"
     plugins.mkdir()
     (plugins / "leaky.py").write_text(PLUGIN)
-    running = Gate(
+    running = GateProcess(
         str(tmp_path),
         LOG_FORMAT=request.param,
         LOG_LEVEL="DEBUG",
@@ -73,7 +73,7 @@ async def _signed_in_at_the_own_origin(client: aiohttp.ClientSession, origin: st
     return {nonce, query.partition("ticket=")[2].partition("&")[0].removesuffix("%3D%3D")}
 
 
-async def test_no_secret_gets_into_the_log(gate: Gate) -> None:
+async def test_no_secret_gets_into_the_log(gate: GateProcess) -> None:
     origin = f"http://127.0.0.1:{gate.port}"
     api = f"{origin}/api/v1"
     hidden = {*HIDDEN, PASSWORD}

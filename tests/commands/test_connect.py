@@ -19,13 +19,13 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.commands.gate import Gate, environment
-from tests.servers import free_port
+from tests.kit.gate_process import GateProcess, environment
+from tests.kit.servers import free_port
 
 WHO = {"email": "ann@example.com", "password": "correct horse"}
 
 
-def call(gate: Gate, method: str, path: str, body: Any = None, **headers: str) -> Any:
+def call(gate: GateProcess, method: str, path: str, body: Any = None, **headers: str) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{gate.port}/api/v1{path}",
         None if body is None else json.dumps(body).encode(),
@@ -41,7 +41,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.gate = Gate(str(folder))
+        self.gate = GateProcess(str(folder))
         call(self.gate, "POST", "/auth/register", {**WHO, "username": "ann"})
         signed_in = call(self.gate, "POST", "/auth/login", WHO)
         self._bearer = {"Authorization": f"Bearer {signed_in['access_token']}"}
@@ -61,7 +61,7 @@ class Shop:
         port = str(self.gate.port)
         self.gate.stop()
         time.sleep(pause)
-        self.gate = Gate(str(self.folder), "--port", port)
+        self.gate = GateProcess(str(self.folder), "--port", port)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.commands.gate import Gate
+from tests.kit.gate_process import GateProcess
 
 
 async def _hammer(origin: str, until: asyncio.Event, answers: list[int]) -> None:
@@ -28,7 +28,7 @@ async def _hammer(origin: str, until: asyncio.Event, answers: list[int]) -> None
                 until.set()
 
 
-async def _load_and_stop(gate: Gate, clients: int = 8) -> list[int]:
+async def _load_and_stop(gate: GateProcess, clients: int = 8) -> list[int]:
     answers: list[int] = []
     enough = asyncio.Event()
     origin = f"http://127.0.0.1:{gate.port}"
@@ -40,13 +40,13 @@ async def _load_and_stop(gate: Gate, clients: int = 8) -> list[int]:
     return answers
 
 
-async def test_sigterm_under_load_loses_no_request(gate: Gate) -> None:
+async def test_sigterm_under_load_loses_no_request(gate: GateProcess) -> None:
     answers = await _load_and_stop(gate)
     assert set(answers) == {404}
     assert await asyncio.to_thread(gate.wait) == 0
 
 
-async def test_every_answered_request_is_in_the_access_log(gate: Gate) -> None:
+async def test_every_answered_request_is_in_the_access_log(gate: GateProcess) -> None:
     answers = await _load_and_stop(gate, clients=2)
     await asyncio.to_thread(gate.wait)
     assert gate.output.count('"path": "/nowhere"') == len(answers)
@@ -63,7 +63,9 @@ async def _token(client: aiohttp.ClientSession, api: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("gate", [{"DRAIN_TIMEOUT": "300"}], indirect=True)
-async def test_what_goes_through_ends_well_and_is_counted(gate: Gate, tmp_path: Path) -> None:
+async def test_what_goes_through_ends_well_and_is_counted(
+    gate: GateProcess, tmp_path: Path
+) -> None:
     api = f"http://127.0.0.1:{gate.port}/api/v1"
     answers: list[int] = []
     async with (
@@ -111,7 +113,9 @@ def _used(folder: Path) -> tuple[int, int]:
     return int(requests), int(sent)
 
 
-async def test_what_a_browser_leaves_half_read_is_counted_too(gate: Gate, tmp_path: Path) -> None:
+async def test_what_a_browser_leaves_half_read_is_counted_too(
+    gate: GateProcess, tmp_path: Path
+) -> None:
     api = f"http://127.0.0.1:{gate.port}/api/v1"
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
         token = await _token(client, api)
@@ -131,7 +135,7 @@ async def test_workers_share_the_port_are_replaced_and_drain(
     tmp_path: Path, redis_url: str
 ) -> None:
     gate = await asyncio.to_thread(
-        Gate, str(tmp_path), "--workers", "2", REDIS_URL=redis_url, DRAIN_TIMEOUT="5"
+        GateProcess, str(tmp_path), "--workers", "2", REDIS_URL=redis_url, DRAIN_TIMEOUT="5"
     )
     try:
         children = psutil.Process(gate.process.pid).children()
@@ -148,12 +152,12 @@ async def test_workers_share_the_port_are_replaced_and_drain(
     assert "ended with -9" in gate.output
 
 
-def _workers(gate: Gate) -> list[psutil.Process]:
+def _workers(gate: GateProcess) -> list[psutil.Process]:
     return psutil.Process(gate.process.pid).children()
 
 
 @pytest.mark.parametrize("gate", [{"DRAIN_DELAY": "60"}], indirect=True)
-async def test_a_second_signal_ends_at_once(gate: Gate) -> None:
+async def test_a_second_signal_ends_at_once(gate: GateProcess) -> None:
     gate.process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(20):
         while "draining" not in gate.output:  # noqa: ASYNC110 - another process's state

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.commands.gate import Gate, environment
-from tests.servers import free_port
+from tests.kit.gate_process import GateProcess, environment
+from tests.kit.servers import free_port
 
 
-def test_it_says_where_to_click_answers_and_ends_on_sigterm(gate: Gate) -> None:
+def test_it_says_where_to_click_answers_and_ends_on_sigterm(gate: GateProcess) -> None:
     assert "Zenzefi is ready" in gate.announcement
     assert "the bundled demo site" in gate.announcement
     assert gate.get("/nowhere").status == 404
@@ -107,12 +107,12 @@ def test_a_gate_that_would_ask_itself_does_not_start(tmp_path: object) -> None:
 
 
 @pytest.mark.parametrize("gate", [{"BACKEND_URL": "https://gate.example"}], indirect=True)
-def test_behind_a_web_server_it_says_where_it_listens_too(gate: Gate) -> None:
+def test_behind_a_web_server_it_says_where_it_listens_too(gate: GateProcess) -> None:
     assert "Open  https://gate.example/" in gate.announcement
     assert f"listens    http://127.0.0.1:{gate.port}, behind" in gate.announcement
 
 
-def test_sighup_reads_the_file_of_settings_anew(gate: Gate, tmp_path: Path) -> None:
+def test_sighup_reads_the_file_of_settings_anew(gate: GateProcess, tmp_path: Path) -> None:
     assert gate.get("/docs").status == 200
     (tmp_path / ".env").write_text("TOKEN_PRICE_1H=7.00\nRATE_LIMIT_API=many\n")
     gate.process.send_signal(signal.SIGHUP)
@@ -134,7 +134,7 @@ def test_systemd_hears_when_it_is_ready(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(tmp_path / "notify"))
         supervisor.settimeout(60)
-        gate = Gate(str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"))
+        gate = GateProcess(str(tmp_path), NOTIFY_SOCKET=str(tmp_path / "notify"))
         try:
             assert supervisor.recv(100) == b"READY=1"
         finally:
@@ -157,7 +157,7 @@ def test_several_workers_without_redis_are_refused(tmp_path: object) -> None:
 
 
 @pytest.mark.parametrize("gate", [{"ZENZEFI_TARGET_URL": "http://127.0.0.1:1"}], indirect=True)
-def test_it_starts_while_the_upstream_is_down_and_says_so(gate: Gate) -> None:
+def test_it_starts_while_the_upstream_is_down_and_says_so(gate: GateProcess) -> None:
     assert "can't be reached" in gate.announcement
     assert gate.get("/nowhere").status == 404
 
@@ -185,7 +185,7 @@ def _enter(port: int, host: str) -> int:
 
 def test_the_second_port_is_served_too(tmp_path: Path) -> None:
     second = free_port()
-    gate = Gate(str(tmp_path), PROXY_PORT=str(second))
+    gate = GateProcess(str(tmp_path), PROXY_PORT=str(second))
     try:
         assert f"http://127.0.0.1:{second}/ shows the application" in gate.announcement
         assert "share cookies" in gate.announcement
@@ -197,7 +197,7 @@ def test_the_second_port_is_served_too(tmp_path: Path) -> None:
 
 def test_every_worker_serves_the_second_port(tmp_path: Path, redis_url: str) -> None:
     second = free_port()
-    gate = Gate(str(tmp_path), "--workers", "2", PROXY_PORT=str(second), REDIS_URL=redis_url)
+    gate = GateProcess(str(tmp_path), "--workers", "2", PROXY_PORT=str(second), REDIS_URL=redis_url)
     try:
         for _ in range(20):  # a connection each, so that both workers get some
             assert _enter(second, f"127.0.0.1:{second}") == 303
@@ -209,7 +209,7 @@ def test_every_worker_serves_the_second_port(tmp_path: Path, redis_url: str) -> 
         assert gate.stop() == 0
 
 
-def test_another_loopback_name_shows_the_application_without_set_up(gate: Gate) -> None:
+def test_another_loopback_name_shows_the_application_without_set_up(gate: GateProcess) -> None:
     own = f"app.localhost:{gate.port}"
     assert f"http://{own}/ shows the application" in gate.announcement
     assert "!" not in gate.announcement
@@ -228,7 +228,7 @@ def test_the_start_says_what_is_risky_or_missing(
     tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], said: str
 ) -> None:
     listens = {"SECRET_KEY": "N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W"}
-    gate = Gate(str(tmp_path), *arguments, **listens, **settings)
+    gate = GateProcess(str(tmp_path), *arguments, **listens, **settings)
     try:
         assert said in " ".join(gate.announcement.split())
     finally:

@@ -12,15 +12,15 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.commands.gate import Gate
-from tests.servers import free_port
+from tests.kit.gate_process import GateProcess
+from tests.kit.servers import free_port
 
 
 @pytest.fixture
-def node(tmp_path: Path, redis_url: str) -> Iterator[tuple[Gate, str]]:
+def node(tmp_path: Path, redis_url: str) -> Iterator[tuple[GateProcess, str]]:
     """A gate of two workers, and the address of its figures."""
     listen = f"127.0.0.1:{free_port()}"
-    gate = Gate(
+    gate = GateProcess(
         str(tmp_path),
         "--workers",
         "2",
@@ -42,7 +42,9 @@ def figure(url: str, series: str) -> float:
 ASKED = 'gate_requests_total{method="GET",route="/livez",status_code="200"}'
 
 
-async def test_the_figures_are_those_of_all_workers(node: tuple[Gate, str], tmp_path: Path) -> None:
+async def test_the_figures_are_those_of_all_workers(
+    node: tuple[GateProcess, str], tmp_path: Path
+) -> None:
     gate, metrics = node
     # A reload reaches every one of them.
     await asyncio.to_thread((tmp_path / ".env").write_text, "TOKEN_PRICE_1H=7.00\n")
@@ -67,7 +69,7 @@ async def test_the_figures_are_those_of_all_workers(node: tuple[Gate, str], tmp_
     assert counted == 20
 
 
-async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[Gate, str]) -> None:
+async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[GateProcess, str]) -> None:
     gate, metrics = node
     api = f"http://127.0.0.1:{gate.port}/api/v1"
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from tests.conftest import SECRET_KEY, Upstream, running_gate
-from tests.deploy.programs import free_ports
-from tests.deploy.recipes import HOST, RECIPES, Addresses, loopback_client, running_recipe
-from tests.kit import buy, sign_up, user_id_of
+from tests.kit.api import buy, sign_up, user_id_of
+from tests.kit.auth_request_recipes import HOST, RECIPES, Addresses, loopback_client, running_recipe
+from tests.kit.gates import SECRET_KEY, running_gate
+from tests.kit.programs import free_ports
+from tests.kit.recording_upstream import RecordingUpstream
 
 DEVICE, OTHER = "0123456789abcdef0000", "0123456789abcdef0001"
 
@@ -27,7 +28,7 @@ class Site:
     token: dict[str, Any]
     limited: dict[str, Any]
     """A token of the scope ``certificates_only``."""
-    upstream: Upstream
+    upstream: RecordingUpstream
 
     async def get(self, path: str, **headers: str) -> int:
         """The status of a GET request; ``X_Access_Token`` stands for ``X-Access-Token``."""
@@ -44,7 +45,10 @@ class Site:
 
 @pytest.fixture(params=RECIPES)
 async def site(
-    request: pytest.FixtureRequest, sqlite_database: str, upstream: Upstream, tmp_path: Path
+    request: pytest.FixtureRequest,
+    sqlite_database: str,
+    upstream: RecordingUpstream,
+    tmp_path: Path,
 ) -> AsyncIterator[Site]:
     server: str = request.param
     (port,) = free_ports(1)

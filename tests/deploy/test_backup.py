@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-from tests import kit
-from tests.conftest import Stores, running_gate
+from tests.kit import api
+from tests.kit.gates import Stores, running_gate
 from zenzefi.accounts.models import users
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
@@ -45,7 +45,7 @@ async def test_a_restored_postgresql_lets_the_same_people_in(
     cluster: Stores, empty_postgres: str, tmp_path: Path
 ) -> None:
     async with running_gate(**cluster.settings) as gate:
-        token = await kit.buy(gate, await kit.sign_up(gate))
+        token = await api.buy(gate, await api.sign_up(gate))
     backup = tmp_path / "gate.backup"
     done = _run("backup.py", backup, str(cluster.settings["database_url"]))
     if "server version mismatch" in done.stderr:
@@ -55,8 +55,8 @@ async def test_a_restored_postgresql_lets_the_same_people_in(
     done = _run("restore.py", backup, _plain(empty_postgres))
     assert done.returncode == 0, done.stderr
     async with running_gate(**(cluster.settings | {"database_url": empty_postgres})) as gate:
-        bearer = await kit.sign_in(gate)
-        _, tokens = await kit.call(gate, "GET", "/tokens/my-tokens", bearer=bearer)
+        bearer = await api.sign_in(gate)
+        _, tokens = await api.call(gate, "GET", "/tokens/my-tokens", bearer=bearer)
         assert [one["token"] for one in tokens] == [token["token"]]
     again = _run("restore.py", backup, _plain(empty_postgres))
     assert again.returncode == 1

@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.conftest import Stores, Upstream, running_gate
-from tests.deploy.nginx import NGINX, as_it_is, certificate, running, written
-from tests.deploy.programs import free_ports
-from tests.kit import buy, sign_up
+from tests.kit.api import buy, sign_up
+from tests.kit.gates import Stores, running_gate
+from tests.kit.nginx import NGINX, as_it_is, certificate, running, written
+from tests.kit.programs import free_ports
+from tests.kit.recording_upstream import RecordingUpstream
 
 pytestmark = pytest.mark.skipif(
     NGINX is None, reason="nginx is not installed: its configuration is not run"
@@ -30,14 +31,14 @@ class Site:
     plain_port: int
     trusting: ssl.SSLContext
     token: str
-    upstream: Upstream
+    upstream: RecordingUpstream
 
     def url(self, path: str) -> str:
         return f"https://127.0.0.1:{self.port}{path}"
 
 
 @pytest.fixture
-async def site(cluster: Stores, upstream: Upstream, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(cluster: Stores, upstream: RecordingUpstream, tmp_path: Path) -> AsyncIterator[Site]:
     port, plain_port, dead = free_ports(3)
     tls = certificate(tmp_path / "tls")
     settings = {

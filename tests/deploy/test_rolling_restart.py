@@ -7,11 +7,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests import kit
-from tests.commands.gate import Gate
-from tests.conftest import SECRET_KEY, Stores, Upstream, running_gate
-from tests.deploy.nginx import NGINX, plain, running
-from tests.deploy.programs import free_ports
+from tests.kit import api
+from tests.kit.gate_process import GateProcess
+from tests.kit.gates import SECRET_KEY, Stores, running_gate
+from tests.kit.nginx import NGINX, plain, running
+from tests.kit.programs import free_ports
+from tests.kit.recording_upstream import RecordingUpstream
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,16 +31,16 @@ def nginx(tmp_path: Path) -> Iterator[tuple[int, list[int]]]:
 
 
 async def test_a_rolling_restart_loses_no_request(
-    nginx: tuple[int, list[int]], cluster: Stores, upstream: Upstream, tmp_path: Path
+    nginx: tuple[int, list[int]], cluster: Stores, upstream: RecordingUpstream, tmp_path: Path
 ) -> None:
     port, ports = nginx
     async with running_gate(**cluster.settings) as shop:
-        token = await kit.buy(shop, await kit.sign_up(shop))
+        token = await api.buy(shop, await api.sign_up(shop))
 
-    def node(index: int) -> Gate:
+    def node(index: int) -> GateProcess:
         folder = tmp_path / f"node{index}"
         folder.mkdir(exist_ok=True)
-        return Gate(
+        return GateProcess(
             str(folder),
             *("--port", str(ports[index])),
             DATABASE_URL=cluster.settings["database_url"],

@@ -20,8 +20,8 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from tests.commands.gate import environment
-from tests.servers import free_port
+from tests.kit.gate_process import environment
+from tests.kit.servers import free_port
 from zenzefi.cli import main
 from zenzefi.settings import Settings
 

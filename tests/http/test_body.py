@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.conftest import MakeGate
+from tests.kit.gates import MakeGate
 from zenzefi.http import body
 
 LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"

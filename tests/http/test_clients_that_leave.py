@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.conftest import GateClient
-from tests.kit import buy, sign_up
-from tests.web.visitor import Visitor
+from tests.kit.api import buy, sign_up
+from tests.kit.gates import GateClient
+from tests.kit.visitors import Visitor
 from zenzefi.http import request_id
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.request_id import request_id_middleware

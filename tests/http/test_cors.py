@@ -1,6 +1,6 @@
 """Other sites' scripts may call the API only where the operator named them."""
 
-from tests.conftest import MakeGate
+from tests.kit.gates import MakeGate
 
 SHOP = "https://shop.example"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Origin": SHOP}

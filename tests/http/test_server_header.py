@@ -1,4 +1,4 @@
-from tests.conftest import MakeGate
+from tests.kit.gates import MakeGate
 
 
 async def test_the_gate_tells_its_name_and_no_version(make_gate: MakeGate) -> None:

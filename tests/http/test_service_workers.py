@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import GateClient, Upstream
+from tests.kit.gates import GateClient
+from tests.kit.recording_upstream import RecordingUpstream
 
 SCRIPT = {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker"}
 
@@ -13,7 +14,7 @@ SCRIPT = {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker"}
     "path", ["/login", "/static/site.js", "/", "/sw.js", "/api/v1/sw.js", "/api/v1/proxy", "/docs"]
 )
 async def test_a_path_of_the_gate_is_no_worker(
-    gate: GateClient, upstream: Upstream, path: str
+    gate: GateClient, upstream: RecordingUpstream, path: str
 ) -> None:
     referer = {"Referer": str(gate.make_url("/api/v1/proxy/page"))}
     async with gate.get(path, headers=SCRIPT | referer, allow_redirects=False) as response:

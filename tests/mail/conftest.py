@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.mail.smtp_server import SmtpServer
+from tests.kit.smtp_server import SmtpServer
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from email.message import EmailMessage
 
 import pytest
 
-from tests.conftest import MakeGate
-from tests.mail.smtp_server import SmtpServer
-from tests.web.visitor import Visitor
+from tests.kit.gates import MakeGate
+from tests.kit.smtp_server import SmtpServer
+from tests.kit.visitors import Visitor
 from zenzefi.mail.queue import MAIL_QUEUE, BuildMessage, MailQueue
 from zenzefi.mail.transports import transport_for
 

@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from tests.mail.smtp_server import SmtpServer
+from tests.kit.smtp_server import SmtpServer
 from zenzefi.mail.transports import NotSent, transport_for
 
 

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Table, delete, func, select, update
 
-from tests import kit
-from tests.conftest import GateClient, MakeGate
+from tests.kit import api
+from tests.kit.gates import GateClient, MakeGate
 from zenzefi.accounts.models import one_time_links, users, web_sessions
 from zenzefi.api.idempotency import idempotency_keys
 from zenzefi.audit.models import audit_logs
@@ -28,7 +28,7 @@ def work(gate: GateClient) -> Housekeeping:
 
 
 async def test_running_tokens_are_counted_and_idle_sessions_closed(gate: GateClient) -> None:
-    token = await kit.buy(gate, await kit.sign_up(gate))
+    token = await api.buy(gate, await api.sign_up(gate))
     await work(gate).count()
     assert ACTIVE_TOKENS._value.get() == 0  # bought, but its clock does not run yet
     async with gate.get(
@@ -36,7 +36,7 @@ async def test_running_tokens_are_counted_and_idle_sessions_closed(gate: GateCli
     ) as response:
         assert response.status == 200
     now = datetime.now(UTC)
-    row = {"token_id": UUID(token["id"]), "user_id": await kit.user_id_of(gate)}
+    row = {"token_id": UUID(token["id"]), "user_id": await api.user_id_of(gate)}
     old, new = uuid4(), uuid4()
     async with gate.app[DATABASE].begin() as connection:
         for session, seen in ((old, now - timedelta(hours=1)), (new, now)):
@@ -56,8 +56,8 @@ async def test_running_tokens_are_counted_and_idle_sessions_closed(gate: GateCli
 
 
 async def test_the_proof_finds_a_balance_that_nobody_booked(gate: GateClient) -> None:
-    await kit.sign_up(gate)
-    await kit.give(gate, "10.00")
+    await api.sign_up(gate)
+    await api.give(gate, "10.00")
     await work(gate).prove_ledger()
     assert LEDGER_MISMATCHES._value.get() == 0
     async with gate.app[DATABASE].begin() as connection:
@@ -68,7 +68,7 @@ async def test_the_proof_finds_a_balance_that_nobody_booked(gate: GateClient) ->
 
 
 async def test_sweeping_takes_only_what_is_old(gate: GateClient) -> None:
-    await kit.sign_up(gate)
+    await api.sign_up(gate)
     async with gate.app[DATABASE].begin() as connection:
         before = (await connection.execute(select(func.count()).select_from(audit_logs))).scalar()
         await connection.execute(
@@ -152,9 +152,9 @@ async def test_rows_are_deleted_after_their_retention_and_no_earlier(
     fields: dict[str, Any],
 ) -> None:
     monkeypatch.setattr(housekeeping, "_BATCH", 3)
-    bearer = await kit.sign_up(gate)
-    tokens = [UUID((await kit.buy(gate, bearer))["id"]) for _ in range(8)]
-    user_id = await kit.user_id_of(gate)
+    bearer = await api.sign_up(gate)
+    tokens = [UUID((await api.buy(gate, bearer))["id"]) for _ in range(8)]
+    user_id = await api.user_id_of(gate)
     now = datetime.now(UTC)
     old, young = now - kept - timedelta(hours=1), now - kept + timedelta(hours=1)
     async with gate.app[DATABASE].begin() as connection:
@@ -170,8 +170,8 @@ async def test_rows_are_deleted_after_their_retention_and_no_earlier(
 
 async def test_the_retention_of_sessions_is_a_setting(make_gate: MakeGate) -> None:
     gate = await make_gate(session_retention_days=1)
-    token = UUID((await kit.buy(gate, await kit.sign_up(gate)))["id"])
-    user_id, now = await kit.user_id_of(gate), datetime.now(UTC)
+    token = UUID((await api.buy(gate, await api.sign_up(gate)))["id"])
+    user_id, now = await api.user_id_of(gate), datetime.now(UTC)
     async with gate.app[DATABASE].begin() as connection:
         for hours in (23, 25):
             row = _row_of(usage_sessions, user_id, token, now - timedelta(hours=hours))

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from tests.billing.money import MOCK, open_payment, tell
-from tests.conftest import GateClient, MakeGate
-from tests.kit import ALICE, BOB, buy, call, give, sign_up, user_id_of
+from tests.kit.api import ALICE, BOB, buy, call, give, sign_up, user_id_of
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import MOCK, open_payment, send_webhook
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.maintenance import reconciliation
 from zenzefi.maintenance.reconciliation import Fault, prove
@@ -21,7 +21,7 @@ async def shop(make_gate: MakeGate) -> GateClient:
     gate = await make_gate(**MOCK, token_price_1h="2.00")
     bearer = await sign_up(gate)
     await sign_up(gate, BOB)
-    await tell(gate, await open_payment(gate, bearer), "paid")
+    await send_webhook(gate, await open_payment(gate, bearer), "paid")
     await buy(gate, bearer, duration_hours=1)
     token = await buy(gate, bearer, duration_hours=1)
     await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import kit
-from tests.conftest import GateClient
+from tests.kit import api
+from tests.kit.gates import GateClient
 from zenzefi.observability import logs
 from zenzefi.observability.access_log import AccessLog, Entry
 from zenzefi.observability.trace_context import trace_id_of
@@ -74,9 +74,9 @@ def test_what_an_operator_looks_for_stays(written: io.StringIO) -> None:
 async def test_driving_the_whole_program_leaves_no_secret_in_its_log(
     gate: GateClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bearer = await kit.sign_up(gate)
-    token = str((await kit.buy(gate, bearer))["token"])
-    await kit.call(gate, "POST", "/auth/login", json={"email": "x@y.zz", "password": "canary-pw-1"})
+    bearer = await api.sign_up(gate)
+    token = str((await api.buy(gate, bearer))["token"])
+    await api.call(gate, "POST", "/auth/login", json={"email": "x@y.zz", "password": "canary-pw-1"})
     for path, headers in (
         ("/api/v1/proxy/page", {"X-Access-Token": token}),
         (f"/api/v1/proxy/page?token={token}", {}),
@@ -90,7 +90,7 @@ async def test_driving_the_whole_program_leaves_no_secret_in_its_log(
     ours = [r.getMessage() for r in caplog.records if not r.name.startswith("aiohttp.access")]
     said = "\n".join(ours) + capsys.readouterr().out
     assert '"path": "/api/v1/proxy/page"' in said
-    for secret in (token, bearer, "canary-pw-1", "canary-wrong-token", kit.ALICE["password"]):
+    for secret in (token, bearer, "canary-pw-1", "canary-wrong-token", api.ALICE["password"]):
         assert secret not in said
 
 

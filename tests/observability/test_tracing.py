@@ -9,8 +9,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests import kit
-from tests.conftest import GateClient, MakeGate, Upstream
+from tests.kit import api
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
 from zenzefi.observability import tracing
 from zenzefi.settings import SettingsError
 
@@ -29,11 +30,11 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 @pytest.fixture
 async def traced(
-    spans: InMemorySpanExporter, make_gate: MakeGate, upstream: Upstream
+    spans: InMemorySpanExporter, make_gate: MakeGate, upstream: RecordingUpstream
 ) -> tuple[GateClient, str]:
     """A gate that makes spans, and an access token."""
     gate = await make_gate(tracing=True, zenzefi_target_url=upstream.origin)
-    token = await kit.buy(gate, await kit.sign_up(gate))
+    token = await api.buy(gate, await api.sign_up(gate))
     return gate, str(token["token"])
 
 
@@ -55,7 +56,7 @@ def named(spans: list[ReadableSpan], kind: SpanKind, path: str = "") -> Readable
 
 
 async def test_a_trace_goes_on_from_the_caller_through_the_gate_to_the_upstream(
-    traced: tuple[GateClient, str], spans: InMemorySpanExporter, upstream: Upstream
+    traced: tuple[GateClient, str], spans: InMemorySpanExporter, upstream: RecordingUpstream
 ) -> None:
     gate, token = traced
     headers = {"X-Access-Token": token, **CALLER}
@@ -75,12 +76,12 @@ async def test_a_trace_goes_on_from_the_caller_through_the_gate_to_the_upstream(
     assert (server.attributes or {})["http.response.status_code"] == 200
     assert server.resource.attributes["service.name"] == "zenzefi"
     said = " ".join(span.to_json() for span in made)
-    for secret in (token, kit.ALICE["password"], "q="):
+    for secret in (token, api.ALICE["password"], "q="):
         assert secret not in said
 
 
 async def test_what_fails_is_marked(
-    traced: tuple[GateClient, str], upstream: Upstream, spans: InMemorySpanExporter
+    traced: tuple[GateClient, str], upstream: RecordingUpstream, spans: InMemorySpanExporter
 ) -> None:
     gate, token = traced
 
@@ -116,7 +117,7 @@ async def test_a_refusal_has_no_span_below_it(
 
 
 async def test_a_websocket_is_one_span_from_its_handshake_to_its_end(
-    traced: tuple[GateClient, str], spans: InMemorySpanExporter, upstream: Upstream
+    traced: tuple[GateClient, str], spans: InMemorySpanExporter, upstream: RecordingUpstream
 ) -> None:
     gate, token = traced
 
@@ -147,10 +148,10 @@ async def test_without_the_extra_it_says_what_to_install(
 
 
 async def test_without_spans_of_its_own_the_trace_passes_as_it_came(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin)
-    token = await kit.buy(gate, await kit.sign_up(gate))
+    token = await api.buy(gate, await api.sign_up(gate))
     headers = {"X-Access-Token": str(token["token"]), **CALLER}
     async with gate.get("/api/v1/proxy/page", headers=headers) as response:
         assert response.status == 200

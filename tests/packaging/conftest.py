@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import venv
 from collections.abc import Iterator
@@ -10,18 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.programs import run_program
+
 ROOT = Path(__file__).resolve().parents[2]
 _PARTS = ("zenzefi", "plugins", "templates", "migrations")
 _FILES = ("setup.cfg", "setup.py", "pyproject.toml", "README.md")
-
-
-def run(
-    *argv: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 300
-) -> str:
-    """Run a program to its end; its failure is the test's, with what it said."""
-    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, f"{argv} ended with {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source / name)
     out = tmp_path_factory.mktemp("wheel")
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", out, ".", cwd=source)
+    run_program(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", out, ".", cwd=source)
     (built,) = out.glob("zenzefi-*.whl")
     return built
 
@@ -45,7 +37,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = tmp_path_factory.mktemp("installed")
     venv.create(home, with_pip=False, symlinks=True)
     # The pip of this environment installs into the other: that saves installing pip there first.
-    run(
+    run_program(
         *(sys.executable, "-m", "pip", "--disable-pip-version-check"),
         *("--python", home / "bin" / "python", "install", "--quiet", wheel),
         cwd=home,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.gate import Gate
-from tests.packaging.conftest import run
+from tests.kit.gate_process import GateProcess
+from tests.kit.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +60,7 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 def test_the_installed_command_explains_itself(
     installed: Path, tmp_path: Path, clean_env: dict[str, str]
 ) -> None:
-    said = run(installed / "zenzefi", "--help", cwd=tmp_path, env=clean_env)
+    said = run_program(installed / "zenzefi", "--help", cwd=tmp_path, env=clean_env)
     assert "A gate in front of one web application" in said
     assert "serve" in said
     assert "migrate" in said
@@ -69,9 +69,11 @@ def test_the_installed_command_explains_itself(
 def test_it_migrates_and_serves_from_there(
     installed: Path, tmp_path: Path, clean_env: dict[str, str]
 ) -> None:
-    said = run(installed / "zenzefi", "migrate", cwd=tmp_path, env=clean_env)
+    said = run_program(installed / "zenzefi", "migrate", cwd=tmp_path, env=clean_env)
     assert "Migrated from an empty database" in said
-    gate = Gate(clean_env["DATA_DIR"], program=(str(installed / "zenzefi"),), in_checkout=False)
+    gate = GateProcess(
+        clean_env["DATA_DIR"], program=(str(installed / "zenzefi"),), in_checkout=False
+    )
     try:
         assert json.loads(gate.get("/health").body)["status"] == "healthy"
         page = gate.get("/", Accept="text/html")
@@ -93,11 +95,11 @@ def test_a_payment_provider_made_from_its_page_installs_beside_it(
     (package / "pyproject.toml").write_text(project)
     (package / "acme_zenzefi.py").write_text(code)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", ".", cwd=package)
+    run_program(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", ".", cwd=package)
     (built,) = package.glob("*.whl")
     into = (*pip, "--python", installed / "python", "install", "-q", "--no-deps", built)
-    run(*into, cwd=tmp_path)
+    run_program(*into, cwd=tmp_path)
     mine = {"PAYMENT_PROVIDERS": "acme", "ACME_KEY": "k", "ACME_WEBHOOK_SECRET": "s"}
-    said = run(installed / "zenzefi", "check", "--json", cwd=tmp_path, env=clean_env | mine)
+    said = run_program(installed / "zenzefi", "check", "--json", cwd=tmp_path, env=clean_env | mine)
     (payments,) = [one for one in json.loads(said)["checks"] if one["name"] == "payments"]
     assert (payments["ok"], payments["detail"]) == (True, "acme")

@@ -2,263 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, web
 from aiohttp.test_utils import unused_port
 
-from tests.proxy.faulty import FaultyUpstream
-from tests.proxy.plain_upstream import plain_upstream
-from zenzefi.gate_cookies import browser_of, network_of
-from zenzefi.http import request_id, server_header
-from zenzefi.http.client_address import peer_middleware
-from zenzefi.http.error_responses import errors_middleware
-from zenzefi.http.expect_continue import expectation_middleware
-from zenzefi.http.request_id import request_id_middleware
-from zenzefi.http.validation import guard_middleware
-from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SIGN_INS, TOKEN_VALIDATOR
-from zenzefi.rate_limits import middleware
-from zenzefi.rewriting.engine import Engine
-from zenzefi.runtime import drain
+from tests.kit.echo_upstream import echo_upstream
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import (
+    PREFIX,
+    TOKEN,
+    BrowserMount,
+    GateFactory,
+    MemoryTokenValidator,
+    PlaceFactory,
+    RunningGate,
+    proxy_app,
+)
 from zenzefi.runtime.drain import GateRunner
-from zenzefi.settings import SETTINGS, Settings
-from zenzefi.tokens.access import TokenAccess
-from zenzefi.tokens.errors import TokenInvalid
-from zenzefi.tokens.sign_in_repository import BrowserSignIn
-
-TOKEN = "T" * 64
-PREFIX = "/api/v1/proxy"
-
-
-class MemoryGatekeeper:
-    """The gatekeeper's protocol over a dictionary: what the way through sees of the real one."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, TokenAccess] = {}
-        self.activations: list[UUID] = []
-        self.holds: dict[UUID, list[Callable[[str], None]]] = {}
-        self.by_sign_in: dict[UUID, list[Callable[[str], None]]] = {}
-        self.signed_out: set[UUID] = set()
-
-    def add(
-        self, token: str = TOKEN, scope: str = "full", *, activated: bool = False
-    ) -> TokenAccess:
-        access = TokenAccess(uuid4(), uuid4(), scope, 24, datetime.now(UTC) if activated else None)
-        self.known[token] = access
-        return access
-
-    def cached(self, token: str) -> TokenAccess | None:
-        return self.known.get(token)
-
-    async def validate(self, token: str, address: str | None = None) -> TokenAccess:
-        if token not in self.known:
-            raise TokenInvalid
-        return self.known[token]
-
-    def seconds_left(self, access: TokenAccess) -> int:
-        return int(access.seconds_left(datetime.now(UTC)))
-
-    async def activate(self, access: TokenAccess) -> TokenAccess:
-        self.activations.append(access.token_id)
-        for token, known in self.known.items():
-            if known.token_id == access.token_id and not known.is_activated:
-                self.known[token] = replace(known, activated_at=datetime.now(UTC))
-        return access
-
-    @contextlib.contextmanager
-    def register(
-        self, access: TokenAccess, close: Callable[[str], None], who=None
-    ) -> Iterator[None]:
-        closers = self.holds.setdefault(access.token_id, [])
-        of_browser = self.by_sign_in.setdefault(who and who.sign_in, [])
-        closers.append(close)
-        of_browser.append(close)
-        try:
-            yield
-        finally:
-            closers.remove(close)
-            of_browser.remove(close)
-
-    def is_signed_out(self, who) -> bool:
-        return who.sign_in in self.signed_out
-
-    def end_sign_in(self, sign_in: UUID) -> None:
-        self.signed_out.add(sign_in)
-        for close in list(self.by_sign_in.get(sign_in, [])):
-            close("This browser was logged out.")
-
-    def end(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
-        access = self.known.pop(token)
-        for close in list(self.holds.get(access.token_id, [])):
-            close(reason)
-
-
-class MemorySignIns:
-    """The protocol of sign-ins over a dictionary."""
-
-    def __init__(self, gatekeeper: MemoryGatekeeper) -> None:
-        self.gatekeeper = gatekeeper
-        self.known: dict[str, BrowserSignIn] = {}
-        self.asked: list[str] = []
-
-    def add(
-        self,
-        token: str = TOKEN,
-        *,
-        family: UUID | None = None,
-        address: str = "127.0.0.1",
-        agent: str = "",
-        is_sealed: bool = True,
-    ) -> str:
-        """Sign a browser in; its secret."""
-        access = self.gatekeeper.known[token]
-        return self._add(access, token, family, address, agent, is_sealed)
-
-    def _add(self, access, token, family, address, agent, is_sealed) -> str:
-        secret = secrets.token_urlsafe(32)
-        row = uuid4()
-        self.known[secret] = BrowserSignIn(
-            id=row,
-            family=family or row,
-            token_id=access.token_id,
-            token_index=token.encode(),
-            network=network_of(address),
-            browser=browser_of(agent),
-            is_sealed=is_sealed,
-            expires_at=datetime.now(UTC) + timedelta(hours=1),
-        )
-        return secret
-
-    def cached(self, secret: str) -> BrowserSignIn | None:
-        return self.known.get(secret)
-
-    async def find(self, offered) -> list[tuple[str, BrowserSignIn]]:
-        self.asked += offered
-        return [(one, self.known[one]) for one in offered if one in self.known]
-
-    def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
-        return sign_in.token_index == token.encode()
-
-    async def start(self, access, *, family, address, agent, is_sealed) -> str:
-        token = next(t for t, known in self.gatekeeper.known.items() if known == access)
-        return self._add(access, token, family, address, agent, is_sealed)
-
-    async def end(self, family: UUID) -> int:
-        ended = [secret for secret, one in self.known.items() if one.family == family]
-        for secret in ended:
-            self.gatekeeper.end_sign_in(self.known.pop(secret).id)
-        return len(ended)
-
-
-class RunningGate:
-    """A gate that listens, and what tests want to reach of it."""
-
-    def __init__(self, port: int, app: web.Application, gatekeeper: MemoryGatekeeper) -> None:
-        self.port = port
-        self.app = app
-        self.gatekeeper = gatekeeper
-        self.url = f"http://127.0.0.1:{port}"
-        self.proxy_url = self.url + PREFIX
-
-    @property
-    def sign_ins(self) -> MemorySignIns:
-        return self.app[SIGN_INS]
-
-    @property
-    def gate(self):
-        return self.app[proxy_setup.GATE]
-
-    async def raw(self, data: bytes, *, timeout: float = 10, half_close: bool = False) -> bytes:
-        """Send bytes, read until the gate closes (or nothing comes for a moment)."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(data)
-            if half_close:
-                writer.write_eof()
-            received = b""
-            with contextlib.suppress(TimeoutError, ConnectionResetError):
-                async with asyncio.timeout(timeout):
-                    while piece := await reader.read(65536):
-                        received += piece
-            return received
-        finally:
-            writer.transport.abort()
-            await asyncio.sleep(0)
-
-    async def ask(
-        self,
-        target: str,
-        *headers: str,
-        method: str = "GET",
-        token: str | None = TOKEN,
-        body: bytes = b"",
-        timeout: float = 10,
-    ) -> bytes:
-        """One raw request with ``Connection: close``; the whole answer as bytes."""
-        lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *headers]
-        if token is not None:
-            lines.append(f"X-Access-Token: {token}")
-        lines.append("Connection: close")
-        head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
-        return await self.raw(head + body, timeout=timeout)
-
-
-@functools.cache
-def shared_engine() -> Engine:
-    """One engine for all gates of a test process: reading the plugins takes a while."""
-    return proxy_setup.build_engine(Settings(_env_file=None, debug=True))
-
-
-def gate_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=None, **settings):
-    """An application with just the way through in it."""
-    app = web.Application(
-        middlewares=[
-            request_id_middleware,
-            errors_middleware,
-            guard_middleware,
-            peer_middleware,
-            proxy_setup.own_origin_middleware,
-            proxy_setup.strays_middleware,
-            expectation_middleware,
-        ]
-    )
-    app[SETTINGS] = Settings(
-        _env_file=None,
-        debug=True,
-        secret_key="k" * 40,
-        data_dir=data_dir,
-        backend_url=settings.pop("backend_url", f"http://127.0.0.1:{port}"),
-        zenzefi_target_url=upstream_url,
-        **settings,
-    )
-    app[TOKEN_VALIDATOR] = gatekeeper
-    app[SIGN_INS] = MemorySignIns(gatekeeper)
-    app[proxy_setup.ENGINE] = engine or shared_engine()
-    if devices is not None:
-        app[DEVICE_CLAIMS] = devices
-    request_id.setup(app)
-    server_header.setup(app)
-    drain.setup(app)
-    middleware.setup(app)
-    proxy_setup.setup(app)
-
-    async def page(request: web.Request) -> web.Response:
-        return web.Response(text="a page of the gate")
-
-    app.router.add_get("/gate-page", page)
-    return app
-
-
-GateFactory = Callable[..., Awaitable[RunningGate]]
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "general"])
@@ -274,10 +36,10 @@ async def start_gate(tmp_path, fast_lane) -> AsyncIterator[GateFactory]:
 
     async def start(upstream_url: str, *, devices=None, **settings) -> RunningGate:
         port = unused_port()
-        gatekeeper = MemoryGatekeeper()
+        gatekeeper = MemoryTokenValidator()
         gatekeeper.add(activated=fast_lane)  # the lane serves only tokens whose clock runs
         settings = {"fast_lane": fast_lane, **settings}
-        app = gate_app(gatekeeper, tmp_path, upstream_url, port, devices=devices, **settings)
+        app = proxy_app(gatekeeper, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -292,7 +54,7 @@ async def start_gate(tmp_path, fast_lane) -> AsyncIterator[GateFactory]:
 @pytest.fixture
 def upstream_app() -> web.Application:
     """The well-behaved upstream: echoes what it was asked."""
-    return plain_upstream()
+    return echo_upstream()
 
 
 @pytest.fixture
@@ -312,46 +74,22 @@ async def gate(start_gate: GateFactory, upstream: str) -> RunningGate:
     return await start_gate(upstream)
 
 
-@dataclass
-class BrowserPlace:
-    """Where a browser that signed in by cookie sees the upstream of ``gate``.
-
-    ``url`` is the upstream's root as seen through the socket, without a final slash; ``headers``
-    are those of a signed-in browser (its Host, its cookie); ``mount`` is where it is.
-    """
-
-    gate: RunningGate
-    mount: str
-    url: str
-    prefix: str
-    origin: str
-    host: dict[str, str]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Host and proxy cookie."""
-        return {**self.host, "Cookie": f"zenzefi_access_token={TOKEN}"}
-
-
-PlaceFactory = Callable[..., Awaitable[BrowserPlace]]
-
-
 @pytest.fixture(params=["own-origin", "prefix"])
 async def start_place(request, start_gate) -> PlaceFactory:
     """Starts gates for browsers, at both values of BROWSER_MOUNT."""
 
-    async def start(upstream_url: str, **settings) -> BrowserPlace:
+    async def start(upstream_url: str, **settings) -> BrowserMount:
         gate = await start_gate(upstream_url, browser_mount=request.param, **settings)
         if request.param == "prefix":
-            return BrowserPlace(gate, request.param, gate.proxy_url, PREFIX, gate.url, {})
+            return BrowserMount(gate, request.param, gate.proxy_url, PREFIX, gate.url, {})
         own = f"app.localhost:{gate.port}"
-        return BrowserPlace(gate, request.param, gate.url, "", f"http://{own}", {"Host": own})
+        return BrowserMount(gate, request.param, gate.url, "", f"http://{own}", {"Host": own})
 
     return start
 
 
 @pytest.fixture
-async def place(start_place: PlaceFactory, upstream: str) -> BrowserPlace:
+async def place(start_place: PlaceFactory, upstream: str) -> BrowserMount:
     """A gate for browsers in front of the well-behaved upstream, at both mounts."""
     return await start_place(upstream)
 

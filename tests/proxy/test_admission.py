@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 from zenzefi.http.client_address import resolve_peer
 from zenzefi.http.target import Target, token_parameters, without_token
 from zenzefi.settings import DevicePolicy

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from tests.proxy.conftest import TOKEN, GateFactory, RunningGate
+from tests.kit.proxy_gates import TOKEN, GateFactory, RunningGate
 from zenzefi.plugins import EarlyResponse, Edit, Needs, Plugin
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.rewriting.engine import Engine

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 
 pytestmark = pytest.mark.every_loop
 

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from aiohttp import ClientConnectionError, ClientPayloadError
 
-from tests.proxy.conftest import PREFIX
+from tests.kit.proxy_gates import PREFIX
 from zenzefi.proxy.setup import ENGINE
 
 PLAIN = b"a{background:url(/x)}" * 40

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 from zenzefi.gate_cookies import SEAL, stored_name
 
 CHROMIUM = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"

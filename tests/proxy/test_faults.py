@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 from zenzefi.proxy.setup import ENGINE
 
 # A type that nothing rewrites: these tests are about the bytes on the wire.

@@ -9,8 +9,8 @@ import textwrap
 import psutil
 import pytest
 
-from tests.event_loops import LOOPS
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.event_loops import LOOPS
+from tests.kit.proxy_gates import PREFIX, TOKEN
 
 HUGE = 1_000_000_000
 
@@ -18,14 +18,14 @@ GATE = textwrap.dedent(
     """
     import asyncio, pathlib, sys, tempfile
     from aiohttp import web
-    from tests.event_loops import LOOPS
-    from tests.proxy.conftest import MemoryGatekeeper, gate_app
+    from tests.kit.event_loops import LOOPS
+    from tests.kit.proxy_gates import MemoryTokenValidator, proxy_app
     from zenzefi.runtime.drain import GateRunner
 
     async def main(upstream, port):
-        gatekeeper = MemoryGatekeeper()
+        gatekeeper = MemoryTokenValidator()
         gatekeeper.add()
-        app = gate_app(gatekeeper, pathlib.Path(tempfile.mkdtemp()), upstream, port)
+        app = proxy_app(gatekeeper, pathlib.Path(tempfile.mkdtemp()), upstream, port)
         runner = GateRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()

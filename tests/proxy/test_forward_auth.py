@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from tests.proxy.conftest import TOKEN, GateFactory
+from tests.kit.proxy_gates import TOKEN, GateFactory
 from zenzefi.tokens.errors import DeviceConflict
 
 LIMITED = "L" * 64

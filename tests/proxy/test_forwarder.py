@@ -5,20 +5,12 @@ import json
 import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN, body_of, sent_headers
 from zenzefi.proxy.browser_response import ClientResponse
 
 
 def head_of(answer: bytes) -> list[bytes]:
     return answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
-
-
-def body_of(answer: bytes) -> bytes:
-    return answer.partition(b"\r\n\r\n")[2]
-
-
-def sent_headers(echoed: dict) -> list[tuple[str, str]]:
-    return [(name.lower(), value) for name, value in echoed["headers"]]
 
 
 async def test_a_request_passes_with_its_raw_path_query_method_and_body(gate, client):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 from zenzefi.http import request_handler
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.target import check_path, split_target

@@ -31,14 +31,14 @@ from aiohttp import (
     WSMsgType,
 )
 
-from tests.event_loops import LOOPS
-from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.faulty import Wire, write
-from tests.proxy.request_model import (
+from tests.kit.event_loops import LOOPS
+from tests.kit.faulty_upstream import Wire, write
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.request_model import (
     DISGUISES,
     KNOWN,
     UNKNOWN,
-    Asked,
+    SentRequest,
     echo,
     read_request,
     response_to,
@@ -55,15 +55,15 @@ GATE = textwrap.dedent(
     """
     import asyncio, gc, json, pathlib, sys, tempfile
     from aiohttp import web
-    from tests.event_loops import LOOPS
-    from tests.proxy.conftest import TOKEN, MemoryGatekeeper, gate_app
+    from tests.kit.event_loops import LOOPS
+    from tests.kit.proxy_gates import TOKEN, MemoryTokenValidator, proxy_app
     from zenzefi.runtime.drain import GateRunner
 
     async def main(upstream, port, fast_lane, ending):
-        gatekeeper = MemoryGatekeeper()
+        gatekeeper = MemoryTokenValidator()
         gatekeeper.add(activated=True)
         gatekeeper.add(ending, activated=True)
-        app = gate_app(
+        app = proxy_app(
             gatekeeper, pathlib.Path(tempfile.mkdtemp()), upstream, port,
             fast_lane=fast_lane, upstream_read_timeout=3, trusted_proxies="127.0.0.1",
         )
@@ -273,10 +273,10 @@ class WrongResponse(AssertionError):
     """A response that does not belong to its request."""
 
 
-def sequence() -> list[Asked]:
+def sequence() -> list[SentRequest]:
     """A few requests for one connection."""
     return [
-        Asked(
+        SentRequest(
             random.choice(KNOWN + UNKNOWN),
             random.choice([None, b"", b"GET /evil HTTP/1.1\r\n\r\n", b"z" * 70_000]),
             random.choice([(), (1, 5, 900)]),
@@ -290,7 +290,7 @@ def sequence() -> list[Asked]:
     ]
 
 
-def wire_of(asked: list[Asked]) -> bytes:
+def wire_of(asked: list[SentRequest]) -> bytes:
     return b"".join(
         one.wire(number, is_last=number == len(asked) - 1, folder="/echo")
         for number, one in enumerate(asked)
@@ -338,7 +338,9 @@ async def vanishing(_: ClientSession, gate: GateProcess, _path: str) -> None:
 
 async def posting(_: ClientSession, gate: GateProcess, path: str) -> None:
     """A content in pieces, to an upstream that may break at any time: a response or an end."""
-    asked = Asked("POST", b"z" * random.choice([10, 5000, 300_000]), random.choice([(), (7, 9)]))
+    asked = SentRequest(
+        "POST", b"z" * random.choice([10, 5000, 300_000]), random.choice([(), (7, 9)])
+    )
     stream = asked.wire(0, is_last=True).replace(b"/0 HTTP", path.encode() + b" HTTP", 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     try:

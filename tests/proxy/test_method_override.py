@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.proxy.conftest import PREFIX
+from tests.kit.proxy_gates import PREFIX
 from zenzefi.proxy.method_override import (
     FormScanner,
     JsonScanner,

@@ -5,9 +5,8 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar
 from multidict import CIMultiDict
 
-from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.test_forwarder import body_of, sent_headers
-from tests.proxy.websocket.test_websocket import UPGRADE
+from tests.kit.proxy_gates import PREFIX, TOKEN, body_of, sent_headers
+from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.mount import CLIENT, Mounts, parse_forwarded
@@ -203,7 +202,7 @@ async def test_browsers_have_no_strays_where_they_use_the_own_origin(gate, brows
 async def test_a_stray_websocket_is_served_where_it_came(prefix_gate):
     answer = await prefix_gate.raw(
         (
-            "GET /socket HTTP/1.1\r\nHost: h\r\n" + "\r\n".join(UPGRADE) + "\r\n"
+            "GET /socket HTTP/1.1\r\nHost: h\r\n" + "\r\n".join(WEBSOCKET_UPGRADE) + "\r\n"
             f"Cookie: zenzefi_access_token={TOKEN}\r\n\r\n"
         ).encode(),
         timeout=0.7,

@@ -7,8 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.proxy.test_sign_in import OTHER, ticket_url
-from tests.proxy.visiting_browser import AGENT, VisitingBrowser
+from tests.kit.visiting_browser import AGENT, OTHER_TOKEN, VisitingBrowser, ticket_url
 from zenzefi.gate_cookies import browser_of
 from zenzefi.proxy.tickets import ENTER_PATH, SpentInProcess, Tickets
 
@@ -18,13 +17,13 @@ OLD = AGENT.replace("156.0", "90.0")
 @pytest.fixture
 async def gate(start_gate, upstream):
     gate = await start_gate(upstream, trusted_proxies="127.0.0.1")
-    gate.gatekeeper.add(OTHER)
+    gate.gatekeeper.add(OTHER_TOKEN)
     return gate
 
 
 @pytest.mark.parametrize("victims", ["203.0.113.200", "192.0.2.1"])
 async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate, victims):
-    attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER)
+    attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER_TOKEN)
     url = await ticket_url(attacker)
     victim = replace(
         attacker,
@@ -43,7 +42,9 @@ async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(gate
     of_the_attackers = Tickets(["a key of the attacker's own gate"], SpentInProcess())
     for client in ("", f"192.0.2.0/24|{browser_of(OLD)}"):
         digest = of_the_attackers.mark(nonce, client)
-        attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER)
+        attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(
+            token=OTHER_TOKEN
+        )
         issued = await attacker.ask(f"{gate.url}{ENTER_PATH}?browser={digest}")
         victim = VisitingBrowser(gate, agent=OLD, address="192.0.2.1")
         victim.cookies["app.localhost"] = {f"zenzefi_enter_{digest[:16]}": nonce}

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 
 pytestmark = pytest.mark.every_loop
 

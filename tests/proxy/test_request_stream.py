@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.conftest import RunningGate
-from tests.proxy.request_model import (
+from tests.kit.proxy_gates import RunningGate
+from tests.kit.request_model import (
     DISGUISES,
     KNOWN,
     UNKNOWN,
-    Asked,
+    SentRequest,
     echo,
     read_request,
     response_to,
@@ -85,7 +85,7 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 
 async def check(
-    gate: RunningGate, recorder: Recorder, asked: list[Asked], cuts: list[tuple[int, int]]
+    gate: RunningGate, recorder: Recorder, asked: list[SentRequest], cuts: list[tuple[int, int]]
 ) -> None:
     """Send ``asked`` in one stream. Each cut: how many bytes, and how long to wait behind them."""
     stream = b"".join(
@@ -129,7 +129,7 @@ CONTENTS = st.one_of(
     st.sampled_from([b"BREW /evil HTTP/1.1\r\n\r\n", b"GET /evil HTTP/1.1\r\n\r\n", b"z" * 70_000]),
 )
 ASKED = st.builds(
-    Asked,
+    SentRequest,
     method=st.one_of(st.just("GET"), st.sampled_from(KNOWN), st.sampled_from(UNKNOWN)),
     content=CONTENTS,
     chunks=st.lists(st.integers(1, 9), max_size=4).map(tuple),
@@ -152,7 +152,7 @@ BOUNDED = settings(
 
 def behind_a_slow_one(cut: int) -> list[tuple[int, int]]:
     """The second request is cut ``cut`` bytes after its start, while the first is served."""
-    first = len(Asked("GET", slow=0.05).wire(0, is_last=False))
+    first = len(SentRequest("GET", slow=0.05).wire(0, is_last=False))
     return [(first + cut, 6), (60_000, 6)]
 
 
@@ -163,18 +163,24 @@ async def gate(start_gate, recorder):
 
 @BOUNDED
 @given(asked=st.lists(ASKED, min_size=1, max_size=6), cuts=CUTS)
-@example([Asked("GET", slow=0.05), Asked("GET", values=(DISGUISES[0],))], behind_a_slow_one(75))
-@example([Asked("GET", slow=0.05), Asked("BREW", values=(DISGUISES[0],))], behind_a_slow_one(2))
+@example(
+    [SentRequest("GET", slow=0.05), SentRequest("GET", values=(DISGUISES[0],))],
+    behind_a_slow_one(75),
+)
+@example(
+    [SentRequest("GET", slow=0.05), SentRequest("BREW", values=(DISGUISES[0],))],
+    behind_a_slow_one(2),
+)
 async def test_pipelined_requests_arrive_as_they_were_sent(gate, recorder, asked, cuts):
     await check(gate, recorder, asked, cuts)
 
 
 SEQUENCES = {
-    "get": [Asked("GET", values=DISGUISES[:2])],
-    "unknown": [Asked("BREW", values=DISGUISES[:2])],
-    "post": [Asked("POST", b"like /evil HTTP/1.1\r\n\r\n")],
-    "chunked": [Asked("like", b"GET /evil", chunks=(3,)), Asked("GET")],
-    "two": [Asked("GET", slow=0.01), Asked("GETS", b"ab")],
+    "get": [SentRequest("GET", values=DISGUISES[:2])],
+    "unknown": [SentRequest("BREW", values=DISGUISES[:2])],
+    "post": [SentRequest("POST", b"like /evil HTTP/1.1\r\n\r\n")],
+    "chunked": [SentRequest("like", b"GET /evil", chunks=(3,)), SentRequest("GET")],
+    "two": [SentRequest("GET", slow=0.01), SentRequest("GETS", b"ab")],
 }
 
 

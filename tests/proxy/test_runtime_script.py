@@ -6,7 +6,7 @@ import re
 
 from aiohttp import ClientSession
 
-from tests.proxy.conftest import TOKEN, GateFactory
+from tests.kit.proxy_gates import TOKEN, GateFactory
 from zenzefi.demo import running_demo
 from zenzefi.rewriting.runtime import RUNTIME_PATH, runtime_source, runtime_version
 

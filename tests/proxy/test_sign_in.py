@@ -9,15 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.visiting_browser import NAVIGATION, VisitingBrowser
-from tests.proxy.websocket.test_websocket import UPGRADE
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import WEBSOCKET_UPGRADE
+from tests.kit.visiting_browser import (
+    NAVIGATION,
+    OTHER_TOKEN,
+    VisitingBrowser,
+    own_origin_of,
+    ticket_url,
+)
 from zenzefi.origin import MountKind, Origin
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
 from zenzefi.settings.own_origin import BrowserMount, is_loopback, own_origin
 
-OTHER = "O" * 64
 PATHS = [
     "/",
     "/a/b?c=d&e=f",
@@ -36,18 +41,6 @@ def signed_in(gate, token=TOKEN, **options):
     return VisitingBrowser(gate, **options).sign_in(token=token)
 
 
-def own(gate):
-    return str(gate.gate.mounts.own_origin.public)
-
-
-async def ticket_url(browser):
-    """The address with the ticket, before the browser follows it."""
-    begun = await browser.ask(f"{own(browser.gate)}{ENTER_PATH}")
-    issued = await browser.ask(begun.location)
-    assert issued.status == 303, issued
-    return issued.location
-
-
 @pytest.fixture(params=["another-name", "another-host", "second-port"])
 async def own_gate(request, start_gate, upstream):
     """A gate with an own origin of each kind; on the second port cookies are shared."""
@@ -57,7 +50,7 @@ async def own_gate(request, start_gate, upstream):
         "second-port": {"proxy_port": unused_port()},
     }[request.param]
     gate = await start_gate(upstream, **settings)
-    gate.gatekeeper.add(OTHER)
+    gate.gatekeeper.add(OTHER_TOKEN)
     return gate
 
 
@@ -65,11 +58,11 @@ async def own_gate(request, start_gate, upstream):
 async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(own_gate, path):
     browser = signed_in(own_gate)
     hops, answer = await browser.follow(own_gate.proxy_url + path)
-    assert hops[-1] == own(own_gate) + path
+    assert hops[-1] == own_origin_of(own_gate) + path
     assert len(hops) == 5
     assert answer.status == 200
     assert answer.json()["target"] == path
-    host = urlsplit(own(own_gate)).hostname
+    host = urlsplit(own_origin_of(own_gate)).hostname
     assert browser.cookies[host]["zenzefi_access_token"] == TOKEN
     assert not [name for name in browser.cookies[host] if "enter" in name]
 
@@ -99,8 +92,8 @@ async def test_flows_in_several_tabs_do_not_disturb_each_other(own_gate):
 async def test_begun_sign_ins_leave_a_bounded_number_of_cookies(own_gate):
     browser = signed_in(own_gate)
     for _ in range(40):
-        await browser.ask(f"{own(own_gate)}{ENTER_PATH}")
-    host = urlsplit(own(own_gate)).hostname
+        await browser.ask(f"{own_origin_of(own_gate)}{ENTER_PATH}")
+    host = urlsplit(own_origin_of(own_gate)).hostname
     assert len([name for name in browser.cookies[host] if "enter" in name]) == 16
     assert (await browser.ask(await ticket_url(browser))).location == "/"
 
@@ -119,7 +112,7 @@ async def test_a_ticket_works_in_the_browser_that_asked_and_once(own_gate):
 @pytest.mark.parametrize("visitor", ["fresh", "flow in progress", "signed in"])
 async def test_a_foreign_ticket_signs_nobody_in(own_gate, visitor):
     """Login CSRF: an attacker sends a visitor to the ticket of the attacker's own account."""
-    attacker, victim = signed_in(own_gate, OTHER), signed_in(own_gate)
+    attacker, victim = signed_in(own_gate, OTHER_TOKEN), signed_in(own_gate)
     if visitor == "fresh":
         victim.cookies.clear()
     if visitor == "flow in progress":
@@ -138,7 +131,7 @@ async def test_a_foreign_ticket_signs_nobody_in(own_gate, visitor):
 
 async def test_a_stolen_ticket_opens_nothing_elsewhere(own_gate):
     victim, thief = signed_in(own_gate), VisitingBrowser(own_gate)
-    await thief.ask(f"{own(own_gate)}{ENTER_PATH}")
+    await thief.ask(f"{own_origin_of(own_gate)}{ENTER_PATH}")
     url = await ticket_url(victim)
     assert (await thief.ask(url)).status == 401
 
@@ -148,7 +141,11 @@ async def test_no_other_method_than_get_spends_a_ticket(start_gate, faulty, meth
     gate = await start_gate(faulty.url)
     browser = signed_in(gate)
     url = await ticket_url(browser)
-    for place in (url, f"{own(gate)}{ENTER_PATH}", f"{gate.url}{ENTER_PATH}?browser={'a' * 64}"):
+    for place in (
+        url,
+        f"{own_origin_of(gate)}{ENTER_PATH}",
+        f"{gate.url}{ENTER_PATH}?browser={'a' * 64}",
+    ):
         refused = await browser.ask(place, *NAVIGATION, method=method)
         assert refused.status == 405
         assert dict(refused.headers)["allow"] == "GET"
@@ -174,8 +171,8 @@ FOREIGN = [
 
 @pytest.mark.parametrize("back", FOREIGN)
 async def test_the_way_back_is_never_another_origin(own_gate, back):
-    named = back.format(gate=own_gate.url, own=own(own_gate))
-    url = f"{own(own_gate)}{ENTER_PATH}?from={quote(named, safe='')}&path=/x"
+    named = back.format(gate=own_gate.url, own=own_origin_of(own_gate))
+    url = f"{own_origin_of(own_gate)}{ENTER_PATH}?from={quote(named, safe='')}&path=/x"
     location = (await VisitingBrowser(own_gate).ask(url)).location
     assert location.startswith(f"{own_gate.url}{ENTER_PATH}?browser=")
 
@@ -205,8 +202,10 @@ async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(gat
 )
 async def test_a_sign_in_never_ends_at_another_host_or_at_itself(own_gate, path):
     browser = signed_in(own_gate)
-    hops, answer = await browser.follow(f"{own(own_gate)}{ENTER_PATH}?path={quote(path, safe='')}")
-    assert hops[-1] == own(own_gate) + "/"
+    hops, answer = await browser.follow(
+        f"{own_origin_of(own_gate)}{ENTER_PATH}?path={quote(path, safe='')}"
+    )
+    assert hops[-1] == own_origin_of(own_gate) + "/"
     assert answer.status == 200
 
 
@@ -225,7 +224,7 @@ def test_a_local_path_never_names_a_host(text):
 
 async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(own_gate):
     browser = signed_in(own_gate, keeps_cookies=False)
-    host = urlsplit(own(own_gate)).hostname
+    host = urlsplit(own_origin_of(own_gate)).hostname
     hops, answer = await browser.follow(own_gate.proxy_url + "/x")
     if host == "127.0.0.1":  # the shared cookie signs in at the second port by itself
         browser.cookies.clear()
@@ -249,7 +248,7 @@ async def test_what_is_no_navigation_learns_where_to_go(own_gate, asker):
     answer = await signed_in(own_gate).ask(own_gate.proxy_url + "/x", *asker)
     assert answer.status == 401
     assert answer.json()["code"] == "own_origin_required"
-    assert own(own_gate) in answer.json()["detail"]
+    assert own_origin_of(own_gate) in answer.json()["detail"]
     assert answer.cookies == []
 
 
@@ -266,7 +265,7 @@ async def test_streams_and_sockets_with_the_cookie_alone_are_refused(start_gate,
     gate = await start_gate(faulty.url)
     browser = signed_in(gate)
     assert (await browser.ask(gate.proxy_url + "/x", "Accept: text/event-stream")).status == 204
-    assert (await browser.ask(gate.proxy_url + "/x", *UPGRADE)).status == 401
+    assert (await browser.ask(gate.proxy_url + "/x", *WEBSOCKET_UPGRADE)).status == 401
     assert faulty.connections == 0
 
 
@@ -301,7 +300,7 @@ async def test_a_ticket_is_issued_for_a_nonce_only(own_gate, browser):
 
 
 async def test_without_the_proxy_cookie_no_ticket_is_issued(gate):
-    hops, answer = await VisitingBrowser(gate).follow(f"{own(gate)}{ENTER_PATH}?path=/x")
+    hops, answer = await VisitingBrowser(gate).follow(f"{own_origin_of(gate)}{ENTER_PATH}?path=/x")
     assert len(hops) == 2
     assert answer.status == 401
 
@@ -363,11 +362,11 @@ async def test_a_header_client_uses_the_prefix_whatever_the_browsers_do(own_gate
 async def test_the_application_neither_sees_nor_sets_the_nonce(own_gate):
     browser = signed_in(own_gate)
     await ticket_url(browser)
-    host = urlsplit(own(own_gate)).hostname
+    host = urlsplit(own_origin_of(own_gate)).hostname
     await browser.follow(own_gate.proxy_url + "/x")
     await ticket_url(browser)
     assert any("zenzefi_enter_" in name for name in browser.cookies[host])
-    echoed = await browser.ask(own(own_gate) + "/x", "Accept: */*")
+    echoed = await browser.ask(own_origin_of(own_gate) + "/x", "Accept: */*")
     assert "zenzefi" not in json.dumps(echoed.json()["headers"])
 
 

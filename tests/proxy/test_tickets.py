@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tests.proxy.conftest import TOKEN
+from tests.kit.proxy_gates import TOKEN
 from zenzefi.proxy import tickets
 from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.faulty import FaultyUpstream
-from tests.proxy.websocket.test_websocket import UPGRADE
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok"
 
@@ -105,7 +105,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_502(start_gate, start_tl
     upstream = await start_tls(good)
     gate = await start_gate(upstream.url)
     assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
-    assert (await gate.ask(PREFIX + "/s", *UPGRADE)).startswith(b"HTTP/1.1 502")
+    assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
     assert upstream.heads == []
     assert gate.gatekeeper.activations == []
 
@@ -144,7 +144,7 @@ async def test_a_pinned_certificate_replaces_the_chain_of_trust(
     impostor = await start_tls(identity(tmp_path))
     gate = await start_gate(impostor.url, zenzefi_pinned_sha256=good.fingerprint)
     assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
-    assert (await gate.ask(PREFIX + "/s", *UPGRADE)).startswith(b"HTTP/1.1 502")
+    assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
     assert impostor.heads == []
 
 
@@ -173,7 +173,7 @@ async def test_a_large_body_and_a_websocket_pass_over_tls(start_gate, start_tls,
     gate = await start_gate(upstream.url, zenzefi_ca_file=good.ca_file)
     async with client.get(gate.proxy_url + "/large") as response:
         assert len(await response.read()) == 5_000_000
-    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
     frame = b"\x81\x84\0\0\0\0ping"
     answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + frame, timeout=5)
     assert answer.endswith(b"\r\n\r\n\x81\x02hi\x88\x02\x03\xe8")

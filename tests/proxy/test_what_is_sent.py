@@ -15,8 +15,8 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
-from tests.proxy.faulty import FaultyUpstream
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import PREFIX, TOKEN, MemoryTokenValidator, proxy_app
 from zenzefi.runtime.drain import GateRunner
 
 OWN = "app.gate.test"
@@ -50,9 +50,9 @@ class Stage:
         self.upstream = FaultyUpstream()
         await self.upstream.start()
         self.upstream.always(ANSWER)
-        gatekeeper = MemoryGatekeeper()
+        gatekeeper = MemoryTokenValidator()
         gatekeeper.add(activated=True)
-        app = gate_app(
+        app = proxy_app(
             gatekeeper,
             data_dir,
             self.upstream.url,

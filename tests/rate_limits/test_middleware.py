@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests import kit
-from tests.conftest import MakeGate, Upstream
+from tests.kit import api
+from tests.kit.gates import MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
 from zenzefi.http.client_address import rate_limit_network
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
 
@@ -15,10 +16,10 @@ async def test_the_eleventh_sign_in_of_a_minute_is_refused(make_gate: MakeGate) 
     gate = await make_gate(rate_limit_login="10/hour")
     limited = AUTH_ATTEMPTS.labels("limited")
     before = limited._value.get()
-    await kit.sign_up(gate)
-    wrong = {"email": kit.ALICE["email"], "password": "wrong password"}
+    await api.sign_up(gate)
+    wrong = {"email": api.ALICE["email"], "password": "wrong password"}
     for _ in range(9):
-        assert (await kit.call(gate, "POST", "/auth/login", json=wrong))[0] == 401
+        assert (await api.call(gate, "POST", "/auth/login", json=wrong))[0] == 401
     async with gate.post("/api/v1/auth/login", json=wrong) as refused:
         assert refused.status == 429
         assert (await refused.json())["code"] == "rate_limited"
@@ -44,7 +45,7 @@ async def test_an_account_is_guarded_whatever_the_address(
     gate = await make_gate(rate_limit_login_account="3/hour", trusted_proxies="127.0.0.0/8")
     statuses = []
     for number in range(5):
-        status, _ = await kit.call(
+        status, _ = await api.call(
             gate,
             *("POST", "/auth/login"),
             **sent,
@@ -58,11 +59,11 @@ async def test_addresses_are_counted_apart_and_only_trusted_proxies_name_them(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(rate_limit_register="1/hour", rate_limit_login="off")
-    await kit.call(gate, "POST", "/auth/register", json=kit.ALICE)
-    status, _ = await kit.call(
+    await api.call(gate, "POST", "/auth/register", json=api.ALICE)
+    status, _ = await api.call(
         gate,
         *("POST", "/auth/register"),
-        json=kit.BOB,
+        json=api.BOB,
         headers={"X-Forwarded-For": "198.51.100.1"},
     )
     assert status == 429
@@ -79,7 +80,7 @@ async def test_who_has_a_whole_ipv6_network_has_no_more_tries(make_gate: MakeGat
             "password": "long one 1",
         }
         headers = {"X-Forwarded-For": address}
-        status, _ = await kit.call(gate, "POST", "/auth/register", json=who, headers=headers)
+        status, _ = await api.call(gate, "POST", "/auth/register", json=who, headers=headers)
         statuses.append(status)
     assert statuses == [201, 201, 429, 201]
 
@@ -99,16 +100,16 @@ def test_what_is_counted_as_one_address(address: str, counted_as: str) -> None:
 
 async def test_calls_are_counted_per_user(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_api="3/hour")
-    alice, bob = await kit.sign_up(gate), await kit.sign_up(gate, kit.BOB)
-    again = await kit.sign_in(gate)  # another bearer of the same user is no way around
+    alice, bob = await api.sign_up(gate), await api.sign_up(gate, api.BOB)
+    again = await api.sign_in(gate)  # another bearer of the same user is no way around
     bearers = [alice, again, alice, again, bob]
-    statuses = [(await kit.call(gate, "GET", "/users/me", bearer=one))[0] for one in bearers]
+    statuses = [(await api.call(gate, "GET", "/users/me", bearer=one))[0] for one in bearers]
     assert statuses == [200, 200, 200, 429, 200]
 
 
 async def test_how_one_stands_is_told_on_every_answer(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_api="120/minute")
-    bearer = await kit.sign_up(gate)
+    bearer = await api.sign_up(gate)
     headers = {"Authorization": f"Bearer {bearer}"}
     async with gate.get("/api/v1/users/me", headers=headers) as response:
         assert response.headers["RateLimit-Policy"] == '"api";q=120;w=60'
@@ -118,16 +119,16 @@ async def test_how_one_stands_is_told_on_every_answer(make_gate: MakeGate) -> No
 @pytest.mark.parametrize("limit", ["rate_limit_login", "rate_limit_register", "rate_limit_api"])
 async def test_each_can_be_switched_off(make_gate: MakeGate, limit: str) -> None:
     gate = await make_gate(**{limit: "off"})
-    bearer = await kit.sign_up(gate)
-    assert (await kit.call(gate, "GET", "/users/me", bearer=bearer))[0] == 200
+    bearer = await api.sign_up(gate)
+    assert (await api.call(gate, "GET", "/users/me", bearer=bearer))[0] == 200
 
 
 async def test_the_way_through_is_counted_per_token_where_asked_for(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(rate_limit_proxy="2/hour", zenzefi_target_url=upstream.origin)
-    bearer = await kit.sign_up(gate)
-    first, second = await kit.buy(gate, bearer), await kit.buy(gate, bearer)
+    bearer = await api.sign_up(gate)
+    first, second = await api.buy(gate, bearer), await api.buy(gate, bearer)
     statuses = []
     for token in (first, first, first, second):
         headers = {"X-Access-Token": str(token["token"])}

@@ -11,11 +11,10 @@ import pytest
 from aiohttp import FormData
 from sqlalchemy import func, select
 
-from tests import kit
-from tests.conftest import GateClient, MakeGate, Stores, running_gate
-from tests.kit import ALICE, BOB
-from tests.web.test_sign_in_safety import switch_on
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit import api
+from tests.kit.api import ALICE, BOB
+from tests.kit.gates import GateClient, MakeGate, Stores, running_gate
+from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor
 from zenzefi.accounts.models import one_time_links
 from zenzefi.audit.models import audit_logs
 from zenzefi.db.engine import DATABASE
@@ -29,7 +28,7 @@ SignIn = Callable[[GateClient, str, dict[str, str]], Awaitable[int]]
 async def by_api(gate: GateClient, address: str, who: dict[str, str]) -> int:
     body = {"email": who["email"], "password": who["password"]}
     headers = {"X-Forwarded-For": address}
-    status, _ = await kit.call(gate, "POST", "/auth/login", json=body, headers=headers)
+    status, _ = await api.call(gate, "POST", "/auth/login", json=body, headers=headers)
     return {200: 200, 401: 401, 429: 429}[status]
 
 
@@ -58,7 +57,7 @@ async def test_guesses_from_one_place_stop_the_owner_nowhere_else(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(**TRUST)
-    await kit.sign_up(gate)
+    await api.sign_up(gate)
     guesses = [await sign_in(gate, HERE, wrong(ALICE)) for _ in range(15)]
     assert guesses == [401] * 10 + [429] * 5
     assert await sign_in(gate, HERE, ALICE) == 429  # the right one is no way to find it out
@@ -79,7 +78,7 @@ async def test_no_spelling_of_a_form_is_a_way_around_the_count(
     make_gate: MakeGate, spelling: Callable[[int], list[tuple[str, str]]], kind: str
 ) -> None:
     gate = await make_gate(rate_limit_login="3/hour", rate_limit_login_address="off")
-    await kit.sign_up(gate)
+    await api.sign_up(gate)
     for number in range(8):
         visitor = await Visitor(gate).open("/login")
         fields = [("csrf", visitor.csrf), ("password", "a guess of eight"), *spelling(number)]
@@ -101,7 +100,7 @@ async def test_no_label_of_a_call_is_a_way_around_the_count(
     make_gate: MakeGate, label: str | None, email: str
 ) -> None:
     gate = await make_gate(rate_limit_login="3/hour", rate_limit_login_address="off")
-    await kit.sign_up(gate)
+    await api.sign_up(gate)
     text = email.replace("\t", "\\t")
     body = f'{{"email": "{text}", "password": "a guess of eight"}}'.encode()
     for _ in range(8):
@@ -126,7 +125,7 @@ async def test_what_is_refused_uses_up_nothing_of_the_wide_limits(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login="2/hour", **TRUST)  # 20 an hour for the account
-    await kit.sign_up(gate)
+    await api.sign_up(gate)
     for _ in range(40):
         await sign_in(gate, HERE, wrong(ALICE))
     assert await sign_in(gate, THERE, ALICE) == 200
@@ -137,7 +136,7 @@ async def test_a_whole_network_of_addresses_stops_itself_only(
     make_gate: MakeGate, sign_in: SignIn, network: str
 ) -> None:
     gate = await make_gate(rate_limit_login="2/hour", **TRUST)  # 20 an hour for the account
-    await kit.sign_up(gate)
+    await api.sign_up(gate)
     places = [network.format(number) for number in range(1, 31)]
     statuses = [await sign_in(gate, place, wrong(ALICE)) for place in places]
     assert statuses == [401] * 6 + [429] * 24
@@ -148,8 +147,8 @@ async def test_guesses_at_one_account_stop_no_neighbour(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login="2/hour", **TRUST)
-    await kit.sign_up(gate)
-    await kit.sign_up(gate, BOB)
+    await api.sign_up(gate)
+    await api.sign_up(gate, BOB)
     for _ in range(40):
         await sign_in(gate, HERE, wrong(ALICE))
     assert await sign_in(gate, HERE, BOB) == 200
@@ -182,8 +181,8 @@ async def test_right_passwords_are_not_counted_against_neighbours(
         rate_limit_login_account="3/hour",
         **TRUST,
     )
-    await kit.sign_up(gate)
-    await kit.sign_up(gate, BOB)
+    await api.sign_up(gate)
+    await api.sign_up(gate, BOB)
     for who in (ALICE, BOB, ALICE, BOB, ALICE, BOB):
         assert await sign_in(gate, HERE, who) == 200
 
@@ -243,14 +242,14 @@ async def _judged(gate: GateClient) -> int:
 async def _code(gate: GateClient, code: str, address: str = HERE) -> int:
     body = {"email": "marta@example.com", "password": PASSWORD, "code": code}
     headers = {"X-Forwarded-For": address}
-    return (await kit.call(gate, "POST", "/auth/login", json=body, headers=headers))[0]
+    return (await api.call(gate, "POST", "/auth/login", json=body, headers=headers))[0]
 
 
 async def test_of_a_burst_of_codes_no_more_than_the_limit_are_judged(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(rate_limit_login="off", **TRUST)
-    _, codes = await switch_on(await Visitor(gate).register())
+    _, codes = await enable_two_factor(await Visitor(gate).register())
     statuses = await asyncio.gather(*(_code(gate, f"{n:06}") for n in range(60)))
     assert sorted(statuses) == [401] * 10 + [429] * 50
     assert await _judged(gate) == 10
@@ -265,7 +264,7 @@ async def test_of_a_burst_over_two_nodes_too(cluster: Stores) -> None:
             await stack.enter_async_context(running_gate(**(cluster.settings | extra)))
             for _ in range(2)
         ]
-        await switch_on(await Visitor(nodes[0]).register())
+        await enable_two_factor(await Visitor(nodes[0]).register())
         statuses = await asyncio.gather(
             *(_code(node, f"{n:06}") for n in range(25) for node in nodes)
         )
@@ -277,7 +276,7 @@ async def test_many_places_together_guess_codes_no_faster_than_the_account_allow
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(rate_limit_login="off", **TRUST)
-    await switch_on(await Visitor(gate).register())
+    await enable_two_factor(await Visitor(gate).register())
     places = [f"198.51.{number}.7" for number in range(40)]
     statuses = [await _code(gate, "000000", place) for place in places]
     assert statuses == [401] * 30 + [429] * 10
@@ -285,13 +284,13 @@ async def test_many_places_together_guess_codes_no_faster_than_the_account_allow
 
 async def test_right_codes_are_not_counted(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off", rate_limit_code="2/hour", **TRUST)
-    _, codes = await switch_on(await Visitor(gate).register())
+    _, codes = await enable_two_factor(await Visitor(gate).register())
     assert [await _code(gate, code) for code in codes] == [200] * 10
 
 
 async def test_pages_count_codes_with_the_api(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off", rate_limit_code="3/hour")
-    await switch_on(await Visitor(gate).register())
+    await enable_two_factor(await Visitor(gate).register())
     for _ in range(3):
         assert await _code(gate, "000000") == 401
     visitor = await Visitor(gate).login()
@@ -304,10 +303,10 @@ async def test_pages_count_codes_with_the_api(make_gate: MakeGate) -> None:
 
 async def test_a_stolen_bearer_token_changes_no_password(make_gate: MakeGate) -> None:
     gate = await make_gate()
-    bearer = await kit.sign_up(gate)
+    bearer = await api.sign_up(gate)
 
     async def change(**body: Any) -> tuple[int, Any]:
-        return await kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
+        return await api.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
 
     status, answer = await change(password="mine from now on")
     assert (status, answer["detail"][0]["loc"]) == (422, ["body", "current_password"])
@@ -326,14 +325,14 @@ async def test_a_stolen_bearer_token_changes_no_password(make_gate: MakeGate) ->
 
 async def test_guesses_at_the_current_password_are_counted(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="3/hour")
-    bearer = await kit.sign_up(gate)
+    bearer = await api.sign_up(gate)
     body = {"password": "mine from now on", "current_password": "a guess of eight"}
     statuses = await asyncio.gather(
-        *(kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body) for _ in range(8))
+        *(api.call(gate, "PATCH", "/users/me", bearer=bearer, json=body) for _ in range(8))
     )
     assert sorted(status for status, _ in statuses) == [403] * 3 + [429] * 5
     body["current_password"] = ALICE["password"]
-    status, _ = await kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
+    status, _ = await api.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
     assert status == 429
     assert await by_api(gate, "127.0.0.1", ALICE) == 200  # signing in is counted apart
 
@@ -344,13 +343,13 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
     caplog.set_level("INFO", logger="zenzefi.mail")
     gate = await make_gate(mail_url="log:", debug=True)
     visitor = await Visitor(gate).register()
-    _, codes = await switch_on(visitor)
+    _, codes = await enable_two_factor(visitor)
     login = {"email": "marta@example.com", "password": PASSWORD, "code": codes[0]}
-    bearer = (await kit.call(gate, "POST", "/auth/login", json=login))[1]["access_token"]
-    other = await kit.call(gate, "POST", "/auth/login", json=login | {"code": codes[1]})
+    bearer = (await api.call(gate, "POST", "/auth/login", json=login))[1]["access_token"]
+    other = await api.call(gate, "POST", "/auth/login", json=login | {"code": codes[1]})
     body = {"password": "a new long password", "current_password": PASSWORD}
     for code in ({}, {"code": "000000"}, {"code": codes[0]}):
-        status, answer = await kit.call(gate, "PATCH", "/users/me", bearer=bearer, json=body | code)
+        status, answer = await api.call(gate, "PATCH", "/users/me", bearer=bearer, json=body | code)
         assert (status, answer["code"]) == (403, "code_rejected")
     await visitor.open("/account/profile")
     await visitor.send("/account/profile/password", current=PASSWORD, password="a new long one")
@@ -358,7 +357,7 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
     assert "This code is not right" in visitor.text
     await gate.app[MAIL_QUEUE].join()
     assert "Your password at" not in caplog.text
-    status, _ = await kit.call(
+    status, _ = await api.call(
         gate,
         *("PATCH", "/users/me"),
         bearer=bearer,
@@ -369,7 +368,7 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
     await gate.app[MAIL_QUEUE].join()
     assert "subject=Пароль на" in caplog.text
     theirs = other[1]["access_token"]
-    assert (await kit.call(gate, "GET", "/users/me", bearer=theirs))[0] == 401
+    assert (await api.call(gate, "GET", "/users/me", bearer=theirs))[0] == 401
     await visitor.open("/account", follow=False)
     assert visitor.location.startswith("/login")
 
@@ -377,7 +376,7 @@ async def test_with_the_second_step_a_new_password_needs_a_code(
 async def test_a_page_changes_the_password_with_a_code(make_gate: MakeGate) -> None:
     gate = await make_gate()
     visitor = await Visitor(gate).register()
-    _, codes = await switch_on(visitor)
+    _, codes = await enable_two_factor(visitor)
     await visitor.open("/account/profile")
     await visitor.send(
         "/account/profile/password", current=PASSWORD, code=codes[0], password="a new long one"

@@ -5,7 +5,7 @@ import tinycss2
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.rewriting.feed import Feed
+from tests.kit.scanner_feed import ScannerFeed
 from zenzefi.rewriting.css import CARRY_LIMIT, CssScanner, rewrite_css
 
 
@@ -19,7 +19,7 @@ def rewrite(css, size=None):
     data = css.encode() if isinstance(css, str) else css
     if size is None:
         return rewrite_css(data, mark).decode("utf-8", "surrogateescape")
-    rewriter = Feed(CssScanner(mark))
+    rewriter = ScannerFeed(CssScanner(mark))
     chunks = [data[i : i + size] for i in range(0, len(data), size)]
     out = b"".join(map(rewriter.feed, chunks)) + rewriter.finish()
     return out.decode("utf-8", "surrogateescape")
@@ -120,7 +120,7 @@ def test_bytes_beyond_ascii_survive_in_any_encoding():
 
 
 def test_output_comes_with_the_first_chunk():
-    rewriter = Feed(CssScanner(mark))
+    rewriter = ScannerFeed(CssScanner(mark))
     assert rewriter.feed(b"a{b:url(/x)} c{d:ur") == b"a{b:url(/m/x)} c{d:"
 
 
@@ -149,7 +149,7 @@ def test_an_unfinished_token_is_bounded_and_costs_linear_work(opening, filler):
             seen += len(window)
             return super().scan(window, final)
 
-    rewriter = Feed(Counting(mark))
+    rewriter = ScannerFeed(Counting(mark))
     piece = filler * (4096 // len(filler))
     total, out = len(opening), [rewriter.feed(opening)]
     for _ in range(2 * CARRY_LIMIT // len(piece) + 64):

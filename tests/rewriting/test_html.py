@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.rewriting.feed import Feed
+from tests.kit.scanner_feed import ScannerFeed
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
@@ -34,7 +34,7 @@ def rewrite_html(html, size=None, mount=PREFIX, **options):
     data = html.encode() if isinstance(html, str) else html
     if size is None:
         return rewrite(scanner(mount, **options), data).decode("utf-8", "surrogateescape")
-    feed = Feed(scanner(mount, **options))
+    feed = ScannerFeed(scanner(mount, **options))
     out = [feed.feed(data[i : i + size]) for i in range(0, len(data), size)]
     return (b"".join(out) + feed.finish()).decode("utf-8", "surrogateescape")
 
@@ -359,7 +359,7 @@ def test_a_document_in_an_attribute_gets_the_snippet_too():
 
 
 def test_output_comes_with_the_first_chunk():
-    feed = Feed(scanner(head=HEAD))
+    feed = ScannerFeed(scanner(head=HEAD))
     assert feed.feed(b"<!doctype html><a href=/x>y</a><a hre") == (
         b"<!doctype html>" + HEAD + b"<a href=/m/x>y</a>"
     )
@@ -410,7 +410,7 @@ def test_hostile_input_is_bounded_and_costs_linear_work(name):
             seen += len(window)
             return inner.scan(window, final)
 
-    feed = Feed(Counting())
+    feed = ScannerFeed(Counting())
     piece = filler * (8192 // len(filler))
     total, out = len(opening), len(feed.feed(opening))
     while total < 2 * TAG_LIMIT + 5 * len(piece):
@@ -660,7 +660,7 @@ def tokens_of(html, tags=None, size=None):
         found.append((token.kind, token.name, dict(token.attributes), token.raw))
         return ()
 
-    feed = Feed(TokenScanner(on_token, tags))
+    feed = ScannerFeed(TokenScanner(on_token, tags))
     data = html.encode()
     size = size or max(1, len(data))
     out = b"".join(feed.feed(data[i : i + size]) for i in range(0, len(data), size))

@@ -12,31 +12,33 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.gate import Gate
+from tests.kit.gate_process import GateProcess
 
 FEW = 160  # descriptors for a gate that needs some forty for itself
 
 
 @pytest.fixture(params=["true", "false"], ids=["lane", "no lane"])
-def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
-    running = Gate(str(tmp_path), FAST_LANE=request.param, ACCESS_LOG="false", LOG_FORMAT="json")
+def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess]:
+    running = GateProcess(
+        str(tmp_path), FAST_LANE=request.param, ACCESS_LOG="false", LOG_FORMAT="json"
+    )
     resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
     yield running
     running.stop()
 
 
-def connect(gate: Gate) -> socket.socket:
+def connect(gate: GateProcess) -> socket.socket:
     return socket.create_connection(("127.0.0.1", gate.port), 20)
 
 
-def healthy(gate: Gate) -> bool:
+def healthy(gate: GateProcess) -> bool:
     for _ in range(5):
         if gate.get("/health").status != 200:
             return False
     return gate.get("/login").status == 200 and gate.get("/readyz").status == 200
 
 
-def test_idle_connections_make_room_for_those_that_ask(gate: Gate) -> None:
+def test_idle_connections_make_room_for_those_that_ask(gate: GateProcess) -> None:
     idle = [connect(gate) for _ in range(FEW * 2)]
     assert healthy(gate)
     # Those that have begun a request and do not go on are no better.
@@ -53,7 +55,7 @@ def test_idle_connections_make_room_for_those_that_ask(gate: Gate) -> None:
     assert 'descriptor_shortages_total{what="client"}' in metrics
 
 
-def _post(gate: Gate, path: str, body: dict[str, object], **headers: str) -> dict[str, str]:
+def _post(gate: GateProcess, path: str, body: dict[str, object], **headers: str) -> dict[str, str]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{gate.port}/api/v1{path}",
         json.dumps(body).encode(),
@@ -63,7 +65,7 @@ def _post(gate: Gate, path: str, body: dict[str, object], **headers: str) -> dic
         return dict(json.load(answer))
 
 
-def test_what_holds_connections_to_the_upstream_leaves_the_reserve(gate: Gate) -> None:
+def test_what_holds_connections_to_the_upstream_leaves_the_reserve(gate: GateProcess) -> None:
     who = {"email": "a@example.com", "username": "alice", "password": "correct horse"}
     _post(gate, "/auth/register", dict(who))
     del who["username"]

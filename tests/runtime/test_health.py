@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 
-from tests.conftest import SECRET_KEY, running_gate
-from tests.process_app import MakeApp
-from tests.servers import own_postgres
+from tests.kit.gates import SECRET_KEY, running_gate
+from tests.kit.process_app import MakeApp
+from tests.kit.servers import own_postgres
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.runtime.drain import DRAIN

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.waiting import until
 from zenzefi.db.engine import Database
 from zenzefi.maintenance.housekeeping import forget_figures
 from zenzefi.observability.metrics import ACTIVE_TOKENS, JOB_RUNS, LEDGER_MISMATCHES
@@ -45,12 +46,6 @@ async def node(
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await database.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nothing to wait on
-            await asyncio.sleep(0.01)
 
 
 async def test_one_node_works_and_another_takes_over(url: str, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import kit
-from tests.conftest import MakeGate
+from tests.kit import api
+from tests.kit.gates import MakeGate
 from zenzefi.proxy.setup import ENGINE
 from zenzefi.runtime.reload import reload
 from zenzefi.settings import SETTINGS
@@ -16,16 +16,16 @@ async def test_prices_scopes_and_limits_take_effect(
     make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = await make_gate()
-    bearer = await kit.sign_up(gate)
+    bearer = await api.sign_up(gate)
     monkeypatch.setenv("TOKEN_PRICE_24H", "7.00")
     monkeypatch.setenv("SCOPES", '{"reports": ["/reports/**"]}')
     monkeypatch.setenv("DATA_DIR", str(gate.app[SETTINGS].data_dir))
     changed = await reload(gate.app)
     assert sorted(changed) == ["scopes", "token_price_24h"]
     body = {"duration_hours": 24}
-    status, _ = await kit.call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
+    status, _ = await api.call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
     assert status == 402
-    token = await kit.buy(gate, bearer, duration_hours=1, scope="reports")
+    token = await api.buy(gate, bearer, duration_hours=1, scope="reports")
     headers = {"X-Access-Token": str(token["token"])}
     async with gate.get("/api/v1/proxy/elsewhere", headers=headers) as response:
         assert (response.status, (await response.json())["code"]) == (403, "scope_refused")

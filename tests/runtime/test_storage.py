@@ -19,10 +19,10 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.commands.gate import Gate
-from tests.conftest import SECRET_KEY, GateClient, Stores, running_gate
-from tests.kit import ALICE, call, sign_up
-from tests.servers import own_postgres
+from tests.kit.api import ALICE, call, sign_up
+from tests.kit.gate_process import GateProcess
+from tests.kit.gates import SECRET_KEY, GateClient, Stores, running_gate
+from tests.kit.servers import own_postgres
 from zenzefi.db import migrate
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.runtime import health
@@ -136,13 +136,13 @@ async def test_a_limit_of_pages_is_a_full_database(
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Gate]:
-    gate = Gate(str(tmp_path), RATE_LIMIT_REGISTER="off", HEALTH_CHECK_INTERVAL="3600")
+def process(tmp_path: Path) -> Iterator[GateProcess]:
+    gate = GateProcess(str(tmp_path), RATE_LIMIT_REGISTER="off", HEALTH_CHECK_INTERVAL="3600")
     yield gate
     gate.stop()
 
 
-def test_a_full_disk_under_a_running_gate(process: Gate) -> None:
+def test_a_full_disk_under_a_running_gate(process: GateProcess) -> None:
     """The limit on the size of files stands in for the disk: nothing can be appended."""
 
     def register() -> tuple[int, Any]:

@@ -8,16 +8,17 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.conftest import GateClient, Stores, _migrate, _named, running_gate
-from tests.servers import Postgres, own_postgres
-from tests.tokens.kit import live
+from tests.kit.databases import database_named, migrate_schema
+from tests.kit.gates import GateClient, Stores, running_gate
+from tests.kit.servers import Postgres, own_postgres
+from tests.kit.tokens import subscribed
 
 
 @pytest.fixture
 async def nodes(cluster: Stores) -> AsyncIterator[list[GateClient]]:
     async with AsyncExitStack() as stack:
         yield [
-            await live(await stack.enter_async_context(running_gate(**cluster.settings)))
+            await subscribed(await stack.enter_async_context(running_gate(**cluster.settings)))
             for _ in range(2)
         ]
 
@@ -26,5 +27,5 @@ async def nodes(cluster: Stores) -> AsyncIterator[list[GateClient]]:
 def own_database() -> Iterator[Postgres]:
     """A PostgreSQL with the schema that a test may stop."""
     with own_postgres() as server:
-        asyncio.run(_migrate(_named(server.url, "postgres")))
+        asyncio.run(migrate_schema(database_named(server.url, "postgres")))
         yield server

@@ -7,9 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.kit import buy, sign_up
-from tests.tokens.kit import keeper, until
+from tests.kit.api import buy, sign_up
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.tokens import validator_of
+from tests.kit.waiting import until
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import Unavailable
 from zenzefi.http.client_address import rate_limit_network
@@ -69,7 +71,7 @@ async def _status(gate: GateClient, way: str, token: str, address: str) -> int:
 
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
 async def test_a_flood_of_random_tokens_ends_in_429_and_lets_every_good_token_in(
-    make_gate: MakeGate, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, lane: bool
+    make_gate: MakeGate, upstream: RecordingUpstream, monkeypatch: pytest.MonkeyPatch, lane: bool
 ) -> None:
     """Known to this process or not, on every way in, from the address of the flood or another."""
     gate = await make_gate(
@@ -132,18 +134,18 @@ async def test_leaving_before_the_answer_counts_as_well(
 ) -> None:
     monkeypatch.setattr(brute_force, "MAX_UNKNOWN", 5)
     for _ in range(5):
-        leaving = asyncio.create_task(keeper(gate).validate(new_token(), "192.0.2.1"))
+        leaving = asyncio.create_task(validator_of(gate).validate(new_token(), "192.0.2.1"))
         await asyncio.sleep(0)
         leaving.cancel()
     with pytest.raises(TooManyUnknownTokens):
-        await keeper(gate).validate(new_token(), "192.0.2.1")
+        await validator_of(gate).validate(new_token(), "192.0.2.1")
 
 
 async def test_many_who_use_one_good_token_at_once_pay_back_one_count_only(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
-    own = keeper(gate)
+    own = validator_of(gate)
     with pytest.raises(TokenInvalid):
         await own.validate(new_token(), "192.0.2.1")
     await asyncio.gather(*(own.validate(token, "192.0.2.1") for _ in range(20)))
@@ -206,7 +208,7 @@ async def test_one_unknown_token_again_and_again_costs_one_look_up(
 
     async def ask() -> None:
         with pytest.raises(TokenInvalid):
-            await keeper(gate).validate(token)
+            await validator_of(gate).validate(token)
 
     await asyncio.gather(*(ask() for _ in range(100)))
     for _ in range(100):
@@ -228,7 +230,7 @@ async def test_many_tokens_at_once_take_few_statements(
         return await find(connection, indexes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(repository, "find", counted)
-    found = await asyncio.gather(*(keeper(gate).validate(token) for token in tokens * 5))
+    found = await asyncio.gather(*(validator_of(gate).validate(token) for token in tokens * 5))
     assert len(set(found)) == 60
     assert statements <= 4
 
@@ -299,8 +301,8 @@ async def test_a_database_that_hangs_is_waited_for_shortly_and_then_left_alone(
     monkeypatch.setattr(repository, "find", hangs)
     for _ in range(20):
         with pytest.raises(DatabaseUnavailable):
-            await keeper(gate).validate(token)
+            await validator_of(gate).validate(token)
     assert questions == 1
     hanging.set()
     await asyncio.sleep(0.4)
-    assert (await keeper(gate).validate(token)).duration_hours == 24
+    assert (await validator_of(gate).validate(token)).duration_hours == 24

@@ -8,12 +8,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.billing.money import (
-    assert_whole,
-    balance_of,
-)
-from tests.conftest import GateClient, MakeGate
-from tests.kit import buy, call, give, sign_up, sign_up_admin
+from tests.kit.api import buy, call, give, sign_up, sign_up_admin
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import assert_whole, balance_of
 
 
 async def test_a_bundle_is_bought_and_each_token_refunds_its_share(make_gate: MakeGate) -> None:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from tests.conftest import GateClient, Stores, running_gate
-from tests.kit import call, sign_in
-from tests.tokens.kit import bought, keeper, until
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit.api import call, sign_in
+from tests.kit.gates import GateClient, Stores, running_gate
+from tests.kit.tokens import active_token, validator_of
+from tests.kit.visitors import PASSWORD, Visitor
+from tests.kit.waiting import until
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.observability.metrics import CLOCK_SKEW
 from zenzefi.tokens.clock import Clock
@@ -85,8 +86,8 @@ async def test_a_node_half_a_minute_off_ends_tokens_in_time(
 ) -> None:
     await _set_clock(cluster, skew)
     async with running_gate(**cluster.settings) as node:
-        token, access, bearer = await bought(node)
-        assert abs(keeper(node).clock.skew - skew) < 5
+        token, access, bearer = await active_token(node)
+        assert abs(validator_of(node).clock.skew - skew) < 5
         assert any("this node's clock is" in record.getMessage() for record in caplog.records)
         status, listed = await call(node, "GET", "/tokens/my-tokens", bearer=bearer)
         assert (status, listed[0]["is_active"]) == (200, True)
@@ -98,12 +99,12 @@ async def test_a_node_half_a_minute_off_ends_tokens_in_time(
                     " - interval '1 hour' + interval '2 seconds'"
                 )
             )
-        keeper(node).cache.forget_all()
+        validator_of(node).cache.forget_all()
         await _forget(node, token)
-        access = await keeper(node).validate(token)
-        assert 0 < access.seconds_left(keeper(node).now()) <= 2.1
+        access = await validator_of(node).validate(token)
+        assert 0 < access.seconds_left(validator_of(node).now()) <= 2.1
         closed: list[str] = []
-        keeper(node).register(access, closed.append)
+        validator_of(node).register(access, closed.append)
         await until(lambda: closed)
         assert closed == ["The access token has expired."]
 
@@ -121,7 +122,7 @@ async def test_what_is_shown_and_set_with_an_age_follows_the_database_too(
         bearer = await sign_in(node, {"email": "marta@example.com", "password": PASSWORD})
         (listed,) = (await call(node, "GET", "/tokens/my-tokens", bearer=bearer))[1]
         token = listed["token"]
-        await keeper(node).activate(await keeper(node).validate(token))
+        await validator_of(node).activate(await validator_of(node).validate(token))
         headers = {"X-Access-Token": token}
         async with node.get("/api/v1/proxy/status", headers=headers) as response:
             shown = (await response.json())["time_remaining_seconds"]
@@ -139,6 +140,6 @@ async def test_what_is_shown_and_set_with_an_age_follows_the_database_too(
 
 async def _forget(node: GateClient, token: str) -> None:
     """What Redis knows of it."""
-    redis_cache = keeper(node)._redis_cache
+    redis_cache = validator_of(node)._redis_cache
     assert redis_cache is not None
     await redis_cache._redis.flushdb()

@@ -7,11 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from tests.conftest import GateClient, MakeGate, Stores, running_gate
-from tests.kit import ALICE, buy, call, sign_up
-from tests.servers import own_redis
-from tests.tokens.kit import bought, keeper, live, until
-from tests.web.visitor import Visitor
+from tests.kit.api import ALICE, buy, call, sign_up
+from tests.kit.gates import GateClient, MakeGate, Stores, running_gate
+from tests.kit.servers import own_redis
+from tests.kit.tokens import active_token, subscribed, validator_of
+from tests.kit.visitors import Visitor
+from tests.kit.waiting import until
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens import devices as module
 from zenzefi.tokens.devices import DEVICES, device_of
@@ -24,7 +25,7 @@ async def test_one_device_holds_a_token_on_all_nodes(nodes: list[GateClient]) ->
     here, there = nodes
     bearer = await sign_up(here)
     token = await buy(here, bearer)
-    access = await keeper(here).validate(token["token"])
+    access = await validator_of(here).validate(token["token"])
     answers = await asyncio.gather(
         *(nodes[n % 2].app[DEVICES].claim(access, f"device-{n}") for n in range(10)),
         return_exceptions=True,
@@ -45,7 +46,7 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
             token = await buy(node, await sign_up(node))
-            access = await keeper(node).validate(token["token"])
+            access = await validator_of(node).validate(token["token"])
             await node.app[DEVICES].claim(access, "first-device")
             server.stop()
             with pytest.raises(DeviceConflict):
@@ -53,7 +54,7 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
             node.app[DEVICES]._claims.clear()
             await node.app[DEVICES].claim(access, "first-device")
             server.start()  # empty: it knows of no claim
-            await live(node)
+            await subscribed(node)
             node.app[REDIS_CACHE]._paused_until = 0.0
             with pytest.raises(DeviceConflict):
                 await node.app[DEVICES].claim(access, "second-device")
@@ -63,7 +64,7 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
 
 async def test_without_redis_the_database_keeps_claims(gate: GateClient) -> None:
     token = await buy(gate, await sign_up(gate))
-    access = await keeper(gate).validate(token["token"])
+    access = await validator_of(gate).validate(token["token"])
     devices = gate.app[DEVICES]
     await devices.claim(access, "first-device")
     with pytest.raises(DeviceConflict):
@@ -93,7 +94,7 @@ async def test_an_idle_device_gives_the_token_up(
 ) -> None:
     for name in ("IDLE", "KEEP", "_RENEW"):
         monkeypatch.setattr(module, name, 1 if name == "IDLE" else 0)
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     devices = gate.app[DEVICES]
     await devices.claim(access, "first-device")
     with pytest.raises(DeviceConflict):
@@ -109,10 +110,10 @@ async def test_what_a_device_has_open_keeps_its_claim(
 ) -> None:
     for name in ("IDLE", "KEEP", "_RENEW"):
         monkeypatch.setattr(module, name, 1 if name == "IDLE" else 0)
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     devices = gate.app[DEVICES]
     await devices.claim(access, "first-device")
-    with keeper(gate).register(
+    with validator_of(gate).register(
         access, lambda _: None, ClientIdentity("first-device", "192.0.2.1", "")
     ):
         for _ in range(3):
@@ -133,8 +134,8 @@ async def test_a_claim_in_use_stays_fresh_in_the_database_too(
     monkeypatch.setattr(module, "_RENEW", 1)
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
-            await live(node)
-            _, access, _ = await bought(node)
+            await subscribed(node)
+            _, access, _ = await active_token(node)
             devices = node.app[DEVICES]
             for _ in range(4):
                 await devices.claim(access, "first-device")
@@ -149,7 +150,7 @@ async def test_a_claim_in_use_stays_fresh_in_the_database_too(
 async def test_many_requests_of_one_device_make_one_claim(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     devices = gate.app[DEVICES]
     made = 0
     claim = devices._claim
@@ -165,9 +166,9 @@ async def test_many_requests_of_one_device_make_one_claim(
 
 
 async def test_a_release_closes_what_is_open(gate: GateClient) -> None:
-    _, access, bearer = await bought(gate)
+    _, access, bearer = await active_token(gate)
     closed: list[str] = []
-    keeper(gate).register(access, closed.append)
+    validator_of(gate).register(access, closed.append)
     path = f"/tokens/{access.token_id}/release-device"
     status, answer = await call(gate, "POST", path, bearer=bearer)
     assert (status, answer["released"]) == (200, True)
@@ -176,7 +177,7 @@ async def test_a_release_closes_what_is_open(gate: GateClient) -> None:
 
 async def test_releasing_is_limited_by_api_and_page_together(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_release="2/hour")
-    _, access, bearer = await bought(gate)
+    _, access, bearer = await active_token(gate)
     path = f"/tokens/{access.token_id}/release-device"
     visitor = Visitor(gate)
     await visitor.open("/login")
@@ -201,8 +202,8 @@ async def test_releasing_is_limited_by_api_and_page_together(make_gate: MakeGate
 async def test_a_release_while_redis_is_away_is_done_when_it_is_back(cluster: Stores) -> None:
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
-            await live(node)
-            _, access, bearer = await bought(node)
+            await subscribed(node)
+            _, access, bearer = await active_token(node)
             devices = node.app[DEVICES]
             await devices.claim(access, "first-device")
             server.pause()  # it keeps its memory, unlike one that was killed
@@ -211,13 +212,13 @@ async def test_a_release_while_redis_is_away_is_done_when_it_is_back(cluster: St
                 assert (await call(node, "POST", path, bearer=bearer))[0] == 200
             finally:
                 server.resume()
-            await until(lambda: not len(keeper(node).invalidation))
+            await until(lambda: not len(validator_of(node).invalidation))
             node.app[REDIS_CACHE]._paused_until = 0.0
             await devices.claim(access, "second-device")
 
 
 async def test_the_refusal_helps_and_does_not_tell_which_device_it_is(gate: GateClient) -> None:
-    token, _, _ = await bought(gate)
+    token, _, _ = await active_token(gate)
     url, first, second = "/api/v1/proxy/x", "0123456789abcdef0000", "0123456789abcdef0001"
     headers = {"X-Access-Token": token}
     async with gate.get(url, headers=headers | {"X-Device-ID": first}) as response:

@@ -6,9 +6,10 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 from sqlalchemy import select
 
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.kit import buy, call, sign_up
-from tests.tokens.kit import keeper
+from tests.kit.api import buy, call, sign_up
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.tokens import validator_of
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import access_tokens
 from zenzefi.tokens.token_format import new_token
@@ -39,7 +40,7 @@ async def test_asking_how_it_stands_starts_nothing(gate: GateClient) -> None:
     assert await _is_activated(gate)
 
 
-async def test_a_refusal_starts_nothing(make_gate: MakeGate, upstream: Upstream) -> None:
+async def test_a_refusal_starts_nothing(make_gate: MakeGate, upstream: RecordingUpstream) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin, device_policy="required", rate_limit_proxy="2/hour"
     )
@@ -53,7 +54,9 @@ async def test_a_refusal_starts_nothing(make_gate: MakeGate, upstream: Upstream)
     assert upstream.requests == []
 
 
-async def test_a_second_device_starts_nothing(make_gate: MakeGate, upstream: Upstream) -> None:
+async def test_a_second_device_starts_nothing(
+    make_gate: MakeGate, upstream: RecordingUpstream
+) -> None:
     gate = await make_gate(zenzefi_target_url="http://127.0.0.1:9")
     token = (await buy(gate, await sign_up(gate)))["token"]
     # The first device holds the token, although its upstream can't be reached.
@@ -72,7 +75,9 @@ async def test_an_upstream_out_of_reach_starts_nothing(make_gate: MakeGate) -> N
     assert not await _is_activated(gate)
 
 
-async def test_a_scope_holds_for_websockets_too(gate: GateClient, upstream: Upstream) -> None:
+async def test_a_scope_holds_for_websockets_too(
+    gate: GateClient, upstream: RecordingUpstream
+) -> None:
     async def echo(request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
@@ -92,4 +97,4 @@ async def test_a_scope_holds_for_websockets_too(gate: GateClient, upstream: Upst
         await ws.send_str("hello")
         assert (await ws.receive()).data == "hello"
     assert await _is_activated(gate)
-    assert keeper(gate).open_connections.of_devices() == {}
+    assert validator_of(gate).open_connections.of_devices() == {}

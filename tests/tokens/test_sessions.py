@@ -12,9 +12,11 @@ from aiohttp import ClientError, web
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.kit import BOB, buy, call, sign_up
-from tests.tokens.kit import SOON, bought, keeper, until
+from tests.kit.api import BOB, buy, call, sign_up
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.tokens import SOON, active_token, validator_of
+from tests.kit.waiting import until
 from zenzefi.db.engine import DATABASE
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.proxy.errors import UpstreamUnreachable
@@ -39,7 +41,7 @@ def _note(usage: SessionTracker, access: TokenAccess, **counts: int) -> None:
 
 async def test_writing_twice_counts_once(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection broke during COMMIT: nobody knows whether it was done, so it is done again."""
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     _note(usage, access)
     write = usage._write
@@ -61,7 +63,7 @@ async def test_writing_twice_counts_once(gate: GateClient, monkeypatch: pytest.M
 async def test_one_session_that_can_not_be_written_does_not_take_others_along(
     gate: GateClient,
 ) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     _note(usage, TokenAccess(uuid4(), access.user_id, "full", 24))  # a token that is not there
     _note(usage, access)
@@ -76,7 +78,7 @@ async def test_one_session_that_can_not_be_written_does_not_take_others_along(
 async def test_counts_wait_for_a_database_that_is_away(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
 
     class Away:
@@ -98,7 +100,7 @@ async def test_counts_wait_for_a_database_that_is_away(
 
 
 async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
 
     async def use(number: int) -> None:
@@ -117,7 +119,7 @@ async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
 
 
 async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClient) -> None:
-    _, access, bearer = await bought(gate)
+    _, access, bearer = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     moved = [5, 50]
     with usage.begin(access, WHO) as use:
@@ -136,7 +138,7 @@ async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClien
 
 
 async def test_a_refusal_before_anything_moved_is_no_use(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     with suppress(UpstreamUnreachable), usage.begin(access, WHO):
         raise UpstreamUnreachable
@@ -148,7 +150,7 @@ async def test_a_refusal_before_anything_moved_is_no_use(gate: GateClient) -> No
 async def test_what_ends_with_its_token_leaves_no_session_that_seems_to_go_on(
     gate: GateClient, is_written_before: bool
 ) -> None:
-    _, access, bearer = await bought(gate)
+    _, access, bearer = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     with usage.begin(access, WHO) as use:
         use.progress = lambda: (1, 10)
@@ -164,7 +166,7 @@ async def test_what_ends_with_its_token_leaves_no_session_that_seems_to_go_on(
 
 
 async def test_a_download_that_its_reader_breaks_off_is_counted(
-    gate: GateClient, upstream: Upstream
+    gate: GateClient, upstream: RecordingUpstream
 ) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
@@ -195,19 +197,19 @@ async def test_a_download_that_its_reader_breaks_off_is_counted(
 
 
 async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
-    token, _, _ = await bought(gate)
+    token, _, _ = await active_token(gate)
     headers = {"X-Access-Token": token, "User-Agent": "nginx asks"}
     async with gate.get("/api/v1/auth/verify", headers=headers) as response:
         assert response.status == 204
     await gate.app[SESSION_TRACKER].flush()
     (row,) = await _rows(gate)
     assert (row.agent, row.requests) == ("nginx asks", 1)
-    assert keeper(gate).open_connections.of_devices() == {}
+    assert validator_of(gate).open_connections.of_devices() == {}
 
 
 async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_SESSIONS", 3)
-    _, access, bearer = await bought(gate)
+    _, access, bearer = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     for number in range(6):
         usage.note(
@@ -229,7 +231,7 @@ VARIED = {
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
 @pytest.mark.parametrize("varied", VARIED)
 async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
-    make_gate: MakeGate, upstream: Upstream, varied: str, lane: bool
+    make_gate: MakeGate, upstream: RecordingUpstream, varied: str, lane: bool
 ) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin,
@@ -237,7 +239,7 @@ async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
         fast_lane=lane,
         device_policy="off",
     )
-    token, _, bearer = await bought(gate)
+    token, _, bearer = await active_token(gate)
     for number in range(60):
         headers = {"X-Access-Token": token, **VARIED[varied](number)}
         for _ in range(2):  # the second time the lane recognises the head
@@ -256,7 +258,7 @@ async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
 
 
 async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     other, _ = await _another(gate)
     usage = gate.app[SESSION_TRACKER]
     for number in range(100):
@@ -275,11 +277,11 @@ async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClie
 async def _another(gate: GateClient) -> tuple[TokenAccess, str]:
     bearer = await sign_up(gate, BOB)
     token = (await buy(gate, bearer))["token"]
-    return await keeper(gate).activate(await keeper(gate).validate(token)), bearer
+    return await validator_of(gate).activate(await validator_of(gate).validate(token)), bearer
 
 
 async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     for number in range(MAX_OPEN_OF_TOKEN):
         usage.note(access, device_id=None, address="", agent=f"{number}", received=0, sent=1)
@@ -290,12 +292,12 @@ async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
 
 
 async def test_ending_the_session_of_other_devices_closes_theirs_alone(gate: GateClient) -> None:
-    _, access, bearer = await bought(gate)
+    _, access, bearer = await active_token(gate)
     usage, closed = gate.app[SESSION_TRACKER], []
     people = [ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
     for number, who in enumerate(people):
         usage.begin(access, who).settle()
-        keeper(gate).register(access, lambda _, n=number: closed.append(n), who)
+        validator_of(gate).register(access, lambda _, n=number: closed.append(n), who)
     await usage.flush()
     (others,) = [row for row in await _rows(gate) if row.agent == OTHERS]
     status, _ = await call(gate, "DELETE", f"/tokens/sessions/{others.id}", bearer=bearer)

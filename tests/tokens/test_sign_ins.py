@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.conftest import SECRET_KEY, GateClient, Stores, running_gate
-from tests.servers import Postgres, own_redis
-from tests.tokens.kit import SOON, bought, keeper, live, until
+from tests.kit.gates import SECRET_KEY, GateClient, Stores, running_gate
+from tests.kit.servers import Postgres, own_redis
+from tests.kit.tokens import SOON, active_token, subscribed, validator_of
+from tests.kit.waiting import until
 from zenzefi.db.engine import DATABASE
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.maintenance.housekeeping import Housekeeping
@@ -53,7 +54,7 @@ async def rows(node: GateClient) -> int:
 async def test_a_sign_in_is_found_by_its_secret_alone_and_belongs_to_one_token(
     gate: GateClient,
 ) -> None:
-    token, access, _ = await bought(gate)
+    token, access, _ = await active_token(gate)
     secret = await sign_in(gate, access)
     for _ in range(2):  # from the process, then from the database
         (one,) = await found(gate, "x" * 43, "short", "", secret)
@@ -73,7 +74,7 @@ async def test_a_sign_in_is_found_by_its_secret_alone_and_belongs_to_one_token(
 
 
 async def test_one_that_expired_is_not_found(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     secret = await sign_in(gate, access)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(
@@ -86,7 +87,7 @@ async def test_one_that_expired_is_not_found(gate: GateClient) -> None:
 async def test_many_who_ask_share_one_look_up_and_unknown_ones_are_remembered(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     secret = await sign_in(gate, access)
     forget(gate)
     asked: list[int] = []
@@ -104,7 +105,7 @@ async def test_many_who_ask_share_one_look_up_and_unknown_ones_are_remembered(
 
 
 async def test_a_family_ends_together_and_lets_nobody_in_later(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     first = await sign_in(gate, access)
     (parent,) = await found(gate, first)
     child = await sign_in(gate, access, parent.family)
@@ -113,8 +114,10 @@ async def test_a_family_ends_together_and_lets_nobody_in_later(gate: GateClient)
     kept: list[str] = []
     for secret, log in ((first, closed), (child, closed), (other, kept)):
         (one,) = await found(gate, secret)
-        keeper(gate).register(access, log.append, ClientIdentity(None, "192.0.2.7", "", one.id))
-    keeper(gate).register(
+        validator_of(gate).register(
+            access, log.append, ClientIdentity(None, "192.0.2.7", "", one.id)
+        )
+    validator_of(gate).register(
         access, kept.append, ClientIdentity(None, "192.0.2.7", "")
     )  # a header client
     assert await of(gate).end(parent.family) == 2
@@ -133,7 +136,7 @@ async def test_a_family_ends_together_and_lets_nobody_in_later(gate: GateClient)
 async def test_a_look_up_under_way_does_not_bring_an_ended_one_back(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     secret = await sign_in(gate, access)
     (one,) = await found(gate, secret)
     forget(gate)
@@ -159,7 +162,7 @@ async def test_one_token_keeps_a_bounded_number(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PER_TOKEN", 3)
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     made = [await sign_in(gate, access) for _ in range(6)]
     assert await rows(gate) == 3
     forget(gate)
@@ -168,7 +171,7 @@ async def test_one_token_keeps_a_bounded_number(
 
 
 async def test_old_ones_are_swept(gate: GateClient) -> None:
-    _, access, _ = await bought(gate)
+    _, access, _ = await active_token(gate)
     secrets = [await sign_in(gate, access) for _ in range(3)]
     ids = [(await found(gate, secret))[0].id for secret in secrets]
     old = datetime.now(UTC) - timedelta(days=31)
@@ -191,11 +194,13 @@ def test_what_is_no_entry_is_ignored(raw: bytes) -> None:
 
 async def test_an_end_is_known_on_every_node_at_once(nodes: list[GateClient]) -> None:
     here, there = nodes
-    _, access, _ = await bought(here)
+    _, access, _ = await active_token(here)
     secret = await sign_in(here, access)
     (one,) = await found(there, secret)
     closed: list[str] = []
-    keeper(there).register(access, closed.append, ClientIdentity(None, "192.0.2.7", "", one.id))
+    validator_of(there).register(
+        access, closed.append, ClientIdentity(None, "192.0.2.7", "", one.id)
+    )
     await of(here).end(one.family)
     await until(lambda: closed)
     assert of(there).cached(secret) is None
@@ -208,17 +213,17 @@ async def test_a_node_that_missed_the_message_learns_of_the_end(
     with own_redis() as server:
         settings = cluster.settings | {"redis_url": server.url}
         async with running_gate(**settings) as here, running_gate(**settings) as there:
-            await live(here)
-            await live(there)
-            _, access, _ = await bought(here)
+            await subscribed(here)
+            await subscribed(there)
+            _, access, _ = await active_token(here)
             secret = await sign_in(here, access)
             (one,) = await found(there, secret)
             closed: list[str] = []
-            keeper(there).register(
+            validator_of(there).register(
                 access, closed.append, ClientIdentity(None, "192.0.2.7", "", one.id)
             )
             server.stop()
-            await until(lambda: not keeper(there).is_live)
+            await until(lambda: not validator_of(there).is_live)
             assert of(there).cached(secret) is None
             assert await found(there, secret) == [one]  # Redis is away, the database is not
             await of(here).end(one.family)
@@ -237,8 +242,8 @@ async def test_known_ones_go_on_while_the_database_is_away(
         "redis_url": redis_url,
     }
     async with running_gate(**settings) as node:
-        await live(node)
-        _, access, _ = await bought(node)
+        await subscribed(node)
+        _, access, _ = await active_token(node)
         known, ended, unknown = [await sign_in(node, access) for _ in range(3)]
         forget(node)
         await found(node, known)

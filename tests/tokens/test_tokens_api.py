@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
-from tests.conftest import SECRET_KEY, GateClient, MakeGate
-from tests.kit import ALICE, BOB, buy, call, give, sign_up
+from tests.kit.api import ALICE, BOB, buy, call, give, sign_up
+from tests.kit.gates import SECRET_KEY, GateClient, MakeGate
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import access_tokens
 from zenzefi.tokens.validation import TOKEN_VALIDATOR

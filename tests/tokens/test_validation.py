@@ -14,10 +14,11 @@ import pytest
 import redis.asyncio as redis_client
 from sqlalchemy import update
 
-from tests.conftest import SECRET_KEY, GateClient, Stores, running_gate
-from tests.kit import buy, call, sign_up
-from tests.servers import Postgres, own_redis
-from tests.tokens.kit import SOON, keeper, live, until
+from tests.kit.api import buy, call, sign_up
+from tests.kit.gates import SECRET_KEY, GateClient, Stores, running_gate
+from tests.kit.servers import Postgres, own_redis
+from tests.kit.tokens import SOON, subscribed, validator_of
+from tests.kit.waiting import until
 from zenzefi.db.engine import DATABASE
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import RateLimited
@@ -52,9 +53,9 @@ async def test_many_who_ask_at_once_share_one_look_up(
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     asked = Counted(monkeypatch)
-    found = await asyncio.gather(*(keeper(gate).validate(token) for _ in range(200)))
+    found = await asyncio.gather(*(validator_of(gate).validate(token) for _ in range(200)))
     assert len(set(found)) == 1
-    assert keeper(gate).cached(token) == found[0]
+    assert validator_of(gate).cached(token) == found[0]
     assert asked.count == 1
 
 
@@ -62,21 +63,21 @@ async def test_a_token_in_use_is_asked_about_before_its_answer_ends(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
-    await keeper(gate).validate(token)
+    await validator_of(gate).validate(token)
     monkeypatch.setattr(module, "_RENEW", module.LIFE + 1)  # every use comes shortly before the end
     asked = Counted(monkeypatch)
     for _ in range(10):
-        assert keeper(gate).cached(token) is not None
-    until_before = keeper(gate).cache.known[token].until
-    await until(lambda: not keeper(gate).lookups)
+        assert validator_of(gate).cached(token) is not None
+    until_before = validator_of(gate).cache.known[token].until
+    await until(lambda: not validator_of(gate).lookups)
     assert asked.count <= 1
-    assert keeper(gate).cache.known[token].until > until_before
+    assert validator_of(gate).cache.known[token].until > until_before
 
 
 async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateClient) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
-    hasty = asyncio.create_task(keeper(gate).validate(token))
-    patient = asyncio.create_task(keeper(gate).validate(token))
+    hasty = asyncio.create_task(validator_of(gate).validate(token))
+    patient = asyncio.create_task(validator_of(gate).validate(token))
     await asyncio.sleep(0)
     hasty.cancel()
     assert (await patient).duration_hours == 24
@@ -89,7 +90,7 @@ async def test_an_unknown_token_is_asked_for_once(
     token = new_token()
     for _ in range(20):
         with pytest.raises(TokenInvalid):
-            await keeper(gate).validate(token)
+            await validator_of(gate).validate(token)
     assert asked.count == 1
 
 
@@ -99,7 +100,7 @@ async def test_what_is_no_token_never_leaves_the_process(
 ) -> None:
     asked = Counted(monkeypatch)
     with pytest.raises(TokenInvalid):
-        await keeper(gate).validate(token)
+        await validator_of(gate).validate(token)
     assert asked.count == 0
 
 
@@ -111,14 +112,14 @@ async def test_guesses_are_refused_with_429_and_good_tokens_from_there_let_in(
     monkeypatch.setattr(brute_force, "MAX_UNKNOWN", 5)
     for _ in range(5):
         with pytest.raises(TokenInvalid):
-            await keeper(gate).validate(new_token(), "192.0.2.1")
+            await validator_of(gate).validate(new_token(), "192.0.2.1")
     with pytest.raises(RateLimited):
-        await keeper(gate).validate(new_token(), "192.0.2.1")
+        await validator_of(gate).validate(new_token(), "192.0.2.1")
     with pytest.raises(TokenInvalid):
-        await keeper(gate).validate(new_token(), "192.0.2.2")
-    await keeper(gate).validate(token, "192.0.2.2")
+        await validator_of(gate).validate(new_token(), "192.0.2.2")
+    await validator_of(gate).validate(token, "192.0.2.2")
     for good in (token, another):  # one that this process knows, and one that it does not
-        await keeper(gate).validate(good, "192.0.2.1")
+        await validator_of(gate).validate(good, "192.0.2.1")
 
 
 async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +128,10 @@ async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(brute_force, "MAX_SUBSCRIBERS", 3)
     bearer = await sign_up(gate)
     for number in range(6):
-        await keeper(gate).validate((await buy(gate, bearer))["token"])
+        await validator_of(gate).validate((await buy(gate, bearer))["token"])
         with pytest.raises(TokenInvalid):
-            await keeper(gate).validate(new_token(), f"192.0.2.{number}")
-    own = keeper(gate)
+            await validator_of(gate).validate(new_token(), f"192.0.2.{number}")
+    own = validator_of(gate)
     remembered = own.cache
     assert [len(remembered.known), len(remembered._values), len(remembered.refused)] == [3] * 3
     assert len(own.unknown_tokens) == 3
@@ -141,32 +142,32 @@ async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
     almost = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=1.5)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(access_tokens).values(activated_at=almost))
-    access = await keeper(gate).validate(token)
+    access = await validator_of(gate).validate(token)
     closed: list[str] = []
-    with keeper(gate).register(access, closed.append):
+    with validator_of(gate).register(access, closed.append):
         await until(lambda: closed)
     assert closed == ["The access token has expired."]
-    assert keeper(gate).cached(token) is None
+    assert validator_of(gate).cached(token) is None
     with pytest.raises(TokenExpired):
-        await keeper(gate).validate(token)
+        await validator_of(gate).validate(token)
 
 
 async def test_what_was_released_is_not_closed(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     token = await buy(gate, bearer)
-    access = await keeper(gate).validate(token["token"])
+    access = await validator_of(gate).validate(token["token"])
     closed: list[str] = []
 
     def fails(reason: str) -> None:
         raise RuntimeError(reason)
 
-    with keeper(gate).register(access, lambda _: closed.append("released")):
+    with validator_of(gate).register(access, lambda _: closed.append("released")):
         pass
-    keeper(gate).register(access, fails)
-    keeper(gate).register(access, closed.append)
+    validator_of(gate).register(access, fails)
+    validator_of(gate).register(access, closed.append)
     await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
     assert closed == ["The access token was revoked."]
-    assert len(keeper(gate).open_connections) == 0
+    assert len(validator_of(gate).open_connections) == 0
 
 
 async def test_a_deactivation_seen_only_in_the_database_closes_too(
@@ -175,14 +176,14 @@ async def test_a_deactivation_seen_only_in_the_database_closes_too(
     monkeypatch.setattr(module, "LIFE", 0.1)
     monkeypatch.setattr(module, "LIFE_ALONE", 0.1)
     token = (await buy(gate, await sign_up(gate)))["token"]
-    access = await keeper(gate).validate(token)
+    access = await validator_of(gate).validate(token)
     closed: list[str] = []
-    keeper(gate).register(access, closed.append)
+    validator_of(gate).register(access, closed.append)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(access_tokens).values(revoked_at=datetime.now(UTC)))
     await until(lambda: closed)
     with pytest.raises(TokenRevoked):
-        await keeper(gate).validate(token)
+        await validator_of(gate).validate(token)
 
 
 class Slow:
@@ -208,13 +209,13 @@ async def test_a_token_that_ends_while_it_is_looked_up_is_not_let_in(
     bearer = await sign_up(gate)
     token = await buy(gate, bearer)
     slow = Slow(monkeypatch)
-    asking = asyncio.create_task(keeper(gate).validate(token["token"]))
+    asking = asyncio.create_task(validator_of(gate).validate(token["token"]))
     await slow.has_read.wait()
     await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
     slow.go_on.set()
     with pytest.raises(TokenRevoked):
         await asking
-    assert keeper(gate).cached(token["token"]) is None
+    assert validator_of(gate).cached(token["token"]) is None
 
 
 async def test_what_was_read_before_the_subscription_turned_is_not_kept(
@@ -222,28 +223,28 @@ async def test_what_was_read_before_the_subscription_turned_is_not_kept(
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     slow = Slow(monkeypatch)
-    asking = asyncio.create_task(keeper(gate).validate(token))
+    asking = asyncio.create_task(validator_of(gate).validate(token))
     await slow.has_read.wait()
-    keeper(gate)._live(not keeper(gate).is_live)
+    validator_of(gate)._live(not validator_of(gate).is_live)
     slow.go_on.set()
     await asking
-    assert keeper(gate).cached(token) is None
+    assert validator_of(gate).cached(token) is None
 
 
 async def test_a_user_who_is_back_is_let_in_by_a_node_that_did_not_hear_of_it(
     gate: GateClient,
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
-    access = await keeper(gate).validate(token)
-    await keeper(gate).announce(
+    access = await validator_of(gate).validate(token)
+    await validator_of(gate).announce(
         InvalidationMessage("user", access.user_id, "The account was deactivated."), []
     )
     with pytest.raises(TokenRevoked):
-        await keeper(gate).validate(token)
-    keeper(gate).cache.refused.clear()  # seconds later
+        await validator_of(gate).validate(token)
+    validator_of(gate).cache.refused.clear()  # seconds later
     await asyncio.sleep(0.01)
     # The database says that the account is active: it was deactivated and activated again.
-    assert await keeper(gate).validate(token) == access
+    assert await validator_of(gate).validate(token) == access
 
 
 # --- on two nodes
@@ -256,10 +257,10 @@ async def test_a_token_that_ends_elsewhere_while_it_is_looked_up_is_not_let_in(
     bearer = await sign_up(here)
     token = await buy(here, bearer)
     slow = Slow(monkeypatch)
-    asking = asyncio.create_task(keeper(there).validate(token["token"]))
+    asking = asyncio.create_task(validator_of(there).validate(token["token"]))
     await slow.has_read.wait()
     await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    await until(lambda: UUID(token["id"]) in keeper(there).cache.ended)
+    await until(lambda: UUID(token["id"]) in validator_of(there).cache.ended)
     slow.go_on.set()
     with pytest.raises(TokenRevoked):
         await asking
@@ -269,26 +270,28 @@ async def test_later_word_replaces_earlier_word_that_could_not_be_sent(cluster: 
     """Deactivated while Redis was away, and activated again: no tombstone comes afterwards."""
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
-            await live(node)
+            await subscribed(node)
             token = (await buy(node, await sign_up(node)))["token"]
-            access = await keeper(node).activate(await keeper(node).validate(token))
+            access = await validator_of(node).activate(await validator_of(node).validate(token))
             server.stop()
             for kind in ("user", "restored"):
-                await keeper(node).announce(InvalidationMessage(kind, access.user_id, "-"), [token])
-            assert len(keeper(node).invalidation) == 1
+                await validator_of(node).announce(
+                    InvalidationMessage(kind, access.user_id, "-"), [token]
+                )
+            assert len(validator_of(node).invalidation) == 1
             server.start()
-            await live(node)
-            await until(lambda: not len(keeper(node).invalidation))
+            await subscribed(node)
+            await until(lambda: not len(validator_of(node).invalidation))
             async with redis_client.Redis.from_url(server.url) as client:
                 assert await client.get(cache_name(token)) != TOMBSTONE
-            assert (await keeper(node).validate(token)).is_activated
+            assert (await validator_of(node).validate(token)).is_activated
 
 
 async def test_of_a_hundred_first_uses_on_two_nodes_one_activates(nodes: list[GateClient]) -> None:
     token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
-    accesses = [await keeper(node).validate(token) for node in nodes]
+    accesses = [await validator_of(node).validate(token) for node in nodes]
     used = await asyncio.gather(
-        *(keeper(nodes[n % 2]).activate(accesses[n % 2]) for n in range(100))
+        *(validator_of(nodes[n % 2]).activate(accesses[n % 2]) for n in range(100))
     )
     assert len({access.activated_at for access in used}) == 1
     assert used[0].is_activated
@@ -302,16 +305,18 @@ async def test_an_end_reaches_the_other_node(
     took: list[float] = []
     for _ in range(5):
         token = await buy(here, bearer)
-        access = await keeper(there).activate(await keeper(there).validate(token["token"]))
+        access = await validator_of(there).activate(
+            await validator_of(there).validate(token["token"])
+        )
         closed: list[str] = []
-        keeper(there).register(access, closed.append)
+        validator_of(there).register(access, closed.append)
         started = time.perf_counter()
         await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
         await until(lambda closed=closed: closed)
         took.append(time.perf_counter() - started)
-        assert keeper(there).cached(token["token"]) is None
+        assert validator_of(there).cached(token["token"]) is None
         with pytest.raises(TokenRevoked):
-            await keeper(there).validate(token["token"])
+            await validator_of(there).validate(token["token"])
     print(f"ended on the other node after {max(took) * 1000:.0f} ms at worst of {len(took)}")
 
 
@@ -321,15 +326,15 @@ async def test_a_late_reader_can_not_bring_a_revoked_token_back(
     here, there = nodes
     bearer = await sign_up(here)
     token = await buy(here, bearer)
-    access = await keeper(here).activate(await keeper(here).validate(token["token"]))
+    access = await validator_of(here).activate(await validator_of(here).validate(token["token"]))
     await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    redis_cache = keeper(there)._redis_cache
+    redis_cache = validator_of(there)._redis_cache
     assert redis_cache is not None
     await redis_cache.put([(token["token"], access, None)], datetime.now(UTC))
-    keeper(there).cache.ended.clear()
-    keeper(there).cache.refused.clear()
+    validator_of(there).cache.ended.clear()
+    validator_of(there).cache.refused.clear()
     with pytest.raises(TokenRevoked):
-        await keeper(there).validate(token["token"])
+        await validator_of(there).validate(token["token"])
 
 
 @pytest.mark.parametrize(
@@ -342,7 +347,7 @@ async def test_garbage_in_redis_counts_as_nothing(
     async with redis_client.Redis.from_url(redis_url) as client:
         await client.set(cache_name(token), garbage)
         await client.publish("zenzefi:ended", garbage)
-        assert (await keeper(nodes[0]).validate(token)).duration_hours == 24
+        assert (await validator_of(nodes[0]).validate(token)).duration_hours == 24
 
 
 async def test_an_activated_token_is_found_in_redis_by_the_other_node(
@@ -350,9 +355,9 @@ async def test_an_activated_token_is_found_in_redis_by_the_other_node(
 ) -> None:
     here, there = nodes
     token = (await buy(here, await sign_up(here)))["token"]
-    access = await keeper(here).activate(await keeper(here).validate(token))
+    access = await validator_of(here).activate(await validator_of(here).validate(token))
     asked = Counted(monkeypatch)
-    assert await keeper(there).validate(token) == access
+    assert await validator_of(there).validate(token) == access
     assert asked.count == 0
     async with redis_client.Redis.from_url(redis_url) as client:
         assert 0 < await client.ttl(cache_name(token)) <= 24 * 3600
@@ -366,46 +371,48 @@ async def test_redis_lost_and_back(cluster: Stores) -> None:
     with own_redis() as server:
         settings = cluster.settings | {"redis_url": server.url}
         async with running_gate(**settings) as here, running_gate(**settings) as there:
-            await live(here)
-            await live(there)
+            await subscribed(here)
+            await subscribed(there)
             bearer = await sign_up(here)
             tokens = [await buy(here, bearer) for _ in range(2)]
             accesses = [
-                await keeper(there).activate(await keeper(there).validate(token["token"]))
+                await validator_of(there).activate(
+                    await validator_of(there).validate(token["token"])
+                )
                 for token in tokens
             ]
             closed: list[str] = []
-            keeper(there).register(accesses[0], closed.append)
+            validator_of(there).register(accesses[0], closed.append)
             server.stop()
-            await until(lambda: not keeper(there).is_live)
-            assert keeper(there).cached(tokens[0]["token"]) is None
-            await keeper(there).validate(tokens[1]["token"])
+            await until(lambda: not validator_of(there).is_live)
+            assert validator_of(there).cached(tokens[0]["token"]) is None
+            await validator_of(there).validate(tokens[1]["token"])
             await call(here, "DELETE", f"/tokens/{tokens[0]['id']}", bearer=bearer)
             await until(lambda: closed)  # without word from anybody
             with pytest.raises(TokenRevoked):
-                await keeper(there).validate(tokens[0]["token"])
+                await validator_of(there).validate(tokens[0]["token"])
             server.start()
-            await live(there)
-            await until(lambda: not keeper(here).invalidation)
-            keeper(there).cache.refused.clear()
+            await subscribed(there)
+            await until(lambda: not validator_of(here).invalidation)
+            validator_of(there).cache.refused.clear()
             with pytest.raises(TokenRevoked):
-                await keeper(there).validate(tokens[0]["token"])
-            await keeper(there).validate(tokens[1]["token"])
+                await validator_of(there).validate(tokens[0]["token"])
+            await validator_of(there).validate(tokens[1]["token"])
 
 
 async def test_a_silent_redis_is_noticed(cluster: Stores) -> None:
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
-            await live(node)
+            await subscribed(node)
             token = (await buy(node, await sign_up(node)))["token"]
             server.pause()
             try:
-                await until(lambda: not keeper(node).is_live)
+                await until(lambda: not validator_of(node).is_live)
                 async with asyncio.timeout(SOON):
-                    await keeper(node).validate(token)
+                    await validator_of(node).validate(token)
             finally:
                 server.resume()
-            await live(node)
+            await subscribed(node)
 
 
 async def test_the_database_lost_and_back(
@@ -421,13 +428,13 @@ async def test_the_database_lost_and_back(
         bearer = await sign_up(node)
         known = (await buy(node, bearer))["token"]
         other = (await buy(node, bearer))["token"]
-        await keeper(node).activate(await keeper(node).validate(known))
+        await validator_of(node).activate(await validator_of(node).validate(known))
         await asyncio.to_thread(own_database.stop)
-        assert (await keeper(node).validate(known)).is_activated
-        keeper(node).cache.known.clear()
-        assert (await keeper(node).validate(known)).is_activated  # from Redis
+        assert (await validator_of(node).validate(known)).is_activated
+        validator_of(node).cache.known.clear()
+        assert (await validator_of(node).validate(known)).is_activated  # from Redis
         with pytest.raises(DatabaseUnavailable):
-            await keeper(node).validate(other)
+            await validator_of(node).validate(other)
         status, answer = await call(node, "GET", "/users/me", bearer=bearer)
         assert (status, answer["code"]) == (503, "database_unavailable")
         own_database.start()  # not in a thread: the server ends with the thread that started it
@@ -436,6 +443,6 @@ async def test_the_database_lost_and_back(
                 await asyncio.sleep(0.1)
             while True:  # it is asked again after a pause
                 with suppress(DatabaseUnavailable):
-                    assert (await keeper(node).validate(other)).duration_hours == 24
+                    assert (await validator_of(node).validate(other)).duration_hours == 24
                     break
                 await asyncio.sleep(0.1)

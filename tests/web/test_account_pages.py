@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.visitors import PASSWORD, Visitor
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.models import device_claims
 from zenzefi.tokens.sessions import SESSION_TRACKER
@@ -138,9 +139,9 @@ async def test_a_token_is_bought_shown_named_and_revoked(gate: GateClient) -> No
 
 
 async def test_the_refund_is_announced_before_the_token_is_revoked(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
-    from tests.kit import give
+    from tests.kit.api import give
 
     gate = await make_gate(zenzefi_target_url=upstream.origin, token_price_24h="18.00")
     visitor = await Visitor(gate).register("alice")
@@ -171,7 +172,7 @@ async def test_the_same_purchase_sent_twice_buys_once(gate: GateClient) -> None:
 
 
 async def test_open_leads_a_browser_to_the_application(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin, browser_mount="prefix")
     visitor = await Visitor(gate).register()
@@ -352,7 +353,7 @@ async def test_every_page_is_private_and_locked_down(gate: GateClient) -> None:
 
 
 async def test_behind_https_the_session_cookie_is_bound_to_the_host(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin, backend_url="https://gate.example")
     visitor = await Visitor(gate).open("/register")
@@ -428,7 +429,7 @@ async def test_an_address_that_is_none_is_a_page_with_a_way_on(gate: GateClient)
 
 
 async def test_the_front_page_names_the_application_but_never_the_upstreams_address(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     named = await make_gate(zenzefi_target_url=upstream.origin, application_name="Lantern & Tide")
     page = await (await named.get("/", headers={"Accept": "text/html"})).text()
@@ -437,7 +438,7 @@ async def test_the_front_page_names_the_application_but_never_the_upstreams_addr
 
 
 async def test_without_a_name_the_front_page_keeps_the_upstreams_address_to_itself(
-    gate: GateClient, upstream: Upstream
+    gate: GateClient, upstream: RecordingUpstream
 ) -> None:
     page = await (await gate.get("/", headers={"Accept": "text/html"})).text()
     assert upstream.origin.partition("//")[2] not in page

@@ -9,23 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 import zenzefi
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.web.visitor import Visitor
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.visitors import Visitor, promote
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE
 from zenzefi.web import labels
 
 PAGES = ("", "/users", "/tokens", "/sessions", "/payments", "/audit", "/plugins", "/strays")
-
-
-async def promote(gate: GateClient, name: str = "root") -> None:
-    async with gate.app[DATABASE].begin() as connection:
-        await connection.execute(
-            update(users).where(users.c.username == name).values(is_superuser=True)
-        )
 
 
 async def id_of(gate: GateClient, name: str) -> str:
@@ -176,7 +170,7 @@ async def test_a_token_is_revoked_and_never_shown_whole(gate: GateClient, root: 
 
 
 async def test_a_session_is_listed_and_ended(
-    gate: GateClient, root: Visitor, upstream: Upstream
+    gate: GateClient, root: Visitor, upstream: RecordingUpstream
 ) -> None:
     from zenzefi.tokens.sessions import SESSION_TRACKER
 
@@ -312,7 +306,7 @@ async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) ->
 
 
 async def test_administration_can_insist_on_the_second_step(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin, admin_two_factor=True)
     visitor = await Visitor(gate).register("root")

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, select, update
 
-from tests import kit
-from tests.conftest import GateClient, MakeGate
-from tests.web.test_admin_pages import promote
-from tests.web.test_sign_in_safety import link_in, switch_on
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit import api
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor, last_link, promote
 from zenzefi.accounts import page_sessions
 from zenzefi.accounts.links import MOST
 from zenzefi.accounts.models import one_time_links, web_sessions
@@ -176,7 +174,7 @@ async def mailing(make_gate: MakeGate, caplog: pytest.LogCaptureFixture) -> Gate
 async def ask_for_link(gate: GateClient, caplog: pytest.LogCaptureFixture) -> str:
     visitor = await Visitor(gate).open("/login/forgotten")
     await visitor.send("/login/forgotten", email="marta@example.com")
-    return (await link_in(gate, caplog, "/login/reset")).partition("=")[2]
+    return (await last_link(gate, caplog, "/login/reset")).partition("=")[2]
 
 
 async def test_a_link_lasts_an_hour_and_only_its_hash_is_kept(
@@ -233,7 +231,7 @@ async def test_the_owner_is_told_of_what_a_thief_would_do(
     mailing: GateClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = await Visitor(mailing).register()
-    await switch_on(visitor)
+    await enable_two_factor(visitor)
     await visitor.open("/account/two-factor/off")
     await visitor.send("/account/two-factor/off", current=PASSWORD)
     await visitor.open("/account/profile")
@@ -260,23 +258,23 @@ async def test_administration_over_the_api_insists_on_the_second_step_too(
     login = {"email": "root@example.com", "password": PASSWORD}
 
     async def bearer(**code: str) -> str:
-        status, answer = await kit.call(gate, "POST", "/auth/login", json={**login, **code})
+        status, answer = await api.call(gate, "POST", "/auth/login", json={**login, **code})
         assert status == 200
         return str(answer["access_token"])
 
     before = await bearer()
-    status, refused = await kit.call(gate, "GET", "/admin/users", bearer=before)
+    status, refused = await api.call(gate, "GET", "/admin/users", bearer=before)
     assert (status, refused["code"]) == (403, "second_factor_required")
-    _, codes = await switch_on(visitor)
+    _, codes = await enable_two_factor(visitor)
     # What was got by the password alone stays worth that much.
-    assert (await kit.call(gate, "GET", "/admin/users", bearer=before))[0] == 403
+    assert (await api.call(gate, "GET", "/admin/users", bearer=before))[0] == 403
     proven = await bearer(code=codes[0])
-    assert (await kit.call(gate, "GET", "/admin/users", bearer=proven))[0] == 200
+    assert (await api.call(gate, "GET", "/admin/users", bearer=proven))[0] == 200
     await visitor.open("/admin")
     assert visitor.status == 200
     await visitor.open("/account/two-factor/off")
     await visitor.send("/account/two-factor/off", current=PASSWORD)
-    assert (await kit.call(gate, "GET", "/admin/users", bearer=proven))[0] == 403
+    assert (await api.call(gate, "GET", "/admin/users", bearer=proven))[0] == 403
     await visitor.open("/admin", follow=False)
     assert visitor.location == "/account/two-factor"
 

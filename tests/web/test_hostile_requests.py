@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.conftest import GateClient
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit.gates import GateClient
+from tests.kit.visitors import PASSWORD, Visitor
 
 RAW = [b"\xff\xfe" * 20, b"\xed\xa0\x80" * 12, b"a" * 30 + b"\x80", "ÿ".encode() * 30]
 """No UTF-8, half a surrogate pair, a broken end; the last is text, but no ASCII."""

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from tests.conftest import MakeGate
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit.gates import MakeGate
+from tests.kit.visitors import PASSWORD, Visitor
 from zenzefi.proxy.tickets import SpentInProcess
 from zenzefi.web import isolation
 from zenzefi.web.isolation import CookiesNeeded

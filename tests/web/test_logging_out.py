@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import ClientResponse
 
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.visitors import PASSWORD, Visitor
 from zenzefi.gate_cookies import KINDS, LANGUAGE, is_gate_cookie
 from zenzefi.tokens.sign_ins import SIGN_INS
 
@@ -17,7 +18,7 @@ GATE = "127.0.0.1:8000"
 
 
 @pytest.fixture
-async def gate(make_gate: MakeGate, upstream: Upstream) -> GateClient:
+async def gate(make_gate: MakeGate, upstream: RecordingUpstream) -> GateClient:
     return await make_gate(zenzefi_target_url=upstream.origin, backend_url=f"http://{GATE}")
 
 

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
-from tests.conftest import GateClient, MakeGate
-from tests.web.visitor import Visitor
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.visitors import Visitor
 from zenzefi.audit.log import GATE
 from zenzefi.billing.models import payments
 from zenzefi.billing.payments import PAYMENTS

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import GateClient, MakeGate, Upstream
-from tests.web.visitor import Visitor
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.recording_upstream import RecordingUpstream
+from tests.kit.visitors import Visitor
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:{}.0) Gecko/20100101 Firefox/{}.0"
 HOME = {"User-Agent": AGENT.format(100, 100), "X-Forwarded-For": "192.0.2.10"}
@@ -33,7 +34,9 @@ def copy_of(visitor: Client, gate: GateClient, **here: str) -> Client:
 
 
 @pytest.fixture(params=SHARED, ids=["prefix", "second port"])
-async def shared(request: pytest.FixtureRequest, make_gate: MakeGate, upstream: Upstream) -> Any:
+async def shared(
+    request: pytest.FixtureRequest, make_gate: MakeGate, upstream: RecordingUpstream
+) -> Any:
     return await make_gate(
         zenzefi_target_url=upstream.origin,
         backend_url="http://127.0.0.1:8000",
@@ -151,7 +154,7 @@ async def test_a_form_is_sent_by_a_press(shared: GateClient) -> None:
 
 
 async def test_where_cookies_are_not_shared_nobody_is_asked(
-    make_gate: MakeGate, upstream: Upstream
+    make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin,

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 
-import pyotp
 import pytest
 
-from tests.conftest import GateClient, MakeGate
-from tests.web.visitor import PASSWORD, Visitor
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor, last_link
 from zenzefi.accounts.links import LINKS
-from zenzefi.mail.queue import MAIL_QUEUE
-
-
-async def switch_on(visitor: Visitor) -> tuple[pyotp.TOTP, list[str]]:
-    """Two-step sign-in for this visitor: the app, and the recovery codes."""
-    await visitor.open("/account/two-factor")
-    secret = visitor.soup.select_one("main code").get_text().replace(" ", "")
-    app = pyotp.TOTP(secret)
-    await visitor.send("/account/two-factor", code=app.now())
-    return app, [item.get_text() for item in visitor.soup.select(".codes li")]
 
 
 async def api_login(gate: GateClient, **fields: str) -> int:
@@ -29,7 +17,7 @@ async def api_login(gate: GateClient, **fields: str) -> int:
 
 
 async def test_with_the_second_step_a_password_alone_opens_nothing(gate: GateClient) -> None:
-    _, codes = await switch_on(await Visitor(gate).register())
+    _, codes = await enable_two_factor(await Visitor(gate).register())
     assert len(codes) == 10
     other = await Visitor(gate).login()
     assert other.soup.find(id="f-code")
@@ -43,7 +31,7 @@ async def test_with_the_second_step_a_password_alone_opens_nothing(gate: GateCli
 
 
 async def test_a_code_of_the_app_works_once(gate: GateClient) -> None:
-    app, _ = await switch_on(await Visitor(gate).register())
+    app, _ = await enable_two_factor(await Visitor(gate).register())
     following = app.at(int(time.time()) + 30)  # the current one was used for switching on
     assert await api_login(gate, code=app.now()) == 401
     other = await Visitor(gate).login()
@@ -54,7 +42,7 @@ async def test_a_code_of_the_app_works_once(gate: GateClient) -> None:
 
 async def test_guessing_codes_pauses(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off")
-    await switch_on(await Visitor(gate).register())
+    await enable_two_factor(await Visitor(gate).register())
     other = await Visitor(gate).login()
     for _ in range(11):
         await other.send("/login/code", code="000000")
@@ -64,7 +52,7 @@ async def test_guessing_codes_pauses(make_gate: MakeGate) -> None:
 
 async def test_switching_it_off_needs_the_password(gate: GateClient) -> None:
     visitor = await Visitor(gate).register()
-    await switch_on(visitor)
+    await enable_two_factor(visitor)
     await visitor.open("/account/two-factor/off")
     await visitor.send("/account/two-factor/off", current="wrong")
     assert visitor.status == 422
@@ -84,18 +72,11 @@ async def mailing(make_gate: MakeGate, caplog: pytest.LogCaptureFixture) -> Gate
     return await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
 
 
-async def link_in(gate: GateClient, caplog: pytest.LogCaptureFixture, path: str) -> str:
-    """The last link that was sent."""
-    await gate.app[MAIL_QUEUE].join()
-    found = re.findall(rf"https?://[^/]+({path}\?link=[\w-]+)", caplog.text)
-    return str(found[-1]) if found else ""
-
-
 async def test_an_address_is_confirmed_by_a_link_that_works_once(
     mailing: GateClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = await Visitor(mailing).register()
-    link = await link_in(mailing, caplog, "/register/confirm")
+    link = await last_link(mailing, caplog, "/register/confirm")
     secret = link.partition("=")[2]
     await visitor.open(link)
     await visitor.open("/account/profile")
@@ -115,11 +96,11 @@ async def test_a_forgotten_password_is_replaced_and_every_sign_in_ends(
     here = await Visitor(mailing).open("/login/forgotten")
     await here.send("/login/forgotten", email="marta@example.com")
     known = here.text
-    link = await link_in(mailing, caplog, "/login/reset")
+    link = await last_link(mailing, caplog, "/login/reset")
     await here.open("/login/forgotten")
     await here.send("/login/forgotten", email="nobody@example.com")
     assert here.text == known
-    assert await link_in(mailing, caplog, "/login/reset") == link  # no other message was sent
+    assert await last_link(mailing, caplog, "/login/reset") == link  # no other message was sent
     await here.open(link)
     await here.send("/login/reset", link=link.partition("=")[2], password="short")
     assert here.status == 422
@@ -138,7 +119,7 @@ async def test_a_link_for_one_purpose_is_worth_nothing_for_another(
     mailing: GateClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = await Visitor(mailing).register()
-    secret = (await link_in(mailing, caplog, "/register/confirm")).partition("=")[2]
+    secret = (await last_link(mailing, caplog, "/register/confirm")).partition("=")[2]
     await visitor.open("/login/reset")
     await visitor.send("/login/reset", link=secret, password="a new long one")
     assert "too old or was used already" in visitor.text

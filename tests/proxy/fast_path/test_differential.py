@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tests.proxy.conftest import TOKEN
-from tests.proxy.fast_path.conftest import PREFIX, lane_of
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import fast_path_of
 
 ID = "X-Request-ID: differential-1"
 
@@ -152,4 +152,4 @@ async def test_mixtures_go_both_ways_alike(both):
         names = {line.split(":")[0].lower() for line in headers}
         mixed = headers + [line for line in more if line.split(":")[0].lower() not in names]
         await both.compare(method, target, mixed, chance.choice(ANSWERS[:16]))
-    assert lane_of(both.gates[0]).served > 40
+    assert fast_path_of(both.gates[0]).served > 40

@@ -3,10 +3,12 @@ import gc
 
 import pytest
 
-from tests.proxy.fast_path.conftest import PREFIX, TOKEN, lane_of
+from tests.kit.faulty_upstream import IMAGE_RESPONSE
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import fast_path_of
+from tests.kit.waiting import until
 from zenzefi.settings import SETTINGS
 
-IMAGE = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\nimage"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
 
 
@@ -22,12 +24,6 @@ def keep_answering(faulty, *answers):
     faulty.script = script
 
 
-async def until(condition, seconds=5.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody announces what is waited for
-            await asyncio.sleep(0.01)
-
-
 async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
     start_gate, faulty, connect
 ):
@@ -38,21 +34,21 @@ async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
         answer = await browser.ask(f"{PREFIX}/x", 'If-None-Match: "e"')
         assert answer.start == b"HTTP/1.1 304 Not Modified"
         assert b'ETag: "e"' in answer.headers
-    assert (lane_of(gate).served, lane_of(gate).handed_over) == (3, 0)
+    assert (fast_path_of(gate).served, fast_path_of(gate).handed_over) == (3, 0)
     assert faulty.connections == 1
 
 
 async def test_common_requests_are_served_by_the_lane_on_one_connection(
     start_gate, faulty, connect
 ):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for number in range(5):
         answer = await browser.ask(f"{PREFIX}/{number}?q={number}")
         assert (answer.body, answer.is_whole) == (b"image", True)
-    assert lane_of(gate).served == 5
-    assert lane_of(gate).handed_over == 0
+    assert fast_path_of(gate).served == 5
+    assert fast_path_of(gate).handed_over == 0
     assert faulty.connections == 1
     assert [head.split()[1] for head in faulty.heads] == [b"/%d?q=%d" % (n, n) for n in range(5)]
 
@@ -60,7 +56,7 @@ async def test_common_requests_are_served_by_the_lane_on_one_connection(
 async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
     start_gate, faulty, connect
 ):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browsers = [await connect(gate) for _ in range(8)]
 
@@ -70,16 +66,16 @@ async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
             await browser.ask(PREFIX + "/x")
 
     await asyncio.gather(*map(hurry, browsers))
-    assert lane_of(gate).served >= 8 * 18
+    assert fast_path_of(gate).served >= 8 * 18
 
 
 async def test_without_the_setting_there_is_no_lane(start_gate, faulty, connect):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, fast_lane=False)
     browser = await connect(gate)
     assert (await browser.ask(PREFIX + "/x")).body == b"image"
     with pytest.raises(KeyError):
-        lane_of(gate)
+        fast_path_of(gate)
 
 
 async def test_an_unusual_answer_is_handed_over_without_asking_twice(start_gate, faulty, connect):
@@ -88,8 +84,8 @@ async def test_an_unusual_answer_is_handed_over_without_asking_twice(start_gate,
     browser = await connect(gate)
     for _ in range(3):
         assert b"<p>x" in (await browser.ask(PREFIX + "/x")).body
-    assert lane_of(gate).handed_over == 3
-    assert lane_of(gate).served == 0
+    assert fast_path_of(gate).handed_over == 3
+    assert fast_path_of(gate).served == 0
     assert len(faulty.heads) == 3
     assert faulty.connections == 1
 
@@ -105,7 +101,7 @@ async def test_a_large_unusual_answer_streams_through_with_back_pressure(
     browser = await connect(gate)
     answer = await browser.ask(PREFIX + "/x")
     assert len(answer.body) == size
-    assert lane_of(gate).handed_over == 1
+    assert fast_path_of(gate).handed_over == 1
 
 
 async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(start_gate, faulty, connect):
@@ -126,9 +122,9 @@ async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(start_gate, 
     assert refused.start.startswith(b"HTTP/1.1 401")
     assert b"SECRET" not in refused.body
     gate.gatekeeper.known[TOKEN] = access
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     assert (await browser.ask(PREFIX + "/y")).body == b"image"
-    await until(lambda: len(lane_of(gate).connections) <= 1)
+    await until(lambda: len(fast_path_of(gate).connections) <= 1)
 
 
 async def test_pipelined_requests_are_answered_in_order(start_gate, upstream, connect):
@@ -162,9 +158,9 @@ async def test_requests_in_pieces_and_after_a_body_are_read_right(start_gate, up
     browser.writer.write(b"dy" + head)
     assert b'"body"' in (await browser.read()).body
     assert b'"/pieces"' in (await browser.read()).body
-    before = lane_of(gate).served + lane_of(gate).handed_over
+    before = fast_path_of(gate).served + fast_path_of(gate).handed_over
     await browser.ask(PREFIX + "/again")
-    assert lane_of(gate).served + lane_of(gate).handed_over == before + 1
+    assert fast_path_of(gate).served + fast_path_of(gate).handed_over == before + 1
 
 
 async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
@@ -187,7 +183,7 @@ async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
 
 async def test_a_pooled_connection_that_died_is_replaced_once(start_gate, faulty, connect):
     async def script(wire):
-        await wire.send(IMAGE)
+        await wire.send(IMAGE_RESPONSE)
         if faulty.connections == 1:
             await wire.read_head()
             wire.reset()
@@ -200,12 +196,12 @@ async def test_a_pooled_connection_that_died_is_replaced_once(start_gate, faulty
     assert (await browser.ask(PREFIX + "/a")).body == b"image"
     assert (await browser.ask(PREFIX + "/b")).body == b"image"
     assert faulty.connections == 2
-    assert lane_of(gate).served == 2
+    assert fast_path_of(gate).served == 2
 
 
 async def test_bytes_nobody_asked_for_reach_nobody(start_gate, faulty, connect):
     async def script(wire):
-        await wire.send(IMAGE + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
+        await wire.send(IMAGE_RESPONSE + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
         await wire.stall()
 
     faulty.script = script
@@ -216,19 +212,19 @@ async def test_bytes_nobody_asked_for_reach_nobody(start_gate, faulty, connect):
     assert faulty.connections == 3
 
     async def late(wire):
-        await wire.send(IMAGE)
+        await wire.send(IMAGE_RESPONSE)
         await asyncio.sleep(0.05)
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
         await wire.stall()
 
     faulty.script = late
     assert (await browser.ask(PREFIX + "/a")).body == b"image"
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)
     assert (await browser.ask(PREFIX + "/a")).body == b"image"
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1 200", IMAGE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
+    "answer", [b"", b"HTTP/1.1 200", IMAGE_RESPONSE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
 )
 async def test_a_silent_upstream_times_out(start_gate, faulty, connect, answer):
     faulty.always(answer, then="stall")
@@ -236,7 +232,7 @@ async def test_a_silent_upstream_times_out(start_gate, faulty, connect, answer):
     browser = await connect(gate)
     got = await browser.ask(PREFIX + "/x")
     assert not got.is_whole or got.start.startswith(b"HTTP/1.1 504")
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)
 
 
 async def test_a_flood_of_interim_answers_ends(start_gate, faulty, connect):
@@ -254,11 +250,11 @@ async def test_a_flood_of_interim_answers_ends(start_gate, faulty, connect):
 async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
     start_gate, faulty, connect
 ):
-    keep_answering(faulty, IMAGE.replace(b"\r\n", b"\n"))
+    keep_answering(faulty, IMAGE_RESPONSE.replace(b"\r\n", b"\n"))
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     assert (await browser.ask(PREFIX + "/x")).body == b"image"
-    assert not lane_of(gate).is_open
+    assert not fast_path_of(gate).is_open
     asked = len(faulty.heads)
     assert (await browser.ask(PREFIX + "/x")).body == b"image"
     assert len(faulty.heads) == asked + 1
@@ -267,7 +263,7 @@ async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
 async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
     start_gate, faulty, connect
 ):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(2):
@@ -277,7 +273,7 @@ async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
 
 
 async def test_scopes_are_checked_on_each_path_of_a_known_visitor(start_gate, faulty, connect):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, scopes={"some": ["/some/**"]})
     gate.gatekeeper.add(scope="some", activated=True)
     browser = await connect(gate)
@@ -287,7 +283,7 @@ async def test_scopes_are_checked_on_each_path_of_a_known_visitor(start_gate, fa
         refused = await browser.ask(PREFIX + path)
         assert refused.start.split()[1] in (b"403", b"400")
         browser = await connect(gate)
-    assert lane_of(gate).served == 2
+    assert fast_path_of(gate).served == 2
 
 
 async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, connect):
@@ -305,13 +301,13 @@ async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, c
             self.holder = device_id
 
     claims = Claims()
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, devices=claims)
     browser = await connect(gate)
     mine = "X-Device-ID: 0123456789abcdef0123"
     for _ in range(3):
         assert (await browser.ask(PREFIX + "/x", mine)).body == b"image"
-    assert lane_of(gate).served == 2
+    assert fast_path_of(gate).served == 2
     claims.holder = "another-device"
     assert (await browser.ask(PREFIX + "/x", mine)).start.startswith(b"HTTP/1.1 409")
 
@@ -325,7 +321,7 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
         def note(self, access, *, sent, requests=1, **about):
             noted.append((requests, sent, about["agent"]))
 
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     gate.gate._usage = Usage()
     browser = await connect(gate)
@@ -337,14 +333,14 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
 
 
 async def test_the_gates_own_paths_never_take_the_lane(start_gate, faulty, connect):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     assert (await browser.ask(PREFIX + "/x")).body == b"image"
     answer = await browser.ask(PREFIX + "/status")
     assert b'"connected":true' in answer.body
     assert (await browser.ask("/gate-page")).body == b"a page of the gate"
-    assert lane_of(gate).served == 1
+    assert fast_path_of(gate).served == 1
 
 
 async def test_more_requests_than_connections_are_all_served(start_gate, upstream, connect):
@@ -354,7 +350,7 @@ async def test_more_requests_than_connections_are_all_served(start_gate, upstrea
         *(b.ask(f"{PREFIX}/large?size={1000 + i}") for i, b in enumerate(browsers))
     )
     assert [len(answer.body) for answer in answers] == [1000 + i for i in range(12)]
-    assert len(lane_of(gate).connections) <= 1
+    assert len(fast_path_of(gate).connections) <= 1
 
 
 async def test_a_slow_browser_stops_the_upstream(start_gate, faulty, connect):
@@ -381,19 +377,19 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty, connect):
 
 
 async def test_a_browser_that_leaves_ends_the_exchange(start_gate, faulty, connect):
-    faulty.always(IMAGE[:-1], then="stall")
+    faulty.always(IMAGE_RESPONSE[:-1], then="stall")
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     browser.send(PREFIX + "/x")
-    await until(lambda: any(c.is_busy for c in lane_of(gate).connections))
+    await until(lambda: any(c.is_busy for c in fast_path_of(gate).connections))
     browser.close()
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)
 
 
 async def test_a_draining_gate_ends_its_connections_after_the_answer(start_gate, faulty, connect):
     from zenzefi.runtime.drain import DRAIN
 
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     await browser.ask(PREFIX + "/x")
@@ -406,7 +402,7 @@ async def test_a_draining_gate_ends_its_connections_after_the_answer(start_gate,
 
 async def test_nothing_is_left_behind(start_gate, upstream, connect):
     gate = await start_gate(upstream)
-    lane = lane_of(gate)
+    lane = fast_path_of(gate)
     browser = await connect(gate)
     await browser.ask(PREFIX + "/x")
     tasks = len(asyncio.all_tasks())
@@ -419,7 +415,7 @@ async def test_nothing_is_left_behind(start_gate, upstream, connect):
 
 
 async def test_requests_that_must_be_counted_do_not_take_the_lane(start_gate, faulty, connect):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, rate_limit_proxy="3/hour")
     browser = await connect(gate)
     starts = [(await browser.ask(PREFIX + "/a.png")).start for _ in range(5)]
@@ -427,12 +423,12 @@ async def test_requests_that_must_be_counted_do_not_take_the_lane(start_gate, fa
 
 
 async def test_a_limit_that_is_switched_on_closes_the_lane(start_gate, faulty, connect):
-    keep_answering(faulty, IMAGE)
+    keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     await browser.ask(PREFIX + "/a.png")
-    assert lane_of(gate).served == 1
+    assert fast_path_of(gate).served == 1
     gate.app[SETTINGS].rate_limit_proxy = "1/hour"
-    await until(lambda: not lane_of(gate).is_open)
+    await until(lambda: not fast_path_of(gate).is_open)
     statuses = [int((await browser.ask(PREFIX + "/a.png")).start.split()[1]) for _ in range(2)]
     assert statuses == [200, 429]

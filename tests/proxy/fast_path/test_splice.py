@@ -7,8 +7,10 @@ import random
 
 import pytest
 
-from tests.proxy.fast_path.conftest import PREFIX, TOKEN, lane_of
-from tests.proxy.fast_path.test_fast_path import IMAGE, until
+from tests.kit.faulty_upstream import IMAGE_RESPONSE
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import fast_path_of
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "splice"), reason="this system can't splice")
 
@@ -18,7 +20,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\
 
 
 def splices_of(gate):
-    return [c for c in lane_of(gate).connections if c._splice is not None]
+    return [c for c in fast_path_of(gate).connections if c._splice is not None]
 
 
 async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
@@ -27,7 +29,7 @@ async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
     async def script(wire):
         while True:
             large = b"large" in wire.head
-            await wire.send(HEAD % len(BODY) + BODY if large else IMAGE)
+            await wire.send(HEAD % len(BODY) + BODY if large else IMAGE_RESPONSE)
             await wire.read_head()
 
     faulty.script = script
@@ -39,7 +41,7 @@ async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
         assert hashlib.sha256(answer.body).digest() == hashlib.sha256(BODY).digest()
         assert (await browser.ask(PREFIX + "/small")).body == b"image"
     assert faulty.connections == 4  # one for each large body, which nothing may follow
-    assert lane_of(gate).served == 6
+    assert fast_path_of(gate).served == 6
     assert not splices_of(gate)
     assert len(os.listdir("/proc/self/fd")) < 60
 
@@ -83,7 +85,7 @@ async def test_a_large_body_that_is_cut_is_seen_as_a_break(start_gate, faulty, c
     answer = await browser.ask(PREFIX + "/x")
     assert not answer.is_whole
     assert len(answer.body) <= SIZE // 2
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)
 
 
 async def spliced(gate, faulty, connect, then="stall"):
@@ -102,14 +104,14 @@ async def test_a_token_that_ends_ends_the_splice(start_gate, faulty, connect):
     gate.gatekeeper.end()
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await browser.reader.readexactly(SIZE)
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)
 
 
 async def test_a_browser_that_leaves_ends_the_splice(start_gate, faulty, connect):
     gate = await start_gate(faulty.url)
     browser = await spliced(gate, faulty, connect)
     browser.close()
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)
     assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
 
 
@@ -118,4 +120,4 @@ async def test_an_upstream_that_falls_silent_ends_the_splice(start_gate, faulty,
     browser = await spliced(gate, faulty, connect)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await browser.reader.readexactly(SIZE)
-    await until(lambda: not lane_of(gate).connections)
+    await until(lambda: not fast_path_of(gate).connections)

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.fast_path.conftest import Browser
-from tests.proxy.visiting_browser import VisitingBrowser
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import RawConnection
+from tests.kit.visiting_browser import VisitingBrowser
+from tests.kit.waiting import until
 from zenzefi.proxy.upstream.connection_auth import has_credentials, is_challenged
 
 pytestmark = pytest.mark.every_loop
@@ -137,20 +138,14 @@ async def serve():
 async def connect():
     browsers = []
 
-    async def connect(gate) -> Browser:
-        browser = Browser(*await asyncio.open_connection("127.0.0.1", gate.port))
+    async def connect(gate) -> RawConnection:
+        browser = RawConnection(*await asyncio.open_connection("127.0.0.1", gate.port))
         browsers.append(browser)
         return browser
 
     yield connect
     for browser in browsers:
         browser.close()
-
-
-async def until(condition, seconds=10.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody announces what is waited for
-            await asyncio.sleep(0.01)
 
 
 async def first_legs(browser, token=TOKEN, scheme="NTLM", path="/page"):

@@ -15,7 +15,8 @@ from collections import Counter
 import pytest
 from aiohttp import ClientSession, TCPConnector, WSServerHandshakeError
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.waiting import until
 from zenzefi.proxy.upstream import pool as upstream_module
 
 pytestmark = pytest.mark.every_loop
@@ -118,12 +119,6 @@ async def session():
     connector = TCPConnector(limit=0)
     async with ClientSession(connector=connector) as session:
         yield session
-
-
-async def until(condition, seconds=10.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - nobody announces what is waited for
-            await asyncio.sleep(0.01)
 
 
 def of(token):

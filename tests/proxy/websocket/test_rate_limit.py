@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import ClientSession, WSMsgType
 
-from tests.proxy.conftest import TOKEN
+from tests.kit.proxy_gates import TOKEN
 from zenzefi.observability.metrics import RATE_LIMITED
 from zenzefi.settings import SETTINGS
 

@@ -5,16 +5,10 @@ import socket
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
-from tests.proxy.conftest import PREFIX, TOKEN
-from tests.proxy.plain_upstream import CLOSED_WITH
+from tests.kit.echo_upstream import CLOSED_WITH
+from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.proxy.websocket import relay
-
-UPGRADE = (
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Version: 13",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-)
 
 
 @pytest.fixture
@@ -96,7 +90,7 @@ async def test_without_a_valid_token_it_is_refused_before_the_upgrade(
     start_gate, faulty, token, status
 ):
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/socket", *UPGRADE, token=token)
+    answer = await gate.ask(PREFIX + "/socket", *WEBSOCKET_UPGRADE, token=token)
     assert answer.startswith(f"HTTP/1.1 {status}".encode())
     assert faulty.connections == 0
 
@@ -108,7 +102,7 @@ async def test_a_refusal_by_the_upstream_is_passed_on_as_its_status(gate, client
 
 
 async def test_connection_options_may_stand_on_several_lines(gate):
-    lines = ["Connection: keep-alive", *UPGRADE]
+    lines = ["Connection: keep-alive", *WEBSOCKET_UPGRADE]
     answer = await gate.raw(
         "\r\n".join(
             [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *lines]
@@ -122,7 +116,7 @@ async def test_connection_options_may_stand_on_several_lines(gate):
 async def test_http_10_knows_no_upgrade(start_gate, faulty):
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
     gate = await start_gate(faulty.url)
-    lines = [f"GET {PREFIX}/socket HTTP/1.0", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [f"GET {PREFIX}/socket HTTP/1.0", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
     answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
     assert answer.startswith(b"HTTP/1.0 200")
     assert b"Upgrade: websocket" not in faulty.heads[0]
@@ -142,7 +136,7 @@ async def test_a_426_says_which_protocol_it_wants(start_gate, faulty):
 
 async def test_an_upstream_that_is_down_is_502_before_the_upgrade(start_gate, free_port):
     gate = await start_gate(f"http://127.0.0.1:{free_port}")
-    answer = await gate.ask(PREFIX + "/socket", *UPGRADE)
+    answer = await gate.ask(PREFIX + "/socket", *WEBSOCKET_UPGRADE)
     assert answer.startswith(b"HTTP/1.1 502")
     assert gate.gatekeeper.activations == []
 
@@ -204,7 +198,12 @@ async def test_another_sites_page_cannot_use_the_cookie(place, browser):
 async def test_an_idle_browser_is_pinged_and_dropped_when_it_is_gone(gate):
     gate.gate.websockets._ping_seconds = 0.1
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [
+        f"GET {PREFIX}/socket HTTP/1.1",
+        "Host: h",
+        f"X-Access-Token: {TOKEN}",
+        *WEBSOCKET_UPGRADE,
+    ]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
     async with asyncio.timeout(5):
         received = await reader.read()
@@ -214,7 +213,12 @@ async def test_an_idle_browser_is_pinged_and_dropped_when_it_is_gone(gate):
 
 async def test_bytes_sent_with_the_handshake_are_not_lost(gate):
     frame = b"\x81\x82\0\0\0\0hi"
-    lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [
+        f"GET {PREFIX}/socket HTTP/1.1",
+        "Host: h",
+        f"X-Access-Token: {TOKEN}",
+        *WEBSOCKET_UPGRADE,
+    ]
     answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + frame, timeout=1)
     assert answer.startswith(b"HTTP/1.1 101")
     assert answer.endswith(b"\x81\x02hi")
@@ -233,7 +237,7 @@ async def test_bytes_sent_with_the_handshake_are_not_lost(gate):
 async def test_a_101_that_is_no_websockets_is_502(start_gate, faulty, answer):
     faulty.always(answer, then="stall")
     gate = await start_gate(faulty.url)
-    assert (await gate.ask(PREFIX + "/s", *UPGRADE)).startswith(b"HTTP/1.1 502")
+    assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
 
 
 async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
@@ -253,7 +257,7 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
     faulty.script = script
     gate = await start_gate(faulty.url)
     _reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
-    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
     await asyncio.sleep(1)
     early = sent
@@ -284,7 +288,7 @@ async def test_a_browser_that_takes_nothing_is_dropped(start_gate, faulty, monke
     monkeypatch.setattr(relay, "_STALL_SECONDS", 0.3)
     gate.gate.websockets._ping_seconds = 0.1
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
-    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
     async with asyncio.timeout(5):
         await gone.wait()
@@ -297,7 +301,12 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkey
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(relay.Splice, "run", run)
-    lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [
+        f"GET {PREFIX}/socket HTTP/1.1",
+        "Host: h",
+        f"X-Access-Token: {TOKEN}",
+        *WEBSOCKET_UPGRADE,
+    ]
     answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
     assert answer.startswith(b"HTTP/1.1 101")
     assert answer.endswith(b"\r\n\r\n")
@@ -317,7 +326,12 @@ async def test_a_browser_that_leaves_before_its_101_is_no_error(gate, monkeypatc
 
     monkeypatch.setattr(gate.gatekeeper, "activate", activate)
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    lines = [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *UPGRADE]
+    lines = [
+        f"GET {PREFIX}/socket HTTP/1.1",
+        "Host: h",
+        f"X-Access-Token: {TOKEN}",
+        *WEBSOCKET_UPGRADE,
+    ]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
     async with asyncio.timeout(5):
         await gone.wait()
@@ -340,4 +354,4 @@ async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(start_gate,
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    assert await gate.ask(PREFIX + "/s", *UPGRADE, timeout=3) == b""
+    assert await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE, timeout=3) == b""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.deploy.programs import program
+from tests.kit.programs import program
 from zenzefi.client.certificate import server_context
 
 NGINX = program("nginx")

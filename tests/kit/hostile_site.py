@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.conftest import SECRET_KEY
+from tests.kit.gates import SECRET_KEY
 from zenzefi.app import create_app
 from zenzefi.client.certificate import server_context
 from zenzefi.runtime.drain import GateRunner
@@ -32,7 +32,7 @@ Where = Literal["prefix", "port", "own"]
 
 # What every attack uses. `token(window)` is the form token of the page that a window shows, as far
 # as this script can read it; `watched(window)` waits for one.
-KIT = """
+ATTACK_HELPERS = """
 const pause = ms => new Promise(done => setTimeout(done, ms));
 const token = w => {
   try {
@@ -68,7 +68,7 @@ def hostile_application() -> web.Application:
         suffix = Path(request.path).suffix
         response.content_type = kind.get(suffix, "application/xhtml+xml")
         body = request.query.get("body", "")
-        response.text = body if suffix in kind else _DOCUMENT % (KIT + body)
+        response.text = body if suffix in kind else _DOCUMENT % (ATTACK_HELPERS + body)
         return response
 
     app = web.Application()
@@ -127,7 +127,9 @@ async def register(page: Page, name: str) -> None:
 
 async def run(page: Page, script: str, *arguments: Any) -> str:
     """The loot of an attack, run in the document that the page shows."""
-    found = await page.evaluate("async (args) => {" + KIT + script + "}", list(arguments))
+    found = await page.evaluate(
+        "async (args) => {" + ATTACK_HELPERS + script + "}", list(arguments)
+    )
     return str(found or "")
 
 

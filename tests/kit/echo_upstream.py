@@ -92,7 +92,7 @@ async def no_socket(request: web.Request) -> web.Response:
     return web.Response(status=418, text="no socket here")
 
 
-def plain_upstream() -> web.Application:
+def echo_upstream() -> web.Application:
     app = web.Application(client_max_size=2**34)
     app[CLOSED_WITH] = asyncio.Queue()
     app.router.add_get("/stream", stream)

@@ -6,7 +6,7 @@ from zenzefi.rewriting.edits import apply
 from zenzefi.rewriting.feed import Scans
 
 
-class Feed:
+class ScannerFeed:
     """Keeps what a scanner leaves unsettled and applies its edits.
 
     The engine's pipeline does the same for many scanners at once, within budgets.

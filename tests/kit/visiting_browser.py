@@ -8,8 +8,9 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.proxy.conftest import TOKEN, RunningGate
+from tests.kit.proxy_gates import TOKEN, RunningGate
 from zenzefi.gate_cookies import SIGN_IN, is_sealed, stored_name
+from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.settings import SETTINGS
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
@@ -17,7 +18,7 @@ NAVIGATION = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: t
 
 
 @dataclass
-class Answer:
+class BrowserResponse:
     """One response."""
 
     status: int
@@ -63,7 +64,7 @@ class VisitingBrowser:
         self.cookies[host.strip("[]")] = {"zenzefi_access_token": token, name: secret}
         return self
 
-    async def ask(self, url: str, *headers: str, method: str = "GET") -> Answer:
+    async def ask(self, url: str, *headers: str, method: str = "GET") -> BrowserResponse:
         """One request, as a navigation unless ``headers`` say otherwise."""
         parts = urlsplit(url)
         target = url.partition("//")[2][len(parts.netloc) :] or "/"
@@ -82,7 +83,7 @@ class VisitingBrowser:
         head, _, body = (await self.gate.raw("\r\n".join(lines).encode())).partition(b"\r\n\r\n")
         first, *rest = head.decode("latin-1").split("\r\n")
         pairs = [(name.lower(), text) for name, _, text in (line.partition(": ") for line in rest)]
-        answer = Answer(int(first.split()[1]), pairs, body)
+        answer = BrowserResponse(int(first.split()[1]), pairs, body)
         if self.keeps_cookies:
             self._keep(jar, answer.cookies)
         return answer
@@ -95,7 +96,7 @@ class VisitingBrowser:
                 else:
                     jar[name] = morsel.value
 
-    async def follow(self, url: str, *, limit: int = 6) -> tuple[list[str], Answer]:
+    async def follow(self, url: str, *, limit: int = 6) -> tuple[list[str], BrowserResponse]:
         """Follow redirects like a browser; every address on the way, and the last response."""
         seen = [url]
         answer = await self.ask(url)
@@ -105,3 +106,18 @@ class VisitingBrowser:
             seen.append(origin + answer.location if answer.location[0] == "/" else answer.location)
             answer = await self.ask(seen[-1])
         return seen, answer
+
+
+OTHER_TOKEN = "O" * 64
+
+
+def own_origin_of(gate):
+    return str(gate.gate.mounts.own_origin.public)
+
+
+async def ticket_url(browser):
+    """The address with the ticket, before the browser follows it."""
+    begun = await browser.ask(f"{own_origin_of(browser.gate)}{ENTER_PATH}")
+    issued = await browser.ask(begun.location)
+    assert issued.status == 303, issued
+    return issued.location

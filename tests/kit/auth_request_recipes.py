@@ -16,8 +16,8 @@ import pytest
 from aiohttp import ClientError, ClientSession, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from tests.deploy import nginx
-from tests.deploy.programs import program, serving
+from tests.kit import nginx
+from tests.kit.programs import program, serving
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 HOST = "app.gate.example"

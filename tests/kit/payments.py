@@ -8,8 +8,8 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from tests.conftest import SECRET_KEY, GateClient
-from tests.kit import call
+from tests.kit.api import call
+from tests.kit.gates import SECRET_KEY, GateClient
 from zenzefi.db.engine import DATABASE
 from zenzefi.maintenance.reconciliation import prove
 
@@ -57,7 +57,9 @@ def signed(body: dict[str, Any]) -> dict[str, Any]:
     return {"data": raw, "headers": {"X-Mock-Signature": signature}}
 
 
-async def tell(gate: GateClient, payment_id: str, kind: str, *amount: str, **more: Any) -> str:
+async def send_webhook(
+    gate: GateClient, payment_id: str, kind: str, *amount: str, **more: Any
+) -> str:
     """Send one webhook of the mock provider; what came of it."""
     sent = signed(mock_event(payment_id, kind, *amount, **more))
     status, answer = await call(gate, "POST", "/webhooks/payment/mock", **sent)

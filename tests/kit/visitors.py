@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
+import pyotp
+import pytest
 from aiohttp import ClientResponse
 from bs4 import BeautifulSoup
+from sqlalchemy import update
 
-from tests.conftest import GateClient
+from tests.kit.gates import GateClient
+from zenzefi.accounts.models import users
+from zenzefi.db.engine import DATABASE
+from zenzefi.mail.queue import MAIL_QUEUE
 
 PASSWORD = "correct horse battery"
 
@@ -116,3 +123,26 @@ class Visitor:
         path = self.location
         await self.open(path)
         return path
+
+
+async def enable_two_factor(visitor: Visitor) -> tuple[pyotp.TOTP, list[str]]:
+    """Two-step sign-in for this visitor: the app, and the recovery codes."""
+    await visitor.open("/account/two-factor")
+    secret = visitor.soup.select_one("main code").get_text().replace(" ", "")
+    app = pyotp.TOTP(secret)
+    await visitor.send("/account/two-factor", code=app.now())
+    return app, [item.get_text() for item in visitor.soup.select(".codes li")]
+
+
+async def last_link(gate: GateClient, caplog: pytest.LogCaptureFixture, path: str) -> str:
+    """The last link that was sent."""
+    await gate.app[MAIL_QUEUE].join()
+    found = re.findall(rf"https?://[^/]+({path}\?link=[\w-]+)", caplog.text)
+    return str(found[-1]) if found else ""
+
+
+async def promote(gate: GateClient, name: str = "root") -> None:
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(
+            update(users).where(users.c.username == name).values(is_superuser=True)
+        )

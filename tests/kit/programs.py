@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -58,3 +59,12 @@ async def serving(
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
+
+
+def run_program(
+    *argv: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 300
+) -> str:
+    """Run a program to its end; its failure is the test's, with what it said."""
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"{argv} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout

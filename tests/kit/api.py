@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from tests.conftest import GateClient
+from tests.kit.gates import GateClient
 from zenzefi.accounts.models import users
 from zenzefi.billing.ledger import Kind, move
 from zenzefi.db.engine import DATABASE

@@ -1,4 +1,4 @@
-"""A program that is killed in the middle of its work: ``python -m tests.billing.killed URL USER``.
+"""A program killed while it works: ``python -m tests.billing.crashing_process URL USER``.
 
 Reads lines ``ACT N BUNDLES...``, does the act in a process of its own that dies by SIGKILL right
 after its Nth statement, and answers how it ended: ``killed``, or ``done`` when it came through.
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import event
 
-from tests.billing.world import ACTS, World
+from tests.kit.billing_model import ACTS, BillingModel
 from zenzefi.db.engine import Database
 
 
@@ -30,7 +30,7 @@ async def _act(url: str, user: str, name: str, last: int, bundles: list[str]) ->
             os.kill(os.getpid(), signal.SIGKILL)
 
     event.listen(database.engine.sync_engine, "after_cursor_execute", executed)
-    world = World(database, UUID(user))
+    world = BillingModel(database, UUID(user))
     world.bundle_ids = [UUID(one) for one in bundles]
     await ACTS[name](world)
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Route
 from yarl import URL
 
-from tests.proxy.conftest import PREFIX, TOKEN, MemoryGatekeeper, gate_app
+from tests.kit.proxy_gates import PREFIX, TOKEN, MemoryTokenValidator, proxy_app
 from zenzefi.client.agent import Agent
 from zenzefi.client.certificate import server_context
 from zenzefi.gate_cookies import SEAL, SIGN_IN, is_sealed, stored_name
@@ -99,7 +99,7 @@ async def place(
     insecure = f"gate.example:{port}"  # plain http and not this machine's own name
     if name == "insecure":
         settings["backend_url"] = f"http://{insecure}"
-    gatekeeper = MemoryGatekeeper()
+    gatekeeper = MemoryTokenValidator()
     gatekeeper.add(activated=True)
     if name == "port":
         settings["proxy_port"] = second
@@ -109,7 +109,7 @@ async def place(
     if plugin_options:
         options = Settings(_env_file=None, debug=True, plugin_options=plugin_options)  # type: ignore[call-arg]
         engine = proxy_setup.build_engine(options)
-    app = gate_app(gatekeeper, folder, upstream, port, engine=engine, **settings)
+    app = proxy_app(gatekeeper, folder, upstream, port, engine=engine, **settings)
     runner = GateRunner(app, drain_timeout=0.2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from playwright.async_api import Browser, Page
 from sqlalchemy import update
 
-from tests.conftest import SECRET_KEY, GateClient, GateServer
+from tests.kit.gates import SECRET_KEY, GateClient, GateServer
 from zenzefi.accounts.models import users
 from zenzefi.app import create_app
 from zenzefi.db.engine import DATABASE

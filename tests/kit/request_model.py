@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from tests.proxy.conftest import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN
 
 KNOWN = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND", "REPORT", "QUERY"]
 UNKNOWN = ["BREW", "get", "GETS", "P", "like", "PLAY", "SOURCE", "DESCRIBE", "X!#$%&'*+.^_`|~9"]
@@ -22,7 +22,7 @@ DISGUISES = [
 
 
 @dataclass(frozen=True)
-class Asked:
+class SentRequest:
     """One request of the model."""
 
     method: str
@@ -63,7 +63,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReceivedRequest:
     """A request as an upstream has read it."""
 
     method: str
@@ -72,7 +72,7 @@ class Seen:
     content: bytes
 
 
-async def read_request(reader: asyncio.StreamReader, head: bytes) -> Seen:
+async def read_request(reader: asyncio.StreamReader, head: bytes) -> ReceivedRequest:
     """The request that begins with ``head``; reads its content."""
     start, *lines = head[:-4].decode("latin-1").split("\r\n")
     method, target, _ = start.split(" ")
@@ -86,7 +86,7 @@ async def read_request(reader: asyncio.StreamReader, head: bytes) -> Seen:
             pass
     elif "content-length" in fields:
         content = await reader.readexactly(int(fields["content-length"]))
-    return Seen(method, target, fields, content)
+    return ReceivedRequest(method, target, fields, content)
 
 
 def echo(method: str, target: str, content: bytes) -> bytes:
@@ -94,7 +94,7 @@ def echo(method: str, target: str, content: bytes) -> bytes:
     return b"" if method == "HEAD" else f"{method} {target} {len(content)}".encode()
 
 
-def response_to(seen: Seen) -> bytes:
+def response_to(seen: ReceivedRequest) -> bytes:
     """A response that says what was asked for."""
     kind = b"text/html" if "x-rewritten" in seen.fields else b"a/b"
     body = f"{seen.method} {seen.target} {len(seen.content)}".encode()
@@ -102,7 +102,9 @@ def response_to(seen: Seen) -> bytes:
     return head % (kind, len(body)) + echo(seen.method, seen.target, seen.content)
 
 
-async def responses(reader: asyncio.StreamReader, asked: list[Asked]) -> list[tuple[int, bytes]]:
+async def responses(
+    reader: asyncio.StreamReader, asked: list[SentRequest]
+) -> list[tuple[int, bytes]]:
     """The final responses, as the methods that they answer let them be read."""
     found = []
     for request in asked:

@@ -1,4 +1,4 @@
-"""Real applications, run as their users would, each on a free loopback port."""
+"""Real applications, run as their users run them, each on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import ClientError, ClientSession, web
+from playwright.async_api import Browser, Page, expect
 
 from tests.apps import install
-from tests.browser.conftest import chromium
-
-__all__ = ["chromium"]
+from tests.kit.browser_gates import Place
+from tests.kit.chromium import watch
 
 APPS = install.folder()
 
@@ -88,3 +88,56 @@ async def built_app(name: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+Walk = Callable[[Page, str], Awaitable[list[str]]]
+"""Uses an application at the root it is given; returns the texts that it showed."""
+
+
+async def walked(
+    chromium: Browser, at: Place, walk: Walk
+) -> tuple[list[str], list[str], list[str]]:
+    """Texts with the place taken out of them; requests outside the mount; complaints."""
+    context = await at.open(chromium)
+    page = await context.new_page()
+    page.set_default_timeout(30_000)
+    seen = watch(page)
+    try:
+        texts = await walk(page, at.root)
+    finally:
+        await context.close()
+    origin = "/".join(at.root.split("/")[:3])
+    plain = [text.replace(at.root, "ROOT/").replace(origin + "/", "ROOT/") for text in texts]
+    complaints = [error.replace(at.root, "ROOT/") for error in seen.errors]
+    return plain, seen.outside(at.root), complaints
+
+
+async def shop(page: Page, root: str) -> list[str]:
+    """Walks by links, by the program, by reload, by history, and in by a deep link."""
+    heading = page.locator("h1")
+    texts = []
+
+    async def at(title: str) -> None:
+        await expect(heading).to_have_text(title)
+        if title == "Items":
+            await expect(page.get_by_role("link", name="rope")).to_be_visible()
+        texts.append(await page.locator("main").inner_text())
+
+    await page.goto(root)
+    await at("Home")
+    await page.get_by_role("link", name="Items").click()
+    await page.get_by_role("link", name="lamp oil").click()
+    await at("Item 2")
+    await page.get_by_role("button", name="All items").click()
+    await at("Items")
+    await page.get_by_role("link", name="About").click()
+    await at("About")
+    logo = page.get_by_alt_text("logo")
+    await expect(logo).to_have_js_property("naturalWidth", 9)
+    await page.go_back()
+    await at("Items")
+    await page.reload()
+    await at("Items")
+    await page.goto(f"{root}items/1")
+    await at("Item 1")
+    return texts

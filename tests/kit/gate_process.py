@@ -20,13 +20,13 @@ def environment(data_dir: str, **settings: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-class Gate:
+class GateProcess:
     """``zenzefi serve`` on a free port; ``announcement`` is what it said when it was ready."""
 
     def __init__(
@@ -85,12 +85,12 @@ class Gate:
         """What it logged so far."""
         return "".join(self._output)
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> HttpResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request("GET", path, headers={**headers, "Connection": "close"})
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            return HttpResponse(response.status, dict(response.getheaders()), response.read())
         finally:
             connection.close()
 

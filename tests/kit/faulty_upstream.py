@@ -125,3 +125,6 @@ class FaultyUpstream:
                 wire.reset()
 
         self.script = script
+
+
+IMAGE_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\nimage"

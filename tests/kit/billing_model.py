@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.conftest import SECRET_KEY
+from tests.kit.gates import SECRET_KEY
 from zenzefi.accounts.models import users
 from zenzefi.api.idempotency import Idempotency, idempotency_keys
 from zenzefi.audit.log import GATE
@@ -54,7 +54,7 @@ class Bought(BaseModel):
     token_id: UUID
 
 
-class World:
+class BillingModel:
     """The user and the services. ``user_id`` names one that is there already."""
 
     def __init__(self, database: Database, user_id: UUID | None = None) -> None:
@@ -223,7 +223,7 @@ class World:
         return found
 
 
-Act = Callable[[World], Awaitable[Any]]
+Act = Callable[[BillingModel], Awaitable[Any]]
 ACTS: dict[str, Act] = {
     "credit": lambda world: world.credit(Decimal("3.00")),
     "purchase": lambda world: world.purchase(12, key="order"),
@@ -235,7 +235,7 @@ ACTS: dict[str, Act] = {
 """Each in one transaction: what a crash may interrupt."""
 
 
-async def _hear(world: World, outcome: Outcome, charge: str) -> None:
+async def _hear(world: BillingModel, outcome: Outcome, charge: str) -> None:
     async with world.database.begin() as connection:
         rows = await connection.execute(
             select(payments.c.id, payments.c.amount_rub)

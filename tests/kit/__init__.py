@@ -1,0 +1,1 @@
+"""What tests share: servers, gates, upstreams, connections, browsers, users and their helpers."""

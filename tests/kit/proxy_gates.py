@@ -1,0 +1,288 @@
+"""Gates with only the proxy in them, their tokens and sign-ins kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from aiohttp import web
+
+from zenzefi.gate_cookies import browser_of, network_of
+from zenzefi.http import request_id, server_header
+from zenzefi.http.client_address import peer_middleware
+from zenzefi.http.error_responses import errors_middleware
+from zenzefi.http.expect_continue import expectation_middleware
+from zenzefi.http.request_id import request_id_middleware
+from zenzefi.http.validation import guard_middleware
+from zenzefi.proxy import setup as proxy_setup
+from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SIGN_INS, TOKEN_VALIDATOR
+from zenzefi.rate_limits import middleware
+from zenzefi.rewriting.engine import Engine
+from zenzefi.runtime import drain
+from zenzefi.settings import SETTINGS, Settings
+from zenzefi.tokens.access import TokenAccess
+from zenzefi.tokens.errors import TokenInvalid
+from zenzefi.tokens.sign_in_repository import BrowserSignIn
+
+TOKEN = "T" * 64
+PREFIX = "/api/v1/proxy"
+
+
+class MemoryTokenValidator:
+    """The gatekeeper's protocol over a dictionary: what the way through sees of the real one."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, TokenAccess] = {}
+        self.activations: list[UUID] = []
+        self.holds: dict[UUID, list[Callable[[str], None]]] = {}
+        self.by_sign_in: dict[UUID, list[Callable[[str], None]]] = {}
+        self.signed_out: set[UUID] = set()
+
+    def add(
+        self, token: str = TOKEN, scope: str = "full", *, activated: bool = False
+    ) -> TokenAccess:
+        access = TokenAccess(uuid4(), uuid4(), scope, 24, datetime.now(UTC) if activated else None)
+        self.known[token] = access
+        return access
+
+    def cached(self, token: str) -> TokenAccess | None:
+        return self.known.get(token)
+
+    async def validate(self, token: str, address: str | None = None) -> TokenAccess:
+        if token not in self.known:
+            raise TokenInvalid
+        return self.known[token]
+
+    def seconds_left(self, access: TokenAccess) -> int:
+        return int(access.seconds_left(datetime.now(UTC)))
+
+    async def activate(self, access: TokenAccess) -> TokenAccess:
+        self.activations.append(access.token_id)
+        for token, known in self.known.items():
+            if known.token_id == access.token_id and not known.is_activated:
+                self.known[token] = replace(known, activated_at=datetime.now(UTC))
+        return access
+
+    @contextlib.contextmanager
+    def register(
+        self, access: TokenAccess, close: Callable[[str], None], who=None
+    ) -> Iterator[None]:
+        closers = self.holds.setdefault(access.token_id, [])
+        of_browser = self.by_sign_in.setdefault(who and who.sign_in, [])
+        closers.append(close)
+        of_browser.append(close)
+        try:
+            yield
+        finally:
+            closers.remove(close)
+            of_browser.remove(close)
+
+    def is_signed_out(self, who) -> bool:
+        return who.sign_in in self.signed_out
+
+    def end_sign_in(self, sign_in: UUID) -> None:
+        self.signed_out.add(sign_in)
+        for close in list(self.by_sign_in.get(sign_in, [])):
+            close("This browser was logged out.")
+
+    def end(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
+        access = self.known.pop(token)
+        for close in list(self.holds.get(access.token_id, [])):
+            close(reason)
+
+
+class MemorySignIns:
+    """The protocol of sign-ins over a dictionary."""
+
+    def __init__(self, gatekeeper: MemoryTokenValidator) -> None:
+        self.gatekeeper = gatekeeper
+        self.known: dict[str, BrowserSignIn] = {}
+        self.asked: list[str] = []
+
+    def add(
+        self,
+        token: str = TOKEN,
+        *,
+        family: UUID | None = None,
+        address: str = "127.0.0.1",
+        agent: str = "",
+        is_sealed: bool = True,
+    ) -> str:
+        """Sign a browser in; its secret."""
+        access = self.gatekeeper.known[token]
+        return self._add(access, token, family, address, agent, is_sealed)
+
+    def _add(self, access, token, family, address, agent, is_sealed) -> str:
+        secret = secrets.token_urlsafe(32)
+        row = uuid4()
+        self.known[secret] = BrowserSignIn(
+            id=row,
+            family=family or row,
+            token_id=access.token_id,
+            token_index=token.encode(),
+            network=network_of(address),
+            browser=browser_of(agent),
+            is_sealed=is_sealed,
+            expires_at=datetime.now(UTC) + timedelta(hours=1),
+        )
+        return secret
+
+    def cached(self, secret: str) -> BrowserSignIn | None:
+        return self.known.get(secret)
+
+    async def find(self, offered) -> list[tuple[str, BrowserSignIn]]:
+        self.asked += offered
+        return [(one, self.known[one]) for one in offered if one in self.known]
+
+    def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
+        return sign_in.token_index == token.encode()
+
+    async def start(self, access, *, family, address, agent, is_sealed) -> str:
+        token = next(t for t, known in self.gatekeeper.known.items() if known == access)
+        return self._add(access, token, family, address, agent, is_sealed)
+
+    async def end(self, family: UUID) -> int:
+        ended = [secret for secret, one in self.known.items() if one.family == family]
+        for secret in ended:
+            self.gatekeeper.end_sign_in(self.known.pop(secret).id)
+        return len(ended)
+
+
+class RunningGate:
+    """A gate that listens, and what tests want to reach of it."""
+
+    def __init__(self, port: int, app: web.Application, gatekeeper: MemoryTokenValidator) -> None:
+        self.port = port
+        self.app = app
+        self.gatekeeper = gatekeeper
+        self.url = f"http://127.0.0.1:{port}"
+        self.proxy_url = self.url + PREFIX
+
+    @property
+    def sign_ins(self) -> MemorySignIns:
+        return self.app[SIGN_INS]
+
+    @property
+    def gate(self):
+        return self.app[proxy_setup.GATE]
+
+    async def raw(self, data: bytes, *, timeout: float = 10, half_close: bool = False) -> bytes:
+        """Send bytes, read until the gate closes (or nothing comes for a moment)."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            if half_close:
+                writer.write_eof()
+            received = b""
+            with contextlib.suppress(TimeoutError, ConnectionResetError):
+                async with asyncio.timeout(timeout):
+                    while piece := await reader.read(65536):
+                        received += piece
+            return received
+        finally:
+            writer.transport.abort()
+            await asyncio.sleep(0)
+
+    async def ask(
+        self,
+        target: str,
+        *headers: str,
+        method: str = "GET",
+        token: str | None = TOKEN,
+        body: bytes = b"",
+        timeout: float = 10,
+    ) -> bytes:
+        """One raw request with ``Connection: close``; the whole answer as bytes."""
+        lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *headers]
+        if token is not None:
+            lines.append(f"X-Access-Token: {token}")
+        lines.append("Connection: close")
+        head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+        return await self.raw(head + body, timeout=timeout)
+
+
+@functools.cache
+def shared_engine() -> Engine:
+    """One engine for all gates of a test process: reading the plugins takes a while."""
+    return proxy_setup.build_engine(Settings(_env_file=None, debug=True))
+
+
+def proxy_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=None, **settings):
+    """An application with just the way through in it."""
+    app = web.Application(
+        middlewares=[
+            request_id_middleware,
+            errors_middleware,
+            guard_middleware,
+            peer_middleware,
+            proxy_setup.own_origin_middleware,
+            proxy_setup.strays_middleware,
+            expectation_middleware,
+        ]
+    )
+    app[SETTINGS] = Settings(
+        _env_file=None,
+        debug=True,
+        secret_key="k" * 40,
+        data_dir=data_dir,
+        backend_url=settings.pop("backend_url", f"http://127.0.0.1:{port}"),
+        zenzefi_target_url=upstream_url,
+        **settings,
+    )
+    app[TOKEN_VALIDATOR] = gatekeeper
+    app[SIGN_INS] = MemorySignIns(gatekeeper)
+    app[proxy_setup.ENGINE] = engine or shared_engine()
+    if devices is not None:
+        app[DEVICE_CLAIMS] = devices
+    request_id.setup(app)
+    server_header.setup(app)
+    drain.setup(app)
+    middleware.setup(app)
+    proxy_setup.setup(app)
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="a page of the gate")
+
+    app.router.add_get("/gate-page", page)
+    return app
+
+
+GateFactory = Callable[..., Awaitable[RunningGate]]
+
+
+@dataclass
+class BrowserMount:
+    """Where a browser that signed in by cookie sees the upstream of ``gate``.
+
+    ``url`` is the upstream's root as seen through the socket, without a final slash; ``headers``
+    are those of a signed-in browser (its Host, its cookie); ``mount`` is where it is.
+    """
+
+    gate: RunningGate
+    mount: str
+    url: str
+    prefix: str
+    origin: str
+    host: dict[str, str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Host and proxy cookie."""
+        return {**self.host, "Cookie": f"zenzefi_access_token={TOKEN}"}
+
+
+PlaceFactory = Callable[..., Awaitable[BrowserMount]]
+
+
+def body_of(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+def sent_headers(echoed: dict) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in echoed["headers"]]
