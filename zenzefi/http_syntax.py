@@ -8,6 +8,7 @@ TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 """One character of a token, as in header names and methods (RFC 9110, 5.6.2), for use in a regular
 expression."""
 TOKEN = re.compile(f"{TCHAR}+")
+"""A token, such as the name of a header field or a method (RFC 9110, 5.6.2)."""
 TOKEN_BYTES = re.compile(TOKEN.pattern.encode())
 
 DOCUMENT_DESTINATIONS = frozenset(("document", "iframe", "frame", "embed", "object", "fencedframe"))

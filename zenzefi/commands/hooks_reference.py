@@ -7,8 +7,9 @@ import enum
 import inspect
 import re
 import textwrap
+from collections.abc import Callable
 
-from zenzefi import plugins
+from zenzefi import http_syntax, plugins
 from zenzefi.rewriting.plugins.api import HOOKS, Plugin
 
 _HEAD = """\
@@ -34,14 +35,20 @@ def reference() -> str:
             continue
         if inspect.isclass(thing):
             parts += [f"### `{name}`\n", _doc(thing), *_members(thing)]
+        elif not callable(thing):
+            parts += [f"### `{name}`\n", f"{_constant(thing)}\n"]
         else:
             parts += [f"### `{_signature(thing)}`\n", _doc(thing)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _signature(function: object) -> str:
-    if not callable(function):
-        return str(function)
+def _constant(value: object) -> str:
+    """The description of a constant, from the string after its assignment."""
+    defined = next(name for name, thing in vars(http_syntax).items() if thing is value)
+    return _described(ast.parse(inspect.getsource(http_syntax)).body)[defined]
+
+
+def _signature(function: Callable[..., object]) -> str:
     name = getattr(function, "__name__", "")
     signature = inspect.signature(function)
     kept = [p for p in signature.parameters.values() if p.name != "self"]
@@ -72,19 +79,23 @@ def _members(cls: type) -> list[str]:
 
 
 def attributes(cls: type) -> dict[str, str]:
-    """Attributes that a string behind them describes, as the source has them."""
+    """The attributes of a class and their descriptions: the string after each assignment."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    return _described(body, every=cls is Plugin or issubclass(cls, enum.Enum))
+
+
+def _described(body: list[ast.stmt], *, every: bool = False) -> dict[str, str]:
+    """Public names assigned in ``body`` and their descriptions; ``every``: also those without."""
     found: dict[str, str] = {}
     for node, following in zip(body, [*body[1:], None], strict=True):
         name = _target(node)
         if name is None or name.startswith("_"):
             continue
-        described = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-        if described and isinstance(following, ast.Expr):
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             text = ast.literal_eval(following.value)
             found[name] = _markdown(" ".join(str(text).split()))
-        elif cls is Plugin or issubclass(cls, enum.Enum):
+        elif every:
             found[name] = ""
     return found
 
