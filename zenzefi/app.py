@@ -17,25 +17,25 @@ from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, Idempotency
 from zenzefi.db.engine import DATABASE
 from zenzefi.http import observation, request_id, server_header
-from zenzefi.http.client_address import peer_middleware
+from zenzefi.http.client_address import client_address_middleware
 from zenzefi.http.cors import cors_middleware
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.expect_continue import expectation_middleware
-from zenzefi.http.observation import observe_middleware
+from zenzefi.http.observation import observation_middleware
 from zenzefi.http.request_id import request_id_middleware
 from zenzefi.http.service_workers import service_workers_middleware
-from zenzefi.http.validation import guard_middleware
+from zenzefi.http.validation import validation_middleware
 from zenzefi.keys import KEYRING, Keyring
 from zenzefi.maintenance import housekeeping
 from zenzefi.observability import tracing
 from zenzefi.proxy import interfaces
 from zenzefi.proxy import setup as proxy
-from zenzefi.proxy.setup import own_origin_middleware, strays_middleware
+from zenzefi.proxy.setup import own_origin_middleware, unmounted_requests_middleware
 from zenzefi.rate_limits import middleware as rate_limits
 from zenzefi.rate_limits.middleware import rate_limits_middleware
 from zenzefi.resources import bundled
 from zenzefi.runtime import setup as runtime
-from zenzefi.runtime.health import doubt_middleware
+from zenzefi.runtime.health import recheck_middleware
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.sessions import SESSION_TRACKER
@@ -54,15 +54,15 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[
             request_id_middleware,
-            observe_middleware,
+            observation_middleware,
             cors_middleware,
             errors_middleware,
-            doubt_middleware,
-            guard_middleware,
-            peer_middleware,
+            recheck_middleware,
+            validation_middleware,
+            client_address_middleware,
             own_origin_middleware,
             service_workers_middleware,
-            strays_middleware,
+            unmounted_requests_middleware,
             rate_limits_middleware,
             expectation_middleware,
         ],

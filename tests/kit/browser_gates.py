@@ -23,7 +23,7 @@ from zenzefi.client.certificate import server_context
 from zenzefi.gate_cookies import SEAL, SIGN_IN, is_sealed, stored_name
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.interfaces import SIGN_INS
-from zenzefi.proxy.unmounted_requests import StrayTable
+from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.runtime.drain import GateRunner
 from zenzefi.settings import SETTINGS, Settings, parse_origin
 
@@ -59,7 +59,7 @@ class Place:
     def forget_strays(self) -> None:
         """Begin to count anew."""
         if self.app is not None:
-            self.app[proxy_setup.GATE].strays = StrayTable()
+            self.app[proxy_setup.GATE].strays = UnmountedRequests()
 
 
 async def sign_in(

@@ -7,7 +7,7 @@ from aiohttp import web
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.http import observation, request_id
 from zenzefi.http.error_responses import errors_middleware
-from zenzefi.http.observation import observe_middleware
+from zenzefi.http.observation import observation_middleware
 from zenzefi.http.request_id import request_id_middleware
 from zenzefi.maintenance import housekeeping
 from zenzefi.observability import tracing
@@ -20,7 +20,7 @@ MakeApp = Callable[..., web.Application]
 def process_app(settings: Settings, database_url: str) -> web.Application:
     """The application, on a real database of its own connections."""
     app = web.Application(
-        middlewares=[request_id_middleware, observe_middleware, errors_middleware]
+        middlewares=[request_id_middleware, observation_middleware, errors_middleware]
     )
     app[SETTINGS] = settings
     database = app[DATABASE] = Database(database_url)

@@ -15,11 +15,11 @@ from aiohttp import web
 
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.http import request_id, server_header
-from zenzefi.http.client_address import peer_middleware
+from zenzefi.http.client_address import client_address_middleware
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.expect_continue import expectation_middleware
 from zenzefi.http.request_id import request_id_middleware
-from zenzefi.http.validation import guard_middleware
+from zenzefi.http.validation import validation_middleware
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SIGN_INS, TOKEN_VALIDATOR
 from zenzefi.rate_limits import middleware
@@ -219,10 +219,10 @@ def proxy_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=
         middlewares=[
             request_id_middleware,
             errors_middleware,
-            guard_middleware,
-            peer_middleware,
+            validation_middleware,
+            client_address_middleware,
             proxy_setup.own_origin_middleware,
-            proxy_setup.strays_middleware,
+            proxy_setup.unmounted_requests_middleware,
             expectation_middleware,
         ]
     )

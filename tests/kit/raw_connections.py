@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.kit.faulty_upstream import write
 from tests.kit.proxy_gates import TOKEN
-from zenzefi.proxy.fast_path import LANE, FastLane
+from zenzefi.proxy.fast_path import FAST_PATH, FastPath
 
 
 @dataclass
@@ -81,8 +81,8 @@ class RawConnection:
         self.writer.transport.abort()
 
 
-def fast_path_of(gate) -> FastLane:
-    return gate.app[LANE]
+def fast_path_of(gate) -> FastPath:
+    return gate.app[FAST_PATH]
 
 
 WEBSOCKET_UPGRADE = (

@@ -25,7 +25,7 @@ from zenzefi.runtime.drain import GateRunner
 
 @pytest.fixture(params=[True, False], ids=["lane", "general"])
 def fast_lane(request) -> bool:
-    """Every black-box test runs with the fast lane and without it."""
+    """Every black-box test runs with the fast path and without it."""
     return request.param
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
 from tests.kit.proxy_gates import PREFIX, TOKEN
-from zenzefi.http.client_address import resolve_peer
+from zenzefi.http.client_address import resolve_client_address
 from zenzefi.http.target import Target, token_parameters, without_token
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.devices import device_of
@@ -305,7 +305,7 @@ TRUSTED = [ipaddress.ip_network("10.0.0.0/8")]
 def test_the_clients_address_is_the_first_that_no_trusted_proxy_vouches_away(
     remote, lines, address, trusted
 ):
-    peer = resolve_peer(remote, lines, TRUSTED)
+    peer = resolve_client_address(remote, lines, TRUSTED)
     assert (peer.address, peer.is_behind_trusted_proxy) == (address, trusted)
 
 

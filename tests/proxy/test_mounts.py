@@ -10,7 +10,7 @@ from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.mount import CLIENT, Mounts, parse_forwarded
-from zenzefi.proxy.unmounted_requests import StrayTable, origin_page
+from zenzefi.proxy.unmounted_requests import UnmountedRequests, origin_page
 
 PUBLIC = Origin("https", "gate.example", 443)
 COOKIE = {"Cookie": f"zenzefi_access_token={TOKEN}"}
@@ -237,7 +237,7 @@ def test_evidence_of_a_stray():
 
 
 def test_the_table_of_strays_is_bounded_and_forgets_the_oldest():
-    table = StrayTable(max_rows=3)
+    table = UnmountedRequests(max_rows=3)
     for i in range(10):
         table.count("page", f"/{i}")
         table.count("page", "/always")

@@ -11,7 +11,7 @@ from zenzefi.observability.metrics import (
 )
 from zenzefi.plugins import Context, Needs, Plugin, TextEdit
 from zenzefi.plugins_testing import engine_for, exchange
-from zenzefi.proxy.plugin_metrics import PluginFigures
+from zenzefi.proxy.plugin_metrics import PluginMetrics
 
 
 class Counted(Plugin):
@@ -28,7 +28,7 @@ class Counted(Plugin):
 
 def test_what_a_plugin_did_is_counted_once() -> None:
     engine, _ = engine_for(Counted)
-    figures = PluginFigures(engine)
+    figures = PluginMetrics(engine)
     errors = PLUGIN_ERRORS.labels(Counted.name)
     size = PLUGIN_BYTES.labels(Counted.name)
     for body in (b"good", b"bad"):
@@ -47,7 +47,7 @@ def test_what_a_plugin_did_is_counted_once() -> None:
 
 def test_loading_again_takes_nothing_back() -> None:
     engine, entry = engine_for(Counted)
-    figures = PluginFigures(engine)
+    figures = PluginMetrics(engine)
     skipped = PLUGIN_SKIPPED.labels(Counted.name)
     before = skipped._value.get()
     entry.account.skipped = 3

@@ -29,7 +29,7 @@ from zenzefi.api.bodies import read_body, read_query
 from zenzefi.audit.log import Actor
 from zenzefi.errors import GateError, Invalid
 from zenzefi.http.body import content_of
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.request_id import request_id_of
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Awaitable[Any]])
@@ -183,7 +183,7 @@ def actor_of(request: web.Request, user: Caller | None = None) -> Actor:
     """Who acts, for the audit log."""
     return Actor(
         user_id=None if user is None else user.id,
-        address=peer_of(request).address or None,
+        address=client_address_of(request).address or None,
         request_id=request_id_of(request),
         agent=request.headers.get(hdrs.USER_AGENT),
     )

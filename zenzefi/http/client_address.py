@@ -19,14 +19,14 @@ _MAX_HOPS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class ClientAddress:
     """The client's address in text (``""`` on a Unix socket) and whether a trusted proxy spoke."""
 
     address: str
     is_behind_trusted_proxy: bool = False
 
 
-PEER = web.RequestKey("peer", Peer)
+CLIENT_ADDRESS = web.RequestKey("peer", ClientAddress)
 
 
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -56,9 +56,9 @@ def rate_limit_network(address: str) -> str:
     return str(ipaddress.IPv6Network((parsed, 64), strict=False))
 
 
-def resolve_peer(
+def resolve_client_address(
     remote: str | None, forwarded_for: Sequence[str], trusted: Sequence[Network]
-) -> Peer:
+) -> ClientAddress:
     """The client behind ``remote`` (the socket's address).
 
     ``forwarded_for`` are the ``X-Forwarded-For`` lines as they came. An entry that is no address
@@ -66,9 +66,9 @@ def resolve_peer(
     """
     direct = _parse(remote or "")
     if direct is None:
-        return Peer("")
+        return ClientAddress("")
     if not trusted or not any(direct in network for network in trusted):
-        return Peer(str(direct))
+        return ClientAddress(str(direct))
     client = direct
     for entry in reversed(",".join(forwarded_for).split(",")[-_MAX_HOPS:]):
         address = _parse(entry)
@@ -77,20 +77,20 @@ def resolve_peer(
         client = address
         if not any(address in network for network in trusted):
             break
-    return Peer(str(client), is_behind_trusted_proxy=True)
+    return ClientAddress(str(client), is_behind_trusted_proxy=True)
 
 
-def peer_of(request: web.BaseRequest) -> Peer:
+def client_address_of(request: web.BaseRequest) -> ClientAddress:
     """The peer of this request, resolved once."""
-    if PEER in request:
-        return request[PEER]
-    return Peer(request.remote or "")
+    if CLIENT_ADDRESS in request:
+        return request[CLIENT_ADDRESS]
+    return ClientAddress(request.remote or "")
 
 
 @web.middleware
-async def peer_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Link of the chain: everything after it may ask :func:`peer_of`."""
-    request[PEER] = resolve_peer(
+async def client_address_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Link of the chain: everything after it may ask :func:`client_address_of`."""
+    request[CLIENT_ADDRESS] = resolve_client_address(
         request.remote,
         request.headers.getall("X-Forwarded-For", ()),
         request.app[SETTINGS].trusted_proxies,

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import Counter
 
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.request_id import request_id_of
 from zenzefi.observability import logs, metrics
 from zenzefi.observability.access_log import AccessLog, Entry
@@ -110,7 +110,7 @@ OBSERVER: web.AppKey[Observer] = web.AppKey("observer", Observer)
 
 
 def setup(app: web.Application) -> None:
-    """Give the application its observer; :func:`observe_middleware` goes right after the id's."""
+    """Give the application its observer; :func:`observation_middleware` follows that of the ID."""
     settings = app[SETTINGS]
     access_log = AccessLog(as_json=logs.is_json(settings)) if settings.access_log else None
     app[OBSERVER] = Observer(access_log)
@@ -126,7 +126,7 @@ def setup(app: web.Application) -> None:
 
 
 @web.middleware
-async def observe_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def observation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain: sees the final answer, so it stands outside the error mapping."""
     started = time.perf_counter()
     request_id = request_id_of(request)
@@ -160,7 +160,7 @@ async def observe_middleware(request: web.Request, handler: Handler) -> web.Stre
             status,
             seconds,
             sent,
-            peer_of(request).address,
+            client_address_of(request).address,
             request_id,
             trace_id,
         )

@@ -85,7 +85,7 @@ def _is_ignored_upgrade(request: web.BaseRequest) -> bool:
 
 
 @web.middleware
-async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def validation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain after the error mapping: ambiguous requests go no further."""
     try:
         request[TARGET] = check(request)

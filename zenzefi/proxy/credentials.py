@@ -6,7 +6,7 @@ of many proxy cookies the one that belongs is chosen, whatever their order (ADR 
 cost a hash each: no look-up, and nothing is counted against the network. A program has a cookie jar
 of its own, which no script writes to: its proxy cookie counts alone, as the contract says.
 
-The standard path and the fast lane both decide here.
+The standard path and the fast path both decide here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 from aiohttp import web
 
 from zenzefi import gate_cookies
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.origin import Origin
 from zenzefi.proxy.interfaces import SignIns, TokenValidation
 from zenzefi.tokens.access import TokenAccess
@@ -175,7 +175,7 @@ class ProxyCookies:
         secret = await self._sign_ins.start(
             access,
             family=family,
-            address=peer_of(request).address,
+            address=client_address_of(request).address,
             agent=agent,
             is_sealed=gate_cookies.is_sealed(name, agent),
         )
@@ -189,7 +189,7 @@ class ProxyCookies:
         Ends whatever came from them too: the own origin keeps a sign-in of its own. Raises
         ``DatabaseUnavailable``.
         """
-        offer = self.offer(request, peer_of(request).address)
+        offer = self.offer(request, client_address_of(request).address)
         found = await self._sign_ins.find(offer.secrets)
         for family in {sign_in.family for _, sign_in in found}:
             await self._sign_ins.end(family)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from zenzefi.api.routing import Routes
 from zenzefi.errors import GateError, RateLimited
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, split_target, under_prefix
@@ -43,7 +43,7 @@ def is_forward_auth(request: web.Request, path: str) -> bool:
     """
     return (
         path == PATH
-        and peer_of(request).is_behind_trusted_proxy
+        and client_address_of(request).is_behind_trusted_proxy
         and any(name in request.headers for name in TARGET_HEADERS)
     )
 
@@ -54,7 +54,7 @@ def forwarded_target(request: web.Request) -> Target | None:
     Only a trusted proxy is believed: anybody else could name a path that the scope covers and then
     use another. Raises :class:`AmbiguousRequest` for a target that could mean two things.
     """
-    if not peer_of(request).is_behind_trusted_proxy:
+    if not client_address_of(request).is_behind_trusted_proxy:
         return None
     named = [value for name in TARGET_HEADERS for value in request.headers.getall(name, ())]
     if not named:
@@ -72,7 +72,7 @@ def forwarded_method(request: web.Request) -> str:
 
     Raises :class:`AmbiguousRequest` where two are named.
     """
-    if not peer_of(request).is_behind_trusted_proxy:
+    if not client_address_of(request).is_behind_trusted_proxy:
         return "GET"
     named = {value for name in _METHOD_HEADERS for value in request.headers.getall(name, ())}
     if len(named) > 1:

@@ -14,7 +14,7 @@ from uuid import UUID
 from aiohttp import web
 
 from zenzefi.errors import GateError, UpstreamProtocolError
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_event_source
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target
@@ -66,30 +66,32 @@ class Answer:
 class Rewriter(Protocol):
     """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
 
-    def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
+    def early(self, passage: ProxyRequest) -> tuple[int, Answer, bytes] | None:
         """A plugin's own answer instead of the upstream's: status, head, body."""
 
-    def request(self, passage: Passage, headers: Pairs) -> Pairs:
+    def request(self, passage: ProxyRequest, headers: Pairs) -> Pairs:
         """The request's headers as the engine wants them (validators, ranges, codings)."""
 
-    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+    def interim(self, passage: ProxyRequest, status: int, headers: Pairs) -> Pairs:
         """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
 
-    def messages(self, passage: Passage) -> Callable[[str, str | bytes], str | bytes | None] | None:
+    def messages(
+        self, passage: ProxyRequest
+    ) -> Callable[[str, str | bytes], str | bytes | None] | None:
         """What a WebSocket's messages go through: (direction, data) -> data or ``None``.
 
         ``None`` if no plugin asks for them: then frames pass raw.
         """
 
-    def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
+    def must_refetch(self, passage: ProxyRequest, response: UpstreamResponse) -> bool:
         """Whether a part of a body came that must be rewritten as a whole."""
 
-    def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
+    def answer(self, passage: ProxyRequest, response: UpstreamResponse, headers: Pairs) -> Answer:
         """``headers`` went through the header table; URL-valued ones are the engine's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class ProxyRequest:
     """One admitted request: everything was checked, nothing was sent yet."""
 
     request: web.BaseRequest
@@ -110,12 +112,12 @@ class Passage:
         agent = self.request.headers.get("User-Agent", "")
         return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
 
-    def traced(self, traceparent: str) -> Passage:
+    def traced(self, traceparent: str) -> ProxyRequest:
         """The same, naming the gate's own span to the upstream."""
         return replace(self, identity=replace(self.identity, traceparent=traceparent))
 
 
-class HttpWay:
+class HttpForwarder:
     """Forwards HTTP requests to the one upstream."""
 
     def __init__(
@@ -136,7 +138,7 @@ class HttpWay:
         for client in list(self._event_streams):
             client.break_off()
 
-    async def forward(self, passage: Passage) -> ClientResponse:
+    async def forward(self, passage: ProxyRequest) -> ClientResponse:
         """Send the request on and stream the answer back.
 
         Raises a :class:`GateError` only as long as another answer can still be given; a body that
@@ -178,12 +180,12 @@ class HttpWay:
             response = await self._upstream.send(request.method, head, content, on_interim, purpose)
             return await self._pass_on(passage, response)
 
-    def purpose(self, passage: Passage, *, is_long_lived: bool) -> Purpose:
+    def purpose(self, passage: ProxyRequest, *, is_long_lived: bool) -> Purpose:
         """What this request needs a connection to the upstream for."""
         request = passage.request
         handler = request.protocol
         # A reverse proxy's connection to the gate carries the requests of many browsers.
-        is_shared = peer_of(request).is_behind_trusted_proxy
+        is_shared = client_address_of(request).is_behind_trusted_proxy
         client = handler if isinstance(handler, GateRequestHandler) and not is_shared else None
         raw = request._message.raw_headers
         return Purpose(
@@ -195,7 +197,7 @@ class HttpWay:
             is_authenticating=self._policy.authorization is None and has_credentials(raw),
         )
 
-    async def _pass_on(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
+    async def _pass_on(self, passage: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
         try:
             if not passage.access.is_activated:
                 await self._token_validator.activate(passage.access)
@@ -203,7 +205,7 @@ class HttpWay:
         finally:
             await response.close()
 
-    async def answer(self, passage: Passage, response: UpstreamResponse) -> ClientResponse:
+    async def answer(self, passage: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
         """Stream an answer that has begun to the browser.
 
         The border to other ways: whoever has an :class:`UpstreamResponse` can hand it over here
@@ -244,7 +246,7 @@ class HttpWay:
 
     async def _streamed(
         self,
-        passage: Passage,
+        passage: ProxyRequest,
         response: UpstreamResponse,
         client: ClientResponse,
         first: bytes,
@@ -257,7 +259,7 @@ class HttpWay:
                 await client.send(piece)
             await client.finish()
 
-    def head(self, passage: Passage, response: UpstreamResponse) -> Answer:
+    def head(self, passage: ProxyRequest, response: UpstreamResponse) -> Answer:
         """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
         pairs = self._mapped(response.headers, passage)
         if response.length is not None:
@@ -271,7 +273,7 @@ class HttpWay:
 
     async def _rewritten(
         self,
-        passage: Passage,
+        passage: ProxyRequest,
         response: UpstreamResponse,
         client: ClientResponse,
         rewrite: Rewrite,
@@ -307,7 +309,7 @@ class HttpWay:
                 await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
 
     async def _early(
-        self, passage: Passage, status: int, answer: Answer, body: bytes
+        self, passage: ProxyRequest, status: int, answer: Answer, body: bytes
     ) -> ClientResponse:
         """A plugin answered by itself. The upstream did not, so nothing is activated."""
         request = passage.request
@@ -324,7 +326,7 @@ class HttpWay:
         return client
 
     def _head(
-        self, passage: Passage, body: ClientBody | None, *, without_range: bool = False
+        self, passage: ProxyRequest, body: ClientBody | None, *, without_range: bool = False
     ) -> bytes:
         request = passage.request
         pairs = request_headers(
@@ -351,7 +353,7 @@ class HttpWay:
             pairs.append((b"Expect", b"100-continue"))
         return request_head(request.method, passage.target, pairs)
 
-    def _mapped(self, pairs: Pairs, passage: Passage) -> Pairs:
+    def _mapped(self, pairs: Pairs, passage: ProxyRequest) -> Pairs:
         try:
             return response_headers(pairs, self._policy.upstream, passage.mount)
         except ValueError:
@@ -396,7 +398,7 @@ def _asked_upgrade(pairs: Pairs) -> Pairs:
     return [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
 
-async def check_again(token_validator: TokenValidation, passage: Passage) -> None:
+async def check_again(token_validator: TokenValidation, passage: ProxyRequest) -> None:
     """Once something is held: was the token or the sign-in ended just before?
 
     Raises :class:`SignInRequired` and what ``validate`` raises.
@@ -417,9 +419,9 @@ class Begun(UpstreamResponse, Protocol):
 
 
 def begun_in_the_lane(request: web.BaseRequest) -> Begun | None:
-    """The answer that the fast lane has begun for this request and found to be unusual.
+    """The answer that the fast path has begun for this request and found to be unusual.
 
-    Raises what the lane met on its way (:mod:`zenzefi.proxy.fast_path`).
+    Raises the errors of the fast path (:mod:`zenzefi.proxy.fast_path`).
     """
     take = getattr(request.protocol, "take_begun", None)
     return None if take is None else take(request)
@@ -435,4 +437,4 @@ def _closer(request: web.BaseRequest) -> Callable[[str], None]:
     return close
 
 
-__all__ = ["Answer", "GateError", "HttpWay", "Passage", "Rewriter", "request_head"]
+__all__ = ["Answer", "GateError", "HttpForwarder", "ProxyRequest", "Rewriter", "request_head"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.observation import PROXIED
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.http.request_id import request_id_of
@@ -21,7 +21,7 @@ from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import Credentials, ProxyCookies
-from zenzefi.proxy.forwarder import HttpWay, Passage
+from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest
 from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
@@ -29,10 +29,10 @@ from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import MapperCache
 from zenzefi.proxy.sign_in import lead_or_refuse
 from zenzefi.proxy.tickets import Tickets
-from zenzefi.proxy.unmounted_requests import StrayTable
+from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.proxy.upstream.pool import Upstream
-from zenzefi.proxy.websocket.handshake import WebSocketWay, check_origin, is_websocket
+from zenzefi.proxy.websocket.handshake import WebSocketProxy, check_origin, is_websocket
 from zenzefi.rate_limits.middleware import limit_token
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import TokenAccess
@@ -57,8 +57,8 @@ class Gate:
         cookies: ProxyCookies,
         devices: DeviceClaims,
         usage: SessionTracking,
-        http: HttpWay,
-        websockets: WebSocketWay,
+        http: HttpForwarder,
+        websockets: WebSocketProxy,
         mappers: MapperCache,
         tickets: Tickets,
     ) -> None:
@@ -70,7 +70,7 @@ class Gate:
         self.http = http
         self.websockets = websockets
         self.tickets = tickets
-        self.strays = StrayTable()
+        self.strays = UnmountedRequests()
         self._device_policy = device_policy
         self._devices = devices
         self._usage = usage
@@ -90,7 +90,7 @@ class Gate:
         the query, then in the cookies. Raises :class:`TokenMissing`, :class:`SignInRequired` or
         what the token validator raises.
         """
-        address = peer_of(request).address
+        address = client_address_of(request).address
         token = request.headers.get(TOKEN_HEADER)
         if token is not None:
             return Credentials(await self._validated(token, address), token)
@@ -138,7 +138,9 @@ class Gate:
         if not access.is_activated:
             access = await self.token_validator.activate(access)
         agent = request.headers.get("User-Agent", "")
-        who = ClientIdentity(device_id, peer_of(request).address, agent, credentials.sign_in_id)
+        who = ClientIdentity(
+            device_id, client_address_of(request).address, agent, credentials.sign_in_id
+        )
         with self._usage.begin(access, who):
             return access  # the bytes go another way
 
@@ -197,7 +199,7 @@ class Gate:
         is_upgrade = is_websocket(request)
         credentials = await self.authenticate(request, target if is_upgrade else None)
         access, token = credentials.access, credentials.token
-        peer = peer_of(request)
+        peer = client_address_of(request)
         may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in request.headers
         mount = self.mounts.decide(
             request.headers.get("Host"),
@@ -215,7 +217,7 @@ class Gate:
         agent = request.headers.get("User-Agent", "")
         unmapper = self._mappers.get(mount)
         self._check_destination(access, request, unmapper)
-        passage = Passage(
+        passage = ProxyRequest(
             request=request,
             # A parameter of this name is the upstream's, unless it holds ours; in an upgrade, where
             # it may vouch, nothing that looks like ours goes on.
@@ -252,7 +254,7 @@ class Gate:
                 exchange.answered(response.status)
                 return response
 
-    async def _pass_on(self, passage: Passage, *, is_upgrade: bool) -> ClientResponse:
+    async def _pass_on(self, passage: ProxyRequest, *, is_upgrade: bool) -> ClientResponse:
         if is_upgrade:
             return await self.websockets.relay(passage)
         with cancelled_when_lost(passage.request):

@@ -58,7 +58,7 @@ def _counters(plugin: str) -> Iterator[Counter]:
     yield PLUGIN_SKIPPED.labels(plugin)
 
 
-class PluginFigures:
+class PluginMetrics:
     """Adds to the counters what was added to the plugins' accounts since the last time."""
 
     def __init__(self, engine: Engine) -> None:
@@ -86,7 +86,7 @@ class PluginFigures:
 
 def setup(app: web.Application, engine: Engine) -> None:
     """Publish as long as the application runs, and once more at its end."""
-    figures = PluginFigures(engine)
+    figures = PluginMetrics(engine)
 
     async def repeat() -> None:
         while True:

@@ -11,7 +11,7 @@ from typing import Literal
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.forwarder import Answer, Passage
+from zenzefi.proxy.forwarder import Answer, ProxyRequest
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
@@ -54,7 +54,7 @@ class EngineRewriter:
         self._upstream = upstream
         self._mappers = mappers
 
-    def early(self, passage: Passage) -> tuple[int, Answer, bytes] | None:
+    def early(self, passage: ProxyRequest) -> tuple[int, Answer, bytes] | None:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         if not self._engine.registry.with_hook("early_response"):
             return None
@@ -64,7 +64,7 @@ class EngineRewriter:
         headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
         return early.status, Answer(_to_pairs(headers), len(early.body)), early.body
 
-    def request(self, passage: Passage, headers: Pairs) -> Pairs:
+    def request(self, passage: ProxyRequest, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         rest: Pairs = []
         if not self._engine.registry.with_hook("request_headers"):
@@ -77,12 +77,14 @@ class EngineRewriter:
         self._engine.prepare_request(self._exchange(passage, 0, CIMultiDict()), changed)
         return rest + _to_pairs(changed.items())
 
-    def interim(self, passage: Passage, status: int, headers: Pairs) -> Pairs:
+    def interim(self, passage: ProxyRequest, status: int, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         exchange = self._exchange(passage, status, CIMultiDict(_to_text(headers)))
         return _to_pairs(self._engine.map_response_headers(exchange))
 
-    def messages(self, passage: Passage) -> Callable[[str, str | bytes], str | bytes | None] | None:
+    def messages(
+        self, passage: ProxyRequest
+    ) -> Callable[[str, str | bytes], str | bytes | None] | None:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         exchange = self._exchange(passage, 0, CIMultiDict())
         if not self._engine.wants_messages(exchange):
@@ -95,14 +97,14 @@ class EngineRewriter:
 
         return through
 
-    def must_refetch(self, passage: Passage, response: UpstreamResponse) -> bool:
+    def must_refetch(self, passage: ProxyRequest, response: UpstreamResponse) -> bool:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         if response.status != 206:
             return False
         headers = CIMultiDict(_to_text(response.headers))
         return self._engine.must_refetch(self._exchange(passage, response.status, headers))
 
-    def answer(self, passage: Passage, response: UpstreamResponse, headers: Pairs) -> Answer:
+    def answer(self, passage: ProxyRequest, response: UpstreamResponse, headers: Pairs) -> Answer:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
         exchange = self._exchange(passage, response.status, text)
@@ -127,7 +129,7 @@ class EngineRewriter:
                 kept.append((name, value))
         return Answer(_to_pairs(kept), length, rewrite)
 
-    def _exchange(self, passage: Passage, status: int, headers: CIMultiDict[str]) -> Exchange:
+    def _exchange(self, passage: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
         asked = passage.request.headers
         if passage.mount.kind is MountKind.CLIENT:
             # It drops Content-Encoding: whatever it asks for, it can take identity only.

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.api import routing
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target, under_prefix
 from zenzefi.http.validation import TARGET
@@ -19,7 +19,7 @@ from zenzefi.origin import PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy import fast_path, forward_auth, plugin_metrics, runtime_script
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.errors import UpstreamUnreachable
-from zenzefi.proxy.forwarder import HttpWay
+from zenzefi.proxy.forwarder import HttpForwarder
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RequestPolicy
 from zenzefi.proxy.interfaces import (
@@ -39,8 +39,8 @@ from zenzefi.proxy.upstream.budget import Limits
 from zenzefi.proxy.upstream.connecting import Tls
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
-from zenzefi.proxy.websocket.handshake import WebSocketWay, is_websocket
-from zenzefi.proxy.websocket.rate_limit import Metering
+from zenzefi.proxy.websocket.handshake import WebSocketProxy, is_websocket
+from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
 from zenzefi.rate_limits.limiter import LIMITS, RateLimits
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import PluginError, Registry
@@ -88,8 +88,8 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     secret = settings.secret_key.get_secret_value()
     marks_key = Keyring(secret).keys("runtime")[0][:8].hex()
     rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
-    http = HttpWay(upstream, policy, token_validator, rewriter)
-    metering = Metering(app[LIMITS] if LIMITS in app else RateLimits(settings))
+    http = HttpForwarder(upstream, policy, token_validator, rewriter)
+    metering = WebSocketRateLimits(app[LIMITS] if LIMITS in app else RateLimits(settings))
     keys = [settings.secret_key, *settings.previous_secret_keys]
     return Gate(
         upstream=upstream,
@@ -105,7 +105,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
         usage=app.get(SESSION_TRACKING, UncountedUsage()),
         http=http,
-        websockets=WebSocketWay(upstream, policy, token_validator, http, rewriter, metering),
+        websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
         mappers=mappers,
         tickets=Tickets([key.get_secret_value() for key in keys], _spent(app)),
     )
@@ -138,7 +138,8 @@ def _tls(settings: Settings) -> Tls:
 def setup(app: web.Application) -> None:
     """Mount the reverse proxy. ``app`` must hold the settings, validator and other parts before.
 
-    Add :func:`own_origin_middleware` after the guard and :func:`strays_middleware` after it.
+    Add :func:`own_origin_middleware` after validation, and
+    :func:`unmounted_requests_middleware` after that.
     """
     settings = app[SETTINGS]
     if REQUEST_HANDLER not in app:
@@ -176,7 +177,7 @@ def setup(app: web.Application) -> None:
     app.cleanup_ctx.append(_lifetime)
     app.cleanup_ctx.append(_watching_plugins)
     app.on_startup.append(_warn)
-    if settings.fast_lane and not settings.tracing:  # the lane has no place for spans
+    if settings.fast_lane and not settings.tracing:  # the fast path makes no spans
         fast_path.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
@@ -226,7 +227,9 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
     if gate is None or gate.mounts.own_origin is None:
         return await handler(request)
     forwarded = (
-        parse_forwarded(request.headers) if peer_of(request).is_behind_trusted_proxy else None
+        parse_forwarded(request.headers)
+        if client_address_of(request).is_behind_trusted_proxy
+        else None
     )
     if not gate.mounts.is_own_origin(request.headers.get("Host"), forwarded):
         return await handler(request)
@@ -240,7 +243,9 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
 
 
 @web.middleware
-async def strays_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def unmounted_requests_middleware(
+    request: web.Request, handler: Handler
+) -> web.StreamResponse:
     """Recover requests for paths the gate does not have, if they came from under the mount.
 
     Pages under the prefix are of header clients, and of browsers with ``BROWSER_MOUNT=prefix``.

@@ -28,7 +28,7 @@ from aiohttp import web
 
 from zenzefi import gate_cookies
 from zenzefi.errors import MethodRefused, NotFound
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.origin import Mount
@@ -55,7 +55,7 @@ _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 def seen_host(request: web.Request) -> str | None:
     """The host in the browser's address bar: as a trusted proxy forwards it, else ``Host``."""
-    if peer_of(request).is_behind_trusted_proxy:
+    if client_address_of(request).is_behind_trusted_proxy:
         forwarded = parse_forwarded(request.headers).host
         if forwarded is not None:
             return forwarded
@@ -172,7 +172,7 @@ class SignIn:
         agent = request.headers.get("User-Agent", "")
         if gate_cookies.is_sealed(self._nonce_name(request, ""), agent):
             return ""
-        network = gate_cookies.network_of(peer_of(request).address)
+        network = gate_cookies.network_of(client_address_of(request).address)
         return f"{network}|{gate_cookies.browser_of(agent)}"
 
     def _nonce_name(self, request: web.Request, digest: str) -> str:

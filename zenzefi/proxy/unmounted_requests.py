@@ -23,7 +23,7 @@ _MAX_TEXT = 300  # characters kept of a page's or an address's path
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class UnmountedRequest:
     """One row for the operator: this page asks for this address outside of the mount."""
 
     page: str
@@ -31,7 +31,7 @@ class Stray:
     count: int
 
 
-class StrayTable:
+class UnmountedRequests:
     """Counts strays per page and path; bounded, the ones longest unseen are forgotten first."""
 
     def __init__(self, max_rows: int = _MAX_ROWS) -> None:
@@ -50,9 +50,9 @@ class StrayTable:
         if len(self._rows) > self._max_rows:
             self._rows.popitem(last=False)
 
-    def rows(self) -> list[Stray]:
+    def rows(self) -> list[UnmountedRequest]:
         """The most frequent first."""
-        rows = [Stray(page, path, count) for (page, path), count in self._rows.items()]
+        rows = [UnmountedRequest(page, path, count) for (page, path), count in self._rows.items()]
         return sorted(rows, key=lambda row: -row.count)
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from zenzefi.api.models import Body, Output, Time
 from zenzefi.api.routing import Routes
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.target import Target
 from zenzefi.http.validation import TARGET
@@ -143,7 +143,9 @@ class Views:
         refuse_foreign_callers(
             request, self._gate.public, is_shared=self._gate.mounts.browsers_at_prefix
         )
-        access = await self._gate.token_validator.validate(body.token, peer_of(request).address)
+        access = await self._gate.token_validator.validate(
+            body.token, client_address_of(request).address
+        )
         response = web.Response(
             content_type="application/json", headers={"Cache-Control": "no-store"}
         )

@@ -25,7 +25,7 @@ from aiohttp.typedefs import Handler
 from zenzefi.errors import RateLimited
 from zenzefi.gate_cookies import network_of
 from zenzefi.http.body import content_of, fields_of
-from zenzefi.http.client_address import peer_of, rate_limit_network
+from zenzefi.http.client_address import client_address_of, rate_limit_network
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
 from zenzefi.rate_limits.device_cookies import account_mark, mark_of
 from zenzefi.rate_limits.limiter import LIMITS, Name, RateLimits, Standing
@@ -97,7 +97,8 @@ async def _count(request: web.Request) -> None:
     limits = request.app[LIMITS]
     if path in _REGISTER:
         _remember(
-            request, await limits.hit("register", rate_limit_network(peer_of(request).address))
+            request,
+            await limits.hit("register", rate_limit_network(client_address_of(request).address)),
         )
     elif path in _MAIL:
         await limit_sign_in(request, await _account(request), "mail")
@@ -128,7 +129,7 @@ async def limit_sign_in(request: web.Request, email: str, purpose: Purpose = "lo
 
 def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use], list[_Use]]:
     """What one attempt counts as: tight limits, and wide ones."""
-    where = rate_limit_network(peer_of(request).address)
+    where = rate_limit_network(client_address_of(request).address)
     by_address: _Use = ("login_address", (purpose, "address", where))
     if not email:
         return [], [by_address]
@@ -136,7 +137,7 @@ def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use
     if known is not None:
         return [("login", (purpose, "browser", known))], []
     account = account_mark(email)
-    network = network_of(peer_of(request).address)
+    network = network_of(client_address_of(request).address)
     narrow: list[_Use] = [
         ("login", (purpose, "pair", where, account)),
         # Who rents one network has addresses without end, and must not use up the wide count.
@@ -171,7 +172,7 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
     if known is not None:
         uses = [("code", ("browser", known))]
     else:
-        address = peer_of(request).address
+        address = client_address_of(request).address
         uses = [
             ("code", ("pair", rate_limit_network(address), account)),
             ("code_network", ("network", network_of(address), account)),

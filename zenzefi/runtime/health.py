@@ -189,7 +189,7 @@ HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
 
 
 @web.middleware
-async def doubt_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def recheck_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Link of the chain, inside of the error mapping: a lost database is told to the health check.
 
     Nothing is asked here, and a flood of failures asks no more than one does.

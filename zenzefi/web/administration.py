@@ -16,7 +16,7 @@ from zenzefi.db.engine import DATABASE
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.proxy.setup import ENGINE, GATE
-from zenzefi.proxy.unmounted_requests import StrayTable
+from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.rewriting.plugins.loaded import Entry
 from zenzefi.runtime.health import HEALTH
 from zenzefi.tokens.service import TOKENS
@@ -212,7 +212,7 @@ def _plugins(page: Page) -> tuple[Entry, ...]:
     return () if engine is None else tuple(engine.registry.entries)
 
 
-def _strays(page: Page) -> StrayTable | None:
+def _strays(page: Page) -> UnmountedRequests | None:
     gate = page.request.app.get(GATE)
     return None if gate is None else gate.strays
 

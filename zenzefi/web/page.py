@@ -27,7 +27,7 @@ from zenzefi.db.base import storable
 from zenzefi.errors import GateError, NotFound
 from zenzefi.gate_cookies import FLASH, SESSION, VISIT
 from zenzefi.http.body import fields_of
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.request_id import request_id_of
@@ -130,7 +130,7 @@ class Page:
         """Who acts, for the audit log."""
         return Actor(
             user_id=None if self.visitor is None else self.visitor.id,
-            address=peer_of(self.request).address or None,
+            address=client_address_of(self.request).address or None,
             request_id=request_id_of(self.request),
             agent=self.agent,
         )

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from zenzefi import gate_cookies
 from zenzefi.accounts.page_sessions import PageSession
-from zenzefi.http.client_address import peer_of
+from zenzefi.http.client_address import client_address_of
 from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS, Settings
@@ -82,7 +82,7 @@ def masked(name: str) -> str:
 
 def _client(request: web.Request) -> tuple[str, str]:
     agent = request.headers.get("User-Agent", "")
-    return gate_cookies.network_of(peer_of(request).address), _browser(agent)
+    return gate_cookies.network_of(client_address_of(request).address), _browser(agent)
 
 
 def _browser(agent: str | None) -> str:

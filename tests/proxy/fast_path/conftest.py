@@ -12,7 +12,7 @@ from tests.kit.raw_connections import RawConnection
 
 @pytest.fixture
 def fast_lane() -> bool:
-    """Gates of these tests have the lane unless a test says otherwise."""
+    """Gates of these tests have the fast path unless a test says otherwise."""
     return True
 
 

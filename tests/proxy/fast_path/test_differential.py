@@ -83,10 +83,10 @@ ANSWERS = [
 
 
 class Both:
-    """A gate with the lane, one without, and their upstream."""
+    """A gate with the fast_path, one without, and their upstream."""
 
-    def __init__(self, lane, general, faulty, connect) -> None:
-        self.gates = (lane, general)
+    def __init__(self, fast_path, general, faulty, connect) -> None:
+        self.gates = (fast_path, general)
         self.faulty = faulty
         self.connect = connect
 
@@ -111,7 +111,7 @@ class Both:
                     browser.close()
                     browser = await self.connect(gate)
             browser.close()
-            # A head that the strict parser refused is asked for once more by the general way.
+            # A head that the strict parser refused is asked for once more by the standard path.
             heads = dict.fromkeys(self.faulty.heads)
             seen.append((list(heads), answers))
         assert seen[0] == seen[1]

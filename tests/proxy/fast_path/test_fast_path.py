@@ -402,7 +402,7 @@ async def test_a_draining_gate_ends_its_connections_after_the_answer(start_gate,
 
 async def test_nothing_is_left_behind(start_gate, upstream, connect):
     gate = await start_gate(upstream)
-    lane = fast_path_of(gate)
+    fast_path = fast_path_of(gate)
     browser = await connect(gate)
     await browser.ask(PREFIX + "/x")
     tasks = len(asyncio.all_tasks())
@@ -410,7 +410,7 @@ async def test_nothing_is_left_behind(start_gate, upstream, connect):
         await browser.ask(f"{PREFIX}/large?size={number * 100}")
     gc.collect()
     assert len(asyncio.all_tasks()) == tasks
-    assert len(lane.connections) == 1
+    assert len(fast_path.connections) == 1
     assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
 
 

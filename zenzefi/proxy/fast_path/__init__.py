@@ -1,4 +1,4 @@
-"""The fast lane: the common request served with as little machinery as there can be.
+"""The fast fast_path: the common request served with as little machinery as there can be.
 
 A request is common when its header block is usual, its token is known to this process, runs, and
 nothing about its answer has to be rewritten. Such a request is served by callbacks from socket to
@@ -6,10 +6,10 @@ socket. All others take the standard path (``zenzefi.proxy.forwarder``), before 
 after the head of their response has come. ``docs/explanation/fast-path.md`` tells the whole story.
 
 - ``handler``: the browser's side, a subclass of aiohttp's ``RequestHandler``
-- ``visitor``: who asks, recognised by the bytes of the header block
+- ``known``: who asks, recognised by the bytes of the header block
 - ``connection``: the upstream's side, a pool and the framing of answers
 - ``answer``: the head of an answer, line by line
-- ``handover``: an answer that is unusual, on its way to the general way
+- ``handover``: an answer that is unusual, on its way to the standard path
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from zenzefi.observability.access_log import Entry
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.errors import UpstreamTimeout
 from zenzefi.proxy.fast_path.connection import Connection
-from zenzefi.proxy.fast_path.handler import LaneHandler
+from zenzefi.proxy.fast_path.handler import FastPathHandler
 from zenzefi.proxy.fast_path.head_table import Rows
-from zenzefi.proxy.fast_path.known_requests import Visitor, Visitors
+from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RESPONSE_RULES, Verb
 from zenzefi.proxy.interfaces import SIGN_INS
@@ -59,7 +59,7 @@ _ENGINE_NAMES = frozenset(
 
 
 class Rewriting:
-    """What the lane must know of the engine: when it has to keep away."""
+    """What the fast path must know of the engine: when it has to keep away."""
 
     def __init__(self, engine: Engine | None) -> None:
         self._engine = engine
@@ -82,8 +82,8 @@ class Rewriting:
         return self._engine is not None and self._engine.may_rewrite(content_type, destination)
 
 
-class FastLane:
-    """The lane of one gate: who is known, and the connections to the upstream."""
+class FastPath:
+    """The fast path of one gate: who is known, and the connections to the upstream."""
 
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
         settings = app[SETTINGS]
@@ -95,7 +95,7 @@ class FastLane:
         self._observer = app.get(OBSERVER)
         self._access_log = self._observer.access_log if self._observer else None
         self._tally = Tally()
-        self._seen: list[Visitor] = []  # since the last count
+        self._seen: list[KnownRequest] = []  # since the last count
         self.drain = app.get(DRAIN) or Drain()
         self._origin = gate.upstream.origin
         self.upstream = gate.upstream
@@ -106,7 +106,7 @@ class FastLane:
         self._read_timeout = settings.upstream_read_timeout
         self._interval = min(1.0, self._read_timeout / 4)
         self._tables: OrderedDict[tuple[Mount, str | None], Rows] = OrderedDict()
-        self.visitors = Visitors(
+        self.known_requests = KnownRequests(
             gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._rows_of
         )
         self.connections: set[Connection] = set()
@@ -115,16 +115,16 @@ class FastLane:
         self._rests = 0.0
         self._ids: list[bytes] = []
         self.is_open = False
-        """Whether requests may take the lane now."""
+        """Whether requests may take the fast path now."""
         self.served = 0
-        """Answers that left by the lane."""
+        """Answers that left by the fast_path."""
         self.handed_over = 0
-        """Requests that the lane began and the general way finished."""
+        """Requests that the fast path began and the standard path finished."""
 
     # --- life
 
     def start(self) -> None:
-        """Open the lane."""
+        """Open the fast_path."""
         self._sweep()
 
     async def close(self) -> None:
@@ -141,8 +141,8 @@ class FastLane:
         self._count()
 
     def rest(self) -> None:
-        """The upstream's heads are sloppy: leave it to the general way for a while."""
-        log.warning("the upstream's answers are not strictly HTTP: the fast lane rests")
+        """The upstream's heads are sloppy: leave it to the standard path for a while."""
+        log.warning("the upstream's answers are not strictly HTTP: the fast path rests")
         self._rests = asyncio.get_running_loop().time() + _REST_SECONDS
         self.is_open = False
 
@@ -154,12 +154,12 @@ class FastLane:
         if rewriting.generation != self._generation:
             self._generation = rewriting.generation
             self._tables.clear()
-            self.visitors.forget()
+            self.known_requests.forget()
         self._count()
         self.is_open = (
             not rewriting.has_hooks
             and loop.time() >= self._rests
-            and self._settings.rate_limit_proxy == "off"  # only the general way counts requests
+            and self._settings.rate_limit_proxy == "off"  # only the standard path counts requests
         )
         for connection in list(self.connections):
             connection.quiet += 1
@@ -194,22 +194,22 @@ class FastLane:
         self.connections.discard(connection)
         connection.slot.closed()
 
-    def connect(self, handler: LaneHandler, token_id: UUID) -> bool:
+    def connect(self, handler: FastPathHandler, token_id: UUID) -> bool:
         """Make a connection for a request.
 
-        False if there are too many already, of this token or in all: the general way waits.
+        False if there are too many already, of this token or in all: the standard path waits.
         """
         slot = self._budget.take_new(token_id, self._pool)
         if slot is None:
             return False
         task = asyncio.get_running_loop().create_task(
-            self._connect(handler, handler.exchange, slot), name="lane connects to the upstream"
+            self._connect(handler, handler.exchange, slot), name="fast path: connect to upstream"
         )
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return True
 
-    async def _connect(self, handler: LaneHandler, exchange: object, slot: Slot) -> None:
+    async def _connect(self, handler: FastPathHandler, exchange: object, slot: Slot) -> None:
         tls = self._tls
         made: list[Connection] = []
 
@@ -233,7 +233,7 @@ class FastLane:
                 made[-1].abandon()
             else:
                 slot.closed()
-            # The general way tries for itself, and says what is wrong.
+            # The standard path tries for itself, and says what is wrong.
             if handler.exchange is exchange and isinstance(error, Exception):
                 is_late = isinstance(error, TimeoutError)
                 handler.hand_over(UpstreamTimeout() if is_late else None)
@@ -271,7 +271,7 @@ class FastLane:
 
     def note(
         self,
-        visitor: Visitor,
+        known: KnownRequest,
         method: bytes,
         target: bytes,
         request_id: bytes,
@@ -279,13 +279,13 @@ class FastLane:
         sent: int,
         seconds: float,
     ) -> None:
-        """Count one request that the lane has served (``seconds`` from its head to its end)."""
+        """Count one request that the fast path served (``seconds`` from head to end)."""
         self.served += 1
-        if not visitor.uncounted:
-            self._seen.append(visitor)
-        visitor.uncounted += 1
-        visitor.unsent += sent
-        self._tally.add(method, status, sent, -1 if visitor.is_stream else seconds)
+        if not known.uncounted:
+            self._seen.append(known)
+        known.uncounted += 1
+        known.unsent += sent
+        self._tally.add(method, status, sent, -1 if known.is_stream else seconds)
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
             self._access_log.add(
@@ -293,11 +293,11 @@ class FastLane:
                     time.time(),
                     "proxy",
                     method.decode(),
-                    path if visitor.is_own_origin else PROXY_PREFIX + path,
+                    path if known.is_own_origin else PROXY_PREFIX + path,
                     status,
                     seconds,
                     sent,
-                    visitor.address,
+                    known.address,
                     request_id.decode(),
                     (self.fresh_id() + self.fresh_id()).decode(),
                 )
@@ -306,17 +306,17 @@ class FastLane:
     def _count(self) -> None:
         """Tell sessions and metrics what was served since the last time."""
         seen, self._seen = self._seen, []
-        for visitor in seen:
+        for known in seen:
             self._gate._usage.note(
-                visitor.access,
-                device_id=visitor.device_id,
-                address=visitor.address,
-                agent=visitor.agent,
+                known.access,
+                device_id=known.device_id,
+                address=known.address,
+                agent=known.agent,
                 received=0,
-                sent=visitor.unsent,
-                requests=visitor.uncounted,
+                sent=known.unsent,
+                requests=known.uncounted,
             )
-            visitor.uncounted = visitor.unsent = 0
+            known.uncounted = known.unsent = 0
         if self._observer is not None:
             self._observer.tally(self._tally)
         else:
@@ -337,20 +337,20 @@ def own_paths(app: web.Application) -> frozenset[bytes]:
     return frozenset(names)
 
 
-LANE = web.AppKey("fast_lane", FastLane)
+FAST_PATH = web.AppKey("fast_lane", FastPath)
 
 
 def setup(app: web.Application, gate: Gate, engine: Engine | None) -> None:
-    """Put the lane in front of an application whose routes are all there."""
+    """Put the fast path in front of an application whose routes are all there."""
 
     def handler(server: Any, **options: Any) -> RequestHandler:
-        return LaneHandler(server, lane=app[LANE], **options)
+        return FastPathHandler(server, fast_path=app[FAST_PATH], **options)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
-        lane = app[LANE] = FastLane(gate, Rewriting(engine), app)
-        lane.start()
+        fast_path = app[FAST_PATH] = FastPath(gate, Rewriting(engine), app)
+        fast_path.start()
         yield
-        await lane.close()
+        await fast_path.close()
 
     app[REQUEST_HANDLER] = handler
     app.cleanup_ctx.append(lifetime)

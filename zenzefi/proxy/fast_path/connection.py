@@ -1,4 +1,4 @@
-"""The lane's connections to the upstream, and the framing of what comes back (RFC 9112, 6)."""
+"""The fast path's connections to the upstream, and the framing of what comes back (RFC 9112, 6)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zenzefi.proxy.upstream.exchange import is_proper_end
 from zenzefi.proxy.upstream.ownership import Owner
 
 if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path import FastLane
+    from zenzefi.proxy.fast_path import FastPath
 
 _MAX_HEAD = 64 * 1024  # bytes
 _START = b"HTTP/1."
@@ -69,7 +69,7 @@ class Client(Sink, Protocol):
         """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
 
     def hand_over(self, begun: HandedOver | GateError | None) -> None:
-        """Let the general way do the rest; ``None`` lets it begin anew."""
+        """Let the standard path do the rest; ``None`` lets it begin anew."""
 
     def send_again(self) -> None:
         """The pooled connection had died before any byte of an answer came."""
@@ -99,8 +99,8 @@ class Connection(asyncio.Protocol):
         "_is_paused",
         "_is_reusable",
         "_is_waiting",
-        "_lane",
         "_left",
+        "_path",
         "_pieces",
         "_sink",
         "_splice",
@@ -114,12 +114,12 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, lane: FastLane, slot: Slot) -> None:
+    def __init__(self, fast_path: FastPath, slot: Slot) -> None:
         slot.connection = self
         self.slot = slot
         self.owner: Owner | None = None
         """The client that it is to belong to once the exchange is over."""
-        self._lane = lane
+        self._path = fast_path
         self._client: Client | None = None  # until the head of its answer is complete
         self._sink: Sink | None = None  # from then until the end of the body
         self.is_reused = False
@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self.transport = cast(asyncio.Transport, transport)
-        self._lane.connections.add(self)
+        self._path.connections.add(self)
 
     def eof_received(self) -> None:
         """The upstream has ended the connection."""
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The upstream has closed, or the network broke."""
-        self._lane.forget(self)
+        self._path.forget(self)
         self._end_splice()
         client = self._client
         if client is not None and self.is_reused and not self._head and not self._interims:
@@ -381,7 +381,7 @@ class Connection(asyncio.Protocol):
         if self._interims > _MAX_INTERIM:
             self._fail(UpstreamProtocolError())
             return
-        if status != 100:  # that one answers an expectation, and the lane has none
+        if status != 100:  # that one answers an expectation, and the fast path has none
             self._hints.append((status, collect(data[:end])[1]))
         if len(data) > end:
             self.data_received(data[end:])
@@ -454,22 +454,22 @@ class Connection(asyncio.Protocol):
             if self._is_paused:
                 self.resume()
             if self.owner is not None:
-                self._lane.connections.discard(self)
-                self._lane.upstream.adopt(self.transport, self.slot, self.owner)
+                self._path.connections.discard(self)
+                self._path.upstream.adopt(self.transport, self.slot, self.owner)
             else:
-                self._lane.give_back(self)
+                self._path.give_back(self)
         else:
             self.transport.abort()
 
     def _leave_to_the_general_way(self) -> None:
         """The head is not strictly HTTP, perhaps only sloppy.
 
-        The general way's parser is more lenient and has the last word. It asks anew, which GET
-        and HEAD allow (RFC 9110, 9.2.2), and the lane rests, so that this stays rare.
+        The standard path's parser is more lenient and has the last word. It asks anew, which GET
+        and HEAD allow (RFC 9110, 9.2.2), and the fast path rests, so that this stays rare.
         """
         client, self._client = self._client, None
         self._head = b""
-        self._lane.rest()
+        self._path.rest()
         self.transport.abort()
         if client is not None:
             client.hand_over(None)

@@ -1,8 +1,8 @@
-"""What speaks HTTP on a browser's connection: aiohttp's handler with the fast lane in front of it.
+"""What speaks HTTP on a browser's connection: aiohttp's handler with the fast path in front of it.
 
 Bytes that make one complete, usual request are served by callbacks, without a task and without a
-``web.Request``. Everything else goes through aiohttp's own ``RequestHandler`` as if the lane were
-not there; a request that turns out to be unusual on the way is handed over to it.
+``web.Request``. Everything else goes through aiohttp's own ``RequestHandler``; a request that turns
+out to be unusual on the way is handed over to it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.proxy.fast_path.connection import Connection
 from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver
 from zenzefi.proxy.fast_path.head_table import Rows
-from zenzefi.proxy.fast_path.known_requests import LINE, Visitor
+from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
 from zenzefi.proxy.upstream.ownership import Owner
 from zenzefi.tokens.open_connections import ClientIdentity
 
 if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path import FastLane
+    from zenzefi.proxy.fast_path import FastPath
 
 _METHODS = (b"GET ", b"HEAD ")
 _JOIN = 16 * 1024  # bytes; a longer body is not copied behind its head
 _Kept = bytes | tuple[RawRequestMessage, StreamReader]
 
 
-class LaneHandler(GateRequestHandler):
+class FastPathHandler(GateRequestHandler):
     """One connection of a browser."""
 
     __slots__ = (
@@ -42,8 +42,9 @@ class LaneHandler(GateRequestHandler):
         "_is_closing_after",
         "_is_to_splice",
         "_kept",
-        "_lane",
+        "_known",
         "_outgoing",
+        "_path",
         "_remote",
         "_request_id",
         "_sent",
@@ -51,18 +52,17 @@ class LaneHandler(GateRequestHandler):
         "_status",
         "_target",
         "_verb",
-        "_visitor",
         "exchange",
         "rows",
     )
 
     rows: Rows
 
-    def __init__(self, server: Any, *, lane: FastLane, **options: Any) -> None:
+    def __init__(self, server: Any, *, fast_path: FastPath, **options: Any) -> None:
         super().__init__(server, **options)
-        self._lane = lane
+        self._path = fast_path
         self._remote = ""
-        self._visitor: Visitor | None = None  # set while the lane serves a request
+        self._known: KnownRequest | None = None  # set while the fast path serves a request
         self._connection: Connection | None = None
         self._kept: _Kept = b""  # that request, for handing over
         self._outgoing = b""  # the same as it goes to the upstream
@@ -76,10 +76,10 @@ class LaneHandler(GateRequestHandler):
         self._sent = 0
         self._started = 0.0
         self._hold: Any = None
-        # What the lane has begun for a request that the general way finishes.
+        # What the fast path has begun for a request that the standard path finishes.
         self._begun: tuple[object, HandedOver | GateError] | None = None
         self.exchange: object = None
-        """Another one for each request in the lane, ``None`` between them."""
+        """Another one for each request in the fast_path, ``None`` between them."""
 
     # --- the browser's requests
 
@@ -91,7 +91,7 @@ class LaneHandler(GateRequestHandler):
 
     @property
     def _is_idle(self) -> bool:
-        return self._visitor is None and super()._is_idle
+        return self._known is None and super()._is_idle
 
     def _begin_request(self) -> bool:
         if self._begun is not None:
@@ -100,20 +100,20 @@ class LaneHandler(GateRequestHandler):
 
     def _recognise(self, data: bytes) -> bool:
         """Serve a request whose header block was admitted before; it is all that is here."""
-        lane = self._lane
-        # The general way knows which connection a client of its own connection is served by.
-        if not lane.is_open or self.owned is not None or not data.startswith(_METHODS):
+        fast_path = self._path
+        # The standard path knows which connection a client of its own connection is served by.
+        if not fast_path.is_open or self.owned is not None or not data.startswith(_METHODS):
             return False
         end = data.find(b"\r\n")
-        visitor = lane.visitors.known(data[end + 2 :], self._remote)
-        line = LINE.fullmatch(data, 0, end) if visitor is not None else None
-        if visitor is None or line is None:
+        known = fast_path.known_requests.known(data[end + 2 :], self._remote)
+        line = LINE.fullmatch(data, 0, end) if known is not None else None
+        if known is None or line is None:
             return False
-        target = lane.visitors.target(visitor, line[2])
+        target = fast_path.known_requests.target(known, line[2])
         if target is None:
             return False
         self._unread = b""
-        self._begin(visitor, line[1], target, data)
+        self._begin(known, line[1], target, data)
         return True
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
@@ -122,7 +122,7 @@ class LaneHandler(GateRequestHandler):
             content is not EMPTY_PAYLOAD
             or self._upgraded
             or self._close
-            or not self._lane.is_open
+            or not self._path.is_open
             or self.owned is not None
             or not self._admit(message, content, head if self._is_head_whole else b"")
         ):
@@ -134,28 +134,28 @@ class LaneHandler(GateRequestHandler):
             return False
         writer = StreamWriter(self, self._loop)
         request: BaseRequest = self._request_factory(message, payload, self, writer, task)
-        visitors = self._lane.visitors
-        admitted = visitors.admit(request, self._remote)
+        known_requests = self._path.known_requests
+        admitted = known_requests.admit(request, self._remote)
         if admitted is None:
             return False
-        visitor, target = admitted
+        known, target = admitted
         end = data.find(b"\r\n")
         # Kept only if these very bytes were the one message that the parser saw.
         if end > 0 and LINE.fullmatch(data, 0, end):
-            visitors.remember(data[end + 2 :], visitor)
+            known_requests.remember(data[end + 2 :], known)
         self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
-        self._begin(visitor, message.method.encode(), target, (message, payload))
+        self._begin(known, message.method.encode(), target, (message, payload))
         return True
 
     # --- one exchange
 
-    def _begin(self, visitor: Visitor, method: bytes, target: bytes, kept: _Kept) -> None:
-        lane = self._lane
-        request_id = visitor.request_id or lane.fresh_id()
-        self._visitor = visitor
-        self.rows = visitor.rows
+    def _begin(self, known: KnownRequest, method: bytes, target: bytes, kept: _Kept) -> None:
+        fast_path = self._path
+        request_id = known.request_id or fast_path.fresh_id()
+        self._known = known
+        self.rows = known.rows
         self._verb = method
         self._target = target
         self._kept = kept
@@ -164,12 +164,12 @@ class LaneHandler(GateRequestHandler):
         self._started = self._loop.time()
         self.exchange = kept
         self._request_in_progress = True
-        request = self._outgoing = visitor.request(method, target, request_id)
-        connection = lane.take(visitor.access.token_id)
+        request = self._outgoing = known.request(method, target, request_id)
+        connection = fast_path.take(known.access.token_id)
         if connection is not None:
             self._connection = connection
             connection.send(self, request, is_head=method == b"HEAD")
-        elif not lane.connect(self, visitor.access.token_id):
+        elif not fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
     def go_on(self, connection: Connection) -> None:
@@ -180,31 +180,31 @@ class LaneHandler(GateRequestHandler):
     def send_again(self) -> None:
         """The pooled connection was dead: once more on a fresh one (RFC 9112, 9.3.1)."""
         self._connection = None
-        visitor = self._visitor
-        if visitor is None or not self._lane.connect(self, visitor.access.token_id):
+        known = self._known
+        if known is None or not self._path.connect(self, known.access.token_id):
             self.hand_over(None)
 
     def owner(self) -> Owner | None:
         """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
-        visitor = self._visitor
-        if visitor is None or visitor.is_behind_proxy or self.is_lost:
+        known = self._known
+        if known is None or known.is_behind_proxy or self.is_lost:
             return None
-        who = ClientIdentity(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
-        return Owner(self, visitor.access.token_id, who)
+        who = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
+        return Owner(self, known.access.token_id, who)
 
     def hold(self) -> bool:
         """An answer begins that may last: have it end with the token.
 
         False if the token may have ended meanwhile, so that somebody must ask.
         """
-        visitor = self._visitor
-        if visitor is None:
+        known = self._known
+        if known is None:
             return False
-        token_validator = self._lane.token_validator
-        who = ClientIdentity(visitor.device_id, visitor.address, visitor.agent, visitor.sign_in)
-        hold = token_validator.register(visitor.access, self._token_ended, who)
+        token_validator = self._path.token_validator
+        who = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
+        hold = token_validator.register(known.access, self._token_ended, who)
         hold.__enter__()
-        if token_validator.cached(visitor.token) is None or token_validator.is_signed_out(who):
+        if token_validator.cached(known.token) is None or token_validator.is_signed_out(who):
             hold.__exit__(None, None, None)
             return False
         self._hold = hold
@@ -214,13 +214,13 @@ class LaneHandler(GateRequestHandler):
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
     ) -> None:
         """The head of the answer, and what came of the body in the same breath."""
-        visitor, transport = self._visitor, self.transport
-        if visitor is None or transport is None:
+        known, transport = self._known, self.transport
+        if known is None or transport is None:
             return
         self._status = status
         self._sent = len(first)
         self._is_chunked = is_chunked = length == -1
-        self._is_closing_after = is_last = not visitor.keep_alive or self._lane.drain.is_draining
+        self._is_closing_after = is_last = not known.keep_alive or self._path.drain.is_draining
         lines += (
             b"X-Request-ID: ",
             self._request_id,
@@ -290,7 +290,7 @@ class LaneHandler(GateRequestHandler):
 
         It has a length or chunks, so the missing end says so, and what has come is delivered.
         """
-        self._lane.log_broken(error)
+        self._path.log_broken(error)
         self._connection = None
         self._done()
         self.force_close()
@@ -315,7 +315,7 @@ class LaneHandler(GateRequestHandler):
             self._advance()
 
     def _done(self) -> None:
-        visitor, self._visitor = self._visitor, None
+        known, self._known = self._known, None
         self.exchange = None
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -328,9 +328,9 @@ class LaneHandler(GateRequestHandler):
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
-        if visitor is not None:
-            self._lane.note(
-                visitor,
+        if known is not None:
+            self._path.note(
+                known,
                 self._verb,
                 self._target,
                 self._request_id,
@@ -342,10 +342,10 @@ class LaneHandler(GateRequestHandler):
     # --- handing over
 
     def hand_over(self, begun: HandedOver | GateError | None) -> None:
-        """Let the general way do the rest; ``None`` lets it begin anew."""
+        """Let the standard path do the rest; ``None`` lets it begin anew."""
         kept = self._kept
-        self._lane.handed_over += 1
-        self._visitor = self.exchange = None
+        self._path.handed_over += 1
+        self._known = self.exchange = None
         self._connection = None
         self._kept = self._outgoing = b""
         if self._parser is None:  # the browser is gone
@@ -367,7 +367,7 @@ class LaneHandler(GateRequestHandler):
         self._wake()
 
     def take_begun(self, request: BaseRequest) -> HandedOver | None:
-        """The answer that the lane has begun for this very request, if any.
+        """The answer that the fast path has begun for this very request, if any.
 
         Raises what went wrong on the way, if something did.
         """
@@ -380,7 +380,7 @@ class LaneHandler(GateRequestHandler):
         return begun
 
     def _drop_begun(self) -> None:
-        """Nobody has asked for it: the general way has refused the request."""
+        """Nobody has asked for it: the standard path has refused the request."""
         begun, self._begun = self._begun, None
         if begun is not None and isinstance(begun[1], HandedOver):
             begun[1].drop()
@@ -406,21 +406,21 @@ class LaneHandler(GateRequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The browser has gone."""
-        if self._visitor is not None:
+        if self._known is not None:
             self._status = self._status or 499
             self._done()
         self._drop_begun()
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Take no more requests; the one in the lane is finished first."""
-        if self._visitor is None:
+        """Take no more requests; the one in the fast_path is finished first."""
+        if self._known is None:
             super().close()
         else:
             self._close = True
 
     def _process_keepalive(self) -> None:
-        if self._visitor is None:
+        if self._known is None:
             super()._process_keepalive()
         else:
             self._keepalive_handle = self._loop.call_later(

@@ -1,4 +1,4 @@
-"""An answer that the lane began and the general way finishes."""
+"""An answer that the fast path began and the standard path finishes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUFFER = 256 * 1024
 
 
 class HandedOver:
-    """The general way's ``UpstreamResponse``, fed by the lane's connection."""
+    """The standard path's ``UpstreamResponse``, fed by the fast path's connection."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class HandedOver:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # --- the general way's side
+    # --- the standard path's side
 
     def read_ready(self) -> bytes:
         """What has already arrived of the body, without waiting."""

@@ -25,8 +25,8 @@ _MAX_ROW = 512  # bytes; longer lines are worked out anew each time
 # RFC 9112, 5: field-name ":" OWS field-value OWS; the value without control characters.
 _LINE = re.compile(b"(" + TOKEN_BYTES.pattern + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
-# What a line of an answer's head means to the lane. Plain numbers: comparing members of an enum
-# would cost more than everything else that is done with a line.
+# What a line of a response's head means to the fast path. Plain numbers: comparing members of an
+# enum would cost more than everything else that is done with a line.
 _PLAIN = 0
 _STATUS = 1  # the status line; ``Row.number`` is the status
 _OLD_STATUS = 2  # the same of HTTP/1.0, which closes its connections
@@ -36,7 +36,7 @@ _TYPE = 5
 _CACHE = 6
 _CLOSING = 7  # nothing may follow on this connection
 _REFUSED = 8  # a malformed length, or a coding that was not asked for (RFC 9112, 6.1 and 6.3)
-_UNUSUAL = 9  # the general way's: rewriting, redirects, foreign framing
+_UNUSUAL = 9  # the standard path's: rewriting, redirects, foreign framing
 
 
 class Row(NamedTuple):
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A head as the lane understands it."""
+    """A head as the fast path understands it."""
 
     status: int
     lines: list[bytes]
@@ -57,7 +57,7 @@ class Head(NamedTuple):
     """The Content-Length, -1 where none was said."""
     is_chunked: bool
     is_usual: bool
-    """Whether the lane may pass it on: a typed answer (or a 204) without unusual lines."""
+    """Whether the fast path may pass it on: a typed answer (or a 204) without unusual lines."""
     may_reuse: bool
     """Whether another exchange may follow on the connection (RFC 9112, 9.3)."""
 
@@ -167,7 +167,7 @@ class Rows:
         if low == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
             return _FOREIGN  # this client can't decode, so the gate does
         if low == b"content-type":
-            # Event streams are the general way's whoever asked for them: it ends them on drain.
+            # Event streams are the standard path's whoever asked for them: it ends them on drain.
             if self._is_claimed(value) or value.lower().startswith(b"text/event-stream"):
                 return _FOREIGN
             return Row(_TYPE, b"%b: %b\r\n" % (name, value))

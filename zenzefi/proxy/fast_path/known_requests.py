@@ -1,7 +1,7 @@
 """Who asks: a header block that was admitted before is recognised by its bytes.
 
 Browsers repeat their headers: the same block comes with every image of a page. The first time it
-goes through the C parser and through the very functions of the general way (guard, mount, header
+goes through the C parser and through the very functions of the standard path (guard, mount, header
 table); what they made of it is kept under the block's bytes, and the next request with the same
 block costs one look-up. What can change meanwhile is asked each time: the token and the device.
 """
@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import GateError
-from zenzefi.http.client_address import resolve_peer
+from zenzefi.http.client_address import resolve_client_address
 from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import under_prefix
@@ -27,7 +27,7 @@ from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Mount
 from zenzefi.proxy.credentials import Credentials
 from zenzefi.proxy.fast_path.head_table import Rows
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
-from zenzefi.proxy.forwarder import Passage
+from zenzefi.proxy.forwarder import ProxyRequest
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import Identity, overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
@@ -45,8 +45,8 @@ RowsOf = Callable[[Mount, str | None], Rows]
 LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1")
 """A request line that needs no thought: no percent-encoding and no parameter in the path.
 
-:meth:`Visitors.target` refuses what else could mean two things; all other lines are read by the
-functions of ``zenzefi.http.target``.
+:meth:`KnownRequests.target` refuses what else could mean two things. The functions of
+``zenzefi.http.target`` read all other lines.
 """
 
 _UNUSUAL = (
@@ -66,7 +66,7 @@ _BUDGET = 4 * 1024 * 1024  # bytes of all that is remembered
 
 
 @dataclass(slots=True)
-class Visitor:
+class KnownRequest:
     """What was made of one header block from one address."""
 
     access: TokenAccess
@@ -95,7 +95,7 @@ class Visitor:
         return b"%b %b%b%b%b" % (method, target, self.before, request_id, self.after)
 
 
-class Visitors:
+class KnownRequests:
     """Admits header blocks, and recognises those admitted before."""
 
     def __init__(
@@ -112,10 +112,10 @@ class Visitors:
         self._trusted = trusted
         self._own_paths = own_paths
         self._rows_of = rows_of
-        self._known: dict[bytes, Visitor] = {}
+        self._known: dict[bytes, KnownRequest] = {}
         self._size = 0
 
-    def known(self, block: bytes, remote: str) -> Visitor | None:
+    def known(self, block: bytes, remote: str) -> KnownRequest | None:
         """The visitor of these header bytes, if the token still stands."""
         visitor = self._known.get(block)
         if visitor is None or visitor.remote != remote:
@@ -133,7 +133,7 @@ class Visitors:
             return None
         return visitor
 
-    def remember(self, block: bytes, visitor: Visitor) -> None:
+    def remember(self, block: bytes, visitor: KnownRequest) -> None:
         """Keep it, within the budget."""
         size = len(block) + len(visitor.before) + len(visitor.after) + 512
         if len(block) > _MAX_BLOCK:
@@ -149,8 +149,8 @@ class Visitors:
         self._known.clear()
         self._size = 0
 
-    def target(self, visitor: Visitor, raw: bytes) -> bytes | None:
-        """The upstream's target for one that :data:`LINE` matched; ``None``: not for the lane."""
+    def target(self, visitor: KnownRequest, raw: bytes) -> bytes | None:
+        """The upstream's target for a match of :data:`LINE`; ``None``: not for the fast path."""
         if visitor.is_own_origin:
             if raw.startswith((_PREFIX, _ENTER)):
                 return None
@@ -166,7 +166,7 @@ class Visitors:
         scope = visitor.access.scope
         if scope != FULL:
             try:
-                # The lane serves GET and HEAD alone, and a scope covers HEAD where it covers GET.
+                # Only GET and HEAD come here, and a scope covers HEAD where it covers GET.
                 self._gate.scopes.check(scope, path.decode(), "GET")
                 for other in query_methods(rest.decode()):
                     self._gate.scopes.check(scope, path.decode(), other)
@@ -174,11 +174,11 @@ class Visitors:
                 return None
         return raw
 
-    def admit(self, request: web.BaseRequest, remote: str) -> tuple[Visitor, bytes] | None:
+    def admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
         """The visitor behind a parsed request and the upstream's target.
 
-        ``None`` for whatever the lane does not serve, refusals included: the general way says
-        what is wrong.
+        ``None`` for everything that the fast path does not serve, refusals included: the
+        standard path raises the error.
         """
         if request.method not in ("GET", "HEAD") or request.version != HttpVersion11:
             return None
@@ -187,7 +187,7 @@ class Visitors:
         except GateError:
             return None
 
-    def _admit(self, request: web.BaseRequest, remote: str) -> tuple[Visitor, bytes] | None:
+    def _admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
         gate = self._gate
         headers = request.headers
         asked = check(request)
@@ -196,8 +196,7 @@ class Visitors:
         # Documents are rewritten nearly always, and early hints must reach the browser early.
         if headers.get("Sec-Fetch-Dest") in DOCUMENT_DESTINATIONS:
             return None
-        # An event stream does not end by itself: the general way knows the open ones and ends them
-        # on drain.
+        # An event stream does not end by itself: the standard path ends the open ones on drain.
         if headers.get("Accept", "").strip().lower() == "text/event-stream":
             return None
         # A tag that this gate derived stands for a rewritten body: the engine's business.
@@ -208,7 +207,9 @@ class Visitors:
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
-        peer = resolve_peer(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted)
+        peer = resolve_client_address(
+            request.remote, headers.getall("X-Forwarded-For", ()), self._trusted
+        )
         credentials = self._credentials(request, peer.address)
         if credentials is None or not credentials.access.is_activated:
             return None
@@ -233,7 +234,7 @@ class Visitors:
         offered = headers.get(REQUEST_ID_HEADER)
         request_id = request_id_of(request)
         marker = f"@{request_id}@"
-        passage = Passage(
+        passage = ProxyRequest(
             request=request,
             target=target,
             mount=mount,
@@ -258,7 +259,7 @@ class Visitors:
         before, found, after = block.partition(b"X-Request-ID: " + marker.encode())
         if not found:
             return None
-        visitor = Visitor(
+        visitor = KnownRequest(
             access=access,
             token=token,
             device_id=device_id,

@@ -1,7 +1,7 @@
 """The connections to the upstream. Only the configured origin is ever connected.
 
 How many there may be, and whose turn it is, :mod:`zenzefi.proxy.upstream.budget` decides, for
-this pool and for the fast lane's together. Which connections must not be shared,
+this pool and for the fast path's together. Which connections must not be shared,
 :mod:`zenzefi.proxy.upstream.connection_auth` says: they stay with one client's connection.
 """
 
@@ -253,7 +253,7 @@ class Upstream:
         connection.slot.make_idle()
 
     def adopt(self, transport: asyncio.Transport, slot: Slot, owner: Owner) -> None:
-        """Let a connection of the fast lane belong to a client's connection from now on.
+        """Let a connection of the fast path belong to a client's connection from now on.
 
         It must be between two exchanges. It is closed if the token's account is full.
         """

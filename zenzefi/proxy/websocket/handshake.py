@@ -17,13 +17,13 @@ from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
 from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientResponse
-from zenzefi.proxy.forwarder import HttpWay, Passage, Rewriter, check_again, request_head
+from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest, Rewriter, check_again, request_head
 from zenzefi.proxy.headers.rules import Pairs, RequestPolicy, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.upstream.exchange import Exchange
 from zenzefi.proxy.upstream.pool import Purpose, Upstream
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
-from zenzefi.proxy.websocket.rate_limit import Metering
+from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
 from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, Splice
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def check_origin(request: web.BaseRequest, mount: Mount) -> None:
         raise CrossSiteRefused
 
 
-class WebSocketWay:
+class WebSocketProxy:
     """Relays WebSockets to the one upstream, and knows the open ones."""
 
     def __init__(
@@ -68,9 +68,9 @@ class WebSocketWay:
         upstream: Upstream,
         policy: RequestPolicy,
         token_validator: TokenValidation,
-        http: HttpWay,
+        http: HttpForwarder,
         rewriter: Rewriter,
-        metering: Metering,
+        metering: WebSocketRateLimits,
         *,
         ping_seconds: float = _PING_SECONDS,
     ) -> None:
@@ -88,7 +88,7 @@ class WebSocketWay:
         """WebSockets open now."""
         return len(self._open)
 
-    async def relay(self, passage: Passage) -> ClientResponse:
+    async def relay(self, passage: ProxyRequest) -> ClientResponse:
         """The handshake, then the splice until one side ends.
 
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
@@ -127,7 +127,7 @@ class WebSocketWay:
             finally:
                 await exchange.close()
 
-    async def _run(self, passage: Passage, splice: Splice) -> None:
+    async def _run(self, passage: ProxyRequest, splice: Splice) -> None:
         """Until one side ends. Raises nothing: after the 101 no other answer can be given."""
         self._open.add(splice)
         WEBSOCKETS_OPEN.inc()
@@ -142,7 +142,7 @@ class WebSocketWay:
             splice.abort()
 
     async def _handshake(
-        self, passage: Passage, exchange: Exchange, purpose: Purpose, *, is_raw: bool
+        self, passage: ProxyRequest, exchange: Exchange, purpose: Purpose, *, is_raw: bool
     ) -> ClientResponse:
         """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
         with cancelled_when_lost(passage.request):
@@ -165,7 +165,7 @@ class WebSocketWay:
         if ending:
             await asyncio.wait([splice.done for splice in ending], timeout=GOODBYE_SECONDS + 1)
 
-    def _head(self, passage: Passage, *, is_raw: bool) -> bytes:
+    def _head(self, passage: ProxyRequest, *, is_raw: bool) -> bytes:
         request = passage.request
         pairs = request_headers(
             request._message.raw_headers,
@@ -181,7 +181,7 @@ class WebSocketWay:
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
         return request_head("GET", passage.target, pairs)
 
-    def _accepted(self, exchange: Exchange, passage: Passage) -> Pairs:
+    def _accepted(self, exchange: Exchange, passage: ProxyRequest) -> Pairs:
         """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
         key = passage.request.headers.get("Sec-WebSocket-Key", "").encode()
         proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())

@@ -35,7 +35,7 @@ class Sender(Protocol):
         """Close it."""
 
 
-class Metering:
+class WebSocketRateLimits:
     """Watches the open WebSockets of one process; works only while there are any."""
 
     def __init__(self, limits: RateLimits) -> None:

@@ -335,7 +335,7 @@ class Tokenizer:
                 return self._end_text(data, pos, found.start(), edits)
         if final:
             return self._end_text(data, pos, len(data), edits)
-        # Hold back what may become one of the marks; the next search starts there.
+        # Registration back what may become one of the marks; the next search starts there.
         end = len(data)
         for mark in (b"<", b"--"):
             cut = data.find(mark, max(at, end - 9))
