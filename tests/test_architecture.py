@@ -33,7 +33,6 @@ LONG_FILES = {
     "tests/tokens/test_validation.py",
     "tests/web/test_account_pages.py",
     "zenzefi/commands/plugin.py",
-    "zenzefi/errors.py",
     "zenzefi/proxy/fast_path/connection.py",
     "zenzefi/proxy/fast_path/handler.py",
     "zenzefi/proxy/forwarder.py",
@@ -46,9 +45,9 @@ LONG_FILES = {
 }
 SHARED_NAMES = {
     "Body", "Client", "Conflict", "Connection", "Credentials", "Entry", "Exchange",
-    "Fault", "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
+    "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
     "Question", "Result", "Revoked", "Rewrite", "Routes", "Row", "Scanner", "Session",
-    "Splice", "Standing", "Ticket",
+    "Splice", "Ticket",
 }  # fmt: skip
 
 

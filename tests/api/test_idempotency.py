@@ -150,7 +150,7 @@ async def test_keys_of_two_users_are_two_keys(make_gate: MakeGate) -> None:
 async def test_while_the_first_runs_the_second_waits_and_is_then_told_when_to_retry(
     cluster: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "_PATIENCE", "200ms")
+    monkeypatch.setattr(idempotency, "_LOCK_TIMEOUT", "200ms")
     async with running_gate(**(cluster.settings | SHOP)) as gate:
         await _told_to_retry(gate)
 

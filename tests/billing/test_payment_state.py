@@ -1,4 +1,4 @@
-"""Where a payment stands depends on what was said of it, never on when."""
+"""The state of a payment depends on its facts, not on their order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenzefi.billing.payment_state import Said, standing
+from zenzefi.billing.payment_state import PaymentFact, payment_state
 from zenzefi.billing.providers.base import Event, Outcome
 
 ZNC, RUB = Decimal("10.00"), Decimal("100.00")
 CENTS = st.integers(0, 20_000).map(lambda cents: Decimal(cents).scaleb(-2))
-SAID = st.builds(
-    Said,
+FACTS = st.builds(
+    PaymentFact,
     st.sampled_from(list(Outcome)),
     st.none() | CENTS,
     st.sampled_from(["RUB", "USD", None]),
@@ -22,26 +22,26 @@ SAID = st.builds(
 )
 
 
-@given(st.lists(SAID, max_size=8), st.randoms(), st.integers(1, 10**9), st.integers(1, 10**9))
+@given(st.lists(FACTS, max_size=8), st.randoms(), st.integers(1, 10**9), st.integers(1, 10**9))
 def test_order_and_repetition_change_nothing(
-    said: list[Said], random: object, znc: int, rub: int
+    facts: list[PaymentFact], random: object, znc: int, rub: int
 ) -> None:
     amounts = Decimal(znc).scaleb(-2), Decimal(rub).scaleb(-2)
-    first = standing(*amounts, said)
-    again = said * 2
+    first = payment_state(*amounts, facts)
+    again = facts * 2
     random.shuffle(again)  # type: ignore[attr-defined]  # hypothesis names no type for it
-    assert standing(*amounts, again) == first
+    assert payment_state(*amounts, again) == first
     assert 0 <= first.reversed_rub <= amounts[1]
     assert 0 <= first.reversed_znc <= amounts[0]
     assert (first.reversed_rub == amounts[1]) <= (first.reversed_znc == amounts[0])
 
 
-def rub_after(*said: tuple[Outcome, str | None, str | None]) -> str:
+def rub_after(*facts: tuple[Outcome, str | None, str | None]) -> str:
     events = [
-        Said(outcome, None if amount is None else Decimal(amount), "RUB", part)
-        for outcome, amount, part in said
+        PaymentFact(outcome, None if amount is None else Decimal(amount), "RUB", part)
+        for outcome, amount, part in facts
     ]
-    return str(standing(ZNC, RUB, events).reversed_rub)
+    return str(payment_state(ZNC, RUB, events).reversed_rub)
 
 
 REFUNDED, FAILED = Outcome.REFUNDED, Outcome.REFUND_FAILED
@@ -49,17 +49,20 @@ DISPUTED, WON = Outcome.DISPUTED, Outcome.DISPUTE_WON
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("facts", "left"),
     [
         ([(REFUNDED, "30", None), (REFUNDED, "50", None)], "50"),  # totals: the latest is greatest
         ([(REFUNDED, "30", "r1"), (REFUNDED, "20", "r2")], "50"),  # by name they add up
-        ([(REFUNDED, "30", "r1"), (REFUNDED, "30", None)], "30"),  # told both ways, counted once
+        (
+            [(REFUNDED, "30", "r1"), (REFUNDED, "30", None)],
+            "30",
+        ),  # both ways, counted once
         ([(REFUNDED, "30", "r1"), (FAILED, "30", "r1")], "0.00"),
         ([(REFUNDED, "50", None), (REFUNDED, "30", "r1"), (FAILED, "30", "r1")], "20"),
         ([(REFUNDED, "30", None), (DISPUTED, "70", "d1")], "100"),
         ([(REFUNDED, "30", None), (DISPUTED, None, "d1")], "100.00"),  # never more than all
         ([(REFUNDED, "30", None), (DISPUTED, None, "d1"), (WON, None, "d1")], "30"),
-        ([(WON, None, "d1"), (DISPUTED, None, "d1")], "0.00"),  # decided before it was heard of
+        ([(WON, None, "d1"), (DISPUTED, None, "d1")], "0.00"),  # the decision arrived first
         ([(DISPUTED, "40", "d1"), (DISPUTED, "40", "d1")], "40"),  # opened, then withdrawn
         ([(DISPUTED, "40", "d1"), (DISPUTED, "30", "d1")], "40"),  # the earlier one came late
         ([(DISPUTED, "30", "d1"), (DISPUTED, "40", "d1")], "40"),
@@ -68,9 +71,9 @@ DISPUTED, WON = Outcome.DISPUTED, Outcome.DISPUTE_WON
     ],
 )
 def test_refunds_and_disputes_add_up(
-    said: list[tuple[Outcome, str | None, str | None]], left: str
+    facts: list[tuple[Outcome, str | None, str | None]], left: str
 ) -> None:
-    assert Decimal(rub_after(*said)) == Decimal(left)
+    assert Decimal(rub_after(*facts)) == Decimal(left)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +83,8 @@ def test_refunds_and_disputes_add_up(
 def test_paid_is_exactly_the_amount_in_roubles(
     amount: str | None, currency: str, is_paid: bool
 ) -> None:
-    said = Said(Outcome.PAID, None if amount is None else Decimal(amount), currency)
-    assert standing(ZNC, RUB, [said]).is_paid is is_paid
+    fact = PaymentFact(Outcome.PAID, None if amount is None else Decimal(amount), currency)
+    assert payment_state(ZNC, RUB, [fact]).is_paid is is_paid
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_paid_is_exactly_the_amount_in_roubles(
         {"amount": Decimal(10) ** 30},
     ],
 )
-def test_an_event_that_can_not_be_kept_is_refused(wrong: dict[str, object]) -> None:
+def test_an_event_that_can_not_be_stored_is_rejected(wrong: dict[str, object]) -> None:
     fields: dict[str, object] = {"id": "e", "type": "t", "outcome": Outcome.PAID} | wrong
     with pytest.raises(ValueError, match=r"characters|capital letters|decimal places"):
         Event(**fields)  # type: ignore[arg-type]  # wrong on purpose

@@ -143,7 +143,7 @@ def test_a_package_whose_settings_are_missing_says_which(
 ) -> None:
     monkeypatch.delenv("ACME_KEY")
     with pytest.raises(
-        SettingsError, match=r"'acme' can't be made \(key: Field required\)"
+        SettingsError, match=r"'acme' failed to load \(key: Field required\)"
     ) as told:
         load_providers(_settings("acme"))
     assert "secret-of-acme" not in str(told.value)
@@ -152,14 +152,14 @@ def test_a_package_whose_settings_are_missing_says_which(
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("raise RuntimeError('no licence')", "'acme' can't be made (RuntimeError: no licence)"),
-        ("import nothing_like_it", "'acme' can't be made (ModuleNotFoundError: No module named"),
-        ("class AcmeProvider:\n    name = 'other'\n    def __init__(self, _): ...", "calls itself"),
+        ("raise RuntimeError('no licence')", "'acme' failed to load (RuntimeError: no licence)"),
+        ("import nothing_like_it", "'acme' failed to load (ModuleNotFoundError: No module named"),
+        ("class AcmeProvider:\n    name = 'other'\n    def __init__(self, _): ...", "has the name"),
         (
             "class AcmeProvider:\n    name = 'acme'\n    def __init__(self, _): ...",
             "'acme' has no close, create_checkout, fetch_status, refund, verify_webhook",
         ),
-        ("", "'acme' can't be made (AttributeError"),
+        ("", "'acme' failed to load (AttributeError"),
     ],
 )
 def test_a_package_that_is_no_provider_is_told_in_a_line(
@@ -170,4 +170,4 @@ def test_a_package_that_is_no_provider_is_told_in_a_line(
         load_providers(_settings("manual", "acme", "nowhere"))
     first, second = told.value.problems
     assert says in first
-    assert second.startswith("PAYMENT_PROVIDERS: no provider 'nowhere' is installed")
+    assert second.startswith("PAYMENT_PROVIDERS: provider 'nowhere' is not installed")

@@ -355,7 +355,7 @@ async def test_a_silent_stripe_is_not_waited_for_for_ever(
     shop: GateClient, fake: tuple[FakeStripe, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stripe, _ = fake
-    monkeypatch.setattr(billing_payments, "_PATIENCE", 0.3)
+    monkeypatch.setattr(billing_payments, "_PROVIDER_TIMEOUT", 0.3)
     bearer = await sign_up(shop)
     stripe.silent = True
     body = {"amount_znc": "5"}

@@ -199,13 +199,13 @@ def test_a_folder_that_can_not_be_used_is_one_line(zenzefi: Any) -> None:
     assert done.stderr == "zenzefi: /proc/x can't be used: No such file or directory.\n"
 
 
-def test_check_proves_the_ledger(zenzefi: Any) -> None:
+def test_check_reconciles_the_ledger(zenzefi: Any) -> None:
     def ledger() -> dict[str, Any] | None:
         done = zenzefi("check", "--json", ZENZEFI_TARGET_URL=NOWHERE)
         books = [one for one in json.loads(done.stdout)["checks"] if one["name"] == "ledger"]
         return dict(books[0]) if books else None
 
-    before = ledger()  # of a database that is still to be made there is nothing to prove
+    before = ledger()  # the database does not exist yet
     assert before is None or before["ok"] is True
     zenzefi("user", "create", "ann@example.com", ZENZEFI_PASSWORD="correct horse battery")
     issued = zenzefi("token", "issue", "ann@example.com")
@@ -222,7 +222,7 @@ def test_check_proves_the_ledger(zenzefi: Any) -> None:
 
 
 async def _pocket() -> None:
-    """Change the balance behind the program's back."""
+    """Change a balance directly in the database."""
     database = Database(load_settings().sqlalchemy_url)
     async with database.begin() as connection:
         await connection.execute(text("UPDATE users SET currency_balance = 100"))

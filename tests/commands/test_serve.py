@@ -77,7 +77,7 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     [
         ({"PLUGIN_DIR": "/nowhere"}, "PLUGIN_DIR: /nowhere is not a folder"),
         ({"PLUGINS_DISABLED": "absent"}, "PLUGINS_DISABLED names 'absent'"),
-        ({"PAYMENT_PROVIDERS": "absent"}, "no provider 'absent' is installed"),
+        ({"PAYMENT_PROVIDERS": "absent"}, "provider 'absent' is not installed"),
         ({"PAYMENT_PROVIDERS": "stripe"}, "stripe needs STRIPE_SECRET_KEY"),
     ],
 )

@@ -26,7 +26,7 @@ from zenzefi.billing.providers.mock import Mock
 from zenzefi.db.base import Money
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
-from zenzefi.maintenance.reconciliation import prove
+from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.settings import Settings, load_settings
 from zenzefi.tokens.bundles import Bundles
 from zenzefi.tokens.models import access_tokens
@@ -170,7 +170,7 @@ class BillingModel:
 
     async def check(self) -> None:
         """Nothing was lost or made."""
-        assert (await prove(self.database)).faults == []
+        assert (await reconcile(self.database)).discrepancies == []
         t, x, p = access_tokens.c, transactions.c, payments.c
         async with self.database.read() as connection:
             balance = await ledger.balance(connection, self.user_id)

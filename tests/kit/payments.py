@@ -11,7 +11,7 @@ from uuid import uuid4
 from tests.kit.api import call
 from tests.kit.gates import SECRET_KEY, GateClient
 from zenzefi.db.engine import DATABASE
-from zenzefi.maintenance.reconciliation import prove
+from zenzefi.maintenance.reconciliation import reconcile
 
 MOCK: dict[str, Any] = {"payment_providers": ["mock"], "debug": True}
 
@@ -26,7 +26,7 @@ async def balance_of(gate: GateClient, bearer: str) -> str:
 
 async def assert_whole(gate: GateClient) -> None:
     """The books are in order."""
-    assert (await prove(gate.app[DATABASE])).faults == []
+    assert (await reconcile(gate.app[DATABASE])).discrepancies == []
 
 
 async def open_payment(gate: GateClient, bearer: str, amount: str = "10") -> str:

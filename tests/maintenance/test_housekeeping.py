@@ -55,14 +55,14 @@ async def test_running_tokens_are_counted_and_idle_sessions_closed(gate: GateCli
     assert (ended[old], ended[new]) == ("idle", None)
 
 
-async def test_the_proof_finds_a_balance_that_nobody_booked(gate: GateClient) -> None:
+async def test_reconciliation_finds_a_balance_without_ledger_row(gate: GateClient) -> None:
     await api.sign_up(gate)
     await api.give(gate, "10.00")
-    await work(gate).prove_ledger()
+    await work(gate).reconcile_ledger()
     assert LEDGER_MISMATCHES._value.get() == 0
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(users).values(currency_balance=999))
-    await work(gate).prove_ledger()
+    await work(gate).reconcile_ledger()
     assert LEDGER_MISMATCHES._value.get() == 1
     LEDGER_MISMATCHES.set(0)
 

@@ -1,4 +1,4 @@
-"""The proof of the books finds whatever the program itself would never do."""
+"""Reconciliation reports every discrepancy between balances, ledger, tokens and payments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.kit.gates import GateClient, MakeGate
 from tests.kit.payments import MOCK, open_payment, send_webhook
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.maintenance import reconciliation
-from zenzefi.maintenance.reconciliation import Fault, prove
+from zenzefi.maintenance.reconciliation import Discrepancy, reconcile
 
 
 @pytest.fixture
 async def shop(make_gate: MakeGate) -> GateClient:
-    """One user who topped up, bought two tokens and gave one back; and another one."""
+    """One user who topped up, bought two tokens and returned one; and a second user."""
     gate = await make_gate(**MOCK, token_price_1h="2.00")
     bearer = await sign_up(gate)
     await sign_up(gate, BOB)
@@ -39,13 +39,13 @@ async def _without_triggers(database: Database) -> None:
             await connection.execute(text(statement))
 
 
-async def test_books_in_order_have_no_fault(shop: GateClient) -> None:
-    found = await prove(shop.app[DATABASE])
-    assert (found.accounts, found.rows, found.wrong, found.faults) == (2, 4, 0, [])
+async def test_consistent_accounts_have_no_discrepancy(shop: GateClient) -> None:
+    found = await reconcile(shop.app[DATABASE])
+    assert (found.accounts, found.rows, found.wrong, found.discrepancies) == (2, 4, 0, [])
 
 
 @pytest.mark.parametrize(
-    ("statements", "what"),
+    ("statements", "texts"),
     [
         (
             ["UPDATE users SET currency_balance = 400 WHERE username = 'alice'"],
@@ -53,45 +53,45 @@ async def test_books_in_order_have_no_fault(shop: GateClient) -> None:
         ),
         (
             ["UPDATE users SET ledger_seq = 5 WHERE username = 'alice'"],
-            ["a row of the ledger is missing, or one too many"],
+            ["a ledger row is missing or superfluous"],
         ),
         (
-            # Two rows changed against each other: the sum still fits.
+            # Two rows changed in opposite directions: the sum stays the same.
             [
                 "UPDATE transactions SET amount = amount + 100 WHERE seq = 2",
                 "UPDATE transactions SET amount = amount - 100 WHERE seq = 3",
             ],
-            ["a step of the ledger does not add up"],
+            ["a ledger row does not match the balance before it"],
         ),
         (
             ["UPDATE access_tokens SET cost = cost + 1 WHERE refunded = 0"],
-            ["what the ledger shows as spent is not what tokens cost"],
+            ["the purchases in the ledger are not the cost of the tokens"],
         ),
         (
             ["UPDATE access_tokens SET refunded = 0"],
-            ["what the ledger shows as refunded is not what tokens gave back"],
+            ["the refunds in the ledger are not those of the tokens"],
         ),
         (
             ["UPDATE payments SET reversed_znc = 100"],
-            ["what the ledger shows of payments is not what they brought"],
+            ["the payments in the ledger are not the credited payments"],
         ),
     ],
 )
-async def test_what_was_changed_behind_the_programs_back_is_found(
-    shop: GateClient, statements: list[str], what: list[str]
+async def test_a_change_made_directly_in_the_database_is_found(
+    shop: GateClient, statements: list[str], texts: list[str]
 ) -> None:
     database = shop.app[DATABASE]
     await _without_triggers(database)
     async with database.begin() as connection:
         for statement in statements:
             await connection.execute(text(statement))
-    found = await prove(database)
+    found = await reconcile(database)
     alice = await user_id_of(shop, ALICE)
     assert found.wrong == 1
-    assert found.faults == [Fault(alice, one) for one in what]
+    assert found.discrepancies == [Discrepancy(alice, text) for text in texts]
 
 
-async def test_all_accounts_are_proven_in_batches(
+async def test_all_accounts_are_reconciled_in_batches(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciliation, "_BATCH", 2)
@@ -99,18 +99,18 @@ async def test_all_accounts_are_proven_in_batches(
         who = {"email": f"u{number}@example.com", "username": f"user{number}"}
         await sign_up(gate, who | {"password": "correct horse"})
     database = gate.app[DATABASE]
-    assert (await prove(database)).accounts == 5
+    assert (await reconcile(database)).accounts == 5
     async with database.begin() as connection:
         await connection.execute(text("UPDATE users SET currency_balance = 1"))
-    assert (await prove(database)).wrong == 5
+    assert (await reconcile(database)).wrong == 5
 
 
-async def test_books_that_are_being_written_prove_right_at_any_moment(shop: GateClient) -> None:
+async def test_accounts_are_consistent_while_the_ledger_is_written(shop: GateClient) -> None:
     async def write() -> None:
         for _ in range(10):
             await give(shop, "1.00")
 
     writers = [asyncio.create_task(write()) for _ in range(3)]
     while not all(writer.done() for writer in writers):
-        assert (await prove(shop.app[DATABASE])).faults == []
+        assert (await reconcile(shop.app[DATABASE])).discrepancies == []
     await asyncio.gather(*writers)

@@ -287,7 +287,7 @@ async def refund_payment(request: web.Request, admin: User, payment_id: UUID) ->
     payments = request.app[PAYMENTS]
 
     async def work(connection: AsyncConnection) -> _Asked:
-        payment, refund = await payments.ask_refund(
+        payment, refund = await payments.request_refund(
             connection, actor_of(request, admin), payment_id
         )
         return _Asked(payment=_payment(payment), refund=refund)

@@ -1,10 +1,34 @@
-"""``Idempotency-Key``: a call that moves money, sent twice, moves it once.
+"""``Idempotency-Key``: a repeated call that moves money has one effect and one response.
 
-The key's row is inserted first, in the very transaction of the work: either both are there or
-neither. A second request with the key waits for the first (a moment; then 409 with
-``Retry-After``) and gets the first one's answer. Refusals are not kept: after a top-up the same
-purchase may be tried again under its key. Answers are encrypted, because they may hold a token.
-Keys are one account's own, and good for a day at least (``ops/housekeeping`` sweeps them later).
+Theory of operation
+===================
+
+One row of ``idempotency_keys`` per user and key, in one of three states:
+
+===========  =================================================================================
+absent       the key is unused; the next request with it does the work
+in flight    inserted by a transaction that has not ended; other transactions can't see the row,
+             but their INSERT of the same key waits for that transaction (unique constraint)
+completed    committed with the encrypted response
+===========  =================================================================================
+
+A request inserts the row and does its work in the same transaction:
+
+- The INSERT succeeds: the work runs, its response is stored in the row, the transaction commits.
+- The INSERT finds a completed row: the stored response is returned, and no work is done. If the
+  request differs from the first one (hash of operation and body), the result is 422.
+- The INSERT waits longer than ``_LOCK_TIMEOUT`` (PostgreSQL): 409 with ``Retry-After``. SQLite has
+  one writer, so there the second request waits for the whole first transaction.
+
+Guaranteed
+----------
+- The work takes effect at most once per user and key: the row commits with the work or not at all.
+  A crash in between leaves the key unused.
+- Errors are not stored. A purchase that failed for lack of money can be repeated with the same key
+  after a top-up.
+- Responses are encrypted at rest, because they may contain an access token.
+- Keys of different users are independent. A key is valid for a day at least;
+  ``maintenance/housekeeping.py`` deletes older ones.
 """
 
 from __future__ import annotations
@@ -32,19 +56,18 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.db.base import id_column, metadata, now_column
 from zenzefi.db.engine import Database
+from zenzefi.db.upsert import insert_into
 from zenzefi.errors import Conflict, Invalid
 from zenzefi.keys import Keyring
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_PATIENCE = "3s"
+_LOCK_TIMEOUT = "3s"
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 idempotency_keys = Table(
     "idempotency_keys",
@@ -54,7 +77,7 @@ idempotency_keys = Table(
     Column("key", String(255), nullable=False),
     Column("operation", String(50), nullable=False),
     Column("request_hash", LargeBinary(32), nullable=False),
-    # Empty while the first request runs; encrypted, as it may hold a token's value.
+    # Empty until the work is done; encrypted, because it may contain an access token.
     Column("response_body", LargeBinary),
     now_column("created_at"),
     UniqueConstraint("user_id", "key"),
@@ -74,9 +97,10 @@ class IdempotencyInFlight(Conflict):
 
 
 def key_of(request: web.BaseRequest) -> str | None:
-    """The key sent, if any. Raises ``Invalid`` for one that is empty, repeated or no visible ASCII.
+    """The key of a request, if present. Raises ``Invalid`` unless it is 1 to 255 visible ASCII.
 
-    As in draft-ietf-httpapi-idempotency-key-header; the quotes of its syntax may be left out.
+    The header is that of draft-ietf-httpapi-idempotency-key-header; the quotes of its syntax are
+    optional, and a repeated header is invalid.
     """
     given = request.headers.getall(HEADER, [])
     if not given:
@@ -96,17 +120,18 @@ def key_of(request: web.BaseRequest) -> str | None:
 
 
 def form_key(once: str, *typed: object) -> str:
-    """The key of a form on a page, which carries ``once``: sent twice it is one request.
+    """The key of a form on a page.
 
-    Gone back and changed, it is another: what was ``typed`` is part of the key. Without ``once``
-    (a form made by hand) each is one of its own.
+    ``once`` is a random value in the form, so that a form sent twice counts as one request.
+    ``typed`` are the fields: a changed form is a new request. Without ``once`` (a request that was
+    not made by the page's form) the key is random.
     """
-    what = hashlib.sha256(repr(typed).encode()).hexdigest()[:32]
-    return f"page:{once[:64] or secrets.token_urlsafe(12)}:{what}"
+    fields = hashlib.sha256(repr(typed).encode()).hexdigest()[:32]
+    return f"page:{once[:64] or secrets.token_urlsafe(12)}:{fields}"
 
 
 class Idempotency:
-    """Runs work that moves money, at most once per key."""
+    """Runs work at most once per user and key."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
@@ -118,24 +143,25 @@ class Idempotency:
         key: str | None,
         operation: str,
         body: BaseModel | None,
-        answer: type[_ModelT],
+        response: type[_ModelT],
         work: Callable[[AsyncConnection], Awaitable[_ModelT]],
     ) -> _ModelT:
-        """The answer of ``work`` in one transaction, or the one it gave before under this key.
+        """The response of ``work``, run in one transaction, or the stored one of this key.
 
-        Raises ``Invalid`` (422) for a key used with another body, ``IdempotencyInFlight`` (409).
+        Raises ``Invalid`` (422) for a key that was used with another operation or body,
+        ``IdempotencyInFlight`` (409), and ``Conflict`` if the stored response can't be decrypted.
         """
         if key is None:
             async with self._database.begin() as connection:
                 return await work(connection)
-        given = {} if body is None else body.model_dump()
-        asked = hashlib.sha256(
-            json.dumps([operation, given], default=str, sort_keys=True).encode()
+        fields = {} if body is None else body.model_dump()
+        request_hash = hashlib.sha256(
+            json.dumps([operation, fields], default=str, sort_keys=True).encode()
         ).digest()
         async with self._database.begin() as connection:
-            row_id = await self._claim(connection, user_id, key, operation, asked)
+            row_id = await self._claim(connection, user_id, key, operation, request_hash)
             if row_id is None:
-                return await self._replay(connection, user_id, key, asked, answer)
+                return await self._replay(connection, user_id, key, request_hash, response)
             result = await work(connection)
             await connection.execute(
                 update(idempotency_keys)
@@ -147,40 +173,47 @@ class Idempotency:
             return result
 
     async def _claim(
-        self, connection: AsyncConnection, user_id: UUID, key: str, operation: str, asked: bytes
+        self,
+        connection: AsyncConnection,
+        user_id: UUID,
+        key: str,
+        operation: str,
+        request_hash: bytes,
     ) -> UUID | None:
-        values = {
-            "id": uuid4(),
-            "user_id": user_id,
-            "key": key,
-            "operation": operation,
-            "request_hash": asked,
-        }
+        """Insert the key's row and return its ID; ``None`` if the key exists.
+
+        Raises ``IdempotencyInFlight`` if the first request did not end within ``_LOCK_TIMEOUT``.
+        """
+        row_id = uuid4()
+        statement = (
+            insert_into(self._database.dialect, idempotency_keys)
+            .values(
+                id=row_id, user_id=user_id, key=key, operation=operation, request_hash=request_hash
+            )
+            .on_conflict_do_nothing()
+        )
         if self._database.dialect == "sqlite":
-            result = await connection.execute(
-                insert_sqlite(idempotency_keys).values(values).on_conflict_do_nothing()
-            )
-            return UUID(str(values["id"])) if result.rowcount == 1 else None
-        await connection.execute(text(f"SET LOCAL lock_timeout = '{_PATIENCE}'"))
+            result = await connection.execute(statement)
+            return row_id if result.rowcount == 1 else None
+        await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
         try:
-            result = await connection.execute(
-                insert_postgresql(idempotency_keys).values(values).on_conflict_do_nothing()
-            )
+            result = await connection.execute(statement)
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
                 raise IdempotencyInFlight from error
             raise
         await connection.execute(text("SET LOCAL lock_timeout = 0"))
-        return UUID(str(values["id"])) if result.rowcount == 1 else None
+        return row_id if result.rowcount == 1 else None
 
     async def _replay(
         self,
         connection: AsyncConnection,
         user_id: UUID,
         key: str,
-        asked: bytes,
-        answer: type[_ModelT],
+        request_hash: bytes,
+        response: type[_ModelT],
     ) -> _ModelT:
+        """The stored response of a completed key."""
         row = (
             await connection.execute(
                 select(_k.request_hash, _k.response_body).where(
@@ -189,8 +222,8 @@ class Idempotency:
             )
         ).one_or_none()
         if row is None:
-            raise IdempotencyInFlight  # removed by retention between the two statements
-        if row.request_hash != asked:
+            raise IdempotencyInFlight  # deleted by housekeeping between the two statements
+        if row.request_hash != request_hash:
             raise Invalid.field(
                 "header",
                 HEADER,
@@ -201,13 +234,13 @@ class Idempotency:
         if row.response_body is None:
             raise IdempotencyInFlight
         try:
-            kept = self._keyring.decrypt(row.response_body)
+            stored = self._keyring.decrypt(row.response_body)
         except LookupError:
             raise Conflict(
-                "This Idempotency-Key was used, and its answer can't be read any more. Nothing was "
-                "done again: look at your transactions."
+                "This Idempotency-Key was used, and its response can no longer be decrypted. "
+                "Nothing was done again: check your transactions."
             ) from None
-        return answer.model_validate_json(kept)
+        return response.model_validate_json(stored)
 
 
 IDEMPOTENCY: web.AppKey[Idempotency] = web.AppKey("idempotency", Idempotency)

@@ -1,1 +1,1 @@
-"""Money: prices, ledger, bundles, payments."""
+"""Billing: ledger, payments, payment providers, statements."""

@@ -1,8 +1,36 @@
-"""The ledger: the only way in which a balance changes.
+"""The ledger: the only code that changes a balance.
 
-Each movement is one conditional UPDATE of the balance and one appended row in the same transaction.
-The UPDATE also hands out the row's number, so that a user's rows are numbered without gaps and each
-``balance_after`` is the one before plus the amount: ``proof`` checks the chain row by row.
+Theory of operation
+===================
+
+``users.currency_balance`` holds the balance, ``users.ledger_seq`` the number of ledger rows of the
+user. Each movement is two statements in the caller's transaction::
+
+    UPDATE users SET currency_balance = currency_balance + :amount, ledger_seq = ledger_seq + 1
+     WHERE id = :user AND currency_balance + :amount >= 0 RETURNING currency_balance, ledger_seq
+    INSERT INTO transactions (user_id, seq, amount, balance_after, ...)
+
+The UPDATE locks the user's row until the transaction ends, so concurrent movements of one account
+run one after the other, on every node. Its condition is evaluated after the lock was obtained: a
+balance is never read first and written later. If it matches no row, the user is unknown or the
+balance is too low, and nothing was written.
+
+A deposit first repays debts. A payment that was reversed after its money was spent keeps the
+difference in ``payments.shortfall_znc``; the next incoming amounts are debited for it, oldest
+payment first, as separate ``adjustment`` rows.
+
+Guaranteed
+----------
+- A balance is never negative (the condition, and a CHECK constraint).
+- The rows of a user are numbered 1, 2, 3 ... without gaps, and each ``balance_after`` is the
+  previous one plus ``amount``. The balance is therefore the sum of the rows.
+- Rows are never changed or deleted: triggers on both databases reject it.
+- Balance and row are written together or not at all. Callers of :func:`move` write
+  token, bundle or payment in the same transaction.
+- Locks are taken in one order, account before payment (``repository.lock``), so that two
+  transactions that move money can't deadlock.
+
+``maintenance/reconciliation.py`` verifies this row by row on a running system.
 """
 
 from __future__ import annotations
@@ -29,7 +57,7 @@ _p = payments.c
 
 
 class Kind(StrEnum):
-    """Why money moved."""
+    """The reason of a movement."""
 
     DEPOSIT = "deposit"
     PURCHASE = "purchase"
@@ -40,7 +68,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One row just written."""
+    """A ledger row that was written, and the balance afterwards."""
 
     id: UUID
     balance: Decimal
@@ -54,13 +82,12 @@ async def move(
     description: str,
     **links: UUID | None,
 ) -> Movement:
-    """Change a balance by ``amount`` (signed, not zero) and append the row.
+    """Change a balance by ``amount`` (ZNC, signed, not zero) and append the row.
 
-    ``links`` are ``token_id``, ``bundle_purchase_id``, ``payment_id``, ``actor_id``. Call it inside
-    a transaction, after the rows that it links to. What comes in first repays payments that were
-    taken back after they had been spent; ``Movement.balance`` is what is left then. Raises
-    ``InsufficientBalance`` (which says what is missing) and ``NotFound`` for an unknown user; the
-    transaction must then be rolled back.
+    ``links`` are ``token_id``, ``bundle_purchase_id``, ``payment_id``, ``actor_id``; the rows they
+    refer to must exist. Call it inside a transaction. A positive amount first repays reversals;
+    ``Movement.balance`` is the balance after that. Raises ``InsufficientBalance`` with the missing
+    amount, and ``NotFound`` for an unknown user; the transaction must then be rolled back.
     """
     movement = await _append(connection, user_id, amount, kind, description, links)
     if amount < 0:
@@ -110,7 +137,7 @@ async def _append(
 
 
 async def _repay(connection: AsyncConnection, user_id: UUID, left: Decimal) -> Decimal:
-    """Take from a grown balance what reversed payments left owed, oldest first; what is left."""
+    """Debit the debts of reversed payments, oldest first. Returns the remaining balance."""
     owed = (
         select(_p.id, _p.shortfall_znc)
         .where(_p.user_id == user_id, _p.shortfall_znc > ZERO)
@@ -126,14 +153,14 @@ async def _repay(connection: AsyncConnection, user_id: UUID, left: Decimal) -> D
             .where(_p.id == payment.id)
             .values(shortfall_znc=_p.shortfall_znc - part, updated_at=utcnow())
         )
-        about = "Repays a payment that was taken back"
+        about = "Repays a reversed payment"
         links = {"payment_id": payment.id}
         left = (await _append(connection, user_id, -part, Kind.ADJUSTMENT, about, links)).balance
     return left
 
 
 async def balance(connection: AsyncConnection, user_id: UUID) -> Decimal:
-    """The balance now. Raises ``NotFound`` for an unknown user."""
+    """The current balance in ZNC. Raises ``NotFound`` for an unknown user."""
     found: Decimal | None = (
         await connection.execute(select(users.c.currency_balance).where(users.c.id == user_id))
     ).scalar_one_or_none()

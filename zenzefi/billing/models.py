@@ -1,4 +1,4 @@
-"""Tables of money: the ledger, bundles, payments with their events."""
+"""Tables of billing: ledger, bundles, payments and their events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ transactions = Table(
     metadata,
     id_column(),
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
-    Column("seq", Integer, nullable=False),  # 1, 2, 3... for each user, without gaps
+    Column("seq", Integer, nullable=False),  # 1, 2, 3 ... of each user, without gaps
     Column("amount", Money, nullable=False),
     Column("balance_after", Money, nullable=False),
     Column("transaction_type", String(20), nullable=False),
@@ -32,7 +32,7 @@ transactions = Table(
     Column("token_id", Uuid, ForeignKey("access_tokens.id")),
     Column("bundle_purchase_id", Uuid, ForeignKey("bundle_purchases.id")),
     Column("payment_id", Uuid, ForeignKey("payments.id"), index=True),
-    Column("actor_id", Uuid, ForeignKey("users.id")),  # the administrator, where one acted
+    Column("actor_id", Uuid, ForeignKey("users.id")),  # the administrator, if one acted
     now_column("created_at"),
     UniqueConstraint("user_id", "seq"),
     CheckConstraint("amount <> 0", name="amount_not_zero"),
@@ -42,7 +42,7 @@ transactions = Table(
         name="known_type",
     ),
 )
-"""Append-only: triggers on both databases refuse UPDATE, DELETE, TRUNCATE and REPLACE."""
+"""Append-only: triggers on both databases reject UPDATE, DELETE, TRUNCATE and REPLACE."""
 
 bundles = Table(
     "bundles",
@@ -81,12 +81,12 @@ payments = Table(
     Column("amount_znc", Money, nullable=False),
     Column("amount_rub", Money, nullable=False),
     Column("status", String(20), nullable=False),
-    Column("reference", String(255)),  # the provider's name for the checkout
-    Column("charge", String(255)),  # the provider's name for the money moved
+    Column("reference", String(255)),  # the provider's ID of the checkout
+    Column("charge", String(255)),  # the provider's ID of the transfer
     Column("payment_url", String(2000)),
     Column("return_url", String(2000)),
     Column("reversed_znc", Money, nullable=False, server_default=text("0")),
-    # Of that, what the balance no longer held and nothing has repaid yet (billing/ledger.py).
+    # Part of reversed_znc that the balance did not cover, not repaid yet (billing/ledger.py).
     Column("shortfall_znc", Money, nullable=False, server_default=text("0")),
     now_column("created_at"),
     now_column("updated_at"),
@@ -114,7 +114,7 @@ payment_events = Table(
     Column("event_type", String(100), nullable=False),
     Column("payment_id", Uuid, ForeignKey("payments.id"), index=True),
     Column("outcome", String(200), nullable=False),
-    # What the event says of money: where a payment stands is computed from all of its events.
+    # The payment fact of the event, from which the payment state is computed.
     Column("meaning", String(20)),
     Column("charge", String(255)),
     Column("part", String(255)),

@@ -1,7 +1,39 @@
-"""Where a payment stands: a pure function of what its provider has said, in whatever order.
+"""The state of a payment: a pure function of the facts that its provider reported.
 
-Nothing here is added up along the way. Each time something new is heard, the whole is computed anew
-from all that was heard: late, early and repeated events therefore end in the same place.
+Theory of operation
+===================
+
+A provider reports *events*: by webhook, or when its API is queried. They arrive late, repeatedly
+and in any order. Each event that concerns money states one :class:`PaymentFact`; all facts of a
+payment are stored. :func:`payment_state` computes the :class:`PaymentState` from the whole set,
+each time a fact is added. Nothing is accumulated from the previous state.
+
+=================  =====================================================================
+fact               effect on the state
+=================  =====================================================================
+``PAID``           ``is_paid``, if amount and currency are exactly those of the payment
+``REFUNDED``       with ``part``: one refund; without: the total refunded so far
+``REFUND_FAILED``  cancels the refund of the same ``part``, also if it arrives first
+``DISPUTED``       one open dispute; its amount is withheld
+``DISPUTE_WON``    cancels the dispute of the same ``part``, also if it arrives first
+=================  =====================================================================
+
+``FAILED``, ``EXPIRED`` and ``CANCELLED`` do not move money. They do not change the state, only the
+status of a payment that is still pending (``settlement``).
+
+Refunds with a ``part`` are added up, each once, with the greatest amount reported for it. Of totals
+the greatest counts, less the failed refunds. A provider that reports both states the same money
+twice, so the greater of the two results is used. Open disputes are added to that.
+
+Guaranteed
+----------
+- The order of facts does not matter, and a repeated fact changes nothing.
+- ``0 <= reversed_rub <= amount_rub`` and ``0 <= reversed_znc <= amount_znc``; a payment that was
+  reversed completely in roubles was reversed completely in ZNC.
+- ``reversed_znc`` is the same share of the payment as ``reversed_rub``, rounded to hundredths. The
+  current exchange rate is not used.
+
+``tests/billing/test_payment_state.py`` checks these properties for arbitrary sets of facts.
 """
 
 from __future__ import annotations
@@ -13,14 +45,14 @@ from decimal import ROUND_HALF_UP, Decimal
 from zenzefi.billing.providers.base import Outcome
 
 CURRENCY = "RUB"
-"""What buyers pay in."""
+"""The currency that buyers pay in (ISO 4217)."""
 _ZERO = Decimal("0.00")
 _CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One event, as far as money goes; the fields are those of ``Event``."""
+class PaymentFact:
+    """The statement of one event about money; the fields are those of ``Event``."""
 
     outcome: Outcome
     amount: Decimal | None = None
@@ -29,72 +61,69 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """``reversed_rub`` and ``reversed_znc`` are one amount: what refunds and open disputes took.
-
-    ``failures``: how many refunds came to nothing.
-    """
+class PaymentState:
+    """The result of all facts of a payment."""
 
     is_paid: bool
     is_disputed: bool
+    """Whether a dispute is open."""
     reversed_rub: Decimal
+    """Amount of all refunds and open disputes, in roubles."""
     reversed_znc: Decimal
+    """The same amount in ZNC."""
     failures: int
+    """Number of failed refunds."""
 
 
-def standing(amount_znc: Decimal, amount_rub: Decimal, said: Iterable[Said]) -> Standing:
-    """What all of ``said`` comes to for a payment of ``amount_znc``, which cost ``amount_rub``.
-
-    Paid is what came to exactly that amount in roubles. Named refunds and disputes add up, each
-    once, and those that failed or were won not at all. Of totals without a name the greatest
-    counts, less what failed of it; a provider that tells both tells the same. No more than the
-    whole is ever reversed; a part of it is the same part in both currencies, whatever the rate is
-    by now.
-    """
+def payment_state(
+    amount_znc: Decimal, amount_rub: Decimal, facts: Iterable[PaymentFact]
+) -> PaymentState:
+    """The state of a payment of ``amount_znc``, whose price was ``amount_rub``."""
     is_paid, total = False, _ZERO
     refunds, disputes = _Parts(), _Parts()
-    for one in said:
-        amount = amount_rub if one.amount is None else min(one.amount, amount_rub)
-        match one.outcome:
+    for fact in facts:
+        amount = amount_rub if fact.amount is None else min(fact.amount, amount_rub)
+        match fact.outcome:
             case Outcome.PAID:
-                is_paid |= is_full(amount_rub, one.amount, one.currency)
-            case Outcome.REFUNDED if one.part is None:
+                is_paid |= is_full(amount_rub, fact.amount, fact.currency)
+            case Outcome.REFUNDED if fact.part is None:
                 total = max(total, amount)
             case Outcome.REFUNDED:
-                refunds.add(one.part, amount)
+                refunds.add(fact.part, amount)
             case Outcome.REFUND_FAILED:
-                refunds.undo(one.part, amount)
+                refunds.cancel(fact.part, amount)
             case Outcome.DISPUTED:
-                disputes.add(one.part, amount)
+                disputes.add(fact.part, amount)
             case Outcome.DISPUTE_WON:
-                disputes.undo(one.part, amount)
-    failed = sum(refunds.undone.values(), _ZERO)
-    refunded = max(_ZERO, total - failed, sum(refunds.standing, _ZERO))
-    reversed_rub = min(amount_rub, refunded + sum(disputes.standing, _ZERO))
+                disputes.cancel(fact.part, amount)
+    failed = sum(refunds.cancelled.values(), _ZERO)
+    refunded = max(_ZERO, total - failed, sum(refunds.effective, _ZERO))
+    reversed_rub = min(amount_rub, refunded + sum(disputes.effective, _ZERO))
     reversed_znc = (amount_znc * reversed_rub / amount_rub).quantize(_CENT, ROUND_HALF_UP)
-    return Standing(
-        is_paid, bool(disputes.standing), reversed_rub, reversed_znc, len(refunds.undone)
+    return PaymentState(
+        is_paid, bool(disputes.effective), reversed_rub, reversed_znc, len(refunds.cancelled)
     )
 
 
 @dataclass(slots=True)
 class _Parts:
-    """Refunds or disputes by name, and those that came to nothing in the end."""
+    """Refunds or disputes by ``part``, and those that failed or were won."""
 
-    done: dict[str | None, Decimal] = field(default_factory=dict)
-    undone: dict[str | None, Decimal] = field(default_factory=dict)
+    reported: dict[str | None, Decimal] = field(default_factory=dict)
+    cancelled: dict[str | None, Decimal] = field(default_factory=dict)
 
-    def add(self, name: str | None, amount: Decimal) -> None:
-        self.done[name] = max(amount, self.done.get(name, _ZERO))
+    def add(self, part: str | None, amount: Decimal) -> None:
+        self.reported[part] = max(amount, self.reported.get(part, _ZERO))
 
-    def undo(self, name: str | None, amount: Decimal) -> None:
-        self.undone[name] = max(amount, self.undone.get(name, _ZERO))
+    def cancel(self, part: str | None, amount: Decimal) -> None:
+        self.cancelled[part] = max(amount, self.cancelled.get(part, _ZERO))
 
     @property
-    def standing(self) -> list[Decimal]:
-        return [amount for name, amount in self.done.items() if name not in self.undone]
+    def effective(self) -> list[Decimal]:
+        """The amounts of those that were not cancelled."""
+        return [amount for part, amount in self.reported.items() if part not in self.cancelled]
 
 
 def is_full(amount_rub: Decimal, amount: Decimal | None, currency: str | None) -> bool:
-    """Whether this is exactly what was to be paid."""
+    """Whether amount and currency are exactly those of the payment."""
     return amount == amount_rub and currency == CURRENCY

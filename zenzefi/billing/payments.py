@@ -1,6 +1,6 @@
-"""Payments: opened at a provider, looked at, checked, given up and refunded.
+"""Payments: opening, starting, checking, cancelling and refunding.
 
-What the providers say about them is applied by ``settlement``.
+``settlement`` applies the events that providers report.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ log = logging.getLogger(__name__)
 
 _p = payments.c
 _CENT = Decimal("0.01")
-_MOST_RUB = Decimal(10) ** 12
-_PATIENCE = 30.0  # seconds for one call of a provider, whatever its own client allows
+_MAX_RUB = Decimal(10) ** 12
+_PROVIDER_TIMEOUT = 30.0  # seconds for one call of a provider, above the timeouts of its client
 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A refund to be asked of a provider. ``key``: the same for the same refund."""
+    """A refund to be requested from a provider. ``key`` identifies it in retries."""
 
     payment_id: UUID
     provider: str
@@ -71,7 +71,7 @@ class Payments:
         self.providers = providers
 
     def provider(self, name: str | None) -> Provider:
-        """The provider of that name, or the first. Raises ``Invalid`` for one not switched on."""
+        """The provider of this name, ``None``: the first. Raises ``Invalid`` if not configured."""
         chosen = next(iter(self.providers.values()), None) if name is None else None
         if name is not None:
             chosen = self.providers.get(name)
@@ -80,12 +80,12 @@ class Payments:
                 "body",
                 "provider",
                 type="unknown_provider",
-                msg=f"This gate takes payments by: {', '.join(self.providers) or 'nobody'}",
+                msg=f"Unknown payment provider. Configured: {', '.join(self.providers) or 'none'}",
                 input=name,
             )
         return chosen
 
-    # --- opening one
+    # --- opening
 
     async def open(
         self,
@@ -97,9 +97,10 @@ class Payments:
         return_url: str | None,
         provider_name: str | None = None,
     ) -> Payment:
-        """A pending payment, inside the caller's transaction. :meth:`start` makes its checkout.
+        """Insert a pending payment in the caller's transaction; :meth:`start` creates its checkout.
 
-        Raises ``Invalid`` for a provider not switched on, or an amount that no rouble pays for.
+        ``amount`` is in ZNC. Raises ``Invalid`` for a provider that is not configured, and for an
+        amount whose price in roubles is out of range.
         """
         provider = self.provider(provider_name)
         payment_id = uuid4()
@@ -121,22 +122,22 @@ class Payments:
 
     def _to_rub(self, amount: Decimal) -> Decimal:
         rub = (amount * self._rate).quantize(_CENT, ROUND_HALF_UP)
-        if not 0 < rub < _MOST_RUB:
+        if not 0 < rub < _MAX_RUB:
             raise Invalid.field(
                 "body",
                 "amount_znc",
                 type="amount_out_of_range",
-                msg=f"costs {rub} {CURRENCY}, which nobody can pay",
+                msg=f"costs {rub} {CURRENCY}, which is out of range",
                 input=f"{amount:.2f}",
             )
         return rub
 
     async def start(self, payment_id: UUID) -> Payment:
-        """Have the provider make the checkout of a pending payment, once.
+        """Create the checkout of a pending payment at its provider.
 
-        Asked again (a retry under its Idempotency-Key) it goes on where it stopped. Raises
-        ``ProviderFailed``: the payment then stays pending and can be started again; and
-        ``CheckoutRefused``: it has then failed.
+        Idempotent: a repeated call returns the existing checkout. Raises ``ProviderFailed``, after
+        which the payment is still pending and the call can be repeated, and ``CheckoutRefused``,
+        after which the payment has failed.
         """
         payment = await self.find(payment_id)
         if payment.payment_url is not None:
@@ -146,8 +147,8 @@ class Payments:
         if payment.status != PaymentStatus.PENDING:
             return payment
         try:
-            async with _asking(payment.provider):
-                created = await self._own(payment.provider).create_checkout(
+            async with _provider_call(payment.provider):
+                created = await self._provider_of(payment.provider).create_checkout(
                     Checkout(
                         payment_id=payment.id,
                         user_id=payment.user_id,
@@ -174,12 +175,12 @@ class Payments:
             )
             return await repository.one(connection, _p.id == payment_id)
 
-    async def pretend(
+    async def mock_payment(
         self, connection: AsyncConnection, actor: Actor, user_id: UUID, amount: Decimal
     ) -> Payment:
-        """A payment by ``mock``, paid at once: all of it inside the caller's transaction.
+        """A payment by the provider ``mock``, paid at once, all in the caller's transaction.
 
-        Raises ``NotFound`` where that provider is not switched on.
+        ``amount`` is in ZNC. Raises ``NotFound`` unless that provider is configured.
         """
         if "mock" not in self.providers:
             raise NotFound
@@ -198,10 +199,10 @@ class Payments:
         await settlement.apply(connection, "mock", paid)
         return await repository.one(connection, _p.id == opened.id)
 
-    # --- looking
+    # --- reading
 
     async def find(self, payment_id: UUID, user_id: UUID | None = None) -> Payment:
-        """One payment, of this user where one is given. Raises ``NotFound``."""
+        """A payment, of this user if given. Raises ``NotFound``."""
         where = _p.id == payment_id
         if user_id is not None:
             where &= _p.user_id == user_id
@@ -216,7 +217,7 @@ class Payments:
         limit: int,
         offset: int,
     ) -> tuple[list[Payment], int]:
-        """Payments, newest first, and how many there are in all."""
+        """A page of payments, newest first, and the total count."""
         query, count = select(payments), select(func.count()).select_from(payments)
         if user_id is not None:
             query, count = query.where(_p.user_id == user_id), count.where(_p.user_id == user_id)
@@ -228,33 +229,36 @@ class Payments:
             return [payment_of(row) for row in await connection.execute(query)], total
 
     async def owed(self, user_id: UUID) -> Decimal:
-        """What reversed payments left owed by this account."""
+        """The debt of this account from reversed payments, in ZNC."""
         query = select(func.coalesce(func.sum(_p.shortfall_znc, type_=Money), 0, type_=Money))
         async with self._database.read() as connection:
             found = (await connection.execute(query.where(_p.user_id == user_id))).scalar_one()
         return Decimal(found)
 
     async def check_now(self, payment_id: UUID, user_id: UUID | None = None) -> Payment:
-        """Ask the provider instead of waiting for its webhook.
+        """Query the provider for the payment's status instead of waiting for its webhook.
 
-        Whatever the status, as long as nothing was credited: the money of a payment that lapsed
-        here, or was given up, may have come all the same. Raises ``NotFound``, ``ProviderFailed``.
+        Every payment that was not credited is queried, including expired and cancelled ones: the
+        buyer may have paid nevertheless. Raises ``NotFound``, ``ProviderFailed``.
         """
         payment = await self.find(payment_id, user_id)
         if payment.credited_at is not None:
             return payment
-        if payment.reference is None:  # its checkout was never made: the provider was away
-            with_url = payment.status == PaymentStatus.PENDING
-            return await self.start(payment_id) if with_url else payment
-        async with _asking(payment.provider):
-            event = await self._own(payment.provider).fetch_status(payment.reference)
+        if payment.reference is None:  # the provider was unavailable when it was opened
+            is_pending = payment.status == PaymentStatus.PENDING
+            return await self.start(payment_id) if is_pending else payment
+        async with _provider_call(payment.provider):
+            event = await self._provider_of(payment.provider).fetch_status(payment.reference)
         await self.apply(payment.provider, event)
         return await self.find(payment_id, user_id)
 
-    # --- ending one
+    # --- cancelling, refunding, confirming
 
     async def cancel(self, actor: Actor, payment_id: UUID, user_id: UUID) -> Payment:
-        """Give up a pending payment. Should the money come all the same, it is credited."""
+        """Cancel a pending payment. If the buyer pays nevertheless, the payment is credited.
+
+        Raises ``NotFound``, ``PaymentNotOpen``.
+        """
         await self.find(payment_id, user_id)
         async with self._database.begin() as connection:
             done = await connection.execute(
@@ -268,54 +272,54 @@ class Payments:
             return await repository.one(connection, _p.id == payment_id)
 
     async def refund(self, actor: Actor, payment_id: UUID) -> None:
-        """Have the provider give back all that is left.
+        """Refund the rest of a payment at its provider.
 
         Raises ``NotFound``, ``NotRefundable``, ``ProviderFailed``.
         """
         async with self._database.begin() as connection:
-            _, refund = await self.ask_refund(connection, actor, payment_id)
+            _, refund = await self.request_refund(connection, actor, payment_id)
         await self.send_refund(refund)
 
-    async def ask_refund(
+    async def request_refund(
         self, connection: AsyncConnection, actor: Actor, payment_id: UUID
     ) -> tuple[Payment, Refund]:
-        """Note in the caller's transaction that a refund is wanted; :meth:`send_refund` follows.
+        """Record the request for a refund in the caller's transaction; :meth:`send_refund` follows.
 
-        Raises ``NotFound``, and ``NotRefundable`` where nothing is left to be given back.
+        Raises ``NotFound``, and ``NotRefundable`` if nothing is left to refund.
         """
         payment = await repository.one(connection, _p.id == payment_id)
-        stands = await settlement.told(connection, payment)
-        left = payment.amount_rub - stands.reversed_rub
+        state = await settlement.state_of(connection, payment)
+        left = payment.amount_rub - state.reversed_rub
         if payment.charge is None or payment.credited_at is None or left <= 0:
             raise NotRefundable
         await record(
             connection, actor, "payment.refund_asked", "payment", payment_id, amount=f"{left:.2f}"
         )
-        # Asked twice before the answer it is one refund; a new one after another part came back,
-        # or after one that failed.
-        key = f"{payment_id}-{stands.reversed_rub:.2f}-{stands.failures}"
+        # The key stays the same until a refund took effect or failed, so that repeated requests
+        # before that are one refund at the provider.
+        key = f"{payment_id}-{state.reversed_rub:.2f}-{state.failures}"
         return payment, Refund(payment_id, payment.provider, payment.charge, left, key)
 
     async def send_refund(self, refund: Refund) -> None:
-        """Have the provider do it, once for the same key; the ledger follows with its event.
+        """Request a refund from the provider, once per key; its event updates the ledger.
 
         Raises ``NotRefundable``, ``ProviderFailed``.
         """
-        async with _asking(refund.provider):
-            provider = self._own(refund.provider)
+        async with _provider_call(refund.provider):
+            provider = self._provider_of(refund.provider)
             event = await provider.refund(refund.charge, refund.amount, refund.key)
         if event is not None:
             await self.apply(refund.provider, event)
 
     async def confirm(self, connection: AsyncConnection, actor: Actor, payment_id: UUID) -> Payment:
-        """An administrator says that the money of a manual payment has come: credited once.
+        """Credit a manual payment, once, after an administrator has received the money.
 
-        Inside the caller's transaction. Raises ``NotFound``, and ``PaymentNotOpen`` for one of
-        another provider.
+        Runs in the caller's transaction. Raises ``NotFound``, and ``PaymentNotOpen`` for a payment
+        of another provider.
         """
         payment = await repository.one(connection, _p.id == payment_id)
         if payment.provider != "manual":
-            raise PaymentNotOpen("Only manual payments are confirmed by hand.")
+            raise PaymentNotOpen("Only payments of the manual provider can be confirmed.")
         outcome = await settlement.apply(
             connection,
             payment.provider,
@@ -333,12 +337,12 @@ class Payments:
             await record(connection, actor, "payment.confirmed", "payment", payment_id)
         return await repository.one(connection, _p.id == payment_id)
 
-    # --- what providers say
+    # --- events of providers
 
     async def webhook(self, name: str, headers: Mapping[str, str], raw: bytes) -> str:
-        """Verify and apply one webhook; what came of it, in a word.
+        """Verify and apply one webhook. Returns a short description of the effect.
 
-        Raises ``NotFound`` for a provider not switched on, ``WebhookRejected`` (400).
+        Raises ``NotFound`` for a provider that is not configured, and ``WebhookRejected``.
         """
         provider = self.providers.get(name)
         if provider is None:
@@ -347,33 +351,33 @@ class Payments:
             event = provider.verify_webhook(headers, raw)
         except GateError:
             raise
-        except Exception as error:  # a provider's package stumbles over what a stranger sent
-            log.exception("provider %s can't read a webhook", name)
-            raise WebhookRejected("This webhook can't be understood.") from error
+        except Exception as error:  # a provider's package fails on data that anyone can send
+            log.exception("webhook not readable: provider=%s", name)
+            raise WebhookRejected("This webhook is malformed.") from error
         return await self.apply(name, event)
 
     async def apply(self, provider: str, event: Event) -> str:
-        """Apply one event, once, in a transaction of its own; what came of it."""
+        """Apply one event, once, in a separate transaction. Returns a description of the effect."""
         async with self._database.begin() as connection:
             return await settlement.apply(connection, provider, event)
 
-    def _own(self, name: str) -> Provider:
+    def _provider_of(self, name: str) -> Provider:
         provider = self.providers.get(name)
         if provider is None:
-            raise ProviderFailed("This gate does not work with that payment service any more.")
+            raise ProviderFailed("This payment provider is no longer configured.")
         return provider
 
 
 @asynccontextmanager
-async def _asking(name: str) -> AsyncIterator[None]:
-    """Whatever a provider's package raises, and however long it takes: the domain's errors."""
+async def _provider_call(name: str) -> AsyncIterator[None]:
+    """Limit the time of a provider's call; other exceptions than ours become ``ProviderFailed``."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_PROVIDER_TIMEOUT):
             yield
     except GateError:
         raise
     except Exception as error:
-        log.exception("provider %s failed", name)
+        log.exception("payment provider failed: provider=%s", name)
         raise ProviderFailed from error
 
 

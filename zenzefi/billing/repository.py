@@ -1,4 +1,4 @@
-"""Payments as the database keeps them: reading one, and holding one while it changes."""
+"""Payments in the database: reading, locking and changing a row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _p = payments.c
 
 
 class PaymentStatus(StrEnum):
-    """How a payment stands. Whatever the status: money that comes is credited, once."""
+    """The status of a payment. Money that arrives is credited once, in every status."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -34,7 +34,7 @@ class PaymentStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One payment as its owner and administrators see it."""
+    """One payment; the fields are the columns of ``payments``."""
 
     id: UUID
     user_id: UUID
@@ -55,25 +55,25 @@ class Payment:
 
 
 def payment_of(row: Row[Any]) -> Payment:
-    """The payment in a whole row."""
+    """The payment of a complete row."""
     return Payment(**{name: row._mapping[name] for name in Payment.__dataclass_fields__})
 
 
 async def one(connection: AsyncConnection, where: ColumnElement[bool]) -> Payment:
-    """The payment there. Raises ``NotFound``."""
+    """The payment that matches. Raises ``NotFound``."""
     row = (await connection.execute(select(payments).where(where))).one_or_none()
     if row is None:
         raise NotFound("There is no such payment.")
     return payment_of(row)
 
 
-async def hold(
+async def lock(
     connection: AsyncConnection, payment_id: UUID, user_id: UUID
 ) -> tuple[Payment, Decimal]:
-    """The payment and its owner's balance, both held until the end of the transaction.
+    """Lock a payment and its owner's row until the transaction ends; returns payment and balance.
 
-    The account first, always: whatever moves money takes its locks in this order, so that no two
-    wait for each other. (SQLite has one writer anyway.)
+    The user's row is always locked first. All transactions that move money lock in this order, so
+    that they can't deadlock. (SQLite has a single writer.)
     """
     balance: Decimal = (
         await connection.execute(
@@ -89,7 +89,7 @@ async def hold(
 
 
 async def change(connection: AsyncConnection, payment_id: UUID, **values: Any) -> None:
-    """Set columns of a payment."""
+    """Set columns of a payment, and ``updated_at``."""
     await connection.execute(
         update(payments).where(_p.id == payment_id).values(**values, updated_at=utcnow())
     )

@@ -1,4 +1,4 @@
-"""What goes in and out of the calls about money."""
+"""Request and response bodies of the billing API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ReturnUrl = Annotated[str, StringConstraints(max_length=2000), ONE_LINE, AfterVa
 
 
 class BalanceOut(Output):
-    """The money on an account."""
+    """The balance of an account."""
 
     balance: MoneyOut
     """The balance in ZNC."""
@@ -40,7 +40,7 @@ class TransactionOut(Output):
     """One row of the ledger. ``amount`` is signed."""
 
     id: UUID
-    """The ledger row's identifier."""
+    """The transaction's ID."""
     amount: MoneyOut
     """The signed amount in ZNC."""
     balance_after: MoneyOut
@@ -48,15 +48,15 @@ class TransactionOut(Output):
     transaction_type: Kind
     """The kind of ledger row."""
     description: str
-    """What it was for."""
+    """The reason of the transaction, in English."""
     payment_id: UUID | None
-    """The payment behind it, or `null`."""
+    """The payment's ID, or `null`."""
     created_at: Time
-    """When it was booked."""
+    """When the transaction was made."""
 
 
 class TransactionPage(Page):
-    """Which transactions."""
+    """Page and filter of a list of transactions."""
 
     # "transaction_type=" (empty) means all, as clients send it.
     transaction_type: Annotated[
@@ -66,53 +66,53 @@ class TransactionPage(Page):
 
 
 class TopUp(Body):
-    """A top-up to start."""
+    """A top-up."""
 
     amount_znc: Amount
-    """How much to top up, in ZNC."""
+    """The amount to top up, in ZNC."""
     return_url: ReturnUrl | None = None
-    """Where the payment page sends the buyer back to."""
+    """URL to which the payment page returns the buyer."""
     provider: Annotated[str, StringConstraints(max_length=30), ONE_LINE] | None = None
-    """The payment provider; the first configured one if left out."""
+    """The payment provider; default: the first one configured."""
 
 
 class PaymentCreated(Output):
-    """Where to pay."""
+    """A payment that was opened."""
 
     payment_id: UUID
-    """The payment's identifier."""
+    """The payment's ID."""
     payment_url: str | None
-    """Where to pay, or `null` where there is no such page."""
+    """URL of the payment page, or `null`."""
     amount_znc: MoneyOut
     """The amount in ZNC."""
     amount_rub: MoneyOut
-    """The same amount in roubles, at the rate of the day the payment was opened."""
+    """The price in roubles, at the rate of the time when the payment was opened."""
     status: PaymentStatus
-    """Where the payment stands."""
+    """The status of the payment."""
 
 
 class PaymentOut(Output):
-    """A payment and where it stands."""
+    """A payment and its status."""
 
     payment_id: UUID
-    """The payment's identifier."""
+    """The payment's ID."""
     provider: str
     """The name of the payment provider."""
     payment_url: str | None
-    """Where to pay, or `null` where there is no such page."""
+    """URL of the payment page, or `null`."""
     amount_znc: MoneyOut
     """The amount in ZNC."""
     amount_rub: MoneyOut
-    """The same amount in roubles, at the rate of the day the payment was opened."""
+    """The price in roubles, at the rate of the time when the payment was opened."""
     reversed_znc: MoneyOut
-    """How much of it was taken back by refunds and disputes, in ZNC."""
+    """Amount reversed by refunds and disputes, in ZNC."""
     owed_znc: MoneyOut = Field(
-        description="Of what was reversed: spent before, and taken from what comes in next."
+        description="Part of the reversed amount that was spent already; taken from later deposits."
     )
     status: PaymentStatus
-    """Where the payment stands."""
+    """The status of the payment."""
     created_at: Time
-    """When it was created."""
+    """When the payment was opened."""
     updated_at: Time
     """When it last changed."""
     expires_at: Time | None
@@ -122,7 +122,7 @@ class PaymentOut(Output):
 
 
 class PaymentPage(Page):
-    """Which payments."""
+    """Page and filter of a list of payments."""
 
     status: Annotated[
         PaymentStatus | None,
@@ -135,26 +135,26 @@ class MockTopUp(Body):
     """A credit without a payment (development only)."""
 
     amount: Amount
-    """How much to credit, in ZNC."""
+    """The amount to credit, in ZNC."""
 
 
 class MockTopUpOut(Output):
-    """The credit that was made."""
+    """The payment that was credited."""
 
     payment_id: UUID
-    """The payment's identifier."""
+    """The payment's ID."""
     amount: MoneyOut
-    """What was credited, in ZNC."""
+    """The amount credited, in ZNC."""
     new_balance: MoneyOut
-    """The balance afterwards, in ZNC."""
+    """The new balance, in ZNC."""
     status: Literal["succeeded"] = "succeeded"
     """Always `succeeded`."""
 
 
 class WebhookOut(Output):
-    """The webhook was taken."""
+    """The result of a webhook."""
 
     received: bool = True
     """Always true."""
     outcome: str
-    """What the event changed."""
+    """The effect of the event, in English, for the provider's log."""

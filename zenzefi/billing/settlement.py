@@ -1,9 +1,9 @@
-"""Settlement: what payment services say becomes money, and sometimes the reverse.
+"""Settlement: applies the events of payment providers to payments and the ledger.
 
-Each event is applied in one transaction with its row in ``payment_events`` (unique by provider and
-event id), so a replay changes nothing. The events of a payment decide where it stands
-(``standing``); the ledger is moved by the difference to where it stood before. An event that comes
-before anything tells which payment it is about is kept, and counts once its charge is known.
+Each event is applied in one transaction with its row in ``payment_events``, which is unique by
+provider and event ID, so a repeated event changes nothing. The events of a payment determine its
+state (``payment_state``), and the ledger is moved by the difference to the previous state. An event
+that can't be assigned to a payment yet is stored, and counts once the charge of a payment is known.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import GATE, Actor, record
 from zenzefi.billing import ledger, repository
 from zenzefi.billing.ledger import ZERO, Kind
 from zenzefi.billing.models import payment_events, payments
-from zenzefi.billing.payment_state import Said, Standing, is_full, standing
+from zenzefi.billing.payment_state import PaymentFact, PaymentState, is_full, payment_state
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.repository import Payment, PaymentStatus
 from zenzefi.db.base import utcnow
+from zenzefi.db.upsert import insert_into
 
 log = logging.getLogger(__name__)
 
@@ -36,51 +35,51 @@ _GIVEN_UP = {Outcome.FAILED, Outcome.EXPIRED, Outcome.CANCELLED}
 async def apply(
     connection: AsyncConnection, provider: str, event: Event, actor: Actor = GATE
 ) -> str:
-    """Apply one event inside the caller's transaction, once; what came of it, in a word or two.
+    """Apply one event inside the caller's transaction, once. Returns a short description.
 
-    ``actor`` is the administrator on whose word it happens, where it is one's.
+    ``actor`` is the administrator who confirmed a manual payment.
     """
     if event.outcome is Outcome.NOTHING:
         return "nothing to do"
     if event.charge is not None and connection.dialect.name == "postgresql":
-        # An early event of a charge and the one that makes the charge known must see each other.
+        # Serializes the events of a charge: one that arrives early and the one that assigns the
+        # charge to a payment must see each other's rows.
         await connection.execute(
             select(func.pg_advisory_xact_lock(func.hashtext(f"{provider}:{event.charge}")))
         )
-    row_id = await _remember(connection, provider, event)
+    row_id = await _store(connection, provider, event)
     if row_id is None:
         return "replay"
     found = await _find(connection, provider, event)
     if found is None:
         return "unknown payment"
-    payment, balance = await repository.hold(connection, found.id, found.user_id)
-    outcome = _foreign(payment, event)
+    payment, balance = await repository.lock(connection, found.id, found.user_id)
+    outcome = _rejection(payment, event)
     if outcome is None:
         await connection.execute(
             update(payment_events).where(_e.id == row_id).values(payment_id=payment.id)
         )
-        outcome = await _Settling(connection, payment, balance, actor).hear(event)
+        outcome = await _Settlement(connection, payment, balance, actor).apply(event)
     await connection.execute(update(payment_events).where(_e.id == row_id).values(outcome=outcome))
     return outcome
 
 
-async def told(connection: AsyncConnection, payment: Payment) -> Standing:
-    """Where a payment stands by all that was said of it."""
+async def state_of(connection: AsyncConnection, payment: Payment) -> PaymentState:
+    """The state of a payment after all of its stored events."""
     rows = await connection.execute(
         select(_e.meaning, _e.amount, _e.currency, _e.part).where(
             _e.payment_id == payment.id, _e.meaning.is_not(None)
         )
     )
-    said = [Said(Outcome(row.meaning), row.amount, row.currency, row.part) for row in rows]
-    return standing(payment.amount_znc, payment.amount_rub, said)
+    facts = [PaymentFact(Outcome(row.meaning), row.amount, row.currency, row.part) for row in rows]
+    return payment_state(payment.amount_znc, payment.amount_rub, facts)
 
 
-async def _remember(connection: AsyncConnection, provider: str, event: Event) -> UUID | None:
-    """The row of a new event; ``None`` for one that was there already."""
-    insert = insert_sqlite if connection.dialect.name == "sqlite" else insert_postgresql
+async def _store(connection: AsyncConnection, provider: str, event: Event) -> UUID | None:
+    """Insert the row of an event. ``None``: this event was stored before."""
     row_id = uuid4()
-    fresh = await connection.execute(
-        insert(payment_events)
+    inserted = await connection.execute(
+        insert_into(connection.dialect.name, payment_events)
         .values(
             id=row_id,
             provider=provider,
@@ -95,7 +94,7 @@ async def _remember(connection: AsyncConnection, provider: str, event: Event) ->
         )
         .on_conflict_do_nothing()
     )
-    return row_id if fresh.rowcount == 1 else None
+    return row_id if inserted.rowcount == 1 else None
 
 
 async def _find(connection: AsyncConnection, provider: str, event: Event) -> Payment | None:
@@ -112,20 +111,20 @@ async def _find(connection: AsyncConnection, provider: str, event: Event) -> Pay
     return None
 
 
-def _foreign(payment: Payment, event: Event) -> str | None:
-    """Why an event that names a payment is not about it: a buyer may have written the name."""
+def _rejection(payment: Payment, event: Event) -> str | None:
+    """Why an event does not belong to the payment that it names; a buyer may control the name."""
     reason = None
     if None not in (payment.reference, event.reference) and payment.reference != event.reference:
         reason = "refused: another checkout"
     elif None not in (payment.charge, event.charge) and payment.charge != event.charge:
         reason = "refused: another charge"
     if reason is not None:
-        log.error("payment %s: event %s %s", payment.id, event.id, reason)
+        log.error("payment event rejected: payment=%s event=%s %s", payment.id, event.id, reason)
     return reason
 
 
-class _Settling:
-    """One payment and its owner's account, both held, while one event is heard."""
+class _Settlement:
+    """Applies one event to a payment; the rows of payment and owner are locked."""
 
     def __init__(
         self, connection: AsyncConnection, payment: Payment, balance: Decimal, actor: Actor
@@ -135,8 +134,8 @@ class _Settling:
         self._balance = balance
         self._actor = actor
 
-    async def hear(self, event: Event) -> str:
-        """Move the ledger from where the payment stood to where it stands now."""
+    async def apply(self, event: Event) -> str:
+        """Move payment and ledger from the previous state to the current one."""
         payment = self._payment
         if event.outcome in _GIVEN_UP:
             if payment.status != PaymentStatus.PENDING:
@@ -148,20 +147,20 @@ class _Settling:
                 return "ignored: credited already"
             if not is_full(payment.amount_rub, event.amount, event.currency):
                 return await self._mismatch(event)
-            await self._adopt(event.charge)
-        now = await told(self._connection, payment)
+            await self._assign_early_events(event.charge)
+        now = await state_of(self._connection, payment)
         if event.outcome is Outcome.PAID:
             return await self._credit(now, event)
         more = now.reversed_znc - payment.reversed_znc
         if more > 0:
             return await self._take(now, more, event.outcome)
         if more < 0:
-            return await self._give_back(now, -more, event.outcome)
+            return await self._restore(now, -more, event.outcome)
         await self._set(status=self._status(now))
         return "ignored: counted already"
 
-    async def _credit(self, now: Standing, event: Event) -> str:
-        """The money has come: credit what no earlier word took back already."""
+    async def _credit(self, now: PaymentState, event: Event) -> str:
+        """Credit the payment, less what earlier events reversed."""
         payment, credit = self._payment, self._payment.amount_znc - now.reversed_znc
         await self._set(
             status=self._status(now),
@@ -174,8 +173,8 @@ class _Settling:
         await self._record("payment.credited", amount=f"{credit:.2f}")
         return "credited"
 
-    async def _take(self, now: Standing, more: Decimal, outcome: Outcome) -> str:
-        """Take back; what the balance does not hold stays owed (see ``ledger.move``)."""
+    async def _take(self, now: PaymentState, more: Decimal, outcome: Outcome) -> str:
+        """Debit a reversal; the part that the balance does not cover is owed (``ledger``)."""
         payment, taken, missing = self._payment, ZERO, ZERO
         if payment.credited_at is not None:
             taken = min(more, self._balance)
@@ -189,14 +188,17 @@ class _Settling:
             about = f"Payment by {payment.provider} {outcome.value}"
             await self._move(-taken, Kind.ADJUSTMENT, about)
         if missing > 0:
-            log.warning("payment %s: %.2f ZNC taken back had been spent", payment.id, missing)
+            log.warning(
+                "reversed payment exceeds the balance: payment=%s owed_znc=%.2f",
+                *(payment.id, missing),
+            )
         await self._record(
             f"payment.{outcome.value}", taken=f"{taken:.2f}", missing=f"{missing:.2f}"
         )
         return outcome.value
 
-    async def _give_back(self, now: Standing, less: Decimal, outcome: Outcome) -> str:
-        """A dispute was won, or a refund failed: what was taken for it returns."""
+    async def _restore(self, now: PaymentState, less: Decimal, outcome: Outcome) -> str:
+        """Undo a reversal after a dispute was won or a refund failed."""
         payment = self._payment
         owed = min(less, payment.shortfall_znc)
         await self._set(
@@ -214,7 +216,7 @@ class _Settling:
     async def _mismatch(self, event: Event) -> str:
         payment = self._payment
         log.error(
-            "payment %s: paid %s %s instead of %s; not credited",
+            "payment amount mismatch, not credited: payment=%s paid=%s currency=%s expected=%s",
             *(payment.id, event.amount, event.currency, payment.amount_rub),
         )
         if payment.status == PaymentStatus.PENDING:
@@ -224,8 +226,8 @@ class _Settling:
         )
         return "refused: amount or currency differs"
 
-    async def _adopt(self, charge: str | None) -> None:
-        """Count what was said of this charge before anybody knew whose it is."""
+    async def _assign_early_events(self, charge: str | None) -> None:
+        """Assign events of this charge that arrived before the charge was known."""
         if charge is None:
             return
         early = (_e.provider == self._payment.provider) & (_e.charge == charge)
@@ -235,7 +237,7 @@ class _Settling:
             .values(payment_id=self._payment.id, outcome="counted with its payment")
         )
 
-    def _status(self, now: Standing) -> str:
+    def _status(self, now: PaymentState) -> str:
         if now.is_disputed:
             return PaymentStatus.DISPUTED
         if now.reversed_rub == self._payment.amount_rub:

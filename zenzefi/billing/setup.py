@@ -1,4 +1,4 @@
-"""Mount money on an application."""
+"""Set up billing on an application."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:
-    """The calls and their services; the database and the keyring are there already.
+    """Provide the services and mount the API; requires the database.
 
-    Raises ``SettingsError`` for a payment provider that can't be used.
+    Raises ``SettingsError`` for payment providers that can't be loaded.
     """
     settings, database = app[SETTINGS], app[DATABASE]
     providers = load_providers(settings)

@@ -1,4 +1,4 @@
-"""A user's transactions: listed, found, and as CSV."""
+"""Statements: a user's transactions as pages, as single receipts, and as CSV."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Statements:
         self._database = database
 
     async def balance(self, user_id: UUID) -> Decimal:
-        """The balance now."""
+        """The current balance in ZNC."""
         async with self._database.read() as connection:
             return await balance(connection, user_id)
 
     async def listed(
         self, user_id: UUID, *, kind: Kind | None = None, limit: int, offset: int
     ) -> tuple[list[Transaction], int]:
-        """Transactions, newest first, and how many there are in all."""
+        """A page of transactions, newest first, and the total count."""
         where = _x.user_id == user_id
         if kind is not None:
             where &= _x.transaction_type == kind.value
@@ -71,7 +71,7 @@ class Statements:
             return [_transaction(row) for row in rows], total
 
     async def find(self, user_id: UUID, transaction_id: UUID) -> Transaction:
-        """One transaction of this user, for its receipt. Raises ``NotFound``."""
+        """A transaction of this user. Raises ``NotFound``."""
         query = select(transactions).where(_x.user_id == user_id, _x.id == transaction_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
@@ -80,9 +80,9 @@ class Statements:
         return _transaction(row)
 
     async def csv(self, user_id: UUID, *, marked: bool = False) -> AsyncIterator[bytes]:
-        """The whole statement as CSV (RFC 4180), oldest first, in pieces of bounded size.
+        """All transactions as CSV (RFC 4180), oldest first, in chunks of bounded size.
 
-        ``marked``: with a byte order mark, without which Excel takes UTF-8 for something else.
+        ``marked``: begin with a byte order mark, without which Excel does not detect UTF-8.
         """
         out = io.StringIO()
         if marked:

@@ -1,4 +1,4 @@
-"""The calls about money."""
+"""Operations of the billing API."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ routes = Routes("Money")
 
 
 def transaction_out(row: Transaction) -> TransactionOut:
-    """A transaction as the HTTP contract shows it."""
+    """The response body for a transaction."""
     return TransactionOut.model_validate(row, from_attributes=True)
 
 
 def payment_out(payment: Payment) -> PaymentOut:
-    """A payment as its owner sees it."""
+    """The response body for a payment of the user."""
     return PaymentOut(
         payment_id=payment.id,
         provider=payment.provider,
@@ -127,8 +127,8 @@ async def top_up(request: web.Request, user: User, body: TopUp) -> PaymentCreate
     opened = await request.app[IDEMPOTENCY].run(
         user.id, key_of(request), "currency.purchase", body, PaymentCreated, work
     )
-    # Outside of the transaction: nothing is held while the provider thinks. It makes one checkout
-    # however often it is asked, so a retry gets the same answer, also after a crash right here.
+    # After the transaction, so that no lock is held while the provider is called. start() is
+    # idempotent: a retry gets the same response, also after a crash here.
     started = await payments.start(opened.payment_id)
     return opened.model_copy(update={"payment_url": started.payment_url})
 
@@ -167,9 +167,10 @@ async def own_payment(request: web.Request, user: User, payment_id: UUID) -> Pay
     "/currency/payments/{payment_id}/check", errors=(NotFound, ProviderFailed, CheckoutRefused)
 )
 async def check_payment(request: web.Request, user: User, payment_id: UUID) -> PaymentOut:
-    """Ask the payment provider for the current state now.
+    """Query the payment provider for the current status.
 
-    For whatever was not credited yet, also what expired or was cancelled here. Safe to repeat.
+    Works for every payment that was not credited yet, including expired and cancelled ones. Safe to
+    repeat.
     """
     return payment_out(await request.app[PAYMENTS].check_now(payment_id, user.id))
 
@@ -189,11 +190,13 @@ async def cancel_payment(request: web.Request, user: User, payment_id: UUID) -> 
     headers=(HEADER,),
 )
 async def mock_top_up(request: web.Request, user: User, body: MockTopUp) -> MockTopUpOut:
-    """Credit money without a payment: only where the mock provider is switched on."""
+    """Credit money without a payment (requires the mock provider)."""
     payments = request.app[PAYMENTS]
 
     async def work(connection: AsyncConnection) -> MockTopUpOut:
-        paid = await payments.pretend(connection, actor_of(request, user), user.id, body.amount)
+        paid = await payments.mock_payment(
+            connection, actor_of(request, user), user.id, body.amount
+        )
         return MockTopUpOut(
             payment_id=paid.id,
             amount=body.amount,
@@ -209,7 +212,7 @@ async def mock_top_up(request: web.Request, user: User, body: MockTopUp) -> Mock
 async def webhook(request: web.Request) -> WebhookOut:
     """Payment provider webhook.
 
-    Its signature is checked on the raw body; replays change nothing.
+    The signature is verified over the raw body. Repeated events change nothing.
     """
     outcome = await request.app[PAYMENTS].webhook(
         request.match_info["provider"], request.headers, await content_of(request)

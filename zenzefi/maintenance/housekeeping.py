@@ -16,7 +16,7 @@ from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import payments
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import DATABASE, Database
-from zenzefi.maintenance.reconciliation import prove
+from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.observability.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
 from zenzefi.runtime.jobs import JOBS
 from zenzefi.settings import SETTINGS
@@ -67,14 +67,15 @@ class Housekeeping:
             ACTIVE_TOKENS.set((await connection.execute(running)).scalar_one())
             ACTIVE_SESSIONS.set((await connection.execute(going_on)).scalar_one())
 
-    async def prove_ledger(self) -> None:
-        """Every balance is the sum of its ledger; what is not is told by metric and log."""
-        proof = await prove(self._database)
-        LEDGER_MISMATCHES.set(proof.wrong)
-        if proof.wrong:
-            faults = [f"{fault.user_id}: {fault.what}" for fault in proof.faults]
+    async def reconcile_ledger(self) -> None:
+        """Reconcile all accounts; discrepancies are reported by metric and log."""
+        result = await reconcile(self._database)
+        LEDGER_MISMATCHES.set(result.wrong)
+        if result.wrong:
             log.critical(
-                "the books of %d accounts are wrong", proof.wrong, extra={"faults": faults}
+                "ledger discrepancies: accounts=%d",
+                result.wrong,
+                extra={"discrepancies": [str(one) for one in result.discrepancies]},
             )
 
     async def end_idle_sessions(self) -> None:
@@ -160,5 +161,5 @@ def setup(app: web.Application) -> None:
     jobs.add("figures", 15.0, work.count)
     jobs.add("idle_sessions", 60.0, work.end_idle_sessions)
     jobs.add("payment_expiry", 300.0, work.expire_payments)
-    jobs.add("ledger_proof", _DAY, work.prove_ledger)
+    jobs.add("ledger_proof", _DAY, work.reconcile_ledger)
     jobs.add("sweep", _HOUR, work.sweep)

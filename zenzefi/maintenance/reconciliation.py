@@ -1,8 +1,13 @@
-"""The proof of the books: asked of the database, told by nobody who also writes them.
+"""Reconciliation: verifies balances against ledger, tokens and payments.
 
-For every account, in one statement and so at one moment: the balance is the sum of the ledger; its
-rows are numbered without gaps and each step adds up; what was spent and refunded is what tokens and
-bundles say; what each payment brought is what the ledger shows of it.
+It shares no code with the modules that write these rows. One statement reads all rows of an
+account, so that it sees one consistent state while money moves. Verified for each account:
+
+- The balance is the sum of the ledger.
+- The ledger rows are numbered without gaps, and each ``balance_after`` is the one before it plus
+  the amount.
+- Purchases and refunds in the ledger match the cost and the refunds of the tokens.
+- The payments' amounts in the ledger match the credited payments, less reversals, plus debts.
 """
 
 from __future__ import annotations
@@ -22,59 +27,64 @@ from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.runtime import checks
 from zenzefi.tokens.models import access_tokens
 
-_BATCH = 500  # accounts in one statement: short on any database, and nobody waits for it
-_TOLD = 100
+_BATCH = 500  # accounts in one statement, which keeps each statement short
+_MAX_REPORTED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with one account."""
+class Discrepancy:
+    """A check that failed for one account."""
 
     user_id: UUID
-    what: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What was looked at, and the accounts whose books are wrong (a hundred are told at most)."""
+class Reconciliation:
+    """The result of a reconciliation."""
 
     accounts: int
     rows: int
+    """Number of ledger rows."""
     wrong: int
-    faults: list[Fault]
+    """Number of accounts with discrepancies."""
+    discrepancies: list[Discrepancy]
+    """The first 100 discrepancies."""
 
 
-async def prove(database: Database) -> Proof:
-    """Go through all accounts. Raises ``DatabaseUnavailable``."""
+async def reconcile(database: Database) -> Reconciliation:
+    """Verify all accounts. Raises ``DatabaseUnavailable``."""
     accounts = rows = wrong = 0
-    faults: list[Fault] = []
+    discrepancies: list[Discrepancy] = []
     after: UUID | None = None
     while True:
         async with database.read() as connection:
             batch = (await connection.execute(_statement(after))).all()
         for row in batch:
-            found = _faults(row)
+            failed = _failed_checks(row)
             accounts += 1
             rows += row.rows
-            wrong += bool(found)
-            faults += [Fault(row.id, what) for what in found]
+            wrong += bool(failed)
+            discrepancies += [Discrepancy(row.id, text) for text in failed]
         if len(batch) < _BATCH:
-            return Proof(accounts, rows, wrong, faults[:_TOLD])
+            return Reconciliation(accounts, rows, wrong, discrepancies[:_MAX_REPORTED])
         after = batch[-1].id
 
 
-def _faults(row: Row[Any]) -> list[str]:
-    checks = {
+def _failed_checks(row: Row[Any]) -> list[str]:
+    conditions = {
         "the balance is not the sum of the ledger": row.balance == row.total,
-        "a row of the ledger is missing, or one too many": row.last == row.rows,
-        "a step of the ledger does not add up": row.breaks == 0,
-        "what the ledger shows as spent is not what tokens cost": row.spent == row.cost,
-        "what the ledger shows as refunded is not what tokens gave back": row.returned
-        == row.refunded,
-        "what the ledger shows of payments is not what they brought": row.of_payments
-        == row.brought,
+        "a ledger row is missing or superfluous": row.last == row.rows,
+        "a ledger row does not match the balance before it": row.breaks == 0,
+        "the purchases in the ledger are not the cost of the tokens": row.spent == row.cost,
+        "the refunds in the ledger are not those of the tokens": row.returned == row.refunded,
+        "the payments in the ledger are not the credited payments": row.from_payments
+        == row.credited,
     }
-    return [what for what, holds in checks.items() if not holds]
+    return [text for text, holds in conditions.items() if not holds]
 
 
 def _statement(after: UUID | None) -> Select[Any]:
@@ -91,25 +101,25 @@ def _statement(after: UUID | None) -> Select[Any]:
         query = query.where(u.id > after)
     accounts = query.order_by(u.id).limit(_BATCH).cte("accounts")
 
-    by_number: dict[str, Any] = {"partition_by": x.user_id, "order_by": x.seq}
+    by_seq: dict[str, Any] = {"partition_by": x.user_id, "order_by": x.seq}
     amount = cents(x.amount).label("amount")
     steps = (
         select(
             *(x.user_id, x.seq, amount, x.transaction_type, x.payment_id),
             cents(x.balance_after).label("after"),
-            func.lag(cents(x.balance_after), 1, 0).over(**by_number).label("before"),
-            func.lag(x.seq, 1, 0).over(**by_number).label("number_before"),
+            func.lag(cents(x.balance_after), 1, 0).over(**by_seq).label("before"),
+            func.lag(x.seq, 1, 0).over(**by_seq).label("seq_before"),
         )
         .join(accounts, accounts.c.id == x.user_id)
         .cte("steps")
     )
     s = steps.c
-    is_step = (s.after == s.before + s.amount) & (s.seq == s.number_before + 1)
+    is_step = (s.after == s.before + s.amount) & (s.seq == s.seq_before + 1)
 
     def of_kind(kind: Kind, label: str, sign: int = 1) -> Any:
         return total(case((s.transaction_type == kind.value, sign * s.amount), else_=0), label)
 
-    books = (
+    ledger = (
         select(
             s.user_id,
             func.count().label("rows"),
@@ -117,10 +127,10 @@ def _statement(after: UUID | None) -> Select[Any]:
             total(case((is_step, 0), else_=1), "breaks"),
             of_kind(Kind.PURCHASE, "spent", -1),
             of_kind(Kind.REFUND, "returned"),
-            total(case((s.payment_id.is_not(None), s.amount), else_=0), "of_payments"),
+            total(case((s.payment_id.is_not(None), s.amount), else_=0), "from_payments"),
         )
         .group_by(s.user_id)
-        .cte("books")
+        .cte("ledger")
     )
     sold = (
         select(t.user_id, total(cents(t.cost), "cost"), total(cents(t.refunded), "refunded"))
@@ -128,20 +138,20 @@ def _statement(after: UUID | None) -> Select[Any]:
         .group_by(t.user_id)
         .cte("sold")
     )
-    kept = cents(p.amount_znc) - cents(p.reversed_znc) + cents(p.shortfall_znc)
+    net = cents(p.amount_znc) - cents(p.reversed_znc) + cents(p.shortfall_znc)
     paid = (
-        select(p.user_id, total(case((p.credited_at.is_not(None), kept), else_=0), "brought"))
+        select(p.user_id, total(case((p.credited_at.is_not(None), net), else_=0), "credited"))
         .join(accounts, accounts.c.id == p.user_id)
         .group_by(p.user_id)
         .cte("paid")
     )
-    figures = [*books.c, *sold.c, *paid.c]
+    columns = [*ledger.c, *sold.c, *paid.c]
     return (
         select(
             accounts,
-            *(func.coalesce(c, 0).label(c.name) for c in figures if c.name != "user_id"),
+            *(func.coalesce(c, 0).label(c.name) for c in columns if c.name != "user_id"),
         )
-        .join(books, books.c.user_id == accounts.c.id, isouter=True)
+        .join(ledger, ledger.c.user_id == accounts.c.id, isouter=True)
         .join(sold, sold.c.user_id == accounts.c.id, isouter=True)
         .join(paid, paid.c.user_id == accounts.c.id, isouter=True)
         .order_by(accounts.c.id)
@@ -149,16 +159,17 @@ def _statement(after: UUID | None) -> Select[Any]:
 
 
 async def check_ledger(database: Database) -> checks.Check | None:
-    """Whether the books are in order; ``None`` where there are none of this program's yet."""
+    """Reconciliation as one check of ``zenzefi check``; ``None`` if the schema is not current."""
     name = "ledger"
     try:
         if await migrate.current(database) != migrate.head():
             return None
-        proof = await prove(database)
+        result = await reconcile(database)
     except DatabaseUnavailable as error:
         return checks.Check(name, ok=False, detail=f"can't be read{checks.reason(error)}")
-    if proof.wrong:
-        told = "; ".join(f"{fault.user_id}: {fault.what}" for fault in proof.faults[:5])
-        return checks.Check(name, ok=False, detail=f"wrong accounts: {proof.wrong}; {told}")
-    seen = f"every balance is the sum of its rows (accounts: {proof.accounts}, rows: {proof.rows})"
-    return checks.Check(name, ok=True, detail=seen)
+    if result.wrong:
+        shown = "; ".join(str(one) for one in result.discrepancies[:5])
+        detail = f"accounts with discrepancies: {result.wrong}; {shown}"
+        return checks.Check(name, ok=False, detail=detail)
+    counts = f"accounts: {result.accounts}, rows: {result.rows}"
+    return checks.Check(name, ok=True, detail=f"every balance is the sum of its rows ({counts})")

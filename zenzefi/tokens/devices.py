@@ -20,12 +20,11 @@ from uuid import UUID
 
 from aiohttp import web
 from sqlalchemy import bindparam, delete, or_, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.db.upsert import insert_into
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.settings import DevicePolicy
@@ -145,8 +144,7 @@ class Devices:
 
     async def _claim_in_database(self, token_id: UUID, device: bytes) -> None:
         now = self._token_validator.now()
-        insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
-        statement = insert(device_claims).values(
+        statement = insert_into(self._database.dialect, device_claims).values(
             token_id=token_id, device=device, claimed_at=now, last_seen_at=now
         )
         free = or_(_c.device == device, _c.last_seen_at < now - timedelta(seconds=IDLE + KEEP))

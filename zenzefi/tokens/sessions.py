@@ -24,8 +24,6 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from sqlalchemy import ColumnElement, Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,6 +31,7 @@ from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.db.upsert import insert_into
 from zenzefi.errors import GateError, NotFound
 from zenzefi.observability.metrics import CACHE_ENTRIES, PROXY_BYTES
 from zenzefi.tokens.access import TokenAccess
@@ -261,8 +260,7 @@ class SessionTracker:
                 raise
 
     async def _write(self, sessions: list[_OpenSession]) -> None:
-        insert = insert_sqlite if self._database.dialect == "sqlite" else insert_postgresql
-        statement = insert(usage_sessions)
+        statement = insert_into(self._database.dialect, usage_sessions)
         new = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=[_u.id],

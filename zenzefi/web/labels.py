@@ -214,7 +214,10 @@ _DESCRIPTIONS = (
     (re.compile(r"Top-up by (\w+)"), N_("by %(what)s")),
     (re.compile(r"Payment by (\w+) refunded"), N_("payment by %(what)s refunded")),
     (re.compile(r"Payment by (\w+) disputed"), N_("payment by %(what)s disputed")),
-    (re.compile(r"(Repays) a payment that was taken back"), N_("repays a payment taken back")),
+    (
+        re.compile(r"(Repays) a (?:payment that was taken back|reversed payment)"),
+        N_("repays a payment taken back"),
+    ),
     (re.compile(r"(Dispute) decided for you"), N_("a dispute decided for you")),
     (re.compile(r"(Refund) that did not arrive"), N_("failed refund returned")),
     (re.compile(r"(Failed refund) returned"), N_("failed refund returned")),

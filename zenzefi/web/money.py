@@ -89,7 +89,7 @@ async def top_up(page: Page) -> web.StreamResponse:
 
     async def work(connection: AsyncConnection) -> _Opened:
         if provider == "mock":  # development: what needs no money is paid at once
-            paid = await payments.pretend(connection, page.actor, page.user.id, amount)
+            paid = await payments.mock_payment(connection, page.actor, page.user.id, amount)
             return _Opened(payment_id=paid.id)
         payment = await payments.open(
             connection,

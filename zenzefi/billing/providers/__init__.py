@@ -1,1 +1,1 @@
-"""Payment providers: how real money becomes ZNC. ``base`` is the interface that all follow."""
+"""Payment providers, which collect roubles for ZNC; ``base`` is their interface."""

@@ -23,7 +23,7 @@ from uuid import UUID
 from zenzefi.db.base import storable
 from zenzefi.errors import BadRequest, GateError, Unavailable
 
-_MOST = Decimal(10) ** 14
+_MAX_AMOUNT = Decimal(10) ** 14
 
 
 class WebhookRejected(BadRequest):
@@ -34,21 +34,21 @@ class WebhookRejected(BadRequest):
 
 
 class ProviderFailed(Unavailable):
-    """The provider did not answer, or refused."""
+    """The payment provider is unavailable, or rejected the call."""
 
     code = "payment_provider_failed"
-    default = "The payment service does not answer. Nothing was charged; try again in a moment."
+    default = "The payment service is unavailable. Nothing was charged; try again in a moment."
 
 
 class CheckoutRefused(BadRequest):
-    """The provider takes no such payment: too little, too much, not from here."""
+    """The payment provider rejects the payment, for example because of its amount."""
 
     code = "checkout_refused"
-    default = "The payment service takes no payment of this amount. Try another one."
+    default = "The payment service does not accept this amount. Try another one."
 
 
 class NotRefundable(GateError):
-    """The provider can't give this money back by itself."""
+    """The provider can't refund this payment."""
 
     status = 409
     code = "not_refundable"
@@ -56,7 +56,7 @@ class NotRefundable(GateError):
 
 
 class Outcome(StrEnum):
-    """What an event says about a payment."""
+    """The kinds of events."""
 
     PAID = "paid"
     FAILED = "failed"
@@ -71,7 +71,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What a provider is to collect. ``amount`` and ``currency`` are real money (RUB)."""
+    """A payment that a provider is to collect; ``amount`` in ``currency`` (RUB)."""
 
     payment_id: UUID
     user_id: UUID
@@ -83,7 +83,7 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """Where the buyer pays. ``reference`` is the provider's name for it."""
+    """A checkout: ``url`` is the payment page, ``reference`` the provider's ID of the checkout."""
 
     reference: str
     url: str
@@ -92,15 +92,15 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a provider says, translated.
+    """An event of a provider in the terms of the gate.
 
-    ``id`` is the provider's name for this very event: one that was seen before changes nothing. The
-    payment is found by ``payment_id``, else ``reference`` (of the checkout), else ``charge`` (of
-    the money moved); name ``payment_id`` only from what a buyer can't have written. ``amount`` is
-    in roubles; ``None`` means all of it (not so for ``PAID``). ``part`` is the provider's name of
-    one refund or dispute, where there can be several: each counts once, and not at all once it
-    failed or was won. A refund without ``part`` tells what was refunded so far in all. Raises
-    ``ValueError`` for what can't be kept.
+    ``id`` is the provider's ID of the event; an event with a known ID changes nothing. The payment
+    is found by ``payment_id``, else by ``reference`` (of the checkout), else by ``charge`` (of the
+    transfer). Set ``payment_id`` only from data that a buyer can't control. ``amount`` is in
+    roubles; ``None`` means the whole amount, except for ``PAID``. ``part`` is the provider's ID of
+    one refund or dispute, if there can be several: each counts once, and not at all after it failed
+    or was won. A refund without ``part`` states the total refunded so far. Raises ``ValueError``
+    for values that can't be stored.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Event:
             if value is None and name not in ("id", "type"):
                 continue
             if not isinstance(value, str) or storable(value) != value:
-                raise ValueError(f"{name}: text without NUL and lone surrogates")
+                raise ValueError(f"{name}: must be text without NUL and lone surrogates")
         for name, longest in (("id", 255), ("type", 100)):
             if not 1 <= len(getattr(self, name)) <= longest:
                 raise ValueError(f"{name}: 1 to {longest} characters")
@@ -133,7 +133,7 @@ class Event:
 
 
 def _is_money(amount: Decimal) -> bool:
-    return amount.is_finite() and 0 <= amount < _MOST and amount == round(amount, 2)
+    return amount.is_finite() and 0 <= amount < _MAX_AMOUNT and amount == round(amount, 2)
 
 
 class Provider(Protocol):
@@ -142,23 +142,23 @@ class Provider(Protocol):
     name: str
 
     async def create_checkout(self, checkout: Checkout) -> Created:
-        """Where to pay. Raises ``ProviderFailed``, or ``CheckoutRefused`` for this amount.
+        """Create the payment page. Raises ``ProviderFailed``, or ``CheckoutRefused``.
 
-        Called again for a payment it must not charge twice.
+        Repeated calls for one payment must not charge twice.
         """
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
-        """The event in these very bytes. Raises ``WebhookRejected``."""
+        """The event in a webhook's raw body, after its signature. Raises ``WebhookRejected``."""
 
     async def fetch_status(self, reference: str) -> Event:
-        """What the provider knows now ("check now"). Raises ``ProviderFailed``."""
+        """The current status of a checkout. Raises ``ProviderFailed``."""
 
     async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
-        """Give money back: once for the same ``key``, however often it is asked.
+        """Refund ``amount``; repeated calls with the same ``key`` are one refund.
 
-        The event of it where it is done at once; ``None`` where a webhook will tell. Raises
+        Returns the event if the refund is complete, ``None`` if a webhook reports it later. Raises
         ``ProviderFailed`` or ``NotRefundable``.
         """
 
     async def close(self) -> None:
-        """Let connections go."""
+        """Close connections."""

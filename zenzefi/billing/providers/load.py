@@ -1,4 +1,4 @@
-"""Find the providers that PAYMENT_PROVIDERS names: the bundled ones and installed packages'."""
+"""Load the payment providers in PAYMENT_PROVIDERS, bundled or from installed packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METHODS = [name for name, _ in inspect.getmembers(Provider, inspect.isfunction)
 def load_providers(settings: Settings) -> dict[str, Provider]:
     """One instance of each, in the order of the setting.
 
-    Raises ``SettingsError``, with all that is wrong, for those that can't be used.
+    Raises ``SettingsError`` with the problems of all providers.
     """
     found: dict[str, Provider] = {}
     problems: list[str] = []
@@ -46,25 +46,25 @@ def load_providers(settings: Settings) -> dict[str, Provider]:
 def _installed(name: str, settings: Settings) -> Provider:
     points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
-        raise _unusable(f"no provider {name!r} is installed (entry point {GROUP})")
+        raise _unusable(f"provider {name!r} is not installed (entry point {GROUP})")
     if len(points) > 1:
         packages = ", ".join(sorted(point.value for point in points))
-        raise _unusable(f"several packages bring a provider {name!r}: {packages}")
+        raise _unusable(f"several packages define provider {name!r}: {packages}")
     try:
         made: Any = points[0].load()(settings)
     except SettingsError:
         raise
-    except ValidationError as error:  # its own settings, most often; what was given stays untold
-        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise _unusable(f"the provider {name!r} can't be made ({'; '.join(told)})") from error
-    except Exception as error:  # whatever somebody's package raises
-        told = [type(error).__name__, *str(error).splitlines()[:1]]
-        raise _unusable(f"the provider {name!r} can't be made ({': '.join(told)})") from error
+    except ValidationError as error:  # mostly its settings; values may be secret and are left out
+        shown = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise _unusable(f"provider {name!r} failed to load ({'; '.join(shown)})") from error
+    except Exception as error:  # the package may raise anything
+        shown = [type(error).__name__, *str(error).splitlines()[:1]]
+        raise _unusable(f"provider {name!r} failed to load ({': '.join(shown)})") from error
     if getattr(made, "name", None) != name:
-        raise _unusable(f"the provider {name!r} calls itself {getattr(made, 'name', None)!r}")
+        raise _unusable(f"provider {name!r} has the name {getattr(made, 'name', None)!r}")
     missing = [method for method in _METHODS if not callable(getattr(made, method, None))]
     if missing:
-        raise _unusable(f"the provider {name!r} has no {', '.join(missing)}")
+        raise _unusable(f"provider {name!r} lacks methods: {', '.join(missing)}")
     provider: Provider = made
     return provider
 

@@ -1,4 +1,4 @@
-"""``manual``: the buyer pays outside, an administrator confirms or credits."""
+"""``manual``: the buyer pays outside the gate, an administrator confirms the payment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zenzefi.settings import Settings
 
 
 class Manual:
-    """Nothing moves by itself."""
+    """Reports no events; administrators confirm payments."""
 
     name = "manual"
 
@@ -25,22 +25,22 @@ class Manual:
         self._origin = settings.public_origin
 
     async def create_checkout(self, checkout: Checkout) -> Created:
-        """The account page tells the buyer what to do."""
+        """The payment's page on the account, which shows instructions."""
         return Created(
             str(checkout.payment_id), f"{self._origin}/account/payments/{checkout.payment_id}"
         )
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
-        """Nobody sends any."""
-        raise WebhookRejected("The manual provider takes no webhooks.")
+        """Always raises ``WebhookRejected``."""
+        raise WebhookRejected("The manual provider has no webhooks.")
 
     async def fetch_status(self, reference: str) -> Event:
-        """Only an administrator knows."""
+        """Unknown: administrators confirm payments."""
         return Event(f"status-{reference}", "status", Outcome.NOTHING, reference=reference)
 
     async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
-        """Given back as it was paid: outside."""
+        """Always raises ``NotRefundable``: refunds are paid outside the gate too."""
         raise NotRefundable
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing."""

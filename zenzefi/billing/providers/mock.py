@@ -1,4 +1,4 @@
-"""``mock``: money out of nothing, for development (settings refuse it without ``DEBUG``).
+"""``mock``: credits money without a payment, for development (requires ``DEBUG``).
 
 Its webhooks are JSON ``{"id", "type", "payment_id", "amount", "currency"}``, and ``"reference"``,
 ``"charge"``, ``"part"`` where they differ from its own, with the header ``X-Mock-Signature``:
@@ -21,7 +21,7 @@ SIGNATURE = "X-Mock-Signature"
 
 
 class Mock:
-    """A provider that believes everything that is signed."""
+    """Accepts every event with a valid signature."""
 
     name = "mock"
 
@@ -35,13 +35,13 @@ class Mock:
         return hmac.new(self._keys[0], raw, hashlib.sha256).hexdigest()
 
     async def create_checkout(self, checkout: Checkout) -> Created:
-        """There is nothing to pay with."""
+        """The payment's page on the account; nothing is charged."""
         return Created(
             f"mock-{checkout.payment_id}", f"{self._origin}/account/payments/{checkout.payment_id}"
         )
 
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
-        """Check the signature, then read."""
+        """The event, after its signature was verified. Raises ``WebhookRejected``."""
         given = headers.get(SIGNATURE, "").encode("utf-8", "replace")
         if not any(
             hmac.compare_digest(hmac.new(key, raw, hashlib.sha256).hexdigest().encode(), given)
@@ -64,15 +64,15 @@ class Mock:
                 part=value.get("part"),
             )
         except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
-            raise WebhookRejected("This webhook can't be understood.") from None
+            raise WebhookRejected("This webhook is malformed.") from None
 
     async def fetch_status(self, reference: str) -> Event:
-        """Nothing has been paid, unless a webhook said so."""
+        """Unpaid: only webhooks report payments."""
         return Event(f"status-{reference}", "status", Outcome.NOTHING, reference=reference)
 
     async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
-        """As easily as it came, and at once."""
+        """Complete at once."""
         return Event(f"refund-{key}", "refund", Outcome.REFUNDED, charge=charge)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing."""

@@ -1,7 +1,7 @@
 """``stripe``: Stripe Checkout by the official SDK (the extra ``zenzefi[stripe]``).
 
 Webhooks are verified as Stripe documents it (``Stripe-Signature``, a tolerance of five minutes);
-STRIPE_WEBHOOK_SECRET may name two secrets, so that one can be rolled.
+STRIPE_WEBHOOK_SECRET may contain two secrets, so that one can be rotated.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Stripe:
         )
 
     async def create_checkout(self, checkout: Checkout) -> Created:
-        """A Checkout Session; the payment's id makes a repeated call harmless."""
+        """Create a Checkout Session; the payment's ID is the idempotency key."""
         back = checkout.return_url
         params = {
             "mode": "payment",
@@ -105,7 +105,7 @@ class Stripe:
     def verify_webhook(self, headers: Mapping[str, str], raw: bytes) -> Event:
         """The event, if one of the secrets signed these bytes within the last five minutes."""
         given = headers.get(SIGNATURE, "")
-        if not given.isascii():  # the SDK compares text, and Python compares no other in one time
+        if not given.isascii():  # compare_digest() in the SDK requires ASCII text
             raise WebhookRejected
         for secret in self._secrets:
             try:
@@ -121,10 +121,10 @@ class Stripe:
             value = json.loads(text)
             return _translate(value["id"], value["type"], value["data"]["object"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise WebhookRejected("This webhook can't be understood.") from None
+            raise WebhookRejected("This webhook is malformed.") from None
 
     async def fetch_status(self, reference: str) -> Event:
-        """What the Checkout Session says now."""
+        """The current state of the Checkout Session."""
         try:
             session = await self._client.v1.checkout.sessions.retrieve_async(reference)
         except self._stripe.StripeError as error:
@@ -137,7 +137,7 @@ class Stripe:
         return _translate(f"status-{reference}-{value.get('payment_status')}", kind, value)
 
     async def refund(self, charge: str, amount: Decimal, key: str) -> Event | None:
-        """Give money back; the ledger follows when Stripe's event arrives."""
+        """Request the refund; Stripe reports its result by webhook."""
         try:
             await self._client.v1.refunds.create_async(
                 {"payment_intent": charge, "amount": int(amount * 100)},
@@ -155,21 +155,21 @@ class Stripe:
 
     def _failed(self, error: Any) -> ProviderFailed:
         log.warning(
-            "Stripe failed: %s, code %s, request %s",
+            "Stripe call failed: error=%s code=%s stripe_request=%s",
             *(type(error).__name__, error.code, error.request_id),
         )
         return ProviderFailed()
 
 
 def _translate(event_id: str, kind: str, value: dict[str, Any]) -> Event:
-    """One of Stripe's events (or a session asked for) as the ledger understands it.
+    """The event for an event of Stripe, or for a session that was queried.
 
-    Raises ``KeyError``, ``ValueError``, ``TypeError`` for what is not of Stripe's form.
+    Raises ``KeyError``, ``ValueError``, ``TypeError`` for malformed objects.
     """
     outcome, is_session = _outcome(kind, value), kind.startswith("checkout.session.")
     if outcome is Outcome.NOTHING:
         return Event(event_id, kind[:100], outcome)
-    # A charge tells what was refunded in all, a refund or dispute only of itself.
+    # A charge states the total refunded, a refund or dispute only its own amount.
     is_total = kind == "charge.refunded"
     amount_in = "amount_total" if is_session else "amount_refunded" if is_total else "amount"
     amount, currency = value.get(amount_in), value.get("currency")
@@ -189,14 +189,14 @@ def _translate(event_id: str, kind: str, value: dict[str, Any]) -> Event:
 
 def _outcome(kind: str, value: dict[str, Any]) -> Outcome:
     if kind == "checkout.session.completed":
-        # With delayed payment methods the session completes before the money has come.
+        # With delayed payment methods the session completes before the money arrives.
         return Outcome.PAID if value.get("payment_status") == "paid" else Outcome.NOTHING
     if kind.startswith("refund."):
         is_over = value.get("status") in ("failed", "canceled")
         return Outcome.REFUND_FAILED if is_over else Outcome.REFUNDED
     if kind.startswith("charge.dispute."):
         status = str(value.get("status"))
-        if status.startswith("warning_"):  # an inquiry: no money has moved
+        if status.startswith("warning_"):  # an inquiry moves no money
             return Outcome.NOTHING
         if kind == "charge.dispute.closed" and status == "won":
             return Outcome.DISPUTE_WON
@@ -204,11 +204,11 @@ def _outcome(kind: str, value: dict[str, Any]) -> Outcome:
 
 
 def _named(session: dict[str, Any]) -> UUID | None:
-    """The payment by the session's metadata, which the gate alone writes.
+    """The payment's ID in the session's metadata, which only the gate writes.
 
-    Not by ``client_reference_id``: of a payment link it is whatever its buyer put into the address.
+    ``client_reference_id`` is not used: buyers control it in the URL of a payment link.
     """
     try:
         return UUID((session.get("metadata") or {}).get("payment_id"))
     except (ValueError, TypeError, AttributeError):
-        return None  # another program's session in the same Stripe account
+        return None  # a session of another program in the same Stripe account
