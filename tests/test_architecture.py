@@ -39,7 +39,6 @@ LONG_FILES = {
     "zenzefi/proxy/upstream/budget.py",
     "zenzefi/proxy/upstream/exchange.py",
     "zenzefi/rewriting/urls.py",
-    "zenzefi/settings/__init__.py",
     "zenzefi/tokens/validation.py",
     "zenzefi/web/page.py",
 }

@@ -67,7 +67,7 @@ def test_a_key_that_does_not_open_the_tokens_is_found(zenzefi: Any) -> None:
         ({"REDIS_URL": "nonsense"}, "settings", "REDIS_URL: must start with redis://"),
         ({"REDIS_URL": "redis://h:x"}, "settings", "REDIS_URL: its port is no number"),
         ({"DATABASE_URL": "postgresql://h:x/d"}, "settings", "DATABASE_URL: its port"),
-        ({"DATABASE_URL": "sqlite://"}, "settings", "DATABASE_URL: must name a file"),
+        ({"DATABASE_URL": "sqlite://"}, "settings", "DATABASE_URL: must contain a file name"),
         ({"BACKEND_URL": NOWHERE, "ZENZEFI_TARGET_URL": NOWHERE}, "settings", "gate itself"),
         (UNUSABLE, "database", "/proc/x can't be used"),
     ],

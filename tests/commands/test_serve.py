@@ -120,7 +120,7 @@ def test_sighup_reads_the_file_of_settings_anew(gate: GateProcess, tmp_path: Pat
     (tmp_path / ".env").write_text("TOKEN_PRICE_1H=7.00\n")
     gate.process.send_signal(signal.SIGHUP)
     until(lambda: "token_price_1h" in gate.output)
-    assert "is no rate" in gate.output
+    assert "is not a rate" in gate.output
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -71,7 +71,6 @@ NOT_YET = (
     "zenzefi/rate_limits/*",
     "zenzefi/rewriting/*",
     "zenzefi/runtime/*",
-    "zenzefi/settings/*",
     "zenzefi/tokens/*",
     "zenzefi/web/*",
 )

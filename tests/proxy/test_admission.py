@@ -281,7 +281,7 @@ def test_methods_in_front_of_a_pattern_limit_it_to_these():
     "rule", ["", "files/**", "GET", "GET  /x", "get /x", "GET,/x", "GET, POST /x"]
 )
 def test_what_is_no_rule_is_refused_when_it_is_declared(rule):
-    with pytest.raises(ValueError, match="is no rule"):
+    with pytest.raises(ValueError, match="is not a rule"):
         Scopes({"mistaken": [rule]})
 
 

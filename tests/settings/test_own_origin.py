@@ -1,4 +1,4 @@
-"""Which own origin follows from the settings, what excludes what, and what an operator is told."""
+"""The own origin that follows from the settings, conflicts, and warnings to the operator."""
 
 from __future__ import annotations
 
@@ -50,16 +50,19 @@ def test_the_own_origin_follows_from_the_settings(
     ("settings", "problem"),
     [
         ({"proxy_host": "a.example", "proxy_port": 81}, "PROXY_HOST and PROXY_PORT exclude"),
-        ({"backend_url": "http://a.example:81", "proxy_port": 81}, "PROXY_PORT must be another"),
-        ({"backend_url": "https://a.example", "proxy_port": 443}, "PROXY_PORT must be another"),
-        ({"backend_url": "https://a.example", "proxy_host": "A.example"}, "PROXY_HOST must be"),
-        ({"backend_url": "https://a.example", "proxy_host": "a.example:443"}, "PROXY_HOST must be"),
+        ({"backend_url": "http://a.example:81", "proxy_port": 81}, "PROXY_PORT must differ"),
+        ({"backend_url": "https://a.example", "proxy_port": 443}, "PROXY_PORT must differ"),
+        ({"backend_url": "https://a.example", "proxy_host": "A.example"}, "PROXY_HOST must differ"),
+        (
+            {"backend_url": "https://a.example", "proxy_host": "a.example:443"},
+            "PROXY_HOST must differ",
+        ),
         ({"proxy_port": 0}, "PROXY_PORT"),
         ({"proxy_port": 65536}, "PROXY_PORT"),
         ({"browser_mount": "elsewhere"}, "BROWSER_MOUNT"),
     ],
 )
-def test_what_excludes_each_other_is_told(settings: dict[str, Any], problem: str) -> None:
+def test_conflicting_mount_settings_are_rejected(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(**settings)
     assert [text for text in caught.value.problems if problem in text]
@@ -69,7 +72,7 @@ PUBLIC = {"backend_url": "https://gate.example"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({}, []),
         ({"proxy_port": 81}, ["share cookies"]),
@@ -91,10 +94,8 @@ PUBLIC = {"backend_url": "https://gate.example"}
         ),
     ],
 )
-def test_an_operator_is_told_what_the_mount_risks(
-    settings: dict[str, Any], told: list[str]
-) -> None:
+def test_risks_of_the_mount_are_reported(settings: dict[str, Any], expected: list[str]) -> None:
     found = notes(load(**settings))
-    assert len(found) == len(told)
-    for note, part in zip(found, told, strict=True):
+    assert len(found) == len(expected)
+    for note, part in zip(found, expected, strict=True):
         assert part in note

@@ -1,4 +1,4 @@
-"""Settings are checked at start, and every mistake is told at once, in plain words."""
+"""Settings are validated at start, and every mistake is reported at once."""
 
 import base64
 import secrets
@@ -21,7 +21,7 @@ PRODUCTION = {
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine reaches these tests, and no ``.env`` of the folder."""
+    """Run without the settings of this machine and without ``.env``."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
@@ -29,7 +29,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
 
 
-def given(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+def set_environment(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     for name, value in values.items():
         monkeypatch.setenv(name, value)
 
@@ -40,7 +40,7 @@ def problems() -> list[str]:
     return caught.value.problems
 
 
-def test_nothing_set_is_the_embedded_default_with_a_key_of_its_own(tmp_path: Path) -> None:
+def test_the_embedded_default_generates_its_secret_key(tmp_path: Path) -> None:
     settings = load_settings()
     assert settings.is_embedded
     kept = tmp_path / "data" / "secret_key"
@@ -49,16 +49,16 @@ def test_nothing_set_is_the_embedded_default_with_a_key_of_its_own(tmp_path: Pat
 
 
 def test_production_settings_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    given(monkeypatch, **PRODUCTION)
+    set_environment(monkeypatch, **PRODUCTION)
     settings = load_settings()
     assert settings.sqlalchemy_url == "postgresql+asyncpg://gate@db/gate"
     assert str(settings.target_origin) == "https://app.example"
 
 
-def test_wrong_values_and_conflicts_between_values_are_told_at_once(
+def test_invalid_values_and_conflicts_are_reported_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given(
+    set_environment(
         monkeypatch,
         POSTGRES_SERVER="db",
         POSTGRES_PORT="many",
@@ -69,46 +69,48 @@ def test_wrong_values_and_conflicts_between_values_are_told_at_once(
         PLUGIN_OPTIONS="{bad",
         ZENZEFI_CA_FILE="absent.pem",
     )
-    told = "\n".join(problems())
+    reported = "\n".join(problems())
     assert len(problems()) == 10
-    assert "SCOPES: the scope 'full' is built in" in told
-    assert "PLUGIN_OPTIONS: must be a JSON object (" in told
-    assert "ZENZEFI_CA_FILE: absent.pem can't be used (No such file or directory)" in told
-    assert "POSTGRES_PORT: " in told
-    assert "TRUSTED_PROXIES: 'anywhere' does not appear to be an IPv4 or IPv6 network" in told
-    assert "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together" in told
-    assert "ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD" in told
-    assert "'mock' credits money without a payment" in told
-    assert "ZENZEFI_TARGET_URL is required" in told
-    assert "SECRET_KEY is required" in told
+    assert "SCOPES: the scope 'full' is built in" in reported
+    assert "PLUGIN_OPTIONS: must be a JSON object (" in reported
+    assert "ZENZEFI_CA_FILE: absent.pem can't be used (No such file or directory)" in reported
+    assert "POSTGRES_PORT: " in reported
+    assert "TRUSTED_PROXIES: 'anywhere' does not appear to be an IPv4 or IPv6 network" in reported
+    assert "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together" in reported
+    assert "ZENZEFI_BASIC_AUTH_USER and ZENZEFI_BASIC_AUTH_PASSWORD" in reported
+    assert "'mock' credits money without a payment" in reported
+    assert "ZENZEFI_TARGET_URL is required" in reported
+    assert "SECRET_KEY is required" in reported
 
 
-def test_a_wrong_value_is_not_told_again_as_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    given(monkeypatch, **PRODUCTION, DEBUG="perhaps")
-    given(monkeypatch, ZENZEFI_TARGET_URL="https://app.example/with/path")
+def test_an_invalid_value_is_not_reported_again_as_a_missing_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_environment(monkeypatch, **PRODUCTION, DEBUG="perhaps")
+    set_environment(monkeypatch, ZENZEFI_TARGET_URL="https://app.example/with/path")
     assert sorted(line.split(":")[0] for line in problems()) == ["DEBUG", "ZENZEFI_TARGET_URL"]
 
 
-def test_a_secret_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_is_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(GOOD_KEY + "\n")
-    given(monkeypatch, **PRODUCTION)
+    set_environment(monkeypatch, **PRODUCTION)
     monkeypatch.delenv("SECRET_KEY")
-    given(monkeypatch, SECRET_KEY_FILE=str(tmp_path / "key"))
+    set_environment(monkeypatch, SECRET_KEY_FILE=str(tmp_path / "key"))
     assert load_settings().secret_key.get_secret_value() == GOOD_KEY
 
 
-def test_every_unreadable_secret_file_is_told_beside_the_rest(
+def test_unreadable_secret_files_are_reported_with_the_other_mistakes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    given(monkeypatch, **PRODUCTION, REDIS_PORT="0")
+    set_environment(monkeypatch, **PRODUCTION, REDIS_PORT="0")
     monkeypatch.delenv("SECRET_KEY")
-    given(monkeypatch, SECRET_KEY_FILE=str(tmp_path / "absent"))
-    given(monkeypatch, REDIS_PASSWORD_FILE=str(tmp_path))
-    told = "\n".join(problems())
+    set_environment(monkeypatch, SECRET_KEY_FILE=str(tmp_path / "absent"))
+    set_environment(monkeypatch, REDIS_PASSWORD_FILE=str(tmp_path))
+    reported = "\n".join(problems())
     assert len(problems()) == 3
-    assert f"SECRET_KEY_FILE: {tmp_path / 'absent'} can't be read" in told
-    assert "REDIS_PASSWORD_FILE" in told
-    assert "REDIS_PORT" in told
+    assert f"SECRET_KEY_FILE: {tmp_path / 'absent'} can't be read" in reported
+    assert "REDIS_PASSWORD_FILE" in reported
+    assert "REDIS_PORT" in reported
 
 
 @pytest.mark.parametrize(
@@ -129,15 +131,15 @@ def test_every_unreadable_secret_file_is_told_beside_the_rest(
 def test_a_weak_key_is_refused_outside_development(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    given(monkeypatch, **{**PRODUCTION, "SECRET_KEY": key})
-    (told,) = problems()
-    assert told.startswith("SECRET_KEY")
-    assert key not in told
-    given(monkeypatch, DEBUG="true")
+    set_environment(monkeypatch, **{**PRODUCTION, "SECRET_KEY": key})
+    (reported,) = problems()
+    assert reported.startswith("SECRET_KEY")
+    assert key not in reported
+    set_environment(monkeypatch, DEBUG="true")
     assert load_settings().secret_key.get_secret_value() == key
 
 
-def test_no_key_that_was_made_as_told_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_generated_as_recommended_is_never_weak(monkeypatch: pytest.MonkeyPatch) -> None:
     makers = (
         partial(secrets.token_urlsafe, 48),
         partial(secrets.token_hex, 32),
@@ -147,28 +149,28 @@ def test_no_key_that_was_made_as_told_is_doubted(monkeypatch: pytest.MonkeyPatch
     for make in makers:
         for _ in range(50):
             key = make()
-            given(monkeypatch, SECRET_KEY=key)
+            set_environment(monkeypatch, SECRET_KEY=key)
             assert load_settings().secret_key_doubt is None, key
 
 
-def test_a_weak_key_is_only_doubted_where_nobody_else_comes(
+def test_a_weak_key_is_accepted_with_a_warning_on_loopback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given(monkeypatch, SECRET_KEY="password" * 8, BACKEND_URL="http://127.0.0.1:8000")
+    set_environment(monkeypatch, SECRET_KEY="password" * 8, BACKEND_URL="http://127.0.0.1:8000")
     doubt = load_settings().secret_key_doubt
     assert doubt is not None
     assert doubt.startswith("SECRET_KEY can be guessed")
-    given(monkeypatch, BACKEND_URL="https://gate.example.org")
+    set_environment(monkeypatch, BACKEND_URL="https://gate.example.org")
     assert problems() == [doubt]
-    given(monkeypatch, SECRET_KEY=GOOD_KEY)
+    set_environment(monkeypatch, SECRET_KEY=GOOD_KEY)
     assert load_settings().secret_key_doubt is None
 
 
 def test_mail_in_the_log_needs_debug(monkeypatch: pytest.MonkeyPatch) -> None:
-    given(monkeypatch, **PRODUCTION, MAIL_URL="log:")
-    (told,) = problems()
-    assert told.startswith("MAIL_URL: log:")
-    given(monkeypatch, DEBUG="true")
+    set_environment(monkeypatch, **PRODUCTION, MAIL_URL="log:")
+    (reported,) = problems()
+    assert reported.startswith("MAIL_URL: log:")
+    set_environment(monkeypatch, DEBUG="true")
     assert load_settings().mail_url is not None
 
 
@@ -178,34 +180,34 @@ PUBLIC = ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "203.0.113.9", "fe80::1%et
 
 @pytest.mark.parametrize("host", [*PRIVATE, *PUBLIC])
 @pytest.mark.parametrize("more", [{}, {"BACKEND_URL": "http://127.0.0.1:8000"}])
-def test_a_weak_key_is_refused_where_the_address_lets_others_in(
+def test_a_weak_key_is_refused_on_an_address_that_other_machines_reach(
     monkeypatch: pytest.MonkeyPatch, host: str, more: dict[str, str]
 ) -> None:
-    given(monkeypatch, SECRET_KEY="password", **more)
+    set_environment(monkeypatch, SECRET_KEY="password", **more)
     settings = load_settings()
     problem = listening.problem(settings, host)
     assert (problem is None) == (host in PRIVATE)
     assert problem is None or ("SECRET_KEY" in problem and '"password"' not in problem)
     assert listening.doubts(settings, host) == []
-    given(monkeypatch, SECRET_KEY=GOOD_KEY)
+    set_environment(monkeypatch, SECRET_KEY=GOOD_KEY)
     assert listening.problem(load_settings(), host) is None
 
 
 @pytest.mark.parametrize("host", [*PRIVATE, *PUBLIC])
-def test_debug_on_an_address_of_others_is_warned_of(
+def test_debug_on_an_address_that_other_machines_reach_logs_a_warning(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    given(monkeypatch, SECRET_KEY="password", DEBUG="true")
+    set_environment(monkeypatch, SECRET_KEY="password", DEBUG="true")
     settings = load_settings()
     assert listening.problem(settings, host) is None
     assert bool(listening.doubts(settings, host)) == (host in PUBLIC)
-    given(monkeypatch, BACKEND_URL="https://gate.example")
+    set_environment(monkeypatch, BACKEND_URL="https://gate.example")
     assert listening.doubts(load_settings(), host)
 
 
-def test_no_secret_is_repeated_in_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
-    given(monkeypatch, **PRODUCTION)
-    given(monkeypatch, DATABASE_URL="mysql://root:hunter2@db/gate", REDIS_PORT="hunter2")
-    told = "\n".join(problems())
-    assert "DATABASE_URL" in told
-    assert "hunter2" not in told
+def test_no_message_contains_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, **PRODUCTION)
+    set_environment(monkeypatch, DATABASE_URL="mysql://root:hunter2@db/gate", REDIS_PORT="hunter2")
+    reported = "\n".join(problems())
+    assert "DATABASE_URL" in reported
+    assert "hunter2" not in reported

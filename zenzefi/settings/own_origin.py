@@ -1,7 +1,7 @@
-"""Where browsers see the upstream: which origin, and what an operator should know about it.
+"""The origin at which browsers see the upstream, and warnings about unsafe choices of it.
 
 Pure functions of the settings ``BACKEND_URL``, ``PROXY_HOST``, ``PROXY_PORT`` and
-``BROWSER_MOUNT``. ``docs/adr/0014-*`` explains the decision and holds the measurements.
+``BROWSER_MOUNT``. ``docs/adr/0014-*`` explains the decision and its measurements.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _OTHER_LOOPBACK_NAME = "upstream.localhost"
 
 
 class BrowserMount(StrEnum):
-    """Where a browser that signed in by cookie may use the upstream."""
+    """Where browsers that signed in with a cookie use the upstream."""
 
     OWN_ORIGIN = "own-origin"
     PREFIX = "prefix"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether browsers reach ``host`` on their own machine only (RFC 6761, 6.3; RFC 1122, 3.2.1.3).
+    """Whether browsers resolve ``host`` to their own machine (RFC 6761, 6.3; RFC 1122, 3.2.1.3).
 
     ``host`` is in lower case, an IPv6 address in brackets.
     """
@@ -44,12 +44,12 @@ def own_origin(
     proxy_port: int | None,
     browser_mount: BrowserMount,
 ) -> Origin | None:
-    """The origin at whose root browsers see the upstream; ``None`` where there is none.
+    """The origin at whose root browsers see the upstream; ``None`` if there is none.
 
-    ``public`` is ``BACKEND_URL``. ``PROXY_HOST`` decides, then ``PROXY_PORT``. Without both a gate
-    on loopback uses another loopback name, which needs no set-up: browsers resolve every name
-    below ``localhost`` by themselves, and another host has other cookies. With
-    ``BROWSER_MOUNT=prefix`` only what is set counts.
+    ``public`` is ``BACKEND_URL``. ``PROXY_HOST`` takes precedence over ``PROXY_PORT``. Without
+    both, a gate on loopback uses another loopback name, because that works without configuration:
+    browsers resolve every name below ``localhost`` themselves, and each host has its own cookies.
+    ``BROWSER_MOUNT=prefix`` disables this default.
     """
     if proxy_host is not None:
         host, port = _split(proxy_host, DEFAULT_PORTS[public.scheme])
@@ -72,9 +72,9 @@ def _split(authority: str, default: int) -> tuple[str, int]:
 
 
 def notes(settings: Settings) -> list[str]:
-    """What is worth an operator's attention about the browsers' mount: one sentence each.
+    """Warnings about the configured mount for browsers, a few sentences each.
 
-    Shown at the start and by ``zenzefi check``; empty for a set-up without known risks.
+    Logged at start and printed by ``zenzefi check``. Empty for a configuration without known risks.
     """
     public, own = settings.public_origin, settings.own_origin
     found = []

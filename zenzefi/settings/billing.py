@@ -1,0 +1,63 @@
+"""Settings of prices, refunds and payment providers."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings
+
+from zenzefi.settings.values import CommaList, Price, SecretList
+
+DURATIONS = (1, 12, 24, 168, 720)
+"""The durations for which access tokens are sold, in hours."""
+
+RefundPolicy = Literal["nothing", "pro_rata"]
+"""``REFUND_USED_TOKENS``: the refund of a token that was used."""
+
+
+class BillingSettings(BaseSettings):
+    """Money."""
+
+    token_price_1h: Price = Field(
+        Decimal("0.00"), description="Price of a token for 1 hour in ZNC; 0 is free."
+    )
+    token_price_12h: Price = Field(
+        Decimal("0.00"), description="Price of a token for 12 hours in ZNC."
+    )
+    token_price_24h: Price = Field(
+        Decimal("0.00"), description="Price of a token for 24 hours in ZNC."
+    )
+    token_price_7d: Price = Field(
+        Decimal("0.00"), description="Price of a token for 7 days in ZNC."
+    )
+    token_price_30d: Price = Field(
+        Decimal("0.00"), description="Price of a token for 30 days in ZNC."
+    )
+    refund_used_tokens: RefundPolicy = Field(
+        "nothing", description="Refund of a used token: `nothing` or `pro_rata`."
+    )
+    payment_providers: CommaList = Field(
+        ["manual"],
+        description="Comma list of `manual`, `mock` (needs `DEBUG`) and `stripe`.",
+    )
+    znc_to_rub_rate: Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=4)] = Field(
+        Decimal(10), description="Price of one ZNC in roubles."
+    )
+    stripe_secret_key: SecretStr | None = Field(None, description="Stripe's API key.")
+    stripe_webhook_secret: SecretList = Field(
+        [], description="Comma list of Stripe's webhook signing secrets."
+    )
+    stripe_api_base: str | None = Field(
+        None, description="Base URL of Stripe's API; changed in tests."
+    )
+
+    @field_validator("payment_providers")
+    @classmethod
+    def _provider_names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{name!r} is not a valid provider name")
+        return value

@@ -1,0 +1,91 @@
+"""Settings of the reverse proxy: where browsers use the application, scopes, plugins."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from zenzefi.settings.own_origin import BrowserMount
+from zenzefi.settings.scope_rules import parse_rule
+from zenzefi.settings.values import (
+    CommaList,
+    HostAndPort,
+    NetworkList,
+    OptionsByPlugin,
+    RulesByScope,
+)
+
+
+class DevicePolicy(StrEnum):
+    """How strictly an access token is bound to one device."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class ReverseProxySettings(BaseSettings):
+    """Reverse proxy."""
+
+    browser_mount: BrowserMount = Field(
+        BrowserMount.OWN_ORIGIN,
+        description="Where browsers that signed in with a cookie use the application: "
+        "`own-origin`, or `prefix` (`/api/v1/proxy/` on the origin of the gate's own pages, "
+        "where a hostile application can attack them; over plain http the pages are then served "
+        "on loopback only). Clients that send `X-Access-Token` always use the prefix.",
+    )
+    proxy_host: HostAndPort | None = Field(
+        None,
+        description="Host (with port) at whose root the upstream is served, as its own origin. "
+        "Default: `app.localhost` with the port of `BACKEND_URL` if that is on loopback, else "
+        "none.",
+    )
+    proxy_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="A second port for the same purpose, on the host of `BACKEND_URL`, if no "
+        "other host name is available. The process listens on it too. Browsers share cookies "
+        "between ports.",
+    )
+    trusted_proxies: NetworkList = Field(
+        [],
+        description="Comma list of networks whose forwarded headers are trusted.",
+    )
+    device_policy: DevicePolicy = Field(
+        DevicePolicy.OPTIONAL,
+        description="`off`, `optional` or `required`: whether a token is bound to one device.",
+    )
+    scopes: RulesByScope = Field(
+        {},
+        description="JSON object: scope name to list of rules. A rule is a path pattern (`*` "
+        "within a segment, `**` across segments) after optional methods: `GET,POST /reports/**`. "
+        "`full` is built in.",
+    )
+    plugin_dir: Path | None = Field(None, description="Folder of plugins, one file each.")
+    plugins_disabled: CommaList = Field(
+        [],
+        description="Comma list of plugins that are not loaded.",
+    )
+    plugin_options: OptionsByPlugin = Field(
+        {},
+        description="JSON object: plugin name to its options.",
+    )
+
+    @field_validator("scopes")
+    @classmethod
+    def _scopes(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        if "full" in value:
+            raise ValueError("the scope 'full' is built in and can't be declared again")
+        for name, patterns in value.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", name):
+                raise ValueError(f"scope name {name!r}: lower-case letters, digits and underscores")
+            if not patterns:
+                raise ValueError(f"scope {name!r} has no path pattern, so it would allow nothing")
+            for rule in patterns:
+                parse_rule(rule)
+        return value
