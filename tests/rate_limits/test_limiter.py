@@ -1,4 +1,4 @@
-"""A limit holds for whom it counts, lets others be, and never locks out by its own failure."""
+"""Rate limits: counting per key, waiting times, headers, and counting while Redis is down."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,8 @@ import pytest
 
 from zenzefi.errors import RateLimited
 from zenzefi.observability.metrics import RATE_LIMIT_FAILURES
-from zenzefi.rate_limits.limiter import BoundedMemory, RateLimits
+from zenzefi.rate_limits.limiter import RateLimits
+from zenzefi.rate_limits.memory import MemoryStorage
 from zenzefi.settings import Settings, load_settings
 
 
@@ -24,12 +25,12 @@ def limits_on(request: pytest.FixtureRequest) -> dict[str, object]:
     return {"redis_url": request.getfixturevalue("redis_url")}
 
 
-async def test_one_too_many_is_refused_with_the_time_to_wait(
+async def test_a_use_beyond_the_limit_is_rejected_with_retry_after(
     limits_on: dict[str, object],
 ) -> None:
     limits = RateLimits(settings(rate_limit_login="3/hour", **limits_on))
-    standings = [await limits.hit("login", "10.0.0.1") for _ in range(3)]
-    assert [s.remaining for s in standings if s] == [2, 1, 0]
+    quotas = [await limits.hit("login", "10.0.0.1") for _ in range(3)]
+    assert [s.remaining for s in quotas if s] == [2, 1, 0]
     with pytest.raises(RateLimited) as refused:
         await limits.hit("login", "10.0.0.1")
     assert 1 <= int(refused.value.headers["Retry-After"]) <= 7200
@@ -37,11 +38,11 @@ async def test_one_too_many_is_refused_with_the_time_to_wait(
     await limits.close()
 
 
-async def test_the_standing_is_told_in_headers(limits_on: dict[str, object]) -> None:
+async def test_the_quota_is_reported_in_ratelimit_headers(limits_on: dict[str, object]) -> None:
     limits = RateLimits(settings(rate_limit_api="120/minute;1000/hour", **limits_on))
-    standing = await limits.hit("api", "user")
-    assert standing is not None
-    headers = standing.headers()
+    quota = await limits.hit("api", "user")
+    assert quota is not None
+    headers = quota.headers()
     assert headers["RateLimit-Policy"] == '"api";q=120;w=60'
     assert headers["RateLimit"].startswith('"api";r=119;t=')
     await limits.close()
@@ -52,7 +53,7 @@ async def test_a_limit_that_is_off_counts_nothing() -> None:
     assert [await limits.hit("api", "user") for _ in range(500)] == [None] * 500
 
 
-async def test_a_changed_setting_holds_at_once() -> None:
+async def test_a_reloaded_rate_takes_effect_immediately() -> None:
     changing = settings(rate_limit_api="1/hour")
     limits = RateLimits(changing)
     await limits.hit("api", "user")
@@ -62,7 +63,7 @@ async def test_a_changed_setting_holds_at_once() -> None:
     assert await limits.hit("api", "user") is not None
 
 
-async def test_while_redis_is_away_this_process_counts() -> None:
+async def test_the_process_counts_alone_while_redis_is_down() -> None:
     limits = RateLimits(settings(rate_limit_login="5/hour", redis_url="redis://127.0.0.1:1"))
     before = RATE_LIMIT_FAILURES._value.get()
     started = time.monotonic()
@@ -80,22 +81,22 @@ async def test_while_redis_is_away_this_process_counts() -> None:
     await limits.close()
 
 
-async def test_of_many_at_once_no_more_than_the_limit_are_counted(
+async def test_concurrent_uses_do_not_exceed_the_limit(
     limits_on: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "zenzefi.rate_limits.limiter._PATIENCE", 10.0
+        "zenzefi.rate_limits.limiter._TIMEOUT", 10.0
     )  # a busy machine is no failure
     nodes = [RateLimits(settings(rate_limit_code="10/15 minutes", **limits_on)) for _ in range(2)]
     nodes = nodes if limits_on else nodes[:1]  # without Redis there is one process
-    asked = [node.hit("code", "somebody") for node in nodes for _ in range(40)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(not isinstance(one, RateLimited) for one in answers) == 10
+    hits = [node.hit("code", "key") for node in nodes for _ in range(40)]
+    results = await asyncio.gather(*hits, return_exceptions=True)
+    assert sum(not isinstance(one, RateLimited) for one in results) == 10
     for _ in range(4):
-        await nodes[0].give_back("code", "somebody")
-    asked = [node.hit("code", "somebody") for node in nodes for _ in range(40)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert sum(not isinstance(one, RateLimited) for one in answers) == 4
+        await nodes[0].give_back("code", "key")
+    hits = [node.hit("code", "key") for node in nodes for _ in range(40)]
+    results = await asyncio.gather(*hits, return_exceptions=True)
+    assert sum(not isinstance(one, RateLimited) for one in results) == 4
     for node in nodes:
         await node.close()
 
@@ -116,7 +117,7 @@ async def test_of_many_at_once_no_more_than_the_limit_are_counted(
         ({}, "code_account", [(30, 900)]),
     ],
 )
-def test_a_wide_limit_follows_the_tight_one_unless_it_is_set(
+def test_a_wide_limit_defaults_to_a_multiple_of_the_tight_one(
     given: dict[str, str], name: Any, windows: list[tuple[int, int]]
 ) -> None:
     rates = RateLimits(settings(**given)).rates(name)
@@ -125,8 +126,8 @@ def test_a_wide_limit_follows_the_tight_one_unless_it_is_set(
 
 async def test_a_window_slides(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 6000.0
-    monkeypatch.setattr("zenzefi.rate_limits.limiter.time.time", lambda: now)
-    memory = BoundedMemory()
+    monkeypatch.setattr("zenzefi.rate_limits.memory.time.time", lambda: now)
+    memory = MemoryStorage()
     assert [await memory.acquire_sliding_window_entry("k", 10, 60) for _ in range(11)].count(
         True
     ) == 10
@@ -140,9 +141,22 @@ async def test_a_window_slides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await memory.get_sliding_window("k", 60) == (0, 60, 0, 120)
 
 
-async def test_the_counters_of_a_process_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zenzefi.rate_limits.limiter._BOUND", 100)
-    memory = BoundedMemory()
+async def test_the_number_of_counters_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zenzefi.rate_limits.memory._CAPACITY", 100)
+    memory = MemoryStorage()
     for number in range(500):
         await memory.acquire_sliding_window_entry(str(number), 10, 60)
     assert len(memory._windows) == 100
+
+
+async def test_a_fixed_window_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 6000.0
+    monkeypatch.setattr("zenzefi.rate_limits.memory.time.time", lambda: now)
+    memory = MemoryStorage()
+    assert [await memory.incr("k", 60), await memory.incr("k", 60, 2)] == [1, 3]
+    now = 6010.0
+    assert (await memory.get("k"), await memory.get_expiry("k")) == (3, 6060.0)
+    now = 6060.0
+    assert (await memory.get("k"), await memory.get_expiry("k")) == (0, 6120.0)
+    await memory.clear("k")
+    assert (await memory.get("k"), await memory.reset()) == (0, 0)

@@ -1,4 +1,4 @@
-"""Limits at the door: 429 with the time to wait, and nothing counted against others."""
+"""The rate limit middleware: 429 with Retry-After, separate counts, RateLimit headers."""
 
 import json
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 from tests.kit import api
 from tests.kit.gates import MakeGate
 from tests.kit.recording_upstream import RecordingUpstream
-from zenzefi.http.client_address import rate_limit_network
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
+from zenzefi.rate_limits.networks import rate_limit_network
 
 
-async def test_the_eleventh_sign_in_of_a_minute_is_refused(make_gate: MakeGate) -> None:
+async def test_sign_in_beyond_the_limit_is_rejected_with_retry_after(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="10/hour")
     limited = AUTH_ATTEMPTS.labels("limited")
     before = limited._value.get()
@@ -39,7 +39,7 @@ GUESS = {"email": "Alice@Example.com ", "password": "guess number one"}
     ],
     ids=["labelled", "unlabelled"],
 )
-async def test_an_account_is_guarded_whatever_the_address(
+async def test_attempts_at_one_account_are_counted_over_all_addresses(
     make_gate: MakeGate, sent: dict[str, Any]
 ) -> None:
     gate = await make_gate(rate_limit_login_account="3/hour", trusted_proxies="127.0.0.0/8")
@@ -55,7 +55,7 @@ async def test_an_account_is_guarded_whatever_the_address(
     assert statuses == [401, 401, 401, 429, 429]
 
 
-async def test_addresses_are_counted_apart_and_only_trusted_proxies_name_them(
+async def test_forwarded_addresses_of_untrusted_clients_are_ignored(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(rate_limit_register="1/hour", rate_limit_login="off")
@@ -69,7 +69,7 @@ async def test_addresses_are_counted_apart_and_only_trusted_proxies_name_them(
     assert status == 429
 
 
-async def test_who_has_a_whole_ipv6_network_has_no_more_tries(make_gate: MakeGate) -> None:
+async def test_a_whole_ipv6_network_has_one_count(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_register="2/hour", trusted_proxies="127.0.0.0/8")
     addresses = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:2::3", "2001:db8:1:3::1"]
     statuses = []
@@ -94,20 +94,20 @@ async def test_who_has_a_whole_ipv6_network_has_no_more_tries(make_gate: MakeGat
         ("", ""),
     ],
 )
-def test_what_is_counted_as_one_address(address: str, counted_as: str) -> None:
+def test_the_network_that_counts_as_one_address(address: str, counted_as: str) -> None:
     assert rate_limit_network(address) == counted_as
 
 
 async def test_calls_are_counted_per_user(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_api="3/hour")
     alice, bob = await api.sign_up(gate), await api.sign_up(gate, api.BOB)
-    again = await api.sign_in(gate)  # another bearer of the same user is no way around
+    again = await api.sign_in(gate)  # a second bearer token of the same user shares the count
     bearers = [alice, again, alice, again, bob]
     statuses = [(await api.call(gate, "GET", "/users/me", bearer=one))[0] for one in bearers]
     assert statuses == [200, 200, 200, 429, 200]
 
 
-async def test_how_one_stands_is_told_on_every_answer(make_gate: MakeGate) -> None:
+async def test_every_response_has_ratelimit_headers(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_api="120/minute")
     bearer = await api.sign_up(gate)
     headers = {"Authorization": f"Bearer {bearer}"}
@@ -117,13 +117,13 @@ async def test_how_one_stands_is_told_on_every_answer(make_gate: MakeGate) -> No
 
 
 @pytest.mark.parametrize("limit", ["rate_limit_login", "rate_limit_register", "rate_limit_api"])
-async def test_each_can_be_switched_off(make_gate: MakeGate, limit: str) -> None:
+async def test_each_limit_can_be_switched_off(make_gate: MakeGate, limit: str) -> None:
     gate = await make_gate(**{limit: "off"})
     bearer = await api.sign_up(gate)
     assert (await api.call(gate, "GET", "/users/me", bearer=bearer))[0] == 200
 
 
-async def test_the_way_through_is_counted_per_token_where_asked_for(
+async def test_proxied_requests_are_counted_per_token(
     make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(rate_limit_proxy="2/hour", zenzefi_target_url=upstream.origin)

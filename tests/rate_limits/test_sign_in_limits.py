@@ -1,4 +1,4 @@
-"""Attempts to sign in: guessing is slow, and it stops nobody but the guesser."""
+"""Limits of sign-in attempts: guessing is slow and does not lock other users out."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def wrong(who: dict[str, str]) -> dict[str, str]:
     return who | {"password": "a guess of eight"}
 
 
-async def test_guesses_from_one_place_stop_the_owner_nowhere_else(
+async def test_guesses_from_one_address_do_not_lock_the_owner_out_elsewhere(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(**TRUST)
@@ -74,7 +74,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("kind", ["urlencoded", "multipart", "file"])
-async def test_no_spelling_of_a_form_is_a_way_around_the_count(
+async def test_form_encodings_do_not_bypass_the_limit(
     make_gate: MakeGate, spelling: Callable[[int], list[tuple[str, str]]], kind: str
 ) -> None:
     gate = await make_gate(rate_limit_login="3/hour", rate_limit_login_address="off")
@@ -96,7 +96,7 @@ async def test_no_spelling_of_a_form_is_a_way_around_the_count(
 @pytest.mark.parametrize(
     "email", ["alice@example.com", " ALICE@example.com\t", "\\u0061lice@example.com"]
 )
-async def test_no_label_of_a_call_is_a_way_around_the_count(
+async def test_content_types_do_not_bypass_the_limit(
     make_gate: MakeGate, label: str | None, email: str
 ) -> None:
     gate = await make_gate(rate_limit_login="3/hour", rate_limit_login_address="off")
@@ -113,7 +113,7 @@ async def test_no_label_of_a_call_is_a_way_around_the_count(
 
 
 async def _failed_sign_ins(gate: GateClient) -> int:
-    """How many wrong passwords for an account that exists were looked at."""
+    """Number of wrong passwords that were checked for an existing account."""
     failed = select(func.count()).where(
         audit_logs.c.action == "user.sign_in_failed", audit_logs.c.resource_id.is_not(None)
     )
@@ -121,7 +121,7 @@ async def _failed_sign_ins(gate: GateClient) -> int:
         return int((await connection.execute(failed)).scalar_one())
 
 
-async def test_what_is_refused_uses_up_nothing_of_the_wide_limits(
+async def test_rejected_attempts_do_not_count_in_the_wide_limits(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login="2/hour", **TRUST)  # 20 an hour for the account
@@ -132,7 +132,7 @@ async def test_what_is_refused_uses_up_nothing_of_the_wide_limits(
 
 
 @pytest.mark.parametrize("network", ["198.51.100.{}", "2001:db8:1:{:x}::1"])
-async def test_a_whole_network_of_addresses_stops_itself_only(
+async def test_a_network_of_addresses_blocks_only_itself(
     make_gate: MakeGate, sign_in: SignIn, network: str
 ) -> None:
     gate = await make_gate(rate_limit_login="2/hour", **TRUST)  # 20 an hour for the account
@@ -143,7 +143,7 @@ async def test_a_whole_network_of_addresses_stops_itself_only(
     assert await sign_in(gate, THERE, ALICE) == 200
 
 
-async def test_guesses_at_one_account_stop_no_neighbour(
+async def test_guesses_at_one_account_do_not_block_users_behind_the_same_address(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login="2/hour", **TRUST)
@@ -154,7 +154,7 @@ async def test_guesses_at_one_account_stop_no_neighbour(
     assert await sign_in(gate, HERE, BOB) == 200
 
 
-async def test_one_place_that_tries_many_accounts_is_slowed_down(
+async def test_one_address_that_tries_many_accounts_is_limited(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login_address="5/hour", **TRUST)
@@ -163,7 +163,7 @@ async def test_one_place_that_tries_many_accounts_is_slowed_down(
     assert await sign_in(gate, THERE, people[0]) == 401
 
 
-async def test_many_places_that_try_one_account_are_slowed_down(
+async def test_many_addresses_that_try_one_account_are_limited(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login_account="5/hour", **TRUST)
@@ -172,7 +172,7 @@ async def test_many_places_that_try_one_account_are_slowed_down(
     assert await sign_in(gate, places[0], wrong(BOB)) == 401
 
 
-async def test_right_passwords_are_not_counted_against_neighbours(
+async def test_successful_sign_ins_do_not_count_for_the_address(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(
@@ -187,7 +187,7 @@ async def test_right_passwords_are_not_counted_against_neighbours(
         assert await sign_in(gate, HERE, who) == 200
 
 
-async def test_asking_for_links_stops_no_sign_in_and_confirmations_neither(
+async def test_requests_for_e_mails_and_confirmations_do_not_block_sign_ins(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(mail_url="log:", debug=True, **TRUST)
@@ -206,8 +206,8 @@ async def test_asking_for_links_stops_no_sign_in_and_confirmations_neither(
         assert await by_page(gate, place, who) == 200
 
 
-async def test_links_of_neighbours_go_on_working(make_gate: MakeGate) -> None:
-    """A link's secret can't be guessed: no number of wrong ones stops a right one."""
+async def test_wrong_links_do_not_block_valid_links(make_gate: MakeGate) -> None:
+    """A link's secret can't be guessed, so wrong links need no limit per address."""
     gate = await make_gate(mail_url="log:", debug=True, rate_limit_login="1/hour")
     for path in ("/login/reset", "/register/confirm"):
         for _ in range(15):
@@ -216,7 +216,7 @@ async def test_links_of_neighbours_go_on_working(make_gate: MakeGate) -> None:
             assert "too old or was used already" in visitor.text
 
 
-async def test_links_are_counted_however_many_ask_at_once(make_gate: MakeGate) -> None:
+async def test_concurrent_requests_for_links_are_limited(make_gate: MakeGate) -> None:
     gate = await make_gate(mail_url="log:", debug=True, rate_limit_login="off")
     await Visitor(gate).register()
     strangers = [await Visitor(gate).open("/login/forgotten") for _ in range(12)]
@@ -233,7 +233,7 @@ async def test_links_are_counted_however_many_ask_at_once(make_gate: MakeGate) -
 
 
 async def _judged(gate: GateClient) -> int:
-    """How many wrong codes were looked at: each leaves a row of the audit log."""
+    """Number of wrong codes that were checked: each adds a row to the audit log."""
     failed = select(func.count()).where(audit_logs.c.action == "user.second_factor_failed")
     async with gate.app[DATABASE].read() as connection:
         return int((await connection.execute(failed)).scalar_one())
@@ -245,7 +245,7 @@ async def _code(gate: GateClient, code: str, address: str = HERE) -> int:
     return (await api.call(gate, "POST", "/auth/login", json=body, headers=headers))[0]
 
 
-async def test_of_a_burst_of_codes_no_more_than_the_limit_are_judged(
+async def test_concurrent_codes_do_not_exceed_the_limit(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(rate_limit_login="off", **TRUST)
@@ -257,7 +257,7 @@ async def test_of_a_burst_of_codes_no_more_than_the_limit_are_judged(
     assert await _code(gate, codes[0], THERE) == 200  # the owner elsewhere is not kept out
 
 
-async def test_of_a_burst_over_two_nodes_too(cluster: Stores) -> None:
+async def test_concurrent_codes_on_two_nodes_do_not_exceed_the_limit(cluster: Stores) -> None:
     async with AsyncExitStack() as stack:
         extra: dict[str, Any] = {"rate_limit_login": "off", **TRUST}
         nodes = [
@@ -272,7 +272,7 @@ async def test_of_a_burst_over_two_nodes_too(cluster: Stores) -> None:
         assert await _judged(nodes[0]) == 10
 
 
-async def test_many_places_together_guess_codes_no_faster_than_the_account_allows(
+async def test_codes_from_many_addresses_are_limited_per_account(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(rate_limit_login="off", **TRUST)
@@ -282,13 +282,13 @@ async def test_many_places_together_guess_codes_no_faster_than_the_account_allow
     assert statuses == [401] * 30 + [429] * 10
 
 
-async def test_right_codes_are_not_counted(make_gate: MakeGate) -> None:
+async def test_valid_codes_are_not_counted(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off", rate_limit_code="2/hour", **TRUST)
     _, codes = await enable_two_factor(await Visitor(gate).register())
     assert [await _code(gate, code) for code in codes] == [200] * 10
 
 
-async def test_pages_count_codes_with_the_api(make_gate: MakeGate) -> None:
+async def test_pages_and_api_share_the_count_of_codes(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off", rate_limit_code="3/hour")
     await enable_two_factor(await Visitor(gate).register())
     for _ in range(3):
@@ -301,7 +301,7 @@ async def test_pages_count_codes_with_the_api(make_gate: MakeGate) -> None:
 # --- changing the password by the API
 
 
-async def test_a_stolen_bearer_token_changes_no_password(make_gate: MakeGate) -> None:
+async def test_a_bearer_token_alone_cannot_change_the_password(make_gate: MakeGate) -> None:
     gate = await make_gate()
     bearer = await api.sign_up(gate)
 
@@ -337,7 +337,7 @@ async def test_guesses_at_the_current_password_are_counted(make_gate: MakeGate) 
     assert await by_api(gate, "127.0.0.1", ALICE) == 200  # signing in is counted apart
 
 
-async def test_with_the_second_step_a_new_password_needs_a_code(
+async def test_a_password_change_requires_a_code_with_two_factor(
     make_gate: MakeGate, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="zenzefi.mail")

@@ -14,7 +14,7 @@ from tests.kit.tokens import validator_of
 from tests.kit.waiting import until
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import Unavailable
-from zenzefi.http.client_address import rate_limit_network
+from zenzefi.rate_limits.networks import rate_limit_network
 from zenzefi.tokens import brute_force, lookups, repository, single_flight
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter

@@ -43,19 +43,6 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return mapped or address
 
 
-def rate_limit_network(address: str) -> str:
-    """What one subscriber's addresses have in common: of IPv6 the /64 (RFC 6177, RFC 8981), within
-    which everybody may take another address for every request. What is no address stays as it is.
-    """
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
-
-
 def resolve_client_address(
     remote: str | None, forwarded_for: Sequence[str], trusted: Sequence[Network]
 ) -> ClientAddress:

@@ -1,1 +1,1 @@
-"""Rate limits: the counters, the middleware that asks them, device cookies."""
+"""Rate limits: counters, middleware, device cookies, and which addresses count as one."""

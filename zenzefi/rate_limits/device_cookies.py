@@ -1,9 +1,10 @@
-"""Browsers in which an account was signed in to before have attempts of their own.
+"""Device cookies: a browser that signed in to an account before has its own count of attempts.
 
-Attempts to sign in are counted per account, so anybody who knows an address could use them up, over
-and over, and keep its owner out. A browser that signed in once keeps a signed cookie that says so;
-its attempts are counted by that cookie instead. Guessing gains nothing: such a cookie comes from a
-sign-in that worked, and has the same limit. (OWASP calls these device cookies.)
+Sign-in attempts are counted per account, so an attacker who knows the e-mail address could use them
+up continuously and lock the owner out. A browser that signed in once keeps a signed cookie, and its
+attempts are counted by that cookie instead. The cookie does not help an attacker: it is issued only
+after a successful sign-in and has the same limit (OWASP, Slow Down Online Guessing Attacks with
+Device Cookies).
 """
 
 from __future__ import annotations
@@ -20,32 +21,34 @@ from zenzefi.keys import KEYRING
 
 NAME = KNOWN_BROWSER
 LIFE = 365 * 86400
-"""Seconds that a browser keeps it."""
+"""Lifetime of the cookie, in seconds."""
 
 MAX_EMAIL = 254
-"""Characters of an address that a sign-in looks at (RFC 5321, 4.5.3.1.3)."""
+"""Characters of an e-mail address that are significant (RFC 5321, 4.5.3.1.3)."""
 
 _PURPOSE = "known-browser"
 _COOKIE = re.compile(r"([A-Za-z0-9_-]{24})\.([0-9a-f]{64})")
 
 
 def account_mark(email: str) -> str:
-    """What stands for an account in counters: hashed, since an address has any length and any
-    characters, and needs not lie in Redis. Cut and folded as a sign-in does before it looks for the
-    account: no two spellings of one account count apart."""
+    """The key of an account in the counters.
+
+    Hashed, as an address has any length and characters and should not be stored in Redis. It is
+    normalized like a sign-in normalizes it, so all spellings of an account have one count.
+    """
     plain = email.strip()[:MAX_EMAIL].strip().casefold()
     return hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def cookie_for(app: web.Application, email: str) -> str:
-    """The cookie's value for a browser in which this account was just signed in to."""
+    """A cookie value for a browser that has just signed in to this account."""
     mark = secrets.token_urlsafe(18)
     return f"{mark}.{_signature(app[KEYRING].keys(_PURPOSE)[0], mark, email)}"
 
 
 def mark_of(request: web.Request, email: str) -> str | None:
-    """What to count by in a browser that this account was signed in to before, else ``None``."""
-    for name in (SEAL + NAME, f"__Host-{NAME}", NAME):  # the second is of earlier versions
+    """The counter key of a browser with a device cookie for this account; ``None`` without one."""
+    for name in (SEAL + NAME, f"__Host-{NAME}", NAME):  # the second is from earlier versions
         found = _COOKIE.fullmatch(request.cookies.get(name, ""))
         if found is None:
             continue

@@ -1,8 +1,8 @@
-"""Rate limits: how often something may be done, counted in Redis or, without it, in this process.
+"""Rate limits, counted in Redis for all nodes or, without Redis, in this process.
 
-While Redis does not respond, each process counts for itself (a metric tells): limits get wider by
-the number of processes, but guessing stays slow and nobody is locked out. This is the one place
-that decides so.
+While Redis is unavailable, each process counts alone (metric ``rate_limit_failures_total``). The
+limits are then wider by the number of processes: guessing stays slow, and no user is locked out
+because Redis failed.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
 from aiohttp import web
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import RedisStorage, Storage
-from limits.aio.storage.base import SlidingWindowCounterSupport
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from zenzefi.deadline import Deadline
 from zenzefi.errors import RateLimited
 from zenzefi.observability.metrics import RATE_LIMIT_FAILURES, RATE_LIMITED
+from zenzefi.rate_limits.memory import MemoryStorage
 from zenzefi.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,92 +48,18 @@ _MULTIPLES: dict[str, tuple[Name, int]] = {
     "code_network": ("code", 2),
     "code_account": ("code", 3),
 }
-"""Limits that follow another one unless they are set (those of a network are no setting): which
-one, and how many times as wide."""
-_BOUND = 50_000  # counters of this process; beyond it the one unused for longest goes
-_PATIENCE = 0.5  # seconds to wait for Redis
-_LAST_RESORT = 30.0  # seconds after which the client library gives up
-_PAUSE = 2.0  # seconds without Redis after it failed: a dead one must not slow every request
-
-
-class BoundedMemory(Storage, SlidingWindowCounterSupport):
-    """Sliding windows in this process, as ``limits`` counts them: two counters per key, weighted.
-
-    Unlike the library's own memory store it has a bound and starts no tasks.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        # key -> (number of the current window, count before it, count in it)
-        self._windows: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
-
-    def _now(self, key: str, expiry: int) -> tuple[int, int, float]:
-        """Counts of the previous and the current window, and how much of the latter is left."""
-        current, passed = divmod(time.time(), expiry)
-        window, before, count = self._windows.get(key, (0, 0, 0))
-        if window == current - 1:
-            before, count = count, 0
-        elif window != current:
-            before = count = 0
-        return before, count, expiry - passed
-
-    async def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool:
-        """Count ``amount`` if that stays within ``limit``."""
-        before, count, left = self._now(key, expiry)
-        if before * left / expiry + count + amount > limit:
-            return False
-        self._windows[key] = (int(time.time() // expiry), before, max(0, count + amount))
-        self._windows.move_to_end(key)
-        if len(self._windows) > _BOUND:
-            self._windows.popitem(last=False)
-        return True
-
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Previous count, seconds it still weighs, current count, seconds it lives."""
-        before, count, left = self._now(key, expiry)
-        return before, left, count, left + expiry
-
-    async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget one key."""
-        self._windows.pop(key, None)
-
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """What it raises: nothing."""
-        return ()
-
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Fixed windows are not used here."""
-        raise NotImplementedError
-
-    async def get(self, key: str) -> int:
-        """Fixed windows are not used here."""
-        raise NotImplementedError
-
-    async def get_expiry(self, key: str) -> float:
-        """Fixed windows are not used here."""
-        raise NotImplementedError
-
-    async def check(self) -> bool:
-        """It is always there."""
-        return True
-
-    async def reset(self) -> int | None:
-        """Forget everything."""
-        count = len(self._windows)
-        self._windows.clear()
-        return count
-
-    async def clear(self, key: str) -> None:
-        """Forget one key."""
-        self._windows.pop(key, None)
+"""Limits that default to a multiple of another one. Those per network have no setting."""
+_TIMEOUT = 0.5  # seconds to wait for Redis
+_LIBRARY_TIMEOUT = 30.0  # seconds after which the client library fails by itself
+_PAUSE = 2.0  # seconds without Redis after a failure, so that it does not slow every request
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one asker stands with the tightest of a limit's windows."""
+class Quota:
+    """The uses that a client has left of a limit, in the tightest of its windows.
+
+    ``window`` and ``reset`` are in seconds.
+    """
 
     name: Name
     limit: int
@@ -151,8 +76,10 @@ class Standing:
 
 
 class RateLimits:
-    """All limits of one gate. The rates are read from the settings at each use: SIGHUP changes
-    them."""
+    """All limits of one gate.
+
+    The rates are read from the settings for each use, so a reload changes them.
+    """
 
     def __init__(self, settings: Settings, storage: Storage | None = None) -> None:
         self._settings = settings
@@ -164,12 +91,12 @@ class RateLimits:
             TimeoutError,
         )
         self._counter = SlidingWindowCounterRateLimiter(self._storage)
-        self._alone = SlidingWindowCounterRateLimiter(BoundedMemory())  # while Redis is away
+        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())  # while Redis is down
         self._parsed: dict[tuple[str, int], list[RateLimitItem]] = {}
-        self._away_until = 0.0
+        self._down_until = 0.0
 
     def rates(self, name: Name) -> list[RateLimitItem]:
-        """The windows of one limit; none when it is off."""
+        """The windows of one limit; an empty list if it is off."""
         text: str | None = getattr(self._settings, f"rate_limit_{name}", None)
         factor = 1
         if text is None:
@@ -181,66 +108,68 @@ class RateLimits:
             self._parsed[key] = [type(rate)(rate.amount * factor, rate.multiples) for rate in rates]
         return self._parsed[key]
 
-    async def hit(self, name: Name, *who: str, cost: int = 1) -> Standing | None:
-        """Count ``cost`` uses by ``who``. Raises :class:`RateLimited` when they are too many.
+    async def hit(self, name: Name, *key: str, cost: int = 1) -> Quota | None:
+        """Count ``cost`` uses under ``key``; ``None`` if the limit is off.
 
-        One atomic step, also over several nodes: of many uses at once no more than the limit
-        succeed. Count before the work is done, never after. ``None``: there is no such limit.
+        The count and the check are one atomic step over all nodes, so concurrent uses do not exceed
+        the limit. Call it before the work, not after it.
+
+        Raises :class:`RateLimited` if the limit is exceeded.
         """
         rates = self.rates(name)
         if not rates:
             return None
-        if time.monotonic() >= self._away_until:
+        if time.monotonic() >= self._down_until:
             try:
-                async with Deadline(_PATIENCE):
-                    return await self._hit(self._counter, name, rates, who, cost)
+                async with Deadline(_TIMEOUT):
+                    return await self._hit(self._counter, name, rates, key, cost)
             except self._failures as error:
-                if time.monotonic() >= self._away_until:  # else another one has said so
+                if time.monotonic() >= self._down_until:  # log once per failure
                     log.warning(
                         "rate limits: Redis unavailable, counting in this process: error=%s",
                         type(error).__name__,
                     )
-                self._away_until = time.monotonic() + _PAUSE
+                self._down_until = time.monotonic() + _PAUSE
         RATE_LIMIT_FAILURES.inc()
-        return await self._hit(self._alone, name, rates, who, cost)
+        return await self._hit(self._local, name, rates, key, cost)
 
-    async def give_back(self, name: Name, *who: str) -> None:
-        """Take one use by ``who`` back: it turned out to be one that need not be limited."""
+    async def give_back(self, name: Name, *key: str) -> None:
+        """Uncount one use under ``key``, for example of an attempt that succeeded."""
         for rate in self.rates(name):
-            if time.monotonic() < self._away_until:
-                await self._alone.hit(rate, name, *who, cost=-1)
+            if time.monotonic() < self._down_until:
+                await self._local.hit(rate, name, *key, cost=-1)
                 continue
             try:
-                async with Deadline(_PATIENCE):
-                    await self._counter.hit(rate, name, *who, cost=-1)
+                async with Deadline(_TIMEOUT):
+                    await self._counter.hit(rate, name, *key, cost=-1)
             except self._failures:
-                self._away_until = time.monotonic() + _PAUSE  # it stays counted: the safe side
+                self._down_until = time.monotonic() + _PAUSE  # the use stays counted
 
     async def _hit(
         self,
         counter: SlidingWindowCounterRateLimiter,
         name: Name,
         rates: list[RateLimitItem],
-        who: tuple[str, ...],
+        key: tuple[str, ...],
         cost: int,
-    ) -> Standing | None:
-        tightest: Standing | None = None
+    ) -> Quota | None:
+        tightest: Quota | None = None
         for rate in rates:
-            within = await counter.hit(rate, name, *who, cost=cost)
-            stats = await counter.get_window_stats(rate, name, *who)
+            within = await counter.hit(rate, name, *key, cost=cost)
+            stats = await counter.get_window_stats(rate, name, *key)
             reset = max(1, math.ceil(stats.reset_time - time.time()))
-            standing = Standing(name, rate.amount, rate.get_expiry(), stats.remaining, reset)
+            quota = Quota(name, rate.amount, rate.get_expiry(), stats.remaining, reset)
             if not within:
                 RATE_LIMITED.labels(name).inc()
-                refusal = RateLimited(reset)
-                refusal.headers.update(standing.headers())
-                raise refusal
-            if tightest is None or standing.remaining < tightest.remaining:
-                tightest = standing
+                error = RateLimited(reset)
+                error.headers.update(quota.headers())
+                raise error
+            if tightest is None or quota.remaining < tightest.remaining:
+                tightest = quota
         return tightest
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections to Redis."""
         if isinstance(self._storage, RedisStorage):
             await self._storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # untyped
 
@@ -248,14 +177,14 @@ class RateLimits:
 def _storage(settings: Settings) -> Storage:
     dsn = settings.redis_dsn
     if dsn is None:
-        return BoundedMemory()
+        return MemoryStorage()
     return RedisStorage(
         dsn,
         implementation="redispy",
         key_prefix="zenzefi:limit",
-        # hit() gives up sooner, by a deadline that a pause of the event loop does not use up.
-        socket_timeout=_LAST_RESORT,
-        socket_connect_timeout=_LAST_RESORT,
+        # hit() has a shorter deadline, which ignores pauses of the event loop.
+        socket_timeout=_LIBRARY_TIMEOUT,
+        socket_connect_timeout=_LIBRARY_TIMEOUT,
     )
 
 

@@ -1,15 +1,17 @@
-"""How often: attempts to sign in, registrations per address, calls per user.
+"""Rate limits for sign-ins, registrations and API calls.
 
-An attempt to prove who one is counts three times (ADR 0020): tightly for the pair of account and
-address (three times as widely for the account and the address's network, a /24 or /48), so that
-guessing is slow and stops nobody elsewhere; widely for the address, against one
-place that tries many accounts; widely for the account, against many places that try one. A browser
-that signed in to the account before is counted by its own mark instead (ADR 0010). The wide counts
-are given back when the attempt was right. For IPv6, a whole /64 counts as one address, because that
-is what one subscriber is normally assigned.
+A sign-in attempt is counted in several limits (ADR 0020):
 
-Stands after the way through: what belongs to the upstream has gone by then (its own limit, per
-token, is asked where the token is known).
+- Per account and address, tightly: guessing is slow, and does not lock the owner out elsewhere.
+- Per account and network (/24 or /48), three times as many, for an attacker with many addresses.
+- Per address, widely, for one address that tries many accounts.
+- Per account, widely, for many addresses that try one account.
+
+A browser with a device cookie of the account has a separate count instead (ADR 0010). A
+successful attempt is uncounted from the wide limits. For IPv6, a whole /64 counts as one address.
+
+The middleware runs after the reverse proxy. Proxied requests have a limit per token, which is
+checked where the token is known.
 """
 
 from __future__ import annotations
@@ -25,44 +27,48 @@ from aiohttp.typedefs import Handler
 from zenzefi.errors import RateLimited
 from zenzefi.gate_cookies import network_of
 from zenzefi.http.body import content_of, fields_of
-from zenzefi.http.client_address import client_address_of, rate_limit_network
+from zenzefi.http.client_address import client_address_of
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
 from zenzefi.rate_limits.device_cookies import account_mark, mark_of
-from zenzefi.rate_limits.limiter import LIMITS, Name, RateLimits, Standing
+from zenzefi.rate_limits.limiter import LIMITS, Name, Quota, RateLimits
+from zenzefi.rate_limits.networks import rate_limit_network
 from zenzefi.settings import SETTINGS
 
 _LOGIN = frozenset(("/api/v1/auth/login", "/login", "/login/code"))
 _REGISTER = frozenset(("/api/v1/auth/register", "/register"))
 _MAIL = frozenset(("/login/forgotten",))
-# Forms with a link from an e-mail are not counted: its 256 random bits can't be guessed, and a
-# count by address would let one person stop the links of all their neighbours.
+# Forms opened from an e-mailed link are not counted: its 256 random bits can't be guessed, and a
+# limit per address would let one user block the links of all others behind the same address.
 Purpose = Literal["login", "confirm", "mail"]
-"""What an attempt is for. Each is counted apart, so that one can't be used to block another."""
-_Use = tuple[Name, tuple[str, ...]]
-_STANDING = web.RequestKey("rate_limit_standing", Standing)
+"""The purpose of an attempt. Purposes have separate counts, so that one can't block another."""
+_Use = tuple[Name, tuple[str, ...]]  # a limit and the key under which it counts
+_QUOTA = web.RequestKey("rate_limit_quota", Quota)
 _WIDE = web.RequestKey("rate_limit_wide", list)
 
 
 def setup(app: web.Application) -> None:
-    """Give the application its limits."""
+    """Add the limits to the application."""
     limits = app[LIMITS] = RateLimits(app[SETTINGS])
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
+    async def close_limits(_: web.Application) -> AsyncIterator[None]:
         yield
         await limits.close()
 
-    app.cleanup_ctx.append(life)
+    app.cleanup_ctx.append(close_limits)
 
 
 async def limit_user(request: web.Request, user_id: object) -> None:
-    """Count one API call of this user. Raises ``RateLimited``."""
+    """Count one API call of this user.
+
+    Raises ``RateLimited``.
+    """
     limits = request.app.get(LIMITS)
     if limits is not None:
         _remember(request, await limits.hit("api", str(user_id)))
 
 
 async def limit_release(request: web.Request, token_id: object) -> None:
-    """Count one release of this token's device: two people could take turns with one token.
+    """Count one release of this token's device; otherwise two users could take turns with a token.
 
     Raises ``RateLimited``.
     """
@@ -72,7 +78,10 @@ async def limit_release(request: web.Request, token_id: object) -> None:
 
 
 async def limit_token(request: web.Request, token_id: object) -> None:
-    """Count one request through the gate under this token. Raises ``RateLimited``."""
+    """Count one proxied request with this token.
+
+    Raises ``RateLimited``.
+    """
     limits = request.app.get(LIMITS)
     if limits is not None and limits.rates("proxy"):
         await limits.hit("proxy", str(token_id))
@@ -80,14 +89,14 @@ async def limit_token(request: web.Request, token_id: object) -> None:
 
 @web.middleware
 async def rate_limits_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Link of the chain: refuses with 429 before any work is done; tells how one stands."""
+    """Reject requests beyond a limit with 429 before other work, and add the RateLimit headers."""
     if request.method == "POST":
         await _count(request)
     response = await handler(request)
     if response.status in (200, 303):
         await _give_back(request)
-    if _STANDING in request and not response.prepared:
-        response.headers.update(request[_STANDING].headers())
+    if _QUOTA in request and not response.prepared:
+        response.headers.update(request[_QUOTA].headers())
     return response
 
 
@@ -111,24 +120,26 @@ async def _count(request: web.Request) -> None:
 
 
 async def limit_sign_in(request: web.Request, email: str, purpose: Purpose = "login") -> None:
-    """Count one attempt to prove to be this account's owner, before it is judged.
+    """Count one attempt to authenticate with this account, before the password is checked.
 
-    For what asks for a password outside of the sign-in, too (``confirm``). An empty ``email`` is
-    an attempt that names no account. Raises ``RateLimited``: by the tightest count first, so that
-    what it refuses uses up nothing of the wide ones.
+    ``purpose`` is ``confirm`` where a signed-in user is asked for the password again. An empty
+    ``email`` is an attempt without an account. The tight limits are counted first, so that an
+    attempt they reject does not count in the wide ones.
+
+    Raises ``RateLimited``.
     """
     limits = request.app.get(LIMITS)
     if limits is None:
         return
     narrow, wide = _uses(request, email, purpose)
-    for name, who in narrow + wide:
-        _remember(request, await limits.hit(name, *who))
-    if purpose != "mail":  # there is no right or wrong about asking for an e-mail
+    for name, key in narrow + wide:
+        _remember(request, await limits.hit(name, *key))
+    if purpose != "mail":  # a request for an e-mail neither succeeds nor fails
         request[_WIDE] = wide
 
 
 def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use], list[_Use]]:
-    """What one attempt counts as: tight limits, and wide ones."""
+    """The tight limits and the wide limits in which one attempt is counted."""
     where = rate_limit_network(client_address_of(request).address)
     by_address: _Use = ("login_address", (purpose, "address", where))
     if not email:
@@ -140,28 +151,29 @@ def _uses(request: web.Request, email: str, purpose: Purpose) -> tuple[list[_Use
     network = network_of(client_address_of(request).address)
     narrow: list[_Use] = [
         ("login", (purpose, "pair", where, account)),
-        # Who rents one network has addresses without end, and must not use up the wide count.
+        # An attacker with a whole network must not use up the wide limit of the account.
         ("login_network", (purpose, "network", network, account)),
     ]
     by_account: _Use = ("login_account", (purpose, "account", account))
-    # Who confirms a password has signed in already: that names one account, not many. And mails to
-    # one account have a bound of their own (accounts/links.py).
+    # A confirmation is for the session's account, so it can't try many accounts. E-mails to one
+    # account have their own limit (accounts/links.py).
     wide = {"login": [by_address, by_account], "confirm": [by_account], "mail": [by_address]}
     return narrow, wide[purpose]
 
 
 async def _give_back(request: web.Request) -> None:
-    """The attempt was right: it is not counted against the address or the account."""
-    for name, who in request.get(_WIDE, ()):
-        await request.app[LIMITS].give_back(name, *who)
+    """Uncount a successful attempt from the limits of the address and of the account."""
+    for name, key in request.get(_WIDE, ()):
+        await request.app[LIMITS].give_back(name, *key)
 
 
 @asynccontextmanager
 async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
-    """One attempt at a code of two-step sign-in: counted before it is judged, inside.
+    """Count one attempt at a code of two-step sign-in; the code is checked inside the context.
 
-    Given back when the code was right, that is when nothing is raised inside. Raises
-    ``RateLimited``.
+    The attempt is uncounted if the context exits without an exception.
+
+    Raises ``RateLimited``.
     """
     limits = request.app.get(LIMITS)
     if limits is None:
@@ -179,36 +191,36 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
             ("code_account", ("account", account)),
         ]
     try:
-        for name, who in uses:
-            await limits.hit(name, *who)
+        for name, key in uses:
+            await limits.hit(name, *key)
     except RateLimited as error:
         seconds = int(error.headers["Retry-After"])
         raise RateLimited(seconds, "Too many wrong codes. Wait a quarter of an hour.") from None
     yield
-    for name, who in uses:
-        await limits.give_back(name, *who)
+    for name, key in uses:
+        await limits.give_back(name, *key)
 
 
 async def _account(request: web.Request) -> str:
-    """The address that somebody wants to sign in with; empty when it can't be read.
+    """The e-mail address of the attempt; empty if the body can't be parsed.
 
-    Read as the handler reads it, whatever the content is labelled as: a second reading would be a
-    way around the count.
+    The body is parsed as the handler parses it, whatever its Content-Type: a difference would be a
+    way around the limit.
     """
     if not request.path.startswith("/api/"):
         return (await fields_of(request)).get("email", "")
     try:
         body = json.loads(await content_of(request))
-    except (ValueError, RecursionError):  # the handler says what is wrong with it
+    except (ValueError, RecursionError):  # the handler reports the error
         return ""
     email = body.get("email") if isinstance(body, dict) else None
     return email if isinstance(email, str) else ""
 
 
-def _remember(request: web.Request, standing: Standing | None) -> None:
-    """Keep the tightest of several."""
-    if standing is None:
+def _remember(request: web.Request, quota: Quota | None) -> None:
+    """Keep the quota with the fewest uses left, for the response's headers."""
+    if quota is None:
         return
-    before = request.get(_STANDING)
-    if before is None or standing.remaining <= before.remaining:
-        request[_STANDING] = standing
+    before = request.get(_QUOTA)
+    if before is None or quota.remaining <= before.remaining:
+        request[_QUOTA] = quota

@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from zenzefi.http.client_address import rate_limit_network
 from zenzefi.observability.metrics import RATE_LIMITED
+from zenzefi.rate_limits.networks import rate_limit_network
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TooManyUnknownTokens
 from zenzefi.tokens.single_flight import Results, answer_all
