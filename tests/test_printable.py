@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from zenzefi import printable
 from zenzefi.commands import check, common, plugin
 from zenzefi.observability import logs
-from zenzefi.observability.access_log import AccessLog, Entry
+from zenzefi.observability.access_log import AccessLog, AccessLogEntry
 from zenzefi.runtime.checks import Check
 from zenzefi.settings import load_settings
 
@@ -121,7 +121,7 @@ def test_no_line_of_the_access_log_obeys_what_it_tells_of(
 ) -> None:
     out = io.StringIO()
     log = AccessLog(as_json=as_json, out=out)
-    log.add(Entry(0.0, "gate", "GET", f"/{path}", 200, 0.1, 5, address, "id", ""))
+    log.add(AccessLogEntry(0.0, "gate", "GET", f"/{path}", 200, 0.1, 5, address, "id", ""))
     log._write()
     assert out.getvalue().count("\n") == 1
     assert not is_hostile(out.getvalue(), kept="\n")

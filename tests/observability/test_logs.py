@@ -10,7 +10,7 @@ import pytest
 from tests.kit import api
 from tests.kit.gates import GateClient
 from zenzefi.observability import logs
-from zenzefi.observability.access_log import AccessLog, Entry
+from zenzefi.observability.access_log import AccessLog, AccessLogEntry
 from zenzefi.observability.trace_context import trace_id_of
 from zenzefi.settings import load_settings
 
@@ -98,7 +98,7 @@ def test_the_access_log_is_bounded_and_obeys_no_control_bytes() -> None:
     out = io.StringIO()
     log = AccessLog(as_json=False, out=out)
     path = "/\x1b[31mred"
-    log.add(Entry(0.0, "gate", "GET", path, 200, 0.01, 3, "10.0.0.1", "id", ""))
+    log.add(AccessLogEntry(0.0, "gate", "GET", path, 200, 0.01, 3, "10.0.0.1", "id", ""))
     log.start()
     log.close()
     assert "\x1b" not in out.getvalue()

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from zenzefi.http.client_address import client_address_of
 from zenzefi.http.request_id import request_id_of
 from zenzefi.observability import logs, metrics
-from zenzefi.observability.access_log import AccessLog, Entry
+from zenzefi.observability.access_log import AccessLog, AccessLogEntry
 from zenzefi.observability.trace_context import CURRENT, Trace, trace_id_of
 from zenzefi.observability.tracing import PROBES, SPAN, TRACING
 from zenzefi.settings import SETTINGS
@@ -63,7 +63,7 @@ class Observer:
         self._counters: dict[tuple[str, int], Counter] = {}
         self._sent = metrics.PROXY_BYTES.labels("sent")
 
-    def proxied(self, entry: Entry, *, is_stream: bool = False) -> None:
+    def proxied(self, entry: AccessLogEntry, *, is_stream: bool = False) -> None:
         """A request for the upstream has ended.
 
         ``is_stream``: a WebSocket or an event stream, whose duration says nothing about speed.
@@ -97,7 +97,7 @@ class Observer:
         metrics.observe_many(metrics.PROXY_LATENCY, tally.buckets, tally.seconds)
         tally.clear()
 
-    def answered(self, entry: Entry, route: str) -> None:
+    def answered(self, entry: AccessLogEntry, route: str) -> None:
         """A request for one of the gate's own routes (``route``: its pattern) has ended."""
         method = metrics.method_label(entry.method)
         metrics.GATE_REQUESTS.labels(route, method, entry.status).inc()
@@ -152,7 +152,7 @@ async def observation_middleware(request: web.Request, handler: Handler) -> web.
         if status == _CLIENT_GONE and BEGUN in request:
             sent = request[BEGUN].body_length
         observer = request.app[OBSERVER]
-        about = Entry(
+        about = AccessLogEntry(
             time.time(),
             "proxy" if PROXIED in request else "gate",
             request.method,

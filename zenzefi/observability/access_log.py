@@ -1,7 +1,8 @@
-"""One line per request, written in batches by a thread: a request only appends to a list.
+"""The access log: one line per request, written in batches by a thread.
 
-Formatting and writing a line at once would cost more than the gate's whole work on a cached token.
-The query is never logged: it may carry a token.
+A request only appends an entry to a list, because formatting and writing a line would take longer
+than all other work on a request with a cached token. The query is never logged, as it may contain a
+token.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from zenzefi.printable import one_line
 log = logging.getLogger(__name__)
 
 _PERIOD = 0.5  # seconds between batches
-_BOUND = 20_000  # lines; beyond it new ones are dropped and counted
+_CAPACITY = 20_000  # lines; further ones are dropped and counted
 
 
-class Entry(NamedTuple):
-    """What is said about one request. ``seconds``: its duration; ``sent``: bytes of the body."""
+class AccessLogEntry(NamedTuple):
+    """One request. ``at`` is a Unix time, ``seconds`` the duration, ``sent`` the body's bytes."""
 
     at: float
     kind: str
@@ -39,44 +40,44 @@ class Entry(NamedTuple):
 
 
 class AccessLog:
-    """Collects entries and writes them twice a second; :meth:`close` writes the rest."""
+    """Collects entries and writes them twice a second. :meth:`close` writes the last ones."""
 
     def __init__(self, *, as_json: bool, out: TextIO | None = None) -> None:
         self._as_json = as_json
         self._out = out
-        self._entries: list[Entry] = []
+        self._entries: list[AccessLogEntry] = []
         self._lost = 0
         self._scrub = Scrubber()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to write. Not before a fork: threads do not survive it."""
-        self._thread = threading.Thread(target=self._write_for_ever, name="access log", daemon=True)
+        """Start the thread. Call it after forking, because threads do not survive a fork."""
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
         self._thread.start()
 
-    def add(self, entry: Entry) -> None:
-        """Take one entry; never waits."""
-        if len(self._entries) < _BOUND:
+    def add(self, entry: AccessLogEntry) -> None:
+        """Queue one entry. Never blocks."""
+        if len(self._entries) < _CAPACITY:
             self._entries.append(entry)
         else:
             self._lost += 1
 
     def close(self) -> None:
-        """Write what is left and stop."""
+        """Write the queued entries and stop the thread."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join(5)
             self._thread = None
 
-    def _write_for_ever(self) -> None:
+    def _run(self) -> None:
         ended = False
         while not ended:
             ended = self._ending.wait(_PERIOD)
             try:
                 self._write()
-            except (OSError, ValueError) as error:  # the reader of the pipe is gone
-                log.warning("the access log can't be written: %s", error)
+            except (OSError, ValueError) as error:  # for example a closed pipe
+                log.warning("failed to write the access log: error=%s", error)
 
     def _write(self) -> None:
         entries, self._entries = self._entries, []
@@ -89,9 +90,9 @@ class AccessLog:
             out.write("".join(map(self._line, entries)))
             out.flush()
 
-    def _line(self, entry: Entry) -> str:
+    def _line(self, entry: AccessLogEntry) -> str:
         time = datetime.fromtimestamp(entry.at, UTC)
-        # Whatever looks like a token is long: the scrubber is asked only then.
+        # Tokens are long, so short paths need no scrubbing.
         path = entry.path if len(entry.path) < 60 else self._scrub(entry.path)
         if self._as_json:
             fields = entry._asdict()

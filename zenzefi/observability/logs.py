@@ -1,8 +1,8 @@
-"""Logs: one line per event, JSON for machines or pretty for a terminal, and never a secret.
+"""Logs: one line per event, as JSON or pretty-printed for a terminal, without secrets.
 
-Modules log through the standard library (``logging.getLogger(__name__)``, values in ``extra``);
-structlog renders. Secrets are kept out twice: values under a telling name are replaced before
-rendering, and the rendered line is searched for what looks like one.
+Modules log through the standard library (``logging.getLogger(__name__)``, values in ``extra``), and
+structlog renders the lines. Secrets are removed twice: values whose names indicate a secret are
+replaced before rendering, and the rendered line is searched for known secrets and their patterns.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from zenzefi.settings import Settings
 
 REDACTED = "[redacted]"
 
-_TELLING = re.compile(
+_SECRET_NAME = re.compile(
     r"(?i)pass(word|wd)?$|secret|token$|^authorization$|cookie|api_?key|^key$|private|signature"
 )
 _SHAPES = (
-    # An access token, as it is sold; hex digests of that length go too.
+    # An access token. Hex digests of that length are redacted too.
     (re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{64}(?![A-Za-z0-9_-])"), REDACTED),
     # A JWT (RFC 7519): its header always begins with {" in base64url.
-    # Looked for once in a run of its letters: what the first one lacks, later ones lack too.
+    # The atomic group keeps the search linear: it tries one start in each run of characters.
     (
         re.compile(
             r"(?<![A-Za-z0-9_-])((?>[A-Za-z0-9_-]*?(?=eyJ)))"
@@ -48,18 +48,18 @@ _SHAPES = (
 
 
 class Scrubber:
-    """Replaces secrets in a finished line: the known ones, and whatever looks like one."""
+    """Redacts secrets in a rendered line: known ones, and text with the pattern of one."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         spellings = set()
         for secret in known:
-            if len(secret) >= 4:  # a shorter one would blacken innocent words
+            if len(secret) >= 4:  # a shorter one would redact ordinary text
                 spellings |= {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
         ordered = sorted(spellings, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __call__(self, line: str) -> str:
-        """The line without its secrets."""
+        """Return the line without its secrets."""
         if self._known is not None:
             line = self._known.sub(REDACTED, line)
         for shape, instead in _SHAPES:
@@ -68,20 +68,20 @@ class Scrubber:
 
 
 def scrubber_of(settings: Settings) -> Scrubber:
-    """A scrubber that knows every secret of these settings."""
+    """A scrubber with all secrets of these settings."""
     values = [getattr(settings, name) for name in type(settings).model_fields]
     single = [item for value in values for item in (value if isinstance(value, list) else [value])]
     found = [item.get_secret_value() for item in single if isinstance(item, SecretStr)]
-    # Of a connection's URL only the password is secret; its host is what an operator looks for.
+    # Only the password of a URL is secret. Operators need its host.
     passwords = re.findall(r"://[^\s:/@]*:([^\s/@]+)@", "\n".join(f for f in found if "://" in f))
     return Scrubber([*(f for f in found if "://" not in f), *passwords])
 
 
-def _redact_telling_names(
+def _redact_by_name(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     for name in event:
-        if name != "event" and _TELLING.search(name):
+        if name != "event" and _SECRET_NAME.search(name):
             event[name] = REDACTED
     return event
 
@@ -100,7 +100,7 @@ def _add_trace(
 def _escape_values(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    # Before the rendering, whose own colours are escape sequences too.
+    # Done before rendering, because the renderer's colours are escape sequences too.
     for name, value in event.items():
         if name in ("exc_info", "stack_info") or value is None or isinstance(value, int | float):
             continue
@@ -112,9 +112,9 @@ def _escape_values(
 
 
 def _plain_traceback(out: TextIO, error: Any) -> None:
-    told = io.StringIO()
-    structlog.dev.plain_traceback(told, error)
-    out.write(printable.lines(told.getvalue()))
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(printable.lines(text.getvalue()))
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
@@ -130,22 +130,22 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 
 
 def is_json(settings: Settings) -> bool:
-    """Whether lines are JSON: by setting, else whenever nobody looks at a terminal."""
+    """Whether lines are JSON: by ``LOG_FORMAT``, or else if the output is not a terminal."""
     return settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stdout.isatty()
     )
 
 
 def configure(settings: Settings) -> None:
-    """Send the whole program's logs to the standard output in the form that the settings name."""
+    """Write all logs of the program to the standard output, in the configured format and level."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        # At a terminal as short as the lines of the access log.
+        # On a terminal the time is as short as in the access log.
         structlog.processors.TimeStamper(fmt="iso" if is_json(settings) else "%H:%M:%S", utc=True),
         _add_trace,
-        _redact_telling_names,
+        _redact_by_name,
         structlog.processors.StackInfoRenderer(),
     ]
     renderers: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
@@ -173,6 +173,6 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
-    # One line per migration step or query is for those who ask for it.
+    # These libraries log every migration step and query at INFO.
     for name in ("alembic", "sqlalchemy.engine", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,8 +1,8 @@
-"""What is measured, for Prometheus. ``docs/reference/metrics.md`` lists it, held against this file.
+"""Metrics for Prometheus. ``docs/reference/metrics.md`` is generated from this module.
 
-Every label has few values, all known beforehand: a client must not be able to make series.
-Several workers share their values through files (``PROMETHEUS_MULTIPROC_DIR``, set by
-``zenzefi serve --workers``); one process keeps them in memory.
+The values of every label are a fixed set, so a client can't create series. Several workers share
+their values through files (``PROMETHEUS_MULTIPROC_DIR``, set by ``zenzefi serve --workers``); a
+single process keeps them in memory.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ REGISTRY = CollectorRegistry()
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-"""Seconds: the upper bounds of the latency histograms, the last one (infinity) left out."""
+"""Upper bounds of the latency histograms in seconds, without the last one (infinity)."""
 _LAG = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 PROXY_REQUESTS = Counter(
     "proxy_requests_total",
-    "Requests that went through to the upstream, or were refused on the way.",
+    "Proxied requests, including those that the gate rejected.",
     ["method", "status_code"],
     registry=REGISTRY,
 )
 PROXY_LATENCY = Histogram(
     "proxy_latency_seconds",
-    "From the request's head to the end of its answer; WebSockets and event streams left out.",
+    "Seconds from the request's head to the end of its response, without WebSockets and event "
+    "streams.",
     buckets=LATENCY_BOUNDS,
     registry=REGISTRY,
 )
 PROXY_BYTES = Counter(
     "proxy_bytes_total",
-    "Bytes of bodies that went through: received from browsers, sent to them.",
+    "Bytes of proxied bodies, by direction: received from browsers, sent to them.",
     ["direction"],
     registry=REGISTRY,
 )
@@ -55,51 +56,52 @@ PROXY_STRAYS = Counter(
 )
 WEBSOCKETS_OPEN = Gauge(
     "websockets_open",
-    "WebSockets that are open through the gate now.",
+    "Currently open WebSockets.",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 UPSTREAM_CONNECTIONS = Gauge(
     "upstream_connections",
-    "Connections to the upstream now, by kind: short, long_lived, idle.",
+    "Current connections to the upstream, by kind: short, long_lived, idle.",
     ["kind"],
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 UPSTREAM_QUEUE = Gauge(
     "upstream_queue_length",
-    "Requests that wait for a connection to the upstream now.",
+    "Requests that currently wait for a connection to the upstream.",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 UPSTREAM_QUEUE_SECONDS = Histogram(
     "upstream_queue_seconds",
-    "How long requests waited for a connection to the upstream; those that did not wait left out.",
+    "Seconds that requests waited for a connection to the upstream, without those that did not "
+    "wait.",
     buckets=LATENCY_BOUNDS,
     registry=REGISTRY,
 )
 UPSTREAM_REFUSED = Counter(
     "upstream_refused_total",
-    "Requests that got no connection to the upstream, by reason: full, token, long_lived, "
-    "long_lived_token, queue, queue_token (those in token: the token's own share).",
+    "Requests rejected for lack of an upstream connection, by reason: full, long_lived, queue, and "
+    "token, long_lived_token, queue_token for the share of one token.",
     ["reason"],
     registry=REGISTRY,
 )
 GATE_REQUESTS = Counter(
     "gate_requests_total",
-    "Requests for the gate's own pages and calls, by route.",
+    "Requests for the gate's own pages and API, by route.",
     ["route", "method", "status_code"],
     registry=REGISTRY,
 )
 GATE_LATENCY = Histogram(
     "gate_latency_seconds",
-    "From the request's head to the end of the answer, for the gate's own pages and calls.",
+    "Seconds from the request's head to the end of the response, for the gate's own pages and API.",
     buckets=LATENCY_BOUNDS,
     registry=REGISTRY,
 )
 AUTH_ATTEMPTS = Counter(
     "auth_attempts_total",
-    "Sign-ins by result: success, rejected, limited.",
+    "Sign-in attempts by result: success, rejected, limited.",
     ["result"],
     registry=REGISTRY,
 )
@@ -116,53 +118,53 @@ TOKEN_REVOCATIONS = Counter(
 )
 TOKEN_LOOKUPS = Counter(
     "token_lookups_total",
-    "Validations that memory could not answer, by what did: redis, redis_alone (without the "
+    "Token validations outside the process's cache, by source: redis, redis_alone (without the "
     "database), database, unknown.",
     ["tier"],
     registry=REGISTRY,
 )
 CACHE_ENTRIES = Gauge(
     "cache_entries",
-    "Entries that this node keeps in memory about tokens, devices and sessions, by table. All are "
-    "bounded.",
+    "Entries of the bounded caches in memory, by cache.",
     ["cache"],
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 OPEN_HOLDS = Gauge(
     "open_holds",
-    "Sockets, event streams and transfers that are open now and end with their tokens.",
+    "Open WebSockets, event streams and transfers, which are closed when their token ends.",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 ENDS_SUBSCRIPTION = Gauge(
     "ends_subscription",
-    "Whether this node hears at once of what ends on others (1); without Redis always 0.",
+    "Whether this node receives invalidation messages from other nodes (1). Always 0 without "
+    "Redis.",
     multiprocess_mode="livemin",
     registry=REGISTRY,
 )
 CLOCK_SKEW = Gauge(
     "clock_skew_seconds",
-    "By how much the database's clock is ahead of this node's; what a slow answer may explain is "
-    "left out.",
+    "Seconds by which the database's clock is ahead of this node's, beyond the response time.",
     multiprocess_mode="livemostrecent",
     registry=REGISTRY,
 )
 ACTIVE_TOKENS = Gauge(
     "active_tokens",
-    "Access tokens whose clock runs now, over all nodes.",
+    "Activated and unexpired access tokens, over all nodes.",
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
 ACTIVE_SESSIONS = Gauge(
     "active_sessions",
-    "Sessions of use that are going on now, over all nodes.",
+    "Open sessions of access tokens, over all nodes.",
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
 LEDGER_MISMATCHES = Gauge(
     "ledger_mismatches",
-    "Accounts whose balance, ledger, tokens or payments differ, by the last proof. Must be 0.",
+    "Accounts whose balance, ledger, tokens or payments differ, at the last reconciliation. Must "
+    "be 0.",
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
@@ -174,19 +176,19 @@ PLUGIN_SECONDS = Counter(
 )
 PLUGIN_BYTES = Counter(
     "plugin_bytes_total",
-    "Bytes that each plugin looked at.",
+    "Bytes processed by each plugin.",
     ["plugin"],
     registry=REGISTRY,
 )
 PLUGIN_CALLS = Counter(
     "plugin_calls_total",
-    "Calls of each plugin: a piece of a body, a head, a message.",
+    "Calls of each plugin, with a part of a body, a head or a message.",
     ["plugin"],
     registry=REGISTRY,
 )
 PLUGIN_EDITS = Counter(
     "plugin_edits_total",
-    "Edits of bodies that each plugin asked for.",
+    "Edits of bodies made by each plugin.",
     ["plugin"],
     registry=REGISTRY,
 )
@@ -204,31 +206,31 @@ PLUGIN_CONFLICTS = Counter(
 )
 PLUGIN_ERRORS = Counter(
     "plugin_errors_total",
-    "Exceptions raised by each plugin; the traffic went on without it.",
+    "Exceptions raised by each plugin. The traffic continues without its edits.",
     ["plugin"],
     registry=REGISTRY,
 )
 PLUGIN_SKIPPED = Counter(
     "plugin_skipped_total",
-    "What passed a plugin by while it rested after repeated failures.",
+    "Responses and messages not processed by a plugin that is paused after repeated failures.",
     ["plugin"],
     registry=REGISTRY,
 )
 REWRITE_CACHE = Counter(
     "rewrite_cache_total",
-    "Look-ups of finished rewritings: hit, miss.",
+    "Look-ups in the cache of rewritten bodies, by result: hit, miss.",
     ["result"],
     registry=REGISTRY,
 )
 RATE_LIMITED = Counter(
     "rate_limited_total",
-    "Requests refused by a rate limit, by limit.",
+    "Requests rejected by a rate limit, by limit.",
     ["limit"],
     registry=REGISTRY,
 )
 RATE_LIMIT_FAILURES = Counter(
     "rate_limit_failures_total",
-    "Uses counted by this process alone because Redis did not respond.",
+    "Uses counted by this process alone because Redis was unavailable.",
     registry=REGISTRY,
 )
 JOB_RUNS = Counter(
@@ -239,31 +241,31 @@ JOB_RUNS = Counter(
 )
 DEPENDENCY_UP = Gauge(
     "dependency_up",
-    "Whether the last background check reached it (1) or not (0).",
+    "Whether the last background check of the dependency succeeded (1) or failed (0).",
     ["dependency"],
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
 EVENT_LOOP_LAG = Histogram(
     "event_loop_lag_seconds",
-    "How much later than due the event loop came to a timer, sampled twice a second.",
+    "Seconds by which timers of the event loop are late, sampled twice a second.",
     buckets=_LAG,
     registry=REGISTRY,
 )
 LOG_LINES_LOST = Counter(
     "access_log_lines_lost_total",
-    "Lines of the access log dropped because they came faster than they could be written.",
+    "Lines of the access log that were dropped because writing was too slow.",
     registry=REGISTRY,
 )
 DESCRIPTOR_SHORTAGES = Counter(
     "descriptor_shortages_total",
-    "Times that too few file descriptors were left: for a client, for the upstream, for accepting.",
+    "Shortages of file descriptors, by purpose: client, upstream, accept.",
     ["what"],
     registry=REGISTRY,
 )
 BUILD = Gauge(
     "gate_build",
-    "Always 1; the label says which version runs.",
+    "Always 1; the label is the version of the gate.",
     ["version"],
     multiprocess_mode="max",
     registry=REGISTRY,
@@ -276,9 +278,10 @@ METHODS = frozenset(
 
 
 def observe_many(histogram: Histogram, buckets: Sequence[int], total: float) -> None:
-    """Add values that were sorted into the histogram's own buckets elsewhere; ``total``: their sum.
+    """Add values that were counted elsewhere, by the histogram's buckets.
 
-    ``buckets`` has one count per bound and one for what lies above the last.
+    ``buckets`` has one count per bound and one for values above the last bound. ``total`` is the
+    sum of the values.
     """
     for bucket, count in zip(histogram._buckets, buckets, strict=True):
         if count:
@@ -288,18 +291,18 @@ def observe_many(histogram: Histogram, buckets: Sequence[int], total: float) -> 
 
 
 def method_label(method: str) -> str:
-    """The method as a label: one of a fixed set, whatever a client sends."""
+    """The method as a label: one of a fixed set, else ``other``."""
     return method if method in METHODS else "other"
 
 
 def forget_process(pid: int) -> None:
-    """A worker has ended: what it had open is open no more, what it counted stays counted."""
+    """Drop the gauges of a worker that has exited; its counters are kept."""
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # ships none
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
-    """All series of all workers of this node, and their content type."""
+    """The exposition of all workers of this node, and its content type."""
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()

@@ -1,12 +1,12 @@
-"""Spans by OpenTelemetry, for those who ask for them (``TRACING``, the extra ``opentelemetry``).
+"""OpenTelemetry spans, if ``TRACING`` is set (needs the extra ``opentelemetry``).
 
-Each request is a server span, each exchange with the upstream a client span below it; the upstream
-hears of the latter in ``traceparent``, so that its own spans hang where they belong. Where spans go
-and how many are kept say the standard variables: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
-``OTEL_TRACES_SAMPLER``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``.
+Each request is a server span, and each request to the upstream is a client span below it, which the
+upstream receives in ``traceparent`` as the parent for its spans. The standard variables
+configure export and sampling: ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``,
+``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``.
 
-Names and attributes follow the semantic conventions for HTTP. Neither queries nor headers are
-noted: they may hold a token.
+Names and attributes follow the semantic conventions for HTTP. Queries and headers are not recorded,
+as they may contain a token.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ if TYPE_CHECKING:
 
 _CARRIED = ("traceparent", "tracestate")
 PROBES = frozenset(("/health", "//health", "/livez", "/readyz", "/metrics"))
-"""Asked every few seconds by machines: their spans would bury the others."""
+"""Paths without spans: monitoring requests them every few seconds."""
 
 
 def exporter() -> SpanExporter:
-    """What sends the spans away. Raises ``ImportError`` where the extra is not installed."""
+    """The exporter of the spans.
+
+    Raises ``ImportError`` if the extra is not installed.
+    """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()
 
 
 class Tracing:
-    """Makes the spans of one process and hands them over in batches, by a thread."""
+    """Creates the spans of one process; a thread exports them in batches."""
 
     def __init__(self, sink: SpanExporter) -> None:
         from opentelemetry.sdk.resources import Resource
@@ -50,7 +53,7 @@ class Tracing:
 
         named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or "zenzefi"}
         resource = Resource.create({**named, "service.version": __version__})
-        # Not the global provider: what else runs in this process has its own affairs.
+        # Not set as the global provider, which other code in the process may use.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(sink))
         self._tracer = self._provider.get_tracer("zenzefi", __version__)
@@ -58,7 +61,7 @@ class Tracing:
         self._scrub = Scrubber()
 
     def begin(self, request: web.Request) -> ServerSpan:
-        """The span of a request that has just come, below the caller's if it named one."""
+        """Start the span of a new request, below the client's span if it sent one."""
         from opentelemetry.trace import SpanKind
 
         carried = {name: value for name in _CARRIED if (value := request.headers.get(name))}
@@ -75,7 +78,7 @@ class Tracing:
         return ServerSpan(self, span)
 
     def toward(self, parent: Span, host: str, port: int, method: str) -> Span:
-        """The span of one exchange with the upstream."""
+        """Start the span of one request to the upstream."""
         from opentelemetry.trace import SpanKind, set_span_in_context
 
         return self._tracer.start_span(
@@ -90,7 +93,7 @@ class Tracing:
         )
 
     def carried(self, span: Span) -> dict[str, str]:
-        """``traceparent`` (and ``tracestate``) that name this span."""
+        """The headers ``traceparent`` and ``tracestate`` of this span."""
         from opentelemetry.trace import set_span_in_context
 
         carrier: dict[str, str] = {}
@@ -98,7 +101,7 @@ class Tracing:
         return carrier
 
     def close(self) -> None:
-        """Hand over what is left. May take seconds: not on the event loop."""
+        """Export the remaining spans. Blocks for seconds, so call it in a thread."""
         self._provider.shutdown()
 
 
@@ -111,14 +114,14 @@ class ServerSpan:
         self._tracing = tracing
         self._span = span
         self.trace_id = format(span.get_span_context().trace_id, "032x")
-        """For the log."""
+        """The trace ID for log lines, 32 hex digits."""
 
     @contextlib.contextmanager
-    def toward(self, host: str, port: int, method: str) -> Iterator[Exchange]:
-        """Around one exchange with the upstream; says what it answered by ``answered``."""
+    def toward(self, host: str, port: int, method: str) -> Iterator[UpstreamSpan]:
+        """The span of one request to the upstream, ended with the context."""
         span = self._tracing.toward(self._span, host, port, method)
         try:
-            yield Exchange(span, self._tracing.carried(span)["traceparent"])
+            yield UpstreamSpan(span, self._tracing.carried(span)["traceparent"])
         except BaseException as error:
             _failed(span, type(error).__name__)
             raise
@@ -126,7 +129,7 @@ class ServerSpan:
             span.end()
 
     def end(self, method: str, route: str, status: int, address: str) -> None:
-        """The request is answered. ``route``: its pattern, one of a fixed set."""
+        """End the span of the request. ``route`` is its pattern, one of a fixed set."""
         self._span.update_name(f"{method} {route}")
         self._span.set_attributes(
             {"http.route": route, "http.response.status_code": status, "client.address": address}
@@ -136,20 +139,20 @@ class ServerSpan:
         self._span.end()
 
 
-class Exchange:
-    """One exchange with the upstream, while it goes on."""
+class UpstreamSpan:
+    """The span of one request to the upstream."""
 
     __slots__ = ("_span", "traceparent")
 
     def __init__(self, span: Span, traceparent: str) -> None:
         self._span = span
         self.traceparent = traceparent
-        """What the upstream is told."""
+        """The header that is sent to the upstream."""
 
     def answered(self, status: int) -> None:
-        """The upstream's status, as the browser gets it."""
+        """Record the status code of the upstream's response."""
         self._span.set_attribute("http.response.status_code", status)
-        if status >= 400:  # for a client span the conventions count 4xx as failures too
+        if status >= 400:  # for client spans, the conventions define 4xx as errors too
             _failed(self._span, str(status))
 
 
@@ -162,11 +165,11 @@ def _failed(span: Span, kind: str) -> None:
 
 TRACING: web.AppKey[Tracing] = web.AppKey("tracing", Tracing)
 SPAN = web.RequestKey("span", ServerSpan)
-"""The span of this request, where spans are made."""
+"""The span of this request, with tracing."""
 
 
 def missing() -> list[str]:
-    """What to say when TRACING is on and the extra is not installed."""
+    """The problem to report if the extra is not installed; else an empty list."""
     try:
         exporter()
     except ImportError:
@@ -175,7 +178,10 @@ def missing() -> list[str]:
 
 
 def setup(app: web.Application) -> None:
-    """Make spans if the settings ask for them. Raises ``SettingsError`` without the extra."""
+    """Add tracing to the application if ``TRACING`` is set.
+
+    Raises ``SettingsError`` if the extra is not installed.
+    """
     if not app[SETTINGS].tracing:
         return
     if problems := missing():
@@ -183,8 +189,8 @@ def setup(app: web.Application) -> None:
     tracing: Any = Tracing(exporter())
     app[TRACING] = tracing
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
+    async def close_tracing(_: web.Application) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(tracing.close)
 
-    app.cleanup_ctx.append(life)
+    app.cleanup_ctx.append(close_tracing)

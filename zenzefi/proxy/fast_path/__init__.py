@@ -28,7 +28,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.errors import GateError, UpstreamFailed
 from zenzefi.http.observation import OBSERVER, Tally
-from zenzefi.observability.access_log import Entry
+from zenzefi.observability.access_log import AccessLogEntry
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.errors import UpstreamTimeout
 from zenzefi.proxy.fast_path.connection import Connection
@@ -289,7 +289,7 @@ class FastPath:
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
             self._access_log.add(
-                Entry(
+                AccessLogEntry(
                     time.time(),
                     "proxy",
                     method.decode(),
