@@ -62,16 +62,22 @@ async def repeat(
     work: Work,
     *,
     name: str,
+    first: float | None = None,
     ignored: tuple[type[Exception], ...] = (),
 ) -> NoReturn:
     """Call ``work`` periodically until cancelled.
 
-    ``seconds`` is the pause before each run, or a function that returns it. A run that raises an
-    exception is logged, and the next run takes place as usual. Exceptions of the types ``ignored``
-    are not logged, because another part reports them (the health check reports a lost database).
+    ``seconds`` is the pause before each run, or a function that returns it; ``first`` is the pause
+    before the first run, if it is different. A run that raises an exception is logged, and the next
+    run takes place as usual. Exceptions of the types ``ignored`` are not logged, because another
+    part reports them (the health check reports a lost database).
     """
+    pause = first
     while True:
-        await asyncio.sleep(seconds() if callable(seconds) else seconds)
+        if pause is None:
+            pause = seconds() if callable(seconds) else seconds
+        await asyncio.sleep(pause)
+        pause = None
         try:
             result = work()
             if inspect.isawaitable(result):

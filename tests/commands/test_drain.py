@@ -149,7 +149,7 @@ async def test_workers_share_the_port_are_replaced_and_drain(
         assert await asyncio.to_thread(gate.wait) == 0
     finally:
         await asyncio.to_thread(gate.stop)
-    assert "ended with -9" in gate.output
+    assert "exit_code=-9" in gate.output
 
 
 def _workers(gate: GateProcess) -> list[psutil.Process]:

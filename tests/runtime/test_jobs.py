@@ -79,7 +79,7 @@ async def test_who_does_the_work_no_more_forgets_what_it_found(url: str, tmp_pat
     mine = Jobs(lock_of(database, tmp_path))
     ACTIVE_TOKENS.set(7)
     LEDGER_MISMATCHES.set(1)
-    mine.afterwards(forget_figures)
+    mine.on_leadership_lost(forget_figures)
     task = asyncio.create_task(mine.run(), name="jobs")
     await until(lambda: mine.is_leader)
     assert ACTIVE_TOKENS._value.get() == 7

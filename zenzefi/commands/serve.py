@@ -181,7 +181,7 @@ def _many_processes(
     return Supervisor(
         work,
         sockets,
-        patience=settings.drain_delay + settings.drain_timeout + 5,
+        stop_timeout=settings.drain_delay + settings.drain_timeout + 5,
         on_ready=announce,
         on_end=forget_process,
     ).run()

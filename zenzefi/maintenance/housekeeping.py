@@ -157,7 +157,7 @@ def setup(app: web.Application) -> None:
         session_retention=timedelta(days=settings.session_retention_days),
     )
     jobs = app[JOBS]
-    jobs.afterwards(forget_figures)
+    jobs.on_leadership_lost(forget_figures)
     jobs.add("figures", 15.0, work.count)
     jobs.add("idle_sessions", 60.0, work.end_idle_sessions)
     jobs.add("payment_expiry", 300.0, work.expire_payments)

@@ -1,11 +1,34 @@
-"""Going away without losing a request.
+"""Graceful shutdown: a process stops without losing a request.
 
-SIGTERM under load: readiness goes off, the listeners close, every answer from now on ends its
-connection (RFC 9112, 9.6), what is in flight finishes, WebSockets are told 1001 (RFC 6455, 7.4.1),
-event streams end, batches are flushed, and a deadline bounds it all.
+Theory of operation
+-------------------
+A drain begins with SIGTERM and passes through these states, each of which begins when the previous
+one is complete::
 
-Whoever keeps something open or unwritten takes part by aiohttp's own signals: ``on_shutdown`` (the
-listeners are closed, close your streams) and ``on_cleanup`` (nothing runs any more).
+    serving ──SIGTERM──> announcing ──> last requests ──> shutting down ──> cleaned up
+
+- *Serving*: connections are accepted, ``/readyz`` returns 200.
+- *Announcing*, for ``DRAIN_DELAY`` seconds: :attr:`Drain.is_draining` is set. ``/readyz`` returns
+  503, so a load balancer stops sending requests here. Connections are still accepted. From now on
+  every response closes its connection (``Connection: close``, RFC 9112, 9.6).
+- *Last requests*, for at most :data:`IDLE_GRACE` seconds: the connections in the backlog are
+  accepted, then the listeners are closed. A request that is already on the wire of an idle
+  keep-alive connection is still served.
+- *Shutting down*, for at most ``DRAIN_TIMEOUT`` seconds: aiohttp's ``on_shutdown`` runs, whose
+  handlers close WebSockets with 1001 (RFC 6455, 7.4.1) and end event streams. Requests in flight
+  finish. Then the remaining connections are closed.
+- *Cleaned up*: ``on_cleanup`` and the ends of ``cleanup_ctx`` have run. They flush batches such as
+  the access log and the sessions, and close pools.
+
+Parts of the application participate by aiohttp's signals: ``on_shutdown`` for open streams,
+``on_cleanup`` and ``cleanup_ctx`` for unwritten data.
+
+Guarantees:
+
+- A connection that the kernel has accepted is served, also when it was in the backlog.
+- A response in flight is cut only after ``DRAIN_TIMEOUT``.
+- The states are passed in this order and only once. Cancelling the drain (a second signal ends the
+  process) skips the remaining ones.
 """
 
 from __future__ import annotations
@@ -25,14 +48,13 @@ from zenzefi.runtime import descriptors
 log = logging.getLogger(__name__)
 
 IDLE_GRACE = 2.0
-"""Seconds for which idle keep-alive connections may still bring a request that is on its way."""
+"""Seconds to wait for requests that are already on the wire of idle keep-alive connections."""
 
 
 class Drain:
-    """Whether this node is going away. ``app[DRAIN].is_draining`` is cheap enough for every answer.
+    """Whether this process is draining; ``app[DRAIN].is_draining`` is read for every response.
 
-    ``/readyz`` asks it, and a handler that writes past aiohttp's responses must send
-    ``Connection: close`` while it is set.
+    Handlers that bypass aiohttp's responses must send ``Connection: close`` while it is set.
     """
 
     __slots__ = ("is_draining",)
@@ -45,46 +67,42 @@ DRAIN: web.AppKey[Drain] = web.AppKey("drain", Drain)
 
 HandlerFactory = Callable[..., RequestHandler]
 REQUEST_HANDLER: web.AppKey[HandlerFactory] = web.AppKey("request_handler")
-"""What speaks HTTP on each connection: aiohttp's ``RequestHandler`` or a subclass of it, called as
+"""The protocol of each connection: aiohttp's ``RequestHandler`` or a subclass, called as
 ``factory(server, loop=loop, **options)``."""
 
 
 def setup(app: web.Application) -> None:
-    """Give the application its drain state."""
+    """Add the drain state to the application."""
     drain = app[DRAIN] = Drain()
 
-    async def end_the_connection(request: web.Request, response: web.StreamResponse) -> None:
+    async def close_connection(request: web.Request, response: web.StreamResponse) -> None:
         if drain.is_draining and response.status != 101:
             response.force_close()
             # aiohttp has written its Connection header before this signal.
             response.headers["Connection"] = "close"
 
-    app.on_response_prepare.append(end_the_connection)
+    app.on_response_prepare.append(close_connection)
 
 
 class GateServer(web.Server):
-    """aiohttp's low-level server with a choice of what speaks HTTP on a connection."""
+    """aiohttp's low-level server with a configurable protocol for connections."""
 
     def __init__(self, *args: Any, factory: HandlerFactory, **options: Any) -> None:
         super().__init__(*args, **options)
         self._factory = factory
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """A client has connected."""
         super().connection_made(handler, transport)
         descriptors.accepted(self, transport)
 
     def __call__(self) -> RequestHandler:
-        """What speaks on one new connection."""
         return self._factory(self, loop=self._loop, **self._kwargs)
 
 
 class GateRunner(web.AppRunner):
-    """Runs the application; its clean-up is the drain described above.
+    """Runs the application. :meth:`cleanup` is the drain described above.
 
-    ``drain_delay``: seconds for which new connections are still taken after readiness went off, so
-    that a load balancer that polls ``/readyz`` notices first. ``drain_timeout``: seconds that
-    requests in flight get; what is left then is cut.
+    ``drain_delay`` and ``drain_timeout`` are the settings of that name, in seconds.
     """
 
     def __init__(
@@ -92,7 +110,7 @@ class GateRunner(web.AppRunner):
     ) -> None:
         super().__init__(
             app,
-            # Bodies pass as they came, compressed bytes included.
+            # Bodies are forwarded as received, in their content encoding.
             auto_decompress=False,
             # zenzefi.observability.access_log writes the access log, in batches.
             access_log=None,
@@ -111,11 +129,11 @@ class GateRunner(web.AppRunner):
             request_factory=server.request_factory,
             factory=factory,
             loop=asyncio.get_running_loop(),
-            **server._kwargs,  # the options that aiohttp made of ours
+            **server._kwargs,  # the options that aiohttp has derived from those above
         )
 
     async def cleanup(self) -> None:
-        """Drain, then stop. Cancelling it stops at once."""
+        """Drain, then stop. If cancelled, it stops immediately."""
         drain = self.app.get(DRAIN)
         if drain is not None and self.server is not None:
             drain.is_draining = True
@@ -131,8 +149,8 @@ class GateRunner(web.AppRunner):
             await site.stop()
 
     async def _last_requests(self, server: web.Server) -> None:
-        # Closing an idle connection at once would cut a request that is already on the wire; one
-        # that comes now is answered with "Connection: close" instead.
+        # Closing an idle connection immediately would cut a request that is already on the wire.
+        # Such a request gets a response with "Connection: close" instead.
         loop = asyncio.get_running_loop()
         until = loop.time() + min(IDLE_GRACE, self._shutdown_timeout)
         while server.connections and loop.time() < until:  # noqa: ASYNC110 - aiohttp has no event
@@ -140,14 +158,14 @@ class GateRunner(web.AppRunner):
 
 
 class ListeningSite(web.SockSite):
-    """A site on a socket that is bound already."""
+    """A site on a socket that is already bound and listening."""
 
     def __init__(self, runner: web.BaseRunner, sock: socket.socket) -> None:
         super().__init__(runner, sock, backlog=1024)
         self._listener = sock
 
     async def take_pending(self) -> None:
-        """Accept what the kernel has queued: closing the listener would reset those connections."""
+        """Accept the connections in the backlog, which closing the listener would reset."""
         loop = asyncio.get_running_loop()
         server = self._runner.server
         while server is not None:
@@ -156,7 +174,7 @@ class ListeningSite(web.SockSite):
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                log.warning("pending connections could not be taken: %s", error)
+                log.warning("failed to accept pending connections: error=%s", error)
                 return
             connection.setblocking(False)
             await loop.connect_accepted_socket(server, connection)

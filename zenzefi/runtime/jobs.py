@@ -1,8 +1,35 @@
-"""Periodic work, done by one node of the cluster at a time.
+"""Periodic jobs, run by one node of the cluster at a time.
 
-The node that holds the lock runs all jobs; when it goes, another takes over within seconds. The
-lock lives where the data is, so that the two can't be apart: a session-level advisory lock on
-PostgreSQL (it ends with the connection, whatever becomes of the node), a file lock beside SQLite.
+Theory of operation
+-------------------
+All nodes compete for one lock. The node that holds it is the leader and runs all jobs. The lock is
+kept where the data is, so a node that can reach the data can also see the lock: a session-level
+advisory lock on PostgreSQL, a file lock next to the SQLite file.
+
+States of a node::
+
+    follower ──lock acquired──> leader ──lock lost, error, shutdown──> follower
+
+- *Follower*: it tries to acquire the lock every ``_RETRY`` seconds. No job runs.
+- *Leader*: every job runs in a task of its own, the first time within a second, and then
+  ``Job.every`` seconds after the end of each run. The node checks every ``_ALIVE`` seconds whether
+  it still holds the lock.
+
+Events of a leader:
+
+- A job raises an exception: it is logged and counted, and the job runs again at its next time.
+- The lock is lost (PostgreSQL closed the connection, or it was cut): the jobs are cancelled, the
+  callbacks of :meth:`Jobs.on_leadership_lost` run, and the node is a follower.
+- The node exits or crashes: the database or the kernel releases the lock. Another node becomes the
+  leader within ``_RETRY`` seconds.
+
+Guarantees:
+
+- A job never runs twice at the same time on one node.
+- Two leaders are possible for ``_ALIVE`` seconds at most, if a connection is lost without notice.
+  Jobs therefore have to be safe when run concurrently: they use transactions and conditions.
+- Values that only the leader knows (gauges in the metrics) are dropped by ``on_leadership_lost``,
+  so a former leader does not report old ones.
 """
 
 from __future__ import annotations
@@ -25,22 +52,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.observability.metrics import JOB_RUNS
+from zenzefi.tasks import background_task, repeat
 
 log = logging.getLogger(__name__)
 
 _LOCK = 0x7A_65_6E_6A_6F_62_73  # "zenjobs"
-_RETRY = 5.0  # seconds until a node that did not get the lock asks again
-_ALIVE = 5.0  # seconds between looks whether the lock is still held
+_RETRY = 5.0  # seconds between two attempts to acquire the lock
+_ALIVE = 5.0  # seconds between two checks of whether the lock is still held
 
 
 StillHeld = Callable[[], Awaitable[bool]]
 Lock = Callable[[], AbstractAsyncContextManager[StillHeld]]
-"""Held while the context is open; asks on the way whether it still is."""
+"""The lock is held while the context is open; the yielded function checks whether it still is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of periodic work. ``every``: seconds from the end of a run to the next."""
+    """One periodic job. ``every`` is the time in seconds between the end of a run and the next."""
 
     name: str
     every: float
@@ -48,62 +76,63 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one gate. Domains add theirs before the application starts."""
+    """The jobs of one gate, which domains add before the application starts."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._jobs: list[Job] = []
-        self._afterwards: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self.is_leader = False
 
     def add(self, name: str, every: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Have ``work`` done every so many seconds, by one node at a time."""
+        """Run ``work`` every ``every`` seconds, on one node at a time."""
         self._jobs.append(Job(name, every, work))
 
-    def afterwards(self, forget: Callable[[], None]) -> None:
-        """Call ``forget`` when another node may do the work: what was found here is old then."""
-        self._afterwards.append(forget)
+    def on_leadership_lost(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when this node stops being the leader."""
+        self._callbacks.append(callback)
 
     async def run(self) -> None:
-        """Compete for the lock for ever; do the work while holding it."""
-        while True:
-            try:
-                async with self._lock() as still_held:
-                    self.is_leader = True
-                    log.debug("this node does the periodic work now")
-                    await self._lead(still_held)
-            except (LockBusy, DatabaseUnavailable, SQLAlchemyError, OSError):
-                pass  # another node leads, or the database is away: health says so
-            except Exception:
-                log.exception("the periodic work broke off; it is tried again in %g s", _RETRY)
-            finally:
-                if self.is_leader:
-                    for forget in self._afterwards:
-                        forget()
-                self.is_leader = False
-            await asyncio.sleep(_RETRY)
+        """Compete for the lock until cancelled, and run the jobs while holding it."""
+        # These errors are not logged: another node is the leader, or the health check reports that
+        # the database is unavailable.
+        ignored = (LockBusy, DatabaseUnavailable, SQLAlchemyError, OSError)
+        await repeat(_RETRY, self._compete, name="jobs", first=0, ignored=ignored)
+
+    async def _compete(self) -> None:
+        try:
+            async with self._lock() as still_held:
+                self.is_leader = True
+                log.debug("leader of the periodic jobs")
+                await self._lead(still_held)
+        finally:
+            if self.is_leader:
+                for callback in self._callbacks:
+                    callback()
+            self.is_leader = False
 
     async def _lead(self, still_held: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._repeat(job), name=f"job {job.name}") for job in self._jobs
             ]
-            while await still_held():  # noqa: ASYNC110 - a question to the database
+            while await still_held():  # noqa: ASYNC110 - a query of the database
                 await asyncio.sleep(_ALIVE)
             for task in tasks:
                 task.cancel()
 
     async def _repeat(self, job: Job) -> None:
-        # Not all at once, and not all nodes' restarts in step.
-        await asyncio.sleep(random.uniform(0, min(1.0, job.every)))  # noqa: S311 - only spreads load
-        while True:
+        async def run() -> None:
             try:
                 await job.work()
-                JOB_RUNS.labels(job.name, "ok").inc()
             except Exception:
                 JOB_RUNS.labels(job.name, "failed").inc()
-                log.exception("job %s failed; it runs again in %g s", job.name, job.every)
-            await asyncio.sleep(job.every)
+                raise
+            JOB_RUNS.labels(job.name, "ok").inc()
+
+        # A random delay, so that jobs do not start at the same time.
+        first = random.uniform(0, min(1.0, job.every))  # noqa: S311 - only spreads load
+        await repeat(job.every, run, name=f"job {job.name}", first=first)
 
 
 class LockBusy(Exception):
@@ -111,7 +140,10 @@ class LockBusy(Exception):
 
 
 def lock_of(database: Database, folder: Path) -> Lock:
-    """The cluster's lock for this database. Entering raises :class:`LockBusy` if it is taken."""
+    """The cluster's lock for this database.
+
+    Entering its context raises :class:`LockBusy` if another node holds it.
+    """
 
     @contextlib.asynccontextmanager
     async def on_postgresql() -> AsyncIterator[StillHeld]:
@@ -126,7 +158,7 @@ def lock_of(database: Database, folder: Path) -> Lock:
                 try:
                     await connection.execute(text("SELECT 1"))
                 except (SQLAlchemyError, OSError):
-                    return False  # the lock went with the connection
+                    return False  # the lock was released with the connection
                 return True
 
             try:
@@ -163,14 +195,11 @@ JOBS: web.AppKey[Jobs] = web.AppKey("jobs", Jobs)
 
 
 def setup(app: web.Application, folder: Path) -> None:
-    """Give the application its jobs; they run while it does. The database is there already."""
+    """Add the jobs to the application, which runs them; the database has to be set up before."""
     jobs = app[JOBS] = Jobs(lock_of(app[DATABASE], folder))
 
     async def running(_: web.Application) -> AsyncIterator[None]:
-        runner = asyncio.create_task(jobs.run(), name="jobs")
-        yield
-        runner.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await runner
+        async with background_task(jobs.run(), name="jobs"):
+            yield
 
     app.cleanup_ctx.append(running)
