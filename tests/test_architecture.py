@@ -43,10 +43,10 @@ LONG_FILES = {
     "zenzefi/web/page.py",
 }
 SHARED_NAMES = {
-    "Body", "Client", "Conflict", "Connection", "Credentials", "Entry", "Exchange",
-    "Kind", "Listing", "Offer", "Owner", "Page", "Pool", "Purpose",
-    "Question", "Result", "Revoked", "Rewrite", "Routes", "Row", "Scanner", "Session",
-    "Splice", "Ticket",
+    "Body", "Conflict", "Credentials", "Entry", "Exchange",
+    "Kind", "Listing", "Offer", "Page",
+    "Question", "Result", "Revoked", "Rewrite", "Routes", "Scanner", "Session",
+    "Ticket",
 }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def is_event_source(request: web.BaseRequest) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ErrorPageText:
     """What an error page says; ``href`` is where the visitor may go on, if anywhere."""
 
     language: str
@@ -108,20 +108,20 @@ class Words:
     request: str = "Request"
 
 
-ERROR_WORDS: web.AppKey[Callable[[web.BaseRequest, GateError], Words | None]] = web.AppKey(
-    "error_words"
+ERROR_PAGE_TEXT: web.AppKey[Callable[[web.BaseRequest, GateError], ErrorPageText | None]] = (
+    web.AppKey("error_page_text")
 )
 """Finds the words in the visitor's language; ``None``: it has none for this error."""
 
 
-def _words(request: web.BaseRequest, error: GateError, detail: str) -> Words:
+def _words(request: web.BaseRequest, error: GateError, detail: str) -> ErrorPageText:
     # A request that broke before it was routed knows no application.
-    find = request.app.get(ERROR_WORDS) if isinstance(request, web.Request) else None
+    find = request.app.get(ERROR_PAGE_TEXT) if isinstance(request, web.Request) else None
     found = None if find is None else find(request, error)
-    return found or Words("en", HTTPStatus(error.status).phrase, detail)
+    return found or ErrorPageText("en", HTTPStatus(error.status).phrase, detail)
 
 
-def _page(words: Words, status: int, request_id: str) -> str:
+def _page(words: ErrorPageText, status: int, request_id: str) -> str:
     way_on = ""
     if words.href:
         way_on = (

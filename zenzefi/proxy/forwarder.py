@@ -31,8 +31,13 @@ from zenzefi.proxy.headers.rules import (
 )
 from zenzefi.proxy.interfaces import RequestTracking, TokenValidation, UncountedUse
 from zenzefi.proxy.upstream.connection_auth import has_credentials
-from zenzefi.proxy.upstream.exchange import BodyBroken, Exchange, RequestBody, UpstreamResponse
-from zenzefi.proxy.upstream.pool import Purpose, Upstream
+from zenzefi.proxy.upstream.exchange import (
+    BodyBroken,
+    RequestBody,
+    UpstreamExchange,
+    UpstreamResponse,
+)
+from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.open_connections import ClientIdentity
@@ -158,7 +163,7 @@ class HttpForwarder:
 
         purpose = self.purpose(passage, is_long_lived=is_event_source(request))
         if body is None:
-            response: UpstreamResponse | Exchange
+            response: UpstreamResponse | UpstreamExchange
             begun = begun_in_the_lane(request)
             if begun is not None:
                 for status, pairs in begun.interims:
@@ -180,7 +185,7 @@ class HttpForwarder:
             response = await self._upstream.send(request.method, head, content, on_interim, purpose)
             return await self._pass_on(passage, response)
 
-    def purpose(self, passage: ProxyRequest, *, is_long_lived: bool) -> Purpose:
+    def purpose(self, passage: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:
         """What this request needs a connection to the upstream for."""
         request = passage.request
         handler = request.protocol
@@ -188,7 +193,7 @@ class HttpForwarder:
         is_shared = client_address_of(request).is_behind_trusted_proxy
         client = handler if isinstance(handler, GateRequestHandler) and not is_shared else None
         raw = request._message.raw_headers
-        return Purpose(
+        return ConnectionPurpose(
             passage.access.token_id,
             passage.who,
             client,

@@ -10,14 +10,14 @@ from aiohttp import web
 
 from zenzefi import i18n
 from zenzefi.errors import GateError
-from zenzefi.http.error_responses import Words
+from zenzefi.http.error_responses import ErrorPageText
 from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS
 from zenzefi.web import labels
 from zenzefi.web.page_security import own_path
 
 
-def words(request: web.BaseRequest, error: GateError) -> Words | None:
+def words(request: web.BaseRequest, error: GateError) -> ErrorPageText | None:
     """What to say about this error, if it is one that people meet."""
     if not isinstance(request, web.Request):
         return None
@@ -27,7 +27,7 @@ def words(request: web.BaseRequest, error: GateError) -> Words | None:
             return None
         title, text = found
         href, link = _way_on(request, error)
-        return Words(
+        return ErrorPageText(
             language=context.language,
             title=title,
             detail=text,

@@ -8,7 +8,7 @@ from aiohttp import web
 from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.db.engine import DATABASE
-from zenzefi.http.error_responses import ERROR_WORDS
+from zenzefi.http.error_responses import ERROR_PAGE_TEXT
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.session_queries import SESSION_QUERIES, SessionQueries
 from zenzefi.web import (
@@ -35,7 +35,7 @@ def setup(app: web.Application) -> None:
     """Add the pages and their files; requires templates, database, keyring and domains."""
     settings = app[SETTINGS]
     app[OVERVIEWS] = Overviews(app[DATABASE])
-    app[ERROR_WORDS] = error_pages.words
+    app[ERROR_PAGE_TEXT] = error_pages.words
     isolation.setup(app)
     app[SESSION_QUERIES] = SessionQueries(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)

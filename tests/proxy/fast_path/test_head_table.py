@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.fast_path.head_table import Rows, judge
+from zenzefi.proxy.fast_path.head_table import HeadTable, judge
 
 UPSTREAM = Origin("http", "upstream.test", 80)
 MOUNT = Mount(MountKind.PREFIX, Origin("http", "gate.test", 8000), "/api/v1/proxy")
@@ -38,8 +38,8 @@ LINES = [
 ]
 
 
-def rows() -> Rows:
-    return Rows(UPSTREAM, MOUNT, lambda label: label == b"text/html", frozenset([b"location"]))
+def rows() -> HeadTable:
+    return HeadTable(UPSTREAM, MOUNT, lambda label: label == b"text/html", frozenset([b"location"]))
 
 
 def head(*lines: bytes) -> bytes:

@@ -300,7 +300,7 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkey
     async def run(self):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(relay.Splice, "run", run)
+    monkeypatch.setattr(relay.WebSocketRelay, "run", run)
     lines = [
         f"GET {PREFIX}/socket HTTP/1.1",
         "Host: h",

@@ -31,9 +31,9 @@ from zenzefi.http.observation import OBSERVER, Tally
 from zenzefi.observability.access_log import AccessLogEntry
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.errors import UpstreamTimeout
-from zenzefi.proxy.fast_path.connection import Connection
+from zenzefi.proxy.fast_path.connection import FastPathConnection
 from zenzefi.proxy.fast_path.handler import FastPathHandler
-from zenzefi.proxy.fast_path.head_table import Rows
+from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RESPONSE_RULES, Verb
@@ -105,11 +105,11 @@ class FastPath:
         self._connect_timeout = settings.upstream_connect_timeout
         self._read_timeout = settings.upstream_read_timeout
         self._interval = min(1.0, self._read_timeout / 4)
-        self._tables: OrderedDict[tuple[Mount, str | None], Rows] = OrderedDict()
+        self._tables: OrderedDict[tuple[Mount, str | None], HeadTable] = OrderedDict()
         self.known_requests = KnownRequests(
             gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._rows_of
         )
-        self.connections: set[Connection] = set()
+        self.connections: set[FastPathConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rests = 0.0
@@ -175,21 +175,21 @@ class FastPath:
 
     # --- connections to the upstream
 
-    def take(self, token_id: UUID) -> Connection | None:
+    def take(self, token_id: UUID) -> FastPathConnection | None:
         """A pooled connection, if this token may have one."""
         while (slot := self._budget.take_idle(token_id, self._pool)) is not None:
-            connection = cast(Connection, slot.connection)  # the pool holds nothing else
+            connection = cast(FastPathConnection, slot.connection)  # the pool holds nothing else
             if not connection.transport.is_closing():
                 connection.is_reused = True
                 return connection
             slot.closing()
         return None
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: FastPathConnection) -> None:
         """Its exchange is over and another one may follow."""
         self._budget.make_idle(connection.slot)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: FastPathConnection) -> None:
         """It is closed."""
         self.connections.discard(connection)
         connection.slot.closed()
@@ -211,10 +211,10 @@ class FastPath:
 
     async def _connect(self, handler: FastPathHandler, exchange: object, slot: Slot) -> None:
         tls = self._tls
-        made: list[Connection] = []
+        made: list[FastPathConnection] = []
 
-        def protocol() -> Connection:
-            made.append(Connection(self, slot))
+        def protocol() -> FastPathConnection:
+            made.append(FastPathConnection(self, slot))
             return made[-1]
 
         try:
@@ -254,7 +254,7 @@ class FastPath:
             self._ids = [digits[i : i + 16] for i in range(0, len(digits), 16)]
         return self._ids.pop()
 
-    def _rows_of(self, mount: Mount, destination: str | None) -> Rows:
+    def _rows_of(self, mount: Mount, destination: str | None) -> HeadTable:
         key = (mount, destination)
         rows = self._tables.get(key)
         if rows is None:
@@ -263,7 +263,7 @@ class FastPath:
                 label = content_type.decode("utf-8", "surrogateescape")
                 return self._rewriting.is_claimed(label, destination)
 
-            rows = Rows(self._origin, mount, is_claimed, _ENGINE_NAMES)
+            rows = HeadTable(self._origin, mount, is_claimed, _ENGINE_NAMES)
             self._tables[key] = rows
             if len(self._tables) > _MAX_TABLES:
                 self._tables.popitem(last=False)

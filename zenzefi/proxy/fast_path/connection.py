@@ -11,13 +11,13 @@ import httptools
 from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.fast_path.handover import HandedOver
-from zenzefi.proxy.fast_path.head_table import Rows, collect
+from zenzefi.proxy.fast_path.head_table import HeadTable, collect
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.budget import Slot
 from zenzefi.proxy.upstream.connection_auth import is_challenged
 from zenzefi.proxy.upstream.exchange import is_proper_end
-from zenzefi.proxy.upstream.ownership import Owner
+from zenzefi.proxy.upstream.ownership import ConnectionOwner
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath
@@ -28,7 +28,7 @@ _MAX_LINES = 128
 _MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
 
 
-class Sink(Protocol):
+class BodySink(Protocol):
     """Who takes the body of an answer: pieces without their framing, in order."""
 
     def piece(self, data: bytes) -> None:
@@ -44,10 +44,10 @@ class Sink(Protocol):
         """It broke off; nothing more comes."""
 
 
-class Client(Sink, Protocol):
+class ResponseSink(BodySink, Protocol):
     """The browser's side of an exchange."""
 
-    rows: Rows
+    rows: HeadTable
 
     def head(
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
@@ -65,7 +65,7 @@ class Client(Sink, Protocol):
         False if the token may have ended meanwhile, so that somebody must ask.
         """
 
-    def owner(self) -> Owner | None:
+    def owner(self) -> ConnectionOwner | None:
         """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
 
     def hand_over(self, begun: HandedOver | GateError | None) -> None:
@@ -84,7 +84,7 @@ class Framing(enum.Enum):
     UNTIL_CLOSE = 3
 
 
-class Connection(asyncio.Protocol):
+class FastPathConnection(asyncio.Protocol):
     """One connection to the upstream, with at most one exchange on it."""
 
     __slots__ = (
@@ -117,11 +117,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, fast_path: FastPath, slot: Slot) -> None:
         slot.connection = self
         self.slot = slot
-        self.owner: Owner | None = None
+        self.owner: ConnectionOwner | None = None
         """The client that it is to belong to once the exchange is over."""
         self._path = fast_path
-        self._client: Client | None = None  # until the head of its answer is complete
-        self._sink: Sink | None = None  # from then until the end of the body
+        self._client: ResponseSink | None = None  # until the head of its answer is complete
+        self._sink: BodySink | None = None  # from then until the end of the body
         self.is_reused = False
         self.is_head = False
         self.quiet = 0  # sweeps since a byte came
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
 
     # --- the exchange
 
-    def send(self, client: Client, request: bytes, *, is_head: bool) -> None:
+    def send(self, client: ResponseSink, request: bytes, *, is_head: bool) -> None:
         """Begin an exchange: ``request`` is a whole request without content."""
         self._client = client
         self.is_head = is_head

@@ -16,11 +16,11 @@ from aiohttp.web_request import BaseRequest
 
 from zenzefi.errors import GateError
 from zenzefi.http.request_handler import GateRequestHandler
-from zenzefi.proxy.fast_path.connection import Connection
+from zenzefi.proxy.fast_path.connection import FastPathConnection
 from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver
-from zenzefi.proxy.fast_path.head_table import Rows
+from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
-from zenzefi.proxy.upstream.ownership import Owner
+from zenzefi.proxy.upstream.ownership import ConnectionOwner
 from zenzefi.tokens.open_connections import ClientIdentity
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ class FastPathHandler(GateRequestHandler):
         "rows",
     )
 
-    rows: Rows
+    rows: HeadTable
 
     def __init__(self, server: Any, *, fast_path: FastPath, **options: Any) -> None:
         super().__init__(server, **options)
         self._path = fast_path
         self._remote = ""
         self._known: KnownRequest | None = None  # set while the fast path serves a request
-        self._connection: Connection | None = None
+        self._connection: FastPathConnection | None = None
         self._kept: _Kept = b""  # that request, for handing over
         self._outgoing = b""  # the same as it goes to the upstream
         self._verb = b""
@@ -172,7 +172,7 @@ class FastPathHandler(GateRequestHandler):
         elif not fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
-    def go_on(self, connection: Connection) -> None:
+    def go_on(self, connection: FastPathConnection) -> None:
         """A fresh connection for the request."""
         self._connection = connection
         connection.send(self, self._outgoing, is_head=self._verb == b"HEAD")
@@ -184,13 +184,13 @@ class FastPathHandler(GateRequestHandler):
         if known is None or not self._path.connect(self, known.access.token_id):
             self.hand_over(None)
 
-    def owner(self) -> Owner | None:
+    def owner(self) -> ConnectionOwner | None:
         """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
         known = self._known
         if known is None or known.is_behind_proxy or self.is_lost:
             return None
         who = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
-        return Owner(self, known.access.token_id, who)
+        return ConnectionOwner(self, known.access.token_id, who)
 
     def hold(self) -> bool:
         """An answer begins that may last: have it end with the token.
@@ -258,7 +258,7 @@ class FastPathHandler(GateRequestHandler):
         else:
             transport.set_write_buffer_limits(high=BUFFER)
 
-    def _begin_splice(self, connection: Connection, transport: asyncio.Transport) -> None:
+    def _begin_splice(self, connection: FastPathConnection, transport: asyncio.Transport) -> None:
         self._is_to_splice = False
         transport.set_write_buffer_limits(high=BUFFER)
         connection.splice_to(transport)

@@ -13,7 +13,7 @@ from zenzefi.proxy.upstream.exchange import BodyBroken
 from zenzefi.proxy.upstream.pool import is_event_stream, refusal
 
 if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path.connection import Connection
+    from zenzefi.proxy.fast_path.connection import FastPathConnection
 
 BUFFER = 256 * 1024
 """Bytes that may wait for a slower reader before the upstream is no longer read."""
@@ -24,7 +24,7 @@ class HandedOver:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: FastPathConnection,
         status: int,
         reason: bytes,
         headers: Pairs,
@@ -40,7 +40,7 @@ class HandedOver:
         self.has_body = has_body
         self.interims: list[tuple[int, Pairs]] = []
         """1xx answers that came before and have not been passed on."""
-        self._connection: Connection | None = connection
+        self._connection: FastPathConnection | None = connection
         self._pieces: deque[bytes] = deque([first] if first else ())
         self._waiting = len(first)
         self._error: GateError | None = None

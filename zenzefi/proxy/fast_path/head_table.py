@@ -28,9 +28,9 @@ _LINE = re.compile(b"(" + TOKEN_BYTES.pattern + rb"):[ \t]*([^\x00-\x08\x0a-\x1f
 # What a line of a response's head means to the fast path. Plain numbers: comparing members of an
 # enum would cost more than everything else that is done with a line.
 _PLAIN = 0
-_STATUS = 1  # the status line; ``Row.number`` is the status
+_STATUS = 1  # the status line; ``HeadRow.number`` is the status
 _OLD_STATUS = 2  # the same of HTTP/1.0, which closes its connections
-_LENGTH = 3  # ``Row.number`` is the length
+_LENGTH = 3  # ``HeadRow.number`` is the length
 _CHUNKED = 4
 _TYPE = 5
 _CACHE = 6
@@ -39,7 +39,7 @@ _REFUSED = 8  # a malformed length, or a coding that was not asked for (RFC 9112
 _UNUSUAL = 9  # the standard path's: rewriting, redirects, foreign framing
 
 
-class Row(NamedTuple):
+class HeadRow(NamedTuple):
     """One remembered line: what it means, and what leaves in its place."""
 
     kind: int
@@ -62,7 +62,7 @@ class Head(NamedTuple):
     """Whether another exchange may follow on the connection (RFC 9112, 9.3)."""
 
 
-class Rows:
+class HeadTable:
     """What becomes of each line of the upstream's heads at one mount.
 
     ``is_claimed`` says of a content type that a rewriter might want it; ``engine_names`` are the
@@ -80,7 +80,7 @@ class Rows:
         self.mount = mount
         self._is_claimed = is_claimed
         self._engine_names = engine_names
-        self._known: dict[bytes, Row] = {}
+        self._known: dict[bytes, HeadRow] = {}
 
     def read(self, head: bytes) -> Head:
         """Understand a whole head, its empty line included.
@@ -133,7 +133,7 @@ class Rows:
         is_usual = not is_unusual and (is_typed or status in _UNTYPED)
         return Head(status, lines, length, is_chunked, is_usual, not is_closing)
 
-    def _judged(self, head: bytes, lines: list[bytes]) -> list[Row]:
+    def _judged(self, head: bytes, lines: list[bytes]) -> list[HeadRow]:
         """What the lines of a head mean that holds a new one, and remember them."""
         judge(head)
         if len(self._known) + len(lines) > _MAX_ROWS:
@@ -145,23 +145,23 @@ class Rows:
                 self._known[line] = row
         return rows
 
-    def _row(self, line: bytes) -> Row:
+    def _row(self, line: bytes) -> HeadRow:
         match = _LINE.fullmatch(line)
         if match is None:
-            return Row(_REFUSED) if line.lower().startswith(_FRAMING) else _FOREIGN
+            return HeadRow(_REFUSED) if line.lower().startswith(_FRAMING) else _FOREIGN
         name, value = match[1], match[2].rstrip(b" \t")
         low = name.lower()
         if is_challenged(((name, value),)):
             return _FOREIGN
         if low == b"content-length":
             length = length_of(value)
-            return Row(_REFUSED) if length is None else Row(_LENGTH, number=length)
+            return HeadRow(_REFUSED) if length is None else HeadRow(_LENGTH, number=length)
         if low == b"transfer-encoding":
-            return Row(_CHUNKED if value.lower() == b"chunked" else _REFUSED)
+            return HeadRow(_CHUNKED if value.lower() == b"chunked" else _REFUSED)
         if low == b"connection":
             # Other names listed here make more lines hop-by-hop (RFC 9110, 7.6.1).
             kinds = {b"close": _CLOSING, b"keep-alive": _PLAIN}
-            return Row(kinds.get(value.lower(), _UNUSUAL))
+            return HeadRow(kinds.get(value.lower(), _UNUSUAL))
         if low in self._engine_names:
             return _FOREIGN
         if low == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
@@ -170,22 +170,22 @@ class Rows:
             # Event streams are the standard path's whoever asked for them: it ends them on drain.
             if self._is_claimed(value) or value.lower().startswith(b"text/event-stream"):
                 return _FOREIGN
-            return Row(_TYPE, b"%b: %b\r\n" % (name, value))
+            return HeadRow(_TYPE, b"%b: %b\r\n" % (name, value))
         if low == b"cache-control":
-            return Row(_CACHE, b"%b: %b\r\n" % (name, private_cache_control(value)))
+            return HeadRow(_CACHE, b"%b: %b\r\n" % (name, private_cache_control(value)))
         mapped = response_headers([(name, value)], self.upstream, self.mount)
-        return Row(_PLAIN, b"".join(b"%b: %b\r\n" % pair for pair in mapped))
+        return HeadRow(_PLAIN, b"".join(b"%b: %b\r\n" % pair for pair in mapped))
 
 
-def _status_row(line: bytes) -> Row:
+def _status_row(line: bytes) -> HeadRow:
     match = STATUS_LINE.fullmatch(line)
     if match is None:  # the parser skips empty lines before a head: there is none here
         raise httptools.HttpParserError("no status line")
     out = b"HTTP/1.1 %b %b\r\n" % (match[2], match[3] or b"")
-    return Row(_STATUS if match[1] == b"1" else _OLD_STATUS, out, int(match[2]))
+    return HeadRow(_STATUS if match[1] == b"1" else _OLD_STATUS, out, int(match[2]))
 
 
-_FOREIGN = Row(_UNUSUAL)
+_FOREIGN = HeadRow(_UNUSUAL)
 _PRIVATE = b"%b: %b\r\n" % PRIVATE
 _UNTYPED = (204, 304)
 _FRAMING = (b"content-length", b"transfer-encoding")

@@ -25,7 +25,7 @@ from zenzefi.http.validation import check
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Mount
 from zenzefi.proxy.credentials import Credentials
-from zenzefi.proxy.fast_path.head_table import Rows
+from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.forwarder import ProxyRequest
 from zenzefi.proxy.gate import Gate
@@ -40,7 +40,7 @@ from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.scopes import FULL
 
-RowsOf = Callable[[Mount, str | None], Rows]
+RowsOf = Callable[[Mount, str | None], HeadTable]
 
 LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1")
 """A request line that needs no thought: no percent-encoding and no parameter in the path.
@@ -84,7 +84,7 @@ class KnownRequest:
     request_id: bytes | None
     before: bytes
     after: bytes
-    rows: Rows
+    rows: HeadTable
     uncounted: int = 0
     """Requests that :class:`~zenzefi.proxy.interfaces.SessionTracking` has not heard of yet."""
     unsent: int = 0

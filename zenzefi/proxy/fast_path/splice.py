@@ -22,7 +22,7 @@ _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, fcntl(2)
 _TURN = 4 * 1024 * 1024  # bytes after which others get their turn
 
 
-class Owner(Protocol):
+class SpliceListener(Protocol):
     """Who began a splice and hears of it."""
 
     def moved(self, count: int, *, is_waiting: bool) -> None:
@@ -54,7 +54,7 @@ class Splice:
     """
 
     def __init__(
-        self, owner: Owner, source: asyncio.Transport, sink: asyncio.Transport, left: int
+        self, owner: SpliceListener, source: asyncio.Transport, sink: asyncio.Transport, left: int
     ) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()

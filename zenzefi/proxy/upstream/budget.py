@@ -93,7 +93,7 @@ class PooledConnection(Protocol):
         """Close it, to make room. Its slot's :meth:`Slot.closed` follows when it is closed."""
 
 
-class Pool:
+class IdlePool:
     """The idle connections of one kind, the most recently used ones last."""
 
     __slots__ = ("idle",)
@@ -133,7 +133,7 @@ class Slot:
         "token",
     )
 
-    def __init__(self, budget: ConnectionBudget, pool: Pool) -> None:
+    def __init__(self, budget: ConnectionBudget, pool: IdlePool) -> None:
         self._budget = budget
         self._pool = pool
         self._share = _NOTHING
@@ -174,7 +174,7 @@ class Waiter:
     def __init__(
         self,
         token: UUID,
-        pool: Pool,
+        pool: IdlePool,
         grant: Callable[[Slot], None],
         *,
         is_fresh: bool,
@@ -203,7 +203,7 @@ class ConnectionBudget:
         self.waiting = 0
         self._closing = 0
         self._making_room: Slot | None = None
-        self._pools: list[Pool] = []
+        self._pools: list[IdlePool] = []
         self._shares: dict[UUID, _Share] = {}
         self._slots: dict[Slot, None] = {}  # in the order in which they were opened
         # Tokens whose first waiting request lacks nothing but a slot, in the order of their turns.
@@ -214,9 +214,9 @@ class ConnectionBudget:
         """Connections that serve no request now."""
         return sum(len(pool.idle) for pool in self._pools)
 
-    def pool(self) -> Pool:
+    def pool(self) -> IdlePool:
         """A new pool of idle connections under this bound."""
-        pool = Pool()
+        pool = IdlePool()
         self._pools.append(pool)
         return pool
 
@@ -227,7 +227,7 @@ class ConnectionBudget:
 
     # --- getting one
 
-    def take_idle(self, token: UUID, pool: Pool) -> Slot | None:
+    def take_idle(self, token: UUID, pool: IdlePool) -> Slot | None:
         """An idle connection of ``pool`` for a short request, if there is one and no request waits.
 
         The cheapest way in: it refuses nothing and queues nothing.
@@ -248,13 +248,15 @@ class ConnectionBudget:
         self.short += 1
         return slot
 
-    def take_new(self, token: UUID, pool: Pool) -> Slot | None:
+    def take_new(self, token: UUID, pool: IdlePool) -> Slot | None:
         """A slot for a short request's new connection, if one is free and no request waits."""
         if self.open >= self.limits.total or self._turns or not self._fits(token):
             return None
         return self._charge(self._new(pool), token, is_long_lived=False)
 
-    def take(self, token: UUID, pool: Pool, *, is_fresh: bool, is_long_lived: bool) -> Slot | None:
+    def take(
+        self, token: UUID, pool: IdlePool, *, is_fresh: bool, is_long_lived: bool
+    ) -> Slot | None:
         """A slot at once, or ``None`` if this request has to wait (:meth:`wait`).
 
         ``is_fresh``: a connection to be opened, never an idle one. Raises :class:`Refused` for a
@@ -272,7 +274,7 @@ class ConnectionBudget:
     def wait(
         self,
         token: UUID,
-        pool: Pool,
+        pool: IdlePool,
         grant: Callable[[Slot], None],
         *,
         is_fresh: bool,
@@ -410,13 +412,13 @@ class ConnectionBudget:
         if free <= 0:
             raise Refused(Reason.LONG_LIVED)
 
-    def _new(self, pool: Pool) -> Slot:
+    def _new(self, pool: IdlePool) -> Slot:
         self.open += 1
         slot = Slot(self, pool)
         self._slots[slot] = None
         return slot
 
-    def _place(self, pool: Pool, *, is_fresh: bool) -> Slot | None:
+    def _place(self, pool: IdlePool, *, is_fresh: bool) -> Slot | None:
         if pool.idle and not is_fresh:
             return pool.idle.popitem()[0]
         return self._new(pool) if self.open < self.limits.total else None

@@ -113,7 +113,7 @@ def is_proper_end(transport: asyncio.BaseTransport | None) -> bool:
         return False
 
 
-class Connection(ResponseStream, UpstreamConnection):
+class HttpConnection(ResponseStream, UpstreamConnection):
     """One connection to the upstream."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: Slot) -> None:
@@ -200,19 +200,19 @@ class Connection(ResponseStream, UpstreamConnection):
         return self.is_connected() and not self.should_close
 
 
-class Pool(Protocol):
+class ConnectionPool(Protocol):
     """Where an exchange's connection came from and goes back to."""
 
     read_timeout: float
 
-    def release(self, connection: Connection, *, reusable: bool) -> None:
+    def release(self, connection: HttpConnection, *, reusable: bool) -> None:
         """Take back a pooled connection."""
 
 
-class Exchange:
+class UpstreamExchange:
     """One request and its answer on one connection; an :class:`UpstreamResponse` once started."""
 
-    def __init__(self, upstream: Pool, connection: Connection) -> None:
+    def __init__(self, upstream: ConnectionPool, connection: HttpConnection) -> None:
         self.status = 0
         self.reason = b""
         self.headers: Pairs = []

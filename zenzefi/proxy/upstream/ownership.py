@@ -18,7 +18,7 @@ from zenzefi.proxy.upstream.budget import Slot
 from zenzefi.tokens.open_connections import ClientIdentity
 
 
-class Client(Protocol):
+class ClientConnection(Protocol):
     """A client's connection, as far as one to the upstream may belong to it."""
 
     owned: OwnedConnection | None
@@ -33,10 +33,10 @@ class Client(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ConnectionOwner:
     """The one client that a connection serves, and for which token and user of it."""
 
-    client: Client
+    client: ClientConnection
     token_id: UUID
     who: ClientIdentity
 
@@ -47,7 +47,7 @@ class UpstreamConnection(abc.ABC):
     def __init__(self, slot: Slot) -> None:
         slot.connection = self
         self.slot = slot
-        self.owner: Owner | None = None
+        self.owner: ConnectionOwner | None = None
         self.is_private = False
         """Never to be shared: it may be authenticated."""
         self.is_idle = False
@@ -77,13 +77,13 @@ class UpstreamConnection(abc.ABC):
         self.wake()
         self.abort()
 
-    def belong_to(self, owner: Owner) -> None:
+    def belong_to(self, owner: ConnectionOwner) -> None:
         """Serve this client's connection alone from now on, and end with it."""
         self.is_private = True
         self.owner = owner
         owner.client.owned = self
 
-    def disown(self) -> Owner | None:
+    def disown(self) -> ConnectionOwner | None:
         """Belong to no client any more; returns the one that it belonged to."""
         owner, self.owner = self.owner, None
         if owner is not None and owner.client.owned is self:

@@ -35,8 +35,8 @@ from zenzefi.proxy.upstream.budget import (
 )
 from zenzefi.proxy.upstream.connecting import Tls, connect_error, keep_alive
 from zenzefi.proxy.upstream.connection_auth import is_challenged
-from zenzefi.proxy.upstream.exchange import Connection, Exchange, RequestBody
-from zenzefi.proxy.upstream.ownership import Client, Owner
+from zenzefi.proxy.upstream.exchange import HttpConnection, RequestBody, UpstreamExchange
+from zenzefi.proxy.upstream.ownership import ClientConnection, ConnectionOwner
 from zenzefi.runtime import descriptors
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -49,12 +49,12 @@ LONG_LIVED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Purpose:
+class ConnectionPurpose:
     """Whom a connection is for, and for what."""
 
     token_id: UUID
     who: ClientIdentity
-    client: Client | None
+    client: ClientConnection | None
     """The client's connection; ``None`` where several clients share it (a reverse proxy's)."""
     recheck: Callable[[], Awaitable[None]]
     """Asked after waiting for a connection; raises if the token has ended meanwhile."""
@@ -85,7 +85,7 @@ class Upstream:
         self._connect_timeout = connect_timeout
         self._queue_timeout = queue_timeout
         self._pool = self.budget.pool()
-        self._open: set[Connection] = set()
+        self._open: set[HttpConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     # --- life
@@ -111,7 +111,7 @@ class Upstream:
 
     # --- getting a connection
 
-    async def acquire(self, purpose: Purpose, *, fresh: bool = False) -> Connection:
+    async def acquire(self, purpose: ConnectionPurpose, *, fresh: bool = False) -> HttpConnection:
         """A connection for one exchange; :meth:`release` ends its use.
 
         The one that belongs to the client's connection, if there is one, else a pooled or a new
@@ -127,7 +127,7 @@ class Upstream:
         while True:
             slot = await self._slot(purpose, fresh=fresh)
             connection = slot.connection
-            if not isinstance(connection, Connection):
+            if not isinstance(connection, HttpConnection):
                 connection = await self._connect(slot)
                 connection.is_private = purpose.is_authenticating
                 return connection
@@ -137,13 +137,13 @@ class Upstream:
                 return connection
             self._discard(connection)
 
-    def _owned(self, purpose: Purpose) -> Connection | None:
+    def _owned(self, purpose: ConnectionPurpose) -> HttpConnection | None:
         """The connection that belongs to the client's connection, if it is this token's."""
         client = purpose.client
         connection = client.owned if client is not None else None
-        if client is None or not isinstance(connection, Connection):
+        if client is None or not isinstance(connection, HttpConnection):
             return None
-        owner = Owner(client, purpose.token_id, purpose.who)
+        owner = ConnectionOwner(client, purpose.token_id, purpose.who)
         if connection.owner == owner and connection.is_usable:
             connection.wake()
             connection.is_reused = True
@@ -155,7 +155,7 @@ class Upstream:
             raise UpstreamUnreachable
         return None
 
-    async def _slot(self, purpose: Purpose, *, fresh: bool) -> Slot:
+    async def _slot(self, purpose: ConnectionPurpose, *, fresh: bool) -> Slot:
         budget, token = self.budget, purpose.token_id
         is_long_lived = purpose.is_long_lived
         try:
@@ -191,12 +191,12 @@ class Upstream:
             UPSTREAM_QUEUE_SECONDS.observe(loop.time() - began)
         return waiter.slot
 
-    async def _connect(self, slot: Slot) -> Connection:
+    async def _connect(self, slot: Slot) -> HttpConnection:
         loop = asyncio.get_running_loop()
-        made: list[Connection] = []
+        made: list[HttpConnection] = []
 
-        def protocol() -> Connection:
-            made.append(Connection(loop, slot))
+        def protocol() -> HttpConnection:
+            made.append(HttpConnection(loop, slot))
             return made[-1]
 
         try:
@@ -221,8 +221,8 @@ class Upstream:
         return connection
 
     async def _dial(
-        self, protocol: Callable[[], Connection]
-    ) -> tuple[asyncio.BaseTransport, Connection]:
+        self, protocol: Callable[[], HttpConnection]
+    ) -> tuple[asyncio.BaseTransport, HttpConnection]:
         descriptors.insist_on_some()
         return await asyncio.get_running_loop().create_connection(
             protocol,
@@ -233,7 +233,7 @@ class Upstream:
 
     # --- giving it back
 
-    def release(self, connection: Connection, *, reusable: bool) -> None:
+    def release(self, connection: HttpConnection, *, reusable: bool) -> None:
         """Take back a connection that :meth:`acquire` gave."""
         owner = connection.owner
         if owner is not None:
@@ -252,7 +252,7 @@ class Upstream:
         )
         connection.slot.make_idle()
 
-    def adopt(self, transport: asyncio.Transport, slot: Slot, owner: Owner) -> None:
+    def adopt(self, transport: asyncio.Transport, slot: Slot, owner: ConnectionOwner) -> None:
         """Let a connection of the fast path belong to a client's connection from now on.
 
         It must be between two exchanges. It is closed if the token's account is full.
@@ -264,18 +264,18 @@ class Upstream:
             slot.closing()
             transport.abort()
             return
-        connection = Connection(asyncio.get_running_loop(), slot)
+        connection = HttpConnection(asyncio.get_running_loop(), slot)
         connection.connection_made(transport)
         transport.set_protocol(connection)
         connection.belong_to(owner)
         connection.is_idle = True
         self._open.add(connection)
 
-    def _expire(self, connection: Connection) -> None:
+    def _expire(self, connection: HttpConnection) -> None:
         if connection.is_idle:
             self._discard(connection)
 
-    def _discard(self, connection: Connection) -> None:
+    def _discard(self, connection: HttpConnection) -> None:
         connection.disown()
         connection.wake()
         self._open.discard(connection)
@@ -290,8 +290,8 @@ class Upstream:
         head: bytes,
         body: RequestBody | None,
         on_interim: Callable[[int, Pairs], None],
-        purpose: Purpose,
-    ) -> Exchange:
+        purpose: ConnectionPurpose,
+    ) -> UpstreamExchange:
         """Send one request and wait for the head of the response.
 
         A GET or HEAD without content that died on a reused connection before any byte of a
@@ -300,7 +300,7 @@ class Upstream:
         :class:`UpstreamProtocolError`, or what ``body.read`` raised.
         """
         connection = await self.acquire(purpose)
-        exchange = Exchange(self, connection)
+        exchange = UpstreamExchange(self, connection)
         try:
             await exchange.start(method, head, body, on_interim)
         except UpstreamUnreachable:
@@ -316,7 +316,7 @@ class Upstream:
         else:
             await self.settle(exchange, purpose)
             return exchange
-        exchange = Exchange(self, await self.acquire(purpose, fresh=True))
+        exchange = UpstreamExchange(self, await self.acquire(purpose, fresh=True))
         try:
             await exchange.start(method, head, body, on_interim)
         except BaseException:
@@ -325,7 +325,7 @@ class Upstream:
         await self.settle(exchange, purpose)
         return exchange
 
-    async def settle(self, exchange: Exchange, purpose: Purpose) -> None:
+    async def settle(self, exchange: UpstreamExchange, purpose: ConnectionPurpose) -> None:
         """Decide by the response's head what becomes of the connection.
 
         Raises what :func:`refusal` makes if it would have to be a long-lived one and must not.
@@ -338,7 +338,9 @@ class Upstream:
                 connection.is_private = True
                 if purpose.client is not None and not purpose.client.is_lost:
                     connection.slot.make_long_lived()
-                    connection.belong_to(Owner(purpose.client, purpose.token_id, purpose.who))
+                    connection.belong_to(
+                        ConnectionOwner(purpose.client, purpose.token_id, purpose.who)
+                    )
             if is_event_stream(exchange.headers):
                 connection.slot.make_long_lived()
         except Refused as refused:

@@ -20,11 +20,11 @@ from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest, Rewriter, check_again, request_head
 from zenzefi.proxy.headers.rules import Pairs, RequestPolicy, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
-from zenzefi.proxy.upstream.exchange import Exchange
-from zenzefi.proxy.upstream.pool import Purpose, Upstream
+from zenzefi.proxy.upstream.exchange import UpstreamExchange
+from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
-from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, Splice
+from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class WebSocketProxy:
         self._rewriter = rewriter
         self._metering = metering
         self._ping_seconds = ping_seconds
-        self._open: set[Splice] = set()
+        self._open: set[WebSocketRelay] = set()
 
     @property
     def open_count(self) -> int:
@@ -94,7 +94,7 @@ class WebSocketProxy:
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
         upstream is passed on as it is.
         """
-        splice: Splice | None = None
+        splice: WebSocketRelay | None = None
 
         def end(reason: str) -> None:
             if splice is not None:
@@ -110,7 +110,7 @@ class WebSocketProxy:
             with cancelled_when_lost(passage.request):
                 connection = await self._upstream.acquire(purpose, fresh=True)
             connection.is_private = True
-            exchange = Exchange(self._upstream, connection)
+            exchange = UpstreamExchange(self._upstream, connection)
             try:
                 response = await self._handshake(
                     passage, exchange, purpose, is_raw=messages is None
@@ -119,7 +119,9 @@ class WebSocketProxy:
                     # A browser that has left meanwhile needs no answer.
                     with contextlib.suppress(ConnectionError):
                         await response.begin_upgrade(passage.request)
-                        splice = Splice(passage.request, exchange, self._ping_seconds, messages)
+                        splice = WebSocketRelay(
+                            passage.request, exchange, self._ping_seconds, messages
+                        )
                         passage.use.progress = splice.progress
                         await self._run(passage, splice)
                         response.sent = splice.sent
@@ -127,7 +129,7 @@ class WebSocketProxy:
             finally:
                 await exchange.close()
 
-    async def _run(self, passage: ProxyRequest, splice: Splice) -> None:
+    async def _run(self, passage: ProxyRequest, splice: WebSocketRelay) -> None:
         """Until one side ends. Raises nothing: after the 101 no other answer can be given."""
         self._open.add(splice)
         WEBSOCKETS_OPEN.inc()
@@ -142,7 +144,12 @@ class WebSocketProxy:
             splice.abort()
 
     async def _handshake(
-        self, passage: ProxyRequest, exchange: Exchange, purpose: Purpose, *, is_raw: bool
+        self,
+        passage: ProxyRequest,
+        exchange: UpstreamExchange,
+        purpose: ConnectionPurpose,
+        *,
+        is_raw: bool,
     ) -> ClientResponse:
         """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
         with cancelled_when_lost(passage.request):
@@ -181,7 +188,7 @@ class WebSocketProxy:
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
         return request_head("GET", passage.target, pairs)
 
-    def _accepted(self, exchange: Exchange, passage: ProxyRequest) -> Pairs:
+    def _accepted(self, exchange: UpstreamExchange, passage: ProxyRequest) -> Pairs:
         """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
         key = passage.request.headers.get("Sec-WebSocket-Key", "").encode()
         proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())

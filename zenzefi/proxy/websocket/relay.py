@@ -14,7 +14,7 @@ from typing import cast
 from aiohttp import web
 
 from zenzefi.http.request_handler import GateRequestHandler
-from zenzefi.proxy.upstream.exchange import Exchange
+from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.response_stream import unread_of
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, FrameCursor, close_frame
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
@@ -25,7 +25,7 @@ GOODBYE_SECONDS = 2.0
 """For a frame to end and a close to be read, before the socket goes."""
 
 
-class _End(asyncio.Protocol):
+class _Side(asyncio.Protocol):
     """One side of a splice."""
 
     def __init__(self, transport: asyncio.Transport, on_lost: Callable[[], None]) -> None:
@@ -114,13 +114,13 @@ def _quietly(change: Callable[[], None]) -> None:
         return
 
 
-class Splice:
+class WebSocketRelay:
     """Two transports joined until one of them ends, or :meth:`end` is called."""
 
     def __init__(
         self,
         request: web.BaseRequest,
-        exchange: Exchange,
+        exchange: UpstreamExchange,
         ping_seconds: float,
         messages: Callable[[str, str | bytes], str | bytes | None] | None = None,
     ) -> None:
@@ -142,10 +142,10 @@ class Splice:
         self._heard = -1  # bytes of the browser's at the last tick
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
-        self._browser = _End(browser, self._browser_lost)
-        self._upstream = _End(upstream, self._upstream_lost)
+        self._browser = _Side(browser, self._browser_lost)
+        self._upstream = _Side(upstream, self._upstream_lost)
         self._browser.other, self._upstream.other = upstream, browser
-        self._filters: dict[_End, MessageFilter] = {}
+        self._filters: dict[_Side, MessageFilter] = {}
         if messages is not None:
             up, down = partial(messages, "to_upstream"), partial(messages, "to_browser")
             self._filters[self._upstream] = MessageFilter(up, masked=True)
@@ -205,7 +205,7 @@ class Splice:
         if self._upstream.cursor.is_at_boundary:
             self._say_goodbye(self._upstream)
 
-    def _say_goodbye(self, end: _End) -> None:
+    def _say_goodbye(self, end: _Side) -> None:
         if self._ending is None:
             return
         code, reason = self._ending
@@ -222,7 +222,7 @@ class Splice:
         if data[:1] == b"\x88":
             self._lost()
 
-    def _way_to(self, end: _End) -> Callable[[bytes], None]:
+    def _way_to(self, end: _Side) -> Callable[[bytes], None]:
         """What passes bytes on to this side: with nothing to look at, as little as there can be."""
         if end.is_lost:
             return _drop
@@ -237,7 +237,7 @@ class Splice:
 
         return pass_on
 
-    def _relay(self, end: _End, data: bytes) -> None:
+    def _relay(self, end: _Side, data: bytes) -> None:
         """The same with plugins that read messages, and at the end, which is a frame's end."""
         if self._filters:
             try:
