@@ -13,8 +13,8 @@ from zenzefi.web.page_security import (
     is_form_token,
     own_path,
     page_headers,
-    refuse_readers,
-    refuse_strangers,
+    refuse_cross_site,
+    require_navigation,
 )
 
 KEY = b"k" * 32
@@ -27,11 +27,11 @@ def request(**headers: str):
 
 
 def test_a_navigation_of_the_window_may_read_a_page() -> None:
-    refuse_readers(request(Sec_Fetch_Mode="navigate", Sec_Fetch_Dest="document"))
+    require_navigation(request(Sec_Fetch_Mode="navigate", Sec_Fetch_Dest="document"))
 
 
 def test_a_program_without_fetch_metadata_may_read_a_page() -> None:
-    refuse_readers(request())
+    require_navigation(request())
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_script_or_a_frame_may_not_read_a_page_even_of_the_same_origin(
     headers: dict[str, str],
 ) -> None:
     with pytest.raises(CrossSiteRefused):
-        refuse_readers(request(**headers))
+        require_navigation(request(**headers))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_script_or_a_frame_may_not_read_a_page_even_of_the_same_origin(
     ],
 )
 def test_the_gates_own_forms_are_taken(headers: dict[str, str]) -> None:
-    refuse_strangers(request(**headers), MOUNT)
+    refuse_cross_site(request(**headers), MOUNT)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_gates_own_forms_are_taken(headers: dict[str, str]) -> None:
 )
 def test_forms_of_other_sites_and_of_the_mount_are_refused(headers: dict[str, str]) -> None:
     with pytest.raises(CrossSiteRefused):
-        refuse_strangers(request(**headers), MOUNT)
+        refuse_cross_site(request(**headers), MOUNT)
 
 
 def test_a_form_token_is_good_for_its_visitor_only_and_never_the_same_twice() -> None:

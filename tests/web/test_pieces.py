@@ -17,9 +17,10 @@ from zenzefi.errors import GateError
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.web import charts, flash
 from zenzefi.web.assets import PREFIX, Assets
+from zenzefi.web.error_pages import text
 from zenzefi.web.flash import Flash
 from zenzefi.web.forms import Form
-from zenzefi.web.labels import agent, known
+from zenzefi.web.labels import program
 
 KEY = b"k" * 32
 
@@ -91,9 +92,9 @@ def test_every_error_that_people_meet_is_explained_in_their_language() -> None:
         error.code, error.status = kind.code, kind.status  # type: ignore[misc]
         if kind.status in (404, 409, 429) or kind.status >= 500:
             with i18n.using(i18n.locale_context("ru")):
-                words = known(error)
-            assert words is not None, kind
-            assert all(re.search("[а-я]", text) for text in words), kind
+                found = text(error)
+            assert found is not None, kind
+            assert all(re.search("[а-я]", part) for part in found), kind
 
 
 @pytest.mark.parametrize(
@@ -110,4 +111,4 @@ def test_every_error_that_people_meet_is_explained_in_their_language() -> None:
     ],
 )
 def test_programs_have_the_names_that_people_know(header: str | None, name: str) -> None:
-    assert agent(header) == name
+    assert program(header) == name

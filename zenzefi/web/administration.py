@@ -1,4 +1,4 @@
-"""Pages for administrators about the gate: figures, tokens, sessions, payments, plugins, strays."""
+"""Pages for administrators about the gate: statistics, tokens, sessions, payments, plugins."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.web import confirmation, labels, pagination, view_models
 from zenzefi.web.forms import Form
-from zenzefi.web.page import Access, Page, Routes, path_id
+from zenzefi.web.page import PageContext, path_id
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.ADMINISTRATOR, section="/admin")
+routes = PageRoutes(access=PageAccess.ADMINISTRATOR, section="/admin")
 
-_STRAYS_SHOWN = 200
+_REQUESTS_SHOWN = 200
 
 
 @routes.get("/admin")
-async def overview(page: Page) -> web.StreamResponse:
-    """Health and figures at a glance, and what waits for somebody."""
+async def overview(page: PageContext) -> web.StreamResponse:
+    """Health, statistics, and items that need attention."""
     app = page.request.app
     health = app[HEALTH]
-    parts = [
+    services = [
         (_("Database"), health.database_ok),
         (_("Redis"), health.redis_ok),
         (_("Application behind the gate"), health.upstream_ok),
     ]
     _payments, waiting = await app[PAYMENTS].listed(status="pending", limit=1, offset=0)
-    strays = _strays(page)
+    misdirected = _misdirected(page)
     return page.render(
         "admin/overview.html",
         state=health.state,
-        parts=parts,
-        figures=await app[OVERVIEWS].now(),
+        services=services,
+        statistics=await app[OVERVIEWS].now(),
         waiting=waiting,
         plugin_errors=sum(entry.account.errors for entry in _plugins(page)),
-        strays=0 if strays is None else strays.total,
+        misdirected=0 if misdirected is None else misdirected.total,
     )
 
 
@@ -57,9 +58,10 @@ async def overview(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/admin/tokens")
-async def tokens(page: Page) -> web.StreamResponse:
+async def tokens(page: PageContext) -> web.StreamResponse:
     """Tokens of all users, without their values."""
-    form, state = Form({"user": pagination.asked(page, "user")}), pagination.asked(page, "state")
+    form = Form({"user": pagination.filter_value(page, "user")})
+    state = pagination.filter_value(page, "state")
     owner = None
     if form.text("user"):
         owner = await page.request.app[ADMINISTRATION].find_user(form.text("user"))
@@ -73,30 +75,30 @@ async def tokens(page: Page) -> web.StreamResponse:
     )
     if not form.ok:
         found, total = [], 0
-    rows = [(token, owner_name, view_models.state_of(token)) for token, owner_name in found]
+    rows = [(token, owner_name, view_models.token_state(token)) for token, owner_name in found]
     return page.render(
         "admin/tokens.html",
-        listing=view_models.Listing(rows, total, pagination.ROWS, pagination.offset(page)),
+        listing=pagination.ListPage(rows, total, pagination.ROWS, pagination.offset(page)),
         form=form,
         states=[("", _("All")), ("active", _("Usable ones"))],
         state=state,
-        base=pagination.base("/admin/tokens", user=form.text("user"), state=state),
-        questions=confirmation,
+        base=pagination.pager_url("/admin/tokens", user=form.text("user"), state=state),
+        confirmations=confirmation,
         scope_title=lambda name: labels.scope(name)[0],
     )
 
 
 @routes.post("/admin/tokens/{id}/revoke")
-async def revoke(page: Page) -> web.StreamResponse:
-    """End a user's token without a refund."""
+async def revoke(page: PageContext) -> web.StreamResponse:
+    """Revoke a user's token without a refund."""
     app = page.request.app
     token = await app[TOKENS].find(path_id(page))
     owner = await _owner(page, token.user_id)
-    question = await confirmation.ask(
+    unconfirmed = await confirmation.ask(
         page, confirmation.revoke_token(token.prefix, owner.username), back="/admin/tokens"
     )
-    if question is not None:
-        return question
+    if unconfirmed is not None:
+        return unconfirmed
     await app[TOKENS].revoke(
         page.actor, token.id, owner_id=None, refund=False, reason="revoked_by_admin"
     )
@@ -104,7 +106,7 @@ async def revoke(page: Page) -> web.StreamResponse:
     return page.redirect("/admin/tokens")
 
 
-async def _owner(page: Page, user_id: UUID) -> User:
+async def _owner(page: PageContext, user_id: UUID) -> User:
     found = await page.request.app[IDENTITIES].find(user_id)
     if found is None:
         raise NotFound
@@ -112,26 +114,26 @@ async def _owner(page: Page, user_id: UUID) -> User:
 
 
 @routes.get("/admin/sessions")
-async def sessions(page: Page) -> web.StreamResponse:
-    """Who is using the way through now, and who was."""
-    state = pagination.asked(page, "state") or "live"
+async def sessions(page: PageContext) -> web.StreamResponse:
+    """Sessions of all users: active ones, or all."""
+    state = pagination.filter_value(page, "state") or "live"
     found, total = await page.request.app[SESSION_TRACKER].listed(
         active_only=state != "all", limit=pagination.ROWS, offset=pagination.offset(page)
     )
     return page.render(
         "admin/sessions.html",
-        listing=view_models.Listing(found, total, pagination.ROWS, pagination.offset(page)),
+        listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
         names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
         form=Form(),
         states=[("live", _("Live ones")), ("all", _("All"))],
         state=state,
-        base=pagination.base("/admin/sessions", state=state),
+        base=pagination.pager_url("/admin/sessions", state=state),
     )
 
 
 @routes.post("/admin/sessions/{id}/end")
-async def end_session(page: Page) -> web.StreamResponse:
-    """Close what is open under a session."""
+async def end_session(page: PageContext) -> web.StreamResponse:
+    """End a session and close its open connections."""
     await page.request.app[SESSION_TRACKER].end(page.actor, path_id(page))
     page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect("/admin/sessions")
@@ -141,9 +143,9 @@ async def end_session(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/admin/payments")
-async def payments(page: Page) -> web.StreamResponse:
+async def payments(page: PageContext) -> web.StreamResponse:
     """Payments of all users."""
-    status = pagination.asked(page, "status")
+    status = pagination.filter_value(page, "status")
     statuses = labels.payment_states()
     known = status if status in dict(statuses) else ""
     found, total = await page.request.app[PAYMENTS].listed(
@@ -151,28 +153,28 @@ async def payments(page: Page) -> web.StreamResponse:
     )
     return page.render(
         "admin/payments.html",
-        listing=view_models.Listing(found, total, pagination.ROWS, pagination.offset(page)),
+        listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
         names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
         form=Form(),
         statuses=[("", _("All")), *statuses],
         chosen=known,
-        base=pagination.base("/admin/payments", status=known),
-        questions=confirmation,
+        base=pagination.pager_url("/admin/payments", status=known),
+        confirmations=confirmation,
     )
 
 
 @routes.post("/admin/payments/{id}/confirm")
-async def confirm(page: Page) -> web.StreamResponse:
-    """The money of a manual payment has come."""
+async def confirm(page: PageContext) -> web.StreamResponse:
+    """Confirm that the money of a manual payment has arrived."""
     payment = await page.request.app[PAYMENTS].find(path_id(page))
     owner = await _owner(page, payment.user_id)
-    question = await confirmation.ask(
+    unconfirmed = await confirmation.ask(
         page,
         confirmation.confirm_payment(payment.amount_znc, owner.username),
         back="/admin/payments",
     )
-    if question is not None:
-        return question
+    if unconfirmed is not None:
+        return unconfirmed
     try:
         async with page.request.app[DATABASE].begin() as connection:
             await page.request.app[PAYMENTS].confirm(connection, page.actor, payment.id)
@@ -184,17 +186,17 @@ async def confirm(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/admin/payments/{id}/refund")
-async def refund(page: Page) -> web.StreamResponse:
-    """Have the provider give the money back."""
+async def refund(page: PageContext) -> web.StreamResponse:
+    """Have the provider refund a payment."""
     payment = await page.request.app[PAYMENTS].find(path_id(page))
     owner = await _owner(page, payment.user_id)
-    question = await confirmation.ask(
+    unconfirmed = await confirmation.ask(
         page,
         confirmation.refund_payment(payment.amount_znc, owner.username),
         back="/admin/payments",
     )
-    if question is not None:
-        return question
+    if unconfirmed is not None:
+        return unconfirmed
     try:
         await page.request.app[PAYMENTS].refund(page.actor, payment.id)
     except (NotRefundable, ProviderFailed):
@@ -204,32 +206,32 @@ async def refund(page: Page) -> web.StreamResponse:
     return page.redirect("/admin/payments")
 
 
-# --- plugins and strays
+# --- plugins and misdirected requests
 
 
-def _plugins(page: Page) -> tuple[Entry, ...]:
+def _plugins(page: PageContext) -> tuple[Entry, ...]:
     engine = page.request.app.get(ENGINE)
     return () if engine is None else tuple(engine.registry.entries)
 
 
-def _strays(page: Page) -> UnmountedRequests | None:
+def _misdirected(page: PageContext) -> UnmountedRequests | None:
     gate = page.request.app.get(GATE)
     return None if gate is None else gate.strays
 
 
 @routes.get("/admin/plugins")
-async def plugins(page: Page) -> web.StreamResponse:
-    """What each plugin did and cost in this process, those that failed first."""
+async def plugins(page: PageContext) -> web.StreamResponse:
+    """Calls, edits, time and errors of each plugin in this process, failed plugins first."""
     entries = sorted(_plugins(page), key=lambda entry: not entry.account.errors)
     return page.render("admin/plugins.html", entries=entries)
 
 
 @routes.get("/admin/strays")
-async def strays(page: Page) -> web.StreamResponse:
-    """Which pages ask for addresses outside of the mount."""
-    table = _strays(page)
+async def misdirected(page: PageContext) -> web.StreamResponse:
+    """Requests outside the mount, with the pages that caused them."""
+    table = _misdirected(page)
     return page.render(
-        "admin/strays.html",
-        rows=[] if table is None else table.rows()[:_STRAYS_SHOWN],
+        "admin/misdirected.html",
+        rows=[] if table is None else table.rows()[:_REQUESTS_SHOWN],
         total=0 if table is None else table.total,
     )

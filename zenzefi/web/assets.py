@@ -1,7 +1,7 @@
-"""The pages' own files (style sheet, script, icon): in memory, compressed once, named by content.
+"""Static files of the pages (style sheet, script, icon), in memory and compressed once.
 
-A file's URL contains a hash of what is in it, so a browser may keep it for a year, and a new
-version of the program is a new URL (RFC 9111, 5.2.2; ``immutable`` is RFC 8246).
+The URL of a file contains a hash of its content. Browsers can therefore cache it for a year; a new
+version of the gate has new URLs (RFC 9111, 5.2.2; ``immutable`` is RFC 8246).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file in the codings that browsers ask for."""
+    """One file with its content codings."""
 
     url: str
     content_type: str
@@ -38,7 +38,7 @@ class Asset:
 
 
 class Assets:
-    """All files of one folder, read once."""
+    """All files of one folder, read at start."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._by_name: dict[str, Asset] = {}
@@ -58,11 +58,11 @@ class Assets:
             self._by_url[asset.url] = asset
 
     def url(self, name: str) -> str:
-        """The path of one file. Raises ``KeyError`` for a name that is not there."""
+        """URL path of a file. Raises ``KeyError`` for an unknown name."""
         return self._by_name[name].url
 
     async def serve(self, request: web.Request) -> web.Response:
-        """Answer with the file; an old hash is 404, never other content under the same name."""
+        """Serve a file. An outdated hash is 404: a URL never has two contents."""
         asset = self._by_url.get(request.path)
         if asset is None:
             raise NotFound

@@ -1,4 +1,4 @@
-"""Pages for administrators about the audit log: who did what, when and from where."""
+"""Pages for administrators about the audit log, and its export as CSV."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from zenzefi.admin.service import ADMINISTRATION
 from zenzefi.audit.reading import AUDIT_LOG, AuditRow, Question
 from zenzefi.i18n import gettext as _
 from zenzefi.printable import in_cell
-from zenzefi.web import labels, pagination, view_models
+from zenzefi.web import labels, pagination
 from zenzefi.web.forms import Form
-from zenzefi.web.page import Access, Page, Routes
+from zenzefi.web.page import PageContext
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.ADMINISTRATOR, section="/admin")
+routes = PageRoutes(access=PageAccess.ADMINISTRATOR, section="/admin")
 
 _FILTERS = ("who", "action", "kind", "since", "until")
-_CSV_MOST = 100_000
-_NOBODY = UUID(int=0)
+_MAX_CSV_ROWS = 100_000
+_NO_USER = UUID(int=0)
 
 
-async def _question(page: Page, form: Form) -> Question:
-    """The question of the filters; what makes no sense is said beside its field and left out."""
+async def _filters(page: PageContext, form: Form) -> Question:
+    """The query for the filters of the form; an invalid filter gets an error and is ignored."""
     who = form.text("who")
     about = None
     if who:
         about = await page.request.app[ADMINISTRATION].find_user(who)
         if about is None:
             form.fail("who", _("No user with that name, e-mail or ID."))
-            about = _NOBODY
+            about = _NO_USER
     since, until = _day(form, "since"), _day(form, "until")
     return Question(
         about=about,
@@ -61,47 +62,47 @@ def _day(form: Form, name: str) -> date | None:
 
 
 def _midnight(day: date) -> datetime:
-    """When a day begins for the reader."""
+    """Start of a day in the reader's time zone."""
     return datetime.combine(day, time(), i18n.current().zone)
 
 
 @routes.get("/admin/audit")
-async def audit(page: Page) -> web.StreamResponse:
-    """The rows that fit the filters, newest first."""
-    form = Form({name: pagination.asked(page, name) for name in _FILTERS})
+async def audit(page: PageContext) -> web.StreamResponse:
+    """The rows that match the filters, newest first."""
+    form = Form({name: pagination.filter_value(page, name) for name in _FILTERS})
     rows, total = await page.request.app[AUDIT_LOG].listed(
-        await _question(page, form), limit=pagination.ROWS, offset=pagination.offset(page)
+        await _filters(page, form), limit=pagination.ROWS, offset=pagination.offset(page)
     )
     names = await page.request.app[ADMINISTRATION].names(
         [*(row.user_id for row in rows), *map(_subject, rows)]
     )
     return page.render(
         "admin/audit.html",
-        listing=view_models.Listing(rows, total, pagination.ROWS, pagination.offset(page)),
+        listing=pagination.ListPage(rows, total, pagination.ROWS, pagination.offset(page)),
         names=names,
         subject=_subject,
         form=form,
         filtered=any(form.values.values()),
         actions=[("", _("All")), *labels.actions()],
         kinds=[("", _("All")), *labels.resources()],
-        base=pagination.base("/admin/audit", **form.values),
-        export=pagination.base("/admin/audit.csv", **form.values).rstrip("?&"),
+        base=pagination.pager_url("/admin/audit", **form.values),
+        export=pagination.pager_url("/admin/audit.csv", **form.values).rstrip("?&"),
     )
 
 
 def _subject(row: AuditRow) -> UUID | None:
-    """The user that a row is about, where it is about one."""
+    """ID of the user that the row is about, if it is about a user."""
     if row.resource_type != "user" or row.resource_id is None:
         return None
     return UUID(row.resource_id)
 
 
 @routes.get("/admin/audit.csv")
-async def audit_csv(page: Page) -> web.StreamResponse:
-    """The filtered audit log for a spreadsheet, streamed."""
-    form = Form({name: pagination.asked(page, name) for name in _FILTERS})
+async def audit_csv(page: PageContext) -> web.StreamResponse:
+    """The rows that match the filters as CSV, streamed."""
+    form = Form({name: pagination.filter_value(page, name) for name in _FILTERS})
     return web.Response(
-        body=_lines(page, await _question(page, form)),
+        body=_lines(page, await _filters(page, form)),
         headers={
             "Content-Type": "text/csv; charset=utf-8",
             "Content-Disposition": 'attachment; filename="audit.csv"',
@@ -109,7 +110,7 @@ async def audit_csv(page: Page) -> web.StreamResponse:
     )
 
 
-async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
+async def _lines(page: PageContext, query: Question) -> AsyncIterator[bytes]:
     yield _line(
         "time",
         "user_id",
@@ -121,7 +122,7 @@ async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
         "details",
         "user_agent",
     )
-    async for row in page.request.app[AUDIT_LOG].each(question, most=_CSV_MOST):
+    async for row in page.request.app[AUDIT_LOG].each(query, most=_MAX_CSV_ROWS):
         yield _line(
             row.created_at.isoformat(),
             row.user_id or "",
@@ -136,7 +137,7 @@ async def _lines(page: Page, question: Question) -> AsyncIterator[bytes]:
 
 
 def _line(*cells: object) -> bytes:
-    """One CSV record (RFC 4180); text that a spreadsheet would compute is marked as text."""
+    """One CSV record (RFC 4180); cells that a spreadsheet would execute are marked as text."""
     out = io.StringIO()
     csv.writer(out).writerow([in_cell(str(cell)) for cell in cells])
     return out.getvalue().encode()

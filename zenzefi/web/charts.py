@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: presentation attributes and classes only, as the CSP wants it."""
+"""Small charts as inline SVG, with presentation attributes and classes only (required by CSP)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from markupsafe import Markup
 from zenzefi import i18n
 from zenzefi.i18n import gettext as _
 
-_WIDTH, _HEIGHT = 560, 100  # units of the drawing; the style sheet stretches it
+_WIDTH, _HEIGHT = 560, 100  # SVG units; the style sheet scales the drawing
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One step of time: its label, bytes to the user and bytes from them."""
+    """One interval: its label, and the bytes received and sent by the user."""
 
     label: str
     received: int
@@ -23,9 +23,9 @@ class Bar:
 
 
 def traffic(title: str, bars: Sequence[Bar]) -> Markup:
-    """Received and sent bytes as stacked bars; the same figures stand in the text alternative.
+    """Received and sent bytes as stacked bars, with the values as text alternative.
 
-    The labels are HTML beside the drawing, so that they keep their size on every screen.
+    Labels are HTML next to the drawing, so that they keep their size on every screen.
     """
     if not bars:
         return Markup()
@@ -46,7 +46,7 @@ def traffic(title: str, bars: Sequence[Bar]) -> Markup:
                 f' width="{wide:.1f}" height="{tall:.1f}"/>'
             )
     received, sent = _("received"), _("sent")
-    figures = "; ".join(
+    values = "; ".join(
         f"{bar.label}: {i18n.size(bar.received + bar.sent)}"
         for bar in bars
         if bar.received + bar.sent
@@ -55,7 +55,7 @@ def traffic(title: str, bars: Sequence[Bar]) -> Markup:
     return Markup(
         '<figure class="chart"><p class="chart__top">{top}</p>'
         '<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img"'
-        ' aria-label="{title}: {figures}">{shapes}</svg>'
+        ' aria-label="{title}: {values}">{shapes}</svg>'
         '<div class="chart__days" aria-hidden="true"><span>{a}</span><span>{b}</span>'
         "<span>{c}</span></div>"
         '<figcaption><ul class="key"><li>{received}</li><li class="in">{sent}</li></ul>'
@@ -65,8 +65,8 @@ def traffic(title: str, bars: Sequence[Bar]) -> Markup:
         width=_WIDTH,
         height=_HEIGHT,
         title=title,
-        figures=figures,
-        shapes=Markup("".join(shapes)),  # noqa: S704 - classes of ours and numbers
+        values=values,
+        shapes=Markup("".join(shapes)),  # noqa: S704 - numbers and constant class names
         a=shown[0],
         b=shown[1],
         c=shown[2],
@@ -76,7 +76,7 @@ def traffic(title: str, bars: Sequence[Bar]) -> Markup:
 
 
 def line(values: Sequence[float], label: str) -> Markup:
-    """A line without axes for a figure's recent past."""
+    """A line without axes: recent values of one metric."""
     if len(values) < 2:
         return Markup()
     highest = max(values) or 1

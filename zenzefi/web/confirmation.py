@@ -1,8 +1,8 @@
-"""Asking once more before what can't be undone: a page without scripts, a dialog with them.
+"""Confirmation of actions that can't be undone: a dialog with scripts, a page without them.
 
-A view that may do harm begins with ``if (question := await ask(page, ...))`` and returns it. The
-page that it is sends the same form again, with ``sure``; so does the dialog of the script, which
-finds the same words in the button's attributes.
+A view begins with ``confirmation = await ask(page, ...)`` and returns it unless it is ``None``. The
+confirmation page submits the same form again with the field ``sure``. The script does the same from
+a dialog; it finds the texts in the attributes of the button.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from markupsafe import Markup
 
 from zenzefi import i18n
 from zenzefi.i18n import gettext as _
-from zenzefi.web.page import Page
+from zenzefi.web.page import PageContext
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """The words: what is about to happen, what follows from it, and what the button says."""
+class Confirmation:
+    """Texts of one confirmation: the action, its consequences, and the label of the button."""
 
     title: str
     text: str
@@ -28,71 +28,71 @@ class Question:
 
     @property
     def attributes(self) -> Markup:
-        """The same for a button, where the script finds it."""
+        """The texts as attributes of the button that opens the dialog."""
         return Markup('data-ask="{}" data-ask-text="{}" data-ask-yes="{}"').format(
             self.title, self.text, self.yes
         )
 
 
-async def ask(page: Page, question: Question, *, back: str) -> web.Response | None:
-    """The page that asks; ``None`` when the answer was given: go on."""
+async def ask(page: PageContext, confirmation: Confirmation, *, back: str) -> web.Response | None:
+    """The confirmation page, or ``None`` if the form was confirmed; ``back`` is for Cancel."""
     form = await page.form()
     if form.text("sure") == "yes":
         return None
     kept = {name: value for name, value in form.values.items() if name not in ("csrf", "sure")}
     return page.render(
-        "confirm.html", question=question, kept=kept, action=page.request.path, back=back
+        "confirm.html", confirmation=confirmation, kept=kept, action=page.request.path, back=back
     )
 
 
-def revoke_token(prefix: str, owner: str) -> Question:
-    """An administrator ends somebody's token."""
-    return Question(
+def revoke_token(prefix: str, owner: str) -> Confirmation:
+    """An administrator revokes a user's token."""
+    return Confirmation(
         _("Revoke the token %(prefix)s… of %(owner)s?", prefix=prefix, owner=owner),
         _("It stops working at once, and nothing comes back to its owner. This can't be undone."),
         _("Revoke it"),
     )
 
 
-def deactivate(name: str) -> Question:
-    """An administrator closes an account."""
-    return Question(
+def deactivate(name: str) -> Confirmation:
+    """An administrator deactivates an account."""
+    return Confirmation(
         _("Deactivate %(name)s?", name=name),
         _("All sign-ins, tokens and sessions of this account end at once."),
         _("Deactivate"),
     )
 
 
-def promote(name: str) -> Question:
-    """An administrator makes another one."""
-    return Question(
+def promote(name: str) -> Confirmation:
+    """An administrator gives a user the rights of an administrator."""
+    return Confirmation(
         _("Make %(name)s an administrator?", name=name),
         _("They will be able to see all accounts, move money and revoke any token."),
         _("Make an administrator"),
     )
 
 
-def demote(name: str) -> Question:
-    """An administrator unmakes one."""
-    return Question(
+def demote(name: str) -> Confirmation:
+    """An administrator removes another administrator's rights."""
+    return Confirmation(
         _("Take administration away from %(name)s?", name=name),
         _("The account itself stays as it is."),
         _("Take it away"),
     )
 
 
-def confirm_payment(amount: Decimal, owner: str) -> Question:
-    """The money of a manual payment has come."""
-    return Question(
+def confirm_payment(amount: Decimal, owner: str) -> Confirmation:
+    """An administrator confirms that the money of a manual payment has arrived."""
+    return Confirmation(
         _("Has the money of %(owner)s arrived?", owner=owner),
         _("%(amount)s go on the balance. This can't be undone.", amount=i18n.money(amount)),
         _("Credit it"),
     )
 
 
-def refund_payment(amount: Decimal, owner: str) -> Question:
-    """The provider shall give the money back."""
-    return Question(
+def refund_payment(amount: Decimal, owner: str) -> Confirmation:
+    """An administrator has the provider refund a payment."""
+    return Confirmation(
         _("Give the payment back to %(owner)s?", owner=owner),
         _(
             "The provider returns the money, and %(amount)s leave the balance.",

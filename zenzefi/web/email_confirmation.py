@@ -1,4 +1,4 @@
-"""Pages that confirm an e-mail address, and the message with the link."""
+"""Pages that confirm an e-mail address, and the e-mail with the link."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.mail.messages import ConfirmAddressMessage, MailMessage
 from zenzefi.web.outgoing_mail import page_url, require_mail, send
-from zenzefi.web.page import Access, Page, Routes
+from zenzefi.web.page import PageContext
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.ANYONE)
+routes = PageRoutes(access=PageAccess.ANYONE)
 
 
-def send_confirmation(page: Page, user: User) -> None:
-    """Queue the message with the link; does nothing where the gate sends no e-mail."""
+def send_confirmation(page: PageContext, user: User) -> None:
+    """Queue the e-mail with the link; does nothing if the gate sends no e-mail."""
     request = page.request
     links = request.app[LINKS]
 
@@ -31,16 +32,16 @@ def send_confirmation(page: Page, user: User) -> None:
 
 
 @routes.get("/register/confirm")
-async def confirm_form(page: Page) -> web.StreamResponse:
-    """Show a button: mail scanners open the links in messages, and must not use them up."""
+async def confirm_form(page: PageContext) -> web.StreamResponse:
+    """Show a button: mail scanners open links in e-mails, which must not use up the link."""
     return page.render("confirm_address.html", link=page.request.query.get("link", "")[:100])
 
 
 @routes.post("/register/confirm")
-async def confirm(page: Page) -> web.StreamResponse:
-    """Confirm the address."""
+async def confirm(page: PageContext) -> web.StreamResponse:
+    """Confirm the address with the link."""
     form = await page.form()
-    target = "/login" if page.visitor is None else "/account/profile"
+    target = "/login" if page.signed_in_user is None else "/account/profile"
     try:
         await page.request.app[LINKS].confirm_address(page.actor, form.raw("link"))
     except NotFound:
@@ -50,8 +51,8 @@ async def confirm(page: Page) -> web.StreamResponse:
     return page.redirect(target)
 
 
-@routes.post("/account/profile/confirm", access=Access.SIGNED_IN)
-async def confirm_again(page: Page) -> web.StreamResponse:
+@routes.post("/account/profile/confirm", access=PageAccess.SIGNED_IN)
+async def confirm_again(page: PageContext) -> web.StreamResponse:
     """Send another link."""
     require_mail(page.request)
     if await page.request.app[LINKS].enough(page.user, Purpose.VERIFY):

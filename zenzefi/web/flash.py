@@ -1,7 +1,7 @@
-"""Messages for the next page: signed, short-lived, shown once.
+"""Flash messages for the next page: signed, short-lived, shown once.
 
-A cookie carries them, so that no page has to be kept for somebody who never comes back; the
-signature keeps others from putting words into the gate's mouth.
+They are stored in a cookie, so the server keeps no state for visitors who do not come back. The
+signature keeps other sites and scripts from showing messages of their choice on the pages.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Literal
 Kind = Literal["good", "info", "bad"]
 
 _LIFE = 60  # seconds
-_LONGEST = 3000  # characters of a cookie
+_MAX_LENGTH = 3000  # characters of a cookie
 
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """One message, already in the reader's language."""
+    """One message, already translated."""
 
     kind: Kind
     text: str
 
 
 def pack(key: bytes, flashes: list[Flash]) -> str:
-    """The cookie's value."""
+    """Cookie value for the messages."""
     payload = json.dumps([int(time.time()), [[one.kind, one.text] for one in flashes]]).encode()
     body = base64.urlsafe_b64encode(payload).decode()
     return f"{body}.{_sign(key, body)}"
 
 
 def unpack(key: bytes, cookie: str) -> list[Flash]:
-    """The messages of a cookie; none when it is too old, too long or not ours."""
+    """Messages of a cookie value; empty if it is too old, too long or has an invalid signature."""
     body, _, signature = cookie.partition(".")
-    if len(cookie) > _LONGEST or not hmac.compare_digest(
+    if len(cookie) > _MAX_LENGTH or not hmac.compare_digest(
         signature.encode(), _sign(key, body).encode()
     ):
         return []

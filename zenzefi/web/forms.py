@@ -1,4 +1,4 @@
-"""Forms: what was typed, and what is wrong with it, side by side."""
+"""Form values and validation errors."""
 
 from __future__ import annotations
 
@@ -16,33 +16,30 @@ _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 @dataclass(slots=True)
 class Form:
-    """One form as it came in (or as it is first shown), with errors by field.
-
-    The error under ``""`` belongs to the whole form.
-    """
+    """Values of one form, with error messages by field name; ``""`` is the whole form."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
     def text(self, name: str) -> str:
-        """What was typed into one field, without the space around it."""
+        """Value of a field without surrounding whitespace."""
         return self.values.get(name, "").strip()
 
     def raw(self, name: str) -> str:
-        """What was typed, as it is: passwords may begin with a space."""
+        """Value of a field unchanged: a password may begin with a space."""
         return self.values.get(name, "")
 
     def fail(self, name: str, message: str) -> None:
-        """Say what is wrong with one field; the first word stays."""
+        """Add an error to a field that has none yet."""
         self.errors.setdefault(name, message)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong so far."""
+        """Whether the form has no errors."""
         return not self.errors
 
     def read(self, model: type[_ModelT], *names: str) -> _ModelT | None:
-        """The model these fields make; ``None``, with an error beside each field at fault."""
+        """Validate the named fields; ``None`` if invalid, with an error for each invalid field."""
         try:
             return model.model_validate({name: self.raw(name) for name in names})
         except ValidationError as error:
@@ -55,11 +52,11 @@ class Form:
 
 
 BLANK = Form()
-"""For templates that show a field without any state."""
+"""For templates that show a field without values or errors."""
 
 
 def _explain(name: str, kind: str, context: Mapping[str, Any]) -> str:
-    """A validation error of pydantic in the reader's words."""
+    """Error message for a validation error of pydantic."""
     if kind == "string_too_short":
         least = int(context["min_length"])
         return ngettext(

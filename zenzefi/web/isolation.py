@@ -1,22 +1,27 @@
-"""Keeps windows of the application away from the gate's pages while both share one origin.
+"""Isolation of the pages from windows of the application while both share one origin.
 
-Two documents of one origin can read each other as soon as one holds a reference to the other's
-window. ``Cross-Origin-Opener-Policy`` cuts such references when a navigation leads from a document
-with one policy to a document with another (HTML, 7.1.3.1, "browsing context group switch"). But the
-application chooses its own policy, by a header or by a service worker, so it can choose the one of
-the gate's page: then nothing is cut.
+Two documents of one origin can read each other if one has a reference to the other's window.
+``Cross-Origin-Opener-Policy`` cuts such references when a navigation leads from a document with one
+policy to a document with another (HTML, 7.1.3.1, "browsing context group switch"). But the
+application sets its own policy, by a header or a service worker, so it can set the policy of the
+gate's page: then the reference is not cut.
 
-So a navigation to a page takes two steps with two policies: the gate redirects with ``same-origin``
-to the same address with a ticket, and the page there has ``noopener-allow-popups``. The standard
-compares policies at every redirect. Whatever policy a document has, it differs from one of the two,
-in browsers that know only the older values as well. The ticket is bound to the cookies of this
-browser, which scripts can't read, and lasts seconds; the page's script takes it out of the address
+A navigation to a page therefore takes two steps with two policies. The gate redirects with
+``same-origin`` to the same URL with a ticket, and the page there has ``noopener-allow-popups``.
+Browsers compare policies at every redirect. Any policy differs from at least one of the two, also
+in browsers that know only the older values. The ticket is bound to cookies of this browser, which
+scripts can't read, and is valid for seconds; the script of the page removes it from the address
 bar.
 
-A ticket works once. A service worker below the mount is told the address of every window of the
-origin, with the ticket, by ``clients.matchAll({includeUncontrolled: true})`` (Service Workers,
-4.3.1); with a ticket in hand the application would reach the page in one step with one policy. When
-any script can learn of the address, the request for it has arrived and has spent the ticket.
+A ticket is valid once. A service worker under the mount can read the URL of every window of the
+origin, including the ticket, by ``clients.matchAll({includeUncontrolled: true})`` (Service Workers,
+4.3.1). With a valid ticket the application would reach the page in one step with one policy. By the
+time a script can read the URL, the request has arrived and has spent the ticket.
+
+States of a GET request for a page: *first step* (without a valid ticket; the response is the
+redirect), *second step* (valid ticket; the ticket is spent and the view runs). A reload, a bookmark
+or a second use of the URL is a first step again. Invariant: a view runs for a GET request only in
+the second step, so no response with account data follows a navigation with a single policy.
 """
 
 from __future__ import annotations
@@ -36,38 +41,38 @@ from zenzefi.settings.own_origin import BrowserMount, is_loopback
 from zenzefi.tokens.setup import REDIS_CACHE
 
 TICKET = "isolated"
-"""The name of the query parameter that carries the ticket."""
+"""Query parameter with the ticket."""
 
 LIFE_SECONDS = 30
 REDIRECT_POLICY = "same-origin"
 PAGE_POLICY = "noopener-allow-popups"
 
 _MAX_SPENT = 100_000
-"""More than a node serves in the life of a ticket: forgetting one early would let it work again."""
+"""More than a node serves in the lifetime of a ticket: one evicted early would be valid again."""
 
 SPENT: web.AppKey[SpentTickets] = web.AppKey("isolation_tickets")
-"""The tickets that were used, on all nodes."""
+"""Spent tickets of all nodes."""
 
 
 class PagesNeedHttps(Forbidden):
-    """An account page over plain http beside the application's scripts."""
+    """An account page over plain HTTP, on the origin of the application's scripts."""
 
     code = "pages_need_https"
     default = (
         "With BROWSER_MOUNT=prefix the account pages need HTTPS: set BACKEND_URL to an https:// "
-        "address, or give the application an origin of its own (PROXY_HOST or PROXY_PORT)."
+        "address, or give the application a separate origin (PROXY_HOST or PROXY_PORT)."
     )
 
 
 class BrowserUnsupported(Forbidden):
-    """An account page for a browser that can't keep it apart from the application's scripts."""
+    """An account page for a browser that can't isolate it from the application's scripts."""
 
     code = "browser_unsupported"
     default = "This page needs a browser that sends Fetch Metadata (Sec-Fetch-* headers)."
 
 
 class CookiesNeeded(Forbidden):
-    """A page for a browser that keeps no cookies."""
+    """A page for a browser that does not store cookies."""
 
     code = "cookies_needed"
     default = "This page needs cookies. Allow them for this site and open the page again."
@@ -78,13 +83,13 @@ def shares_origin(settings: Settings) -> bool:
     return settings.browser_mount is BrowserMount.PREFIX
 
 
-def refuse_what_no_browser_protects(request: web.BaseRequest, settings: Settings) -> None:
-    """Pages beside the application's scripts need a browser that protects them.
+def refuse_unprotected_browsers(request: web.BaseRequest, settings: Settings) -> None:
+    """Refuse requests that the browser can't isolate from the application's scripts.
 
-    Raises ``PagesNeedHttps`` where ``BACKEND_URL`` is plain http and not loopback: there browsers
-    send no Fetch Metadata and ignore COOP (both need a potentially trustworthy origin). Raises
-    ``BrowserUnsupported`` for a request without Fetch Metadata, and ``CrossSiteRefused`` for a page
-    that is loaded ahead of a navigation: such a page is shown without asking again.
+    Raises ``PagesNeedHttps`` if ``BACKEND_URL`` is plain HTTP and not loopback: browsers send Fetch
+    Metadata and apply COOP for potentially trustworthy origins only. Raises ``BrowserUnsupported``
+    for a request without Fetch Metadata, and ``CrossSiteRefused`` for a prefetched or prerendered
+    page: the browser would show it later without another request.
     """
     public = settings.public_origin
     if public.scheme == "http" and not is_loopback(public.host):
@@ -92,16 +97,16 @@ def refuse_what_no_browser_protects(request: web.BaseRequest, settings: Settings
     if "Sec-Fetch-Mode" not in request.headers or "Sec-Fetch-Dest" not in request.headers:
         raise BrowserUnsupported
     if "Sec-Purpose" in request.headers or "Purpose" in request.headers:
-        raise CrossSiteRefused("This page can't be loaded ahead.")
+        raise CrossSiteRefused("This page can't be prefetched.")
 
 
 def address(request: web.BaseRequest) -> str:
-    """Path and query of the request without the ticket."""
+    """Path and query of the request, without the ticket."""
     return str(request.rel_url.without_query_params(TICKET))
 
 
 def setup(app: web.Application) -> None:
-    """Remember spent tickets; nodes share them where the application has Redis."""
+    """Create the store of spent tickets, shared by all nodes if Redis is configured."""
     redis_cache = app.get(REDIS_CACHE)
     app[SPENT] = (
         SpentInProcess(_MAX_SPENT)
@@ -113,10 +118,10 @@ def setup(app: web.Application) -> None:
 async def is_second_step(
     request: web.BaseRequest, key: bytes, secret: str, spent: SpentTickets
 ) -> bool:
-    """Whether :func:`redirect` sent this browser here a moment ago, for the first time.
+    """Whether the request has a valid ticket, which this call spends.
 
-    ``secret`` is what only this browser's cookies hold. The ticket is spent by this. Raises
-    ``CookiesNeeded`` for a ticket without any cookie: another redirect would not change that.
+    ``secret`` is from the cookies of the browser. Raises ``CookiesNeeded`` for a ticket without a
+    cookie: another redirect would not help.
     """
     ticket = request.query.get(TICKET)
     if ticket is None:
@@ -129,7 +134,7 @@ async def is_second_step(
 
 
 def redirect(request: web.BaseRequest, key: bytes, secret: str) -> web.Response:
-    """The first step of a navigation: 303 to the same address with a ticket."""
+    """The first step of a navigation: 303 to the same URL with a ticket."""
     stamp = f"{int(time.time())}-{secrets.token_hex(8)}"
     ticket = f"{stamp}-{_signature(key, stamp, secret)}"
     target = request.rel_url.without_query_params(TICKET).extend_query({TICKET: ticket})

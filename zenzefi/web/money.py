@@ -22,27 +22,28 @@ from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.bundles import BUNDLES
-from zenzefi.web import labels, view_models
+from zenzefi.web import labels, pagination
 from zenzefi.web.forms import BLANK, Form
-from zenzefi.web.page import Access, Page, Routes, path_id
+from zenzefi.web.page import PageContext, path_id
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.SIGNED_IN, section="/account/money")
+routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/money")
 
 _ROWS = 20
 _LATEST = 5
 
 
 class _Opened(BaseModel):
-    """What a top-up is remembered by, so that sending the form twice opens one payment."""
+    """Stored result of a top-up: a form sent twice opens one payment."""
 
     payment_id: UUID
 
 
-async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+async def _money_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
     app = page.request.app
     chosen = page.request.query.get("type", "")
     kind = Kind(chosen) if chosen in list(Kind) else None
-    offset = view_models.offset_of(page.request.query.get("offset", ""))
+    offset = pagination.offset(page)
     rows, total = await app[STATEMENTS].listed(page.user.id, kind=kind, limit=_ROWS, offset=offset)
     latest, payments_total = await app[PAYMENTS].listed(
         user_id=page.user.id, limit=_LATEST, offset=0
@@ -57,23 +58,23 @@ async def _money_page(page: Page, form: Form, *, status: int = 200) -> web.Respo
         latest=latest,
         more_payments=payments_total > _LATEST,
         owed=await app[PAYMENTS].owed(page.user.id),
-        types=labels.kinds(),
+        types=labels.transaction_types(),
         chosen=kind or "",
-        listing=view_models.Listing(rows, total, _ROWS, offset),
+        listing=pagination.ListPage(rows, total, _ROWS, offset),
     )
 
 
 @routes.get("/account/money")
-async def money(page: Page) -> web.StreamResponse:
+async def money(page: PageContext) -> web.StreamResponse:
     """Balance, top-up and transactions."""
     return await _money_page(page, Form())
 
 
 @routes.post("/account/money/top-up")
-async def top_up(page: Page) -> web.StreamResponse:
-    """Open a payment and show where to pay it; sent twice, the form opens one."""
+async def top_up(page: PageContext) -> web.StreamResponse:
+    """Open a payment and show where to pay; a form sent twice opens one payment."""
     payments, form = page.request.app[PAYMENTS], await page.form()
-    # People write amounts with a comma, and with spaces between thousands.
+    # Users write a decimal comma, and spaces between thousands.
     typed = form.text("amount").replace("\N{NO-BREAK SPACE}", "").replace(" ", "")
     entry = Form({"amount_znc": typed.replace(",", ".")}).read(TopUp, "amount_znc")
     provider = form.text("provider")
@@ -88,7 +89,7 @@ async def top_up(page: Page) -> web.StreamResponse:
     amount = entry.amount_znc
 
     async def work(connection: AsyncConnection) -> _Opened:
-        if provider == "mock":  # development: what needs no money is paid at once
+        if provider == "mock":  # for development: paid at once
             paid = await payments.mock_payment(connection, page.actor, page.user.id, amount)
             return _Opened(payment_id=paid.id)
         payment = await payments.open(
@@ -120,21 +121,21 @@ async def top_up(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/account/payments")
-async def payments(page: Page) -> web.StreamResponse:
-    """All payments, whatever became of them."""
-    offset = view_models.offset_of(page.request.query.get("offset", ""))
+async def payments(page: PageContext) -> web.StreamResponse:
+    """All payments of the user, in any state."""
+    offset = pagination.offset(page)
     rows, total = await page.request.app[PAYMENTS].listed(
         user_id=page.user.id, limit=_ROWS, offset=offset
     )
-    listing = view_models.Listing(rows, total, _ROWS, offset)
+    listing = pagination.ListPage(rows, total, _ROWS, offset)
     return page.render("account/payments.html", listing=listing)
 
 
 @routes.get("/account/payments/{id}")
-async def payment(page: Page) -> web.StreamResponse:
-    """How a payment stands. Looking asks the provider, should its word be late or lost."""
+async def payment(page: PageContext) -> web.StreamResponse:
+    """One payment. Also queries the provider, because its notification can be late or lost."""
     found = await page.request.app[PAYMENTS].find(path_id(page), page.user.id)
-    with suppress(ProviderFailed, CheckoutRefused):  # then what is known is shown
+    with suppress(ProviderFailed, CheckoutRefused):  # show the stored state
         found = await page.request.app[PAYMENTS].check_now(found.id, page.user.id)
     own = str(page.request.app[SETTINGS].public_origin)
     outside = found.payment_url if not (found.payment_url or own).startswith(own) else None
@@ -142,8 +143,8 @@ async def payment(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/payments/{id}/cancel")
-async def cancel(page: Page) -> web.StreamResponse:
-    """Give up a payment."""
+async def cancel(page: PageContext) -> web.StreamResponse:
+    """Cancel a payment."""
     try:
         await page.request.app[PAYMENTS].cancel(page.actor, path_id(page), page.user.id)
     except PaymentNotOpen:
@@ -153,8 +154,8 @@ async def cancel(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/account/money/transactions.csv")
-async def statement(page: Page) -> web.StreamResponse:
-    """All transactions for a spreadsheet, streamed."""
+async def statement(page: PageContext) -> web.StreamResponse:
+    """All transactions as CSV, streamed."""
     return web.Response(
         body=page.request.app[STATEMENTS].csv(page.user.id, marked=True),
         headers={
@@ -165,26 +166,26 @@ async def statement(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/account/money/receipts/{id}")
-async def receipt(page: Page) -> web.StreamResponse:
-    """One transaction, to be printed."""
+async def receipt(page: PageContext) -> web.StreamResponse:
+    """One transaction, for printing."""
     item = await page.request.app[STATEMENTS].find(page.user.id, path_id(page))
     site_name = page.request.app[SETTINGS].public_origin.authority
     return page.render("account/receipt.html", item=item, site_name=site_name)
 
 
 class _PriceChanged(Exception):
-    """It costs another price than the page showed: nobody is charged what they did not see."""
+    """The price differs from the price shown on the page, so the user must confirm it first."""
 
 
 class _Bundle(BaseModel):
-    """What buying a bundle is remembered by."""
+    """Stored result of a bundle purchase."""
 
     count: int
 
 
 @routes.post("/account/bundles/{id}", section="/account/buy")
-async def buy_bundle(page: Page) -> web.StreamResponse:
-    """Buy several tokens at once; sent twice, the form buys once."""
+async def buy_bundle(page: PageContext) -> web.StreamResponse:
+    """Buy a bundle of tokens; a form sent twice buys once."""
     app, bundle_id, form = page.request.app, path_id(page), await page.form()
 
     async def work(connection: AsyncConnection) -> _Bundle:

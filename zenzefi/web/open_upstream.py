@@ -10,15 +10,15 @@ from zenzefi.proxy.sign_in import lead, own_origin
 from zenzefi.settings import SETTINGS
 from zenzefi.settings.own_origin import BrowserMount
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
-from zenzefi.web.page import Page
+from zenzefi.web.page import PageContext
 
 
-async def entrance(page: Page, token: str) -> web.Response:
-    """303 into the upstream for the holder of ``token``; never starts its clock.
+async def redirect_to_upstream(page: PageContext, token: str) -> web.Response:
+    """303 to the upstream for the holder of ``token``; does not activate the token.
 
-    The proxy cookie is set here, at the gate's host. With an own origin the browser then signs in
-    there (:mod:`zenzefi.proxy.sign_in`); else it goes to the prefix. Raises
-    :class:`OwnOriginMissing` where it may do neither, and the refusals of
+    Sets the proxy cookie at the gate's host. If the upstream has its own origin, the browser then
+    signs in there (:mod:`zenzefi.proxy.sign_in`); otherwise it is redirected to the prefix mount.
+    Raises ``OwnOriginMissing`` if the browser may use neither, and the errors of
     :meth:`TokenValidator.validate`.
     """
     access = await page.request.app[TOKEN_VALIDATOR].validate(token)
@@ -33,8 +33,8 @@ async def entrance(page: Page, token: str) -> web.Response:
     return response
 
 
-def browser_address(page: Page) -> str:
-    """Where this browser sees the upstream's root; empty where it may not open it at all."""
+def upstream_url(page: PageContext) -> str:
+    """URL of the upstream's root for this browser; empty if browsers can't open it."""
     settings = page.request.app[SETTINGS]
     gate = page.request.app.get(GATE)
     own = None if gate is None else own_origin(gate.mounts, page.request)

@@ -1,4 +1,4 @@
-"""What pages need to send e-mail."""
+"""Sending e-mail from a page."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from zenzefi.settings import SETTINGS
 
 
 def has_mail(request: web.Request) -> bool:
-    """Whether this gate sends e-mail (``MAIL_URL``)."""
+    """Whether the gate sends e-mail (``MAIL_URL``)."""
     return MAIL_QUEUE in request.app
 
 
 def require_mail(request: web.Request) -> None:
-    """Raises ``NotFound`` where the gate sends no e-mail."""
+    """Raises ``NotFound`` if the gate sends no e-mail."""
     if not has_mail(request):
         raise NotFound
 
 
 def page_url(request: web.Request, path: str) -> str:
-    """The absolute URL of a page, for a link in a message."""
+    """Absolute URL of a page, for a link in an e-mail."""
     return f"{request.app[SETTINGS].public_origin}{path}"
 
 
 def send(request: web.Request, prepare: Callable[[], Awaitable[MailMessage | None]]) -> None:
-    """Queue a message in the language of the request, where the gate sends e-mail.
+    """Queue an e-mail in the language of the request; does nothing if the gate sends no e-mail.
 
     ``prepare`` runs in the background; it returns ``None`` if there is nothing to send.
     """

@@ -1,9 +1,10 @@
-"""What protects the pages: which requests they take, and the headers they answer with.
+"""Protection of the pages: checks of requests, form tokens, and response headers.
 
-In a prefix mount proxied scripts share the gate's origin, so "same origin" proves little. A page is
-therefore given to navigations only (Fetch Metadata: scripts can't forge ``Sec-Fetch-*``), never to
-``fetch()`` or a frame, so that no script can read the form token; every change needs that token.
-:mod:`zenzefi.web.isolation` keeps the windows of the application away from the pages.
+In a prefix mount proxied scripts share the gate's origin, so a same-origin request is not
+necessarily from a page of the gate. Pages are therefore served to navigations only, never to
+``fetch()`` or a frame (Fetch Metadata: scripts can't forge ``Sec-Fetch-*``). No script can read the
+form token, and every change requires it. :mod:`zenzefi.web.isolation` isolates the pages from
+windows of the application.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from zenzefi.http.errors import CrossSiteRefused
 _SALT = 16  # hex characters
 
 
-def refuse_readers(request: web.BaseRequest) -> None:
-    """Pages are for navigations of the top window. Raises ``CrossSiteRefused`` (403) for others.
+def require_navigation(request: web.BaseRequest) -> None:
+    """Check that the request is a top-level navigation. Raises ``CrossSiteRefused`` (403).
 
-    Programs, and browsers without fetch metadata, pass here. Where the application's scripts share
-    the origin, :func:`zenzefi.web.isolation.refuse_what_no_browser_protects` refuses them.
+    Requests without Fetch Metadata pass. If the application's scripts share the origin,
+    :func:`zenzefi.web.isolation.refuse_unprotected_browsers` refuses them.
     """
     mode = request.headers.get("Sec-Fetch-Mode")
     destination = request.headers.get("Sec-Fetch-Dest")
     if mode is not None and mode != "navigate":
-        raise CrossSiteRefused("This page is for a browser's window, not for a script.")
+        raise CrossSiteRefused("This page can only be opened in a browser window, not by a script.")
     if destination is not None and destination != "document":
-        raise CrossSiteRefused("This page can't be shown inside another one.")
+        raise CrossSiteRefused("This page can't be shown in a frame.")
 
 
-def refuse_strangers(request: web.BaseRequest, mount_prefix: str) -> None:
-    """A change must come from the gate's own pages. Raises ``CrossSiteRefused`` (403).
+def refuse_cross_site(request: web.BaseRequest, mount_prefix: str) -> None:
+    """Check that a page of the gate sent the request. Raises ``CrossSiteRefused`` (403).
 
-    Fetch Metadata, ``Origin`` (RFC 6454, 7) and ``Referer``: each that is there must agree.
+    Fetch Metadata, ``Origin`` (RFC 6454, 7) and ``Referer`` must each be absent or match.
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":
@@ -59,13 +60,13 @@ def refuse_strangers(request: web.BaseRequest, mount_prefix: str) -> None:
 
 
 def form_token(key: bytes, secret: str) -> str:
-    """A token bound to the secret in the visitor's cookie; different on every page (BREACH)."""
+    """A form token bound to the secret in the cookie; different on every page (BREACH)."""
     salt = secrets.token_hex(_SALT // 2)
     return salt + _signature(key, salt, secret)
 
 
 def is_form_token(key: bytes, secret: str, token: str) -> bool:
-    """Whether the token was made for this visitor."""
+    """Whether the form token was made for this secret."""
     salt, signature = token[:_SALT], token[_SALT:]
     expected = _signature(key, salt, secret)
     return hmac.compare_digest(signature.encode(), expected.encode())
@@ -78,10 +79,10 @@ def _signature(key: bytes, salt: str, secret: str) -> str:
 def page_headers(
     nonce: str, form_targets: Iterable[str], opener_policy: str = "same-origin"
 ) -> dict[str, str]:
-    """The headers of every page.
+    """Headers of every page.
 
-    ``form_targets`` are origins to which the response to a form may lead. ``opener_policy`` is the
-    page's ``Cross-Origin-Opener-Policy`` (see :mod:`zenzefi.web.isolation`).
+    ``form_targets`` are origins to which the response to a form may redirect. ``opener_policy`` is
+    the page's ``Cross-Origin-Opener-Policy`` (see :mod:`zenzefi.web.isolation`).
     """
     policy = [
         "default-src 'none'",
@@ -106,10 +107,10 @@ def page_headers(
 
 
 def own_path(value: str, otherwise: str = "/account") -> str:
-    """``value`` where it is a path of the gate's own pages, else ``otherwise``: no open redirect.
+    """``value`` if it is a path of a page of the gate, else ``otherwise``: no open redirect.
 
-    Only what a browser can't read as another place: one leading slash, no backslash, no control
-    character or space (WHATWG URL, 4.4 strips and converts them), and not under the mount.
+    Accepts only paths that browsers can't parse as another URL: one leading slash, no backslash, no
+    control character or space (WHATWG URL, 4.4 strips and converts them), not under the mount.
     """
     if (
         len(value) > 500

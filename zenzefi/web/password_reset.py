@@ -1,4 +1,4 @@
-"""Pages that reset a forgotten password by a link in an e-mail."""
+"""Pages that reset a forgotten password with a link in an e-mail."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from zenzefi.mail.messages import MailMessage, ResetPasswordMessage
 from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
 from zenzefi.web.outgoing_mail import page_url, require_mail, send
-from zenzefi.web.page import Access, Page, Routes
+from zenzefi.web.page import PageContext
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.ANYONE)
+routes = PageRoutes(access=PageAccess.ANYONE)
 
 
 @routes.get("/login/forgotten")
-async def forgotten_form(page: Page) -> web.StreamResponse:
-    """Ask for the address."""
+async def forgotten_form(page: PageContext) -> web.StreamResponse:
+    """Form for the e-mail address."""
     require_mail(page.request)
     return page.render("forgotten.html", form=Form(), sent=False)
 
 
 @routes.post("/login/forgotten")
-async def forgotten(page: Page) -> web.StreamResponse:
-    """Queue the message. The response and its timing do not depend on whether an account exists."""
+async def forgotten(page: PageContext) -> web.StreamResponse:
+    """Queue the e-mail. Response and timing do not depend on whether the account exists."""
     require_mail(page.request)
     form = await page.form()
     address = form.text("email")[:254]
@@ -50,15 +51,15 @@ async def forgotten(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/login/reset")
-async def reset_form(page: Page) -> web.StreamResponse:
-    """Ask for a new password."""
+async def reset_form(page: PageContext) -> web.StreamResponse:
+    """Form for the new password."""
     require_mail(page.request)
     return page.render("reset.html", form=Form(), link=page.request.query.get("link", "")[:100])
 
 
 @routes.post("/login/reset")
-async def reset(page: Page) -> web.StreamResponse:
-    """Set the new password and end every sign-in of the account."""
+async def reset(page: PageContext) -> web.StreamResponse:
+    """Set the new password and end all sign-ins of the account."""
     require_mail(page.request)
     form = await page.form()
     link = form.raw("link")[:100]

@@ -1,4 +1,4 @@
-"""Pages about the user: name, password, where they are signed in."""
+"""Pages about the user: name, password, sign-ins."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
 from zenzefi.web.logout import end_other_sessions, end_session
 from zenzefi.web.outgoing_mail import has_mail
-from zenzefi.web.page import Access, Page, Routes, path_id
+from zenzefi.web.page import PageContext, path_id
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.SIGNED_IN, section="/account/profile")
+routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/profile")
 
 
 async def _profile(
-    page: Page,
+    page: PageContext,
     *,
     profile: Form | None = None,
     password: Form | None = None,
@@ -41,10 +42,11 @@ async def _profile(
     )
 
 
-async def confirm_password(page: Page, form: Form) -> bool:
-    """Whether ``current`` in the form is the password; it says so beside the field if not.
+async def confirm_password(page: PageContext, form: Form) -> bool:
+    """Whether the field ``current`` is the password; adds an error to the field otherwise.
 
-    Asked before what a thief of a sign-in would do first; attempts count like those to sign in.
+    Required for changes that the thief of a session would make. Attempts are limited like sign-in
+    attempts.
     """
     try:
         await limit_sign_in(page.request, page.user.email, "confirm")
@@ -59,8 +61,8 @@ async def confirm_password(page: Page, form: Form) -> bool:
     return False
 
 
-async def _confirm_code(page: Page, form: Form) -> None:
-    """Where two-step sign-in is on, a new password needs a code as well as the old password."""
+async def _confirm_code(page: PageContext, form: Form) -> None:
+    """With two-step sign-in, a new password requires a code as well as the old password."""
     if page.user.totp_enabled_at is None:
         return
     attempt = code_attempt(page.request, page.user.email)
@@ -74,13 +76,13 @@ async def _confirm_code(page: Page, form: Form) -> None:
 
 
 @routes.get("/account/profile")
-async def profile(page: Page) -> web.StreamResponse:
-    """Everything about the user."""
+async def profile(page: PageContext) -> web.StreamResponse:
+    """Profile of the user."""
     return await _profile(page)
 
 
 @routes.post("/account/profile")
-async def change_name(page: Page) -> web.StreamResponse:
+async def change_name(page: PageContext) -> web.StreamResponse:
     """Change the full name."""
     form = await page.form()
     change = form.read(ProfileChange, "full_name")
@@ -92,8 +94,8 @@ async def change_name(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/profile/password")
-async def change_password(page: Page) -> web.StreamResponse:
-    """Change the password, and end all other sign-ins."""
+async def change_password(page: PageContext) -> web.StreamResponse:
+    """Change the password and end all other sign-ins."""
     form = await page.form()
     change = form.read(ProfileChange, "password")
     if await confirm_password(page, form) and change is not None:
@@ -111,16 +113,16 @@ async def change_password(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/sign-ins/{id}/end")
-async def end_sign_in(page: Page) -> web.StreamResponse:
-    """End one sign-in; one that has ended meanwhile is as good."""
+async def end_sign_in(page: PageContext) -> web.StreamResponse:
+    """End one sign-in; a sign-in that has already ended is not an error."""
     await end_session(page, path_id(page))
     page.flash("good", _("That sign-in has ended."))
     return page.redirect("/account/profile#sign-ins")
 
 
 @routes.post("/account/sign-ins/end-others")
-async def end_other_sign_ins(page: Page) -> web.StreamResponse:
-    """End every sign-in but this one."""
+async def end_other_sign_ins(page: PageContext) -> web.StreamResponse:
+    """End all sign-ins except this one."""
     assert page.session is not None  # noqa: S101 - the route is for signed-in users only
     count = await end_other_sessions(page, page.session.id)
     page.flash(

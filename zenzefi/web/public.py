@@ -1,4 +1,4 @@
-"""Pages for everybody: the front page, registering, logging in and out, the language."""
+"""Public pages: front page, registration, sign-in and sign-out, language."""
 
 from __future__ import annotations
 
@@ -22,55 +22,56 @@ from zenzefi.web import email_confirmation, view_models
 from zenzefi.web.forms import Form
 from zenzefi.web.logout import end_current_session, end_session
 from zenzefi.web.outgoing_mail import has_mail
-from zenzefi.web.page import Access, Page, Route, Routes, bound
+from zenzefi.web.page import PageContext
 from zenzefi.web.page_security import own_path
+from zenzefi.web.routing import PageAccess, PageRoute, PageRoutes, handler
 from zenzefi.web.session_binding import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.two_factor import ask_for_code
 
-routes = Routes(access=Access.ANYONE)
+routes = PageRoutes(access=PageAccess.ANYONE)
 
 
-def site(page: Page) -> str:
-    """What the gate stands in front of, by the name people know; empty where it has none.
+def application_name(page: PageContext) -> str:
+    """Name of the upstream application for users; empty if none is configured.
 
-    Never the upstream's own address: that is nobody's business out here.
+    Never the address of the upstream, which is internal.
     """
     settings = page.request.app[SETTINGS]
     return settings.application_name or settings.proxy_host or ""
 
 
-async def index(page: Page) -> web.StreamResponse:
+async def index(page: PageContext) -> web.StreamResponse:
     """The front page."""
     offers = view_models.offers(page.request.app[SETTINGS])
-    return page.render("index.html", offers=offers, site=site(page))
+    return page.render("index.html", offers=offers, application=application_name(page))
 
 
 @routes.get("/register")
-async def register_form(page: Page) -> web.StreamResponse:
-    """The empty form."""
-    if page.visitor is not None:
+async def register_form(page: PageContext) -> web.StreamResponse:
+    """Registration form."""
+    if page.signed_in_user is not None:
         return page.redirect("/account")
     wanted = own_path(page.request.query.get("next", ""))
     return page.render("register.html", form=Form(), next=wanted)
 
 
 @routes.post("/register")
-async def register(page: Page) -> web.StreamResponse:
-    """Open an account and sign in at once."""
+async def register(page: PageContext) -> web.StreamResponse:
+    """Create an account and sign in."""
     form = await page.form()
     wanted = own_path(form.raw("next"))
     entry = form.read(Registration, "email", "username", "password")
     if entry is not None:
         accounts = page.request.app[ACCOUNTS]
         try:
-            page.visitor = await accounts.register(
+            page.signed_in_user = await accounts.register(
                 page.actor, email=entry.email, username=entry.username, password=entry.password
             )
         except EmailTaken:
             form.fail("email", _("There is an account with this address already."))
         except UsernameTaken:
             form.fail("username", _("That username is taken. Please choose another."))
-    if not form.ok or page.visitor is None:
+    if not form.ok or page.signed_in_user is None:
         return page.render("register.html", status=422, form=form, next=wanted)
     page.flash("good", _("Welcome! Your account is ready."))
     email_confirmation.send_confirmation(page, page.user)
@@ -81,17 +82,17 @@ async def register(page: Page) -> web.StreamResponse:
 
 
 @routes.get("/login")
-async def login_form(page: Page) -> web.StreamResponse:
-    """The empty form."""
+async def login_form(page: PageContext) -> web.StreamResponse:
+    """Sign-in form."""
     wanted = own_path(page.request.query.get("next", ""))
-    if page.visitor is not None:
+    if page.signed_in_user is not None:
         return page.redirect(wanted)
     return page.render("login.html", form=Form(), next=wanted, mail=has_mail(page.request))
 
 
 @routes.post("/login")
-async def login(page: Page) -> web.StreamResponse:
-    """Sign in. Unknown address, wrong password and closed account are answered alike."""
+async def login(page: PageContext) -> web.StreamResponse:
+    """Sign in. Unknown address, wrong password and deactivated account get the same response."""
     form = await page.form()
     wanted = own_path(form.raw("next"))
     for name in ("email", "password"):
@@ -112,16 +113,16 @@ async def login(page: Page) -> web.StreamResponse:
         return ask_for_code(page, user, wanted)
     sessions = page.request.app[PAGE_SESSIONS]
     await end_current_session(page)
-    page.visitor = user
+    page.signed_in_user = user
     response = page.redirect(wanted)
     page.signed_in(response, await sessions.start(page.actor, user, page.agent))
     return response
 
 
 @routes.post(CONTINUE_PATH)
-async def continue_elsewhere(page: Page) -> web.StreamResponse:
-    """Use the sign-in that was made in another browser or network in this one from now on."""
-    for user, session in page.elsewhere[:1]:
+async def continue_sign_in(page: PageContext) -> web.StreamResponse:
+    """Bind a sign-in that was made in another browser or network to this one."""
+    for user, session in page.foreign_sign_ins[:1]:
         actor = replace(page.actor, user_id=user.id)
         with suppress(NotFound):
             await page.request.app[PAGE_SESSIONS].move(actor, user.id, session.id, page.agent)
@@ -129,24 +130,23 @@ async def continue_elsewhere(page: Page) -> web.StreamResponse:
 
 
 @routes.post(LEAVE_PATH)
-async def leave_elsewhere(page: Page) -> web.StreamResponse:
-    """End the sign-ins that are not the visitor's, and let the visitor sign in.
+async def leave_sign_in(page: PageContext) -> web.StreamResponse:
+    """End the foreign sign-ins and redirect to the sign-in form.
 
-    They end on the server: a cookie that a script planted under another path could not be dropped
-    and would ask for ever. A user's own sign-in from before ends by this as well, and another one
-    takes its place.
+    They are ended on the server, because a cookie that a script planted under another path can't be
+    dropped: the confirmation would appear on every page. A user's own earlier sign-in ends as well.
     """
     response = page.redirect("/login")
-    for user, session in page.elsewhere:
+    for user, session in page.foreign_sign_ins:
         await end_session(page, session.id, user)
-    if page.elsewhere:
+    if page.foreign_sign_ins:
         page.signed_out(response)
     return response
 
 
 @routes.post("/logout")
-async def logout(page: Page) -> web.StreamResponse:
-    """End this sign-in, and the browser's sign-ins at the proxy, its own origin included."""
+async def logout(page: PageContext) -> web.StreamResponse:
+    """End this sign-in and the browser's proxy sign-ins, also at the upstream's own origin."""
     await end_current_session(page)
     page.flash("info", _("You are logged out."))
     response = page.redirect("/login")
@@ -158,8 +158,8 @@ async def logout(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/language")
-async def language(page: Page) -> web.StreamResponse:
-    """Remember the language and go back."""
+async def language(page: PageContext) -> web.StreamResponse:
+    """Store the language in a cookie and return to the page."""
     form = await page.form()
     response = page.redirect(own_path(form.raw("next"), "/"))
     chosen = form.raw("language")
@@ -176,11 +176,11 @@ async def language(page: Page) -> web.StreamResponse:
     return response
 
 
-_front_page = bound(Route("GET", "/", index, Access.ANYONE, ""))
+_front_page = handler(PageRoute("GET", "/", index, PageAccess.ANYONE, ""))
 
 
 async def root(request: web.Request) -> web.StreamResponse:
-    """``GET /``: the front page for people, JSON for programs."""
+    """``GET /``: the front page for browsers, JSON for programs."""
     if is_navigation(request):
         return await _front_page(request)
     return web.json_response(

@@ -1,4 +1,4 @@
-"""E-mails about changes that an attacker with a stolen session would make."""
+"""E-mails about security-related changes, which can be made by the thief of a session."""
 
 from __future__ import annotations
 

@@ -1,16 +1,14 @@
-"""Binding of pages to the client: for deployments where scripts may write the gate's cookies.
+"""Binding of pages to the client, for deployments where scripts can write the gate's cookies.
 
-With ``BROWSER_MOUNT=prefix`` or ``PROXY_PORT`` the upstream's scripts run on a host whose cookies
-the pages get too. They can evict the session cookie and write another (ADR 0015). There a session
-acts for its user only in the network and the browser that it is bound to, and form tokens are made
-for them. Anywhere else this costs nothing and changes nothing.
+With ``BROWSER_MOUNT=prefix`` or ``PROXY_PORT`` the upstream's scripts run on a host that shares
+cookies with the pages. They can evict the session cookie and set another one (ADR 0015). In these
+deployments a session is valid only in the network and the browser it is bound to, and form tokens
+are bound to both as well. In other deployments this module changes nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from zenzefi import gate_cookies
 from zenzefi.accounts.page_sessions import PageSession
@@ -20,20 +18,17 @@ from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.settings.own_origin import BrowserMount
 
-if TYPE_CHECKING:
-    from zenzefi.web.page import Page, Route
-
 CONTINUE_PATH = "/login/continue"
 LEAVE_PATH = "/login/leave"
-"""Where the two answers to :func:`ask_who_it_is` go."""
+"""Targets of the two buttons that confirm or end a foreign sign-in."""
 
-_AGENT = 300  # characters of it that a session keeps
+_AGENT = 300  # characters of User-Agent that a session stores
 
 
 def shares_cookies(settings: Settings) -> bool:
     """Whether the upstream's scripts run on the host of the gate's pages.
 
-    Cookies know no port (RFC 6265bis, 8.5).
+    Cookies are not separated by port (RFC 6265bis, 8.5).
     """
     if settings.browser_mount is BrowserMount.PREFIX:
         return True
@@ -42,7 +37,7 @@ def shares_cookies(settings: Settings) -> bool:
 
 
 def is_shared(request: web.Request) -> bool:
-    """:func:`shares_cookies` of the gate that got this request."""
+    """:func:`shares_cookies` for the gate that received this request."""
     return shares_cookies(request.config_dict[SETTINGS])
 
 
@@ -53,21 +48,21 @@ def is_of(session: PageSession, request: web.Request) -> bool:
 
 
 def form_secret(secret: str, request: web.Request) -> str:
-    """What the form tokens of this visitor are made for.
+    """The secret that form tokens are made from, bound to the client where cookies are shared.
 
-    A script may know the secret in the cookie, having planted it, and its owner may have got a
-    form token for it: from another network.
+    An attacker who planted the cookie knows its secret and can get form tokens for it, but only in
+    the attacker's network.
     """
     if not is_shared(request):
         return secret
     return "|".join((secret, *_client(request)))
 
 
-def require_press(request: web.Request) -> None:
-    """A form is sent by a person where scripts of the same origin could send one.
+def require_user_activation(request: web.Request) -> None:
+    """Check that the user sent the form, where scripts of the same origin could send one.
 
-    ``Sec-Fetch-User`` says that the navigation followed an activation by the user, and no script
-    can add it (Fetch Metadata, 2.4). Raises :class:`CrossSiteRefused`.
+    ``Sec-Fetch-User`` marks a navigation that followed an activation by the user; scripts can't set
+    it (Fetch Metadata, 2.4). Raises :class:`CrossSiteRefused`.
     """
     if not is_shared(request) or "Sec-Fetch-Mode" not in request.headers:
         return
@@ -76,7 +71,7 @@ def require_press(request: web.Request) -> None:
 
 
 def masked(name: str) -> str:
-    """A user name of which a stranger learns little: its owner knows it all the same."""
+    """A user name that its owner recognises but that reveals little to others."""
     return name[:1] + "•••" + (name[-1:] if len(name) > 4 else "")
 
 
@@ -87,15 +82,3 @@ def _client(request: web.Request) -> tuple[str, str]:
 
 def _browser(agent: str | None) -> str:
     return gate_cookies.browser_of((agent or "")[:_AGENT])
-
-
-async def ask_who_it_is(page: Page, route: Route) -> web.StreamResponse:
-    """Ask before a sign-in that was made in another browser or network is used in this one."""
-    if route.method == hdrs.METH_POST and route.path in (CONTINUE_PATH, LEAVE_PATH):
-        await page.require_own_form()
-        return await route.view(page)
-    if not page.is_private:
-        raise CrossSiteRefused
-    name = masked(page.elsewhere[0][0].username)
-    status = 403 if route.method == hdrs.METH_POST else 200
-    return page.render("elsewhere.html", status=status, name=name)

@@ -1,4 +1,4 @@
-"""Mount the pages on an application."""
+"""Setup of the pages."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from zenzefi.web import (
     two_factor,
     users,
 )
-from zenzefi.web.page import FORM_TARGETS
+from zenzefi.web.routing import FORM_TARGETS
 
 
 def setup(app: web.Application) -> None:
-    """Add the pages and their files; requires templates, database, keyring and domains."""
+    """Add the pages and static files; requires templates, database, keyring and domains."""
     settings = app[SETTINGS]
     app[OVERVIEWS] = Overviews(app[DATABASE])
-    app[ERROR_PAGE_TEXT] = error_pages.words
+    app[ERROR_PAGE_TEXT] = error_pages.page_text
     isolation.setup(app)
     app[SESSION_QUERIES] = SessionQueries(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
-    # Chromium applies form-action to the redirects of a form as well, and "open" redirects to the
-    # origin of the upstream's own.
+    # Chromium applies form-action to redirects after a form as well, and the form that opens the
+    # application redirects to the upstream's own origin.
     own = settings.own_origin
     app[FORM_TARGETS] = [] if own is None else [str(own)]
     app[assets.ASSETS] = assets.Assets()

@@ -1,4 +1,4 @@
-"""Pages about access tokens: the list, one token, buying, opening, revoking, how to connect."""
+"""Pages about access tokens: list, details, purchase, opening, revoking, how to connect."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import charts, view_models
 from zenzefi.web.forms import BLANK, Form
-from zenzefi.web.open_upstream import browser_address, entrance
-from zenzefi.web.page import Access, Page, Routes, path_id
-from zenzefi.web.public import site
-from zenzefi.web.view_models import Ticket, ticket
+from zenzefi.web.open_upstream import redirect_to_upstream, upstream_url
+from zenzefi.web.page import PageContext, path_id
+from zenzefi.web.public import application_name
+from zenzefi.web.routing import PageAccess, PageRoutes
+from zenzefi.web.view_models import TokenCard, token_card
 
-routes = Routes(access=Access.SIGNED_IN, section="/account")
+routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account")
 
 _ENDED_SHOWN = 4
 _CHART_DAYS = 14
@@ -41,28 +42,28 @@ _HOURS = 24
 
 
 class _Bought(BaseModel):
-    """What a purchase is remembered by, so that sending the form twice buys once."""
+    """Stored result of a purchase: a form sent twice buys once."""
 
     token_id: UUID
 
 
-async def _ticket(page: Page, token_id: UUID) -> Ticket:
+async def _card(page: PageContext, token_id: UUID) -> TokenCard:
     token = await page.request.app[TOKENS].find(token_id, page.user.id)
-    return ticket(token, page.request.app[SETTINGS])
+    return token_card(token, page.request.app[SETTINGS])
 
 
-async def _tickets(page: Page, *, active_only: bool = False) -> list[Ticket]:
+async def _cards(page: PageContext, *, active_only: bool = False) -> list[TokenCard]:
     found = await page.request.app[TOKENS].of_user(page.user.id, active_only=active_only, limit=500)
-    return [ticket(token, page.request.app[SETTINGS]) for token in found]
+    return [token_card(token, page.request.app[SETTINGS]) for token in found]
 
 
 @routes.get("/account")
-async def listing(page: Page) -> web.StreamResponse:
-    """All tokens: those that can be used first, the running ones before the waiting ones."""
-    tickets = await _tickets(page)
-    current = [one for one in tickets if not one.ended]
+async def token_list(page: PageContext) -> web.StreamResponse:
+    """All tokens: usable ones first, active before unused."""
+    cards = await _cards(page)
+    current = [one for one in cards if not one.ended]
     current.sort(key=lambda one: (one.state != "active", one.seconds_left))
-    ended = [one for one in tickets if one.ended]
+    ended = [one for one in cards if one.ended]
     shown = ended if page.request.query.get("ended") == "all" else ended[:_ENDED_SHOWN]
     return page.render(
         "account/tokens.html",
@@ -70,14 +71,14 @@ async def listing(page: Page) -> web.StreamResponse:
         ended=shown,
         more_ended=len(ended) > len(shown),
         active_count=sum(one.state == "active" for one in current),
-        site=site(page),
+        application=application_name(page),
     )
 
 
 # --- buying
 
 
-async def _buy_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
     app = page.request.app
     return page.render(
         "account/buy.html",
@@ -85,22 +86,22 @@ async def _buy_page(page: Page, form: Form, *, status: int = 200) -> web.Respons
         form=form,
         once=secrets.token_urlsafe(18),
         offers=view_models.offers(app[SETTINGS]),
-        scopes=view_models.scopes(app[TOKENS].scopes.names),
+        scopes=view_models.scope_choices(app[TOKENS].scopes.names),
         bundles=await app[BUNDLES].listed(),
     )
 
 
 @routes.get("/account/buy", section="/account/buy")
-async def buy_form(page: Page) -> web.StreamResponse:
-    """The choice of durations and scopes."""
+async def buy_form(page: PageContext) -> web.StreamResponse:
+    """Purchase form: durations, scopes and bundles."""
     wanted = page.request.query.get("hours", "24")
     chosen = wanted if wanted in map(str, DURATIONS) else "24"
     return await _buy_page(page, Form({"duration_hours": chosen, "scope": "full"}))
 
 
 @routes.post("/account/buy", section="/account/buy")
-async def buy(page: Page) -> web.StreamResponse:
-    """Buy one token; sent twice, the form buys once."""
+async def buy(page: PageContext) -> web.StreamResponse:
+    """Buy one token; a form sent twice buys once."""
     app = page.request.app
     form = await page.form()
     hours, scope = form.text("duration_hours"), form.text("scope") or "full"
@@ -155,9 +156,9 @@ async def buy(page: Page) -> web.StreamResponse:
 
 
 async def _token_page(
-    page: Page, token_id: UUID, form: Form | None = None, *, status: int = 200
+    page: PageContext, token_id: UUID, form: Form | None = None, *, status: int = 200
 ) -> web.Response:
-    shown = await _ticket(page, token_id)
+    shown = await _card(page, token_id)
     uses = page.request.app[SESSION_QUERIES]
     use = await uses.of_token(token_id)
     return page.render(
@@ -171,8 +172,8 @@ async def _token_page(
     )
 
 
-async def _chart(page: Page, shown: Ticket) -> Markup:
-    """Traffic by the hour for a token of a day or less, by the day for a longer one."""
+async def _chart(page: PageContext, shown: TokenCard) -> Markup:
+    """Traffic per hour for a token of 24 hours or less, per day for a longer one."""
     zone = i18n.current().zone
     by_hour = shown.hours <= _HOURS
     now = page.request.app[TOKEN_VALIDATOR].now().astimezone(zone)
@@ -195,13 +196,13 @@ async def _chart(page: Page, shown: Ticket) -> Markup:
 
 
 @routes.get("/account/tokens/{id}")
-async def one(page: Page) -> web.StreamResponse:
-    """A token with its value, device and use."""
+async def one(page: PageContext) -> web.StreamResponse:
+    """One token with its value, device and sessions."""
     return await _token_page(page, path_id(page))
 
 
 @routes.post("/account/tokens/{id}/name")
-async def rename(page: Page) -> web.StreamResponse:
+async def rename(page: PageContext) -> web.StreamResponse:
     """Name a token."""
     token_id, form = path_id(page), await page.form()
     name = form.text("name")
@@ -217,9 +218,9 @@ async def rename(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/tokens/{id}/release")
-async def release(page: Page) -> web.StreamResponse:
-    """Forget which device holds a token."""
-    shown = await _ticket(page, path_id(page))
+async def release(page: PageContext) -> web.StreamResponse:
+    """Release the device of a token."""
+    shown = await _card(page, path_id(page))
     await limit_release(page.request, shown.id)
     await page.request.app[DEVICES].release(shown.id)
     page.flash("good", _("The device is released. The next one that connects holds the token."))
@@ -227,17 +228,17 @@ async def release(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/tokens/{id}/sessions/{session}/end")
-async def end_session(page: Page) -> web.StreamResponse:
-    """Close what one session of use has open; the token stays good."""
+async def end_session(page: PageContext) -> web.StreamResponse:
+    """End a session and close its open connections; the token stays valid."""
     await page.request.app[SESSION_TRACKER].end(page.actor, path_id(page, "session"), page.user.id)
     page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect(f"/account/tokens/{path_id(page)}")
 
 
 @routes.get("/account/tokens/{id}/revoke")
-async def revoke_form(page: Page) -> web.StreamResponse:
-    """Ask before revoking, and say what comes back."""
-    shown = await _ticket(page, path_id(page))
+async def revoke_form(page: PageContext) -> web.StreamResponse:
+    """Confirmation of a revocation, with the refund."""
+    shown = await _card(page, path_id(page))
     if shown.ended:
         return page.redirect(f"/account/tokens/{shown.id}")
     return page.render(
@@ -248,8 +249,8 @@ async def revoke_form(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/tokens/{id}/revoke")
-async def revoke(page: Page) -> web.StreamResponse:
-    """End a token at once."""
+async def revoke(page: PageContext) -> web.StreamResponse:
+    """Revoke a token."""
     done = await page.request.app[TOKENS].revoke(page.actor, path_id(page), owner_id=page.user.id)
     if done.refund > 0:
         amount = i18n.money(done.refund)
@@ -260,35 +261,35 @@ async def revoke(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/account/tokens/{id}/open")
-async def open_through(page: Page) -> web.StreamResponse:
-    """Give this browser the way through, and go there."""
+async def open_application(page: PageContext) -> web.StreamResponse:
+    """Set the proxy cookie in this browser and redirect to the upstream."""
     token = await page.request.app[TOKENS].find(path_id(page), page.user.id)
     if not token.is_active or token.plaintext is None:
         raise NotFound
-    return await entrance(page, token.plaintext)
+    return await redirect_to_upstream(page, token.plaintext)
 
 
 # --- how to connect
 
 
 @routes.get("/account/connect", section="/account/connect")
-async def connect(page: Page) -> web.StreamResponse:
-    """Three ways, filled in with the user's own token and this gate's addresses."""
-    tickets = [one for one in await _tickets(page, active_only=True) if one.value]
+async def connect(page: PageContext) -> web.StreamResponse:
+    """Instructions, filled in with the user's token and the addresses of this gate."""
+    cards = [one for one in await _cards(page, active_only=True) if one.value]
     wanted = page.request.query.get("token", "")
-    tickets.sort(key=lambda one: (str(one.id) != wanted, one.state != "active"))
-    chosen = tickets[0] if tickets else None
+    cards.sort(key=lambda one: (str(one.id) != wanted, one.state != "active"))
+    chosen = cards[0] if cards else None
     settings = page.request.app[SETTINGS]
     gate = str(settings.public_origin)
     prefix = gate + PROXY_PREFIX + "/"
     return page.render(
         "account/connect.html",
         token=chosen,
-        tokens=[(str(one.id), one.title) for one in sorted(tickets, key=lambda one: one.title)],
+        tokens=[(str(one.id), one.title) for one in sorted(cards, key=lambda one: one.title)],
         blank=BLANK,
-        site=site(page),
+        application=application_name(page),
         gate=gate,
-        entry=browser_address(page),
+        upstream_url=upstream_url(page),
         prefix=prefix,
         websocket=prefix.replace("http", "ws", 1),
         status_url=f"{prefix}status",

@@ -1,4 +1,4 @@
-"""Pages for administrators about users: finding, crediting, closing, giving rights."""
+"""Pages for administrators about users: search, credits, deactivation, rights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.web import confirmation, labels, pagination, view_models
 from zenzefi.web.forms import Form
-from zenzefi.web.page import Access, Page, Routes, path_id
+from zenzefi.web.page import PageContext, path_id
+from zenzefi.web.routing import PageAccess, PageRoutes
 
-routes = Routes(access=Access.ADMINISTRATOR, section="/admin")
+routes = PageRoutes(access=PageAccess.ADMINISTRATOR, section="/admin")
 
 _CREDITS = (Kind.DEPOSIT, Kind.BONUS, Kind.ADJUSTMENT)
 _LATEST = 10
@@ -32,7 +33,7 @@ _CHANGES = {
     "promote": {"is_superuser": True},
     "demote": {"is_superuser": False},
 }
-_ASKED = {
+_CONFIRMATIONS = {
     "deactivate": confirmation.deactivate,
     "promote": confirmation.promote,
     "demote": confirmation.demote,
@@ -40,9 +41,10 @@ _ASKED = {
 
 
 @routes.get("/admin/users")
-async def users(page: Page) -> web.StreamResponse:
-    """All users, or those that a search finds."""
-    search, state = pagination.asked(page, "search")[:100], pagination.asked(page, "state")
+async def users(page: PageContext) -> web.StreamResponse:
+    """All users, or those that match a search."""
+    search = pagination.filter_value(page, "search")[:100]
+    state = pagination.filter_value(page, "state")
     found, total = await page.request.app[ADMINISTRATION].users(
         search=search or None,
         is_active={"active": True, "inactive": False}.get(state),
@@ -51,7 +53,7 @@ async def users(page: Page) -> web.StreamResponse:
     )
     return page.render(
         "admin/users.html",
-        listing=view_models.Listing(found, total, pagination.ROWS, pagination.offset(page)),
+        listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
         form=Form({"search": search}),
         states=[
             ("", _("Everybody")),
@@ -59,18 +61,18 @@ async def users(page: Page) -> web.StreamResponse:
             ("inactive", _("Deactivated ones")),
         ],
         state=state,
-        base=pagination.base("/admin/users", search=search, state=state),
+        base=pagination.pager_url("/admin/users", search=search, state=state),
     )
 
 
-async def _user(page: Page) -> User:
+async def _user(page: PageContext) -> User:
     found = await page.request.app[IDENTITIES].find(path_id(page))
     if found is None:
         raise NotFound
     return found
 
 
-async def _user_page(page: Page, form: Form, *, status: int = 200) -> web.Response:
+async def _user_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
     app, person = page.request.app, await _user(page)
     tokens, token_count = await app[ADMINISTRATION].tokens(
         user_id=person.id, active_only=False, limit=_LATEST, offset=0
@@ -82,29 +84,29 @@ async def _user_page(page: Page, form: Form, *, status: int = 200) -> web.Respon
         person=person,
         form=form,
         once=secrets.token_urlsafe(18),
-        kinds=[(kind.value, labels.kind(kind)) for kind in _CREDITS],
-        tokens=[(token, view_models.state_of(token)) for token, _owner in tokens],
+        kinds=[(kind.value, labels.transaction_type(kind)) for kind in _CREDITS],
+        tokens=[(token, view_models.token_state(token)) for token, _owner in tokens],
         token_count=token_count,
         ledger=ledger,
-        questions=confirmation,
+        confirmations=confirmation,
     )
 
 
 @routes.get("/admin/users/{id}")
-async def user(page: Page) -> web.StreamResponse:
+async def user(page: PageContext) -> web.StreamResponse:
     """One user."""
     return await _user_page(page, Form({"transaction_type": Kind.DEPOSIT.value}))
 
 
 class _Credited(BaseModel):
-    """What a credit is remembered by, so that sending the form twice credits once."""
+    """Stored result of a credit: a form sent twice credits once."""
 
     transaction_id: UUID
 
 
 @routes.post("/admin/users/{id}/credit")
-async def credit(page: Page) -> web.StreamResponse:
-    """Put money on an account, with a reason that stays in the ledger."""
+async def credit(page: PageContext) -> web.StreamResponse:
+    """Credit a balance, with a reason that is stored in the ledger."""
     person, form = await _user(page), await page.form()
     typed = dict(form.values)
     typed["amount"] = form.text("amount").replace(" ", "").replace(",", ".")
@@ -143,17 +145,19 @@ async def credit(page: Page) -> web.StreamResponse:
 
 
 @routes.post("/admin/users/{id}/change")
-async def change_user(page: Page) -> web.StreamResponse:
-    """Deactivate or activate, make or unmake an administrator."""
+async def change_user(page: PageContext) -> web.StreamResponse:
+    """Activate or deactivate a user, or change the rights of an administrator."""
     person, form = await _user(page), await page.form()
     wanted = form.text("change")
     if wanted not in _CHANGES:
         raise NotFound
     here = f"/admin/users/{person.id}"
-    if wanted in _ASKED:
-        question = await confirmation.ask(page, _ASKED[wanted](person.username), back=here)
-        if question is not None:
-            return question
+    if wanted in _CONFIRMATIONS:
+        unconfirmed = await confirmation.ask(
+            page, _CONFIRMATIONS[wanted](person.username), back=here
+        )
+        if unconfirmed is not None:
+            return unconfirmed
     try:
         await page.request.app[ADMINISTRATION].change_user(
             page.actor, person.id, dict(_CHANGES[wanted])

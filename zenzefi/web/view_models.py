@@ -1,4 +1,4 @@
-"""What the pages show of the domains' values: names and figures, ready for a template."""
+"""Values of the domains, prepared for templates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, TypeVar
 from uuid import UUID
 
 from zenzefi.i18n import gettext as _
@@ -16,12 +15,10 @@ from zenzefi.tokens.refunds import refund_due
 from zenzefi.tokens.token_records import TokenRecord
 from zenzefi.web import labels
 
-_ItemT = TypeVar("_ItemT")
-
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """One access token as a card."""
+class TokenCard:
+    """One access token."""
 
     id: UUID
     value: str
@@ -42,11 +39,11 @@ class Ticket:
 
     @property
     def ended(self) -> bool:
-        """Whether it lets nobody in any more."""
+        """Whether the token has expired or was revoked."""
         return self.state in ("expired", "revoked")
 
 
-def state_of(token: TokenRecord) -> str:
+def token_state(token: TokenRecord) -> str:
     """``ready``, ``active``, ``expired`` or ``revoked``."""
     if token.revoked_at is not None:
         return "revoked"
@@ -55,15 +52,15 @@ def state_of(token: TokenRecord) -> str:
     return "ready" if token.activated_at is None else "active"
 
 
-def ticket(token: TokenRecord, settings: Settings) -> Ticket:
-    """The card of one token."""
+def token_card(token: TokenRecord, settings: Settings) -> TokenCard:
+    """The card of one token, with the refund that revoking it now would return."""
     if token.duration_hours > 24 and token.duration_hours % 24 == 0:
         number = token.duration_hours // 24
         unit = ngettext("day", "days", number)
     else:
         number = token.duration_hours
         unit = ngettext("hour", "hours", number)
-    return Ticket(
+    return TokenCard(
         id=token.id,
         value=token.plaintext or "",
         title=token.name or _("Token %(prefix)s", prefix=f"{token.prefix}…"),
@@ -79,7 +76,7 @@ def ticket(token: TokenRecord, settings: Settings) -> Ticket:
             seconds_left=None if token.activated_at is None else token.seconds_left,
             used_tokens=settings.refund_used_tokens,
         ),
-        state=state_of(token),
+        state=token_state(token),
         created_at=token.created_at,
         activated_at=token.activated_at,
         expires_at=token.expires_at,
@@ -89,16 +86,16 @@ def ticket(token: TokenRecord, settings: Settings) -> Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """One duration on sale; ``saving`` in percent against the price of single hours."""
+class DurationOffer:
+    """One duration on sale; ``saving`` in percent compared with single hours."""
 
     hours: int
     price: Decimal
     saving: int
 
 
-def offers(settings: Settings) -> list[Offer]:
-    """What is on sale, the shortest first."""
+def offers(settings: Settings) -> list[DurationOffer]:
+    """All durations on sale, the shortest first."""
     hour = settings.price(DURATIONS[0]) / DURATIONS[0]
     found = []
     for hours in DURATIONS:
@@ -106,54 +103,19 @@ def offers(settings: Settings) -> list[Offer]:
         saving = 0
         if hour > 0 and price < hour * hours:
             saving = int((1 - price / (hour * hours)) * 100)
-        found.append(Offer(hours, price, saving if price > 0 else 0))
+        found.append(DurationOffer(hours, price, saving if price > 0 else 0))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """One scope as a choice."""
+class ScopeChoice:
+    """One scope in the form that buys a token."""
 
     name: str
     title: str
     note: str
 
 
-def scopes(names: Sequence[str]) -> list[Scope]:
+def scope_choices(names: Sequence[str]) -> list[ScopeChoice]:
     """All scopes as choices."""
-    return [Scope(name, *labels.scope(name)) for name in names]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[_ItemT]):
-    """One page of a long list."""
-
-    items: list[_ItemT]
-    total: int
-    limit: int
-    offset: int
-
-    @property
-    def first(self) -> int:
-        """The number of the first row shown."""
-        return self.offset + 1 if self.items else 0
-
-    @property
-    def last(self) -> int:
-        """The number of the last row shown."""
-        return self.offset + len(self.items)
-
-    @property
-    def previous(self) -> int | None:
-        """The offset of the page before."""
-        return None if self.offset == 0 else max(0, self.offset - self.limit)
-
-    @property
-    def next(self) -> int | None:
-        """The offset of the page after."""
-        return self.last if self.last < self.total else None
-
-
-def offset_of(query: str) -> int:
-    """The offset in an address; nonsense is the beginning."""
-    return min(int(query), 10**7) if query.isascii() and query.isdigit() and len(query) < 9 else 0
+    return [ScopeChoice(name, *labels.scope(name)) for name in names]
