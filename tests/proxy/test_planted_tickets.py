@@ -9,6 +9,7 @@ import pytest
 
 from tests.kit.visiting_browser import AGENT, OTHER_TOKEN, VisitingBrowser, ticket_url
 from zenzefi.gate_cookies import browser_of
+from zenzefi.keys import Keyring
 from zenzefi.proxy.tickets import ENTER_PATH, SpentInProcess, Tickets
 
 OLD = AGENT.replace("156.0", "90.0")
@@ -39,7 +40,7 @@ async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate, victims):
 async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(gate):
     """The mark is made under a key of the gate: a gate with another key makes another one."""
     nonce = "n" * 43
-    of_the_attackers = Tickets(["a key of the attacker's own gate"], SpentInProcess())
+    of_the_attackers = Tickets(Keyring("a key of the attacker's own gate"), SpentInProcess())
     for client in ("", f"192.0.2.0/24|{browser_of(OLD)}"):
         digest = of_the_attackers.mark(nonce, client)
         attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(

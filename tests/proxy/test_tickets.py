@@ -4,6 +4,7 @@ import time
 import pytest
 
 from tests.kit.proxy_gates import TOKEN
+from zenzefi.keys import Keyring
 from zenzefi.proxy import tickets
 from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, Tickets
@@ -12,8 +13,8 @@ from zenzefi.tokens.redis_cache import RedisCache
 BROWSER = "b" * 64
 
 
-def keys(*names):
-    return [name * 40 for name in names]
+def keys(name, *previous):
+    return Keyring(name * 40, [one * 40 for one in previous])
 
 
 async def test_of_many_uses_at_once_one_works():

@@ -14,13 +14,14 @@ from yarl import URL
 
 from tests.kit.gates import MakeGate
 from tests.kit.visitors import PASSWORD, Visitor
+from zenzefi.keys import Signer
 from zenzefi.proxy.tickets import SpentInProcess
 from zenzefi.web import isolation
 from zenzefi.web.isolation import CookiesNeeded
 
 OPENER = "Cross-Origin-Opener-Policy"
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
-KEY = b"k" * 32
+KEY = Signer([b"k" * 32])
 
 
 async def prefix_gate(make_gate: MakeGate, **settings):
@@ -227,7 +228,7 @@ async def test_the_second_step_has_the_address_of_the_first(
     second = make_mocked_request("GET", response.headers["Location"])
     spent = SpentInProcess()
     assert not await isolation.is_second_step(second, KEY, "another", spent)
-    assert not await isolation.is_second_step(second, b"x" * 32, "secret", spent)
+    assert not await isolation.is_second_step(second, Signer([b"x" * 32]), "secret", spent)
     assert await isolation.is_second_step(second, KEY, "secret", spent)
     assert not await isolation.is_second_step(second, KEY, "secret", spent)
     with pytest.raises(CookiesNeeded):

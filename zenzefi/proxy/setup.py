@@ -85,12 +85,11 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     mappers = MapperCache(
         origin, [parse_origin(alias) for alias in settings.zenzefi_target_aliases]
     )
-    secret = settings.secret_key.get_secret_value()
-    marks_key = Keyring(secret).keys("runtime")[0][:8].hex()
+    keyring = Keyring.of(settings)
+    marks_key = keyring.keys("runtime")[0][:8].hex()
     rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
     http = HttpForwarder(upstream, policy, token_validator, rewriter)
     metering = WebSocketRateLimits(app[LIMITS] if LIMITS in app else RateLimits(settings))
-    keys = [settings.secret_key, *settings.previous_secret_keys]
     return Gate(
         upstream=upstream,
         mounts=Mounts(
@@ -107,7 +106,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         http=http,
         websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
         mappers=mappers,
-        tickets=Tickets([key.get_secret_value() for key in keys], _spent(app)),
+        tickets=Tickets(keyring, _spent(app)),
     )
 
 

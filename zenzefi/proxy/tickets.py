@@ -7,20 +7,16 @@ key and the memory of spent tickets.
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.fernet import InvalidToken
 
+from zenzefi.keys import Keyring
 from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.tokens.redis_cache import RedisCache
 
@@ -84,10 +80,9 @@ class Ticket(NamedTuple):
 class Tickets:
     """Issues and redeems tickets under keys derived from ``SECRET_KEY``."""
 
-    def __init__(self, secret_keys: Sequence[str], spent: SpentTickets) -> None:
-        keys = [_derived(key) for key in secret_keys]
-        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
-        self._keys = keys
+    def __init__(self, keyring: Keyring, spent: SpentTickets) -> None:
+        self._fernet = keyring.fernet("proxy-tickets")
+        self._signer = keyring.signer("proxy-ticket-marks")
         self._spent = spent
 
     def mark(self, nonce: str, client: str) -> str:
@@ -96,14 +91,11 @@ class Tickets:
         Under a key of the gate: whoever plants a nonce can't compute the mark that it has in
         another network. ``client`` is empty where no script can write the nonce's cookie.
         """
-        return _mark(self._keys[0], nonce, client)
+        return self._signer.sign("nonce", nonce, client)
 
     def is_mark(self, mark: str, nonce: str, client: str) -> bool:
         """Whether the mark stands for this nonce in this client, under any key in the settings."""
-        return any(
-            hmac.compare_digest(mark.encode(), _mark(key, nonce, client).encode())
-            for key in self._keys
-        )
+        return self._signer.is_valid(mark, "nonce", nonce, client)
 
     def issue(self, token: str, browser: str, family: UUID | None = None) -> str:
         """A ticket for the holder of ``token`` in the browser whose nonce has this mark.
@@ -146,14 +138,3 @@ def address(origin: str, path: str) -> str:
     By itself a path that begins with two slashes would name a host (RFC 3986, 4.2).
     """
     return origin + path if path.startswith("//") else path
-
-
-def _derived(secret_key: str) -> bytes:
-    return HKDF(hashes.SHA256(), 32, salt=None, info=b"zenzefi proxy tickets").derive(
-        secret_key.encode()
-    )
-
-
-def _mark(key: bytes, nonce: str, client: str) -> str:
-    message = f"nonce|{nonce}|{client}".encode("utf-8", "surrogateescape")
-    return hmac.digest(key, message, "sha256").hex()

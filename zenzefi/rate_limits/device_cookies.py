@@ -10,7 +10,6 @@ Device Cookies).
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import secrets
 
@@ -43,20 +42,20 @@ def account_mark(email: str) -> str:
 def cookie_for(app: web.Application, email: str) -> str:
     """A cookie value for a browser that has just signed in to this account."""
     mark = secrets.token_urlsafe(18)
-    return f"{mark}.{_signature(app[KEYRING].keys(_PURPOSE)[0], mark, email)}"
+    return f"{mark}.{app[KEYRING].signer(_PURPOSE).sign(*_signed(mark, email))}"
 
 
 def mark_of(request: web.Request, email: str) -> str | None:
     """The counter key of a browser with a device cookie for this account; ``None`` without one."""
+    signer = request.app[KEYRING].signer(_PURPOSE)
     for name in (SEAL + NAME, f"__Host-{NAME}", NAME):  # the second is from earlier versions
         found = _COOKIE.fullmatch(request.cookies.get(name, ""))
         if found is None:
             continue
-        for key in request.app[KEYRING].keys(_PURPOSE):
-            if hmac.compare_digest(found[2], _signature(key, found[1], email)):
-                return found[1]
+        if signer.is_valid(found[2], *_signed(found[1], email)):
+            return found[1]
     return None
 
 
-def _signature(key: bytes, mark: str, email: str) -> str:
-    return hmac.new(key, f"{mark}:{account_mark(email)}".encode(), hashlib.sha256).hexdigest()
+def _signed(mark: str, email: str) -> tuple[str, ...]:
+    return mark, account_mark(email)

@@ -7,15 +7,16 @@ signature keeps other sites and scripts from showing messages of their choice on
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import time
 from dataclasses import dataclass
 from typing import Literal
 
+from zenzefi.keys import Signer
+
 Kind = Literal["good", "info", "bad"]
 
+_PURPOSE = "flash"
 _LIFE = 60  # seconds
 _MAX_LENGTH = 3000  # characters of a cookie
 
@@ -28,25 +29,19 @@ class Flash:
     text: str
 
 
-def pack(key: bytes, flashes: list[Flash]) -> str:
+def pack(signer: Signer, flashes: list[Flash]) -> str:
     """Cookie value for the messages."""
     payload = json.dumps([int(time.time()), [[one.kind, one.text] for one in flashes]]).encode()
     body = base64.urlsafe_b64encode(payload).decode()
-    return f"{body}.{_sign(key, body)}"
+    return f"{body}.{signer.sign(_PURPOSE, body)}"
 
 
-def unpack(key: bytes, cookie: str) -> list[Flash]:
+def unpack(signer: Signer, cookie: str) -> list[Flash]:
     """Messages of a cookie value; empty if it is too old, too long or has an invalid signature."""
     body, _, signature = cookie.partition(".")
-    if len(cookie) > _MAX_LENGTH or not hmac.compare_digest(
-        signature.encode(), _sign(key, body).encode()
-    ):
+    if len(cookie) > _MAX_LENGTH or not signer.is_valid(signature, _PURPOSE, body):
         return []
     made, flashes = json.loads(base64.urlsafe_b64decode(body))
     if time.time() - made > _LIFE:
         return []
     return [Flash(kind, text) for kind, text in flashes]
-
-
-def _sign(key: bytes, body: str) -> str:
-    return hmac.new(key, b"flash:" + body.encode(), hashlib.sha256).hexdigest()

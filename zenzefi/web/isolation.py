@@ -26,8 +26,6 @@ the second step, so no response with account data follows a navigation with a si
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import time
 
@@ -35,6 +33,7 @@ from aiohttp import web
 
 from zenzefi.errors import Forbidden
 from zenzefi.http.errors import CrossSiteRefused
+from zenzefi.keys import Signer
 from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, SpentTickets
 from zenzefi.settings import Settings
 from zenzefi.settings.own_origin import BrowserMount, is_loopback
@@ -116,7 +115,7 @@ def setup(app: web.Application) -> None:
 
 
 async def is_second_step(
-    request: web.BaseRequest, key: bytes, secret: str, spent: SpentTickets
+    request: web.BaseRequest, signer: Signer, secret: str, spent: SpentTickets
 ) -> bool:
     """Whether the request has a valid ticket, which this call spends.
 
@@ -128,30 +127,28 @@ async def is_second_step(
         return False
     if not secret:
         raise CookiesNeeded
-    if not _is_ticket(key, secret, ticket):
+    if not _is_ticket(signer, secret, ticket):
         return False
     return await spent.spend(f"isolated:{ticket}", 2 * LIFE_SECONDS)
 
 
-def redirect(request: web.BaseRequest, key: bytes, secret: str) -> web.Response:
+def redirect(request: web.BaseRequest, signer: Signer, secret: str) -> web.Response:
     """The first step of a navigation: 303 to the same URL with a ticket."""
     stamp = f"{int(time.time())}-{secrets.token_hex(8)}"
-    ticket = f"{stamp}-{_signature(key, stamp, secret)}"
+    ticket = f"{stamp}-{signer.sign(*_signed(stamp, secret))}"
     target = request.rel_url.without_query_params(TICKET).extend_query({TICKET: ticket})
     headers = {"Location": str(target), "Cross-Origin-Opener-Policy": REDIRECT_POLICY}
     return web.Response(status=303, headers=headers)
 
 
-def _is_ticket(key: bytes, secret: str, ticket: str) -> bool:
+def _is_ticket(signer: Signer, secret: str, ticket: str) -> bool:
     stamp, _, signature = ticket.rpartition("-")
     issued = stamp.partition("-")[0]
     if not (issued.isascii() and issued.isdigit() and len(issued) <= 12):
         return False
-    expected = _signature(key, stamp, secret)
-    is_genuine = hmac.compare_digest(signature.encode(), expected.encode())
+    is_genuine = signer.is_valid(signature, *_signed(stamp, secret))
     return is_genuine and abs(time.time() - int(issued)) <= LIFE_SECONDS
 
 
-def _signature(key: bytes, stamp: str, secret: str) -> str:
-    message = f"isolated:{stamp}:{secret}".encode("utf-8", "surrogateescape")
-    return hmac.new(key, message, hashlib.sha256).hexdigest()[:40]
+def _signed(stamp: str, secret: str) -> tuple[str, ...]:
+    return "isolated", stamp, secret

@@ -37,7 +37,7 @@ from zenzefi.http.client_address import client_address_of
 from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.request_id import request_id_of
 from zenzefi.i18n import gettext as _
-from zenzefi.keys import KEYRING
+from zenzefi.keys import KEYRING, Signer
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits import device_cookies
 from zenzefi.settings import SETTINGS
@@ -116,7 +116,7 @@ class PageContext:
     def csrf(self) -> str:
         """Form token."""
         return page_security.form_token(
-            self.key, session_binding.form_secret(self.secret, self.request)
+            self.signer, session_binding.form_secret(self.secret, self.request)
         )
 
     # --- used by views
@@ -169,9 +169,9 @@ class PageContext:
     # --- cookies
 
     @property
-    def key(self) -> bytes:
-        """Key that signs form tokens, flash cookies and isolation tickets."""
-        return self.request.app[KEYRING].keys("pages")[0]
+    def signer(self) -> Signer:
+        """Signs form tokens, flash cookies and isolation tickets."""
+        return self.request.app[KEYRING].signer("pages")
 
     def _name(self, name: str) -> str:
         request = self.request
@@ -233,14 +233,14 @@ class PageContext:
         secret = self.cookie(SESSION) or self.cookie(VISIT)
         bound = secret and session_binding.form_secret(secret, self.request)
         spent = self.request.app[isolation.SPENT]
-        if await isolation.is_second_step(self.request, self.key, bound, spent):
+        if await isolation.is_second_step(self.request, self.signer, bound, spent):
             self.is_private = True
             return None
         if not secret:  # the redirect sets the cookie that its ticket is bound to
             secret = self.secret = secrets.token_urlsafe(24)
             self.is_new_visit = True
         bound = session_binding.form_secret(secret, self.request)
-        return isolation.redirect(self.request, self.key, bound)
+        return isolation.redirect(self.request, self.signer, bound)
 
     async def authenticate(self) -> None:
         """Find the page session of the cookies, or start a visit without one."""
@@ -269,7 +269,7 @@ class PageContext:
     def read_flashes(self) -> None:
         """Read the messages that the previous response left for this page."""
         cookie = self.cookie(FLASH)
-        self.flashes = flash.unpack(self.key, cookie) if cookie else []
+        self.flashes = flash.unpack(self.signer, cookie) if cookie else []
 
     async def require_form_token(self) -> None:
         """Check that a page shown to this user sent the form. Raises ``CrossSiteRefused``."""
@@ -277,7 +277,7 @@ class PageContext:
         session_binding.require_user_activation(self.request)
         token = (await self.form()).raw("csrf")
         secret = session_binding.form_secret(self.secret, self.request)
-        if not page_security.is_form_token(self.key, secret, token):
+        if not page_security.is_form_token(self.signer, secret, token):
             raise CrossSiteRefused(_("This page was open for too long. Please try again."))
         self.is_private = True
 
@@ -290,7 +290,7 @@ class PageContext:
         if response.status != 303 and self.is_private and self.cookie(FLASH):
             self.drop_cookie(response, FLASH)
         elif self.outgoing:
-            self.set_cookie(response, FLASH, flash.pack(self.key, self.outgoing), max_age=60)
+            self.set_cookie(response, FLASH, flash.pack(self.signer, self.outgoing), max_age=60)
         if self.is_new_visit and self._name(SESSION) not in response.cookies:
             self.set_cookie(response, VISIT, self.secret)
         return response

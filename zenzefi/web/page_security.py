@@ -9,8 +9,6 @@ windows of the application.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from zenzefi.http.errors import CrossSiteRefused
+from zenzefi.keys import Signer
 
 _SALT = 16  # hex characters
 
@@ -59,21 +58,16 @@ def refuse_cross_site(request: web.BaseRequest, mount_prefix: str) -> None:
             raise CrossSiteRefused
 
 
-def form_token(key: bytes, secret: str) -> str:
+def form_token(signer: Signer, secret: str) -> str:
     """A form token bound to the secret in the cookie; different on every page (BREACH)."""
     salt = secrets.token_hex(_SALT // 2)
-    return salt + _signature(key, salt, secret)
+    return salt + signer.sign("form", salt, secret)
 
 
-def is_form_token(key: bytes, secret: str, token: str) -> bool:
+def is_form_token(signer: Signer, secret: str, token: str) -> bool:
     """Whether the form token was made for this secret."""
     salt, signature = token[:_SALT], token[_SALT:]
-    expected = _signature(key, salt, secret)
-    return hmac.compare_digest(signature.encode(), expected.encode())
-
-
-def _signature(key: bytes, salt: str, secret: str) -> str:
-    return hmac.new(key, f"form:{salt}:{secret}".encode(), hashlib.sha256).hexdigest()
+    return signer.is_valid(signature, "form", salt, secret)
 
 
 def page_headers(

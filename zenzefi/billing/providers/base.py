@@ -1,12 +1,15 @@
-"""What a payment provider is. Another one is a package with an entry point:
+"""The interface of payment providers.
+
+A package adds a provider by an entry point, and the operator names it in
+``PAYMENT_PROVIDERS=acme``::
 
     [options.entry_points]
     zenzefi.payment_providers =
         acme = acme_zenzefi:AcmeProvider
 
-named in ``PAYMENT_PROVIDERS=acme``. The class is called with the gate's settings. A provider only
-talks to its service and translates: the ledger is changed by ``zenzefi.billing.settlement`` alone.
-``docs/how-to/take-payments.md`` has a whole one.
+The class is called with the gate's settings. A provider calls its payment service and translates
+its events; only ``zenzefi.billing.settlement`` changes the ledger.
+``docs/how-to/add-a-payment-provider.md`` contains a complete example.
 """
 
 from __future__ import annotations
