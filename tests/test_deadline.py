@@ -23,7 +23,7 @@ from zenzefi.rate_limits import limiter
 from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.runtime import checks
 from zenzefi.settings import load_settings
-from zenzefi.tokens import lookups, redis_cache
+from zenzefi.tokens import circuit_breaker, redis_cache
 from zenzefi.tokens.redis_cache import RedisCache
 
 SHORT = 0.25  # seconds of a deadline
@@ -143,7 +143,7 @@ def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CONNECT_TIMEOUT", PATIENT)
     monkeypatch.setattr(engine, "COMMAND_TIMEOUT", PATIENT)
     monkeypatch.setattr(engine, "_BUSY_STEP", PATIENT / 3)
-    monkeypatch.setattr(lookups, "PATIENCE", PATIENT)
+    monkeypatch.setattr(circuit_breaker, "TIMEOUT", PATIENT)
     monkeypatch.setattr(redis_cache, "_OPERATION_TIMEOUT", PATIENT)
     monkeypatch.setattr(limiter, "_PATIENCE", PATIENT)
     monkeypatch.setattr(checks, "TIMEOUT", PATIENT)

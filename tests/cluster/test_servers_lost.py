@@ -20,7 +20,7 @@ from tests.kit.open_connections import open_connections
 from zenzefi.tokens.cache import REFUSED_LIFE
 from zenzefi.tokens.redis_cache import CHANNEL
 from zenzefi.tokens.token_format import cache_name, new_token
-from zenzefi.tokens.validation import LIFE, TRUSTED
+from zenzefi.tokens.token_lookup import LIFE, TRUSTED
 
 HERE, THERE = 0, 1
 BOTH = (HERE, THERE)

@@ -55,7 +55,6 @@ NOT_YET = (
     "tests/servers.py",
     "tests/settings/*",
     "tests/test_*.py",
-    "tests/tokens/*",
     "tests/web/*",
     "zenzefi/accounts/*",
     "zenzefi/admin/*",
@@ -69,7 +68,6 @@ NOT_YET = (
     "zenzefi/proxy/*",
     "zenzefi/rewriting/*",
     "zenzefi/runtime/*",
-    "zenzefi/tokens/*",
     "zenzefi/web/*",
 )
 

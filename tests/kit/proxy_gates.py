@@ -71,10 +71,10 @@ class MemoryTokenValidator:
 
     @contextlib.contextmanager
     def register(
-        self, access: TokenAccess, close: Callable[[str], None], who=None
+        self, access: TokenAccess, close: Callable[[str], None], client=None
     ) -> Iterator[None]:
         closers = self.holds.setdefault(access.token_id, [])
-        of_browser = self.by_sign_in.setdefault(who and who.sign_in, [])
+        of_browser = self.by_sign_in.setdefault(client and client.sign_in, [])
         closers.append(close)
         of_browser.append(close)
         try:
@@ -83,8 +83,8 @@ class MemoryTokenValidator:
             closers.remove(close)
             of_browser.remove(close)
 
-    def is_signed_out(self, who) -> bool:
-        return who.sign_in in self.signed_out
+    def is_signed_out(self, client) -> bool:
+        return client.sign_in in self.signed_out
 
     def end_sign_in(self, sign_in: UUID) -> None:
         self.signed_out.add(sign_in)

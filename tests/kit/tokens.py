@@ -1,4 +1,4 @@
-"""What tests of access tokens share."""
+"""Helpers for tests of access tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.validation import TOKEN_VALIDATOR, TokenValidator
 
 SOON = 10.0
-"""Seconds that what must happen "within a second" gets on a busy machine."""
+"""Timeout in seconds for events that take less than a second, on a busy machine."""
 
 
 def validator_of(node: GateClient) -> TokenValidator:
@@ -18,13 +18,13 @@ def validator_of(node: GateClient) -> TokenValidator:
 
 
 async def subscribed(node: GateClient) -> GateClient:
-    """Wait until the node hears of ends."""
-    await until(lambda: validator_of(node).is_live)
+    """Wait until the node receives invalidation messages."""
+    await until(lambda: validator_of(node).subscription.is_live)
     return node
 
 
 async def active_token(node: GateClient) -> tuple[str, TokenAccess, str]:
-    """A token whose clock runs: its value, its access, and its owner's bearer token."""
+    """An activated token in plain text, its access, and its owner's bearer token."""
     bearer = await sign_up(node)
     token = (await buy(node, bearer))["token"]
     access = await validator_of(node).activate(await validator_of(node).validate(token))

@@ -1,4 +1,4 @@
-"""Floods: tokens that are guessed, and many who ask at once."""
+"""Protection against guessed tokens, and floods of look-ups."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.kit.waiting import until
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import Unavailable
 from zenzefi.rate_limits.networks import rate_limit_network
-from zenzefi.tokens import brute_force, lookups, repository, single_flight
+from zenzefi.tokens import brute_force, circuit_breaker, repository, single_flight
 from zenzefi.tokens.access import TokenAccess
-from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter
+from zenzefi.tokens.brute_force import LookupQueue, UnknownTokenLimiter
 from zenzefi.tokens.errors import TokenInvalid, TooManyUnknownTokens
 from zenzefi.tokens.single_flight import SingleFlight
 from zenzefi.tokens.token_format import new_token
@@ -34,18 +34,18 @@ from zenzefi.tokens.token_format import new_token
         ("no:address", "no:address"),
     ],
 )
-def test_a_whole_ipv6_network_is_one_asker(address: str, network: str) -> None:
+def test_an_ipv6_network_of_64_bits_counts_as_one_client(address: str, network: str) -> None:
     assert rate_limit_network(address) == network
 
 
-def test_the_count_starts_again_after_a_minute() -> None:
+def test_the_count_of_unknown_tokens_restarts_after_a_minute() -> None:
     guesses = UnknownTokenLimiter()
     for _ in range(brute_force.MAX_UNKNOWN):
         assert guesses.reserve("192.0.2.1", 0.0)
     assert not guesses.reserve("192.0.2.1", 20.0)
     assert guesses.refusal("192.0.2.1", 20.0).headers["Retry-After"] == "41"
     assert guesses.reserve("192.0.2.2", 20.0)
-    guesses.give_back("192.0.2.1")
+    guesses.release("192.0.2.1")
     assert guesses.reserve("192.0.2.1", 20.0)
     assert not guesses.reserve("192.0.2.1", 20.0)
     assert guesses.reserve("192.0.2.1", 61.0)
@@ -70,10 +70,10 @@ async def _status(gate: GateClient, way: str, token: str, address: str) -> int:
 
 
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
-async def test_a_flood_of_random_tokens_ends_in_429_and_lets_every_good_token_in(
+async def test_a_flood_of_unknown_tokens_gets_429_and_valid_tokens_are_accepted(
     make_gate: MakeGate, upstream: RecordingUpstream, monkeypatch: pytest.MonkeyPatch, lane: bool
 ) -> None:
-    """Known to this process or not, on every way in, from the address of the flood or another."""
+    """On every endpoint, from the address of the flood and from another one."""
     gate = await make_gate(
         zenzefi_target_url=upstream.origin, trusted_proxies="127.0.0.0/8", fast_lane=lane
     )
@@ -119,7 +119,7 @@ async def test_a_flood_of_random_tokens_ends_in_429_and_lets_every_good_token_in
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_a_planted_cookie_does_not_keep_the_good_one_out_behind_a_flood(
+async def test_a_planted_cookie_does_not_block_the_valid_one_during_a_flood(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(brute_force, "MAX_UNKNOWN", 0)
@@ -129,7 +129,7 @@ async def test_a_planted_cookie_does_not_keep_the_good_one_out_behind_a_flood(
         assert response.status == 200
 
 
-async def test_leaving_before_the_answer_counts_as_well(
+async def test_a_cancelled_look_up_is_counted(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(brute_force, "MAX_UNKNOWN", 5)
@@ -141,7 +141,7 @@ async def test_leaving_before_the_answer_counts_as_well(
         await validator_of(gate).validate(new_token(), "192.0.2.1")
 
 
-async def test_many_who_use_one_good_token_at_once_pay_back_one_count_only(
+async def test_concurrent_requests_with_a_valid_token_release_one_count(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
@@ -152,7 +152,7 @@ async def test_many_who_use_one_good_token_at_once_pay_back_one_count_only(
     assert own.unknown_tokens._counts["192.0.2.1"][1] == 1
 
 
-async def test_networks_that_queue_take_turns_and_each_has_a_bound(
+async def test_queued_networks_take_turns_and_each_queue_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(brute_force, "BATCH", 10)
@@ -164,7 +164,7 @@ async def test_networks_that_queue_take_turns_and_each_has_a_bound(
         batches.append(tokens)
         return dict.fromkeys(tokens, ACCESS)
 
-    queue = Queue(look_up)
+    queue = LookupQueue(look_up)
     flood = [queue.join(f"a{number}", "192.0.2.1") for number in range(60)]
     assert flood.count(None) == 10
     neighbour = queue.join("b", "192.0.2.2")
@@ -180,11 +180,11 @@ async def test_networks_that_queue_take_turns_and_each_has_a_bound(
     await queue.close()
 
 
-async def test_whatever_goes_wrong_those_who_queue_hear_of_it() -> None:
+async def test_queued_callers_get_the_error_of_the_look_up() -> None:
     async def look_up(tokens: list[str]) -> dict[str, TokenAccess | Exception]:
         raise DatabaseUnavailable
 
-    queue = Queue(look_up)
+    queue = LookupQueue(look_up)
     waiting = queue.join("token", "192.0.2.1")
     assert waiting is not None
     with pytest.raises(DatabaseUnavailable):
@@ -192,7 +192,7 @@ async def test_whatever_goes_wrong_those_who_queue_hear_of_it() -> None:
     await queue.close()
 
 
-async def test_one_unknown_token_again_and_again_costs_one_look_up(
+async def test_a_repeated_unknown_token_costs_one_look_up(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
@@ -216,7 +216,7 @@ async def test_one_unknown_token_again_and_again_costs_one_look_up(
     assert asked == 1
 
 
-async def test_many_tokens_at_once_take_few_statements(
+async def test_concurrent_tokens_are_looked_up_in_few_statements(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bearer = await sign_up(gate)
@@ -271,7 +271,7 @@ async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.Monke
     await asked.close()
 
 
-async def test_whatever_goes_wrong_those_who_wait_hear_of_it() -> None:
+async def test_waiting_callers_get_the_error_of_the_look_up() -> None:
     async def look_up(tokens: list[str]) -> dict[str, TokenAccess | Exception]:
         raise RuntimeError("a bug")
 
@@ -282,11 +282,11 @@ async def test_whatever_goes_wrong_those_who_wait_hear_of_it() -> None:
     await asked.close()
 
 
-async def test_a_database_that_hangs_is_waited_for_shortly_and_then_left_alone(
+async def test_a_hanging_database_opens_the_circuit_breaker(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookups, "PATIENCE", 0.2)
-    monkeypatch.setattr(lookups, "PAUSE", 0.3)
+    monkeypatch.setattr(circuit_breaker, "TIMEOUT", 0.2)
+    monkeypatch.setattr(circuit_breaker, "OPEN_FOR", 0.3)
     token = (await buy(gate, await sign_up(gate)))["token"]
     questions = 0
     find = repository.find

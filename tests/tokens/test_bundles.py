@@ -1,4 +1,4 @@
-"""Bundles: sold whole, given back token by token."""
+"""Bundles: sold at one price, refunded token by token."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_a_bundle_is_bought_and_each_token_refunds_its_share(make_gate: Ma
 
 
 @pytest.mark.parametrize("query", ["", "?a=1", "?a=%2F&b=%20+&&c", "?next=//evil.example"])
-async def test_bundles_without_the_slash_lead_to_it_with_the_query(
+async def test_the_path_without_slash_redirects_with_the_query(
     make_gate: MakeGate, query: str
 ) -> None:
     gate = await make_gate()
@@ -71,7 +71,7 @@ async def test_bundles_without_the_slash_lead_to_it_with_the_query(
         ({"discount": 5}, 422),
     ],
 )
-async def test_a_bundle_that_can_not_be_sold_is_refused(
+async def test_the_purchase_of_an_unavailable_bundle_is_refused(
     gate: GateClient, change: dict[str, Any], status: int
 ) -> None:
     admin = await sign_up_admin(gate)
@@ -79,7 +79,7 @@ async def test_a_bundle_that_can_not_be_sold_is_refused(
     assert (await call(gate, "POST", "/admin/bundles", bearer=admin, json=body))[0] == status
 
 
-async def test_a_bundle_bought_fifty_times_at_once_against_money_for_two_is_sold_twice(
+async def test_fifty_concurrent_purchases_with_money_for_two_sell_two(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate()
@@ -95,7 +95,7 @@ async def test_a_bundle_bought_fifty_times_at_once_against_money_for_two_is_sold
     await assert_whole(gate)
 
 
-async def test_a_bundle_of_a_scope_that_is_gone_is_not_sold(make_gate: MakeGate) -> None:
+async def test_a_bundle_of_a_removed_scope_is_not_sold(make_gate: MakeGate) -> None:
     first = await make_gate(scopes={"reports": ["/reports/**"]})
     admin, bearer = await sign_up_admin(first), await sign_up(first)
     body = {"name": "B", "duration_hours": 1, "token_count": 1, "price_znc": "0"}
@@ -109,7 +109,7 @@ async def test_a_bundle_of_a_scope_that_is_gone_is_not_sold(make_gate: MakeGate)
     assert len((await call(second, "GET", "/admin/bundles", bearer=admin))[1]) == 1
 
 
-async def test_a_price_changed_later_does_not_change_what_is_given_back(
+async def test_a_changed_price_does_not_change_refunds(
     make_gate: MakeGate,
 ) -> None:
     first = await make_gate(token_price_1h="3.00")

@@ -1,4 +1,4 @@
-"""One token, one device at a time: on one node and on two, with Redis and without."""
+"""Device claims, on one node and on two, with and without Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.setup import REDIS_CACHE
 
 
-async def test_one_device_holds_a_token_on_all_nodes(nodes: list[GateClient]) -> None:
+async def test_one_device_claims_a_token_on_all_nodes(nodes: list[GateClient]) -> None:
     here, there = nodes
     bearer = await sign_up(here)
     token = await buy(here, bearer)
@@ -53,7 +53,7 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
                 await node.app[DEVICES].claim(access, "second-device")
             node.app[DEVICES]._claims.clear()
             await node.app[DEVICES].claim(access, "first-device")
-            server.start()  # empty: it knows of no claim
+            server.start()  # empty, without the claim
             await subscribed(node)
             node.app[REDIS_CACHE]._paused_until = 0.0
             with pytest.raises(DeviceConflict):
@@ -62,7 +62,7 @@ async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
             await node.app[DEVICES].claim(access, "first-device")
 
 
-async def test_without_redis_the_database_keeps_claims(gate: GateClient) -> None:
+async def test_without_redis_claims_are_kept_in_the_database(gate: GateClient) -> None:
     token = await buy(gate, await sign_up(gate))
     access = await validator_of(gate).validate(token["token"])
     devices = gate.app[DEVICES]
@@ -82,14 +82,14 @@ def test_a_malformed_device_id_is_refused(headers: list[str]) -> None:
         device_of(headers, DevicePolicy.OPTIONAL)
 
 
-def test_the_policy_says_whether_a_device_id_is_needed() -> None:
+def test_the_policy_decides_whether_a_device_id_is_required() -> None:
     assert device_of([], DevicePolicy.OPTIONAL) is None
     assert device_of(["0123456789abcdef0123"], DevicePolicy.REQUIRED) == "0123456789abcdef0123"
     with pytest.raises(DeviceRequired):
         device_of([], DevicePolicy.REQUIRED)
 
 
-async def test_an_idle_device_gives_the_token_up(
+async def test_the_claim_of_an_idle_device_expires(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("IDLE", "KEEP", "_RENEW"):
@@ -105,7 +105,7 @@ async def test_an_idle_device_gives_the_token_up(
         await devices.claim(access, "first-device")
 
 
-async def test_what_a_device_has_open_keeps_its_claim(
+async def test_open_connections_renew_the_claim(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("IDLE", "KEEP", "_RENEW"):
@@ -125,10 +125,10 @@ async def test_what_a_device_has_open_keeps_its_claim(
     await devices.claim(access, "second-device")
 
 
-async def test_a_claim_in_use_stays_fresh_in_the_database_too(
+async def test_a_claim_in_use_is_refreshed_in_the_database(
     cluster: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis is lost long after the claim was made, while the device is busy."""
+    """Redis fails long after the claim was made, while the device is in use."""
     monkeypatch.setattr(module, "IDLE", 2)
     monkeypatch.setattr(module, "KEEP", 0)
     monkeypatch.setattr(module, "_RENEW", 1)
@@ -147,7 +147,7 @@ async def test_a_claim_in_use_stays_fresh_in_the_database_too(
                 await devices.claim(access, "second-device")
 
 
-async def test_many_requests_of_one_device_make_one_claim(
+async def test_concurrent_requests_of_one_device_make_one_claim(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, access, _ = await active_token(gate)
@@ -165,7 +165,7 @@ async def test_many_requests_of_one_device_make_one_claim(
     assert made == 1
 
 
-async def test_a_release_closes_what_is_open(gate: GateClient) -> None:
+async def test_a_release_closes_open_connections(gate: GateClient) -> None:
     _, access, bearer = await active_token(gate)
     closed: list[str] = []
     validator_of(gate).register(access, closed.append)
@@ -175,7 +175,7 @@ async def test_a_release_closes_what_is_open(gate: GateClient) -> None:
     assert closed == ["The device was released."]
 
 
-async def test_releasing_is_limited_by_api_and_page_together(make_gate: MakeGate) -> None:
+async def test_api_and_page_share_the_rate_limit_of_releases(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_release="2/hour")
     _, access, bearer = await active_token(gate)
     path = f"/tokens/{access.token_id}/release-device"
@@ -192,14 +192,14 @@ async def test_releasing_is_limited_by_api_and_page_together(make_gate: MakeGate
     await visitor.send(f"{page}/release", follow=False)
     assert visitor.status == 429
     assert "Retry-After" in visitor.headers
-    # Another token has a count of its own.
+    # Another token has a separate count.
     token = await buy(gate, bearer)
     assert (await call(gate, "POST", f"/tokens/{token['id']}/release-device", bearer=bearer))[
         0
     ] == 200
 
 
-async def test_a_release_while_redis_is_away_is_done_when_it_is_back(cluster: Stores) -> None:
+async def test_a_release_without_redis_is_sent_when_redis_is_available(cluster: Stores) -> None:
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
             await subscribed(node)
@@ -217,7 +217,9 @@ async def test_a_release_while_redis_is_away_is_done_when_it_is_back(cluster: St
             await devices.claim(access, "second-device")
 
 
-async def test_the_refusal_helps_and_does_not_tell_which_device_it_is(gate: GateClient) -> None:
+async def test_the_device_conflict_page_explains_without_naming_the_device(
+    gate: GateClient,
+) -> None:
     token, _, _ = await active_token(gate)
     url, first, second = "/api/v1/proxy/x", "0123456789abcdef0000", "0123456789abcdef0001"
     headers = {"X-Access-Token": token}

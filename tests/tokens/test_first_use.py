@@ -1,4 +1,4 @@
-"""The clock starts with the first request that reaches the upstream, and with nothing else."""
+"""Activation: the first request that reaches the upstream starts the token's time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _status(gate: GateClient, token: str, path: str, **headers: str) -> in
         return response.status
 
 
-async def test_asking_how_it_stands_starts_nothing(gate: GateClient) -> None:
+async def test_a_status_request_does_not_activate_the_token(gate: GateClient) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     for _ in range(3):
         assert await _status(gate, token, f"{PROXY}/status") == 200
@@ -40,7 +40,9 @@ async def test_asking_how_it_stands_starts_nothing(gate: GateClient) -> None:
     assert await _is_activated(gate)
 
 
-async def test_a_refusal_starts_nothing(make_gate: MakeGate, upstream: RecordingUpstream) -> None:
+async def test_a_refused_request_does_not_activate_the_token(
+    make_gate: MakeGate, upstream: RecordingUpstream
+) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin, device_policy="required", rate_limit_proxy="2/hour"
     )
@@ -54,18 +56,18 @@ async def test_a_refusal_starts_nothing(make_gate: MakeGate, upstream: Recording
     assert upstream.requests == []
 
 
-async def test_a_second_device_starts_nothing(
+async def test_a_device_conflict_does_not_activate_the_token(
     make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url="http://127.0.0.1:9")
     token = (await buy(gate, await sign_up(gate)))["token"]
-    # The first device holds the token, although its upstream can't be reached.
+    # The first device has claimed the token, although its upstream is unreachable.
     assert await _status(gate, token, f"{PROXY}/x", X_Device_ID=DEVICE) == 502
     assert await _status(gate, token, f"{PROXY}/x", X_Device_ID=OTHER) == 409
     assert not await _is_activated(gate)
 
 
-async def test_an_upstream_out_of_reach_starts_nothing(make_gate: MakeGate) -> None:
+async def test_an_unreachable_upstream_does_not_activate_the_token(make_gate: MakeGate) -> None:
     gate = await make_gate(zenzefi_target_url="http://127.0.0.1:9")
     token = (await buy(gate, await sign_up(gate)))["token"]
     assert await _status(gate, token, f"{PROXY}/x") == 502
@@ -75,9 +77,7 @@ async def test_an_upstream_out_of_reach_starts_nothing(make_gate: MakeGate) -> N
     assert not await _is_activated(gate)
 
 
-async def test_a_scope_holds_for_websockets_too(
-    gate: GateClient, upstream: RecordingUpstream
-) -> None:
+async def test_a_scope_applies_to_websockets(gate: GateClient, upstream: RecordingUpstream) -> None:
     async def echo(request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
@@ -97,4 +97,4 @@ async def test_a_scope_holds_for_websockets_too(
         await ws.send_str("hello")
         assert (await ws.receive()).data == "hello"
     assert await _is_activated(gate)
-    assert validator_of(gate).open_connections.of_devices() == {}
+    assert validator_of(gate).open_connections.devices() == {}

@@ -1,4 +1,4 @@
-"""Sessions of use: counted right whatever happens, listed while they last, and ended for good."""
+"""Sessions: counted once in spite of failures, listed while they last, and ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.tokens import sessions as module
 from zenzefi.tokens.access import TokenAccess
-from zenzefi.tokens.models import usage_sessions
+from zenzefi.tokens.models import SESSION_IDLE, usage_sessions
 from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sessions import MAX_OPEN_OF_TOKEN, OTHERS, SESSION_TRACKER, SessionTracker
 
@@ -36,11 +36,13 @@ async def _rows(gate: GateClient) -> list[Any]:
 
 def _note(usage: SessionTracker, access: TokenAccess, **counts: int) -> None:
     about = {"device_id": WHO.device_id, "address": WHO.address, "agent": WHO.agent}
-    usage.note(access, **about, **({"received": 1, "sent": 10} | counts))  # type: ignore[arg-type]
+    usage.note(access, **about, **({"bytes_in": 1, "bytes_out": 10} | counts))  # type: ignore[arg-type]
 
 
-async def test_writing_twice_counts_once(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection broke during COMMIT: nobody knows whether it was done, so it is done again."""
+async def test_a_repeated_write_counts_once(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection failed during COMMIT: its result is unknown, so it is repeated."""
     _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     _note(usage, access)
@@ -60,12 +62,12 @@ async def test_writing_twice_counts_once(gate: GateClient, monkeypatch: pytest.M
     assert (row.requests, row.bytes_in, row.bytes_out) == (2, 2, 20)
 
 
-async def test_one_session_that_can_not_be_written_does_not_take_others_along(
+async def test_an_invalid_session_does_not_prevent_the_others_from_being_written(
     gate: GateClient,
 ) -> None:
     _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
-    _note(usage, TokenAccess(uuid4(), access.user_id, "full", 24))  # a token that is not there
+    _note(usage, TokenAccess(uuid4(), access.user_id, "full", 24))  # an unknown token
     _note(usage, access)
     await usage.flush()
     (row,) = await _rows(gate)
@@ -75,7 +77,7 @@ async def test_one_session_that_can_not_be_written_does_not_take_others_along(
     assert (await _rows(gate))[0].requests == 2
 
 
-async def test_counts_wait_for_a_database_that_is_away(
+async def test_counts_are_kept_while_the_database_is_unavailable(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, access, _ = await active_token(gate)
@@ -99,7 +101,7 @@ async def test_counts_wait_for_a_database_that_is_away(
     assert (await _rows(gate))[0].requests == 3
 
 
-async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
+async def test_concurrent_requests_during_writes_are_counted_once(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
 
@@ -118,7 +120,7 @@ async def test_many_at_once_while_it_is_written(gate: GateClient) -> None:
     assert (row.requests, row.bytes_in, row.bytes_out) == (300, sum(range(300)), 30_000)
 
 
-async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClient) -> None:
+async def test_open_connections_are_listed_and_counted_while_they_last(gate: GateClient) -> None:
     _, access, bearer = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     moved = [5, 50]
@@ -137,7 +139,7 @@ async def test_what_is_open_is_listed_and_counted_while_it_lasts(gate: GateClien
     assert (row.requests, row.bytes_in, row.bytes_out) == (1, 5, 120)
 
 
-async def test_a_refusal_before_anything_moved_is_no_use(gate: GateClient) -> None:
+async def test_a_gate_error_before_any_byte_is_not_counted(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     with suppress(UpstreamUnreachable), usage.begin(access, WHO):
@@ -147,7 +149,7 @@ async def test_a_refusal_before_anything_moved_is_no_use(gate: GateClient) -> No
 
 
 @pytest.mark.parametrize("is_written_before", [True, False])
-async def test_what_ends_with_its_token_leaves_no_session_that_seems_to_go_on(
+async def test_a_revoked_token_leaves_no_live_session(
     gate: GateClient, is_written_before: bool
 ) -> None:
     _, access, bearer = await active_token(gate)
@@ -158,14 +160,14 @@ async def test_what_ends_with_its_token_leaves_no_session_that_seems_to_go_on(
             await usage.flush()
         await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
         use.progress = lambda: (1, 15)
-    _note(usage, access)  # what the fast lane hands on a moment later
+    _note(usage, access)  # counted by the fast path a moment later
     await usage.flush()
     rows = await _rows(gate)
     assert all(row.ended_at is not None and row.end_reason == "revoked" for row in rows)
     assert sum(row.bytes_out for row in rows) == 25
 
 
-async def test_a_download_that_its_reader_breaks_off_is_counted(
+async def test_an_aborted_download_is_counted(
     gate: GateClient, upstream: RecordingUpstream
 ) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -180,7 +182,10 @@ async def test_a_download_that_its_reader_breaks_off_is_counted(
     upstream.handlers["/endless"] = endless
     bearer = await sign_up(gate)
     token = await buy(gate, bearer)
-    for agent in ("first", "second"):  # the first activates, so the second may take the fast lane
+    for agent in (
+        "first",
+        "second",
+    ):  # the first one activates the token, so that the fast path serves the second
         headers = {"X-Access-Token": token["token"], "User-Agent": agent}
         with suppress(ClientError):
             async with gate.get("/api/v1/proxy/endless", headers=headers) as response:
@@ -196,7 +201,7 @@ async def test_a_download_that_its_reader_breaks_off_is_counted(
             await asyncio.sleep(0.1)
 
 
-async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
+async def test_forward_auth_is_counted(gate: GateClient) -> None:
     token, _, _ = await active_token(gate)
     headers = {"X-Access-Token": token, "User-Agent": "nginx asks"}
     async with gate.get("/api/v1/auth/verify", headers=headers) as response:
@@ -204,16 +209,19 @@ async def test_forward_auth_counts_as_use(gate: GateClient) -> None:
     await gate.app[SESSION_TRACKER].flush()
     (row,) = await _rows(gate)
     assert (row.agent, row.requests) == ("nginx asks", 1)
-    assert validator_of(gate).open_connections.of_devices() == {}
+    assert validator_of(gate).open_connections.devices() == {}
 
 
-async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_session_tables_are_bounded(
+    gate: GateClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_MAX_SESSIONS", 3)
+    monkeypatch.setattr(gate.app[SESSION_TRACKER]._open, "capacity", 3)
     _, access, bearer = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     for number in range(6):
         usage.note(
-            access, device_id=None, address="192.0.2.1", agent=str(number), received=0, sent=1
+            access, device_id=None, address="192.0.2.1", agent=str(number), bytes_in=0, bytes_out=1
         )
     assert [len(usage._open), len(usage._changed), len(usage._of_token)] == [3, 3, 1]
     await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
@@ -230,7 +238,7 @@ VARIED = {
 
 @pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
 @pytest.mark.parametrize("varied", VARIED)
-async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
+async def test_a_client_with_varying_headers_does_not_fill_the_table(
     make_gate: MakeGate, upstream: RecordingUpstream, varied: str, lane: bool
 ) -> None:
     gate = await make_gate(
@@ -242,7 +250,7 @@ async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
     token, _, bearer = await active_token(gate)
     for number in range(60):
         headers = {"X-Access-Token": token, **VARIED[varied](number)}
-        for _ in range(2):  # the second time the lane recognises the head
+        for _ in range(2):  # the fast path serves the second one
             async with gate.get("/api/v1/proxy/page", headers=headers) as response:
                 assert response.status == 200
     await gate.app[SESSION_TRACKER].flush()
@@ -257,13 +265,17 @@ async def test_no_client_fills_the_table_by_varying_what_it_says_of_itself(
     assert listed["total"] == len(rows)
 
 
-async def test_further_uses_are_counted_together_and_none_is_lost(gate: GateClient) -> None:
+async def test_further_clients_of_a_token_are_counted_together(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     other, _ = await _another(gate)
     usage = gate.app[SESSION_TRACKER]
     for number in range(100):
-        usage.note(access, device_id=None, address="", agent=f"agent {number}", received=1, sent=10)
-    usage.note(other, device_id=None, address="", agent="of another token", received=1, sent=10)
+        usage.note(
+            access, device_id=None, address="", agent=f"agent {number}", bytes_in=1, bytes_out=10
+        )
+    usage.note(
+        other, device_id=None, address="", agent="of another token", bytes_in=1, bytes_out=10
+    )
     await usage.flush()
     rows = await _rows(gate)
     mine = [row for row in rows if row.token_id == access.token_id]
@@ -280,23 +292,25 @@ async def _another(gate: GateClient) -> tuple[TokenAccess, str]:
     return await validator_of(gate).activate(await validator_of(gate).validate(token)), bearer
 
 
-async def test_sessions_that_are_over_make_room(gate: GateClient) -> None:
+async def test_idle_sessions_make_room_for_new_ones(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     usage = gate.app[SESSION_TRACKER]
     for number in range(MAX_OPEN_OF_TOKEN):
-        usage.note(access, device_id=None, address="", agent=f"{number}", received=0, sent=1)
+        usage.note(access, device_id=None, address="", agent=f"{number}", bytes_in=0, bytes_out=1)
     for session in usage._open.values():
-        session.last_seen_at -= module.IDLE * 2
-    usage.note(access, device_id=None, address="", agent="a new one", received=0, sent=1)
+        session.last_seen_at -= SESSION_IDLE * 2
+    usage.note(access, device_id=None, address="", agent="a new one", bytes_in=0, bytes_out=1)
     assert [key[3] for key in usage._open] == ["a new one"]
 
 
-async def test_ending_the_session_of_other_devices_closes_theirs_alone(gate: GateClient) -> None:
+async def test_ending_the_session_of_other_devices_closes_only_their_connections(
+    gate: GateClient,
+) -> None:
     _, access, bearer = await active_token(gate)
     usage, closed = gate.app[SESSION_TRACKER], []
     people = [ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
     for number, who in enumerate(people):
-        usage.begin(access, who).settle()
+        usage.begin(access, who).count()
         validator_of(gate).register(access, lambda _, n=number: closed.append(n), who)
     await usage.flush()
     (others,) = [row for row in await _rows(gate) if row.agent == OTHERS]

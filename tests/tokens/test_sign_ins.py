@@ -1,4 +1,4 @@
-"""Sign-ins of browsers: begun, found, ended on every node, with servers away; on both databases."""
+"""Sign-ins of browsers: start, look-up and end on every node, also with servers unavailable."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def rows(node: GateClient) -> int:
         return int((await connection.execute(query)).scalar_one())
 
 
-async def test_a_sign_in_is_found_by_its_secret_alone_and_belongs_to_one_token(
+async def test_a_sign_in_is_found_by_its_secret_and_belongs_to_one_token(
     gate: GateClient,
 ) -> None:
     token, access, _ = await active_token(gate)
@@ -73,7 +73,7 @@ async def test_a_sign_in_is_found_by_its_secret_alone_and_belongs_to_one_token(
     assert row.network == "192.0.2.0/24"
 
 
-async def test_one_that_expired_is_not_found(gate: GateClient) -> None:
+async def test_an_expired_sign_in_is_not_found(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     secret = await sign_in(gate, access)
     async with gate.app[DATABASE].begin() as connection:
@@ -84,7 +84,7 @@ async def test_one_that_expired_is_not_found(gate: GateClient) -> None:
     assert await found(gate, secret) == []
 
 
-async def test_many_who_ask_share_one_look_up_and_unknown_ones_are_remembered(
+async def test_concurrent_look_ups_are_shared_and_unknown_secrets_cached(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, access, _ = await active_token(gate)
@@ -104,7 +104,7 @@ async def test_many_who_ask_share_one_look_up_and_unknown_ones_are_remembered(
     assert sum(asked) == 2
 
 
-async def test_a_family_ends_together_and_lets_nobody_in_later(gate: GateClient) -> None:
+async def test_a_family_of_sign_ins_ends_together(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     first = await sign_in(gate, access)
     (parent,) = await found(gate, first)
@@ -133,7 +133,7 @@ async def test_a_family_ends_together_and_lets_nobody_in_later(gate: GateClient)
     assert await of(gate).end(parent.family) == 0
 
 
-async def test_a_look_up_under_way_does_not_bring_an_ended_one_back(
+async def test_a_look_up_in_progress_does_not_restore_an_ended_sign_in(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, access, _ = await active_token(gate)
@@ -158,7 +158,7 @@ async def test_a_look_up_under_way_does_not_bring_an_ended_one_back(
     assert of(gate).cached(secret) is None
 
 
-async def test_one_token_keeps_a_bounded_number(
+async def test_the_number_of_sign_ins_of_a_token_is_bounded(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PER_TOKEN", 3)
@@ -170,7 +170,7 @@ async def test_one_token_keeps_a_bounded_number(
     assert len(await found(gate, made[-1])) == 1
 
 
-async def test_old_ones_are_swept(gate: GateClient) -> None:
+async def test_housekeeping_deletes_old_sign_ins(gate: GateClient) -> None:
     _, access, _ = await active_token(gate)
     secrets = [await sign_in(gate, access) for _ in range(3)]
     ids = [(await found(gate, secret))[0].id for secret in secrets]
@@ -185,14 +185,14 @@ async def test_old_ones_are_swept(gate: GateClient) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b"null", b"\xff", b'{"ended":true}', b"9" * 99])
-def test_what_is_no_entry_is_ignored(raw: bytes) -> None:
+def test_invalid_entries_in_redis_are_ignored(raw: bytes) -> None:
     assert BrowserSignIn.from_json(raw) is None
 
 
 # --- several nodes, servers away
 
 
-async def test_an_end_is_known_on_every_node_at_once(nodes: list[GateClient]) -> None:
+async def test_an_ended_sign_in_is_refused_on_every_node(nodes: list[GateClient]) -> None:
     here, there = nodes
     _, access, _ = await active_token(here)
     secret = await sign_in(here, access)
@@ -207,7 +207,7 @@ async def test_an_end_is_known_on_every_node_at_once(nodes: list[GateClient]) ->
     assert await found(there, secret) == []
 
 
-async def test_a_node_that_missed_the_message_learns_of_the_end(
+async def test_a_node_that_missed_the_message_rechecks_sign_ins(
     cluster: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with own_redis() as server:
@@ -223,7 +223,7 @@ async def test_a_node_that_missed_the_message_learns_of_the_end(
                 access, closed.append, ClientIdentity(None, "192.0.2.7", "", one.id)
             )
             server.stop()
-            await until(lambda: not validator_of(there).is_live)
+            await until(lambda: not validator_of(there).subscription.is_live)
             assert of(there).cached(secret) is None
             assert await found(there, secret) == [one]  # Redis is away, the database is not
             await of(here).end(one.family)
@@ -232,7 +232,7 @@ async def test_a_node_that_missed_the_message_learns_of_the_end(
             server.start()
 
 
-async def test_known_ones_go_on_while_the_database_is_away(
+async def test_cached_sign_ins_stay_valid_while_the_database_is_unavailable(
     own_database: Postgres, redis_url: str, tmp_path: Path
 ) -> None:
     settings = {

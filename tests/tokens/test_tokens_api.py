@@ -35,7 +35,7 @@ async def test_a_free_token_is_bought_and_listed(gate: GateClient) -> None:
 
 
 @pytest.mark.parametrize("hours", [1, 12, 24, 168, 720, 24.0])
-async def test_every_duration_that_is_sold_can_be_bought(gate: GateClient, hours: float) -> None:
+async def test_every_duration_on_sale_can_be_bought(gate: GateClient, hours: float) -> None:
     assert (await buy(gate, await sign_up(gate), duration_hours=hours))["duration_hours"] == hours
 
 
@@ -57,7 +57,7 @@ async def test_every_duration_that_is_sold_can_be_bought(gate: GateClient, hours
         ({"duration_hours": 24, "price": "0.00"}, 422),
     ],
 )
-async def test_what_is_not_sold_is_refused(
+async def test_an_invalid_purchase_is_refused(
     gate: GateClient, body: dict[str, Any], status: int
 ) -> None:
     bearer = await sign_up(gate)
@@ -68,7 +68,7 @@ async def test_what_is_not_sold_is_refused(
     assert await call(gate, "GET", "/tokens/my-tokens", bearer=bearer) == (200, [])
 
 
-async def test_a_purchase_debits_the_price_and_a_poor_buyer_learns_what_is_missing(
+async def test_a_purchase_debits_the_price_and_reports_the_missing_amount(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(**PRICED)
@@ -84,7 +84,7 @@ async def test_a_purchase_debits_the_price_and_a_poor_buyer_learns_what_is_missi
     assert len((await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]) == 1
 
 
-async def test_fifty_purchases_at_once_against_money_for_five_sell_five(
+async def test_fifty_concurrent_purchases_with_money_for_five_sell_five(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(**PRICED)
@@ -98,7 +98,7 @@ async def test_fifty_purchases_at_once_against_money_for_five_sell_five(
     assert (await call(gate, "GET", "/users/me", bearer=bearer))[1]["currency_balance"] == "0.00"
 
 
-async def test_the_value_is_nowhere_in_the_database(gate: GateClient) -> None:
+async def test_the_plaintext_token_is_not_stored_in_the_database(gate: GateClient) -> None:
     token = await buy(gate, await sign_up(gate))
     async with gate.app[DATABASE].read() as connection:
         row = (await connection.execute(select(access_tokens))).one()
@@ -129,7 +129,7 @@ async def _activate(gate: GateClient, token: dict[str, Any]) -> None:
     await token_validator.activate(await token_validator.validate(token["token"]))
 
 
-async def test_a_used_token_gives_nothing_back(make_gate: MakeGate) -> None:
+async def test_a_used_token_is_not_refunded(make_gate: MakeGate) -> None:
     gate = await make_gate(**PRICED)
     bearer = await sign_up(gate)
     await give(gate, "18.00")
@@ -139,7 +139,7 @@ async def test_a_used_token_gives_nothing_back(make_gate: MakeGate) -> None:
     assert (status, answer["refund_amount"], answer["new_balance"]) == (200, "0.00", "0.00")
 
 
-async def test_a_used_token_gives_its_rest_back_where_the_setting_says_so(
+async def test_a_used_token_is_refunded_pro_rata_if_configured(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(**PRICED, refund_used_tokens="pro_rata")
@@ -151,7 +151,7 @@ async def test_a_used_token_gives_its_rest_back_where_the_setting_says_so(
     assert answer["refund_amount"] == "17.99"
 
 
-async def test_revoking_and_first_use_at_once_have_one_outcome(make_gate: MakeGate) -> None:
+async def test_concurrent_revocation_and_first_use_have_one_outcome(make_gate: MakeGate) -> None:
     gate = await make_gate(**PRICED)
     bearer = await sign_up(gate)
     await give(gate, "10.00")
@@ -172,7 +172,7 @@ async def test_revoking_and_first_use_at_once_have_one_outcome(make_gate: MakeGa
     assert balance == f"{10 - paid}.00"
 
 
-async def test_another_users_token_is_not_there(gate: GateClient) -> None:
+async def test_the_token_of_another_user_is_not_found(gate: GateClient) -> None:
     token = await buy(gate, await sign_up(gate))
     bob = await sign_up(gate, BOB)
     for method, path in (
@@ -184,7 +184,7 @@ async def test_another_users_token_is_not_there(gate: GateClient) -> None:
     assert (await call(gate, "DELETE", "/tokens/5", bearer=bob))[0] == 422
 
 
-async def test_the_same_key_and_body_buy_once(make_gate: MakeGate) -> None:
+async def test_purchases_with_the_same_idempotency_key_charge_once(make_gate: MakeGate) -> None:
     gate = await make_gate(**PRICED)
     bearer = await sign_up(gate)
     await give(gate, "18.00")
@@ -200,7 +200,9 @@ async def test_the_same_key_and_body_buy_once(make_gate: MakeGate) -> None:
     assert (await call(gate, "POST", "/tokens/purchase", json=other, **options))[0] == 422
 
 
-async def test_a_refused_purchase_may_be_tried_again_under_its_key(make_gate: MakeGate) -> None:
+async def test_a_refused_purchase_may_be_retried_with_its_idempotency_key(
+    make_gate: MakeGate,
+) -> None:
     gate = await make_gate(**PRICED)
     bearer = await sign_up(gate)
     options: dict[str, Any] = {"bearer": bearer, "headers": {"Idempotency-Key": "order-1"}}
@@ -211,14 +213,14 @@ async def test_a_refused_purchase_may_be_tried_again_under_its_key(make_gate: Ma
 
 
 @pytest.mark.parametrize("key", ["", "two words", "ü", "x" * 256])
-async def test_a_key_that_is_no_key_is_refused(gate: GateClient, key: str) -> None:
+async def test_a_malformed_idempotency_key_is_refused(gate: GateClient, key: str) -> None:
     bearer = await sign_up(gate)
     options: dict[str, Any] = {"bearer": bearer, "headers": {"Idempotency-Key": key}}
     body = {"duration_hours": 1}
     assert (await call(gate, "POST", "/tokens/purchase", json=body, **options))[0] == 422
 
 
-async def test_tokens_outlive_a_change_of_keys(make_gate: MakeGate) -> None:
+async def test_tokens_stay_valid_after_key_rotation(make_gate: MakeGate) -> None:
     first = await make_gate()
     bearer = await sign_up(first)
     token = await buy(first, bearer)
@@ -230,7 +232,7 @@ async def test_tokens_outlive_a_change_of_keys(make_gate: MakeGate) -> None:
     assert str(access.token_id) == token["id"]
 
 
-async def test_an_expired_token_is_listed_where_all_are_asked_for(gate: GateClient) -> None:
+async def test_expired_tokens_are_listed_only_with_active_only_false(gate: GateClient) -> None:
     bearer = await sign_up(gate, ALICE)
     token = await buy(gate, bearer, duration_hours=1)
     await _activate(gate, token)

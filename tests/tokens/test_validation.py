@@ -22,12 +22,12 @@ from tests.kit.waiting import until
 from zenzefi.db.engine import DATABASE
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import RateLimited
-from zenzefi.tokens import brute_force, cache, repository
+from zenzefi.tokens import brute_force, repository, token_lookup
 from zenzefi.tokens import validation as module
 from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRevoked
 from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import access_tokens
-from zenzefi.tokens.redis_cache import TOMBSTONE
+from zenzefi.tokens.redis_entries import TOMBSTONE
 from zenzefi.tokens.token_format import cache_name, new_token
 
 
@@ -48,7 +48,7 @@ class Counted:
 # --- on one node, both kinds of stores
 
 
-async def test_many_who_ask_at_once_share_one_look_up(
+async def test_concurrent_validations_share_one_look_up(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
@@ -59,12 +59,14 @@ async def test_many_who_ask_at_once_share_one_look_up(
     assert asked.count == 1
 
 
-async def test_a_token_in_use_is_asked_about_before_its_answer_ends(
+async def test_a_cached_token_in_use_is_renewed_before_it_ends(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     await validator_of(gate).validate(token)
-    monkeypatch.setattr(module, "_RENEW", module.LIFE + 1)  # every use comes shortly before the end
+    monkeypatch.setattr(
+        module, "_RENEW", token_lookup.LIFE + 1
+    )  # every use is shortly before the end
     asked = Counted(monkeypatch)
     for _ in range(10):
         assert validator_of(gate).cached(token) is not None
@@ -74,7 +76,7 @@ async def test_a_token_in_use_is_asked_about_before_its_answer_ends(
     assert validator_of(gate).cache.known[token].until > until_before
 
 
-async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateClient) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_shared_look_up(gate: GateClient) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     hasty = asyncio.create_task(validator_of(gate).validate(token))
     patient = asyncio.create_task(validator_of(gate).validate(token))
@@ -83,7 +85,7 @@ async def test_one_who_gives_up_does_not_end_the_look_up_of_others(gate: GateCli
     assert (await patient).duration_hours == 24
 
 
-async def test_an_unknown_token_is_asked_for_once(
+async def test_an_unknown_token_is_cached(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Counted(monkeypatch)
@@ -95,7 +97,7 @@ async def test_an_unknown_token_is_asked_for_once(
 
 
 @pytest.mark.parametrize("token", ["", "x", "x" * 65, "x" * 63 + "!", "x" * 63 + "ü", "\0" * 64])
-async def test_what_is_no_token_never_leaves_the_process(
+async def test_malformed_tokens_are_refused_without_a_look_up(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     asked = Counted(monkeypatch)
@@ -104,7 +106,7 @@ async def test_what_is_no_token_never_leaves_the_process(
     assert asked.count == 0
 
 
-async def test_guesses_are_refused_with_429_and_good_tokens_from_there_let_in(
+async def test_unknown_tokens_over_the_limit_get_429_and_valid_ones_are_accepted(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bearer = await sign_up(gate)
@@ -122,10 +124,11 @@ async def test_guesses_are_refused_with_429_and_good_tokens_from_there_let_in(
         await validator_of(gate).validate(good, "192.0.2.1")
 
 
-async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MAX_KNOWN", 3)
-    monkeypatch.setattr(cache, "MAX_REFUSED", 3)
-    monkeypatch.setattr(brute_force, "MAX_SUBSCRIBERS", 3)
+async def test_the_caches_are_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = validator_of(gate).cache
+    unknown_tokens = validator_of(gate).unknown_tokens
+    for table in (cache.known, cache.refused, unknown_tokens._counts):
+        monkeypatch.setattr(table, "capacity", 3)
     bearer = await sign_up(gate)
     for number in range(6):
         await validator_of(gate).validate((await buy(gate, bearer))["token"])
@@ -133,11 +136,11 @@ async def test_memory_is_bounded(gate: GateClient, monkeypatch: pytest.MonkeyPat
             await validator_of(gate).validate(new_token(), f"192.0.2.{number}")
     own = validator_of(gate)
     remembered = own.cache
-    assert [len(remembered.known), len(remembered._values), len(remembered.refused)] == [3] * 3
+    assert [len(remembered.known), len(remembered._plaintexts), len(remembered.refused)] == [3] * 3
     assert len(own.unknown_tokens) == 3
 
 
-async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
+async def test_open_connections_are_closed_at_expiry(gate: GateClient) -> None:
     token = (await buy(gate, await sign_up(gate), duration_hours=1))["token"]
     almost = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=1.5)
     async with gate.app[DATABASE].begin() as connection:
@@ -152,7 +155,7 @@ async def test_what_is_open_ends_when_the_time_is_up(gate: GateClient) -> None:
         await validator_of(gate).validate(token)
 
 
-async def test_what_was_released_is_not_closed(gate: GateClient) -> None:
+async def test_released_connections_are_not_closed(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     token = await buy(gate, bearer)
     access = await validator_of(gate).validate(token["token"])
@@ -170,11 +173,11 @@ async def test_what_was_released_is_not_closed(gate: GateClient) -> None:
     assert len(validator_of(gate).open_connections) == 0
 
 
-async def test_a_deactivation_seen_only_in_the_database_closes_too(
+async def test_revalidation_closes_connections_without_a_message(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LIFE", 0.1)
-    monkeypatch.setattr(module, "LIFE_ALONE", 0.1)
+    monkeypatch.setattr(token_lookup, "LIFE", 0.1)
+    monkeypatch.setattr(token_lookup, "LIFE_ALONE", 0.1)
     token = (await buy(gate, await sign_up(gate)))["token"]
     access = await validator_of(gate).validate(token)
     closed: list[str] = []
@@ -203,7 +206,7 @@ class Slow:
         monkeypatch.setattr(repository, "find", slow)
 
 
-async def test_a_token_that_ends_while_it_is_looked_up_is_not_let_in(
+async def test_a_token_revoked_during_its_look_up_is_refused(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bearer = await sign_up(gate)
@@ -218,20 +221,20 @@ async def test_a_token_that_ends_while_it_is_looked_up_is_not_let_in(
     assert validator_of(gate).cached(token["token"]) is None
 
 
-async def test_what_was_read_before_the_subscription_turned_is_not_kept(
+async def test_a_look_up_across_a_subscription_change_is_not_cached(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
     slow = Slow(monkeypatch)
     asking = asyncio.create_task(validator_of(gate).validate(token))
     await slow.has_read.wait()
-    validator_of(gate)._live(not validator_of(gate).is_live)
+    validator_of(gate)._on_subscription_change(not validator_of(gate).subscription.is_live)
     slow.go_on.set()
     await asking
     assert validator_of(gate).cached(token) is None
 
 
-async def test_a_user_who_is_back_is_let_in_by_a_node_that_did_not_hear_of_it(
+async def test_a_reactivated_user_is_accepted_without_a_message(
     gate: GateClient,
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
@@ -243,14 +246,14 @@ async def test_a_user_who_is_back_is_let_in_by_a_node_that_did_not_hear_of_it(
         await validator_of(gate).validate(token)
     validator_of(gate).cache.refused.clear()  # seconds later
     await asyncio.sleep(0.01)
-    # The database says that the account is active: it was deactivated and activated again.
+    # The account is active in the database: it was deactivated and reactivated.
     assert await validator_of(gate).validate(token) == access
 
 
 # --- on two nodes
 
 
-async def test_a_token_that_ends_elsewhere_while_it_is_looked_up_is_not_let_in(
+async def test_a_token_revoked_on_another_node_during_its_look_up_is_refused(
     nodes: list[GateClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = nodes
@@ -260,14 +263,14 @@ async def test_a_token_that_ends_elsewhere_while_it_is_looked_up_is_not_let_in(
     asking = asyncio.create_task(validator_of(there).validate(token["token"]))
     await slow.has_read.wait()
     await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    await until(lambda: UUID(token["id"]) in validator_of(there).cache.ended)
+    await until(lambda: UUID(token["id"]) in validator_of(there).cache.invalidated)
     slow.go_on.set()
     with pytest.raises(TokenRevoked):
         await asking
 
 
-async def test_later_word_replaces_earlier_word_that_could_not_be_sent(cluster: Stores) -> None:
-    """Deactivated while Redis was away, and activated again: no tombstone comes afterwards."""
+async def test_a_later_message_replaces_an_unsent_one(cluster: Stores) -> None:
+    """Deactivated without Redis, and reactivated: no tombstone is written afterwards."""
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
             await subscribed(node)
@@ -287,7 +290,7 @@ async def test_later_word_replaces_earlier_word_that_could_not_be_sent(cluster: 
             assert (await validator_of(node).validate(token)).is_activated
 
 
-async def test_of_a_hundred_first_uses_on_two_nodes_one_activates(nodes: list[GateClient]) -> None:
+async def test_one_of_a_hundred_first_uses_on_two_nodes_activates(nodes: list[GateClient]) -> None:
     token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
     accesses = [await validator_of(node).validate(token) for node in nodes]
     used = await asyncio.gather(
@@ -297,7 +300,7 @@ async def test_of_a_hundred_first_uses_on_two_nodes_one_activates(nodes: list[Ga
     assert used[0].is_activated
 
 
-async def test_an_end_reaches_the_other_node(
+async def test_a_revocation_reaches_the_other_node(
     nodes: list[GateClient], capsys: pytest.CaptureFixture[str]
 ) -> None:
     here, there = nodes
@@ -320,7 +323,7 @@ async def test_an_end_reaches_the_other_node(
     print(f"ended on the other node after {max(took) * 1000:.0f} ms at worst of {len(took)}")
 
 
-async def test_a_late_reader_can_not_bring_a_revoked_token_back(
+async def test_an_outdated_look_up_does_not_replace_a_tombstone(
     nodes: list[GateClient], redis_url: str
 ) -> None:
     here, there = nodes
@@ -331,7 +334,7 @@ async def test_a_late_reader_can_not_bring_a_revoked_token_back(
     redis_cache = validator_of(there)._redis_cache
     assert redis_cache is not None
     await redis_cache.put([(token["token"], access, None)], datetime.now(UTC))
-    validator_of(there).cache.ended.clear()
+    validator_of(there).cache.invalidated.clear()
     validator_of(there).cache.refused.clear()
     with pytest.raises(TokenRevoked):
         await validator_of(there).validate(token["token"])
@@ -340,7 +343,7 @@ async def test_a_late_reader_can_not_bring_a_revoked_token_back(
 @pytest.mark.parametrize(
     "garbage", [b"", b"\xff", b"[]", b"null", b'{"token_id": 5}', b'{"ended": "perhaps"}']
 )
-async def test_garbage_in_redis_counts_as_nothing(
+async def test_invalid_data_in_redis_is_ignored(
     nodes: list[GateClient], redis_url: str, garbage: bytes
 ) -> None:
     token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
@@ -350,7 +353,7 @@ async def test_garbage_in_redis_counts_as_nothing(
         assert (await validator_of(nodes[0]).validate(token)).duration_hours == 24
 
 
-async def test_an_activated_token_is_found_in_redis_by_the_other_node(
+async def test_the_other_node_finds_an_activated_token_in_redis(
     nodes: list[GateClient], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = nodes
@@ -367,7 +370,7 @@ async def test_an_activated_token_is_found_in_redis_by_the_other_node(
 # --- servers lost
 
 
-async def test_redis_lost_and_back(cluster: Stores) -> None:
+async def test_redis_unavailable_and_available_again(cluster: Stores) -> None:
     with own_redis() as server:
         settings = cluster.settings | {"redis_url": server.url}
         async with running_gate(**settings) as here, running_gate(**settings) as there:
@@ -384,11 +387,11 @@ async def test_redis_lost_and_back(cluster: Stores) -> None:
             closed: list[str] = []
             validator_of(there).register(accesses[0], closed.append)
             server.stop()
-            await until(lambda: not validator_of(there).is_live)
+            await until(lambda: not validator_of(there).subscription.is_live)
             assert validator_of(there).cached(tokens[0]["token"]) is None
             await validator_of(there).validate(tokens[1]["token"])
             await call(here, "DELETE", f"/tokens/{tokens[0]['id']}", bearer=bearer)
-            await until(lambda: closed)  # without word from anybody
+            await until(lambda: closed)  # without a message
             with pytest.raises(TokenRevoked):
                 await validator_of(there).validate(tokens[0]["token"])
             server.start()
@@ -400,14 +403,14 @@ async def test_redis_lost_and_back(cluster: Stores) -> None:
             await validator_of(there).validate(tokens[1]["token"])
 
 
-async def test_a_silent_redis_is_noticed(cluster: Stores) -> None:
+async def test_a_hanging_redis_is_detected(cluster: Stores) -> None:
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
             await subscribed(node)
             token = (await buy(node, await sign_up(node)))["token"]
             server.pause()
             try:
-                await until(lambda: not validator_of(node).is_live)
+                await until(lambda: not validator_of(node).subscription.is_live)
                 async with asyncio.timeout(SOON):
                     await validator_of(node).validate(token)
             finally:
@@ -415,7 +418,7 @@ async def test_a_silent_redis_is_noticed(cluster: Stores) -> None:
             await subscribed(node)
 
 
-async def test_the_database_lost_and_back(
+async def test_the_database_unavailable_and_available_again(
     own_database: Postgres, redis_url: str, tmp_path: Path
 ) -> None:
     settings = {
@@ -441,7 +444,7 @@ async def test_the_database_lost_and_back(
         async with asyncio.timeout(SOON):
             while (await call(node, "GET", "/users/me", bearer=bearer))[0] != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-            while True:  # it is asked again after a pause
+            while True:  # until the circuit breaker closes
                 with suppress(DatabaseUnavailable):
                     assert (await validator_of(node).validate(other)).duration_hours == 24
                     break

@@ -15,12 +15,12 @@ from zenzefi.accounts.models import users
 from zenzefi.billing.models import transactions
 from zenzefi.db.base import Money
 from zenzefi.db.engine import Database
+from zenzefi.tokens import session_queries
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.token_records import is_active
 
 DAYS = 14
 _T = TypeVar("_T")
-_LIVE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,7 @@ class Overviews:
         since = datetime(first.year, first.month, first.day, tzinfo=UTC)
         paid = transactions.c.transaction_type.in_(("purchase", "refund"))
         spending = func.coalesce(func.sum(-transactions.c.amount, type_=Money), 0)
-        live = select(func.count()).where(
-            usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at > moment - _LIVE
-        )
+        live = select(func.count()).where(session_queries.is_live(moment))
 
         def daily(time: Column[datetime], what: Any) -> Select[Any]:
             day = func.date(time)

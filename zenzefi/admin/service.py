@@ -21,12 +21,11 @@ from zenzefi.billing.ledger import Kind, Movement
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound
-from zenzefi.tokens.invalidation import InvalidationMessage
+from zenzefi.tokens.invalidation import DEACTIVATED, InvalidationMessage
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.service import Tokens
 from zenzefi.tokens.sessions import end_sessions
 from zenzefi.tokens.token_records import TokenRecord, is_active, select_tokens, token_record
-from zenzefi.tokens.validation import DEACTIVATED
 
 _ESCAPE = "\\"
 

@@ -42,6 +42,7 @@ from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.schemas import SessionEnded, SessionOut
 from zenzefi.tokens.service import TOKENS
+from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
 
 routes = Routes("Administration")
@@ -150,7 +151,7 @@ async def revoke_token(request: web.Request, admin: User, token_id: UUID) -> Rev
         refund=False,
         reason="revoked_by_administrator",
     )
-    if revoked.was_open:
+    if revoked.was_active:
         return Revoked(message="The access token is revoked. Nothing was refunded.")
     return Revoked(message="This access token had been revoked already.")
 
@@ -160,7 +161,7 @@ async def sessions(
     request: web.Request, admin: User, query: AdminSessionPage
 ) -> Listing[SessionOut]:
     """Sessions of use, last seen first."""
-    found, total = await request.app[SESSION_TRACKER].listed(
+    found, total = await request.app[SESSION_QUERIES].listed(
         user_id=query.user_id,
         active_only=query.active_only,
         limit=query.limit,

@@ -137,7 +137,7 @@ async def revoke(token_id: UUID, no_refund: bool, wants_json: bool) -> None:
         )
     if wants_json:
         as_json(_fields(done.token) | {"refund_amount": f"{done.refund:.2f}"})
-    elif done.was_open:
+    elif done.was_active:
         click.echo(f"Revoked. {done.refund:.2f} ZNC went back to its owner.")
     else:
         click.echo("It had been revoked before.")

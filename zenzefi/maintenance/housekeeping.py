@@ -20,13 +20,18 @@ from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.observability.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
 from zenzefi.runtime.jobs import JOBS
 from zenzefi.settings import SETTINGS
-from zenzefi.tokens.models import access_tokens, device_claims, proxy_sign_ins, usage_sessions
+from zenzefi.tokens.models import (
+    SESSION_IDLE,
+    access_tokens,
+    device_claims,
+    proxy_sign_ins,
+    usage_sessions,
+)
 from zenzefi.tokens.token_records import is_active
 
 log = logging.getLogger(__name__)
 
 _HOUR, _DAY = 3600.0, 86400.0
-_SESSION_IDLE = timedelta(minutes=30)  # a session of use unseen for so long is over
 _PAYMENT_LIFE = timedelta(hours=24)  # a checkout whose provider named no end
 _KEY_LIFE = timedelta(hours=48)  # twice what a client may rely on for Idempotency-Key
 _KEPT = timedelta(days=30)  # ended sign-ins and used links: long enough to look into a misuse
@@ -80,7 +85,7 @@ class Housekeeping:
 
     async def end_idle_sessions(self) -> None:
         """Close the books on sessions of use that nobody continued."""
-        before = await self._now() - _SESSION_IDLE
+        before = await self._now() - SESSION_IDLE
         idle = and_(usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at < before)
         async with self._database.begin() as connection:
             await connection.execute(

@@ -1,4 +1,4 @@
-"""What the way through needs from other parts, as small protocols: the arrows stay one-way."""
+"""The interfaces that the reverse proxy requires from other packages, as protocols."""
 
 from __future__ import annotations
 
@@ -16,41 +16,47 @@ from zenzefi.tokens.sign_in_repository import BrowserSignIn
 
 
 class TokenValidation(Protocol):
-    """Who may pass (implemented by ``zenzefi.tokens.validation``)."""
+    """Validation of access tokens (implemented by ``zenzefi.tokens.validation``)."""
 
     def cached(self, token: str) -> TokenAccess | None:
-        """The access of a token that was validated within the last seconds."""
+        """The access of a token in the in-process cache, or ``None``."""
 
     async def validate(self, token: str, address: str | None = None) -> TokenAccess:
-        """Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked``, ``DatabaseUnavailable``.
+        """The access of a token.
 
-        ``address`` is the client's, so that one who guesses tokens can be slowed down.
+        ``address`` is the client's address, for the limit of unknown tokens. Raises
+        ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked`` and ``DatabaseUnavailable``.
         """
 
     async def activate(self, access: TokenAccess) -> TokenAccess:
-        """Start the token's clock, unless it already runs."""
+        """Activate the token unless it is activated already, and return its access."""
 
     def seconds_left(self, access: TokenAccess) -> int:
-        """Whole seconds until the token ends, by the database's clock; never negative."""
+        """Whole seconds until the token expires, by the database's clock; never negative."""
 
     def register(
-        self, access: TokenAccess, close: Callable[[str], None], who: ClientIdentity | None = None
+        self,
+        access: TokenAccess,
+        close: Callable[[str], None],
+        client: ClientIdentity | None = None,
     ) -> AbstractContextManager[object]:
-        """While it is held, ``close(reason)`` is called as soon as the token ends, or its use by
-        ``who`` is ended."""
+        """Register an open connection while the context is open.
 
-    def is_signed_out(self, who: ClientIdentity) -> bool:
-        """Whether the sign-in behind this use is known to have ended."""
+        ``close(reason)`` is called when the token ends, or the session or sign-in of ``client``.
+        """
+
+    def is_signed_out(self, client: ClientIdentity) -> bool:
+        """Whether the client's sign-in is known to have ended."""
 
 
 class SignIns(Protocol):
-    """Browsers that were signed in (implemented by ``zenzefi.tokens.sign_ins``)."""
+    """Sign-ins of browsers (implemented by ``zenzefi.tokens.sign_ins``)."""
 
     def cached(self, secret: str) -> BrowserSignIn | None:
-        """The live sign-in of a secret that was looked up within the last seconds."""
+        """The sign-in of a secret in the in-process cache, or ``None``."""
 
     async def find(self, offered: Sequence[str]) -> list[tuple[str, BrowserSignIn]]:
-        """The live ones among these secrets. Raises ``DatabaseUnavailable``."""
+        """The secrets that belong to a sign-in. Raises ``DatabaseUnavailable``."""
 
     def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
         """Whether the sign-in was made with this token."""
@@ -58,31 +64,33 @@ class SignIns(Protocol):
     async def start(
         self, access: TokenAccess, *, family: UUID | None, address: str, agent: str, is_sealed: bool
     ) -> str:
-        """Sign a browser in; the secret for its cookie. Raises ``SignInRequired`` when the family
-        has ended, and ``DatabaseUnavailable``."""
+        """Sign a browser in and return the secret for its cookie.
+
+        Raises ``SignInRequired`` if the family has ended, and ``DatabaseUnavailable``.
+        """
 
     async def end(self, family: UUID) -> int:
-        """End all sign-ins of a family on every node. Raises ``DatabaseUnavailable``."""
+        """End the sign-ins of a family on every node. Raises ``DatabaseUnavailable``."""
 
 
 class DeviceClaims(Protocol):
-    """One token, one device at a time."""
+    """Device claims (implemented by ``zenzefi.tokens.devices``)."""
 
     def held(self, access: TokenAccess, device_id: str) -> bool:
-        """Whether this device claimed the token a moment ago, so that nothing is to be asked."""
+        """Whether the device may use the token without :meth:`claim`."""
 
     async def claim(self, access: TokenAccess, device_id: str) -> None:
-        """Raises ``DeviceConflict`` while another device holds the token."""
+        """Claim the token. Raises ``DeviceConflict`` if another device has the claim."""
 
 
 class RequestTracking(Protocol):
-    """One request on its way, counted while it lasts."""
+    """One request in progress, counted while it lasts."""
 
     progress: Callable[[], tuple[int, int]] | None
-    """Bytes received from and sent to the browser so far; set by whoever moves them."""
+    """Returns the bytes received from and sent to the client so far."""
 
     def __enter__(self) -> object:
-        """It begins."""
+        """Begin the request."""
 
     def __exit__(
         self,
@@ -90,14 +98,14 @@ class RequestTracking(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """It has ended."""
+        """End the request."""
 
 
 class SessionTracking(Protocol):
-    """Counts what flows, off the request path."""
+    """Counting of requests (implemented by ``zenzefi.tokens.sessions``)."""
 
-    def begin(self, access: TokenAccess, who: ClientIdentity) -> RequestTracking:
-        """A request has been admitted; the use is entered for as long as it lasts."""
+    def begin(self, access: TokenAccess, client: ClientIdentity) -> RequestTracking:
+        """Track an admitted request. Enter the result for as long as the request lasts."""
 
     def note(
         self,
@@ -106,11 +114,11 @@ class SessionTracking(Protocol):
         device_id: str | None,
         address: str,
         agent: str,
-        received: int,
-        sent: int,
+        bytes_in: int,
+        bytes_out: int,
         requests: int = 1,
     ) -> None:
-        """Requests ended: bytes received from and sent to the browser."""
+        """Count requests that have ended, with the bytes from (in) and to (out) the client."""
 
 
 class FreeDevices:
@@ -144,7 +152,7 @@ class UncountedUse:
 class UncountedUsage:
     """The stand-in where no sessions are kept."""
 
-    def begin(self, access: TokenAccess, who: ClientIdentity) -> RequestTracking:
+    def begin(self, access: TokenAccess, client: ClientIdentity) -> RequestTracking:
         """Nothing is kept."""
         return UncountedUse()
 
@@ -155,14 +163,14 @@ class UncountedUsage:
         device_id: str | None,
         address: str,
         agent: str,
-        received: int,
-        sent: int,
+        bytes_in: int,
+        bytes_out: int,
         requests: int = 1,
     ) -> None:
         """Nothing is kept."""
 
 
-TOKEN_VALIDATOR = web.AppKey("proxy_gatekeeper", TokenValidation)
+TOKEN_VALIDATOR = web.AppKey("proxy_token_validator", TokenValidation)
 SIGN_INS = web.AppKey("proxy_sign_ins", SignIns)
 DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)
-SESSION_TRACKING = web.AppKey("proxy_usage", SessionTracking)
+SESSION_TRACKING = web.AppKey("proxy_session_tracking", SessionTracking)

@@ -1,4 +1,4 @@
-"""What a valid access token grants: the value that the way through works with."""
+"""The value object of a validated access token."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class TokenAccess:
-    """One validated access token, without its value.
+    """The rights of one validated access token. The token itself is not stored in it.
 
-    ``activated_at`` is ``None`` until the first proxied request (times are UTC and aware).
+    ``activated_at`` is ``None`` until the first proxied request. All times are aware and in UTC.
     """
 
     token_id: UUID
@@ -22,20 +22,20 @@ class TokenAccess:
 
     @property
     def expires_at(self) -> datetime | None:
-        """``activated_at + duration_hours``; computed, never stored."""
+        """``activated_at`` plus ``duration_hours``. It is computed and not stored."""
         if self.activated_at is None:
             return None
         return self.activated_at + timedelta(hours=self.duration_hours)
 
     @property
     def is_activated(self) -> bool:
-        """Whether the clock of this token runs."""
+        """Whether the token has been used, so that its time runs."""
         return self.activated_at is not None
 
     def seconds_left(self, now: datetime) -> float:
-        """Seconds until it ends; the whole duration while it has not been used.
+        """Seconds until the token expires; the whole duration while it is not activated.
 
-        ``now`` is the database's time, which a node's own clock may differ from: take it from
+        ``now`` is the time of the database, from which the clock of a node may differ. Take it from
         ``TokenValidator.now()`` or from the row that was read.
         """
         expires_at = self.expires_at

@@ -1,4 +1,4 @@
-"""What goes in and out of the calls about bundles."""
+"""Response bodies of the bundle endpoints."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class BundleOut(Output):
     name: str
     """The bundle's name."""
     description: str
-    """What the bundle is for."""
+    """A description of the bundle."""
     duration_hours: int
     """How long each token lasts from its first use, in hours."""
     token_count: int
     """How many tokens the bundle holds."""
     scope: str
-    """Which paths each token opens."""
+    """The scope of each token: the paths that it permits."""
     price_znc: MoneyOut
     """The price in ZNC."""
     total_price: MoneyOut
     """The same as `price_znc`."""
     single_price_znc: MoneyOut
-    """What the tokens cost when they are bought singly, in ZNC."""
+    """The price of the same tokens bought one by one, in ZNC."""
     base_price: MoneyOut
     """The same as `single_price_znc`."""
     is_active: bool
@@ -52,6 +52,6 @@ class BundlePurchased(Output):
     tokens: list[TokenOut] = Field(max_length=1000)
     """The tokens, with their values."""
     cost_znc: MoneyOut
-    """What was paid for it, in ZNC."""
+    """The price paid, in ZNC."""
     new_balance: MoneyOut
     """The balance afterwards, in ZNC."""

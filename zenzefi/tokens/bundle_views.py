@@ -1,4 +1,4 @@
-"""The calls about bundles."""
+"""The bundle endpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ routes = Routes("Money")
 
 
 def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
-    """A bundle and what its tokens cost one by one."""
+    """The bundle object of the HTTP contract."""
     return BundleOut(
         id=bundle.id,
         name=bundle.name,

@@ -1,4 +1,4 @@
-"""Bundles: several tokens at one price."""
+"""The service of bundles: several tokens sold at one price."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _b = bundles.c
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What is sold together."""
+    """Tokens of one duration and scope that are sold together."""
 
     id: UUID
     name: str
@@ -49,7 +49,7 @@ def _bundle(row: Row[Any]) -> Bundle:
 
 
 def shares(price: Decimal, count: int) -> list[Decimal]:
-    """What each of ``count`` tokens cost: equal to the hundredth, and exactly ``price`` in sum."""
+    """The price of each of ``count`` tokens: equal within 0.01 ZNC, with the sum ``price``."""
     cents = int(price.scaleb(2))
     share, rest = divmod(cents, count)
     return [Decimal(share + (position < rest)).scaleb(-2) for position in range(count)]
@@ -64,11 +64,11 @@ class Bundles:
         self._keyring = keyring
 
     def single_price(self, bundle: Bundle) -> Decimal:
-        """What the same tokens cost one by one."""
+        """The price of the same tokens bought one by one, in ZNC."""
         return self._settings.price(bundle.duration_hours) * bundle.token_count
 
     async def listed(self, *, active_only: bool = True) -> list[Bundle]:
-        """Bundles on sale, cheapest first."""
+        """Bundles, cheapest first; by default only those on sale."""
         query = select(bundles).order_by(_b.price, _b.name, _b.id).limit(500)
         if active_only:
             query = query.where(_b.is_active)
@@ -82,11 +82,11 @@ class Bundles:
     async def purchase(
         self, connection: AsyncConnection, actor: Actor, user_id: UUID, bundle_id: UUID
     ) -> tuple[Bundle, list[TokenRecord], Decimal]:
-        """Buy one, inside the caller's transaction; the tokens and the new balance.
+        """Buy a bundle inside the caller's transaction; its tokens and the new balance in ZNC.
 
-        Each token's cost is its share of the price, and that is what a refund gives back. Raises
-        ``NotFound`` for one not on sale (also one whose scope the settings no longer know: its
-        tokens would open nothing), ``InsufficientBalance``.
+        The cost of each token, which is also the amount of its refund, is its share of the price.
+        Raises ``NotFound`` for a bundle that is not on sale (also for one whose scope was removed
+        from the settings, because its tokens would permit nothing), and ``InsufficientBalance``.
         """
         row = (
             await connection.execute(
@@ -140,7 +140,7 @@ class Bundles:
         return bundle, tokens, await ledger.balance(connection, user_id)
 
     async def create(self, actor: Actor, **values: Any) -> Bundle:
-        """Put a bundle on sale (validated values)."""
+        """Create a bundle from validated values."""
         bundle_id = uuid4()
         async with self._database.begin() as connection:
             await connection.execute(bundles.insert().values(id=bundle_id, **values))
@@ -149,7 +149,7 @@ class Bundles:
         return _bundle(row)
 
     async def change(self, actor: Actor, bundle_id: UUID, **values: Any) -> Bundle:
-        """Change a bundle for later buyers. Raises ``NotFound``."""
+        """Change a bundle. Tokens already sold stay as they are. Raises ``NotFound``."""
         async with self._database.begin() as connection:
             await connection.execute(
                 update(bundles).where(_b.id == bundle_id).values(**values, updated_at=utcnow())

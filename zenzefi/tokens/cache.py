@@ -1,83 +1,83 @@
-"""What one process remembers of access tokens for seconds. Pure: times are given, in seconds."""
+"""The in-process cache of validated, rejected and invalidated tokens. Times are parameters."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TypeVar
 from uuid import UUID
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenRejected, TokenRevoked
 
 MAX_KNOWN = 50_000
 MAX_REFUSED = 20_000
-MAX_ENDED = 20_000
+MAX_INVALIDATED = 20_000
 REFUSED_LIFE = 3.0
-"""Seconds that an unknown, expired or revoked token is remembered."""
-ENDED_LIFE = 600.0
-"""Seconds that an end is remembered: no answer from before it is still under way then."""
-_K = TypeVar("_K")
-_V = TypeVar("_V")
+"""Seconds for which an unknown, expired or revoked token is cached."""
+INVALIDATED_LIFE = 600.0
+"""Seconds for which an invalidation is remembered: longer than any look-up takes, so that a look-up
+that began before the invalidation can't cache an outdated result."""
 
 
 @dataclass(slots=True)
-class Known:
-    """A good answer, and when it ends."""
+class CachedAccess:
+    """The result of a validation, and the time (of the event loop) until which it is used."""
 
     access: TokenAccess
     until: float
 
 
 class TokenCache:
-    """Good answers, refusals, and the ends that were heard of: each bounded, the oldest goes."""
+    """Three bounded tables: valid tokens, rejected tokens, and invalidations that were received.
+
+    All times are seconds of ``time.monotonic``.
+    """
 
     def __init__(self) -> None:
-        self.known: OrderedDict[str, Known] = OrderedDict()
-        """By the token's value. The hot path reads it."""
-        self.refused: OrderedDict[str, tuple[float, type[TokenRejected]]] = OrderedDict()
-        self.ended: OrderedDict[UUID, float] = OrderedDict()
-        """When the end of this token or user was heard of."""
-        self._values: dict[UUID, str] = {}  # token id -> value, of what is known
+        self.known: BoundedDict[str, CachedAccess] = BoundedDict(MAX_KNOWN, self._on_evict)
+        """Valid tokens by the token in plain text. The hot path reads it directly."""
+        self.refused: BoundedDict[str, tuple[float, type[TokenRejected]]] = BoundedDict(MAX_REFUSED)
+        self.invalidated: BoundedDict[UUID, float] = BoundedDict(MAX_INVALIDATED)
+        """The time at which the invalidation of a token or user was received, by ID."""
+        self._plaintexts: dict[UUID, str] = {}  # the keys of ``known`` by the token's ID
 
-    # --- good answers
+    def _on_evict(self, _: str, evicted: CachedAccess) -> None:
+        self._plaintexts.pop(evicted.access.token_id, None)
+
+    # --- valid tokens
 
     def keep(self, token: str, access: TokenAccess, until: float) -> None:
-        """Remember a good answer."""
-        self.known[token] = Known(access, until)
-        self.known.move_to_end(token)
-        self._values[access.token_id] = token
-        while len(self.known) > MAX_KNOWN:
-            _, oldest = self.known.popitem(last=False)
-            self._values.pop(oldest.access.token_id, None)
+        """Cache a valid token until the time ``until``."""
+        self.known[token] = CachedAccess(access, until)
+        self._plaintexts[access.token_id] = token
 
-    def value_of(self, token_id: UUID) -> str | None:
-        """The value of a known token."""
-        return self._values.get(token_id)
+    def plaintext_of(self, token_id: UUID) -> str | None:
+        """The cached token with this ID in plain text."""
+        return self._plaintexts.get(token_id)
 
     def of(self, token_id: UUID) -> TokenAccess | None:
-        """What is known of this token, even if the answer has ended."""
-        value = self._values.get(token_id)
-        known = None if value is None else self.known.get(value)
+        """The last validated access of this token, also after the entry's lifetime."""
+        token = self._plaintexts.get(token_id)
+        known = None if token is None else self.known.get(token)
         return None if known is None else known.access
 
     def of_user(self, user_id: UUID) -> list[TokenAccess]:
-        """What is known of the user's tokens."""
+        """The cached tokens of a user."""
         return [k.access for k in self.known.values() if k.access.user_id == user_id]
 
-    def forget_all(self) -> None:
-        """Forget the good answers: they may be wrong by now."""
+    def clear_known(self) -> None:
+        """Remove all valid tokens, because invalidations may have been missed."""
         self.known.clear()
-        self._values.clear()
+        self._plaintexts.clear()
 
-    # --- refusals
+    # --- rejected tokens
 
     def refuse(self, token: str, error: type[TokenRejected], now: float) -> None:
-        """Remember a refusal for a moment."""
-        _put(self.refused, token, (now + REFUSED_LIFE, error), MAX_REFUSED)
+        """Cache a rejection for :data:`REFUSED_LIFE` seconds."""
+        self.refused[token] = now + REFUSED_LIFE, error
 
     def refusal(self, token: str, now: float) -> type[TokenRejected] | None:
-        """The refusal that still stands."""
+        """The cached rejection of a token, or ``None``."""
         refused = self.refused.get(token)
         if refused is None:
             return None
@@ -86,52 +86,49 @@ class TokenCache:
         del self.refused[token]
         return None
 
-    # --- ends
+    # --- invalidations
 
     def end_token(self, token_id: UUID, error: type[TokenRejected], now: float) -> None:
-        """This token has ended: its good answer becomes a refusal."""
-        value = self._values.pop(token_id, None)
-        if value is not None:
-            self.known.pop(value, None)
-            self.refuse(value, error, now)
+        """Turn the entry of a token into a rejection. A revocation is remembered as well."""
+        self._reject(token_id, error, now)
         if error is TokenRevoked:
-            _put(self.ended, token_id, now, MAX_ENDED)
+            self.invalidated[token_id] = now
 
     def end_user(self, user_id: UUID, now: float) -> None:
-        """All tokens of this user have ended, for as long as it is not restored."""
+        """Reject all tokens of a deactivated user, and remember the deactivation."""
         for access in self.of_user(user_id):
-            value = self._values.pop(access.token_id, None)
-            if value is not None:
-                self.known.pop(value, None)
-                self.refuse(value, TokenRevoked, now)
-        _put(self.ended, user_id, now, MAX_ENDED)
+            self._reject(access.token_id, TokenRevoked, now)
+        self.invalidated[user_id] = now
+
+    def _reject(self, token_id: UUID, error: type[TokenRejected], now: float) -> None:
+        token = self._plaintexts.pop(token_id, None)
+        if token is not None:
+            self.known.pop(token, None)
+            self.refuse(token, error, now)
 
     def restore_user(self, user_id: UUID) -> None:
-        """The user may come in again."""
-        self.ended.pop(user_id, None)
+        """Accept the tokens of a user again who was reactivated."""
+        self.invalidated.pop(user_id, None)
         self.refused.clear()
 
-    def has_ended(self, access: TokenAccess, asked: float) -> bool:
-        """Whether an answer to a question asked at ``asked`` may be from before an end."""
-        if access.token_id in self.ended:  # for good
-            return True
-        return self.ended.get(access.user_id, -1.0) >= asked
+    def is_outdated(self, access: TokenAccess, asked: float) -> bool:
+        """Whether a result of a look-up started at ``asked`` may be older than an invalidation.
 
-    def is_doubtful(self, access: TokenAccess) -> bool:
-        """Whether an end was heard of that only the database can speak about."""
-        return access.token_id in self.ended or access.user_id in self.ended
+        The revocation of a token is final. A user may be reactivated, so for a user only look-ups
+        count that started before the deactivation was received.
+        """
+        if access.token_id in self.invalidated:
+            return True
+        return self.invalidated.get(access.user_id, -1.0) >= asked
+
+    def must_recheck(self, access: TokenAccess) -> bool:
+        """Whether only the database may decide, because an invalidation was received."""
+        return access.token_id in self.invalidated or access.user_id in self.invalidated
 
     def sweep(self, now: float) -> None:
-        """Drop the ends that are old enough."""
-        while self.ended:
-            key, heard = next(iter(self.ended.items()))
-            if heard > now - ENDED_LIFE:
+        """Remove invalidations older than :data:`INVALIDATED_LIFE`."""
+        while (oldest := self.invalidated.oldest()) is not None:
+            key, received = oldest
+            if received > now - INVALIDATED_LIFE:
                 return
-            del self.ended[key]
-
-
-def _put(table: OrderedDict[_K, _V], key: _K, value: _V, bound: int) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    while len(table) > bound:
-        table.popitem(last=False)
+            del self.invalidated[key]

@@ -1,4 +1,4 @@
-"""The one clock that decisions follow: the database's, as well as this node knows it."""
+"""The time that all decisions use: the clock of the database, as far as this node knows it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zenzefi.observability.metrics import CLOCK_SKEW
 
 log = logging.getLogger(__name__)
 
-_REPORTED = 5.0  # seconds: more than networks and busy machines explain
+_REPORTED = 5.0  # seconds: more than network latency and a busy machine explain
 
 
 def _wall() -> datetime:
@@ -18,10 +18,11 @@ def _wall() -> datetime:
 
 
 class Clock:
-    """This node's clock, corrected by what is certain about the database's.
+    """The clock of this node, corrected by its certain difference from the clock of the database.
 
-    Answers of the database carry its time, which lies between the question and the answer. Only
-    what lies outside of that is a difference of the clocks: a slow answer is none.
+    A result of the database carries the database's time, which is between the start and the end of
+    the query. Only a time outside that interval proves a difference, so a slow query does not
+    change the correction.
     """
 
     def __init__(self, wall: Callable[[], datetime] = _wall) -> None:
@@ -31,16 +32,16 @@ class Clock:
         self._is_reported = False
 
     def wall(self) -> datetime:
-        """This node's own time; to be noted before a question to the database."""
+        """The uncorrected time of this node. Read it before a query, for :meth:`note`."""
         return self._wall()
 
     def now(self) -> datetime:
-        """The database's time."""
+        """The time of the database."""
         wall = self._wall()
         return wall + timedelta(seconds=self.skew) if self.skew else wall
 
     def note(self, theirs: datetime, asked: datetime) -> None:
-        """An answer to a question asked at ``asked`` (by this node's clock) carried ``theirs``."""
+        """Compare the clocks: a query that started at ``asked`` (:meth:`wall`) read ``theirs``."""
         behind = (theirs - self._wall()).total_seconds()
         ahead = (asked - theirs).total_seconds()
         self.skew = behind if behind > 0 else -ahead if ahead > 0 else 0.0
@@ -48,11 +49,11 @@ class Clock:
         is_large = abs(self.skew) >= _REPORTED
         if is_large and not self._is_reported:
             log.warning(
-                "this node's clock is %.0f s %s the database's: set it right. Access is decided by "
-                "the database's clock meanwhile",
+                "clock skew: this node's clock is %.0f s %s the database's. Correct it. Until then "
+                "the database's clock is used for access tokens",
                 abs(self.skew),
                 "behind" if self.skew > 0 else "ahead of",
             )
         elif self._is_reported and not is_large:
-            log.info("this node's clock agrees with the database's again")
+            log.info("clock skew corrected: this node's clock agrees with the database's")
         self._is_reported = is_large

@@ -1,17 +1,15 @@
-"""One token, one device at a time.
+"""Device claims: a token is used by one device at a time, on all nodes.
 
-A claim lives in Redis while Redis answers, else in the database; a claim newly made in Redis is
-also written to the database, and refreshed there in batches, so that losing Redis does not free it.
-What a device has open keeps its claim. Devices are kept as keyed hashes. The node remembers its own
-claims for a moment, so that a request costs no look-up.
+A claim is stored in Redis while Redis is available, otherwise in the database. A new claim in Redis
+is written to the database as well and refreshed there in batches, so that the loss of Redis does
+not release it. Open connections of a device renew its claim. Device IDs are stored as keyed hashes.
+Each node caches its recent claims, so that most requests need no look-up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -22,27 +20,27 @@ from aiohttp import web
 from sqlalchemy import bindparam, delete, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.db.upsert import insert_into
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.settings import DevicePolicy
+from zenzefi.tasks import repeat_every
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId
-from zenzefi.tokens.invalidation import InvalidationMessage
+from zenzefi.tokens.invalidation import DEVICE_RELEASED, InvalidationMessage
 from zenzefi.tokens.models import device_claims
 from zenzefi.tokens.redis_cache import RedisCache
-from zenzefi.tokens.validation import DEVICE_RELEASED, TokenValidator
-
-log = logging.getLogger(__name__)
+from zenzefi.tokens.validation import TokenValidator
 
 IDLE = 300
-"""Seconds after its last use that a device still holds its token."""
+"""Seconds after the last use of a token for which the device keeps its claim."""
 _RENEW = 10  # seconds between renewals of a claim in use
 KEEP = 30
-"""Seconds between two refreshings in the database, and of what is open: there a claim may look so
-much older than it is."""
+"""Seconds between two writes of claims to the database. A claim there may look older than it is by
+this time."""
 _MAX_CLAIMS = 50_000
 _BATCH = 500
 _SHAPE = re.compile(r"[\x21-\x7e]{8,255}")
@@ -55,10 +53,10 @@ _SEEN = (
 
 
 def device_of(headers: Sequence[str], policy: DevicePolicy) -> str | None:
-    """The device named by the ``X-Device-ID`` headers of a request; ``None``: it names none.
+    """The device ID in the ``X-Device-ID`` headers of a request; ``None`` if there is none.
 
-    Raises ``InvalidDeviceId`` (400) for a malformed or repeated one, ``DeviceRequired`` (403) where
-    the policy wants one.
+    Raises ``InvalidDeviceId`` (400) for a malformed or repeated header, and ``DeviceRequired``
+    (403) if the policy requires the header.
     """
     if not headers:
         if policy is DevicePolicy.REQUIRED:
@@ -70,7 +68,7 @@ def device_of(headers: Sequence[str], policy: DevicePolicy) -> str | None:
 
 
 class Devices:
-    """Claims of devices on tokens, shared by all nodes."""
+    """The service of device claims."""
 
     def __init__(
         self,
@@ -85,62 +83,63 @@ class Devices:
         self._keyring = keyring
         self._token_validator = token_validator
         self._redis_cache = redis_cache
-        # token id -> (device, when the claim must be renewed); this node's own recent claims
-        self._claims: OrderedDict[UUID, tuple[str, float]] = OrderedDict()
+        # Recent claims made by this node: token ID -> (device, time until which it is used).
+        self._claims: BoundedDict[UUID, tuple[str, float]] = BoundedDict(_MAX_CLAIMS)
         self._claiming: dict[tuple[UUID, str], asyncio.Task[None]] = {}
-        self._seen: dict[UUID, bytes] = {}  # renewed in Redis, not yet written down
-        token_validator.on_end(self._heard)
+        # Claims renewed in Redis and not yet written to the database: token ID -> keyed hash.
+        self._renewed: dict[UUID, bytes] = {}
+        token_validator.on_invalidation(self._on_invalidation)
 
     def held(self, access: TokenAccess, device: str | None) -> bool:
-        """Whether nothing more is to be asked: no device, policy off, or claimed a moment ago."""
+        """Whether the device may use the token without :meth:`claim`.
+
+        That is the case without a device ID, without a policy, and after a recent claim.
+        """
         if device is None or self.policy is DevicePolicy.OFF:
             return True
         known = self._claims.get(access.token_id)
         return known is not None and known[0] == device and known[1] > monotonic()
 
     async def claim(self, access: TokenAccess, device: str | None) -> None:
-        """Take or keep the token for this device.
+        """Claim the token for this device, or renew the claim.
 
-        Raises ``DeviceConflict`` (409) while another one holds it, ``DatabaseUnavailable``.
+        Raises ``DeviceConflict`` (409) if another device has the claim, and
+        ``DatabaseUnavailable``.
         """
         if device is None or self.held(access, device):
             return
         key = access.token_id, device
-        # A page asks for fifty things at once: one claim for all of them.
+        # A page makes dozens of concurrent requests; they share one claim.
         claiming = self._claiming.get(key)
         if claiming is None:
             claiming = asyncio.create_task(self._claim(*key), name="device claim")
             self._claiming[key] = claiming
-            claiming.add_done_callback(lambda done: self._claimed(key, done))
+            claiming.add_done_callback(lambda done: self._on_claimed(key, done))
         await asyncio.shield(claiming)
 
-    def _claimed(self, key: tuple[UUID, str], done: asyncio.Task[None]) -> None:
+    def _on_claimed(self, key: tuple[UUID, str], done: asyncio.Task[None]) -> None:
         self._claiming.pop(key, None)
         if not done.cancelled():
-            done.exception()  # seen here: everybody who asked may have given up meanwhile
+            done.exception()  # retrieved: all callers may have been cancelled
 
     async def _claim(self, token_id: UUID, device: str) -> None:
         hashed = self._hash(device)
-        taken = None
+        result = None
         if self._redis_cache is not None:
-            taken = await self._redis_cache.claim_device(token_id, hashed.hex(), IDLE + _RENEW)
-        if taken == 0:
+            result = await self._redis_cache.claim_device(token_id, hashed.hex(), IDLE + _RENEW)
+        if result == 0:
             raise DeviceConflict
-        if taken == 1:
-            if len(self._seen) < _MAX_CLAIMS:
-                self._seen[token_id] = hashed
+        if result == 1:
+            if len(self._renewed) < _MAX_CLAIMS:
+                self._renewed[token_id] = hashed
         else:
             try:
                 await self._claim_in_database(token_id, hashed)
             except DeviceConflict:
-                if self._redis_cache is not None:  # Redis has come back without its memory
+                if self._redis_cache is not None:  # Redis was restarted and has lost the claims
                     await self._redis_cache.release_device(token_id)
                 raise
-        until = monotonic() + _RENEW
-        self._claims[token_id] = (device, until)
-        self._claims.move_to_end(token_id)
-        while len(self._claims) > _MAX_CLAIMS:
-            self._claims.popitem(last=False)
+        self._claims[token_id] = device, monotonic() + _RENEW
 
     async def _claim_in_database(self, token_id: UUID, device: bytes) -> None:
         now = self._token_validator.now()
@@ -160,7 +159,7 @@ class Devices:
             raise DeviceConflict
 
     async def release(self, token_id: UUID) -> None:
-        """Forget which device holds this token, and close what is open under it, on every node."""
+        """Release the claim on a token, and close the connections of the token on every node."""
         async with self._database.begin() as connection:
             await connection.execute(delete(device_claims).where(_c.token_id == token_id))
         await self._token_validator.announce(
@@ -168,36 +167,38 @@ class Devices:
         )
 
     def name_of(self, device: str | None) -> str | None:
-        """A short name for lists of sessions, from which the device's id can't be told."""
+        """A short name for lists of sessions. The device ID can't be derived from it."""
         return None if device is None else self._hash(device).hex()[:12]
 
     def _hash(self, device: str) -> bytes:
         return self._keyring.index("device", device)
 
-    def _heard(self, ended: InvalidationMessage) -> None:
-        if ended.kind == "device":
-            self._claims.pop(ended.id, None)
-            self._seen.pop(ended.id, None)
+    def _on_invalidation(self, message: InvalidationMessage) -> None:
+        if message.kind == "device":
+            self._claims.pop(message.id, None)
+            self._renewed.pop(message.id, None)
 
-    # --- claims that last
+    # --- renewal
 
     async def keep(self) -> None:
-        """Renew the claims of devices that have something open, and write down all that were
-        renewed since the last time. Raises ``DatabaseUnavailable``; nothing is lost then."""
+        """Renew the claims of devices with open connections, and write all renewed claims.
+
+        Raises ``DatabaseUnavailable``; the claims are then written by the next call.
+        """
         busy = [
             (token_id, self._hash(device))
-            for token_id, devices in self._token_validator.open_connections.of_devices().items()
+            for token_id, devices in self._token_validator.open_connections.devices().items()
             for device in devices
         ]
         if self._redis_cache is not None:
             for start in range(0, len(busy), _BATCH):
                 some = [(token_id, hashed.hex()) for token_id, hashed in busy[start:][:_BATCH]]
                 await self._redis_cache.keep_devices(some, IDLE + _RENEW)
-        seen, self._seen = self._seen, {}
+        renewed, self._renewed = self._renewed, {}
         now = self._token_validator.now()
         rows = [
             {"token": token_id, "by": hashed, "seen": now}
-            for token_id, hashed in {*seen.items(), *busy}
+            for token_id, hashed in {*renewed.items(), *busy}
         ]
         if not rows:
             return
@@ -205,35 +206,31 @@ class Devices:
             async with self._database.begin() as connection:
                 await connection.execute(_SEEN, rows)
         except BaseException:
-            self._seen = seen | self._seen
+            self._renewed = renewed | self._renewed
             raise
-
-    async def _keep_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(KEEP)
-            CACHE_ENTRIES.labels("device_claims").set(len(self._claims))
-            try:
-                await self.keep()
-            except DatabaseUnavailable:
-                continue
-            except SQLAlchemyError:
-                log.exception("claims of devices can't be written down")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the claims of devices in use, for as long as the node runs."""
+        """Renew and write claims while the context is open, and write them at its exit."""
         if self.policy is DevicePolicy.OFF:
             yield
             return
-        task = asyncio.create_task(self._keep_for_ever(), name="device claims")
         try:
-            yield
+            async with repeat_every(
+                lambda: KEEP,
+                self._keep_periodically,
+                name="device claims",
+                ignored=(DatabaseUnavailable,),
+            ):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             with suppress(DatabaseUnavailable, SQLAlchemyError):
                 await self.keep()
 
+    async def _keep_periodically(self) -> None:
+        CACHE_ENTRIES.labels("device_claims").set(len(self._claims))
+        await self.keep()
+
 
 DEVICES: web.AppKey[Devices] = web.AppKey("devices", Devices)
+"""The application's :class:`Devices`."""

@@ -1,6 +1,8 @@
-"""Tables of access tokens: the tokens, browsers signed in with them, devices, and use."""
+"""Database tables of access tokens, browser sign-ins, device claims and sessions."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from sqlalchemy import (
     BigInteger,
@@ -24,15 +26,15 @@ access_tokens = Table(
     metadata,
     id_column(),
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
-    # HMAC-SHA-256 of the value under a derived key, for look-up; the value itself encrypted,
-    # so that its owner can see it again; its first characters for administrators.
+    # HMAC-SHA-256 of the token under a derived key, for look-ups. The token is encrypted, so that
+    # its owner can see it again. Administrators see its first characters.
     Column("token_index", LargeBinary(32), nullable=False, unique=True),
     Column("token_encrypted", LargeBinary, nullable=False),
     Column("prefix", String(8), nullable=False),
     Column("name", String(100)),
     Column("duration_hours", Integer, nullable=False),
     Column("scope", String(50), nullable=False),
-    Column("cost", Money, nullable=False),  # what was paid for it (a bundle's share)
+    Column("cost", Money, nullable=False),  # the price paid; for a bundle this token's share
     Column("refunded", Money, nullable=False, server_default=text("0")),
     Column("bundle_purchase_id", Uuid, ForeignKey("bundle_purchases.id"), index=True),
     now_column("created_at"),
@@ -50,16 +52,16 @@ proxy_sign_ins = Table(
     "proxy_sign_ins",
     metadata,
     id_column(),
-    # HMAC-SHA-256 of the secret in the browser's cookie; the secret itself is kept nowhere.
+    # HMAC-SHA-256 of the secret in the browser's cookie. The secret itself is not stored.
     Column("secret_index", LargeBinary(32), nullable=False, unique=True),
     Column("token_id", Uuid, ForeignKey("access_tokens.id"), nullable=False, index=True),
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
-    # What all sign-ins of one browser that came from one another have in common: the id of the
-    # page session, or of the first sign-in where there is none. Logging out ends the family.
+    # Shared by all sign-ins of one browser that were derived from each other: the ID of the page
+    # session, or of the first sign-in without a page session. Logging out ends the family.
     Column("family_id", Uuid, nullable=False, index=True),
     Column("network", String(64)),
     Column("agent", String(300)),
-    # Whether the browser took the cookie under a name that no script can write.
+    # Whether the cookie has a name that scripts can't write.
     Column("is_sealed", Boolean, nullable=False),
     now_column("created_at"),
     time_column("expires_at", index=True),
@@ -70,10 +72,13 @@ device_claims = Table(
     "device_claims",
     metadata,
     Column("token_id", Uuid, ForeignKey("access_tokens.id"), primary_key=True),
-    Column("device", LargeBinary(32), nullable=False),  # a keyed hash, never the id itself
+    Column("device", LargeBinary(32), nullable=False),  # a keyed hash of the device ID
     time_column("claimed_at"),
     time_column("last_seen_at"),
 )
+
+SESSION_IDLE = timedelta(minutes=30)
+"""A session ends after this time without a request; the next request begins a new one."""
 
 usage_sessions = Table(
     "usage_sessions",
@@ -81,7 +86,7 @@ usage_sessions = Table(
     id_column(),
     Column("token_id", Uuid, ForeignKey("access_tokens.id"), nullable=False),
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
-    Column("device", String(12)),  # the first hex digits of the device's keyed hash
+    Column("device", String(12)),  # the first hexadecimal digits of the keyed hash of the device ID
     Column("address", String(45)),
     Column("agent", String(300)),
     time_column("started_at"),
@@ -89,6 +94,7 @@ usage_sessions = Table(
     time_column("ended_at", nullable=True),
     Column("end_reason", String(30)),
     Column("requests", BigInteger, nullable=False, server_default=text("0")),
+    # From the gate's point of view: received from the client (in), sent to the client (out).
     Column("bytes_in", BigInteger, nullable=False, server_default=text("0")),
     Column("bytes_out", BigInteger, nullable=False, server_default=text("0")),
 )

@@ -1,53 +1,53 @@
-"""What is open under each token: sockets, streams and downloads that end when the token ends."""
+"""Open WebSockets, streams and downloads by access token, to be closed when the token ends."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.tokens.access import TokenAccess
 
 log = logging.getLogger(__name__)
 
-MAX_ENDED = 20_000
-"""Ended sign-ins that are remembered: longer than any look-up of one takes."""
+MAX_ENDED_SIGN_INS = 20_000
+"""Remembered IDs of ended sign-ins: more than can end while a look-up is in progress."""
 
 
 class ClientIdentity(NamedTuple):
-    """Who uses a token: with it, what makes a session of use."""
+    """The client that uses a token. Requests of the same identity belong to one session."""
 
     device_id: str | None
     address: str
     agent: str
     sign_in: UUID | None = None
-    """The sign-in of the browser, where a cookie vouches."""
+    """The sign-in of a browser that sent the proxy cookie; ``None`` for other clients."""
 
 
 class OpenConnection:
-    """One open thing. A context manager: leaving it lets go."""
+    """One open connection. It is a context manager that unregisters the connection at its exit."""
 
-    __slots__ = ("_holds", "access", "close", "who")
+    __slots__ = ("_registry", "access", "client", "close")
 
     def __init__(
         self,
-        holds: OpenConnections,
+        registry: OpenConnections,
         access: TokenAccess,
         close: Callable[[str], None],
-        who: ClientIdentity | None,
+        client: ClientIdentity | None,
     ) -> None:
-        self._holds = holds
+        self._registry = registry
         self.access = access
         self.close = close
-        self.who = who
+        self.client = client
 
     def release(self) -> None:
-        """The thing has ended by itself. Harmless when repeated."""
-        self._holds.discard(self)
+        """Unregister the connection, because it ended by itself. It may be called repeatedly."""
+        self._registry.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -62,118 +62,126 @@ class OpenConnection:
 
 
 class OpenConnections:
-    """The registry: a set per token, and a timer per token that has something open."""
+    """The registry: a set of connections for each token, and a timer for the token's expiry."""
 
     def __init__(self) -> None:
         self._open: dict[UUID, set[OpenConnection]] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
-        self._ended: OrderedDict[UUID, None] = OrderedDict()  # sign-ins, the oldest first
+        self._ended_sign_ins: BoundedDict[UUID, None] = BoundedDict(MAX_ENDED_SIGN_INS)
 
     def __len__(self) -> int:
-        return sum(len(held) for held in self._open.values())
+        return sum(len(connections) for connections in self._open.values())
 
     def __contains__(self, token_id: UUID) -> bool:
         return token_id in self._open
 
     def __iter__(self) -> Iterator[UUID]:
+        """The IDs of the tokens that have open connections."""
         return iter(list(self._open))
 
     def add(
-        self, access: TokenAccess, close: Callable[[str], None], who: ClientIdentity | None = None
+        self,
+        access: TokenAccess,
+        close: Callable[[str], None],
+        client: ClientIdentity | None = None,
     ) -> OpenConnection:
-        """Register one open thing; ``close(reason)`` is called at most once, from the loop."""
-        hold = OpenConnection(self, access, close, who)
-        self._open.setdefault(access.token_id, set()).add(hold)
-        return hold
+        """Register a connection. ``close(reason)`` is called at most once, in the event loop."""
+        connection = OpenConnection(self, access, close, client)
+        self._open.setdefault(access.token_id, set()).add(connection)
+        return connection
 
-    def of_devices(self) -> dict[UUID, set[str]]:
-        """The devices that have something open, by token."""
-        found: dict[UUID, set[str]] = {}
-        for token_id, held in self._open.items():
-            for hold in held:
-                if hold.who is not None and hold.who.device_id is not None:
-                    found.setdefault(token_id, set()).add(hold.who.device_id)
-        return found
-
-    def discard(self, hold: OpenConnection) -> None:
-        """Let go of one open thing."""
-        held = self._open.get(hold.access.token_id)
-        if held is None:
+    def discard(self, connection: OpenConnection) -> None:
+        """Unregister a connection, and the token's timer with its last one."""
+        token_id = connection.access.token_id
+        connections = self._open.get(token_id)
+        if connections is None:
             return
-        held.discard(hold)
-        if not held:
-            del self._open[hold.access.token_id]
-            timer = self._timers.pop(hold.access.token_id, None)
+        connections.discard(connection)
+        if not connections:
+            del self._open[token_id]
+            timer = self._timers.pop(token_id, None)
             if timer is not None:
                 timer.cancel()
 
-    def set_timer(self, token_id: UUID, delay: float, ended: Callable[[UUID], None]) -> None:
-        """Call ``ended`` in ``delay`` seconds, as long as something is open under the token."""
+    # --- timers
+
+    def set_timer(self, token_id: UUID, delay: float, on_expiry: Callable[[UUID], None]) -> None:
+        """Call ``on_expiry`` in ``delay`` seconds if the token has open connections until then."""
         if token_id not in self._open:
             return
-        known = self._timers.pop(token_id, None)
-        if known is not None:
-            known.cancel()
+        previous = self._timers.pop(token_id, None)
+        if previous is not None:
+            previous.cancel()
         loop = asyncio.get_running_loop()
-        self._timers[token_id] = loop.call_later(max(0.0, delay), ended, token_id)
+        self._timers[token_id] = loop.call_later(max(0.0, delay), on_expiry, token_id)
 
     def has_timer(self, token_id: UUID) -> bool:
-        """Whether the end of this token is already waited for."""
+        """Whether a timer for the expiry of this token is set."""
         return token_id in self._timers
 
-    def _close(self, which: list[OpenConnection], reason: str) -> int:
-        for hold in which:
-            self.discard(hold)
-            try:
-                hold.close(reason)
-            except Exception:  # one that fails to close must not keep the others open
-                log.exception("closing what a token held failed")
-        return len(which)
+    # --- clients
 
-    def end_token(self, token_id: UUID, reason: str) -> int:
-        """Close everything under this token; how many."""
-        return self._close(list(self._open.get(token_id, ())), reason)
-
-    def end_user(self, user_id: UUID, reason: str) -> int:
-        """Close everything of this user; how many."""
-        held = [h for some in self._open.values() for h in some if h.access.user_id == user_id]
-        return self._close(held, reason)
+    def devices(self) -> dict[UUID, set[str]]:
+        """The IDs of the devices that have open connections, by token."""
+        found: dict[UUID, set[str]] = {}
+        for connection in self._all():
+            client = connection.client
+            if client is not None and client.device_id is not None:
+                found.setdefault(connection.access.token_id, set()).add(client.device_id)
+        return found
 
     def sign_ins(self) -> set[UUID]:
-        """The sign-ins under which something is open."""
+        """The sign-ins that have open connections."""
         return {
-            hold.who.sign_in
-            for held in self._open.values()
-            for hold in held
-            if hold.who is not None and hold.who.sign_in is not None
+            connection.client.sign_in
+            for connection in self._all()
+            if connection.client is not None and connection.client.sign_in is not None
         }
 
     def has_ended(self, sign_in: UUID) -> bool:
         """Whether this sign-in is known to have ended."""
-        return sign_in in self._ended
+        return sign_in in self._ended_sign_ins
+
+    def _all(self) -> Iterator[OpenConnection]:
+        for connections in self._open.values():
+            yield from connections
+
+    # --- closing
+
+    def _close(self, connections: Iterable[OpenConnection], reason: str) -> int:
+        chosen = list(connections)
+        for connection in chosen:
+            self.discard(connection)
+            try:
+                connection.close(reason)
+            except Exception:  # must not prevent that the others are closed
+                log.exception("failed to close a connection of an ended token")
+        return len(chosen)
+
+    def end_token(self, token_id: UUID, reason: str) -> int:
+        """Close the connections of a token and return their number."""
+        return self._close(self._open.get(token_id, ()), reason)
+
+    def end_user(self, user_id: UUID, reason: str) -> int:
+        """Close the connections of all tokens of a user and return their number."""
+        return self._close([c for c in self._all() if c.access.user_id == user_id], reason)
 
     def end_sign_in(self, sign_in: UUID, reason: str) -> int:
-        """Close everything under this sign-in, and remember that it has ended; how many."""
-        self._ended[sign_in] = None
-        while len(self._ended) > MAX_ENDED:
-            self._ended.popitem(last=False)
-        held = [
-            hold
-            for some in self._open.values()
-            for hold in some
-            if hold.who is not None and hold.who.sign_in == sign_in
-        ]
-        return self._close(held, reason)
+        """Close the connections of a sign-in, remember that it ended, and return their number."""
+        self._ended_sign_ins[sign_in] = None
+        chosen = [c for c in self._all() if c.client is not None and c.client.sign_in == sign_in]
+        return self._close(chosen, reason)
 
-    def end_of(
+    def end_clients(
         self, token_id: UUID, is_meant: Callable[[ClientIdentity], bool], reason: str
     ) -> int:
-        """Close what some users of the token have open; how many."""
-        held = self._open.get(token_id, ())
-        return self._close([h for h in held if h.who is not None and is_meant(h.who)], reason)
+        """Close the connections that some clients of a token have, and return their number."""
+        connections = self._open.get(token_id, ())
+        chosen = [c for c in connections if c.client is not None and is_meant(c.client)]
+        return self._close(chosen, reason)
 
-    def close(self) -> None:
-        """Forget everything without closing it (the node is going down and says so itself)."""
+    def clear(self) -> None:
+        """Unregister all connections without closing them. The draining server closes them."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

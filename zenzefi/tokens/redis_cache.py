@@ -1,28 +1,51 @@
-"""What nodes share through Redis: validated tokens, device claims, and word of what has ended.
+"""Data that nodes share through Redis: validated tokens, sign-ins, device claims and messages.
 
-Every method here survives the loss of Redis: it answers "unknown" or "not done" and never raises
-for it. After a failure Redis is left alone for a moment, so that a slow one does not slow requests.
+Theory of operation
+===================
 
-An entry ``active_token:<sha256>`` holds either a validated, activated token or a *tombstone*: word
-that the token has ended. An entry is only written where there is still what was read before, so a
-node that read the database just before a revocation can't bring the token back.
+Redis is optional and never the source of truth. Every method returns "unknown" or "not done" when
+Redis fails, and raises nothing for it; the caller then uses the database.
+
+States of the connection to Redis, as seen by one node:
+
+- *available*: operations run, each with a timeout of :data:`_OPERATION_TIMEOUT` (and a half).
+- *paused*: an operation failed or timed out. For :data:`_PAUSE` seconds operations fail at once,
+  so that a slow Redis does not delay requests. Invalidations and :meth:`RedisCache.ping` are tried
+  nevertheless. The first success makes it available again.
+- *refusing*: Redis responds with an error (read-only, out of memory, wrong type of a key). There is
+  no pause, because these responses are fast, and reads may still work.
+
+States of a token's entry ``active_token:<sha256>``:
+
+- *absent*: the token is not cached. A look-up reads the database and stores the access.
+- *access*: written after the database confirmed an activated token. It expires with the token. It
+  is used without the database only while it is fresh (``validation.TRUSTED``).
+- *tombstone*: written by an invalidation for :data:`~.redis_entries.TOMBSTONE_LIFE` seconds. The
+  token is refused without a query. Only the reactivation of a user deletes it earlier.
+
+Invariants:
+
+- An entry is written only if it still has the content that was read before the database was queried
+  (compare-and-set in Lua). So a node that read the database just before a revocation can't replace
+  the tombstone.
+- A device claim changes its owner only after it expired or was released (compare-and-set in Lua).
+- A lost subscription is noticed within about two seconds: pings on it must be confirmed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from zenzefi.deadline import Deadline
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.invalidation import InvalidationMessage
+from zenzefi.tokens.redis_entries import TOMBSTONE, TOMBSTONE_LIFE, RedisEntry, decode, encode
 from zenzefi.tokens.token_format import cache_name
 
 if TYPE_CHECKING:
@@ -31,28 +54,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHANNEL = "zenzefi:ended"
-TOMBSTONE_LIFE = 600  # seconds; longer than any look-up that could still be under way
-TOMBSTONE = b'{"ended":true}'
-_PAUSE = 1.0  # seconds without Redis after it failed
-_COMPLAINT = 60.0  # seconds between two lines of the log about refusals
-_OPERATION_TIMEOUT = 1.0
-_LAST_RESORT = 30.0  # seconds after which the client library gives up
-_CONNECTIONS = 50
-_SILENCE = 1.0  # seconds without an answer to a ping after which a subscription is dead
-_SILENT_WAITS = 4  # that make up this silence
+_PAUSE = 1.0  # seconds without operations after a failure
+_REFUSAL_LOG_INTERVAL = 60.0  # seconds between two log lines about refusals
+_OPERATION_TIMEOUT = 1.0  # seconds
+_CLIENT_TIMEOUT = 30.0  # seconds after which the client library gives up
+_MAX_CONNECTIONS = 50
+_PING_TIMEOUT = 1.0  # seconds without a message or pong after which a subscription is lost
+_PING_WAITS = 4  # waits that make up this time
 _DEVICE_KEY = "token_device:"
 _SPENT_KEY = "spent:"
 _SIGN_IN_KEY = "sign_in:"
 
-# Write the entry only if there is still what was read before: nothing (an empty ARGV[1]) or this.
-# What is no string at all is nobody's: it is replaced.
+# Compare-and-set: the entry is written if its content is ARGV[1], or if it is absent.
+# A value of another type than string was not written by a gate and is replaced.
 _PUT = """
 local held = redis.pcall('GET', KEYS[1])
 if not held or type(held) == 'table' or held == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 """
-# The device that holds the token keeps it; a free token goes to the one who asks.
+# 0: another device has the claim; 1: the claim is renewed; 2: the claim is new.
 _CLAIM = """
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
@@ -63,56 +84,39 @@ return 2
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class RedisEntry:
-    """What Redis holds for a token: validated, ended, or garbage (neither).
-
-    ``age``: seconds since the database said so.
-    """
-
-    raw: bytes
-    access: TokenAccess | None = None
-    age: float = 0.0
-
-    @property
-    def is_tombstone(self) -> bool:
-        """Whether it says that the token has ended."""
-        return self.raw == TOMBSTONE
-
-
 class RedisCache:
-    """The Redis side of one node."""
+    """The connection of one node to Redis."""
 
     def __init__(self, url: str) -> None:
-        # Ten megabytes that a gate without Redis need not carry.
+        # Imported here: the library takes ten megabytes, which a gate without Redis does not need.
         from redis.asyncio import BlockingConnectionPool, Redis
         from redis.exceptions import RedisError, ResponseError
 
         self._failures = (RedisError, OSError, TimeoutError)
         self._refusal = ResponseError
-        # One that is busy makes others wait: being many is no failure of Redis.
+        # A blocking pool: many concurrent operations wait for a connection and do not fail.
         self._redis: Redis = Redis.from_pool(
             BlockingConnectionPool.from_url(
                 url,
-                # _try() gives up sooner, by a deadline that a pause of the loop does not use up.
-                socket_timeout=_LAST_RESORT,
-                socket_connect_timeout=_LAST_RESORT,
-                max_connections=_CONNECTIONS,
-                timeout=_LAST_RESORT,
+                # _try() has a shorter timeout, which a blocked event loop does not use up.
+                socket_timeout=_CLIENT_TIMEOUT,
+                socket_connect_timeout=_CLIENT_TIMEOUT,
+                max_connections=_MAX_CONNECTIONS,
+                timeout=_CLIENT_TIMEOUT,
             )
         )
         self._paused_until = 0.0
-        self._is_away = False
-        self._complained = -_COMPLAINT
+        self._is_unavailable = False
+        self._refusal_logged_at = -_REFUSAL_LOG_INTERVAL
 
     async def close(self) -> None:
         """Close all connections."""
         await self._redis.aclose()
 
     async def _try(self, work: Callable[[], Awaitable[_T]], *, insist: bool = False) -> _T | None:
-        """The result, or ``None`` when Redis is away, slow or refuses.
+        """The result of ``work``, or ``None`` when Redis fails, times out or refuses.
 
-        ``insist``: also while it is left alone.
+        ``insist`` runs the operation also during a pause.
         """
         loop = asyncio.get_running_loop()
         if loop.time() < self._paused_until and not insist:
@@ -121,29 +125,29 @@ class RedisCache:
             async with Deadline(_OPERATION_TIMEOUT * 1.5):
                 result = await work()
         except self._refusal as error:
-            # It answers, and at once: read-only, out of memory, something else under the name.
+            # Redis is available: read-only, out of memory, or a key of another type.
             self._refused(error)
             return None
         except (*self._failures, ValueError) as error:
             self._paused_until = loop.time() + _PAUSE
-            if not self._is_away:
-                self._is_away = True
-                log.warning("Redis failed (%s): going on without it", type(error).__name__)
+            if not self._is_unavailable:
+                self._is_unavailable = True
+                log.warning("Redis unavailable: error=%s", type(error).__name__)
             return None
-        if self._is_away:
-            self._is_away = False
-            log.info("Redis is back")
+        if self._is_unavailable:
+            self._is_unavailable = False
+            log.info("Redis available again")
         return result
 
     def _refused(self, error: Exception) -> None:
         now = asyncio.get_running_loop().time()
-        if now > self._complained + _COMPLAINT:
-            self._complained = now
-            # Its own words (READONLY, OOM ...) carry no values of ours.
-            log.warning("Redis refuses to do its part: %s", str(error)[:100])
+        if now > self._refusal_logged_at + _REFUSAL_LOG_INTERVAL:
+            self._refusal_logged_at = now
+            # Error messages of Redis (READONLY, OOM ...) contain no values of the command.
+            log.warning("Redis refused a command: %s", str(error)[:100])
 
     async def ping(self) -> bool:
-        """Whether Redis answers now (asked even while it is left alone)."""
+        """Whether Redis responds now, also during a pause."""
         try:
             async with Deadline(_OPERATION_TIMEOUT):
                 return bool(await self._redis.ping())
@@ -153,10 +157,10 @@ class RedisCache:
     # --- validated tokens
 
     async def get(self, tokens: list[str], now: datetime) -> dict[str, RedisEntry]:
-        """What is held for these tokens."""
+        """The entries of these tokens. Absent ones, or all if Redis fails, are left out."""
         held = await self._read([cache_name(token) for token in tokens])
         return {
-            token: _entry(raw, now)
+            token: decode(raw, now)
             for token, raw in zip(tokens, held or (), strict=False)
             if isinstance(raw, bytes)
         }
@@ -164,24 +168,24 @@ class RedisCache:
     async def put(
         self, validated: Sequence[tuple[str, TokenAccess, RedisEntry | None]], now: datetime
     ) -> None:
-        """Remember validated, activated tokens for the rest of their lives.
+        """Store validated, activated tokens until they expire.
 
-        With each comes what :meth:`get` returned before: only that is replaced.
+        With each token comes the entry that :meth:`get` returned before the database was queried
+        (``None``: absent). Only that entry is replaced.
         """
-
         rows = []
         for token, access, before in validated:
             life = int(access.seconds_left(now))
             if access.is_activated and life > 0:
                 known = b"" if before is None else before.raw
-                rows.append((cache_name(token), known, _value(access, now), life))
+                rows.append((cache_name(token), known, encode(access, now), life))
         await self._write(rows)
 
     async def _read(self, names: list[str]) -> list[Any] | None:
         return await self._try(lambda: self._redis.mget(names))
 
     async def _write(self, rows: Sequence[tuple[str, bytes, str, int]]) -> None:
-        """Name, what was read before, value, life in seconds."""
+        """Compare and set rows of: name, content read before, new content, lifetime in seconds."""
 
         async def work() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -195,7 +199,7 @@ class RedisCache:
     # --- sign-ins of browsers
 
     async def sign_ins(self, indexes: list[bytes]) -> dict[bytes, bytes]:
-        """What is held for these indexes of secrets: an entry, or :data:`TOMBSTONE`."""
+        """The entries for these indexes of secrets: JSON, or :data:`TOMBSTONE`."""
         held = await self._read([f"{_SIGN_IN_KEY}{index.hex()}" for index in indexes])
         return {
             index: raw
@@ -204,8 +208,9 @@ class RedisCache:
         }
 
     async def put_sign_ins(self, rows: Sequence[tuple[bytes, bytes, str, int]]) -> None:
-        """Remember live sign-ins: index, what :meth:`sign_ins` returned before (``b""`` for
-        nothing), value, life in seconds. Only what was returned before is replaced."""
+        """Store sign-ins, as rows of: index, content that :meth:`sign_ins` returned before (``b""``
+        if absent), new content, lifetime in seconds. Only the content returned before is replaced.
+        """
         await self._write(
             [
                 (f"{_SIGN_IN_KEY}{index.hex()}", before, value, life)
@@ -216,7 +221,10 @@ class RedisCache:
     # --- devices
 
     async def claim_device(self, token_id: UUID, device: str, life: int) -> int | None:
-        """0: another device holds it; 1: renewed; 2: newly claimed; ``None``: Redis is away."""
+        """0: another device has the claim; 1: renewed; 2: new; ``None``: Redis is unavailable.
+
+        ``life`` is the lifetime of the claim in seconds.
+        """
 
         async def work() -> int:
             return int(
@@ -226,7 +234,7 @@ class RedisCache:
         return await self._try(work)
 
     async def keep_devices(self, claims: Sequence[tuple[UUID, str]], life: int) -> None:
-        """Renew many claims of devices that still hold their tokens."""
+        """Renew the claims of many devices. Claims of other devices stay as they are."""
 
         async def work() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -237,16 +245,16 @@ class RedisCache:
         await self._try(work)
 
     async def release_device(self, token_id: UUID) -> bool:
-        """Forget the claim; whether Redis took it."""
+        """Delete the claim on a token; whether Redis accepted that."""
         name = f"{_DEVICE_KEY}{token_id}"
         return await self._try(lambda: self._redis.delete(name), insist=True) is not None
 
-    # --- things that work once
+    # --- values that may be used once
 
     async def spend(self, name: str, life: int) -> bool | None:
         """Whether this is the first use of ``name`` within ``life`` seconds, on any node.
 
-        ``None``: Redis is away.
+        ``None``: Redis is unavailable.
         """
 
         async def work() -> bool:
@@ -254,46 +262,53 @@ class RedisCache:
 
         return await self._try(work)
 
-    # --- word of ends
+    # --- invalidation messages
 
-    async def announce(self, ended: InvalidationMessage, tokens: list[str]) -> tuple[bool, bool]:
-        """Tell all nodes; whether that was done, and whether the tokens' entries say so too."""
+    async def publish(self, message: InvalidationMessage, entries: list[str]) -> tuple[bool, bool]:
+        """Publish a message to all nodes, and write its tombstones.
 
-        is_freed = ended.kind in ("restored", "device")
+        Returns whether the message was published, and whether all tombstones were written.
+        """
+
+        is_release = message.kind in ("restored", "device")
 
         async def work() -> list[Any]:
             async with self._redis.pipeline(transaction=False) as pipe:
-                if is_freed:  # before anybody is told to ask again
-                    _dig(pipe, ended, tokens)
-                pipe.publish(CHANNEL, ended.to_json())
-                if not is_freed:
-                    _dig(pipe, ended, tokens)
+                if is_release:  # before the nodes receive the message and look the entry up
+                    _write_tombstones(pipe, message, entries)
+                pipe.publish(CHANNEL, message.to_json())
+                if not is_release:
+                    _write_tombstones(pipe, message, entries)
                 return list(await pipe.execute(raise_on_error=False))
 
         results = await self._try(work, insist=True)
         if results is None:
             return False, False
-        told = results.pop(-1 if is_freed else 0)
+        published = results.pop(-1 if is_release else 0)
         refusals = [result for result in results if isinstance(result, Exception)]
         for refusal in refusals[:1]:
             self._refused(refusal)
-        return not isinstance(told, Exception), not refusals
+        return not isinstance(published, Exception), not refusals
 
-    async def bury(self, ended: InvalidationMessage, tokens: list[str]) -> bool:
-        """Only the entries of :meth:`announce`; whether Redis took them."""
+    async def write_tombstones(self, message: InvalidationMessage, entries: list[str]) -> bool:
+        """Write the tombstones of a published message; whether Redis accepted them."""
 
         async def work() -> bool:
             async with self._redis.pipeline(transaction=False) as pipe:
-                _dig(pipe, ended, tokens)
+                _write_tombstones(pipe, message, entries)
                 await pipe.execute()
             return True
 
         return bool(await self._try(work))
 
     async def listen(
-        self, heard: Callable[[InvalidationMessage], None], live: Callable[[bool], None]
+        self, on_message: Callable[[InvalidationMessage], None], on_change: Callable[[bool], None]
     ) -> None:
-        """Hear what ends, for ever; ``live`` is told when the subscription stands and falls."""
+        """Subscribe to invalidation messages until cancelled, and subscribe again after failures.
+
+        ``on_change`` is called with ``True`` when the subscription is live, and with ``False``
+        when it is lost.
+        """
         pause = 0.1
         while True:
             try:
@@ -301,99 +316,61 @@ class RedisCache:
                     async with Deadline(_OPERATION_TIMEOUT):
                         await subscription.subscribe(CHANNEL)
                     pause = 0.1
-                    await self._follow(subscription, heard, live)
+                    await self._follow(subscription, on_message, on_change)
             except self._failures:
                 pass
-            except Exception:  # whatever it is: a node that is deaf for ever would be the worst
-                log.exception("listening for ends failed; beginning anew")
+            except Exception:  # a node must not stay without a subscription
+                log.exception("invalidation subscription failed; subscribing again")
             finally:
-                live(False)
+                on_change(False)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
 
     async def _follow(
         self,
         subscription: Any,
-        heard: Callable[[InvalidationMessage], None],
-        live: Callable[[bool], None],
+        on_message: Callable[[InvalidationMessage], None],
+        on_change: Callable[[bool], None],
     ) -> None:
         loop = asyncio.get_running_loop()
-        # Silence is counted in waits, not by the clock: a pause of the loop is no silence of Redis.
+        # Counted in waits instead of seconds: a blocked event loop is not a failure of Redis.
         silent_waits = 0
         pinged = 0.0
         while True:
             now = loop.time()
-            if silent_waits >= _SILENT_WAITS:
+            if silent_waits >= _PING_WAITS:
                 raise TimeoutError
-            if now - pinged > _SILENCE / _SILENT_WAITS:
+            if now - pinged > _PING_TIMEOUT / _PING_WAITS:
                 pinged = now
                 async with Deadline(_OPERATION_TIMEOUT):
                     await subscription.ping()
-            message = None
+            received = None
             with contextlib.suppress(TimeoutError):
-                message = await subscription.get_message(timeout=_SILENCE / _SILENT_WAITS)
-            if message is None:
+                received = await subscription.get_message(timeout=_PING_TIMEOUT / _PING_WAITS)
+            if received is None:
                 silent_waits += 1
                 continue
             silent_waits = 0
-            if message["type"] == "subscribe":
-                live(True)
-            elif message["type"] == "message":
-                ended = InvalidationMessage.from_json(message["data"])
-                if ended is not None:
+            if received["type"] == "subscribe":
+                on_change(True)
+            elif received["type"] == "message":
+                message = InvalidationMessage.from_json(received["data"])
+                if message is not None:
                     try:
-                        heard(ended)
-                    except Exception:  # what is wrong with one must not keep the others unheard
+                        on_message(message)
+                    except Exception:  # must not prevent that later messages are applied
                         log.exception("failed to apply an invalidation message")
 
 
-def _dig(pipe: Any, ended: InvalidationMessage, tokens: list[str]) -> None:
-    """Tombstones for what has ended; for a user who was restored they go, as does the claim of a
-    device that was released."""
-    if ended.kind == "device":
-        pipe.delete(f"{_DEVICE_KEY}{ended.id}")
-    for token in tokens:
-        if ended.kind == "restored":
-            pipe.delete(cache_name(token))
+def _write_tombstones(pipe: Any, message: InvalidationMessage, entries: list[str]) -> None:
+    """Queue the commands for a message: tombstones for its entries; the deletion of the entries of
+    a reactivated user, and of the claim of a released device."""
+    if message.kind == "device":
+        pipe.delete(f"{_DEVICE_KEY}{message.id}")
+    for entry in entries:
+        if message.kind == "restored":
+            pipe.delete(cache_name(entry))
         else:
-            name = f"{_SIGN_IN_KEY}{token}" if ended.kind == "sign_in" else cache_name(token)
+            is_sign_in = message.kind == "sign_in"
+            name = f"{_SIGN_IN_KEY}{entry}" if is_sign_in else cache_name(entry)
             pipe.set(name, TOMBSTONE, ex=TOMBSTONE_LIFE)
-
-
-def _value(access: TokenAccess, now: datetime) -> str:
-    return json.dumps(
-        {
-            "token_id": str(access.token_id),
-            "user_id": str(access.user_id),
-            "scope": access.scope,
-            "duration_hours": access.duration_hours,
-            "activated_at": None
-            if access.activated_at is None
-            else access.activated_at.isoformat(),
-            "checked_at": now.isoformat(),
-        }
-    )
-
-
-def _entry(raw: bytes, now: datetime) -> RedisEntry:
-    try:
-        value = json.loads(raw)
-        activated_at = datetime.fromisoformat(value["activated_at"])
-        checked_at = datetime.fromisoformat(value["checked_at"])
-        hours, scope = value["duration_hours"], value["scope"]
-        if activated_at.tzinfo is None or checked_at.tzinfo is None:
-            return RedisEntry(raw)
-        if type(hours) is not int or hours <= 0 or not isinstance(scope, str):
-            return RedisEntry(raw)
-        access = TokenAccess(
-            token_id=UUID(value["token_id"]),
-            user_id=UUID(value["user_id"]),
-            scope=scope,
-            duration_hours=hours,
-            activated_at=activated_at.astimezone(UTC),
-        )
-        access.seconds_left(now)  # the end of its time is a time
-        age = abs((now - checked_at).total_seconds())
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return RedisEntry(raw)
-    return RedisEntry(raw, access, age)

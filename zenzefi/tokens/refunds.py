@@ -1,4 +1,4 @@
-"""What revoking an access token gives back. Pure; the only place that decides it."""
+"""The refund rule: how much is refunded when an access token is revoked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CENT = Decimal("0.01")
 def refund_due(
     cost: Decimal, *, duration_hours: int, seconds_left: float | None, used_tokens: RefundPolicy
 ) -> Decimal:
-    """The refund in ZNC for a token that cost ``cost``: two places, rounded down, at most ``cost``.
+    """The refund in ZNC for a token that cost ``cost``: two decimal places, rounded down.
 
-    ``seconds_left`` is ``None`` for a token that was never used: it gives back all that was paid.
-    A used one gives back nothing, or by ``pro_rata`` the share of its time that is left.
+    An unused token (``seconds_left`` is ``None``) is refunded in full. A used token is refunded by
+    the policy ``used_tokens``: ``nothing``, or with ``pro_rata`` the share of its remaining time.
     """
     if seconds_left is None:
         return cost

@@ -1,4 +1,4 @@
-"""The statements about access tokens that a request may wait for. SQLAlchemy Core only."""
+"""The SQL statements about access tokens that a proxied request may wait for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, or_, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
-from zenzefi.db.base import hours_after, utcnow
+from zenzefi.db.base import utcnow
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.token_records import is_active
 
 _t = access_tokens.c
 _STATE = (
@@ -36,18 +37,10 @@ _BY_IDS = (
     .join(users, users.c.id == _t.user_id)
     .where(_t.id.in_(bindparam("ids", expanding=True)))
 )
-_STANDING = (
+_VALID = (
     select(_t.id)
     .join(users, users.c.id == _t.user_id)
-    .where(
-        _t.id.in_(bindparam("ids", expanding=True)),
-        _t.revoked_at.is_(None),
-        users.c.is_active,
-        or_(
-            _t.activated_at.is_(None),
-            hours_after(_t.activated_at, _t.duration_hours) > utcnow(),
-        ),
-    )
+    .where(_t.id.in_(bindparam("ids", expanding=True)), users.c.is_active, is_active())
 )
 _ACTIVATE = (
     update(access_tokens)
@@ -57,8 +50,8 @@ _ACTIVATE = (
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """One token as the database knows it, and the database's clock when it said so."""
+class TokenState:
+    """The state of one token in the database, and the database's time when it was read."""
 
     access: TokenAccess
     is_revoked: bool
@@ -66,44 +59,45 @@ class State:
 
     @property
     def is_expired(self) -> bool:
-        """Whether its time has passed, by the database's clock."""
+        """Whether the token has expired, by the database's clock."""
         return self.access.seconds_left(self.now) <= 0
 
 
-def _state(row: Row[Any]) -> State:
+def _state(row: Row[Any]) -> TokenState:
     access = TokenAccess(row.id, row.user_id, row.scope, row.duration_hours, row.activated_at)
-    return State(access, row.revoked_at is not None or not row.is_active, row.now)
+    return TokenState(access, row.revoked_at is not None or not row.is_active, row.now)
 
 
-async def find(connection: AsyncConnection, indexes: list[bytes]) -> dict[bytes, State]:
-    """The tokens with these indexes."""
+async def find(connection: AsyncConnection, indexes: list[bytes]) -> dict[bytes, TokenState]:
+    """The tokens with these indexes, by index. Unknown indexes are left out."""
     rows = await connection.execute(_BY_INDEX, {"indexes": indexes})
     return {bytes(row.token_index): _state(row) for row in rows}
 
 
-async def states(connection: AsyncConnection, ids: list[UUID]) -> list[State]:
-    """The tokens with these ids."""
+async def states(connection: AsyncConnection, ids: list[UUID]) -> list[TokenState]:
+    """The tokens with these IDs. Unknown IDs are left out."""
     return [_state(row) for row in await connection.execute(_BY_IDS, {"ids": ids})]
 
 
-async def standing(connection: AsyncConnection, ids: list[UUID]) -> set[UUID]:
-    """Those of these tokens that are good now: neither revoked, expired nor of a deactivated user.
+async def valid_ids(connection: AsyncConnection, ids: list[UUID]) -> set[UUID]:
+    """Those of these tokens that are neither revoked, expired nor of a deactivated user.
 
-    One small row per token: it is asked about all that is open.
+    It returns one small column, because it is called for all tokens with open connections.
     """
-    return set((await connection.execute(_STANDING, {"ids": ids})).scalars())
+    return set((await connection.execute(_VALID, {"ids": ids})).scalars())
 
 
-async def time(connection: AsyncConnection) -> datetime:
-    """The database's clock."""
+async def database_time(connection: AsyncConnection) -> datetime:
+    """The time of the database's clock."""
     now: datetime = (await connection.execute(select(utcnow()))).scalar_one()
     return now
 
 
-async def activate(connection: AsyncConnection, token_id: UUID) -> State | None:
-    """Start the token's clock unless it runs or has been revoked; then its state.
+async def activate(connection: AsyncConnection, token_id: UUID) -> TokenState | None:
+    """Activate the token unless it is activated or revoked, and return its state.
 
-    One conditional UPDATE: of many at once exactly one starts it, by the database's clock.
+    One conditional UPDATE: of many concurrent calls exactly one activates the token, at the time of
+    the database's clock. ``None``: there is no such token.
     """
     await connection.execute(_ACTIVATE, {"token_id": token_id})
     found = await states(connection, [token_id])

@@ -1,4 +1,4 @@
-"""What goes in and out of the calls about tokens."""
+"""Request and response bodies of the token endpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zenzefi.settings import DURATIONS
 DurationHours = Annotated[
     int, Field(ge=1, examples=[24], json_schema_extra={"enum": list(DURATIONS)}), WHOLE_NUMBER
 ]
-"""One of the durations on sale. Others above zero are refused with 400, by contract."""
+"""One of the durations on sale. By contract others above zero are refused with 400, not 422."""
 TokenName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), ONE_LINE]
 
 
@@ -23,9 +23,9 @@ class Purchase(Body):
     duration_hours: DurationHours
     """How long the token lasts from its first use, in hours."""
     scope: Annotated[str, Field(max_length=50)] = "full"
-    """Which paths the token opens."""
+    """The scope of the token: the paths that it permits."""
     name: TokenName | None = None
-    """A name of your own for the token."""
+    """A name for the token, shown in lists."""
 
 
 class TokenOut(Output):
@@ -36,19 +36,19 @@ class TokenOut(Output):
     token_id: UUID
     """The same as `id`."""
     token: str | None
-    """The token's value, 64 URL-safe characters; `null` when it can't be decrypted any more."""
+    """The token, 64 URL-safe characters; `null` when it can no longer be decrypted."""
     name: str | None
     """A name given by the owner, or `null`."""
     duration_hours: int
     """How long it lasts from its first use, in hours."""
     scope: str
-    """The name of the scope: which paths the token opens."""
+    """The name of the scope: the paths that the token permits."""
     cost_znc: MoneyOut
-    """What was paid for it, in ZNC."""
+    """The price paid, in ZNC."""
     created_at: Time
     """When it was bought."""
     activated_at: Time | None
-    """When the first proxied request started its time; `null` while it is unused."""
+    """When the token was first used, which starts its time; `null` while it is unused."""
     expires_at: Time | None
     """`activated_at` plus `duration_hours`; `null` while it is unused."""
     revoked_at: Time | None
@@ -58,7 +58,7 @@ class TokenOut(Output):
 
 
 class TokenList(Query):
-    """Which of the user's tokens."""
+    """The tokens to list."""
 
     active_only: bool = True
     """Leave out tokens that are revoked or expired."""
@@ -74,15 +74,15 @@ class Revocation(Output):
     revoked: bool
     """Whether the token is revoked now."""
     refund_amount: MoneyOut
-    """What was given back, in ZNC."""
+    """The amount refunded, in ZNC."""
     new_balance: MoneyOut
     """The balance afterwards, in ZNC."""
     message: str
-    """A sentence for people."""
+    """The result as a sentence for people."""
 
 
 class SessionOut(Output):
-    """One session of use."""
+    """One session: the requests of one client with one token."""
 
     id: UUID
     """The session's identifier."""
@@ -91,7 +91,7 @@ class SessionOut(Output):
     user_id: UUID
     """The user's identifier."""
     device: str | None
-    """The device identifier the client sent, or `null`."""
+    """A short name of the device, or `null` if the client sent no device ID."""
     address: str | None
     """The client's address, or `null`."""
     agent: str | None
@@ -99,13 +99,13 @@ class SessionOut(Output):
     started_at: Time
     """When the session began."""
     last_seen_at: Time
-    """When the last request was counted."""
+    """When the last request of the session was made."""
     ended_at: Time | None
     """When the session ended, or `null`."""
     end_reason: str | None
     """Why it ended, or `null`."""
     requests: int
-    """How many requests were made."""
+    """The number of requests."""
     bytes_in: int
     """Bytes received from the client."""
     bytes_out: int
@@ -113,23 +113,23 @@ class SessionOut(Output):
 
 
 class SessionPage(Page):
-    """Which sessions."""
+    """The sessions to list."""
 
     active_only: bool = False
     """Leave out sessions that have ended."""
 
 
 class SessionEnded(Output):
-    """The session is over."""
+    """The result of ending a session."""
 
     ended: bool = True
     """Always true."""
 
 
 class Released(Output):
-    """The device binding is forgotten."""
+    """The result of releasing a device."""
 
     released: bool
-    """Whether a device had held the token."""
+    """Whether the token is free for another device; always true."""
     message: str
-    """A sentence for people."""
+    """The result as a sentence for people."""

@@ -1,9 +1,9 @@
-"""Scopes: which requests to the upstream a token covers.
+"""Scopes: the requests to the upstream that a token permits.
 
-Pure. A pattern is an anchored, case-sensitive path: ``*`` stands for any characters within one
-segment, ``**`` for any characters. Methods may stand in front (``GET,POST /reports/**``); without
-them every method is covered. A path is matched in its canonical form: percent-decoded exactly
-once, as the upstream will. A path that could mean two things is refused.
+A rule is an anchored, case-sensitive path pattern: ``*`` matches any characters within one segment,
+``**`` any characters. Methods may precede it (``GET,POST /reports/**``); without them the rule
+permits every method. A path is matched in its canonical form: percent-decoded once, as the upstream
+does. Paths that servers decode differently are refused.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ EXAMPLES: dict[str, list[str]] = {
         "/configurations/certificatesColumnVisibility",
     ],
 }
-"""Ships as an example; a scope of the same name in SCOPES replaces it."""
+"""Example scopes. A scope of the same name in the setting SCOPES replaces one."""
 
 _TWO_MEANINGS = re.compile(
     r"//"  # merged by some servers, kept by others
-    r"|%(?![0-9A-Fa-f]{2})"  # no percent-encoding at all (RFC 3986, 2.1)
-    r"|(?i:%2f|%25|%3b|%00)"  # a slash, a percent sign, a parameter or a NUL only after decoding
-    r"|;"  # path parameters: cut off by some servers
+    r"|%(?![0-9A-Fa-f]{2})"  # malformed percent-encoding (RFC 3986, 2.1)
+    r"|(?i:%2f|%25|%3b|%00)"  # a slash, percent sign, semicolon or NUL after decoding
+    r"|;"  # path parameters: removed by some servers
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _expression(pattern: str) -> str:
-    """A regular expression for a path pattern.
+    """The regular expression of a path pattern, which matches in linear time.
 
-    Where a wildcard can take over whatever an earlier one leaves, the earlier one takes the first
-    place that fits and is not tried again: several wildcards over a long path would else cost a
-    power of its length.
+    A wildcard whose following wildcard can match the same characters is made atomic: it takes the
+    first match and does not backtrack. Otherwise several wildcards would take polynomial time.
     """
     parts = re.split(r"(\*\*|\*)", pattern)
     out = [re.escape(parts[0])]
@@ -56,14 +55,14 @@ def _expression(pattern: str) -> str:
 
 
 class _Scope:
-    """One scope's rules, compiled: those for every method, and those for some."""
+    """The compiled rules of one scope, by method; ``None`` for rules without methods."""
 
     def __init__(self, rules: Sequence[str]) -> None:
         by_method: dict[str | None, list[str]] = {}
         for methods, pattern in map(parse_rule, rules):
             for method in methods or (None,):
                 by_method.setdefault(method, []).append(f"(?:{_expression(pattern)})")
-        # RFC 9110 section 9.3.2: HEAD is GET without the content; who may read may ask.
+        # RFC 9110, 9.3.2: HEAD is GET without content, so a rule for GET permits HEAD.
         if "GET" in by_method:
             by_method.setdefault("HEAD", []).extend(by_method["GET"])
         self._patterns = {
@@ -71,7 +70,7 @@ class _Scope:
         }
 
     def covers(self, path: str, method: str) -> bool:
-        """Whether a canonical path may be asked for with this method."""
+        """Whether the scope permits this method for a canonical path."""
         return any(
             pattern.fullmatch(path)
             for pattern in (self._patterns.get(None), self._patterns.get(method))
@@ -79,19 +78,19 @@ class _Scope:
         )
 
     def covers_all_methods(self, path: str) -> bool:
-        """Whether a canonical path may be asked for with every method."""
+        """Whether the scope permits every method for a canonical path."""
         pattern = self._patterns.get(None)
         return pattern is not None and pattern.fullmatch(path) is not None
 
 
 class Scopes:
-    """The scopes of one gate. Raises ``ValueError`` for a rule that is none."""
+    """The scopes of one gate. Raises ``ValueError`` for a malformed rule."""
 
     def __init__(self, declared: Mapping[str, Sequence[str]]) -> None:
         self.declare(declared)
 
     def declare(self, declared: Mapping[str, Sequence[str]]) -> None:
-        """Replace all scopes; what is asked from now on sees the new ones."""
+        """Replace all scopes, effective with the next request."""
         self._scopes = {name: _Scope(rules) for name, rules in {**EXAMPLES, **declared}.items()}
 
     def __contains__(self, name: object) -> bool:
@@ -103,22 +102,28 @@ class Scopes:
         return [FULL, *self._scopes]
 
     def restricts_methods(self, scope: str, path: str) -> bool:
-        """Whether a token of ``scope`` may use only some methods at this raw, checked path."""
+        """Whether ``scope`` permits only some methods for this raw path.
+
+        Call :meth:`check` first.
+        """
         if scope == FULL:
             return False
         known = self._scopes.get(scope)
         return known is None or not known.covers_all_methods(unquote(path))
 
     def check(self, scope: str, path: str, method: str) -> None:
-        """Raise :class:`ScopeRefused` unless a token of ``scope`` covers this raw path."""
+        """Raise :class:`ScopeRefused` (403) unless ``scope`` permits the method for the path.
+
+        ``path`` is the raw path, before percent-decoding.
+        """
         if scope == FULL:
             return
         known = self._scopes.get(scope)
-        if known is None:  # the operator took the scope away after it was sold
+        if known is None:  # the operator removed the scope after the token was sold
             raise ScopeRefused
         if _TWO_MEANINGS.search(path):
             raise ScopeRefused(
-                "This address could be read in two ways, and this access token has a scope."
+                "This address is ambiguous, and this access token is limited to a scope."
             )
         try:
             canonical = unquote_to_bytes(path).decode("utf-8")

@@ -1,4 +1,4 @@
-"""Buying, listing and ending access tokens."""
+"""The service of access tokens: purchase, list, rename and revoke."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.settings import DURATIONS, Settings
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import InvalidDuration
-from zenzefi.tokens.invalidation import InvalidationMessage
+from zenzefi.tokens.invalidation import REVOKED, InvalidationMessage
 from zenzefi.tokens.models import access_tokens, usage_sessions
 from zenzefi.tokens.refunds import refund_due
 from zenzefi.tokens.scopes import Scopes
@@ -34,19 +34,19 @@ from zenzefi.tokens.token_records import (
     select_tokens,
     token_record,
 )
-from zenzefi.tokens.validation import REVOKED, TokenValidator
+from zenzefi.tokens.validation import TokenValidator
 
 _t = access_tokens.c
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What a revocation did. ``was_open``: it had not been revoked before."""
+    """The result of a revocation. ``was_active``: the token had not been revoked before."""
 
     token: TokenRecord
     refund: Decimal
     balance: Decimal
-    was_open: bool
+    was_active: bool
 
 
 class Tokens:
@@ -67,7 +67,7 @@ class Tokens:
         self.scopes = scopes
 
     def check(self, duration_hours: int, scope: str) -> Decimal:
-        """The price of such a token. Raises ``InvalidDuration`` (400), ``Invalid`` (422)."""
+        """The price in ZNC. Raises ``InvalidDuration`` (400), ``Invalid`` (422: unknown scope)."""
         if duration_hours not in DURATIONS:
             raise InvalidDuration
         if scope not in self.scopes.names:
@@ -90,7 +90,7 @@ class Tokens:
         scope: str,
         name: str | None = None,
     ) -> TokenRecord:
-        """Buy one token inside the caller's transaction: debit, token and ledger row, or nothing.
+        """Buy one token inside the caller's transaction: debit, token and ledger row together.
 
         Raises ``InvalidDuration``, ``Invalid`` (unknown scope), ``InsufficientBalance``.
         """
@@ -129,7 +129,7 @@ class Tokens:
     async def of_user(
         self, user_id: UUID, *, active_only: bool = False, limit: int = 1000, offset: int = 0
     ) -> list[TokenRecord]:
-        """The user's tokens, newest first."""
+        """The tokens of a user, newest first."""
         query = select_tokens().where(_t.user_id == user_id)
         if active_only:
             query = query.where(is_active())
@@ -138,7 +138,7 @@ class Tokens:
             return [token_record(row, self.keyring) for row in await connection.execute(query)]
 
     async def find(self, token_id: UUID, user_id: UUID | None = None) -> TokenRecord:
-        """One token, of this user where one is given. Raises ``NotFound``."""
+        """One token; ``user_id`` restricts it to tokens of this user. Raises ``NotFound``."""
         async with self._database.read() as connection:
             return token_record(await self._row(connection, token_id, user_id), self.keyring)
 
@@ -162,17 +162,16 @@ class Tokens:
         refund: bool = True,
         reason: str = "revoked_by_owner",
     ) -> Revoked:
-        """End a token on every node, and give back what is due.
+        """Revoke a token on every node, and refund it by the rule of :func:`refund_due`.
 
-        ``owner_id=None`` is for administrators. An unused token gives back all that was paid, a
-        used one nothing, or pro rata by ``REFUND_USED_TOKENS``. Racing a first use there is one
-        outcome: either it is refunded in full and never worked, or it worked. Raises ``NotFound``.
+        ``owner_id=None`` is for administrators. With a concurrent first use there is one outcome:
+        the token is refunded in full and was never valid, or it was used. Raises ``NotFound``.
         """
         async with self._database.begin() as connection:
             revoked = await self.revoke_within(
                 connection, actor, token_id, owner_id=owner_id, refund=refund, reason=reason
             )
-        await self.announce_end(revoked.token)
+        await self.announce_revocation(revoked.token)
         return revoked
 
     async def revoke_within(
@@ -185,7 +184,7 @@ class Tokens:
         refund: bool = True,
         reason: str = "revoked_by_owner",
     ) -> Revoked:
-        """:meth:`revoke` inside the caller's transaction; :meth:`announce_end` once it is over."""
+        """:meth:`revoke` inside the caller's transaction; then :meth:`announce_revocation`."""
         before = await self._row(connection, token_id, owner_id)
         revocation = (
             update(access_tokens)
@@ -193,12 +192,12 @@ class Tokens:
             .values(revoked_at=utcnow(), revoked_reason=reason)
         )
         unused = revocation.where(_t.activated_at.is_(None))
-        was_open = was_unused = (await connection.execute(unused)).rowcount == 1
+        was_active = was_unused = (await connection.execute(unused)).rowcount == 1
         if not was_unused:
-            was_open = (await connection.execute(revocation)).rowcount == 1
+            was_active = (await connection.execute(revocation)).rowcount == 1
         row = await self._row(connection, token_id, owner_id)
         amount = ZERO
-        if was_open:
+        if was_active:
             amount = self._due(row, was_unused=was_unused) if refund else ZERO
             if amount > 0:
                 await connection.execute(
@@ -218,10 +217,10 @@ class Tokens:
                 connection, actor, "token.revoked", "token", token_id, refund=f"{amount:.2f}"
             )
         balance = await ledger.balance(connection, before.user_id)
-        return Revoked(token_record(row, self.keyring), amount, balance, was_open)
+        return Revoked(token_record(row, self.keyring), amount, balance, was_active)
 
-    async def announce_end(self, token: TokenRecord) -> None:
-        """Let every node know that a token is revoked: what is open under it closes."""
+    async def announce_revocation(self, token: TokenRecord) -> None:
+        """Invalidate a revoked token on every node, and close its connections."""
         await self.token_validator.announce(
             InvalidationMessage("token", token.id, REVOKED),
             [token.plaintext] if token.plaintext else [],
@@ -237,7 +236,7 @@ class Tokens:
         )
 
     async def rename(self, token_id: UUID, user_id: UUID, name: str | None) -> TokenRecord:
-        """Give a token a name of its owner's. Raises ``NotFound``."""
+        """Set the name that the owner gives to a token. Raises ``NotFound``."""
         async with self._database.begin() as connection:
             await self._row(connection, token_id, user_id)
             await connection.execute(
@@ -246,7 +245,7 @@ class Tokens:
             return token_record(await self._row(connection, token_id, user_id), self.keyring)
 
     async def plaintexts_of_user(self, connection: AsyncConnection, user_id: UUID) -> list[str]:
-        """The values of a user's active tokens, to be ended (or let in again) together."""
+        """A user's active tokens in plain text, to invalidate or restore them together."""
         query = select(_t.token_encrypted).where(_t.user_id == user_id, is_active())
         found = []
         for row in await connection.execute(query):

@@ -1,20 +1,24 @@
-"""Sessions of use: who uses which token, since when, how much; written in batches.
+"""Sessions, written: which client uses which token, since when and how much.
 
-A session is one (token, device, address, agent) without a pause of half an hour. A token has a
-bounded number of them open; what comes beyond is counted in one more, "other devices".
-Requests count in memory; every few seconds what changed is written in one transaction, and once
-more at shutdown. A crash loses one interval at most; without the database the counts wait, bounded.
-A session is written by the process that began it alone, and in whole sums: writing it twice (after
-a COMMIT whose answer was lost) changes nothing.
+A session is the requests of one token, device, address and user agent without a pause of
+:data:`~.models.SESSION_IDLE`. :mod:`zenzefi.tokens.session_queries` reads sessions.
+
+A token has at most :data:`MAX_OPEN_OF_TOKEN` open sessions in one process. Further clients are
+counted together in one more session with the agent :data:`OTHERS`, so that a client can't fill the
+table by varying its headers.
+
+Requests are counted in memory. The sessions that changed are written every :data:`INTERVAL` seconds
+in one transaction, and once more at shutdown. A crash loses at most one interval. Without the
+database the counts stay in memory, up to a bound. A session is written only by the process that
+began it, and as totals, so that a transaction may be repeated after its result was lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,44 +27,44 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 from aiohttp import web
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
+from zenzefi.bounded import BoundedDict
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.db.upsert import insert_into
 from zenzefi.errors import GateError, NotFound
 from zenzefi.observability.metrics import CACHE_ENTRIES, PROXY_BYTES
+from zenzefi.tasks import repeat_every
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import Devices
-from zenzefi.tokens.invalidation import InvalidationMessage
-from zenzefi.tokens.models import usage_sessions
+from zenzefi.tokens.invalidation import SESSION_ENDED, InvalidationMessage
+from zenzefi.tokens.models import SESSION_IDLE, usage_sessions
 from zenzefi.tokens.open_connections import ClientIdentity
-from zenzefi.tokens.validation import SESSION_ENDED, TokenValidator
+from zenzefi.tokens.validation import TokenValidator
 
 _RECEIVED = PROXY_BYTES.labels("received")
 log = logging.getLogger(__name__)
 
 INTERVAL = 5.0
-"""Seconds between two writes: what a crash may lose."""
-IDLE = timedelta(minutes=30)
-"""A session that was silent for longer is over; the next request begins a new one."""
-_TOUCH = timedelta(minutes=1)
-"""How often a session is written that goes on (a socket is open) and counts nothing new."""
-_MAX_SESSIONS = 20_000
+"""Seconds between two writes. A crash loses the counts of this time."""
 MAX_OPEN_OF_TOKEN = 20
-"""Sessions that one token has open in this process; further ones are counted together."""
+"""Open sessions of one token in this process. Further clients are counted together."""
 OTHERS = "other devices"
-"""The agent of the session in which a token's further uses are counted."""
-_SETTLED_AT_ONCE = 500
-_AGENT = 300
-_COUNTED = ("last_seen_at", "requests", "bytes_in", "bytes_out")
-_REASONS = {"token": "revoked", "user": "deactivated", "session": "ended"}
-_u = usage_sessions.c
-_Key = tuple[UUID, str | None, str, str]
+"""The agent of the session in which the further clients of a token are counted."""
+_TOUCH = timedelta(minutes=1)
+"""How often a session without new counts is written while a connection is open."""
+_MAX_SESSIONS = 20_000
+_COUNTED_AT_ONCE = 500  # requests in progress between two iterations of the event loop
+_MAX_AGENT = 300  # characters
+_COUNTERS = ("last_seen_at", "requests", "bytes_in", "bytes_out")
+_END_REASONS = {"token": "revoked", "user": "deactivated", "session": "ended"}
+_s = usage_sessions.c
+_Key = tuple[UUID, str | None, str, str]  # token, short name of the device, address, agent
 
 
 @dataclass(slots=True)
@@ -78,41 +82,41 @@ class _OpenSession:
 
 
 Progress = Callable[[], tuple[int, int]]
-"""Bytes received from and sent to the browser so far, in one request or WebSocket."""
+"""Returns ``bytes_in`` and ``bytes_out`` of one request or WebSocket so far."""
 
 
 class TrackedRequest:
-    """One request on its way: counted while it lasts, however long that is.
+    """One request (or WebSocket) in progress. Its bytes are counted while it lasts.
 
-    A context manager. A request that ended in a refusal of the gate (its upstream was away) and
-    moved no byte is not counted.
+    It is a context manager. A request that failed with an error of the gate, such as an unavailable
+    upstream, before any byte was transferred is not counted.
     """
 
-    __slots__ = ("_is_counted", "_received", "_sent", "_session", "_usage", "progress")
+    __slots__ = ("_bytes_in", "_bytes_out", "_is_counted", "_session", "_tracker", "progress")
 
-    def __init__(self, usage: SessionTracker, session: _OpenSession) -> None:
-        self._usage = usage
+    def __init__(self, tracker: SessionTracker, session: _OpenSession) -> None:
+        self._tracker = tracker
         self._session = session
         self._is_counted = False
-        self._received = 0
-        self._sent = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
         self.progress: Progress | None = None
-        """Set by whoever moves the bytes."""
+        """Set by the code that transfers the bytes."""
 
-    def settle(self) -> None:
-        """Add what is new to the session."""
-        received, sent = (0, 0) if self.progress is None else self.progress()
-        self._usage.add(
+    def count(self) -> None:
+        """Add the bytes since the last call to the session, and the request at the first call."""
+        bytes_in, bytes_out = (0, 0) if self.progress is None else self.progress()
+        self._tracker.add(
             self._session,
             requests=0 if self._is_counted else 1,
-            received=received - self._received,
-            sent=sent - self._sent,
+            bytes_in=bytes_in - self._bytes_in,
+            bytes_out=bytes_out - self._bytes_out,
         )
         self._is_counted = True
-        self._received, self._sent = received, sent
+        self._bytes_in, self._bytes_out = bytes_in, bytes_out
 
     def __enter__(self) -> Self:
-        self._usage.uses.add(self)
+        self._tracker.in_progress.add(self)
         return self
 
     def __exit__(
@@ -121,47 +125,26 @@ class TrackedRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._usage.uses.discard(self)
-        is_moved = self.progress is not None and any(self.progress())
-        if is_moved or self._is_counted or not isinstance(error, GateError):
-            self.settle()
+        self._tracker.in_progress.discard(self)
+        has_bytes = self.progress is not None and any(self.progress())
+        if has_bytes or self._is_counted or not isinstance(error, GateError):
+            self.count()
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One session of use, as lists show it."""
-
-    id: UUID
-    token_id: UUID
-    user_id: UUID
-    device: str | None
-    address: str | None
-    agent: str | None
-    started_at: datetime
-    last_seen_at: datetime
-    ended_at: datetime | None
-    end_reason: str | None
-    requests: int
-    bytes_in: int
-    bytes_out: int
-
-
-def _session(row: Row[Any]) -> Session:
-    return Session(**{name: row._mapping[name] for name in Session.__dataclass_fields__})
-
-
-async def end_sessions(connection: AsyncConnection, which: ColumnElement[bool], why: str) -> int:
-    """Mark sessions as ended, inside the caller's transaction; how many."""
+async def end_sessions(
+    connection: AsyncConnection, condition: ColumnElement[bool], reason: str
+) -> int:
+    """Mark sessions as ended inside the caller's transaction, and return their number."""
     result = await connection.execute(
         update(usage_sessions)
-        .where(which, _u.ended_at.is_(None))
-        .values(ended_at=utcnow(), end_reason=why)
+        .where(condition, _s.ended_at.is_(None))
+        .values(ended_at=utcnow(), end_reason=reason)
     )
     return int(result.rowcount)
 
 
 class SessionTracker:
-    """Counts uses, and keeps the list of sessions."""
+    """Counts requests by session, writes the sessions, and ends them."""
 
     def __init__(
         self, database: Database, token_validator: TokenValidator, devices: Devices
@@ -169,16 +152,20 @@ class SessionTracker:
         self._database = database
         self._token_validator = token_validator
         self._devices = devices
-        self._open: OrderedDict[_Key, _OpenSession] = OrderedDict()
-        self._of_token: dict[UUID, set[_Key]] = {}  # the keys of what is open, by token
+        self._open: BoundedDict[_Key, _OpenSession] = BoundedDict(
+            _MAX_SESSIONS, lambda key, _: self._remove_key(key)
+        )
+        self._of_token: dict[UUID, set[_Key]] = {}  # the keys of open sessions by token
         self._changed: dict[UUID, _OpenSession] = {}
-        self.uses: set[TrackedRequest] = set()
+        self.in_progress: set[TrackedRequest] = set()
         self._writing = asyncio.Lock()
-        token_validator.on_end(self._heard)
+        token_validator.on_invalidation(self._on_invalidation)
 
-    def begin(self, access: TokenAccess, who: ClientIdentity) -> TrackedRequest:
-        """A request has been admitted; to be entered for as long as it lasts."""
-        return TrackedRequest(self, self._session_of(access, who))
+    # --- counting
+
+    def begin(self, access: TokenAccess, client: ClientIdentity) -> TrackedRequest:
+        """Track an admitted request. Enter the result for as long as the request lasts."""
+        return TrackedRequest(self, self._session_of(access, client))
 
     def note(
         self,
@@ -187,67 +174,77 @@ class SessionTracker:
         device_id: str | None,
         address: str,
         agent: str,
-        received: int,
-        sent: int,
+        bytes_in: int,
+        bytes_out: int,
         requests: int = 1,
     ) -> None:
-        """Requests ended: bytes received from and sent to the browser. Never waits."""
+        """Count requests that have ended. It never waits."""
         session = self._session_of(access, ClientIdentity(device_id, address, agent))
-        self.add(session, requests=requests, received=received, sent=sent)
+        self.add(session, requests=requests, bytes_in=bytes_in, bytes_out=bytes_out)
 
-    def _session_of(self, access: TokenAccess, who: ClientIdentity) -> _OpenSession:
+    def add(self, session: _OpenSession, *, requests: int, bytes_in: int, bytes_out: int) -> None:
+        """Add to a session. Without anything new, only its time is updated now and then."""
         now = self._token_validator.now()
-        key = self._place(self._key(access.token_id, who), now)
-        session = self._open.get(key)
-        if session is None or now - session.last_seen_at > IDLE:
-            session = self._open[key] = _OpenSession(uuid4(), key, access.user_id, now, now)
-            if self._token_validator.cache.is_doubtful(access):
-                # What a revoked token still had under way is counted, but does not go on.
+        if not (requests or bytes_in or bytes_out) and now - session.last_seen_at < _TOUCH:
+            return
+        session.last_seen_at = now
+        session.requests += requests
+        session.bytes_in += bytes_in
+        if bytes_in:
+            _RECEIVED.inc(bytes_in)
+        session.bytes_out += bytes_out
+        if len(self._changed) < _MAX_SESSIONS:
+            self._changed[session.id] = session
+
+    def _session_of(self, access: TokenAccess, client: ClientIdentity) -> _OpenSession:
+        now = self._token_validator.now()
+        key = self._open_key(self._key(access.token_id, client), now)
+        session = self._open.refresh(key)
+        if session is None or now - session.last_seen_at > SESSION_IDLE:
+            session = _OpenSession(uuid4(), key, access.user_id, now, now)
+            if self._token_validator.cache.must_recheck(access):
+                # The last requests of a revoked token are counted in a session that has ended.
                 session.ended_at, session.end_reason = now, "revoked"
-        self._open.move_to_end(key)
-        self._of_token.setdefault(access.token_id, set()).add(key)
-        while len(self._open) > _MAX_SESSIONS:
-            self._forget(next(iter(self._open)))
+            self._of_token.setdefault(access.token_id, set()).add(key)
+            self._open[key] = session
         return session
 
-    def _place(self, key: _Key, now: datetime) -> _Key:
-        """The session to count in: its own, or that for everything else of a busy token."""
+    def _open_key(self, key: _Key, now: datetime) -> _Key:
+        """``key``, or the key of :data:`OTHERS` if the token has too many open sessions."""
         keys = self._of_token.get(key[0], set())
         if key in keys or len(keys) < MAX_OPEN_OF_TOKEN:
             return key
-        for one in [k for k in keys if now - self._open[k].last_seen_at > IDLE]:
-            self._forget(one)
+        for idle in [k for k in keys if now - self._open[k].last_seen_at > SESSION_IDLE]:
+            self._close(idle)
         return key if len(keys) < MAX_OPEN_OF_TOKEN else _others(key[0])
 
-    def _forget(self, key: _Key) -> None:
+    def _close(self, key: _Key) -> None:
         del self._open[key]
+        self._remove_key(key)
+
+    def _remove_key(self, key: _Key) -> None:
         keys = self._of_token[key[0]]
         keys.discard(key)
         if not keys:
             del self._of_token[key[0]]
 
-    def add(self, session: _OpenSession, *, requests: int, received: int, sent: int) -> None:
-        """Count; with nothing new it only says, now and then, that the session goes on."""
-        now = self._token_validator.now()
-        if not (requests or received or sent) and now - session.last_seen_at < _TOUCH:
-            return
-        session.last_seen_at = now
-        session.requests += requests
-        session.bytes_in += received
-        if received:
-            _RECEIVED.inc(received)
-        session.bytes_out += sent
-        if len(self._changed) < _MAX_SESSIONS:
-            self._changed[session.id] = session
+    def _key(self, token_id: UUID, client: ClientIdentity) -> _Key:
+        name = self._devices.name_of(client.device_id)
+        return token_id, name, client.address[:45], client.agent[:_MAX_AGENT]
+
+    # --- writing
 
     async def flush(self) -> None:
-        """Write what changed. Raises ``DatabaseUnavailable``; nothing is lost then."""
+        """Write the sessions that changed.
+
+        Raises ``DatabaseUnavailable``; the sessions are then written by the next call.
+        """
         async with self._writing:
-            for number, use in enumerate(list(self.uses), 1):
-                if use in self.uses:  # else it has ended meanwhile, and settled by itself
-                    use.settle()
-                if not number % _SETTLED_AT_ONCE:
-                    await asyncio.sleep(0)  # thousands of sockets must not hold up the loop
+            for number, request in enumerate(list(self.in_progress), 1):
+                if request in self.in_progress:  # otherwise it has ended and counted itself
+                    request.count()
+                if not number % _COUNTED_AT_ONCE:
+                    await asyncio.sleep(0)  # thousands of WebSockets must not block the event loop
             changed = list(self._changed.values())
             if not changed:
                 return
@@ -263,11 +260,11 @@ class SessionTracker:
         statement = insert_into(self._database.dialect, usage_sessions)
         new = statement.excluded
         statement = statement.on_conflict_do_update(
-            index_elements=[_u.id],
+            index_elements=[_s.id],
             set_={
-                **{name: new[name] for name in _COUNTED},
-                # An end that was written down elsewhere stays as it is.
-                **{name: func.coalesce(_u[name], new[name]) for name in ("ended_at", "end_reason")},
+                **{name: new[name] for name in _COUNTERS},
+                # The first end that was written stays.
+                **{name: func.coalesce(_s[name], new[name]) for name in ("ended_at", "end_reason")},
             },
         )
         rows = [_row(session) for session in sessions]
@@ -275,107 +272,80 @@ class SessionTracker:
             async with self._database.begin() as connection:
                 await connection.execute(statement, rows)
         except SQLAlchemyError:
-            # One that can't be written must not take the others along.
-            log.exception("counts of sessions can't be written together; trying one by one")
+            # One invalid row must not prevent that the others are written.
+            log.exception("failed to write sessions together; writing one by one")
             for row in rows:
                 try:
                     async with self._database.begin() as connection:
                         await connection.execute(statement, [row])
                 except SQLAlchemyError:
-                    log.warning("the counts of session %s are lost", row["id"])
+                    log.warning("session counts lost: session=%s", row["id"])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write every :data:`INTERVAL` seconds, and a last time at the end."""
-        task = asyncio.create_task(self._write_for_ever(), name="usage of tokens")
+        """Write sessions periodically while the context is open, and once more at its exit."""
         try:
-            yield
+            async with repeat_every(
+                lambda: INTERVAL,
+                self._flush_periodically,
+                name="session counts",
+                ignored=(DatabaseUnavailable,),
+            ):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             try:
                 await self.flush()
             except DatabaseUnavailable:
-                log.warning(
-                    "the last counts of %d sessions could not be written", len(self._changed)
-                )
+                log.warning("session counts lost at shutdown: sessions=%d", len(self._changed))
 
-    async def _write_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(INTERVAL)
-            CACHE_ENTRIES.labels("sessions").set(len(self._open))
-            CACHE_ENTRIES.labels("unwritten_sessions").set(len(self._changed))
-            with suppress(DatabaseUnavailable):
-                await self.flush()
+    async def _flush_periodically(self) -> None:
+        CACHE_ENTRIES.labels("sessions").set(len(self._open))
+        CACHE_ENTRIES.labels("unwritten_sessions").set(len(self._changed))
+        await self.flush()
 
-    def _heard(self, ended: InvalidationMessage) -> None:
-        if ended.kind == "token":
-            gone = [self._open[key] for key in self._of_token.get(ended.id, ())]
-        elif ended.kind == "user":
-            gone = [s for s in self._open.values() if s.user_id == ended.id]
-        elif ended.kind == "session":
-            gone = [s for s in self._open.values() if s.id == ended.id]
-        else:
-            return
-        for session in gone:
-            self._forget(session.key)
-            session.ended_at, session.end_reason = self._token_validator.now(), _REASONS[ended.kind]
-            # Only the process that began a session has something of it open.
-            if ended.kind == "session":
-                is_meant = partial(self._is_of, session.key)
-                self._token_validator.open_connections.end_of(
-                    session.key[0], is_meant, ended.reason
-                )
-
-    def _is_of(self, key: _Key, who: ClientIdentity) -> bool:
-        own = self._key(key[0], who)
-        return own == key or (key == _others(key[0]) and own not in self._open)
-
-    def _key(self, token_id: UUID, who: ClientIdentity) -> _Key:
-        name = self._devices.name_of(who.device_id)
-        return token_id, name, who.address[:45], who.agent[:_AGENT]
-
-    # --- lists
-
-    async def listed(
-        self,
-        *,
-        user_id: UUID | None = None,
-        active_only: bool = False,
-        limit: int,
-        offset: int,
-    ) -> tuple[list[Session], int]:
-        """Sessions, last seen first, and how many there are in all."""
-        where: list[ColumnElement[bool]] = []
-        if user_id is not None:
-            where.append(_u.user_id == user_id)
-        if active_only:
-            where += [_u.ended_at.is_(None), _u.last_seen_at > self._token_validator.now() - IDLE]
-        query = select(usage_sessions).where(*where).order_by(_u.last_seen_at.desc(), _u.id)
-        count = select(func.count()).select_from(usage_sessions).where(*where)
-        async with self._database.read() as connection:
-            total = int((await connection.execute(count)).scalar_one())
-            rows = await connection.execute(query.limit(limit).offset(offset))
-            return [_session(row) for row in rows], total
+    # --- ending
 
     async def end(self, actor: Actor, session_id: UUID, user_id: UUID | None = None) -> None:
-        """End a session: what it has open is closed, on whatever node.
+        """End a session, and close its connections on every node.
 
-        The token stays good: another request begins a new session. Raises ``NotFound``.
+        The token stays valid: another request begins a new session. ``user_id`` restricts it to
+        sessions of this user. Raises ``NotFound``.
         """
-        where = _u.id == session_id
+        condition = _s.id == session_id
         if user_id is not None:
-            where &= _u.user_id == user_id
+            condition &= _s.user_id == user_id
         async with self._database.begin() as connection:
-            row = (await connection.execute(select(_u.token_id).where(where))).one_or_none()
+            row = (await connection.execute(select(_s.token_id).where(condition))).one_or_none()
             if row is None:
                 raise NotFound("There is no such session.")
-            await end_sessions(connection, where, "ended")
+            await end_sessions(connection, condition, "ended")
             await record(connection, actor, "session.ended", "session", session_id)
-        await self._token_validator.announce(
-            InvalidationMessage("session", session_id, SESSION_ENDED), []
-        )
+        message = InvalidationMessage("session", session_id, SESSION_ENDED)
+        await self._token_validator.announce(message, [])
+
+    def _on_invalidation(self, message: InvalidationMessage) -> None:
+        if message.kind == "token":
+            ended = [self._open[key] for key in self._of_token.get(message.id, ())]
+        elif message.kind == "user":
+            ended = [s for s in self._open.values() if s.user_id == message.id]
+        elif message.kind == "session":
+            ended = [s for s in self._open.values() if s.id == message.id]
+        else:
+            return
+        for session in ended:
+            self._close(session.key)
+            session.ended_at = self._token_validator.now()
+            session.end_reason = _END_REASONS[message.kind]
+            # Only the process that began a session has connections of it.
+            if message.kind == "session":
+                is_meant = partial(self._is_of, session.key)
+                self._token_validator.open_connections.end_clients(
+                    session.key[0], is_meant, message.reason
+                )
+
+    def _is_of(self, key: _Key, client: ClientIdentity) -> bool:
+        own = self._key(key[0], client)
+        return own == key or (key == _others(key[0]) and own not in self._open)
 
 
 def _others(token_id: UUID) -> _Key:
@@ -390,7 +360,7 @@ def _row(session: _OpenSession) -> dict[str, Any]:
         "user_id": session.user_id,
         "device": device,
         "address": address or None,
-        # No NUL or lone surrogate comes into PostgreSQL.
+        # PostgreSQL accepts neither NUL nor lone surrogates.
         "agent": agent.encode("utf-8", "replace").decode("utf-8").replace("\0", "") or None,
         "started_at": session.started_at,
         "last_seen_at": session.last_seen_at,
@@ -402,4 +372,5 @@ def _row(session: _OpenSession) -> dict[str, Any]:
     }
 
 
-SESSION_TRACKER: web.AppKey[SessionTracker] = web.AppKey("usage", SessionTracker)
+SESSION_TRACKER: web.AppKey[SessionTracker] = web.AppKey("session_tracker", SessionTracker)
+"""The application's :class:`SessionTracker`."""

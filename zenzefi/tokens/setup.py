@@ -1,4 +1,4 @@
-"""Mount access tokens on an application."""
+"""Set up access tokens in an application."""
 
 from __future__ import annotations
 
@@ -17,43 +17,47 @@ from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.redis_cache import RedisCache
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
+from zenzefi.tokens.session_queries import SESSION_QUERIES, SessionQueries
 from zenzefi.tokens.sessions import SESSION_TRACKER, SessionTracker
 from zenzefi.tokens.sign_ins import SIGN_INS, BrowserSignIns
 from zenzefi.tokens.validation import TOKEN_VALIDATOR, TokenValidator
 
-REDIS_CACHE: web.AppKey[RedisCache] = web.AppKey("shared", RedisCache)
+REDIS_CACHE: web.AppKey[RedisCache] = web.AppKey("redis_cache", RedisCache)
 SCOPES: web.AppKey[Scopes] = web.AppKey("scopes", Scopes)
 
 
 def setup(app: web.Application) -> None:
-    """The calls, the validator and its tasks; the database and the keyring are there already."""
+    """Add the services and endpoints. Settings, database and keyring must be in ``app`` before.
+
+    The background tasks run from the start of the application to its cleanup.
+    """
     settings, database, keyring = app[SETTINGS], app[DATABASE], app[KEYRING]
     redis_cache = None if settings.redis_dsn is None else RedisCache(settings.redis_dsn)
-    token_validator = TokenValidator(database, keyring, redis_cache)
     if redis_cache is not None:
         app[REDIS_CACHE] = redis_cache
     app[SCOPES] = Scopes(settings.scopes)
-    app[TOKEN_VALIDATOR] = token_validator
 
     async def declare(changed: Settings) -> None:
         app[SCOPES].declare(changed.scopes)
 
     app[ON_RELOAD].append(declare)
+    token_validator = app[TOKEN_VALIDATOR] = TokenValidator(database, keyring, redis_cache)
     devices = app[DEVICES] = Devices(
         settings.device_policy, database, keyring, token_validator, redis_cache
     )
-    usage = app[SESSION_TRACKER] = SessionTracker(database, token_validator, devices)
+    session_tracker = app[SESSION_TRACKER] = SessionTracker(database, token_validator, devices)
+    app[SESSION_QUERIES] = SessionQueries(database, token_validator.clock)
     sign_ins = app[SIGN_INS] = BrowserSignIns(database, keyring, token_validator, redis_cache)
     app[TOKENS] = Tokens(settings, database, keyring, token_validator, app[SCOPES])
     app[BUNDLES] = Bundles(settings, database, keyring)
     routing.setup(app, views.routes, bundle_views.routes)
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
+    async def background_work(_: web.Application) -> AsyncIterator[None]:
         try:
             async with (
                 token_validator.running(),
                 devices.running(),
-                usage.running(),
+                session_tracker.running(),
                 sign_ins.running(),
             ):
                 yield
@@ -61,4 +65,4 @@ def setup(app: web.Application) -> None:
             if redis_cache is not None:
                 await redis_cache.close()
 
-    app.cleanup_ctx.append(life)
+    app.cleanup_ctx.append(background_work)

@@ -1,4 +1,4 @@
-"""One sign-in of a browser at the proxy: the value, and the statements about its rows."""
+"""Sign-ins of browsers at the proxy: the record, its JSON form in Redis, and SQL statements."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins
 
 _s = proxy_sign_ins.c
-# However a page session ends (a new password, a reset link, an administrator), what was opened from
-# it ends as well: here within the life of a cached entry, by a message where it was logged out.
+# The sign-ins derived from a page session end with it, also when it ends by a new password, a reset
+# link or an administrator: within the lifetime of a cached entry. Logging out sends a message too.
 _PARENT_ENDED = (
     select(web_sessions.c.id)
     .where(web_sessions.c.id == _s.family_id, web_sessions.c.ended_at.is_not(None))
@@ -44,17 +44,17 @@ BY_INDEX = (
         ~_PARENT_ENDED,
     )
 )
-OPEN = select(_s.id).where(
+NOT_ENDED = select(_s.id).where(
     _s.id.in_(bindparam("ids", expanding=True)), _s.ended_at.is_(None), ~_PARENT_ENDED
 )
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserSignIn:
-    """One live sign-in, without its secret.
+    """One sign-in that has not ended, without its secret.
 
-    ``family`` is shared by the sign-ins that came from one another; ``is_sealed`` says that the
-    browser took the cookie under a name that no script can write.
+    ``family`` is shared by sign-ins that were derived from each other. ``is_sealed``: the cookie
+    has a name that scripts can't write.
     """
 
     id: UUID
@@ -67,11 +67,11 @@ class BrowserSignIn:
     expires_at: datetime
 
     def is_of(self, address: str, agent: str) -> bool:
-        """Whether the client at this address with this ``User-Agent`` may be the one."""
+        """Whether a client with this address and ``User-Agent`` may be this browser."""
         return self.network == network_of(address) and self.browser == browser_of(agent)
 
     def to_json(self) -> str:
-        """As it is kept in Redis."""
+        """The form that is stored in Redis."""
         return json.dumps(
             {
                 "id": str(self.id),
@@ -87,7 +87,7 @@ class BrowserSignIn:
 
     @classmethod
     def from_json(cls, raw: bytes) -> BrowserSignIn | None:
-        """What Redis held; ``None`` for anything else under the name."""
+        """Parse an entry of Redis; ``None`` for invalid data."""
         try:
             held = json.loads(raw)
             expires_at = datetime.fromisoformat(held["expires_at"])
@@ -107,7 +107,7 @@ class BrowserSignIn:
             return None
 
 
-def of_row(row: Any) -> BrowserSignIn:
+def sign_in_record(row: Any) -> BrowserSignIn:
     """The sign-in in a row of :data:`BY_INDEX`."""
     return BrowserSignIn(
         id=row.id,
@@ -121,10 +121,11 @@ def of_row(row: Any) -> BrowserSignIn:
     )
 
 
-async def is_open(connection: AsyncConnection, family: UUID) -> bool:
-    """Whether the page session or the sign-in of this id has not ended.
+async def has_not_ended(connection: AsyncConnection, family: UUID) -> bool:
+    """Whether the page session or sign-in with this ID exists and has not ended.
 
-    The row stays locked: logging out waits for the transaction, and then finds the new sign-in.
+    The row stays locked, so that a concurrent logout waits for the transaction and then ends the
+    new sign-in.
     """
     for table in (web_sessions, proxy_sign_ins):
         query = select(table.c.id).where(table.c.id == family, table.c.ended_at.is_(None))

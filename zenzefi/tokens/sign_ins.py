@@ -1,23 +1,22 @@
 """Sign-ins of browsers at the proxy: a random secret in a cookie, its keyed hash in the database.
 
-The proxy cookie holds the access token, and a script of the upstream can plant one. It counts in a
-browser only beside a second cookie with the secret of a sign-in that belongs to this very token
-(ADR 0015). A sign-in ends by itself with its cookie, and by logging out: on every node within a
-second, by a message, and within the life of a cached entry on a node that missed it.
+The proxy cookie contains the access token, and a script of the upstream can set one. Therefore a
+browser's proxy cookie is accepted only together with a second cookie, which contains the secret of
+a sign-in made with this token (ADR 0015). A sign-in expires with its cookie and ends by logging
+out: on every node within a second by a message, and within the lifetime of a cached entry on a node
+that missed the message.
 
-Look-ups are cached in the process for seconds, shared and batched. The database decides; while it
-is away, Redis vouches for the sign-ins that it knows.
+Look-ups are cached in the process for seconds, shared and batched. The database decides. While it
+is unavailable, sign-ins with an entry in Redis stay valid.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
@@ -26,8 +25,8 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
@@ -35,26 +34,32 @@ from zenzefi.errors import Unavailable
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import CACHE_ENTRIES
+from zenzefi.tasks import repeat_every
 from zenzefi.tokens import token_format
 from zenzefi.tokens.access import TokenAccess
+from zenzefi.tokens.circuit_breaker import CircuitBreaker
 from zenzefi.tokens.errors import SignInRequired
-from zenzefi.tokens.invalidation import InvalidationMessage
-from zenzefi.tokens.lookups import CircuitBreaker
+from zenzefi.tokens.invalidation import SIGNED_OUT, InvalidationMessage
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins
-from zenzefi.tokens.redis_cache import TOMBSTONE, RedisCache
-from zenzefi.tokens.sign_in_repository import BY_INDEX, OPEN, BrowserSignIn, is_open, of_row
+from zenzefi.tokens.redis_cache import RedisCache
+from zenzefi.tokens.redis_entries import TOMBSTONE
+from zenzefi.tokens.sign_in_repository import (
+    BY_INDEX,
+    NOT_ENDED,
+    BrowserSignIn,
+    has_not_ended,
+    sign_in_record,
+)
 from zenzefi.tokens.single_flight import Results, SingleFlight
-from zenzefi.tokens.validation import LIFE, LIFE_ALONE, SIGNED_OUT, TokenValidator
-
-log = logging.getLogger(__name__)
+from zenzefi.tokens.validation import TokenValidator
 
 MAX_KNOWN = 50_000
 MAX_PER_TOKEN = 100
-"""Sign-ins with one token; beyond them the oldest are forgotten."""
+"""Sign-ins with one token. Beyond this the oldest ones are deleted."""
 UNKNOWN_LIFE = 3.0
-"""Seconds that an unknown or ended secret is remembered."""
-_RENEW = 0.25  # seconds before its end that an entry in use is looked up again
-_RENEWALS = 2_000  # at once
+"""Seconds for which an unknown or ended secret is cached."""
+_RENEW = 0.25  # seconds before its end that an entry in use is renewed
+_MAX_RENEWALS = 2_000  # concurrent
 _BATCH = 500
 _PURPOSE = "proxy-sign-in"
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -81,33 +86,33 @@ class BrowserSignIns:
         self._keyring = keyring
         self._token_validator = token_validator
         self._redis_cache = redis_cache
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._patience = CircuitBreaker()
-        self._flights: SingleFlight[BrowserSignIn | None] = SingleFlight(self._look_up)
-        self._turned = 0.0  # when the subscription to messages last came or went
-        token_validator.on_end(self._heard)
-        token_validator.on_turn(self._turn)
+        self._known: BoundedDict[str, _Known] = BoundedDict(MAX_KNOWN)
+        self._circuit_breaker = CircuitBreaker()
+        self._lookups: SingleFlight[BrowserSignIn | None] = SingleFlight(self._look_up)
+        token_validator.on_invalidation(self._on_invalidation)
+        token_validator.on_subscription_change(self._known.clear)
 
     # --- the hot path
 
     def cached(self, secret: str) -> BrowserSignIn | None:
-        """The live sign-in that this process knows now; ``None``: ask :meth:`find`."""
+        """The sign-in of a secret in the in-process cache; ``None``: call :meth:`find`."""
         known = self._known.get(secret)
         if known is None or known.sign_in is None:
             return None
         left = known.until - monotonic()
         if left <= 0:
             return None
-        if left < _RENEW and secret not in self._flights and len(self._flights) < _RENEWALS:
-            self._flights.join(secret)
+        if left < _RENEW and secret not in self._lookups and len(self._lookups) < _MAX_RENEWALS:
+            self._lookups.join(secret)
         return known.sign_in
 
     # --- look-ups
 
     async def find(self, offered: Sequence[str]) -> list[tuple[str, BrowserSignIn]]:
-        """The live sign-ins among these secrets, with their secrets, in the order given.
+        """The secrets that belong to a sign-in, each with its sign-in, in the order of ``offered``.
 
-        Raises ``DatabaseUnavailable`` or ``Unavailable`` (503) where that can't be told of any.
+        Raises ``DatabaseUnavailable`` or ``Unavailable`` (503) if none was found and a look-up
+        failed.
         """
         found: list[tuple[str, BrowserSignIn]] = []
         failure: Exception | None = None
@@ -118,12 +123,12 @@ class BrowserSignIns:
                 continue
             known = self._known.get(secret)
             if known is None or known.until <= now:
-                asked.append((secret, self._flights.join(secret)))
+                asked.append((secret, self._lookups.join(secret)))
             elif known.sign_in is not None:
                 found.append((secret, known.sign_in))
-        for secret, flight in asked:
+        for secret, future in asked:
             try:
-                sign_in = await asyncio.shield(flight)
+                sign_in = await asyncio.shield(future)
             except Unavailable as error:
                 failure = error
             else:
@@ -134,7 +139,7 @@ class BrowserSignIns:
         return found
 
     def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
-        """Whether the sign-in was made with this very access token."""
+        """Whether the sign-in was made with this access token."""
         return sign_in.token_index in token_format.indexes(self._keyring, token)
 
     async def _look_up(self, asked: list[str]) -> Results[BrowserSignIn | None]:
@@ -145,16 +150,16 @@ class BrowserSignIns:
         if self._redis_cache is not None:
             held = await self._redis_cache.sign_ins(indexes)
         try:
-            rows = await self._patience.ask(lambda: self._rows(indexes), "sign-in look-up")
+            rows = await self._circuit_breaker.call(lambda: self._rows(indexes), "sign-in look-up")
         except DatabaseUnavailable as error:
             return self._without_database(by_index, held, started, error)
         found = {by_index[index]: sign_in for index, sign_in in rows.items()}
-        answers = {one: self._keep(one, found.get(one), started) for one in asked}
+        results = {one: self._keep(one, found.get(one), started) for one in asked}
         if self._redis_cache is not None:
             await self._redis_cache.put_sign_ins(
                 [self._entry(index, held.get(index, b""), rows[index]) for index in rows]
             )
-        return answers
+        return results
 
     def _entry(
         self, index: bytes, before: bytes, sign_in: BrowserSignIn
@@ -165,7 +170,7 @@ class BrowserSignIns:
     async def _rows(self, indexes: list[bytes]) -> dict[bytes, BrowserSignIn]:
         async with self._database.read() as connection:
             rows = await connection.execute(BY_INDEX, {"indexes": indexes})
-            return {bytes(row.secret_index): of_row(row) for row in rows}
+            return {bytes(row.secret_index): sign_in_record(row) for row in rows}
 
     def _without_database(
         self,
@@ -174,37 +179,34 @@ class BrowserSignIns:
         started: float,
         error: DatabaseUnavailable,
     ) -> Results[BrowserSignIn | None]:
-        """Known ones go on, ended ones stay ended; of the others nothing can be told."""
-        answers: dict[str, BrowserSignIn | Exception | None] = dict.fromkeys(
+        """The results while the database is unavailable, from the entries in Redis alone."""
+        results: dict[str, BrowserSignIn | Exception | None] = dict.fromkeys(
             by_index.values(), error
         )
         for index, raw in held.items():
             secret = by_index[index]
             sign_in = None if raw == TOMBSTONE else BrowserSignIn.from_json(raw)
             if sign_in is not None and sign_in.expires_at > self._token_validator.now():
-                answers[secret] = self._keep(secret, sign_in, started)
+                results[secret] = self._keep(secret, sign_in, started)
             elif raw == TOMBSTONE:
-                answers[secret] = None
-        return answers
+                results[secret] = None
+        return results
 
     def _keep(
         self, secret: str, sign_in: BrowserSignIn | None, started: float
     ) -> BrowserSignIn | None:
-        """Remember a look-up for a moment, counted from when it was started."""
+        """Cache the result of a look-up that started at ``started``, unless it is outdated."""
         if sign_in is not None and self._token_validator.open_connections.has_ended(sign_in.id):
-            sign_in = None  # it ended meanwhile
-        if started <= self._turned:
-            return sign_in  # what ended meanwhile may not have been heard of: good for this once
+            sign_in = None  # it ended during the look-up
+        if started <= self._token_validator.subscription.changed_at:
+            return sign_in  # not cached: a message may have been missed during the look-up
         life = UNKNOWN_LIFE
         if sign_in is not None:
-            life = LIFE if self._token_validator.is_live else LIFE_ALONE
+            life = self._token_validator.life()
         self._known[secret] = _Known(sign_in, started + life)
-        self._known.move_to_end(secret)
-        while len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
         return sign_in
 
-    # --- beginning
+    # --- signing in
 
     async def start(
         self,
@@ -215,17 +217,17 @@ class BrowserSignIns:
         agent: str,
         is_sealed: bool,
     ) -> str:
-        """Sign a browser in; its secret (43 URL-safe characters), which is kept nowhere.
+        """Sign a browser in; its secret (43 URL-safe characters), which is not stored.
 
-        ``family`` is the page session or the sign-in that this one comes from. Raises
-        ``SignInRequired`` when that has ended, and ``DatabaseUnavailable``.
+        ``family`` is the page session or sign-in from which this one is derived. Raises
+        ``SignInRequired`` (401) if that has ended, and ``DatabaseUnavailable``.
         """
         started = monotonic()
         secret = secrets.token_urlsafe(32)
         now = self._token_validator.now()
         row_id = uuid4()
         async with self._database.begin() as connection:
-            if family is not None and not await is_open(connection, family):
+            if family is not None and not await has_not_ended(connection, family):
                 raise SignInRequired
             query = select(access_tokens.c.token_index).where(access_tokens.c.id == access.token_id)
             index = bytes((await connection.execute(query)).scalar_one())
@@ -265,17 +267,17 @@ class BrowserSignIns:
         self._keep(secret, sign_in, started)
         return secret
 
-    # --- ending
+    # --- signing out
 
     async def end(self, family: UUID, reason: str = SIGNED_OUT) -> int:
-        """End all sign-ins of this family, on every node; how many.
+        """End the sign-ins of a family on every node, and return their number.
 
-        Raises ``DatabaseUnavailable``: then none has ended.
+        Raises ``DatabaseUnavailable``; then none has ended.
         """
         return await self._end(_s.family_id == family, reason)
 
     async def end_of_user(self, user_id: UUID, *, keep: UUID | None = None) -> int:
-        """End all sign-ins of a user, but for one family; how many."""
+        """End the sign-ins of a user except the family ``keep``, and return their number."""
         which = _s.user_id == user_id
         return await self._end(
             which if keep is None else which & (_s.family_id != keep), SIGNED_OUT
@@ -296,58 +298,49 @@ class BrowserSignIns:
             )
         return len(rows)
 
-    def _heard(self, ended: InvalidationMessage) -> None:
-        if ended.kind != "sign_in":
+    def _on_invalidation(self, message: InvalidationMessage) -> None:
+        if message.kind != "sign_in":
             return
         for secret, known in list(self._known.items()):
-            if known.sign_in is not None and known.sign_in.id == ended.id:
+            if known.sign_in is not None and known.sign_in.id == message.id:
                 del self._known[secret]
 
-    def _turn(self) -> None:
-        """Messages may have been missed: look everything up again."""
-        self._turned = monotonic()
-        self._known.clear()
+    # --- open connections
 
-    # --- what is open
-
-    async def check_open(self) -> None:
-        """End what is open under sign-ins that have ended: the net under a lost message.
+    async def recheck(self) -> None:
+        """Close open connections of sign-ins that have ended: the safety net for lost messages.
 
         Raises ``DatabaseUnavailable``.
         """
-        held = list(self._token_validator.open_connections.sign_ins())
-        for start in range(0, len(held), _BATCH):
-            ids = held[start : start + _BATCH]
+        open_ids = list(self._token_validator.open_connections.sign_ins())
+        for start in range(0, len(open_ids), _BATCH):
+            ids = open_ids[start : start + _BATCH]
             async with self._database.read() as connection:
-                still = set((await connection.execute(OPEN, {"ids": ids})).scalars())
+                still = set((await connection.execute(NOT_ENDED, {"ids": ids})).scalars())
             for sign_in in ids:
                 if sign_in not in still:
                     self._token_validator.open_connections.end_sign_in(sign_in, SIGNED_OUT)
-                    self._heard(InvalidationMessage("sign_in", sign_in, SIGNED_OUT))
+                    self._on_invalidation(InvalidationMessage("sign_in", sign_in, SIGNED_OUT))
 
-    async def _check_repeatedly(self) -> None:
-        while True:
-            await asyncio.sleep(LIFE if self._token_validator.is_live else LIFE_ALONE)
-            CACHE_ENTRIES.labels("sign_ins").set(len(self._known))
-            try:
-                await self.check_open()
-            except DatabaseUnavailable:
-                continue
-            except SQLAlchemyError:
-                log.exception("failed to check open sign-ins")
+    async def _recheck_periodically(self) -> None:
+        CACHE_ENTRIES.labels("sign_ins").set(len(self._known))
+        await self.recheck()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Check what is open, for as long as the node runs."""
-        task = asyncio.create_task(self._check_repeatedly(), name="open sign-ins")
+        """Recheck the sign-ins of open connections while the context is open."""
         try:
-            yield
+            async with repeat_every(
+                self._token_validator.life,
+                self._recheck_periodically,
+                name="revalidation of sign-ins",
+                ignored=(DatabaseUnavailable,),
+            ):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            await self._flights.close()
-            await self._patience.close()
+            await self._lookups.close()
+            await self._circuit_breaker.close()
 
 
 SIGN_INS: web.AppKey[BrowserSignIns] = web.AppKey("sign_ins", BrowserSignIns)
+"""The application's :class:`BrowserSignIns`."""

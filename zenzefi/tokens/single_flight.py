@@ -1,6 +1,6 @@
-"""Look-ups under way: one per token however many ask, and many tokens in one batch.
+"""Single flight: concurrent look-ups of the same key share one result, and many keys one batch.
 
-After Redis was flushed or lost, every token in use is asked for at once. Asked one by one that
+After Redis was flushed or lost, all tokens in use are looked up at once. One statement for each
 would be thousands of statements; in batches it is a handful.
 """
 
@@ -14,82 +14,86 @@ from typing import Generic, TypeVar
 from zenzefi.errors import Unavailable
 
 MAX_WAITING = 10_000
-"""Tokens asked for and not answered; the next one is told 503."""
+"""Keys without a result at a time. Further ones are refused with 503."""
 BATCH = 250
-_AT_ONCE = 4  # batches under way, so that a flood leaves connections for everything else
+_AT_ONCE = 4  # concurrent batches, so that a flood leaves database connections for other queries
 
 _T = TypeVar("_T")
 Results = Mapping[str, _T | Exception]
+"""The result, or the error, of each key."""
 
 
-async def answer_all(
+async def resolve(
     look_up: Callable[[list[str]], Awaitable[Results[_T]]],
-    tokens: list[str],
+    keys: list[str],
     waiting: dict[str, asyncio.Future[_T]],
 ) -> None:
-    """Look these tokens up and give each waiting future its result; they leave ``waiting``.
+    """Look ``keys`` up, resolve their futures, and remove these from ``waiting``.
 
-    Whatever goes wrong is the result of all of them. A cancelled look-up cancels them.
+    An exception of ``look_up`` is the result of all keys. Its cancellation cancels the futures.
     """
-    answers: Results[_T]
+    results: Results[_T]
     try:
-        answers = await look_up(tokens)
+        results = await look_up(keys)
     except Exception as error:
-        answers = dict.fromkeys(tokens, error)
+        results = dict.fromkeys(keys, error)
     except asyncio.CancelledError:
-        for token in tokens:
-            waiting.pop(token).cancel()
+        for key in keys:
+            waiting.pop(key).cancel()
         raise
-    for token in tokens:
-        future, answer = waiting.pop(token), answers.get(token, Unavailable())
+    for key in keys:
+        future, result = waiting.pop(key), results.get(key, Unavailable())
         if future.cancelled():
             continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
+        if isinstance(result, Exception):
+            future.set_exception(result)
         else:
-            future.set_result(answer)
+            future.set_result(result)
 
 
 class SingleFlight(Generic[_T]):
-    """Shared look-ups. ``look_up`` answers many tokens and never takes for ever."""
+    """Shares look-ups. ``look_up`` gets a batch of keys and must end in bounded time."""
 
     def __init__(self, look_up: Callable[[list[str]], Awaitable[Results[_T]]]) -> None:
         self._look_up = look_up
-        self._answers: dict[str, asyncio.Future[_T]] = {}
-        self._waiting: dict[str, None] = {}  # those that no batch has taken yet, in their order
+        self._futures: dict[str, asyncio.Future[_T]] = {}
+        self._unbatched: dict[str, None] = {}  # keys that no batch has taken yet, in order
         self._batches: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._futures)
 
-    def __contains__(self, token: object) -> bool:
-        return token in self._answers
+    def __contains__(self, key: object) -> bool:
+        return key in self._futures
 
-    def join(self, token: str) -> asyncio.Future[_T]:
-        """The answer for this token, asked for now unless somebody did. Not to be cancelled:
-        others may wait for it too. Raises ``Unavailable`` when too many wait."""
-        answer = self._answers.get(token)
-        if answer is None:
-            if len(self._answers) >= MAX_WAITING:
+    def join(self, key: str) -> asyncio.Future[_T]:
+        """The future of the current look-up of ``key``. A look-up is started if there is none.
+
+        The future is shared: await it through ``asyncio.shield``. Raises ``Unavailable`` (503) when
+        too many keys wait.
+        """
+        future = self._futures.get(key)
+        if future is None:
+            if len(self._futures) >= MAX_WAITING:
                 raise Unavailable
-            answer = self._answers[token] = asyncio.get_running_loop().create_future()
-            # Nobody need be left to hear it.
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._waiting[token] = None
+            future = self._futures[key] = asyncio.get_running_loop().create_future()
+            # All waiting callers may be cancelled; asyncio would log an error never retrieved.
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._unbatched[key] = None
             if len(self._batches) < _AT_ONCE:
-                # It begins with the loop's next turn, and takes whoever asks until then.
-                task = asyncio.create_task(self._fly(), name="token look-ups")
+                # The task starts in the loop's next iteration and takes all keys added until then.
+                task = asyncio.create_task(self._run(), name="batched look-ups")
                 self._batches.add(task)
                 task.add_done_callback(self._batches.discard)
-        return answer
+        return future
 
-    async def _fly(self) -> None:
-        while self._waiting:
-            tokens = list(islice(self._waiting, BATCH))
-            for token in tokens:
-                del self._waiting[token]
-            await answer_all(self._look_up, tokens, self._answers)
+    async def _run(self) -> None:
+        while self._unbatched:
+            keys = list(islice(self._unbatched, BATCH))
+            for key in keys:
+                del self._unbatched[key]
+            await resolve(self._look_up, keys, self._futures)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the batches in progress."""
         await asyncio.gather(*self._batches, return_exceptions=True)

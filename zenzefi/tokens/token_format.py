@@ -1,4 +1,4 @@
-"""The value of an access token: how one is made, what shape it has, under which keys it is kept."""
+"""The format of an access token: generation, syntax, and the keys under which it is stored."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ PREFIX_LENGTH = 8
 
 
 def new_token() -> str:
-    """64 URL-safe characters: 384 random bits."""
+    """A new token: 64 URL-safe characters with 384 random bits."""
     return secrets.token_urlsafe(48)
 
 
 def is_well_formed(token: str) -> bool:
-    """Whether this could be a token at all; what could not never leaves the process."""
+    """Whether ``token`` has the syntax of a token. Others are refused without a look-up."""
     return _SHAPE.fullmatch(token) is not None
 
 
 def index(keyring: Keyring, token: str) -> bytes:
-    """What the database finds it by (under the newest key)."""
+    """The keyed hash that the database stores, under the newest key of the settings."""
     return keyring.index(_PURPOSE, token)
 
 
 def indexes(keyring: Keyring, token: str) -> list[bytes]:
-    """What the database may find it by: one index per key in the settings."""
+    """The keyed hashes that the database may have stored: one for each key of the settings."""
     return keyring.indexes(_PURPOSE, token)
 
 
 def cache_name(token: str) -> str:
-    """The name of its entry in Redis."""
+    """The name of the token's entry in Redis. The token itself is not stored there."""
     return f"active_token:{hashlib.sha256(token.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Making token rows and reading them back: shared by single purchases and bundles."""
+"""Records of access tokens: inserting and reading rows, for single purchases and bundles."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _t = access_tokens.c
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """One access token with everything its owner may know."""
+    """One access token with everything that its owner may see."""
 
     id: UUID
     user_id: UUID
-    plaintext: str | None  # None: encrypted under a key that the settings no longer name
+    plaintext: str | None  # None: it was encrypted under a key that the settings no longer have
     prefix: str
     name: str | None
     duration_hours: int
@@ -39,11 +39,11 @@ class TokenRecord:
     revoked_at: datetime | None
     is_active: bool
     seconds_left: float
-    """When it was read, by the database's clock; the whole duration while it is unused."""
+    """At the time of the query, by the database's clock; the whole duration while it is unused."""
 
 
 def select_tokens(*more: Any) -> Select[Any]:
-    """``SELECT`` of what :func:`token_record` needs, and more columns after it."""
+    """``SELECT`` of the columns that :func:`token_record` needs, followed by ``more`` columns."""
     return select(
         _t.id,
         _t.user_id,
@@ -74,7 +74,7 @@ def is_active() -> ColumnElement[bool]:
 
 
 def token_record(row: Row[Any], keyring: Keyring, *, reveal: bool = True) -> TokenRecord:
-    """The token in a row of :func:`select_tokens`; ``reveal=False`` leaves its value out."""
+    """The token in a row of :func:`select_tokens`. ``reveal=False`` leaves out the plain text."""
     plain: str | None = None
     if reveal:
         try:
@@ -113,7 +113,7 @@ async def insert_token(
     name: str | None = None,
     bundle_purchase_id: UUID | None = None,
 ) -> TokenRecord:
-    """Insert a new token and return it."""
+    """Insert a new token inside the caller's transaction, and return it."""
     plain, token_id = token_format.new_token(), uuid4()
     await connection.execute(
         access_tokens.insert().values(

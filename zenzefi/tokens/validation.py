@@ -1,70 +1,107 @@
-"""Validation of access tokens in three tiers, and their invalidation on every node.
+"""Validation of access tokens: a token is looked up in three tiers and invalidated on every node.
 
-In-process (a dictionary, seconds) -> Redis -> database. The hot path is
-:meth:`TokenValidator.cached`: one dictionary look-up and one comparison. ``cache`` holds what this
-process remembers, ``lookups`` the look-ups under way, ``open_connections`` the connections of each
-token; ``invalidation`` sends and receives the messages between nodes.
+Theory of operation
+===================
+
+Tiers. A request's token is looked up in the first tier that can decide:
+
+1. The in-process cache (:mod:`~.cache`): one dictionary look-up and one comparison, without an
+   await. An entry is used for :data:`~.token_lookup.LIFE` seconds. A used entry is renewed in the
+   background shortly before that, so that no request waits.
+2. Redis (:mod:`~.redis_cache`): an entry that the database confirmed within the last
+   :data:`~.token_lookup.TRUSTED` seconds, or a tombstone.
+3. The database, which decides in every other case.
+
+Look-ups in the tiers 2 and 3 are shared and batched (:mod:`~.single_flight`). Networks that send
+many unknown tokens wait in a queue (:mod:`~.brute_force`).
+
+States of a token, as one node sees it:
+
+- *unknown to the node*: in no table of the cache. The next request looks it up.
+- *known*: in ``cache.known``. Requests are admitted, connections may be open. A known token may be
+  *activated* (its time runs, and a timer closes its connections at its expiry) or not.
+- *refused*: in ``cache.refused`` for :data:`~.cache.REFUSED_LIFE` seconds: malformed tokens are not
+  looked up at all, unknown, expired and revoked ones at most this often.
+- *invalidated*: its ID or its user's ID is in ``cache.invalidated``. Redis is not trusted for it,
+  and a look-up that started before is refused. A revocation is final; a deactivated user may be
+  restored, by a message or by the database.
+
+Transitions:
+
+- unknown -> known or refused: the result of a look-up (:meth:`TokenValidator.validate`).
+- known, not activated -> activated: the first use (:meth:`TokenValidator.activate`), one
+  conditional UPDATE. Of concurrent first uses on all nodes exactly one sets the time.
+- known -> refused: expiry, by the timer or by a look-up.
+- any -> invalidated: an invalidation message, or a recheck of open connections.
+- known -> unknown: the entry's lifetime ended, or the subscription changed (all entries are
+  cleared).
+
+How long a revoked token works at most, by the first safety net that is intact:
+
+==========================================  ======================================================
+Intact                                      Delay
+==========================================  ======================================================
+The node itself revoked the token           None
+Message through Redis                       Milliseconds
+Tombstone in Redis (message lost)           ``LIFE``: 5 s, when the cached entry ends
+Database only (message and tombstone lost)  ``LIFE`` plus ``TRUSTED``: 15 s
+Subscription lost                           ``LIFE_ALONE`` for each of the two tiers: 2 s
+Database lost too                           Until the token expires, if the entry in Redis is old
+==========================================  ======================================================
+
+Open connections are closed by the same message. If it was lost, :mod:`~.revalidation` finds it in
+the database within ``LIFE`` (``LIFE_ALONE`` without a subscription).
+
+Invariants:
+
+- A result is cached from the start of its look-up. It is not cached if the token was invalidated or
+  the subscription changed after that.
+- No token is admitted after its expiry by the database's clock (:mod:`~.clock`).
+- All tables and queues are bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
 from zenzefi.db.engine import Database
-from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.keys import Keyring
-from zenzefi.observability.metrics import (
-    CACHE_ENTRIES,
-    ENDS_SUBSCRIPTION,
-    OPEN_HOLDS,
-    TOKEN_LOOKUPS,
-)
-from zenzefi.tokens import repository, token_format
+from zenzefi.observability.metrics import CACHE_ENTRIES, ENDS_SUBSCRIPTION, OPEN_HOLDS
+from zenzefi.tasks import background_task, repeat_every
+from zenzefi.tokens import repository, token_format, token_lookup
 from zenzefi.tokens.access import TokenAccess
-from zenzefi.tokens.brute_force import Queue, UnknownTokenLimiter
+from zenzefi.tokens.brute_force import LookupQueue, UnknownTokenLimiter
 from zenzefi.tokens.cache import TokenCache
 from zenzefi.tokens.clock import Clock
-from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRejected, TokenRevoked
-from zenzefi.tokens.invalidation import InvalidationChannel, InvalidationMessage
-from zenzefi.tokens.lookups import DatabaseLookup
+from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRevoked
+from zenzefi.tokens.invalidation import (
+    EXPIRED,
+    REVOKED,
+    InvalidationChannel,
+    InvalidationMessage,
+    Subscription,
+)
 from zenzefi.tokens.open_connections import ClientIdentity, OpenConnection, OpenConnections
-from zenzefi.tokens.redis_cache import RedisCache, RedisEntry
-from zenzefi.tokens.single_flight import Results, SingleFlight
+from zenzefi.tokens.redis_cache import RedisCache
+from zenzefi.tokens.revalidation import Revalidation
+from zenzefi.tokens.single_flight import SingleFlight
+from zenzefi.tokens.token_lookup import TokenLookup
 
-log = logging.getLogger(__name__)
-
-LIFE = 5.0
-"""Seconds that an answer stays in this process while the subscription stands."""
-LIFE_ALONE = 1.0
-"""The same without a subscription: revocations by other nodes are then seen this late."""
-TRUSTED = 10.0
-"""Seconds that Redis's word is taken before the database is asked again."""
-_RENEW = 0.25  # seconds before its end that an answer in use is asked for again
-_RENEWALS = 2_000  # at once; beyond that answers end, and those who need them ask
-_ACTIVATIONS = 8  # at once, so that a flood leaves connections for everything else
-_BATCH = 500
-_CLOCK_EVERY = 30.0  # seconds between looks at the database's clock where nothing else asks
-REVOKED = "The access token was revoked."
-EXPIRED = "The access token has expired."
-DEACTIVATED = "The account was deactivated."
-SESSION_ENDED = "The session was ended."
-DEVICE_RELEASED = "The device was released."
-SIGNED_OUT = "This browser was logged out."
-"""What is told to what is closed: the reason of a WebSocket's close frame."""
+_RENEW = 0.25  # seconds before its end that an entry in use is renewed
+_MAX_RENEWALS = 2_000  # concurrent; beyond that an entry ends, and the next request waits
+_MAX_ACTIVATIONS = 8  # concurrent, so that a flood leaves database connections for other queries
+_MAINTENANCE = 1.0  # seconds between two updates of the metrics
 
 
 class TokenValidator:
-    """Validates access tokens, starts their clocks, and ends what is open under them."""
+    """Validates and activates access tokens, and closes the connections of invalidated ones."""
 
     def __init__(
         self, database: Database, keyring: Keyring, redis_cache: RedisCache | None = None
@@ -72,26 +109,42 @@ class TokenValidator:
         self._database = database
         self._redis_cache = redis_cache
         self.clock = Clock()
+        self.subscription = Subscription()
         self.open_connections = OpenConnections()
         self.cache = TokenCache()
-        self.unknown_tokens = UnknownTokenLimiter()
-        self.lookups = SingleFlight(self._look_up)
-        self.queue = Queue(self._look_up)
-        self.invalidation = InvalidationChannel(redis_cache, self._heard, self._live)
-        self.is_live = False
-        self._turned = 0.0  # when the subscription last came or went
-        self._lookups = DatabaseLookup(database, keyring, self.clock)
         self._known = self.cache.known
+        self._lookup = TokenLookup(
+            database,
+            keyring,
+            self.clock,
+            self.cache,
+            redis_cache,
+            self.subscription,
+            self._on_known,
+        )
+        self.lookups = SingleFlight(self._lookup.find)
+        self.queue = LookupQueue(self._lookup.find)
+        self.unknown_tokens = UnknownTokenLimiter()
+        self.invalidation = InvalidationChannel(
+            redis_cache, self._apply, self._on_subscription_change
+        )
+        self._revalidation = Revalidation(
+            database,
+            self.clock,
+            self.open_connections,
+            interval=self.life,
+            on_expired=self._expire,
+            on_revoked=self._revoke,
+        )
         self._activations: dict[UUID, asyncio.Task[TokenAccess]] = {}
-        self._activating = asyncio.Semaphore(_ACTIVATIONS)
+        self._activating = asyncio.Semaphore(_MAX_ACTIVATIONS)
         self._listeners: list[Callable[[InvalidationMessage], None]] = []
-        self._turn_listeners: list[Callable[[], None]] = []
-        self._doubt = asyncio.Event()  # set: what is open is to be checked at once
+        self._subscription_listeners: list[Callable[[], None]] = []
 
     # --- the hot path
 
     def cached(self, token: str) -> TokenAccess | None:
-        """What this process knows of the token now; ``None``: ask :meth:`validate`."""
+        """The access of a token in the in-process cache; ``None``: call :meth:`validate`."""
         known = self._known.get(token)
         if known is None:
             return None
@@ -103,18 +156,18 @@ class TokenValidator:
         return known.access
 
     def _renew(self, token: str) -> None:
-        """Ask shortly before the answer ends, so that nobody has to wait."""
-        if len(self.lookups) < _RENEWALS:
+        if len(self.lookups) < _MAX_RENEWALS:
             self.lookups.join(token)
 
     # --- validation
 
     async def validate(self, token: str, address: str | None = None) -> TokenAccess:
-        """What a token grants.
+        """The access that a token grants.
 
-        Raises ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked`` (401), ``DatabaseUnavailable``
-        or ``Unavailable`` (503). From an ``address`` whose network tries many unknown tokens an
-        unknown one is ``TooManyUnknownTokens`` (429), and a good one lets in as everywhere.
+        ``address`` is the client's address, for the limit of unknown tokens. Raises
+        ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked`` (401), ``DatabaseUnavailable`` or
+        ``Unavailable`` (503). Unknown tokens from a network over its limit raise
+        ``TooManyUnknownTokens`` (429); valid ones from there are accepted.
         """
         known = self.cached(token)
         if known is not None:
@@ -127,136 +180,57 @@ class TokenValidator:
             raise refusal
         is_first = token not in self.lookups
         if is_first and not self.unknown_tokens.reserve(address, now):
-            return await self._queued(token, address or "")
+            return await self._validate_queued(token, address or "")
         try:
-            # One flight for all who ask; the first to give up does not end it for the others.
+            # Shielded: a caller that is cancelled must not cancel the look-up of the others.
             access = await asyncio.shield(self.lookups.join(token))
         except TokenInvalid:
-            raise  # It stays counted, as after a cancellation: leaving early is no way around.
+            raise  # It stays counted, as after a cancellation: disconnecting early must not help.
         except Exception:
             if is_first:
-                self.unknown_tokens.give_back(address)
+                self.unknown_tokens.release(address)
             raise
         if is_first:
-            self.unknown_tokens.give_back(address)
+            self.unknown_tokens.release(address)
         return access
 
-    async def _queued(self, token: str, address: str) -> TokenAccess:
-        """The answer for a network that sent too many unknown tokens, when its turn comes."""
-        answer = self.queue.join(token, address)
-        if answer is None:
+    async def _validate_queued(self, token: str, address: str) -> TokenAccess:
+        """:meth:`validate` for a network over its limit of unknown tokens."""
+        queued = self.queue.join(token, address)
+        if queued is None:
             raise self.unknown_tokens.refusal(address, monotonic())
         try:
-            return await asyncio.shield(answer)
+            return await asyncio.shield(queued)
         except TokenInvalid:
             raise self.unknown_tokens.refusal(address, monotonic()) from None
 
-    async def _look_up(self, tokens: list[str]) -> Results[TokenAccess]:
-        """Many tokens at once: Redis's word where it is fresh, the database's for the others."""
-        asked = monotonic()
-        answers: dict[str, TokenAccess | Exception] = {}
-        entries: dict[str, RedisEntry] = {}
-        if self._redis_cache is not None:
-            entries = await self._redis_cache.get(tokens, self.now())
-        open_questions = []
-        for token in tokens:
-            entry = entries.get(token)
-            if entry is not None and entry.is_tombstone:
-                answers[token] = self._refused(token, TokenRevoked)
-            elif entry is not None and entry.access is not None and self._is_trusted(entry):
-                TOKEN_LOOKUPS.labels("redis").inc()
-                answers[token] = self._admitted(token, entry.access, asked)
-            else:
-                open_questions.append(token)
-        if not open_questions:
-            return answers
-        try:
-            states = await self._lookups.find(open_questions)
-        except DatabaseUnavailable as error:
-            for token in open_questions:
-                answers[token] = self._without_database(token, entries.get(token), asked, error)
-            return answers
-        good: list[tuple[str, TokenAccess, RedisEntry | None]] = []
-        for token in open_questions:
-            answer = answers[token] = self._judged(token, states.get(token), asked)
-            if isinstance(answer, TokenAccess) and answer.is_activated:
-                good.append((token, answer, entries.get(token)))
-        if self._redis_cache is not None and good:
-            await self._redis_cache.put(good, self.now())
-        return answers
-
-    def _is_trusted(self, entry: RedisEntry) -> bool:
-        """Whether Redis's word is enough. After an end was heard of it is not: Redis may be
-        read-only, and then no tombstone came into it."""
-        if entry.access is None or self.cache.is_doubtful(entry.access):
-            return False
-        return entry.age < (TRUSTED if self.is_live else LIFE_ALONE)
-
-    def _without_database(
-        self, token: str, entry: RedisEntry | None, asked: float, error: DatabaseUnavailable
-    ) -> TokenAccess | Exception:
-        """Known tokens go on until they end; what has ended stays ended."""
-        if entry is None or entry.access is None:
-            return error
-        if self.cache.is_doubtful(entry.access):
-            return self._refused(token, TokenRevoked)
-        TOKEN_LOOKUPS.labels("redis_alone").inc()
-        return self._admitted(token, entry.access, asked)
-
-    def _judged(
-        self, token: str, state: repository.State | None, asked: float
-    ) -> TokenAccess | Exception:
-        TOKEN_LOOKUPS.labels("database" if state is not None else "unknown").inc()
-        if state is None:
-            return self._refused(token, TokenInvalid)
-        if state.is_revoked:
-            return self._refused(token, TokenRevoked)
-        return self._admitted(token, state.access, asked)
-
-    def _admitted(self, token: str, access: TokenAccess, asked: float) -> TokenAccess | Exception:
-        """Keep a good answer for a moment, unless its token has ended meanwhile."""
-        now = monotonic()
-        if self.cache.has_ended(access, asked):
-            return self._refused(token, TokenRevoked)
-        left = access.seconds_left(self.now())
-        if left <= 0:
-            return self._refused(token, TokenExpired)
-        if asked <= self._turned:
-            return access  # what ended meanwhile nobody may have heard of: good for this once
-        life = LIFE if self.is_live else LIFE_ALONE
-        # Counted from the question: the answer may have been true only then.
-        self.cache.keep(token, access, min(asked + life, now + left))
-        if access.token_id in self.open_connections:
-            self._watch(access)
-        return access
-
-    def _refused(self, token: str, error: type[TokenRejected]) -> TokenRejected:
-        self.cache.refuse(token, error, monotonic())
-        return error()
-
     def now(self) -> datetime:
-        """The time by the database's clock, as well as this node knows it."""
+        """The time of the database's clock, as far as this node knows it."""
         return self.clock.now()
 
     def seconds_left(self, access: TokenAccess) -> int:
-        """Whole seconds until the token ends, by the database's clock; never negative.
+        """Whole seconds until the token expires, by the database's clock; never negative.
 
-        For everything that is shown or set with an age: status, cookies, countdowns.
+        For values that clients see: status, cookies, countdowns.
         """
         return max(0, int(access.seconds_left(self.now())))
+
+    def life(self) -> float:
+        """Seconds for which a result may be cached now, and between two rechecks."""
+        return token_lookup.LIFE if self.subscription.is_live else token_lookup.LIFE_ALONE
 
     # --- activation
 
     async def activate(self, access: TokenAccess) -> TokenAccess:
-        """Start the token's clock, if it does not run yet; the access with its times.
+        """Activate a token that is not activated yet, and return its access with the times.
 
-        Of many first uses at once, on any number of nodes, exactly one starts it. Raises as
-        :meth:`validate`.
+        Of concurrent first uses, on any number of nodes, exactly one activates it. Raises the
+        errors of :meth:`validate`.
         """
         if access.is_activated:
             return access
         token_id = access.token_id
-        token = self.cache.value_of(token_id)
+        token = self.cache.plaintext_of(token_id)
         known = None if token is None else self.cached(token)
         if known is not None and known.is_activated:
             return known
@@ -264,13 +238,13 @@ class TokenValidator:
         if running is None:
             running = asyncio.create_task(self._activate(token_id), name="token activation")
             self._activations[token_id] = running
-            running.add_done_callback(lambda done: self._activated(token_id, done))
+            running.add_done_callback(lambda done: self._on_activated(token_id, done))
         return await asyncio.shield(running)
 
-    def _activated(self, token_id: UUID, done: asyncio.Task[TokenAccess]) -> None:
+    def _on_activated(self, token_id: UUID, done: asyncio.Task[TokenAccess]) -> None:
         self._activations.pop(token_id, None)
         if not done.cancelled():
-            done.exception()  # seen here: everybody who asked may have given up meanwhile
+            done.exception()  # retrieved: all callers may have been cancelled
 
     async def _activate(self, token_id: UUID) -> TokenAccess:
         asked, wall = monotonic(), self.clock.wall()
@@ -283,33 +257,44 @@ class TokenValidator:
             raise TokenRevoked
         if state.is_expired:
             raise TokenExpired
-        token = self.cache.value_of(token_id)
+        token = self.cache.plaintext_of(token_id)
         if token is not None:
-            answer = self._admitted(token, state.access, asked)
-            if isinstance(answer, Exception):
-                raise answer
+            result = self._lookup.admit(token, state.access, asked)
+            if isinstance(result, Exception):
+                raise result
             if self._redis_cache is not None:
                 await self._redis_cache.put([(token, state.access, None)], self.now())
-        self._watch(state.access)
+        self._set_timer(state.access)
         return state.access
 
-    # --- what is open
+    # --- open connections
 
     def register(
-        self, access: TokenAccess, close: Callable[[str], None], who: ClientIdentity | None = None
+        self,
+        access: TokenAccess,
+        close: Callable[[str], None],
+        client: ClientIdentity | None = None,
     ) -> OpenConnection:
-        """Register something open (a socket, a stream) that must end with the token.
+        """Register an open connection (a WebSocket, a stream), to be closed with the token.
 
-        ``close(reason)`` is called at most once, from the event loop, with a sentence that
-        says why. ``who`` uses it: the end of their session is the end of this, too. Use it as a
-        context manager, or call :meth:`OpenConnection.release`.
+        ``close(reason)`` is called at most once, in the event loop. The connection is closed too
+        when the session or sign-in of ``client`` ends. Use the result as a context manager, or call
+        :meth:`OpenConnection.release`.
         """
-        hold = self.open_connections.add(access, close, who)
-        # Since ``access`` was read the clock may have been started.
-        self._watch(self.cache.of(access.token_id) or access)
-        return hold
+        connection = self.open_connections.add(access, close, client)
+        # The token may have been activated after ``access`` was read.
+        self._set_timer(self.cache.of(access.token_id) or access)
+        return connection
 
-    def _watch(self, access: TokenAccess) -> None:
+    def is_signed_out(self, client: ClientIdentity) -> bool:
+        """Whether the client's sign-in is known to have ended."""
+        return client.sign_in is not None and self.open_connections.has_ended(client.sign_in)
+
+    def _on_known(self, access: TokenAccess) -> None:
+        if access.token_id in self.open_connections:
+            self._set_timer(access)
+
+    def _set_timer(self, access: TokenAccess) -> None:
         if access.is_activated and not self.open_connections.has_timer(access.token_id):
             left = access.seconds_left(self.now())
             self.open_connections.set_timer(access.token_id, left, self._expire)
@@ -318,120 +303,62 @@ class TokenValidator:
         self.cache.end_token(token_id, TokenExpired, monotonic())
         self.open_connections.end_token(token_id, EXPIRED)
 
-    # --- ends
+    def _revoke(self, token_id: UUID, reason: str = REVOKED) -> None:
+        self.cache.end_token(token_id, TokenRevoked, monotonic())
+        self.open_connections.end_token(token_id, reason)
 
-    def on_end(self, listener: Callable[[InvalidationMessage], None]) -> None:
-        """Have other parts of this node hear of ends too (device claims, sessions)."""
+    # --- invalidation
+
+    def on_invalidation(self, listener: Callable[[InvalidationMessage], None]) -> None:
+        """Call ``listener`` with each invalidation message, of this node and of others."""
         self._listeners.append(listener)
 
-    def on_turn(self, listener: Callable[[], None]) -> None:
-        """Tell other parts of this node when the subscription comes or goes."""
-        self._turn_listeners.append(listener)
+    def on_subscription_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the subscription becomes live or is lost."""
+        self._subscription_listeners.append(listener)
 
-    def is_signed_out(self, who: ClientIdentity) -> bool:
-        """Whether the sign-in behind this use is known to have ended."""
-        return who.sign_in is not None and self.open_connections.has_ended(who.sign_in)
+    async def announce(self, message: InvalidationMessage, entries: list[str]) -> None:
+        """Apply an invalidation on this node at once, and send it to all others.
 
-    async def announce(self, ended: InvalidationMessage, tokens: list[str]) -> None:
-        """Make an end known: here at once, to all nodes within a second.
-
-        Call it after the transaction has been committed. ``tokens`` are the values concerned (of a
-        sign-in the hexadecimal index of its secret); what Redis can't take now is sent when it is
-        back.
+        Call it after the transaction was committed. ``entries`` are the tokens concerned (for a
+        sign-in the hexadecimal index of its secret). If Redis is unavailable, they are sent later.
         """
-        self._heard(ended)
-        await self.invalidation.announce(ended, tokens)
+        self._apply(message)
+        await self.invalidation.announce(message, entries)
 
-    def _heard(self, ended: InvalidationMessage) -> None:
-        now = monotonic()
-        if ended.kind == "token":
-            self.cache.end_token(ended.id, TokenRevoked, now)
-            self.open_connections.end_token(ended.id, ended.reason)
-        elif ended.kind == "user":
-            self.cache.end_user(ended.id, now)
-            self.open_connections.end_user(ended.id, ended.reason)
-        elif ended.kind == "device":
-            self.open_connections.end_token(ended.id, ended.reason)
-        elif ended.kind == "sign_in":
-            self.open_connections.end_sign_in(ended.id, ended.reason)
-        elif ended.kind == "restored":
-            self.cache.restore_user(ended.id)
+    def _apply(self, message: InvalidationMessage) -> None:
+        match message.kind:
+            case "token":
+                self._revoke(message.id, message.reason)
+            case "user":
+                self.cache.end_user(message.id, monotonic())
+                self.open_connections.end_user(message.id, message.reason)
+            case "device":
+                self.open_connections.end_token(message.id, message.reason)
+            case "sign_in":
+                self.open_connections.end_sign_in(message.id, message.reason)
+            case "restored":
+                self.cache.restore_user(message.id)
         for listener in self._listeners:
-            listener(ended)
+            listener(message)
 
-    # --- life
+    def _on_subscription_change(self, is_live: bool) -> None:
+        if not self.subscription.change(is_live):
+            return
+        ENDS_SUBSCRIPTION.set(is_live)
+        self.cache.clear_known()
+        self._revalidation.request()
+        for listener in self._subscription_listeners:
+            listener()
 
-    def _live(self, is_live: bool) -> None:
-        if is_live != self.is_live:
-            self.is_live = is_live
-            self._turned = monotonic()
-            ENDS_SUBSCRIPTION.set(is_live)
-            # What was said while nobody listened is unknown: ask again about everything.
-            self.cache.forget_all()
-            self._doubt.set()
-            for listener in self._turn_listeners:
-                listener()
+    # --- background work
 
-    async def _look_after(self) -> None:
-        """Every second: figures. Every few seconds, and when in doubt: is what is open still good?
-        That is the net under a lost word of an end."""
-        checked = clock_read = -_CLOCK_EVERY
-        while True:
-            self._count()
-            self.cache.sweep(monotonic())
-            life = LIFE if self.is_live else LIFE_ALONE
-            if self._doubt.is_set() or monotonic() >= checked + life:
-                self._doubt.clear()
-                checked = monotonic()
-                try:
-                    if await self._check_held():
-                        clock_read = checked
-                    elif checked >= clock_read + _CLOCK_EVERY:
-                        await self._read_clock()
-                        clock_read = checked
-                except DatabaseUnavailable:
-                    pass  # known tokens go on; the next look comes soon
-                except SQLAlchemyError:
-                    log.exception("what is open can't be checked")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LIFE_ALONE):
-                    await self._doubt.wait()
-
-    async def _check_held(self) -> bool:
-        """Whether there was anything to check."""
-        held = list(self.open_connections)
-        for start in range(0, len(held), _BATCH):
-            await self._check_batch(held[start : start + _BATCH])
-        return bool(held)
-
-    async def _check_batch(self, ids: list[UUID]) -> None:
-        asked = self.clock.wall()
-        async with self._database.read() as connection:
-            standing = await repository.standing(connection, ids)
-            fallen = [token_id for token_id in ids if token_id not in standing]
-            states = {}
-            if fallen:
-                states = {s.access.token_id: s for s in await repository.states(connection, fallen)}
-            self.clock.note(await repository.time(connection), asked)
-        for token_id in fallen:
-            state = states.get(token_id)
-            if state is not None and not state.is_revoked:
-                self._expire(token_id)
-            else:
-                now = monotonic()
-                self.cache.end_token(token_id, TokenRevoked, now)
-                self.open_connections.end_token(token_id, REVOKED)
-
-    async def _read_clock(self) -> None:
-        asked = self.clock.wall()
-        async with self._database.read() as connection:
-            self.clock.note(await repository.time(connection), asked)
-
-    def _count(self) -> None:
+    def _maintain(self) -> None:
+        self.cache.sweep(monotonic())
         for name, size in (
             ("tokens", len(self.cache.known)),
             ("refused_tokens", len(self.cache.refused)),
-            ("ended_tokens", len(self.cache.ended)),
+            ("ended_tokens", len(self.cache.invalidated)),
             ("guessing_subscribers", len(self.unknown_tokens)),
             ("token_lookups", len(self.lookups)),
             ("queued_token_lookups", len(self.queue)),
@@ -442,29 +369,26 @@ class TokenValidator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Listen for ends and look after what is open, for as long as the node runs."""
-        work: list[tuple[str, Coroutine[Any, Any, None]]] = [("held tokens", self._look_after())]
-        work += self.invalidation.work()
-        tasks = [asyncio.create_task(job, name=name) for name, job in work]
+        """Receive invalidations and recheck open connections while the context is open."""
+        self._maintain()
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                for name, work in [
+                    ("revalidation of open connections", self._revalidation.run()),
+                    *self.invalidation.background_work(),
+                ]:
+                    await stack.enter_async_context(background_task(work, name=name))
+                await stack.enter_async_context(
+                    repeat_every(_MAINTENANCE, self._maintain, name="token cache maintenance")
+                )
+                yield
         finally:
-            await _stop(tasks)
             await self.lookups.close()
             await self.queue.close()
-            await self._lookups.close()
+            await self._lookup.close()
             await asyncio.gather(*self._activations.values(), return_exceptions=True)
-            self.open_connections.close()
-
-
-async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: a client library may lose a cancellation that comes together
-    with one of its own time-outs."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.2)
+            self.open_connections.clear()
 
 
 TOKEN_VALIDATOR: web.AppKey[TokenValidator] = web.AppKey("token_validator", TokenValidator)
+"""The application's :class:`TokenValidator`."""

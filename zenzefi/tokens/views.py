@@ -1,4 +1,4 @@
-"""The calls about access tokens."""
+"""The token and session endpoints."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from zenzefi.tokens.schemas import (
     TokenOut,
 )
 from zenzefi.tokens.service import TOKENS, Revoked
+from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.token_records import TokenRecord
 
@@ -60,8 +61,8 @@ def token_out(token: TokenRecord) -> TokenOut:
 async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut:
     """Buy an access token.
 
-    Its time starts with the first proxied request. Sent again with the same Idempotency-Key and
-    body, the call answers the same and charges once.
+    Its time starts with the first proxied request. A repeated call with the same Idempotency-Key
+    and body returns the same response and charges once.
     """
     tokens = request.app[TOKENS]
 
@@ -85,7 +86,7 @@ async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut
 async def my_tokens(request: web.Request, user: User, query: TokenList) -> list[TokenOut]:
     """Your tokens, newest first.
 
-    Only active ones, which are neither revoked nor expired; ``active_only=false`` lists all.
+    By default only active ones, neither revoked nor expired; ``active_only=false`` lists all.
     """
     found = await request.app[TOKENS].of_user(
         user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
@@ -94,20 +95,20 @@ async def my_tokens(request: web.Request, user: User, query: TokenList) -> list[
 
 
 def _message(revoked: Revoked) -> str:
-    if not revoked.was_open:
-        return "This access token had been revoked already. Nothing was refunded again."
+    if not revoked.was_active:
+        return "This access token was revoked before. Nothing was refunded again."
     if revoked.refund > 0:
         return f"The access token is revoked. {revoked.refund:.2f} ZNC were refunded."
     if revoked.token.cost == 0:
-        return "The access token is revoked. It was free, so there is nothing to refund."
-    return "The access token is revoked. It had been used, so nothing is refunded."
+        return "The access token is revoked. It was free, so nothing was refunded."
+    return "The access token is revoked. It was used, so nothing was refunded."
 
 
 @routes.delete("/tokens/{token_id}", errors=(NotFound, IdempotencyInFlight), headers=(HEADER,))
 async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation:
     """Revoke one of your tokens immediately, on every node.
 
-    An unused one is refunded in full. What is open under it is closed.
+    An unused token is refunded in full. The connections of the token are closed.
     """
     tokens = request.app[TOKENS]
 
@@ -122,32 +123,32 @@ async def revoke(request: web.Request, user: User, token_id: UUID) -> Revocation
             message=_message(revoked),
         )
 
-    answer = await request.app[IDEMPOTENCY].run(
+    response = await request.app[IDEMPOTENCY].run(
         user.id, key_of(request), f"tokens.revoke.{token_id.hex}", None, Revocation, work
     )
-    await tokens.announce_end(await tokens.find(token_id, user.id))
-    return answer
+    await tokens.announce_revocation(await tokens.find(token_id, user.id))
+    return response
 
 
 @routes.post("/tokens/{token_id}/release-device", errors=(NotFound, RateLimited))
 async def release_device(request: web.Request, user: User, token_id: UUID) -> Released:
-    """Release the device that holds the token, so that another can use it.
+    """Release the device that uses the token, so that another one can use it.
 
-    What the first one has open is closed.
+    The connections of the released device are closed.
     """
     await request.app[TOKENS].find(token_id, user.id)
     await limit_release(request, token_id)
     await request.app[DEVICES].release(token_id)
     return Released(
         released=True,
-        message="The device binding is forgotten. The next device that uses the token holds it.",
+        message="The device is released. The next device that uses the token is bound to it.",
     )
 
 
 @routes.get("/tokens/sessions")
 async def sessions(request: web.Request, user: User, query: SessionPage) -> Listing[SessionOut]:
     """Sessions of your tokens, last seen first."""
-    found, total = await request.app[SESSION_TRACKER].listed(
+    found, total = await request.app[SESSION_QUERIES].listed(
         user_id=user.id, active_only=query.active_only, limit=query.limit, offset=query.offset
     )
     return Listing[SessionOut](
@@ -160,6 +161,6 @@ async def sessions(request: web.Request, user: User, query: SessionPage) -> List
 
 @routes.delete("/tokens/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, user: User, session_id: UUID) -> SessionEnded:
-    """End a session and close what it has open; the token stays valid."""
+    """End a session and close its connections; the token stays valid."""
     await request.app[SESSION_TRACKER].end(actor_of(request, user), session_id, user.id)
     return SessionEnded()

@@ -20,6 +20,7 @@ from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.rewriting.plugins.loaded import Entry
 from zenzefi.runtime.health import HEALTH
 from zenzefi.tokens.service import TOKENS
+from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.web import confirmation, labels, pagination, view_models
 from zenzefi.web.forms import Form
@@ -117,7 +118,7 @@ async def _owner(page: PageContext, user_id: UUID) -> User:
 async def sessions(page: PageContext) -> web.StreamResponse:
     """Sessions of all users: active ones, or all."""
     state = pagination.filter_value(page, "state") or "live"
-    found, total = await page.request.app[SESSION_TRACKER].listed(
+    found, total = await page.request.app[SESSION_QUERIES].listed(
         active_only=state != "all", limit=pagination.ROWS, offset=pagination.offset(page)
     )
     return page.render(

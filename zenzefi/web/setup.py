@@ -10,7 +10,6 @@ from zenzefi.admin.overview import OVERVIEWS, Overviews
 from zenzefi.db.engine import DATABASE
 from zenzefi.http.error_responses import ERROR_PAGE_TEXT
 from zenzefi.settings import SETTINGS
-from zenzefi.tokens.session_queries import SESSION_QUERIES, SessionQueries
 from zenzefi.web import (
     administration,
     assets,
@@ -37,7 +36,6 @@ def setup(app: web.Application) -> None:
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_PAGE_TEXT] = error_pages.page_text
     isolation.setup(app)
-    app[SESSION_QUERIES] = SessionQueries(app[DATABASE])
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
     # Chromium applies form-action to redirects after a form as well, and the form that opens the
     # application redirects to the upstream's own origin.

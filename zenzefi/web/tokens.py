@@ -23,7 +23,7 @@ from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.devices import DEVICES
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.session_queries import SESSION_QUERIES, spread
+from zenzefi.tokens.session_queries import SESSION_QUERIES, distribute
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import charts, view_models
@@ -187,11 +187,14 @@ async def _chart(page: PageContext, shown: TokenCard) -> Markup:
         last, step, count = last.replace(hour=0), timedelta(days=1), _CHART_DAYS
         label = i18n.day
     edges = [last - step * back for back in range(count - 1, -2, -1)]
-    spans = spread(await page.request.app[SESSION_QUERIES].since(shown.id, edges[0]), edges)
-    if not any(received or sent for received, sent in spans):
+    spans = distribute(await page.request.app[SESSION_QUERIES].since(shown.id, edges[0]), edges)
+    if not any(bytes_in or bytes_out for bytes_in, bytes_out in spans):
         return Markup()
     title = _("Traffic by the hour") if by_hour else _("Traffic by the day")
-    bars = [charts.Bar(label(edge), *span) for edge, span in zip(edges, spans, strict=False)]
+    bars = [
+        charts.Bar(label(edge), received=bytes_out, sent=bytes_in)
+        for edge, (bytes_in, bytes_out) in zip(edges, spans, strict=False)
+    ]
     return charts.traffic(title, bars)
 
 

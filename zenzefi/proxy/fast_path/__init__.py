@@ -312,8 +312,8 @@ class FastPath:
                 device_id=known.device_id,
                 address=known.address,
                 agent=known.agent,
-                received=0,
-                sent=known.unsent,
+                bytes_in=0,
+                bytes_out=known.unsent,
                 requests=known.uncounted,
             )
             known.uncounted = known.unsent = 0
