@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -129,7 +130,7 @@ def test_accept_language_is_negotiated(header: str, language: str) -> None:
     assert i18n.negotiate(header) == language
 
 
-def using(language: str, zone: str = "UTC"):
+def using(language: str, zone: str = "UTC") -> Any:
     return i18n.using(i18n.locale_context(language, UTC if zone == "UTC" else ZoneInfo(zone)))
 
 

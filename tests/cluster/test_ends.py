@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,7 @@ async def test_an_expired_token_is_out_everywhere(cluster: Cluster, table: Laten
         assert await cluster.get(HERE, token.value) == (401, "token_expired")
 
 
-async def _due(connection, tokens: list[PurchasedToken]):
+async def _due(connection: Any, tokens: list[PurchasedToken]) -> Any:
     """When each token ends, on the clock of ``time.perf_counter``."""
     rows = await connection.fetch(
         "SELECT id, extract(epoch FROM activated_at + interval '1 hour' - clock_timestamp())"

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,7 @@ async def test_a_slow_redis_slows_nobody_who_is_known(cluster: Cluster) -> None:
             slow.cancel()
 
 
-async def _pause_again_and_again(client) -> None:
+async def _pause_again_and_again(client: Any) -> None:
     while True:
         await client.execute_command("CLIENT", "PAUSE", "300", "ALL")
         await asyncio.sleep(0.4)

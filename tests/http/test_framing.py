@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def fed(scanner: ChunkedEnd | SizedEnd, data: bytes, cuts: list[int]) -> int:
 
 
 @given(st.binary(max_size=60).filter(lambda data: b"\r\n\r\n" not in data + b"\r\n"), AFTER, CUTS)
-def test_a_head_ends_at_its_first_empty_line(head, after, cuts):
+def test_a_head_ends_at_its_first_empty_line(head: Any, after: Any, cuts: Any) -> None:
     data = head + b"\r\n\r\n" + after
     end = data.index(b"\r\n\r\n") + 4
     scanner, position = HeadEnd(), 0
@@ -41,7 +43,7 @@ def test_a_head_ends_at_its_first_empty_line(head, after, cuts):
 
 
 @given(st.binary(max_size=60), AFTER, CUTS)
-def test_a_content_ends_with_its_length(content, after, cuts):
+def test_a_content_ends_with_its_length(content: Any, after: Any, cuts: Any) -> None:
     assert fed(SizedEnd(len(content)), content + after, cuts) == len(content)
 
 
@@ -52,7 +54,9 @@ def test_a_content_ends_with_its_length(content, after, cuts):
     AFTER,
     CUTS,
 )
-def test_a_chunked_content_ends_behind_its_trailers(chunks, extension, trailers, after, cuts):
+def test_a_chunked_content_ends_behind_its_trailers(
+    chunks: Any, extension: Any, trailers: Any, after: Any, cuts: Any
+) -> None:
     data = b"".join(b"%X%b\r\n%b\r\n" % (len(c), extension, c) for c in chunks)
     data += b"00%b\r\n%b\r\n" % (extension, trailers)
     scanner = ChunkedEnd()
@@ -82,7 +86,7 @@ def test_a_chunked_content_ends_behind_its_trailers(chunks, extension, trailers,
         b"0\r\n" + b"X-A: b\r\n" * (MAX_TRAILERS // 8 + 1),
     ],
 )
-def test_what_is_no_chunk_is_given_up(data):
+def test_what_is_no_chunk_is_given_up(data: bytes) -> None:
     scanner = ChunkedEnd()
     scanner.feed(data)
     assert scanner.is_broken

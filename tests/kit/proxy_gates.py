@@ -9,9 +9,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.http import request_id, server_header
@@ -71,7 +73,7 @@ class MemoryTokenValidator:
 
     @contextlib.contextmanager
     def register(
-        self, access: TokenAccess, close: Callable[[str], None], client=None
+        self, access: TokenAccess, close: Callable[[str], None], client: ClientSession = None
     ) -> Iterator[None]:
         closers = self.holds.setdefault(access.token_id, [])
         of_browser = self.by_sign_in.setdefault(client and client.sign_in, [])
@@ -83,7 +85,7 @@ class MemoryTokenValidator:
             closers.remove(close)
             of_browser.remove(close)
 
-    def is_signed_out(self, client) -> bool:
+    def is_signed_out(self, client: ClientSession) -> bool:
         return client.sign_in in self.signed_out
 
     def end_sign_in(self, sign_in: UUID) -> None:
@@ -118,7 +120,9 @@ class MemorySignIns:
         access = self.gatekeeper.known[token]
         return self._add(access, token, family, address, agent, is_sealed)
 
-    def _add(self, access, token, family, address, agent, is_sealed) -> str:
+    def _add(
+        self, access: Any, token: str, family: Any, address: Any, agent: Any, is_sealed: Any
+    ) -> str:
         secret = secrets.token_urlsafe(32)
         row = uuid4()
         self.known[secret] = BrowserSignIn(
@@ -136,14 +140,16 @@ class MemorySignIns:
     def cached(self, secret: str) -> BrowserSignIn | None:
         return self.known.get(secret)
 
-    async def find(self, offered) -> list[tuple[str, BrowserSignIn]]:
+    async def find(self, offered: Any) -> list[tuple[str, BrowserSignIn]]:
         self.asked += offered
         return [(one, self.known[one]) for one in offered if one in self.known]
 
     def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
         return sign_in.token_index == token.encode()
 
-    async def start(self, access, *, family, address, agent, is_sealed) -> str:
+    async def start(
+        self, access: Any, *, family: Any, address: Any, agent: Any, is_sealed: Any
+    ) -> str:
         token = next(t for t, known in self.gatekeeper.known.items() if known == access)
         return self._add(access, token, family, address, agent, is_sealed)
 
@@ -169,7 +175,7 @@ class RunningGate:
         return self.app[SIGN_INS]
 
     @property
-    def gate(self):
+    def gate(self) -> Any:
         return self.app[proxy_setup.GATE]
 
     async def raw(self, data: bytes, *, timeout: float = 10, half_close: bool = False) -> bytes:
@@ -213,7 +219,16 @@ def shared_engine() -> Engine:
     return proxy_setup.build_engine(Settings(_env_file=None, debug=True))
 
 
-def proxy_app(gatekeeper, data_dir, upstream_url, port, *, devices=None, engine=None, **settings):
+def proxy_app(
+    gatekeeper: Any,
+    data_dir: Path,
+    upstream_url: Any,
+    port: Any,
+    *,
+    devices: Any = None,
+    engine: Any = None,
+    **settings: Any,
+) -> Any:
     """An application with just the way through in it."""
     app = web.Application(
         middlewares=[

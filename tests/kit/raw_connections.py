@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests.kit.faulty_upstream import write
-from tests.kit.proxy_gates import TOKEN
+from tests.kit.proxy_gates import TOKEN, RunningGate
 from zenzefi.proxy.fast_path import FAST_PATH, FastPath
 
 
@@ -73,7 +75,9 @@ class RawConnection:
                 return RawResponse(start, headers, body, False)
             return RawResponse(start, headers, body, True)
 
-    async def ask(self, target: str, *headers: str, method: str = "GET", **options) -> RawResponse:
+    async def ask(
+        self, target: str, *headers: str, method: str = "GET", **options: Any
+    ) -> RawResponse:
         self.send(target, *headers, method=method, **options)
         return await self.read(method)
 
@@ -81,7 +85,7 @@ class RawConnection:
         self.writer.transport.abort()
 
 
-def fast_path_of(gate) -> FastPath:
+def fast_path_of(gate: Any) -> FastPath:
     return gate.app[FAST_PATH]
 
 
@@ -91,3 +95,7 @@ WEBSOCKET_UPGRADE = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
+
+
+Connect = Callable[[RunningGate], Awaitable[RawConnection]]
+"""Opens a raw connection to a gate; the fixture ``connect``."""

@@ -111,11 +111,11 @@ class VisitingBrowser:
 OTHER_TOKEN = "O" * 64
 
 
-def own_origin_of(gate):
+def own_origin_of(gate: Any) -> str:
     return str(gate.gate.mounts.own_origin.public)
 
 
-async def ticket_url(browser):
+async def ticket_url(browser: Any) -> Any:
     """The address with the ticket, before the browser follows it."""
     begun = await browser.ask(f"{own_origin_of(browser.gate)}{ENTER_PATH}")
     issued = await browser.ask(begun.location)

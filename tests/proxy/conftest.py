@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, web
@@ -24,17 +26,17 @@ from zenzefi.runtime.drain import GateRunner
 
 
 @pytest.fixture(params=[True, False], ids=["lane", "general"])
-def fast_lane(request) -> bool:
+def fast_lane(request: pytest.FixtureRequest) -> bool:
     """Every black-box test runs with the fast path and without it."""
     return request.param
 
 
 @pytest.fixture
-async def start_gate(tmp_path, fast_lane) -> AsyncIterator[GateFactory]:
+async def start_gate(tmp_path: Path, fast_lane: bool) -> AsyncIterator[GateFactory]:
     """Starts gates in front of an upstream's origin; settings as keyword arguments."""
     runners: list[GateRunner] = []
 
-    async def start(upstream_url: str, *, devices=None, **settings) -> RunningGate:
+    async def start(upstream_url: str, *, devices: Any = None, **settings: Any) -> RunningGate:
         port = unused_port()
         gatekeeper = MemoryTokenValidator()
         gatekeeper.add(activated=fast_lane)  # the lane serves only tokens whose clock runs
@@ -75,10 +77,10 @@ async def gate(start_gate: GateFactory, upstream: str) -> RunningGate:
 
 
 @pytest.fixture(params=["own-origin", "prefix"])
-async def start_place(request, start_gate) -> PlaceFactory:
+async def start_place(request: pytest.FixtureRequest, start_gate: GateFactory) -> PlaceFactory:
     """Starts gates for browsers, at both values of BROWSER_MOUNT."""
 
-    async def start(upstream_url: str, **settings) -> BrowserMount:
+    async def start(upstream_url: str, **settings: Any) -> BrowserMount:
         gate = await start_gate(upstream_url, browser_mount=request.param, **settings)
         if request.param == "prefix":
             return BrowserMount(gate, request.param, gate.proxy_url, PREFIX, gate.url, {})

@@ -2,13 +2,16 @@
 
 import ipaddress
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import PREFIX, TOKEN, BrowserMount, GateFactory, RunningGate
 from zenzefi.http.client_address import resolve_client_address
 from zenzefi.http.target import Target, token_parameters, without_token
 from zenzefi.settings import DevicePolicy
@@ -18,12 +21,12 @@ from zenzefi.tokens.scopes import Scopes
 
 
 @pytest.fixture
-async def browser():
+async def browser() -> AsyncIterator[Any]:
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         yield session
 
 
-async def refusal(session, url, **headers):
+async def refusal(session: ClientSession, url: str, **headers: Any) -> tuple[Any, ...]:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     async with session.get(url, headers=names) as response:
         body = await response.read()
@@ -31,13 +34,13 @@ async def refusal(session, url, **headers):
 
 
 class Taken:
-    async def claim(self, access, device_id):
+    async def claim(self, access: Any, device_id: str) -> None:
         raise DeviceConflict
 
 
 async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
-    start_gate, faulty, browser
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, browser: Any
+) -> None:
     gate = await start_gate(faulty.url, devices=Taken(), device_policy="required")
     gate.gatekeeper.add()
     gate.gatekeeper.add("S" * 64, "certificates_only")
@@ -89,8 +92,8 @@ SCOPE = {"reader": ["GET,PUT,COPY /files/**", "POST /files/search"]}
     ],
 )
 async def test_a_scope_covers_what_a_request_stands_for_too(
-    start_gate, faulty, method, headers, status
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str, headers: Any, status: int
+) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPE)
     gate.gatekeeper.add("S" * 64, "reader", activated=True)
@@ -100,13 +103,17 @@ async def test_a_scope_covers_what_a_request_stands_for_too(
     assert len(faulty.heads) == (status == 200)
 
 
-async def test_the_missing_token_is_named_as_clients_expect(gate, browser):
+async def test_the_missing_token_is_named_as_clients_expect(
+    gate: RunningGate, browser: Any
+) -> None:
     async with browser.get(gate.proxy_url + "/x") as response:
         error = await response.json()
     assert error["detail"] == "Authentication required: provide X-Access-Token header"
 
 
-async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(place, browser):
+async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(
+    place: BrowserMount, browser: Any
+) -> None:
     for cookie in (
         f"zenzefi_access_token={TOKEN}",
         f"zenzefi_access_token=planted; zenzefi_access_token={TOKEN}",
@@ -119,7 +126,9 @@ async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(plac
     assert status == 401
 
 
-async def test_status_tells_and_never_activates(gate, client, browser):
+async def test_status_tells_and_never_activates(
+    gate: RunningGate, client: ClientSession, browser: Any
+) -> None:
     gate.gatekeeper.add()
     async with client.get(gate.url + PREFIX + "/status") as response:
         ready = await response.json()
@@ -143,7 +152,9 @@ async def test_status_tells_and_never_activates(gate, client, browser):
         assert response.status == 401
 
 
-async def test_authenticate_sets_the_cookie_and_logout_forgets_it(gate, browser):
+async def test_authenticate_sets_the_cookie_and_logout_forgets_it(
+    gate: RunningGate, browser: Any
+) -> None:
     gate.gatekeeper.add()
     async with browser.post(gate.url + PREFIX + "/authenticate", json={"token": TOKEN}) as response:
         body = await response.json()
@@ -175,7 +186,9 @@ async def test_authenticate_sets_the_cookie_and_logout_forgets_it(gate, browser)
         (b"", 422),
     ],
 )
-async def test_authenticate_refuses_what_is_no_token(gate, browser, body, status):
+async def test_authenticate_refuses_what_is_no_token(
+    gate: RunningGate, browser: Any, body: bytes, status: int
+) -> None:
     async with browser.post(
         gate.url + PREFIX + "/authenticate",
         data=body,
@@ -185,7 +198,9 @@ async def test_authenticate_refuses_what_is_no_token(gate, browser, body, status
         assert "Set-Cookie" not in response.headers
 
 
-async def test_other_methods_on_the_gates_own_paths_are_the_upstreams(gate, client):
+async def test_other_methods_on_the_gates_own_paths_are_the_upstreams(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.put(gate.url + PREFIX + "/status") as response:
         assert json.loads(await response.read())["method"] == "PUT"
 
@@ -204,7 +219,7 @@ async def test_other_methods_on_the_gates_own_paths_are_the_upstreams(gate, clie
         (["ddddddd\xe9"], DevicePolicy.OPTIONAL, InvalidDeviceId),
     ],
 )
-def test_device_ids(values, policy, expected):
+def test_device_ids(values: Any, policy: Any, expected: Any) -> None:
     if isinstance(expected, type):
         with pytest.raises(expected):
             device_of(values, policy)
@@ -216,7 +231,7 @@ SCOPES = Scopes({"docs": ["/docs", "/docs/**", "/file-*.txt"]})
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/a/b%20c", "/file-1.txt", "/d%6Fcs/x"])
-def test_a_scope_covers_what_its_patterns_say(path):
+def test_a_scope_covers_what_its_patterns_say(path: str) -> None:
     SCOPES.check("docs", path, "GET")
 
 
@@ -239,12 +254,12 @@ def test_a_scope_covers_what_its_patterns_say(path):
         "/docs/%ff",
     ],
 )
-def test_a_scope_refuses_what_it_does_not_cover_or_could_mean_two_things(path):
+def test_a_scope_refuses_what_it_does_not_cover_or_could_mean_two_things(path: str) -> None:
     with pytest.raises(ScopeRefused):
         SCOPES.check("docs", path, "GET")
 
 
-def test_full_covers_everything_and_an_unknown_scope_nothing():
+def test_full_covers_everything_and_an_unknown_scope_nothing() -> None:
     SCOPES.check("full", "/docs//%zz", "DELETE")
     with pytest.raises(ScopeRefused):
         SCOPES.check("sold once", "/", "GET")
@@ -253,17 +268,17 @@ def test_full_covers_everything_and_an_unknown_scope_nothing():
 @pytest.mark.parametrize(
     "path", ["/certificates", "/certificates/1", "/configurations/certificatesColumnOrder"]
 )
-def test_the_example_scope_covers_certificates_and_two_keys(path):
+def test_the_example_scope_covers_certificates_and_two_keys(path: str) -> None:
     Scopes({}).check("certificates_only", path, "POST")
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/configurations/", "/configurations/other"])
-def test_the_example_scope_covers_nothing_else(path):
+def test_the_example_scope_covers_nothing_else(path: str) -> None:
     with pytest.raises(ScopeRefused):
         Scopes({}).check("certificates_only", path, "GET")
 
 
-def test_methods_in_front_of_a_pattern_limit_it_to_these():
+def test_methods_in_front_of_a_pattern_limit_it_to_these() -> None:
     scopes = Scopes({"reader": ["GET /files/**", "/inbox", "PUT,DELETE /files/own/*"]})
     for method, path in [
         ("GET", "/files/a"),
@@ -280,7 +295,7 @@ def test_methods_in_front_of_a_pattern_limit_it_to_these():
 @pytest.mark.parametrize(
     "rule", ["", "files/**", "GET", "GET  /x", "get /x", "GET,/x", "GET, POST /x"]
 )
-def test_what_is_no_rule_is_refused_when_it_is_declared(rule):
+def test_what_is_no_rule_is_refused_when_it_is_declared(rule: str) -> None:
     with pytest.raises(ValueError, match="is not a rule"):
         Scopes({"mistaken": [rule]})
 
@@ -303,8 +318,8 @@ TRUSTED = [ipaddress.ip_network("10.0.0.0/8")]
     ],
 )
 def test_the_clients_address_is_the_first_that_no_trusted_proxy_vouches_away(
-    remote, lines, address, trusted
-):
+    remote: str | None, lines: Any, address: str, trusted: bool
+) -> None:
     peer = resolve_client_address(remote, lines, TRUSTED)
     assert (peer.address, peer.is_behind_trusted_proxy) == (address, trusted)
 
@@ -324,7 +339,9 @@ def test_the_clients_address_is_the_first_that_no_trusted_proxy_vouches_away(
         (None, [], None),
     ],
 )
-def test_the_token_parameter_is_taken_out_and_the_rest_stays(query, tokens, rest):
+def test_the_token_parameter_is_taken_out_and_the_rest_stays(
+    query: str | None, tokens: Any, rest: str | None
+) -> None:
     target = Target("/p", query)
     assert token_parameters(target) == tokens
     assert without_token(target, lambda _: True) == Target("/p", rest)
@@ -343,11 +360,15 @@ def test_the_token_parameter_is_taken_out_and_the_rest_stays(query, tokens, rest
         ("xtoken=T", "xtoken=T"),
     ],
 )
-def test_of_the_token_parameters_only_the_access_token_is_taken_out(query, rest):
+def test_of_the_token_parameters_only_the_access_token_is_taken_out(
+    query: str, rest: str | None
+) -> None:
     assert without_token(Target("/p", query), "T".__eq__) == Target("/p", rest)
 
 
-async def test_an_access_token_in_a_plain_query_or_referer_does_not_reach_the_upstream(gate):
+async def test_an_access_token_in_a_plain_query_or_referer_does_not_reach_the_upstream(
+    gate: RunningGate,
+) -> None:
     page = f"{gate.proxy_url}/page?a=1&token={TOKEN}"
     answer = await gate.ask(f"{PREFIX}/x?token={TOKEN}&token=reset", f"Referer: {page}")
     assert b'"target": "/x?token=reset"' in answer

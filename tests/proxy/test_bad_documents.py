@@ -1,8 +1,11 @@
 """A document made to be costly passes by; the rewriting of all others goes on."""
 
-import pytest
-from aiohttp import web
+from typing import Any
 
+import pytest
+from aiohttp import ClientSession, web
+
+from tests.kit.proxy_gates import GateFactory
 from zenzefi.plugins import Match, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
@@ -48,8 +51,8 @@ def upstream_app() -> web.Application:
     ids=["usual", "little held", "slow", "little written"],
 )
 async def test_no_document_switches_the_bundled_rewriting_off(
-    start_gate, upstream, client, costly, budget
-):
+    start_gate: GateFactory, upstream: str, client: ClientSession, costly: Any, budget: Any
+) -> None:
     engine = Engine(Registry([bundled("plugins")], entry_points=False), budget=budget)
     gate = await start_gate(upstream, engine=engine)
     for number in range(8):
@@ -70,7 +73,7 @@ class Loops(Plugin):
     matches = Match(content_types=("text/html",))
     needs = Needs.TEXT
 
-    def text(self, context, text):
+    def text(self, context: Any, text: Any) -> list[Any]:
         while context.path.startswith("/loop"):
             pass
         if context.path.startswith("/raise"):
@@ -78,7 +81,9 @@ class Loops(Plugin):
         return [TextEdit(0, 0, "seen ")]
 
 
-async def test_a_document_that_blocks_passes_by_and_others_do_not(start_gate, upstream, client):
+async def test_a_document_that_blocks_passes_by_and_others_do_not(
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     engine = Engine(Registry(entry_points=False, classes=[Loops]))
     gate = await start_gate(upstream, engine=engine)
     account = engine.registry["loops"].account
@@ -98,7 +103,9 @@ async def test_a_document_that_blocks_passes_by_and_others_do_not(start_gate, up
     assert engine.registry["loops"].is_resting
 
 
-async def test_one_document_that_makes_it_raise_is_no_reason_to_rest(start_gate, upstream, client):
+async def test_one_document_that_makes_it_raise_is_no_reason_to_rest(
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     engine = Engine(Registry(entry_points=False, classes=[Loops]))
     gate = await start_gate(upstream, engine=engine)
 

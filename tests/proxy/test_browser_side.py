@@ -8,16 +8,18 @@ import gc
 import socket
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 
 pytestmark = pytest.mark.every_loop
 
 
 @pytest.fixture
-async def complaints(caplog) -> AsyncIterator[list[str]]:
+async def complaints(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[str]]:
     """What the event loop and the logs complain of."""
     found: list[str] = []
     loop = asyncio.get_running_loop()
@@ -46,8 +48,8 @@ def reset(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize("kind", ["text/html", "a/b"])
 async def test_a_browser_may_leave_in_the_very_turn_in_which_its_response_comes(
-    start_gate, complaints, kind
-):
+    start_gate: GateFactory, complaints: list[str], kind: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
         for _ in range(20):
@@ -85,9 +87,14 @@ FRAMES = b"".join(b"\x82\x05frame" for _ in range(20)) + b"\x88\x02\x03\xe8"
 @pytest.mark.parametrize("then", ["stall", "close"])
 @pytest.mark.parametrize("cut", [0, 1, 7, len(FRAMES)])
 async def test_frames_right_behind_the_101_arrive(
-    start_gate, faulty, complaints, is_first_use, then, cut
-):
-    async def script(wire):
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    complaints: list[str],
+    is_first_use: bool,
+    then: str,
+    cut: int,
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.send(ACCEPTED + FRAMES[:cut])
         await asyncio.sleep(0)
         await wire.send(FRAMES[cut:])
@@ -100,7 +107,7 @@ async def test_frames_right_behind_the_101_arrive(
         gate.gatekeeper.add(activated=False)
         activate = gate.gatekeeper.activate
 
-        async def slowly(access):  # as the database would
+        async def slowly(access: Any) -> Any:  # as the database would
             await asyncio.sleep(0.03)
             return await activate(access)
 
@@ -116,11 +123,13 @@ async def test_frames_right_behind_the_101_arrive(
 
 
 @pytest.mark.parametrize("is_first_use", [True, False])
-async def test_frames_right_behind_the_request_arrive(start_gate, faulty, complaints, is_first_use):
+async def test_frames_right_behind_the_request_arrive(
+    start_gate: GateFactory, faulty: FaultyUpstream, complaints: list[str], is_first_use: bool
+) -> None:
     received = asyncio.get_running_loop().create_future()
     masked = b"\x82\x82\0\0\0\0hi" * 3
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(ACCEPTED)
         received.set_result(await wire.reader.readexactly(len(masked)))
 
@@ -137,14 +146,14 @@ async def test_frames_right_behind_the_request_arrive(start_gate, faulty, compla
 
 @pytest.mark.parametrize("framing", ["Content-Length: 20", "Transfer-Encoding: chunked"])
 async def test_no_100_continue_is_written_behind_the_final_head(
-    start_gate, faulty, complaints, framing
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, complaints: list[str], framing: str
+) -> None:
     """RFC 9110, 15.2: interim responses come before the final one, and nowhere else."""
     pieces = [b"first_____", b"second____"]
     if "chunked" in framing:
         pieces = [b"a\r\nfirst_____\r\n", b"a\r\nsecond____\r\n0\r\n\r\n"]
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(f"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n{framing}\r\n\r\n".encode())
         await wire.send(pieces[0])
         await asyncio.sleep(1.3)  # longer than the gate waits for the upstream's 100
@@ -163,9 +172,9 @@ async def test_no_100_continue_is_written_behind_the_final_head(
 
 @pytest.mark.parametrize("after", [0.0, 0.1])
 async def test_who_is_refused_while_it_waits_for_100_gets_the_refusal_alone(
-    start_gate, faulty, complaints, after
-):
-    async def script(wire):
+    start_gate: GateFactory, faulty: FaultyUpstream, complaints: list[str], after: float
+) -> None:
+    async def script(wire: Wire) -> None:
         await asyncio.sleep(after)
         await wire.send(
             b"HTTP/1.1 413 Too Large\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nno"
@@ -207,8 +216,14 @@ QUERIES = [
     ],
 )
 async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
-    start_gate, upstream, complaints, path, referer, location, query
-):
+    start_gate: GateFactory,
+    upstream: str,
+    complaints: list[str],
+    path: Any,
+    referer: str | None,
+    location: str,
+    query: str,
+) -> None:
     gate = await start_gate(upstream, browser_mount="prefix")
     headers = [] if referer is None else [f"Referer: {referer}"]
     lines = [f"GET {path}{query} HTTP/1.1", "Host: gate.test", "Connection: close", *headers]
@@ -218,7 +233,7 @@ async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
     assert found == [f"Location: {location}{query}".encode()]
 
 
-async def opened_socket(gate, listener) -> tuple[socket.socket, socket.socket]:
+async def opened_socket(gate: RunningGate, listener: Any) -> tuple[socket.socket, socket.socket]:
     """Both ends of a WebSocket through the gate."""
     browser = connected(gate.port)
     browser.send(UPGRADE)
@@ -234,8 +249,8 @@ FRAME = b"\x82\xfe\x10\x00\0\0\0\0" + b"z" * 4096
 
 
 async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_have_ended(
-    start_gate, complaints
-):
+    start_gate: GateFactory, complaints: list[str]
+) -> None:
     """The gate waits for the end of the frame; the upstream does not."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -260,8 +275,8 @@ async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_hav
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("first", ["browser", "upstream"])
 async def test_the_ends_of_a_socket_may_go_in_any_turn_while_frames_come(
-    start_gate, complaints, first, ending
-):
+    start_gate: GateFactory, complaints: list[str], first: str, ending: str
+) -> None:
     """One end goes while the other one talks, and goes some turns of the loop later."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")

@@ -4,13 +4,15 @@ import asyncio
 import gzip
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import brotli
 import pytest
 import zstandard
-from aiohttp import ClientConnectionError, ClientPayloadError
+from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
 
-from tests.kit.proxy_gates import PREFIX
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, GateFactory, RunningGate
 from zenzefi.proxy.setup import ENGINE
 
 PLAIN = b"a{background:url(/x)}" * 40
@@ -38,10 +40,10 @@ def head(kind: bytes, coding: str, *more: bytes) -> bytes:
     return b"\r\n".join([*lines, *more, b"Connection: close", b"", b""])
 
 
-def in_parts(faulty, start: bytes, parts: list[bytes]) -> None:
+def in_parts(faulty: FaultyUpstream, start: bytes, parts: list[bytes]) -> None:
     """Each part is a chunk of its own, and arrives by itself."""
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(start)
         for part in parts:
             await wire.send(b"%x\r\n%b\r\n" % (len(part), part))
@@ -51,7 +53,7 @@ def in_parts(faulty, start: bytes, parts: list[bytes]) -> None:
     faulty.script = script
 
 
-async def whole(client, gate, headers: dict[str, str]) -> bytes:
+async def whole(client: ClientSession, gate: RunningGate, headers: dict[str, str]) -> bytes:
     """The whole body; a break that comes before the head is told as a status."""
     async with client.get(gate.proxy_url + "/x", headers=headers) as response:
         if response.status == 502:
@@ -73,7 +75,9 @@ def unchunked(answer: bytes) -> bytes:
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("name", sorted(CODED))
-async def test_nothing_is_lost_wherever_a_body_is_cut(start_gate, faulty, reader, name):
+async def test_nothing_is_lost_wherever_a_body_is_cut(
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, name: str
+) -> None:
     kind, asked, expected = READERS[reader]
     coding, body = CODED[name]
     gate = await start_gate(faulty.url)
@@ -87,7 +91,9 @@ async def test_nothing_is_lost_wherever_a_body_is_cut(start_gate, faulty, reader
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("fault", ["garbage", "cut", "a cut member"])
-async def test_what_is_cut_or_goes_on_breaks_off(start_gate, faulty, client, reader, fault):
+async def test_what_is_cut_or_goes_on_breaks_off(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, reader: Any, fault: str
+) -> None:
     kind, asked, _ = READERS[reader]
     body = gzip.compress(PLAIN)
     body = {"garbage": body + b"more", "cut": body[:-9], "a cut member": body + body[:20]}[fault]
@@ -100,7 +106,9 @@ async def test_what_is_cut_or_goes_on_breaks_off(start_gate, faulty, client, rea
 
 @pytest.mark.parametrize("coding", ["gzip, aes128gcm", "dcz", "gzip, gzip, gzip, gzip"])
 @pytest.mark.parametrize("reader", sorted(READERS))
-async def test_codings_that_are_not_taken_off_stay_named(start_gate, faulty, reader, coding):
+async def test_codings_that_are_not_taken_off_stay_named(
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, coding: str
+) -> None:
     kind, asked, _ = READERS[reader]
     faulty.always(head(kind, coding, b"Content-Length: 5") + b"bytes")
     gate = await start_gate(faulty.url)
@@ -111,7 +119,9 @@ async def test_codings_that_are_not_taken_off_stay_named(start_gate, faulty, rea
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("length", [b"Content-Length: 0", b"Transfer-Encoding: chunked"])
-async def test_an_empty_body_needs_no_coding(start_gate, faulty, reader, length):
+async def test_an_empty_body_needs_no_coding(
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, length: bytes
+) -> None:
     kind, asked, _ = READERS[reader]
     faulty.always(head(kind, "gzip", length) + (b"0\r\n\r\n" if b"chunked" in length else b""))
     gate = await start_gate(faulty.url)
@@ -121,7 +131,9 @@ async def test_an_empty_body_needs_no_coding(start_gate, faulty, reader, length)
 
 
 @pytest.mark.parametrize("reader", sorted(READERS))
-async def test_a_head_names_the_coding_that_a_get_would_have(start_gate, faulty, reader):
+async def test_a_head_names_the_coding_that_a_get_would_have(
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any
+) -> None:
     kind, asked, _ = READERS[reader]
     faulty.always(head(kind, "gzip", b"Content-Length: 500"))
     gate = await start_gate(faulty.url)
@@ -148,8 +160,13 @@ BOMBS = {
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("name", sorted(BOMBS))
 async def test_a_bomb_of_layers_is_stopped_and_holds_up_nobody(
-    start_gate, faulty, client, monkeypatch, reader, name
-):
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    client: ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: Any,
+    name: str,
+) -> None:
     """Others get their turns all the while: the loop turns once for each small step of work."""
     kind, asked, _ = READERS[reader]
     coding, bomb = BOMBS[name]
@@ -159,7 +176,7 @@ async def test_a_bomb_of_layers_is_stopped_and_holds_up_nobody(
     monkeypatch.setattr(engine, "budget", replace(engine.budget, expanded=8_000_000))
     turns = 0
 
-    async def others():
+    async def others() -> None:
         nonlocal turns
         while True:
             turns += 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from typing import Any
 
 import pytest
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from zenzefi.gate_cookies import SEAL, stored_name
 
 CHROMIUM = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
@@ -27,7 +28,7 @@ def browser(agent: str = CHROMIUM, *pairs: str) -> tuple[str, ...]:
     )
 
 
-async def ask(gate, *headers: str, path: str = "/x") -> tuple[int, str | None, bytes]:
+async def ask(gate: RunningGate, *headers: str, path: str = "/x") -> tuple[int, str | None, bytes]:
     answer = await gate.ask(PREFIX + path, *headers, token=None)
     head, _, body = answer.partition(b"\r\n\r\n")
     status = int(head.split()[1])
@@ -36,20 +37,20 @@ async def ask(gate, *headers: str, path: str = "/x") -> tuple[int, str | None, b
 
 
 @pytest.fixture
-async def gate(prefix_gate):
+async def gate(prefix_gate: RunningGate) -> Any:
     """Where the gate's own calls and the application are seen with the same cookies."""
     return prefix_gate
 
 
 @pytest.fixture
-async def bound(gate):
+async def bound(gate: RunningGate) -> tuple[Any, ...]:
     """A gate, and the secret of a browser that signed in there."""
     gate.gatekeeper.add(FOREIGN, activated=True)
     return gate, gate.sign_ins.add(agent=CHROMIUM)
 
 
 @pytest.mark.parametrize("path", ["/x", "/status"])
-async def test_a_browser_needs_the_sign_in_of_this_very_token(bound, path):
+async def test_a_browser_needs_the_sign_in_of_this_very_token(bound: Any, path: str) -> None:
     gate, secret = bound
     theirs = gate.sign_ins.add(FOREIGN, agent=CHROMIUM, address="203.0.113.9")
     cases = {
@@ -70,14 +71,14 @@ async def test_a_browser_needs_the_sign_in_of_this_very_token(bound, path):
 
 
 @pytest.mark.parametrize("how", ["sec-fetch", "mozilla"])
-async def test_either_mark_of_a_browser_asks_for_the_sign_in(gate, how):
+async def test_either_mark_of_a_browser_asks_for_the_sign_in(gate: RunningGate, how: str) -> None:
     mark = {"sec-fetch": "Sec-Fetch-Site: same-origin", "mozilla": f"User-Agent: {OLD}"}[how]
     cookie = f"Cookie: zenzefi_access_token={TOKEN}"
     assert (await ask(gate, mark, cookie))[:2] == (401, "sign_in_required")
     assert (await ask(gate, "User-Agent: curl/8", cookie))[0] == 200
 
 
-async def test_of_any_number_of_proxy_cookies_the_bound_one_is_chosen(bound):
+async def test_of_any_number_of_proxy_cookies_the_bound_one_is_chosen(bound: Any) -> None:
     gate, secret = bound
     dice = random.Random(3)
     for count in (1, 5, 40):
@@ -93,7 +94,7 @@ async def test_of_any_number_of_proxy_cookies_the_bound_one_is_chosen(bound):
         assert ["X-User-Id", user] in [list(pair) for pair in echoed["headers"]], head
 
 
-async def test_many_sign_in_cookies_lock_nobody_out(bound):
+async def test_many_sign_in_cookies_lock_nobody_out(bound: Any) -> None:
     gate, _ = bound
     secret = gate.sign_ins.add(agent=OLD, is_sealed=False)
     planted = [f"{PLAIN}={number:043x}" for number in range(60)]
@@ -101,7 +102,9 @@ async def test_many_sign_in_cookies_lock_nobody_out(bound):
     assert (await ask(gate, *browser(OLD, *pairs)))[0] == 200
 
 
-async def test_where_a_script_can_write_the_name_the_sign_in_is_bound_to_network_and_browser(bound):
+async def test_where_a_script_can_write_the_name_the_sign_in_is_bound_to_network_and_browser(
+    bound: Any,
+) -> None:
     gate, _ = bound
     own = gate.sign_ins.add(agent=OLD, is_sealed=False)
     cases = {
@@ -121,7 +124,9 @@ async def test_where_a_script_can_write_the_name_the_sign_in_is_bound_to_network
         assert (await ask(gate, *browser(OLD, *pairs)))[0] == expected
 
 
-async def test_a_sign_in_that_ends_is_noticed_on_a_kept_connection(bound, upstream):
+async def test_a_sign_in_that_ends_is_noticed_on_a_kept_connection(
+    bound: Any, upstream: str
+) -> None:
     gate, secret = bound
     pairs = (f"zenzefi_access_token={TOKEN}", f"{SEALED}={secret}")
     head = "\r\n".join(
@@ -145,7 +150,9 @@ async def test_a_sign_in_that_ends_is_noticed_on_a_kept_connection(bound, upstre
     assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 200")
 
 
-async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(start_gate, upstream):
+async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(
+    start_gate: GateFactory, upstream: str
+) -> None:
     gate = await start_gate(upstream)
     answer = await gate.ask(
         PREFIX + "/authenticate",
@@ -178,7 +185,9 @@ async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(start_gate
 
 
 @pytest.mark.parametrize("referer", ["/account", "/api/v1/proxy/x", None])
-async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(gate, referer):
+async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(
+    gate: RunningGate, referer: str | None
+) -> None:
     """A script under the mount shows any path of the origin as its ``Referer``."""
     body = json.dumps({"token": TOKEN}).encode()
     answer = await gate.ask(
@@ -214,7 +223,9 @@ async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(gate
         [f"User-Agent: {OLD}", "Content-Type:"],
     ],
 )
-async def test_a_foreign_page_can_not_sign_a_browser_in(start_gate, upstream, headers):
+async def test_a_foreign_page_can_not_sign_a_browser_in(
+    start_gate: GateFactory, upstream: str, headers: list[str]
+) -> None:
     """At an own origin: with ``BROWSER_MOUNT=prefix`` browsers are refused for that alone."""
     gate = await start_gate(upstream)
     body = json.dumps({"token": TOKEN}).encode()
@@ -236,7 +247,7 @@ async def test_a_foreign_page_can_not_sign_a_browser_in(start_gate, upstream, he
 
 
 @pytest.mark.parametrize("headers", [[], ["Content-Type: application/json"]])
-async def test_a_program_signs_in_as_before(gate, headers):
+async def test_a_program_signs_in_as_before(gate: RunningGate, headers: Any) -> None:
     body = json.dumps({"token": TOKEN}).encode()
     answer = await gate.ask(
         PREFIX + "/authenticate",
@@ -250,7 +261,7 @@ async def test_a_program_signs_in_as_before(gate, headers):
     assert (await ask(gate, f"Cookie: zenzefi_access_token={TOKEN}"))[0] == 200
 
 
-def test_names_are_sealed_where_browsers_keep_the_seal(gate):
+def test_names_are_sealed_where_browsers_keep_the_seal(gate: RunningGate) -> None:
     from zenzefi.settings import parse_origin
 
     cases = [

@@ -4,18 +4,20 @@ import asyncio
 import gzip
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from aiohttp import ClientConnectionError, ClientPayloadError
+from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from zenzefi.proxy.setup import ENGINE
 
 # A type that nothing rewrites: these tests are about the bytes on the wire.
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"
 
 
-async def whole(client, gate):
+async def whole(client: ClientSession, gate: RunningGate) -> Any:
     """The whole body; a break that comes together with the head may be told as a status."""
     async with client.get(gate.proxy_url + "/x") as response:
         if response.status == 502:
@@ -65,7 +67,9 @@ CUT_BODIES = {
 
 
 @pytest.mark.parametrize("answer", BAD_HEADS.values(), ids=BAD_HEADS.keys())
-async def test_a_head_that_is_no_head_is_502(start_gate, faulty, answer):
+async def test_a_head_that_is_no_head_is_502(
+    start_gate: GateFactory, faulty: FaultyUpstream, answer: Any
+) -> None:
     faulty.always(answer)
     gate = await start_gate(faulty.url)
     got = await gate.ask(PREFIX + "/x", timeout=5)
@@ -77,7 +81,9 @@ async def test_a_head_that_is_no_head_is_502(start_gate, faulty, answer):
 
 @pytest.mark.parametrize("then", ["close", "reset"])
 @pytest.mark.parametrize("answer", CUT_BODIES.values(), ids=CUT_BODIES.keys())
-async def test_a_body_that_is_cut_never_ends_cleanly(start_gate, faulty, client, answer, then):
+async def test_a_body_that_is_cut_never_ends_cleanly(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, answer: Any, then: str
+) -> None:
     faulty.always(answer, then=then)
     gate = await start_gate(faulty.url)
     async with asyncio.timeout(5):
@@ -86,7 +92,9 @@ async def test_a_body_that_is_cut_never_ends_cleanly(start_gate, faulty, client,
 
 
 @pytest.mark.parametrize("answer", [OK + b"\r\npart", OK + b"Transfer-Encoding: chunked\r\n\r\n"])
-async def test_a_reset_is_never_a_clean_end(start_gate, faulty, client, answer):
+async def test_a_reset_is_never_a_clean_end(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, answer: bytes
+) -> None:
     faulty.always(answer, then="reset")
     gate = await start_gate(faulty.url)
     async with asyncio.timeout(5):
@@ -94,7 +102,9 @@ async def test_a_reset_is_never_a_clean_end(start_gate, faulty, client, answer):
             await whole(client, gate)
 
 
-async def test_silence_before_the_head_is_504(start_gate, faulty):
+async def test_silence_before_the_head_is_504(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(b"", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.3)
     began = time.monotonic()
@@ -102,8 +112,10 @@ async def test_silence_before_the_head_is_504(start_gate, faulty):
     assert time.monotonic() - began < 3
 
 
-async def test_a_head_that_comes_in_pieces_arrives(start_gate, faulty):
-    async def script(wire):
+async def test_a_head_that_comes_in_pieces_arrives(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.throttle(OK + b"Content-Length: 2\r\n\r\nok", 4, 0.02)
 
     faulty.script = script
@@ -112,8 +124,10 @@ async def test_a_head_that_comes_in_pieces_arrives(start_gate, faulty):
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
-async def test_a_head_that_trickles_in_without_end_is_504(start_gate, faulty, before):
-    async def script(wire):
+async def test_a_head_that_trickles_in_without_end_is_504(
+    start_gate: GateFactory, faulty: FaultyUpstream, before: bytes
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.send(before)
         await wire.throttle(OK + b"X-A: b\r\n" * 1000, 1, 0.05)
 
@@ -123,7 +137,9 @@ async def test_a_head_that_trickles_in_without_end_is_504(start_gate, faulty, be
     assert b"HTTP/1.1 504" in answer
 
 
-async def test_silence_within_a_body_breaks_it_off(start_gate, faulty, client):
+async def test_silence_within_a_body_breaks_it_off(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     faulty.always(OK + b"Content-Length: 100\r\n\r\nonly this", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.3)
     async with asyncio.timeout(3), client.get(gate.proxy_url + "/x") as response:
@@ -131,7 +147,9 @@ async def test_silence_within_a_body_breaks_it_off(start_gate, faulty, client):
             await response.read()
 
 
-async def test_interim_answers_pass_and_the_final_one_follows(start_gate, faulty):
+async def test_interim_answers_pass_and_the_final_one_follows(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(
         b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -142,17 +160,21 @@ async def test_interim_answers_pass_and_the_final_one_follows(start_gate, faulty
     assert b"\r\n\r\nHTTP/1.1 200 OK\r\n" in answer
 
 
-async def test_a_64_kb_header_of_an_honest_upstream_passes(start_gate, faulty):
+async def test_a_64_kb_header_of_an_honest_upstream_passes(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     value = b"a" * 60_000
     faulty.always(OK + b"X-Long: " + value + b"\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url)
     assert b"X-Long: " + value in await gate.ask(PREFIX + "/x")
 
 
-async def test_bytes_after_an_answer_never_become_the_next_one(start_gate, faulty):
+async def test_bytes_after_an_answer_never_become_the_next_one(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     """Unasked bytes on a kept connection: whoever asks next must not get them."""
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
         await asyncio.sleep(0.1)
         await wire.send(OK + b"Content-Length: 6\r\n\r\nleaked")
@@ -168,7 +190,9 @@ async def test_bytes_after_an_answer_never_become_the_next_one(start_gate, fault
     assert faulty.connections == 2
 
 
-async def test_an_answer_with_more_than_it_said_poisons_no_connection(start_gate, faulty):
+async def test_an_answer_with_more_than_it_said_poisons_no_connection(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(
         OK + b"Content-Length: 5\r\n\r\nfirst" + OK + b"Content-Length: 1\r\n\r\nx", then="stall"
     )
@@ -179,7 +203,9 @@ async def test_an_answer_with_more_than_it_said_poisons_no_connection(start_gate
     assert faulty.connections == 3
 
 
-async def test_chunks_in_http_10_arrive_and_end_the_connection(start_gate, faulty):
+async def test_chunks_in_http_10_arrive_and_end_the_connection(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     """RFC 9112, 6.1: whoever sends them frames wrongly, so nothing behind them is believed."""
     faulty.always(
         b"HTTP/1.0 200 OK\r\nContent-Type: a/b\r\nConnection: keep-alive\r\n"
@@ -193,8 +219,10 @@ async def test_chunks_in_http_10_arrive_and_end_the_connection(start_gate, fault
     assert faulty.connections == 2
 
 
-async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(start_gate, faulty, client):
-    async def script(wire):
+async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    async def script(wire: Wire) -> None:
         if faulty.connections == 1:
             await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
             await wire.read_head()
@@ -209,10 +237,12 @@ async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(start_ga
             assert await response.read() == expected
 
 
-async def test_a_post_that_died_is_never_sent_again(start_gate, faulty, client):
+async def test_a_post_that_died_is_never_sent_again(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     posts = 0
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         nonlocal posts
         while True:
             if wire.head.startswith(b"POST"):
@@ -231,10 +261,12 @@ async def test_a_post_that_died_is_never_sent_again(start_gate, faulty, client):
     assert posts == 1
 
 
-async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(start_gate, faulty, client):
+async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     gets = 0
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         nonlocal gets
         gets += 1
         await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
@@ -253,8 +285,10 @@ async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(start_ga
     assert gets == 2
 
 
-async def test_an_early_refusal_of_an_upload_reaches_the_browser(start_gate, faulty):
-    async def script(wire):
+async def test_an_early_refusal_of_an_upload_reaches_the_browser(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.send(
             b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
         )
@@ -269,7 +303,9 @@ async def test_an_early_refusal_of_an_upload_reaches_the_browser(start_gate, fau
     assert b"Connection: close" in answer
 
 
-async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(start_gate, faulty):
+async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(OK + b"Content-Length: 100\r\n\r\npart", then="stall")
     gate = await start_gate(faulty.url)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
@@ -284,7 +320,9 @@ async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(
     writer.close()
 
 
-async def test_an_upstream_that_reads_no_upload_is_504(start_gate, faulty):
+async def test_an_upstream_that_reads_no_upload_is_504(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(b"", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.5)
     answer = await gate.ask(
@@ -297,10 +335,12 @@ async def test_an_upstream_that_reads_no_upload_is_504(start_gate, faulty):
     assert answer[:12] in (b"HTTP/1.1 504", b"HTTP/1.1 502")
 
 
-async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(start_gate, faulty):
+async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gone = asyncio.Event()
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.reader.read()
         gone.set()
 
@@ -314,10 +354,12 @@ async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(start_gate, f
         await gone.wait()
 
 
-async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
+async def test_a_slow_browser_stops_the_upstream(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     sent = 0
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         nonlocal sent
         await wire.send(OK + b"Content-Length: 1000000000\r\n\r\n")
         while True:
@@ -337,7 +379,9 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
     await asyncio.sleep(0)
 
 
-async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
+async def test_a_slow_upstream_stops_the_browser(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(b"", then="stall")
     gate = await start_gate(faulty.url)
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
@@ -347,7 +391,7 @@ async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
     )
     sent = 0
 
-    async def send():
+    async def send() -> None:
         nonlocal sent
         while True:
             writer.write(b"z" * 100_000)
@@ -370,8 +414,13 @@ async def test_a_slow_upstream_stops_the_browser(start_gate, faulty):
     ],
 )
 async def test_a_decompression_bomb_is_broken_off(
-    start_gate, faulty, client, monkeypatch, kind, headers
-):
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    client: ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: bytes,
+    headers: Any,
+) -> None:
     """What the gate must unpack is never unpacked without measure."""
     bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Encoding: gzip\r\n" % kind
@@ -384,7 +433,9 @@ async def test_a_decompression_bomb_is_broken_off(
             await response.read()
 
 
-async def test_an_empty_answer_passes_as_it_is(start_gate, faulty):
+async def test_an_empty_answer_passes_as_it_is(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     """Even one that could have been a page: there is nothing in it to rewrite."""
     faulty.always(
         b'HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n'
@@ -397,8 +448,8 @@ async def test_an_empty_answer_passes_as_it_is(start_gate, faulty):
 
 
 async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_programs(
-    start_gate, free_port
-):
+    start_gate: GateFactory, free_port: int
+) -> None:
     gate = await start_gate(f"http://127.0.0.1:{free_port}")
     page = await gate.ask(PREFIX + "/x", "Accept: text/html")
     assert b"Content-Type: text/html" in page
@@ -408,7 +459,9 @@ async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_program
     assert b'"code": "upstream_unreachable"' in data
 
 
-async def test_a_full_pool_waits_and_then_says_so(start_gate, faulty, client):
+async def test_a_full_pool_waits_and_then_says_so(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     """Waiting has a time-out of its own: that of connecting would be over long before."""
     faulty.always(b"", then="stall")
     gate = await start_gate(

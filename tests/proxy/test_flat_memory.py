@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -39,7 +41,7 @@ GATE = textwrap.dedent(
 
 
 @pytest.fixture(params=LOOPS)
-def gate_process(request, upstream, free_port):
+def gate_process(request: pytest.FixtureRequest, upstream: str, free_port: int) -> Iterator[Any]:
     process = subprocess.Popen(
         [sys.executable, "-c", GATE, upstream, str(free_port), request.param],
         stdout=subprocess.PIPE,
@@ -96,7 +98,7 @@ async def upload(port: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("way", [download, upload])
-async def test_a_gigabyte_leaves_memory_flat(gate_process, way):
+async def test_a_gigabyte_leaves_memory_flat(gate_process: Any, way: Any) -> None:
     process, port = gate_process
     await way(port, 10_000_000)
     growth = await peak_growth(process, asyncio.create_task(way(port, HUGE)))

@@ -1,8 +1,12 @@
 """A web server in front asks whether it may pass a request on."""
 
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
+from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import TOKEN, GateFactory
 from zenzefi.tokens.errors import DeviceConflict
 
@@ -10,11 +14,11 @@ LIMITED = "L" * 64
 
 
 @pytest.fixture
-async def verify(start_gate, faulty):
+async def verify(start_gate: GateFactory, faulty: FaultyUpstream) -> AsyncIterator[Any]:
     gate = await start_gate(faulty.url, trusted_proxies="127.0.0.1/32")
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
 
-        async def ask(**headers):
+        async def ask(**headers: Any) -> tuple[Any, ...]:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             url = f"{gate.url}/api/v1/auth/verify"
             async with session.get(url, headers=named) as response:
@@ -24,7 +28,7 @@ async def verify(start_gate, faulty):
         yield ask
 
 
-async def test_a_good_token_passes_with_the_ids_and_is_activated(verify):
+async def test_a_good_token_passes_with_the_ids_and_is_activated(verify: Any) -> None:
     access = verify.gate.gatekeeper.add()
     status, headers = await verify(X_Access_Token=TOKEN)
     assert status == 204
@@ -33,23 +37,25 @@ async def test_a_good_token_passes_with_the_ids_and_is_activated(verify):
     assert verify.gate.gatekeeper.activations == [access.token_id]
 
 
-async def test_the_cookie_vouches_as_well(verify):
+async def test_the_cookie_vouches_as_well(verify: Any) -> None:
     verify.gate.gatekeeper.add()
     status, _ = await verify(Cookie=f"zenzefi_access_token={TOKEN}")
     assert status == 204
 
 
-async def test_no_token_and_an_unknown_one_are_401(verify):
+async def test_no_token_and_an_unknown_one_are_401(verify: Any) -> None:
     assert (await verify())[0] == 401
     assert (await verify(X_Access_Token="no"))[0] == 401
 
 
-async def test_an_event_source_that_is_refused_is_not_told_204(verify):
+async def test_an_event_source_that_is_refused_is_not_told_204(verify: Any) -> None:
     status, _ = await verify(Accept="text/event-stream")
     assert status == 401
 
 
-async def test_the_scope_is_checked_against_the_path_that_a_trusted_proxy_names(verify):
+async def test_the_scope_is_checked_against_the_path_that_a_trusted_proxy_names(
+    verify: Any,
+) -> None:
     verify.gate.gatekeeper.add(LIMITED, "certificates_only")
     for header in ("X_Forwarded_Uri", "X_Original_URI"):
         inside = {header: "/certificates/list?page=2", "X_Access_Token": LIMITED}
@@ -60,7 +66,9 @@ async def test_the_scope_is_checked_against_the_path_that_a_trusted_proxy_names(
         assert (await verify(**outside))[0] == 403
 
 
-async def test_the_method_counts_too_where_a_trusted_proxy_names_it(start_gate, faulty):
+async def test_the_method_counts_too_where_a_trusted_proxy_names_it(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(
         faulty.url, trusted_proxies="127.0.0.1/32", scopes={"reader": ["GET /files/**"]}
     )
@@ -75,7 +83,7 @@ async def test_the_method_counts_too_where_a_trusted_proxy_names_it(start_gate, 
         assert answer.startswith(b"HTTP/1.1 " + status)
 
 
-async def test_a_path_that_means_two_things_is_refused(verify):
+async def test_a_path_that_means_two_things_is_refused(verify: Any) -> None:
     verify.gate.gatekeeper.add(LIMITED, "certificates_only")
     status, _ = await verify(X_Forwarded_Uri="/certificates/../admin", X_Access_Token=LIMITED)
     assert status == 400
@@ -85,13 +93,15 @@ async def test_a_path_that_means_two_things_is_refused(verify):
     assert status == 400
 
 
-async def test_without_a_path_only_the_full_scope_passes(verify):
+async def test_without_a_path_only_the_full_scope_passes(verify: Any) -> None:
     verify.gate.gatekeeper.add(LIMITED, "certificates_only")
     assert (await verify(X_Access_Token=LIMITED))[0] == 403
     assert verify.gate.gatekeeper.activations == []
 
 
-async def test_a_path_named_by_an_untrusted_peer_is_not_believed(start_gate, faulty):
+async def test_a_path_named_by_an_untrusted_peer_is_not_believed(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url)
     gate.gatekeeper.add(LIMITED, "certificates_only")
     answer = await gate.ask("/api/v1/auth/verify", "X-Forwarded-Uri: /certificates/", token=LIMITED)
@@ -99,11 +109,13 @@ async def test_a_path_named_by_an_untrusted_peer_is_not_believed(start_gate, fau
 
 
 class Taken:
-    async def claim(self, access, device_id):
+    async def claim(self, access: Any, device_id: str) -> None:
         raise DeviceConflict
 
 
-async def test_another_devices_token_is_409(start_gate, faulty):
+async def test_another_devices_token_is_409(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url, devices=Taken())
     gate.gatekeeper.add()
     answer = await gate.ask("/api/v1/auth/verify", "X-Device-ID: 0123456789abcdef0123")
@@ -111,7 +123,9 @@ async def test_another_devices_token_is_409(start_gate, faulty):
     assert gate.gatekeeper.activations == []
 
 
-async def test_asking_counts_as_a_request_of_the_token(start_gate, faulty):
+async def test_asking_counts_as_a_request_of_the_token(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url, rate_limit_proxy="2/hour")
     answers = [await gate.ask("/api/v1/auth/verify") for _ in range(3)]
     assert [int(answer.split()[1]) for answer in answers] == [204, 204, 429]

@@ -1,11 +1,14 @@
 import asyncio
 import io
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from aiohttp import ClientConnectionError, ClientPayloadError
+from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
 
-from tests.kit.proxy_gates import PREFIX, TOKEN, body_of, sent_headers
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate, body_of, sent_headers
 from zenzefi.proxy.browser_response import ClientResponse
 
 
@@ -13,7 +16,9 @@ def head_of(answer: bytes) -> list[bytes]:
     return answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
 
 
-async def test_a_request_passes_with_its_raw_path_query_method_and_body(gate, client):
+async def test_a_request_passes_with_its_raw_path_query_method_and_body(
+    gate: RunningGate, client: ClientSession
+) -> None:
     target = "/a%20b/%41;x=1//c?q=%zz&b=\\&&x=%2e%2e"
     answer = await gate.ask(PREFIX + target, method="GET")
     assert answer.startswith(b"HTTP/1.1 200 OK")
@@ -24,18 +29,20 @@ async def test_a_request_passes_with_its_raw_path_query_method_and_body(gate, cl
     assert echoed["body"] == "<x/>"
 
 
-async def test_a_bare_question_mark_stays(gate):
+async def test_a_bare_question_mark_stays(gate: RunningGate) -> None:
     answer = await gate.ask(PREFIX + "/a?")
     assert json.loads(body_of(answer))["target"] == "/a?"
 
 
-async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(gate, client):
+async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.post(gate.proxy_url + "/x", data=b"12345") as response:
         headers = dict(sent_headers(json.loads(await response.read())))
     assert headers["content-length"] == "5"
     assert "transfer-encoding" not in headers
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[Any]:
         yield b"123"
         yield b"45"
 
@@ -47,7 +54,9 @@ async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(gate, 
     assert echoed["body"] == "12345"
 
 
-async def test_the_upstream_sees_who_asks_and_none_of_the_gates_secrets(gate, client):
+async def test_the_upstream_sees_who_asks_and_none_of_the_gates_secrets(
+    gate: RunningGate, client: ClientSession
+) -> None:
     access = gate.gatekeeper.known[TOKEN]
     async with client.get(
         gate.proxy_url + "/x",
@@ -79,7 +88,9 @@ async def test_the_upstream_sees_who_asks_and_none_of_the_gates_secrets(gate, cl
     assert ("cookie", "a=1; b=2") in headers
 
 
-async def test_origin_and_referer_are_the_upstreams(gate, client, upstream):
+async def test_origin_and_referer_are_the_upstreams(
+    gate: RunningGate, client: ClientSession, upstream: str
+) -> None:
     async with client.post(
         gate.proxy_url + "/x",
         headers={"Origin": gate.url, "Referer": gate.proxy_url + "/from?x=1"},
@@ -90,7 +101,9 @@ async def test_origin_and_referer_are_the_upstreams(gate, client, upstream):
     assert headers["host"] == upstream.removeprefix("http://")
 
 
-async def test_repeated_headers_stay_repeated_and_cookies_are_mapped(gate, client):
+async def test_repeated_headers_stay_repeated_and_cookies_are_mapped(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.get(gate.proxy_url + "/cookies") as response:
         cookies = response.headers.getall("Set-Cookie")
     assert cookies == [
@@ -100,7 +113,9 @@ async def test_repeated_headers_stay_repeated_and_cookies_are_mapped(gate, clien
     ]
 
 
-async def test_redirects_are_passed_on_and_mapped(gate, client, upstream):
+async def test_redirects_are_passed_on_and_mapped(
+    gate: RunningGate, client: ClientSession, upstream: str
+) -> None:
     for to in ("/there?x=1", upstream + "/there?x=1"):
         async with client.get(
             gate.proxy_url + "/redirect", params={"to": to}, allow_redirects=False
@@ -110,27 +125,29 @@ async def test_redirects_are_passed_on_and_mapped(gate, client, upstream):
         assert location.removeprefix(gate.url) == f"{PREFIX}/there?x=1"
 
 
-async def test_compressed_bodies_pass_as_they_are(gate, client):
+async def test_compressed_bodies_pass_as_they_are(gate: RunningGate, client: ClientSession) -> None:
     async with client.get(gate.proxy_url + "/gzip") as response:
         assert response.headers["Content-Encoding"] == "gzip"
         assert (await response.read())[:2] == b"\x1f\x8b"
 
 
-async def test_a_stream_arrives_piece_by_piece(gate, client):
+async def test_a_stream_arrives_piece_by_piece(gate: RunningGate, client: ClientSession) -> None:
     async with client.get(gate.proxy_url + "/stream?n=3&pause=0.2") as response:
         first = await response.content.readany()
         assert first == b"piece 0\n"
         assert await response.read() == b"piece 1\npiece 2\n"
 
 
-async def test_head_has_the_length_and_no_body(gate):
+async def test_head_has_the_length_and_no_body(gate: RunningGate) -> None:
     answer = await gate.ask(PREFIX + "/large?size=12345", method="HEAD")
     assert b"Content-Length: 12345" in head_of(answer)
     assert body_of(answer) == b""
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_answers_without_content_end_at_their_head(start_gate, faulty, status):
+async def test_answers_without_content_end_at_their_head(
+    start_gate: GateFactory, faulty: FaultyUpstream, status: int
+) -> None:
     faulty.always(f'HTTP/1.1 {status} X\r\nETag: "e"\r\n\r\n'.encode(), then="stall")
     gate = await start_gate(faulty.url)
     answer = await gate.ask(PREFIX + "/x", timeout=5)
@@ -139,7 +156,9 @@ async def test_answers_without_content_end_at_their_head(start_gate, faulty, sta
     assert b"chunked" not in answer
 
 
-async def test_bytes_that_are_not_utf8_pass_in_headers_both_ways(start_gate, faulty):
+async def test_bytes_that_are_not_utf8_pass_in_headers_both_ways(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(
         b'HTTP/1.1 200 Gr\xfcn\r\nContent-Disposition: attachment; filename="\xe9.txt"\r\n'
         b"Content-Length: 0\r\n\r\n"
@@ -155,8 +174,8 @@ async def test_bytes_that_are_not_utf8_pass_in_headers_both_ways(start_gate, fau
 
 
 async def test_the_first_answer_activates_the_token_and_an_unreachable_upstream_does_not(
-    start_gate, upstream, client, free_port
-):
+    start_gate: GateFactory, upstream: str, client: ClientSession, free_port: int
+) -> None:
     down = await start_gate(f"http://127.0.0.1:{free_port}")
     down.gatekeeper.add()
     async with client.get(down.proxy_url + "/x") as response:
@@ -171,7 +190,7 @@ async def test_the_first_answer_activates_the_token_and_an_unreachable_upstream_
     assert len(up.gatekeeper.activations) == 1
 
 
-async def test_expect_100_continue_is_answered_after_the_checks(gate):
+async def test_expect_100_continue_is_answered_after_the_checks(gate: RunningGate) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(
         f"POST {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
@@ -195,7 +214,9 @@ async def test_expect_100_continue_is_answered_after_the_checks(gate):
 
 
 @pytest.mark.parametrize("host", ["app.gate.test", "h"])
-async def test_nobody_is_invited_to_send_content_before_the_checks(start_gate, upstream, host):
+async def test_nobody_is_invited_to_send_content_before_the_checks(
+    start_gate: GateFactory, upstream: str, host: str
+) -> None:
     """At the own origin too, whatever the gate has under that path, and where nothing is."""
     gate = await start_gate(upstream, proxy_host="app.gate.test")
     for target in ("/made/up", "/gate-page", f"{PREFIX}/x"):
@@ -207,7 +228,9 @@ async def test_nobody_is_invited_to_send_content_before_the_checks(start_gate, u
         assert answer.startswith(b"HTTP/1.1 4"), (target, answer)
 
 
-async def test_at_the_own_origin_content_is_invited_once(start_gate, upstream):
+async def test_at_the_own_origin_content_is_invited_once(
+    start_gate: GateFactory, upstream: str
+) -> None:
     gate = await start_gate(upstream, proxy_host="app.gate.test")
     head = (
         f"POST /x HTTP/1.1\r\nHost: app.gate.test\r\nX-Access-Token: {TOKEN}\r\n"
@@ -224,7 +247,7 @@ async def test_at_the_own_origin_content_is_invited_once(start_gate, upstream):
     writer.close()
 
 
-async def test_the_gates_own_calls_invite_content_once_it_is_wanted(gate):
+async def test_the_gates_own_calls_invite_content_once_it_is_wanted(gate: RunningGate) -> None:
     body = json.dumps({"token": TOKEN})
     head = (
         f"POST {PREFIX}/authenticate HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
@@ -240,7 +263,9 @@ async def test_the_gates_own_calls_invite_content_once_it_is_wanted(gate):
     writer.close()
 
 
-async def test_a_length_cut_by_the_upstream_is_seen_as_a_break(start_gate, faulty, client):
+async def test_a_length_cut_by_the_upstream_is_seen_as_a_break(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100\r\n\r\nonly this")
     gate = await start_gate(faulty.url)
     async with client.get(gate.proxy_url + "/x") as response:
@@ -248,7 +273,9 @@ async def test_a_length_cut_by_the_upstream_is_seen_as_a_break(start_gate, fault
             await response.read()
 
 
-async def test_a_token_that_ends_breaks_off_a_running_download(gate, client):
+async def test_a_token_that_ends_breaks_off_a_running_download(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.get(gate.proxy_url + "/stream?n=1000&pause=0.05") as response:
         await response.content.readany()
         gate.gatekeeper.end()
@@ -257,7 +284,9 @@ async def test_a_token_that_ends_breaks_off_a_running_download(gate, client):
                 await response.read()
 
 
-async def test_a_desktop_client_gets_identity_coding_and_its_own_root(gate, client, upstream):
+async def test_a_desktop_client_gets_identity_coding_and_its_own_root(
+    gate: RunningGate, client: ClientSession, upstream: str
+) -> None:
     async with client.get(
         gate.proxy_url + "/x",
         headers={
@@ -279,20 +308,22 @@ async def test_a_desktop_client_gets_identity_coding_and_its_own_root(gate, clie
         assert "one=1; Path=/; HttpOnly" in response.headers.getall("Set-Cookie")
 
 
-async def test_an_upload_of_megabytes_arrives(gate, client):
+async def test_an_upload_of_megabytes_arrives(gate: RunningGate, client: ClientSession) -> None:
     async with client.post(
         gate.proxy_url + "/count", data=io.BytesIO(b"z" * 5_000_000)
     ) as response:
         assert json.loads(await response.read()) == {"received": 5_000_000}
 
 
-async def test_a_doubled_prefix_collapses(gate):
+async def test_a_doubled_prefix_collapses(gate: RunningGate) -> None:
     answer = await gate.ask(f"{PREFIX}{PREFIX}/x")
     assert json.loads(body_of(answer))["target"] == "/x"
 
 
-async def test_connections_to_the_upstream_are_reused(start_gate, faulty, client):
-    async def script(wire):
+async def test_connections_to_the_upstream_are_reused(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    async def script(wire: Wire) -> None:
         while True:
             await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             await wire.read_head()
@@ -305,8 +336,10 @@ async def test_connections_to_the_upstream_are_reused(start_gate, faulty, client
     assert faulty.connections == 1
 
 
-async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(start_gate, faulty):
-    async def script(wire):
+async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    async def script(wire: Wire) -> None:
         gate.gatekeeper.end()
         await wire.send(
             b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100000\r\n\r\nsecret"
@@ -323,7 +356,9 @@ async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(sta
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n"
 
 
-async def test_event_streams_end_when_the_gate_goes_down(start_gate, faulty, client):
+async def test_event_streams_end_when_the_gate_goes_down(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     faulty.always(EVENTS, then="stall")
     gate = await start_gate(faulty.url)
     asks = {"Accept": "text/event-stream"}
@@ -336,8 +371,10 @@ async def test_event_streams_end_when_the_gate_goes_down(start_gate, faulty, cli
                 await response.content.readany()
 
 
-async def test_html_is_rewritten_as_it_comes_and_a_cut_page_stays_cut(start_gate, faulty, client):
-    async def script(wire):
+async def test_html_is_rewritten_as_it_comes_and_a_cut_page_stays_cut(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    async def script(wire: Wire) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"
         await wire.send(head + b"Content-Length: 100000\r\n\r\n<!doctype html><a href='/x'>")
         await wire.send(b"<p>" + b"a" * 5000)
@@ -355,8 +392,8 @@ async def test_html_is_rewritten_as_it_comes_and_a_cut_page_stays_cut(start_gate
 
 
 async def test_a_desktop_client_gets_identity_even_from_an_upstream_that_compresses_always(
-    gate, client
-):
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.get(
         gate.proxy_url + "/gzip", headers={"X-Device-ID": "0123456789abcdef0123"}
     ) as response:
@@ -365,9 +402,9 @@ async def test_a_desktop_client_gets_identity_even_from_an_upstream_that_compres
 
 
 async def test_a_range_of_what_is_rewritten_is_asked_for_again_as_a_whole(
-    start_gate, faulty, client
-):
-    async def script(wire):
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    async def script(wire: Wire) -> None:
         while True:
             if b"\r\nRange:" in wire.head:
                 await wire.send(
@@ -389,7 +426,9 @@ async def test_a_range_of_what_is_rewritten_is_asked_for_again_as_a_whole(
         assert PREFIX.encode() + b"/x" in await response.read()
 
 
-async def test_a_range_of_what_is_not_rewritten_passes(start_gate, faulty, client):
+async def test_a_range_of_what_is_not_rewritten_passes(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
     faulty.always(
         b"HTTP/1.1 206 Partial Content\r\nContent-Type: video/mp4\r\n"
         b"Content-Range: bytes 0-3/20\r\nContent-Length: 4\r\n\r\nabcd"
@@ -403,9 +442,9 @@ async def test_a_range_of_what_is_not_rewritten_passes(start_gate, faulty, clien
 
 
 async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
-    gate, monkeypatch, caplog
-):
-    async def finish(self):
+    gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def finish(self) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(ClientResponse, "finish", finish)
@@ -428,8 +467,8 @@ async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
 )
 @pytest.mark.parametrize("kind", ["image/png", "text/html"])
 async def test_what_a_token_opened_is_kept_by_no_cache_for_many(
-    start_gate, faulty, kind, said, wanted
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, kind: str, said: str | None, wanted: str
+) -> None:
     """A CDN in front of the gate would hand it to visitors without a token."""
     cache_control = f"Cache-Control: {said}\r\n" if said else ""
     faulty.always(

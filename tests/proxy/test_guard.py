@@ -6,12 +6,14 @@ import json
 import re
 import socket
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from zenzefi.http import request_handler
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.target import check_path, split_target
@@ -162,7 +164,9 @@ DOTS = [
 
 
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
-async def test_an_ambiguous_request_is_refused_and_reaches_nobody(start_gate, faulty, raw):
+async def test_an_ambiguous_request_is_refused_and_reaches_nobody(
+    start_gate: GateFactory, faulty: FaultyUpstream, raw: Any
+) -> None:
     gate = await start_gate(faulty.url)
     began = time.monotonic()
     answer = await gate.raw(raw, timeout=8)
@@ -179,7 +183,9 @@ async def test_an_ambiguous_request_is_refused_and_reaches_nobody(start_gate, fa
 
 
 @pytest.mark.parametrize("path", DOTS)
-async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(start_gate, faulty, path):
+async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(
+    start_gate: GateFactory, faulty: FaultyUpstream, path: str
+) -> None:
     gate = await start_gate(faulty.url)
     answer = await gate.ask(PREFIX + path)
     assert answer.startswith(b"HTTP/1.1 400")
@@ -189,7 +195,7 @@ async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(start_ga
 @pytest.mark.parametrize(
     "path", ["/a.b", "/...", "/.well-known/x", "/a..b/", "/a%2eb", "/%25", "/a;b=..x", "/%2525"]
 )
-async def test_dots_that_are_no_dot_segments_pass(gate, path):
+async def test_dots_that_are_no_dot_segments_pass(gate: RunningGate, path: str) -> None:
     assert (await gate.ask(PREFIX + path)).startswith(b"HTTP/1.1 200")
 
 
@@ -204,15 +210,17 @@ async def test_dots_that_are_no_dot_segments_pass(gate, path):
         "/%25D0%25BF",
     ],
 )
-async def test_letters_beyond_ascii_pass_as_they_are_encoded(gate, path):
+async def test_letters_beyond_ascii_pass_as_they_are_encoded(gate: RunningGate, path: str) -> None:
     answer = await gate.ask(PREFIX + path)
     assert answer.startswith(b"HTTP/1.1 200")
     assert f'"target": "{path}"'.encode() in answer
 
 
 @pytest.mark.parametrize("method", ["BREW", "version-Control", "get", "X!#$%&'*+.^_`|~9", "GETS"])
-async def test_any_method_token_passes_as_it_is_spelled(start_gate, faulty, method):
-    async def script(wire):
+async def test_any_method_token_passes_as_it_is_spelled(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
+    async def script(wire: Wire) -> None:
         assert await wire.reader.readexactly(2) == b"ok"
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nhi")
 
@@ -223,8 +231,10 @@ async def test_any_method_token_passes_as_it_is_spelled(start_gate, faulty, meth
     assert faulty.heads[0].startswith(f"{method} /x HTTP/1.1\r\n".encode())
 
 
-async def test_an_unknown_method_may_come_byte_by_byte_and_between_others(start_gate, faulty):
-    async def script(wire):
+async def test_an_unknown_method_may_come_byte_by_byte_and_between_others(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    async def script(wire: Wire) -> None:
         while True:
             await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nhi")
             faulty.heads.append(await wire.read_head())
@@ -246,13 +256,13 @@ async def test_an_unknown_method_may_come_byte_by_byte_and_between_others(start_
 
 
 @pytest.mark.parametrize("method", ["B(EW", "B\xe9EW", "A" * 65, ""])
-async def test_what_is_no_method_token_is_refused(gate, method):
+async def test_what_is_no_method_token_is_refused(gate: RunningGate, method: str) -> None:
     answer = await gate.raw(request(f"{method} {PREFIX}/x HTTP/1.1", HOST, AUTH), timeout=3)
     assert answer[8:12] == b" 400"
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
-async def test_trace_and_connect_are_405_with_allow(gate, method):
+async def test_trace_and_connect_are_405_with_allow(gate: RunningGate, method: str) -> None:
     target = f"{PREFIX}/" if method == "TRACE" else "gate.example:443"
     answer = await gate.raw(request(f"{method} {target} HTTP/1.1", HOST, AUTH), timeout=3)
     assert answer.startswith(b"HTTP/1.1 405")
@@ -261,26 +271,30 @@ async def test_trace_and_connect_are_405_with_allow(gate, method):
 
 @pytest.mark.parametrize("target", [PREFIX + "/x", "/gate-page", "/nowhere"])
 @pytest.mark.parametrize("expected", ["200-maybe", "\udcff\udcfe"])
-async def test_another_expectation_than_100_continue_is_417(gate, target, expected):
+async def test_another_expectation_than_100_continue_is_417(
+    gate: RunningGate, target: str, expected: str
+) -> None:
     answer = await gate.ask(target, f"Expect: {expected}")
     assert answer.startswith(b"HTTP/1.1 417")
     assert b'"code": "expectation_failed"' in answer
 
 
-async def test_an_absolute_target_for_this_host_is_the_same_as_its_path(gate):
+async def test_an_absolute_target_for_this_host_is_the_same_as_its_path(gate: RunningGate) -> None:
     raw = request(f"GET http://gate.example{PREFIX}/a?b HTTP/1.1", HOST, AUTH)
     answer = await gate.raw(raw)
     assert b'"target": "/a?b"' in answer
 
 
-async def test_http_10_works_without_chunks_and_without_keep_alive(gate):
+async def test_http_10_works_without_chunks_and_without_keep_alive(gate: RunningGate) -> None:
     raw = f"GET {PREFIX}/stream?n=2 HTTP/1.0\r\n{AUTH}\r\n\r\n".encode()
     answer = await gate.raw(raw)
     assert answer.endswith(b"\r\n\r\npiece 0\npiece 1\n")
     assert b"Transfer-Encoding" not in answer
 
 
-async def test_a_head_that_trickles_in_is_cut_off(gate, monkeypatch):
+async def test_a_head_that_trickles_in_is_cut_off(
+    gate: RunningGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(request_handler, "HEAD_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(f"GET {PREFIX}/ HTTP/1.1\r\n".encode())
@@ -300,7 +314,7 @@ async def test_a_head_that_trickles_in_is_cut_off(gate, monkeypatch):
     await asyncio.sleep(0)
 
 
-async def test_content_that_stops_is_cut_off(start_gate, upstream):
+async def test_content_that_stops_is_cut_off(start_gate: GateFactory, upstream: str) -> None:
     gate = await start_gate(upstream, upstream_read_timeout=0.3)
     answer = await gate.ask(
         PREFIX + "/count", "Content-Length: 100", method="POST", body=b"only this", timeout=3
@@ -308,7 +322,7 @@ async def test_content_that_stops_is_cut_off(start_gate, upstream):
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-async def test_content_with_broken_chunks_is_400_or_cut_off(gate):
+async def test_content_with_broken_chunks_is_400_or_cut_off(gate: RunningGate) -> None:
     answer = await gate.ask(
         PREFIX + "/count",
         "Transfer-Encoding: chunked",
@@ -318,7 +332,9 @@ async def test_content_with_broken_chunks_is_400_or_cut_off(gate):
     assert answer[8:12] == b" 400"
 
 
-async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(gate, caplog):
+async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(
+    gate: RunningGate, caplog: pytest.LogCaptureFixture
+) -> None:
     head = f"POST {PREFIX}/authenticate HTTP/1.1\r\n{HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(head.encode() + b"2\r\n{}\r\n")
@@ -333,7 +349,9 @@ async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(gate, ca
     await asyncio.sleep(0)
 
 
-async def test_who_leaves_in_the_middle_of_a_content_leaves_no_traceback(gate, caplog):
+async def test_who_leaves_in_the_middle_of_a_content_leaves_no_traceback(
+    gate: RunningGate, caplog: pytest.LogCaptureFixture
+) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     head = f"POST {PREFIX}/authenticate HTTP/1.1\r\n{HOST}\r\nContent-Length: 20\r\n\r\n"
     writer.write(head.encode())
@@ -343,7 +361,9 @@ async def test_who_leaves_in_the_middle_of_a_content_leaves_no_traceback(gate, c
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pile_up(gate):
+async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pile_up(
+    gate: RunningGate,
+) -> None:
     one = f"GET {PREFIX}/n%d HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
     last = f"GET {PREFIX}/last HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\nConnection: close\r\n\r\n"
     flood = "".join(one % i for i in range(300)) + last
@@ -353,10 +373,12 @@ async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pil
     assert b'"target": "/last"' in answer
 
 
-async def test_a_flood_behind_a_request_that_waits_is_not_read(start_gate, faulty):
+async def test_a_flood_behind_a_request_that_waits_is_not_read(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     """Not more than the gate keeps and the system itself takes for a socket."""
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.stall()
 
     faulty.script = script
@@ -377,9 +399,9 @@ async def test_a_flood_behind_a_request_that_waits_is_not_read(start_gate, fault
 
 @pytest.mark.parametrize("at_once", [1, 20])
 async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
-    start_gate, faulty, at_once
-):
-    async def script(wire):
+    start_gate: GateFactory, faulty: FaultyUpstream, at_once: int
+) -> None:
+    async def script(wire: Wire) -> None:
         body = b"z" * 30_000
         while True:
             await wire.send(
@@ -412,7 +434,9 @@ async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
         f"GET {PREFIX}/ HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n{AUTH}\r\n\r\n",
     ],
 )
-async def test_a_refused_request_is_the_last_of_its_connection(start_gate, faulty, refused):
+async def test_a_refused_request_is_the_last_of_its_connection(
+    start_gate: GateFactory, faulty: FaultyUpstream, refused: str
+) -> None:
     """Also when it ends where everybody would say: its sender is not to be trusted."""
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
     gate = await start_gate(faulty.url)
@@ -423,7 +447,9 @@ async def test_a_refused_request_is_the_last_of_its_connection(start_gate, fault
     assert faulty.connections == 0
 
 
-async def test_bytes_behind_a_refused_request_are_not_read_as_another(start_gate, faulty):
+async def test_bytes_behind_a_refused_request_are_not_read_as_another(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url)
     smuggled = f"GET {PREFIX}/smuggled HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode()
     raw = request(
@@ -446,7 +472,9 @@ async def test_bytes_behind_a_refused_request_are_not_read_as_another(start_gate
         ("Connection: Upgrade", "Upgrade: TLS/1.2"),
     ],
 )
-async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(start_gate, faulty, upgrade):
+async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(
+    start_gate: GateFactory, faulty: FaultyUpstream, upgrade: tuple[str, ...]
+) -> None:
     """The parser forgets what came with it: the rest of that must not look like a request."""
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
     gate = await start_gate(faulty.url)
@@ -466,7 +494,7 @@ async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(start_gate, fau
 
 
 @given(st.text(alphabet="/.%2eE5cC;\\ab", max_size=24))
-def test_what_passes_holds_no_dot_segment_after_any_number_of_decodings(text):
+def test_what_passes_holds_no_dot_segment_after_any_number_of_decodings(text: Any) -> None:
     from urllib.parse import unquote
 
     path = "/" + text
@@ -481,7 +509,7 @@ def test_what_passes_holds_no_dot_segment_after_any_number_of_decodings(text):
 
 
 @given(st.text(max_size=40), st.sampled_from([None, "h", "h:80"]))
-def test_splitting_never_changes_a_byte(text, host):
+def test_splitting_never_changes_a_byte(text: Any, host: Any) -> None:
     raw = "/" + text
     try:
         target = split_target(raw, host)

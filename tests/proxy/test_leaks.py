@@ -32,7 +32,7 @@ from aiohttp import (
 )
 
 from tests.kit.event_loops import LOOPS
-from tests.kit.faulty_upstream import Wire, write
+from tests.kit.faulty_upstream import FaultyUpstream, Wire, write
 from tests.kit.proxy_gates import PREFIX, TOKEN
 from tests.kit.request_model import (
     DISGUISES,
@@ -137,7 +137,13 @@ class GateProcess:
 
 
 @pytest.fixture(params=LOOPS)
-def gate_process(request, faulty, free_port, fast_lane, tmp_path) -> Iterator[GateProcess]:
+def gate_process(
+    request: pytest.FixtureRequest,
+    faulty: FaultyUpstream,
+    free_port: int,
+    fast_lane: bool,
+    tmp_path: Path,
+) -> Iterator[GateProcess]:
     log = tmp_path / "gate.log"
     gate = GateProcess(faulty.url, free_port, log, fast_lane=fast_lane, loop=request.param)
     yield gate
@@ -411,7 +417,7 @@ async def traffic(gate: GateProcess, seconds: float) -> tuple[int, list[str]]:
     return done, wrong
 
 
-async def settled(gate: GateProcess, faulty) -> dict[str, int]:
+async def settled(gate: GateProcess, faulty: FaultyUpstream) -> dict[str, int]:
     """What is left once the upstream has closed what it kept open, and nothing changes any more."""
     faulty.hang_up()
     before, now = {}, await asyncio.to_thread(gate.count)
@@ -423,7 +429,7 @@ async def settled(gate: GateProcess, faulty) -> dict[str, int]:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-async def test_nothing_is_left_behind(gate_process, faulty):
+async def test_nothing_is_left_behind(gate_process: GateProcess, faulty: FaultyUpstream) -> None:
     faulty.script = upstream
     await traffic(gate_process, 2)
     before = await settled(gate_process, faulty)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit.proxy_gates import PREFIX
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, GateFactory
 from zenzefi.proxy.method_override import (
     FormScanner,
     JsonScanner,
@@ -77,8 +79,13 @@ def test_every_spelling_in_a_query_is_found(query: str | None, methods: list[str
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_method_in_the_query_must_be_covered(
-    start_gate, faulty, query, token, status, method
-):
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    query: str,
+    token: Any,
+    status: int,
+    method: str,
+) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPES)
     gate.gatekeeper.add("T" * 64, activated=True)
@@ -91,7 +98,9 @@ async def test_a_method_in_the_query_must_be_covered(
     assert len(faulty.heads) == 1 + (status == 200)
 
 
-async def test_a_method_in_the_query_must_be_covered_in_a_recognised_head(start_gate, faulty):
+async def test_a_method_in_the_query_must_be_covered_in_a_recognised_head(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     """One connection, the same head again: that is what the lane serves by itself."""
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPES)
@@ -339,7 +348,7 @@ class Application:
         self.complete: list[bytes] = []
         self.cut_off = 0
 
-    async def serve(self, wire) -> None:
+    async def serve(self, wire: Wire) -> None:
         head = wire.head.lower()
         try:
             if b"chunked" in head:
@@ -374,8 +383,14 @@ class Application:
     ],
 )
 async def test_a_method_in_the_content_must_be_covered(
-    start_gate, faulty, token, kind, body, status, framing
-):
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    token: Any,
+    kind: Any,
+    body: Any,
+    status: int,
+    framing: str,
+) -> None:
     application = Application()
     faulty.script = application.serve
     gate = await start_gate(faulty.url, scopes=SCOPES)

@@ -1,11 +1,21 @@
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 from multidict import CIMultiDict
 
-from tests.kit.proxy_gates import PREFIX, TOKEN, body_of, sent_headers
+from tests.kit.proxy_gates import (
+    PREFIX,
+    TOKEN,
+    BrowserMount,
+    GateFactory,
+    RunningGate,
+    body_of,
+    sent_headers,
+)
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.origin import Mount, MountKind, Origin
@@ -17,30 +27,37 @@ COOKIE = {"Cookie": f"zenzefi_access_token={TOKEN}"}
 
 
 @pytest.fixture
-async def browser():
+async def browser() -> AsyncIterator[Any]:
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         yield session
 
 
-def decide(headers=None, *, host="gate.example", believed=True, device=False, proxy_host=None):
+def decide(
+    headers: Any = None,
+    *,
+    host: str = "gate.example",
+    believed: bool = True,
+    device: bool = False,
+    proxy_host: Any = None,
+) -> Any:
     mounts = Mounts(PUBLIC, proxy_host)
     forwarded = parse_forwarded(CIMultiDict(headers or {})) if believed else None
     return mounts.decide(host, forwarded=forwarded, is_device=device)
 
 
-def test_the_prefix_is_the_mount_when_nothing_else_says_so():
+def test_the_prefix_is_the_mount_when_nothing_else_says_so() -> None:
     assert decide() == Mount(MountKind.PREFIX, PUBLIC, PREFIX)
     assert decide(host="evil.example") == Mount(MountKind.PREFIX, PUBLIC, PREFIX)
 
 
-def test_a_device_without_a_forwarded_prefix_is_the_desktop_client():
+def test_a_device_without_a_forwarded_prefix_is_the_desktop_client() -> None:
     assert decide(device=True) == CLIENT
     assert decide({"X-Forwarded-Proto": "https"}, device=True) == CLIENT
     mount = decide({"X-Forwarded-Prefix": "/app"}, device=True)
     assert (mount.kind, mount.prefix) == (MountKind.PREFIX, "/app")
 
 
-def test_the_proxy_host_is_a_root_of_its_own():
+def test_the_proxy_host_is_a_root_of_its_own() -> None:
     mount = decide(host="app.example:8443", proxy_host="app.example:8443", device=True)
     assert mount == Mount(MountKind.ORIGIN, Origin("https", "app.example", 8443))
 
@@ -62,11 +79,13 @@ def test_the_proxy_host_is_a_root_of_its_own():
         ("app.example", None, False),
     ],
 )
-def test_every_spelling_of_the_proxy_host_is_it(proxy_host, host, is_own):
+def test_every_spelling_of_the_proxy_host_is_it(
+    proxy_host: str, host: str | None, is_own: bool
+) -> None:
     assert Mounts(PUBLIC, proxy_host).is_own_origin(host) == is_own
 
 
-def test_believed_forwarded_headers_name_the_browsers_address():
+def test_believed_forwarded_headers_name_the_browsers_address() -> None:
     headers = {
         "X-Forwarded-Proto": "http",
         "X-Forwarded-Host": "front.example:81",
@@ -95,12 +114,14 @@ def test_believed_forwarded_headers_name_the_browsers_address():
         [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Host", "front.example")],
     ],
 )
-def test_forwarded_headers_that_are_not_plain_are_refused(headers):
+def test_forwarded_headers_that_are_not_plain_are_refused(
+    headers: dict[str, str] | list[tuple[str, ...]],
+) -> None:
     with pytest.raises(AmbiguousRequest):
         parse_forwarded(CIMultiDict(headers))
 
 
-def test_the_names_of_this_machine_stay_apart():
+def test_the_names_of_this_machine_stay_apart() -> None:
     mounts = Mounts(Origin("http", "127.0.0.1", 8000), None)
     assert str(mounts.decide("localhost:8000", forwarded=None, is_device=False).public) == (
         "http://localhost:8000"
@@ -110,13 +131,17 @@ def test_the_names_of_this_machine_stay_apart():
     )
 
 
-async def test_forwarded_headers_of_strangers_change_nothing(place, browser):
+async def test_forwarded_headers_of_strangers_change_nothing(
+    place: BrowserMount, browser: Any
+) -> None:
     forged = {"X-Forwarded-Prefix": "/evil", "X-Forwarded-Host": "evil.example"}
     async with browser.get(place.url + "/cookies", headers={**place.headers, **forged}) as response:
         assert f"one=1; Path={place.prefix}/; HttpOnly" in response.headers.getall("Set-Cookie")
 
 
-async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(gate, client):
+async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.get(
         gate.proxy_url + "/redirect?to=/there",
         headers={"X-Forwarded-Prefix": "/app", "X-Forwarded-Host": "front.example"},
@@ -126,7 +151,9 @@ async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(gate,
     assert location in ("/app/there", "http://front.example/app/there")
 
 
-async def test_forwarded_headers_of_a_trusted_proxy_are_believed(start_gate, upstream, browser):
+async def test_forwarded_headers_of_a_trusted_proxy_are_believed(
+    start_gate: GateFactory, upstream: str, browser: Any
+) -> None:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.0/8", browser_mount="prefix")
     async with browser.get(
         gate.proxy_url + "/x",
@@ -143,11 +170,13 @@ async def test_forwarded_headers_of_a_trusted_proxy_are_believed(start_gate, ups
     assert headers["forwarded"] == "for=203.0.113.9;host=front.example;proto=https"
 
 
-async def test_the_own_origin_serves_the_upstream_at_its_root(start_gate, upstream):
+async def test_the_own_origin_serves_the_upstream_at_its_root(
+    start_gate: GateFactory, upstream: str
+) -> None:
     gate = await start_gate(upstream, proxy_host="app.gate.test")
     host = "Host: app.gate.test"
 
-    async def ask(target, *headers):
+    async def ask(target: Any, *headers: str) -> Any:
         lines = [f"GET {target} HTTP/1.1", host, f"X-Access-Token: {TOKEN}", *headers]
         return await gate.raw("\r\n".join([*lines, "Connection: close"]).encode() + b"\r\n\r\n")
 
@@ -158,7 +187,9 @@ async def test_the_own_origin_serves_the_upstream_at_its_root(start_gate, upstre
     assert b"a page of the gate" in await gate.ask("/gate-page")
 
 
-async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(prefix_gate, browser):
+async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(
+    prefix_gate: RunningGate, browser: Any
+) -> None:
     gate = prefix_gate
     for _ in range(2):
         async with browser.get(
@@ -173,7 +204,7 @@ async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(prefix_ga
     ]
 
 
-async def test_a_stray_keeps_its_method_and_content(prefix_gate, browser):
+async def test_a_stray_keeps_its_method_and_content(prefix_gate: RunningGate, browser: Any) -> None:
     async with browser.post(
         prefix_gate.url + "/made/up", headers=COOKIE, data=b"kept", allow_redirects=True
     ) as response:
@@ -181,7 +212,9 @@ async def test_a_stray_keeps_its_method_and_content(prefix_gate, browser):
     assert (echoed["method"], echoed["body"], echoed["target"]) == ("POST", "kept", "/made/up")
 
 
-async def test_a_stray_of_a_header_client_is_sent_back(gate, client):
+async def test_a_stray_of_a_header_client_is_sent_back(
+    gate: RunningGate, client: ClientSession
+) -> None:
     headers = {"Referer": gate.proxy_url + "/page"}
     async with client.get(gate.url + "/made/up", headers=headers) as response:
         assert json.loads(await response.read())["target"] == "/made/up"
@@ -190,7 +223,9 @@ async def test_a_stray_of_a_header_client_is_sent_back(gate, client):
 @pytest.mark.parametrize(
     "evidence", [COOKIE, {"Referer": "{proxy}/page"}, {**COOKIE, "Referer": "{proxy}/page"}]
 )
-async def test_browsers_have_no_strays_where_they_use_the_own_origin(gate, browser, evidence):
+async def test_browsers_have_no_strays_where_they_use_the_own_origin(
+    gate: RunningGate, browser: Any, evidence: Any
+) -> None:
     headers = {name: text.format(proxy=gate.proxy_url) for name, text in evidence.items()}
     async with browser.get(
         gate.url + "/made/up", headers=headers, allow_redirects=False
@@ -199,7 +234,7 @@ async def test_browsers_have_no_strays_where_they_use_the_own_origin(gate, brows
     assert gate.gate.strays.rows() == []
 
 
-async def test_a_stray_websocket_is_served_where_it_came(prefix_gate):
+async def test_a_stray_websocket_is_served_where_it_came(prefix_gate: RunningGate) -> None:
     answer = await prefix_gate.raw(
         (
             "GET /socket HTTP/1.1\r\nHost: h\r\n" + "\r\n".join(WEBSOCKET_UPGRADE) + "\r\n"
@@ -210,7 +245,9 @@ async def test_a_stray_websocket_is_served_where_it_came(prefix_gate):
     assert answer.startswith(b"HTTP/1.1 101")
 
 
-async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(place, browser):
+async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(
+    place: BrowserMount, browser: Any
+) -> None:
     gate = place.gate
     async with browser.get(gate.url + "/made/up", allow_redirects=False) as response:
         assert response.status == 404
@@ -224,7 +261,7 @@ async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(pl
         assert await response.text() == "a page of the gate"
 
 
-def test_evidence_of_a_stray():
+def test_evidence_of_a_stray() -> None:
     host = "gate.example"
     mounted = {"Referer": f"https://gate.example{PREFIX}/a?b"}
     elsewhere = {"Referer": f"https://evil.example{PREFIX}/a"}
@@ -236,7 +273,7 @@ def test_evidence_of_a_stray():
     assert origin_page({}, host, has_cookie=False) is None
 
 
-def test_the_table_of_strays_is_bounded_and_forgets_the_oldest():
+def test_the_table_of_strays_is_bounded_and_forgets_the_oldest() -> None:
     table = UnmountedRequests(max_rows=3)
     for i in range(10):
         table.count("page", f"/{i}")
@@ -246,14 +283,18 @@ def test_the_table_of_strays_is_bounded_and_forgets_the_oldest():
     assert table.total == 20
 
 
-async def test_the_mounts_root_without_its_slash_gets_it(gate, client):
+async def test_the_mounts_root_without_its_slash_gets_it(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.get(gate.url + PREFIX + "?a=1", allow_redirects=False) as response:
         assert response.status == 308
         assert response.headers["Location"] == PREFIX + "/?a=1"
 
 
-async def test_ten_requests_at_once_in_all_mounts_get_their_own_answers(gate, client):
-    async def ask(i):
+async def test_ten_requests_at_once_in_all_mounts_get_their_own_answers(
+    gate: RunningGate, client: ClientSession
+) -> None:
+    async def ask(i: Any) -> Any:
         headers = {"X-Device-ID": "d" * 20} if i % 2 else {}
         async with client.get(f"{gate.proxy_url}/n{i}", headers=headers) as response:
             return json.loads(await response.read())["target"]

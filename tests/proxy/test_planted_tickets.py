@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.kit.proxy_gates import GateFactory, RunningGate
 from tests.kit.visiting_browser import AGENT, OTHER_TOKEN, VisitingBrowser, ticket_url
 from zenzefi.gate_cookies import browser_of
 from zenzefi.keys import Keyring
@@ -16,14 +18,14 @@ OLD = AGENT.replace("156.0", "90.0")
 
 
 @pytest.fixture
-async def gate(start_gate, upstream):
+async def gate(start_gate: GateFactory, upstream: str) -> Any:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.1")
     gate.gatekeeper.add(OTHER_TOKEN)
     return gate
 
 
 @pytest.mark.parametrize("victims", ["203.0.113.200", "192.0.2.1"])
-async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate, victims):
+async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate: RunningGate, victims: str) -> None:
     attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER_TOKEN)
     url = await ticket_url(attacker)
     victim = replace(
@@ -37,7 +39,9 @@ async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate, victims):
     assert any("zenzefi_access_token" in line for line in answer.cookies) == same_network
 
 
-async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(gate):
+async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(
+    gate: RunningGate,
+) -> None:
     """The mark is made under a key of the gate: a gate with another key makes another one."""
     nonce = "n" * 43
     of_the_attackers = Tickets(Keyring("a key of the attacker's own gate"), SpentInProcess())
@@ -54,7 +58,7 @@ async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(gate
         assert not any("zenzefi_access_token" in line for line in answer.cookies)
 
 
-async def test_a_sealed_nonce_goes_with_its_browser_to_another_network(gate):
+async def test_a_sealed_nonce_goes_with_its_browser_to_another_network(gate: RunningGate) -> None:
     browser = VisitingBrowser(gate, address="203.0.113.9").sign_in()
     url = await ticket_url(browser)
     assert "browser" not in parse_qs(urlsplit(url).query)

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
 
 pytestmark = pytest.mark.every_loop
 
@@ -25,7 +25,9 @@ def upload(length: int, *, is_chunked: bool = False) -> bytes:
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("is_chunked", [False, True])
-async def test_a_refusal_that_came_before_a_failed_write_arrives(start_gate, ending, is_chunked):
+async def test_a_refusal_that_came_before_a_failed_write_arrives(
+    start_gate: GateFactory, ending: str, is_chunked: bool
+) -> None:
     """The upstream refuses at the head and ends; the gate notices when it writes the content."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -56,7 +58,7 @@ async def test_a_refusal_that_came_before_a_failed_write_arrives(start_gate, end
             await asyncio.sleep(0)
 
 
-async def test_frames_that_came_before_a_failed_write_arrive(start_gate):
+async def test_frames_that_came_before_a_failed_write_arrive(start_gate: GateFactory) -> None:
     """The same for a WebSocket: the upstream says goodbye and resets, the browser still talks."""
     accepted = (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -10,12 +10,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.kit.proxy_gates import RunningGate
+from tests.kit.proxy_gates import GateFactory, RunningGate
 from tests.kit.request_model import (
     DISGUISES,
     KNOWN,
@@ -157,7 +158,7 @@ def behind_a_slow_one(cut: int) -> list[tuple[int, int]]:
 
 
 @pytest.fixture
-async def gate(start_gate, recorder):
+async def gate(start_gate: GateFactory, recorder: Recorder) -> Any:
     return await start_gate(recorder.url)
 
 
@@ -171,7 +172,9 @@ async def gate(start_gate, recorder):
     [SentRequest("GET", slow=0.05), SentRequest("BREW", values=(DISGUISES[0],))],
     behind_a_slow_one(2),
 )
-async def test_pipelined_requests_arrive_as_they_were_sent(gate, recorder, asked, cuts):
+async def test_pipelined_requests_arrive_as_they_were_sent(
+    gate: RunningGate, recorder: Recorder, asked: Any, cuts: Any
+) -> None:
     await check(gate, recorder, asked, cuts)
 
 
@@ -185,7 +188,9 @@ SEQUENCES = {
 
 
 @pytest.mark.parametrize("asked", SEQUENCES.values(), ids=SEQUENCES)
-async def test_a_stream_may_be_cut_at_every_byte(gate, recorder, asked):
+async def test_a_stream_may_be_cut_at_every_byte(
+    gate: RunningGate, recorder: Recorder, asked: Any
+) -> None:
     length = sum(len(a.wire(n, is_last=n == len(asked) - 1)) for n, a in enumerate(asked))
     for cut in range(1, length):
         await check(gate, recorder, asked, [(cut, 4)])

@@ -6,10 +6,12 @@ Both ways and several methods: the rules are the same for all.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 
 REST = b"Content-Type: a/b\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -92,7 +94,7 @@ BAD_FIELDS = {
 }
 
 
-async def asked(gate, method: str) -> bytes:
+async def asked(gate: RunningGate, method: str) -> bytes:
     """The whole connection's bytes in response to one request."""
     head = (
         f"{method} {PREFIX}/x HTTP/1.1\r\nHost: gate.test\r\nX-Access-Token: {TOKEN}\r\n"
@@ -102,7 +104,9 @@ async def asked(gate, method: str) -> bytes:
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_malformed_status_line_is_502(start_gate, faulty, method):
+async def test_a_malformed_status_line_is_502(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
     gate = await start_gate(faulty.url)
     passed = []
     for line in BAD_STATUS_LINES:
@@ -113,7 +117,9 @@ async def test_a_malformed_status_line_is_502(start_gate, faulty, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_wellformed_status_line_passes(start_gate, faulty, method):
+async def test_a_wellformed_status_line_passes(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
     gate = await start_gate(faulty.url)
     for line, expected in GOOD_STATUS_LINES.items():
         faulty.always(line + b"\r\n" + REST)
@@ -123,7 +129,9 @@ async def test_a_wellformed_status_line_passes(start_gate, faulty, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_malformed_length_is_502(start_gate, faulty, method):
+async def test_a_malformed_length_is_502(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
     gate = await start_gate(faulty.url)
     passed = []
     for value in BAD_LENGTHS:
@@ -137,7 +145,9 @@ async def test_a_malformed_length_is_502(start_gate, faulty, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", BAD_FIELDS)
-async def test_malformed_fields_are_502(start_gate, faulty, method, name):
+async def test_malformed_fields_are_502(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str, name: str
+) -> None:
     gate = await start_gate(faulty.url)
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n" + BAD_FIELDS[name])
     got = await asked(gate, method)
@@ -146,12 +156,12 @@ async def test_malformed_fields_are_502(start_gate, faulty, method, name):
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_malformed_chunks_break_off_and_what_came_before_them_arrives(
-    start_gate, faulty, method
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
     gate = await start_gate(faulty.url)
     for size in BAD_CHUNKS:
 
-        async def script(wire, size=size):
+        async def script(wire: Wire, size: int = size) -> None:
             await wire.send(CHUNKED + b"5\r\nfirst\r\n")
             await asyncio.sleep(0.02)
             await wire.send(size + b"\r\nhi\r\n0\r\n\r\n")
@@ -189,11 +199,16 @@ FRAMINGS = {
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize(("method", "status"), BODILESS)
 async def test_the_head_ends_a_response_that_has_no_body(
-    start_gate, faulty, method, status, framing, pause
-):
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    method: str,
+    status: bytes,
+    framing: Any,
+    pause: float,
+) -> None:
     """RFC 9112, 6.3. What follows is ignored, and the connection is not used again."""
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         head, end, body = FRAMINGS[framing].partition(b"\r\n\r\n")
         if not end:
             head, end, body = b"", b"\r\n", FRAMINGS[framing][2:]
@@ -238,11 +253,11 @@ INTERIMS = [
 @pytest.mark.parametrize("method", [*METHODS, "HEAD"])
 @pytest.mark.parametrize("interim", INTERIMS)
 async def test_no_field_of_an_interim_response_ends_the_exchange(
-    start_gate, faulty, method, interim, pause
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str, interim: bytes, pause: float
+) -> None:
     """RFC 9110, 15.2: the final response follows; RFC 9112, 6.3: a 1xx has no content."""
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(interim, drain=False)
         await asyncio.sleep(pause)
         await wire.send(b"HTTP/1.1 200 OK\r\n" + REST)

@@ -1,15 +1,18 @@
 """Signing a browser in at the own origin: over sockets, by every hop, on both ways of the proxy."""
 
 import json
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
+from aiohttp import ClientSession
 from aiohttp.test_utils import unused_port
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from tests.kit.visiting_browser import (
     NAVIGATION,
@@ -36,13 +39,13 @@ PATHS = [
 ]
 
 
-def signed_in(gate, token=TOKEN, **options):
+def signed_in(gate: RunningGate, token: str = TOKEN, **options: Any) -> Any:
     """A browser that holds the proxy cookie at the gate's host."""
     return VisitingBrowser(gate, **options).sign_in(token=token)
 
 
 @pytest.fixture(params=["another-name", "another-host", "second-port"])
-async def own_gate(request, start_gate, upstream):
+async def own_gate(request: pytest.FixtureRequest, start_gate: GateFactory, upstream: str) -> Any:
     """A gate with an own origin of each kind; on the second port cookies are shared."""
     settings = {
         "another-name": {},
@@ -55,7 +58,9 @@ async def own_gate(request, start_gate, upstream):
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(own_gate, path):
+async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(
+    own_gate: RunningGate, path: str
+) -> None:
     browser = signed_in(own_gate)
     hops, answer = await browser.follow(own_gate.proxy_url + path)
     assert hops[-1] == own_origin_of(own_gate) + path
@@ -67,7 +72,9 @@ async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(own_gate, pa
     assert not [name for name in browser.cookies[host] if "enter" in name]
 
 
-async def test_only_the_final_page_is_forwarded_and_starts_the_clock(start_gate, faulty):
+async def test_only_the_final_page_is_forwarded_and_starts_the_clock(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url)
     gate.gatekeeper.add()  # not activated
     browser = signed_in(gate)
@@ -82,14 +89,14 @@ async def test_only_the_final_page_is_forwarded_and_starts_the_clock(start_gate,
     assert (faulty.connections, gate.gatekeeper.activations) == (0, [])
 
 
-async def test_flows_in_several_tabs_do_not_disturb_each_other(own_gate):
+async def test_flows_in_several_tabs_do_not_disturb_each_other(own_gate: RunningGate) -> None:
     browser = signed_in(own_gate)
     tickets = [await ticket_url(browser) for _ in range(4)]
     for url in reversed(tickets):
         assert (await browser.ask(url)).location == "/"
 
 
-async def test_begun_sign_ins_leave_a_bounded_number_of_cookies(own_gate):
+async def test_begun_sign_ins_leave_a_bounded_number_of_cookies(own_gate: RunningGate) -> None:
     browser = signed_in(own_gate)
     for _ in range(40):
         await browser.ask(f"{own_origin_of(own_gate)}{ENTER_PATH}")
@@ -98,7 +105,7 @@ async def test_begun_sign_ins_leave_a_bounded_number_of_cookies(own_gate):
     assert (await browser.ask(await ticket_url(browser))).location == "/"
 
 
-async def test_a_ticket_works_in_the_browser_that_asked_and_once(own_gate):
+async def test_a_ticket_works_in_the_browser_that_asked_and_once(own_gate: RunningGate) -> None:
     """A second use fails even with the nonce of the first, which a thief may have copied."""
     browser = signed_in(own_gate)
     url = await ticket_url(browser)
@@ -110,7 +117,7 @@ async def test_a_ticket_works_in_the_browser_that_asked_and_once(own_gate):
 
 
 @pytest.mark.parametrize("visitor", ["fresh", "flow in progress", "signed in"])
-async def test_a_foreign_ticket_signs_nobody_in(own_gate, visitor):
+async def test_a_foreign_ticket_signs_nobody_in(own_gate: RunningGate, visitor: str) -> None:
     """Login CSRF: an attacker sends a visitor to the ticket of the attacker's own account."""
     attacker, victim = signed_in(own_gate, OTHER_TOKEN), signed_in(own_gate)
     if visitor == "fresh":
@@ -129,7 +136,7 @@ async def test_a_foreign_ticket_signs_nobody_in(own_gate, visitor):
     assert (await attacker.ask(url)).status == 401
 
 
-async def test_a_stolen_ticket_opens_nothing_elsewhere(own_gate):
+async def test_a_stolen_ticket_opens_nothing_elsewhere(own_gate: RunningGate) -> None:
     victim, thief = signed_in(own_gate), VisitingBrowser(own_gate)
     await thief.ask(f"{own_origin_of(own_gate)}{ENTER_PATH}")
     url = await ticket_url(victim)
@@ -137,7 +144,9 @@ async def test_a_stolen_ticket_opens_nothing_elsewhere(own_gate):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"])
-async def test_no_other_method_than_get_spends_a_ticket(start_gate, faulty, method):
+async def test_no_other_method_than_get_spends_a_ticket(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
     gate = await start_gate(faulty.url)
     browser = signed_in(gate)
     url = await ticket_url(browser)
@@ -170,7 +179,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("back", FOREIGN)
-async def test_the_way_back_is_never_another_origin(own_gate, back):
+async def test_the_way_back_is_never_another_origin(own_gate: RunningGate, back: str) -> None:
     named = back.format(gate=own_gate.url, own=own_origin_of(own_gate))
     url = f"{own_origin_of(own_gate)}{ENTER_PATH}?from={quote(named, safe='')}&path=/x"
     location = (await VisitingBrowser(own_gate).ask(url)).location
@@ -178,7 +187,9 @@ async def test_the_way_back_is_never_another_origin(own_gate, back):
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
-async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(gate, name):
+async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(
+    gate: RunningGate, name: str
+) -> None:
     seen = f"http://{name}:{gate.port}"
     browser = VisitingBrowser(gate).sign_in(name)
     hops, answer = await browser.follow(f"{seen}{PREFIX}/x")
@@ -200,7 +211,9 @@ async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(gat
         "/" + "a" * 5000,
     ],
 )
-async def test_a_sign_in_never_ends_at_another_host_or_at_itself(own_gate, path):
+async def test_a_sign_in_never_ends_at_another_host_or_at_itself(
+    own_gate: RunningGate, path: Any
+) -> None:
     browser = signed_in(own_gate)
     hops, answer = await browser.follow(
         f"{own_origin_of(own_gate)}{ENTER_PATH}?path={quote(path, safe='')}"
@@ -210,7 +223,7 @@ async def test_a_sign_in_never_ends_at_another_host_or_at_itself(own_gate, path)
 
 
 @given(st.text(max_size=30))
-def test_a_local_path_never_names_a_host(text):
+def test_a_local_path_never_names_a_host(text: Any) -> None:
     for path in (text, "/" + text):
         kept = local_path(path)
         assert kept in ("/", path)
@@ -222,7 +235,9 @@ def test_a_local_path_never_names_a_host(text):
         assert kept.isprintable()
 
 
-async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(own_gate):
+async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(
+    own_gate: RunningGate,
+) -> None:
     browser = signed_in(own_gate, keeps_cookies=False)
     host = urlsplit(own_origin_of(own_gate)).hostname
     hops, answer = await browser.follow(own_gate.proxy_url + "/x")
@@ -244,7 +259,9 @@ async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(own_gate):
         ("Accept: application/json",),
     ],
 )
-async def test_what_is_no_navigation_learns_where_to_go(own_gate, asker):
+async def test_what_is_no_navigation_learns_where_to_go(
+    own_gate: RunningGate, asker: tuple[str, ...]
+) -> None:
     answer = await signed_in(own_gate).ask(own_gate.proxy_url + "/x", *asker)
     assert answer.status == 401
     assert answer.json()["code"] == "own_origin_required"
@@ -253,7 +270,9 @@ async def test_what_is_no_navigation_learns_where_to_go(own_gate, asker):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_a_change_under_the_prefix_is_never_redirected(start_gate, faulty, method):
+async def test_a_change_under_the_prefix_is_never_redirected(
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str
+) -> None:
     gate = await start_gate(faulty.url)
     answer = await signed_in(gate).ask(gate.proxy_url + "/x", *NAVIGATION, method=method)
     assert answer.status == 401
@@ -261,7 +280,9 @@ async def test_a_change_under_the_prefix_is_never_redirected(start_gate, faulty,
     assert faulty.connections == 0
 
 
-async def test_streams_and_sockets_with_the_cookie_alone_are_refused(start_gate, faulty):
+async def test_streams_and_sockets_with_the_cookie_alone_are_refused(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url)
     browser = signed_in(gate)
     assert (await browser.ask(gate.proxy_url + "/x", "Accept: text/event-stream")).status == 204
@@ -273,12 +294,14 @@ async def test_streams_and_sockets_with_the_cookie_alone_are_refused(start_gate,
     "header",
     ["X-Device-ID: 0123456789abcdef0123", "X-Forwarded-Prefix: /", "X-Forwarded-Host: a.example"],
 )
-async def test_no_header_of_a_browser_makes_the_cookie_good_under_the_prefix(gate, header):
+async def test_no_header_of_a_browser_makes_the_cookie_good_under_the_prefix(
+    gate: RunningGate, header: str
+) -> None:
     answer = await signed_in(gate).ask(gate.proxy_url + "/x", "Accept: */*", header)
     assert answer.status == 401
 
 
-async def test_the_gates_own_calls_take_the_cookie_as_before(gate):
+async def test_the_gates_own_calls_take_the_cookie_as_before(gate: RunningGate) -> None:
     browser = signed_in(gate)
     status = await browser.ask(gate.url + PREFIX + "/status", "Accept: */*")
     assert (status.status, status.json()["connected"]) == (200, True)
@@ -286,7 +309,7 @@ async def test_the_gates_own_calls_take_the_cookie_as_before(gate):
 
 
 @pytest.mark.parametrize("destination", ["iframe", "frame", "embed", "object", "empty", "image"])
-async def test_a_ticket_is_issued_to_a_window_only(own_gate, destination):
+async def test_a_ticket_is_issued_to_a_window_only(own_gate: RunningGate, destination: str) -> None:
     answer = await signed_in(own_gate).ask(
         f"{own_gate.url}{ENTER_PATH}?browser={'a' * 64}", f"Sec-Fetch-Dest: {destination}"
     )
@@ -294,18 +317,20 @@ async def test_a_ticket_is_issued_to_a_window_only(own_gate, destination):
 
 
 @pytest.mark.parametrize("browser", ["", "a" * 63, "a" * 65, "g" * 64, "A" * 64, "a" * 64 + "%0a"])
-async def test_a_ticket_is_issued_for_a_nonce_only(own_gate, browser):
+async def test_a_ticket_is_issued_for_a_nonce_only(own_gate: RunningGate, browser: str) -> None:
     answer = await signed_in(own_gate).ask(f"{own_gate.url}{ENTER_PATH}?browser={browser}")
     assert (answer.status, answer.location) == (401, "")
 
 
-async def test_without_the_proxy_cookie_no_ticket_is_issued(gate):
+async def test_without_the_proxy_cookie_no_ticket_is_issued(gate: RunningGate) -> None:
     hops, answer = await VisitingBrowser(gate).follow(f"{own_origin_of(gate)}{ENTER_PATH}?path=/x")
     assert len(hops) == 2
     assert answer.status == 401
 
 
-async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(start_gate, upstream):
+async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(
+    start_gate: GateFactory, upstream: str
+) -> None:
     """A front that replaces the Host header: every request arrives at the gate's own name."""
     gate = await start_gate(upstream, proxy_host="app.test")
     browser = signed_in(gate)
@@ -318,7 +343,9 @@ async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(start
 # --- where there is no own origin
 
 
-async def test_a_public_gate_without_an_own_origin_says_what_to_set(start_gate, faulty):
+async def test_a_public_gate_without_an_own_origin_says_what_to_set(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     gate = await start_gate(faulty.url, backend_url="http://gate.example")
     browser = VisitingBrowser(gate).sign_in("gate.example")
     page = await browser.ask(f"http://gate.example{PREFIX}/x")
@@ -330,20 +357,26 @@ async def test_a_public_gate_without_an_own_origin_says_what_to_set(start_gate, 
     assert faulty.connections == 0
 
 
-async def test_a_browser_of_another_machine_is_not_sent_to_its_own_loopback(gate):
+async def test_a_browser_of_another_machine_is_not_sent_to_its_own_loopback(
+    gate: RunningGate,
+) -> None:
     browser = VisitingBrowser(gate).sign_in("192.0.2.7")
     answer = await browser.ask(f"http://192.0.2.7:{gate.port}{PREFIX}/x")
     assert (answer.status, answer.location) == (403, "")
 
 
-async def test_with_the_prefix_mount_the_cookie_is_good_under_the_prefix(prefix_gate):
+async def test_with_the_prefix_mount_the_cookie_is_good_under_the_prefix(
+    prefix_gate: RunningGate,
+) -> None:
     browser = signed_in(prefix_gate)
     assert (await browser.ask(prefix_gate.proxy_url + "/x")).json()["target"] == "/x"
     assert (await browser.ask(prefix_gate.url + ENTER_PATH)).status == 404
     assert prefix_gate.gate.mounts.own_origin is None
 
 
-async def test_the_prefix_mount_and_an_own_origin_go_together(start_gate, upstream):
+async def test_the_prefix_mount_and_an_own_origin_go_together(
+    start_gate: GateFactory, upstream: str
+) -> None:
     gate = await start_gate(upstream, browser_mount="prefix", proxy_host="app.test")
     browser = signed_in(gate)
     assert (await browser.ask(gate.proxy_url + "/x")).json()["target"] == "/x"
@@ -351,7 +384,9 @@ async def test_the_prefix_mount_and_an_own_origin_go_together(start_gate, upstre
     assert (hops[-1], answer.json()["target"]) == ("http://app.test/y", "/y")
 
 
-async def test_a_header_client_uses_the_prefix_whatever_the_browsers_do(own_gate, client):
+async def test_a_header_client_uses_the_prefix_whatever_the_browsers_do(
+    own_gate: RunningGate, client: ClientSession
+) -> None:
     async with client.get(own_gate.proxy_url + "/x", headers={"Accept": "text/html"}) as r:
         assert json.loads(await r.read())["target"] == "/x"
 
@@ -359,7 +394,7 @@ async def test_a_header_client_uses_the_prefix_whatever_the_browsers_do(own_gate
 # --- the nonce and the upstream
 
 
-async def test_the_application_neither_sees_nor_sets_the_nonce(own_gate):
+async def test_the_application_neither_sees_nor_sets_the_nonce(own_gate: RunningGate) -> None:
     browser = signed_in(own_gate)
     await ticket_url(browser)
     host = urlsplit(own_origin_of(own_gate)).hostname
@@ -377,7 +412,7 @@ HOSTS = ["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "gate.localhost", "app.
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_on_loopback_the_own_origin_needs_no_set_up(scheme, host):
+def test_on_loopback_the_own_origin_needs_no_set_up(scheme: str, host: str) -> None:
     public = Origin(scheme, host, 8000)
     found = own_origin(
         public, proxy_host=None, proxy_port=None, browser_mount=BrowserMount.OWN_ORIGIN
@@ -395,10 +430,10 @@ def test_on_loopback_the_own_origin_needs_no_set_up(scheme, host):
 @pytest.mark.parametrize(
     "host", ["gate.example", "localhost.example", "127.0.0.1.example", "192.168.0.1", "[::2]"]
 )
-def test_elsewhere_it_must_be_set(host):
+def test_elsewhere_it_must_be_set(host: str) -> None:
     public = Origin("https", host, 443)
 
-    def found(proxy_host=None, proxy_port=None):
+    def found(proxy_host: Any = None, proxy_port: Any = None) -> Any:
         return own_origin(
             public,
             proxy_host=proxy_host,
@@ -429,7 +464,9 @@ def test_elsewhere_it_must_be_set(host):
         ({"X-Forwarded-Host": "app.example"}, True),
     ],
 )
-def test_the_cookie_is_good_wherever_the_gates_own_pages_are_not(forwarded, is_allowed, at_prefix):
+def test_the_cookie_is_good_wherever_the_gates_own_pages_are_not(
+    forwarded: Any, is_allowed: bool, at_prefix: bool
+) -> None:
     mounts = Mounts(
         Origin("https", "gate.example", 443), "app.example", browsers_at_prefix=at_prefix
     )
@@ -438,7 +475,7 @@ def test_the_cookie_is_good_wherever_the_gates_own_pages_are_not(forwarded, is_a
     assert mounts.may_use_cookie(mount) == (is_allowed or at_prefix)
 
 
-def test_a_device_is_not_authenticated_by_a_cookie():
+def test_a_device_is_not_authenticated_by_a_cookie() -> None:
     mounts = Mounts(Origin("https", "gate.example", 443), "app.example")
     mount = mounts.decide("gate.example", forwarded=None, is_device=True)
     assert mount.kind is MountKind.CLIENT

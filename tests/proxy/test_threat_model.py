@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_row_of_the_threat_model_names_tests_that_exist():
+def test_every_row_of_the_threat_model_names_tests_that_exist() -> None:
     text = (ROOT / "THREAT_MODEL.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and "| test |" not in line]
     assert len(rows) > 30

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,11 @@ from zenzefi.tokens.redis_cache import RedisCache
 BROWSER = "b" * 64
 
 
-def keys(name, *previous):
+def keys(name: str, *previous: Any) -> Any:
     return Keyring(name * 40, [one * 40 for one in previous])
 
 
-async def test_of_many_uses_at_once_one_works():
+async def test_of_many_uses_at_once_one_works() -> None:
     office = Tickets(keys("a"), SpentInProcess())
     ticket = office.issue(TOKEN, BROWSER)
     results = await asyncio.gather(
@@ -26,7 +27,7 @@ async def test_of_many_uses_at_once_one_works():
     assert [r for r in results if not isinstance(r, SignInLinkInvalid)] == [(TOKEN, BROWSER, None)]
 
 
-async def test_a_ticket_works_once_on_all_nodes(redis_url):
+async def test_a_ticket_works_once_on_all_nodes(redis_url: Any) -> None:
     nodes = [RedisCache(redis_url) for _ in range(3)]
     offices = [Tickets(keys("a"), SpentEverywhere(redis_cache)) for redis_cache in nodes]
     ticket = offices[0].issue(TOKEN, BROWSER)
@@ -38,7 +39,7 @@ async def test_a_ticket_works_once_on_all_nodes(redis_url):
         await redis_cache.close()
 
 
-async def test_without_redis_a_node_remembers_by_itself(free_port):
+async def test_without_redis_a_node_remembers_by_itself(free_port: int) -> None:
     redis_cache = RedisCache(f"redis://127.0.0.1:{free_port}")
     office = Tickets(keys("a"), SpentEverywhere(redis_cache))
     ticket = office.issue(TOKEN, BROWSER)
@@ -48,7 +49,9 @@ async def test_without_redis_a_node_remembers_by_itself(free_port):
     await redis_cache.close()
 
 
-async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypatch):
+async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     old = Tickets(keys("a"), SpentInProcess())
     new = Tickets(keys("b", "a"), SpentInProcess())
     assert (await new.redeem(old.issue(TOKEN, BROWSER))).token == TOKEN
@@ -60,7 +63,7 @@ async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(monkeypa
         await new.redeem(ticket)
 
 
-async def test_a_ticket_lives_for_a_minute(monkeypatch):
+async def test_a_ticket_lives_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the clock, not by the constant: a ticket in a log must be worth nothing soon."""
     office = Tickets(keys("a"), SpentInProcess())
     for age, is_good in ((0, True), (59, True), (62, False), (3600, False), (86_000, False)):
@@ -75,7 +78,7 @@ async def test_a_ticket_lives_for_a_minute(monkeypatch):
                     await office.redeem(ticket)
 
 
-async def test_the_memory_of_spent_tickets_is_bounded():
+async def test_the_memory_of_spent_tickets_is_bounded() -> None:
     memory = SpentInProcess(max_spent=10)
     for i in range(50):
         assert await memory.spend(str(i), 60)

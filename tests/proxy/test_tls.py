@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from aiohttp import ClientConnectionError, ClientPayloadError
+from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.kit.faulty_upstream import FaultyUpstream
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok"
@@ -101,7 +101,9 @@ async def start_tls() -> AsyncIterator[StartTls]:
         await server.stop()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_502(start_gate, start_tls, good):
+async def test_a_certificate_that_nobody_vouches_for_is_502(
+    start_gate: GateFactory, start_tls: StartTls, good: Identity
+) -> None:
     upstream = await start_tls(good)
     gate = await start_gate(upstream.url)
     assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
@@ -110,12 +112,16 @@ async def test_a_certificate_that_nobody_vouches_for_is_502(start_gate, start_tl
     assert gate.gatekeeper.activations == []
 
 
-async def test_without_verification_it_is_accepted(start_gate, start_tls, good):
+async def test_without_verification_it_is_accepted(
+    start_gate: GateFactory, start_tls: StartTls, good: Identity
+) -> None:
     gate = await start_gate((await start_tls(good)).url, zenzefi_verify_ssl=False)
     assert (await gate.ask(PREFIX + "/x")).endswith(b"ok")
 
 
-async def test_an_authority_of_ones_own_vouches(start_gate, start_tls, good):
+async def test_an_authority_of_ones_own_vouches(
+    start_gate: GateFactory, start_tls: StartTls, good: Identity
+) -> None:
     gate = await start_gate((await start_tls(good)).url, zenzefi_ca_file=good.ca_file)
     for _ in range(2):
         assert (await gate.ask(PREFIX + "/x")).endswith(b"ok")
@@ -125,8 +131,11 @@ async def test_an_authority_of_ones_own_vouches(start_gate, start_tls, good):
     "wrong", [{"host": "elsewhere.test"}, {"days": -1}], ids=["another name", "expired"]
 )
 async def test_a_certificate_of_the_authority_must_be_for_this_host_and_now(
-    start_gate, start_tls, tmp_path, wrong
-):
+    start_gate: GateFactory,
+    start_tls: StartTls,
+    tmp_path: Path,
+    wrong: dict[str, int] | dict[str, str],
+) -> None:
     other = identity(tmp_path, **wrong)
     upstream = await start_tls(other)
     gate = await start_gate(upstream.url, zenzefi_ca_file=other.ca_file)
@@ -135,8 +144,8 @@ async def test_a_certificate_of_the_authority_must_be_for_this_host_and_now(
 
 
 async def test_a_pinned_certificate_replaces_the_chain_of_trust(
-    start_gate, start_tls, good, tmp_path
-):
+    start_gate: GateFactory, start_tls: StartTls, good: Identity, tmp_path: Path
+) -> None:
     upstream = await start_tls(good)
     gate = await start_gate(upstream.url, zenzefi_pinned_sha256=good.fingerprint)
     assert (await gate.ask(PREFIX + "/x")).endswith(b"ok")
@@ -148,15 +157,19 @@ async def test_a_pinned_certificate_replaces_the_chain_of_trust(
     assert impostor.heads == []
 
 
-async def test_a_handshake_that_comes_to_no_end_is_504(start_gate, faulty):
+async def test_a_handshake_that_comes_to_no_end_is_504(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     """An upstream that speaks no TLS waits for the end of what it takes for a head."""
     url = faulty.url.replace("http:", "https:")
     gate = await start_gate(url, zenzefi_verify_ssl=False, upstream_connect_timeout=0.3)
     assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 504")
 
 
-async def test_a_large_body_and_a_websocket_pass_over_tls(start_gate, start_tls, good, client):
-    async def script(wire):
+async def test_a_large_body_and_a_websocket_pass_over_tls(
+    start_gate: GateFactory, start_tls: StartTls, good: Identity, client: ClientSession
+) -> None:
+    async def script(wire: Wire) -> None:
         if b"Upgrade" not in wire.head:
             head = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5000000\r\n\r\n"
             await wire.send(head + b"z" * 5_000_000)
@@ -181,11 +194,11 @@ async def test_a_large_body_and_a_websocket_pass_over_tls(start_gate, start_tls,
 
 @pytest.mark.parametrize("size", [0, 2_000_000])
 async def test_a_body_cut_by_somebody_between_is_no_clean_end(
-    start_gate, start_tls, good, client, size
-):
+    start_gate: GateFactory, start_tls: StartTls, good: Identity, client: ClientSession, size: int
+) -> None:
     """Without TLS's own goodbye the end of the connection proves nothing (RFC 9112, 9.8)."""
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\npart" + b"z" * size)
         await asyncio.sleep(0.1)
         wire.writer.transport.abort()

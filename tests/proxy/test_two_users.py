@@ -1,10 +1,12 @@
 """Two users behind one gate: nothing that was made for one of them reaches the other."""
 
 import gzip
+from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
+from tests.kit.proxy_gates import GateFactory
 from zenzefi.plugins import Match, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
@@ -21,7 +23,7 @@ class Greets(Plugin):
     needs = Needs.TEXT
     varies = ("Cookie",)
 
-    def text(self, context, text):
+    def text(self, context: Any, text: Any) -> list[Any]:
         return [TextEdit(0, 0, f"/* {context.request_headers.get('Cookie')} */")]
 
 
@@ -48,7 +50,7 @@ def upstream_app() -> web.Application:
     return app
 
 
-async def start(start_gate, upstream, *plugins):
+async def start(start_gate: GateFactory, upstream: str, *plugins: Any) -> Any:
     registry = Registry([bundled("plugins")], entry_points=False, classes=plugins)
     gate = await start_gate(upstream, engine=Engine(registry))
     for token in TOKENS.values():
@@ -67,7 +69,9 @@ def asking(user: str, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cache", ["", "?cache=public,max-age=60", "?cache=no-cache"])
-async def test_a_personal_page_reaches_nobody_else(start_gate, upstream, client, cache):
+async def test_a_personal_page_reaches_nobody_else(
+    start_gate: GateFactory, upstream: str, client: ClientSession, cache: str
+) -> None:
     gate = await start(start_gate, upstream)
     for user in ("anna", "otto", "anna", "otto"):
         async with client.get(gate.proxy_url + "/page" + cache, headers=asking(user)) as response:
@@ -76,7 +80,9 @@ async def test_a_personal_page_reaches_nobody_else(start_gate, upstream, client,
         assert page.count(b"/api/v1/proxy/x") == 9
 
 
-async def test_what_a_plugin_makes_of_a_cookie_reaches_nobody_else(start_gate, upstream, client):
+async def test_what_a_plugin_makes_of_a_cookie_reaches_nobody_else(
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     gate = await start(start_gate, upstream, Greets)
     for user in ("anna", "otto", "anna", "otto"):
         async with client.get(gate.proxy_url + "/static", headers=asking(user)) as response:
@@ -85,7 +91,9 @@ async def test_what_a_plugin_makes_of_a_cookie_reaches_nobody_else(start_gate, u
 
 
 @pytest.mark.parametrize("path", ["/page", "/static"])
-async def test_a_validator_of_one_user_is_none_of_anothers(start_gate, upstream, client, path):
+async def test_a_validator_of_one_user_is_none_of_anothers(
+    start_gate: GateFactory, upstream: str, client: ClientSession, path: str
+) -> None:
     gate = await start(start_gate, upstream, Greets)
     async with client.get(gate.proxy_url + path, headers=asking("anna")) as response:
         tag = response.headers["ETag"]
@@ -99,7 +107,9 @@ async def test_a_validator_of_one_user_is_none_of_anothers(start_gate, upstream,
         assert gzip.decompress(await response.read()) != mine
 
 
-async def test_what_is_the_same_for_all_is_made_once(start_gate, upstream, client):
+async def test_what_is_the_same_for_all_is_made_once(
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     gate = await start(start_gate, upstream)
     bodies = []
     for user in ("anna", "otto"):

@@ -8,6 +8,8 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -37,16 +39,16 @@ sys.addaudithook(listen)
 class Stage:
     """A gate and its upstream on a loop in another thread, so that a plain function can ask."""
 
-    def __init__(self, data_dir, *, fast_lane: bool) -> None:
+    def __init__(self, data_dir: Path, *, fast_lane: bool) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.run(self._start(data_dir, fast_lane=fast_lane))
 
-    def run(self, work):
+    def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    async def _start(self, data_dir, *, fast_lane: bool) -> None:
+    async def _start(self, data_dir: Path, *, fast_lane: bool) -> None:
         self.upstream = FaultyUpstream()
         await self.upstream.start()
         self.upstream.always(ANSWER)
@@ -92,7 +94,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["lane", "general"])
-def stage(request, tmp_path_factory) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Stage]:
     stage = Stage(tmp_path_factory.mktemp("stage"), fast_lane=request.param)
     yield stage
     stage.stop()
@@ -133,8 +135,8 @@ def expected(target: str, host: str) -> str | None:
 @settings(max_examples=500, deadline=None)
 @given(FRONTS, TEXTS, HOSTS)
 def test_the_upstream_is_asked_for_exactly_what_was_checked_or_for_nothing(
-    stage, front, text, host
-):
+    stage: Stage, front: Any, text: Any, host: Any
+) -> None:
     target = front + text
     connected.clear()
     status, heads = stage.ask(target.encode(), host.encode())

@@ -1,5 +1,7 @@
 """The style sheet rewriter by the rules of CSS Syntax, with tinycss2 as the oracle."""
 
+from typing import Any
+
 import pytest
 import tinycss2
 from hypothesis import example, given, settings
@@ -9,13 +11,13 @@ from tests.kit.scanner_feed import ScannerFeed
 from zenzefi.rewriting.css import CARRY_LIMIT, CssScanner, rewrite_css
 
 
-def mark(url):
+def mark(url: Any) -> Any:
     """A mapper that changes every rooted address."""
     text = url.strip()
     return "/m" + text if text.startswith("/") and not text.startswith("/m/") else url
 
 
-def rewrite(css, size=None):
+def rewrite(css: bytes, size: int | None = None) -> str:
     data = css.encode() if isinstance(css, str) else css
     if size is None:
         return rewrite_css(data, mark).decode("utf-8", "surrogateescape")
@@ -66,7 +68,7 @@ def rewrite(css, size=None):
         ("@namespace p url('/x\n);a{b:url(/x)}", "@namespace p url('/x\n);a{b:url(/m/x)}"),
     ],
 )
-def test_addresses_are_mapped_and_nothing_else_changes(css, expected):
+def test_addresses_are_mapped_and_nothing_else_changes(css: str, expected: str) -> None:
     assert rewrite(css) == expected
     assert rewrite(expected) == expected
     for size in (1, 2, 3, 7):
@@ -109,17 +111,17 @@ def test_addresses_are_mapped_and_nothing_else_changes(css, expected):
         "@namespace p src(/* c */'/x'\n);",
     ],
 )
-def test_what_is_no_address_stays(css):
+def test_what_is_no_address_stays(css: str) -> None:
     assert rewrite(css) == css
     for size in (1, 2, 3, 7):
         assert rewrite(css, size) == css
 
 
-def test_bytes_beyond_ascii_survive_in_any_encoding():
+def test_bytes_beyond_ascii_survive_in_any_encoding() -> None:
     assert rewrite_css(b"a{b:url(/\xe9\xff)}\x81", mark) == b"a{b:url(/m/\xe9\xff)}\x81"
 
 
-def test_output_comes_with_the_first_chunk():
+def test_output_comes_with_the_first_chunk() -> None:
     rewriter = ScannerFeed(CssScanner(mark))
     assert rewriter.feed(b"a{b:url(/x)} c{d:ur") == b"a{b:url(/m/x)} c{d:"
 
@@ -140,11 +142,13 @@ def test_output_comes_with_the_first_chunk():
     ],
 )
 @pytest.mark.parametrize("filler", [b"x", b"\\", b"/*", b"*", b" ", b"(", b"a\\", b"\\66 "])
-def test_an_unfinished_token_is_bounded_and_costs_linear_work(opening, filler):
+def test_an_unfinished_token_is_bounded_and_costs_linear_work(
+    opening: bytes, filler: bytes
+) -> None:
     seen = 0
 
     class Counting(CssScanner):
-        def scan(self, window, final):
+        def scan(self, window: bytes, final: bool) -> Any:
             nonlocal seen
             seen += len(window)
             return super().scan(window, final)
@@ -204,24 +208,24 @@ sheets = st.lists(pieces, max_size=24).map("".join)
 @given(sheets, st.integers(1, 9))
 @example("@import/", 1)
 @example("url(\\", 1)
-def test_the_cut_of_the_chunks_makes_no_difference(css, size):
+def test_the_cut_of_the_chunks_makes_no_difference(css: bytes, size: int) -> None:
     assert rewrite(css, size) == rewrite(css)
 
 
 @settings(max_examples=500, deadline=None)
 @given(sheets)
-def test_rewriting_is_idempotent(css):
+def test_rewriting_is_idempotent(css: bytes) -> None:
     once = rewrite(css)
     assert rewrite(once) == once
 
 
 @settings(max_examples=500, deadline=None)
 @given(sheets)
-def test_a_mapper_that_changes_nothing_changes_no_byte(css):
+def test_a_mapper_that_changes_nothing_changes_no_byte(css: bytes) -> None:
     assert rewrite_css(css.encode(), lambda url: url) == css.encode()
 
 
-def tokens(nodes, found, in_set=False):
+def tokens(nodes: Any, found: Any, in_set: bool = False) -> Any:
     """Every token, in order; addresses apart."""
     previous = None
     for node in nodes:
@@ -243,7 +247,7 @@ def tokens(nodes, found, in_set=False):
 
 @settings(max_examples=600, deadline=None)
 @given(sheets)
-def test_the_oracle_sees_the_same_tokens_but_for_mapped_addresses(css):
+def test_the_oracle_sees_the_same_tokens_but_for_mapped_addresses(css: bytes) -> None:
     css = css.replace("\x00", "").encode().decode()
     before, after = [], []
     tokens(tinycss2.parse_component_value_list(css), before)

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from typing import Any
 
 import html5lib
 import pytest
@@ -26,11 +27,11 @@ PAGE = "http://app.test/dir/page.html"
 HEAD = b"<script src=/m/r.js></script>"
 
 
-def scanner(mount=PREFIX, **options):
+def scanner(mount: Any = PREFIX, **options: Any) -> Any:
     return HtmlScanner(UrlMapper(UPSTREAM, mount), mount, PAGE, HtmlOptions(**options))
 
 
-def rewrite_html(html, size=None, mount=PREFIX, **options):
+def rewrite_html(html: bytes, size: int | None = None, mount: Any = PREFIX, **options: Any) -> str:
     data = html.encode() if isinstance(html, str) else html
     if size is None:
         return rewrite(scanner(mount, **options), data).decode("utf-8", "surrogateescape")
@@ -180,7 +181,7 @@ def rewrite_html(html, size=None, mount=PREFIX, **options):
         ),
     ],
 )
-def test_addresses_are_mapped_and_nothing_else_changes(html, expected):
+def test_addresses_are_mapped_and_nothing_else_changes(html: str, expected: Any) -> None:
     assert rewrite_html(html) == expected
     assert rewrite_html(expected) == expected
     for size in (1, 2, 3, 7):
@@ -232,13 +233,13 @@ def test_addresses_are_mapped_and_nothing_else_changes(html, expected):
         "\ufeff<p>\x00\r\n<P CLASS=a  B>",
     ],
 )
-def test_what_is_no_address_stays(html):
+def test_what_is_no_address_stays(html: str) -> None:
     assert rewrite_html(html) == html
     for size in (1, 2, 3, 7):
         assert rewrite_html(html, size) == html
 
 
-def test_in_a_root_mount_only_absolute_addresses_change():
+def test_in_a_root_mount_only_absolute_addresses_change() -> None:
     html = "<a href=/x><a href='http://app.test/y'><img srcset='/a, //app.test/b 2x'>"
     assert rewrite_html(html, mount=ROOT) == (
         "<a href=/x><a href='http://seen.test/y'><img srcset='/a, //seen.test/b 2x'>"
@@ -247,18 +248,18 @@ def test_in_a_root_mount_only_absolute_addresses_change():
     assert rewrite_html(kept, mount=ROOT) == kept
 
 
-def test_integrity_stays_where_the_bytes_are_known_to_stay():
+def test_integrity_stays_where_the_bytes_are_known_to_stay() -> None:
     html = "<script src=/a.js integrity=x></script><script src=/b.js integrity=y></script>"
     out = rewrite_html(html, keep_integrity=lambda url: url == "http://app.test/a.js")
     assert out == "<script src=/m/a.js integrity=x></script><script src=/m/b.js></script>"
 
 
-def test_bytes_beyond_ascii_survive_in_any_encoding():
+def test_bytes_beyond_ascii_survive_in_any_encoding() -> None:
     data = b"\xff<a title=\xe9 href='/\xe9\xff'>\x81</a>"
     assert rewrite(scanner(), data) == b"\xff<a title=\xe9 href='/m/\xe9\xff'>\x81</a>"
 
 
-def test_a_character_from_a_reference_is_written_as_one():
+def test_a_character_from_a_reference_is_written_as_one() -> None:
     assert rewrite(scanner(), b"<a href='//app.test/&eacute;\xe9'>") == (
         b"<a href='//gate.test:8000/m/&eacute;\xe9'>"
     )
@@ -270,16 +271,16 @@ def test_a_character_from_a_reference_is_written_as_one():
 class Upper:
     """Rewrites scripts in a way that shows."""
 
-    def scan(self, window, final):
+    def scan(self, window: bytes, final: bool) -> tuple[Any, ...]:
         return len(window), [
             Edit(m.start(), m.end(), m[0].upper()) for m in re.finditer(b"x", window)
         ]
 
 
-def test_inline_scripts_go_to_who_reads_their_kind():
+def test_inline_scripts_go_to_who_reads_their_kind() -> None:
     kinds = []
 
-    def scripts(kind):
+    def scripts(kind: Any) -> Any:
         kinds.append(kind)
         return Upper() if kind != "text/template" else None
 
@@ -297,7 +298,7 @@ def test_inline_scripts_go_to_who_reads_their_kind():
         assert kinds == ["", "module", "text/template"]
 
 
-def test_a_policy_in_a_meta_element_goes_to_its_mapper():
+def test_a_policy_in_a_meta_element_goes_to_its_mapper() -> None:
     html = '<meta http-equiv="Content-Security-Policy" content="default-src \'self\'">'
     assert rewrite_html(html, csp=lambda policy: policy + "; x") == html.replace(
         "'self'", "'self'; x"
@@ -325,7 +326,7 @@ def test_a_policy_in_a_meta_element_goes_to_its_mapper():
         ("<!doctype html><head>", "<svg></svg>"),
     ],
 )
-def test_the_snippet_goes_where_the_head_begins_and_only_once(before, after):
+def test_the_snippet_goes_where_the_head_begins_and_only_once(before: str, after: str) -> None:
     expected = before + HEAD.decode() + after
     for size in (None, 1, 2, 7):
         assert rewrite_html(before + after, size, head=HEAD) == expected
@@ -345,12 +346,12 @@ def test_the_snippet_goes_where_the_head_begins_and_only_once(before, after):
         "// <p>",
     ],
 )
-def test_what_is_no_document_gets_no_snippet(html):
+def test_what_is_no_document_gets_no_snippet(html: str) -> None:
     for size in (None, 1, 7):
         assert rewrite_html(html, size, head=HEAD) == html
 
 
-def test_a_document_in_an_attribute_gets_the_snippet_too():
+def test_a_document_in_an_attribute_gets_the_snippet_too() -> None:
     out = rewrite_html("<p><iframe srcdoc='<p>x'></iframe>", head=HEAD)
     assert out == f"{HEAD.decode()}<p><iframe srcdoc='{HEAD.decode()}<p>x'></iframe>"
 
@@ -358,7 +359,7 @@ def test_a_document_in_an_attribute_gets_the_snippet_too():
 # --- streams ----------------------------------------------------------------------------------
 
 
-def test_output_comes_with_the_first_chunk():
+def test_output_comes_with_the_first_chunk() -> None:
     feed = ScannerFeed(scanner(head=HEAD))
     assert feed.feed(b"<!doctype html><a href=/x>y</a><a hre") == (
         b"<!doctype html>" + HEAD + b"<a href=/m/x>y</a>"
@@ -399,13 +400,13 @@ ADVERSARIAL = {
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_hostile_input_is_bounded_and_costs_linear_work(name):
+def test_hostile_input_is_bounded_and_costs_linear_work(name: str) -> None:
     opening, filler = ADVERSARIAL[name]
     inner = scanner(head=HEAD)
     seen = 0
 
     class Counting:
-        def scan(self, window, final):
+        def scan(self, window: bytes, final: bool) -> Any:
             nonlocal seen
             seen += len(window)
             return inner.scan(window, final)
@@ -423,14 +424,14 @@ def test_hostile_input_is_bounded_and_costs_linear_work(name):
 
 
 @pytest.mark.parametrize("quote", ["", "'", '"'])
-def test_a_tag_beyond_the_limit_passes_and_what_follows_is_read_right(quote):
+def test_a_tag_beyond_the_limit_passes_and_what_follows_is_read_right(quote: str) -> None:
     long = f"<img src={quote}{'/x>' if quote else '/x'}{'y' * 3 * TAG_LIMIT}{quote} alt='>'>"
     html = long + "<a href=/x>"
     out = rewrite_html(html, 65536)
     assert out == long + "<a href=/m/x>"
 
 
-def test_a_tag_that_never_ends_is_let_go_and_followed_to_its_end():
+def test_a_tag_that_never_ends_is_let_go_and_followed_to_its_end() -> None:
     long = "<img " + "b " * (2 * TAG_LIMIT) + "/>"
     assert rewrite_html(long + "<a href=/x>", 65536) == long + "<a href=/m/x>"
     with_head = rewrite_html(long + "<a href=/x>", 65536, head=HEAD)
@@ -449,7 +450,7 @@ def test_a_tag_that_never_ends_is_let_go_and_followed_to_its_end():
     ],
     ids=["srcset", "ping", "style", "srcdoc", "href", "references"],
 )
-def test_a_value_that_would_hold_up_everybody_passes_as_it_is(tag):
+def test_a_value_that_would_hold_up_everybody_passes_as_it_is(tag: str) -> None:
     assert rewrite_html(tag + "<a href=/x>") == tag + "<a href=/m/x>"
     assert rewrite_html(tag + "<a href=/x>", 65536) == tag + "<a href=/m/x>"
 
@@ -473,7 +474,7 @@ def test_a_value_that_would_hold_up_everybody_passes_as_it_is(tag):
         "<a data-href={} href=/m/y>",
     ],
 )
-def test_the_usual_way_and_the_careful_way_read_the_same(tag, mount):
+def test_the_usual_way_and_the_careful_way_read_the_same(tag: str, mount: Any) -> None:
     """Runs eat usual tags; an attribute in capitals is read with care."""
     for url in ("/x", "'/x'", '"/x?a&amp;b"', "http://app.test/x", '"x y"', "'#f'", "/x/"):
         usual = tag.format(url)
@@ -559,34 +560,34 @@ documents = st.lists(pieces, max_size=22).map("".join)
 
 @settings(max_examples=700, deadline=None)
 @given(documents, st.integers(1, 9), st.sampled_from([b"", HEAD]))
-def test_the_cut_of_the_chunks_makes_no_difference(html, size, head):
+def test_the_cut_of_the_chunks_makes_no_difference(html: bytes, size: int, head: Any) -> None:
     assert rewrite_html(html, size, head=head) == rewrite_html(html, head=head)
 
 
 @settings(max_examples=500, deadline=None)
 @given(documents, st.sampled_from([b"", HEAD]))
-def test_rewriting_is_idempotent(html, head):
+def test_rewriting_is_idempotent(html: bytes, head: Any) -> None:
     once = rewrite_html(html, head=head)
     assert rewrite_html(once, head=head) == once
 
 
 @settings(max_examples=400, deadline=None)
 @given(documents)
-def test_a_document_that_names_nothing_of_the_upstreams_leaves_byte_identical(html):
+def test_a_document_that_names_nothing_of_the_upstreams_leaves_byte_identical(html: bytes) -> None:
     mapper = UrlMapper(Origin("http", "elsewhere.test", 80), ROOT)
     assert rewrite(HtmlScanner(mapper, ROOT, "http://elsewhere.test/"), html.encode()) == (
         html.encode()
     )
 
 
-def parse(html):
+def parse(html: bytes) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return html5lib.parse(html, treebuilder="etree")
 
 
-def expected_value(tag, name, value, mapper, svg):
-    def map_url(url):
+def expected_value(tag: Any, name: str, value: Any, mapper: Any, svg: Any) -> Any:
+    def map_url(url: Any) -> Any:
         return mapper.map(url, PAGE)
 
     if tag == "meta" and name == "content":
@@ -605,7 +606,7 @@ def expected_value(tag, name, value, mapper, svg):
     return value
 
 
-def flatten(root, mapper=None):
+def flatten(root: Any, mapper: Any = None) -> Any:
     """Elements with attributes and texts, in order; addresses mapped if there is a mapper."""
     out = []
     for element in root.iter():
@@ -644,7 +645,7 @@ UNCOMPARED = re.compile(
 @given(documents.filter(lambda html: UNCOMPARED.search(html) is None))
 @example("<svg><a href=/x><p><![CDATA[x]]><title><a href=/y>")
 @example("<svg><desc></svg><title><a href='/x'></title><a href='/y'>")
-def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html):
+def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html: bytes) -> None:
     html = html.replace("\x00", "")
     mapper = UrlMapper(UPSTREAM, PREFIX)
     assert flatten(parse(rewrite_html(html))) == flatten(parse(html), mapper)
@@ -653,10 +654,10 @@ def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html):
 # --- tokens for plugins -----------------------------------------------------------------------
 
 
-def tokens_of(html, tags=None, size=None):
+def tokens_of(html: bytes, tags: Any = None, size: int | None = None) -> Any:
     found = []
 
-    def on_token(token):
+    def on_token(token: Any) -> tuple[Any, ...]:
         found.append((token.kind, token.name, dict(token.attributes), token.raw))
         return ()
 
@@ -668,7 +669,7 @@ def tokens_of(html, tags=None, size=None):
     return found
 
 
-def test_a_plugin_sees_every_token():
+def test_a_plugin_sees_every_token() -> None:
     assert tokens_of("<!doctype html>a<P Class='b&amp;c' d>e<!--f--></P><script>g<h></script>") == [
         ("doctype", "", {}, b"<!doctype html>"),
         ("text", "", {}, b"a"),
@@ -682,7 +683,7 @@ def test_a_plugin_sees_every_token():
 
 
 @pytest.mark.parametrize("size", [None, 1, 5])
-def test_a_plugin_that_names_tags_sees_only_those(size):
+def test_a_plugin_that_names_tags_sees_only_those(size: int | None) -> None:
     html = "<body><p>x</p><a href=/x>y</a><!-- <a> --><script>'<a>'</script></body>"
     assert tokens_of(html, ("a", "/body"), size) == [
         ("start", "a", {"href": "/x"}, b"<a href=/x>"),
@@ -690,8 +691,8 @@ def test_a_plugin_that_names_tags_sees_only_those(size):
     ]
 
 
-def test_a_plugin_edits_tokens():
-    def on_token(token):
+def test_a_plugin_edits_tokens() -> None:
+    def on_token(token: Any) -> list[Any]:
         if token.kind == "start" and token.name == "a":
             return [token.set("HREF", 'x"y'), token.set("rel", "z"), token.before(b"[")]
         if token.kind == "end":
@@ -704,8 +705,8 @@ def test_a_plugin_edits_tokens():
     assert out == (b'[<a rel="z"  href="x&quot;y" b>c</a>][<a HREF="x&quot;y" rel="z">')
 
 
-def test_only_a_start_tag_has_attributes_to_set():
-    def on_token(token):
+def test_only_a_start_tag_has_attributes_to_set() -> None:
+    def on_token(token: Any) -> list[Any]:
         return [token.set("x", "y")]
 
     with pytest.raises(ValueError, match="start tag"):

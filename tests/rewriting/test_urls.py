@@ -1,6 +1,7 @@
 """The mapper against an independent URL parser (ada) and by hand-picked rules."""
 
 import re
+from typing import Any
 
 import ada_url
 import pytest
@@ -24,14 +25,14 @@ prefixed = UrlMapper(UPSTREAM, PREFIX)
 rooted = UrlMapper(UPSTREAM, ROOT)
 
 
-def resolve(url, base):
+def resolve(url: Any, base: Any) -> Any:
     try:
         return ada_url.URL(url, base=base)
     except (ValueError, UnicodeEncodeError):
         return None
 
 
-def seen(url, mount):
+def seen(url: Any, mount: Any) -> str:
     """The browser's address of a document of the upstream's."""
     u = ada_url.URL(url)
     return f"{mount.root[:-1]}{u.pathname}{u.search}"
@@ -73,7 +74,7 @@ def seen(url, mount):
         ("/api/v1/proxy/../../../x", "/api/v1/proxy/x"),
     ],
 )
-def test_an_address_of_the_upstream_goes_under_the_prefix(url, mapped):
+def test_an_address_of_the_upstream_goes_under_the_prefix(url: str, mapped: str) -> None:
     assert prefixed.map(url, PAGE) == mapped
     assert prefixed.map(mapped, PAGE) == mapped
 
@@ -115,18 +116,18 @@ def test_an_address_of_the_upstream_goes_under_the_prefix(url, mapped):
         "https://gate.example/api/v1/proxy/x",
     ],
 )
-def test_anything_else_stays_the_very_same_under_the_prefix(url):
+def test_anything_else_stays_the_very_same_under_the_prefix(url: str) -> None:
     assert prefixed.map(url, PAGE) is url
 
 
-def test_a_path_that_only_looks_like_the_prefix_is_mapped():
+def test_a_path_that_only_looks_like_the_prefix_is_mapped() -> None:
     assert prefixed.map("/api/v1/proxyx", PAGE) == "/api/v1/proxy/api/v1/proxyx"
 
 
 @pytest.mark.parametrize(
     "url", ["/x", "x", "../../../x", "/\tx", "//cdn.example/", "\\x", "http:x"]
 )
-def test_in_a_root_mount_of_the_same_scheme_relative_addresses_stay(url):
+def test_in_a_root_mount_of_the_same_scheme_relative_addresses_stay(url: str) -> None:
     assert rooted.map(url, PAGE) is url
 
 
@@ -138,12 +139,12 @@ def test_in_a_root_mount_of_the_same_scheme_relative_addresses_stay(url):
         ("//app.internal:8080/x", "//proxied.example/x"),
     ],
 )
-def test_in_a_root_mount_absolute_addresses_change_their_origin(url, mapped):
+def test_in_a_root_mount_absolute_addresses_change_their_origin(url: str, mapped: str) -> None:
     assert rooted.map(url, PAGE) == mapped
     assert rooted.map(mapped, PAGE) is mapped
 
 
-def test_a_scheme_alone_is_the_document_wherever_it_is_seen():
+def test_a_scheme_alone_is_the_document_wherever_it_is_seen() -> None:
     for page in ("http://app.internal:8080/dir/page?q=1#f", "http://app.internal:8080"):
         mapper = UrlMapper(UPSTREAM, Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000)))
         tail = page[len("http://app.internal:8080") :].partition("#")[0] or "/"
@@ -151,13 +152,13 @@ def test_a_scheme_alone_is_the_document_wherever_it_is_seen():
         assert mapper.map("http:#x", page) == "#x"
 
 
-def test_a_declared_alias_is_the_upstream():
+def test_a_declared_alias_is_the_upstream() -> None:
     mapper = UrlMapper(UPSTREAM, PREFIX, [Origin("https", "www.shop.example", 443)])
     assert mapper.map("https://www.shop.example/x", PAGE) == "https://gate.example/api/v1/proxy/x"
     assert mapper.map("https://shop.example/x", PAGE) == "https://shop.example/x"
 
 
-def test_references_below_a_foreign_base_stay():
+def test_references_below_a_foreign_base_stay() -> None:
     base = "https://cdn.example/static/"
     assert prefixed.map("/x", base) == "/x"
     assert prefixed.map("../../x", base) == "../../x"
@@ -167,12 +168,12 @@ def test_references_below_a_foreign_base_stay():
     )
 
 
-def test_references_of_a_document_without_a_hierarchy_stay():
+def test_references_of_a_document_without_a_hierarchy_stay() -> None:
     assert prefixed.map("/x", "data:text/html,hello") == "/x"
     assert prefixed.map("http:x", "about:srcdoc") == "http:x"
 
 
-def test_strings_in_data_keep_a_missing_path_and_relative_ones_stay():
+def test_strings_in_data_keep_a_missing_path_and_relative_ones_stay() -> None:
     assert prefixed.map_absolute("http://app.internal:8080") == "https://gate.example/api/v1/proxy"
     assert prefixed.map_absolute("http://app.internal:8080/x") == (
         "https://gate.example/api/v1/proxy/x"
@@ -195,18 +196,18 @@ def test_strings_in_data_keep_a_missing_path_and_relative_ones_stay():
         ("/api/v1/proxy/dav/x", "/dav/x"),
     ],
 )
-def test_what_the_browser_sends_is_mapped_back(url, back):
+def test_what_the_browser_sends_is_mapped_back(url: str, back: str) -> None:
     assert prefixed.unmap(url) == back
 
 
 @pytest.mark.parametrize(
     "url", ["https://gate.example/account", "https://evil.example/api/v1/proxy/x", "null", "", "x"]
 )
-def test_what_is_not_under_the_mount_is_not_mapped_back(url):
+def test_what_is_not_under_the_mount_is_not_mapped_back(url: str) -> None:
     assert prefixed.unmap(url) == url
 
 
-def test_unmapping_in_a_root_mount():
+def test_unmapping_in_a_root_mount() -> None:
     assert rooted.unmap("http://proxied.example/x") == "http://app.internal:8080/x"
     assert rooted.unmap("http://gate.example/x") == "http://gate.example/x"
 
@@ -227,12 +228,12 @@ def test_unmapping_in_a_root_mount():
         ("data:,x", "data:,x"),
     ],
 )
-def test_a_base_is_resolved_in_the_upstreams_view(url, absolute):
+def test_a_base_is_resolved_in_the_upstreams_view(url: str, absolute: str | None) -> None:
     assert prefixed.resolve(url, PAGE) == absolute
 
 
 @pytest.mark.parametrize("mount", MOUNTS, ids=str)
-def test_the_host_parser_is_found_for_numeric_and_v6_upstreams(mount):
+def test_the_host_parser_is_found_for_numeric_and_v6_upstreams(mount: Any) -> None:
     mapper = UrlMapper(Origin("http", "127.0.0.1", 9000), mount)
     for spelling in ("127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.01", "127.0.0.1."):
         assert mapper.map(f"http://{spelling}:9000/x", "http://127.0.0.1:9000/") == (
@@ -299,7 +300,9 @@ pages = st.sampled_from(
 @example("http:/\\app.internal:8080", PAGE, PREFIX)
 @example("http: /", PAGE, PREFIX)
 @example("/\t/cdn.example/x", PAGE, PREFIX)
-def test_a_mapped_address_resolves_to_the_same_resource_behind_the_gate(url, page, mount):
+def test_a_mapped_address_resolves_to_the_same_resource_behind_the_gate(
+    url: Any, page: Any, mount: Any
+) -> None:
     mapper = UrlMapper(UPSTREAM, mount)
     mapped = mapper.map(url, page)
     want = resolve(url, page)
@@ -329,7 +332,7 @@ def test_a_mapped_address_resolves_to_the_same_resource_behind_the_gate(url, pag
 
 @settings(max_examples=800, deadline=None)
 @given(hostile, pages, st.sampled_from(MOUNTS))
-def test_mapping_is_idempotent(url, page, mount):
+def test_mapping_is_idempotent(url: Any, page: Any, mount: Any) -> None:
     mapper = UrlMapper(UPSTREAM, mount)
     once = mapper.map(url, page)
     assert mapper.map(once, page) == once
@@ -337,7 +340,7 @@ def test_mapping_is_idempotent(url, page, mount):
 
 @settings(max_examples=500, deadline=None)
 @given(hostile, pages, st.sampled_from(MOUNTS))
-def test_no_input_makes_the_mapper_raise(url, page, mount):
+def test_no_input_makes_the_mapper_raise(url: Any, page: Any, mount: Any) -> None:
     mapper = UrlMapper(UPSTREAM, mount)
     mapper.map_absolute(url)
     mapper.unmap(url)
@@ -357,7 +360,7 @@ def test_no_input_makes_the_mapper_raise(url, page, mount):
         st.integers(0, 2**33).map(str),
     )
 )
-def test_hosts_are_read_as_the_oracle_reads_them(host):
+def test_hosts_are_read_as_the_oracle_reads_them(host: Any) -> None:
     try:
         want = ada_url.URL(f"http://{host}/").hostname
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -24,7 +25,7 @@ NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accep
 KEY = Signer([b"k" * 32])
 
 
-async def prefix_gate(make_gate: MakeGate, **settings):
+async def prefix_gate(make_gate: MakeGate, **settings: Any) -> Any:
     return await make_gate(browser_mount="prefix", **settings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
@@ -22,7 +24,7 @@ KEY = Signer([b"k" * 32])
 MOUNT = "/api/v1/proxy"
 
 
-def request(**headers: str):
+def request(**headers: str) -> Any:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return make_mocked_request("POST", "/account", headers={"Host": "gate.example", **named})
 

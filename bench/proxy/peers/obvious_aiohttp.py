@@ -1,6 +1,8 @@
 """A minimal aiohttp proxy: a handler that uses ``ClientSession`` and streams the response."""
 
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
@@ -37,7 +39,7 @@ async def bridge(request: web.Request) -> web.StreamResponse:
     url = sys.argv[2] + request.rel_url.raw_path_qs
     async with request.app["session"].ws_connect(url, max_msg_size=0) as upstream:
 
-        async def copy(source, sink) -> None:
+        async def copy(source: Any, sink: Any) -> None:
             async for message in source:
                 await sink.send_bytes(message.data)
             await sink.close()
@@ -46,7 +48,7 @@ async def bridge(request: web.Request) -> web.StreamResponse:
     return client
 
 
-async def session(app: web.Application):
+async def session(app: web.Application) -> AsyncIterator[Any]:
     connector = TCPConnector(limit=512)
     async with ClientSession(
         connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException
@@ -80,7 +82,7 @@ async def stream() -> StreamingResponse:
     queue: asyncio.Queue = asyncio.Queue(100)
     listeners.add(queue)
 
-    async def events():
+    async def events() -> AsyncIterator[Any]:
         try:
             yield ": here\n\n"
             while True:

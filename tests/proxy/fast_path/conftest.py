@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.kit.proxy_gates import RunningGate
 from tests.kit.raw_connections import RawConnection
 
 
@@ -21,7 +22,7 @@ async def connect() -> AsyncIterator:
     """Opens raw connections to a gate."""
     browsers: list[RawConnection] = []
 
-    async def connect(gate) -> RawConnection:
+    async def connect(gate: RunningGate) -> RawConnection:
         browser = RawConnection(*await asyncio.open_connection("127.0.0.1", gate.port))
         browsers.append(browser)
         return browser

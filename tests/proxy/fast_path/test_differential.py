@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
-from tests.kit.raw_connections import fast_path_of
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
+from tests.kit.raw_connections import Connect, fast_path_of
 
 ID = "X-Request-ID: differential-1"
 
@@ -85,7 +87,9 @@ ANSWERS = [
 class Both:
     """A gate with the fast_path, one without, and their upstream."""
 
-    def __init__(self, fast_path, general, faulty, connect) -> None:
+    def __init__(
+        self, fast_path: Any, general: Any, faulty: FaultyUpstream, connect: Connect
+    ) -> None:
         self.gates = (fast_path, general)
         self.faulty = faulty
         self.connect = connect
@@ -118,7 +122,7 @@ class Both:
 
 
 @pytest.fixture
-async def both(start_gate, faulty, connect) -> Both:
+async def both(start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect) -> Both:
     access = None
     gates = []
     for fast_lane in (True, False):
@@ -132,19 +136,23 @@ async def both(start_gate, faulty, connect) -> Both:
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: repr(answer[:60])[2:60])
-async def test_every_kind_of_answer_comes_through_both_ways_alike(both, answer):
+async def test_every_kind_of_answer_comes_through_both_ways_alike(
+    both: Both, answer: bytes
+) -> None:
     await both.compare("GET", "/x", [], answer)
     if not answer.startswith(b"1"):
         await both.compare("HEAD", "/x", [], answer)
 
 
 @pytest.mark.parametrize(("method", "target", "headers"), REQUESTS)
-async def test_every_kind_of_request_goes_both_ways_alike(both, method, target, headers):
+async def test_every_kind_of_request_goes_both_ways_alike(
+    both: Both, method: str, target: str, headers: Any
+) -> None:
     for answer in ANSWERS[:2]:
         await both.compare(method, target, headers, answer)
 
 
-async def test_mixtures_go_both_ways_alike(both):
+async def test_mixtures_go_both_ways_alike(both: Both) -> None:
     chance = random.Random(20261123)
     for _ in range(60):
         method, target, headers = chance.choice(REQUESTS)

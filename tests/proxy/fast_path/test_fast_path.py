@@ -1,22 +1,23 @@
 import asyncio
 import gc
+from typing import Any
 
 import pytest
 
-from tests.kit.faulty_upstream import IMAGE_RESPONSE
-from tests.kit.proxy_gates import PREFIX, TOKEN
-from tests.kit.raw_connections import fast_path_of
+from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
+from tests.kit.raw_connections import Connect, fast_path_of
 from tests.kit.waiting import until
 from zenzefi.settings import SETTINGS
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
 
 
-def keep_answering(faulty, *answers):
+def keep_answering(faulty: FaultyUpstream, *answers: Any) -> None:
     """Each connection answers request after request; the last answer repeats."""
     left = list(answers)
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         while True:
             await wire.send(left.pop(0) if len(left) > 1 else left[0])
             faulty.heads.append(await wire.read_head())
@@ -25,8 +26,8 @@ def keep_answering(faulty, *answers):
 
 
 async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -39,8 +40,8 @@ async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
 
 
 async def test_common_requests_are_served_by_the_lane_on_one_connection(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -54,13 +55,13 @@ async def test_common_requests_are_served_by_the_lane_on_one_connection(
 
 
 async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browsers = [await connect(gate) for _ in range(8)]
 
-    async def hurry(browser):
+    async def hurry(browser: Any) -> None:
         await browser.ask(PREFIX + "/x", "X-Odd: 1", method="DELETE")
         for _ in range(20):
             await browser.ask(PREFIX + "/x")
@@ -69,7 +70,9 @@ async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
     assert fast_path_of(gate).served >= 8 * 18
 
 
-async def test_without_the_setting_there_is_no_lane(start_gate, faulty, connect):
+async def test_without_the_setting_there_is_no_lane(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, fast_lane=False)
     browser = await connect(gate)
@@ -78,7 +81,9 @@ async def test_without_the_setting_there_is_no_lane(start_gate, faulty, connect)
         fast_path_of(gate)
 
 
-async def test_an_unusual_answer_is_handed_over_without_asking_twice(start_gate, faulty, connect):
+async def test_an_unusual_answer_is_handed_over_without_asking_twice(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, PAGE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -91,8 +96,8 @@ async def test_an_unusual_answer_is_handed_over_without_asking_twice(start_gate,
 
 
 async def test_a_large_unusual_answer_streams_through_with_back_pressure(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     size = 3_000_000
     head = b"HTTP/1.1 200 OK\r\nContent-Security-Policy: img-src 'self'\r\n"
     head += b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n" % size
@@ -104,10 +109,12 @@ async def test_a_large_unusual_answer_streams_through_with_back_pressure(
     assert fast_path_of(gate).handed_over == 1
 
 
-async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(start_gate, faulty, connect):
+async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     let_go = asyncio.Event()
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await let_go.wait()
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nSECRET")
 
@@ -127,7 +134,9 @@ async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(start_gate, 
     await until(lambda: len(fast_path_of(gate).connections) <= 1)
 
 
-async def test_pipelined_requests_are_answered_in_order(start_gate, upstream, connect):
+async def test_pipelined_requests_are_answered_in_order(
+    start_gate: GateFactory, upstream: str, connect: Connect
+) -> None:
     gate = await start_gate(upstream)
     browser = await connect(gate)
     for number in range(12):
@@ -141,7 +150,9 @@ async def test_pipelined_requests_are_answered_in_order(start_gate, upstream, co
         assert f'"/n{number}"'.encode() in (await browser.read()).body
 
 
-async def test_requests_in_pieces_and_after_a_body_are_read_right(start_gate, upstream, connect):
+async def test_requests_in_pieces_and_after_a_body_are_read_right(
+    start_gate: GateFactory, upstream: str, connect: Connect
+) -> None:
     gate = await start_gate(upstream)
     browser = await connect(gate)
     assert (await browser.ask(PREFIX + "/warm")).is_whole
@@ -164,8 +175,8 @@ async def test_requests_in_pieces_and_after_a_body_are_read_right(start_gate, up
 
 
 async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
-    start_gate, upstream, connect
-):
+    start_gate: GateFactory, upstream: str, connect: Connect
+) -> None:
     gate = await start_gate(upstream)
     browser = await connect(gate)
     head = f"GET {PREFIX}/evil HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode()
@@ -181,8 +192,10 @@ async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
     assert b"GET /api/v1/proxy/evil" in answer
 
 
-async def test_a_pooled_connection_that_died_is_replaced_once(start_gate, faulty, connect):
-    async def script(wire):
+async def test_a_pooled_connection_that_died_is_replaced_once(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.send(IMAGE_RESPONSE)
         if faulty.connections == 1:
             await wire.read_head()
@@ -199,8 +212,10 @@ async def test_a_pooled_connection_that_died_is_replaced_once(start_gate, faulty
     assert fast_path_of(gate).served == 2
 
 
-async def test_bytes_nobody_asked_for_reach_nobody(start_gate, faulty, connect):
-    async def script(wire):
+async def test_bytes_nobody_asked_for_reach_nobody(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.send(IMAGE_RESPONSE + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
         await wire.stall()
 
@@ -211,7 +226,7 @@ async def test_bytes_nobody_asked_for_reach_nobody(start_gate, faulty, connect):
         assert (await browser.ask(PREFIX + "/a")).body == b"image"
     assert faulty.connections == 3
 
-    async def late(wire):
+    async def late(wire: Wire) -> None:
         await wire.send(IMAGE_RESPONSE)
         await asyncio.sleep(0.05)
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL")
@@ -226,7 +241,9 @@ async def test_bytes_nobody_asked_for_reach_nobody(start_gate, faulty, connect):
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 200", IMAGE_RESPONSE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
 )
-async def test_a_silent_upstream_times_out(start_gate, faulty, connect, answer):
+async def test_a_silent_upstream_times_out(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, answer: Any
+) -> None:
     faulty.always(answer, then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
     browser = await connect(gate)
@@ -235,7 +252,9 @@ async def test_a_silent_upstream_times_out(start_gate, faulty, connect, answer):
     await until(lambda: not fast_path_of(gate).connections)
 
 
-async def test_a_flood_of_interim_answers_ends(start_gate, faulty, connect):
+async def test_a_flood_of_interim_answers_ends(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     faulty.always(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500, then="stall")
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -248,8 +267,8 @@ async def test_a_flood_of_interim_answers_ends(start_gate, faulty, connect):
 
 
 async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE.replace(b"\r\n", b"\n"))
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -261,8 +280,8 @@ async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
 
 
 async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -272,7 +291,9 @@ async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
     assert (await browser.ask(PREFIX + "/x")).start.startswith(b"HTTP/1.1 401")
 
 
-async def test_scopes_are_checked_on_each_path_of_a_known_visitor(start_gate, faulty, connect):
+async def test_scopes_are_checked_on_each_path_of_a_known_visitor(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, scopes={"some": ["/some/**"]})
     gate.gatekeeper.add(scope="some", activated=True)
@@ -286,16 +307,18 @@ async def test_scopes_are_checked_on_each_path_of_a_known_visitor(start_gate, fa
     assert fast_path_of(gate).served == 2
 
 
-async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, connect):
+async def test_a_device_that_lost_the_token_is_asked_about(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     from zenzefi.tokens.errors import DeviceConflict
 
     class Claims:
         holder = ""
 
-        def held(self, access, device_id):
+        def held(self, access: Any, device_id: str) -> bool:
             return self.holder == device_id
 
-        async def claim(self, access, device_id):
+        async def claim(self, access: Any, device_id: str) -> None:
             if self.holder not in ("", device_id):
                 raise DeviceConflict
             self.holder = device_id
@@ -313,12 +336,12 @@ async def test_a_device_that_lost_the_token_is_asked_about(start_gate, faulty, c
 
 
 async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
-    start_gate, faulty, connect
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     noted = []
 
     class Usage:
-        def note(self, access, *, sent, requests=1, **about):
+        def note(self, access: Any, *, sent: Any, requests: int = 1, **about: Any) -> None:
             noted.append((requests, sent, about["agent"]))
 
     keep_answering(faulty, IMAGE_RESPONSE)
@@ -332,7 +355,9 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
     assert {agent for _, _, agent in noted} == {"counted"}
 
 
-async def test_the_gates_own_paths_never_take_the_lane(start_gate, faulty, connect):
+async def test_the_gates_own_paths_never_take_the_lane(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -343,7 +368,9 @@ async def test_the_gates_own_paths_never_take_the_lane(start_gate, faulty, conne
     assert fast_path_of(gate).served == 1
 
 
-async def test_more_requests_than_connections_are_all_served(start_gate, upstream, connect):
+async def test_more_requests_than_connections_are_all_served(
+    start_gate: GateFactory, upstream: str, connect: Connect
+) -> None:
     gate = await start_gate(upstream, upstream_max_connections=2)
     browsers = [await connect(gate) for _ in range(12)]
     answers = await asyncio.gather(
@@ -353,10 +380,12 @@ async def test_more_requests_than_connections_are_all_served(start_gate, upstrea
     assert len(fast_path_of(gate).connections) <= 1
 
 
-async def test_a_slow_browser_stops_the_upstream(start_gate, faulty, connect):
+async def test_a_slow_browser_stops_the_upstream(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     sent = 0
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         nonlocal sent
         await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n")
         while sent < 40_000_000:
@@ -376,7 +405,9 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty, connect):
     assert len(body) == sent
 
 
-async def test_a_browser_that_leaves_ends_the_exchange(start_gate, faulty, connect):
+async def test_a_browser_that_leaves_ends_the_exchange(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     faulty.always(IMAGE_RESPONSE[:-1], then="stall")
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -386,7 +417,9 @@ async def test_a_browser_that_leaves_ends_the_exchange(start_gate, faulty, conne
     await until(lambda: not fast_path_of(gate).connections)
 
 
-async def test_a_draining_gate_ends_its_connections_after_the_answer(start_gate, faulty, connect):
+async def test_a_draining_gate_ends_its_connections_after_the_answer(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     from zenzefi.runtime.drain import DRAIN
 
     keep_answering(faulty, IMAGE_RESPONSE)
@@ -400,7 +433,9 @@ async def test_a_draining_gate_ends_its_connections_after_the_answer(start_gate,
     assert await browser.reader.read() == b""
 
 
-async def test_nothing_is_left_behind(start_gate, upstream, connect):
+async def test_nothing_is_left_behind(
+    start_gate: GateFactory, upstream: str, connect: Connect
+) -> None:
     gate = await start_gate(upstream)
     fast_path = fast_path_of(gate)
     browser = await connect(gate)
@@ -414,7 +449,9 @@ async def test_nothing_is_left_behind(start_gate, upstream, connect):
     assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
 
 
-async def test_requests_that_must_be_counted_do_not_take_the_lane(start_gate, faulty, connect):
+async def test_requests_that_must_be_counted_do_not_take_the_lane(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, rate_limit_proxy="3/hour")
     browser = await connect(gate)
@@ -422,7 +459,9 @@ async def test_requests_that_must_be_counted_do_not_take_the_lane(start_gate, fa
     assert [int(start.split()[1]) for start in starts] == [200, 200, 200, 429, 429]
 
 
-async def test_a_limit_that_is_switched_on_closes_the_lane(start_gate, faulty, connect):
+async def test_a_limit_that_is_switched_on_closes_the_lane(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import httptools
 import pytest
@@ -46,7 +47,7 @@ def head(*lines: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def test_a_usual_head_leaves_without_its_framing():
+def test_a_usual_head_leaves_without_its_framing() -> None:
     read = rows().read(
         head(b"HTTP/1.1 200 OK", b"Content-Type: image/png", b"Content-Length: 5", b"X:  y ")
     )
@@ -67,17 +68,17 @@ def test_a_usual_head_leaves_without_its_framing():
     ],
     ids=["rewritten", "mapped", "hop by hop", "no type"],
 )
-def test_what_others_must_look_at_is_unusual(lines: list[bytes]):
+def test_what_others_must_look_at_is_unusual(lines: list[bytes]) -> None:
     assert not rows().read(head(b"HTTP/1.1 200 OK", *lines)).is_usual
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_an_answer_that_never_has_content_needs_no_type(status: bytes):
+def test_an_answer_that_never_has_content_needs_no_type(status: bytes) -> None:
     assert rows().read(head(b"HTTP/1.1 " + status, b'ETag: "x"')).is_usual
 
 
 @pytest.mark.parametrize("start", [b"HTTP/1.0 200 OK", b"HTTP/1.1 200 OK"])
-def test_a_connection_that_ends_is_not_used_again(start: bytes):
+def test_a_connection_that_ends_is_not_used_again(start: bytes) -> None:
     closing = [b"Connection: close"] if start.startswith(b"HTTP/1.1") else []
     assert not rows().read(head(start, b"Content-Type: image/png", *closing)).may_reuse
 
@@ -91,7 +92,9 @@ def test_a_connection_that_ends_is_not_used_again(start: bytes):
     ],
     ids=["two lengths", "two framings", "a coding nobody asked for"],
 )
-def test_contradicting_framings_are_refused_also_when_every_line_is_known(lines: list[bytes]):
+def test_contradicting_framings_are_refused_also_when_every_line_is_known(
+    lines: list[bytes],
+) -> None:
     table = rows()
     for line in lines:
         with contextlib.suppress(UpstreamProtocolError):
@@ -100,7 +103,7 @@ def test_contradicting_framings_are_refused_also_when_every_line_is_known(lines:
         table.read(head(b"HTTP/1.1 200 OK", *lines))
 
 
-def test_a_status_line_is_no_header_even_when_it_is_known():
+def test_a_status_line_is_no_header_even_when_it_is_known() -> None:
     table = rows()
     table.read(head(b"HTTP/1.1 200 OK", b"X: y"))
     with pytest.raises(UpstreamProtocolError):
@@ -109,13 +112,13 @@ def test_a_status_line_is_no_header_even_when_it_is_known():
         table.read(head(b"X: y", b"HTTP/1.1 200 OK"))
 
 
-def test_switching_protocols_is_refused():
+def test_switching_protocols_is_refused() -> None:
     with pytest.raises((UpstreamProtocolError, httptools.HttpParserError)):
         rows().read(head(b"HTTP/1.1 101 Switching Protocols", b"X: y"))
 
 
 @given(st.lists(st.lists(st.sampled_from(LINES), min_size=1, max_size=6), max_size=12))
-def test_what_the_parser_refuses_is_never_taken_whatever_was_known_before(heads):
+def test_what_the_parser_refuses_is_never_taken_whatever_was_known_before(heads: Any) -> None:
     table = rows()
     for lines in heads:
         whole = head(*lines)

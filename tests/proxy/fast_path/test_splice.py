@@ -4,12 +4,13 @@ import asyncio
 import hashlib
 import os
 import random
+from typing import Any
 
 import pytest
 
-from tests.kit.faulty_upstream import IMAGE_RESPONSE
-from tests.kit.proxy_gates import PREFIX, TOKEN
-from tests.kit.raw_connections import fast_path_of
+from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
+from tests.kit.raw_connections import Connect, fast_path_of
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "splice"), reason="this system can't splice")
@@ -19,14 +20,14 @@ BODY = random.Random(5).randbytes(1_000_003) * 20
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 
-def splices_of(gate):
+def splices_of(gate: RunningGate) -> Any:
     return [c for c in fast_path_of(gate).connections if c._splice is not None]
 
 
 async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
-    start_gate, faulty, connect
-):
-    async def script(wire):
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    async def script(wire: Wire) -> None:
         while True:
             large = b"large" in wire.head
             await wire.send(HEAD % len(BODY) + BODY if large else IMAGE_RESPONSE)
@@ -46,8 +47,10 @@ async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
     assert len(os.listdir("/proc/self/fd")) < 60
 
 
-async def test_a_slow_browser_and_a_slow_upstream_lose_nothing(start_gate, faulty, connect):
-    async def script(wire):
+async def test_a_slow_browser_and_a_slow_upstream_lose_nothing(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    async def script(wire: Wire) -> None:
         await wire.send(HEAD % len(BODY))
         for start in range(0, len(BODY), 2_000_000):
             await wire.send(BODY[start : start + 2_000_000])
@@ -68,7 +71,9 @@ async def test_a_slow_browser_and_a_slow_upstream_lose_nothing(start_gate, fault
     assert got == BODY
 
 
-async def test_more_than_the_length_is_not_passed_on(start_gate, faulty, connect):
+async def test_more_than_the_length_is_not_passed_on(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     faulty.always(HEAD % len(BODY) + BODY + b"HTTP/1.1 200 OK\r\n\r\nEVIL", then="stall")
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -78,7 +83,9 @@ async def test_more_than_the_length_is_not_passed_on(start_gate, faulty, connect
     assert faulty.connections == 2
 
 
-async def test_a_large_body_that_is_cut_is_seen_as_a_break(start_gate, faulty, connect):
+async def test_a_large_body_that_is_cut_is_seen_as_a_break(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     faulty.always(HEAD % SIZE + bytes(SIZE // 2))
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
@@ -88,7 +95,9 @@ async def test_a_large_body_that_is_cut_is_seen_as_a_break(start_gate, faulty, c
     await until(lambda: not fast_path_of(gate).connections)
 
 
-async def spliced(gate, faulty, connect, then="stall"):
+async def spliced(
+    gate: RunningGate, faulty: FaultyUpstream, connect: Connect, then: str = "stall"
+) -> Any:
     """A browser in the middle of a spliced body."""
     faulty.always(HEAD % SIZE + bytes(SIZE // 2), then=then)
     browser = await connect(gate)
@@ -98,7 +107,9 @@ async def spliced(gate, faulty, connect, then="stall"):
     return browser
 
 
-async def test_a_token_that_ends_ends_the_splice(start_gate, faulty, connect):
+async def test_a_token_that_ends_ends_the_splice(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     gate = await start_gate(faulty.url)
     browser = await spliced(gate, faulty, connect)
     gate.gatekeeper.end()
@@ -107,7 +118,9 @@ async def test_a_token_that_ends_ends_the_splice(start_gate, faulty, connect):
     await until(lambda: not fast_path_of(gate).connections)
 
 
-async def test_a_browser_that_leaves_ends_the_splice(start_gate, faulty, connect):
+async def test_a_browser_that_leaves_ends_the_splice(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     gate = await start_gate(faulty.url)
     browser = await spliced(gate, faulty, connect)
     browser.close()
@@ -115,7 +128,9 @@ async def test_a_browser_that_leaves_ends_the_splice(start_gate, faulty, connect
     assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
 
 
-async def test_an_upstream_that_falls_silent_ends_the_splice(start_gate, faulty, connect):
+async def test_an_upstream_that_falls_silent_ends_the_splice(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
     gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
     browser = await spliced(gate, faulty, connect)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):

@@ -5,6 +5,7 @@ import sys
 import types
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,9 @@ CASES = Path(
         ("just a value", HTTPS, "just a value"),
     ],
 )
-def test_a_set_cookie_becomes_what_this_browser_may_keep(value, mount, expected):
+def test_a_set_cookie_becomes_what_this_browser_may_keep(
+    value: str, mount: Any, expected: str | None
+) -> None:
     got = map_set_cookie(value, UPSTREAM, mount)
     if expected is not None and "zup-__Host-Z" in expected:
         assert got is not None
@@ -86,11 +89,13 @@ def test_a_set_cookie_becomes_what_this_browser_may_keep(value, mount, expected)
         ("", ""),
     ],
 )
-def test_the_upstream_gets_its_own_cookies_back_and_none_of_the_gates(value, expected):
+def test_the_upstream_gets_its_own_cookies_back_and_none_of_the_gates(
+    value: str, expected: str
+) -> None:
     assert unmap_cookie(value) == expected
 
 
-def test_every_value_of_the_proxy_cookie_is_found_in_order():
+def test_every_value_of_the_proxy_cookie_is_found_in_order() -> None:
     line = 'zenzefi_access_token=one; a=zenzefi_access_token; zenzefi_access_token="two"'
     assert values_of([line, "b=1"], "zenzefi_access_token") == ["one", "two"]
 
@@ -101,7 +106,9 @@ def test_every_value_of_the_proxy_cookie_is_found_in_order():
     st.data(),
     st.sampled_from(MOUNTS),
 )
-def test_no_spelling_of_a_gate_cookie_passes_either_way(prefix, name, data, mount):
+def test_no_spelling_of_a_gate_cookie_passes_either_way(
+    prefix: Any, name: str, data: Any, mount: Any
+) -> None:
     whole = prefix + name
     flips = data.draw(st.lists(st.booleans(), min_size=len(whole), max_size=len(whole)))
     spelled = "".join(c.swapcase() if flip else c for c, flip in zip(whole, flips, strict=True))
@@ -130,7 +137,9 @@ VALUES = st.text(alphabet="abc=\"' ,\xe9", max_size=10).map(str.strip)
 
 
 @given(NAMES, VALUES, st.sampled_from(MOUNTS))
-def test_what_the_browser_sends_back_is_what_the_upstream_set(name, value, mount):
+def test_what_the_browser_sends_back_is_what_the_upstream_set(
+    name: str, value: Any, mount: Any
+) -> None:
     mapped = map_set_cookie(f"{name}={value}; Path=/; Secure; HttpOnly", UPSTREAM, mount)
     assert mapped is not None
     pair = mapped.split(";")[0]
@@ -143,7 +152,9 @@ def test_what_the_browser_sends_back_is_what_the_upstream_set(name, value, mount
 
 
 @given(st.text(alphabet=' ;=,abPathDomSecur/.\t"', max_size=60), st.sampled_from(MOUNTS))
-def test_any_set_cookie_is_mapped_without_failing_and_never_leaves_its_mount(value, mount):
+def test_any_set_cookie_is_mapped_without_failing_and_never_leaves_its_mount(
+    value: Any, mount: Any
+) -> None:
     mapped = map_set_cookie(value, UPSTREAM, mount)
     if mapped is None:
         return
@@ -171,7 +182,7 @@ def _checker() -> types.ModuleType:
 
 @pytest.mark.parametrize("file", ["cookies.json", "headers.json"])
 @pytest.mark.parametrize("mount", MOUNTS, ids=["prefix-http", "prefix-https", "root", "client"])
-def test_cookies_of_the_public_test_suites_survive(mount, file):
+def test_cookies_of_the_public_test_suites_survive(mount: Any, file: str) -> None:
     check = _checker()
     upstream = "http://127.0.0.1:9000"
     cases = [
@@ -181,7 +192,7 @@ def test_cookies_of_the_public_test_suites_survive(mount, file):
     ]
     assert cases
 
-    def fetch(_url, sent):
+    def fetch(_url: Any, sent: Any) -> Any:
         mapped = map_set_cookie(
             sent.data.decode("latin-1"), Origin("http", "127.0.0.1", 9000), mount
         )

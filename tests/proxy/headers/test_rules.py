@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,9 @@ TOKEN = "T" * 64
 PLAIN = RequestPolicy(UPSTREAM)
 
 
-def sent(*pairs, policy=PLAIN, mount=MOUNT, identity=WHO, bodiless=True):
+def sent(
+    *pairs: Any, policy: Any = PLAIN, mount: Any = MOUNT, identity: Any = WHO, bodiless: bool = True
+) -> Any:
     return request_headers(
         list(pairs),
         policy,
@@ -40,7 +43,7 @@ def sent(*pairs, policy=PLAIN, mount=MOUNT, identity=WHO, bodiless=True):
     )
 
 
-def named(pairs, name):
+def named(pairs: Any, name: str) -> Any:
     return [value for key, value in pairs if key.lower() == name]
 
 
@@ -48,7 +51,9 @@ SPELLINGS = st.sampled_from(["x-user-id", "x-token-id", "x-forwarded-for", "x-ac
 
 
 @given(SPELLINGS, st.lists(st.sampled_from("-_. ~!"), min_size=2, max_size=2), st.booleans())
-def test_no_spelling_of_an_identity_header_reaches_the_upstream(name, separators, upper):
+def test_no_spelling_of_an_identity_header_reaches_the_upstream(
+    name: str, separators: Any, upper: Any
+) -> None:
     first, second, *rest = name.split("-")
     spelled = first + separators[0] + second + separators[1] + "-".join(rest)
     spelled = spelled.upper() if upper else spelled
@@ -72,7 +77,7 @@ def test_no_spelling_of_an_identity_header_reaches_the_upstream(name, separators
         b"CF_Connecting_IP",
     ],
 )
-def test_what_only_a_server_in_front_may_say_is_not_believed_of_a_browser(name):
+def test_what_only_a_server_in_front_may_say_is_not_believed_of_a_browser(name: bytes) -> None:
     assert b"forged" not in [value for _, value in sent((name, b"forged"))]
 
 
@@ -87,11 +92,11 @@ def test_what_only_a_server_in_front_may_say_is_not_believed_of_a_browser(name):
         b"X-Host",
     ],
 )
-def test_no_routing_header_reaches_the_upstream(name):
+def test_no_routing_header_reaches_the_upstream(name: bytes) -> None:
     assert b"/admin" not in [value for _, value in sent((name, b"/admin"))]
 
 
-def test_hop_by_hop_headers_and_those_that_connection_names_stay_here():
+def test_hop_by_hop_headers_and_those_that_connection_names_stay_here() -> None:
     pairs = sent(
         (b"Connection", b"close, X-Private"),
         (b"x-private", b"1"),
@@ -111,13 +116,13 @@ def test_hop_by_hop_headers_and_those_that_connection_names_stay_here():
     assert named(pairs, b"accept") == [b"*/*", b"text/html"]
 
 
-def test_connection_cannot_take_the_gates_own_headers_out():
+def test_connection_cannot_take_the_gates_own_headers_out() -> None:
     pairs = sent((b"Connection", b"X-User-Id, Host, Cookie, X-Forwarded-For"), (b"Cookie", b"a=1"))
     assert named(pairs, b"x-user-id") == [b"user-1"]
     assert named(pairs, b"host") == [b"up.internal:8080"]
 
 
-def test_the_gate_says_who_and_where_from():
+def test_the_gate_says_who_and_where_from() -> None:
     pairs = sent()
     assert named(pairs, b"x-forwarded-for") == [b"203.0.113.9"]
     assert named(pairs, b"x-forwarded-proto") == [b"https"]
@@ -129,14 +134,14 @@ def test_the_gate_says_who_and_where_from():
     assert named(six, b"x-forwarded-prefix") == []
 
 
-def test_basic_auth_of_the_upstream_replaces_the_browsers_authorization():
+def test_basic_auth_of_the_upstream_replaces_the_browsers_authorization() -> None:
     policy = RequestPolicy.build(UPSTREAM, "user", "pässword")
     pairs = sent((b"Authorization", b"Bearer x"), (b"authorization", b"y"), policy=policy)
     assert named(pairs, b"authorization") == [b"Basic dXNlcjpww6Rzc3dvcmQ="]
     assert named(sent((b"Authorization", b"Bearer x")), b"authorization") == [b"Bearer x"]
 
 
-def test_addresses_of_the_mount_become_the_upstreams():
+def test_addresses_of_the_mount_become_the_upstreams() -> None:
     pairs = sent(
         (b"Origin", b"https://gate.example"),
         (b"Referer", b"https://gate.example/api/v1/proxy/a?b=%zz"),
@@ -152,7 +157,7 @@ def test_addresses_of_the_mount_become_the_upstreams():
     assert named(foreign, b"referer") == [b"https://evil.example/x"]
 
 
-def test_no_order_to_a_server_in_front_of_the_gate_passes():
+def test_no_order_to_a_server_in_front_of_the_gate_passes() -> None:
     pairs = response_headers(
         [
             (b"X-Accel-Redirect", b"/etc"),
@@ -187,12 +192,12 @@ def test_no_order_to_a_server_in_front_of_the_gate_passes():
         (b"public,  no-cache", b"public,  no-cache"),
     ],
 )
-def test_no_cache_for_many_may_keep_an_answer(said, sent):
+def test_no_cache_for_many_may_keep_an_answer(said: bytes, sent: bytes) -> None:
     assert private_cache_control(said) == sent
     assert private_cache_control(sent) == sent
 
 
-def test_an_answer_that_says_nothing_of_caches_is_for_one_browser():
+def test_an_answer_that_says_nothing_of_caches_is_for_one_browser() -> None:
     assert for_one_browser([(b"A", b"1")]) == [(b"A", b"1"), (b"Cache-Control", b"private")]
     assert for_one_browser([(b"cache-control", b"public")]) == [(b"cache-control", b"private")]
     pairs = [(b"Surrogate-Control", b"max-age=9"), (b"CDN-Cache-Control", b"max-age=9")]
@@ -200,18 +205,18 @@ def test_an_answer_that_says_nothing_of_caches_is_for_one_browser():
 
 
 @pytest.mark.parametrize("name", [b"Content-Length ", b"X A", b"X-\xe9", b"", b"X:"])
-def test_a_name_that_is_no_token_is_refused(name):
+def test_a_name_that_is_no_token_is_refused(name: bytes) -> None:
     with pytest.raises(ValueError, match="no token"):
         response_headers([(name, b"5")], UPSTREAM, MOUNT)
 
 
 @pytest.mark.parametrize("value", [b"a\rb", b"a\nb", b"a\0b"])
-def test_a_value_that_would_split_the_answer_is_refused(value):
+def test_a_value_that_would_split_the_answer_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match="control character"):
         response_headers([(b"X-A", value)], UPSTREAM, MOUNT)
 
 
-def test_the_tables_are_readable_one_row_per_header_each_with_its_reason():
+def test_the_tables_are_readable_one_row_per_header_each_with_its_reason() -> None:
     for table in (REQUEST_RULES, RESPONSE_RULES):
         names = [rule.name for rule in table]
         assert len(names) == len(set(names))

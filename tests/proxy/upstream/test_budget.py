@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 from uuid import UUID, uuid4
 
 import hypothesis.strategies as st
@@ -33,34 +34,40 @@ class Clock:
         return self.now
 
 
-def budget_of(total, *, per_token=100, share=0.75, waiting=100, clock=None):
+def budget_of(
+    total: int, *, per_token: int = 100, share: int = 0.75, waiting: int = 100, clock: Any = None
+) -> tuple[Any, ...]:
     limits = Limits.of(total, per_token=per_token, long_lived_share=share, waiting=waiting)
     budget = ConnectionBudget(limits, clock or Clock())
     return budget, budget.pool()
 
 
-def take(budget, token, pool, *, is_fresh=False, is_long_lived=False):
+def take(
+    budget: Any, token: str, pool: Any, *, is_fresh: bool = False, is_long_lived: bool = False
+) -> Any:
     slot = budget.take(token, pool, is_fresh=is_fresh, is_long_lived=is_long_lived)
     if slot is not None and slot.connection is None:
         slot.connection = Connection()
     return slot
 
 
-def wait(budget, token, pool, served, *, is_long_lived=False):
+def wait(budget: Any, token: str, pool: Any, served: Any, *, is_long_lived: bool = False) -> Any:
     return budget.wait(token, pool, served.append, is_fresh=False, is_long_lived=is_long_lived)
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 4, 7, 16, 512, 1024, 65535])
 @pytest.mark.parametrize("per_token", [1, 128, 65535])
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.75, 0.99])
-def test_no_setting_lets_one_token_or_the_long_lived_ones_take_everything(total, per_token, share):
+def test_no_setting_lets_one_token_or_the_long_lived_ones_take_everything(
+    total: int, per_token: int, share: float
+) -> None:
     limits = Limits.of(total, per_token=per_token, long_lived_share=share, waiting=100)
     assert 0 <= limits.long_lived < limits.total
     assert 1 <= limits.per_token <= max(1, total // 2)
     assert 1 <= limits.long_lived_per_token <= max(1, limits.long_lived // 2)
 
 
-def test_waiting_is_in_turns_of_tokens_not_of_requests():
+def test_waiting_is_in_turns_of_tokens_not_of_requests() -> None:
     budget, pool = budget_of(4, per_token=2)
     mine = [take(budget, ALICE, pool) for _ in range(2)]
     others = [take(budget, BOB, pool) for _ in range(2)]
@@ -76,7 +83,7 @@ def test_waiting_is_in_turns_of_tokens_not_of_requests():
     assert [slot.token for slot in served] == [CAROL, ALICE, BOB]
 
 
-def test_a_token_at_its_share_does_not_stand_in_the_way():
+def test_a_token_at_its_share_does_not_stand_in_the_way() -> None:
     budget, pool = budget_of(4, per_token=2)
     for _ in range(2):
         take(budget, ALICE, pool)
@@ -88,14 +95,14 @@ def test_a_token_at_its_share_does_not_stand_in_the_way():
     assert budget.withdraw(waiter) is Reason.FULL  # and full it is by now
 
 
-def test_what_a_request_waited_for_is_told():
+def test_what_a_request_waited_for_is_told() -> None:
     budget, pool = budget_of(8, per_token=1)
     take(budget, ALICE, pool)
     assert take(budget, ALICE, pool) is None
     assert budget.withdraw(wait(budget, ALICE, pool, [])) is Reason.TOKEN
 
 
-def test_idle_connections_count_and_are_closed_to_make_room():
+def test_idle_connections_count_and_are_closed_to_make_room() -> None:
     budget, pool = budget_of(2)
     other = budget.pool()
     slots = [take(budget, token, other) for token in (ALICE, BOB)]
@@ -113,7 +120,7 @@ def test_idle_connections_count_and_are_closed_to_make_room():
     assert budget.open == 2
 
 
-def test_a_connection_that_takes_long_to_close_delays_no_one():
+def test_a_connection_that_takes_long_to_close_delays_no_one() -> None:
     """A WebSocket whose last bytes are still being written out keeps its slot for seconds."""
     budget, pool = budget_of(2)
     other = budget.pool()
@@ -131,7 +138,9 @@ def test_a_connection_that_takes_long_to_close_delays_no_one():
     askers=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60)), max_size=12),
     total=st.integers(2, 200),
 )
-def test_few_tokens_can_not_take_the_long_lived_account_from_the_others(askers, total):
+def test_few_tokens_can_not_take_the_long_lived_account_from_the_others(
+    askers: Any, total: int
+) -> None:
     """A token opens another one only while it holds fewer than are free."""
     budget, pool = budget_of(total, per_token=50)
     for number, count in askers:
@@ -142,7 +151,7 @@ def test_few_tokens_can_not_take_the_long_lived_account_from_the_others(askers, 
         assert take(budget, UUID(int=100), pool, is_long_lived=True) is not None
 
 
-def test_a_long_lived_connection_moves_to_its_own_account():
+def test_a_long_lived_connection_moves_to_its_own_account() -> None:
     clock = Clock()
     budget, pool = budget_of(4, per_token=1, clock=clock)
     stream = take(budget, ALICE, pool)
@@ -157,7 +166,7 @@ def test_a_long_lived_connection_moves_to_its_own_account():
     assert served[0].is_in_use, "what is open is not touched by a refusal"
 
 
-def test_the_long_lived_leave_room_for_short_ones():
+def test_the_long_lived_leave_room_for_short_ones() -> None:
     budget, pool = budget_of(4, share=1.0)
     for token in (ALICE, BOB, CAROL):
         assert take(budget, token, pool, is_long_lived=True)
@@ -167,7 +176,7 @@ def test_the_long_lived_leave_room_for_short_ones():
     assert take(budget, ALICE, pool) is not None
 
 
-def test_requests_that_last_are_promoted_as_far_as_the_accounts_permit():
+def test_requests_that_last_are_promoted_as_far_as_the_accounts_permit() -> None:
     clock = Clock()
     budget, pool = budget_of(8, share=0.5, per_token=4, clock=clock)
     old = [take(budget, ALICE, pool) for _ in range(3)] + [take(budget, BOB, pool)]
@@ -180,7 +189,7 @@ def test_requests_that_last_are_promoted_as_far_as_the_accounts_permit():
     assert budget.held(ALICE) == (1, 2)
 
 
-def test_the_queue_is_bounded_per_token_and_in_all():
+def test_the_queue_is_bounded_per_token_and_in_all() -> None:
     budget, pool = budget_of(1, waiting=4)
     take(budget, CAROL, pool)
     for token in (ALICE, BOB):
@@ -200,7 +209,7 @@ class Model(RuleBasedStateMachine):
     @initialize(
         total=st.integers(1, 6), per_token=st.integers(1, 4), share=st.sampled_from([0.3, 0.75])
     )
-    def begin(self, total, per_token, share):
+    def begin(self, total: int, per_token: int, share: int) -> None:
         self.clock = Clock()
         self.budget, first = budget_of(
             total, per_token=per_token, share=share, waiting=12, clock=self.clock
@@ -211,7 +220,7 @@ class Model(RuleBasedStateMachine):
         self.closing = []
         self.waiting = []
 
-    def _granted(self, slot):
+    def _granted(self, slot: Any) -> None:
         if slot.connection is None:
             slot.connection = Connection()
         else:
@@ -219,7 +228,7 @@ class Model(RuleBasedStateMachine):
         self.idle = [known for known in self.idle if known is not slot]
         self.used.append(slot)
 
-    def _collect(self):
+    def _collect(self) -> None:
         """Idle connections that were asked to close."""
         for slot in [slot for slot in self.idle if slot.connection.is_closing]:
             self.idle.remove(slot)
@@ -230,7 +239,7 @@ class Model(RuleBasedStateMachine):
     which = st.integers(0, 1)
 
     @rule(token=tokens, which=which, is_fresh=st.booleans(), is_long_lived=st.booleans())
-    def ask(self, token, which, is_fresh, is_long_lived):
+    def ask(self, token: str, which: Any, is_fresh: Any, is_long_lived: Any) -> None:
         pool = self.pools[which]
         ready_before = self._ready()
         try:
@@ -258,7 +267,7 @@ class Model(RuleBasedStateMachine):
         self._collect()
 
     @rule(token=tokens, which=which, is_new=st.booleans())
-    def ask_the_cheap_way(self, token, which, is_new):
+    def ask_the_cheap_way(self, token: str, which: Any, is_new: Any) -> None:
         ready_before = self._ready()
         take = self.budget.take_new if is_new else self.budget.take_idle
         slot = take(token, self.pools[which])
@@ -268,7 +277,7 @@ class Model(RuleBasedStateMachine):
 
     @precondition(lambda self: self.used)
     @rule(data=st.data(), how=st.sampled_from(["idle", "closing", "closed"]))
-    def finish(self, data, how):
+    def finish(self, data: Any, how: Any) -> None:
         slot = self.used.pop(data.draw(st.integers(0, len(self.used) - 1)))
         if how == "idle":
             self.idle.append(slot)
@@ -283,7 +292,7 @@ class Model(RuleBasedStateMachine):
 
     @precondition(lambda self: self.used)
     @rule(data=st.data())
-    def last(self, data):
+    def last(self, data: Any) -> None:
         slot = self.used[data.draw(st.integers(0, len(self.used) - 1))]
         try:
             slot.make_long_lived()
@@ -292,7 +301,7 @@ class Model(RuleBasedStateMachine):
         self._collect()
 
     @rule(seconds=st.floats(0, 20))
-    def time_passes(self, seconds):
+    def time_passes(self, seconds: Any) -> None:
         self.clock.now += seconds
         self.budget.sweep(10)
         self._collect()
@@ -301,25 +310,25 @@ class Model(RuleBasedStateMachine):
 
     @precondition(lambda self: self.closing)
     @rule(data=st.data())
-    def closed(self, data):
+    def closed(self, data: Any) -> None:
         self.closing.pop(data.draw(st.integers(0, len(self.closing) - 1))).closed()
         self._collect()
 
     @precondition(lambda self: self.idle)
     @rule(data=st.data())
-    def an_idle_one_is_lost(self, data):
+    def an_idle_one_is_lost(self, data: Any) -> None:
         self.idle.pop(data.draw(st.integers(0, len(self.idle) - 1))).closed()
         self._collect()
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
-    def give_up(self, data):
+    def give_up(self, data: Any) -> None:
         waiter = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))
         self.budget.withdraw(waiter)
         self.budget.withdraw(waiter)  # harmless
         self._collect()
 
-    def _ready(self):
+    def _ready(self) -> Any:
         """Waiting requests that lack nothing but a slot."""
         return [
             waiter
@@ -329,7 +338,7 @@ class Model(RuleBasedStateMachine):
         ]
 
     @invariant()
-    def the_numbers_hold(self):
+    def the_numbers_hold(self) -> None:
         if not hasattr(self, "budget"):
             return
         budget, limits = self.budget, self.budget.limits
@@ -348,7 +357,7 @@ class Model(RuleBasedStateMachine):
             assert long_lived.count(token) <= limits.long_lived_per_token
 
     @invariant()
-    def no_wake_up_is_lost(self):
+    def no_wake_up_is_lost(self) -> None:
         if not hasattr(self, "budget"):
             return
         heads = {}
@@ -372,7 +381,7 @@ TestModel = Model.TestCase
 
 
 @given(queues=st.lists(st.integers(1, 12), min_size=1, max_size=8))
-def test_turns_are_even_whatever_waits(queues):
+def test_turns_are_even_whatever_waits(queues: Any) -> None:
     """Every token that waits is served once before any is served twice."""
     rest = sum(queues)
     budget, pool = budget_of(2 * rest, per_token=rest, waiting=10_000)

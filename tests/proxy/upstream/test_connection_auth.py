@@ -9,13 +9,15 @@ import hashlib
 import itertools
 import random
 import re
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
-from tests.kit.raw_connections import RawConnection
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
+from tests.kit.raw_connections import Connect, RawConnection
 from tests.kit.visiting_browser import VisitingBrowser
 from tests.kit.waiting import until
 from zenzefi.proxy.upstream.connection_auth import has_credentials, is_challenged
@@ -34,24 +36,24 @@ class AuthenticatingUpstream(asyncio.Protocol):
     always = ""
 
     @classmethod
-    async def serve(cls, **attributes):
+    async def serve(cls, **attributes: Any) -> Any:
         kind = type("Upstream", (cls,), {"open": set(), "made": 0, "heads": [], **attributes})
         kind.server = await asyncio.get_running_loop().create_server(kind, "127.0.0.1", 0)
         kind.url = f"http://127.0.0.1:{kind.server.sockets[0].getsockname()[1]}"
         return kind
 
     @classmethod
-    async def stop(cls):
+    async def stop(cls) -> None:
         cls.server.close()
         cls.hang_up()
         await asyncio.sleep(0.01)
 
     @classmethod
-    def hang_up(cls):
+    def hang_up(cls) -> None:
         for connection in list(cls.open):
             connection.transport.abort()
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.data = b""
         self.user = None
@@ -59,10 +61,10 @@ class AuthenticatingUpstream(asyncio.Protocol):
         type(self).made += 1
         type(self).open.add(self)
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Any) -> None:
         type(self).open.discard(self)
 
-    def data_received(self, data):
+    def data_received(self, data: Any) -> None:
         self.data += data
         while (end := self.data.find(b"\r\n\r\n")) >= 0:
             head, self.data = self.data[:end].decode("latin-1"), self.data[end + 4 :]
@@ -72,7 +74,7 @@ class AuthenticatingUpstream(asyncio.Protocol):
             self.data = self.data[int(fields.get("content-length", 0)) :]
             self.answer(head.split(" ")[1].partition("?")[0], fields)
 
-    def answer(self, path, fields):
+    def answer(self, path: str, fields: Any) -> None:
         scheme, _, credentials = fields.get("authorization", "").partition(" ")
         if path == "/break":
             self.transport.abort()
@@ -104,13 +106,13 @@ class AuthenticatingUpstream(asyncio.Protocol):
             if closing:
                 self.transport.close()
 
-    def say(self, status, lines, text):
+    def say(self, status: Any, lines: Any, text: Any) -> None:
         self.transport.write(
             f"HTTP/1.1 {status} S\r\nContent-Type: image/png\r\nContent-Length: {len(text)}\r\n"
             f"{self.always}{lines}\r\n{text}".encode()
         )
 
-    def upgrade(self, fields):
+    def upgrade(self, fields: Any) -> None:
         key = fields["sec-websocket-key"].encode()
         proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         text = f"you are {self.user}".encode()
@@ -122,10 +124,10 @@ class AuthenticatingUpstream(asyncio.Protocol):
 
 
 @pytest.fixture
-async def serve():
+async def serve() -> AsyncIterator[Any]:
     running = []
 
-    async def start(**attributes):
+    async def start(**attributes: Any) -> Any:
         running.append(await AuthenticatingUpstream.serve(**attributes))
         return running[-1]
 
@@ -135,10 +137,10 @@ async def serve():
 
 
 @pytest.fixture
-async def connect():
+async def connect() -> AsyncIterator[Any]:
     browsers = []
 
-    async def connect(gate) -> RawConnection:
+    async def connect(gate: RunningGate) -> RawConnection:
         browser = RawConnection(*await asyncio.open_connection("127.0.0.1", gate.port))
         browsers.append(browser)
         return browser
@@ -148,7 +150,9 @@ async def connect():
         browser.close()
 
 
-async def first_legs(browser, token=TOKEN, scheme="NTLM", path="/page"):
+async def first_legs(
+    browser: Any, token: str = TOKEN, scheme: str = "NTLM", path: str = "/page"
+) -> Any:
     """The challenge's nonce, after two of three legs."""
     assert (await browser.ask(PREFIX + path, token=token)).start.startswith(b"HTTP/1.1 401")
     answer = await browser.ask(PREFIX + path, f"Authorization: {scheme} 1.", token=token)
@@ -157,19 +161,23 @@ async def first_legs(browser, token=TOKEN, scheme="NTLM", path="/page"):
     return line.decode().rpartition(".")[2]
 
 
-async def sign_in(browser, user, token=TOKEN, scheme="NTLM"):
+async def sign_in(browser: Any, user: Any, token: str = TOKEN, scheme: str = "NTLM") -> None:
     nonce = await first_legs(browser, token, scheme)
     last = f"Authorization: {scheme} 3.{user}.{nonce}"
     answer = await browser.ask(PREFIX + "/page", last, token=token)
     assert answer.body == f"you are {user}".encode()
 
 
-async def body(browser, path="/page", *headers, token=TOKEN, method="GET"):
+async def body(
+    browser: Any, path: str = "/page", *headers: str, token: str = TOKEN, method: str = "GET"
+) -> Any:
     return (await browser.ask(PREFIX + path, *headers, token=token, method=method)).body
 
 
 @pytest.mark.parametrize("scheme", ["NTLM", "Negotiate", "ntlm"])
-async def test_two_users_over_one_pool_stay_who_they_are(start_gate, serve, connect, scheme):
+async def test_two_users_over_one_pool_stay_who_they_are(
+    start_gate: GateFactory, serve: Any, connect: Connect, scheme: str
+) -> None:
     upstream = await serve(scheme=scheme)
     gate = await start_gate(upstream.url)
     gate.gatekeeper.add(OTHER, activated=True)
@@ -192,8 +200,8 @@ async def test_two_users_over_one_pool_stay_who_they_are(start_gate, serve, conn
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens_in_between_nobody_is_served_as_another(
-    start_gate, serve, connect, seed
-):
+    start_gate: GateFactory, serve: Any, connect: Connect, seed: Any
+) -> None:
     """Clients of three users that come, sign in by halves, meet errors, and leave; interleaved."""
     chance = random.Random(seed)
     upstream = await serve()
@@ -202,7 +210,7 @@ async def test_whatever_happens_in_between_nobody_is_served_as_another(
     gate.gatekeeper.add(OTHER, activated=True)
     served = []
 
-    async def live(user):
+    async def live(user: Any) -> None:
         token = users[user]
         for _ in range(6):
             browser = await connect(gate)
@@ -236,7 +244,9 @@ async def test_whatever_happens_in_between_nobody_is_served_as_another(
     await until(lambda: gate.gate.upstream.budget.long_lived == 0)
 
 
-async def test_both_connections_end_together(start_gate, serve, connect):
+async def test_both_connections_end_together(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     browser = await connect(gate)
@@ -251,7 +261,9 @@ async def test_both_connections_end_together(start_gate, serve, connect):
     await until(lambda: gate.gate.upstream.budget.open == 0)
 
 
-async def test_another_token_on_the_same_connection_gets_another_one(start_gate, serve, connect):
+async def test_another_token_on_the_same_connection_gets_another_one(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     gate.gatekeeper.add(OTHER, activated=True)
@@ -263,7 +275,9 @@ async def test_another_token_on_the_same_connection_gets_another_one(start_gate,
 
 
 @pytest.mark.parametrize("line", ["X-Device-ID: another-one", "User-Agent: another"])
-async def test_so_does_another_user_of_the_same_token(start_gate, serve, connect, line):
+async def test_so_does_another_user_of_the_same_token(
+    start_gate: GateFactory, serve: Any, connect: Connect, line: str
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     browser = await connect(gate)
@@ -272,8 +286,8 @@ async def test_so_does_another_user_of_the_same_token(start_gate, serve, connect
 
 
 async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challenged_it(
-    start_gate, serve
-):
+    start_gate: GateFactory, serve: Any
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, browser_mount="prefix")
     visitor = VisitingBrowser(gate).sign_in()
@@ -293,7 +307,9 @@ async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challe
     assert len({connection for connection, _ in upstream.heads}) == upstream.made == 1
 
 
-async def test_without_keep_alive_nothing_is_kept(start_gate, serve, connect):
+async def test_without_keep_alive_nothing_is_kept(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     for line in ("Authorization: NTLM 1.", "Authorization: Negotiate abc", "X-Plain: 1"):
@@ -304,8 +320,8 @@ async def test_without_keep_alive_nothing_is_kept(start_gate, serve, connect):
 
 
 async def test_behind_a_reverse_proxy_connections_are_shared_by_browsers(
-    start_gate, serve, connect
-):
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, trusted_proxies="127.0.0.1")
     browser = await connect(gate)
@@ -319,8 +335,8 @@ async def test_behind_a_reverse_proxy_connections_are_shared_by_browsers(
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["signed in", "stranger"])
 async def test_a_websocket_goes_over_the_authenticated_connection(
-    start_gate, serve, connect, signed_in
-):
+    start_gate: GateFactory, serve: Any, connect: Connect, signed_in: bool
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     browser, other = await connect(gate), await connect(gate)
@@ -346,7 +362,9 @@ async def test_a_websocket_goes_over_the_authenticated_connection(
     await until(lambda: gate.gate.upstream.budget.long_lived == 0)
 
 
-async def test_a_handshake_may_be_made_by_upgrades_alone(start_gate, serve, connect):
+async def test_a_handshake_may_be_made_by_upgrades_alone(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     browser = await connect(gate)
@@ -365,8 +383,8 @@ async def test_a_handshake_may_be_made_by_upgrades_alone(start_gate, serve, conn
 
 
 async def test_the_middle_of_a_handshake_is_not_sent_on_another_connection(
-    start_gate, serve, connect
-):
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     browser = await connect(gate)
@@ -381,7 +399,9 @@ async def test_the_middle_of_a_handshake_is_not_sent_on_another_connection(
     assert not any(" 3.alice" in head for _, head in upstream.heads)
 
 
-async def test_a_dead_pooled_connection_does_not_swallow_credentials(start_gate, serve, connect):
+async def test_a_dead_pooled_connection_does_not_swallow_credentials(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
     browser = await connect(gate)
@@ -406,8 +426,8 @@ async def test_a_dead_pooled_connection_does_not_swallow_credentials(start_gate,
 )
 @pytest.mark.parametrize("path", ["/open", "/page"])
 async def test_a_connection_that_has_seen_a_sign_is_not_shared(
-    start_gate, serve, connect, lines, path
-):
+    start_gate: GateFactory, serve: Any, connect: Connect, lines: str, path: str
+) -> None:
     upstream = await serve(always=lines + "\r\n", challenge="")
     gate = await start_gate(upstream.url)
     for number in range(1, 4):
@@ -421,7 +441,9 @@ async def test_a_connection_that_has_seen_a_sign_is_not_shared(
 @pytest.mark.parametrize(
     "lines", ['WWW-Authenticate: Basic realm="NTLM-free"', "WWW-Authenticate: Digest realm=x"]
 )
-async def test_other_schemes_share_connections(start_gate, serve, connect, lines):
+async def test_other_schemes_share_connections(
+    start_gate: GateFactory, serve: Any, connect: Connect, lines: str
+) -> None:
     upstream = await serve(always=lines + "\r\n", challenge="")
     gate = await start_gate(upstream.url)
     for _ in range(3):
@@ -430,7 +452,9 @@ async def test_other_schemes_share_connections(start_gate, serve, connect, lines
     assert upstream.made == 1
 
 
-async def test_the_gates_own_credentials_are_per_request(start_gate, serve, connect):
+async def test_the_gates_own_credentials_are_per_request(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(
         upstream.url, zenzefi_basic_auth_user="gate", zenzefi_basic_auth_password="secret"
@@ -443,7 +467,9 @@ async def test_the_gates_own_credentials_are_per_request(start_gate, serve, conn
     assert not any("NTLM" in head for _, head in upstream.heads)
 
 
-async def test_owned_connections_are_bounded(start_gate, serve, connect):
+async def test_owned_connections_are_bounded(
+    start_gate: GateFactory, serve: Any, connect: Connect
+) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, upstream_max_connections=4)
     browsers = [await connect(gate) for _ in range(3)]
@@ -464,7 +490,9 @@ _BOUND = {"ntlm", "negotiate", "kerberos"}
     parameters=st.sampled_from(["", " TlRMTVNTUA==", ' realm="a, b"']),
     name=st.sampled_from([b"WWW-Authenticate", b"www-authenticate", b"PROXY-AUTHENTICATE"]),
 )
-def test_a_scheme_is_found_wherever_it_stands_in_the_list(words, separator, parameters, name):
+def test_a_scheme_is_found_wherever_it_stands_in_the_list(
+    words: Any, separator: Any, parameters: Any, name: str
+) -> None:
     value = separator.join(word + parameters for word in words).encode()
     expected = any(word.lower() in _BOUND for word in words)
     assert is_challenged([(b"X", b"y"), (name, value)]) == expected
@@ -482,7 +510,7 @@ def test_a_scheme_is_found_wherever_it_stands_in_the_list(words, separator, para
         (b"", False),
     ],
 )
-def test_credentials_are_told_by_their_scheme(value, expected):
+def test_credentials_are_told_by_their_scheme(value: bytes, expected: bool) -> None:
     assert has_credentials([(b"authorization", value)]) is expected
     assert has_credentials([(b"Proxy-Authorization", value)]) is expected
     assert not has_credentials([(b"x-authorization", value)])

@@ -11,11 +11,13 @@ import json
 import resource
 import socket
 from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, WSServerHandshakeError
 
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.waiting import until
 from zenzefi.proxy.upstream import pool as upstream_module
 
@@ -34,7 +36,7 @@ class CountingUpstream(asyncio.Protocol):
     most = 0
 
     @classmethod
-    async def serve(cls):
+    async def serve(cls) -> Any:
         kind = type("Counting", (cls,), {"open": set(), "made": 0})
         loop = asyncio.get_running_loop()
         kind.server = await loop.create_server(kind, "127.0.0.1", 0, backlog=4096)
@@ -42,13 +44,13 @@ class CountingUpstream(asyncio.Protocol):
         return kind
 
     @classmethod
-    async def stop(cls):
+    async def stop(cls) -> None:
         cls.server.close()
         for connection in list(cls.open):
             connection.transport.abort()
         await asyncio.sleep(0.01)
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.data = b""
         self.is_socket = False
@@ -57,10 +59,10 @@ class CountingUpstream(asyncio.Protocol):
         kind.open.add(self)
         kind.most = max(kind.most, len(kind.open))
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Any) -> None:
         type(self).open.discard(self)
 
-    def data_received(self, data):
+    def data_received(self, data: Any) -> None:
         self.data += data
         if self.is_socket:
             self.read_frames()
@@ -69,14 +71,14 @@ class CountingUpstream(asyncio.Protocol):
             head, self.data = self.data[:end], self.data[end + 4 :]
             self.answer(head)
 
-    def read_frames(self):
+    def read_frames(self) -> None:
         """Short masked frames (RFC 6455, 5.2): a close ends the connection, the rest is ignored."""
         while len(self.data) >= 2 and len(self.data) >= (size := 6 + (self.data[1] & 0x7F)):
             if self.data[0] == 0x88:
                 self.transport.close()
             self.data = self.data[size:]
 
-    def answer(self, head):
+    def answer(self, head: Any) -> None:
         path = head.split(b" ")[1].partition(b"?")[0]
         loop = asyncio.get_running_loop()
         if path == b"/socket":
@@ -108,27 +110,27 @@ class CountingUpstream(asyncio.Protocol):
 
 
 @pytest.fixture
-async def counting():
+async def counting() -> AsyncIterator[Any]:
     server = await CountingUpstream.serve()
     yield server
     await server.stop()
 
 
 @pytest.fixture
-async def session():
+async def session() -> AsyncIterator[Any]:
     connector = TCPConnector(limit=0)
     async with ClientSession(connector=connector) as session:
         yield session
 
 
-def of(token):
+def of(token: str) -> dict[str, Any]:
     return {"X-Access-Token": token}
 
 
 @pytest.mark.parametrize("total", [1, 2, 4])
 async def test_the_upstream_never_sees_more_connections_than_the_setting(
-    start_gate, counting, session, total
-):
+    start_gate: GateFactory, counting: Any, session: ClientSession, total: int
+) -> None:
     """Requests on both paths, streams, WebSockets, broken ones, clients that leave: one bound."""
     gate = await start_gate(counting.url, upstream_max_connections=total, upstream_queue_timeout=3)
     tokens = [TOKEN, *(letter * 64 for letter in "ABCD")]
@@ -136,7 +138,7 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
         gate.gatekeeper.add(token, activated=True)
     statuses = Counter()
 
-    async def ask(number):
+    async def ask(number: int) -> None:
         token = tokens[number % len(tokens)]
         path = ("/x", "/slow", "/cut", "/close", "/x")[number % 5]
         method = ("GET", "POST", "GET", "GET", "HEAD", "DELETE", "GET")[number % 7]
@@ -149,12 +151,12 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
                 await response.read()
                 statuses[response.status] += 1
 
-    async def leave(number):
+    async def leave(number: int) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.02):
                 await ask(number)
 
-    async def websocket(number):
+    async def websocket(number: int) -> None:
         token = tokens[number % len(tokens)]
         try:
             async with session.ws_connect(f"{gate.proxy_url}/socket", headers=of(token)):
@@ -163,7 +165,7 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
         except WSServerHandshakeError as error:
             statuses[error.status] += 1
 
-    async def stream(number):
+    async def stream(number: int) -> None:
         headers = of(tokens[number % len(tokens)]) | {"Accept": "text/event-stream"}
         async with session.get(f"{gate.proxy_url}/events", headers=headers) as response:
             statuses[response.status] += 1
@@ -187,7 +189,9 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
     await until(lambda: (budget.short, budget.long_lived, budget.waiting) == (0, 0, 0))
 
 
-async def test_a_thousand_idle_streams_of_one_token_delay_no_other(start_gate, counting, session):
+async def test_a_thousand_idle_streams_of_one_token_delay_no_other(
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     wanted = 4200
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:
@@ -199,7 +203,7 @@ async def test_a_thousand_idle_streams_of_one_token_delay_no_other(start_gate, c
         gate.gatekeeper.add(token, activated=True)
     opened = []
 
-    async def stream(number):
+    async def stream(number: int) -> None:
         # Every other one is not known to be a stream before its response has come.
         headers = of(TOKEN) | ({"Accept": "text/event-stream"} if number % 2 else {})
         response = await session.get(f"{gate.proxy_url}/events?{number}", headers=headers)
@@ -211,7 +215,7 @@ async def test_a_thousand_idle_streams_of_one_token_delay_no_other(start_gate, c
     limits = gate.gate.upstream.budget.limits
     assert statuses == {200: limits.long_lived_per_token, 429: streams - statuses[200]}
 
-    async def ask(token, number):
+    async def ask(token: str, number: int) -> Any:
         async with session.get(f"{gate.proxy_url}/x?{number}", headers=of(token)) as response:
             return response.status
 
@@ -226,13 +230,13 @@ async def test_a_thousand_idle_streams_of_one_token_delay_no_other(start_gate, c
 
 
 async def test_a_flood_of_slow_requests_of_one_token_leaves_the_others_their_turns(
-    start_gate, counting, session
-):
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     gate = await start_gate(counting.url, upstream_max_connections=6, upstream_queue_timeout=20)
     gate.gatekeeper.add(OTHER, activated=True)
     order = []
 
-    async def ask(token, number):
+    async def ask(token: str, number: int) -> Any:
         async with session.get(f"{gate.proxy_url}/slow?{number}", headers=of(token)) as response:
             await response.read()
             order.append(token)
@@ -247,13 +251,17 @@ async def test_a_flood_of_slow_requests_of_one_token_leaves_the_others_their_tur
     assert counting.most <= 6
 
 
-async def error_of(gate, target, *headers, token=TOKEN):
+async def error_of(
+    gate: RunningGate, target: Any, *headers: str, token: str = TOKEN
+) -> tuple[Any, ...]:
     answer = await gate.ask(target, "Accept: application/json", *headers, token=token)
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)["code"], b"\r\nRetry-After: " in head
 
 
-async def test_waiting_in_vain_is_503_of_its_own_and_no_time_out(start_gate, counting, session):
+async def test_waiting_in_vain_is_503_of_its_own_and_no_time_out(
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     """Waiting for a connection has a time-out and an error of its own."""
     gate = await start_gate(
         counting.url,
@@ -272,7 +280,9 @@ async def test_waiting_in_vain_is_503_of_its_own_and_no_time_out(start_gate, cou
         task.cancel()
 
 
-async def test_a_tokens_own_share_is_429(start_gate, counting, session):
+async def test_a_tokens_own_share_is_429(
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     gate = await start_gate(
         counting.url, upstream_connections_per_token=1, upstream_queue_timeout=0.3
     )
@@ -282,7 +292,9 @@ async def test_a_tokens_own_share_is_429(start_gate, counting, session):
     held.cancel()
 
 
-async def test_a_full_queue_refuses_at_once(start_gate, counting, session):
+async def test_a_full_queue_refuses_at_once(
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     gate = await start_gate(
         counting.url, upstream_max_connections=1, upstream_queue_size=2, upstream_queue_timeout=30
     )
@@ -299,8 +311,8 @@ async def test_a_full_queue_refuses_at_once(start_gate, counting, session):
 
 @pytest.mark.parametrize("kind", ["websocket", "event source", "stream by its type"])
 async def test_more_long_lived_ones_are_refused_and_the_open_ones_stay(
-    start_gate, counting, session, kind
-):
+    start_gate: GateFactory, counting: Any, session: ClientSession, kind: str
+) -> None:
     gate = await start_gate(counting.url, upstream_max_connections=4)
     gate.gatekeeper.add(OTHER, activated=True)
     third = "3" * 64
@@ -312,7 +324,7 @@ async def test_more_long_lived_ones_are_refused_and_the_open_ones_stay(
         for token in (TOKEN, OTHER, third)
     ]
 
-    async def status(token):
+    async def status(token: str) -> tuple[Any, ...]:
         if kind == "websocket":
             with pytest.raises(WSServerHandshakeError) as refused:
                 await session.ws_connect(gate.proxy_url + "/socket", headers=of(token))
@@ -335,7 +347,9 @@ async def test_more_long_lived_ones_are_refused_and_the_open_ones_stay(
         await websocket.close()
 
 
-async def test_a_request_that_lasts_becomes_long_lived(start_gate, counting, session, monkeypatch):
+async def test_a_request_that_lasts_becomes_long_lived(
+    start_gate: GateFactory, counting: Any, session: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(upstream_module, "LONG_LIVED_SECONDS", 0.2)
     gate = await start_gate(counting.url, upstream_connections_per_token=1)
     budget = gate.gate.upstream.budget
@@ -351,7 +365,9 @@ async def test_a_request_that_lasts_becomes_long_lived(start_gate, counting, ses
 
 
 @pytest.mark.parametrize("kind", ["request", "websocket"])
-async def test_a_client_that_leaves_gives_up_its_place(start_gate, counting, session, kind):
+async def test_a_client_that_leaves_gives_up_its_place(
+    start_gate: GateFactory, counting: Any, session: ClientSession, kind: str
+) -> None:
     gate = await start_gate(counting.url, upstream_max_connections=2, upstream_queue_timeout=60)
     gate.gatekeeper.add(OTHER, activated=True)
     budget = gate.gate.upstream.budget
@@ -380,8 +396,8 @@ async def test_a_client_that_leaves_gives_up_its_place(start_gate, counting, ses
 
 
 async def test_a_token_that_ended_while_its_request_waited_is_not_sent(
-    start_gate, counting, session
-):
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     gate = await start_gate(counting.url, upstream_max_connections=1, upstream_queue_timeout=20)
     gate.gatekeeper.add(OTHER, activated=True)
     budget = gate.gate.upstream.budget
@@ -397,7 +413,9 @@ async def test_a_token_that_ended_while_its_request_waited_is_not_sent(
     assert counting.made == made
 
 
-async def test_idle_connections_make_room_for_the_other_path(start_gate, counting, session):
+async def test_idle_connections_make_room_for_the_other_path(
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     gate = await start_gate(counting.url, upstream_max_connections=1)
     for number in range(6):
         method = ("GET", "DELETE")[number % 2]
@@ -410,13 +428,17 @@ async def test_idle_connections_make_room_for_the_other_path(start_gate, countin
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
 async def test_being_out_of_descriptors_is_not_the_upstreams_fault(
-    start_gate, counting, caplog, monkeypatch, number
-):
+    start_gate: GateFactory,
+    counting: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    number: Any,
+) -> None:
     gate = await start_gate(counting.url)
 
     loop = asyncio.get_running_loop()
 
-    async def refused(*args, **options):
+    async def refused(*args: Any, **options: Any) -> None:
         raise OSError(number, "refused by the test")
 
     monkeypatch.setattr(loop, "create_connection", refused)
@@ -439,13 +461,15 @@ async def test_being_out_of_descriptors_is_not_the_upstreams_fault(
     assert gate.gate.upstream.budget.open == 0
 
 
-async def test_what_is_counted_is_exported(start_gate, counting, session):
+async def test_what_is_counted_is_exported(
+    start_gate: GateFactory, counting: Any, session: ClientSession
+) -> None:
     from zenzefi.observability.metrics import UPSTREAM_CONNECTIONS, UPSTREAM_QUEUE, UPSTREAM_REFUSED
 
     gate = await start_gate(counting.url, upstream_max_connections=4)
     gate.gatekeeper.add(OTHER, activated=True)
 
-    def value(metric, *labels):
+    def value(metric: Any, *labels: Any) -> Any:
         return (metric.labels(*labels) if labels else metric)._value.get()
 
     before = value(UPSTREAM_REFUSED, "long_lived_token")

@@ -1,3 +1,5 @@
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, st.lists(st.integers(1, 70000), max_size=30))
-def test_boundaries_are_found_wherever_the_bytes_are_cut(frames, cuts):
+def test_boundaries_are_found_wherever_the_bytes_are_cut(frames: Any, cuts: Any) -> None:
     data = b"".join(frames)
     boundaries = {0}
     for one in frames:
@@ -41,7 +43,7 @@ def test_boundaries_are_found_wherever_the_bytes_are_cut(frames, cuts):
 
 
 @given(FRAMES.filter(bool), st.integers(0, 400))
-def test_the_next_boundary_is_where_it_stops(frames, start):
+def test_the_next_boundary_is_where_it_stops(frames: Any, start: Any) -> None:
     data = b"".join(frames)
     start = min(start, len(data) - 1)
     cursor = FrameCursor()
@@ -55,7 +57,7 @@ def test_the_next_boundary_is_where_it_stops(frames, start):
     assert cursor.is_at_boundary
 
 
-def test_close_frames_say_code_and_reason_and_stay_short():
+def test_close_frames_say_code_and_reason_and_stay_short() -> None:
     assert close_frame(4401, "over", masked=False) == b"\x88\x06\x11\x31over"
     long = close_frame(4401, "я" * 100, masked=False)
     assert long[1] <= 125

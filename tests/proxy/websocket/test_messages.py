@@ -1,7 +1,11 @@
+from typing import Any
+
 import pytest
+from aiohttp import ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.proxy_gates import GateFactory
 from zenzefi.plugins import Plugin
 from zenzefi.proxy.setup import ENGINE
 from zenzefi.proxy.websocket.frames import xor
@@ -10,7 +14,7 @@ from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import Registry
 
 
-def same(data):
+def same(data: Any) -> Any:
     return data
 
 
@@ -19,7 +23,9 @@ def same(data):
     st.booleans(),
     st.integers(1, 5000),
 )
-def test_messages_come_out_as_they_went_in_however_they_are_cut(messages, masked, cut):
+def test_messages_come_out_as_they_went_in_however_they_are_cut(
+    messages: Any, masked: Any, cut: Any
+) -> None:
     seen = []
     reader = MessageFilter(seen.append, masked=masked)
     wire = b"".join(
@@ -33,13 +39,13 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(messages, masked
     assert seen == messages
 
 
-def test_fragments_become_one_message_and_control_frames_pass_between_them():
+def test_fragments_become_one_message_and_control_frames_pass_between_them() -> None:
     reader = MessageFilter(str.upper, masked=False)
     out = reader.feed(b"\x01\x02he" + b"\x89\x01p" + b"\x80\x03llo")
     assert out == b"\x89\x01p" + b"\x81\x05HELLO"
 
 
-def test_a_message_may_be_dropped():
+def test_a_message_may_be_dropped() -> None:
     reader = MessageFilter(lambda _: None, masked=False)
     assert reader.feed(b"\x81\x02hi") == b""
 
@@ -57,13 +63,13 @@ def test_a_message_may_be_dropped():
         (b"\x82\x7f\x00\x00\x00\x00\x7f\xff\xff\xff", 1009),
     ],
 )
-def test_frames_that_cannot_be_read_name_their_close_code(wire, code):
+def test_frames_that_cannot_be_read_name_their_close_code(wire: bytes, code: int) -> None:
     with pytest.raises(FrameError) as error:
         MessageFilter(same, masked=False).feed(wire)
     assert error.value.code == code
 
 
-def test_a_message_beyond_the_bound_is_1009():
+def test_a_message_beyond_the_bound_is_1009() -> None:
     reader = MessageFilter(same, masked=False, longest=10)
     reader.feed(b"\x01\x06aaaaaa")
     with pytest.raises(FrameError) as error:
@@ -72,7 +78,7 @@ def test_a_message_beyond_the_bound_is_1009():
 
 
 @given(st.binary(max_size=50), st.binary(min_size=4, max_size=4))
-def test_masking_twice_gives_the_same_bytes(payload, mask):
+def test_masking_twice_gives_the_same_bytes(payload: Any, mask: Any) -> None:
     masked = xor(payload, mask)
     assert masked == bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
     assert xor(masked, mask) == payload
@@ -84,13 +90,15 @@ class Shout(Plugin):
     name = "shout"
     messages = True
 
-    def websocket_message(self, context, message):
+    def websocket_message(self, context: Any, message: Any) -> Any:
         if message.direction == "to_upstream":
             return message.data.upper()
         return message.data + "!" if isinstance(message.data, str) else message.data
 
 
-async def test_a_plugin_that_asks_sees_every_message(start_gate, upstream, client):
+async def test_a_plugin_that_asks_sees_every_message(
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     gate = await start_gate(upstream, engine=Engine(Registry(classes=[Shout], entry_points=False)))
     assert gate.app[ENGINE].registry["shout"]
     async with client.ws_connect(gate.proxy_url + "/socket", compress=15) as ws:

@@ -1,16 +1,17 @@
 """What browsers send over WebSockets, held against the limits of their token."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, WSMsgType
 
-from tests.kit.proxy_gates import TOKEN
+from tests.kit.proxy_gates import TOKEN, GateFactory, RunningGate
 from zenzefi.observability.metrics import RATE_LIMITED
 from zenzefi.settings import SETTINGS
 
 
-async def closing(ws):
+async def closing(ws: Any) -> tuple[Any, ...]:
     """The close that comes after whatever else does."""
     async with asyncio.timeout(10):
         while (message := await ws.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -19,8 +20,8 @@ async def closing(ws):
 
 
 async def test_one_message_too_many_closes_with_4429_and_says_when_to_come_back(
-    start_gate, upstream, client
-):
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     gate = await start_gate(upstream, rate_limit_websocket_messages="3/hour")
     refused = RATE_LIMITED.labels("websocket_messages")._value.get()
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
@@ -37,8 +38,8 @@ async def test_one_message_too_many_closes_with_4429_and_says_when_to_come_back(
 
 
 async def test_the_bytes_of_all_sockets_of_a_token_count_together_and_those_of_others_do_not(
-    start_gate, upstream, client
-):
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     gate = await start_gate(upstream, rate_limit_websocket_bytes="100000/hour")
     gate.gatekeeper.add("U" * 64)
     url = gate.proxy_url + "/socket"
@@ -58,7 +59,9 @@ async def test_the_bytes_of_all_sockets_of_a_token_count_together_and_those_of_o
         assert (await apart.receive()).data == "still here"
 
 
-async def test_what_the_upstream_sends_is_not_counted(start_gate, upstream, client):
+async def test_what_the_upstream_sends_is_not_counted(
+    start_gate: GateFactory, upstream: str, client: ClientSession
+) -> None:
     gate = await start_gate(upstream, rate_limit_websocket_bytes="400/hour")
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
         hello = await ws.receive()
@@ -69,7 +72,9 @@ async def test_what_the_upstream_sends_is_not_counted(start_gate, upstream, clie
 
 
 @pytest.mark.parametrize("rate", ["off", "1000000/hour"])
-async def test_within_the_limits_nothing_happens(start_gate, upstream, client, rate):
+async def test_within_the_limits_nothing_happens(
+    start_gate: GateFactory, upstream: str, client: ClientSession, rate: str
+) -> None:
     gate = await start_gate(
         upstream, rate_limit_websocket_messages=rate, rate_limit_websocket_bytes=rate
     )
@@ -83,7 +88,9 @@ async def test_within_the_limits_nothing_happens(start_gate, upstream, client, r
         assert (await ws.receive()).data == "still here"
 
 
-async def test_a_limit_that_is_switched_on_holds_for_what_is_open(gate, client):
+async def test_a_limit_that_is_switched_on_holds_for_what_is_open(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
         await ws.receive_json()
         gate.app[SETTINGS].rate_limit_websocket_messages = "1/hour"
@@ -92,8 +99,10 @@ async def test_a_limit_that_is_switched_on_holds_for_what_is_open(gate, client):
         assert (await closing(ws))[0] == 4429
 
 
-async def test_the_metering_ends_with_the_last_socket(gate, client):
-    def meters():
+async def test_the_metering_ends_with_the_last_socket(
+    gate: RunningGate, client: ClientSession
+) -> None:
+    def meters() -> Any:
         return [t for t in asyncio.all_tasks() if t.get_name() == "websocket metering"]
 
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:

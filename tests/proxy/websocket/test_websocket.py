@@ -1,24 +1,29 @@
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
 
 from tests.kit.echo_upstream import CLOSED_WITH
-from tests.kit.proxy_gates import PREFIX, TOKEN
+from tests.kit.faulty_upstream import FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, TOKEN, BrowserMount, GateFactory, RunningGate
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.proxy.websocket import relay
 
 
 @pytest.fixture
-async def browser():
+async def browser() -> AsyncIterator[Any]:
     """A client that sends no token by itself."""
     async with ClientSession() as session:
         yield session
 
 
-async def test_a_websocket_echoes_text_and_binary_of_any_size(gate, client):
+async def test_a_websocket_echoes_text_and_binary_of_any_size(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket", max_msg_size=0) as ws:
         await ws.receive_json()
         for size in (1, 125, 126, 65535, 65536, 3_000_000):
@@ -28,7 +33,9 @@ async def test_a_websocket_echoes_text_and_binary_of_any_size(gate, client):
         assert (await ws.receive()).data == "привет"
 
 
-async def test_the_subprotocol_and_the_compression_are_the_upstreams(gate, client):
+async def test_the_subprotocol_and_the_compression_are_the_upstreams(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.ws_connect(
         gate.proxy_url + "/socket", protocols=("nope", "chat"), compress=15
     ) as ws:
@@ -39,7 +46,9 @@ async def test_the_subprotocol_and_the_compression_are_the_upstreams(gate, clien
         assert (await ws.receive()).data == "a" * 10000
 
 
-async def test_the_token_parameter_lets_in_and_is_taken_out(gate, browser):
+async def test_the_token_parameter_lets_in_and_is_taken_out(
+    gate: RunningGate, browser: Any
+) -> None:
     async with browser.ws_connect(f"{gate.proxy_url}/socket?a=%zz&token={TOKEN}&b") as ws:
         hello = await ws.receive_json()
     assert hello["target"].startswith("/socket?a=%")
@@ -60,7 +69,9 @@ async def test_the_token_parameter_lets_in_and_is_taken_out(gate, browser):
         (f"x=1&token={'Z' * 64}", {"X-Access-Token": TOKEN}, "x=1"),
     ],
 )
-async def test_an_application_may_have_tokens_of_its_own(gate, browser, query, headers, rest):
+async def test_an_application_may_have_tokens_of_its_own(
+    gate: RunningGate, browser: Any, query: str, headers: dict[str, Any], rest: str
+) -> None:
     async with browser.ws_connect(f"{gate.proxy_url}/socket?{query}", headers=headers) as ws:
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
 
@@ -70,14 +81,16 @@ async def test_an_application_may_have_tokens_of_its_own(gate, browser, query, h
     [("token=theirs&x=1", "token=theirs&x=1"), (f"x=1&token={'Z' * 64}", "x=1")],
 )
 async def test_an_application_may_have_tokens_of_its_own_beside_the_cookie(
-    place, browser, query, rest
-):
+    place: BrowserMount, browser: Any, query: str, rest: str
+) -> None:
     url = f"{place.url}/socket?{query}"
     async with browser.ws_connect(url, headers=place.headers) as ws:
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
 
 
-async def test_a_token_in_the_query_that_vouches_for_nothing_is_told(gate, browser):
+async def test_a_token_in_the_query_that_vouches_for_nothing_is_told(
+    gate: RunningGate, browser: Any
+) -> None:
     for query, cookie in (("token=theirs", ""), (f"token={'Z' * 64}", "planted")):
         headers = {"Cookie": f"zenzefi_access_token={cookie}"} if cookie else {}
         with pytest.raises(WSServerHandshakeError) as refused:
@@ -87,21 +100,23 @@ async def test_a_token_in_the_query_that_vouches_for_nothing_is_told(gate, brows
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("unknown", 401)])
 async def test_without_a_valid_token_it_is_refused_before_the_upgrade(
-    start_gate, faulty, token, status
-):
+    start_gate: GateFactory, faulty: FaultyUpstream, token: str | None, status: int
+) -> None:
     gate = await start_gate(faulty.url)
     answer = await gate.ask(PREFIX + "/socket", *WEBSOCKET_UPGRADE, token=token)
     assert answer.startswith(f"HTTP/1.1 {status}".encode())
     assert faulty.connections == 0
 
 
-async def test_a_refusal_by_the_upstream_is_passed_on_as_its_status(gate, client):
+async def test_a_refusal_by_the_upstream_is_passed_on_as_its_status(
+    gate: RunningGate, client: ClientSession
+) -> None:
     with pytest.raises(WSServerHandshakeError) as refused:
         await client.ws_connect(gate.proxy_url + "/no-socket")
     assert refused.value.status == 418
 
 
-async def test_connection_options_may_stand_on_several_lines(gate):
+async def test_connection_options_may_stand_on_several_lines(gate: RunningGate) -> None:
     lines = ["Connection: keep-alive", *WEBSOCKET_UPGRADE]
     answer = await gate.raw(
         "\r\n".join(
@@ -113,7 +128,7 @@ async def test_connection_options_may_stand_on_several_lines(gate):
     assert answer.startswith(b"HTTP/1.1 101")
 
 
-async def test_http_10_knows_no_upgrade(start_gate, faulty):
+async def test_http_10_knows_no_upgrade(start_gate: GateFactory, faulty: FaultyUpstream) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
     gate = await start_gate(faulty.url)
     lines = [f"GET {PREFIX}/socket HTTP/1.0", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
@@ -122,7 +137,9 @@ async def test_http_10_knows_no_upgrade(start_gate, faulty):
     assert b"Upgrade: websocket" not in faulty.heads[0]
 
 
-async def test_a_426_says_which_protocol_it_wants(start_gate, faulty):
+async def test_a_426_says_which_protocol_it_wants(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     faulty.always(
         b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
         b"Content-Length: 0\r\n\r\n"
@@ -134,14 +151,18 @@ async def test_a_426_says_which_protocol_it_wants(start_gate, faulty):
     assert b"\r\nConnection: Upgrade\r\n" in answer
 
 
-async def test_an_upstream_that_is_down_is_502_before_the_upgrade(start_gate, free_port):
+async def test_an_upstream_that_is_down_is_502_before_the_upgrade(
+    start_gate: GateFactory, free_port: int
+) -> None:
     gate = await start_gate(f"http://127.0.0.1:{free_port}")
     answer = await gate.ask(PREFIX + "/socket", *WEBSOCKET_UPGRADE)
     assert answer.startswith(b"HTTP/1.1 502")
     assert gate.gatekeeper.activations == []
 
 
-async def test_close_codes_pass_both_ways(gate, client, upstream_app):
+async def test_close_codes_pass_both_ways(
+    gate: RunningGate, client: ClientSession, upstream_app: web.Application
+) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
         await ws.receive_json()
         await ws.send_str("close 4321")
@@ -156,7 +177,9 @@ async def test_close_codes_pass_both_ways(gate, client, upstream_app):
         assert await upstream_app[CLOSED_WITH].get() == 4007
 
 
-async def test_a_token_that_ends_closes_with_4401_and_the_reason(gate, client):
+async def test_a_token_that_ends_closes_with_4401_and_the_reason(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
         await ws.receive_json()
         gate.gatekeeper.end(reason="The access token was revoked.")
@@ -165,7 +188,9 @@ async def test_a_token_that_ends_closes_with_4401_and_the_reason(gate, client):
         assert (message.data, message.extra) == (4401, "The access token was revoked.")
 
 
-async def test_a_token_that_ends_within_a_message_still_closes(gate, client):
+async def test_a_token_that_ends_within_a_message_still_closes(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket", max_msg_size=0) as ws:
         await ws.receive_json()
         await ws.send_bytes(b"x" * 8_000_000)
@@ -176,7 +201,7 @@ async def test_a_token_that_ends_within_a_message_still_closes(gate, client):
         assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
-async def test_draining_closes_with_1001(gate, client):
+async def test_draining_closes_with_1001(gate: RunningGate, client: ClientSession) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
         await ws.receive_json()
         draining = asyncio.ensure_future(gate.gate.websockets.drain())
@@ -186,7 +211,7 @@ async def test_draining_closes_with_1001(gate, client):
     assert gate.gate.websockets.open_count == 0
 
 
-async def test_another_sites_page_cannot_use_the_cookie(place, browser):
+async def test_another_sites_page_cannot_use_the_cookie(place: BrowserMount, browser: Any) -> None:
     url, headers = place.url + "/socket", place.headers
     with pytest.raises(WSServerHandshakeError) as refused:
         await browser.ws_connect(url, headers=headers, origin="https://evil.example")
@@ -195,7 +220,7 @@ async def test_another_sites_page_cannot_use_the_cookie(place, browser):
         assert TOKEN not in json.dumps(await ws.receive_json())
 
 
-async def test_an_idle_browser_is_pinged_and_dropped_when_it_is_gone(gate):
+async def test_an_idle_browser_is_pinged_and_dropped_when_it_is_gone(gate: RunningGate) -> None:
     gate.gate.websockets._ping_seconds = 0.1
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     lines = [
@@ -211,7 +236,7 @@ async def test_an_idle_browser_is_pinged_and_dropped_when_it_is_gone(gate):
     writer.close()
 
 
-async def test_bytes_sent_with_the_handshake_are_not_lost(gate):
+async def test_bytes_sent_with_the_handshake_are_not_lost(gate: RunningGate) -> None:
     frame = b"\x81\x82\0\0\0\0hi"
     lines = [
         f"GET {PREFIX}/socket HTTP/1.1",
@@ -234,16 +259,20 @@ async def test_bytes_sent_with_the_handshake_are_not_lost(gate):
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     ],
 )
-async def test_a_101_that_is_no_websockets_is_502(start_gate, faulty, answer):
+async def test_a_101_that_is_no_websockets_is_502(
+    start_gate: GateFactory, faulty: FaultyUpstream, answer: bytes
+) -> None:
     faulty.always(answer, then="stall")
     gate = await start_gate(faulty.url)
     assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
 
 
-async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
+async def test_a_slow_browser_stops_the_upstream(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
     sent = 0
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         nonlocal sent
         await wire.send(
             b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -267,11 +296,13 @@ async def test_a_slow_browser_stops_the_upstream(start_gate, faulty):
     writer.transport.abort()
 
 
-async def test_a_browser_that_takes_nothing_is_dropped(start_gate, faulty, monkeypatch):
+async def test_a_browser_that_takes_nothing_is_dropped(
+    start_gate: GateFactory, faulty: FaultyUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even in the middle of a frame, where no ping can be put."""
     gone = asyncio.Event()
 
-    async def script(wire):
+    async def script(wire: Wire) -> None:
         await wire.send(
             b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
@@ -296,8 +327,10 @@ async def test_a_browser_that_takes_nothing_is_dropped(start_gate, faulty, monke
     writer.transport.abort()
 
 
-async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkeypatch, caplog):
-    async def run(self):
+async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(
+    gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run(self) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(relay.WebSocketRelay, "run", run)
@@ -314,11 +347,13 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(gate, monkey
     assert "a WebSocket broke off" in caplog.text
 
 
-async def test_a_browser_that_leaves_before_its_101_is_no_error(gate, monkeypatch, caplog):
+async def test_a_browser_that_leaves_before_its_101_is_no_error(
+    gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     gate.gatekeeper.add()  # not activated yet
     gone = asyncio.Event()
 
-    async def activate(access):
+    async def activate(access: Any) -> Any:
         writer.transport.abort()
         await asyncio.sleep(0.1)
         gone.set()
@@ -340,15 +375,19 @@ async def test_a_browser_that_leaves_before_its_101_is_no_error(gate, monkeypatc
     assert gate.gate.websockets.open_count == 0
 
 
-async def test_the_system_watches_a_silent_upstream(gate, client):
+async def test_the_system_watches_a_silent_upstream(
+    gate: RunningGate, client: ClientSession
+) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket"):
         (splice,) = gate.gate.websockets._open
         sock = splice._upstream.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
-async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(start_gate, faulty):
-    async def script(wire):
+async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    async def script(wire: Wire) -> None:
         gate.gatekeeper.end()
         await wire.stall()
 
