@@ -67,7 +67,6 @@ NOT_YET = (
     "zenzefi/plugins_testing.py",
     "zenzefi/proxy/*",
     "zenzefi/rewriting/*",
-    "zenzefi/runtime/*",
     "zenzefi/web/*",
 )
 

@@ -128,7 +128,7 @@ async def test_a_limit_of_pages_is_a_full_database(
         answers = [await registered(gate) for _ in range(40)]  # spare pages run out
         refused = {answer["code"] for status, answer in answers if status != 201}
         assert refused == {"database_not_writable"}
-        await asyncio.sleep(health._WRITES_EVERY)
+        await asyncio.sleep(health._WRITE_INTERVAL)
         assert await told(gate) == LOST
         pages[0] = 1_000_000
         await settled(gate, WELL)

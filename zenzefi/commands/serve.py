@@ -98,7 +98,7 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
 def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> None:
     from zenzefi.observability import logs
     from zenzefi.runtime import listening
-    from zenzefi.runtime.server import run, tell_supervisor
+    from zenzefi.runtime.server import notify_supervisor, run
     from zenzefi.settings import parse_origin
 
     problem = listening.problem(settings, host)
@@ -123,7 +123,7 @@ def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> N
 
     def announce() -> None:
         _announce(settings, address, workers, doubts)
-        tell_supervisor("READY=1")
+        notify_supervisor("READY=1")
 
     if workers == 1:
         with explained():

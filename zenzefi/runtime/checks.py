@@ -1,7 +1,7 @@
-"""Does what the settings name really work? One question each.
+"""Checks of the database, Redis and the upstream.
 
-The cheap ones (``ping_*``, :func:`check_upstream`) are asked by the background health check; the
-thorough ones, which also write, by ``zenzefi check``.
+The background health check uses the cheap ones (``ping_*`` and :func:`check_upstream`).
+``zenzefi check`` uses the thorough ones, which also write.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 AGENT = "zenzefi-health"
-"""How the background check names itself, so that an operator can leave it out of statistics."""
+"""User-Agent of the check of the upstream, so that operators can exclude it from statistics."""
 TIMEOUT = 5.0
-"""Seconds that one check may take."""
+"""Timeout of one check, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The answer to one question: whether it works, and what was seen, in plain words.
+    """The result of one check. ``detail`` is a phrase for the operator.
 
-    ``is_setting``: when it does not, a setting is wrong; else something can't be reached.
+    ``is_setting``: a failure is due to an invalid setting, not to an unreachable server.
     """
 
     name: str
@@ -52,22 +52,22 @@ class Check:
 
 
 async def check_database(database: Database, *, automatic: bool = False) -> Check:
-    """Whether the database answers, has this program's schema, and lets it write.
+    """Check that the database responds, has the current schema and accepts writes.
 
-    ``automatic``: an outdated schema is fine, because serving migrates it by itself.
+    ``automatic``: an outdated schema is accepted, because ``zenzefi serve`` migrates it.
     """
     name = "database"
     try:
         async with Deadline(TIMEOUT):
             version = await _version(database)
             found, needed = await migrate.current(database), migrate.head()
-            refusal = await _why_not_writable(database)
+            read_only = await _why_not_writable(database)
     except (DatabaseUnavailable, TimeoutError) as error:
         return Check(name, ok=False, detail=f"{_place(database)} can't be used{reason(error)}")
-    if refusal:
-        return Check(name, ok=False, detail=f"{version} {refusal}")
+    if read_only:
+        return Check(name, ok=False, detail=f"{version} {read_only}")
     if found == needed:
-        return Check(name, ok=True, detail=f"{version}, schema {found}, takes writes")
+        return Check(name, ok=True, detail=f"{version}, schema {found}, writable")
     if automatic:
         return Check(name, ok=True, detail=f"{version}, will be migrated by zenzefi serve")
     state = "empty" if found is None else f"at {found}"
@@ -77,19 +77,19 @@ async def check_database(database: Database, *, automatic: bool = False) -> Chec
 async def ping_database(
     database: Database, *, writes: bool = False, seconds: float | None = None
 ) -> Check:
-    """Whether the database can be read within ``seconds``, and with ``writes`` takes writes."""
+    """Check that the database can be read within ``seconds`` and, with ``writes``, be written."""
     try:
         async with Deadline(TIMEOUT if seconds is None else seconds):
             await probe.read(database)
             if writes:
                 await probe.write(database)
     except DatabaseNotWritable as error:
-        detail = f"{_place(database)} takes no writes{reason(error)}"
+        detail = f"{_place(database)} rejects writes{reason(error)}"
         return Check("database", ok=False, detail=detail)
     except (DatabaseUnavailable, TimeoutError) as error:
         detail = f"{_place(database)} can't be reached{reason(error)}"
         return Check("database", ok=False, detail=detail)
-    return Check("database", ok=True, detail="answers")
+    return Check("database", ok=True, detail="responds")
 
 
 def _place(database: Database) -> str:
@@ -114,14 +114,14 @@ AND c.relkind = 'r' AND NOT has_table_privilege(c.oid, 'INSERT') ORDER BY 1 LIMI
 
 
 async def _why_not_writable(database: Database) -> str:
-    """What is said about a database that only reads; empty for one that takes writes."""
-    # On SQLite a transaction here takes the write lock at once, which a read-only file refuses.
+    """Why the database rejects writes, as the end of a sentence; empty if it accepts them."""
+    # On SQLite, begin() acquires the write lock, which fails on a read-only file.
     async with database.begin() as connection:
         if database.dialect == "sqlite":
             return ""
         read_only = (await connection.execute(text("SHOW transaction_read_only"))).scalar_one()
         if read_only == "on":
-            return "is read-only: a standby? Name the primary"
+            return "is read-only: if it is a standby, use the address of the primary"
         table = (await connection.execute(text(_UNWRITABLE))).scalar_one_or_none()
     return f"does not let this user write (table {table})" if table else ""
 
@@ -130,18 +130,18 @@ async def _why_not_writable(database: Database) -> str:
 
 
 async def ping_redis(dsn: str) -> Check:
-    """Whether Redis answers; the cheap question."""
-    async with _redis(dsn) as (client, answer):
+    """Check that Redis responds."""
+    async with _redis(dsn) as (client, results):
         await client.ping()
-        answer.append(Check("redis", ok=True, detail="answers"))
-    return answer[-1]
+        results.append(Check("redis", ok=True, detail="responds"))
+    return results[-1]
 
 
 async def check_redis(dsn: str) -> Check:
-    """Whether Redis answers, keeps what it is given and passes messages on."""
-    async with _redis(dsn) as (client, answer):
+    """Check that Redis responds, stores entries and delivers messages."""
+    async with _redis(dsn) as (client, results):
         version = (await client.info("server")).get("redis_version", "?")
-        # Names that the gate itself uses: an access list may allow no others.
+        # The names that the gate uses, because an access control list may allow no others.
         mark = secrets.token_hex(8)
         key, channel = f"active_token:check-{mark}", "zenzefi:ended"
         await client.set(key, mark, ex=int(TIMEOUT) * 2, nx=True)
@@ -150,33 +150,34 @@ async def check_redis(dsn: str) -> Check:
         async with client.pubsub() as subscription:
             await subscription.subscribe(channel)
             await client.publish(channel, mark)
-            heard = False
+            is_delivered = False
             async for message in subscription.listen():
-                heard = message["type"] == "message" and message["data"] == mark.encode()
-                if heard:
+                is_delivered = message["type"] == "message" and message["data"] == mark.encode()
+                if is_delivered:
                     break
-        ok = kept == mark.encode() and heard
-        detail = f"Redis {version}, keeps entries and passes messages on"
-        answer.append(Check("redis", ok=ok, detail=detail if ok else f"Redis {version} forgets"))
-    return answer[-1]
+        ok = kept == mark.encode() and is_delivered
+        detail = f"Redis {version}, stores entries and delivers messages"
+        lost = f"Redis {version} does not store entries"
+        results.append(Check("redis", ok=ok, detail=detail if ok else lost))
+    return results[-1]
 
 
 @contextlib.asynccontextmanager
 async def _redis(dsn: str) -> AsyncIterator[tuple[Redis, list[Check]]]:
-    """A client, and a list for the answer: the failure is in it when the block did not end."""
+    """A client, and a list of results to which a failure of the block is appended."""
     from redis.asyncio import Redis
     from redis.exceptions import RedisError
 
     client = Redis.from_url(dsn, socket_timeout=TIMEOUT * 6, socket_connect_timeout=TIMEOUT * 6)
     options = client.connection_pool.connection_kwargs
     place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    answer: list[Check] = []
+    results: list[Check] = []
     try:
         async with Deadline(TIMEOUT):
-            yield client, answer
+            yield client, results
     except (RedisError, OSError, TimeoutError) as error:
         detail = f"{place} can't be used{reason(error) or f' ({scrubbed(error)})'}"
-        answer.append(Check("redis", ok=False, detail=detail))
+        results.append(Check("redis", ok=False, detail=detail))
     finally:
         await client.aclose()
 
@@ -185,7 +186,7 @@ async def _redis(dsn: str) -> AsyncIterator[tuple[Redis, list[Check]]]:
 
 
 async def check_upstream(settings: Settings) -> Check:
-    """Whether the upstream answers HTTP at all. A 401 or 403 is alive: it asks who we are."""
+    """Check that the upstream responds. A 401 or 403 is a success: it requires authentication."""
     origin = settings.target_origin
     if origin is None:
         return Check("upstream", ok=True, detail="the bundled demo site")
@@ -214,36 +215,39 @@ async def check_upstream(settings: Settings) -> Check:
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Check("upstream", ok=False, detail=f"{origin} {_why_unreached(error)}")
     if status in (502, 503, 504):
-        return Check("upstream", ok=False, detail=f"{origin} answers {status}")
+        return Check("upstream", ok=False, detail=f"{origin} returns {status}")
     elsewhere = re.match(r"(?i)https?://[^/?#]+", location) if 300 <= status < 400 else None
-    detail = f"{origin} answers {status}"
+    detail = f"{origin} returns {status}"
     with contextlib.suppress(ValueError):
         if elsewhere and parse_origin(elsewhere[0]) != origin:
-            detail += f" and leads to {elsewhere[0]}: is that the application?"
+            detail += f", a redirect to {elsewhere[0]}: is that the application?"
     return Check("upstream", ok=True, detail=detail)
 
 
 def _why_unreached(error: BaseException) -> str:
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return f"has another certificate than the pinned one: its SHA-256 is {error.got.hex()}"
+        return f"has a different certificate than the pinned one: its SHA-256 is {error.got.hex()}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         inner = error.certificate_error
         why = getattr(inner, "verify_message", "") or scrubbed(inner)
         return (
             f"has a certificate that can't be verified ({why}): "
-            "name its authority in ZENZEFI_CA_FILE, or pin it with ZENZEFI_PINNED_SHA256"
+            "set ZENZEFI_CA_FILE to its CA, or pin it with ZENZEFI_PINNED_SHA256"
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "can't be reached (there is no such host)"
+        return "can't be reached (unknown host)"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"can't be reached ({plain(error.os_error)})"
     if isinstance(error, TimeoutError):
-        return f"does not answer within {TIMEOUT:g} seconds"
+        return f"does not respond within {TIMEOUT:g} seconds"
     return f"can't be reached ({plain(error)})"
 
 
 def tls(settings: Settings) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
-    """How the upstream's certificate is verified. Raises ``OSError`` for an unusable CA file."""
+    """How the upstream's certificate is verified, as aiohttp's parameter ``ssl``.
+
+    Raises ``OSError`` for an unusable CA file.
+    """
     if settings.zenzefi_pinned_sha256:
         return aiohttp.Fingerprint(bytes.fromhex(settings.zenzefi_pinned_sha256))
     if not settings.zenzefi_verify_ssl:
@@ -254,16 +258,16 @@ def tls(settings: Settings) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Which secret key is in use: tells two nodes apart and nothing more."""
+    """A fingerprint of the secret key, to compare the keys of two nodes."""
     key = settings.secret_key.get_secret_value()
     return hashlib.sha256(b"zenzefi fingerprint" + key.encode()).hexdigest()[:8]
 
 
-# --- errors in plain words
+# --- texts of errors
 
 
 def plain(error: BaseException) -> str:
-    """One error in a few words: what the system says, without numbers and addresses."""
+    """A short text of an error: the system's message for an errno, without number and address."""
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and isinstance(number, int) and number > 0:
         return os.strerror(number)
@@ -271,7 +275,7 @@ def plain(error: BaseException) -> str:
 
 
 def scrubbed(error: BaseException) -> str:
-    """The first line of an error, without the password that a URL in it may hold."""
+    """The first line of an error's text, without passwords in URLs."""
     from zenzefi.observability.logs import Scrubber
 
     lines = str(error).strip().splitlines()
@@ -279,17 +283,17 @@ def scrubbed(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """`` (the innermost cause)`` in one line; empty when there is none that says anything."""
+    """The innermost cause in parentheses, in one line; empty without a cause that has a text."""
     inner: BaseException = error
     while (deeper := _deeper(inner)) is not None:
         inner = deeper
     if isinstance(inner, TimeoutError) and not str(inner):
-        return f" (no answer within {TIMEOUT:g} seconds)"
+        return f" (no response within {TIMEOUT:g} seconds)"
     return f" ({plain(inner)})" if inner is not error and str(inner) else ""
 
 
 def _deeper(error: BaseException) -> BaseException | None:
-    """What this one wraps; redis-py names no cause, but raises while it handles the system's."""
+    """The wrapped error. redis-py sets no cause, but raises while handling the system's error."""
     found = getattr(error, "orig", None) or error.__cause__
     if found is None and isinstance(error.__context__, OSError):
         return error.__context__

@@ -1,12 +1,11 @@
-"""File descriptors: a reserve that keeps the health and account pages reachable.
+"""File descriptors: a reserve that keeps the gate's pages reachable under load.
 
-A process without a free descriptor accepts no connection, not even that of ``/health``. So the last
-ones are not for proxied traffic: connections to the upstream are refused (503
-``too_many_open_files``) once only the reserve is left, and idle connections of clients are closed,
-the oldest first.
+A process without free descriptors can't accept any connection, not even one for ``/health``. So the
+last descriptors are reserved. Once only the reserve is left, connections to the upstream are
+rejected (503 ``too_many_open_files``), and idle client connections are closed, the oldest first.
 
-A new descriptor always has the lowest free number (POSIX.1-2017, 2.14), so its number alone tells
-how many are in use at least: no counting is needed.
+A new descriptor has the lowest free number (POSIX.1-2017, 2.14), so its number is a lower bound of
+the number of open descriptors, and no counting is needed.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ log = logging.getLogger(__name__)
 
 _MOST_RESERVED = 64
 _LOG_EVERY = 10.0  # seconds between two lines about the same shortage
-_YOUNG = 8  # newest connections that are not closed: somebody may be about to ask
+_KEPT = 8  # newest connections that are not closed: their first request may be on the way
 
 
-class _Line:
-    """A log line that is written at most once in :data:`_LOG_EVERY` seconds."""
+class _ThrottledLog:
+    """Writes at most one log line in :data:`_LOG_EVERY` seconds."""
 
     def __init__(self) -> None:
         self.due = 0.0
@@ -44,22 +43,22 @@ class _Line:
             log.error(text, *values)
 
 
-_line = _Line()
+_line = _ThrottledLog()
 
 
 def limit() -> int:
-    """How many descriptors this process may have open."""
+    """The maximum number of open descriptors of this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else soft
 
 
 def reserve(most: int) -> int:
-    """How many of ``most`` are kept for the gate's own pages: an eighth, 64 at most."""
+    """How many of ``most`` descriptors are reserved: an eighth, at most 64."""
     return min(_MOST_RESERVED, most // 8)
 
 
-def insist_on_some() -> None:
-    """Raise ``OSError`` (EMFILE) when only the reserve is left. Costs two system calls."""
+def require_descriptors() -> None:
+    """Raise ``OSError`` (EMFILE) if only the reserve is left. Takes two system calls."""
     most = limit()
     lowest = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.close(lowest)
@@ -70,7 +69,7 @@ def insist_on_some() -> None:
 
 
 def accepted(server: web.Server, transport: asyncio.BaseTransport) -> None:
-    """A client has connected: make room where that took one of the reserve."""
+    """Close idle connections if the connection of a new client took a reserved descriptor."""
     sock = transport.get_extra_info("socket")
     number = -1 if sock is None else sock.fileno()
     most = limit()
@@ -82,9 +81,9 @@ def accepted(server: web.Server, transport: asyncio.BaseTransport) -> None:
 
 
 def _close_idle(server: web.Server, count: int) -> int:
-    """Close connections without a request, the oldest first; how many were."""
+    """Close up to ``count`` idle connections, the oldest first; return how many were closed."""
     closed = 0
-    for handler in server.connections[:-_YOUNG]:
+    for handler in server.connections[:-_KEPT]:
         if closed == count:
             break
         if isinstance(handler, RequestHandler) and _is_idle(handler):
@@ -102,7 +101,7 @@ def _is_idle(handler: RequestHandler) -> bool:
 
 
 def note_failed_accept(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Exception handler of the event loop: one line for what asyncio tells of each second."""
+    """Exception handler of the event loop: throttles asyncio's reports of failed accepts."""
     error = context.get("exception")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         DESCRIPTOR_SHORTAGES.labels("accept").inc()

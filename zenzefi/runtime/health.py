@@ -1,12 +1,12 @@
 """Health endpoints: /health, /livez, /readyz, /metrics.
 
-- ``/health``: a client in the field. Always 200; the state is in the body.
-- ``/livez``: whoever would restart the process. 200 as long as the event loop answers.
-- ``/readyz``: a load balancer. 503 while draining or without the database.
-- ``/metrics``: Prometheus; on a listener of its own where ``METRICS_LISTEN`` names one.
+- ``/health``, for clients: always 200, with the state in the body.
+- ``/livez``, for process supervisors: 200 as long as the event loop runs.
+- ``/readyz``, for load balancers: 503 while draining or without the database.
+- ``/metrics``, for Prometheus: on a separate listener if ``METRICS_LISTEN`` is set.
 
-The state comes from a check in the background. ``/health`` and ``/readyz`` look at the database
-once more, all who ask at the same moment together, so that a loss shows at once.
+The state comes from a periodic check in the background. ``/health`` and ``/readyz`` check the
+database again, so that a loss is reported at once; concurrent requests share one check.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ from zenzefi.observability import metrics
 from zenzefi.runtime import checks
 from zenzefi.runtime.drain import DRAIN
 from zenzefi.settings import SETTINGS, Settings
+from zenzefi.tasks import background_task
 from zenzefi.version import __version__
 
 log = logging.getLogger(__name__)
 
 SERVICE = "Zenzefi"
 State = Literal["healthy", "degraded", "unhealthy"]
-_RETRY = 2.0  # seconds between checks while something is down: recovery should be seen soon
-_FRESH = 0.4  # seconds for which the last look at the database is believed
-_LOOK_SECONDS = 1.5  # that a look may take; with the above, a lost database shows within 2 s
-_MAX_LATE = 4  # questions without a response that may be open at a time
-_WRITES_EVERY = 1.5  # seconds between two looks that also write, on SQLite
-_AT_LEAST = 0.5  # seconds between two checks, however many requests fail meanwhile
+_RETRY = 2.0  # seconds between checks while a dependency is down, to detect its recovery soon
+_FRESH = 0.4  # seconds for which the last check of the database is reused
+_PROBE_TIMEOUT = 1.5  # seconds; with _FRESH, a lost database is reported within 2 s
+_MAX_LATE = 4  # concurrent queries without a response
+_WRITE_INTERVAL = 1.5  # seconds between two checks that also write, on SQLite
+_MIN_INTERVAL = 0.5  # seconds between two checks, however many requests fail in between
 
 
 class Health:
-    """What the last background check found. ``None`` in ``database_ok``: none has ended yet."""
+    """Results of the last checks; ``None`` before the first one has finished."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -52,137 +53,138 @@ class Health:
         self.database_ok: bool | None = None
         self.redis_ok: bool | None = None
         self.upstream_ok: bool | None = None
-        self._doubt = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._recheck = asyncio.Event()
+        self._probing: asyncio.Task[None] | None = None
         self._late: set[asyncio.Task[checks.Check]] = set()
-        self._looked_at = self._wrote_at = -math.inf
+        self._probed_at = self._wrote_at = -math.inf
 
-    def doubt(self) -> None:
-        """A request has failed for want of the database: look at once, not in half a minute."""
-        self._doubt.set()
+    def recheck(self) -> None:
+        """Check now instead of after the interval, because the database failed for a request."""
+        self._recheck.set()
 
     @property
     def state(self) -> State:
-        """Degraded: only the upstream (or the cache, which costs speed alone) is down."""
+        """``degraded`` if the upstream or Redis is down, ``unhealthy`` if the database is."""
         if self.database_ok is False:
             return "unhealthy"
         if self.upstream_ok is False or self.redis_ok is False:
             return "degraded"
         return "healthy"
 
-    async def look(self) -> None:
-        """Ask the database now, unless that was done a moment ago.
+    async def probe(self) -> None:
+        """Check the database now, unless the last check is recent.
 
-        One question for all who ask meanwhile, so that a flood of them asks no more than a few a
-        second. Bounded in time, and never raises for what it finds.
+        Concurrent calls share one check, so many requests cause only a few queries per second. The
+        call takes a limited time and raises no exceptions.
         """
-        if self._looking is None:
-            if asyncio.get_running_loop().time() - self._looked_at < _FRESH:
+        if self._probing is None:
+            if asyncio.get_running_loop().time() - self._probed_at < _FRESH:
                 return
-            self._looking = asyncio.create_task(self._look(), name="database health")
-            self._looking.add_done_callback(self._looked)
-        await asyncio.shield(self._looking)
+            self._probing = asyncio.create_task(self._probe(), name="database health")
+            self._probing.add_done_callback(self._probed)
+        await asyncio.shield(self._probing)
 
-    def _looked(self, _: object) -> None:
-        self._looking = None
+    def _probed(self, _: object) -> None:
+        self._probing = None
 
-    async def _look(self) -> None:
+    async def _probe(self) -> None:
         before = self.state
-        self._note(before, {"database": await self._ask_database(_LOOK_SECONDS)})
+        self._record(before, {"database": await self._check_database(_PROBE_TIMEOUT)})
 
-    async def _ask_database(self, seconds: float | None = None) -> checks.Check:
-        """Also whether it takes writes: at each background check and, after a failure, until it
-        does; on SQLite, where that costs little, at each look."""
+    async def _check_database(self, seconds: float | None = None) -> checks.Check:
+        """Check whether the database can be read, and sometimes whether it accepts writes.
+
+        Writes are checked by every background check, and by every check after a failure until they
+        succeed. On SQLite, where they are cheap, they are checked every ``_WRITE_INTERVAL``.
+        """
         loop = asyncio.get_running_loop()
-        writes = seconds is None or self.database_ok is not True or self._doubt.is_set()
+        writes = seconds is None or self.database_ok is not True or self._recheck.is_set()
         if self._database.dialect == "sqlite":
-            writes |= loop.time() - self._wrote_at >= _WRITES_EVERY
-            # Requests that write right now tell of a failure by themselves.
+            writes |= loop.time() - self._wrote_at >= _WRITE_INTERVAL
+            # Not while a request writes: a failure of that write is reported by recheck().
             writes &= not (self._database.is_writing and self.database_ok is True)
         try:
             found = await self._ping(writes=writes, seconds=seconds or checks.TIMEOUT)
-        except Exception as error:  # whatever it is, the gate can't work with this database
+        except Exception as error:  # an unexpected error means that the database is unusable
             log.exception("health check failed: check=database")
             found = checks.Check("database", ok=False, detail=type(error).__name__)
-        self._looked_at = loop.time()
+        self._probed_at = loop.time()
         if writes:
-            self._wrote_at = self._looked_at
+            self._wrote_at = self._probed_at
         return found
 
     async def _ping(self, *, writes: bool, seconds: float) -> checks.Check:
-        """Ask, and wait no longer than told.
+        """Query the database, and return after ``seconds`` at the latest.
 
-        A server that keeps its connections and is silent (its network is lost) holds even a
-        cancelled question: the driver first ends what it does with the connection.
+        The query runs in a separate task, because a server that keeps its connections open but
+        does not respond (a network failure) delays even a cancelled query: the driver first
+        completes its current operation on the connection.
         """
         if len(self._late) >= _MAX_LATE:
-            return checks.Check("database", ok=False, detail="earlier questions are still open")
-        asking = asyncio.create_task(
+            return checks.Check("database", ok=False, detail="earlier queries are still open")
+        query = asyncio.create_task(
             checks.ping_database(self._database, writes=writes, seconds=seconds),
-            name="database question",
+            name="database query",
         )
         try:
-            await deadline.wait([asking], seconds + deadline.STEP)
+            await deadline.wait([query], seconds + deadline.STEP)
         finally:
-            if not asking.done():
-                self._late.add(asking)
-                asking.add_done_callback(self._end_late)
-                asking.cancel()
-        if not asking.done():
+            if not query.done():
+                self._late.add(query)
+                query.add_done_callback(self._end_late)
+                query.cancel()
+        if not query.done():
             return checks.Check("database", ok=False, detail=f"no response in {seconds:g} s")
-        return asking.result()
+        return query.result()
 
-    def _end_late(self, asking: asyncio.Task[checks.Check]) -> None:
-        self._late.discard(asking)
-        if not asking.cancelled():
-            asking.exception()  # what it was no longer matters
+    def _end_late(self, query: asyncio.Task[checks.Check]) -> None:
+        self._late.discard(query)
+        if not query.cancelled():
+            query.exception()  # retrieved, so that asyncio does not report it
 
     async def close(self) -> None:
-        """Wait for the questions that are under way; a second at most for late ones."""
-        if self._looking is not None:
-            await asyncio.gather(self._looking, return_exceptions=True)
+        """Wait for the current check, and for at most one second for late queries."""
+        if self._probing is not None:
+            await asyncio.gather(self._probing, return_exceptions=True)
         if self._late:
             await deadline.wait(self._late, 1.0)
 
     async def check(self) -> None:
-        """Ask everything once. Never raises for what it finds."""
+        """Check all dependencies once. Their failures are recorded, not raised."""
         before = self.state
-        questions = {
-            "database": self._ask_database(),
+        running = {
+            "database": self._check_database(),
             "upstream": checks.check_upstream(self._settings),
         }
         if self._settings.redis_dsn is not None:
-            questions["redis"] = checks.ping_redis(self._settings.redis_dsn)
-        found = dict(
-            zip(questions, await asyncio.gather(*questions.values()), strict=True),
-        )
-        self._note(before, found)
+            running["redis"] = checks.ping_redis(self._settings.redis_dsn)
+        found = dict(zip(running, await asyncio.gather(*running.values()), strict=True))
+        self._record(before, found)
 
-    def _note(self, before: State, found: dict[str, checks.Check]) -> None:
-        for name, answer in found.items():
-            setattr(self, f"{name}_ok", answer.ok)
-        for name, answer in found.items():
-            metrics.DEPENDENCY_UP.labels(name).set(answer.ok)
+    def _record(self, before: State, found: dict[str, checks.Check]) -> None:
+        for name, result in found.items():
+            setattr(self, f"{name}_ok", result.ok)
+            metrics.DEPENDENCY_UP.labels(name).set(result.ok)
         if self.state != before:
             trouble = "; ".join(f"{n}: {a.detail}" for n, a in found.items() if not a.ok)
             level = logging.WARNING if trouble else logging.INFO
-            log.log(level, "health is %s now", self.state, extra={"trouble": trouble or "none"})
+            log.log(level, "health changed: state=%s trouble=%s", self.state, trouble or "none")
 
     async def watch(self) -> None:
-        """Check for ever, more often while something is down."""
+        """Check until cancelled, more often while a dependency is down."""
         while True:
             try:
                 await self.check()
             except Exception:
-                log.exception("the health check itself failed")
+                log.exception("health check failed")
             pause = self._settings.health_check_interval
             if self.state != "healthy":
                 pause = min(_RETRY, pause)
-            await asyncio.sleep(min(_AT_LEAST, pause))
+            await asyncio.sleep(min(_MIN_INTERVAL, pause))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, pause - _AT_LEAST)):
-                    await self._doubt.wait()
-            self._doubt.clear()
+                async with asyncio.timeout(max(0.0, pause - _MIN_INTERVAL)):
+                    await self._recheck.wait()
+            self._recheck.clear()
 
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
@@ -190,35 +192,34 @@ HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
 
 @web.middleware
 async def recheck_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Link of the chain, inside of the error mapping: a lost database is told to the health check.
+    """Request a health check when the database failed for a request.
 
-    Nothing is asked here, and a flood of failures asks no more than one does.
+    The middleware itself makes no query, and many failures cause one check. It has to be inside the
+    middleware that maps errors to responses.
     """
     try:
         return await handler(request)
     except DatabaseUnavailable:
-        request.config_dict[HEALTH].doubt()
+        request.config_dict[HEALTH].recheck()
         raise
 
 
 def setup(app: web.Application) -> None:
-    """The routes and the background check; the database and the drain are there already."""
+    """Add the endpoints and the background check; database and drain have to be set up before."""
     settings = app[SETTINGS]
     health = app[HEALTH] = Health(settings, app[DATABASE])
     app.router.add_get("/health", _health)
-    # Clients whose base URL ends in a slash ask this.
+    # Requested by clients whose base URL ends with a slash.
     app.router.add_get("//health", _health)
     app.router.add_get("/livez", _alive)
     app.router.add_get("/readyz", _ready)
 
     async def watching(_: web.Application) -> AsyncIterator[None]:
-        watch = asyncio.create_task(health.watch(), name="health check")
-        lag = asyncio.create_task(_measure_lag(), name="event loop lag")
-        yield
-        for task in (watch, lag):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        async with (
+            background_task(health.watch(), name="health check"),
+            background_task(_measure_lag(), name="event loop lag"),
+        ):
+            yield
         await health.close()
 
     app.cleanup_ctx.append(watching)
@@ -229,8 +230,8 @@ def setup(app: web.Application) -> None:
 
 
 async def _health(request: web.Request) -> web.Response:
-    """The state for clients: always 200."""
-    await request.app[HEALTH].look()
+    """Return the state for clients, always with 200."""
+    await request.app[HEALTH].probe()
     return web.json_response(
         {
             "status": request.app[HEALTH].state,
@@ -243,16 +244,16 @@ async def _health(request: web.Request) -> web.Response:
 
 
 async def _alive(request: web.Request) -> web.Response:
-    """The process answers."""
+    """Return 200: the event loop runs."""
     return web.json_response({"status": "alive"}, headers={"Cache-Control": "no-store"})
 
 
 async def _ready(request: web.Request) -> web.Response:
-    """Whether new work should come here."""
+    """Return 200 if this node can serve requests, else 503."""
     if request.app[DRAIN].is_draining:
         status = "draining"
     else:
-        await request.app[HEALTH].look()
+        await request.app[HEALTH].probe()
         status = "ready" if request.app[HEALTH].database_ok else "no database"
     return web.json_response(
         {"status": status},
@@ -262,14 +263,17 @@ async def _ready(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    """All series of this node."""
-    # Several workers' files are read for it, so not on the loop.
+    """Return the metrics of this node."""
+    # In a thread, because it reads the files of all workers.
     body, kind = await asyncio.to_thread(metrics.exposition, request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": kind, "Cache-Control": "no-store"})
 
 
 async def _metrics_listener(app: web.Application) -> AsyncIterator[None]:
-    """Metrics on an address of their own. Of several workers the first that binds it serves all."""
+    """Serve the metrics on ``METRICS_LISTEN``.
+
+    The first worker that binds the address serves the metrics of all workers.
+    """
     host, _, port = str(app[SETTINGS].metrics_listen).rpartition(":")
     alone = web.Application()
     alone.router.add_get("/metrics", _metrics)
@@ -279,7 +283,9 @@ async def _metrics_listener(app: web.Application) -> AsyncIterator[None]:
         try:
             await web.TCPSite(runner, host.strip("[]"), int(port)).start()
         except OSError as error:
-            log.warning("metrics can't be served at %s:%s: %s", host, port, error.strerror)
+            log.warning(
+                "metrics listener failed: address=%s:%s error=%s", host, port, error.strerror
+            )
         yield
     finally:
         await runner.cleanup()

@@ -11,7 +11,7 @@ States of a node::
     follower ──lock acquired──> leader ──lock lost, error, shutdown──> follower
 
 - *Follower*: it tries to acquire the lock every ``_RETRY`` seconds. No job runs.
-- *Leader*: every job runs in a task of its own, the first time within a second, and then
+- *Leader*: every job runs in a separate task, the first time within a second, and then
   ``Job.every`` seconds after the end of each run. The node checks every ``_ALIVE`` seconds whether
   it still holds the lock.
 

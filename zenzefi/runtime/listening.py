@@ -1,6 +1,7 @@
-"""What an address to listen on means for the settings: others may reach it.
+"""Settings that are unsafe on an address that other machines can reach.
 
-``BACKEND_URL`` says where browsers find the gate; the address says who can open a connection to it.
+``BACKEND_URL`` is where browsers find the gate; the address to listen on decides which machines can
+connect to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from zenzefi.settings import Settings
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on can be reached from this machine only.
 
-    A name other than ``localhost`` may mean any address.
+    A name other than ``localhost`` may resolve to any address, so it does not count.
     """
     if host.lower() == "localhost":
         return True
@@ -24,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 
 def problem(settings: Settings, host: str) -> str | None:
-    """Why ``zenzefi serve`` must not listen on this address; ``None``: it may."""
+    """Why ``zenzefi serve`` must not listen on this address; ``None`` if it may."""
     doubt = settings.secret_key_doubt
     if doubt is None or settings.debug or is_loopback(host):
         return None
@@ -32,11 +33,11 @@ def problem(settings: Settings, host: str) -> str | None:
 
 
 def doubts(settings: Settings, host: str) -> list[str]:
-    """What is worth a warning about this address and these settings."""
+    """Warnings about this address with these settings."""
     if not settings.debug or (is_loopback(host) and settings.is_private):
         return []
     text = (
         "DEBUG=true where other machines can reach this gate: weak keys, the mock payment provider "
-        "and mail in the log are allowed. Set DEBUG=false in production."
+        "and e-mails in the log are allowed. Set DEBUG=false in production."
     )
     return [text]

@@ -1,7 +1,8 @@
-"""SIGHUP: prices, scopes, limits and plugins change without a restart.
+"""SIGHUP reloads prices, scopes, rate limits and plugins without a restart.
 
-Settings are read anew; a mistake in them changes nothing and is told in the log. What can't change
-while running (addresses, databases, keys) keeps its value until the next start.
+The settings are read again. If any of them is invalid, nothing changes and the mistakes are logged.
+Settings that can't change in a running process (addresses, databases, keys) keep their values until
+the next start.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ RELOADABLE = (
 
 Hook = Callable[[Settings], Awaitable[None]]
 ON_RELOAD: web.AppKey[list[Hook]] = web.AppKey("on_reload", list)
-"""Called with the changed settings, for parts that keep something made of them. One that raises
-``SettingsError`` takes all changes back."""
+"""Called with the changed settings, for parts that keep derived values. If a hook raises
+``SettingsError``, all changes are reverted."""
 
 
 def setup(app: web.Application) -> None:
-    """Give the application its list of hooks; parts append theirs before it starts."""
+    """Add the list of hooks to the application; parts append theirs before it starts."""
     app[ON_RELOAD] = []
 
 
 async def reload(app: web.Application) -> list[str]:
-    """Read the settings anew and apply what may change; returns the names that did."""
+    """Read the settings again and apply the reloadable ones; return the names of changed ones."""
     try:
         fresh = await asyncio.to_thread(load_settings)
     except SettingsError as error:
@@ -66,7 +67,7 @@ async def reload(app: web.Application) -> list[str]:
         await _apply(app, changed, fresh)
     except SettingsError as error:
         log.error("settings not reloaded", extra={"problems": error.problems})
-        with contextlib.suppress(SettingsError):  # a file may be broken still
+        with contextlib.suppress(SettingsError):  # a file may still be invalid
             await _apply(app, changed, before)
         return []
     log.info("settings reloaded", extra={"changed": changed})

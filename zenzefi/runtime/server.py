@@ -1,6 +1,6 @@
-"""Running the application: sockets, the event loop, signals. One process of it.
+"""Runs the application in one process: sockets, event loop, signals.
 
-Several processes are :mod:`zenzefi.runtime.workers`; going away is :mod:`zenzefi.runtime.drain`.
+:mod:`zenzefi.runtime.workers` runs several processes, :mod:`zenzefi.runtime.drain` stops one.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ from aiohttp import web
 
 from zenzefi.runtime import descriptors
 from zenzefi.runtime.drain import GateRunner, ListeningSite
+from zenzefi.tasks import cancel
 from zenzefi.version import __version__
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 DESCRIPTORS = 65536
-"""Files and sockets that a process may have open, where the system lets it have so many."""
+"""Limit of open descriptors to request from the system."""
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 class PortTaken(Exception):
-    """The address can't be listened on; the text says which and why."""
+    """The address can't be listened on. The text contains the address and the reason."""
 
 
 def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
-    """``count`` listening sockets on one address, one per worker; port 0 takes a free one.
+    """Open ``count`` listening sockets on one address, one per worker; port 0 means a free port.
 
-    With several, the kernel spreads the connections over them (SO_REUSEPORT). Raises
-    :class:`PortTaken` in plain words.
+    The kernel distributes connections over them (SO_REUSEPORT).
+
+    Raises :class:`PortTaken`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sockets: list[socket.socket] = []
     try:
-        # A first, exclusive bind: SO_REUSEPORT alone would let two gates share a port by mistake.
+        # An exclusive bind first: with SO_REUSEPORT alone, two gates could share a port by mistake.
         with _bound(family, host, port, reuse_port=False) as probe:
             port = probe.getsockname()[1]
             if count == 1:
@@ -71,7 +73,7 @@ def _bound(family: int, host: str, port: int, *, reuse_port: bool) -> socket.soc
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Inherited by every accepted connection: small answers leave at once.
+        # Inherited by accepted connections: small responses are sent without delay.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((host, port))
     except OSError:
@@ -89,9 +91,10 @@ async def serve(
     on_reload: Callable[[], Awaitable[object]] | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+    """Serve until SIGTERM or SIGINT, then drain. A second signal exits the process immediately.
 
-    ``on_reload`` is awaited on SIGHUP, ``on_ready`` called once connections are taken.
+    ``on_reload`` is awaited on SIGHUP, ``on_ready`` is called once connections are accepted. The
+    delays are in seconds.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -99,38 +102,38 @@ async def serve(
 
     def stop() -> None:
         if stopping.is_set():
-            log.warning("second signal: ending at once")
+            log.warning("second signal: exiting immediately")
             logging.shutdown()
             os._exit(1)
         stopping.set()
 
     def reload() -> None:
-        with contextlib.suppress(asyncio.QueueFull):  # one reload covers several signals
+        with contextlib.suppress(asyncio.QueueFull):  # one reload handles several signals
             hangups.put_nowait(None)
 
-    async def reloading() -> None:
+    async def reload_on_signal() -> None:
         while True:
             await hangups.get()
             try:
                 if on_reload is not None:
                     await on_reload()
             except Exception:
-                log.exception("reloading failed; what was in force goes on")
+                log.exception("failed to reload the settings; the current ones stay in effect")
 
     loop.set_exception_handler(descriptors.note_failed_accept)
     runner = GateRunner(app, drain_delay=drain_delay, drain_timeout=drain_timeout)
     for number in _STOP:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    # A worker is born with these held back: one that came before now is delivered here.
+    # A worker starts with these signals blocked. One that arrived before is delivered now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
-    reloader = loop.create_task(reloading(), name="reload on SIGHUP")
+    reloading = asyncio.create_task(reload_on_signal(), name="reload on SIGHUP")
     try:
         await runner.setup()
         for sock in sockets:
             await ListeningSite(runner, sock).start()
-        # What is here now stays: the collector need not walk through it again and again, which
-        # would hold the loop for tens of milliseconds each time.
+        # Existing objects are permanent. Freezing excludes them from garbage collections, which
+        # would otherwise block the event loop for tens of milliseconds each.
         gc.collect()
         gc.freeze()
         if on_ready is not None:
@@ -139,10 +142,9 @@ async def serve(
         await stopping.wait()
         log.info("draining", extra={"deadline_seconds": drain_timeout})
     finally:
-        reloader.cancel()
+        reloading.cancel()  # no reload while draining
         await runner.cleanup()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reloader
+        await cancel([reloading])
         for number in (*_STOP, signal.SIGHUP):
             loop.remove_signal_handler(number)
         log.info("ended")
@@ -152,8 +154,8 @@ def _names(sockets: Sequence[socket.socket]) -> list[str]:
     return [":".join(map(str, sock.getsockname()[:2])) for sock in sockets if sock.fileno() >= 0]
 
 
-def tell_supervisor(state: str) -> None:
-    """Say ``READY=1`` or the like to systemd, if it started this (sd_notify(3))."""
+def notify_supervisor(state: str) -> None:
+    """Send ``READY=1`` or another state to systemd, if it started this process (sd_notify(3))."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] in ("/", "@"):
         address = f"\0{path[1:]}" if path.startswith("@") else path
@@ -162,7 +164,7 @@ def tell_supervisor(state: str) -> None:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed, else asyncio's own."""
+    """An event loop of uvloop if it is installed, else of asyncio."""
     try:
         import uvloop
     except ImportError:
@@ -171,7 +173,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def run(main: Awaitable[None]) -> None:
-    """Run one coroutine to its end on the best loop there is."""
+    """Run one coroutine to its end in a new event loop."""
     _allow_many_descriptors()
 
     async def awaiting() -> None:
@@ -182,7 +184,7 @@ def run(main: Awaitable[None]) -> None:
 
 
 def _allow_many_descriptors() -> None:
-    """A WebSocket takes two descriptors, and many shells allow no more than 1024 until asked."""
+    """Raise the soft limit: a WebSocket takes two descriptors, and many shells allow only 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

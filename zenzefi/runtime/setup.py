@@ -1,4 +1,4 @@
-"""Put the running process into an application: reload, drain, health, periodic jobs."""
+"""Adds the parts of the running process to an application: reload, drain, health, jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:
-    """Settings, the database and observation are there already."""
+    """Add the parts; settings, database and observation have to be set up before."""
     reload.setup(app)
     drain.setup(app)
     health.setup(app)

@@ -218,7 +218,7 @@ class FastPath:
             return made[-1]
 
         try:
-            descriptors.insist_on_some()
+            descriptors.require_descriptors()
             async with asyncio.timeout(self._connect_timeout):
                 transport, connection = await asyncio.get_running_loop().create_connection(
                     protocol,

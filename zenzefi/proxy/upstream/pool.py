@@ -223,7 +223,7 @@ class Upstream:
     async def _dial(
         self, protocol: Callable[[], HttpConnection]
     ) -> tuple[asyncio.BaseTransport, HttpConnection]:
-        descriptors.insist_on_some()
+        descriptors.require_descriptors()
         return await asyncio.get_running_loop().create_connection(
             protocol,
             self.origin.host.strip("[]"),
