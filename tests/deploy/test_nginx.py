@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -66,7 +67,7 @@ def test_the_configuration_is_one_that_nginx_accepts(name: str, tmp_path: Path) 
     ports = dict(zip((443, 80), free_ports(2), strict=True))
     path = written(tmp_path, as_it_is(name, certificate(tmp_path / "tls"), ports, addresses))
     assert NGINX is not None
-    argv = [NGINX, "-t", "-c", path, "-e", tmp_path / "start.log"]
+    argv: list[str | Path] = [NGINX, "-t", "-c", path, "-e", tmp_path / "start.log"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert "test is successful" in done.stderr
@@ -88,7 +89,7 @@ async def test_it_speaks_http_2_and_http_1_1_over_tls_and_leads_there(site: Site
 async def test_the_upstream_and_the_gate_hear_of_the_secure_origin(site: Site) -> None:
     async with aiohttp.ClientSession() as client:
         headers = {"X-Access-Token": site.token, "X-Forwarded-For": "203.0.113.1"}
-        asked = {"ssl": site.trusting, "headers": headers}
+        asked: dict[str, Any] = {"ssl": site.trusting, "headers": headers}
         async with client.get(site.url("/api/v1/proxy/page"), **asked) as answer:
             assert answer.status == 200
             assert "max-age" in answer.headers["Strict-Transport-Security"]

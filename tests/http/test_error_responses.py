@@ -2,9 +2,9 @@
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
+from tests.kit.gates import GateClient
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.errors import GateError, Invalid, RateLimited
 from zenzefi.http import request_id
@@ -14,7 +14,7 @@ from zenzefi.tokens.errors import TokenExpired
 
 
 @pytest.fixture
-async def client(aiohttp_client: AiohttpClient) -> TestClient:
+async def client(aiohttp_client: AiohttpClient) -> GateClient:
     app = web.Application(middlewares=[request_id_middleware, errors_middleware])
     request_id.setup(app)
 
@@ -33,7 +33,7 @@ async def client(aiohttp_client: AiohttpClient) -> TestClient:
     return await aiohttp_client(app)
 
 
-async def test_a_domain_error_has_the_one_shape_and_the_request_id(client: TestClient) -> None:
+async def test_a_domain_error_has_the_one_shape_and_the_request_id(client: GateClient) -> None:
     response = await client.get("/balance", headers={"X-Request-ID": "trace-0001"})
     assert response.status == 402
     assert await response.json() == {
@@ -45,20 +45,20 @@ async def test_a_domain_error_has_the_one_shape_and_the_request_id(client: TestC
     assert response.headers["Cache-Control"] == "no-store"
 
 
-async def test_a_hostile_request_id_is_replaced(client: TestClient) -> None:
+async def test_a_hostile_request_id_is_replaced(client: GateClient) -> None:
     response = await client.get("/balance", headers={"X-Request-ID": '"><script>'})
     assert response.headers["X-Request-ID"] == (await response.json())["request_id"]
     assert "script" not in response.headers["X-Request-ID"]
 
 
-async def test_field_problems_come_as_a_list_even_to_a_browser(client: TestClient) -> None:
+async def test_field_problems_come_as_a_list_even_to_a_browser(client: GateClient) -> None:
     response = await client.get("/fields", headers={"Accept": "text/html"})
     assert response.status == 422
     problem = (await response.json())["detail"][0]
     assert problem["loc"] == ["body", "amount"]
 
 
-async def test_a_navigation_gets_a_page_with_every_text_escaped(client: TestClient) -> None:
+async def test_a_navigation_gets_a_page_with_every_text_escaped(client: GateClient) -> None:
     response = await client.get("/hostile", headers={"Sec-Fetch-Mode": "navigate"})
     page = await response.text()
     assert response.content_type == "text/html"
@@ -67,25 +67,25 @@ async def test_a_navigation_gets_a_page_with_every_text_escaped(client: TestClie
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
-async def test_a_fetch_that_accepts_html_still_gets_json(client: TestClient) -> None:
+async def test_a_fetch_that_accepts_html_still_gets_json(client: GateClient) -> None:
     headers = {"Sec-Fetch-Mode": "cors", "Accept": "text/html"}
     response = await client.get("/expired", headers=headers)
     assert (await response.json())["code"] == "token_expired"
 
 
-async def test_an_event_source_is_told_to_stop_reconnecting(client: TestClient) -> None:
+async def test_an_event_source_is_told_to_stop_reconnecting(client: GateClient) -> None:
     response = await client.get("/expired", headers={"Accept": "text/event-stream"})
     assert response.status == 204
 
 
-async def test_retry_after_travels_with_the_refusal(client: TestClient) -> None:
+async def test_retry_after_travels_with_the_refusal(client: GateClient) -> None:
     response = await client.get("/limited")
     assert response.status == 429
     assert response.headers["Retry-After"] == "7"
 
 
 async def test_a_bug_is_logged_and_tells_the_client_nothing(
-    client: TestClient, caplog: pytest.LogCaptureFixture
+    client: GateClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = await client.get("/bug")
     assert response.status == 500
@@ -93,7 +93,7 @@ async def test_a_bug_is_logged_and_tells_the_client_nothing(
     assert "unexpected error" in caplog.text
 
 
-async def test_unknown_paths_and_methods_have_the_shape_too(client: TestClient) -> None:
+async def test_unknown_paths_and_methods_have_the_shape_too(client: GateClient) -> None:
     missing = await client.get("/nowhere")
     assert (missing.status, (await missing.json())["code"]) == (404, "not_found")
     wrong = await client.post("/balance")

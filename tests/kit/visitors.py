@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyotp
 import pytest
@@ -32,7 +33,8 @@ class Visitor:
     html: str = ""
 
     @property
-    def soup(self) -> BeautifulSoup:
+    def soup(self) -> Any:
+        """The parsed page. ``Any``: a missing element fails the test at its use."""
         return BeautifulSoup(self.html, "lxml")
 
     @property
@@ -63,7 +65,7 @@ class Visitor:
             **extra,
         }
 
-    async def open(self, path: str, *, follow: bool = True, **headers: str) -> Visitor:
+    async def open(self, path: str, *, follow: bool = True, **headers: Any) -> Visitor:
         """Open a page."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         await self._note(
@@ -80,7 +82,7 @@ class Visitor:
         follow: bool = True,
         headers: dict[str, str] | None = None,
         csrf: str | None = None,
-        **fields: str,
+        **fields: Any,
     ) -> Visitor:
         """Send a form: the token of the page that is open goes with it."""
         token = csrf if csrf is not None else self.csrf

@@ -25,7 +25,7 @@ ENCODE: dict[str, Callable[[bytes], bytes]] = {
 def decode(coding: str, data: bytes, size: int) -> bytes:
     stack = codecs.decoders(coding)
     assert stack is not None
-    out = []
+    out: list[bytes] = []
     for at in range(0, len(data), size):
         out += codecs.decode(stack, data[at : at + size], codecs.Meter())
     for decoder in stack:

@@ -31,7 +31,9 @@ def scanner(mount: Any = PREFIX, **options: Any) -> Any:
     return HtmlScanner(UrlMapper(UPSTREAM, mount), mount, PAGE, HtmlOptions(**options))
 
 
-def rewrite_html(html: bytes, size: int | None = None, mount: Any = PREFIX, **options: Any) -> str:
+def rewrite_html(
+    html: str | bytes, size: int | None = None, mount: Any = PREFIX, **options: Any
+) -> str:
     data = html.encode() if isinstance(html, str) else html
     if size is None:
         return rewrite(scanner(mount, **options), data).decode("utf-8", "surrogateescape")
@@ -560,27 +562,27 @@ documents = st.lists(pieces, max_size=22).map("".join)
 
 @settings(max_examples=700, deadline=None)
 @given(documents, st.integers(1, 9), st.sampled_from([b"", HEAD]))
-def test_the_cut_of_the_chunks_makes_no_difference(html: bytes, size: int, head: Any) -> None:
+def test_the_cut_of_the_chunks_makes_no_difference(html: Any, size: int, head: Any) -> None:
     assert rewrite_html(html, size, head=head) == rewrite_html(html, head=head)
 
 
 @settings(max_examples=500, deadline=None)
 @given(documents, st.sampled_from([b"", HEAD]))
-def test_rewriting_is_idempotent(html: bytes, head: Any) -> None:
+def test_rewriting_is_idempotent(html: Any, head: Any) -> None:
     once = rewrite_html(html, head=head)
     assert rewrite_html(once, head=head) == once
 
 
 @settings(max_examples=400, deadline=None)
 @given(documents)
-def test_a_document_that_names_nothing_of_the_upstreams_leaves_byte_identical(html: bytes) -> None:
+def test_a_document_that_names_nothing_of_the_upstreams_leaves_byte_identical(html: Any) -> None:
     mapper = UrlMapper(Origin("http", "elsewhere.test", 80), ROOT)
     assert rewrite(HtmlScanner(mapper, ROOT, "http://elsewhere.test/"), html.encode()) == (
         html.encode()
     )
 
 
-def parse(html: bytes) -> Any:
+def parse(html: str | bytes) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return html5lib.parse(html, treebuilder="etree")
@@ -645,7 +647,7 @@ UNCOMPARED = re.compile(
 @given(documents.filter(lambda html: UNCOMPARED.search(html) is None))
 @example("<svg><a href=/x><p><![CDATA[x]]><title><a href=/y>")
 @example("<svg><desc></svg><title><a href='/x'></title><a href='/y'>")
-def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html: bytes) -> None:
+def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html: Any) -> None:
     html = html.replace("\x00", "")
     mapper = UrlMapper(UPSTREAM, PREFIX)
     assert flatten(parse(rewrite_html(html))) == flatten(parse(html), mapper)
@@ -654,7 +656,7 @@ def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html: bytes) -> 
 # --- tokens for plugins -----------------------------------------------------------------------
 
 
-def tokens_of(html: bytes, tags: Any = None, size: int | None = None) -> Any:
+def tokens_of(html: str | bytes, tags: Any = None, size: int | None = None) -> Any:
     found = []
 
     def on_token(token: Any) -> tuple[Any, ...]:

@@ -43,7 +43,7 @@ def sent(
     )
 
 
-def named(pairs: Any, name: str) -> Any:
+def named(pairs: Any, name: bytes) -> Any:
     return [value for key, value in pairs if key.lower() == name]
 
 

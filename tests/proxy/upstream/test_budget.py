@@ -35,7 +35,7 @@ class Clock:
 
 
 def budget_of(
-    total: int, *, per_token: int = 100, share: int = 0.75, waiting: int = 100, clock: Any = None
+    total: int, *, per_token: int = 100, share: float = 0.75, waiting: int = 100, clock: Any = None
 ) -> tuple[Any, ...]:
     limits = Limits.of(total, per_token=per_token, long_lived_share=share, waiting=waiting)
     budget = ConnectionBudget(limits, clock or Clock())
@@ -43,7 +43,7 @@ def budget_of(
 
 
 def take(
-    budget: Any, token: str, pool: Any, *, is_fresh: bool = False, is_long_lived: bool = False
+    budget: Any, token: UUID, pool: Any, *, is_fresh: bool = False, is_long_lived: bool = False
 ) -> Any:
     slot = budget.take(token, pool, is_fresh=is_fresh, is_long_lived=is_long_lived)
     if slot is not None and slot.connection is None:
@@ -51,7 +51,7 @@ def take(
     return slot
 
 
-def wait(budget: Any, token: str, pool: Any, served: Any, *, is_long_lived: bool = False) -> Any:
+def wait(budget: Any, token: UUID, pool: Any, served: Any, *, is_long_lived: bool = False) -> Any:
     return budget.wait(token, pool, served.append, is_fresh=False, is_long_lived=is_long_lived)
 
 
@@ -71,7 +71,7 @@ def test_waiting_is_in_turns_of_tokens_not_of_requests() -> None:
     budget, pool = budget_of(4, per_token=2)
     mine = [take(budget, ALICE, pool) for _ in range(2)]
     others = [take(budget, BOB, pool) for _ in range(2)]
-    served = []
+    served: list[Any] = []
     for _ in range(50):
         wait(budget, ALICE, pool, served)
     for _ in range(2):
@@ -87,7 +87,7 @@ def test_a_token_at_its_share_does_not_stand_in_the_way() -> None:
     budget, pool = budget_of(4, per_token=2)
     for _ in range(2):
         take(budget, ALICE, pool)
-    served = []
+    served: list[Any] = []
     waiter = wait(budget, ALICE, pool, served)
     assert budget.take_new(BOB, pool) is not None
     assert take(budget, BOB, pool) is not None
@@ -110,7 +110,7 @@ def test_idle_connections_count_and_are_closed_to_make_room() -> None:
         slot.make_idle()
     assert (budget.open, budget.idle) == (2, 2)
     assert budget.take_new(ALICE, pool) is None
-    served = []
+    served: list[Any] = []
     wait(budget, ALICE, pool, served)
     assert slots[0].connection.is_closing, "the one that was idle for longest"
     assert not slots[1].connection.is_closing
@@ -127,7 +127,7 @@ def test_a_connection_that_takes_long_to_close_delays_no_one() -> None:
     lingering, idle = take(budget, ALICE, pool), take(budget, BOB, other)
     lingering.closing()
     idle.make_idle()
-    served = []
+    served: list[Any] = []
     wait(budget, CAROL, pool, served)
     assert idle.connection.is_closing
     idle.closed()
@@ -156,7 +156,7 @@ def test_a_long_lived_connection_moves_to_its_own_account() -> None:
     budget, pool = budget_of(4, per_token=1, clock=clock)
     stream = take(budget, ALICE, pool)
     assert take(budget, ALICE, pool) is None
-    served = []
+    served: list[Any] = []
     wait(budget, ALICE, pool, served)
     stream.make_long_lived()
     assert len(served) == 1, "the short account has room again"
@@ -239,7 +239,7 @@ class Model(RuleBasedStateMachine):
     which = st.integers(0, 1)
 
     @rule(token=tokens, which=which, is_fresh=st.booleans(), is_long_lived=st.booleans())
-    def ask(self, token: str, which: Any, is_fresh: Any, is_long_lived: Any) -> None:
+    def ask(self, token: UUID, which: Any, is_fresh: Any, is_long_lived: Any) -> None:
         pool = self.pools[which]
         ready_before = self._ready()
         try:
@@ -267,7 +267,7 @@ class Model(RuleBasedStateMachine):
         self._collect()
 
     @rule(token=tokens, which=which, is_new=st.booleans())
-    def ask_the_cheap_way(self, token: str, which: Any, is_new: Any) -> None:
+    def ask_the_cheap_way(self, token: UUID, which: Any, is_new: Any) -> None:
         ready_before = self._ready()
         take = self.budget.take_new if is_new else self.budget.take_idle
         slot = take(token, self.pools[which])
@@ -386,7 +386,7 @@ def test_turns_are_even_whatever_waits(queues: Any) -> None:
     rest = sum(queues)
     budget, pool = budget_of(2 * rest, per_token=rest, waiting=10_000)
     held = [take(budget, UUID(int=100 + number), pool) for number in range(2 * rest)]
-    served = []
+    served: list[Any] = []
     for number, length in enumerate(queues):
         for _ in range(length):
             wait(budget, UUID(int=number), pool, served)

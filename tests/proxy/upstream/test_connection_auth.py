@@ -10,7 +10,7 @@ import itertools
 import random
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -34,10 +34,15 @@ class AuthenticatingUpstream(asyncio.Protocol):
     scheme = "NTLM"
     challenge = "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM\r\n"
     always = ""
+    server: ClassVar[asyncio.Server]
+    url: ClassVar[str]
+    open: ClassVar[set[AuthenticatingUpstream]]
+    made: ClassVar[int]
+    heads: ClassVar[list[tuple[AuthenticatingUpstream, str]]]
 
     @classmethod
     async def serve(cls, **attributes: Any) -> Any:
-        kind = type("Upstream", (cls,), {"open": set(), "made": 0, "heads": [], **attributes})
+        kind: Any = type("Upstream", (cls,), {"open": set(), "made": 0, "heads": [], **attributes})
         kind.server = await asyncio.get_running_loop().create_server(kind, "127.0.0.1", 0)
         kind.url = f"http://127.0.0.1:{kind.server.sockets[0].getsockname()[1]}"
         return kind
@@ -56,8 +61,8 @@ class AuthenticatingUpstream(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.data = b""
-        self.user = None
-        self.nonce = None
+        self.user: str | None = None
+        self.nonce: int | None = None
         type(self).made += 1
         type(self).open.add(self)
 

@@ -12,7 +12,7 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, WSServerHandshakeError
@@ -32,12 +32,15 @@ ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection:
 class CountingUpstream(asyncio.Protocol):
     """Serves by path, and counts the connections that are open at the same time."""
 
-    open: set
-    most = 0
+    server: ClassVar[asyncio.Server]
+    url: ClassVar[str]
+    open: ClassVar[set[CountingUpstream]]
+    made: ClassVar[int]
+    most: ClassVar[int] = 0
 
     @classmethod
     async def serve(cls) -> Any:
-        kind = type("Counting", (cls,), {"open": set(), "made": 0})
+        kind: Any = type("Counting", (cls,), {"open": set(), "made": 0})
         loop = asyncio.get_running_loop()
         kind.server = await loop.create_server(kind, "127.0.0.1", 0, backlog=4096)
         kind.url = f"http://127.0.0.1:{kind.server.sockets[0].getsockname()[1]}"
