@@ -38,15 +38,11 @@ LONG_FILES = {
     "zenzefi/proxy/forwarder.py",
     "zenzefi/proxy/upstream/budget.py",
     "zenzefi/proxy/upstream/exchange.py",
-    "zenzefi/rewriting/urls.py",
     "zenzefi/tokens/validation.py",
     "zenzefi/web/page.py",
 }
 SHARED_NAMES = {
-    "Body", "Conflict", "Credentials", "Entry", "Exchange",
-    "Kind", "Listing", "Offer", "Page",
-    "Question", "Result", "Revoked", "Rewrite", "Routes", "Scanner", "Session",
-    "Ticket",
+    "Credentials", "Kind", "Revoked", "Scanner",
 }  # fmt: skip
 
 

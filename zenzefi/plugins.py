@@ -23,11 +23,11 @@ from zenzefi.rewriting.plugins.api import (
     Needs,
     Plugin,
     PluginOptions,
-    Scanner,
     TextEdit,
     Token,
 )
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
+from zenzefi.rewriting.scanner import Scanner
 from zenzefi.rewriting.url_map import UrlMap
 from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
 

@@ -20,7 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from zenzefi.origin import PROXY_PREFIX, Mount, MountKind, Origin
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Plugin
-from zenzefi.rewriting.plugins.registry import Entry, Registry
+from zenzefi.rewriting.plugins.registry import LoadedPlugin, Registry
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 from zenzefi.rewriting.urls import UrlMapper
 from zenzefi.settings import parse_origin
@@ -131,10 +131,10 @@ def _run(
         else:
             parts = [rewrite.feed(body[i : i + size]) for i in range(0, len(body), size)]
             out, sent = b"".join(parts) + rewrite.finish(), rewrite.headers
-        if entry.account.errors:
-            raise PluginFailed(f"{plugin.name}: {entry.account.last_error}")
-        ran = entry.account.calls > 0
-        results.append(Result(out, CIMultiDict(sent), entry.account.edits, ran))
+        if entry.statistics.errors:
+            raise PluginFailed(f"{plugin.name}: {entry.statistics.last_error}")
+        ran = entry.statistics.calls > 0
+        results.append(Result(out, CIMultiDict(sent), entry.statistics.edits, ran))
     for size, result in zip(CHUNKS, results, strict=False):
         if result.body != results[-1].body:
             raise PluginFailed(
@@ -146,7 +146,7 @@ def _run(
 
 def engine_for(
     plugin: type[Plugin], options: Mapping[str, Any] | None = None
-) -> tuple[Engine, Entry]:
+) -> tuple[Engine, LoadedPlugin]:
     """An engine with this one plugin. Raises ``PluginError``."""
     given = {"enabled": True, **(options or {})}
     registry = Registry(entry_points=False, classes=[plugin], options={plugin.name: given})
@@ -202,9 +202,9 @@ def message(
     return out
 
 
-def _raise(entry: Entry) -> None:
-    if entry.account.errors:
-        raise PluginFailed(f"{entry.name}: {entry.account.last_error}")
+def _raise(entry: LoadedPlugin) -> None:
+    if entry.statistics.errors:
+        raise PluginFailed(f"{entry.name}: {entry.statistics.last_error}")
 
 
 @pytest.fixture

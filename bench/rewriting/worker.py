@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from zenzefi.rewriting.body import BodyRewrite
     from zenzefi.rewriting.engine import Engine
-    from zenzefi.rewriting.rewrite import Rewrite
 
 PAGE = "http://app.example/shop/list.html"
 PREFIX = "/api/v1/proxy"
@@ -24,7 +24,7 @@ CHUNK = 65536
 _LEAST = 0.1  # CPU seconds to measure for one result
 
 
-def plan(kind: str, headers: dict[str, str] | None = None) -> Rewrite:
+def plan(kind: str, headers: dict[str, str] | None = None) -> BodyRewrite:
     """A rewrite by the complete engine with all bundled plugins, under a prefix."""
     from multidict import CIMultiDict, CIMultiDictProxy
 

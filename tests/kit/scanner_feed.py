@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zenzefi.rewriting.edits import apply
-from zenzefi.rewriting.feed import Scans
+from zenzefi.rewriting.scanner import Scanner
 
 
 class ScannerFeed:
@@ -12,7 +12,7 @@ class ScannerFeed:
     The engine's pipeline does the same for many scanners at once, within budgets.
     """
 
-    def __init__(self, scanner: Scans) -> None:
+    def __init__(self, scanner: Scanner) -> None:
         self._scanner = scanner
         self._carry = b""
         self._retry = 0

@@ -86,18 +86,18 @@ async def test_a_document_that_blocks_passes_by_and_others_do_not(
 ) -> None:
     engine = Engine(Registry(entry_points=False, classes=[Loops]))
     gate = await start_gate(upstream, engine=engine)
-    account = engine.registry["loops"].account
+    statistics = engine.registry["loops"].statistics
 
     async def get(path: str) -> bytes:
         async with client.get(f"{gate.proxy_url}/{path}") as response:
             return await response.read()
 
     assert await get("loop") == PAGE
-    assert (account.errors, account.skipped) == (1, 0)
+    assert (statistics.errors, statistics.skipped) == (1, 0)
     for _ in range(3):
         assert await get("loop") == PAGE
         assert await get("other") == b"seen " + PAGE
-    assert (account.errors, account.skipped) == (1, 3)
+    assert (statistics.errors, statistics.skipped) == (1, 3)
     assert await get("loop-too") == PAGE  # it is the plugin, not one document
     assert await get("other") == PAGE
     assert engine.registry["loops"].is_resting
@@ -115,7 +115,7 @@ async def test_one_document_that_makes_it_raise_is_no_reason_to_rest(
 
     for _ in range(8):
         assert await get("raise") == PAGE
-    assert engine.registry["loops"].account.errors == 5
+    assert engine.registry["loops"].statistics.errors == 5
     assert await get("other") == b"seen " + PAGE
     for number in range(5):
         assert await get(f"raise-{number}") == PAGE

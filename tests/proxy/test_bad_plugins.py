@@ -55,7 +55,7 @@ async def start_with(start_gate: GateFactory, upstream: str, plugin: type[Plugin
 
 
 def account_of(gate: RunningGate) -> Any:
-    return gate.app[proxy_setup.ENGINE].registry.entries[0].account
+    return gate.app[proxy_setup.ENGINE].registry.entries[0].statistics
 
 
 async def get(gate: RunningGate, client: ClientSession) -> tuple[int, bytes, Any]:
@@ -271,7 +271,7 @@ async def test_in_shadow_nothing_of_it_is_seen_but_all_of_it_is_told(
     status, body, headers = await get(gate, client)
     assert (status, body, headers["X-Seen"]) == (200, PAGE, "none")
     assert "X-A" not in headers
-    assert registry["loud"].account.shadow_edits == 4
+    assert registry["loud"].statistics.shadow_edits == 4
     assert TOKEN not in caplog.text
     for said in ("X-Number: 5", "X-A: b", "early", "<p>Loud</p>"):
         assert said in caplog.text

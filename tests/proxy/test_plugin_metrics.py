@@ -50,9 +50,9 @@ def test_loading_again_takes_nothing_back() -> None:
     figures = PluginMetrics(engine)
     skipped = PLUGIN_SKIPPED.labels(Counted.name)
     before = skipped._value.get()
-    entry.account.skipped = 3
+    entry.statistics.skipped = 3
     figures.publish()
     engine.registry.load()
-    engine.registry[Counted.name].account.skipped = 1
+    engine.registry[Counted.name].statistics.skipped = 1
     figures.publish()
     assert skipped._value.get() - before == 4

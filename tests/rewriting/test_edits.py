@@ -1,6 +1,6 @@
 import pytest
 
-from zenzefi.rewriting.edits import Conflict, Edit, apply, compose
+from zenzefi.rewriting.edits import Edit, EditConflict, apply, compose
 
 
 def test_what_no_edit_covers_stays() -> None:
@@ -27,7 +27,7 @@ def test_edits_of_several_sources_are_applied_in_the_order_of_their_places() -> 
 def test_the_first_source_wins_an_overlap_and_the_loss_is_reported() -> None:
     edits, conflicts = compose([("a", [Edit(2, 5, b"x")]), ("b", [Edit(4, 8, b"y")])])
     assert edits == [Edit(2, 5, b"x")]
-    assert conflicts == [Conflict(Edit(4, 8, b"y"), "b", Edit(2, 5, b"x"), "a")]
+    assert conflicts == [EditConflict(Edit(4, 8, b"y"), "b", Edit(2, 5, b"x"), "a")]
 
 
 def test_an_edit_that_encloses_an_accepted_one_is_a_conflict() -> None:

@@ -353,12 +353,12 @@ def test_a_plugin_that_raises_everywhere_breaks_nothing() -> None:
     assert rewrite is not None
     assert dict(rewrite.headers) == {"Content-Type": "text/plain", "X": "y"}
     assert rewrite.feed(b"body") + rewrite.finish() == b"body"
-    assert engine.registry["broken"].account.errors == 5
+    assert engine.registry["broken"].statistics.errors == 5
     assert not engine.registry["broken"].takes(exchanged.url)
     resting = engine.plan(exchanged)
     assert resting is not None
     assert resting.feed(b"body") + resting.finish() == b"body"
-    assert engine.registry["broken"].account.errors == 5
+    assert engine.registry["broken"].statistics.errors == 5
 
 
 def test_a_document_plugin_is_heavy_and_bounded() -> None:

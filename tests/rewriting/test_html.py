@@ -13,11 +13,11 @@ from tests.kit.scanner_feed import ScannerFeed
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.feed import rewrite
 from zenzefi.rewriting.html import HtmlOptions, HtmlScanner, TokenScanner
-from zenzefi.rewriting.html.table import ATTRIBUTES, Kind
+from zenzefi.rewriting.html.table import ATTRIBUTES, AddressSyntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.scanner import rewrite_whole
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("http", "app.test", 80)
@@ -36,7 +36,7 @@ def rewrite_html(
 ) -> str:
     data = html.encode() if isinstance(html, str) else html
     if size is None:
-        return rewrite(scanner(mount, **options), data).decode("utf-8", "surrogateescape")
+        return rewrite_whole(scanner(mount, **options), data).decode("utf-8", "surrogateescape")
     feed = ScannerFeed(scanner(mount, **options))
     out = [feed.feed(data[i : i + size]) for i in range(0, len(data), size)]
     return (b"".join(out) + feed.finish()).decode("utf-8", "surrogateescape")
@@ -258,14 +258,14 @@ def test_integrity_stays_where_the_bytes_are_known_to_stay() -> None:
 
 def test_bytes_beyond_ascii_survive_in_any_encoding() -> None:
     data = b"\xff<a title=\xe9 href='/\xe9\xff'>\x81</a>"
-    assert rewrite(scanner(), data) == b"\xff<a title=\xe9 href='/m/\xe9\xff'>\x81</a>"
+    assert rewrite_whole(scanner(), data) == b"\xff<a title=\xe9 href='/m/\xe9\xff'>\x81</a>"
 
 
 def test_a_character_from_a_reference_is_written_as_one() -> None:
-    assert rewrite(scanner(), b"<a href='//app.test/&eacute;\xe9'>") == (
+    assert rewrite_whole(scanner(), b"<a href='//app.test/&eacute;\xe9'>") == (
         b"<a href='//gate.test:8000/m/&eacute;\xe9'>"
     )
-    assert rewrite(scanner(), b"<img srcset='/&eacute;\xe9 1x'>") == (
+    assert rewrite_whole(scanner(), b"<img srcset='/&eacute;\xe9 1x'>") == (
         b"<img srcset='/m/&eacute;\xe9 1x'>"
     )
 
@@ -577,7 +577,7 @@ def test_rewriting_is_idempotent(html: Any, head: Any) -> None:
 @given(documents)
 def test_a_document_that_names_nothing_of_the_upstreams_leaves_byte_identical(html: Any) -> None:
     mapper = UrlMapper(Origin("http", "elsewhere.test", 80), ROOT)
-    assert rewrite(HtmlScanner(mapper, ROOT, "http://elsewhere.test/"), html.encode()) == (
+    assert rewrite_whole(HtmlScanner(mapper, ROOT, "http://elsewhere.test/"), html.encode()) == (
         html.encode()
     )
 
@@ -599,11 +599,11 @@ def expected_value(tag: Any, name: str, value: Any, mapper: Any, svg: Any) -> An
     kind, elements = ATTRIBUTES.get(name.encode("utf-8", "replace"), (None, None))
     if kind is None or (elements is not None and tag.lower().encode() not in elements):
         return value
-    if kind is Kind.URL:
+    if kind is AddressSyntax.URL:
         return map_url(value)
-    if kind is Kind.SET:
+    if kind is AddressSyntax.SET:
         return map_srcset(value, map_url)
-    if kind is Kind.CSS:
+    if kind is AddressSyntax.CSS:
         return rewrite_css(value.encode(), map_url).decode()
     return value
 
@@ -703,7 +703,7 @@ def test_a_plugin_edits_tokens() -> None:
             return [token.replace(b"")]
         return []
 
-    out = rewrite(TokenScanner(on_token), b"<a  href = '/x' b>c<!--d--></a><a>")
+    out = rewrite_whole(TokenScanner(on_token), b"<a  href = '/x' b>c<!--d--></a><a>")
     assert out == (b'[<a rel="z"  href="x&quot;y" b>c</a>][<a HREF="x&quot;y" rel="z">')
 
 
@@ -712,4 +712,4 @@ def test_only_a_start_tag_has_attributes_to_set() -> None:
         return [token.set("x", "y")]
 
     with pytest.raises(ValueError, match="start tag"):
-        rewrite(TokenScanner(on_token), b"text")
+        rewrite_whole(TokenScanner(on_token), b"text")

@@ -396,9 +396,9 @@ def test_so_does_one_made_of_any_elements(kind: str, data: Any) -> None:
     ],
 )
 def test_no_content_makes_a_bundled_plugin_fail(body: str) -> None:
-    before = sum(entry.account.errors for entry in REGISTRY.entries)
+    before = sum(entry.statistics.errors for entry in REGISTRY.entries)
     run_body("text/html", 16384)(b"<!doctype html>" + body.encode())
-    assert sum(entry.account.errors for entry in REGISTRY.entries) == before
+    assert sum(entry.statistics.errors for entry in REGISTRY.entries) == before
 
 
 def test_a_line_of_a_playlist_that_is_no_line_passes_and_the_next_one_is_mapped() -> None:

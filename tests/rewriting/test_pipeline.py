@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenzefi.rewriting.edits import Conflict, Edit
+from zenzefi.rewriting.edits import Edit, EditConflict
 from zenzefi.rewriting.pipeline import Budget, Pass
 
 
-class Account:
+class _Runner:
     """Keeps what the pipeline reports."""
 
     def __init__(self, name: str, *, shadow: bool = False) -> None:
         self.name = name
         self.shadow = shadow
         self.errors: list[str] = []
-        self.conflicts: list[Conflict] = []
+        self.conflicts: list[EditConflict] = []
         self.shown: list[tuple[bytes, bytes]] = []
         self.good = 0
 
@@ -36,7 +36,7 @@ class Account:
     def shadowed(self, before: bytes, after: bytes) -> None:
         self.shown.append((before, after))
 
-    def conflicted(self, conflict: Conflict) -> None:
+    def conflicted(self, conflict: EditConflict) -> None:
         self.conflicts.append(conflict)
 
 
@@ -75,14 +75,14 @@ def run(pass_: Pass, data: bytes, size: int) -> bytes:
 
 
 def test_edits_of_two_plugins_are_made_in_one_pass_over_one_source() -> None:
-    first, second = Account("first"), Account("second")
+    first, second = _Runner("first"), _Runner("second")
     pass_ = Pass([(first, Words({b"a": b"b"})), (second, Words({b"b": b"c"}))], Budget())
     assert run(pass_, b"a b a", 2) == b"b c b"
     assert first.good == second.good == 1
 
 
 def test_the_earlier_plugin_wins_where_two_edit_the_same_place() -> None:
-    first, second = Account("first"), Account("second")
+    first, second = _Runner("first"), _Runner("second")
     pass_ = Pass([(first, Words({b"abc": b"X"})), (second, Spans(b"bc", b"Y"))], Budget())
     assert run(pass_, b"abc bc", 100) == b"X Y"
     assert [conflict.source for conflict in second.conflicts] == ["second"]
@@ -98,9 +98,9 @@ def test_the_cut_of_the_chunks_makes_no_difference_to_a_composition(
     def fresh() -> Pass:
         return Pass(
             [
-                (Account("words"), Words({b"ab": b"<1>", b"ba": b"<2>"})),
-                (Account("spans"), Spans(b"bab", b"<3>")),
-                (Account("inserts"), Inserts()),
+                (_Runner("words"), Words({b"ab": b"<1>", b"ba": b"<2>"})),
+                (_Runner("spans"), Spans(b"bab", b"<3>")),
+                (_Runner("inserts"), Inserts()),
             ],
             Budget(),
         )
@@ -125,7 +125,7 @@ class Inserts:
 
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_what_no_edit_covers_is_identical(data: bytes, size: int) -> None:
-    assert run(Pass([(Account("none"), Words({}))], Budget()), data, size) == data
+    assert run(Pass([(_Runner("none"), Words({}))], Budget()), data, size) == data
 
 
 class Raises:
@@ -141,7 +141,7 @@ class Raises:
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_plugin_that_raises_never_loses_a_byte_and_the_others_go_on(after: int) -> None:
-    bad, good = Account("bad"), Account("good")
+    bad, good = _Runner("bad"), _Runner("good")
     pass_ = Pass([(bad, Raises(after)), (good, Words({b"b": b"Y"}))], Budget())
     out = run(pass_, b"a b a b a b ", 2)
     assert out.replace(b"X", b"a") == b"a Y a Y a Y "
@@ -173,9 +173,9 @@ def test_a_wrong_answer_counts_as_an_error_and_the_original_passes(result: objec
         def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
             return result  # type: ignore[return-value] # the mistake
 
-    account = Account("wrong")
-    assert run(Pass([(account, Wrong())], Budget()), b"abc", 3) == b"abc"
-    assert len(account.errors) == 1
+    runner = _Runner("wrong")
+    assert run(Pass([(runner, Wrong())], Budget()), b"abc", 3) == b"abc"
+    assert len(runner.errors) == 1
 
 
 def test_a_plugin_that_hoards_is_dropped_and_nothing_is_lost() -> None:
@@ -183,13 +183,13 @@ def test_a_plugin_that_hoards_is_dropped_and_nothing_is_lost() -> None:
         def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
             return 0, []
 
-    account = Account("hoards")
-    pass_ = Pass([(account, Hoards())], Budget(held=20_000))
+    runner = _Runner("hoards")
+    pass_ = Pass([(runner, Hoards())], Budget(held=20_000))
     data = b"x" * 100_000
     parts = [pass_.feed(data[i : i + 1000]) for i in range(0, len(data), 1000)]
     assert b"".join(parts) + pass_.finish() == data
-    assert len(account.errors) == 1
-    assert "memory budget" in account.errors[0]
+    assert len(runner.errors) == 1
+    assert "memory budget" in runner.errors[0]
     assert sum(map(len, parts)) > 0  # it passed before the end
 
 
@@ -201,22 +201,22 @@ def test_a_slow_plugin_is_dropped_for_the_body() -> None:
             now[0] += 1.0
             return len(window), []
 
-    account = Account("slow")
-    pass_ = Pass([(account, Slow())], Budget(step=0.1, slow_steps=3), clock=lambda: now[0])
+    runner = _Runner("slow")
+    pass_ = Pass([(runner, Slow())], Budget(step=0.1, slow_steps=3), clock=lambda: now[0])
     assert run(pass_, b"x" * 10, 1) == b"x" * 10
     assert now[0] == 3.0
-    assert "too slow" in account.errors[0]
+    assert "too slow" in runner.errors[0]
 
 
 def test_a_plugin_that_writes_without_end_is_stopped() -> None:
-    account = Account("writer")
-    pass_ = Pass([(account, Words({b"a": b"z" * 100}))], Budget(inserted=250))
+    runner = _Runner("writer")
+    pass_ = Pass([(runner, Words({b"a": b"z" * 100}))], Budget(inserted=250))
     assert run(pass_, b"a a a a ", 2) == b"z" * 100 + b" " + b"z" * 100 + b" a a "
-    assert len(account.errors) == 1
+    assert len(runner.errors) == 1
 
 
 def test_a_shadow_plugin_shows_its_edits_and_changes_nothing() -> None:
-    shadow = Account("shadow", shadow=True)
+    shadow = _Runner("shadow", shadow=True)
     assert run(Pass([(shadow, Words({b"a": b"X"}))], Budget()), b"a b a", 2) == b"a b a"
     assert shadow.shown == [(b"a", b"X"), (b"a", b"X")]
 
@@ -230,5 +230,5 @@ def test_an_unfinished_token_costs_linear_work() -> None:
             return (len(window) if final else 0), []
 
     data = b"x" * 300_000
-    assert run(Pass([(Account("never"), Never())], Budget()), data, 500) == data
+    assert run(Pass([(_Runner("never"), Never())], Budget()), data, 500) == data
     assert sum(calls) < 8 * len(data)

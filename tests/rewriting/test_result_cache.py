@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.plugins import Context, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
-from zenzefi.rewriting.cache import Key, Result, ResultCache
+from zenzefi.rewriting.cache import CachedResult, Key, ResultCache
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
@@ -101,11 +101,11 @@ def test_the_same_body_is_rewritten_once(size: int) -> None:
     engine = engine_with([])
     first, _ = get(engine, CSS, STATIC, ASKED, size=size)
     assert (engine.cache.hits, engine.cache.misses) == (0, 1)
-    calls = engine.registry["css"].account.calls
+    calls = engine.registry["css"].statistics.calls
     second, _ = get(engine, CSS, STATIC, {**ASKED, "Cookie": "another=user"}, user="2", size=size)
     assert first == second == CSS.replace(b"(/x", b"(/api/v1/proxy/x")
     assert (engine.cache.hits, engine.cache.misses) == (1, 1)
-    assert engine.registry["css"].account.calls == calls
+    assert engine.registry["css"].statistics.calls == calls
 
 
 @pytest.mark.parametrize("size", [1, 100, 100_000])
@@ -213,12 +213,12 @@ def test_a_body_that_a_resting_plugin_did_not_see_is_not_kept() -> None:
 def test_the_memory_of_bodies_is_bounded() -> None:
     cache = ResultCache(limit=1000, largest=600)
     for number in range(20):
-        cache.put(Key(str(number), "", 1, ""), Result(b"", b"x" * 300))
+        cache.put(Key(str(number), "", 1, ""), CachedResult(b"", b"x" * 300))
         assert cache.size <= 1000
     assert len(cache) == 3
-    cache.put(Key("large", "", 1, ""), Result(b"", b"x" * 601))
+    cache.put(Key("large", "", 1, ""), CachedResult(b"", b"x" * 601))
     assert cache.get(Key("large", "", 1, "")) is None
-    assert cache.get(Key("19", "", 1, "")) == Result(b"", b"x" * 300)
+    assert cache.get(Key("19", "", 1, "")) == CachedResult(b"", b"x" * 300)
 
 
 # --- derived validators -------------------------------------------------------------------------

@@ -173,16 +173,6 @@ def test_references_of_a_document_without_a_hierarchy_stay() -> None:
     assert prefixed.map("http:x", "about:srcdoc") == "http:x"
 
 
-def test_strings_in_data_keep_a_missing_path_and_relative_ones_stay() -> None:
-    assert prefixed.map_absolute("http://app.internal:8080") == "https://gate.example/api/v1/proxy"
-    assert prefixed.map_absolute("http://app.internal:8080/x") == (
-        "https://gate.example/api/v1/proxy/x"
-    )
-    assert prefixed.map_absolute("wss:\\\\app.internal:8080") == "wss:\\\\app.internal:8080"
-    for url in ("/x", "http:x", "../../../../x", "see http://app.internal:8080/x"):
-        assert prefixed.map_absolute(url) is url
-
-
 @pytest.mark.parametrize(
     ("url", "back"),
     [
@@ -342,7 +332,6 @@ def test_mapping_is_idempotent(url: Any, page: Any, mount: Any) -> None:
 @given(hostile, pages, st.sampled_from(MOUNTS))
 def test_no_input_makes_the_mapper_raise(url: Any, page: Any, mount: Any) -> None:
     mapper = UrlMapper(UPSTREAM, mount)
-    mapper.map_absolute(url)
     mapper.unmap(url)
     mapper.resolve(url, page)
     assert isinstance(mapper.map("/x", url), str)

@@ -48,7 +48,7 @@ _SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: bel
 
 
 class Rewrite(Protocol):
-    """A body on its way through the rewriting engine (``zenzefi.rewriting.rewrite``)."""
+    """A body on its way through the rewriting engine (``zenzefi.rewriting.body``)."""
 
     heavy: bool
 

@@ -21,7 +21,7 @@ from zenzefi.observability.metrics import (
     REWRITE_CACHE,
 )
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.plugins.registry import Account
+from zenzefi.rewriting.plugins.registry import PluginStatistics
 
 EVERY = 5.0
 """Seconds between two publications."""
@@ -30,20 +30,20 @@ EVERY = 5.0
 _Values = tuple[float, ...]
 
 
-def _values(account: Account) -> _Values:
+def _values(statistics: PluginStatistics) -> _Values:
     return (
-        account.seconds,
-        account.bytes,
-        account.calls,
-        account.edits,
-        account.shadow_edits,
-        account.conflicts,
-        account.errors,
-        account.skipped,
+        statistics.seconds,
+        statistics.bytes,
+        statistics.calls,
+        statistics.edits,
+        statistics.shadow_edits,
+        statistics.conflicts,
+        statistics.errors,
+        statistics.skipped,
     )
 
 
-_NOTHING = _values(Account())
+_NOTHING = _values(PluginStatistics())
 
 
 def _counters(plugin: str) -> Iterator[Counter]:
@@ -59,25 +59,25 @@ def _counters(plugin: str) -> Iterator[Counter]:
 
 
 class PluginMetrics:
-    """Adds to the counters what was added to the plugins' accounts since the last time."""
+    """Adds to the counters what was added to the plugins' statistics since the last time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._seen: dict[str, tuple[Account, _Values]] = {}
+        self._seen: dict[str, tuple[PluginStatistics, _Values]] = {}
         self._hits = engine.cache.hits
         self._misses = engine.cache.misses
 
     def publish(self) -> None:
         """Carry over everything new."""
         for entry in self._engine.registry.entries:
-            account = entry.account
-            old, seen = self._seen.get(entry.name, (account, _NOTHING))
-            if old is not account:  # loaded again: it counts from nothing
+            statistics = entry.statistics
+            old, seen = self._seen.get(entry.name, (statistics, _NOTHING))
+            if old is not statistics:  # loaded again: it counts from nothing
                 seen = _NOTHING
-            now = _values(account)
+            now = _values(statistics)
             for counter, value, before in zip(_counters(entry.name), now, seen, strict=True):
                 counter.inc(value - before)
-            self._seen[entry.name] = account, now
+            self._seen[entry.name] = statistics, now
         cache = self._engine.cache
         REWRITE_CACHE.labels("hit").inc(cache.hits - self._hits)
         REWRITE_CACHE.labels("miss").inc(cache.misses - self._misses)

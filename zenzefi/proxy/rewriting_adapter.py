@@ -15,11 +15,11 @@ from zenzefi.proxy.forwarder import Answer, ProxyRequest
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
+from zenzefi.rewriting.body import BodyRewrite
 from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, Exchange
 from zenzefi.rewriting.headers import BODY_HEADERS
 from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.plugins.api import Message
-from zenzefi.rewriting.rewrite import Rewrite
 from zenzefi.rewriting.urls import UrlMapper
 
 _MAX_MAPPERS = 64
@@ -108,7 +108,7 @@ class EngineRewriter:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
         exchange = self._exchange(passage, response.status, text)
-        rewrite: Rewrite | Decoding | None = None
+        rewrite: BodyRewrite | Decoding | None = None
         has_content = response.has_body and response.length != 0
         planned = self._engine.plan(exchange) if has_content else None
         if planned is not None:

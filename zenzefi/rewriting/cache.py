@@ -25,7 +25,7 @@ class Key(NamedTuple):
     """A digest of everything beside the body that the result depends on."""
 
 
-class Result(NamedTuple):
+class CachedResult(NamedTuple):
     """A finished body, and the digest of the bytes it was made from."""
 
     source: bytes
@@ -38,19 +38,19 @@ class ResultCache:
     def __init__(self, limit: int = 8 * 1024 * 1024, largest: int = 1024 * 1024) -> None:
         self._limit = limit
         self.largest = min(largest, limit)
-        self._results: OrderedDict[Key, Result] = OrderedDict()
+        self._results: OrderedDict[Key, CachedResult] = OrderedDict()
         self.size = 0
         self.hits = 0
         self.misses = 0
 
-    def get(self, key: Key) -> Result | None:
+    def get(self, key: Key) -> CachedResult | None:
         """What the last response with this key became, or ``None``."""
         result = self._results.get(key)
         if result is not None:
             self._results.move_to_end(key)
         return result
 
-    def put(self, key: Key, result: Result) -> None:
+    def put(self, key: Key, result: CachedResult) -> None:
         """Remember it, if it is not too large to be worth it."""
         if len(result.body) > self.largest:
             return
@@ -120,4 +120,4 @@ class Recall:
     def keep(self, body: bytes) -> None:
         """The body that was made, unless something went wrong meanwhile."""
         if self._taken == self._key.length and self._is_sound():
-            self._cache.put(self._key, Result(self._digest.digest(), body))
+            self._cache.put(self._key, CachedResult(self._digest.digest(), body))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.feed import rewrite
+from zenzefi.rewriting.scanner import rewrite_whole
 
 _NAME = rb"[-\w\x80-\xff]"
 _COMMENT = rb"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/"
@@ -339,7 +339,7 @@ class CssScanner:
 
 def rewrite_css(data: bytes, map_url: Callable[[str], str]) -> bytes:
     """A whole style sheet or declaration list (the value of a ``style`` attribute)."""
-    return rewrite(CssScanner(map_url), data)
+    return rewrite_whole(CssScanner(map_url), data)
 
 
 def _cut(data: bytes, end: int) -> bool:

@@ -20,7 +20,7 @@ class Edit(NamedTuple):
     new: bytes
 
 
-class Conflict(NamedTuple):
+class EditConflict(NamedTuple):
     """An edit that was dropped, because one of a source with higher precedence covers its place."""
 
     dropped: Edit
@@ -41,7 +41,7 @@ class _Placed(NamedTuple):
 
 def compose(
     sources: Sequence[tuple[str, Iterable[Edit]]],
-) -> tuple[list[Edit], list[Conflict]]:
+) -> tuple[list[Edit], list[EditConflict]]:
     """Merge the edits of several named sources, first source first in precedence.
 
     Returns the edits in the order of their places, ready for ``apply``, and what had to be dropped.
@@ -51,7 +51,7 @@ def compose(
     Raises ``ValueError`` for an edit whose end lies before its start.
     """
     placed: list[_Placed] = []
-    conflicts: list[Conflict] = []
+    conflicts: list[EditConflict] = []
     order = 0
     for source, edits in sources:
         for edit in edits:
@@ -65,7 +65,7 @@ def compose(
             if other is None:
                 placed.insert(at, item)
             elif other.edit != item.edit:
-                conflicts.append(Conflict(item.edit, source, other.edit, other.source))
+                conflicts.append(EditConflict(item.edit, source, other.edit, other.source))
     return [item.edit for item in placed], conflicts
 
 

@@ -15,17 +15,17 @@ from multidict import CIMultiDict
 
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
+from zenzefi.rewriting.body import BodyRewrite, Decide, Step
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
-from zenzefi.rewriting.depends import cacheable_length, depends_on, tag_key, varied_by
 from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers
 from zenzefi.rewriting.pipeline import Budget
+from zenzefi.rewriting.plugin_steps import steps_for
 from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
 from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
 from zenzefi.rewriting.plugins.hooks import Hooks
-from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
-from zenzefi.rewriting.rewrite import Decide, Rewrite, Step
-from zenzefi.rewriting.stages import steps_for
+from zenzefi.rewriting.result_key import cacheable_length, depends_on, tag_key, varied_by
 
 __all__ = ["Engine", "Exchange"]
 
@@ -44,7 +44,7 @@ class _Plan:
 
     effective: str
     doubt: sniff.Doubt
-    entries: tuple[Entry, ...]
+    entries: tuple[LoadedPlugin, ...]
     """Plugins that may want the body, under any reading of it."""
 
 
@@ -119,7 +119,7 @@ class Engine:
             and self._entries(exchange) is not None
         )
 
-    def plan(self, exchange: Exchange) -> Rewrite | None:
+    def plan(self, exchange: Exchange) -> BodyRewrite | None:
         """How to rewrite the body; ``None``: it passes untouched, compressed bytes included."""
         if exchange.status < 200 or exchange.status in _NO_BODY or exchange.status == 206:
             return None
@@ -135,7 +135,7 @@ class Engine:
             return None
         permission = self._permission(exchange, plan)
         sent = self._rewritten_headers(exchange, entries, coding, permission)
-        return Rewrite(
+        return BodyRewrite(
             headers=sent,
             decoders=decoders,
             coding=coding,
@@ -183,7 +183,7 @@ class Engine:
 
     # --- how it is decided -----------------------------------------------------------------------
 
-    def _entries(self, exchange: Exchange) -> tuple[_Plan, list[Entry]] | None:
+    def _entries(self, exchange: Exchange) -> tuple[_Plan, list[LoadedPlugin]] | None:
         headers = exchange.response_headers
         label = headers.get(_CONTENT_TYPE, "")
         nosniff = "nosniff" in headers.get("X-Content-Type-Options", "").lower()
@@ -229,7 +229,7 @@ class Engine:
         self,
         exchange: Exchange,
         plan: _Plan,
-        entries: list[Entry],
+        entries: list[LoadedPlugin],
         permission: csp.Permission | None,
     ) -> Decide:
         label = charset.label(exchange.response_headers.get(_CONTENT_TYPE, ""))
@@ -277,7 +277,7 @@ class Engine:
     def _rewritten_headers(
         self,
         exchange: Exchange,
-        entries: list[Entry],
+        entries: list[LoadedPlugin],
         coding: str,
         permission: csp.Permission | None,
     ) -> list[tuple[str, str]]:
@@ -347,7 +347,9 @@ class Engine:
         self._refresh()
         return tag_key(exchange, self.registry.fingerprint, self._varies)
 
-    def _recall(self, exchange: Exchange, entries: list[Entry], coding: str) -> Recall | None:
+    def _recall(
+        self, exchange: Exchange, entries: list[LoadedPlugin], coding: str
+    ) -> Recall | None:
         """Only what a shared cache may store, and only what is costly: compressed bodies."""
         length = cacheable_length(exchange)
         if coding == "identity" or length is None or length > self.cache.largest:
@@ -357,7 +359,7 @@ class Engine:
             return None
 
         def incidents() -> int:
-            return sum(entry.account.errors + entry.account.skipped for entry in entries)
+            return sum(entry.statistics.errors + entry.statistics.skipped for entry in entries)
 
         before = incidents()  # what a plugin failed on, or did not take, is half done
         key = Key(exchange.url, exchange.response_headers["ETag"], length, depends)

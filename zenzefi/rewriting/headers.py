@@ -32,7 +32,7 @@ Mapping = Callable[[str, View], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HeaderRule:
     """One line of the table."""
 
     name: str
@@ -222,49 +222,79 @@ ORIGIN_WIDE = {
 """What a response says of its whole origin, and why. Under a prefix that is the gate's origin."""
 
 TABLE = (
-    Row("Location", "map", _redirect, "a redirect must stay under the mount"),
-    Row("Content-Location", "map", _url, "it names the resource as the browser must ask for it"),
-    Row("Refresh", "map", _refresh, "a redirect with a delay; parsed as browsers parse it"),
-    Row("Link", "map", _link, "preloads and rel links are fetched; anchor and imagesrcset too"),
-    Row("SourceMap", "map", _url, "developer tools fetch it"),
-    Row("X-SourceMap", "map", _url, "the older name of SourceMap"),
-    Row("X-Pingback", "map", _url, "an address of the upstream"),
-    Row("Content-Security-Policy", "map", _policy, "sources that mean the upstream mean the gate"),
-    Row("Content-Security-Policy-Report-Only", "map", _policy, "as the enforced policy"),
-    Row("Access-Control-Allow-Origin", "map", _origin, "the upstream's own origin is the gate's"),
-    Row("Timing-Allow-Origin", "map", _origins, "as for CORS"),
-    Row("Permissions-Policy", "map", _quoted_origins, "origins in its lists"),
-    Row("Feature-Policy", "map", _quoted_origins, "the older name of Permissions-Policy"),
-    Row("Service-Worker-Allowed", "map", _worker_scope, "a worker's scope stays under the mount"),
-    Row("Speculation-Rules", "map", _quoted_urls, "rule sets are fetched"),
-    Row("Reporting-Endpoints", "map", _quoted_urls, "reports of this document go to the upstream"),
-    Row(
+    HeaderRule("Location", "map", _redirect, "a redirect must stay under the mount"),
+    HeaderRule(
+        "Content-Location", "map", _url, "it names the resource as the browser must ask for it"
+    ),
+    HeaderRule("Refresh", "map", _refresh, "a redirect with a delay; parsed as browsers parse it"),
+    HeaderRule(
+        "Link", "map", _link, "preloads and rel links are fetched; anchor and imagesrcset too"
+    ),
+    HeaderRule("SourceMap", "map", _url, "developer tools fetch it"),
+    HeaderRule("X-SourceMap", "map", _url, "the older name of SourceMap"),
+    HeaderRule("X-Pingback", "map", _url, "an address of the upstream"),
+    HeaderRule(
+        "Content-Security-Policy", "map", _policy, "sources that mean the upstream mean the gate"
+    ),
+    HeaderRule("Content-Security-Policy-Report-Only", "map", _policy, "as the enforced policy"),
+    HeaderRule(
+        "Access-Control-Allow-Origin", "map", _origin, "the upstream's own origin is the gate's"
+    ),
+    HeaderRule("Timing-Allow-Origin", "map", _origins, "as for CORS"),
+    HeaderRule("Permissions-Policy", "map", _quoted_origins, "origins in its lists"),
+    HeaderRule("Feature-Policy", "map", _quoted_origins, "the older name of Permissions-Policy"),
+    HeaderRule(
+        "Service-Worker-Allowed", "map", _worker_scope, "a worker's scope stays under the mount"
+    ),
+    HeaderRule("Speculation-Rules", "map", _quoted_urls, "rule sets are fetched"),
+    HeaderRule(
+        "Reporting-Endpoints", "map", _quoted_urls, "reports of this document go to the upstream"
+    ),
+    HeaderRule(
         "Cross-Origin-Opener-Policy", "map", _opener_policy, "never the policy of the gate's pages"
     ),
-    Row("Cross-Origin-Opener-Policy-Report-Only", "keep", _keep, "reports of this document only"),
-    Row("Cross-Origin-Embedder-Policy", "keep", _keep, "what this document may embed"),
-    Row("Cross-Origin-Embedder-Policy-Report-Only", "keep", _keep, "reports of this document only"),
-    Row("Cross-Origin-Resource-Policy", "keep", _keep, "who may embed this response"),
-    Row("Document-Policy", "keep", _keep, "limits on this document"),
-    Row("Document-Isolation-Policy", "keep", _keep, "the process of this document"),
-    Row("Integrity-Policy", "keep", _keep, "what this document may load"),
-    Row("Supports-Loading-Mode", "keep", _keep, "whether this document may be loaded ahead"),
-    Row("Origin-Trial", "keep", _keep, "features of this document; a token names its origin"),
-    Row("X-DNS-Prefetch-Control", "keep", _keep, "name look-ups of this document"),
-    Row("Origin-Agent-Cluster", "keep", _keep, "the process of a window's documents; no rights"),
-    Row("X-Frame-Options", "keep", _keep, "framing rules stay the upstream's"),
-    Row("Clear-Site-Data", "map", _clear_site_data, "the gate's cookies are not the upstream's"),
+    HeaderRule(
+        "Cross-Origin-Opener-Policy-Report-Only", "keep", _keep, "reports of this document only"
+    ),
+    HeaderRule("Cross-Origin-Embedder-Policy", "keep", _keep, "what this document may embed"),
+    HeaderRule(
+        "Cross-Origin-Embedder-Policy-Report-Only", "keep", _keep, "reports of this document only"
+    ),
+    HeaderRule("Cross-Origin-Resource-Policy", "keep", _keep, "who may embed this response"),
+    HeaderRule("Document-Policy", "keep", _keep, "limits on this document"),
+    HeaderRule("Document-Isolation-Policy", "keep", _keep, "the process of this document"),
+    HeaderRule("Integrity-Policy", "keep", _keep, "what this document may load"),
+    HeaderRule("Supports-Loading-Mode", "keep", _keep, "whether this document may be loaded ahead"),
+    HeaderRule(
+        "Origin-Trial", "keep", _keep, "features of this document; a token names its origin"
+    ),
+    HeaderRule("X-DNS-Prefetch-Control", "keep", _keep, "name look-ups of this document"),
+    HeaderRule(
+        "Origin-Agent-Cluster", "keep", _keep, "the process of a window's documents; no rights"
+    ),
+    HeaderRule("X-Frame-Options", "keep", _keep, "framing rules stay the upstream's"),
+    HeaderRule(
+        "Clear-Site-Data", "map", _clear_site_data, "the gate's cookies are not the upstream's"
+    ),
     *(
-        Row(name, "map", _root_only, f"{reason}: only where the origin is the upstream's own")
+        HeaderRule(
+            name, "map", _root_only, f"{reason}: only where the origin is the upstream's own"
+        )
         for name, reason in ORIGIN_WIDE.items()
     ),
-    Row("Report-To", "map", _report_to, "origin-wide: only where the origin is the upstream's own"),
-    Row("Alt-Svc", "drop", _drop, "it would lead the browser around the gate"),
-    Row("Onion-Location", "drop", _drop, "it would lead the browser around the gate"),
-    Row("Strict-Transport-Security", "drop", _drop, "the gate's host has its own TLS policy"),
-    Row("Public-Key-Pins", "drop", _drop, "pins of another host's keys would lock the gate out"),
-    Row("Public-Key-Pins-Report-Only", "drop", _drop, "as Public-Key-Pins"),
-    Row("Expect-CT", "drop", _drop, "a policy of the upstream's host"),
+    HeaderRule(
+        "Report-To", "map", _report_to, "origin-wide: only where the origin is the upstream's own"
+    ),
+    HeaderRule("Alt-Svc", "drop", _drop, "it would lead the browser around the gate"),
+    HeaderRule("Onion-Location", "drop", _drop, "it would lead the browser around the gate"),
+    HeaderRule(
+        "Strict-Transport-Security", "drop", _drop, "the gate's host has its own TLS policy"
+    ),
+    HeaderRule(
+        "Public-Key-Pins", "drop", _drop, "pins of another host's keys would lock the gate out"
+    ),
+    HeaderRule("Public-Key-Pins-Report-Only", "drop", _drop, "as Public-Key-Pins"),
+    HeaderRule("Expect-CT", "drop", _drop, "a policy of the upstream's host"),
 )
 
 _BY_NAME = {row.name.lower(): row for row in TABLE if row.verb != "keep"}

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from zenzefi.rewriting.edits import Conflict, Edit, apply, compose
-from zenzefi.rewriting.plugins.api import Scanner
-from zenzefi.rewriting.plugins.faults import Fault
+from zenzefi.rewriting.edits import Edit, EditConflict, apply, compose
+from zenzefi.rewriting.plugins.faults import PluginFault
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG, Cost
+from zenzefi.rewriting.scanner import Scanner
 
 SMALL = 4096
 """A window below this is scanned again with every new byte; a larger one once it has doubled."""
@@ -64,11 +64,11 @@ class Runner(Protocol):
     def shadowed(self, before: bytes, after: bytes) -> None:
         """What an edit would have changed, if the plugin did not run in shadow mode."""
 
-    def conflicted(self, conflict: Conflict) -> None:
+    def conflicted(self, conflict: EditConflict) -> None:
         """One of its edits lost against another plugin's."""
 
 
-class _Seat:
+class _ScannerState:
     """One scanner with its place in the source."""
 
     __slots__ = ("edits", "retry", "runner", "scanner", "settled", "slow", "total", "written")
@@ -93,7 +93,7 @@ class Pass:
         budget: Budget,
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._seats = [_Seat(runner, scanner) for runner, scanner in seats]
+        self._seats = [_ScannerState(runner, scanner) for runner, scanner in seats]
         self._budget = budget
         self._clock = clock
         self._buffer = b""
@@ -153,7 +153,7 @@ class Pass:
             seat.retry > end and end - seat.settled <= self._budget.held for seat in seats
         )
 
-    def _scan(self, seat: _Seat, buffer: bytes, end: int, final: bool) -> None:
+    def _scan(self, seat: _ScannerState, buffer: bytes, end: int, final: bool) -> None:
         scanner = seat.scanner
         if scanner is None:
             return
@@ -187,7 +187,7 @@ class Pass:
         if seat.slow >= self._budget.slow_steps or seat.total > self._budget.total:
             self._drop(seat, f"too slow: {seat.total:.2f} s of CPU for one body", end)
 
-    def _take(self, seat: _Seat, edits: list[Edit], buffer: bytes) -> None:
+    def _take(self, seat: _ScannerState, edits: list[Edit], buffer: bytes) -> None:
         if seat.runner.shadow:
             for edit in edits:
                 before = buffer[edit.start - self._base : edit.end - self._base]
@@ -200,7 +200,7 @@ class Pass:
             return
         seat.edits += edits
 
-    def _drop(self, seat: _Seat, why: str, end: int) -> None:
+    def _drop(self, seat: _ScannerState, why: str, end: int) -> None:
         if seat.scanner is not None:
             seat.runner.failed(Cost(why))
         seat.scanner, seat.settled = None, end
@@ -222,7 +222,7 @@ class Pass:
         return out
 
     @staticmethod
-    def _whole_edits(seats: list[_Seat], done: int) -> int:
+    def _whole_edits(seats: list[_ScannerState], done: int) -> int:
         """The last place not inside an edit, at or before ``done``."""
         while True:
             start = done
@@ -237,7 +237,7 @@ class Pass:
             done = start
 
     @staticmethod
-    def _merge(seats: list[_Seat], done: int, final: bool) -> list[Edit]:
+    def _merge(seats: list[_ScannerState], done: int, final: bool) -> list[Edit]:
         ready = []
         for seat in seats:
             # An insertion at the very border waits: another plugin may still insert there too.
@@ -259,21 +259,23 @@ class Pass:
 
 
 def _check(settled: object, edits: object, base: int, length: int) -> list[Edit]:
-    """The edits with absolute offsets. Raises :class:`Fault` for what breaks the contract."""
+    """The edits with absolute offsets. Raises :class:`PluginFault` for what breaks the contract."""
     if not isinstance(settled, int) or not 0 <= settled <= length:
-        raise Fault(f"scan() settled {settled!r} of {length} bytes")
+        raise PluginFault(f"scan() settled {settled!r} of {length} bytes")
     if not isinstance(edits, list | tuple):
-        raise Fault(f"scan() returned {type(edits).__name__} for the edits, not a list")
+        raise PluginFault(f"scan() returned {type(edits).__name__} for the edits, not a list")
     out, last = [], 0
     for edit in edits:
         try:
             start, end, new = edit
         except (TypeError, ValueError):
-            raise Fault(f"scan() returned {edit!r} among the edits") from None
+            raise PluginFault(f"scan() returned {edit!r} among the edits") from None
         if type(start) is not int or type(end) is not int or not isinstance(new, bytes):
-            raise Fault("an edit is (int, int, bytes)")
+            raise PluginFault("an edit is (int, int, bytes)")
         if not last <= start <= end <= settled:
-            raise Fault(f"edit {start}..{end} overlaps, descends, or is not settled ({settled})")
+            raise PluginFault(
+                f"edit {start}..{end} overlaps, descends, or is not settled ({settled})"
+            )
         last = end
         out.append(Edit(start + base, end + base, new))
     return out

@@ -17,7 +17,7 @@ from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.proxy.setup import ENGINE, GATE
 from zenzefi.proxy.unmounted_requests import UnmountedRequests
-from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.runtime.health import HEALTH
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import SESSION_QUERIES
@@ -50,7 +50,7 @@ async def overview(page: PageContext) -> web.StreamResponse:
         services=services,
         statistics=await app[OVERVIEWS].now(),
         waiting=waiting,
-        plugin_errors=sum(entry.account.errors for entry in _plugins(page)),
+        plugin_errors=sum(entry.statistics.errors for entry in _plugins(page)),
         misdirected=0 if misdirected is None else misdirected.total,
     )
 
@@ -210,7 +210,7 @@ async def refund(page: PageContext) -> web.StreamResponse:
 # --- plugins and misdirected requests
 
 
-def _plugins(page: PageContext) -> tuple[Entry, ...]:
+def _plugins(page: PageContext) -> tuple[LoadedPlugin, ...]:
     engine = page.request.app.get(ENGINE)
     return () if engine is None else tuple(engine.registry.entries)
 
@@ -223,7 +223,7 @@ def _misdirected(page: PageContext) -> UnmountedRequests | None:
 @routes.get("/admin/plugins")
 async def plugins(page: PageContext) -> web.StreamResponse:
     """Calls, edits, time and errors of each plugin in this process, failed plugins first."""
-    entries = sorted(_plugins(page), key=lambda entry: not entry.account.errors)
+    entries = sorted(_plugins(page), key=lambda entry: not entry.statistics.errors)
     return page.render("admin/plugins.html", entries=entries)
 
 

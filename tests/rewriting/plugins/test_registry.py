@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions, Scanner
 from zenzefi.resources import bundled
-from zenzefi.rewriting.plugins.registry import Entry, PluginError, Registry, check, in_order
+from zenzefi.rewriting.plugins.registry import LoadedPlugin, PluginError, Registry, check, in_order
 from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
 
 GOOD = """
@@ -39,13 +39,13 @@ def registry(folder: Path, **arguments: object) -> Registry:
     return Registry([bundled("plugins"), folder], entry_points=False, **arguments)  # type: ignore[arg-type] # test helper
 
 
-def plugin(name_: str, before_: tuple[str, ...] = (), after_: tuple[str, ...] = ()) -> Entry:
+def plugin(name_: str, before_: tuple[str, ...] = (), after_: tuple[str, ...] = ()) -> LoadedPlugin:
     class Made(Plugin):
         name = name_
         before = before_
         after = after_
 
-    return Entry(Made(PluginOptions()), "test")
+    return LoadedPlugin(Made(PluginOptions()), "test")
 
 
 def test_the_bundled_plugins_load_and_the_examples_stay_off() -> None:
@@ -169,13 +169,13 @@ def test_a_changed_file_is_loaded_again_and_a_broken_one_is_not(
 
 def test_the_circuit_opens_after_repeated_failures_and_closes_again() -> None:
     now = [0.0]
-    entry = Entry(plugin("a").plugin, "test", clock=lambda: now[0])
+    entry = LoadedPlugin(plugin("a").plugin, "test", clock=lambda: now[0])
     for _ in range(4):
         entry.failed("no")
         assert entry.ready
     entry.failed("no")
     assert not entry.ready
-    assert entry.account.skipped == 1
+    assert entry.statistics.skipped == 1
     now[0] += 61
     assert entry.ready  # one body tries it
     assert not entry.ready  # only one
@@ -183,7 +183,7 @@ def test_the_circuit_opens_after_repeated_failures_and_closes_again() -> None:
     assert entry.ready
     entry.succeeded()
     assert entry.ready
-    assert entry.account.errors == 5
+    assert entry.statistics.errors == 5
 
 
 def test_a_success_between_failures_keeps_the_circuit_closed() -> None:
@@ -254,7 +254,7 @@ def test_a_file_that_would_end_the_process_is_a_mistake_like_others(tmp_path: Pa
 def test_whatever_fails_other_documents_are_still_rewritten(events: list[Any]) -> None:
     """For a bundled plugin: all documents but those that fail, whatever happens there."""
     now = [0.0]
-    entry = Entry(plugin("a").plugin, "test", clock=lambda: now[0], bundled=True)
+    entry = LoadedPlugin(plugin("a").plugin, "test", clock=lambda: now[0], bundled=True)
     for document, outcome, seconds in events:
         now[0] += seconds
         if outcome is None:
@@ -270,7 +270,7 @@ def test_whatever_fails_other_documents_are_still_rewritten(events: list[Any]) -
 
 def test_a_plugin_rests_after_failing_on_different_documents() -> None:
     now = [0.0]
-    entry = Entry(plugin("a").plugin, "test", clock=lambda: now[0])
+    entry = LoadedPlugin(plugin("a").plugin, "test", clock=lambda: now[0])
     for _ in range(20):
         entry.failed("no", "/same")
     assert entry.takes("/other")
@@ -290,7 +290,7 @@ def test_a_plugin_rests_after_failing_on_different_documents() -> None:
 
 
 def test_the_documents_that_pass_by_are_bounded() -> None:
-    entry = Entry(plugin("a").plugin, "test", bundled=True)
+    entry = LoadedPlugin(plugin("a").plugin, "test", bundled=True)
     for number in range(2000):
         entry.failed(Cost("slow"), f"/{number}")
     assert len(entry._passed) <= 256

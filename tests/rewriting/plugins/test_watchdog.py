@@ -167,7 +167,7 @@ def test_no_more_than_a_few_can_be_stuck_at_once() -> None:
 def test_a_process_that_ends_without_a_stop_is_not_killed_by_the_timer() -> None:
     program = (
         "import atexit, time\n"
-        "from zenzefi.rewriting import watchdog\n"
+        "from zenzefi.rewriting.plugins import watchdog\n"
         "watchdog.TICK = 0.001\n"
         "watchdog.WATCHDOG.start()\n"
         "class Late:\n"  # runs when the handlers are given up already

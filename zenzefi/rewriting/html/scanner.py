@@ -10,12 +10,12 @@ from itertools import islice
 from zenzefi.origin import Mount
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.feed import Scans, rewrite
 from zenzefi.rewriting.html import embedded, syntax
 from zenzefi.rewriting.html.syntax import decode, splice
-from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, Kind
+from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, AddressSyntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.scanner import Scanner, rewrite_whole
 from zenzefi.rewriting.url_map import UrlMap
 
 _SNIFF = 1024
@@ -26,7 +26,12 @@ _MARK = b"\xef\xbb\xbf"
 # is nobody's, and a value with more than so many parts passes as it is.
 _LONGEST_ADDRESS = 1 << 16
 _MOST = 4000
-_PARTS = {Kind.SET: ",", Kind.LIST: "/", Kind.CSS: "(", Kind.DOCUMENT: "<"}
+_PARTS = {
+    AddressSyntax.SET: ",",
+    AddressSyntax.LIST: "/",
+    AddressSyntax.CSS: "(",
+    AddressSyntax.DOCUMENT: "<",
+}
 
 # How JSON or a script begins that is labelled as HTML by mistake.
 _DATA = re.compile(
@@ -46,7 +51,7 @@ class HtmlOptions:
     shown: bool = False
     """Whether a browser is going to show it. Else what begins like a script or JSON is taken for
     one that is labelled wrongly, whatever markup it holds in its strings."""
-    scripts: Callable[[str], Scans | None] | None = None
+    scripts: Callable[[str], Scanner | None] | None = None
     """Given an inline script's ``type`` in lower case, who reads its text (None: nobody)."""
     csp: Callable[[str], str] | None = None
     """Maps the content of ``<meta http-equiv=content-security-policy>``."""
@@ -135,12 +140,14 @@ class HtmlScanner(Tokenizer):
             if is_svg and not self._in_foreign():
                 continue  # in HTML, <image href>, <a xlink:href> and their like mean nothing
             raw = found[group]
-            if len(raw) > _LONGEST_ADDRESS and (kind is Kind.URL or raw.count(b"&") > _MOST):
+            if len(raw) > _LONGEST_ADDRESS and (
+                kind is AddressSyntax.URL or raw.count(b"&") > _MOST
+            ):
                 continue
             value = decode(raw)
             new = (
                 self._mapper.map(value, self._base)
-                if kind is Kind.URL
+                if kind is AddressSyntax.URL
                 else self._value(kind, value)
             )
             if name in (b"link", b"script") and attribute in (b"href", b"src"):
@@ -152,22 +159,22 @@ class HtmlScanner(Tokenizer):
             edits.append(integrity)
             edits.sort()
 
-    def _value(self, kind: Kind, value: str) -> str:
+    def _value(self, kind: AddressSyntax, value: str) -> str:
         if value.count(_PARTS[kind]) > _MOST:
             return value
-        if kind is Kind.SET:
+        if kind is AddressSyntax.SET:
             return map_srcset(value, self._map)
-        if kind is Kind.LIST:
+        if kind is AddressSyntax.LIST:
             return _WORD.sub(lambda found: self._map(found[0]), value)
         raw = value.encode("utf-8", "surrogateescape")
-        if kind is Kind.CSS:
+        if kind is AddressSyntax.CSS:
             new = rewrite_css(raw, self._map)
         elif self._depth < _MAX_DEPTH and b"<" in raw:
             # A srcdoc document is one of its own, with the base of the page around it.
             inner = HtmlScanner(
                 self._mapper, self._mount, self._base, self._options, depth=self._depth + 1
             )
-            new = rewrite(inner, raw)
+            new = rewrite_whole(inner, raw)
         else:
             new = raw
         return value if new == raw else new.decode("utf-8", "surrogateescape")
@@ -219,7 +226,7 @@ class HtmlScanner(Tokenizer):
 
     # --- text inside elements --------------------------------------------------------------------
 
-    def _text_reader(self, name: bytes, tag: Tag) -> Scans | None:
+    def _text_reader(self, name: bytes, tag: Tag) -> Scanner | None:
         if name == b"style":
             return CssScanner(self._map)
         if name != b"script":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 
 
-class Kind(enum.Enum):
+class AddressSyntax(enum.Enum):
     """How addresses are written in an attribute's value."""
 
     URL = "one address"
@@ -26,36 +26,36 @@ SVG_HREF = frozenset(
     b" font-face-uri color-profile".split()
 )
 
-ATTRIBUTES: dict[bytes, tuple[Kind, frozenset[bytes] | None]] = {
+ATTRIBUTES: dict[bytes, tuple[AddressSyntax, frozenset[bytes] | None]] = {
     # name: (kind, the elements on which it counts, None for all)
-    b"href": (Kind.URL, HTML_HREF | SVG_HREF),
-    b"xlink:href": (Kind.URL, None),
+    b"href": (AddressSyntax.URL, HTML_HREF | SVG_HREF),
+    b"xlink:href": (AddressSyntax.URL, None),
     b"src": (
-        Kind.URL,
+        AddressSyntax.URL,
         frozenset(
             b"img image script iframe frame embed input audio video source track bgsound portal"
             b" fencedframe layer".split()
         ),
     ),
-    b"srcset": (Kind.SET, frozenset((b"img", b"image", b"source"))),
-    b"imagesrcset": (Kind.SET, frozenset((b"link",))),
-    b"srcdoc": (Kind.DOCUMENT, frozenset((b"iframe",))),
-    b"style": (Kind.CSS, None),
-    b"action": (Kind.URL, frozenset((b"form",))),
-    b"formaction": (Kind.URL, frozenset((b"button", b"input"))),
-    b"poster": (Kind.URL, frozenset((b"video",))),
-    b"data": (Kind.URL, frozenset((b"object",))),
-    b"ping": (Kind.LIST, frozenset((b"a", b"area"))),
-    b"attributionsrc": (Kind.LIST, frozenset((b"a", b"area", b"img", b"script"))),
+    b"srcset": (AddressSyntax.SET, frozenset((b"img", b"image", b"source"))),
+    b"imagesrcset": (AddressSyntax.SET, frozenset((b"link",))),
+    b"srcdoc": (AddressSyntax.DOCUMENT, frozenset((b"iframe",))),
+    b"style": (AddressSyntax.CSS, None),
+    b"action": (AddressSyntax.URL, frozenset((b"form",))),
+    b"formaction": (AddressSyntax.URL, frozenset((b"button", b"input"))),
+    b"poster": (AddressSyntax.URL, frozenset((b"video",))),
+    b"data": (AddressSyntax.URL, frozenset((b"object",))),
+    b"ping": (AddressSyntax.LIST, frozenset((b"a", b"area"))),
+    b"attributionsrc": (AddressSyntax.LIST, frozenset((b"a", b"area", b"img", b"script"))),
     b"background": (
-        Kind.URL,
+        AddressSyntax.URL,
         frozenset((b"body", b"table", b"tbody", b"thead", b"tfoot", b"tr", b"td", b"th")),
     ),
-    b"cite": (Kind.URL, frozenset((b"blockquote", b"q", b"ins", b"del"))),
-    b"longdesc": (Kind.URL, frozenset((b"img", b"iframe", b"frame"))),
-    b"manifest": (Kind.URL, frozenset((b"html",))),
-    b"dynsrc": (Kind.URL, frozenset((b"img", b"image", b"input"))),
-    b"lowsrc": (Kind.URL, frozenset((b"img", b"image", b"input"))),
+    b"cite": (AddressSyntax.URL, frozenset((b"blockquote", b"q", b"ins", b"del"))),
+    b"longdesc": (AddressSyntax.URL, frozenset((b"img", b"iframe", b"frame"))),
+    b"manifest": (AddressSyntax.URL, frozenset((b"html",))),
+    b"dynsrc": (AddressSyntax.URL, frozenset((b"img", b"image", b"input"))),
+    b"lowsrc": (AddressSyntax.URL, frozenset((b"img", b"image", b"input"))),
 }
 
 RAW_TEXT = frozenset((b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed", b"noframes"))

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.feed import Scans
 from zenzefi.rewriting.html import syntax
 from zenzefi.rewriting.html.table import BREAKOUT, FOREIGN_ROOTS, INTEGRATION_POINTS, RAW_TEXT
+from zenzefi.rewriting.scanner import Scanner
 
 TAG_LIMIT = 1 << 18
 """A tag, or a text that is rewritten as a whole, passes as it is beyond so many bytes."""
@@ -50,7 +50,7 @@ class Tokenizer:
         self._mode: _Mode | None = None
         self._resume: _Mode | None = None  # the mode that other modes return to
         self._foreign: list[bytes] = []  # open svg and math, and integration points in them
-        self._text: Scans | None = None  # who reads the text inside the element
+        self._text: Scanner | None = None  # who reads the text inside the element
         self._text_end = syntax.COMMENT_END
         self._text_hold = 0
         self._escaped = 0  # 1 in "script data escaped", 2 in "double escaped"
@@ -171,7 +171,7 @@ class Tokenizer:
     def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         """An end tag; its name in lower case."""
 
-    def _text_reader(self, name: bytes, tag: Tag) -> Scans | None:
+    def _text_reader(self, name: bytes, tag: Tag) -> Scanner | None:
         """Who reads the text of a raw text element, up to its end tag (None: nobody)."""
 
     # --- tags ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from zenzefi.origin import Mount, Origin
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.runtime.marks import NO_KEY
+from zenzefi.rewriting.scanner import Scanner
 from zenzefi.rewriting.url_map import UrlMap
 
 
@@ -148,20 +149,6 @@ class Context:
     def origins(self) -> frozenset[Origin]:
         """The upstream's origin and its declared aliases."""
         return self.mapper.origins
-
-
-class Scanner(Protocol):
-    """A streaming reader of one body (``needs = "chunks"``)."""
-
-    def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
-        """Look at ``window`` and return ``(settled, edits)``.
-
-        ``window`` begins with the first byte not settled so far. ``settled`` bytes of it are done
-        and will never be shown again; the rest comes back at the start of the next window, with
-        more behind it. ``edits`` count from the window's start, ascend, don't overlap and lie
-        within the settled part. With ``final`` there is no more to come, and everything counts as
-        settled. Leave unsettled only a token that the window cuts: what is held back is latency.
-        """
 
 
 @runtime_checkable

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Fault(Exception):
+class PluginFault(Exception):
     """A plugin broke a rule of the API."""

@@ -17,8 +17,8 @@ from multidict import CIMultiDict
 from zenzefi.http_syntax import TOKEN
 from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
 from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
-from zenzefi.rewriting.plugins.faults import Fault
-from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.rewriting.plugins.faults import PluginFault
+from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 
@@ -64,7 +64,7 @@ class Hooks:
         """A plugin's answer instead of the upstream's, if one gives any."""
         for entry in self._with_hook("early_response", exchange):
 
-            def ask(entry: Entry = entry) -> EarlyResponse | None:
+            def ask(entry: LoadedPlugin = entry) -> EarlyResponse | None:
                 hook = entry.traced(entry.plugin.early_response, exchange.url)
                 answer = hook(context_of(exchange))
                 if answer is not None:
@@ -95,7 +95,9 @@ class Hooks:
             if not entry.takes(exchange.url):
                 continue
 
-            def ask(entry: Entry = entry, message: Message = message) -> tuple[str | bytes | None]:
+            def ask(
+                entry: LoadedPlugin = entry, message: Message = message
+            ) -> tuple[str | bytes | None]:
                 hook = entry.traced(entry.plugin.websocket_message, exchange.url)
                 data = hook(context_of(exchange), message)
                 _check_message(data)
@@ -126,7 +128,7 @@ class Hooks:
 
     def _changed(
         self,
-        entry: Entry,
+        entry: LoadedPlugin,
         hook: Callable[..., None],
         exchange: Exchange,
         headers: CIMultiDict[str],
@@ -150,7 +152,7 @@ class Hooks:
             return None
         return after
 
-    def _with_hook(self, hook: str, exchange: Exchange) -> list[Entry]:
+    def _with_hook(self, hook: str, exchange: Exchange) -> list[LoadedPlugin]:
         return [
             entry
             for entry in self._registry.with_hook(hook)
@@ -158,7 +160,7 @@ class Hooks:
         ]
 
     @staticmethod
-    def _call(entry: Entry, hook: Callable[[], _T], url: str) -> _T | None:
+    def _call(entry: LoadedPlugin, hook: Callable[[], _T], url: str) -> _T | None:
         """What a hook returned; ``None`` if it failed: then the original passes."""
         start = time.perf_counter()
         try:
@@ -178,26 +180,26 @@ class Hooks:
 
 
 def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
-    """Raises :class:`Fault` for what the gate can't or may not send (RFC 9110, section 5)."""
+    """Raises :class:`PluginFault` for what the gate can't or may not send (RFC 9110, section 5)."""
     known = set(before)
     size = 0
     given: Iterable[tuple[object, object]] = after
     for name, value in given:
         if not isinstance(name, str) or not isinstance(value, str):
             kind = type(value if isinstance(name, str) else name).__name__
-            raise Fault(f"{hook}() set {name!r} with {kind}: names and values are strings")
+            raise PluginFault(f"{hook}() set {name!r} with {kind}: names and values are strings")
         size += len(name) + len(value)
         if (name, value) in known:
             continue
         if not TOKEN.fullmatch(name):
-            raise Fault(f"{hook}() set {name!r}, which is no name of a header field")
+            raise PluginFault(f"{hook}() set {name!r}, which is no name of a header field")
         if _BREAKS.search(value):
-            raise Fault(f"{hook}() set {name!r} to a value with a line break or NUL")
+            raise PluginFault(f"{hook}() set {name!r} to a value with a line break or NUL")
     if size > _LONGEST:
-        raise Fault(f"{hook}() made {size} bytes of headers; {_LONGEST} are the most")
+        raise PluginFault(f"{hook}() made {size} bytes of headers; {_LONGEST} are the most")
     if _framing(before) != _framing(after):
         names = ", ".join(sorted(_FRAMING))
-        raise Fault(f"{hook}() changed what frames the message ({names}): that is the gate's")
+        raise PluginFault(f"{hook}() changed what frames the message ({names}): that is the gate's")
 
 
 def _told(pairs: _Pairs, others: _Pairs) -> bytes:
@@ -212,23 +214,25 @@ def _framing(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _check_answer(answer: object) -> None:
-    """Raises :class:`Fault` for what is no answer that can be sent."""
+    """Raises :class:`PluginFault` for what is no answer that can be sent."""
     if not isinstance(answer, EarlyResponse):
-        raise Fault(f"early_response() returned {type(answer).__name__}, not an EarlyResponse")
+        raise PluginFault(
+            f"early_response() returned {type(answer).__name__}, not an EarlyResponse"
+        )
     status: object = answer.status
     if type(status) is not int or not 200 <= status <= 599:
-        raise Fault(f"early_response(): {status!r} is no status from 200 to 599")
+        raise PluginFault(f"early_response(): {status!r} is no status from 200 to 599")
     body: object = answer.body
     if not isinstance(body, bytes):
-        raise Fault(f"early_response(): the body is {type(body).__name__}, not bytes")
+        raise PluginFault(f"early_response(): the body is {type(body).__name__}, not bytes")
     headers: object = answer.headers
     if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
-        raise Fault(
+        raise PluginFault(
             f"early_response(): headers are (name, value) pairs, not {type(headers).__name__}"
         )
     for pair in headers:
         if not (isinstance(pair, Sequence) and len(pair) == 2):
-            raise Fault(f"early_response(): {pair!r} is no (name, value) pair")
+            raise PluginFault(f"early_response(): {pair!r} is no (name, value) pair")
     framed = [pair for pair in answer.headers if str(pair[0]).lower() not in _FRAMING]
     _check_headers("early_response", [], framed)
 
@@ -238,9 +242,13 @@ def _check_message(data: object) -> None:
         try:
             data.encode()
         except UnicodeEncodeError:  # RFC 6455, 5.6: text is UTF-8
-            raise Fault("websocket_message() returned text with half a surrogate pair") from None
+            raise PluginFault(
+                "websocket_message() returned text with half a surrogate pair"
+            ) from None
     elif data is not None and not isinstance(data, bytes):
-        raise Fault(f"websocket_message() returned {type(data).__name__}, not str, bytes or None")
+        raise PluginFault(
+            f"websocket_message() returned {type(data).__name__}, not str, bytes or None"
+        )
 
 
 def _bytes(data: str | bytes | None) -> bytes:

@@ -1,4 +1,4 @@
-"""One loaded plugin: its account, the documents that it passes by, and its circuit breaker.
+"""One loaded plugin: its statistics, the documents that it passes by, and its circuit breaker.
 
 A document that costs too much passes the plugin by for a while; other documents do not. Only
 failures on several different documents open the circuit. That of the bundled plugins never opens:
@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 
 from multidict import CIMultiDict
 
-from zenzefi.rewriting.edits import Conflict
+from zenzefi.rewriting.edits import EditConflict
 from zenzefi.rewriting.plugins.api import Plugin, Token
 from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
 
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class Account:
+class PluginStatistics:
     """What a plugin did so far: figures for metrics and ``zenzefi plugin list``."""
 
     calls: int = 0
@@ -54,13 +54,13 @@ class Account:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
-    """One loaded plugin with its account and circuit breaker."""
+class LoadedPlugin:
+    """One loaded plugin with its statistics and circuit breaker."""
 
     plugin: Plugin
     source: str
     shadow: bool = False
-    account: Account = field(default_factory=Account)
+    statistics: PluginStatistics = field(default_factory=PluginStatistics)
     trace: bool = False
     clock: Callable[[], float] = time.monotonic
     bundled: bool = False
@@ -86,7 +86,7 @@ class Entry:
         if not self._is_open:
             return True
         if self.clock() < self._open_until:
-            self.account.skipped += 1
+            self.statistics.skipped += 1
             return False
         self._open_until = self.clock() + _BREAK_SECONDS
         return True
@@ -100,13 +100,13 @@ class Entry:
         """Whether it is to work on a document now; ``document`` is its URL."""
         until, _ = self._passed.get(hash(document), (0.0, False))
         if self.clock() < until:
-            self.account.skipped += 1
+            self.statistics.skipped += 1
             return False
         return self.ready
 
-    def on(self, document: str) -> Body:
+    def on(self, document: str) -> PluginRun:
         """Its part in one body; what goes wrong there is noted under the document's URL."""
-        return Body(self, document)
+        return PluginRun(self, document)
 
     def failed(self, error: BaseException | str, document: str = "") -> None:
         """Count and log. The document passes by after repeated failures; if it cost much, at once.
@@ -114,9 +114,9 @@ class Entry:
         The circuit opens when several different documents failed and none went well between, or
         when two of them blocked. A failure without a ``document`` counts as one of its own.
         """
-        account = self.account
-        account.errors += 1
-        key = hash(document) if document else -account.errors
+        statistics = self.statistics
+        statistics.errors += 1
+        key = hash(document) if document else -statistics.errors
         count = self._failing[key] = self._failing.pop(key, 0) + 1
         if len(self._failing) > _MOST_DOCUMENTS:
             del self._failing[next(iter(self._failing))]
@@ -124,7 +124,7 @@ class Entry:
         if has_blocked or isinstance(error, Cost) or count >= _BREAK_AFTER:
             self._pass_by(key, has_blocked)
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self.account.last_error = said
+        self.statistics.last_error = said
         logger.error(
             "plugin %s failed; the original passes: %s",
             self.name,
@@ -159,8 +159,8 @@ class Entry:
 
     def overspent(self, why: str) -> None:
         """A document was too much for it, which is no failure: count and log."""
-        self.account.errors += 1
-        self.account.last_error = why
+        self.statistics.errors += 1
+        self.statistics.last_error = why
         logger.warning("plugin %s: the original passes: %s", self.name, why)
 
     def succeeded(self) -> None:
@@ -170,11 +170,11 @@ class Entry:
 
     def spent(self, seconds: float, edits: int, size: int = 0) -> None:
         """CPU seconds, edits and bytes of one call."""
-        account = self.account
-        account.calls += 1
-        account.seconds += seconds
-        account.edits += 0 if self.shadow else edits
-        account.bytes += size
+        statistics = self.statistics
+        statistics.calls += 1
+        statistics.seconds += seconds
+        statistics.edits += 0 if self.shadow else edits
+        statistics.bytes += size
 
     def traced(self, hook: Callable[_P, _T], url: str) -> Callable[_P, _T]:
         """The hook, which logs its calls if this plugin is traced."""
@@ -204,12 +204,12 @@ class Entry:
 
     def shadowed(self, before: bytes, after: bytes) -> None:
         """Count and log what an edit would have done."""
-        self.account.shadow_edits += 1
+        self.statistics.shadow_edits += 1
         logger.info("shadow %s: %.200r -> %.200r", self.name, before, after)
 
-    def conflicted(self, conflict: Conflict) -> None:
+    def conflicted(self, conflict: EditConflict) -> None:
         """Count and log an edit that lost."""
-        self.account.conflicts += 1
+        self.statistics.conflicts += 1
         logger.warning(
             "plugin %s: its edit of bytes %d to %d was dropped, %s edits there and comes first",
             self.name,
@@ -219,12 +219,12 @@ class Entry:
         )
 
 
-class Body:
+class PluginRun:
     """One plugin's part in one body, as the pipeline reports it."""
 
     __slots__ = ("_document", "_entry", "conflicted", "shadow", "shadowed", "spent", "succeeded")
 
-    def __init__(self, entry: Entry, document: str) -> None:
+    def __init__(self, entry: LoadedPlugin, document: str) -> None:
         self._entry = entry
         self._document = document
         self.shadow = entry.shadow

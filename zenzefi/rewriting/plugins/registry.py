@@ -1,4 +1,4 @@
-"""Which plugins there are, in which order, with which options; and the account kept of each.
+"""Which plugins there are, in which order, with which options; and the statistics kept of each.
 
 Plugins come from the entry points of the group ``zenzefi.plugins``, from the bundled folder and
 from ``PLUGIN_DIR`` (single files, loaded by path). A later source replaces a plugin of the same
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from zenzefi.resources import bundled
 from zenzefi.rewriting.plugins.api import Plugin
 from zenzefi.rewriting.plugins.checks import check
-from zenzefi.rewriting.plugins.loaded import Account, Entry
+from zenzefi.rewriting.plugins.loaded import LoadedPlugin, PluginStatistics
 
 logger = logging.getLogger("zenzefi.plugins")
 
@@ -33,7 +33,15 @@ ENTRY_POINTS = "zenzefi.plugins"
 TRACE_VARIABLE = "ZENZEFI_PLUGIN_TRACE"
 """``1`` logs every hook call, a comma list of names only these plugins'."""
 
-__all__ = ["Account", "Entry", "PluginError", "Registry", "check", "in_order", "load_file"]
+__all__ = [
+    "LoadedPlugin",
+    "PluginError",
+    "PluginStatistics",
+    "Registry",
+    "check",
+    "in_order",
+    "load_file",
+]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
 
@@ -73,12 +81,12 @@ class Registry:
         """Development: the engine looks for changed files now and then."""
         self._trace = os.environ.get(TRACE_VARIABLE, "") if trace is None else trace
         self._stamp: tuple[tuple[str, int, int], ...] = ()
-        self.entries: tuple[Entry, ...] = ()
+        self.entries: tuple[LoadedPlugin, ...] = ()
         self.found: dict[str, tuple[type[Plugin], str]] = {}
         """Every plugin found, also disabled ones: name -> (class, where it came from)."""
         self.fingerprint = ""
         """Changes with the set of plugins, their order, versions and options."""
-        self._hooked: dict[str, tuple[Entry, ...]] = {}
+        self._hooked: dict[str, tuple[LoadedPlugin, ...]] = {}
         self.generation = 0
         """Counts loads; what is derived from the entries is stale when it moved."""
         self.load()
@@ -172,11 +180,11 @@ class Registry:
         logger.info("plugins reloaded: %s", ", ".join(entry.name for entry in self.entries))
         return True
 
-    def with_hook(self, hook: str) -> tuple[Entry, ...]:
+    def with_hook(self, hook: str) -> tuple[LoadedPlugin, ...]:
         """The plugins that override one of the header hooks or the early response."""
         return self._hooked[hook]
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> LoadedPlugin:
         for entry in self.entries:
             if entry.name == name:
                 return entry
@@ -215,7 +223,7 @@ class Registry:
 
     def _entries(
         self, found: Mapping[str, tuple[type[Plugin], str]], problems: list[str]
-    ) -> list[Entry]:
+    ) -> list[LoadedPlugin]:
         problems += [
             f"PLUGIN_OPTIONS names {name!r}, but no such plugin was found."
             for name in self._options
@@ -253,7 +261,9 @@ class Registry:
             else:
                 trace = bool(names & {"1", "all", name})
                 is_bundled = Path(source).parent == bundled("plugins")
-                entries.append(Entry(plugin, source, shadow, trace=trace, bundled=is_bundled))
+                entries.append(
+                    LoadedPlugin(plugin, source, shadow, trace=trace, bundled=is_bundled)
+                )
         return entries
 
     def _digest(self) -> str:
@@ -268,7 +278,7 @@ class Registry:
         return digest.hexdigest()
 
 
-def in_order(entries: Sequence[Entry]) -> list[Entry]:
+def in_order(entries: Sequence[LoadedPlugin]) -> list[LoadedPlugin]:
     """Entries sorted by ``before`` and ``after``; otherwise by name, so that it never varies.
 
     Raises :class:`PluginError` that names the plugins of a circle.
@@ -282,7 +292,7 @@ def in_order(entries: Sequence[Entry]) -> list[Entry]:
         for other in entry.plugin.before:
             if other in by_name:
                 earlier[other].add(name)
-    out: list[Entry] = []
+    out: list[LoadedPlugin] = []
     while earlier:
         ready = min((name for name, waits in earlier.items() if not waits), default=None)
         if ready is None:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 from zenzefi.rewriting.plugins.exchange import Exchange
-from zenzefi.rewriting.plugins.loaded import Entry
+from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.version import __version__
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -16,7 +16,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _PASSING = frozenset(("age", "date"))
 
 
-def varied_by(entries: Iterable[Entry]) -> tuple[str, ...]:
+def varied_by(entries: Iterable[LoadedPlugin]) -> tuple[str, ...]:
     """The request headers that any of the plugins declares, in lower case and sorted."""
     return tuple(sorted({name.lower() for entry in entries for name in entry.plugin.varies}))
 
@@ -40,7 +40,7 @@ def tag_key(exchange: Exchange, fingerprint: str, varies: Sequence[str]) -> str:
 
 
 def depends_on(
-    exchange: Exchange, fingerprint: str, entries: Sequence[Entry], coding: str
+    exchange: Exchange, fingerprint: str, entries: Sequence[LoadedPlugin], coding: str
 ) -> str | None:
     """A digest of all that a result depends on beside the body; ``None`` if that is not known.
 

@@ -10,20 +10,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from zenzefi.rewriting.body import Step
 from zenzefi.rewriting.charset import python_name
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import HtmlToken, TokenScanner
 from zenzefi.rewriting.jsonspans import JsonReader
 from zenzefi.rewriting.pipeline import Budget, Pass, Runner
-from zenzefi.rewriting.plugins.api import Context, JsonValue, Needs, Scanner, TextEdit
-from zenzefi.rewriting.plugins.faults import Fault
-from zenzefi.rewriting.plugins.registry import Entry
+from zenzefi.rewriting.plugins.api import Context, JsonValue, Needs, TextEdit
+from zenzefi.rewriting.plugins.faults import PluginFault
+from zenzefi.rewriting.plugins.registry import LoadedPlugin
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG, in_time
-from zenzefi.rewriting.rewrite import Step
+from zenzefi.rewriting.scanner import Scanner
 
 
 def steps_for(
-    entries: Sequence[Entry], context: Context, budget: Budget, clock: Callable[[], float]
+    entries: Sequence[LoadedPlugin], context: Context, budget: Budget, clock: Callable[[], float]
 ) -> list[Step]:
     """The steps for one body; empty when no plugin wants it after all."""
     steps: list[Step] = []
@@ -45,7 +46,7 @@ def steps_for(
                 is_taken = True
                 if entry.plugin.needs is Needs.DOCUMENT:
                     close()
-                    steps.append(Document(entry, own, budget))
+                    steps.append(DocumentStep(entry, own, budget))
                 else:
                     scanner = scanner_for(entry, own, budget)
             WATCHDOG.leave()
@@ -61,24 +62,24 @@ def steps_for(
     return steps
 
 
-def scanner_for(entry: Entry, context: Context, budget: Budget) -> Scanner | None:
-    """The scanner that feeds a plugin's hook. Raises :class:`Fault` for one that is none."""
+def scanner_for(entry: LoadedPlugin, context: Context, budget: Budget) -> Scanner | None:
+    """The scanner that feeds a plugin's hook. Raises :class:`PluginFault` for one that is none."""
     plugin = entry.plugin
     if plugin.needs is Needs.CHUNKS:
         scanner = entry.traced(plugin.scanner, context.url)(context)
         if scanner is not None and not callable(getattr(scanner, "scan", None)):
-            raise Fault(f"scanner() returned {type(scanner).__name__}, which has no scan()")
-        return Traced(entry, scanner, context.url) if scanner and entry.trace else scanner
+            raise PluginFault(f"scanner() returned {type(scanner).__name__}, which has no scan()")
+        return TracedScanner(entry, scanner, context.url) if scanner and entry.trace else scanner
     if plugin.needs is Needs.TEXT:
-        return Text(entry, context, budget.whole)
+        return TextScanner(entry, context, budget.whole)
     if plugin.needs is Needs.JSON:
-        return Json(entry, context)
+        return JsonValueScanner(entry, context)
     if plugin.needs is Needs.TOKENS:
         return TokenScanner(_asking(entry, context), plugin.tags or None)
-    raise Fault(f"{plugin.name} needs {plugin.needs}")
+    raise PluginFault(f"{plugin.name} needs {plugin.needs}")
 
 
-def _asking(entry: Entry, context: Context) -> Callable[[HtmlToken], Iterable[Edit]]:
+def _asking(entry: LoadedPlugin, context: Context) -> Callable[[HtmlToken], Iterable[Edit]]:
     hook = entry.traced(entry.plugin.token, context.url)
 
     def ask(token: HtmlToken) -> Iterable[Edit]:
@@ -87,27 +88,29 @@ def _asking(entry: Entry, context: Context) -> Callable[[HtmlToken], Iterable[Ed
             return ()
         edits = [found] if isinstance(found, Edit) else found
         if not isinstance(edits, Iterable):
-            raise Fault(f"token() returned {type(found).__name__}, not an Edit, several, or None")
+            raise PluginFault(
+                f"token() returned {type(found).__name__}, not an Edit, several, or None"
+            )
         checked = list(edits)
         for edit in checked:
             if not isinstance(edit, Edit):
-                raise Fault(f"token() returned a {type(edit).__name__} among the edits")
+                raise PluginFault(f"token() returned a {type(edit).__name__} among the edits")
         return checked
 
     return ask
 
 
-class Traced:
+class TracedScanner:
     """A scanner that logs each of its calls."""
 
-    def __init__(self, entry: Entry, scanner: Scanner, url: str) -> None:
+    def __init__(self, entry: LoadedPlugin, scanner: Scanner, url: str) -> None:
         self.scan = entry.traced(scanner.scan, url)
 
 
-class Text:
+class TextScanner:
     """The whole body as a string, edits in characters."""
 
-    def __init__(self, entry: Entry, context: Context, limit: int) -> None:
+    def __init__(self, entry: LoadedPlugin, context: Context, limit: int) -> None:
         self._hook = entry.traced(entry.plugin.text, context.url)
         self._context = context
         self._limit = limit
@@ -127,11 +130,11 @@ class Text:
         if not found:
             return len(window), []
         if text.encode(name, "surrogateescape") != window:
-            raise Fault(f"the body does not survive decoding as {name}")
+            raise PluginFault(f"the body does not survive decoding as {name}")
         edits, at, offset = [], 0, 0
         for start, end, new in found:
             if start < at:
-                raise Fault(f"text edits overlap at character {start}")
+                raise PluginFault(f"text edits overlap at character {start}")
             offset += len(text[at:start].encode(name, "surrogateescape"))
             length = len(text[start:end].encode(name, "surrogateescape"))
             edits.append(Edit(offset, offset + length, new.encode(name, "xmlcharrefreplace")))
@@ -140,25 +143,27 @@ class Text:
 
 
 def _text_edits(found: object, length: int) -> list[TextEdit]:
-    """What text() returned, in order. Raises :class:`Fault` for what is no edit of the text."""
+    """The edits of text(), in order. Raises :class:`PluginFault` for an invalid edit."""
     if found is None:
         return []
     if isinstance(found, str | bytes) or not isinstance(found, Iterable):
-        raise Fault(f"text() returned {type(found).__name__}, not a list of TextEdit")
+        raise PluginFault(f"text() returned {type(found).__name__}, not a list of TextEdit")
     edits = []
     for edit in found:
         match edit:
             case (int(start), int(end), str(new)) if 0 <= start <= end <= length:
                 edits.append(TextEdit(start, end, new))
             case _:
-                raise Fault(f"text() returned {edit!r}: TextEdit(start, end, new) within the text")
+                raise PluginFault(
+                    f"text() returned {edit!r}: TextEdit(start, end, new) within the text"
+                )
     return sorted(edits)
 
 
-class Json:
+class JsonValueScanner:
     """Values of a JSON body, one by one, as they are read."""
 
-    def __init__(self, entry: Entry, context: Context) -> None:
+    def __init__(self, entry: LoadedPlugin, context: Context) -> None:
         self._hook = entry.traced(entry.plugin.json_value, context.url)
         self._context = context
         self._reader = JsonReader()
@@ -173,14 +178,16 @@ class Json:
             if isinstance(edit, Edit):
                 edits.append(edit)
             elif edit is not None:
-                raise Fault(f"json_value() returned {type(edit).__name__}, not value.replace(...)")
+                raise PluginFault(
+                    f"json_value() returned {type(edit).__name__}, not value.replace(...)"
+                )
         return settled, edits
 
 
-class Document:
+class DocumentStep:
     """A BeautifulSoup tree of the whole body. Unchanged trees leave the source as it was."""
 
-    def __init__(self, entry: Entry, context: Context, budget: Budget) -> None:
+    def __init__(self, entry: LoadedPlugin, context: Context, budget: Budget) -> None:
         self._entry = entry
         self._context = context
         self._limit = budget.whole
@@ -234,7 +241,7 @@ class Document:
             return source
         new: bytes = after.encode(name, "xmlcharrefreplace")
         if len(new) > len(source) + self._inserted:
-            raise Fault(f"puts more than {self._inserted} bytes into one body")
+            raise PluginFault(f"puts more than {self._inserted} bytes into one body")
         if self._entry.shadow:
             self._entry.shadowed(source, new)
             return source

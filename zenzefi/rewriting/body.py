@@ -37,7 +37,7 @@ class Decide(Protocol):
         """``None`` while more bytes are needed."""
 
 
-class Rewrite:
+class BodyRewrite:
     """A body being rewritten. Feed it in slices of at most 64 KiB, then finish it.
 
     ``headers`` are the response's headers as the browser is to get them. ``heavy`` says that
