@@ -36,8 +36,6 @@ LONG_FILES = {
     "zenzefi/proxy/fast_path/connection.py",
     "zenzefi/proxy/fast_path/handler.py",
     "zenzefi/proxy/forwarder.py",
-    "zenzefi/proxy/upstream/budget.py",
-    "zenzefi/proxy/upstream/exchange.py",
     "zenzefi/tokens/validation.py",
     "zenzefi/web/page.py",
 }

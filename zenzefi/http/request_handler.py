@@ -41,7 +41,7 @@ HEAD_SECONDS = 20.0
 LINGER_SECONDS = 1.0
 
 STALL_SECONDS = 300
-"""A browser that takes nothing for so long is gone."""
+"""A browser, or a WebSocket's upstream, that reads nothing for so long is disconnected."""
 
 _WHY: tuple[tuple[type[HttpProcessingError], str], ...] = (
     (LineTooLong, "A line of the request's head is too long (RFC 9112, 2.2)."),

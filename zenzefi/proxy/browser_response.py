@@ -17,9 +17,9 @@ from zenzefi.errors import BadRequest
 from zenzefi.http.errors import RequestTimeout
 from zenzefi.http.expect_continue import expectation_of
 from zenzefi.http.observation import BEGUN
+from zenzefi.http.request_handler import STALL_SECONDS
 from zenzefi.proxy.headers.rules import Pairs
 
-_STALL_SECONDS = 300.0  # a client that takes nothing for so long is gone
 _BODYLESS = frozenset((204, 304))
 
 
@@ -199,7 +199,7 @@ class ClientResponse(web.StreamResponse):
         if not self._request.protocol.writing_paused:
             return
         try:
-            async with asyncio.timeout(_STALL_SECONDS):
+            async with asyncio.timeout(STALL_SECONDS):
                 await self._request.writer.drain()
         except TimeoutError:
             if self._request.transport is not None:

@@ -35,8 +35,7 @@ from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
 from zenzefi.proxy.sign_in import SignIn
 from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
 from zenzefi.proxy.unmounted_requests import origin_page
-from zenzefi.proxy.upstream.budget import Limits
-from zenzefi.proxy.upstream.connecting import Tls
+from zenzefi.proxy.upstream.limits import Limits
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
 from zenzefi.proxy.websocket.handshake import WebSocketProxy, is_websocket
@@ -51,6 +50,7 @@ from zenzefi.settings import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.settings.own_origin import BrowserMount, notes
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import REDIS_CACHE, SCOPES
+from zenzefi.upstream_tls import UpstreamTls
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     token_validator = app[TOKEN_VALIDATOR]
     upstream = Upstream(
         origin,
-        tls=_tls(settings) if origin.scheme == "https" else None,
+        tls=UpstreamTls.of(settings) if origin.scheme == "https" else None,
         connect_timeout=settings.upstream_connect_timeout,
         read_timeout=settings.upstream_read_timeout,
         queue_timeout=settings.upstream_queue_timeout,
@@ -124,14 +124,6 @@ def build_engine(settings: Settings) -> Engine:
         watch=settings.debug,
     )
     return Engine(registry)
-
-
-def _tls(settings: Settings) -> Tls:
-    return Tls.build(
-        verify=settings.zenzefi_verify_ssl,
-        ca_file=settings.zenzefi_ca_file,
-        pinned_sha256=settings.zenzefi_pinned_sha256,
-    )
 
 
 def setup(app: web.Application) -> None:

@@ -25,6 +25,7 @@ from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseNotWritable, DatabaseUnavailable
 from zenzefi.deadline import Deadline
 from zenzefi.settings import Settings, parse_origin
+from zenzefi.upstream_tls import UpstreamTls
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -208,7 +209,7 @@ async def check_upstream(settings: Settings) -> Check:
                 headers={"User-Agent": AGENT},
             ) as session,
             session.get(
-                f"{origin}/", allow_redirects=False, ssl=await asyncio.to_thread(tls, settings)
+                f"{origin}/", allow_redirects=False, ssl=await asyncio.to_thread(_tls, settings)
             ) as response,
         ):
             status, location = response.status, response.headers.get("Location", "")
@@ -243,18 +244,10 @@ def _why_unreached(error: BaseException) -> str:
     return f"can't be reached ({plain(error)})"
 
 
-def tls(settings: Settings) -> ssl.SSLContext | aiohttp.Fingerprint | bool:
-    """How the upstream's certificate is verified, as aiohttp's parameter ``ssl``.
-
-    Raises ``OSError`` for an unusable CA file.
-    """
-    if settings.zenzefi_pinned_sha256:
-        return aiohttp.Fingerprint(bytes.fromhex(settings.zenzefi_pinned_sha256))
-    if not settings.zenzefi_verify_ssl:
-        return False
-    if settings.zenzefi_ca_file:
-        return ssl.create_default_context(cafile=str(settings.zenzefi_ca_file))
-    return True
+def _tls(settings: Settings) -> ssl.SSLContext | aiohttp.Fingerprint:
+    """The verification of the proxy, as aiohttp's parameter ``ssl``."""
+    tls = UpstreamTls.of(settings)
+    return tls.context if tls.pin is None else aiohttp.Fingerprint(tls.pin)
 
 
 def fingerprint(settings: Settings) -> str:

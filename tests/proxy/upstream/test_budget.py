@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from zenzefi.proxy.upstream.budget import ConnectionBudget, Limits, Reason, Refused
+from zenzefi.proxy.upstream.budget import ConnectionBudget
+from zenzefi.proxy.upstream.limits import Limits, Reason, Refused
 
 ALICE, BOB, CAROL = (UUID(int=number) for number in (1, 2, 3))
 

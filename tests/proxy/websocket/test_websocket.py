@@ -316,7 +316,7 @@ async def test_a_browser_that_takes_nothing_is_dropped(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    monkeypatch.setattr(relay, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(relay, "STALL_SECONDS", 0.3)
     gate.gate.websockets._ping_seconds = 0.1
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
     lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]

@@ -28,6 +28,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.errors import GateError, UpstreamFailed
 from zenzefi.http.observation import OBSERVER, Tally
+from zenzefi.http.request_handler import STALL_SECONDS
 from zenzefi.observability.access_log import AccessLogEntry
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.errors import UpstreamTimeout
@@ -38,7 +39,9 @@ from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.rules import RESPONSE_RULES, Verb
 from zenzefi.proxy.interfaces import SIGN_INS
-from zenzefi.proxy.upstream.budget import Slot
+from zenzefi.proxy.upstream.connecting import check_pin
+from zenzefi.proxy.upstream.pool import IDLE_SECONDS
+from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.headers import TABLE
 from zenzefi.runtime import descriptors
@@ -47,8 +50,7 @@ from zenzefi.settings import SETTINGS
 
 log = logging.getLogger(__name__)
 
-_IDLE_SECONDS = 25.0  # a pooled connection; as in zenzefi.proxy.upstream.pool
-_STALL_SECONDS = 300.0  # a browser that takes nothing for so long is gone
+
 _REST_SECONDS = 60.0
 _MAX_TABLES = 32
 _HOOKS = ("request_headers", "response_headers", "early_response")
@@ -165,10 +167,10 @@ class FastPath:
             connection.quiet += 1
             silent = (connection.quiet - 1) * self._interval
             if not connection.is_busy:
-                if silent >= _IDLE_SECONDS:
+                if silent >= IDLE_SECONDS:
                     connection.abandon()
             elif connection.is_paused:
-                if silent >= _STALL_SECONDS:
+                if silent >= STALL_SECONDS:
                     connection.time_out()
             elif silent >= self._read_timeout:
                 connection.time_out()
@@ -226,8 +228,7 @@ class FastPath:
                     self._origin.port,
                     ssl=tls.context if tls else None,
                 )
-            if tls is not None:
-                tls.check(transport)
+            check_pin(tls, transport)
         except BaseException as error:
             if made and made[-1] in self.connections:
                 made[-1].abandon()

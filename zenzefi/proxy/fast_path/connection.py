@@ -14,10 +14,10 @@ from zenzefi.proxy.fast_path.handover import HandedOver
 from zenzefi.proxy.fast_path.head_table import HeadTable, collect
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible
 from zenzefi.proxy.headers.rules import Pairs
-from zenzefi.proxy.upstream.budget import Slot
 from zenzefi.proxy.upstream.connection_auth import is_challenged
-from zenzefi.proxy.upstream.exchange import is_proper_end
+from zenzefi.proxy.upstream.http_connection import is_proper_end
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
+from zenzefi.proxy.upstream.slots import Slot
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath

@@ -1,1 +1,1 @@
-"""Connections to the upstream: the pool, its budget, one exchange on a connection."""
+"""Connections to the upstream: the pool, its budget, and exchanges on a connection."""

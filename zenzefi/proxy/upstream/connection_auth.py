@@ -1,10 +1,10 @@
 """Authentication that belongs to a connection instead of a request: NTLM and Negotiate.
 
-An upstream that speaks them (RFC 4559, and [MS-NTHT] for NTLM) authenticates the *TCP connection*:
-what follows on it is served as the user who authenticated first, whoever sent it. HTTP otherwise
-is stateless (RFC 9110, 3.3), and pooling relies on that. So a connection that has seen one of
-these schemes is never shared: it belongs to one connection of one client from then on, which also
-is what the handshake of several requests needs, and both end together.
+With these schemes (RFC 4559, and [MS-NTHT] for NTLM) an upstream authenticates the *connection*: it
+serves all later requests on it as the user who authenticated first. HTTP otherwise is stateless
+(RFC 9110, 3.3), and pooling relies on that. A connection on which one of these schemes was used or
+offered is therefore never shared. It belongs to one connection of one client from then on, which
+the handshake over several requests needs as well, and both end together.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import re
 from collections.abc import Iterable
 
 _SCHEMES = rb"(?:ntlm|negotiate|nego2|kerberos)"
-# RFC 9110, 11.6.1: challenges are lists, whose parameters are separated by commas, too. A scheme's
-# name within a quoted parameter is found as well, which costs an unshared connection and no more.
+# RFC 9110, 11.6.1: challenges are lists, and their parameters are separated by commas as well. The
+# pattern also matches a scheme's name in a quoted parameter, at the cost of an unshared connection.
 _CHALLENGE = re.compile(rb"(?:^|[,\s])" + _SCHEMES + rb"(?=[,\s]|$)", re.IGNORECASE)
 _CREDENTIALS = re.compile(rb"\s*" + _SCHEMES + rb"(?=\s|$)", re.IGNORECASE)
 _CHALLENGES = frozenset((b"www-authenticate", b"proxy-authenticate"))
 _AUTHORIZATIONS = frozenset((b"authorization", b"proxy-authorization"))
-# Servers say with these that the connection is, or may become, authenticated.
+# Headers by which a server announces that the connection is, or may become, authenticated.
 _SIGNS = frozenset((b"persistent-auth", b"proxy-support"))
 
 

@@ -1,16 +1,10 @@
-"""One request and its answer on one connection to the upstream.
-
-The protocol is aiohttp's own client protocol with its hardened C parser (llhttp); the machinery
-above it (sessions, redirects, cookie jars, decompression) is left out, because a gate needs none
-of it and must see the bytes as they are.
-"""
+"""One request and its response on one connection to the upstream."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,24 +17,18 @@ from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.http.framing import length_of
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.headers.rules import Pairs
-from zenzefi.proxy.upstream.budget import Slot
-from zenzefi.proxy.upstream.ownership import UpstreamConnection
-from zenzefi.proxy.upstream.response_stream import ResponseStream
+from zenzefi.proxy.upstream.http_connection import HttpConnection
 
 log = logging.getLogger(__name__)
 
-_MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
-_MAX_LINE = 64 * 1024
-_MAX_FIELD = 64 * 1024
-_MAX_FIELDS = 256
-_READ_BUFFER = 128 * 1024  # bytes; reading pauses at twice of it
-_CONTINUE_PATIENCE = 1.0  # seconds; RFC 9110, 10.1.1: a client must not wait for ever for a 100
+_MAX_INTERIM = 16  # 1xx responses to one request; RFC 9110, 15.2 sets no limit
+_CONTINUE_SECONDS = 1.0  # RFC 9110, 10.1.1: a client must not wait forever for a 100
 _BODYLESS = frozenset((204, 304))
-_SKIPPED = 1024 * 1024  # bytes of a body that are read for nothing
+_MAX_SKIPPED = 1024 * 1024  # bytes of an unwanted body that are read to keep its connection
 
 
 class BodyBroken(Exception):
-    """The upstream's body ended before its end; ``error`` is what a client would be told."""
+    """The body of a response is truncated or malformed; ``error`` is the error for the client."""
 
     def __init__(self, error: GateError) -> None:
         self.error = error
@@ -56,16 +44,16 @@ class RequestBody(Protocol):
     expects_continue: bool
 
     async def read(self) -> bytes:
-        """The next piece, ``b""`` at the end; raises a :class:`GateError` if it breaks off."""
+        """The next piece, ``b""`` at the end; raises a :class:`GateError` if it is truncated."""
 
     def invite(self) -> None:
-        """Tell the client to send its content (100 Continue)."""
+        """Send 100 Continue to the client."""
 
 
 class UpstreamResponse(Protocol):
-    """An answer that has begun: its head is here, its body is streamed.
+    """A response whose head has been received and whose body is streamed.
 
-    Whoever holds one calls :meth:`close` once, whatever happened.
+    The caller closes it once (:meth:`close`), also after an error.
     """
 
     status: int
@@ -81,136 +69,34 @@ class UpstreamResponse(Protocol):
         """Whether the client's connection must end with this response, as the upstream's does."""
 
     def read_ready(self) -> bytes:
-        """What has already arrived of the body, without waiting."""
+        """The received part of the body, without waiting."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of the body is still to come or to be read."""
+        """Whether the whole body has been received and read."""
 
     @property
     def failure(self) -> GateError | None:
-        """What has broken the body already, if nothing of it is left to be read."""
+        """The error of a broken body of which no byte is left to read."""
 
     async def read(self) -> bytes:
         """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
 
     async def close(self) -> None:
-        """Give the connection back if the exchange is complete, else break it off."""
-
-
-def is_proper_end(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the end of a connection, just received, comes from the upstream.
-
-    Over TLS that takes its closure alert: a bare end could have been made by anybody between
-    (RFC 9112, 9.8), and asyncio tells both in the same way.
-    """
-    tls = transport.get_extra_info("ssl_object") if transport is not None else None
-    if tls is None:
-        return True
-    try:
-        return not tls.read(1)  # nothing after the alert; without one OpenSSL wants to read on
-    except ssl.SSLError:
-        return False
-
-
-class HttpConnection(ResponseStream, UpstreamConnection):
-    """One connection to the upstream."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: Slot) -> None:
-        ResponseStream.__init__(self, loop)
-        UpstreamConnection.__init__(self, slot)
-        self.is_reused = False
-        self.got_bytes = False
-        self._got_eof = False
-        self._is_head_due = False
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._head_seconds = 0.0
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes nobody asked for must not become the beginning of somebody's answer."""
-        if self.is_idle:
-            self.abort()
-            return
-        self.got_bytes = True
-        if self._is_head_due and self._head_timer is None:
-            # Each byte ends a silence; a head that comes in drops must come to an end all the same.
-            self._head_timer = self._loop.call_later(self._head_seconds, self._on_read_timeout)
-        super().data_received(data)
-
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """A head is complete."""
-        self._stop_head_timer()
-        self._is_head_due = 100 <= data[0].code < 200 and data[0].code != 101
-        super().feed_data(data, size)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def eof_received(self) -> None:
-        """The upstream has ended the connection."""
-        self._got_eof = is_proper_end(self.transport)
-        super().eof_received()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """A reset does not end a read-until-close body.
-
-        Neither does TLS without close_notify (truncation attack, RFC 9112 9.8).
-        """
-        if exc is not None:
-            self.rescue()
-        self._stop_head_timer()
-        self.lost()
-        payload = self._payload
-        is_broken = exc is not None or not self._got_eof
-        if is_broken and payload is not None and not payload.is_eof():
-            payload.set_exception(ClientPayloadError("the connection broke"))
-        super().connection_lost(exc)
-
-    def begin(self, method: str, read_timeout: float) -> None:
-        """Prepare for the answer to one request."""
-        self.got_bytes = False
-        self.expect_response()
-        self._is_head_due = True
-        self._head_seconds = read_timeout
-        self.set_response_params(
-            skip_payload=method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            read_timeout=read_timeout,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_MAX_LINE,
-            max_field_size=_MAX_FIELD,
-            max_headers=_MAX_FIELDS,
-        )
-
-    def detach(self) -> asyncio.Transport | None:
-        """Its transport, which belongs to the caller from now on (a WebSocket)."""
-        transport, self.transport = self.transport, None
-        return transport
-
-    async def drain(self) -> None:
-        """Wait until the upstream has taken what was written."""
-        await self._drain_helper()
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether another request may go over it."""
-        return self.is_connected() and not self.should_close
+        """Release the connection if the exchange is complete, else close it."""
 
 
 class ConnectionPool(Protocol):
-    """Where an exchange's connection came from and goes back to."""
+    """The pool of an exchange's connection."""
 
     read_timeout: float
 
     def release(self, connection: HttpConnection, *, reusable: bool) -> None:
-        """Take back a pooled connection."""
+        """Return a connection to the pool."""
 
 
 class UpstreamExchange:
-    """One request and its answer on one connection; an :class:`UpstreamResponse` once started."""
+    """One request and its response on one connection; an :class:`UpstreamResponse` once started."""
 
     def __init__(self, upstream: ConnectionPool, connection: HttpConnection) -> None:
         self.status = 0
@@ -244,7 +130,7 @@ class UpstreamExchange:
         if body is None:
             connection.start_timeout()
         else:
-            self._upload = asyncio.create_task(self._send(body), name="upload to the upstream")
+            self._upload = asyncio.create_task(self._send(body), name="upstream upload")
         message = await self._final_message(on_interim)
         self._accept(method, message, may_upgrade=may_upgrade)
 
@@ -263,16 +149,14 @@ class UpstreamExchange:
         raise UpstreamProtocolError  # a flood of 1xx
 
     async def _next_message(self) -> tuple[RawResponseMessage, StreamReader]:
-        """The next head, or what went wrong: with the upstream, or with the client's content."""
+        """The next head. Raises the error of the upstream, or that of the client's content."""
         upload = self._upload
         if upload is not None and not upload.done():
-            reading = asyncio.create_task(
-                self.connection.read(), name="waiting for the upstream's answer"
-            )
+            reading = asyncio.create_task(self.connection.read(), name="upstream response head")
             try:
                 await asyncio.wait({reading, upload}, return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done() and upload.exception() is not None:
-                    await upload  # the client's content broke: that is the error to tell
+                    await upload  # raises the error of the client's content
             except BaseException:
                 reading.cancel()
                 raise
@@ -285,7 +169,7 @@ class UpstreamExchange:
         except (SocketTimeoutError, TimeoutError):
             raise UpstreamTimeout from None
         except HttpProcessingError as error:
-            log.warning("upstream's answer is not valid HTTP: %s", type(error).__name__)
+            log.warning("invalid response from the upstream: error=%s", type(error).__name__)
             raise UpstreamProtocolError from None
         except (ClientError, OSError, EOFError):
             raise UpstreamUnreachable from None
@@ -308,38 +192,36 @@ class UpstreamExchange:
                 self.length = length
             elif low == b"transfer-encoding":
                 codings += 1
-                # RFC 9112, 6.1: no coding but chunked was asked for, and that one comes once.
+                # RFC 9112, 6.1: without TE only chunked is allowed, and only once.
                 if codings > 1 or value.strip(b" \t").lower() != b"chunked":
                     raise UpstreamProtocolError
         if codings and self.length is not None:
-            raise UpstreamProtocolError  # RFC 9112, 6.3: both framings are an attack or a bug
+            raise UpstreamProtocolError  # RFC 9112, 6.3: both framings at once
         if codings and message.version < HttpVersion11:
-            # RFC 9112, 6.1: faulty framing; what follows it on this connection is not believed.
+            # RFC 9112, 6.1: the framing is faulty, so the connection must not be reused.
             self.connection.force_close()
         self.has_body = method != "HEAD" and self.status >= 200 and self.status not in _BODYLESS
         if not self.has_body:
             self._payload = EMPTY_PAYLOAD
 
     async def _send(self, body: RequestBody) -> None:
-        """The upload: reads the client, writes the upstream, one piece at a time."""
+        """Upload the content: read from the client and write to the upstream, piece by piece."""
         connection = self.connection
         timeout = self._upstream.read_timeout
         if body.expects_continue:
-            try:
-                async with asyncio.timeout(_CONTINUE_PATIENCE):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CONTINUE_SECONDS):
                     await self._invited.wait()
-            except TimeoutError:
-                pass
             body.invite()
         while True:
             try:
                 piece = await body.read()
             except GateError:
-                if self.status:  # the answer has begun: nobody can be told otherwise any more
+                if self.status:  # the response has begun, so the error can't be sent to the client
                     self.abort()
                 raise
             if connection.transport is None:
-                return  # the upstream has answered and gone, or is gone: reading will tell
+                return  # the upstream has disconnected: reading the response raises the error
             if not piece:
                 break
             if body.length is None:
@@ -357,7 +239,7 @@ class UpstreamExchange:
             connection.transport.write(b"0\r\n\r\n")
         connection.start_timeout()
 
-    # --- the answer
+    # --- the response
 
     @property
     def closes_client(self) -> bool:
@@ -365,12 +247,12 @@ class UpstreamExchange:
         return self._is_last and self.connection.owner is not None
 
     def read_ready(self) -> bytes:
-        """What has already arrived of the body, without waiting."""
-        return _here(self._payload)
+        """The received part of the body, without waiting."""
+        return _received(self._payload)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of the body is still to come or to be read."""
+        """Whether the whole body has been received and read."""
         return self._payload is EMPTY_PAYLOAD or (
             self._payload.at_eof() and self._payload.exception() is None
         )
@@ -379,8 +261,8 @@ class UpstreamExchange:
         """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
         if self.is_complete:
             return b""
-        if self._payload.exception() is not None and (here := _here(self._payload)):
-            return here
+        if self._payload.exception() is not None and (received := _received(self._payload)):
+            return received
         try:
             return await self._payload.readany()
         except (ClientError, HttpProcessingError, OSError, RuntimeError, EOFError) as error:
@@ -388,29 +270,32 @@ class UpstreamExchange:
 
     @property
     def failure(self) -> GateError | None:
-        """What has broken the body already, if nothing of it is left to be read."""
+        """The error of a broken body of which no byte is left to read."""
         error = self._payload.exception()
         return None if error is None or self._payload._buffer else _error_for(error)
 
     def abort(self) -> None:
-        """Break it off at once; a pending :meth:`read` ends with :class:`BodyBroken`."""
+        """Close the connection at once; a pending :meth:`read` raises :class:`BodyBroken`."""
         payload = self._payload
         if payload is not EMPTY_PAYLOAD and not payload.is_eof():
-            payload.set_exception(ClientPayloadError("broken off by the gate"))
+            payload.set_exception(ClientPayloadError("aborted by the gate"))
         self.connection.abort()
 
     async def skip(self) -> None:
-        """Close it unread. What a client's own connection still has to bring is read, within
-        bounds, because another connection could not take its place."""
+        """Close the response unread.
+
+        On a connection that belongs to one client up to 1 MiB of the body is read first, because
+        another connection could not replace it.
+        """
         if self.connection.owner is not None:
-            left = _SKIPPED
+            left = _MAX_SKIPPED
             with contextlib.suppress(BodyBroken):
                 while left > 0 and (piece := await self.read()):
                     left -= len(piece)
         await self.close()
 
     async def close(self) -> None:
-        """Give the connection back if the exchange is complete, else break it off."""
+        """Release the connection if the exchange is complete, else close it."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -425,14 +310,14 @@ class UpstreamExchange:
         self._upstream.release(self.connection, reusable=reusable)
 
 
-def _here(content: StreamReader) -> bytes:
-    """What has arrived of a body, also if it broke afterwards: that much is delivered."""
+def _received(content: StreamReader) -> bytes:
+    """The received part of a body. If the body broke afterwards, this part is still delivered."""
     return b"" if content is EMPTY_PAYLOAD else content._read_nowait(-1)
 
 
 def _error_for(broken: BaseException) -> GateError:
-    """What a client would be told of a body that broke in this way."""
-    if isinstance(broken, TimeoutError):  # aiohttp's SocketTimeoutError is one, too
+    """The error for the client of a body that broke with ``broken``."""
+    if isinstance(broken, TimeoutError):  # aiohttp's SocketTimeoutError is a subclass
         return UpstreamTimeout()
     if isinstance(broken, (ClientPayloadError, HttpProcessingError)):
         return UpstreamProtocolError()

@@ -1,6 +1,6 @@
-"""Which slot a connection to the upstream takes, and which client it belongs to, if to one alone.
+"""The slot of an upstream connection, and the client that it belongs to.
 
-Most connections serve one request after another, of any client. One that may have been
+Most connections serve requests of any client, one after another. A connection that may have been
 authenticated (:mod:`zenzefi.proxy.upstream.connection_auth`) belongs to one connection of one
 client: both end together, as if the client were connected to the upstream directly.
 """
@@ -14,12 +14,12 @@ from typing import Protocol
 from uuid import UUID
 
 from zenzefi.http.request_handler import OwnedConnection
-from zenzefi.proxy.upstream.budget import Slot
+from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.tokens.open_connections import ClientIdentity
 
 
 class ClientConnection(Protocol):
-    """A client's connection, as far as one to the upstream may belong to it."""
+    """A client's connection, as an upstream connection that belongs to it sees it."""
 
     owned: OwnedConnection | None
     """The upstream connection that serves this client's connection alone."""
@@ -29,12 +29,12 @@ class ClientConnection(Protocol):
         """Whether it is closed."""
 
     def close_when_done(self) -> None:
-        """Close it as soon as the response that is being sent, if any, is complete."""
+        """Close it after the response that is being sent, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOwner:
-    """The one client that a connection serves, and for which token and user of it."""
+    """The one client that a connection serves, with its token and identity."""
 
     client: ClientConnection
     token_id: UUID
@@ -42,14 +42,14 @@ class ConnectionOwner:
 
 
 class UpstreamConnection(abc.ABC):
-    """What every pooled connection has beside its protocol."""
+    """State of an upstream connection apart from its protocol: slot, owner, idle timer."""
 
     def __init__(self, slot: Slot) -> None:
         slot.connection = self
         self.slot = slot
         self.owner: ConnectionOwner | None = None
         self.is_private = False
-        """Never to be shared: it may be authenticated."""
+        """Must not be shared: it may be authenticated."""
         self.is_idle = False
         self.expiry: asyncio.TimerHandle | None = None
 
@@ -58,7 +58,7 @@ class UpstreamConnection(abc.ABC):
         """Close it at once; :meth:`lost` follows."""
 
     def lost(self) -> None:
-        """It is closed: free its slot, and end the client's connection that it belonged to."""
+        """Called when it is closed: frees its slot and ends the connection of its owner."""
         self.wake()
         self.slot.closed()
         owner = self.disown()
@@ -66,14 +66,14 @@ class UpstreamConnection(abc.ABC):
             owner.client.close_when_done()
 
     def wake(self) -> None:
-        """It is idle no longer."""
+        """End its idle time."""
         self.is_idle = False
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
 
     def close_idle(self) -> None:
-        """Close it, to make room for another one."""
+        """Close it to make room for another connection."""
         self.wake()
         self.abort()
 
@@ -84,7 +84,7 @@ class UpstreamConnection(abc.ABC):
         owner.client.owned = self
 
     def disown(self) -> ConnectionOwner | None:
-        """Belong to no client any more; returns the one that it belonged to."""
+        """Remove and return its owner."""
         owner, self.owner = self.owner, None
         if owner is not None and owner.client.owned is self:
             owner.client.owned = None

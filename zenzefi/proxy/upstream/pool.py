@@ -1,8 +1,8 @@
-"""The connections to the upstream. Only the configured origin is ever connected.
+"""The pool of connections to the upstream. Only the configured origin is ever connected.
 
-How many there may be, and whose turn it is, :mod:`zenzefi.proxy.upstream.budget` decides, for
-this pool and for the fast path's together. Which connections must not be shared,
-:mod:`zenzefi.proxy.upstream.connection_auth` says: they stay with one client's connection.
+:mod:`zenzefi.proxy.upstream.budget` limits the connections of this pool and of the fast path's pool
+together. Connections that :mod:`zenzefi.proxy.upstream.connection_auth` recognises as authenticated
+are not shared: they belong to one client's connection.
 """
 
 from __future__ import annotations
@@ -25,41 +25,39 @@ from zenzefi.observability.metrics import (
 from zenzefi.origin import Origin
 from zenzefi.proxy.errors import TooManyConnections, UpstreamBusy, UpstreamUnreachable
 from zenzefi.proxy.headers.rules import Pairs
-from zenzefi.proxy.upstream.budget import (
-    TOKEN_REASONS,
-    ConnectionBudget,
-    Limits,
-    Reason,
-    Refused,
-    Slot,
-)
-from zenzefi.proxy.upstream.connecting import Tls, connect_error, keep_alive
+from zenzefi.proxy.upstream.budget import ConnectionBudget
+from zenzefi.proxy.upstream.connecting import check_pin, connect_error, keep_alive
 from zenzefi.proxy.upstream.connection_auth import is_challenged
-from zenzefi.proxy.upstream.exchange import HttpConnection, RequestBody, UpstreamExchange
+from zenzefi.proxy.upstream.exchange import RequestBody, UpstreamExchange
+from zenzefi.proxy.upstream.http_connection import HttpConnection
+from zenzefi.proxy.upstream.limits import TOKEN_REASONS, Limits, Reason, Refused
 from zenzefi.proxy.upstream.ownership import ClientConnection, ConnectionOwner
+from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.runtime import descriptors
 from zenzefi.tokens.open_connections import ClientIdentity
+from zenzefi.upstream_tls import UpstreamTls
 
 log = logging.getLogger(__name__)
 
-_IDLE_SECONDS = 25.0  # a pooled connection; below the usual keep-alive limits of servers
+IDLE_SECONDS = 25.0
+"""How long a pooled connection may be idle; below the usual keep-alive timeouts of servers."""
 _SWEEP_SECONDS = 1.0
 LONG_LIVED_SECONDS = 10.0
-"""A request that lasts longer is counted as a long-lived one."""
+"""A request that lasts longer is counted as long-lived."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPurpose:
-    """Whom a connection is for, and for what."""
+    """The client and the use of a connection that is requested from the pool."""
 
     token_id: UUID
     who: ClientIdentity
     client: ClientConnection | None
-    """The client's connection; ``None`` where several clients share it (a reverse proxy's)."""
+    """The client's connection; ``None`` if several clients share it (that of a reverse proxy)."""
     recheck: Callable[[], Awaitable[None]]
-    """Asked after waiting for a connection; raises if the token has ended meanwhile."""
+    """Called after a wait for a connection; raises if the token has ended meanwhile."""
     is_long_lived: bool = False
-    """Known beforehand to last: a WebSocket, an ``EventSource``."""
+    """Long-lived from the start: a WebSocket or an ``EventSource``."""
     is_authenticating: bool = False
     """Carries credentials for the connection (:mod:`zenzefi.proxy.upstream.connection_auth`)."""
 
@@ -71,13 +69,13 @@ class Upstream:
         self,
         origin: Origin,
         *,
-        tls: Tls | None,
+        tls: UpstreamTls | None,
         connect_timeout: float,
         read_timeout: float,
         queue_timeout: float,
         limits: Limits,
     ) -> None:
-        """Time-outs in seconds: to connect, of silence, and of waiting for a connection."""
+        """Timeouts in seconds: to connect, between two reads, and to wait for a connection."""
         self.origin = origin
         self.read_timeout = read_timeout
         self.budget = ConnectionBudget(limits, time.monotonic)
@@ -91,7 +89,7 @@ class Upstream:
     # --- life
 
     def start(self) -> None:
-        """Begin the once-a-second sweep: what lasts becomes long-lived, and metrics follow."""
+        """Sweep once a second: recharge requests that last, and update the metrics."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(_SWEEP_SECONDS, self.start)
         budget = self.budget
@@ -102,7 +100,7 @@ class Upstream:
         UPSTREAM_QUEUE.set(budget.waiting)
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         if self._timer is not None:
             self._timer.cancel()
         for connection in list(self._open):
@@ -114,15 +112,15 @@ class Upstream:
     async def acquire(self, purpose: ConnectionPurpose, *, fresh: bool = False) -> HttpConnection:
         """A connection for one exchange; :meth:`release` ends its use.
 
-        The one that belongs to the client's connection, if there is one, else a pooled or a new
-        one. Waits if there are too many. Raises :class:`UpstreamUnreachable`,
+        It is the one that belongs to the client's connection, if any, else a pooled or a new one.
+        Waits if the limit is reached. Raises :class:`UpstreamUnreachable`,
         :class:`UpstreamTimeout`, :class:`UpstreamBusy`, :class:`TooManyConnections`,
         :class:`TooManyOpenFiles`, or what ``purpose.recheck`` raises.
         """
         owned = self._owned(purpose)
         if owned is not None:
             return owned
-        # A pooled connection may be dead, and these credentials must not be sent twice.
+        # A pooled connection may be closed already, and these credentials must not be sent twice.
         fresh = fresh or purpose.is_authenticating
         while True:
             slot = await self._slot(purpose, fresh=fresh)
@@ -176,7 +174,7 @@ class Upstream:
             raise refusal(refused.reason) from None
         began = loop.time()
         try:
-            with contextlib.suppress(TimeoutError):  # a slot that came at the same time is taken
+            with contextlib.suppress(TimeoutError):  # a slot granted at the same time is used
                 async with asyncio.timeout(self._queue_timeout):
                     await granted
             if waiter.slot is None:
@@ -185,7 +183,7 @@ class Upstream:
         except BaseException:
             budget.withdraw(waiter)
             if waiter.slot is not None:
-                _give_back(waiter.slot)
+                _return_slot(waiter.slot)
             raise
         finally:
             UPSTREAM_QUEUE_SECONDS.observe(loop.time() - began)
@@ -203,20 +201,19 @@ class Upstream:
             async with asyncio.timeout(self._connect_timeout):
                 transport, connection = await self._dial(protocol)
         except BaseException as error:
-            # One that was open for a moment frees its slot when it is closed.
+            # A connection that was open for a moment frees its slot when it is closed.
             if not made or made[-1].transport is None:
                 slot.closed()
             else:
                 made[-1].abort()
             raise connect_error(error) from None
         keep_alive(transport)
-        if self.tls is not None:
-            try:
-                self.tls.check(transport)
-            except UpstreamUnreachable:
-                log.warning("the upstream's certificate is not the pinned one")
-                connection.abort()
-                raise
+        try:
+            check_pin(self.tls, transport)
+        except UpstreamUnreachable:
+            log.warning("certificate of the upstream is not the pinned one")
+            connection.abort()
+            raise
         self._open.add(connection)
         return connection
 
@@ -231,29 +228,29 @@ class Upstream:
             ssl=self.tls.context if self.tls else None,
         )
 
-    # --- giving it back
+    # --- returning a connection
 
     def release(self, connection: HttpConnection, *, reusable: bool) -> None:
-        """Take back a connection that :meth:`acquire` gave."""
+        """End the use of a connection from :meth:`acquire`."""
         owner = connection.owner
         if owner is not None:
             if reusable and connection.is_usable:
                 connection.is_idle = True
                 return
             self._discard(connection)
-            owner.client.close_when_done()  # as if both were one connection
+            owner.client.close_when_done()  # both connections end together
             return
         if not reusable or connection.is_private or not connection.is_usable:
             self._discard(connection)
             return
         connection.is_idle = True
         connection.expiry = asyncio.get_running_loop().call_later(
-            _IDLE_SECONDS, self._expire, connection
+            IDLE_SECONDS, self._expire, connection
         )
         connection.slot.make_idle()
 
     def adopt(self, transport: asyncio.Transport, slot: Slot, owner: ConnectionOwner) -> None:
-        """Let a connection of the fast path belong to a client's connection from now on.
+        """Make a connection of the fast path belong to a client's connection.
 
         It must be between two exchanges. It is closed if the token's account is full.
         """
@@ -294,10 +291,10 @@ class Upstream:
     ) -> UpstreamExchange:
         """Send one request and wait for the head of the response.
 
-        A GET or HEAD without content that died on a reused connection before any byte of a
-        response came is sent once more on a fresh one (RFC 9112, 9.3.1), unless it authenticates
-        the connection. ``on_interim`` gets 1xx responses. Raises what :meth:`acquire` raises,
-        :class:`UpstreamProtocolError`, or what ``body.read`` raised.
+        A GET or HEAD without content is sent once more on a fresh connection if a reused one was
+        closed before any byte of a response arrived (RFC 9112, 9.3.1), unless the request
+        authenticates the connection. ``on_interim`` receives 1xx responses. Raises the errors of
+        :meth:`acquire` and of ``body.read``, and :class:`UpstreamProtocolError`.
         """
         connection = await self.acquire(purpose)
         exchange = UpstreamExchange(self, connection)
@@ -326,9 +323,9 @@ class Upstream:
         return exchange
 
     async def settle(self, exchange: UpstreamExchange, purpose: ConnectionPurpose) -> None:
-        """Decide by the response's head what becomes of the connection.
+        """Recharge the connection and set its owner, as the response's head requires.
 
-        Raises what :func:`refusal` makes if it would have to be a long-lived one and must not.
+        Raises :func:`refusal`'s error if it has to be long-lived and there is no room.
         """
         connection = exchange.connection
         try:
@@ -349,21 +346,21 @@ class Upstream:
 
 
 def refusal(reason: Reason) -> GateError:
-    """What a client is told, counted: its own doing is 429, anything else 503."""
+    """Count a refusal; returns the error for the client: 429 for its own limit, else 503."""
     UPSTREAM_REFUSED.labels(reason).inc()
     return TooManyConnections() if reason in TOKEN_REASONS else UpstreamBusy()
 
 
 def is_event_stream(headers: Pairs) -> bool:
-    """Whether a response's headers say that it lasts (WHATWG HTML, 9.2)."""
+    """Whether a response's headers announce an event stream (WHATWG HTML, 9.2)."""
     return any(
         name.lower() == b"content-type" and value.strip().lower().startswith(b"text/event-stream")
         for name, value in headers
     )
 
 
-def _give_back(slot: Slot) -> None:
-    """A slot that was granted to a request which no longer wants it."""
+def _return_slot(slot: Slot) -> None:
+    """Return a slot that was granted to a request which no longer needs it."""
     if slot.connection is None:
         slot.closed()
     else:

@@ -1,8 +1,29 @@
 """Where the responses of one upstream connection begin and end (RFC 9112, 4 and 6.3).
 
-aiohttp's client protocol, whose parser (llhttp) gets one head at a time and never a byte behind
-the end of a response. The parser is lenient with heads; what it would let pass although it can be
-read in two ways, or means nothing, is refused here.
+Theory of operation
+-------------------
+
+The class is aiohttp's client protocol. Its parser (llhttp) is lenient: it accepts ambiguous heads,
+and reads the bytes behind a response as the next response. Therefore the parser gets one complete
+head at a time, and only after that head was checked here.
+
+Stages, from the next byte's point of view::
+
+    DONE --expect_response--> HEAD --final head--> BODY --end of the body--> DONE
+                              |  ^                 (without a body: DONE at once)
+                              +--+ interim head (1xx except 101)
+
+- HEAD: bytes are collected up to the empty line, at most :data:`MAX_HEAD`. The head must begin with
+  ``HTTP/1.``, have a valid status line, and have neither bare CR nor obs-fold.
+- BODY: bytes are passed to the parser, which finds the end of the body.
+- DONE: any byte closes the connection (RFC 9112, 6.3: it belongs to no response).
+- After a 101 the parser is upgraded and all bytes pass.
+
+Invariants:
+
+- The parser never sees a byte of a head that was not checked, nor a byte behind a response.
+- A refused head closes the connection, and the reader gets an ``HttpProcessingError``.
+- A broken body is reported to its reader at once, not only when the connection is lost.
 """
 
 from __future__ import annotations
@@ -31,23 +52,23 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _AMBIGUOUS = re.compile(rb"\r(?!\n)|\n[ \t]")
 
 
-_RESCUED = 16  # reads of 64 KiB: no more than what may be buffered anyway
+_MAX_RESCUE_READS = 16  # of 64 KiB each: not more than may be buffered anyway
 
 
 def unread_of(transport: asyncio.BaseTransport | None) -> Iterator[bytes]:
-    """What the system has received on a connection that has just been lost.
+    """The bytes in the socket's receive buffer of a connection that has just been lost.
 
-    A failed write ends a transport although bytes may have come before the reset, and asyncio does
-    not read them any more. To be called in ``connection_lost``, while the socket is still open.
-    Over TLS nothing can be rescued: the keys are the transport's.
+    A failed write ends a transport although bytes may have arrived before the reset, and asyncio
+    does not read them any more. Call it in ``connection_lost``, while the socket is still open.
+    Over TLS there is nothing to return, because only the transport has the keys.
     """
     if transport is None or transport.get_extra_info("ssl_object") is not None:
         return
     descriptor = transport.get_extra_info("socket").fileno()
-    for _ in range(_RESCUED):
+    for _ in range(_MAX_RESCUE_READS):
         try:
             data = os.read(descriptor, 64 * 1024)
-        except OSError:  # there is none, or only the error is left
+        except OSError:  # the buffer is empty, or the socket has an error
             return
         if not data:
             return
@@ -66,21 +87,21 @@ class ResponseStream(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._stage = _Stage.DONE
-        self._head = bytearray()  # as much of it as has come
+        self._head = bytearray()  # the received part of it
         self._params: dict[str, Any] = {}
 
     def expect_response(self) -> None:
-        """A request is about to be sent: a head comes next."""
+        """Expect a head next: a request is about to be sent."""
         self._stage = _Stage.HEAD
         self._head.clear()
 
     def set_response_params(self, **params: Any) -> None:
-        """How the parser is to read, as aiohttp takes it."""
+        """Set the parser's options, with aiohttp's names."""
         self._params = params
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the upstream; none: aiohttp lets the parser go on with what it has kept."""
+        """Bytes from the upstream. aiohttp passes none to let the parser continue."""
         if not data:
             super().data_received(data)
         while data:
@@ -91,13 +112,13 @@ class ResponseStream(ResponseHandler):
                 self._read_body(data)
                 return
             if self._stage is _Stage.DONE:
-                # RFC 9112, 6.3: what follows the end of a response belongs to no response.
+                # RFC 9112, 6.3: bytes after the end of a response belong to no response.
                 self.force_close()
                 return
             data = self._read_head(data)
 
     def _read_head(self, data: bytes) -> bytes:
-        """Take what belongs to the head; returns the rest."""
+        """Consume the bytes of the head; returns the rest."""
         head = self._head
         searched = max(0, len(head) - 2)
         head += data if head else data.lstrip(b"\r\n")
@@ -120,8 +141,8 @@ class ResponseStream(ResponseHandler):
         self._stage = _Stage.DONE  # unless the parser finds a message in it
         super().data_received(whole)
         if self._stage is _Stage.HEAD:
-            # That was an interim response. Its version and its Connection line end nothing (RFC
-            # 9110, 15.2), yet a parser that has read them takes no further head.
+            # It was an interim response. Its version and its Connection line do not end the
+            # connection (RFC 9110, 15.2), but the parser would accept no further head.
             super().set_response_params(**self._params)
         return rest
 
@@ -129,11 +150,11 @@ class ResponseStream(ResponseHandler):
         body = self._payload
         super().data_received(data)
         if self._exception is not None and body is not None and not body.is_eof():
-            # aiohttp would tell whoever reads the body no sooner than the connection is lost.
+            # aiohttp would report it to the reader only when the connection is lost.
             body.set_exception(self._exception)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """The parser: a head is complete."""
+        """Called by the parser when a head is complete."""
         message, content = data
         if 100 <= message.code < 200 and message.code != 101:
             self._stage = _Stage.HEAD
@@ -141,14 +162,14 @@ class ResponseStream(ResponseHandler):
             self._stage = _Stage.BODY
             content.on_eof(self._end_body)
         elif message.code == 204 and _is_framed(message):
-            self.force_close()  # its content, which must not be, may follow at any time
+            self.force_close()  # a 204 has no content, but this one announces some
         super().feed_data(data, size)
 
     def _end_body(self) -> None:
         self._stage = _Stage.DONE
 
     def rescue(self) -> None:
-        """Read what had arrived before the connection broke."""
+        """Read the bytes that arrived before the connection broke."""
         for data in unread_of(self.transport):
             self.data_received(data)
 

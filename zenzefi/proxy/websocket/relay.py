@@ -13,14 +13,14 @@ from typing import cast
 
 from aiohttp import web
 
-from zenzefi.http.request_handler import GateRequestHandler
+from zenzefi.http.request_handler import STALL_SECONDS, GateRequestHandler
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.response_stream import unread_of
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, FrameCursor, close_frame
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
 
 _FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
-_STALL_SECONDS = 300.0  # a side that takes nothing for so long is gone
+
 GOODBYE_SECONDS = 2.0
 """For a frame to end and a close to be read, before the socket goes."""
 
@@ -258,7 +258,7 @@ class WebSocketRelay:
         browser = self._browser
         for end in (browser, self._upstream):
             stalled_at = end.stalled_at
-            if stalled_at is not None and self._loop.time() - stalled_at >= _STALL_SECONDS:
+            if stalled_at is not None and self._loop.time() - stalled_at >= STALL_SECONDS:
                 end.transport.abort()
                 return
         heard = self._upstream.relayed
