@@ -35,7 +35,7 @@ SEAL = "__Host-Http-"
 """Taken from HTTP responses alone, with ``Secure``, ``HttpOnly``, ``Path=/`` and no ``Domain``."""
 
 
-class Kind(NamedTuple):
+class GateCookie(NamedTuple):
     """One of the gate's cookies, and what a planted one is worth to who planted it."""
 
     name: str
@@ -43,45 +43,45 @@ class Kind(NamedTuple):
     planted: str
 
 
-KINDS = (
-    Kind(
+GATE_COOKIES = (
+    GateCookie(
         ACCESS,
         "the access token that this browser uses",
         "nothing in a browser: it counts only beside a sign-in cookie that belongs to the token",
     ),
-    Kind(
+    GateCookie(
         SIGN_IN,
         "proves that this browser was signed in with the access token",
         "nothing: the name is sealed, or the sign-in is bound to the network and the browser",
     ),
-    Kind(
+    GateCookie(
         SESSION,
         "the page session of a signed-in user",
         "nothing: the name is sealed, or the session is bound to the network and the browser",
     ),
-    Kind(
+    GateCookie(
         VISIT,
         "what the form tokens of a visitor who is not signed in are made for",
         "nothing: form tokens are also bound to the network and the browser where cookies are"
         " shared",
     ),
-    Kind(FLASH, "messages for the next page", "a message of the gate's own, for one minute"),
-    Kind(
+    GateCookie(FLASH, "messages for the next page", "a message of the gate's own, for one minute"),
+    GateCookie(
         HALFWAY,
         "whose code is asked for after the password, for five minutes",
         "the question for a code of the planter's account: encrypted, and no sign-in by itself",
     ),
-    Kind(
+    GateCookie(
         KNOWN_BROWSER,
         "attempts to sign in are counted for this browser",
         "attempts of its own, with the same limit: the planter's account only",
     ),
-    Kind(
+    GateCookie(
         NONCE,
         "proves that this browser began the sign-in at the own origin, for two minutes",
         "nothing: the name is sealed, or its mark is made for the network and the browser",
     ),
-    Kind(LANGUAGE, "the language of the pages", "the language of the pages"),
+    GateCookie(LANGUAGE, "the language of the pages", "the language of the pages"),
 )
 """Every cookie that the gate sets."""
 

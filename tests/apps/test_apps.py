@@ -26,7 +26,7 @@ async def same_behind_the_gate(
         assert texts == expected
         assert outside == []
         assert [error for error in complaints if error not in known] == []
-        assert at.strays() == []
+        assert at.unmounted_requests() == []
 
 
 async def swagger(page: Page, root: str) -> list[str]:
@@ -141,7 +141,7 @@ async def test_angular_routes_under_the_prefix_by_its_base_element(
             texts, outside, complaints = await walked(chromium, at, shop)
             # The application shows location.pathname, which has the prefix.
             assert [text.replace("/api/v1/proxy/", "/") for text in texts] == expected
-            assert (outside, complaints, at.strays()) == ([], [], [])
+            assert (outside, complaints, at.unmounted_requests()) == ([], [], [])
 
 
 @pytest.mark.parametrize("app", ["react", "vue", "angular"])

@@ -76,12 +76,12 @@ async def lasting_strays(chromium: Browser, at: Place) -> list[str]:
     once in ten walks on a loaded machine, docs/runtime.md): the 307 recovers it. What leaks by a
     fault of ours leaks every time.
     """
-    first = at.strays()
+    first = at.unmounted_requests()
     if not first:
         return []
     at.forget_strays()
     assert await run_sinks(chromium, at, SINKS) == {}
-    return sorted(set(first) & set(at.strays()))
+    return sorted(set(first) & set(at.unmounted_requests()))
 
 
 async def lasting_failures(chromium: Browser, at: Place) -> dict[str, object]:
@@ -112,7 +112,7 @@ async def test_workers_hold_where_browsers_do_not_say_what_a_script_is_for(
 ) -> None:
     async with running_demo() as origin, place("insecure", origin, tmp_path) as at:
         assert await run_sinks(chromium, at, ["worker", "worker-blob", "fetch"]) == {}
-        assert at.strays() == []
+        assert at.unmounted_requests() == []
 
 
 async def test_every_check_holds_at_an_own_origin_which_has_no_runtime(

@@ -129,7 +129,7 @@ async def test_the_site_is_the_same_behind_the_gate(
             assert texts == expected
             assert outside == []
             assert complaints == []
-            assert at.strays() == []
+            assert at.unmounted_requests() == []
 
 
 async def test_the_board_of_checks_says_that_all_hold(chromium: Browser, tmp_path: Path) -> None:

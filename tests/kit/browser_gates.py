@@ -46,20 +46,20 @@ class Place:
             await sign_in(context, self.app, f"http://{self.host}")
         return context
 
-    def strays(self) -> list[str]:
+    def unmounted_requests(self) -> list[str]:
         """What the gate had to recover because it was asked for outside the mount.
 
         Without ``/favicon.ico``: browsers ask for it by themselves where a page names no icon.
         """
         if self.app is None:
             return []
-        rows = self.app[proxy_setup.GATE].strays.rows()
+        rows = self.app[proxy_setup.GATE].unmounted_requests.rows()
         return [f"{row.page} asked for {row.path}" for row in rows if row.path != "/favicon.ico"]
 
     def forget_strays(self) -> None:
         """Begin to count anew."""
         if self.app is not None:
-            self.app[proxy_setup.GATE].strays = UnmountedRequests()
+            self.app[proxy_setup.GATE].unmounted_requests = UnmountedRequests()
 
 
 async def sign_in(

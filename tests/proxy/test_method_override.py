@@ -17,8 +17,8 @@ from tests.kit.proxy_gates import PREFIX, GateFactory
 from zenzefi.proxy.method_override import (
     FormScanner,
     JsonScanner,
+    MethodScanner,
     MultipartScanner,
-    Scanner,
     query_methods,
     scanner_for,
 )
@@ -123,7 +123,7 @@ async def test_a_method_in_the_query_must_be_covered_in_a_recognised_head(
 # --- contents: the scanners
 
 
-def scan(scanner: Scanner, data: bytes, cuts: list[int] | None = None) -> list[str]:
+def scan(scanner: MethodScanner, data: bytes, cuts: list[int] | None = None) -> list[str]:
     """The methods in a content that arrives in pieces."""
     found, start = [], 0
     for cut in sorted({*(cuts or ()), len(data)}):

@@ -199,7 +199,7 @@ async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(
         ) as response:
             assert response.status == 307
             assert response.headers["Location"].startswith(PREFIX + "/made/up?x=%")
-    assert [(row.page, row.path, row.count) for row in gate.gate.strays.rows()] == [
+    assert [(row.page, row.path, row.count) for row in gate.gate.unmounted_requests.rows()] == [
         (PREFIX + "/page", "/made/up", 2)
     ]
 
@@ -231,7 +231,7 @@ async def test_browsers_have_no_strays_where_they_use_the_own_origin(
         gate.url + "/made/up", headers=headers, allow_redirects=False
     ) as response:
         assert response.status == 404
-    assert gate.gate.strays.rows() == []
+    assert gate.gate.unmounted_requests.rows() == []
 
 
 async def test_a_stray_websocket_is_served_where_it_came(prefix_gate: RunningGate) -> None:

@@ -28,7 +28,7 @@ class Counted(Plugin):
 
 def test_what_a_plugin_did_is_counted_once() -> None:
     engine, _ = engine_for(Counted)
-    figures = PluginMetrics(engine)
+    metrics = PluginMetrics(engine)
     errors = PLUGIN_ERRORS.labels(Counted.name)
     size = PLUGIN_BYTES.labels(Counted.name)
     for body in (b"good", b"bad"):
@@ -36,8 +36,8 @@ def test_what_a_plugin_did_is_counted_once() -> None:
         assert rewrite is not None
         rewrite.feed(body)
         rewrite.finish()
-    figures.publish()
-    figures.publish()
+    metrics.publish()
+    metrics.publish()
     assert errors._value.get() == 1
     assert size._value.get() >= 4
     assert PLUGIN_SECONDS.labels(Counted.name)._value.get() > 0
@@ -47,12 +47,12 @@ def test_what_a_plugin_did_is_counted_once() -> None:
 
 def test_loading_again_takes_nothing_back() -> None:
     engine, entry = engine_for(Counted)
-    figures = PluginMetrics(engine)
+    metrics = PluginMetrics(engine)
     skipped = PLUGIN_SKIPPED.labels(Counted.name)
     before = skipped._value.get()
     entry.statistics.skipped = 3
-    figures.publish()
+    metrics.publish()
     engine.registry.load()
     engine.registry[Counted.name].statistics.skipped = 1
-    figures.publish()
+    metrics.publish()
     assert skipped._value.get() - before == 4

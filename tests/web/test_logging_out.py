@@ -10,7 +10,7 @@ from aiohttp import ClientResponse
 from tests.kit.gates import GateClient, MakeGate
 from tests.kit.recording_upstream import RecordingUpstream
 from tests.kit.visitors import PASSWORD, Visitor
-from zenzefi.gate_cookies import KINDS, LANGUAGE, is_gate_cookie
+from zenzefi.gate_cookies import GATE_COOKIES, LANGUAGE, is_gate_cookie
 from zenzefi.tokens.sign_ins import SIGN_INS
 
 OWN = "app.localhost:8000"
@@ -163,4 +163,6 @@ async def test_every_cookie_that_a_browser_gets_is_in_the_list(gate: GateClient)
     assert len(seen) >= 7
     for name in seen:
         assert is_gate_cookie(name)
-        assert any(name.removeprefix("__Host-Http-").startswith(kind.name) for kind in KINDS), name
+        assert any(
+            name.removeprefix("__Host-Http-").startswith(kind.name) for kind in GATE_COOKIES
+        ), name

@@ -49,7 +49,7 @@ PROXY_BYTES = Counter(
     ["direction"],
     registry=REGISTRY,
 )
-PROXY_STRAYS = Counter(
+PROXY_UNMOUNTED_REQUESTS = Counter(
     "proxy_strays_total",
     "Requests outside the mount that were redirected into it.",
     registry=REGISTRY,

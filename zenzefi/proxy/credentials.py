@@ -29,7 +29,7 @@ _MAX_TRIED = 16  # proxy cookies of a program
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ProxyCredentials:
     """A validated access, its token, and the sign-in where a browser's cookie vouched."""
 
     access: TokenAccess
@@ -46,7 +46,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class OfferedCookies:
     """The gate's cookies of one request, as far as they concern the proxy."""
 
     tokens: list[str]
@@ -80,12 +80,12 @@ class ProxyCookies:
         """The distinct values of the proxy cookie, most specific path first."""
         return gate_cookies.values_of(request.headers.getall("Cookie", ()), gate_cookies.ACCESS)
 
-    def offer(self, request: web.BaseRequest, address: str) -> Offer:
+    def offered(self, request: web.BaseRequest, address: str) -> OfferedCookies:
         """What the cookies of a request from this address offer."""
         lines = request.headers.getall("Cookie", ())
         agent = request.headers.get("User-Agent", "")
         name = self.name(request)
-        return Offer(
+        return OfferedCookies(
             tokens=gate_cookies.values_of(lines, gate_cookies.ACCESS),
             secrets=gate_cookies.values_of(lines, name),
             is_browser=gate_cookies.is_browser(request.headers, agent),
@@ -94,59 +94,59 @@ class ProxyCookies:
             address=address,
         )
 
-    def known(self, request: web.BaseRequest, address: str) -> Credentials | None:
+    def known(self, request: web.BaseRequest, address: str) -> ProxyCredentials | None:
         """The credentials of a request whose cookies this process knows; ``None``: ask further.
 
         One dictionary look-up for the sign-in and one for the token.
         """
-        offer = self.offer(request, address)
-        for secret in offer.secrets:
+        offered = self.offered(request, address)
+        for secret in offered.secrets:
             sign_in = self._sign_ins.cached(secret)
-            token = None if sign_in is None else self._token_of(sign_in, offer)
+            token = None if sign_in is None else self._token_of(sign_in, offered)
             access = None if token is None else self._token_validator.cached(token)
             if token is not None and access is not None:
-                return Credentials(access, token, True, sign_in, secret)
-        if offer.is_browser or len(offer.tokens) != 1:
+                return ProxyCredentials(access, token, True, sign_in, secret)
+        if offered.is_browser or len(offered.tokens) != 1:
             return None
-        access = self._token_validator.cached(offer.tokens[0])
-        return None if access is None else Credentials(access, offer.tokens[0], True)
+        access = self._token_validator.cached(offered.tokens[0])
+        return None if access is None else ProxyCredentials(access, offered.tokens[0], True)
 
-    async def find(self, request: web.BaseRequest, address: str) -> Credentials:
+    async def find(self, request: web.BaseRequest, address: str) -> ProxyCredentials:
         """The credentials in the cookies of a request.
 
         Raises ``TokenMissing`` without a proxy cookie, ``SignInRequired`` for a browser whose
         proxy cookie no live sign-in of its own belongs to, and what the token validator raises.
         """
-        offer = self.offer(request, address)
-        if not offer.tokens:
+        offered = self.offered(request, address)
+        if not offered.tokens:
             raise TokenMissing
-        if any(map(is_well_formed, offer.tokens)):
-            for secret, sign_in in await self._sign_ins.find(offer.secrets):
-                token = self._token_of(sign_in, offer)
+        if any(map(is_well_formed, offered.tokens)):
+            for secret, sign_in in await self._sign_ins.find(offered.secrets):
+                token = self._token_of(sign_in, offered)
                 if token is not None:
                     access = await self._validated(token, address)
-                    return Credentials(access, token, True, sign_in, secret)
-        if offer.is_browser:
+                    return ProxyCredentials(access, token, True, sign_in, secret)
+        if offered.is_browser:
             raise SignInRequired
-        return await self._of_program(offer.tokens, address)
+        return await self._of_program(offered.tokens, address)
 
-    def _token_of(self, sign_in: BrowserSignIn, offer: Offer) -> str | None:
+    def _token_of(self, sign_in: BrowserSignIn, offered: OfferedCookies) -> str | None:
         """The proxy cookie that belongs to this sign-in, if the client may be its browser."""
-        if not offer.may_be(sign_in):
+        if not offered.may_be(sign_in):
             return None
-        for token in offer.tokens:
+        for token in offered.tokens:
             if is_well_formed(token) and self._sign_ins.belongs(sign_in, token):
                 return token
         return None
 
-    async def _of_program(self, tokens: list[str], address: str) -> Credentials:
+    async def _of_program(self, tokens: list[str], address: str) -> ProxyCredentials:
         *others, last = tokens[:_MAX_TRIED]
         for token in others:
             try:
-                return Credentials(await self._validated(token, address), token, True)
+                return ProxyCredentials(await self._validated(token, address), token, True)
             except TokenRejected:
                 continue
-        return Credentials(await self._validated(last, address), last, True)
+        return ProxyCredentials(await self._validated(last, address), last, True)
 
     async def _validated(self, token: str, address: str) -> TokenAccess:
         known = self._token_validator.cached(token)
@@ -189,8 +189,8 @@ class ProxyCookies:
         Ends whatever came from them too: the own origin keeps a sign-in of its own. Raises
         ``DatabaseUnavailable``.
         """
-        offer = self.offer(request, client_address_of(request).address)
-        found = await self._sign_ins.find(offer.secrets)
+        offered = self.offered(request, client_address_of(request).address)
+        found = await self._sign_ins.find(offered.secrets)
         for family in {sign_in.family for _, sign_in in found}:
             await self._sign_ins.end(family)
         self._set(response, gate_cookies.ACCESS, "", 0)

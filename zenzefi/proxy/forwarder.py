@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 _SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: below 20 ms on any page
 
 
-class Rewrite(Protocol):
+class BodyTransform(Protocol):
     """A body on its way through the rewriting engine (``zenzefi.rewriting.body``)."""
 
     heavy: bool
@@ -60,38 +60,40 @@ class Rewrite(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MappedResponse:
     """What the engine decided: the head that leaves, and how the body is changed (if at all)."""
 
     headers: Pairs
     length: int | None
-    rewrite: Rewrite | None = None
+    rewrite: BodyTransform | None = None
 
 
 class Rewriter(Protocol):
     """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
 
-    def early(self, passage: ProxyRequest) -> tuple[int, Answer, bytes] | None:
+    def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
         """A plugin's own answer instead of the upstream's: status, head, body."""
 
-    def request(self, passage: ProxyRequest, headers: Pairs) -> Pairs:
+    def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
         """The request's headers as the engine wants them (validators, ranges, codings)."""
 
-    def interim(self, passage: ProxyRequest, status: int, headers: Pairs) -> Pairs:
+    def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
         """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
 
     def messages(
-        self, passage: ProxyRequest
+        self, proxied: ProxyRequest
     ) -> Callable[[str, str | bytes], str | bytes | None] | None:
         """What a WebSocket's messages go through: (direction, data) -> data or ``None``.
 
         ``None`` if no plugin asks for them: then frames pass raw.
         """
 
-    def must_refetch(self, passage: ProxyRequest, response: UpstreamResponse) -> bool:
+    def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
         """Whether a part of a body came that must be rewritten as a whole."""
 
-    def answer(self, passage: ProxyRequest, response: UpstreamResponse, headers: Pairs) -> Answer:
+    def answer(
+        self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
+    ) -> MappedResponse:
         """``headers`` went through the header table; URL-valued ones are the engine's."""
 
 
@@ -109,10 +111,10 @@ class ProxyRequest:
     device_id: str | None = None
     sign_in: UUID | None = None
     inspection: Callable[[RequestBody], RequestBody] | None = None
-    use: RequestTracking = field(default_factory=UncountedUse)
+    tracking: RequestTracking = field(default_factory=UncountedUse)
 
     @property
-    def who(self) -> ClientIdentity:
+    def client_identity(self) -> ClientIdentity:
         """Who uses the token."""
         agent = self.request.headers.get("User-Agent", "")
         return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
@@ -143,81 +145,83 @@ class HttpForwarder:
         for client in list(self._event_streams):
             client.break_off()
 
-    async def forward(self, passage: ProxyRequest) -> ClientResponse:
+    async def forward(self, proxied: ProxyRequest) -> ClientResponse:
         """Send the request on and stream the answer back.
 
         Raises a :class:`GateError` only as long as another answer can still be given; a body that
         breaks later is broken off, so that the browser sees it. The token is activated as soon as
         the upstream has answered.
         """
-        request = passage.request
+        request = proxied.request
         body = ClientBody(request, self._upstream.read_timeout) if request.body_exists else None
-        early = self._rewriter.early(passage)
+        early = self._rewriter.early(proxied)
         if early is not None:
-            return await self._early(passage, *early)
-        head = self._head(passage, body)
+            return await self._early(proxied, *early)
+        head = self._head(proxied, body)
 
         def on_interim(status: int, pairs: Pairs) -> None:
-            mapped = self._rewriter.interim(passage, status, self._mapped(pairs, passage))
+            mapped = self._rewriter.interim(proxied, status, self._mapped(pairs, proxied))
             write_interim(request, status, mapped)
 
-        purpose = self.purpose(passage, is_long_lived=is_event_source(request))
+        purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
         if body is None:
             response: UpstreamResponse | UpstreamExchange
-            begun = begun_in_the_lane(request)
+            begun = started_response(request)
             if begun is not None:
                 for status, pairs in begun.interims:
                     on_interim(status, pairs)
-                begun.check_share()
-                return await self._pass_on(passage, begun)
+                begun.count_as_long_lived()
+                return await self._pass_on(proxied, begun)
             response = await self._upstream.send(request.method, head, None, on_interim, purpose)
-            if self._rewriter.must_refetch(passage, response):
+            if self._rewriter.must_refetch(proxied, response):
                 await response.skip()
-                head = self._head(passage, None, without_range=True)
+                head = self._head(proxied, None, without_range=True)
                 response = await self._upstream.send(
                     request.method, head, None, on_interim, purpose
                 )
-            return await self._pass_on(passage, response)
+            return await self._pass_on(proxied, response)
         # An upload may last: it ends with the token.
-        passage.use.progress = lambda: (request.content.total_bytes, 0)
-        with self._token_validator.register(passage.access, _closer(request), passage.who):
-            content = body if passage.inspection is None else passage.inspection(body)
+        proxied.tracking.progress = lambda: (request.content.total_bytes, 0)
+        with self._token_validator.register(
+            proxied.access, _closer(request), proxied.client_identity
+        ):
+            content = body if proxied.inspection is None else proxied.inspection(body)
             response = await self._upstream.send(request.method, head, content, on_interim, purpose)
-            return await self._pass_on(passage, response)
+            return await self._pass_on(proxied, response)
 
-    def purpose(self, passage: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:
+    def purpose(self, proxied: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:
         """What this request needs a connection to the upstream for."""
-        request = passage.request
+        request = proxied.request
         handler = request.protocol
         # A reverse proxy's connection to the gate carries the requests of many browsers.
         is_shared = client_address_of(request).is_behind_trusted_proxy
         client = handler if isinstance(handler, GateRequestHandler) and not is_shared else None
         raw = request._message.raw_headers
         return ConnectionPurpose(
-            passage.access.token_id,
-            passage.who,
+            proxied.access.token_id,
+            proxied.client_identity,
             client,
-            partial(check_again, self._token_validator, passage),
+            partial(revalidate, self._token_validator, proxied),
             is_long_lived=is_long_lived,
             is_authenticating=self._policy.authorization is None and has_credentials(raw),
         )
 
-    async def _pass_on(self, passage: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
+    async def _pass_on(self, proxied: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
         try:
-            if not passage.access.is_activated:
-                await self._token_validator.activate(passage.access)
-            return await self.answer(passage, response)
+            if not proxied.access.is_activated:
+                await self._token_validator.activate(proxied.access)
+            return await self.answer(proxied, response)
         finally:
             await response.close()
 
-    async def answer(self, passage: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
+    async def answer(self, proxied: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
         """Stream an answer that has begun to the browser.
 
         The border to other ways: whoever has an :class:`UpstreamResponse` can hand it over here
         and closes it afterwards.
         """
-        request = passage.request
-        answer = self.head(passage, response)
+        request = proxied.request
+        answer = self.head(proxied, response)
         client = ClientResponse(
             response.status,
             response.reason,
@@ -225,12 +229,12 @@ class HttpForwarder:
             length=answer.length,
             has_body=response.has_body,
         )
-        passage.use.progress = lambda: (request.content.total_bytes, client.sent)
+        proxied.tracking.progress = lambda: (request.content.total_bytes, client.sent)
         # What has not been read of the request can't be skipped safely: the connection ends.
         keep_alive = not request.body_exists or request.content.is_eof()
         keep_alive = keep_alive and not response.closes_client
         if answer.rewrite is not None and response.has_body:
-            await self._rewritten(passage, response, client, answer.rewrite, keep_alive=keep_alive)
+            await self._rewritten(proxied, response, client, answer.rewrite, keep_alive=keep_alive)
             return client
         first = response.read_ready()
         if response.is_complete:
@@ -242,16 +246,18 @@ class HttpForwarder:
         if client.content_type == "text/event-stream":
             self._event_streams.add(client)
         try:
-            with self._token_validator.register(passage.access, _closer(request), passage.who):
-                await check_again(self._token_validator, passage)
-                await self._streamed(passage, response, client, first, keep_alive=keep_alive)
+            with self._token_validator.register(
+                proxied.access, _closer(request), proxied.client_identity
+            ):
+                await revalidate(self._token_validator, proxied)
+                await self._streamed(proxied, response, client, first, keep_alive=keep_alive)
         finally:
             self._event_streams.discard(client)
         return client
 
     async def _streamed(
         self,
-        passage: ProxyRequest,
+        proxied: ProxyRequest,
         response: UpstreamResponse,
         client: ClientResponse,
         first: bytes,
@@ -259,33 +265,33 @@ class HttpForwarder:
         keep_alive: bool,
     ) -> None:
         with _broken_off_rather_than_answered_twice(client):
-            await client.begin(passage.request, first, is_last=False, keep_alive=keep_alive)
+            await client.begin(proxied.request, first, is_last=False, keep_alive=keep_alive)
             while piece := await response.read():
                 await client.send(piece)
             await client.finish()
 
-    def head(self, passage: ProxyRequest, response: UpstreamResponse) -> Answer:
+    def head(self, proxied: ProxyRequest, response: UpstreamResponse) -> MappedResponse:
         """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
-        pairs = self._mapped(response.headers, passage)
+        pairs = self._mapped(response.headers, proxied)
         if response.length is not None:
             pairs.append((b"Content-Length", b"%d" % response.length))
         if response.status == 426:
             pairs += _asked_upgrade(response.headers)
-        answer = self._rewriter.answer(passage, response, pairs)
+        answer = self._rewriter.answer(proxied, response, pairs)
         if response.status == 101:
             return answer
         return replace(answer, headers=for_one_browser(answer.headers))
 
     async def _rewritten(
         self,
-        passage: ProxyRequest,
+        proxied: ProxyRequest,
         response: UpstreamResponse,
         client: ClientResponse,
-        rewrite: Rewrite,
+        rewrite: BodyTransform,
         *,
         keep_alive: bool,
     ) -> None:
-        request = passage.request
+        request = proxied.request
 
         async def out(data: bytes) -> None:
             if client.is_begun:
@@ -295,9 +301,11 @@ class HttpForwarder:
 
         with (
             _broken_off_rather_than_answered_twice(client),
-            self._token_validator.register(passage.access, _closer(request), passage.who),
+            self._token_validator.register(
+                proxied.access, _closer(request), proxied.client_identity
+            ),
         ):
-            await check_again(self._token_validator, passage)
+            await revalidate(self._token_validator, proxied)
             while piece := await response.read():
                 for start in range(0, len(piece), _SLICE):
                     for made in rewrite.slices(piece[start : start + _SLICE]):
@@ -314,13 +322,13 @@ class HttpForwarder:
                 await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
 
     async def _early(
-        self, passage: ProxyRequest, status: int, answer: Answer, body: bytes
+        self, proxied: ProxyRequest, status: int, answer: MappedResponse, body: bytes
     ) -> ClientResponse:
         """A plugin answered by itself. The upstream did not, so nothing is activated."""
-        request = passage.request
+        request = proxied.request
         has_body = request.method != "HEAD" and status not in (204, 304)
         client = ClientResponse(status, b"", answer.headers, length=len(body), has_body=has_body)
-        passage.use.progress = lambda: (request.content.total_bytes, client.sent)
+        proxied.tracking.progress = lambda: (request.content.total_bytes, client.sent)
         with contextlib.suppress(OSError):
             await client.begin(
                 request,
@@ -331,19 +339,19 @@ class HttpForwarder:
         return client
 
     def _head(
-        self, passage: ProxyRequest, body: ClientBody | None, *, without_range: bool = False
+        self, proxied: ProxyRequest, body: ClientBody | None, *, without_range: bool = False
     ) -> bytes:
-        request = passage.request
+        request = proxied.request
         pairs = request_headers(
             request._message.raw_headers,
             self._policy,
-            passage.mount,
-            passage.identity,
-            passage.unmapper,
+            proxied.mount,
+            proxied.identity,
+            proxied.unmapper,
             is_bodiless=body is None,
-            token=passage.token,
+            token=proxied.token,
         )
-        pairs = self._rewriter.request(passage, pairs)
+        pairs = self._rewriter.request(proxied, pairs)
         if without_range:
             pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
         if body is None:
@@ -356,11 +364,11 @@ class HttpForwarder:
             pairs.append((b"Content-Length", b"%d" % body.length))
         if body is not None and body.expects_continue:
             pairs.append((b"Expect", b"100-continue"))
-        return request_head(request.method, passage.target, pairs)
+        return request_head(request.method, proxied.target, pairs)
 
-    def _mapped(self, pairs: Pairs, passage: ProxyRequest) -> Pairs:
+    def _mapped(self, pairs: Pairs, proxied: ProxyRequest) -> Pairs:
         try:
-            return response_headers(pairs, self._policy.upstream, passage.mount)
+            return response_headers(pairs, self._policy.upstream, proxied.mount)
         except ValueError:
             raise UpstreamProtocolError from None
 
@@ -403,32 +411,32 @@ def _asked_upgrade(pairs: Pairs) -> Pairs:
     return [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
 
-async def check_again(token_validator: TokenValidation, passage: ProxyRequest) -> None:
+async def revalidate(token_validator: TokenValidation, proxied: ProxyRequest) -> None:
     """Once something is held: was the token or the sign-in ended just before?
 
     Raises :class:`SignInRequired` and what ``validate`` raises.
     """
-    if token_validator.is_signed_out(passage.who):
+    if token_validator.is_signed_out(proxied.client_identity):
         raise SignInRequired
-    if token_validator.cached(passage.token) is None:
-        await token_validator.validate(passage.token)
+    if token_validator.cached(proxied.token) is None:
+        await token_validator.validate(proxied.token)
 
 
-class Begun(UpstreamResponse, Protocol):
+class StartedResponse(UpstreamResponse, Protocol):
     """An answer that another way has begun, with the 1xx answers that came before it."""
 
     interims: list[tuple[int, Pairs]]
 
-    def check_share(self) -> None:
+    def count_as_long_lived(self) -> None:
         """Raises :class:`GateError` if it is going to last and there is no room for it."""
 
 
-def begun_in_the_lane(request: web.BaseRequest) -> Begun | None:
+def started_response(request: web.BaseRequest) -> StartedResponse | None:
     """The answer that the fast path has begun for this request and found to be unusual.
 
     Raises the errors of the fast path (:mod:`zenzefi.proxy.fast_path`).
     """
-    take = getattr(request.protocol, "take_begun", None)
+    take = getattr(request.protocol, "take_started_response", None)
     return None if take is None else take(request)
 
 
@@ -442,4 +450,11 @@ def _closer(request: web.BaseRequest) -> Callable[[str], None]:
     return close
 
 
-__all__ = ["Answer", "GateError", "HttpForwarder", "ProxyRequest", "Rewriter", "request_head"]
+__all__ = [
+    "GateError",
+    "HttpForwarder",
+    "MappedResponse",
+    "ProxyRequest",
+    "Rewriter",
+    "request_head",
+]

@@ -20,14 +20,14 @@ from zenzefi.http.validation import TARGET
 from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy.browser_response import ClientResponse
-from zenzefi.proxy.credentials import Credentials, ProxyCookies
+from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
 from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest
 from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import MapperCache
-from zenzefi.proxy.sign_in import lead_or_refuse
+from zenzefi.proxy.sign_in import redirect_or_refuse
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.proxy.upstream.exchange import RequestBody
@@ -56,7 +56,7 @@ class Gate:
         token_validator: TokenValidation,
         cookies: ProxyCookies,
         devices: DeviceClaims,
-        usage: SessionTracking,
+        sessions: SessionTracking,
         http: HttpForwarder,
         websockets: WebSocketProxy,
         mappers: MapperCache,
@@ -70,10 +70,10 @@ class Gate:
         self.http = http
         self.websockets = websockets
         self.tickets = tickets
-        self.strays = UnmountedRequests()
+        self.unmounted_requests = UnmountedRequests()
         self._device_policy = device_policy
         self._devices = devices
-        self._usage = usage
+        self._sessions = sessions
         self._mappers = mappers
 
     @property
@@ -83,7 +83,7 @@ class Gate:
 
     async def authenticate(
         self, request: web.BaseRequest, target: Target | None = None
-    ) -> Credentials:
+    ) -> ProxyCredentials:
         """What vouches for this request.
 
         The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
@@ -93,16 +93,16 @@ class Gate:
         address = client_address_of(request).address
         token = request.headers.get(TOKEN_HEADER)
         if token is not None:
-            return Credentials(await self._validated(token, address), token)
+            return ProxyCredentials(await self._validated(token, address), token)
         offered = token_parameters(target) if target is not None else []
         # Applications have tokens of their own under this name, and the cookie may vouch as well.
         token = next(filter(is_well_formed, offered), None)
         if offered and not self.cookies.tokens(request):
             token = token or offered[0]
-            return Credentials(await self._validated(token, address), token)
+            return ProxyCredentials(await self._validated(token, address), token)
         if token is not None:
             with contextlib.suppress(TokenRejected):
-                return Credentials(await self._validated(token, address), token)
+                return ProxyCredentials(await self._validated(token, address), token)
         return await self.cookies.find(request, address)
 
     async def _validated(self, token: str, address: str) -> TokenAccess:
@@ -138,10 +138,10 @@ class Gate:
         if not access.is_activated:
             access = await self.token_validator.activate(access)
         agent = request.headers.get("User-Agent", "")
-        who = ClientIdentity(
+        client_identity = ClientIdentity(
             device_id, client_address_of(request).address, agent, credentials.sign_in_id
         )
-        with self._usage.begin(access, who):
+        with self._sessions.begin(access, client_identity):
             return access  # the bytes go another way
 
     def _check_scope(
@@ -199,15 +199,15 @@ class Gate:
         is_upgrade = is_websocket(request)
         credentials = await self.authenticate(request, target if is_upgrade else None)
         access, token = credentials.access, credentials.token
-        peer = client_address_of(request)
-        may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in request.headers
+        client_address = client_address_of(request)
+        may_forward = client_address.is_behind_trusted_proxy or TOKEN_HEADER in request.headers
         mount = self.mounts.decide(
             request.headers.get("Host"),
             forwarded=parse_forwarded(request.headers) if may_forward else None,
             is_device=DEVICE_HEADER in request.headers,
         )
         if credentials.is_by_cookie and not self.mounts.may_use_cookie(mount):
-            return lead_or_refuse(self.mounts, request, target.raw)
+            return redirect_or_refuse(self.mounts, request, target.raw)
         await limit_token(request, access.token_id)
         self._check_scope(access, request, target, request.method)
         inspection = self._inspection(access, request, target)
@@ -217,7 +217,7 @@ class Gate:
         agent = request.headers.get("User-Agent", "")
         unmapper = self._mappers.get(mount)
         self._check_destination(access, request, unmapper)
-        passage = ProxyRequest(
+        proxied = ProxyRequest(
             request=request,
             # A parameter of this name is the upstream's, unless it holds ours; in an upgrade, where
             # it may vouch, nothing that looks like ours goes on.
@@ -230,32 +230,33 @@ class Gate:
             identity=Identity(
                 str(access.user_id),
                 str(access.token_id),
-                peer.address,
+                client_address.address,
                 request_id_of(request),
             ),
             unmapper=unmapper,
             device_id=device_id,
             sign_in=credentials.sign_in_id,
             inspection=inspection,
-            use=self._usage.begin(
-                access, ClientIdentity(device_id, peer.address, agent, credentials.sign_in_id)
+            tracking=self._sessions.begin(
+                access,
+                ClientIdentity(device_id, client_address.address, agent, credentials.sign_in_id),
             ),
         )
         if is_upgrade and credentials.is_by_cookie:
             check_origin(request, mount)
-        with passage.use:
+        with proxied.tracking:
             span = request.get(SPAN)
             if span is None:
-                return await self._pass_on(passage, is_upgrade=is_upgrade)
+                return await self._pass_on(proxied, is_upgrade=is_upgrade)
             origin = self.upstream.origin
             with span.toward(origin.host, origin.port, request.method) as exchange:
-                passage = passage.traced(exchange.traceparent)
-                response = await self._pass_on(passage, is_upgrade=is_upgrade)
+                proxied = proxied.traced(exchange.traceparent)
+                response = await self._pass_on(proxied, is_upgrade=is_upgrade)
                 exchange.answered(response.status)
                 return response
 
-    async def _pass_on(self, passage: ProxyRequest, *, is_upgrade: bool) -> ClientResponse:
+    async def _pass_on(self, proxied: ProxyRequest, *, is_upgrade: bool) -> ClientResponse:
         if is_upgrade:
-            return await self.websockets.relay(passage)
-        with cancelled_when_lost(passage.request):
-            return await self.http.forward(passage)
+            return await self.websockets.relay(proxied)
+        with cancelled_when_lost(proxied.request):
+            return await self.http.forward(proxied)

@@ -86,7 +86,7 @@ def query_methods(query: str | None) -> list[str]:
 # --- contents
 
 
-class Scanner(Protocol):
+class MethodScanner(Protocol):
     """Finds the methods that a content names. Raises ``ScopeRefused`` for what could hide one."""
 
     def feed(self, data: bytes) -> list[str]:
@@ -266,7 +266,7 @@ _PLAIN_CHARSETS = re.compile(
 )
 
 
-def scanner_for(types: Sequence[str], codings: Sequence[str]) -> Scanner | None:
+def scanner_for(types: Sequence[str], codings: Sequence[str]) -> MethodScanner | None:
     """What finds the methods in a content; ``None`` for one that names none.
 
     ``types`` and ``codings`` are the values of all ``Content-Type`` and ``Content-Encoding`` lines.
@@ -303,7 +303,9 @@ class InspectedBody:
     complete requests only: the upstream gets everything but what completes it.
     """
 
-    def __init__(self, body: RequestBody, scanner: Scanner, judge: Callable[[str], None]) -> None:
+    def __init__(
+        self, body: RequestBody, scanner: MethodScanner, judge: Callable[[str], None]
+    ) -> None:
         self._body = body
         self._scanner = scanner
         self._judge = judge

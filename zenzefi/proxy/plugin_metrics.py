@@ -86,12 +86,12 @@ class PluginMetrics:
 
 def setup(app: web.Application, engine: Engine) -> None:
     """Publish as long as the application runs, and once more at its end."""
-    figures = PluginMetrics(engine)
+    metrics = PluginMetrics(engine)
 
     async def repeat() -> None:
         while True:
             await asyncio.sleep(EVERY)
-            figures.publish()
+            metrics.publish()
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(repeat(), name="plugin-figures")
@@ -99,6 +99,6 @@ def setup(app: web.Application, engine: Engine) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        figures.publish()
+        metrics.publish()
 
     app.cleanup_ctx.append(life)

@@ -11,7 +11,7 @@ from typing import Literal
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.forwarder import Answer, ProxyRequest
+from zenzefi.proxy.forwarder import MappedResponse, ProxyRequest
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
@@ -54,17 +54,17 @@ class EngineRewriter:
         self._upstream = upstream
         self._mappers = mappers
 
-    def early(self, passage: ProxyRequest) -> tuple[int, Answer, bytes] | None:
+    def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         if not self._engine.registry.with_hook("early_response"):
             return None
-        early = self._engine.early_response(self._exchange(passage, 0, CIMultiDict()))
+        early = self._engine.early_response(self._exchange(proxied, 0, CIMultiDict()))
         if early is None:
             return None
         headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
-        return early.status, Answer(_to_pairs(headers), len(early.body)), early.body
+        return early.status, MappedResponse(_to_pairs(headers), len(early.body)), early.body
 
-    def request(self, passage: ProxyRequest, headers: Pairs) -> Pairs:
+    def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         rest: Pairs = []
         if not self._engine.registry.with_hook("request_headers"):
@@ -74,19 +74,19 @@ class EngineRewriter:
             if not headers:
                 return rest
         changed = CIMultiDict(_to_text(headers))
-        self._engine.prepare_request(self._exchange(passage, 0, CIMultiDict()), changed)
+        self._engine.prepare_request(self._exchange(proxied, 0, CIMultiDict()), changed)
         return rest + _to_pairs(changed.items())
 
-    def interim(self, passage: ProxyRequest, status: int, headers: Pairs) -> Pairs:
+    def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
-        exchange = self._exchange(passage, status, CIMultiDict(_to_text(headers)))
+        exchange = self._exchange(proxied, status, CIMultiDict(_to_text(headers)))
         return _to_pairs(self._engine.map_response_headers(exchange))
 
     def messages(
-        self, passage: ProxyRequest
+        self, proxied: ProxyRequest
     ) -> Callable[[str, str | bytes], str | bytes | None] | None:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
-        exchange = self._exchange(passage, 0, CIMultiDict())
+        exchange = self._exchange(proxied, 0, CIMultiDict())
         if not self._engine.wants_messages(exchange):
             return None
 
@@ -97,17 +97,19 @@ class EngineRewriter:
 
         return through
 
-    def must_refetch(self, passage: ProxyRequest, response: UpstreamResponse) -> bool:
+    def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         if response.status != 206:
             return False
         headers = CIMultiDict(_to_text(response.headers))
-        return self._engine.must_refetch(self._exchange(passage, response.status, headers))
+        return self._engine.must_refetch(self._exchange(proxied, response.status, headers))
 
-    def answer(self, passage: ProxyRequest, response: UpstreamResponse, headers: Pairs) -> Answer:
+    def answer(
+        self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
+    ) -> MappedResponse:
         """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
-        exchange = self._exchange(passage, response.status, text)
+        exchange = self._exchange(proxied, response.status, text)
         rewrite: BodyRewrite | Decoding | None = None
         has_content = response.has_body and response.length != 0
         planned = self._engine.plan(exchange) if has_content else None
@@ -115,10 +117,10 @@ class EngineRewriter:
             rewrite, mapped = planned, planned.headers
         else:
             mapped = self._engine.map_response_headers(exchange)
-            if passage.mount.kind is MountKind.CLIENT:
+            if proxied.mount.kind is MountKind.CLIENT:
                 if has_content:
                     rewrite, mapped = decoding(mapped, self._engine.budget)
-                elif passage.request.method == "HEAD":  # the same fields that a GET would have
+                elif proxied.request.method == "HEAD":  # the same fields that a GET would have
                     _, mapped = decoding(mapped, self._engine.budget)
         length: int | None = None
         kept = []
@@ -127,25 +129,25 @@ class EngineRewriter:
                 length = int(value)
             else:
                 kept.append((name, value))
-        return Answer(_to_pairs(kept), length, rewrite)
+        return MappedResponse(_to_pairs(kept), length, rewrite)
 
-    def _exchange(self, passage: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
-        asked = passage.request.headers
-        if passage.mount.kind is MountKind.CLIENT:
+    def _exchange(self, proxied: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
+        asked = proxied.request.headers
+        if proxied.mount.kind is MountKind.CLIENT:
             # It drops Content-Encoding: whatever it asks for, it can take identity only.
             own = CIMultiDict(asked)
             own["Accept-Encoding"] = "identity"
             asked = CIMultiDictProxy(own)
         return Exchange(
-            method=passage.request.method,
-            url=f"{self._upstream}{passage.target.raw}",
+            method=proxied.request.method,
+            url=f"{self._upstream}{proxied.target.raw}",
             status=status,
-            mapper=self._mappers.get(passage.mount),
-            mount=passage.mount,
+            mapper=self._mappers.get(proxied.mount),
+            mount=proxied.mount,
             destination=asked.get("Sec-Fetch-Dest"),
             request_headers=asked,
             response_headers=CIMultiDictProxy(headers),
-            user=passage.identity.user_id,
+            user=proxied.identity.user_id,
             marks_key=self._marks_key,
         )
 

@@ -102,7 +102,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         token_validator=token_validator,
         cookies=ProxyCookies(settings.public_origin, token_validator, app[SIGN_INS]),
         devices=app.get(DEVICE_CLAIMS, FreeDevices()),
-        usage=app.get(SESSION_TRACKING, UncountedUsage()),
+        sessions=app.get(SESSION_TRACKING, UncountedUsage()),
         http=http,
         websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
         mappers=mappers,
@@ -254,7 +254,7 @@ async def unmounted_requests_middleware(
     )
     if page is None or not target.path.startswith("/"):
         return await handler(request)
-    gate.strays.count(page, target.path)
+    gate.unmounted_requests.count(page, target.path)
     if is_websocket(request):  # browsers follow no redirect of a WebSocket
         return await gate.handle(request, target)
     return web.Response(

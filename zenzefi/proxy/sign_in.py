@@ -62,7 +62,7 @@ def seen_host(request: web.Request) -> str | None:
     return request.headers.get("Host")
 
 
-def lead(mounts: Mounts, request: web.Request, path: str) -> web.Response:
+def redirect_to_sign_in(mounts: Mounts, request: web.Request, path: str) -> web.Response:
     """303 that begins the sign-in at the own origin and ends at its ``path`` (raw, with query).
 
     Raises :class:`OwnOriginMissing` if this browser can't reach one.
@@ -74,7 +74,7 @@ def lead(mounts: Mounts, request: web.Request, path: str) -> web.Response:
     return _to(str(own.public), path, {"from": str(mounts.gate_origin(host))})
 
 
-def lead_or_refuse(mounts: Mounts, request: web.Request, path: str) -> web.Response:
+def redirect_or_refuse(mounts: Mounts, request: web.Request, path: str) -> web.Response:
     """What a cookie alone gets under the prefix: a navigation is led to the own origin.
 
     Raises :class:`OwnOriginRequired` (401) for anything that is not a GET or HEAD navigation, which
@@ -82,7 +82,7 @@ def lead_or_refuse(mounts: Mounts, request: web.Request, path: str) -> web.Respo
     """
     own = mounts.own_origin_for(seen_host(request))
     if request.method in ("GET", "HEAD") and is_navigation(request) and len(path) <= _MAX_PATH:
-        return lead(mounts, request, path)
+        return redirect_to_sign_in(mounts, request, path)
     where = f" The application's own origin is {own.public}." if own is not None else ""
     raise OwnOriginRequired(OwnOriginRequired.default + where)
 

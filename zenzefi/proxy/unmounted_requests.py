@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zenzefi.observability.metrics import PROXY_STRAYS
+from zenzefi.observability.metrics import PROXY_UNMOUNTED_REQUESTS
 from zenzefi.origin import PROXY_PREFIX
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class UnmountedRequests:
             log.info("request outside the mount: page=%s path=%s", page or "(unknown)", path)
         self._rows[key] = self._rows.pop(key, 0) + 1
         self.total += 1
-        PROXY_STRAYS.inc()
+        PROXY_UNMOUNTED_REQUESTS.inc()
         if len(self._rows) > self._max_rows:
             self._rows.popitem(last=False)
 

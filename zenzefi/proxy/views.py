@@ -14,7 +14,7 @@ from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.target import Target
 from zenzefi.http.validation import TARGET
 from zenzefi.origin import PROXY_PREFIX
-from zenzefi.proxy.callers import refuse_foreign_callers
+from zenzefi.proxy.login_csrf import require_same_origin
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import (
     SignInRequired,
@@ -140,7 +140,7 @@ class Views:
         Never activates the token. Browsers may call it from the gate's own origin only: another
         site could sign its visitors in with a token of its own.
         """
-        refuse_foreign_callers(
+        require_same_origin(
             request, self._gate.public, is_shared=self._gate.mounts.browsers_at_prefix
         )
         access = await self._gate.token_validator.validate(

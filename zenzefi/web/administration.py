@@ -217,7 +217,7 @@ def _plugins(page: PageContext) -> tuple[LoadedPlugin, ...]:
 
 def _misdirected(page: PageContext) -> UnmountedRequests | None:
     gate = page.request.app.get(GATE)
-    return None if gate is None else gate.strays
+    return None if gate is None else gate.unmounted_requests
 
 
 @routes.get("/admin/plugins")

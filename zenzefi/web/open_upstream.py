@@ -6,7 +6,7 @@ from aiohttp import web
 
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.setup import GATE
-from zenzefi.proxy.sign_in import lead, own_origin
+from zenzefi.proxy.sign_in import own_origin, redirect_to_sign_in
 from zenzefi.settings import SETTINGS
 from zenzefi.settings.own_origin import BrowserMount
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
@@ -28,7 +28,7 @@ async def redirect_to_upstream(page: PageContext, token: str) -> web.Response:
     if gate.mounts.browsers_at_prefix and gate.mounts.own_origin is None:
         response = page.redirect(PROXY_PREFIX + "/")
     else:
-        response = lead(gate.mounts, page.request, "/")
+        response = redirect_to_sign_in(gate.mounts, page.request, "/")
     await gate.cookies.sign_in(page.request, response, token, access, family=page.session_id)
     return response
 

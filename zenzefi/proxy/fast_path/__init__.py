@@ -308,7 +308,7 @@ class FastPath:
         """Tell sessions and metrics what was served since the last time."""
         seen, self._seen = self._seen, []
         for known in seen:
-            self._gate._usage.note(
+            self._gate._sessions.note(
                 known.access,
                 device_id=known.device_id,
                 address=known.address,

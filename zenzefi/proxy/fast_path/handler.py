@@ -189,8 +189,8 @@ class FastPathHandler(GateRequestHandler):
         known = self._known
         if known is None or known.is_behind_proxy or self.is_lost:
             return None
-        who = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
-        return ConnectionOwner(self, known.access.token_id, who)
+        identity = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
+        return ConnectionOwner(self, known.access.token_id, identity)
 
     def hold(self) -> bool:
         """An answer begins that may last: have it end with the token.
@@ -201,10 +201,10 @@ class FastPathHandler(GateRequestHandler):
         if known is None:
             return False
         token_validator = self._path.token_validator
-        who = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
-        hold = token_validator.register(known.access, self._token_ended, who)
+        identity = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
+        hold = token_validator.register(known.access, self._token_ended, identity)
         hold.__enter__()
-        if token_validator.cached(known.token) is None or token_validator.is_signed_out(who):
+        if token_validator.cached(known.token) is None or token_validator.is_signed_out(identity):
             hold.__exit__(None, None, None)
             return False
         self._hold = hold
@@ -366,7 +366,7 @@ class FastPathHandler(GateRequestHandler):
             return
         self._wake()
 
-    def take_begun(self, request: BaseRequest) -> HandedOver | None:
+    def take_started_response(self, request: BaseRequest) -> HandedOver | None:
         """The answer that the fast path has begun for this very request, if any.
 
         Raises what went wrong on the way, if something did.

@@ -48,7 +48,7 @@ class HandedOver:
 
     closes_client = False
 
-    def check_share(self) -> None:
+    def count_as_long_lived(self) -> None:
         """Count an event stream as long-lived. Raises :class:`GateError` if there is no room."""
         connection = self._connection
         if connection is not None and is_event_stream(self.headers):

@@ -24,7 +24,7 @@ from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Mount
-from zenzefi.proxy.credentials import Credentials
+from zenzefi.proxy.credentials import ProxyCredentials
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.forwarder import ProxyRequest
@@ -207,10 +207,10 @@ class KnownRequests:
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
-        peer = resolve_client_address(
+        client_address = resolve_client_address(
             request.remote, headers.getall("X-Forwarded-For", ()), self._trusted
         )
-        credentials = self._credentials(request, peer.address)
+        credentials = self._credentials(request, client_address.address)
         if credentials is None or not credentials.access.is_activated:
             return None
         access, token = credentials.access, credentials.token
@@ -219,11 +219,11 @@ class KnownRequests:
         device_id = device_of(headers.getall(DEVICE_HEADER, ()), gate._device_policy)
         if device_id is not None and not gate._devices.held(access, device_id):
             return None
-        may_forward = peer.is_behind_trusted_proxy or TOKEN_HEADER in headers
+        may_forward = client_address.is_behind_trusted_proxy or TOKEN_HEADER in headers
         forwarded = parse_forwarded(headers) if may_forward else None
         host = headers.get("Host")
         is_own_origin = gate.mounts.is_own_origin(
-            host, forwarded if peer.is_behind_trusted_proxy else None
+            host, forwarded if client_address.is_behind_trusted_proxy else None
         )
         target = asked if is_own_origin else under_prefix(asked, PROXY_PREFIX)
         if target is None:
@@ -234,13 +234,15 @@ class KnownRequests:
         offered = headers.get(REQUEST_ID_HEADER)
         request_id = request_id_of(request)
         marker = f"@{request_id}@"
-        passage = ProxyRequest(
+        proxied = ProxyRequest(
             request=request,
             target=target,
             mount=mount,
             access=access,
             token=token,
-            identity=Identity(str(access.user_id), str(access.token_id), peer.address, marker),
+            identity=Identity(
+                str(access.user_id), str(access.token_id), client_address.address, marker
+            ),
             unmapper=gate._mappers.get(mount),
             device_id=device_id,
             sign_in=credentials.sign_in_id,
@@ -249,12 +251,12 @@ class KnownRequests:
             request._message.raw_headers,
             gate.http._policy,
             mount,
-            passage.identity,
-            passage.unmapper,
+            proxied.identity,
+            proxied.unmapper,
             is_bodiless=True,
             token=token,
         )
-        pairs = gate.http._rewriter.request(passage, pairs)
+        pairs = gate.http._rewriter.request(proxied, pairs)
         block = b"\r\n".join(b"%b: %b" % pair for pair in pairs) + b"\r\n\r\n"
         before, found, after = block.partition(b"X-Request-ID: " + marker.encode())
         if not found:
@@ -264,9 +266,9 @@ class KnownRequests:
             token=token,
             device_id=device_id,
             remote=remote,
-            address=peer.address,
+            address=client_address.address,
             agent=headers.get("User-Agent", ""),
-            is_behind_proxy=peer.is_behind_trusted_proxy,
+            is_behind_proxy=client_address.is_behind_trusted_proxy,
             sign_in=credentials.sign_in_id,
             secret=credentials.secret,
             is_own_origin=is_own_origin,
@@ -280,12 +282,12 @@ class KnownRequests:
         raw = self.target(visitor, asked.raw.encode())
         return None if raw is None else (visitor, raw)
 
-    def _credentials(self, request: web.BaseRequest, address: str) -> Credentials | None:
+    def _credentials(self, request: web.BaseRequest, address: str) -> ProxyCredentials | None:
         token = request.headers.get(TOKEN_HEADER)
         if token is None:
             return self._gate.cookies.known(request, address)
         access = self._token_validator.cached(token)
-        return None if access is None else Credentials(access, token)
+        return None if access is None else ProxyCredentials(access, token)
 
 
 _PREFIX = PROXY_PREFIX.encode()

@@ -38,7 +38,7 @@ class ConnectionOwner:
 
     client: ClientConnection
     token_id: UUID
-    who: ClientIdentity
+    identity: ClientIdentity
 
 
 class UpstreamConnection(abc.ABC):

@@ -51,7 +51,7 @@ class ConnectionPurpose:
     """The client and the use of a connection that is requested from the pool."""
 
     token_id: UUID
-    who: ClientIdentity
+    identity: ClientIdentity
     client: ClientConnection | None
     """The client's connection; ``None`` if several clients share it (that of a reverse proxy)."""
     recheck: Callable[[], Awaitable[None]]
@@ -141,7 +141,7 @@ class Upstream:
         connection = client.owned if client is not None else None
         if client is None or not isinstance(connection, HttpConnection):
             return None
-        owner = ConnectionOwner(client, purpose.token_id, purpose.who)
+        owner = ConnectionOwner(client, purpose.token_id, purpose.identity)
         if connection.owner == owner and connection.is_usable:
             connection.wake()
             connection.is_reused = True
@@ -336,7 +336,7 @@ class Upstream:
                 if purpose.client is not None and not purpose.client.is_lost:
                     connection.slot.make_long_lived()
                     connection.belong_to(
-                        ConnectionOwner(purpose.client, purpose.token_id, purpose.who)
+                        ConnectionOwner(purpose.client, purpose.token_id, purpose.identity)
                     )
             if is_event_stream(exchange.headers):
                 connection.slot.make_long_lived()

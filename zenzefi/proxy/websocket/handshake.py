@@ -17,7 +17,7 @@ from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
 from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientResponse
-from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest, Rewriter, check_again, request_head
+from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest, Rewriter, request_head, revalidate
 from zenzefi.proxy.headers.rules import Pairs, RequestPolicy, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
@@ -88,7 +88,7 @@ class WebSocketProxy:
         """WebSockets open now."""
         return len(self._open)
 
-    async def relay(self, passage: ProxyRequest) -> ClientResponse:
+    async def relay(self, proxied: ProxyRequest) -> ClientResponse:
         """The handshake, then the splice until one side ends.
 
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
@@ -99,42 +99,42 @@ class WebSocketProxy:
         def end(reason: str) -> None:
             if splice is not None:
                 splice.end(CLOSE_TOKEN_ENDED, reason)
-            elif passage.request.transport is not None:
-                passage.request.transport.abort()
+            elif proxied.request.transport is not None:
+                proxied.request.transport.abort()
 
         # Held from before the handshake on: a token that ends meanwhile is not missed.
-        with self._token_validator.register(passage.access, end, passage.who):
-            await check_again(self._token_validator, passage)
-            messages = self._rewriter.messages(passage)
-            purpose = self._http.purpose(passage, is_long_lived=True)
-            with cancelled_when_lost(passage.request):
+        with self._token_validator.register(proxied.access, end, proxied.client_identity):
+            await revalidate(self._token_validator, proxied)
+            messages = self._rewriter.messages(proxied)
+            purpose = self._http.purpose(proxied, is_long_lived=True)
+            with cancelled_when_lost(proxied.request):
                 connection = await self._upstream.acquire(purpose, fresh=True)
             connection.is_private = True
             exchange = UpstreamExchange(self._upstream, connection)
             try:
                 response = await self._handshake(
-                    passage, exchange, purpose, is_raw=messages is None
+                    proxied, exchange, purpose, is_raw=messages is None
                 )
                 if exchange.status == 101:
                     # A browser that has left meanwhile needs no answer.
                     with contextlib.suppress(ConnectionError):
-                        await response.begin_upgrade(passage.request)
+                        await response.begin_upgrade(proxied.request)
                         splice = WebSocketRelay(
-                            passage.request, exchange, self._ping_seconds, messages
+                            proxied.request, exchange, self._ping_seconds, messages
                         )
-                        passage.use.progress = splice.progress
-                        await self._run(passage, splice)
+                        proxied.tracking.progress = splice.progress
+                        await self._run(proxied, splice)
                         response.sent = splice.sent
                 return response
             finally:
                 await exchange.close()
 
-    async def _run(self, passage: ProxyRequest, splice: WebSocketRelay) -> None:
+    async def _run(self, proxied: ProxyRequest, splice: WebSocketRelay) -> None:
         """Until one side ends. Raises nothing: after the 101 no other answer can be given."""
         self._open.add(splice)
         WEBSOCKETS_OPEN.inc()
         try:
-            with self._metering.watch(passage.access.token_id, splice):
+            with self._metering.watch(proxied.access.token_id, splice):
                 await splice.run()
         except Exception:
             log.exception("a WebSocket broke off")
@@ -145,23 +145,23 @@ class WebSocketProxy:
 
     async def _handshake(
         self,
-        passage: ProxyRequest,
+        proxied: ProxyRequest,
         exchange: UpstreamExchange,
         purpose: ConnectionPurpose,
         *,
         is_raw: bool,
     ) -> ClientResponse:
         """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
-        with cancelled_when_lost(passage.request):
-            head = self._head(passage, is_raw=is_raw)
+        with cancelled_when_lost(proxied.request):
+            head = self._head(proxied, is_raw=is_raw)
             await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
         await self._upstream.settle(exchange, purpose)
         if exchange.status == 101:
-            pairs = self._accepted(exchange, passage)
-        if not passage.access.is_activated:
-            await self._token_validator.activate(passage.access)
+            pairs = self._accepted(exchange, proxied)
+        if not proxied.access.is_activated:
+            await self._token_validator.activate(proxied.access)
         if exchange.status != 101:
-            return await self._http.answer(passage, exchange)
+            return await self._http.answer(proxied, exchange)
         return ClientResponse(101, b"Switching Protocols", pairs, length=None, has_body=False)
 
     async def drain(self) -> None:
@@ -172,25 +172,25 @@ class WebSocketProxy:
         if ending:
             await asyncio.wait([splice.done for splice in ending], timeout=GOODBYE_SECONDS + 1)
 
-    def _head(self, passage: ProxyRequest, *, is_raw: bool) -> bytes:
-        request = passage.request
+    def _head(self, proxied: ProxyRequest, *, is_raw: bool) -> bytes:
+        request = proxied.request
         pairs = request_headers(
             request._message.raw_headers,
             self._policy,
-            passage.mount,
-            passage.identity,
-            passage.unmapper,
+            proxied.mount,
+            proxied.identity,
+            proxied.unmapper,
             is_bodiless=True,
-            token=passage.token,
+            token=proxied.token,
         )
         if not is_raw:  # compressed messages can't be shown to plugins
             pairs = [pair for pair in pairs if pair[0].lower() != b"sec-websocket-extensions"]
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-        return request_head("GET", passage.target, pairs)
+        return request_head("GET", proxied.target, pairs)
 
-    def _accepted(self, exchange: UpstreamExchange, passage: ProxyRequest) -> Pairs:
+    def _accepted(self, exchange: UpstreamExchange, proxied: ProxyRequest) -> Pairs:
         """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
-        key = passage.request.headers.get("Sec-WebSocket-Key", "").encode()
+        key = proxied.request.headers.get("Sec-WebSocket-Key", "").encode()
         proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
         said = {name.lower(): value.strip() for name, value in exchange.headers}
         if (
@@ -199,7 +199,7 @@ class WebSocketProxy:
         ):
             log.warning("upstream's 101 is not a WebSocket's")
             raise UpstreamProtocolError
-        return self._http.head(passage, exchange).headers
+        return self._http.head(proxied, exchange).headers
 
 
 def _no_interim(_status: int, _pairs: Pairs) -> None:

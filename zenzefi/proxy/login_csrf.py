@@ -16,7 +16,7 @@ from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.origin import PROXY_PREFIX, Origin
 
 
-def refuse_foreign_callers(
+def require_same_origin(
     request: web.BaseRequest, public: Origin, *, is_shared: bool = False
 ) -> None:
     """Refuse a call of another site, another origin, or from under the mount.
