@@ -34,9 +34,9 @@ async def test_one_device_claims_a_token_on_all_nodes(nodes: list[GateClient]) -
     assert sum(isinstance(answer, DeviceConflict) for answer in answers) == 9
     for node in nodes:
         await node.app[DEVICES].claim(access, f"device-{winner}")
-        assert node.app[DEVICES].held(access, f"device-{winner}")
+        assert node.app[DEVICES].has_claim(access, f"device-{winner}")
     await call(there, "POST", f"/tokens/{token['id']}/release-device", bearer=bearer)
-    await until(lambda: not here.app[DEVICES].held(access, f"device-{winner}"))
+    await until(lambda: not here.app[DEVICES].has_claim(access, f"device-{winner}"))
     await here.app[DEVICES].claim(access, "another-device")
     with pytest.raises(DeviceConflict):
         await there.app[DEVICES].claim(access, f"device-{winner}")

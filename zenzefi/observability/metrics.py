@@ -130,13 +130,13 @@ CACHE_ENTRIES = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
-OPEN_HOLDS = Gauge(
+OPEN_TOKEN_CONNECTIONS = Gauge(
     "open_holds",
     "Open WebSockets, event streams and transfers, which are closed when their token ends.",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
-ENDS_SUBSCRIPTION = Gauge(
+INVALIDATION_SUBSCRIPTION = Gauge(
     "ends_subscription",
     "Whether this node receives invalidation messages from other nodes (1). Always 0 without "
     "Redis.",

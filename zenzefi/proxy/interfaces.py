@@ -76,7 +76,7 @@ class SignIns(Protocol):
 class DeviceClaims(Protocol):
     """Device claims (implemented by ``zenzefi.tokens.devices``)."""
 
-    def held(self, access: TokenAccess, device_id: str) -> bool:
+    def has_claim(self, access: TokenAccess, device_id: str) -> bool:
         """Whether the device may use the token without :meth:`claim`."""
 
     async def claim(self, access: TokenAccess, device_id: str) -> None:
@@ -124,7 +124,7 @@ class SessionTracking(Protocol):
 class FreeDevices:
     """The stand-in where no device claims are kept: every device may use every token."""
 
-    def held(self, access: TokenAccess, device_id: str) -> bool:
+    def has_claim(self, access: TokenAccess, device_id: str) -> bool:
         """Always."""
         return True
 

@@ -111,15 +111,15 @@ class TokenCache:
         self.invalidated.pop(user_id, None)
         self.refused.clear()
 
-    def is_outdated(self, access: TokenAccess, asked: float) -> bool:
-        """Whether a result of a look-up started at ``asked`` may be older than an invalidation.
+    def is_outdated(self, access: TokenAccess, started: float) -> bool:
+        """Whether a result of a look-up started at ``started`` may be older than an invalidation.
 
         The revocation of a token is final. A user may be reactivated, so for a user only look-ups
         count that started before the deactivation was received.
         """
         if access.token_id in self.invalidated:
             return True
-        return self.invalidated.get(access.user_id, -1.0) >= asked
+        return self.invalidated.get(access.user_id, -1.0) >= started
 
     def must_recheck(self, access: TokenAccess) -> bool:
         """Whether only the database may decide, because an invalidation was received."""

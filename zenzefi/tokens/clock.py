@@ -40,10 +40,10 @@ class Clock:
         wall = self._wall()
         return wall + timedelta(seconds=self.skew) if self.skew else wall
 
-    def note(self, theirs: datetime, asked: datetime) -> None:
-        """Compare the clocks: a query that started at ``asked`` (:meth:`wall`) read ``theirs``."""
+    def note(self, theirs: datetime, started: datetime) -> None:
+        """Compare the clocks: a query begun at ``started`` (:meth:`wall`) read ``theirs``."""
         behind = (theirs - self._wall()).total_seconds()
-        ahead = (asked - theirs).total_seconds()
+        ahead = (started - theirs).total_seconds()
         self.skew = behind if behind > 0 else -ahead if ahead > 0 else 0.0
         CLOCK_SKEW.set(self.skew)
         is_large = abs(self.skew) >= _REPORTED

@@ -90,7 +90,7 @@ class Devices:
         self._renewed: dict[UUID, bytes] = {}
         token_validator.on_invalidation(self._on_invalidation)
 
-    def held(self, access: TokenAccess, device: str | None) -> bool:
+    def has_claim(self, access: TokenAccess, device: str | None) -> bool:
         """Whether the device may use the token without :meth:`claim`.
 
         That is the case without a device ID, without a policy, and after a recent claim.
@@ -106,7 +106,7 @@ class Devices:
         Raises ``DeviceConflict`` (409) if another device has the claim, and
         ``DatabaseUnavailable``.
         """
-        if device is None or self.held(access, device):
+        if device is None or self.has_claim(access, device):
             return
         key = access.token_id, device
         # A page makes dozens of concurrent requests; they share one claim.

@@ -6,7 +6,7 @@ Theory of operation
 A node that revokes a token, deactivates a user, ends a session, releases a device or signs a
 browser out commits that to the database first. Then it announces an :class:`InvalidationMessage`:
 
-1. It applies the message to itself: its cache rejects the token, and open connections are closed.
+1. The node applies the message: its cache rejects the token, and open connections are closed.
 2. Redis publishes the message on the channel ``zenzefi:ended``. The other nodes do the same as in
    step 1, usually within milliseconds.
 3. Redis stores a *tombstone* instead of the cached entry of each token concerned. A node that did

@@ -88,7 +88,7 @@ class Revalidation:
         return bool(ids)
 
     async def _recheck_batch(self, ids: list[UUID]) -> None:
-        asked = self._clock.wall()
+        started = self._clock.wall()
         async with self._database.read() as connection:
             valid = await repository.valid_ids(connection, ids)
             invalid = [token_id for token_id in ids if token_id not in valid]
@@ -96,7 +96,7 @@ class Revalidation:
             if invalid:
                 found = await repository.states(connection, invalid)
                 states = {state.access.token_id: state for state in found}
-            self._clock.note(await repository.database_time(connection), asked)
+            self._clock.note(await repository.database_time(connection), started)
         for token_id in invalid:
             state = states.get(token_id)
             if state is not None and not state.is_revoked:
@@ -105,6 +105,6 @@ class Revalidation:
                 self._on_revoked(token_id)
 
     async def _read_clock(self) -> None:
-        asked = self._clock.wall()
+        started = self._clock.wall()
         async with self._database.read() as connection:
-            self._clock.note(await repository.database_time(connection), asked)
+            self._clock.note(await repository.database_time(connection), started)

@@ -116,17 +116,17 @@ class BrowserSignIns:
         """
         found: list[tuple[str, BrowserSignIn]] = []
         failure: Exception | None = None
-        asked: list[tuple[str, asyncio.Future[BrowserSignIn | None]]] = []
+        pending: list[tuple[str, asyncio.Future[BrowserSignIn | None]]] = []
         now = monotonic()
         for secret in offered:
             if not _SECRET.fullmatch(secret):
                 continue
             known = self._known.get(secret)
             if known is None or known.until <= now:
-                asked.append((secret, self._lookups.join(secret)))
+                pending.append((secret, self._lookups.join(secret)))
             elif known.sign_in is not None:
                 found.append((secret, known.sign_in))
-        for secret, future in asked:
+        for secret, future in pending:
             try:
                 sign_in = await asyncio.shield(future)
             except Unavailable as error:
@@ -142,9 +142,9 @@ class BrowserSignIns:
         """Whether the sign-in was made with this access token."""
         return sign_in.token_index in token_format.indexes(self._keyring, token)
 
-    async def _look_up(self, asked: list[str]) -> Results[BrowserSignIn | None]:
+    async def _look_up(self, batch: list[str]) -> Results[BrowserSignIn | None]:
         started = monotonic()
-        by_index = {i: one for one in asked for i in self._keyring.indexes(_PURPOSE, one)}
+        by_index = {i: one for one in batch for i in self._keyring.indexes(_PURPOSE, one)}
         indexes = list(by_index)
         held: dict[bytes, bytes] = {}
         if self._redis_cache is not None:
@@ -154,7 +154,7 @@ class BrowserSignIns:
         except DatabaseUnavailable as error:
             return self._without_database(by_index, held, started, error)
         found = {by_index[index]: sign_in for index, sign_in in rows.items()}
-        results = {one: self._keep(one, found.get(one), started) for one in asked}
+        results = {one: self._keep(one, found.get(one), started) for one in batch}
         if self._redis_cache is not None:
             await self._redis_cache.put_sign_ins(
                 [self._entry(index, held.get(index, b""), rows[index]) for index in rows]

@@ -62,11 +62,20 @@ class TokenLookup:
         The errors are ``TokenInvalid``, ``TokenExpired``, ``TokenRevoked`` and
         ``DatabaseUnavailable``.
         """
-        asked = monotonic()
-        results: dict[str, TokenAccess | Exception] = {}
+        started = monotonic()
         entries: dict[str, RedisEntry] = {}
         if self._redis_cache is not None:
             entries = await self._redis_cache.get(tokens, self._clock.now())
+        results, remaining = self._decide_by_redis(tokens, entries, started)
+        if remaining:
+            results |= await self._decide_by_database(remaining, entries, started)
+        return results
+
+    def _decide_by_redis(
+        self, tokens: list[str], entries: dict[str, RedisEntry], started: float
+    ) -> tuple[dict[str, TokenAccess | Exception], list[str]]:
+        """The results that Redis may decide, and the remaining tokens."""
+        results: dict[str, TokenAccess | Exception] = {}
         remaining = []
         for token in tokens:
             entry = entries.get(token)
@@ -74,22 +83,28 @@ class TokenLookup:
                 results[token] = self._refuse(token, TokenRevoked)
             elif entry is not None and entry.access is not None and self._is_trusted(entry):
                 TOKEN_LOOKUPS.labels("redis").inc()
-                results[token] = self.admit(token, entry.access, asked)
+                results[token] = self.admit(token, entry.access, started)
             else:
                 remaining.append(token)
-        if not remaining:
-            return results
+        return results, remaining
+
+    async def _decide_by_database(
+        self, tokens: list[str], entries: dict[str, RedisEntry], started: float
+    ) -> dict[str, TokenAccess | Exception]:
+        """The results of the database. Activated tokens are stored in Redis."""
         try:
             states = await self._circuit_breaker.call(
-                lambda: self._query(remaining), "token look-up in the database"
+                lambda: self._query(tokens), "token look-up in the database"
             )
         except DatabaseUnavailable as error:
-            for token in remaining:
-                results[token] = self._without_database(token, entries.get(token), asked, error)
-            return results
+            return {
+                token: self._without_database(token, entries.get(token), started, error)
+                for token in tokens
+            }
+        results: dict[str, TokenAccess | Exception] = {}
         stored: list[tuple[str, TokenAccess, RedisEntry | None]] = []
-        for token in remaining:
-            result = results[token] = self._judge(token, states.get(token), asked)
+        for token in tokens:
+            result = results[token] = self._judge(token, states.get(token), started)
             if isinstance(result, TokenAccess) and result.is_activated:
                 stored.append((token, result, entries.get(token)))
         if self._redis_cache is not None and stored:
@@ -100,11 +115,11 @@ class TokenLookup:
         by_index = {
             index: token for token in tokens for index in token_format.indexes(self._keyring, token)
         }
-        asked = self._clock.wall()
+        started = self._clock.wall()
         async with self._database.read() as connection:
             found = await repository.find(connection, list(by_index))
         for state in found.values():
-            self._clock.note(state.now, asked)
+            self._clock.note(state.now, started)
             break
         return {by_index[index]: state for index, state in found.items()}
 
@@ -118,7 +133,7 @@ class TokenLookup:
         return entry.age < (TRUSTED if self._subscription.is_live else LIFE_ALONE)
 
     def _without_database(
-        self, token: str, entry: RedisEntry | None, asked: float, error: DatabaseUnavailable
+        self, token: str, entry: RedisEntry | None, started: float, error: DatabaseUnavailable
     ) -> TokenAccess | Exception:
         """While the database is unavailable, tokens with an entry in Redis stay valid until they
         expire, and invalidated tokens stay invalid."""
@@ -127,35 +142,35 @@ class TokenLookup:
         if self._cache.must_recheck(entry.access):
             return self._refuse(token, TokenRevoked)
         TOKEN_LOOKUPS.labels("redis_alone").inc()
-        return self.admit(token, entry.access, asked)
+        return self.admit(token, entry.access, started)
 
     def _judge(
-        self, token: str, state: repository.TokenState | None, asked: float
+        self, token: str, state: repository.TokenState | None, started: float
     ) -> TokenAccess | Exception:
         TOKEN_LOOKUPS.labels("database" if state is not None else "unknown").inc()
         if state is None:
             return self._refuse(token, TokenInvalid)
         if state.is_revoked:
             return self._refuse(token, TokenRevoked)
-        return self.admit(token, state.access, asked)
+        return self.admit(token, state.access, started)
 
-    def admit(self, token: str, access: TokenAccess, asked: float) -> TokenAccess | TokenRejected:
-        """Cache the access that a look-up started at ``asked`` found, unless it is outdated.
+    def admit(self, token: str, access: TokenAccess, started: float) -> TokenAccess | TokenRejected:
+        """Cache the access that a look-up started at ``started`` found, unless it is outdated.
 
         Returns the access, or the error if the token was invalidated during the look-up or has
         expired.
         """
         now = monotonic()
-        if self._cache.is_outdated(access, asked):
+        if self._cache.is_outdated(access, started):
             return self._refuse(token, TokenRevoked)
         left = access.seconds_left(self._clock.now())
         if left <= 0:
             return self._refuse(token, TokenExpired)
-        if asked <= self._subscription.changed_at:
+        if started <= self._subscription.changed_at:
             return access  # not cached: a message may have been missed during the look-up
         life = LIFE if self._subscription.is_live else LIFE_ALONE
         # From the start of the look-up: the state may have changed after it was read.
-        self._cache.keep(token, access, min(asked + life, now + left))
+        self._cache.keep(token, access, min(started + life, now + left))
         self._on_known(access)
         return access
 

@@ -73,7 +73,11 @@ from aiohttp import web
 
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
-from zenzefi.observability.metrics import CACHE_ENTRIES, ENDS_SUBSCRIPTION, OPEN_HOLDS
+from zenzefi.observability.metrics import (
+    CACHE_ENTRIES,
+    INVALIDATION_SUBSCRIPTION,
+    OPEN_TOKEN_CONNECTIONS,
+)
 from zenzefi.tasks import background_task, repeat_every
 from zenzefi.tokens import repository, token_format, token_lookup
 from zenzefi.tokens.access import TokenAccess
@@ -247,7 +251,7 @@ class TokenValidator:
             done.exception()  # retrieved: all callers may have been cancelled
 
     async def _activate(self, token_id: UUID) -> TokenAccess:
-        asked, wall = monotonic(), self.clock.wall()
+        started, wall = monotonic(), self.clock.wall()
         async with self._activating, self._database.begin() as connection:
             state = await repository.activate(connection, token_id)
         if state is None:
@@ -259,7 +263,7 @@ class TokenValidator:
             raise TokenExpired
         token = self.cache.plaintext_of(token_id)
         if token is not None:
-            result = self._lookup.admit(token, state.access, asked)
+            result = self._lookup.admit(token, state.access, started)
             if isinstance(result, Exception):
                 raise result
             if self._redis_cache is not None:
@@ -345,7 +349,7 @@ class TokenValidator:
     def _on_subscription_change(self, is_live: bool) -> None:
         if not self.subscription.change(is_live):
             return
-        ENDS_SUBSCRIPTION.set(is_live)
+        INVALIDATION_SUBSCRIPTION.set(is_live)
         self.cache.clear_known()
         self._revalidation.request()
         for listener in self._subscription_listeners:
@@ -365,7 +369,7 @@ class TokenValidator:
             ("unsent_ends", len(self.invalidation)),
         ):
             CACHE_ENTRIES.labels(name).set(size)
-        OPEN_HOLDS.set(len(self.open_connections))
+        OPEN_TOKEN_CONNECTIONS.set(len(self.open_connections))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -315,7 +315,7 @@ async def test_a_device_that_lost_the_token_is_asked_about(
     class Claims:
         holder = ""
 
-        def held(self, access: Any, device_id: str) -> bool:
+        def has_claim(self, access: Any, device_id: str) -> bool:
             return self.holder == device_id
 
         async def claim(self, access: Any, device_id: str) -> None:

@@ -129,7 +129,7 @@ class KnownRequests:
                 return None
             visitor.access = access
         device_id = visitor.device_id
-        if device_id is not None and not self._gate._devices.held(access, device_id):
+        if device_id is not None and not self._gate._devices.has_claim(access, device_id):
             return None
         return visitor
 
@@ -217,7 +217,7 @@ class KnownRequests:
         if access.scope != FULL and overriding_methods(request._message.raw_headers):
             return None
         device_id = device_of(headers.getall(DEVICE_HEADER, ()), gate._device_policy)
-        if device_id is not None and not gate._devices.held(access, device_id):
+        if device_id is not None and not gate._devices.has_claim(access, device_id):
             return None
         may_forward = client_address.is_behind_trusted_proxy or TOKEN_HEADER in headers
         forwarded = parse_forwarded(headers) if may_forward else None
