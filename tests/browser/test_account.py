@@ -24,7 +24,7 @@ async def test_from_nothing_to_the_site_behind_the_gate_and_out_again(
     await page.locator("main form button").click()
     assert await page.locator(".field .error").count() == 3
     await register(page)
-    await page.get_by_role("link", name="Buy the first one").click()
+    await page.get_by_role("link", name="Buy your first token").click()
     await page.locator('form[action="/account/buy"] button').click()
     await page.wait_for_url("**/account/tokens/*")
     address = page.url
@@ -49,7 +49,7 @@ async def test_from_nothing_to_the_site_behind_the_gate_and_out_again(
     api = await free.gate.get("/api/v1/proxy/status", headers={"X-Access-Token": value})
     assert api.status == 401
     await page.goto("/account")
-    await page.get_by_role("button", name="Log out").click()
+    await page.get_by_role("button", name="Sign out").click()
     await page.wait_for_url(at("/login"))
 
 
@@ -58,7 +58,7 @@ async def test_the_keyboard_alone_suffices(free: Site, chromium: Browser) -> Non
     keys = page.keyboard
     await page.goto("/register")
     await keys.press("Tab")
-    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     await keys.press("Enter")
     await keys.press("Tab")
     await expect(page.locator("#f-email")).to_be_focused()
@@ -87,8 +87,8 @@ async def test_money_is_topped_up_spent_refunded_and_accounted_for(
     await expect(page.get_by_role("alert")).to_contain_text("Top up 18.00")
     await page.goto("/account/money")
     await page.locator("#f-amount").fill("20,50")
-    await page.get_by_role("button", name="Pretend to pay").click()
-    await expect(page.locator(".notice--good")).to_contain_text("on your balance")
+    await page.get_by_role("button", name="Simulate a payment").click()
+    await expect(page.locator(".notice--good")).to_contain_text("added to your balance")
     await buy(page, 24)
     await expect(page.locator(".wallet")).to_contain_text("2.50")
     await page.get_by_role("link", name="Revoke…").click()
@@ -179,7 +179,7 @@ async def test_two_step_sign_in_asks_for_a_code(free: Site, chromium: Browser) -
     await page.get_by_role("button", name="Switch it on").click()
     codes = await page.locator(".codes li").all_inner_texts()
     assert len(codes) == 10
-    await page.get_by_role("button", name="Log out").click()
+    await page.get_by_role("button", name="Sign out").click()
     await page.locator("#f-email").fill("marta@example.com")
     await page.locator("#f-password").fill(PASSWORD)
     await page.locator("main form button").click()

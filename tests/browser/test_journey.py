@@ -53,7 +53,7 @@ async def test_from_nothing_to_the_site_and_back(
 
     await page.goto(f"{gate_url}/register")
     await page.get_by_label("E-mail").fill("ada@example.org")
-    await page.get_by_label("User name").fill("ada")
+    await page.get_by_label("Username").fill("ada")
     await page.get_by_label("Password").fill("lamps at four in the morning")
     await page.get_by_role("button", name="Create the account").click()
 

@@ -69,7 +69,6 @@ NOT_YET = (
     "zenzefi/proxy/unmounted_requests.py",
     "zenzefi/proxy/websocket/*",
     "zenzefi/rewriting/*",
-    "zenzefi/web/*",
 )
 
 

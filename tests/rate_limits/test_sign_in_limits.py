@@ -213,7 +213,7 @@ async def test_wrong_links_do_not_block_valid_links(make_gate: MakeGate) -> None
         for _ in range(15):
             visitor = await Visitor(gate).open(path)
             await visitor.send(path, link="A" * 43, password="a new long one")
-            assert "too old or was used already" in visitor.text
+            assert "has expired or was already used" in visitor.text
 
 
 async def test_concurrent_requests_for_links_are_limited(make_gate: MakeGate) -> None:
@@ -354,7 +354,7 @@ async def test_a_password_change_requires_a_code_with_two_factor(
     await visitor.open("/account/profile")
     await visitor.send("/account/profile/password", current=PASSWORD, password="a new long one")
     assert visitor.status == 422
-    assert "This code is not right" in visitor.text
+    assert "This code is incorrect" in visitor.text
     await gate.app[MAIL_QUEUE].join()
     assert "Your password at" not in caplog.text
     status, _ = await api.call(

@@ -54,7 +54,7 @@ async def test_an_address_or_name_that_is_taken_is_said_beside_the_field(gate: G
     await Visitor(gate).register("marta")
     other = await Visitor(gate).open("/register")
     await other.send("/register", email="MARTA@example.com", username="someone", password=PASSWORD)
-    assert "There is an account with this address already." in other.text
+    assert "An account with this address already exists." in other.text
     await other.send("/register", email="x@example.com", username="Marta", password=PASSWORD)
     assert "That username is taken." in other.text
 
@@ -72,7 +72,7 @@ async def test_signing_in_makes_a_new_secret_and_logging_out_ends_it(gate: GateC
     visitor = await Visitor(gate).register()
     first = visitor.cookies["zenzefi_session"]
     await visitor.send("/logout")
-    assert "You are logged out." in visitor.text
+    assert "You are signed out." in visitor.text
     assert "zenzefi_session" not in visitor.cookies
     stolen = Visitor(gate, cookies={"zenzefi_session": first})
     await stolen.open("/account", follow=False)
@@ -238,7 +238,7 @@ async def test_the_owner_sees_who_uses_the_token_and_ends_it(gate: GateClient) -
     assert (await gate.get("/api/v1/proxy/x", headers=headers)).status == 200
     await gate.app[SESSION_TRACKER].flush()
     await visitor.open(path)
-    assert "A device holds this token" in visitor.text
+    assert "A device is using this token" in visitor.text
     (form,) = visitor.soup.select("form[action$='/end']")
     other = await Visitor(gate).register("boris")
     await other.send(form["action"], follow=False)
@@ -262,7 +262,7 @@ async def test_a_device_that_has_long_been_idle_is_not_said_to_hold_the_token(
             update(device_claims).values(last_seen_at=datetime.now(UTC) - timedelta(minutes=6))
         )
     await visitor.open(path)
-    assert "No device holds this token" in visitor.text
+    assert "No device is using this token" in visitor.text
 
 
 async def test_how_to_connect_is_filled_in_with_the_own_token(gate: GateClient) -> None:
@@ -425,7 +425,7 @@ async def test_an_address_that_is_none_is_a_page_with_a_way_on(gate: GateClient)
     visitor = await Visitor(gate).register()
     await visitor.open("/account/tokens/not-an-id")
     assert visitor.status == 404
-    assert "There is nothing here" in visitor.text
+    assert "Page not found" in visitor.text
 
 
 async def test_the_front_page_names_the_application_but_never_the_upstreams_address(
@@ -455,4 +455,4 @@ async def test_a_refusal_on_the_way_through_speaks_the_visitors_language_and_lea
     assert "script" not in visitor.headers["Content-Security-Policy"]
     visitor = await Visitor(gate).open("/no-such-page")
     assert visitor.status == 404
-    assert "There is nothing here" in visitor.text
+    assert "Page not found" in visitor.text

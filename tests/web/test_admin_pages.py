@@ -15,6 +15,7 @@ import zenzefi
 from tests.kit.gates import GateClient, MakeGate
 from tests.kit.recording_upstream import RecordingUpstream
 from tests.kit.visitors import Visitor, promote
+from zenzefi import i18n
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE
 from zenzefi.web import labels
@@ -56,7 +57,7 @@ async def test_every_page_opens(root: Visitor) -> None:
         await root.open(f"/admin{path}")
         assert root.status == 200, path
     await root.open("/admin")
-    assert "healthy" in root.text or "limited" in root.text
+    assert "healthy" in root.text or "degraded" in root.text
 
 
 async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: Visitor) -> None:
@@ -289,7 +290,27 @@ def test_every_action_that_is_written_down_has_a_name() -> None:
         for name in pattern.findall(path.read_text(encoding="utf-8"))
     }
     assert len(written) > 25
-    assert written - dict(labels.actions()).keys() == set()
+    assert written - dict(labels.audit_actions()).keys() == set()
+
+
+def test_audit_details_are_translated() -> None:
+    with i18n.using(i18n.locale_context("ru")):
+        shown = [
+            labels.audit_detail("duration_hours", 24),
+            labels.audit_detail("amount", "12.50"),
+            labels.audit_detail("type", "bonus"),
+            labels.audit_detail("is_active", False),
+            labels.audit_detail("reason", "<b>"),
+            labels.audit_detail("other", None),
+        ]
+    assert shown == [
+        ("срок", "24 часа"),
+        ("сумма", "12,50\N{NO-BREAK SPACE}ZNC"),
+        ("тип", "Бонус"),
+        ("активен", "нет"),
+        ("причина", "<b>"),
+        ("other", "—"),
+    ]
 
 
 async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) -> None:
@@ -297,7 +318,7 @@ async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) ->
     admin = await Visitor(gate).register("root")
     await promote(gate)
     await admin.open("/admin")
-    assert "Worth a look" not in admin.text
+    assert "Needs attention" not in admin.text
     await admin.open("/account/money")
     await admin.send("/account/money/top-up", amount="10", provider="manual", once="x")
     await admin.open("/admin")

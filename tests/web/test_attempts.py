@@ -191,7 +191,7 @@ async def test_a_link_lasts_an_hour_and_only_its_hash_is_kept(
     await change(mailing, one_time_links, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     visitor = await Visitor(mailing).open(f"/login/reset?link={secret}")
     await visitor.send("/login/reset", link=secret, password="a new long one")
-    assert "too old or was used already" in visitor.text
+    assert "has expired or was already used" in visitor.text
     assert (await Visitor(mailing).login()).status == 200
 
 
@@ -204,7 +204,7 @@ async def test_a_new_link_ends_the_one_before(
     assert first != second
     visitor = await Visitor(mailing).open(f"/login/reset?link={first}")
     await visitor.send("/login/reset", link=first, password="a new long one")
-    assert "too old or was used already" in visitor.text
+    assert "has expired or was already used" in visitor.text
     await visitor.open(f"/login/reset?link={second}")
     await visitor.send("/login/reset", link=second, password="a new long one")
     assert "The new password is set." in visitor.text

@@ -48,7 +48,7 @@ def plain(visitor: Visitor) -> str:
 async def test_an_amount_is_understood_as_people_write_it(shop: GateClient) -> None:
     visitor = await Visitor(shop).register()
     await top_up(visitor, " 1 020,50 ")
-    assert "Paid: the amount is on your balance." in visitor.text
+    assert "Paid. The amount has been added to your balance." in visitor.text
     await visitor.open("/account/money")
     assert "1,020.50 ZNC" in plain(visitor)
     assert "by mock" in visitor.text
@@ -86,7 +86,7 @@ async def test_a_top_up_sent_twice_opens_one_payment(shop: GateClient) -> None:
 async def test_a_manual_payment_waits_and_can_be_cancelled(shop: GateClient) -> None:
     visitor = await Visitor(shop).register()
     await top_up(visitor, "10", provider="manual")
-    assert "name this number" in visitor.text
+    assert "include this payment ID" in visitor.text
     await visitor.open("/account/money")
     link = visitor.soup.select_one('a[href^="/account/payments/"]')["href"]
     await visitor.send(f"{link}/cancel")
@@ -178,8 +178,8 @@ async def test_payments_stay_visible_whatever_became_of_them(shop: GateClient) -
     await visitor.open("/account/payments")
     assert len(visitor.soup.select("tbody tr")) == 7
     await visitor.open(links[1])
-    assert "The time for this payment is over." in visitor.text
-    assert "Should you have paid all the same" in visitor.text
+    assert "This payment has expired." in visitor.text
+    assert "If you have paid, the amount" in visitor.text
 
 
 @pytest.mark.parametrize("kind", ["refunded", "disputed"])
@@ -202,7 +202,7 @@ async def test_a_payment_taken_back_after_it_was_spent_is_explained(
     await top_up(visitor, "5")
     await visitor.open("/account/money")
     assert "13.00 ZNC of what comes in next repays it." in plain(visitor)
-    assert "repays a payment taken back" in visitor.text
+    assert "repays a reversed payment" in visitor.text
 
 
 async def test_nobody_is_charged_a_price_they_did_not_see(make_gate: MakeGate) -> None:

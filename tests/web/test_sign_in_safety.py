@@ -86,7 +86,7 @@ async def test_an_address_is_confirmed_by_a_link_that_works_once(
     assert "Your e-mail address is confirmed." in visitor.text
     await visitor.open(link)
     await visitor.send("/register/confirm", link=secret)
-    assert "too old or was used already" in visitor.text
+    assert "has expired or was already used" in visitor.text
 
 
 async def test_a_forgotten_password_is_replaced_and_every_sign_in_ends(
@@ -112,7 +112,7 @@ async def test_a_forgotten_password_is_replaced_and_every_sign_in_ends(
     assert (await Visitor(mailing).login("marta", "a new long one")).status == 200
     await here.open("/login/reset")
     await here.send("/login/reset", link=link.partition("=")[2], password="once more now")
-    assert "too old or was used already" in here.text
+    assert "has expired or was already used" in here.text
 
 
 async def test_a_link_for_one_purpose_is_worth_nothing_for_another(
@@ -122,7 +122,7 @@ async def test_a_link_for_one_purpose_is_worth_nothing_for_another(
     secret = (await last_link(mailing, caplog, "/register/confirm")).partition("=")[2]
     await visitor.open("/login/reset")
     await visitor.send("/login/reset", link=secret, password="a new long one")
-    assert "too old or was used already" in visitor.text
+    assert "has expired or was already used" in visitor.text
     assert mailing.app[LINKS]
 
 

@@ -40,7 +40,7 @@ async def overview(page: PageContext) -> web.StreamResponse:
     services = [
         (_("Database"), health.database_ok),
         (_("Redis"), health.redis_ok),
-        (_("Application behind the gate"), health.upstream_ok),
+        (_("Application"), health.upstream_ok),
     ]
     _payments, waiting = await app[PAYMENTS].listed(status="pending", limit=1, offset=0)
     misdirected = _misdirected(page)
@@ -81,7 +81,7 @@ async def tokens(page: PageContext) -> web.StreamResponse:
         "admin/tokens.html",
         listing=pagination.ListPage(rows, total, pagination.ROWS, pagination.offset(page)),
         form=form,
-        states=[("", _("All")), ("active", _("Usable ones"))],
+        states=[("", _("All")), ("active", _("Usable tokens"))],
         state=state,
         base=pagination.pager_url("/admin/tokens", user=form.text("user"), state=state),
         confirmations=confirmation,
@@ -126,7 +126,7 @@ async def sessions(page: PageContext) -> web.StreamResponse:
         listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
         names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
         form=Form(),
-        states=[("live", _("Live ones")), ("all", _("All"))],
+        states=[("live", _("Active sessions")), ("all", _("All"))],
         state=state,
         base=pagination.pager_url("/admin/sessions", state=state),
     )
@@ -180,9 +180,9 @@ async def confirm(page: PageContext) -> web.StreamResponse:
         async with page.request.app[DATABASE].begin() as connection:
             await page.request.app[PAYMENTS].confirm(connection, page.actor, payment.id)
     except PaymentNotOpen:
-        page.flash("bad", _("This payment can't be confirmed by hand."))
+        page.flash("bad", _("This payment can't be confirmed manually."))
     else:
-        page.flash("good", _("Confirmed: the amount is on the balance."))
+        page.flash("good", _("Confirmed. The amount has been credited."))
     return page.redirect("/admin/payments")
 
 
@@ -201,9 +201,11 @@ async def refund(page: PageContext) -> web.StreamResponse:
     try:
         await page.request.app[PAYMENTS].refund(page.actor, payment.id)
     except (NotRefundable, ProviderFailed):
-        page.flash("bad", _("This can't be refunded here. Refund it at the payment service."))
+        page.flash("bad", _("This can't be refunded here. Refund it at the payment provider."))
     else:
-        page.flash("good", _("The refund is under way. The balance follows when it is confirmed."))
+        page.flash(
+            "good", _("The refund has been requested. The balance changes when it is confirmed.")
+        )
     return page.redirect("/admin/payments")
 
 

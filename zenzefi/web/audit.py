@@ -83,8 +83,8 @@ async def audit(page: PageContext) -> web.StreamResponse:
         subject=_subject,
         form=form,
         filtered=any(form.values.values()),
-        actions=[("", _("All")), *labels.actions()],
-        kinds=[("", _("All")), *labels.resources()],
+        actions=[("", _("All")), *labels.audit_actions()],
+        kinds=[("", _("All")), *labels.audit_resources()],
         base=pagination.pager_url("/admin/audit", **form.values),
         export=pagination.pager_url("/admin/audit.csv", **form.values).rstrip("?&"),
     )

@@ -49,7 +49,7 @@ def revoke_token(prefix: str, owner: str) -> Confirmation:
     """An administrator revokes a user's token."""
     return Confirmation(
         _("Revoke the token %(prefix)s… of %(owner)s?", prefix=prefix, owner=owner),
-        _("It stops working at once, and nothing comes back to its owner. This can't be undone."),
+        _("It stops working immediately, without a refund. This can't be undone."),
         _("Revoke it"),
     )
 
@@ -58,7 +58,7 @@ def deactivate(name: str) -> Confirmation:
     """An administrator deactivates an account."""
     return Confirmation(
         _("Deactivate %(name)s?", name=name),
-        _("All sign-ins, tokens and sessions of this account end at once."),
+        _("All sign-ins, tokens and sessions of this account end immediately."),
         _("Deactivate"),
     )
 
@@ -67,7 +67,7 @@ def promote(name: str) -> Confirmation:
     """An administrator gives a user the rights of an administrator."""
     return Confirmation(
         _("Make %(name)s an administrator?", name=name),
-        _("They will be able to see all accounts, move money and revoke any token."),
+        _("They will be able to see all accounts, credit balances and revoke any token."),
         _("Make an administrator"),
     )
 
@@ -75,28 +75,31 @@ def promote(name: str) -> Confirmation:
 def demote(name: str) -> Confirmation:
     """An administrator removes another administrator's rights."""
     return Confirmation(
-        _("Take administration away from %(name)s?", name=name),
-        _("The account itself stays as it is."),
-        _("Take it away"),
+        _("Remove the administrator rights of %(name)s?", name=name),
+        _("The account itself does not change."),
+        _("Remove the rights"),
     )
 
 
 def confirm_payment(amount: Decimal, owner: str) -> Confirmation:
     """An administrator confirms that the money of a manual payment has arrived."""
     return Confirmation(
-        _("Has the money of %(owner)s arrived?", owner=owner),
-        _("%(amount)s go on the balance. This can't be undone.", amount=i18n.money(amount)),
-        _("Credit it"),
+        _("Has the payment of %(owner)s arrived?", owner=owner),
+        _(
+            "%(amount)s will be added to the balance. This can't be undone.",
+            amount=i18n.money(amount),
+        ),
+        _("Credit"),
     )
 
 
 def refund_payment(amount: Decimal, owner: str) -> Confirmation:
     """An administrator has the provider refund a payment."""
     return Confirmation(
-        _("Give the payment back to %(owner)s?", owner=owner),
+        _("Refund the payment of %(owner)s?", owner=owner),
         _(
-            "The provider returns the money, and %(amount)s leave the balance.",
+            "The payment provider returns the money, and %(amount)s are deducted from the balance.",
             amount=i18n.money(amount),
         ),
-        _("Refund it"),
+        _("Refund the payment"),
     )

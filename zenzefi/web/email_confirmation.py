@@ -45,7 +45,7 @@ async def confirm(page: PageContext) -> web.StreamResponse:
     try:
         await page.request.app[LINKS].confirm_address(page.actor, form.raw("link"))
     except NotFound:
-        page.flash("bad", _("This link is too old or was used already. Ask for a new one."))
+        page.flash("bad", _("This link has expired or was already used. Request a new one."))
     else:
         page.flash("good", _("Your e-mail address is confirmed."))
     return page.redirect(target)

@@ -20,11 +20,11 @@ from zenzefi.web.page_security import own_path
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "not_found": (
-        N_("There is nothing here"),
-        N_("The address may be mistyped, or what it showed is gone."),
+        N_("Page not found"),
+        N_("The address may be mistyped, or the page no longer exists."),
     ),
     "rate_limited": (
-        N_("One moment, please"),
+        N_("Too many attempts"),
         N_("There were too many attempts in a short time. Wait a minute and try again."),
     ),
     "cross_site_refused": (
@@ -45,7 +45,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "browser_unsupported": (
         N_("Please use a current browser"),
         N_(
-            "This browser can't keep your account apart from the application's scripts. Use a"
+            "This browser can't isolate your account from the application's scripts. Use a"
             " current browser, and the address that the operator gave you."
         ),
     ),
@@ -55,27 +55,27 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "not_superuser": (
         N_("For administrators only"),
-        N_("Your account may not open this page."),
+        N_("Your account does not have access to this page."),
     ),
     "insufficient_balance": (
         N_("The balance is too low"),
         N_("Top up your balance, then buy the token."),
     ),
     "idempotency_in_flight": (
-        N_("Already on its way"),
+        N_("Already in progress"),
         N_("The same purchase is being made right now. Look at your tokens in a moment."),
     ),
     "conflict": (
         N_("That has changed in the meantime"),
-        N_("Open the page again to see how things stand now."),
+        N_("Open the page again to see the current state."),
     ),
     "payload_too_large": (
-        N_("That is too much"),
+        N_("Form too large"),
         N_("The form is larger than the gate accepts."),
     ),
     "token_missing": (
         N_("You need a token here"),
-        N_("Open the application from your account, with a token of yours."),
+        N_("Open the application from your account with one of your tokens."),
     ),
     "sign_in_required": (
         N_("Please open the application again"),
@@ -97,7 +97,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         ),
     ),
     "sign_in_link_invalid": (
-        N_("This sign-in link is not valid any more"),
+        N_("This sign-in link is no longer valid"),
         N_("It has expired or was used. Open the application from your account."),
     ),
     "browser_not_confirmed": (
@@ -109,11 +109,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "token_invalid": (
         N_("This token does not work"),
-        N_("It is not known here. Open the application from your account."),
+        N_("The token is unknown. Open the application from your account."),
     ),
     "token_expired": (
         N_("Your access has expired"),
-        N_("The token has ended. Your account has others, or sells you the next one."),
+        N_("The token has expired. Use another token from your account, or buy a new one."),
     ),
     "token_revoked": (
         N_("This token was revoked"),
@@ -125,7 +125,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "device_conflict": (
         N_("In use on another device"),
-        N_("Release the device on the token's page, or wait until it was idle for five minutes."),
+        N_(
+            "Release the device on the token's page, or wait until it has been idle for five"
+            " minutes."
+        ),
     ),
     "upstream_unreachable": (
         N_("The application does not respond"),
@@ -144,15 +147,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("All connections to the application are in use. Try again in a moment."),
     ),
     "too_many_connections": (
-        N_("Too much open at the same time"),
+        N_("Too many open connections"),
         N_("This token has too many requests or live connections open. Close some and try again."),
     ),
     "device_required": (
-        N_("The gate needs to know the device"),
+        N_("Desktop client required"),
         N_("This gate accepts desktop clients only. Connect with the client from your account."),
     ),
     "internal_error": (
-        N_("Something went wrong here"),
+        N_("Something went wrong"),
         N_(
             "Something went wrong on our side. Try again; if it keeps happening, send us the "
             "request ID below."

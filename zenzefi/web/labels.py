@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal, InvalidOperation
 
-from zenzefi.i18n import N_, hours, pgettext
+from zenzefi.i18n import N_, hours, money, pgettext
 from zenzefi.i18n import gettext as _
 from zenzefi.tokens.sessions import OTHERS
 
@@ -38,9 +39,9 @@ _DESCRIPTIONS = (
     (re.compile(r"Payment by (\w+) disputed"), N_("payment by %(what)s disputed")),
     (
         re.compile(r"(Repays) a (?:payment that was taken back|reversed payment)"),
-        N_("repays a payment taken back"),
+        N_("repays a reversed payment"),
     ),
-    (re.compile(r"(Dispute) decided for you"), N_("a dispute decided for you")),
+    (re.compile(r"(Dispute) decided for you"), N_("dispute decided in your favour")),
     (re.compile(r"(Refund) that did not arrive"), N_("failed refund returned")),
     (re.compile(r"(Failed refund) returned"), N_("failed refund returned")),
 )
@@ -79,7 +80,7 @@ def payment_states() -> list[tuple[str, str]]:
 
 _PROVIDERS = {
     "manual": N_("Ask for an invoice"),
-    "mock": N_("Pretend to pay (development)"),
+    "mock": N_("Simulate a payment (development)"),
     "stripe": N_("Pay by card"),
 }
 
@@ -126,10 +127,10 @@ def program(header: str | None) -> str:
 
 
 _SCOPES = {
-    "full": (N_("Everything"), N_("All pages and calls of the application.")),
+    "full": (N_("Everything"), N_("All pages and API calls of the application.")),
     "certificates_only": (
         N_("Certificates only"),
-        N_("Only what belongs to certificates; everything else is refused."),
+        N_("Certificate pages only; all other pages are refused."),
     ),
 }
 
@@ -155,38 +156,38 @@ _ACTIONS = {
     "user.second_factor_off": N_("Switched two-step sign-in off"),
     "user.second_factor_failed": N_("Wrong code at sign-in"),
     "user.recovery_code_used": N_("Used a recovery code"),
-    "user.recovery_codes_renewed": N_("Made new recovery codes"),
-    "user.changed": N_("Changed an account's rights"),
-    "user.promoted": N_("Made an administrator"),
-    "user.demoted": N_("Took administration away"),
+    "user.recovery_codes_renewed": N_("Renewed the recovery codes"),
+    "user.changed": N_("Changed an account"),
+    "user.promoted": N_("Granted administrator rights"),
+    "user.demoted": N_("Removed administrator rights"),
     "user.credited": N_("Credited a balance"),
     "token.purchased": N_("Bought a token"),
     "token.issued": N_("Issued a token"),
     "token.revoked": N_("Revoked a token"),
     "session.ended": N_("Ended a session"),
-    "bundle.created": N_("Put a bundle on sale"),
+    "bundle.created": N_("Created a bundle"),
     "bundle.changed": N_("Changed a bundle"),
     "bundle.purchased": N_("Bought a bundle"),
-    "payment.opened": N_("Began a payment"),
+    "payment.opened": N_("Started a payment"),
     "payment.confirmed": N_("Confirmed a payment"),
-    "payment.credited": N_("A payment arrived"),
+    "payment.credited": N_("Payment received"),
     "payment.cancelled": N_("Cancelled a payment"),
-    "payment.refund_asked": N_("Asked for a refund"),
-    "payment.refunded": N_("A payment was refunded"),
-    "payment.disputed": N_("A payment was disputed"),
-    "payment.dispute_won": N_("A dispute was won"),
-    "payment.amount_mismatch": N_("A payment had another amount"),
+    "payment.refund_asked": N_("Requested a refund"),
+    "payment.refunded": N_("Payment refunded"),
+    "payment.disputed": N_("Payment disputed"),
+    "payment.dispute_won": N_("Dispute won"),
+    "payment.amount_mismatch": N_("Payment amount mismatch"),
 }
 
 
-def action(name: str) -> str:
+def audit_action(name: str) -> str:
     """Name of an audit action."""
     return _(_ACTIONS[name]) if name in _ACTIONS else name
 
 
-def actions() -> list[tuple[str, str]]:
+def audit_actions() -> list[tuple[str, str]]:
     """All audit actions, for a filter."""
-    return [(name, action(name)) for name in _ACTIONS]
+    return [(name, audit_action(name)) for name in _ACTIONS]
 
 
 _RESOURCES = {
@@ -199,11 +200,58 @@ _RESOURCES = {
 }
 
 
-def resource(kind: str) -> str:
+def audit_resource(kind: str) -> str:
     """Name of the resource type of an audit row."""
     return _(_RESOURCES[kind]) if kind in _RESOURCES else kind
 
 
-def resources() -> list[tuple[str, str]]:
+def audit_resources() -> list[tuple[str, str]]:
     """All resource types, for a filter."""
-    return [(name, resource(name)) for name in _RESOURCES]
+    return [(name, audit_resource(name)) for name in _RESOURCES]
+
+
+_DETAILS = {
+    "amount": N_("amount"),
+    "cost": N_("price"),
+    "count": N_("count"),
+    "currency": N_("currency"),
+    "description": N_("description"),
+    "duration_hours": N_("duration"),
+    "is_active": N_("active"),
+    "is_superuser": N_("administrator"),
+    "missing": N_("shortfall"),
+    "name": N_("name"),
+    "paid": N_("paid"),
+    "price": N_("price"),
+    "reason": N_("reason"),
+    "refund": N_("refund"),
+    "returned": N_("returned"),
+    "scope": N_("scope"),
+    "taken": N_("deducted"),
+    "token_count": N_("tokens"),
+    "tokens": N_("tokens"),
+    "type": N_("type"),
+}
+_AMOUNTS = frozenset({"amount", "cost", "missing", "price", "refund", "returned", "taken"})
+
+
+def audit_detail(name: str, value: object) -> tuple[str, str]:
+    """Name and value of one detail of an audit row, for the reader."""
+    return _(_DETAILS[name]) if name in _DETAILS else name, _detail_value(name, value)
+
+
+def _detail_value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if name in _AMOUNTS and isinstance(value, str):
+        try:
+            return money(Decimal(value))
+        except InvalidOperation:
+            return value
+    if name == "duration_hours" and isinstance(value, int):
+        return hours(value)
+    if name == "scope":
+        return scope(str(value))[0]
+    if name == "type":
+        return transaction_type(str(value))
+    return "—" if value is None else str(value)

@@ -113,10 +113,10 @@ async def top_up(page: PageContext) -> web.StreamResponse:
         )
         await payments.start(opened.payment_id)
     except (Invalid, CheckoutRefused):
-        form.fail("amount", _("The payment service takes no payment of this amount."))
+        form.fail("amount", _("The payment provider does not accept this amount."))
         return await _money_page(page, form, status=422)
     except ProviderFailed:
-        page.flash("bad", _("The payment service does not respond. Nothing was charged."))
+        page.flash("bad", _("The payment provider does not respond. Nothing was charged."))
     return page.redirect(f"/account/payments/{opened.payment_id}")
 
 
@@ -220,8 +220,8 @@ async def buy_bundle(page: PageContext) -> web.StreamResponse:
     page.flash(
         "good",
         ngettext(
-            "%(num)s token is yours. Each clock starts with the first request.",
-            "%(num)s tokens are yours. Each clock starts with the first request.",
+            "%(num)s token bought. Its time starts with the first request.",
+            "%(num)s tokens bought. The time of each starts with its first request.",
             bought.count,
         ),
     )

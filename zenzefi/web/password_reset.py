@@ -69,9 +69,9 @@ async def reset(page: PageContext) -> web.StreamResponse:
     try:
         user_id = await page.request.app[LINKS].spend(Purpose.RESET, link)
     except NotFound:
-        page.flash("bad", _("This link is too old or was used already. Ask for a new one."))
+        page.flash("bad", _("This link has expired or was already used. Request a new one."))
         return page.redirect("/login/forgotten")
     user = await page.request.app[ACCOUNTS].change(page.actor, user_id, password=change.password)
     security_notices.password_changed(page.request, user)
-    page.flash("good", _("The new password is set. Log in with it now."))
+    page.flash("good", _("The new password is set. Sign in with it now."))
     return page.redirect("/login")

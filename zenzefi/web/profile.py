@@ -70,7 +70,7 @@ async def _confirm_code(page: PageContext, form: Form) -> None:
     try:
         await page.request.app[SECOND_FACTOR].check(page.actor, page.user.id, code, attempt)
     except SecondFactorRejected:
-        form.fail("code", _("This code is not right, or it was used already."))
+        form.fail("code", _("This code is incorrect or was already used."))
     except RateLimited:
         form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
 

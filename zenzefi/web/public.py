@@ -68,7 +68,7 @@ async def register(page: PageContext) -> web.StreamResponse:
                 page.actor, email=entry.email, username=entry.username, password=entry.password
             )
         except EmailTaken:
-            form.fail("email", _("There is an account with this address already."))
+            form.fail("email", _("An account with this address already exists."))
         except UsernameTaken:
             form.fail("username", _("That username is taken. Please choose another."))
     if not form.ok or page.signed_in_user is None:
@@ -148,7 +148,7 @@ async def leave_sign_in(page: PageContext) -> web.StreamResponse:
 async def logout(page: PageContext) -> web.StreamResponse:
     """End this sign-in and the browser's proxy sign-ins, also at the upstream's own origin."""
     await end_current_session(page)
-    page.flash("info", _("You are logged out."))
+    page.flash("info", _("You are signed out."))
     response = page.redirect("/login")
     page.signed_out(response)
     gate = page.request.app.get(GATE)

@@ -123,7 +123,7 @@ async def _respond(page: PageContext, route: PageRoute) -> web.StreamResponse:
         return await _confirm_identity(page, route)
     if route.access is not PageAccess.ANYONE and page.signed_in_user is None:
         if route.method == hdrs.METH_POST:
-            page.flash("info", _("You have been logged out. Please log in again."))
+            page.flash("info", _("You have been signed out. Please sign in again."))
             return page.redirect("/login")
         return page.redirect(f"/login?next={quote(isolation.address(page.request), safe='/')}")
     if route.method == hdrs.METH_POST:
@@ -157,6 +157,6 @@ def _require_administrator(page: PageContext) -> web.Response | None:
         page.flash("info", _("Administration requires two-step sign-in. Please set it up."))
         return page.redirect("/account/two-factor")
     if page.session is None or page.session.second_factor_at is None:
-        page.flash("info", _("Administration requires your code. Log out and log in again."))
+        page.flash("info", _("Administration requires your code. Sign out and sign in again."))
         return page.redirect("/account/profile")
     return None

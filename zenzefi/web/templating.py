@@ -30,11 +30,16 @@ def prepare(environment: jinja2.Environment, assets: Assets) -> None:
         payment_state=labels.payment_state,
         description=labels.description,
         program=labels.program,
-        action=labels.action,
-        resource=labels.resource,
+        audit_action=labels.audit_action,
+        audit_resource=labels.audit_resource,
         remaining=i18n.remaining,
     )
-    environment.globals.update(asset=assets.url, countdown_text=_countdown, spark=charts.line)
+    environment.globals.update(
+        asset=assets.url,
+        audit_detail=labels.audit_detail,
+        countdown_text=_countdown,
+        spark=charts.line,
+    )
 
 
 def _amount(value: Any) -> str:

@@ -118,7 +118,7 @@ async def buy(page: PageContext) -> web.StreamResponse:
         )
         return await _buy_page(page, form, status=422)
     if scope not in app[TOKENS].scopes.names:
-        form.fail("", _("Please choose what the token opens."))
+        form.fail("", _("Please choose a scope."))
         return await _buy_page(page, form, status=422)
 
     async def work(connection: AsyncConnection) -> _Bought:
@@ -148,7 +148,7 @@ async def buy(page: PageContext) -> web.StreamResponse:
             ),
         )
         return await _buy_page(page, form, status=422)
-    page.flash("good", _("Yours. The clock starts with the first request."))
+    page.flash("good", _("Token bought. Its time starts with the first request."))
     return page.redirect(f"/account/tokens/{bought.token_id}")
 
 
@@ -226,7 +226,9 @@ async def release(page: PageContext) -> web.StreamResponse:
     shown = await _card(page, path_id(page))
     await limit_release(page.request, shown.id)
     await page.request.app[DEVICES].release(shown.id)
-    page.flash("good", _("The device is released. The next one that connects holds the token."))
+    page.flash(
+        "good", _("The device is released. The next device that connects can use the token.")
+    )
     return page.redirect(f"/account/tokens/{shown.id}")
 
 

@@ -73,7 +73,7 @@ async def code(page: PageContext) -> web.StreamResponse:
     """Check the code and complete the sign-in."""
     found = await _halfway(page)
     if found is None:
-        page.flash("info", _("That took too long. Please log in again."))
+        page.flash("info", _("That took too long. Please sign in again."))
         return page.redirect("/login")
     user, wanted = found
     form = await page.form()
@@ -82,7 +82,7 @@ async def code(page: PageContext) -> web.StreamResponse:
             page.actor, user.id, form.text("code")[:40], code_attempt(page.request, user.email)
         )
     except SecondFactorRejected:
-        form.fail("code", _("This code is not right, or it was used already."))
+        form.fail("code", _("This code is incorrect or was already used."))
     except RateLimited:
         form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
     if not form.ok:
@@ -139,7 +139,8 @@ async def set_up(page: PageContext) -> web.StreamResponse:
         )
     except SecondFactorRejected:
         form.fail(
-            "code", _("This code is not right. Check the clock of your phone and try the next one.")
+            "code",
+            _("This code is incorrect. Check the clock of your phone and try the next code."),
         )
         return await _setup_page(page, form, status=422)
     except RateLimited:

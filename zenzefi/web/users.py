@@ -56,9 +56,9 @@ async def users(page: PageContext) -> web.StreamResponse:
         listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
         form=Form({"search": search}),
         states=[
-            ("", _("Everybody")),
-            ("active", _("Active ones")),
-            ("inactive", _("Deactivated ones")),
+            ("", _("All users")),
+            ("active", _("Active users")),
+            ("inactive", _("Deactivated users")),
         ],
         state=state,
         base=pagination.pager_url("/admin/users", search=search, state=state),
@@ -116,7 +116,7 @@ async def credit(page: PageContext) -> web.StreamResponse:
     if "amount" in form.errors:
         form.errors["amount"] = _("Please write an amount above zero, such as 100 or 12.50.")
     if "transaction_type" in form.errors or (given and given.transaction_type not in _CREDITS):
-        form.errors["transaction_type"] = _("Please choose a kind from the list.")
+        form.errors["transaction_type"] = _("Please choose a type from the list.")
     if given is None or not form.ok:
         return await _user_page(page, form, status=422)
     entered = given

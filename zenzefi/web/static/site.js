@@ -1,7 +1,7 @@
 // Improvements only: every page is complete without this file.
 "use strict";
 
-// The mark of a redirect that keeps other windows away (zenzefi/web/isolation.py).
+// Removes the ticket of the isolation redirect from the address bar (zenzefi/web/isolation.py).
 const here = new URL(location.href);
 if (here.searchParams.has("isolated")) {
   here.searchParams.delete("isolated");
@@ -43,7 +43,7 @@ const clocks = [...document.querySelectorAll("[data-ends]")].map((element) => ({
   units: element.dataset.units.split("|"),
   bar: element.closest(".left")?.querySelector("progress"),
 }));
-// The server's clock, not the visitor's: the offset is taken once, when the page arrives.
+// Countdowns use the server's clock: the offset to the browser's clock is measured once, at load.
 const served = Date.parse(document.documentElement.dataset.now ?? "");
 const offset = Number.isNaN(served) ? 0 : served - Date.now();
 
@@ -63,7 +63,7 @@ function tick() {
     if (clock.bar) clock.bar.value = left;
     if (left === 0 && !clock.over) {
       clock.over = true;
-      // Not under the hands of somebody who is typing.
+      // Do not reload while the user is typing.
       setTimeout(() => {
         if (!document.activeElement?.matches("input, select")) location.reload();
       }, 1500);
@@ -75,35 +75,35 @@ if (clocks.length) {
   setInterval(tick, 1000);
 }
 
-// Times: the server learns the zone for the next page; this page is put right at once.
+// Times: the cookie gives the server the time zone for the next page; this page is corrected here.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && document.documentElement.dataset.zone !== zone) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
   document.cookie = `zenzefi_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
-  // As the server writes them: 23 Nov 2026, 14:05.
+  // In the format of the server: 23 Nov 2026, 14:05.
   const language = document.documentElement.lang;
-  const manner = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
+  const format = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
   const locale = language === "en" ? "en-GB" : language;
   const formats = {
-    minutes: new Intl.DateTimeFormat(locale, manner),
-    seconds: new Intl.DateTimeFormat(locale, { ...manner, second: "2-digit" }),
+    minutes: new Intl.DateTimeFormat(locale, format),
+    seconds: new Intl.DateTimeFormat(locale, { ...format, second: "2-digit" }),
   };
   for (const time of document.querySelectorAll("time[data-local]")) {
     time.textContent = formats[time.dataset.local].format(new Date(time.dateTime)).replace("\u00a0г.", "").replace(" г.", "");
   }
 }
 
-// Before what can't be undone: <button data-ask="title" data-ask-text data-ask-yes>. Without this
-// the server asks on a page of its own; here "sure" says that it was answered already.
-const mould = document.getElementById("ask");
-if (mould && "HTMLDialogElement" in window) {
+// Confirmation of actions that can't be undone: <button data-ask="title" data-ask-text data-ask-yes>.
+// Without this script the server shows a confirmation page; the field "sure" skips that page.
+const template = document.getElementById("ask");
+if (template && "HTMLDialogElement" in window) {
   for (const form of document.querySelectorAll("form[method=post]")) {
     form.addEventListener("submit", (event) => {
       const button = event.submitter;
       if (!button?.dataset.ask || form.elements.sure) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      const dialog = mould.content.cloneNode(true).firstElementChild;
+      const dialog = template.content.cloneNode(true).firstElementChild;
       dialog.querySelector("h2").textContent = button.dataset.ask;
       dialog.querySelector("p").textContent = button.dataset.askText;
       const [yes, no] = dialog.querySelectorAll("button");
@@ -122,7 +122,7 @@ if (mould && "HTMLDialogElement" in window) {
   }
 }
 
-// A form is sent once: a second click while the first is under way does nothing.
+// A form is sent once: a second click while the first request is running does nothing.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
@@ -133,7 +133,7 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) for (const form of document.forms) delete form.dataset.sent;
 });
 
-// Filters act when a choice is made; their button stays for those who prefer it.
+// Filters apply when an option is selected; the button stays for keyboard users.
 for (const select of document.querySelectorAll("form[method=get] select[data-auto]")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
