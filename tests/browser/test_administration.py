@@ -121,7 +121,7 @@ async def test_money_that_has_come_is_confirmed_once(paid: Site, chromium: Brows
     await user.locator("#f-amount").fill("40")
     await user.get_by_role("button", name="Ask for an invoice").click()
     await admin.goto("/admin")
-    await admin.get_by_role("link", name="1 payment is waiting").click()
+    await admin.get_by_role("link", name="1 payment is awaiting confirmation").click()
     await admin.get_by_role("button", name="Confirm… boris").click()
     dialog = admin.get_by_role("dialog")
     await expect(dialog).to_contain_text("Has the money of boris arrived?")

@@ -31,7 +31,7 @@ async def test_money_and_tokens(paid: Site, chromium: Browser) -> None:
     await expect(page.locator("#c-curl")).to_contain_text("X-Access-Token")
     await page.goto(address)
     await page.get_by_role("link", name="Revoke…").click()
-    await expect(page.locator("main")).to_contain_text("18.00 ZNC come back")
+    await expect(page.locator("main")).to_contain_text("18.00 ZNC will be refunded")
     await page.get_by_role("button", name="Revoke it").click()
     await expect(page.locator(".notice--good")).to_contain_text("18.00")
     await page.goto("/account/money")

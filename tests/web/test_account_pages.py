@@ -152,11 +152,11 @@ async def test_the_refund_is_announced_before_the_token_is_revoked(
     await give(gate, "20.00")
     path = await visitor.buy(24)
     await visitor.open(f"{path}/revoke")
-    assert "18.00 ZNC come back. Your balance will be 20.00 ZNC." in visitor.text.replace(
+    assert "18.00 ZNC will be refunded. Your balance will be 20.00 ZNC." in visitor.text.replace(
         "\xa0", " "
     )
     await visitor.send(f"{path}/revoke")
-    assert "18.00 ZNC came back" in visitor.text.replace("\xa0", " ")
+    assert "18.00 ZNC has been refunded" in visitor.text.replace("\xa0", " ")
 
 
 async def test_the_same_purchase_sent_twice_buys_once(gate: GateClient) -> None:

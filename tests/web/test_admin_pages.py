@@ -322,7 +322,7 @@ async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) ->
     await admin.open("/account/money")
     await admin.send("/account/money/top-up", amount="10", provider="manual", once="x")
     await admin.open("/admin")
-    assert "1 payment is waiting" in admin.text
+    assert "1 payment is awaiting confirmation" in admin.text
     assert admin.soup.select_one('main a[href="/admin/payments?status=pending"]')
 
 

@@ -259,7 +259,7 @@ async def revoke(page: PageContext) -> web.StreamResponse:
     done = await page.request.app[TOKENS].revoke(page.actor, path_id(page), owner_id=page.user.id)
     if done.refund > 0:
         amount = i18n.money(done.refund)
-        page.flash("good", _("The token is revoked. %(amount)s came back.", amount=amount))
+        page.flash("good", _("The token is revoked. %(amount)s has been refunded.", amount=amount))
     else:
         page.flash("good", _("The token is revoked."))
     return page.redirect("/account")
