@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from zenzefi import i18n
@@ -28,17 +29,19 @@ KEYWORDS = {
 NBSP = "\N{NO-BREAK SPACE}"
 
 
+def is_source(folder: str) -> bool:
+    return Path(folder).name not in {".git", ".venv", "docs", "tests"}
+
+
 def texts_in_use() -> Catalog:
+    """The texts of the files that babel.cfg lists."""
+    with (i18n.FOLDER / "babel.cfg").open(encoding="utf-8") as file:
+        methods, options = parse_mapping_cfg(file)
     found = Catalog()
-    python = [(name, "python") for name in ("i18n.py", "web/**.py", "mail/**.py")]
-    jinja = [(name, "jinja2") for name in ("**.html", "**.txt")]
-    settings = {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}
-    options = {name: settings for name, _ in jinja}
-    for folder, method in ((TOP / "zenzefi", python), (bundled("templates"), jinja)):
-        for _, _, message, _, context in extract_from_dir(
-            folder, method, options, keywords=KEYWORDS, comment_tags=()
-        ):
-            found.add(message, context=context)
+    for _, _, message, _, context in extract_from_dir(
+        TOP, methods, options, keywords=KEYWORDS, comment_tags=(), directory_filter=is_source
+    ):
+        found.add(message, context=context)
     return found
 
 

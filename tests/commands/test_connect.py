@@ -77,7 +77,7 @@ def started(folder: Path, *args: str, **env: str) -> Iterator[pexpect.spawn]:
     child = pexpect.spawn(
         sys.executable,
         ["-m", "zenzefi", "connect", *args],
-        env=environment(str(folder), TERM="xterm", **env),
+        env=environment(str(folder), TERM="xterm", **{"LC_ALL": "C.UTF-8", **env}),
         dimensions=(24, 70),
         encoding="utf-8",
         timeout=30,
@@ -92,7 +92,7 @@ def connect(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess
     """``zenzefi connect`` without a terminal, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "zenzefi", "connect", *args],
-        env=environment(str(folder), **env),
+        env=environment(str(folder), **{"LC_ALL": "C.UTF-8", **env}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -118,7 +118,7 @@ def test_it_asks_serves_and_tells_how_the_token_stands(shop: Shop, tmp_path: Pat
         child.sendline(token["token"])
         child.expect(f"Open .*https://127.0.0.1:{port}/")
         child.expect("SHA-256 fingerprint")
-        child.expect("ready, the clock starts with your first use")
+        child.expect("ready, the time starts with your first request")
         assert get(f"https://127.0.0.1:{port}/lights/", tmp_path) == 200
         child.expect(r"connected  .  0:59:\d\d left  .  1 request  .  [\d.]+ kB in")
         told = Path(f"/proc/{child.pid}/cmdline").read_bytes()
@@ -207,8 +207,14 @@ def test_without_a_keyring_it_says_so(tmp_path: Path) -> None:
     ("args", "env", "code", "told"),
     [
         (("gate.example",), {}, 2, "--token-stdin"),
-        (("gate.example",), {"ZENZEFI_ACCESS_TOKEN": "short"}, 2, "this is not an access token"),
-        (("http://gate.example",), {}, 2, "everybody on the way could take your token"),
+        (("gate.example",), {"ZENZEFI_ACCESS_TOKEN": "short"}, 2, "This is not an access token"),
+        (
+            ("gate.example",),
+            {"ZENZEFI_ACCESS_TOKEN": "short", "LC_ALL": "ru_RU.UTF-8"},
+            2,
+            "Это не токен доступа",
+        ),
+        (("http://gate.example",), {}, 2, "your token could be read in transit"),
         (("https://gate.example/path",), {}, 2, "no path, no user"),
         (("gate.example", "--token", "x" * 64), {}, 2, "No such option"),
         (("gate.example", "--ca-file", __file__), {"ZENZEFI_ACCESS_TOKEN": "x" * 64}, 2, "no cert"),
@@ -226,7 +232,7 @@ def test_what_can_not_be_right_is_told_before_anything_is_sent(
 def test_a_token_of_another_gate_ends_it(shop: Shop, tmp_path: Path) -> None:
     done = connect(tmp_path, shop.url, "--port", "0", ZENZEFI_ACCESS_TOKEN="x" * 64)
     assert done.returncode == 1
-    assert "This gate does not know your access token" in done.stderr
+    assert "The access token is unknown" in done.stderr
 
 
 class _Site(http.server.BaseHTTPRequestHandler):
@@ -258,7 +264,7 @@ def test_something_else_at_the_address_ends_it(tmp_path: Path) -> None:
     with site(200) as url:
         done = connect(tmp_path, url, "--port", "0", ZENZEFI_ACCESS_TOKEN="x" * 64)
     assert done.returncode == 1
-    assert "not as a Zenzefi gate does" in done.stderr
+    assert "not like a Zenzefi gate" in done.stderr
 
 
 def test_a_web_server_that_misses_its_gate_is_waited_for(tmp_path: Path) -> None:

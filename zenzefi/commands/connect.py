@@ -1,4 +1,4 @@
-"""``zenzefi connect``: the desktop agent."""
+"""``zenzefi connect``: the desktop client, in the language of the terminal."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ import shutil
 import signal
 import ssl
 import sys
+import textwrap
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from zenzefi import i18n
 from zenzefi.commands.common import Exit, ask_secret, fail
+from zenzefi.i18n import N_, ngettext
+from zenzefi.i18n import gettext as _
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     from zenzefi.client.agent import Agent
 
-_POLL = 60.0  # seconds between questions to the gate how the token stands
-_AT_LEAST = 1.0  # seconds between two of them at least
-_AWAY = "the gate can't be reached, trying again"
-_WHY = {
-    "token_expired": "Your access token has expired. Buy another one on the account page.",
-    "token_revoked": "Your access token has been revoked. Buy another one on the account page.",
-    "token_invalid": "This gate does not know your access token. Copy it again from its page.",
+_POLL = 60.0  # seconds between two status requests
+_MIN_PAUSE = 1.0  # seconds between two status requests at least
+_CONNECTING = N_("connecting")
+_UNREACHABLE = N_("the gate can't be reached, trying again")
+_READY = N_("ready, the time starts with your first request")
+_CONNECTED = N_("connected")
+_REFUSED = N_("The gate refuses this access token.")
+_REFUSALS = {
+    "token_expired": N_("Your access token has expired. Buy another one on the account page."),
+    "token_revoked": N_("Your access token has been revoked. Buy another one on the account page."),
+    "token_invalid": N_("The access token is unknown. Copy it again from the account page."),
 }
 
 
@@ -68,6 +76,27 @@ def connect(
     The token comes from ZENZEFI_ACCESS_TOKEN, the keyring, the standard input or a prompt, never
     from the arguments. Your browser then uses https://127.0.0.1:61000/.
     """
+    with i18n.using(i18n.locale_context(_language())):
+        _connect(gate_url, port, plain, ca_file, keyring, token_stdin, insecure)
+
+
+def _language() -> str:
+    """Language of the terminal (POSIX.1-2024, 8.2: ``LC_ALL``, ``LC_MESSAGES``, ``LANG``)."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(name):
+            return i18n.negotiate(value.partition(".")[0].replace("_", "-"))
+    return "en"
+
+
+def _connect(
+    gate_url: str,
+    port: int,
+    plain: bool,
+    ca_file: Path | None,
+    keyring: bool,
+    token_stdin: bool,
+    insecure: bool,
+) -> NoReturn:
     from zenzefi.settings import parse_origin
 
     try:
@@ -76,8 +105,11 @@ def connect(
         raise click.BadParameter(str(error), param_hint="GATE") from None
     if origin.scheme == "http" and not insecure and not _is_here(origin.host):
         fail(
-            f"{origin} is not encrypted: everybody on the way could take your token. "
-            "Use https://, or --insecure if the whole way is yours.",
+            _(
+                "%(gate)s is not encrypted, so your token could be read in transit. "
+                "Use https://, or --insecure if you trust the whole network path.",
+                gate=origin,
+            ),
             Exit.USAGE,
         )
     gate = str(origin)
@@ -87,7 +119,10 @@ def connect(
     )
     token = token.strip()
     if not 16 <= len(token) <= 512 or not token.isascii() or not token.isprintable():
-        fail("this is not an access token. Copy the whole token from the account page.", Exit.USAGE)
+        fail(
+            _("This is not an access token. Copy the whole token from the account page."),
+            Exit.USAGE,
+        )
     try:
         code = asyncio.run(_run(gate, port, token, plain=plain, ca_file=ca_file, store=store))
     except KeyboardInterrupt:
@@ -104,33 +139,37 @@ def _is_here(host: str) -> bool:
 
 
 class _Keyring:
-    """The system's keyring: keeps one token per gate, for as long as it is good."""
+    """The system's keyring: one token per gate, until the token ends."""
 
     def __init__(self, gate: str) -> None:
         try:
             import keyring
             import keyring.errors
         except ImportError:
-            fail("the keyring package is not installed: pip install 'zenzefi[keyring]'", Exit.USAGE)
+            fail(
+                _("The keyring package is not installed: pip install 'zenzefi[keyring]'"),
+                Exit.USAGE,
+            )
         self._keyring, self._errors = keyring, keyring.errors
         self._gate = gate
 
     def read(self) -> str:
-        """The token kept for this gate, else an empty string."""
+        """The token stored for this gate, else an empty string."""
         try:
             return self._keyring.get_password("zenzefi", self._gate) or ""
         except self._errors.KeyringError as error:
-            fail(f"the keyring can't be used: {error}")
+            fail(_("the keyring can't be used: %(error)s", error=error))
 
     def keep(self, token: str) -> None:
-        """Keep a token that the gate takes."""
+        """Store a token that the gate accepted."""
         try:
             self._keyring.set_password("zenzefi", self._gate, token)
         except self._errors.KeyringError as error:
-            click.secho(f"zenzefi: the token was not kept: {error}", fg="yellow", err=True)
+            message = _("the token was not stored: %(error)s", error=error)
+            click.secho(f"zenzefi: {message}", fg="yellow", err=True)
 
     def forget(self) -> None:
-        """The token has ended: the next start should ask for another one."""
+        """Delete a token that has ended, so that the next start prompts for another one."""
         with contextlib.suppress(self._errors.KeyringError):
             self._keyring.delete_password("zenzefi", self._gate)
 
@@ -143,7 +182,7 @@ def _folder() -> Path:
 
 
 def _device_id(folder: Path) -> str:
-    """This computer's name for the gate: random, made once, no secret."""
+    """Device ID of this computer: random, generated once, not secret."""
     path = folder / "device_id"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.suppress(FileExistsError), open(path, "x", encoding="ascii") as file:
@@ -169,16 +208,19 @@ async def _run(
             context, fingerprint = server_context(folder)
         (sock,) = bind("127.0.0.1", port)
     except OSError as error:
-        fail(f"{folder} can't be used: {error.strerror}.")
+        fail(_("%(path)s can't be used: %(error)s.", path=folder, error=error.strerror))
     except PortTaken as error:
-        fail(f"{error} Choose another with --port.")
+        fail(_("%(error)s Choose another port with --port.", error=error))
     public = URL.build(
         scheme="http" if plain else "https", host="127.0.0.1", port=sock.getsockname()[1]
     )
     try:
         tls = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
     except OSError as error:  # ssl.SSLError is one
-        fail(f"{ca_file} holds no certificates: {error.strerror}.", Exit.USAGE)
+        fail(
+            _("%(path)s contains no certificates: %(error)s.", path=ca_file, error=error.strerror),
+            Exit.USAGE,
+        )
     agent = Agent(URL(gate), public, token, device_id, tls=tls)
     runner = web.AppRunner(
         agent.application(), access_log=None, auto_decompress=False, shutdown_timeout=3
@@ -198,26 +240,26 @@ async def _run(
 
 
 class _Watch:
-    """Asks the gate how the token stands, and says so in one line that stays up to date."""
+    """Polls the status of the token and shows it in a status line that is kept up to date."""
 
     def __init__(self, agent: Agent, fingerprint: str) -> None:
         self._agent = agent
         self._fingerprint = fingerprint
-        self._state = "connecting"
+        self._state = _CONNECTING
         self._ends: float | None = None  # time.monotonic() at which the token ends
         self._is_terminal = sys.stderr.isatty()
         self.is_accepted = False
-        """Whether the gate took the token at least once."""
+        """Whether the gate accepted the token at least once."""
         self.is_refused = False
-        """Whether the gate refused it at last."""
+        """Whether the gate refused the token in the end."""
 
     async def run(self) -> int:
-        """Until the token ends (1), the gate turns out to be none (1), or a signal (0)."""
+        """Run until a signal (0), the end of the token (1), or a server that is not a gate (1)."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopping.set)
-        message = await self._ask()
+        message = await self._poll()
         if message is None:
             self._greet()
         drawing = asyncio.create_task(self._draw(), name="status line")
@@ -226,7 +268,7 @@ class _Watch:
             while message is None and not stopping.is_set():
                 await self._wait(stop)
                 if not stopping.is_set():
-                    message = await self._ask()
+                    message = await self._poll()
         finally:
             for task in (drawing, stop):
                 task.cancel()
@@ -238,23 +280,23 @@ class _Watch:
         return Exit.OK
 
     async def _wait(self, stop: asyncio.Task[bool]) -> None:
-        """Until it is time to ask again, there are news, or a signal."""
+        """Wait until the next poll is due, the agent reports a change, or a signal arrives."""
         news = asyncio.create_task(self._agent.news.wait(), name="news of the token")
         # Not immediately after the last check: an application may itself send 401 repeatedly.
-        await asyncio.wait({stop}, timeout=_AT_LEAST)
+        await asyncio.wait({stop}, timeout=_MIN_PAUSE)
         await asyncio.wait({stop, news}, timeout=self._pause(), return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
         self._agent.news.clear()
 
     def _pause(self) -> float:
-        """Seconds to the next question: soon when the gate is away or the token about to end."""
-        if self._state == _AWAY:
+        """Seconds to the next poll: few if the gate is unreachable or the token ends soon."""
+        if self._state == _UNREACHABLE:
             return 2.0
         left = _POLL if self._ends is None else self._ends - time.monotonic() + 0.5
-        return max(0.0, min(_POLL, left) - _AT_LEAST)
+        return max(0.0, min(_POLL, left) - _MIN_PAUSE)
 
-    async def _ask(self) -> str | None:
-        """How the token stands; returns what to say when this is the end."""
+    async def _poll(self) -> str | None:
+        """Update the state; returns an error message if the client has to exit."""
         import aiohttp
 
         from zenzefi.client.agent import NotAGate, TokenEnded
@@ -264,35 +306,37 @@ class _Watch:
             body = await self._agent.status()
         except TokenEnded as ended:
             self.is_refused = True
-            return _WHY.get(str(ended), "The gate refuses this access token.")
-        except NotAGate as error:
+            return _(_REFUSALS.get(str(ended), _REFUSED))
+        except NotAGate:
             if not self.is_accepted:
-                return str(error)
-            self._state = _AWAY  # it was one before: perhaps a network with a login page
+                return _("%(gate)s responds, but not like a Zenzefi gate.", gate=self._agent.gate)
+            self._state = _UNREACHABLE  # it was a gate before: perhaps a network with a login page
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                return "the gate's certificate can't be verified. Is --ca-file needed?"
-            self._state = _AWAY
+                return _("The gate's certificate can't be verified. Is --ca-file needed?")
+            self._state = _UNREACHABLE
         else:
             self.is_accepted = True
             active = body.get("is_activated")
-            self._state = "connected" if active else "ready, the clock starts with your first use"
+            self._state = _CONNECTED if active else _READY
             remaining = body.get("time_remaining_seconds")
             left = float(remaining) if isinstance(remaining, int | float) else None
             self._ends = time.monotonic() + left if active and left is not None else None
         if not self._is_terminal and self._state != before:
-            click.echo(f"zenzefi: {self._state}", err=True)
+            click.echo(f"zenzefi: {_(self._state)}", err=True)
         return None
 
     def _greet(self) -> None:
-        click.echo(f"\n  Open  {click.style(str(self._agent.public) + '/', bold=True)}\n", err=True)
+        url = click.style(f"{self._agent.public}/", bold=True)
+        click.echo("\n  " + _("Open  %(url)s", url=url) + "\n", err=True)
         if self._fingerprint:
-            click.echo(
-                "  The certificate was made on this computer, so the browser asks once whether to\n"
-                f"  trust it. Its SHA-256 fingerprint is\n  {self._fingerprint}\n",
-                err=True,
+            text = _(
+                "The certificate was made on this computer, so the browser asks once whether to\n"
+                "trust it. Its SHA-256 fingerprint is\n%(fingerprint)s",
+                fingerprint=self._fingerprint,
             )
-        click.echo("  Ctrl+C ends it.\n", err=True)
+            click.echo(textwrap.indent(text, "  ") + "\n", err=True)
+        click.echo("  " + _("Press Ctrl+C to stop.") + "\n", err=True)
 
     async def _draw(self) -> None:
         while self._is_terminal:
@@ -303,18 +347,16 @@ class _Watch:
 
     def _line(self) -> str:
         traffic = self._agent.traffic
-        parts = [self._state]
+        parts = [_(self._state)]
         if self._ends is not None:
             left = max(0, int(self._ends - time.monotonic()))
-            parts.append(f"{timedelta(seconds=left)} left")
-        parts.append(f"{traffic.requests} request{'' if traffic.requests == 1 else 's'}")
-        parts.append(f"{_size(traffic.received)} in, {_size(traffic.sent)} out")
-        return "  ·  ".join(parts)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
+            parts.append(_("%(duration)s left", duration=timedelta(seconds=left)))
+        parts.append(ngettext("%(num)s request", "%(num)s requests", traffic.requests))
+        parts.append(
+            _(
+                "%(received)s in, %(sent)s out",
+                received=i18n.size(traffic.received),
+                sent=i18n.size(traffic.sent),
+            )
+        )
+        return "  ·  ".join(parts).replace("\N{NO-BREAK SPACE}", " ")
