@@ -19,7 +19,6 @@ from zenzefi.accounts.models import users
 from zenzefi.billing import repository, settlement
 from zenzefi.billing.models import payments
 from zenzefi.billing.providers.base import Event, Outcome
-from zenzefi.billing.settlement import told
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.resources import bundled
@@ -140,7 +139,7 @@ async def test_payments_of_before_stand_as_they_stood(empty: Database) -> None:
     await migrate.upgrade(empty)
     async with empty.begin() as connection:
         for payment, left in ((paid, "0.00"), (half, "33.40"), (gone, "100.00")):
-            stands = await told(
+            stands = await settlement.state_of(
                 connection, await repository.one(connection, payments.c.id == payment)
             )
             assert (stands.is_paid, str(stands.reversed_rub)) == (True, left)

@@ -11,7 +11,8 @@ from zenzefi.http import body
 LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
 
 
-async def answer_to(port: int, *pieces: bytes) -> bytes:
+async def answer_to(port: int | None, *pieces: bytes) -> bytes:
+    assert port is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for piece in pieces:

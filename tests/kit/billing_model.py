@@ -130,7 +130,7 @@ class BillingModel:
         """A token is used for the first time, or again."""
         mine = await self.tokens.of_user(self.user_id)
         if mine:
-            value = mine[number % len(mine)].token
+            value = mine[number % len(mine)].plaintext
             assert value is not None
             await self.token_validator.activate(await self.token_validator.validate(value))
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ class GateProcess:
         *args: str,
         program: tuple[str, ...] = (sys.executable, "-m", "zenzefi"),
         in_checkout: bool = True,
-        **settings: str,
+        **settings: Any,
     ) -> None:
         env = environment(data_dir, **settings)
         if not in_checkout:

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import ClientError, ClientWebSocketResponse, WSMsgType
 
@@ -42,7 +43,7 @@ KINDS = ("request", "websocket", "events", "download")
 
 
 async def open_connections(
-    cluster: Cluster, node: int, token: str, *, ways: tuple[str, ...] = KINDS, **headers: str
+    cluster: Cluster, node: int, token: str, *, ways: tuple[str, ...] = KINDS, **headers: Any
 ) -> OpenConnections:
     """Open one of each way on ``node``; returns once everything flows.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from aiohttp import ClientSession, web
+from aiohttp import web
 
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.http import request_id, server_header
@@ -30,6 +30,7 @@ from zenzefi.runtime import drain
 from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenInvalid
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.sign_in_repository import BrowserSignIn
 
 TOKEN = "T" * 64
@@ -43,7 +44,7 @@ class MemoryTokenValidator:
         self.known: dict[str, TokenAccess] = {}
         self.activations: list[UUID] = []
         self.holds: dict[UUID, list[Callable[[str], None]]] = {}
-        self.by_sign_in: dict[UUID, list[Callable[[str], None]]] = {}
+        self.by_sign_in: dict[UUID | None, list[Callable[[str], None]]] = {}
         self.signed_out: set[UUID] = set()
 
     def add(
@@ -73,10 +74,13 @@ class MemoryTokenValidator:
 
     @contextlib.contextmanager
     def register(
-        self, access: TokenAccess, close: Callable[[str], None], client: ClientSession = None
+        self,
+        access: TokenAccess,
+        close: Callable[[str], None],
+        client: ClientIdentity | None = None,
     ) -> Iterator[None]:
         closers = self.holds.setdefault(access.token_id, [])
-        of_browser = self.by_sign_in.setdefault(client and client.sign_in, [])
+        of_browser = self.by_sign_in.setdefault(client.sign_in if client else None, [])
         closers.append(close)
         of_browser.append(close)
         try:
@@ -85,7 +89,7 @@ class MemoryTokenValidator:
             closers.remove(close)
             of_browser.remove(close)
 
-    def is_signed_out(self, client: ClientSession) -> bool:
+    def is_signed_out(self, client: ClientIdentity) -> bool:
         return client.sign_in in self.signed_out
 
     def end_sign_in(self, sign_in: UUID) -> None:
@@ -172,7 +176,9 @@ class RunningGate:
 
     @property
     def sign_ins(self) -> MemorySignIns:
-        return self.app[SIGN_INS]
+        sign_ins = self.app[SIGN_INS]
+        assert isinstance(sign_ins, MemorySignIns)
+        return sign_ins
 
     @property
     def gate(self) -> Any:
@@ -299,5 +305,5 @@ def body_of(answer: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
 
-def sent_headers(echoed: dict) -> list[tuple[str, str]]:
+def sent_headers(echoed: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name.lower(), value) for name, value in echoed["headers"]]

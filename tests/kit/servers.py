@@ -59,7 +59,7 @@ def _reachable(path: Path) -> bool:
 
 def _die_with_parent(how: int) -> None:
     """Have Linux end this child when the tests are killed and can't do it themselves."""
-    if sys.platform == "linux":
+    if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, how)
 
 

@@ -48,9 +48,7 @@ class SmtpServer:
             elif verb == "DATA":
                 await reply("354 send the message")
                 content = (await reader.readuntil(b"\r\n.\r\n"))[:-5]
-                self.received.append(
-                    email.message_from_bytes(content, policy=email.policy.default)  # type: ignore[arg-type]
-                )
+                self.received.append(email.message_from_bytes(content, policy=email.policy.default))
                 await reply("250 accepted")
             elif verb == "QUIT":
                 await reply("221 bye")

@@ -28,7 +28,7 @@ from zenzefi.runtime.drain import GateRunner
 @pytest.fixture(params=[True, False], ids=["lane", "general"])
 def fast_lane(request: pytest.FixtureRequest) -> bool:
     """Every black-box test runs with the fast path and without it."""
-    return request.param
+    return bool(request.param)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ async def verify(start_gate: GateFactory, faulty: FaultyUpstream) -> AsyncIterat
             async with session.get(url, headers=named) as response:
                 return response.status, response.headers
 
-        ask.gate = gate
+        ask.gate = gate  # type: ignore[attr-defined]
         yield ask
 
 

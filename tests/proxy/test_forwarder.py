@@ -444,7 +444,7 @@ async def test_a_range_of_what_is_not_rewritten_passes(
 async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
     gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def finish(self) -> None:
+    async def finish(self: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(ClientResponse, "finish", finish)

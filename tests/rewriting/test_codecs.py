@@ -133,7 +133,7 @@ def test_no_cut_makes_a_difference(name: str) -> None:
     for at in range(len(body) + 1):
         stack = codecs.decoders(coding)
         assert stack is not None
-        out = []
+        out: list[bytes] = []
         for part in (body[:at], body[at:]):
             out += codecs.decode(stack, part, codecs.Meter())
         for decoder in stack:

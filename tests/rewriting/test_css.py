@@ -249,7 +249,8 @@ def tokens(nodes: Any, found: Any, in_set: bool = False) -> Any:
 @given(sheets)
 def test_the_oracle_sees_the_same_tokens_but_for_mapped_addresses(css: Any) -> None:
     css = css.replace("\x00", "").encode().decode()
-    before, after = [], []
+    before: list[Any] = []
+    after: list[Any] = []
     tokens(tinycss2.parse_component_value_list(css), before)
     tokens(tinycss2.parse_component_value_list(rewrite(css)), after)
     assert len(before) == len(after), (css, rewrite(css), before, after)

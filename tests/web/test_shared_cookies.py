@@ -25,7 +25,7 @@ class Client(Visitor):
         return {**super()._headers(extra), **self.here, **PRESSED, **extra}
 
 
-def copy_of(visitor: Client, gate: GateClient, **here: str) -> Client:
+def copy_of(visitor: Visitor, gate: GateClient, **here: str) -> Client:
     """Another browser into which the cookies of this one were planted."""
     named = {name.replace("_", "-"): value for name, value in here.items()}
     planted = Client(gate, cookies=dict(visitor.cookies))

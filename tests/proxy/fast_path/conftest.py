@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.kit.proxy_gates import RunningGate
-from tests.kit.raw_connections import RawConnection
+from tests.kit.raw_connections import Connect, RawConnection
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def fast_lane() -> bool:
 
 
 @pytest.fixture
-async def connect() -> AsyncIterator:
+async def connect() -> AsyncIterator[Connect]:
     """Opens raw connections to a gate."""
     browsers: list[RawConnection] = []
 

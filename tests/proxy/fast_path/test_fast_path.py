@@ -259,7 +259,7 @@ async def test_a_flood_of_interim_answers_ends(
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     browser.send(PREFIX + "/x")
-    starts = []
+    starts: list[bytes] = []
     while not starts or starts[-1].startswith(b"HTTP/1.1 103"):
         starts.append((await browser.read()).start)
     assert starts[-1].startswith(b"HTTP/1.1 502")

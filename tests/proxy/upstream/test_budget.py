@@ -216,10 +216,10 @@ class Model(RuleBasedStateMachine):
             total, per_token=per_token, share=share, waiting=12, clock=self.clock
         )
         self.pools = [first, self.budget.pool()]
-        self.used = []
-        self.idle = []
-        self.closing = []
-        self.waiting = []
+        self.used: Any = []
+        self.idle: Any = []
+        self.closing: Any = []
+        self.waiting: Any = []
 
     def _granted(self, slot: Any) -> None:
         if slot.connection is None:

@@ -26,7 +26,7 @@ def same(data: Any) -> Any:
 def test_messages_come_out_as_they_went_in_however_they_are_cut(
     messages: Any, masked: Any, cut: Any
 ) -> None:
-    seen = []
+    seen: list[Any] = []
     reader = MessageFilter(seen.append, masked=masked)
     wire = b"".join(
         data_frame(1, m.encode(), masked=masked)

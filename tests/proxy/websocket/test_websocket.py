@@ -330,7 +330,7 @@ async def test_a_browser_that_takes_nothing_is_dropped(
 async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(
     gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def run(self) -> None:
+    async def run(self: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(relay.WebSocketRelay, "run", run)
