@@ -155,7 +155,7 @@ def scripts(app: str) -> tuple[int, int, int, int, float]:
         out = rewrite.feed(source) + rewrite.finish()
         spent += time.process_time() - start
         count, changed = count + 1, changed + (out != source)
-        edits, size = edits + entry.account.edits, size + len(source)
+        edits, size = edits + entry.statistics.edits, size + len(source)
     return count, changed, edits, size, size / 1e6 / max(spent, 1e-9)
 
 

@@ -71,7 +71,7 @@ class _PatientConnection(AsyncConnection):
 
 
 async def _connect_postgres(*args: Any, **options: Any) -> Any:
-    import asyncpg  # type: ignore[import-untyped]  # ships none
+    import asyncpg
 
     async with Deadline(CONNECT_TIMEOUT):
         return await asyncpg.connect(*args, **options)
