@@ -86,7 +86,8 @@ class RawConnection:
 
 
 def fast_path_of(gate: Any) -> FastPath:
-    return gate.app[FAST_PATH]
+    found: FastPath = gate.app[FAST_PATH]
+    return found
 
 
 WEBSOCKET_UPGRADE = (

@@ -361,7 +361,7 @@ class Model(RuleBasedStateMachine):
     def no_wake_up_is_lost(self) -> None:
         if not hasattr(self, "budget"):
             return
-        heads = {}
+        heads: Any = {}
         for waiter in self.waiting:
             heads.setdefault(waiter.token, waiter)
         ready = [

@@ -139,7 +139,7 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
     tokens = [TOKEN, *(letter * 64 for letter in "ABCD")]
     for token in tokens[1:]:
         gate.gatekeeper.add(token, activated=True)
-    statuses = Counter()
+    statuses: Any = Counter()
 
     async def ask(number: int) -> None:
         token = tokens[number % len(tokens)]
