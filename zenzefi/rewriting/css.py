@@ -1,12 +1,18 @@
-"""Addresses in style sheets, rewritten in a stream (CSS Syntax 3, CSS Values 4, CSS Images 4).
+"""URLs in style sheets, rewritten as a stream (CSS Syntax 3, CSS Values 4, CSS Images 4).
 
-``url()`` in every spelling, ``src()``, the strings of ``@import`` and of ``image-set()``; nothing
-in comments, other strings or ``@namespace`` (whose URL is a name). One pattern eats all that holds
-no address in C; Python is entered at an opening bracket or an ``@`` that may matter.
+Rewritten are ``url()`` in every spelling, ``src()`` and the strings of ``@import`` and
+``image-set()``; not comments, other strings or ``@namespace``, whose URL is only a name.
 
-Text is bytes throughout, so every ASCII-compatible encoding passes unharmed: bytes beyond ASCII
-become lone surrogates (``surrogateescape``) while the mapper looks at an address, characters from
-CSS escapes are real characters and are written back as escapes.
+Theory of operation: one pattern (``_RUN``) matches everything without a URL; Python runs at an
+opening bracket or ``@`` that may matter. The state between windows is ``_inside`` (an unfinished
+comment, string or URL that passes unchanged), ``_depth`` (open brackets since ``image-set(``) and
+``_expect`` (a URL string may follow). An unfinished token with a URL stays unsettled, up to
+:data:`CARRY_LIMIT` bytes; an unfinished token without one passes at once. Edits do not depend on
+where windows are cut, no pattern backtracks, and invalid input never raises.
+
+Text stays bytes, so every ASCII-compatible encoding passes unharmed: in the URLs for the mapper,
+non-ASCII bytes are lone surrogates (``surrogateescape``). Characters from CSS escapes are real
+characters and are written as escapes.
 """
 
 from __future__ import annotations
@@ -64,17 +70,17 @@ _UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n
 _IN_STRING = re.compile(r"[\"'\\\x00-\x1f\x7f]|[^\x00-\x7f\udc80-\udcff]")
 _IN_TOKEN = re.compile(r"[\"'()\\\x00-\x20\x7f]|[^\x00-\x7f\udc80-\udcff]")
 
-_LONGEST_ESCAPED = 1 << 16  # longer addresses with escapes are nobody's, and slow to read
+_LONGEST_ESCAPED = 1 << 16  # longer URLs with escapes are not genuine, and slow to read
 
 CARRY_LIMIT = 1 << 18
-"""An unfinished token beyond so many bytes passes unrewritten."""
+"""Bytes after which an unfinished token passes unchanged."""
 
 
 class CssScanner:
-    """Finds the addresses of one style sheet and yields edits; windows may be cut anywhere.
+    """Maps the URLs of one style sheet.
 
-    ``map_url`` takes an address as the style sheet means it and returns the address to write (the
-    very same object where nothing changes).
+    ``map_url`` gets a URL without escapes and returns the URL to write, or the same object if
+    nothing changes.
     """
 
     def __init__(self, map_url: Callable[[str], str]) -> None:
@@ -87,9 +93,9 @@ class CssScanner:
     # --- the loop --------------------------------------------------------------------------------
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        """``(settled, edits)``, as the engine's scanners return them.
+        """``(settled, edits)`` (:class:`zenzefi.rewriting.scanner.Scanner`).
 
-        At the end of the style sheet open tokens count as complete, as CSS says.
+        Unclosed tokens at the end of the style sheet count as complete (CSS Syntax 3, section 5).
         """
         data = window
         edits: list[Edit] = []
@@ -119,14 +125,14 @@ class CssScanner:
 
     @staticmethod
     def _tail(data: bytes, end: int) -> int:
-        """Where the name starts that ``end`` cuts off."""
+        """The start of the name that ``end`` cuts off."""
         found = _TAIL.search(data, max(0, end - _TAIL_LIMIT), end)
         return found.start() if found else end
 
     def _skip_inside(self, data: bytes, pos: int, final: bool) -> int:
-        """Pass over the rest of a comment, string or address that is of no interest.
+        """Skip the rest of a comment, string or URL that passes unchanged.
 
-        Returns where it ends (``_inside`` is then empty), or up to where it can be let go.
+        Returns its end (``_inside`` is then empty), or the position up to which it is settled.
         """
         size = len(data)
         if self._inside in _REST:
@@ -144,14 +150,14 @@ class CssScanner:
         return end
 
     def _let_go(self, inside: bytes, data: bytes, pos: int) -> int:
-        """Enter a token that needs no rewriting, or is too long for it."""
+        """Enter a token that needs no rewriting, or is too long to be rewritten."""
         self._inside = inside
         if inside != b"*":
             self._mute = False
         return self._skip_inside(data, pos, False)
 
     def _special(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """Deal with what the run stopped at; the place after it, or -1 where more is needed."""
+        """Read what the run stopped at. Returns the position after it, -1 if bytes are missing."""
         c = data[pos : pos + 1]
         if c == b"(":
             found = _FUNCTION.search(data, max(0, pos - 20), pos)
@@ -211,7 +217,7 @@ class CssScanner:
         return end + 1
 
     def _expected(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """What follows ``@import``, ``@namespace`` or ``src(``: white space, comments, a string."""
+        """Read after ``@import``, ``@namespace`` or ``src(``: white space, comments, a string."""
         pos = _SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
         c = data[pos : pos + 1]
         if not c:
@@ -228,14 +234,14 @@ class CssScanner:
         if expect in ("namespace", "prefix"):
             return self._namespace(data, pos, edits, final, expect)
         if c not in (b'"', b"'"):
-            return pos  # url() comes by itself
+            return pos  # the run stops at url()
         after = self._address_string(data, pos, edits, final)
         if after < 0:
             self._expect = expect
         return after
 
     def _namespace(self, data: bytes, pos: int, edits: list[Edit], final: bool, expect: str) -> int:
-        """The prefix of ``@namespace``, or its URL, which is a name and stays."""
+        """Skip the prefix of ``@namespace`` and its URL, which is only a name."""
         if data[pos : pos + 1] in (b'"', b"'"):
             found = _WHOLE_STRING.match(data, pos)
             if found is not None:
@@ -265,7 +271,7 @@ class CssScanner:
         return after
 
     def _called(self, name: bytes, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """The opening bracket, at ``pos``, of one of the functions that matter."""
+        """Read the opening bracket, at ``pos``, of a function with URLs."""
         if name == b"url":
             return self._function(data, pos, edits, final)
         if name == b"src":
@@ -304,7 +310,7 @@ class CssScanner:
         return token.end()
 
     def _address_string(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """A string, starting at ``pos``, that is an address."""
+        """Map the string at ``pos``, which is a URL."""
         found = _WHOLE_STRING.match(data, pos)
         if found is None:
             if not final:
@@ -318,7 +324,7 @@ class CssScanner:
                 raw = raw[:-1]
         elif found[0][-1:] != data[pos : pos + 1] or len(found[0]) == 1:
             self._mute = False
-            return found.end()  # a bad string, ended by a newline, is no address
+            return found.end()  # a bad string, ended by a newline, is not a URL
         else:
             end = found.end()
             raw = data[pos + 1 : end - 1]
@@ -343,7 +349,7 @@ def rewrite_css(data: bytes, map_url: Callable[[str], str]) -> bytes:
 
 
 def _cut(data: bytes, end: int) -> bool:
-    """Whether a name that ends here may go on in the next chunk."""
+    """Whether a name that ends here may continue in the next chunk."""
     return end == len(data) or (end == len(data) - 1 and data[end] == 0x5C)
 
 
@@ -368,7 +374,7 @@ def _unescape(raw: bytes) -> str:
 
 
 def _splice(raw: bytes, url: str, new: str, special: re.Pattern[str]) -> bytes:
-    """``new`` in the place of ``raw``, keeping how ``raw`` spelled what stays at its end."""
+    """``new`` instead of ``raw``; the unchanged end keeps the spelling of ``raw``."""
     at = raw.find(b"\\")
     tail = url[at:] if at >= 0 else ""
     if tail and new.endswith(tail):

@@ -1,8 +1,24 @@
-"""Several plugins over one body in one pass: windows in, span edits composed, bytes out.
+"""Several plugins over one body in one pass: windows in, edits composed, bytes out.
 
-A :class:`Pass` runs any number of scanners over the same source. Each sees the bytes it has not
-settled; what all have settled is written out with their edits applied. A plugin that fails, hands
-back nonsense, eats memory or is slow is dropped for the rest of the body, and the others go on.
+Theory of operation
+    A :class:`Pass` feeds the same source to any number of scanners. Each scanner has a position,
+    ``settled``: the bytes before it are finished for this scanner. The pass buffers the source from
+    the smallest of these positions on. After each feed, the bytes that all scanners have settled
+    are written with all edits applied (:func:`zenzefi.rewriting.edits.compose` merges them).
+
+Each scanner is in one of three states
+    - active: gets the bytes that it has not settled, with each feed;
+    - waiting: left more than :data:`SMALL` bytes unsettled and made no progress. It gets them again
+      when they have doubled, so that the total work stays linear;
+    - dropped: raised, broke a rule of the API, or exceeded the budget (memory, CPU time or inserted
+      bytes). The rest of the body passes it unchanged. A dropped scanner is never used again.
+
+Guarantees
+    - Every byte that no edit covers is written unchanged and in order.
+    - Written bytes are final: a later failure does not revoke them.
+    - A failing plugin does not affect the others.
+    - At most :attr:`Budget.held` bytes, and the last feed, are buffered.
+    - Overlapping edits: the plugin that comes first in order wins; the other is notified.
 """
 
 from __future__ import annotations
@@ -18,33 +34,33 @@ from zenzefi.rewriting.plugins.watchdog import WATCHDOG, Cost
 from zenzefi.rewriting.scanner import Scanner
 
 SMALL = 4096
-"""A window below this is scanned again with every new byte; a larger one once it has doubled."""
+"""Bytes. Smaller windows are scanned again with each feed; larger ones when they have doubled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What one body may cost. Sizes in bytes, times in seconds."""
+    """Limits on the cost of one body. Sizes in bytes, times in seconds."""
 
     held: int = 16 * 1024 * 1024
-    """Most source bytes held back for one body."""
+    """Largest amount of buffered source."""
     whole: int = 8 * 1024 * 1024
-    """Longest body for plugins that need all of it (text, document)."""
+    """Longest body for plugins that need the whole body (text, document)."""
     inserted: int = 32 * 1024 * 1024
-    """Most bytes that a plugin's edits may put into one body."""
+    """Most bytes that the edits of one plugin may insert into one body."""
     step: float = 0.1
-    """CPU of one call over at most 64 KiB of new source; more counts as slow."""
+    """CPU time of one call with up to 64 KiB of new source; more counts as slow."""
     slow_steps: int = 3
-    """After that many slow calls a plugin is dropped for this body."""
+    """Number of slow calls after which a plugin is dropped for this body."""
     total: float = 10.0
-    """CPU of one plugin over one body."""
+    """CPU time of one plugin for one body."""
     expanded: int = 256 * 1024 * 1024
-    """Work of all layers of decoding, as bytes of output, up to which any ratio is believed."""
+    """Decoding work, in bytes of output over all layers, up to which any ratio is accepted."""
     ratio: int = 200
-    """Above ``expanded``: work per encoded byte."""
+    """Most work per encoded byte above ``expanded``."""
 
 
 class Runner(Protocol):
-    """One plugin's part in a body, as the registry keeps account of it."""
+    """One plugin's work on one body: receives its failures and statistics."""
 
     shadow: bool
 
@@ -53,23 +69,23 @@ class Runner(Protocol):
         """The plugin's name."""
 
     def failed(self, error: BaseException | str) -> None:
-        """It raised, or broke a rule that the text names."""
+        """The plugin raised, or broke a rule that the text names."""
 
     def spent(self, seconds: float, edits: int, size: int = 0) -> None:
         """CPU seconds, edits and source bytes of one call."""
 
     def succeeded(self) -> None:
-        """It came to the end of a body without a failure."""
+        """The plugin finished a body without a failure."""
 
     def shadowed(self, before: bytes, after: bytes) -> None:
-        """What an edit would have changed, if the plugin did not run in shadow mode."""
+        """An edit in shadow mode: it is recorded but not applied."""
 
     def conflicted(self, conflict: EditConflict) -> None:
-        """One of its edits lost against another plugin's."""
+        """An edit was dropped because another plugin's edit overlaps it."""
 
 
 class _ScannerState:
-    """One scanner with its place in the source."""
+    """One scanner with its position in the source."""
 
     __slots__ = ("edits", "retry", "runner", "scanner", "settled", "slow", "total", "written")
 
@@ -85,7 +101,7 @@ class _ScannerState:
 
 
 class Pass:
-    """One pass over a body by scanners that all see the same source."""
+    """One pass of several scanners over the same source."""
 
     def __init__(
         self,
@@ -97,12 +113,12 @@ class Pass:
         self._budget = budget
         self._clock = clock
         self._buffer = b""
-        self._waiting: list[bytes] = []  # behind the buffer, while nobody is to look at it yet
+        self._waiting: list[bytes] = []  # follows the buffer; no scanner reads it yet
         self._base = 0
         self._end = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Source in, whatever is settled out."""
+        """The output that is settled after ``data``."""
         return self._run(data, final=False) if data else b""
 
     def finish(self) -> bytes:
@@ -111,7 +127,7 @@ class Pass:
 
     @property
     def alive(self) -> bool:
-        """Whether any scanner still works; without one, bytes just pass."""
+        """Whether any scanner is not dropped; without one, bytes pass unchanged."""
         return any(seat.scanner is not None for seat in self._seats)
 
     def _run(self, data: bytes, *, final: bool) -> bytes:
@@ -142,12 +158,12 @@ class Pass:
         if end - done > self._budget.held:
             for seat in self._seats:
                 if end - seat.settled > self._budget.held // 2:
-                    self._drop(seat, "holds back more of a body than the memory budget", end)
+                    self._drop(seat, "holds back more of a body than the memory budget allows", end)
             done = min(seat.settled for seat in self._seats)
         return self._write(done, final)
 
     def _may_wait(self, end: int) -> bool:
-        """Whether no scanner looks at the new bytes yet: joining them each time is not linear."""
+        """Whether no scanner reads the new bytes yet: joining them each time is not linear."""
         seats = [seat for seat in self._seats if seat.scanner is not None]
         return bool(seats) and all(
             seat.retry > end and end - seat.settled <= self._budget.held for seat in seats
@@ -178,8 +194,8 @@ class Pass:
             self._take(seat, checked, buffer)
         seat.settled += len(window) if final else settled
         left = end - seat.settled
-        # An unfinished token is looked at again when it may have ended: at once while it is
-        # small, later only when it has doubled, so that the whole stays linear.
+        # An unfinished token is read again with each feed while it is small, later only when it
+        # has doubled, so that the total work stays linear.
         seat.retry = seat.settled + 2 * left if left > SMALL and not settled else 0
         seat.total += seconds
         if seconds > self._budget.step * (1 + len(window) // 65536):
@@ -223,7 +239,7 @@ class Pass:
 
     @staticmethod
     def _whole_edits(seats: list[_ScannerState], done: int) -> int:
-        """The last place not inside an edit, at or before ``done``."""
+        """The last position at or before ``done`` that is not inside an edit."""
         while True:
             start = done
             for seat in seats:
@@ -240,7 +256,7 @@ class Pass:
     def _merge(seats: list[_ScannerState], done: int, final: bool) -> list[Edit]:
         ready = []
         for seat in seats:
-            # An insertion at the very border waits: another plugin may still insert there too.
+            # An insertion at the border waits: another plugin may still insert there too.
             keep = len(seat.edits)
             while keep:
                 last = seat.edits[keep - 1]
@@ -259,7 +275,7 @@ class Pass:
 
 
 def _check(settled: object, edits: object, base: int, length: int) -> list[Edit]:
-    """The edits with absolute offsets. Raises :class:`PluginFault` for what breaks the contract."""
+    """The edits with absolute offsets. Raises :class:`PluginFault` if they break the contract."""
     if not isinstance(settled, int) or not 0 <= settled <= length:
         raise PluginFault(f"scan() settled {settled!r} of {length} bytes")
     if not isinstance(edits, list | tuple):

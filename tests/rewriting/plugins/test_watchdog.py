@@ -65,7 +65,7 @@ def _wait() -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.timeout(60)
 def test_what_holds_the_event_loop_is_ended(call: Callable[[], None]) -> None:
-    with pytest.raises(Blocked, match="held up the whole gate"):
+    with pytest.raises(Blocked, match="blocked the event loop"):
         _watched(call)
 
 

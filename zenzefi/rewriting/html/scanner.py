@@ -1,4 +1,23 @@
-"""The addresses of an HTML document, and what is put into its head."""
+"""The scanner of HTML documents: maps URLs and inserts markup at the start of the head.
+
+Theory of operation
+    :class:`HtmlScanner` is a tokenizer (see there for the states of reading) whose runs stop only
+    at tags with a URL that may change. For such a tag it looks up each attribute in the table of
+    :mod:`zenzefi.rewriting.html.table`, maps the value and adds an edit for its changed part.
+    ``<base href>`` changes the base of all URLs after it; only the first one counts.
+
+    Before the first content three more modes run, in this order: ``_at_start`` (byte-order mark),
+    ``_at_beginning`` (decides whether the body is HTML at all: JSON and scripts with the wrong
+    label pass unchanged) and ``_before_head`` (reads token by token until the tree builder would
+    create the head, and inserts ``HtmlOptions.head`` there). Without a head to insert, the third
+    mode is skipped. ``<style>``, inline scripts, import maps and speculation rules are read by
+    scanners of their own; ``srcdoc`` documents by a nested :class:`HtmlScanner`, three deep.
+
+Guarantees
+    Those of the tokenizer. The markup for the head is inserted at most once, also if the document
+    already starts with it. Rewriting is idempotent. One tag costs bounded time: values longer than
+    64 KiB, or with more than 4000 parts, pass unchanged.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +41,8 @@ _SNIFF = 1024
 _MAX_DEPTH = 3  # srcdoc in srcdoc
 _MARK = b"\xef\xbb\xbf"
 
-# What one tag may cost, so that it never holds up everybody else: beyond so many bytes an address
-# is nobody's, and a value with more than so many parts passes as it is.
+# Limits on the cost of one tag, so that it can't block the event loop: bytes of a URL, and parts of
+# a value. What exceeds them passes unchanged.
 _LONGEST_ADDRESS = 1 << 16
 _MOST = 4000
 _PARTS = {
@@ -33,7 +52,7 @@ _PARTS = {
     AddressSyntax.DOCUMENT: "<",
 }
 
-# How JSON or a script begins that is labelled as HTML by mistake.
+# The beginning of JSON or of a script that is labelled as HTML by mistake.
 _DATA = re.compile(
     rb"\{\s*[\"'}]|\[\s*[\[{\"\]]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
     rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
@@ -44,28 +63,25 @@ _WORD = re.compile(r"[^ \t\n\f\r]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HtmlOptions:
-    """What goes on besides the mapping of addresses; everything is optional."""
+    """What is done besides the mapping of URLs; everything is optional."""
 
     head: bytes = b""
     """Markup for the very start of ``<head>`` (the runtime); for documents only."""
     shown: bool = False
-    """Whether a browser is going to show it. Else what begins like a script or JSON is taken for
-    one that is labelled wrongly, whatever markup it holds in its strings."""
+    """Whether a browser shows the body as a document. Otherwise a body that begins like a script or
+    JSON counts as one with the wrong label, even if its strings contain markup."""
     scripts: Callable[[str], Scanner | None] | None = None
-    """Given an inline script's ``type`` in lower case, who reads its text (None: nobody)."""
+    """Returns the scanner for an inline script by its ``type`` in lower case, or ``None``."""
     csp: Callable[[str], str] | None = None
     """Maps the content of ``<meta http-equiv=content-security-policy>``."""
     keep_integrity: Callable[[str], bool] | None = None
-    """Whether the resource at an address of the upstream's certainly leaves unchanged. Without it,
-    integrity stays in a root mount and goes from the upstream's own resources under a prefix: a
-    style sheet that was mapped would be blocked."""
+    """Whether the resource at a URL of the upstream is certainly not rewritten. By default,
+    ``integrity`` is kept in a root mount; under a prefix it is removed from the upstream's own
+    resources, because browsers would block a rewritten style sheet."""
 
 
 class HtmlScanner(Tokenizer):
-    """Finds the addresses of one document and yields edits; windows may be cut anywhere.
-
-    ``document_url`` is the document's address in the upstream's view.
-    """
+    """Maps the URLs of one document. ``document_url`` is its URL in the upstream's view."""
 
     def __init__(
         self,
@@ -129,7 +145,7 @@ class HtmlScanner(Tokenizer):
                 integrity = Edit(found.start(1) - space, found.end(), b"")
                 continue
             entry = ATTRIBUTES.get(attribute)
-            if entry is None or attribute in seen:  # of repeated attributes the first counts
+            if entry is None or attribute in seen:  # the first of repeated attributes counts
                 continue
             seen.add(attribute)
             kind, elements = entry
@@ -138,7 +154,7 @@ class HtmlScanner(Tokenizer):
                 continue
             is_svg = attribute == b"xlink:href" or (attribute == b"href" and name not in HTML_HREF)
             if is_svg and not self._in_foreign():
-                continue  # in HTML, <image href>, <a xlink:href> and their like mean nothing
+                continue  # in HTML, <image href>, <a xlink:href> and similar have no meaning
             raw = found[group]
             if len(raw) > _LONGEST_ADDRESS and (
                 kind is AddressSyntax.URL or raw.count(b"&") > _MOST
@@ -170,7 +186,7 @@ class HtmlScanner(Tokenizer):
         if kind is AddressSyntax.CSS:
             new = rewrite_css(raw, self._map)
         elif self._depth < _MAX_DEPTH and b"<" in raw:
-            # A srcdoc document is one of its own, with the base of the page around it.
+            # A srcdoc document is a separate one, with the base URL of its page.
             inner = HtmlScanner(
                 self._mapper, self._mount, self._base, self._options, depth=self._depth + 1
             )
@@ -180,7 +196,7 @@ class HtmlScanner(Tokenizer):
         return value if new == raw else new.decode("utf-8", "surrogateescape")
 
     def _may_change(self, url: str) -> bool:
-        """Whether integrity can't be promised for the resource."""
+        """Whether the resource may be rewritten, so that its integrity metadata would not match."""
         absolute = self._mapper.resolve(url, self._base)
         if absolute is None or not self._mapper.is_own(absolute):
             return False
@@ -246,14 +262,14 @@ class HtmlScanner(Tokenizer):
     # --- where the head begins (sections 13.2.6.4.1 to .3) ----------------------------------------
 
     def _at_start(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """The first bytes may be a byte order mark."""
+        """The first bytes may be a byte-order mark."""
         if not final and len(data) - pos < 3 and _MARK.startswith(data[pos : pos + 3]):
             return -1
         self._mode = self._at_beginning
         return pos + 3 if data.startswith(_MARK, pos) else pos
 
     def _at_beginning(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """White space, then markup, text, or something else that is labelled as HTML."""
+        """Decide whether the body is HTML; JSON and scripts may be labelled as HTML."""
         at = syntax.WHITE_SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
         if not final and len(data) - at < 2:
             return at
@@ -270,12 +286,12 @@ class HtmlScanner(Tokenizer):
         return at
 
     def _before_head(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """One token before the head; puts the snippet where the head would begin."""
+        """Read one token before the head; insert the markup where the head begins."""
         space = syntax.WHITE_SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
         if space > pos:
             return space
         if pos == len(data):
-            self._mode = None  # there is nothing for which a head would be needed
+            self._mode = None  # an empty document needs no head
             return pos
         c = data[pos + 1 : pos + 2]
         if data[pos : pos + 1] == b"<":
@@ -303,7 +319,7 @@ class HtmlScanner(Tokenizer):
         return self._inject(data, pos, edits, final)
 
     def _waits(self, data: bytes, pos: int, final: bool) -> bool:
-        """Whether more is needed to see if the snippet stands there already."""
+        """Whether more bytes are needed to see if the markup is already there."""
         head = self._options.head
         return not final and len(data) - pos < len(head) and head.startswith(data[pos:])
 
@@ -317,7 +333,7 @@ class HtmlScanner(Tokenizer):
 
 
 class _Whole:
-    """Text that is rewritten as a whole, if it is not too long."""
+    """Rewrites a text as a whole, unless it is too long."""
 
     def __init__(self, change: Callable[[str], str]) -> None:
         self._change = change

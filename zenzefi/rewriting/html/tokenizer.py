@@ -1,8 +1,32 @@
 """The HTML tokenizer: windows of bytes in, edits out (HTML section 13.2.5).
 
-One pattern eats the run of everything in which nothing can change; Python is entered for a tag that
-may need an edit. What the tree builder decides is followed as far as it changes how bytes are read:
-raw text, the escapes of scripts, foreign content. What a tag means is for the subclass.
+Theory of operation
+    One pattern, the *run*, matches everything that can't change, so most bytes are read by ``re``
+    alone. Python runs only where the run stops: at a tag that may need an edit, or at markup that
+    changes how the following bytes are read. Subclasses decide what a tag means.
+
+States
+    The state is ``_mode``: ``None`` (data: run, then one piece of markup) or a method that reads
+    one kind of content up to its end: comment, bogus comment, CDATA section, raw text, script,
+    style sheet in SVG, plain text, or a tag longer than :data:`TAG_LIMIT`. At its end each mode
+    returns to ``_resume``, which is ``None`` except before the head. Two more values are part of
+    the state: ``_foreign``, the open ``svg`` and ``math`` elements with their integration points,
+    as far as the tree builder lets them change the reading (section 13.2.6.5), and ``_escaped``,
+    the level of escapes in a script (0, 1 "escaped", 2 "double escaped").
+
+In each state
+    A mode returns the position up to which it has read. If it returns the same position and keeps
+    the mode, it needs more bytes, and the rest of the window stays unsettled. Content that a
+    scanner reads (style sheets, scripts) is passed to ``_text`` as it arrives.
+
+Guarantees
+    - Chunking independence: edits do not depend on where windows are cut. A token is read only when
+      it is complete, or when the next byte shows that it can't continue.
+    - Linear time: no pattern backtracks, and a tag cut by a window is read again only when its end
+      has arrived.
+    - Bounded memory: at most :data:`TAG_LIMIT` bytes stay unsettled. Longer tags pass unchanged.
+    - Invalid input never raises. A tag that the end of the document cuts off stays unchanged, as
+      browsers drop it.
 """
 
 from __future__ import annotations
@@ -16,7 +40,7 @@ from zenzefi.rewriting.html.table import BREAKOUT, FOREIGN_ROOTS, INTEGRATION_PO
 from zenzefi.rewriting.scanner import Scanner
 
 TAG_LIMIT = 1 << 18
-"""A tag, or a text that is rewritten as a whole, passes as it is beyond so many bytes."""
+"""Bytes of the longest tag, or of the longest text rewritten as a whole; longer ones pass."""
 
 _LONG_TAG = re.compile(rb">|=[\t\n\f\r ]*([\"'])")
 _FONT = re.compile(rb"[\t\n\f\r /](?:[cC][oO][lL][oO][rR]|[fF][aA][cC][eE]|[sS][iI][zZ][eE])[^\w-]")
@@ -29,7 +53,7 @@ _ESCAPED = re.compile(rb"-->|<(/?)%s%s" % (syntax.any_case(b"script"), _WS_OR_EN
 _CDATA = b"<![CDATA["
 _MARKS = (b"<!--", _CDATA, b"<!doctype", b"<!DOCTYPE")
 
-# Start tags that change how what follows is read.
+# Start tags that change how the following bytes are read.
 _CONCERNS_READING = RAW_TEXT | FOREIGN_ROOTS | {b"script", b"plaintext"}
 
 Tag = re.Match[bytes]
@@ -37,10 +61,7 @@ _Mode = Callable[[bytes, int, list[Edit], bool], int]
 
 
 class Tokenizer:
-    """Reads one document, window by window; the windows may be cut anywhere.
-
-    The encoding must be a superset of ASCII (the caller transcodes the two that are not).
-    """
+    """Reads one document, window by window. Its encoding must be a superset of ASCII."""
 
     _shows_text = False
 
@@ -49,19 +70,16 @@ class Tokenizer:
         self._foreign_run = foreign_run
         self._mode: _Mode | None = None
         self._resume: _Mode | None = None  # the mode that other modes return to
-        self._foreign: list[bytes] = []  # open svg and math, and integration points in them
-        self._text: Scanner | None = None  # who reads the text inside the element
+        self._foreign: list[bytes] = []  # open svg and math elements with their integration points
+        self._text: Scanner | None = None  # the scanner of the text inside the element
         self._text_end = syntax.COMMENT_END
         self._text_hold = 0
         self._escaped = 0  # 1 in "script data escaped", 2 in "double escaped"
-        self._ahead = 0  # so much of the next window was searched for these already
-        self._cut = False  # the next window begins with a tag that the last one cut off
+        self._ahead = 0  # bytes of the next window already searched for these
+        self._cut = False  # the last window cut off a tag: the next one begins with it
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        """``(settled, edits)``, as the engine's scanners return them.
-
-        A tag that the end of the document cuts is dropped by browsers, and stays as it is.
-        """
+        """``(settled, edits)`` (:class:`zenzefi.rewriting.scanner.Scanner`)."""
         edits: list[Edit] = []
         pos, size = 0, len(window)
         if self._cut and not final and b">" not in window:
@@ -95,7 +113,7 @@ class Tokenizer:
         return (size if final else pos), edits
 
     def _markup(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """What the run stopped at, a ``<``; the place after it, or -1 where more is needed."""
+        """Read the markup at ``pos``. Returns the position after it, -1 if bytes are missing."""
         tag = syntax.START_TAG.match(data, pos)
         if tag is not None:
             return self._start_tag(data, tag, edits)
@@ -147,32 +165,32 @@ class Tokenizer:
         self._cut = len(data) - pos <= TAG_LIMIT
         if self._cut:
             return -1
-        # Let it pass as it is, remembering whether a quote is open.
+        # It passes unchanged; remember whether a quote is open.
         found = syntax.OPEN_QUOTE.match(data, pos)
         return self._enter(self._in_long_tag((found and found[1]) or b""), len(data))
 
-    # --- what a subclass is told -----------------------------------------------------------------
+    # --- events for subclasses --------------------------------------------------------------------
 
     def _run(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
-        """Text and tags in which nothing matters."""
+        """Text and tags without anything to edit."""
 
     def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
-        """A tag with which the run ended, if its pattern has a group for that."""
+        """The last tag of a run, if the run's pattern has a group for it."""
 
     def _comment(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
-        """A comment that lies whole in the window."""
+        """A comment that is complete in the window."""
 
     def _doctype(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
-        """A document type that lies whole in the window."""
+        """A document type that is complete in the window."""
 
     def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
-        """A start tag; its name in lower case."""
+        """A start tag; ``name`` is in lower case."""
 
     def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
-        """An end tag; its name in lower case."""
+        """An end tag; ``name`` is in lower case."""
 
     def _text_reader(self, name: bytes, tag: Tag) -> Scanner | None:
-        """Who reads the text of a raw text element, up to its end tag (None: nobody)."""
+        """The scanner of a raw text element's content, or ``None``."""
 
     # --- tags ------------------------------------------------------------------------------------
 
@@ -212,7 +230,7 @@ class Tokenizer:
         elif name in (b"br", b"p"):
             self._leave_foreign()
         elif name in FOREIGN_ROOTS:
-            # Up to the integration point around it; HTML beyond is out of its reach.
+            # Close up to the integration point around it; HTML elements beyond stay open.
             for i in range(len(stack) - 1, -1, -1):
                 if stack[i] not in FOREIGN_ROOTS:
                     break
@@ -249,7 +267,7 @@ class Tokenizer:
             self._text = self._text_reader(name, tag)
             self._mode = self._in_foreign_style
 
-    # --- modes: each passes over text up to its end and then unsets itself ------------------------
+    # --- modes: each reads content up to its end, then returns to ``_resume`` --------------------
 
     def _in_comment(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         found = syntax.COMMENT_END.search(data, pos)
@@ -308,14 +326,14 @@ class Tokenizer:
         return self._pass_text(data, pos, hold if hold >= 0 else end, edits)
 
     def _in_foreign_style(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """A style sheet in SVG is text like any other: it ends at the next markup."""
+        """A style sheet in SVG is ordinary text: it ends at the next markup."""
         end = data.find(b"<", pos)
         if end >= 0 or final:
             return self._end_text(data, pos, end if end >= 0 else len(data), edits)
         return self._pass_text(data, pos, len(data), edits)
 
     def _in_script(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """Section 13.2.5.4 and the states of the escapes, which know three levels."""
+        """Script data (section 13.2.5.4) with its three levels of escapes."""
         at, escaped = pos + self._ahead, self._escaped
         while True:
             found = (_ESCAPED if escaped else _UNESCAPED).search(data, at)
@@ -335,7 +353,7 @@ class Tokenizer:
                 return self._end_text(data, pos, found.start(), edits)
         if final:
             return self._end_text(data, pos, len(data), edits)
-        # Registration back what may become one of the marks; the next search starts there.
+        # Hold back what may become one of the marks; the next search starts there.
         end = len(data)
         for mark in (b"<", b"--"):
             cut = data.find(mark, max(at, end - 9))
@@ -343,12 +361,12 @@ class Tokenizer:
         if end == len(data) > at and data.endswith(b"-"):
             end -= 1
         settled = self._pass_text(data, pos, end, edits)
-        # A reader may settle less than was searched for marks: those must not count twice.
+        # The scanner may settle less than was searched for marks: they must not count twice.
         self._escaped, self._ahead = escaped, max(0, at - settled)
         return settled
 
     def _pass_text(self, data: bytes, start: int, end: int, edits: list[Edit]) -> int:
-        """Show the text to its reader; how far it is settled."""
+        """Pass the text to its scanner. Returns the position up to which it is settled."""
         if self._text is None or end <= start:
             return max(start, end)
         settled, found = self._text.scan(data[start:end], False)

@@ -1,9 +1,9 @@
-"""One loaded plugin: its statistics, the documents that it passes by, and its circuit breaker.
+"""One loaded plugin: its statistics, the documents that it skips, and its circuit breaker.
 
-A document that costs too much passes the plugin by for a while; other documents do not. Only
-failures on several different documents open the circuit. That of the bundled plugins never opens:
-without them no application works under a prefix, and what makes them fail is content, which anyone
-may have written.
+A document that is too expensive skips the plugin for a while; other documents do not. Only failures
+on several different documents open the circuit. The circuit of a bundled plugin never opens:
+without these plugins no application works under a prefix, and their failures are caused by content,
+which any user may have written.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
 logger = logging.getLogger("zenzefi.plugins")
 
 _BREAK_AFTER = 5
-"""Failures in a row: on one document, or on so many different ones."""
+"""Consecutive failures: on one document, or each on a different one."""
 _BLOCKED_DOCUMENTS = 2
-"""Different documents within the time of a break, on which it held up the event loop."""
+"""Different documents, within one break, on which the plugin blocked the event loop."""
 _BREAK_SECONDS = 60.0
 _MOST_DOCUMENTS = 256
 
@@ -38,19 +38,19 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class PluginStatistics:
-    """What a plugin did so far: figures for metrics and ``zenzefi plugin list``."""
+    """Statistics of one plugin, for the metrics and ``zenzefi plugin list``."""
 
     calls: int = 0
     seconds: float = 0.0
     bytes: int = 0
-    """Decoded body bytes that it looked at; twice where it looked again."""
+    """Decoded body bytes that the plugin read; bytes that it read again count again."""
     edits: int = 0
     errors: int = 0
     last_error: str = ""
     conflicts: int = 0
     shadow_edits: int = 0
     skipped: int = 0
-    """Bodies that passed by: the circuit was open, or the document had cost too much before."""
+    """Bodies that skipped the plugin: open circuit, or a document that was too expensive."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,11 +64,11 @@ class LoadedPlugin:
     trace: bool = False
     clock: Callable[[], float] = time.monotonic
     bundled: bool = False
-    """Whether it comes with the gate: then its circuit never opens."""
+    """Whether the plugin is part of the gate: its circuit never opens."""
     _failing: dict[int, int] = field(default_factory=dict)
-    """Documents that failed since the last success, and how often."""
+    """Failures per document since the last success."""
     _passed: OrderedDict[int, tuple[float, bool]] = field(default_factory=OrderedDict)
-    """Documents that pass by: until when, and whether they blocked."""
+    """Documents to skip: until when, and whether they blocked the event loop."""
     _is_open: bool = False
     _open_until: float = 0.0
 
@@ -79,9 +79,9 @@ class LoadedPlugin:
 
     @property
     def ready(self) -> bool:
-        """False while the circuit is open: after repeated failures it rests for a minute.
+        """False while the circuit is open: one minute after repeated failures.
 
-        Then one body tries it; a failure opens the circuit again at once.
+        After that one body is tried; a failure opens the circuit again immediately.
         """
         if not self._is_open:
             return True
@@ -93,11 +93,11 @@ class LoadedPlugin:
 
     @property
     def is_resting(self) -> bool:
-        """Whether the circuit is open now; asking changes nothing."""
+        """Whether the circuit is open now. Changes nothing."""
         return self._is_open and self.clock() < self._open_until
 
     def takes(self, document: str) -> bool:
-        """Whether it is to work on a document now; ``document`` is its URL."""
+        """Whether the plugin processes a document now; ``document`` is its URL."""
         until, _ = self._passed.get(hash(document), (0.0, False))
         if self.clock() < until:
             self.statistics.skipped += 1
@@ -105,14 +105,15 @@ class LoadedPlugin:
         return self.ready
 
     def on(self, document: str) -> PluginRun:
-        """Its part in one body; what goes wrong there is noted under the document's URL."""
+        """The plugin's work on one body; failures count for the document's URL."""
         return PluginRun(self, document)
 
     def failed(self, error: BaseException | str, document: str = "") -> None:
-        """Count and log. The document passes by after repeated failures; if it cost much, at once.
+        """Count and log a failure, and skip the document: after repeated failures or a high cost.
 
-        The circuit opens when several different documents failed and none went well between, or
-        when two of them blocked. A failure without a ``document`` counts as one of its own.
+        The circuit opens after failures on several different documents without a success between
+        them, or after two documents that blocked. A failure without a ``document`` counts as a
+        different document.
         """
         statistics = self.statistics
         statistics.errors += 1
@@ -126,7 +127,7 @@ class LoadedPlugin:
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         self.statistics.last_error = said
         logger.error(
-            "plugin %s failed; the original passes: %s",
+            "plugin %s failed, body passed unchanged: %s",
             self.name,
             said,
             exc_info=error if isinstance(error, BaseException) else None,
@@ -142,9 +143,7 @@ class LoadedPlugin:
         ):
             self._passed.popitem(last=False)
         self._passed[document] = now + _BREAK_SECONDS, has_blocked
-        logger.error(
-            "plugin %s: a document that it failed on passes by for %d s", self.name, _BREAK_SECONDS
-        )
+        logger.error("plugin %s: document skipped for %d s", self.name, _BREAK_SECONDS)
 
     def _maybe_open(self) -> None:
         now = self.clock()
@@ -154,22 +153,22 @@ class LoadedPlugin:
             return
         self._is_open = True
         self._open_until = now + _BREAK_SECONDS
-        why = "it blocked" if is_blocking else "repeated failures"
-        logger.error("plugin %s rests for %d s: %s", self.name, _BREAK_SECONDS, why)
+        why = "blocked the event loop" if is_blocking else "repeated failures"
+        logger.error("plugin %s: circuit open for %d s: %s", self.name, _BREAK_SECONDS, why)
 
     def overspent(self, why: str) -> None:
-        """A document was too much for it, which is no failure: count and log."""
+        """Count and log a document over the limit, which is not a failure."""
         self.statistics.errors += 1
         self.statistics.last_error = why
-        logger.warning("plugin %s: the original passes: %s", self.name, why)
+        logger.warning("plugin %s: body passed unchanged: %s", self.name, why)
 
     def succeeded(self) -> None:
-        """A whole body, or a hook, went well."""
+        """Record the success of a whole body or of a hook."""
         self._failing.clear()
         self._is_open = False
 
     def spent(self, seconds: float, edits: int, size: int = 0) -> None:
-        """CPU seconds, edits and bytes of one call."""
+        """Record the CPU seconds, edits and bytes of one call."""
         statistics = self.statistics
         statistics.calls += 1
         statistics.seconds += seconds
@@ -177,7 +176,7 @@ class LoadedPlugin:
         statistics.bytes += size
 
     def traced(self, hook: Callable[_P, _T], url: str) -> Callable[_P, _T]:
-        """The hook, which logs its calls if this plugin is traced."""
+        """``hook``, logging its calls if this plugin is traced."""
         if not self.trace:
             return hook
         name = f"{self.name}.{hook.__name__}"
@@ -199,19 +198,19 @@ class LoadedPlugin:
     @staticmethod
     def _trace(name: str, given: str, came: str, start: float, url: str) -> None:
         spent = (time.perf_counter() - start) * 1000
-        where = url.partition("?")[0]  # what a query holds is nothing for a log
+        where = url.partition("?")[0]  # queries may contain secrets
         logger.info("trace %s(%s) %s in %.3f ms at %s", name, given, came, spent, where)
 
     def shadowed(self, before: bytes, after: bytes) -> None:
-        """Count and log what an edit would have done."""
+        """Count and log an edit of shadow mode."""
         self.statistics.shadow_edits += 1
         logger.info("shadow %s: %.200r -> %.200r", self.name, before, after)
 
     def conflicted(self, conflict: EditConflict) -> None:
-        """Count and log an edit that lost."""
+        """Count and log a dropped edit."""
         self.statistics.conflicts += 1
         logger.warning(
-            "plugin %s: its edit of bytes %d to %d was dropped, %s edits there and comes first",
+            "plugin %s: edit dropped: bytes=%d-%d conflicts with plugin %s, which comes first",
             self.name,
             conflict.dropped.start,
             conflict.dropped.end,
@@ -220,7 +219,7 @@ class LoadedPlugin:
 
 
 class PluginRun:
-    """One plugin's part in one body, as the pipeline reports it."""
+    """One plugin's work on one body: what the pipeline reports to."""
 
     __slots__ = ("_document", "_entry", "conflicted", "shadow", "shadowed", "spent", "succeeded")
 
@@ -239,16 +238,16 @@ class PluginRun:
         return self._entry.name
 
     def failed(self, error: BaseException | str) -> None:
-        """It raised, or broke a rule that the text names."""
+        """The plugin raised, or broke a rule that the text names."""
         self._entry.failed(error, self._document)
 
 
 _short = reprlib.Repr()
-_short.maxother = _short.maxstring = 120  # a traced call is one line, whatever it was given
+_short.maxother = _short.maxstring = 120  # a traced call is logged on one line
 
 
 def _shown(value: object) -> str:
-    # Headers hold cookies and passwords; what is in them is nothing for a log.
+    # Headers contain cookies and passwords, which must not be logged.
     if isinstance(value, CIMultiDict):
         return f"{len(value)} headers"
     if isinstance(value, Token):

@@ -1,14 +1,29 @@
-"""Ends a plugin's call that does not come back, so that one bad loop can't hold the whole gate.
+"""The watchdog interrupts plugin calls that do not return, so that one loop can't block the gate.
 
-Hooks run on the event loop. While one runs, nothing else does: an endless loop, a regular
-expression that backtracks for hours or a ``time.sleep`` would stop every other exchange. So a
-signal looks whether the same call still runs, and when it has for too long its handler raises
-:class:`Blocked` right in the plugin's code; signals also end a sleep and a long match of ``re``.
-The signal comes from the kernel's timer of the process's own time, for no thread gets a turn while
-``re`` holds the interpreter, and from a thread, for no timer runs while a plugin sleeps.
+Theory of operation
+    Hooks run on the event loop. While one runs, no other request is served. A signal checks
+    whether the same call is still running and, if it has run too long, the signal handler raises
+    :class:`Blocked` inside the plugin's code. Signals also interrupt a sleep and a long ``re``
+    match. The signal has two sources, because neither covers all cases:
 
-A ``document`` hook runs in a thread of its own (:func:`in_time`): no signal reaches it, so whoever
-waits for it waits no longer, and an exception is left for it to find.
+    - a kernel timer of the process's CPU time, because no thread runs while ``re`` holds the
+      interpreter lock. It interrupts a call after :data:`CPU_SECONDS`;
+    - a thread that wakes every :data:`TICK`, because the CPU timer does not advance while a plugin
+      sleeps. It interrupts a call after :data:`WALL_SECONDS`, or if memory grew by :data:`GROWTH`.
+
+    A ``document`` hook runs in a thread of its own (:func:`in_time`), which no signal reaches. The
+    caller stops waiting after :data:`DOCUMENT_SECONDS` and sets an exception in that thread.
+
+States of the watchdog
+    stopped; idle (no plugin code runs: signals are ignored); watching one call, numbered by
+    ``_call``; and, for the thread's signal, a condemned call, which the handler interrupts once.
+
+Guarantees
+    - :class:`Blocked` is raised only between :meth:`Watchdog.enter` and :meth:`Watchdog.leave`,
+      never in the gate's own code.
+    - Entering and leaving cost three assignments; nothing is measured per call.
+    - Time during which the whole process was stopped does not count against a plugin.
+    - Not covered: C code that ignores signals, an event loop outside the main thread, and Windows.
 """
 
 from __future__ import annotations
@@ -26,19 +41,19 @@ from types import FrameType
 from typing import TypeVar
 
 TICK = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 CPU_SECONDS = 1.0
-"""Processor time after which a call is ended."""
+"""CPU seconds after which a call is interrupted."""
 WALL_SECONDS = 3.0
-"""Time after which it is ended whatever it used: it sleeps, or waits for something."""
+"""Seconds after which a call is interrupted even if it used no CPU time."""
 GROWTH = 512 * 1024 * 1024
-"""Bytes that the process may grow by during one call."""
+"""Bytes by which the process may grow during one call."""
 DOCUMENT_SECONDS = 10.0
-"""Time for a ``document`` hook, which does not run on the event loop."""
+"""Time limit of a ``document`` hook, in seconds."""
 DOCUMENT_THREADS = 4
-"""Documents that plugins work on at the same time; one more passes untouched."""
+"""Most ``document`` hooks at the same time; further documents pass unchanged."""
 
-# Nobody else's: neither asyncio's, nor a server's, nor a test runner's.
+# Neither asyncio nor servers nor test runners use this signal.
 _SIGNAL = getattr(signal, "SIGVTALRM", None)  # None on Windows, which has no such signals
 _TIMER = getattr(signal, "ITIMER_VIRTUAL", 0)
 _T = TypeVar("_T")
@@ -47,12 +62,12 @@ _T = TypeVar("_T")
 class Blocked(BaseException):
     """Raised in a hook that held its thread too long.
 
-    No :class:`Exception`: a plugin's own ``except Exception`` must not swallow it.
+    Not an :class:`Exception`: a plugin's own ``except Exception`` must not catch it.
     """
 
 
 class Cost(str):
-    """Why a document costs a plugin too much; says something of the document alone."""
+    """The reason why a document is too expensive: it says nothing about other documents."""
 
     __slots__ = ()
 
@@ -60,15 +75,15 @@ class Cost(str):
 class Watchdog:
     """Watches the calls that the event loop's thread makes between :meth:`enter` and :meth:`leave`.
 
-    Signals are the process's and come to its main thread, so there is one watchdog per process,
-    :data:`WATCHDOG`, and it only watches an event loop in the main thread.
+    Python runs signal handlers in the main thread, so there is one watchdog per process,
+    :data:`WATCHDOG`, and it watches only an event loop in the main thread.
     """
 
     def __init__(self) -> None:
-        self._call = 0  # counts calls: whether it is still the same one
+        self._call = 0  # number of the current call
         self._is_in = False
-        self._ticked, self._ticks = -1, 0  # the call that the timer saw, and how often
-        self._condemned = -1  # the call that the thread gave up
+        self._ticked, self._ticks = -1, 0  # the call that the timer found, and how often
+        self._condemned = -1  # the call that the thread interrupts
         self._why = ""
         self._users = 0
         self._thread: threading.Thread | None = None
@@ -76,26 +91,26 @@ class Watchdog:
         self._before: object = None
 
     def enter(self) -> None:
-        """A plugin's code begins to run. Costs two assignments."""
+        """A plugin call begins."""
         self._call += 1
         self._is_in = True
 
     def leave(self) -> None:
-        """It came back."""
+        """The plugin call returned."""
         self._is_in = False
 
     def start(self) -> bool:
-        """Begin to watch; every start that succeeds needs its :meth:`stop`.
+        """Start watching. Every successful start needs a :meth:`stop`.
 
-        False outside the main thread, and where the system has no such signals (Windows).
+        Returns ``False`` outside the main thread and on systems without these signals (Windows).
         """
         if _SIGNAL is None or threading.current_thread() is not threading.main_thread():
             return False
         self._users += 1
         if self._users == 1:
             self._before = signal.signal(_SIGNAL, self._on_signal)
-            # A process that ends without stop() gives its handlers up before its timers, and the
-            # signal would kill it in the midst of saying why it ends.
+            # Without stop(), an exiting process removes its handlers before its timers, and the
+            # signal would kill it during its exit.
             atexit.register(signal.setitimer, _TIMER, 0)
             signal.setitimer(_TIMER, TICK, TICK)
             self._stop.clear()
@@ -104,7 +119,7 @@ class Watchdog:
         return True
 
     def stop(self) -> None:
-        """The last user's stop ends the watch."""
+        """Stop watching when every start has its stop."""
         self._users -= 1
         if self._users or self._thread is None or _SIGNAL is None:
             return
@@ -120,19 +135,19 @@ class Watchdog:
         main = threading.main_thread().ident
         call, looks, resident = -1, 0, 0
         while not self._stop.wait(TICK):
-            # Looks are counted, not time: a process that was stopped for an hour is no plugin's
-            # fault, and a machine without time to spare runs neither the plugin nor this.
+            # Checks are counted, not time: if the process was stopped or the machine is overloaded,
+            # neither the plugin nor this thread runs.
             if not self._is_in or self._call != call:
                 call, looks, resident = self._call, 0, _resident() if self._is_in else 0
                 continue
             looks += 1
             if _resident() - resident > GROWTH:
-                self._why = "it ate too much memory and was ended"
+                self._why = "it used too much memory and was interrupted"
             elif looks * TICK >= WALL_SECONDS:
                 self._why = _HELD_UP
             else:
                 continue
-            looks = 0  # whoever swallows it has the same time again
+            looks = 0  # a plugin that catches the exception gets the same time again
             self._condemned = call
             if main is not None and _SIGNAL is not None:
                 signal.pthread_kill(main, _SIGNAL)
@@ -153,12 +168,12 @@ class Watchdog:
         raise Blocked(why)
 
 
-_HELD_UP = "it held up the whole gate and was ended"
+_HELD_UP = "it blocked the event loop and was interrupted"
 _PAGE = mmap.PAGESIZE
 
 
 def _resident() -> int:
-    """Bytes of the process in memory; 0 where no /proc says."""
+    """Resident memory of the process, in bytes; 0 without /proc."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * _PAGE
@@ -167,22 +182,22 @@ def _resident() -> int:
 
 
 WATCHDOG = Watchdog()
-"""The one of this process."""
+"""The watchdog of this process."""
 
 _documents = threading.BoundedSemaphore(DOCUMENT_THREADS)
 
 
 def in_time(work: Callable[[], _T], seconds: float | None = None) -> _T:
-    """What ``work`` returns, worked out in a thread of its own; raises what it raises.
+    """Run ``work`` in a thread of its own and return its result, or raise its exception.
 
-    Raises :class:`Blocked` when it takes longer than ``seconds`` (by default
-    :data:`DOCUMENT_SECONDS`), makes the process grow by more than :data:`GROWTH`, or when so many
-    others still do that no thread is left. A loop in Python ends soon after; what never returns
-    from C keeps its place until the process ends.
+    Raises :class:`Blocked` if it takes longer than ``seconds`` (default:
+    :data:`DOCUMENT_SECONDS`), makes the process grow by more than :data:`GROWTH`, or if
+    :data:`DOCUMENT_THREADS` calls are already running. A loop in Python ends soon after; a call
+    that never returns from C occupies one of the threads until the process exits.
     """
     limit = DOCUMENT_SECONDS if seconds is None else seconds
     if not _documents.acquire(blocking=False):
-        raise Blocked(f"{DOCUMENT_THREADS} documents are being worked on: this one passes")
+        raise Blocked(f"{DOCUMENT_THREADS} documents are in progress: this one passes unchanged")
     result: list[_T] = []
     error: list[BaseException] = []
     is_left = threading.Event()
@@ -197,7 +212,7 @@ def in_time(work: Callable[[], _T], seconds: float | None = None) -> _T:
             _documents.release()
         if is_left.is_set():
             result.clear()
-            gc.collect()  # a tree is full of circles, and this one may be large
+            gc.collect()  # a tree consists of reference cycles and may be large
 
     thread = threading.Thread(target=run, name="document plugin", daemon=True)
     resident, end = _resident(), time.monotonic() + limit
@@ -206,11 +221,11 @@ def in_time(work: Callable[[], _T], seconds: float | None = None) -> _T:
     while thread.is_alive() and (left := end - time.monotonic()) > 0:
         thread.join(min(TICK, left))
         if _resident() - resident > GROWTH:
-            why = "it ate too much memory and was ended"
+            why = "it used too much memory and was interrupted"
             break
     if thread.is_alive():
         is_left.set()
-        with contextlib.suppress(AttributeError):  # a Python without that interface
+        with contextlib.suppress(AttributeError):  # another Python implementation
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Blocked)
             )

@@ -1,8 +1,19 @@
-"""The run-time script: what it is, how a page or a worker gets it.
+"""The JavaScript runtime: maps URLs that scripts create in the browser.
 
-Pure: bytes and strings only. ``runtime.js`` lies beside this module, is served as it is at
-``<mount>`` + :data:`RUNTIME_PATH`, and learns the mount from its own address. ``docs/runtime.md``
-says what it wraps.
+Theory of operation
+    The gate rewrites URLs in the source of pages. Scripts create further URLs at run time, which
+    only the browser sees. Under a prefix mount, documents therefore get ``runtime.js`` as the first
+    script in their head (:func:`runtime_tag`), and workers get it on their first line
+    (:func:`worker_prelude`). It wraps the browser's APIs that accept a URL and maps the URL when
+    the API is called; the scripts themselves stay byte-identical. The header comment of
+    ``runtime.js`` describes its states and guarantees, ``docs/runtime.md`` what it wraps.
+
+    The script is the same for every page: it is served at the mount + :data:`RUNTIME_PATH`, reads
+    the mount from its own URL, and everything else from the data attributes of its tag (in a
+    worker, from the query). Pages do not receive the upstream's origins but keyed hashes of them
+    (:mod:`zenzefi.rewriting.runtime.marks`).
+
+This package only makes bytes and strings; the proxy serves them.
 """
 
 from __future__ import annotations
@@ -21,7 +32,7 @@ from zenzefi.origin import Mount, Origin
 from zenzefi.rewriting.runtime.marks import NO_KEY, marks
 
 RUNTIME_PATH = "/.zenzefi/runtime.js"
-"""Where the script is served, below the mount: a name that no upstream uses."""
+"""The path of the script below the mount; no upstream uses this name."""
 
 _MARK = re.compile(r"(?:^|&)\.zenzefi-worker=(module|classic)$")
 # The last part of the query that the runtime adds to the address of a worker's script. The request
@@ -29,25 +40,25 @@ _MARK = re.compile(r"(?:^|&)\.zenzefi-worker=(module|classic)$")
 # an origin that is not secure not even that it is for a worker (Fetch Metadata, section 2).
 
 Address = Literal["mount", "upstream"]
-"""What the address bar shows under a prefix: the mounted path, or (opt-in) the upstream's own."""
+"""The path in the address bar under a prefix: the mounted one, or (opt-in) the upstream's."""
 
 _DIRECTIVE = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?s:.*?)\*/)*(['\"])use strict\1")
 
 
 @functools.lru_cache(maxsize=1)
 def runtime_source() -> bytes:
-    """The script itself."""
+    """The source of the script."""
     return (Path(__file__).parent / "runtime.js").read_bytes()
 
 
 @functools.lru_cache(maxsize=1)
 def runtime_version() -> str:
-    """A short hash of the script: the ``v`` of its address and its entity tag."""
+    """A short hash of the script: the ``v`` parameter of its URL and its ETag."""
     return hashlib.sha256(runtime_source()).hexdigest()[:16]
 
 
 def runtime_headers(version: str | None) -> list[tuple[str, str]]:
-    """Response headers for the script; it may be kept for ever when its address names the version.
+    """Response headers for the script; cached without limit if its URL names the version.
 
     ``version`` is the ``v`` parameter of the request, or ``None``.
     """

@@ -1,14 +1,32 @@
 /*
- * The gate's runtime: maps the addresses that scripts make at run time, where they are used.
+ * The gate's runtime: maps the URLs that scripts create at run time, when they are used.
  *
- * A page of the upstream that is seen under a prefix names "/x" and means "/prefix/x". What stands
- * in its source was mapped by the gate; this script does the same for what scripts make up. It is
- * static: the mount is read from its own address, the rest from the data attributes of its tag (in
- * a worker, from the query). docs/runtime.md says what is wrapped and what is not.
+ * Under a prefix mount, a page of the upstream that says "/x" means "/prefix/x". The gate maps the
+ * URLs in the page's source; this script maps those that scripts build. It is static: it reads the
+ * mount from its own URL and the rest from the data attributes of its tag (in a worker, from the
+ * query). docs/runtime.md lists what is wrapped.
  *
- * Rules: wrap, never replace (a Proxy keeps name, length, prototype and exceptions); hand on the
- * very value where nothing needs mapping; reading an address back gives what the browser sees, but
- * where a page or a service worker lives by its own paths it reads those.
+ * Theory of operation
+ *   The runtime is the first script in a document or worker. It wraps every API that accepts a URL,
+ *   markup or style sheet ("sinks") and maps the argument before the native function runs. Two
+ *   functions do the mapping: map() translates a URL to the browser's view, unmap() translates it
+ *   back. Everything else decides where one of them applies.
+ *
+ * States
+ *   A realm (a window, a frame or a worker) is installed at most once: MARK and `realms` record it.
+ *   A root mount needs no mapping, so the script ends there at once. Same-origin frames that load
+ *   nothing (about:blank, srcdoc) have their own natives and are installed when a script first
+ *   reaches them. With the option address=upstream ("bare"), the address bar and some getters show
+ *   the upstream's own paths; service workers always see their requests that way.
+ *
+ * Guarantees
+ *   - Wrap, never replace: a Proxy keeps name, length, prototype and exceptions of the native.
+ *   - Where nothing needs mapping, the native gets the same value.
+ *   - Mapping is idempotent: a mapped URL stays the same.
+ *   - Reading a URL returns what the browser sees, except in bare mode and in service workers.
+ *   - An error inside the runtime never reaches the page: the call proceeds with its original
+ *     arguments (see `attempt`).
+ *   - The page never receives the upstream's address, only keyed hashes (markOf).
  */
 (() => {
 'use strict';
@@ -22,7 +40,7 @@ const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
 const { URL, Map, WeakMap, WeakSet, Proxy, String, Blob, Response, TextDecoder, setTimeout, document, location } = globalThis;
 const AboutBlank = /^about:(blank|srcdoc)/;
 
-// --- where we are ----------------------------------------------------------------------------
+// --- the mount and the options ----------------------------------------------------------------------------
 
 if (globalThis[MARK]) return;
 const tag = document?.currentScript;
@@ -35,7 +53,7 @@ const gate = here.origin;
 const mount = here.pathname.slice(0, -NAME.length);
 if (!mount) return; // a root mount needs no mapping
 const inMount = mount + '/';
-// The page is not told where the upstream is: it gets a key, and a short hash of each of its origins.
+// The page does not receive the upstream's address, only a key and a short hash of each of its origins.
 const [key = '', ...marks] = option('upstream').split(' ');
 const nonce = tag?.nonce;
 const { createElement } = document ?? {};
@@ -43,7 +61,7 @@ const prepend = document && globalThis.Element.prototype.prepend;
 // Opt-in: the address bar shows the upstream's own path, for routers that know no prefix.
 const bare = Boolean(document) && option('address') === 'upstream';
 
-// --- whose address it is ---------------------------------------------------------------------
+// --- the upstream's origins ---------------------------------------------------------------------
 
 /** HalfSipHash-2-4 of an ASCII string, as zenzefi/rewriting/runtime/marks.py computes it: its first 20 bits. */
 function markOf(text) {
@@ -81,7 +99,7 @@ function isUpstream(origin) {
     found = marks.includes(markOf(origin));
     judged.set(origin, found);
     // import('http://upstream/x'): from here on the browser's import map knows it.
-    if (found && document) try { addImports({ [origin + '/']: inMount }); } catch { /* the page's policy forbids it */ }
+    if (found && document) try { addImports({ [origin + '/']: inMount }); } catch { /* forbidden by the page's policy */ }
   }
   return found;
 }
@@ -97,7 +115,7 @@ function addImports(imports) {
   script.remove();
 }
 
-// --- mapping one address ---------------------------------------------------------------------
+// --- mapping one URL ---------------------------------------------------------------------
 
 const SCHEMES = { 'http:': 'http:', 'https:': 'https:', 'ws:': 'http:', 'wss:': 'https:' };
 const HAS_SCHEME = /^[a-z][a-z0-9+.-]*:/i;
@@ -108,7 +126,7 @@ const strip = path => isInside(path) ? path.slice(mount.length) || '/' : path;
 const workerURL = document ? '' : location.protocol === 'blob:' ? gate + inMount : location.href;
 const baseURL = () => document ? document.baseURI : workerURL;
 
-/** The address that the browser must use for `value`; the very `value` when it may stay. */
+/** The URL that the browser must use for `value`; the same `value` if nothing changes. */
 function map(value) {
   if (value === null || value === undefined || typeof value === 'symbol') return value;
   const text = String(value).replace(/^[\0- ]+|[\0- ]+$|[\t\n\r]/g, '');
@@ -153,11 +171,11 @@ function mapForHistory(value) {
     if (known && (url.origin !== gate || isInside(url.pathname))) {
       return strip(url.pathname) + url.search + url.hash;
     }
-  } catch { /* the browser says what is wrong with it */ }
+  } catch { /* invalid: the browser reports it */ }
   return value;
 }
 
-/** The upstream's view of an address that the browser uses: without the mount. */
+/** A URL of the browser in the upstream's view: without the mount. */
 function unmap(value) {
   if (typeof value !== 'string') return value;
   const start = value.startsWith(gate) ? gate.length : 0;
@@ -165,7 +183,7 @@ function unmap(value) {
   return isInside(path) ? value.slice(0, start) + strip(path) + value.slice(start + path.length) : value;
 }
 
-// --- mapping what holds addresses ------------------------------------------------------------
+// --- mapping markup, style sheets and JSON ------------------------------------------------------------
 
 const mapList = text => text.replace(/\S+/g, map);
 const mapSrcset = text => text.replace(/([\s,]*)(\S*[^\s,])([^,]*)/g, (_, gap, url, rest) => gap + map(url) + rest);
@@ -190,7 +208,7 @@ const decode = text => text.replace(/&(?:amp|quot|apos|lt|gt|#x?[0-9a-f]+);/gi, 
     : entity));
 const encode = (text, quote) => text.replace(/&/g, '&amp;').replace(quote === "'" ? /'/g : /"/g, quote === "'" ? '&#39;' : '&quot;');
 
-/** Markup with its addresses mapped; everything else stays character by character. */
+/** Markup with its URLs mapped; every other character stays. */
 function mapHtml(text) {
   let out = '';
   let done = 0;
@@ -234,7 +252,7 @@ function mapHtml(text) {
   return done ? out + text.slice(done) : text;
 }
 
-/** Where the runtime goes in a document that has none; undefined in one that has. */
+/** Where the runtime is inserted into a document; undefined if the document already has it. */
 const placeInHead = html => html.includes(NAME) ? undefined
   : /^(?:\ufeff|ï»¿)?(?:\s|<!--[^]*?-->|<!doctype[^>]*>)*(?:<html[^>]*>\s*)?(?:<head[^>]*>)?/i.exec(html)[0].length;
 /** A document given as text (srcdoc): mapped, and the runtime put first in its head. */
@@ -244,8 +262,8 @@ const mapSrcdoc = text => {
   return place === undefined ? html : html.slice(0, place) + tagHtml + html.slice(place);
 };
 /**
- * A document that a service worker answers with. What it once fetched to keep was no document then,
- * so the gate did not put the runtime in; what it wrote itself the gate never saw.
+ * A document in a service worker's response. When the worker fetched it into a cache, the request
+ * was not a navigation, so the gate did not insert the runtime; the gate never saw generated ones.
  */
 async function asDocument(response) {
   if (!response?.headers || response.redirected || !/^text\/html/i.test(response.headers.get('Content-Type'))) return response;
@@ -257,7 +275,7 @@ async function asDocument(response) {
   return new Response(body, { status, statusText, headers });
 }
 
-/** Import maps and speculation rules: JSON with addresses in it. */
+/** Import maps and speculation rules: JSON with URLs. */
 const LIKE_URL = /^\.{0,2}\/|^[a-z][a-z0-9+.-]*:/i;
 const mapLike = text => typeof text === 'string' && LIKE_URL.test(text) ? map(text) : text;
 const mapEntries = (entries, value, key = name => name) => Object.fromEntries(Object.entries(entries ?? {}).flatMap(
@@ -290,7 +308,7 @@ function kindOf(element, attribute) {
   const fits = kind[1] === '*' ? !element.includes('-') : kind[1].split(' ').includes(element);
   return fits ? kind[0] : undefined;
 }
-// The markup of an element's content, by what the parser makes of it there.
+// How the parser reads an element's content: as a style sheet, as text or as markup.
 const contentKind = element => element?.localName === 'style' ? mapCss : RAW.has(element?.localName) ? String : mapHtml;
 
 // --- wrapping --------------------------------------------------------------------------------
@@ -301,7 +319,7 @@ function wrap(native, handler) {
   natives.set(wrapper, native);
   return wrapper;
 }
-// What goes wrong in here is no reason to break the page: the call goes on as it was made.
+// An error in the runtime must not break the page: the call proceeds with its original arguments.
 const attempt = (change, args, self) => {
   const given = args.slice();
   try { return change(args, self) ?? args; } catch { return given; }
@@ -327,7 +345,7 @@ function through(how, value) {
   try {
     return trusted(kind, mapped);
   } catch {
-    return value; // the page's policy allows no other; the gate recovers the request
+    return value; // the page's policy allows no other policy; the gate recovers the request
   }
 }
 
@@ -342,7 +360,7 @@ const realms = new WeakSet();
 let blobs; // blob URL -> Blob, while the page keeps it
 let tagHtml = '';
 
-/** Wrap the sinks of one global: this one, or that of a same-origin about:blank frame. */
+/** Wrap the sinks of one realm: this one, or that of a same-origin about:blank frame. */
 function install(scope) {
   if (realms.has(scope)) return;
   realms.add(scope);
@@ -399,7 +417,7 @@ function install(scope) {
   method(proto('Cache'), 'addAll', first(list => list?.[Symbol.iterator] ? Array.from(list, request) : list));
   method(proto('CacheStorage'), 'match', first(request));
 
-  // Workers: the gate puts the runtime in front of a worker's script; a module says that it is one.
+  // Workers: the gate inserts the runtime before a worker's script; the URL says if it is a module.
   const workerArguments = args => {
     if (!args.length) return;
     const module = args[1]?.type === 'module';
@@ -438,8 +456,8 @@ function install(scope) {
   method(scope.URL, 'revokeObjectURL', args => { blobs?.delete(String(args[0])); });
 
   if (!scope.document) {
-    // A service worker tells requests apart by their paths. In a worker nothing is unforgeable: there
-    // location can be shown, like every other address, as the upstream has it.
+    // A service worker distinguishes requests by their paths. In a worker no property is unforgeable:
+    // even location can show the upstream's paths.
     if (scope.ServiceWorkerGlobalScope && scope instanceof scope.ServiceWorkerGlobalScope) {
       const READ = { Request: 'url referrer', Response: 'url', Client: 'url', ServiceWorkerRegistration: 'scope', WorkerLocation: 'href pathname' };
       for (const [name, list] of Object.entries(READ)) {
@@ -501,7 +519,7 @@ function install(scope) {
       if (attribute instanceof scope.Attr) attribute.value = byAttribute(self, attribute.localName, attribute.value);
     });
   }
-  // A collection of attributes does not say whose it is.
+  // A NamedNodeMap does not know its element.
   const owners = new WeakMap();
   getter(element, 'attributes', (attributes, self) => { owners.set(attributes, self); return attributes; });
   for (const name of ['setNamedItem', 'setNamedItemNS']) {
@@ -535,7 +553,7 @@ function install(scope) {
     });
   }
   if (bare) {
-    // Routers compare a link or a form with the address bar, so both are shown alike.
+    // Routers compare links and forms with the address bar, so both show the upstream's paths.
     const READ = {
       HTMLAnchorElement: 'href pathname', HTMLAreaElement: 'href pathname', HTMLBaseElement: 'href',
       HTMLFormElement: 'action', HTMLButtonElement: 'formAction', HTMLInputElement: 'formAction',
@@ -578,7 +596,7 @@ function install(scope) {
 
   // Styles.
   const css = args => { if (args.length) args[0] = through(mapCss, args[0]); };
-  // A declaration's properties are its own, not its prototype's: only a Proxy sees them being set.
+  // The properties of a declaration are its own, not its prototype's: only a Proxy intercepts them.
   const declarations = new WeakMap(); // declaration -> its Proxy
   const behind = new WeakMap(); // and back
   const declared = {
@@ -631,7 +649,7 @@ function install(scope) {
     }
   };
   const content = getOwnPropertyDescriptor(proto('Node'), 'textContent');
-  /** A script that is data is read when it comes into the page. */
+  /** The browser reads a data script when it is inserted into the page. */
   const dataScript = script => {
     const how = script?.localName === 'script' && !script.isConnected && mapJson[String(script.type).toLowerCase()];
     if (!how) return;
@@ -662,7 +680,7 @@ function install(scope) {
     if (args.length) args[0] = typeof args[0] === 'object' && args[0] ? { ...args[0], path: cookiePath(args[0].path ?? '/') } : { name: args[0], path: inMount };
   });
 
-  // What the browser shows for the page.
+  // Media metadata, notifications and protocol handlers.
   const pictures = options => {
     if (!options) return options;
     const change = {};
@@ -689,7 +707,7 @@ function install(scope) {
         const mapped = map(value);
         if (mapped !== value) apply(setAttribute, target, [name, mapped]);
       } else if (bare && name === 'action') {
-        // Without an action a form goes to the document's own address.
+        // Without an action a form is sent to the document's URL.
         const { pathname, search } = scope.location;
         apply(setAttribute, form, ['action', mount + strip(pathname) + search]);
         scope.setTimeout(() => value === null ? form.removeAttribute('action') : apply(setAttribute, form, ['action', '']));
@@ -701,7 +719,7 @@ function install(scope) {
 function reach(frame) {
   try {
     if (frame?.document && AboutBlank.test(frame.document.URL)) install(frame);
-  } catch { /* another origin: not ours */ }
+  } catch { /* a frame of another origin */ }
   return frame;
 }
 
@@ -728,7 +746,7 @@ function mapCookie(line) {
 
 const { createObjectURL, revokeObjectURL } = URL;
 const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', upstream: option('upstream') })}`;
-/** A request does not say that a script is a module, and to a plain http origin not even its use. */
+/** A request does not say whether a script is a module and, to a plain http origin, not its destination. */
 function markWorker(address, module, isBare = false) {
   if (!module && !isBare && globalThis.isSecureContext) return address;
   if (!new URL(address, baseURL()).href.startsWith(gate + inMount)) return address;
@@ -742,7 +760,7 @@ if (tag) {
   tagHtml = tag.outerHTML.replace(/ nonce="[^"]*"/, tag.nonce ? ` nonce="${tag.nonce}"` : '');
   // Rooted module specifiers and import('/x'): the browser's own import map does it.
   addImports({ '/': inMount, [inMount]: inMount });
-  // The page finds its document as it was written.
+  // The page sees its document without the tag.
   tag.remove();
 }
 if (!document) {
