@@ -62,7 +62,6 @@ NOT_YET = (
     "zenzefi/audit/*",
     "zenzefi/db/*",
     "zenzefi/gate_cookies.py",
-    "zenzefi/http/*",
     "zenzefi/maintenance/*",
     "zenzefi/plugins_testing.py",
     "zenzefi/proxy/[!uw]*.py",

@@ -1,1 +1,1 @@
-"""What the server does for every request: validation, client address, errors, observation."""
+"""The server's part for every request: validation, client address, errors, observation."""

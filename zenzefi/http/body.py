@@ -1,6 +1,6 @@
-"""Reading the content of a request whole, as the gate's own calls and forms do: bounded, in time.
+"""Read the whole content of a request to the gate's own API or forms, limited in size and time.
 
-What goes through to the upstream is streamed and never read here.
+Contents of proxied requests are streamed and never read here.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from zenzefi.errors import BadRequest, PayloadTooLarge
 from zenzefi.http.errors import AmbiguousRequest, RequestTimeout
 
 CONTENT_SECONDS = 30.0
-"""For all of it: a mebibyte at the pace of a bad mobile line."""
+"""Timeout for the whole content: enough for one mebibyte over a slow mobile connection."""
 
 _T = TypeVar("_T")
 
 
 async def content_of(request: web.Request) -> bytes:
-    """All bytes of the content; a second call costs nothing.
+    """All bytes of the content; a second call returns the same bytes.
 
-    Raises :class:`PayloadTooLarge` (413) before any of it is read when the length says so,
-    :class:`RequestTimeout` (408) and :class:`AmbiguousRequest` (400) when it does not end well.
+    Raises :class:`PayloadTooLarge` (413), before reading if the declared length is too large,
+    :class:`RequestTimeout` (408), and :class:`AmbiguousRequest` (400) for truncated or malformed
+    content.
     """
     return await _whole(request, request.read)
 
 
 async def form_of(request: web.Request) -> MultiDictProxy[str | bytearray | bytes | FileField]:
-    """The fields of a form; as for :func:`content_of`; what is no form is a 400 too."""
+    """The fields of a form. Raises as :func:`content_of`, and 400 for other content than a form."""
     try:
         return await _whole(request, request.post)
     except (ValueError, LookupError, AssertionError):  # boundaries, nesting, codecs
@@ -40,10 +41,10 @@ async def form_of(request: web.Request) -> MultiDictProxy[str | bytearray | byte
 
 
 async def fields_of(request: web.Request) -> dict[str, str]:
-    """The fields of a form by name; of a repeated one the last, and no files.
+    """The fields of a form by name: the last value of a repeated field, and no files.
 
-    Whatever judges a form and whatever counts it reads it here: they must not see two forms. As
-    for :func:`form_of`.
+    Both the rate limits and the handlers read forms here, so that they see the same values. Raises
+    as :func:`form_of`.
     """
     sent = await form_of(request)
     return {name: value for name, value in sent.items() if isinstance(value, str)}
@@ -51,7 +52,7 @@ async def fields_of(request: web.Request) -> dict[str, str]:
 
 async def _whole(request: web.Request, read: Callable[[], Awaitable[_T]]) -> _T:
     try:
-        # RFC 9110, 15.5.14: who announces too much need not send it first.
+        # RFC 9110, 15.5.14: a client that declares too much can be refused before it sends.
         if (request.content_length or 0) > request.client_max_size:
             raise PayloadTooLarge
         async with asyncio.timeout(CONTENT_SECONDS):
@@ -60,5 +61,5 @@ async def _whole(request: web.Request, read: Callable[[], Awaitable[_T]]) -> _T:
         raise RequestTimeout from None
     except web.RequestPayloadError:
         raise AmbiguousRequest("The content is not framed as RFC 9112, 7.1 says.") from None
-    except OSError:  # the client is gone: nobody reads this answer, and it is no fault of ours
+    except OSError:  # the client has disconnected and does not receive this response
         raise AmbiguousRequest("The content broke off (RFC 9112, 8).") from None

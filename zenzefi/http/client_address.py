@@ -1,7 +1,7 @@
-"""Who is at the other end: the client's address, and whether its forwarded headers are believed.
+"""The client's address, and whether its forwarded headers are trusted.
 
-``X-Forwarded-For`` is read from the right: each hop that is a trusted proxy vouches for the one
-before it; the first that is not is the client.
+``X-Forwarded-For`` is read from the right. While an address is a trusted proxy, the address before
+it is used; the first address that is not a trusted proxy is the client.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def resolve_client_address(
 ) -> ClientAddress:
     """The client behind ``remote`` (the socket's address).
 
-    ``forwarded_for`` are the ``X-Forwarded-For`` lines as they came. An entry that is no address
-    ends the walk: what stands left of it was written by somebody nobody vouches for.
+    ``forwarded_for`` holds the received ``X-Forwarded-For`` lines. A malformed entry ends the walk:
+    the entries to its left were not written by a trusted proxy.
     """
     direct = _parse(remote or "")
     if direct is None:
@@ -76,7 +76,7 @@ def client_address_of(request: web.BaseRequest) -> ClientAddress:
 
 @web.middleware
 async def client_address_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Link of the chain: everything after it may ask :func:`client_address_of`."""
+    """Resolve the client's address for the middlewares and handlers that follow."""
     request[CLIENT_ADDRESS] = resolve_client_address(
         request.remote,
         request.headers.getall("X-Forwarded-For", ()),

@@ -40,7 +40,7 @@ async def cors_middleware(request: web.Request, handler: Handler) -> web.StreamR
     else:
         response = await handler(request)
     if not response.prepared:
-        # The answer depends on who asked, so caches must keep them apart.
+        # The response depends on the origin, so caches must key on it.
         response.headers.add("Vary", "Origin")
         if is_allowed and origin is not None:
             response.headers["Access-Control-Allow-Origin"] = origin

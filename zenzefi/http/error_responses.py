@@ -1,8 +1,7 @@
-"""The one place that turns errors into HTTP: the answer to a refusal fits the asker.
+"""Map errors to HTTP responses, in one place.
 
-A navigation gets a page, everything else the one JSON error shape; an
-EventSource that is refused gets 204, because any other answer makes it ask again for ever (WHATWG
-HTML, 9.2.3: only 204 ends the reconnecting).
+A navigation gets a page, every other request the one JSON error shape. A refused ``EventSource``
+gets 204, because after any other response it reconnects without limit (WHATWG HTML, 9.2.3).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _BROKEN_OFF = (
     web.PayloadAccessError,
     web.RequestPayloadError,
 )
-"""What reading from or writing to a connection raises once the client has closed it."""
+"""Exceptions of reading from or writing to a connection that the client has closed."""
 
 _STYLE = """
 :root{color-scheme:light dark;--paper:#f6f4ef;--surface:#fff;--ink:#1b2126;--ink-2:#4f5862;
@@ -60,8 +59,8 @@ p.id{margin-top:1.5rem;font-size:.88rem;color:var(--ink-2)}
 code{font-family:ui-monospace,"Liberation Mono",monospace}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# Self-contained, because under a root mount every path belongs to the upstream: the page can't
-# count on the gate's own style sheet.
+# Self-contained: on the application's own origin every path belongs to the upstream, so the gate's
+# style sheet is not available.
 _PAGE = """<!doctype html>
 <html lang="{language}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -84,7 +83,7 @@ _PAGE_HEADERS = {
 
 
 def is_navigation(request: web.BaseRequest) -> bool:
-    """Whether a person will look at the answer: fetch metadata where sent, else ``Accept``."""
+    """Whether a browser will show the response: by fetch metadata if sent, else by ``Accept``."""
     mode = request.headers.get("Sec-Fetch-Mode")
     if mode is not None:
         return mode == "navigate"
@@ -92,13 +91,13 @@ def is_navigation(request: web.BaseRequest) -> bool:
 
 
 def is_event_source(request: web.BaseRequest) -> bool:
-    """Whether an ``EventSource`` asks (it sends exactly this ``Accept``)."""
+    """Whether the client is an ``EventSource``, which sends exactly this ``Accept``."""
     return request.headers.get("Accept", "").strip().lower() == "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorPageText:
-    """What an error page says; ``href`` is where the visitor may go on, if anywhere."""
+    """The text of an error page; ``href`` and ``link`` are its link, if any."""
 
     language: str
     title: str
@@ -111,36 +110,36 @@ class ErrorPageText:
 ERROR_PAGE_TEXT: web.AppKey[Callable[[web.BaseRequest, GateError], ErrorPageText | None]] = (
     web.AppKey("error_page_text")
 )
-"""Finds the words in the visitor's language; ``None``: it has none for this error."""
+"""Returns the text in the visitor's language, or ``None`` to use the error's English text."""
 
 
-def _words(request: web.BaseRequest, error: GateError, detail: str) -> ErrorPageText:
-    # A request that broke before it was routed knows no application.
+def _page_text(request: web.BaseRequest, error: GateError, detail: str) -> ErrorPageText:
+    # A request that failed before it was routed has no application.
     find = request.app.get(ERROR_PAGE_TEXT) if isinstance(request, web.Request) else None
     found = None if find is None else find(request, error)
     return found or ErrorPageText("en", HTTPStatus(error.status).phrase, detail)
 
 
-def _page(words: ErrorPageText, status: int, request_id: str) -> str:
+def _page(text: ErrorPageText, status: int, request_id: str) -> str:
     way_on = ""
-    if words.href:
+    if text.href:
         way_on = (
-            f'<p class="on"><a href="{html.escape(words.href)}">{html.escape(words.link)}</a></p>'
+            f'<p class="on"><a href="{html.escape(text.href)}">{html.escape(text.link)}</a></p>'
         )
     return _PAGE.format(
-        language=html.escape(words.language),
-        title=html.escape(words.title),
+        language=html.escape(text.language),
+        title=html.escape(text.title),
         status=status,
-        detail=html.escape(words.detail),
+        detail=html.escape(text.detail),
         way_on=way_on,
-        request=html.escape(words.request),
+        request=html.escape(text.request),
         request_id=html.escape(request_id),
         style=_STYLE,
     )
 
 
 def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
-    """The response for one domain error, fit for who asked."""
+    """The response to one domain error, in the form that fits the client."""
     headers = {"Cache-Control": "no-store", **error.headers}
     if is_event_source(request) and error.status in (401, 403, 409):
         return web.Response(status=204, headers=headers)
@@ -148,7 +147,7 @@ def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
     if is_navigation(request) and isinstance(error.detail, str):
         return web.Response(
             status=error.status,
-            text=_page(_words(request, error, error.detail), error.status, request_id),
+            text=_page(_page_text(request, error, error.detail), error.status, request_id),
             content_type="text/html",
             headers={**headers, **_PAGE_HEADERS},
         )
@@ -173,7 +172,7 @@ def domain_error(error: web.HTTPException) -> GateError | None:
 
 @web.middleware
 async def errors_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Second link of the chain: whatever is raised below ends as an answer."""
+    """Second middleware: turn exceptions into responses."""
     try:
         return await handler(request)
     except GateError as error:
@@ -193,8 +192,8 @@ async def errors_middleware(request: web.Request, handler: Handler) -> web.Strea
             return web.Response(status=_CLIENT_GONE)
         log.exception("unexpected error", extra={"request_id": request_id_of(request)})
         if request.writer.output_size > 0:
-            # Part of a response is out. A second head would become part of its body, so the
-            # connection breaks off, and the client sees that the first one is incomplete.
+            # Part of a response was sent. A second head would become part of its body, so the
+            # connection is aborted, and the client sees that the response is incomplete.
             _abort(request)
         return error_response(request, GateError())
 

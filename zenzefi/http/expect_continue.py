@@ -1,7 +1,7 @@
-"""``Expect: 100-continue`` (RFC 9110, 10.1.1), answered after the checks and not before them.
+"""``Expect: 100-continue`` (RFC 9110, 10.1.1): 100 is sent after the checks, not before them.
 
-aiohttp invites the content before any link of the chain has seen the request. So the header is kept
-from its sight until somebody wants the content: the upstream, or a handler of the gate's own.
+aiohttp sends 100 Continue before any middleware has seen the request. The header is therefore
+hidden from aiohttp until the content is needed by the upstream or by one of the gate's handlers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 def not_yet(serve: _Serve) -> _Serve:
-    """The same server, which no longer invites any content by itself."""
+    """Wrap a server so that it does not send 100 Continue by itself."""
 
     async def serve_later(request: web.BaseRequest) -> web.StreamResponse:
         headers = request._message.headers
@@ -32,7 +32,7 @@ def not_yet(serve: _Serve) -> _Serve:
 
 
 def expectation_of(request: web.BaseRequest) -> str | None:
-    """What the request expects, ``None`` if nothing."""
+    """The request's ``Expect`` header, ``None`` without one."""
     if _EXPECTED in request:
         return request[_EXPECTED]
     return request.headers.get(hdrs.EXPECT)
@@ -40,9 +40,9 @@ def expectation_of(request: web.BaseRequest) -> str | None:
 
 @web.middleware
 async def expectation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Last link of the chain: a handler of the gate's own comes next, and may want the content."""
+    """Last middleware: one of the gate's handlers follows, and may need the content."""
     if _EXPECTED in request and request.match_info.http_exception is None:
         request._headers = request._message.headers
-        request._cache.pop("headers", None)  # what request.headers has looked up already
+        request._cache.pop("headers", None)  # aiohttp caches request.headers
         await request.match_info.expect_handler(request)
     return await handler(request)

@@ -1,8 +1,8 @@
 """Where requests and their contents end (RFC 9112, 2.2, 4, 6 and 7.1). Pure.
 
-The parser (llhttp) decides what is valid and says how a content is framed. The scanners here only
-find ends, so that the parser is never given a byte of the next request before its turn. They give
-up on whatever they do not expect, and the caller then reads no further request.
+The parser (llhttp) decides what is valid and how a content is framed. The scanners here only find
+the ends, so that the parser never gets a byte of the next request too early. A scanner stops at
+unexpected input, and the caller then reads no further request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def length_of(value: bytes) -> int | None:
 
 
 class HeadEnd:
-    """Finds the end of a head that comes in pieces."""
+    """Finds the end of a head that arrives in pieces."""
 
     __slots__ = ("_seam", "size")
 
@@ -45,7 +45,7 @@ class HeadEnd:
         """Bytes so far."""
 
     def find(self, data: bytes) -> int:
-        """How many bytes of ``data`` belong to the head; -1: all of them, and more must come."""
+        """How many bytes of ``data`` belong to the head; -1: all of them, and it is incomplete."""
         seam = self._seam
         if seam:
             at = (seam + data[:3]).find(_HEAD_END)
@@ -63,7 +63,7 @@ class HeadEnd:
 
 
 class FirstLine:
-    """Keeps the end of a head's first line, which comes in pieces: the version stands there."""
+    """Keeps the end of a head's first line, where the version is; the line arrives in pieces."""
 
     __slots__ = ("_is_complete", "_tail")
 
@@ -117,7 +117,7 @@ class ChunkedEnd:
         self._trailers = 0
         self.is_complete = False
         self.is_broken = False
-        """Whether the framing is not what RFC 9112 allows: where it ends is not known."""
+        """Whether the framing is malformed (RFC 9112, 7.1), so that the end is unknown."""
 
     def feed(self, data: bytes) -> int:
         """How many bytes of ``data`` belong to the content."""

@@ -1,4 +1,4 @@
-"""Every request is counted, timed and logged in one place, whichever way it went."""
+"""Count, time and log every request, proxied or not, in one place."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from zenzefi.observability.tracing import PROBES, SPAN, TRACING
 from zenzefi.settings import SETTINGS
 
 PROXIED = web.RequestKey("proxied", bool)
-"""Set on a request that goes to the upstream, under whatever path it came."""
+"""Set on a proxied request, at either mount."""
 
 BEGUN = web.RequestKey("begun", web.StreamResponse)
-"""The answer that is on its way, for counting what a browser that left had got of it."""
+"""The response that is being sent, to count its bytes if the client disconnects."""
 
-_CLIENT_GONE = 499  # nginx's word for it: there is nobody left to send a status to
+_CLIENT_GONE = 499  # as nginx logs a client that disconnected; it is never sent
 
 
 class Tally:
-    """Counts of proxied requests, kept where every microsecond counts."""
+    """Counts of proxied requests on the fast path, added to the metrics once a second."""
 
     __slots__ = ("bounds", "buckets", "requests", "seconds", "sent")
 
@@ -39,7 +39,7 @@ class Tally:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Set all counts to zero."""
         self.requests.clear()
         self.buckets = [0] * (len(self.bounds) + 1)
         self.sent = 0
@@ -56,7 +56,7 @@ class Tally:
 
 
 class Observer:
-    """Counts and logs finished requests. Cheap enough for the hot path: no formatting, no I/O."""
+    """Counts and logs completed requests, without formatting or I/O on the request path."""
 
     def __init__(self, access_log: AccessLog | None) -> None:
         self._access_log = access_log
@@ -72,7 +72,7 @@ class Observer:
         if counter is None:
             method = metrics.method_label(entry.method)
             counter = metrics.PROXY_REQUESTS.labels(method, entry.status)
-            if method != "other":  # what a client makes up must not grow this dictionary
+            if method != "other":  # invented methods must not grow this dictionary
                 self._counters[method, entry.status] = counter
         counter.inc()
         if entry.sent:
@@ -84,11 +84,11 @@ class Observer:
 
     @property
     def access_log(self) -> AccessLog | None:
-        """The log, for whoever counts by :meth:`tally`; ``None`` where none is kept."""
+        """The access log, for the caller of :meth:`tally`; ``None`` if it is disabled."""
         return self._access_log
 
     def tally(self, tally: Tally) -> None:
-        """Requests for the upstream that were counted elsewhere, all at once; empties it."""
+        """Add the counts of proxied requests to the metrics, and clear them."""
         for (method, status), count in tally.requests.items():
             label = metrics.method_label(method.decode())
             metrics.PROXY_REQUESTS.labels(label, status).inc(count)
@@ -110,7 +110,7 @@ OBSERVER: web.AppKey[Observer] = web.AppKey("observer", Observer)
 
 
 def setup(app: web.Application) -> None:
-    """Give the application its observer; :func:`observation_middleware` follows that of the ID."""
+    """Create the observer; add :func:`observation_middleware` after that of the request ID."""
     settings = app[SETTINGS]
     access_log = AccessLog(as_json=logs.is_json(settings)) if settings.access_log else None
     app[OBSERVER] = Observer(access_log)
@@ -127,7 +127,7 @@ def setup(app: web.Application) -> None:
 
 @web.middleware
 async def observation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Link of the chain: sees the final answer, so it stands outside the error mapping."""
+    """Observe the final response; it wraps the error mapping."""
     started = time.perf_counter()
     request_id = request_id_of(request)
     tracing = request.app.get(TRACING)

@@ -1,10 +1,15 @@
-"""The HTTP/1 server side of each connection from a browser: aiohttp's handler with five additions.
+"""The HTTP/1 server side of each client connection: aiohttp's handler with five additions.
 
-- The parser gets one request at a time, cut where it ends (:mod:`zenzefi.http.request_stream`).
+- The parser gets one request at a time, up to its end (:mod:`zenzefi.http.request_stream`).
 - Any method token passes (RFC 9110, 9.1), not only those that the C parser knows by name.
-- A head that does not arrive in time ends the connection (slow headers).
-- What the parser refuses is answered in the gate's one error shape, without echoing any byte.
-- Whoever works for a browser that has gone is told at once.
+- A head has to be complete within :data:`HEAD_SECONDS` of its first byte (slowloris), else the
+  response is 408 and the connection is closed. While a head arrives, this timer replaces aiohttp's
+  keep-alive timer; between requests only the keep-alive timer runs.
+- Requests that the parser rejects get a 400 in the gate's error shape, which echoes none of their
+  bytes.
+- The task that serves a request is cancelled when the client disconnects
+  (:func:`cancelled_when_lost`), and an upstream connection that belongs to the client is closed
+  with it.
 """
 
 from __future__ import annotations
@@ -36,17 +41,18 @@ from zenzefi.http.server_header import SERVER
 log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 20.0
-"""From the first byte of a request to the end of its head."""
+"""Timeout from the first byte of a request to the end of its head."""
 
 LINGER_SECONDS = 1.0
+"""How long the rest of a request is read after a response that came before its end."""
 
 STALL_SECONDS = 300
 """A browser, or a WebSocket's upstream, that reads nothing for so long is disconnected."""
 
 _WHY: tuple[tuple[type[HttpProcessingError], str], ...] = (
     (LineTooLong, "A line of the request's head is too long (RFC 9112, 2.2)."),
-    (BadHttpMethod, "The method is no method (RFC 9110, 9.1)."),
-    (InvalidURLError, "The request target is no target (RFC 9112, 3.2)."),
+    (BadHttpMethod, "The method is malformed (RFC 9110, 9.1)."),
+    (InvalidURLError, "The request target is malformed (RFC 9112, 3.2)."),
     (InvalidHeader, "A header is malformed (RFC 9110, 5.5)."),
     (TransferEncodingError, "The request's content is not framed properly (RFC 9112, 6)."),
 )
@@ -54,7 +60,7 @@ _OTHERWISE = "The request is not valid HTTP/1.1 (RFC 9112)."
 
 
 class OwnedConnection(Protocol):
-    """A connection to another server that serves one client alone, as its connection sees it."""
+    """An upstream connection that belongs to a client's connection, as the latter sees it."""
 
     def owner_lost(self) -> None:
         """The client's connection is closed."""
@@ -71,7 +77,7 @@ class GateRequestHandler(RequestStream):
         self.owned: OwnedConnection | None = None
         """The upstream connection that serves this client alone."""
         self._head_timer: asyncio.TimerHandle | None = None
-        # After an answer that came before the request's end: long enough to be read, no longer.
+
         self._lingering_time = LINGER_SECONDS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,13 +85,13 @@ class GateRequestHandler(RequestStream):
         super().connection_made(transport)
         sock = transport.get_extra_info("socket")
         if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # The system gives up a peer that takes nothing (RFC 9293, 3.8.3), also when all that is
-            # left to do is to write out what lies here: no timer of ours runs then.
-            with contextlib.suppress(OSError):  # a Unix socket knows no such option
+            # The system closes the connection of a client that reads nothing (RFC 9293, 3.8.3),
+            # also while it only flushes the write buffer and no timer of the gate runs.
+            with contextlib.suppress(OSError):  # Unix sockets do not have this option
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_SECONDS * 1000)
 
     def _watch_head(self) -> None:
-        """The clock of a head runs from its first byte to its last."""
+        """Run the head timer from the first byte of a head to its last."""
         if self._phase is Phase.HEAD or (
             self._phase is Phase.START and self._unread and not self._upgraded and self._is_idle
         ):
@@ -98,7 +104,7 @@ class GateRequestHandler(RequestStream):
     def _process_keepalive(self) -> None:
         if self._head_timer is None:
             super()._process_keepalive()
-        else:  # a request has begun: its own clock runs
+        else:  # a head has begun to arrive: the head timer applies
             self._keepalive_handle = self._loop.call_later(
                 self._keepalive_timeout, self._process_keepalive
             )
@@ -121,7 +127,7 @@ class GateRequestHandler(RequestStream):
         return self.transport is None
 
     def close_when_done(self) -> None:
-        """Close the connection as soon as the response that is being sent, if any, is complete."""
+        """Close the connection after the response that is being sent, if any."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             self.force_close()
@@ -129,9 +135,9 @@ class GateRequestHandler(RequestStream):
             self._close = True
 
     def log_exception(self, *args: object, **options: object) -> None:
-        """What a browser sent and did not end well is no fault of ours: no traceback for it."""
+        """Log truncated request content without a traceback: it is the client's error."""
         if isinstance(options.get("exc_info"), (web.RequestPayloadError, OSError)):
-            log.debug("a request's content broke off")
+            log.debug("truncated request content")
         else:
             super().log_exception(*args, **options)
 
@@ -155,12 +161,15 @@ class GateRequestHandler(RequestStream):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what the parser refused; the parser's own message quotes the request: not it."""
+        """The response to a request that the parser rejected.
+
+        The parser's own message quotes the request, so it is not used.
+        """
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         why = next((text for kind, text in _WHY if isinstance(exc, kind)), _OTHERWISE)
         error: GateError = AmbiguousRequest(why)
-        log.info("refused by the parser: %s", type(exc).__name__)
+        log.info("malformed request: error=%s", type(exc).__name__)
         response = web.json_response(
             error.body(request_id_of(request)),
             status=error.status,
@@ -172,7 +181,7 @@ class GateRequestHandler(RequestStream):
 
 @contextlib.contextmanager
 def cancelled_when_lost(request: web.BaseRequest) -> Iterator[None]:
-    """While it is held, the current task is cancelled as soon as the browser is gone."""
+    """Within the block, the current task is cancelled when the client disconnects."""
     handler = request.protocol
     task = asyncio.current_task()
     if not isinstance(handler, GateRequestHandler) or task is None:

@@ -1,4 +1,4 @@
-"""Every request has an id: taken from a trustworthy caller or made here, and sent back."""
+"""Every request has an ID: the client's if it is acceptable, else a new one; it is sent back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aiohttp.typedefs import Handler
 REQUEST_ID = web.RequestKey("request_id", str)
 HEADER = "X-Request-ID"
 
-# An id from outside goes into logs and answers: only characters that mean nothing to either.
+# The client's ID is written to logs and responses: only characters without a meaning in either.
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9_.:-]{8,128}")
 
 
 def request_id_of(request: web.BaseRequest) -> str:
-    """The id of this request; makes one where the chain has not come to it."""
+    """The ID of this request; assigns one before the middleware has run."""
     if REQUEST_ID in request:
         return request[REQUEST_ID]
     offered = request.headers.get(HEADER, "")
@@ -25,17 +25,17 @@ def request_id_of(request: web.BaseRequest) -> str:
     return fresh
 
 
-async def _answer_with_id(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_id(request: web.Request, response: web.StreamResponse) -> None:
     response.headers[HEADER] = request_id_of(request)
 
 
 def setup(app: web.Application) -> None:
-    """Send the id back on every response, streamed and upgraded ones included."""
-    app.on_response_prepare.append(_answer_with_id)
+    """Send the ID with every response, including streamed and upgraded ones."""
+    app.on_response_prepare.append(_add_id)
 
 
 @web.middleware
 async def request_id_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """First link of the chain: everything after it may log and answer with the id."""
+    """First middleware: assign the ID, for logs and responses."""
     request_id_of(request)
     return await handler(request)

@@ -1,8 +1,35 @@
-"""Where the requests of one browser's connection begin and end (RFC 9112, 2.2 and 6).
+"""Where the requests of one client connection begin and end (RFC 9112, 2.2 and 6).
 
-aiohttp's server protocol, whose parser (llhttp) gets one request at a time and never a byte behind
-its end; what came meanwhile is held. So the first byte of each request is known, and only there a
-method is looked at: any method token passes (RFC 9110, 9.1), not only those llhttp knows by name.
+Theory of operation
+-------------------
+
+The class is aiohttp's server protocol. Its parser (llhttp) knows only some methods by name, and
+would parse pipelined requests before their turn. Therefore the parser gets one request at a time,
+and never a byte behind its end; later bytes are held in ``_unread``. The first byte of each request
+is thus known, and only there a method is examined: an unknown one is replaced by a stand-in for the
+parser, and restored in the parsed message. Any method token passes (RFC 9110, 9.1).
+
+Two programs look at the bytes: the parser decides what is valid, and the scanners of
+:mod:`zenzefi.http.framing` find the ends. If they disagree, the connection ends.
+
+Phases, by what the next byte belongs to::
+
+    START --idle, method complete--> HEAD --head complete, content--> CONTENT --end--> START
+      ^                               |  |
+      +------head without content-----+  +--malformed--> DEAF <--malformed-- CONTENT
+
+- START: a request begins only when the last response is complete and written (``_is_idle``).
+- HEAD, CONTENT: bytes go to the parser up to the end that the scanner finds.
+- DEAF: all bytes are dropped. The current request is the last one, and its response says
+  ``Connection: close``. A malformed head gets a 400.
+- After an accepted upgrade (START, ``_upgraded``) the bytes wait for :meth:`take_unread`.
+
+Invariants:
+
+- The parser never gets bytes of two requests in one call.
+- No request is begun while the response to an earlier one is incomplete.
+- At most :data:`HELD` bytes of later requests, plus one read, are held; then reading pauses.
+- After a framing error no byte of the connection is parsed as a request.
 """
 
 from __future__ import annotations
@@ -40,25 +67,22 @@ _KNOWN = tuple(
         b"M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK SOURCE"
     ).split()
 )
-_STAND_IN = b"PATCH"  # a method without any meaning to the parser
+_STAND_IN = b"PATCH"  # a method that the parser does not treat specially
 _LONGEST = 64  # bytes of a method
 _METHOD = re.compile(TCHAR.encode() + b"{1,64}")
 
 
 class Phase(enum.Enum):
-    """What the next byte of the browser belongs to."""
+    """The part of a request that the next byte belongs to; see the module's text."""
 
     START = enum.auto()
-    """Between two requests: the next byte begins one, and it is the parser's only when the last
-    response is complete."""
     HEAD = enum.auto()
     CONTENT = enum.auto()
     DEAF = enum.auto()
-    """No further request is read: where it begins is not known, or the framing was refused."""
 
 
 class RequestStream(RequestHandler):
-    """A connection from a browser on which requests are read one after the other."""
+    """A client connection on which requests are read one after another."""
 
     __slots__ = (
         "_end",
@@ -76,17 +100,17 @@ class RequestStream(RequestHandler):
         self._idle_waiter: asyncio.Future[None] | None = None
         super().__init__(*args, **options)  # type: ignore[arg-type]  # handed through as they came
         self._phase = Phase.START
-        self._unread = b""  # bytes of the browser that the parser has not got yet
+        self._unread = b""  # received bytes that the parser has not got yet
         self._head_end = HeadEnd()
         self._first_line = FirstLine()
-        self._is_head_whole = False  # the parser has got the head in one piece, and as it came
-        self._method: str | None = None  # what the stand-in stands for
+        self._is_head_whole = False  # the parser got the head in one piece and unchanged
+        self._method: str | None = None  # the method that the stand-in replaces
         self._end: SizedEnd | ChunkedEnd = SizedEnd(0)  # of the current content
         self._last_content: StreamReader = EMPTY_PAYLOAD
 
     @property
     def _waiter(self) -> asyncio.Future[None] | None:
-        """aiohttp's task waits on it for the next request."""
+        """The future on which aiohttp's task waits for the next request."""
         return self._idle_waiter
 
     @_waiter.setter
@@ -97,12 +121,12 @@ class RequestStream(RequestHandler):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether the last response is complete and taken, so that a request may be read."""
+        """Whether the last response is complete and written, so that a request may be read."""
         waiter = self._idle_waiter
         return waiter is not None and not waiter.done() and not self._messages and not self._paused
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the browser; none: aiohttp lets the parser go on with what it has kept."""
+        """Bytes from the client. aiohttp passes none to let the parser continue."""
         if self._force_close or self._parser is None:
             return
         if not data:
@@ -113,7 +137,7 @@ class RequestStream(RequestHandler):
         self._advance()
 
     def _advance(self) -> None:
-        """Give the parser what it may have by now."""
+        """Pass on to the parser all bytes that it may get now."""
         while self._unread and self.transport is not None and not self._force_close:
             phase = self._phase
             if phase is Phase.CONTENT:
@@ -139,13 +163,13 @@ class RequestStream(RequestHandler):
             super()._resume_reading_if_drained()
 
     def take_unread(self) -> bytes:
-        """What came behind the last request; it belongs to the caller (an accepted upgrade)."""
+        """Remove and return the bytes after the last request, for an accepted upgrade."""
         unread, self._unread = self._unread, b""
         return unread
 
     def _begin_request(self) -> bool:
-        """Begin to read a request; false while its method is not complete."""
-        if not self._last_content.is_eof():  # parser and scanner disagree where the content ends
+        """Begin to read a request; false while its method is incomplete."""
+        if not self._last_content.is_eof():  # parser and scanner disagree about the content's end
             self.force_close()
             return False
         data = self._unread = self._unread.lstrip(b"\r\n")  # RFC 9112, 2.2
@@ -165,7 +189,7 @@ class RequestStream(RequestHandler):
         return True
 
     def _read_head(self) -> None:
-        """Give the parser the head, or as much of it as is here."""
+        """Pass on the received part of the head to the parser."""
         data = self._unread
         is_first = not self._head_end.size
         end = self._head_end.find(data)
@@ -181,13 +205,13 @@ class RequestStream(RequestHandler):
         if self._phase is Phase.DEAF:
             return
         if not self._messages:
-            if end >= 0:  # it does not end where RFC 9112 says
+            if end >= 0:  # the parser expects more than the scanner (RFC 9112, 2.2)
                 self._refuse(BadHttpMessage("no end of the head"))
             return
         message, content = self._messages[-1]
         if not isinstance(message, RawRequestMessage):
             return
-        if not self._first_line.is_http:  # the parser knows RTSP and ICE, too
+        if not self._first_line.is_http:  # the parser also accepts RTSP and ICE
             self._messages.pop()
             self._refuse(BadHttpMessage("version"))
             return
@@ -209,7 +233,7 @@ class RequestStream(RequestHandler):
         self._on_request(message, content, head)
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
-        """A head is complete: let aiohttp's task serve it. ``head``: the bytes it was read from."""
+        """Called when a head is complete: aiohttp's task serves it. ``head``: its raw bytes."""
         self._wake()
 
     def _wake(self) -> None:
@@ -218,9 +242,9 @@ class RequestStream(RequestHandler):
             waiter.set_result(None)
 
     def _read_content(self) -> None:
-        """Give the parser the content, or as much of it as is here."""
+        """Pass on the received part of the content to the parser."""
         data, end = self._unread, self._end
-        if self._last_content.is_eof():  # the parser has found an end before this one
+        if self._last_content.is_eof():  # the parser has found an earlier end
             self._read_no_more()
             return
         used = end.feed(data)
@@ -245,7 +269,7 @@ class RequestStream(RequestHandler):
         self._messages.extend(messages)
 
     def _refuse(self, error: HttpProcessingError) -> None:
-        """The framing is broken: no further request is read from this connection."""
+        """Reject malformed framing: no further request is read from this connection."""
         phase, self._phase = self._phase, Phase.DEAF
         if phase is Phase.HEAD:
             self._messages.append(
@@ -256,10 +280,10 @@ class RequestStream(RequestHandler):
         self._read_no_more()
         content = self._last_content
         if not content.is_eof() and content.exception() is None:
-            content.set_exception(web.RequestPayloadError("broken framing"))
+            content.set_exception(web.RequestPayloadError("malformed framing"))
 
     def _read_no_more(self) -> None:
-        """The current request is the last one of this connection, and its response says so."""
+        """Make the current request the last one; its response has ``Connection: close``."""
         self._phase = Phase.DEAF
         self._unread = b""
         self._close = True
@@ -272,10 +296,10 @@ class RequestStream(RequestHandler):
             request._message = request._message._replace(should_close=True)
 
     def _watch_head(self) -> None:
-        """Called when bytes have come: a head may have begun, or be complete."""
+        """Called after bytes were received: a head may have begun, or be complete."""
 
     def resume_writing(self) -> None:
-        """The browser has taken what was written for it."""
+        """The write buffer is below its limit: held bytes can be read."""
         super().resume_writing()
         if self._unread:
             self._advance()
@@ -286,6 +310,6 @@ class RequestStream(RequestHandler):
         waiter, task = self._idle_waiter, self._task_handler
         super().connection_lost(exc)
         if task is not None and waiter is not None and waiter.done():
-            # The task has been told of a request in this turn of the loop, and would serve it with
-            # what aiohttp has just taken away.
+            # The task was woken for a request in this iteration of the loop, and would serve it
+            # with a parser and a transport that aiohttp has just removed.
             task.cancel()

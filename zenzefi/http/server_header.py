@@ -1,7 +1,7 @@
-"""``Server`` on the gate's own answers: its name, without the versions that aiohttp tells.
+"""``Server`` in the gate's own responses: its name, without the versions that aiohttp adds.
 
-RFC 9110 section 10.2.4: saying more only helps attackers to choose. An upstream's answer keeps the
-upstream's.
+RFC 9110, 10.2.4: details help attackers to find known weaknesses. A proxied response keeps the
+upstream's ``Server``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ SERVER = "zenzefi"
 
 
 async def _name(_request: web.Request, response: web.StreamResponse) -> None:
-    if hdrs.SERVER in response.headers:  # aiohttp has put its own there
+    if hdrs.SERVER in response.headers:  # set by aiohttp
         response.headers[hdrs.SERVER] = SERVER
 
 
 def setup(app: web.Application) -> None:
-    """Name every response that the gate makes itself."""
+    """Set ``Server`` on each of the gate's own responses."""
     app.on_response_prepare.append(_name)

@@ -1,7 +1,7 @@
-"""Request targets: which bytes were asked for.
+"""Request targets: parsing and checks. Pure.
 
-Pure. What is checked here is what is sent: the raw path and query are carried as they came, and
-the upstream's origin comes from the settings alone, whatever the target says.
+The checked bytes are the bytes that are sent: the raw path and query stay as received, and the
+upstream's origin comes from the settings alone, also for an absolute-form target.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from urllib.parse import unquote_to_bytes
 
 from zenzefi.http.errors import AmbiguousRequest
 
-# RFC 9112 section 3.2: no whitespace and no control character can be part of a request target.
+# RFC 9112, 3.2: a request target contains neither whitespace nor control characters.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
-# Undecodable bytes arrive as lone surrogates; they have no one spelling as a URL (RFC 3986, 2.5).
+# Undecodable bytes arrive as lone surrogates, whose spelling in a URL is ambiguous (RFC 3986, 2.5).
 _NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
 _ABSOLUTE = re.compile(r"(?i)(https?)://([^/?#]*)(.*)", re.DOTALL)
 # Dots and slashes hidden from a simple percent-decoder but not from some servers: overlong UTF-8
@@ -47,9 +47,9 @@ def split_target(raw: str, host: str | None) -> Target:
     """Path and query of a raw request target.
 
     ``host`` is the Host header. Raises :class:`AmbiguousRequest` for a target that two servers
-    could read in two ways.
+    could parse differently.
     """
-    # RFC 9112 section 3.2: a fragment is no part of a request target.
+    # RFC 9112, 3.2: a request target has no fragment.
     if "#" in raw:
         raise AmbiguousRequest("The request target must not carry a fragment (RFC 9112, 3.2).")
     if _FORBIDDEN.search(raw):
@@ -58,8 +58,8 @@ def split_target(raw: str, host: str | None) -> Target:
         raise AmbiguousRequest("The request target is not valid UTF-8 (RFC 3986, 2.5).")
     if not raw.startswith("/"):
         absolute = _ABSOLUTE.fullmatch(raw)
-        # RFC 9112 section 3.2.2: the authority of an absolute-form target replaces Host; a server
-        # that believes the one and a server that believes the other must not disagree.
+        # RFC 9112, 3.2.2: the authority of an absolute-form target replaces Host. Some servers use
+        # Host nevertheless, so both must be equal.
         if absolute is None or host is None or absolute[2].lower() != host.lower():
             raise AmbiguousRequest("The request target names another host (RFC 9112, 3.2.2).")
         rest = absolute[3]
@@ -73,13 +73,13 @@ def check_path(path: str) -> None:
 
     Raises :class:`AmbiguousRequest` for dot segments and backslashes, plain or percent-encoded any
     number of times, and for overlong UTF-8. Browsers never send them: they resolve dot segments
-    and turn backslashes before they ask (WHATWG URL, path state).
+    and replace backslashes first (WHATWG URL, path state).
     """
     if "%" not in path:
         _check_decoded(path)
         return
-    # Bytes, not text: what is decoded to a byte beyond ASCII must come out of the next round as it
-    # is. Latin-1 shows each byte as one character.
+    # Bytes, not text: bytes beyond ASCII must pass the next round unchanged. Latin-1 maps each byte
+    # to one character.
     current = path.encode()
     for _ in range(_MAX_DECODINGS):
         if _OVERLONG_OR_U.search(current):
@@ -98,7 +98,7 @@ def _check_decoded(path: str) -> None:
     if "." not in path:
         return
     for segment in path.split("/"):
-        # Some servers cut path parameters off before they resolve dots: "..;x" is ".." to them.
+        # Some servers remove path parameters before they resolve dots: "..;x" becomes "..".
         if segment.partition(";")[0] in (".", ".."):
             raise AmbiguousRequest("The path holds a dot segment (RFC 3986, 5.2.4).")
 
@@ -106,7 +106,7 @@ def _check_decoded(path: str) -> None:
 def under_prefix(target: Target, prefix: str) -> Target | None:
     """The upstream's target below a mount's prefix, or ``None`` if the target is not below it.
 
-    A prefix that was put on twice (by a script that glued an already mapped path) collapses.
+    A doubled prefix (from a script that prefixed an already mapped path) is removed completely.
     """
     path = target.path
     at, length = 0, len(prefix)
@@ -118,8 +118,8 @@ def under_prefix(target: Target, prefix: str) -> Target | None:
 def without_token(target: Target, is_ours: Callable[[str], bool]) -> Target:
     """The target without those ``token=...`` parameters whose value is the gate's.
 
-    Other tokens are the upstream's own. The rest of the query stays byte for byte, and no lone
-    question mark is left behind.
+    Other ``token`` parameters belong to the upstream. The rest of the query stays byte for byte,
+    and a question mark before an empty query is removed.
     """
     if not target.query or "token=" not in target.query:
         return target

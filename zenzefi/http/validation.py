@@ -1,8 +1,8 @@
-"""Refuse early: requests that two servers could read in two ways end here.
+"""Requests that two servers could parse differently are rejected first.
 
-Each refusal quotes the rule it follows. aiohttp's parser has already refused malformed framing
-(repeated or unparsable Content-Length, Content-Length beside Transfer-Encoding, obs-fold, control
-characters in fields); what is left is checked here, once, for every path of the gate.
+Each rejection quotes the rule it follows. aiohttp's parser has already rejected malformed framing
+(repeated or malformed Content-Length, Content-Length with Transfer-Encoding, obs-fold, control
+characters in fields). The remaining rules are checked here, once, for every path of the gate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zenzefi.http.target import Target, check_path, split_target
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
 
 TARGET = web.RequestKey("target", Target)
-"""The checked raw target: what was checked here is what every later link works with."""
+"""The checked raw target, which all later middlewares and handlers use."""
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ONCE = (TOKEN_HEADER, DEVICE_HEADER, "Authorization", "Content-Length", "Host", "Upgrade")
@@ -29,44 +29,44 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9
 
 
 def check(request: web.BaseRequest) -> Target:
-    """The request's raw target, if nothing about the request is ambiguous.
+    """The raw target of an unambiguous request.
 
     Raises :class:`AmbiguousRequest` (400), :class:`MethodRefused` (405) or
     :class:`ExpectationFailed` (417).
     """
     headers = request.headers
-    # RFC 9112 section 2.3: this server speaks HTTP/1.0 and HTTP/1.1, nothing in between.
+    # RFC 9112, 2.3: this server supports HTTP/1.0 and HTTP/1.1 only.
     version = request._message.version
     if version not in (HttpVersion11, HttpVersion10):
-        raise AmbiguousRequest("Only HTTP/1.0 and HTTP/1.1 are spoken here (RFC 9112, 2.3).")
-    # RFC 9110 section 9.3.8: TRACE would echo the token; 9.3.6: CONNECT is for forward proxies.
+        raise AmbiguousRequest("Only HTTP/1.0 and HTTP/1.1 are supported (RFC 9112, 2.3).")
+    # RFC 9110, 9.3.8: TRACE would echo the token; 9.3.6: CONNECT is for forward proxies.
     if request.method in ("TRACE", "CONNECT"):
         raise MethodRefused(_METHODS)
     for name in _ONCE:
-        # RFC 9110 section 5.3: these are no lists, so a second line has no defined meaning.
+        # RFC 9110, 5.3: these headers are not lists, so a second line has no defined meaning.
         if len(headers.getall(name, ())) > 1:
             raise AmbiguousRequest(f"{name} was sent more than once (RFC 9110, 5.3).")
     host = headers.get("Host")
     if host is not None and not _HOST.fullmatch(host):
-        raise AmbiguousRequest("The Host header is no host (RFC 9110, 7.2).")
+        raise AmbiguousRequest("The Host header is malformed (RFC 9110, 7.2).")
     coding = headers.getall("Transfer-Encoding", ())
     if coding:
-        # RFC 9112 section 6.1: chunked is the only coding understood here, once, last and alone.
+        # RFC 9112, 6.1: chunked is the only supported coding, and may occur only once.
         if len(coding) != 1 or coding[0].strip(" \t").lower() != "chunked":
             raise AmbiguousRequest("Transfer-Encoding must be just chunked (RFC 9112, 6.1).")
         if version == HttpVersion10:
-            raise AmbiguousRequest("HTTP/1.0 knows no Transfer-Encoding (RFC 9112, 6.1).")
+            raise AmbiguousRequest("HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
         if "Content-Length" in headers:
             raise AmbiguousRequest(
                 "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.2)."
             )
     if "Upgrade" in headers and (coding or headers.get("Content-Length", "0") != "0"):
-        # RFC 9110 section 7.8 lets a body come first; where it ends and the new protocol begins
-        # is what smuggling lives on, and no browser sends one.
+        # RFC 9110, 7.8 permits a body, but where it ends and the new protocol begins is ambiguous
+        # (request smuggling). Browsers never send one.
         raise AmbiguousRequest("An upgrade must not carry a body (RFC 9110, 7.8).")
     expect = expectation_of(request)
     if expect is not None and expect.strip().lower() != "100-continue":
-        # RFC 9110 section 10.1.1: the only expectation defined.
+        # RFC 9110, 10.1.1: the only expectation that is defined.
         raise ExpectationFailed
     if request.method == "OPTIONS" and request.raw_path == "*":
         return Target("*")
@@ -76,25 +76,25 @@ def check(request: web.BaseRequest) -> Target:
 
 
 def _is_ignored_upgrade(request: web.BaseRequest) -> bool:
-    """Whether it asks for a protocol that nobody here speaks (``h2c``, say), which is ignored.
+    """Whether the request asks for an unsupported protocol (``h2c``, say), which is ignored.
 
-    RFC 9110 section 7.8 allows that. But the parser stops behind such a request and forgets what
-    came with it in one piece, so nothing more can be read from this connection: the answer ends it.
+    RFC 9110, 7.8 permits that. But the parser stops after such a request and drops the bytes that
+    arrived with it, so the connection must end with this response.
     """
     return request._message.upgrade and request.headers.get("Upgrade", "").lower() != "websocket"
 
 
 @web.middleware
 async def validation_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Link of the chain after the error mapping: ambiguous requests go no further."""
+    """Reject ambiguous requests; follows the error mapping."""
     try:
         request[TARGET] = check(request)
         if _is_ignored_upgrade(request):
             request._message = request._message._replace(should_close=True)
     except GateError as error:
-        # What follows on this connection can't be told apart any more (RFC 9112, 9.3).
+        # The next request on this connection can't be delimited safely (RFC 9112, 9.3).
         if request._message.version not in (HttpVersion11, HttpVersion10):
-            request._version = HttpVersion10  # answer in a version that exists
+            request._version = HttpVersion10  # respond in a version that exists
         error.headers["Connection"] = "close"
         request.protocol.close()
         raise
