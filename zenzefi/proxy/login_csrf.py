@@ -1,8 +1,8 @@
-"""Who may have a browser signed in: the gate's own pages, and programs.
+"""Protection against login CSRF: only the gate's own pages and programs may sign a client in.
 
-A foreign site can send a form or a ``fetch()`` to the gate with a token of its own (login CSRF, see
-RFC 6749 section 10.12 for the same attack on OAuth). Browsers say where a call comes from; what
-they say must agree.
+Another site can submit a form or a ``fetch()`` to the gate with the attacker's token (RFC 6749
+section 10.12 describes the same attack on OAuth). Browsers name the source of a request in
+``Sec-Fetch-Site``, ``Origin`` and ``Referer``; each of these headers must name the gate.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from zenzefi.origin import PROXY_PREFIX, Origin
 def require_same_origin(
     request: web.BaseRequest, public: Origin, *, is_shared: bool = False
 ) -> None:
-    """Refuse a call of another site, another origin, or from under the mount.
+    """Reject a request from another site, another origin, or a page under the prefix.
 
-    ``is_shared`` says that browsers use the upstream at this very origin: a script under the mount
-    can then send any ``Referer`` of the origin (``history.replaceState``), so no browser is let in.
+    ``is_shared``: browsers use the upstream at the gate's origin. A script of the upstream can then
+    send any ``Referer`` of that origin (``history.replaceState``), so all browsers are rejected.
     Programs send none of these headers. Raises :class:`CrossSiteRefused`.
     """
     site = request.headers.get("Sec-Fetch-Site")

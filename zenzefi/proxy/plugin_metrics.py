@@ -1,4 +1,4 @@
-"""What the plugins did, carried into the metrics every few seconds: off the request path."""
+"""Publishes the statistics of plugins as metrics, periodically and off the request path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves the run-time script below the prefix: static, cacheable, the same for everybody."""
+"""Serves the run-time script below the prefix: static, cacheable, the same for every client."""
 
 from __future__ import annotations
 
