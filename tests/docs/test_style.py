@@ -66,7 +66,6 @@ NOT_YET = (
     "zenzefi/plugins_testing.py",
     "zenzefi/proxy/[!uw]*.py",
     "zenzefi/proxy/unmounted_requests.py",
-    "zenzefi/proxy/websocket/*",
     "zenzefi/rewriting/*",
 )
 

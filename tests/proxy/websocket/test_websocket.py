@@ -344,7 +344,7 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(
     assert answer.startswith(b"HTTP/1.1 101")
     assert answer.endswith(b"\r\n\r\n")
     assert answer.count(b"HTTP/1.1") == 1
-    assert "a WebSocket broke off" in caplog.text
+    assert "WebSocket relay failed" in caplog.text
 
 
 async def test_a_browser_that_leaves_before_its_101_is_no_error(

@@ -1,7 +1,7 @@
 """Just enough of RFC 6455's framing to know where frames end, and to write control frames.
 
 Pure. Frames are relayed raw; the gate only needs boundaries, to put a close or ping of its own
-between two frames (section 5.4: control frames may stand between fragments).
+between two frames (section 5.4: control frames may occur between fragments).
 """
 
 from __future__ import annotations

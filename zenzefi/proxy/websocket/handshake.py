@@ -1,4 +1,4 @@
-"""WebSockets through the gate: upstream first, then 101, then bytes as they are (``relay``)."""
+"""WebSockets through the gate: handshake with the upstream, then the 101, then the relay."""
 
 from __future__ import annotations
 
@@ -89,16 +89,16 @@ class WebSocketProxy:
         return len(self._open)
 
     async def relay(self, proxied: ProxyRequest) -> ClientResponse:
-        """The handshake, then the splice until one side ends.
+        """The handshake, then the relay until one side ends.
 
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
         upstream is passed on as it is.
         """
-        splice: WebSocketRelay | None = None
+        relay: WebSocketRelay | None = None
 
         def end(reason: str) -> None:
-            if splice is not None:
-                splice.end(CLOSE_TOKEN_ENDED, reason)
+            if relay is not None:
+                relay.end(CLOSE_TOKEN_ENDED, reason)
             elif proxied.request.transport is not None:
                 proxied.request.transport.abort()
 
@@ -116,32 +116,32 @@ class WebSocketProxy:
                     proxied, exchange, purpose, is_raw=messages is None
                 )
                 if exchange.status == 101:
-                    # A browser that has left meanwhile needs no answer.
+                    # A browser that has disconnected meanwhile needs no response.
                     with contextlib.suppress(ConnectionError):
                         await response.begin_upgrade(proxied.request)
-                        splice = WebSocketRelay(
+                        relay = WebSocketRelay(
                             proxied.request, exchange, self._ping_seconds, messages
                         )
-                        proxied.tracking.progress = splice.progress
-                        await self._run(proxied, splice)
-                        response.sent = splice.sent
+                        proxied.tracking.progress = relay.progress
+                        await self._run(proxied, relay)
+                        response.sent = relay.sent
                 return response
             finally:
                 await exchange.close()
 
-    async def _run(self, proxied: ProxyRequest, splice: WebSocketRelay) -> None:
-        """Until one side ends. Raises nothing: after the 101 no other answer can be given."""
-        self._open.add(splice)
+    async def _run(self, proxied: ProxyRequest, relay: WebSocketRelay) -> None:
+        """Until one side ends. Raises nothing: after the 101 no other response is possible."""
+        self._open.add(relay)
         WEBSOCKETS_OPEN.inc()
         try:
-            with self._metering.watch(proxied.access.token_id, splice):
-                await splice.run()
+            with self._metering.watch(proxied.access.token_id, relay):
+                await relay.run()
         except Exception:
-            log.exception("a WebSocket broke off")
+            log.exception("WebSocket relay failed")
         finally:
-            self._open.discard(splice)
+            self._open.discard(relay)
             WEBSOCKETS_OPEN.dec()
-            splice.abort()
+            relay.abort()
 
     async def _handshake(
         self,
@@ -151,7 +151,7 @@ class WebSocketProxy:
         *,
         is_raw: bool,
     ) -> ClientResponse:
-        """Ask the upstream; returns the 101 for the browser, or the refusal, passed on already."""
+        """Shake hands with the upstream; returns the 101, or the refusal that was passed on."""
         with cancelled_when_lost(proxied.request):
             head = self._head(proxied, is_raw=is_raw)
             await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
@@ -167,10 +167,10 @@ class WebSocketProxy:
     async def drain(self) -> None:
         """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
         ending = list(self._open)
-        for splice in ending:
-            splice.end(CLOSE_GOING_AWAY, "The gate is restarting. Connect again.")
+        for relay in ending:
+            relay.end(CLOSE_GOING_AWAY, "The gate is restarting. Connect again.")
         if ending:
-            await asyncio.wait([splice.done for splice in ending], timeout=GOODBYE_SECONDS + 1)
+            await asyncio.wait([relay.done for relay in ending], timeout=GOODBYE_SECONDS + 1)
 
     def _head(self, proxied: ProxyRequest, *, is_raw: bool) -> bytes:
         request = proxied.request
@@ -203,4 +203,4 @@ class WebSocketProxy:
 
 
 def _no_interim(_status: int, _pairs: Pairs) -> None:
-    """1xx answers before a 101 say nothing to a browser's WebSocket."""
+    """1xx responses before a 101 are of no use for a WebSocket."""

@@ -1,7 +1,7 @@
 """Whole WebSocket messages, for plugins that asked for them.
 
-Pure. Only used when a plugin wants messages: then no extension is negotiated, frames are put
-together, handed over, and framed anew. Otherwise frames pass raw.
+Pure. Only used if a plugin reads messages: then no extension is negotiated, frames are joined to
+messages, passed to the plugin, and framed again. Otherwise frames are relayed raw.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How much browsers send over WebSockets, per token, held against the limits.
+"""Rate limits of frames and bytes that browsers send over WebSockets, per token.
 
-The bytes themselves are relayed without a look at any limit: what each splice has counted anyway is
-read a few times a second, added up per token and put to the limiter, which counts over all nodes.
-So a limit costs nothing per message, and holds within that moment.
+The relay does not check limits. Its counters are read a few times a second, summed per token and
+passed to the limiter, which counts over all nodes. A limit therefore costs nothing per message, and
+takes effect within that interval.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _KINDS: tuple[tuple[Name, str], ...] = (
 
 
 class Sender(Protocol):
-    """An open WebSocket, as far as it is metered."""
+    """An open WebSocket, as the rate limits see it."""
 
     @property
     def uploaded(self) -> tuple[int, int]:
-        """Frames and bytes that came from the browser so far."""
+        """Frames and bytes from the browser so far."""
 
     def end(self, code: int, reason: str) -> None:
         """Close it."""
@@ -69,7 +69,7 @@ class WebSocketRateLimits:
                     await self._settle(token_id, kinds)
 
     async def _settle(self, token_id: UUID, kinds: list[int]) -> None:
-        """Count what is new under one token; close what is open under it when that is too much."""
+        """Count the new frames and bytes of one token; close its WebSockets above the limit."""
         senders = self._watched.get(token_id, {})
         new = [0, 0]
         for sender, before in senders.items():

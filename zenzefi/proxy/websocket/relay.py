@@ -1,7 +1,32 @@
-"""A WebSocket after its handshake: two transports joined until one side ends.
+"""A WebSocket after its handshake: bytes are relayed between two transports until one side ends.
 
-Each side's bytes are written to the other, reading stops while the other side is slower, and only
-frame boundaries are followed so that a ping or a close can be put between two frames.
+Theory of operation
+-------------------
+
+Each side's bytes are written to the other side unchanged. A :class:`FrameCursor` per direction only
+follows the frame boundaries, so that the gate can write its own ping or close between two
+frames (RFC 6455, 5.4). Only if a plugin reads messages, frames are parsed and built again.
+
+States::
+
+    created --run--> OPEN --end()--> CLOSING --close read, timeout--> DONE
+                      |                                                ^
+                      +-------------a side is lost---------------------+
+
+- created: both transports already have their protocols; early bytes are kept.
+- OPEN: a side that stops reading pauses the other one. A side that reads nothing for
+  :data:`STALL_SECONDS` is aborted. After each interval without bytes from the browser it is pinged,
+  and aborted if it has sent nothing by the next interval.
+- CLOSING: each direction is relayed up to the end of its current frame; then a close frame is
+  written, and later bytes are dropped. The browser's close, or GOODBYE_SECONDS, ends this state.
+- DONE: ``done`` is resolved, and :meth:`WebSocketRelay.abort` closes both transports.
+
+Invariants:
+
+- No frame of the gate is written inside another frame.
+- Nothing is relayed to a side after its close frame.
+- At most the write buffers of the two transports hold relayed bytes.
+- The upstream's slot is freed when its transport is closed, not before.
 """
 
 from __future__ import annotations
@@ -26,7 +51,7 @@ GOODBYE_SECONDS = 2.0
 
 
 class _Side(asyncio.Protocol):
-    """One side of a splice."""
+    """One side of a relay."""
 
     def __init__(self, transport: asyncio.Transport, on_lost: Callable[[], None]) -> None:
         self.transport = transport
@@ -43,7 +68,7 @@ class _Side(asyncio.Protocol):
         self._waiting += data
 
     def connect(self, receive: Callable[[bytes], None], first: bytes) -> None:
-        """Begin: what came before goes first."""
+        """Begin to receive, with the bytes that arrived earlier first."""
         waiting, self._waiting = first + self._waiting, b""
         self.receive = receive
         if waiting:
@@ -73,7 +98,7 @@ class _Side(asyncio.Protocol):
         self._on_lost()
 
     def close(self) -> None:
-        """End it: what is buffered is still written, unless it can't be."""
+        """Close it; buffered bytes are still written if the side reads them in time."""
         if self.is_lost:
             return
         if self.transport.get_write_buffer_size():
@@ -83,7 +108,7 @@ class _Side(asyncio.Protocol):
 
 
 class _Gone(asyncio.Transport):
-    """In the place of a transport that was closed before the splice began."""
+    """A stand-in for a transport that was closed before the relay began."""
 
     def write(self, data: object) -> None:
         """Drop it."""
@@ -134,12 +159,12 @@ class WebSocketRelay:
         self._slot = exchange.connection.slot
         self._loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
-        """Comes when it is over."""
+        """Resolved when the relay has ended."""
         self._handler = handler
         self._ping_seconds = ping_seconds
         self._ending: tuple[int, str] | None = None
         self._is_unanswered = False
-        self._heard = -1  # bytes of the browser's at the last tick
+        self._last_received = -1  # bytes of the browser at the last tick
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
         self._browser = _Side(browser, self._browser_lost)
@@ -150,7 +175,7 @@ class WebSocketRelay:
             up, down = partial(messages, "to_upstream"), partial(messages, "to_browser")
             self._filters[self._upstream] = MessageFilter(up, masked=True)
             self._filters[self._browser] = MessageFilter(down, masked=False)
-        # What either parser has read past the handshake belongs to the WebSocket.
+        # Bytes that either parser has read after the handshake belong to the WebSocket.
         self._from_browser = handler.take_unread()
         self._from_upstream = bytes(exchange.connection._tail)
         browser.set_protocol(self._browser)
@@ -158,22 +183,22 @@ class WebSocketRelay:
 
     @property
     def sent(self) -> int:
-        """Bytes that went to the browser."""
+        """Bytes relayed to the browser."""
         return self._browser.relayed
 
     @property
     def uploaded(self) -> tuple[int, int]:
-        """Frames and bytes that the browser sent on."""
+        """Frames and bytes relayed to the upstream."""
         return self._upstream.cursor.frames, self._upstream.relayed
 
     def progress(self) -> tuple[int, int]:
-        """Bytes that came from the browser and went to it."""
+        """Bytes relayed from and to the browser."""
         return self._upstream.relayed, self._browser.relayed
 
     async def run(self) -> None:
         """Relay until one side ends."""
-        self._browser.connect(self._way_to(self._upstream), self._from_browser)
-        self._upstream.connect(self._way_to(self._browser), self._from_upstream)
+        self._browser.connect(self._relay_to(self._upstream), self._from_browser)
+        self._upstream.connect(self._relay_to(self._browser), self._from_upstream)
         for end in (self._browser, self._upstream):
             _quietly(end.transport.resume_reading)
         if isinstance(self._upstream.transport, _Gone):
@@ -189,7 +214,7 @@ class WebSocketRelay:
         self._lost()
         self._upstream.close()
         self._browser.close()
-        # aiohttp's handler no longer hears of its transport: tell it.
+        # aiohttp's handler no longer gets events of its transport.
         self._handler.connection_lost(None)
 
     def end(self, code: int, reason: str) -> None:
@@ -211,19 +236,19 @@ class WebSocketRelay:
         code, reason = self._ending
         is_browser = end is self._browser
         if not is_browser:
-            code = CLOSE_GOING_AWAY  # what the gate and its user agreed on is not the upstream's
+            code = CLOSE_GOING_AWAY  # the reason concerns the gate and its user alone
         end.transport.write(close_frame(code, reason if is_browser else "", masked=not is_browser))
-        # From here on whatever would be written to this side is dropped.
+        # From now on no more bytes are relayed to this side.
         source = self._upstream if is_browser else self._browser
         source.receive = self._after_goodbye if source is self._browser else _drop
 
     def _after_goodbye(self, data: bytes) -> None:
-        """The browser answers the close: then nothing is left to wait for."""
+        """Wait for the browser's close frame."""
         if data[:1] == b"\x88":
             self._lost()
 
-    def _way_to(self, end: _Side) -> Callable[[bytes], None]:
-        """What passes bytes on to this side: with nothing to look at, as little as there can be."""
+    def _relay_to(self, end: _Side) -> Callable[[bytes], None]:
+        """The function that relays bytes to this side: a short one if no plugin reads messages."""
         if end.is_lost:
             return _drop
         if self._filters:
@@ -238,7 +263,7 @@ class WebSocketRelay:
         return pass_on
 
     def _relay(self, end: _Side, data: bytes) -> None:
-        """The same with plugins that read messages, and at the end, which is a frame's end."""
+        """Relay bytes through the plugins, and up to the end of a frame while closing."""
         if self._filters:
             try:
                 data = self._filters[end].feed(data)
@@ -252,7 +277,7 @@ class WebSocketRelay:
             self._say_goodbye(end)
 
     def _tick(self) -> None:
-        """Idle ping (RFC 6455, 5.5.2): a browser that does not answer by the next tick is gone."""
+        """Ping an idle browser (RFC 6455, 5.5.2); abort it if it sends nothing until the next."""
         if self.done.done():
             return
         browser = self._browser
@@ -261,9 +286,9 @@ class WebSocketRelay:
             if stalled_at is not None and self._loop.time() - stalled_at >= STALL_SECONDS:
                 end.transport.abort()
                 return
-        heard = self._upstream.relayed
-        if heard != self._heard:
-            self._heard = heard
+        received = self._upstream.relayed
+        if received != self._last_received:
+            self._last_received = received
             self._is_unanswered = False
         elif self._is_unanswered:
             browser.transport.abort()
@@ -279,7 +304,7 @@ class WebSocketRelay:
         self._lost()
 
     def _upstream_lost(self) -> None:
-        """While the gate ends it, the browser still gets the time to read the close."""
+        """While the gate closes the WebSocket, the browser still gets time to read the close."""
         self._slot.closed()
         if self._ending is None:
             self._browser.receive = _drop  # as in _browser_lost
@@ -293,4 +318,4 @@ class WebSocketRelay:
 
 
 def _drop(_data: bytes) -> None:
-    """What comes after a close is not relayed (RFC 6455, 5.5.1)."""
+    """Drop bytes after a close frame (RFC 6455, 5.5.1)."""
