@@ -1,4 +1,4 @@
-"""One body on its way: decoded, decided upon, rewritten in one or more passes, encoded."""
+"""The rewriting of one body: decode, choose plugins, rewrite in one or more passes, encode."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class BodyRewrite:
         if not self._bailed:
             self._bailed = True
             logger.warning(
-                "a body of %d encoded bytes grew beyond %d: the rest passes unrewritten",
+                "decompression limit exceeded, rest of body passed unchanged: encoded=%d work=%d",
                 self._encoded,
                 work,
             )

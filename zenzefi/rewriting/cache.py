@@ -1,8 +1,8 @@
-"""A bounded memory of finished rewritten bodies, so that a style sheet is compressed only once.
+"""A bounded cache of rewritten bodies, so that a style sheet is compressed only once.
 
-A body is found again by a digest of the encoded bytes it was made from, and by everything else it
-depends on. So nobody gets what was made from another response, whatever an upstream says of its
-validators: sharing is as right as rewriting the same bytes once more would be.
+The key of a body is a digest of its encoded source bytes and of everything else that it depends on.
+A user never gets a body made from another response, even if the upstream's validators are wrong: a
+cached body is equal to rewriting the same bytes again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Edits are spans: what no edit covers leaves byte-identical.
+"""Edits are spans: bytes that no edit covers stay identical.
 
-A rewriter never builds a new document; it says which bytes of the old one change. Several sources
-(the HTML rules, a banner plugin, a header mask) name their edits against the same input, and
-``compose`` makes one pass of them.
+A rewriter never builds a new document; it lists which bytes of the old one change. Several sources
+(the HTML rules, a banner plugin, a header mask) list their edits against the same input, and
+``compose`` merges them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Edit(NamedTuple):
 
 
 class EditConflict(NamedTuple):
-    """An edit that was dropped, because one of a source with higher precedence covers its place."""
+    """A dropped edit: an edit of a source with higher precedence overlaps it."""
 
     dropped: Edit
     source: str

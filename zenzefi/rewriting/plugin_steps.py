@@ -1,7 +1,7 @@
-"""From what plugins need to what the pipeline runs: adapters, and the grouping into passes.
+"""The steps of a body: adapters from each plugin's ``needs`` to scanners, grouped into passes.
 
-Plugins that edit spans share one pass. A ``document`` plugin works on a whole tree, so it ends the
-pass before it and begins a new one behind it.
+Plugins that edit spans share one pass. A ``document`` plugin works on the whole tree, so the pass
+before it ends there, and a new pass begins after it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a rewritten body depends on beside the upstream's bytes, for validators and the cache."""
+"""What a rewritten body depends on besides the upstream's bytes: ETags and cache keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mapping of addresses as plugins and policies use it: an interface, without its rules."""
+"""The interface of the URL mapping for plugins and policies."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class UrlMap(Protocol):
         """The upstream's origin and its declared aliases."""
 
     def map(self, url: str, document_url: str) -> str:
-        """The upstream's view -> the browser's; the very input when nothing changes."""
+        """Upstream's view to browser's view; returns the same object if nothing changes."""
 
     def unmap(self, url: str) -> str:
-        """The browser's absolute URL -> the upstream's."""
+        """An absolute URL in the browser's view to the upstream's view."""
 
     def resolve(self, url: str, document_url: str) -> str | None:
-        """The absolute URL at the upstream that ``url`` means in a document."""
+        """``url`` of a document as an absolute URL in the upstream's view."""
 
     def is_own(self, url: str) -> bool:
-        """Whether an absolute URL, in the upstream's view, is the upstream's."""
+        """Whether an absolute URL, in the upstream's view, belongs to the upstream."""

@@ -1,7 +1,7 @@
-"""The plugins' hooks besides bodies: headers both ways, early answers, WebSocket messages.
+"""The plugin hooks that see no body: headers both ways, early responses, WebSocket messages.
 
-What a hook hands back is checked before anybody uses it: a header that is no string, a line break
-in a value or a status that is none would break the answer, and the original has to pass instead.
+The result of a hook is validated before it is used: a header that is not a string, a line break in
+a value or an invalid status would break the response. The original is used instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which plugins there are, in which order, with which options; and the statistics kept of each.
+"""The registry of plugins: finding, loading, ordering and configuring them.
 
 Plugins come from the entry points of the group ``zenzefi.plugins``, from the bundled folder and
 from ``PLUGIN_DIR`` (single files, loaded by path). A later source replaces a plugin of the same
