@@ -135,7 +135,7 @@ asyncio.run(start())
 print(*{{name.partition(".")[0] for name in sys.modules}})
 """
 
-# What only a migration, a payment, a mail, a second step or a plugin needs.
+# Only a migration, a payment, an e-mail, a second factor or a plugin needs them.
 HEAVY = {"alembic", "mako", "redis", "stripe", "bs4", "lxml", "aiosmtplib", "segno", "pyotp"}
 
 

@@ -55,7 +55,7 @@ async def silent_server() -> AsyncIterator[int]:
 
 
 async def over_a_socket() -> None:
-    """Asks an echo server, which answers while this loop may be held up."""
+    """Query an echo server, which responds while this loop may be blocked."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())

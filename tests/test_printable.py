@@ -63,7 +63,7 @@ def test_each_hostile_character_is_escaped(char: str) -> None:
 
 
 class Odd:
-    """A value whose representation holds what was sent."""
+    """A value whose representation contains the bytes of a client."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -128,7 +128,7 @@ def test_no_line_of_the_access_log_obeys_what_it_tells_of(
 
 
 def shown_by(work: Callable[[], Any]) -> str:
-    """What a command writes, both streams."""
+    """The output of a command, both streams."""
     import click
 
     result = CliRunner().invoke(click.Command("shown", callback=work))

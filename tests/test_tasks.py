@@ -1,4 +1,4 @@
-"""Background and periodic tasks: failures are logged, and no task outlives its owner."""
+"""Background and periodic tasks: failures are logged, and no task runs longer than its owner."""
 
 import asyncio
 import logging

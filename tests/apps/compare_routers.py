@@ -43,7 +43,7 @@ def location_edits(source: bytes) -> Iterable[Edit]:
         before = source[max(0, start - 20) : start].rstrip()
         after = source[end : end + 20].lstrip()
         if before.endswith((b"get", b"set", b"static")):
-            continue  # somebody's own accessor of that name
+            continue  # an accessor of the application with that name
         is_property = before.endswith(b".") and not before.endswith(b"..")
         is_key = after.startswith(b":") or (before[-1:] in b"{," and after[:1] in b",}")
         if is_property or not is_key:
@@ -91,7 +91,7 @@ Object.defineProperty(Object.prototype, 'zl$location', {
 
 
 class LocationShim(Plugin):
-    """What the edited scripts find instead of ``location``."""
+    """The object that the edited scripts use instead of ``location``."""
 
     name = "location-shim"
     matches = Match(content_types=("text/html",))

@@ -61,7 +61,7 @@ def install(at: Path) -> bool:
     """
     at.parent.mkdir(parents=True, exist_ok=True)
     with at.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process ends, however it ends
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process ends, also by a signal
         if is_installed(at):
             return False
         shutil.rmtree(at, ignore_errors=True)
@@ -83,7 +83,7 @@ def install_node(at: Path) -> None:
     environment = {**os.environ, "PATH": _path_with_npm(at)}
     at = at / "node"
     shutil.copytree(HERE / "node", at)
-    # esbuild's binary is a package of its own: no install script has to run.
+    # esbuild's binary is a separate package: no install script has to run.
     options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
     subprocess.run(["npm", "install", *options], cwd=at, env=environment, check=True)
     for name in SINGLE_PAGE:

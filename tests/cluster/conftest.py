@@ -41,7 +41,7 @@ def tell(pytestconfig: pytest.Config) -> Tell:
 
 @pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    """PostgreSQL, Redis, an upstream, and two gates in processes of their own."""
+    """PostgreSQL, Redis, an upstream, and two gates in separate processes."""
     folder = str(tmp_path_factory.mktemp("cluster"))
     with own_postgres() as postgres, own_redis() as redis, streaming_upstream() as origin:
         asyncio.run(migrate_schema(database_named(postgres.url, "postgres")))

@@ -35,7 +35,7 @@ async def sign_in(cluster: Cluster, node: int, token: PurchasedToken) -> str:
 
 
 def at(cluster: Cluster, node: int, cookie: str) -> dict[str, str]:
-    """The headers of that browser at the own origin of a node."""
+    """The headers of that browser at the application's origin on a node."""
     host = f"app.localhost:{cluster.servers.nodes[node].port}"
     return {"Host": host, "User_Agent": AGENT, "Sec_Fetch_Site": "same-origin", "Cookie": cookie}
 
@@ -85,7 +85,7 @@ async def test_logging_out_while_redis_is_away_is_felt_there_too(cluster: Cluste
 
 
 async def test_logging_out_while_the_database_is_away_says_so(cluster: Cluster) -> None:
-    """An answer that says "logged out" would not be true."""
+    """A response "logged out" would be false."""
     token = await cluster.buy(await cluster.sign_up())
     cookie = await sign_in(cluster, HERE, token)
     headers = {"Cookie": cookie, "User-Agent": AGENT}

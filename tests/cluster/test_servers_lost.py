@@ -1,4 +1,4 @@
-"""The cluster while its Redis or PostgreSQL is killed, hangs, refuses, or lies.
+"""The cluster while its Redis or PostgreSQL is killed, hangs, refuses, or returns outdated values.
 
 What clients see is asserted: known tokens go on, unknown ones get 503 and never 401, what was
 revoked stays revoked, and everything heals without a restart of any gate. Real servers are killed.
@@ -139,7 +139,7 @@ async def test_a_slow_redis_slows_nobody_who_is_known(cluster: Cluster) -> None:
     async with cluster.redis() as client:
         slow = asyncio.create_task(_pause_again_and_again(client))
         try:
-            until_ = time.monotonic() + LIFE + 1  # every answer in memory ends meanwhile
+            until_ = time.monotonic() + LIFE + 1  # every entry in memory expires meanwhile
             while time.monotonic() < until_:
                 started = time.perf_counter()
                 for node in BOTH:
@@ -164,12 +164,12 @@ async def test_a_read_only_redis_brings_nobody_back(cluster: Cluster) -> None:
     watched = await open_connections(cluster, THERE, ending.value)
     async with cluster.redis() as client:
         assert await client.exists(cache_name(ending.value))
-        await client.execute_command("REPLICAOF", "127.0.0.1", "1")  # nobody listens there
+        await client.execute_command("REPLICAOF", "127.0.0.1", "1")  # no server listens there
         try:
             await _revoke(cluster, ending)
             await watched.all_ended()
             assert b'"checked_at"' in await client.get(cache_name(ending.value))  # as it was
-            # Redis says for long that it is good; nobody may believe it any more.
+            # Redis keeps the entry of a valid token for long; no node may trust it any more.
             await _stays_out(cluster, ending, REFUSED_LIFE + 2)
             fresh = await _used(cluster, *BOTH)
         finally:
@@ -218,7 +218,7 @@ async def test_redis_holds_garbage(cluster: Cluster) -> None:
             await client.publish(CHANNEL, noise)
         for token in tokens:
             assert (await cluster.get(THERE, token.value))[0] == 200
-        for name, token in zip(names, tokens, strict=True):  # and it is mended
+        for name, token in zip(names, tokens, strict=True):
             assert str(token.id).encode() in await client.get(name)
     watched = await open_connections(cluster, THERE, tokens[0].value)
     await _revoke(cluster, tokens[0])
@@ -264,7 +264,7 @@ async def _is_in(cluster: Cluster, node: int, token: PurchasedToken) -> bool:
 
 
 async def test_postgresql_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
-    """As while failing over: connected, but silent. Nobody who is known waits for it."""
+    """As during a failover: connected, but silent. Users of known tokens do not wait for it."""
     known = await _used(cluster, *BOTH)
     unknown = await cluster.buy((known.user_id, known.bearer))
     async with _broken(

@@ -31,5 +31,5 @@ async def test_no_cancellation_loses_a_connection(
     await asyncio.gather(task, return_exceptions=True)
     event.remove(database.engine.sync_engine, moment, leave)
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    await work()  # a pool with a lost connection would let nobody in
+    await work()  # a pool with a lost connection would time out
     await database.close()

@@ -143,7 +143,7 @@ async def test_payments_of_before_stand_as_they_stood(empty: Database) -> None:
                 connection, await repository.one(connection, payments.c.id == payment)
             )
             assert (stands.is_paid, str(stands.reversed_rub)) == (True, left)
-        # Heard of again, in other words: nothing moves.
+        # The same event again, worded differently: nothing changes.
         again = Event("again", "refunded", Outcome.REFUNDED, gone, amount=Decimal("50.00"))
         assert await settlement.apply(connection, "mock", again) == "ignored: counted already"
     await migrate.downgrade(empty, "0001")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass
 class Site:
-    """What is served over TLS, and what stands behind."""
+    """The server with TLS, and the nodes behind it."""
 
     port: int
     plain_port: int
@@ -52,7 +52,7 @@ async def site(cluster: Stores, upstream: RecordingUpstream, tmp_path: Path) -> 
     (tmp_path / "nginx").mkdir()
     async with running_gate(**cluster.settings, **settings) as gate:
         token = await buy(gate, await sign_up(gate))
-        # One of the two nodes is down: nobody may notice.
+        # One of the two nodes is down: no request may fail.
         addresses = {"gate-a:8000": f"127.0.0.1:{gate.port}", "gate-b:8000": f"127.0.0.1:{dead}"}
         text = as_it_is("gate.conf", tls, {443: port, 80: plain_port}, addresses)
         with running(tmp_path / "nginx", port, text):
@@ -98,7 +98,7 @@ async def test_the_upstream_and_the_gate_hear_of_the_secure_origin(site: Site) -
     arrived = site.upstream.requests[-1].headers
     assert arrived["X-Forwarded-Proto"] == "https"
     assert arrived["X-Forwarded-Host"] == f"127.0.0.1:{site.port}"
-    assert arrived["X-Forwarded-For"] == "127.0.0.1"  # what the client made up is not believed
+    assert arrived["X-Forwarded-For"] == "127.0.0.1"  # the client's own value is not trusted
 
 
 async def test_a_browser_is_signed_in_at_the_own_origin(site: Site) -> None:

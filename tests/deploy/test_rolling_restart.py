@@ -1,4 +1,4 @@
-"""Two nodes behind nginx, restarted one after the other under load: nobody notices."""
+"""Two nodes behind nginx, restarted one after the other under load: no request fails."""
 
 import asyncio
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ async def test_a_rolling_restart_loses_no_request(
 
     async def ask(number: int) -> None:
         method, path, body = (
-            ("GET", "/proxy/page", None),  # the fast lane
+            ("GET", "/proxy/page", None),  # the fast path
             ("POST", "/proxy/form", b"x" * 20_000),  # which nothing may send twice
             ("GET", "/proxy/status", None),  # the gate's own
         )[number % 3]

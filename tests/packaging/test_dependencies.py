@@ -1,4 +1,4 @@
-"""What the program imports is declared in setup.cfg, and what is declared is used."""
+"""Imported packages are declared in setup.cfg, and declared packages are imported."""
 
 import ast
 import configparser

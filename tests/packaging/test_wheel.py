@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _tracked(folder: str) -> set[str]:
-    """The files that belong to the program, as git lists them; else as they lie there."""
+    """The files that belong to the program, as git lists them; without git, all files."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", folder], cwd=ROOT, capture_output=True, text=True, check=False
     )
