@@ -1,13 +1,13 @@
 """The gate's own cookies: their names, what each is worth when planted, and who can plant one.
 
-Pure. The upstream's scripts may run on a host that shares cookies with the gate: always at the own
-origin, where the proxy cookie is, and at the gate's pages with ``PROXY_PORT`` (cookies know no
-port, RFC 6265bis section 8.5) or ``BROWSER_MOUNT=prefix``. ``HttpOnly`` keeps a script from reading
-a cookie; it does not keep it from evicting one and writing another of the same name.
+Pure. The upstream's scripts may run on a host that shares cookies with the gate: always at the
+application's origin, where the proxy cookie is, and at the gate's pages with ``PROXY_PORT``
+(cookies ignore the port, RFC 6265bis section 8.5) or ``BROWSER_MOUNT=prefix``. ``HttpOnly`` keeps a
+script from reading a cookie, not from evicting it and writing another of the same name.
 
 The prefix ``__Host-Http-`` does (draft-ietf-httpbis-layered-cookies): a browser that knows it takes
 such a name from an HTTP response alone. ``scripts/measure_cookies.py`` measures which browsers do,
-and ADR 0015 has the figures. A name that no script can write is called *sealed* here.
+and ADR 0015 has the measurements. A name that no script can write is called *sealed* here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ GATE_COOKIES = (
     GateCookie(
         ACCESS,
         "the access token that this browser uses",
-        "nothing in a browser: it counts only beside a sign-in cookie that belongs to the token",
+        "nothing in a browser: it is valid only with a sign-in cookie that belongs to the token",
     ),
     GateCookie(
         SIGN_IN,
@@ -74,11 +74,11 @@ GATE_COOKIES = (
     GateCookie(
         KNOWN_BROWSER,
         "attempts to sign in are counted for this browser",
-        "attempts of its own, with the same limit: the planter's account only",
+        "separate attempts with the same limit, for the planter's account only",
     ),
     GateCookie(
         NONCE,
-        "proves that this browser began the sign-in at the own origin, for two minutes",
+        "proves that this browser began the sign-in at the application's origin, for two minutes",
         "nothing: the name is sealed, or its mark is made for the network and the browser",
     ),
     GateCookie(LANGUAGE, "the language of the pages", "the language of the pages"),
@@ -97,8 +97,8 @@ _AGENT = 300  # characters that are kept
 def is_gate_cookie(name: str) -> bool:
     """Whether a cookie of this name belongs to the gate, in any spelling of name and prefix.
 
-    Prefixes are matched without regard to case, as browsers do (RFC 6265bis section 5.7), and what
-    is left of a nameless cookie reads as a name.
+    Prefixes are matched without regard to case, as browsers do (RFC 6265bis section 5.7). The value
+    of a nameless cookie is read as its name.
     """
     return _GATE.match(name) is not None
 
@@ -140,7 +140,7 @@ def is_browser(names: Iterable[str], agent: str) -> bool:
     """Whether a request with these header names comes from a browser.
 
     Browsers send fetch metadata, or call themselves Mozilla; a script can take away neither.
-    Programs that hold a cookie jar of their own do not.
+    Programs with their own cookie jar do not.
     """
     if "Mozilla/" in agent:
         return True
@@ -150,7 +150,7 @@ def is_browser(names: Iterable[str], agent: str) -> bool:
 def network_of(address: str) -> str:
     """The network of a client's address: the /24 of IPv4, the /48 of IPv6 (RFC 6177 section 2).
 
-    What is no address (a Unix socket has none) stays as it is.
+    Other text (a Unix socket has no address) is returned unchanged.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -37,7 +37,7 @@ CHUNKS = (1, 7, 65536)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the browser would have got."""
+    """The response that the browser would receive."""
 
     body: bytes
     headers: CIMultiDict[str]
@@ -181,7 +181,7 @@ def exchange(
 def early(
     plugin: type[Plugin], url: str, options: Mapping[str, Any] | None = None
 ) -> EarlyResponse | None:
-    """What ``early_response`` answers for a URL."""
+    """The result of ``early_response`` for a URL."""
     engine, entry = engine_for(plugin, options)
     answer = engine.early_response(exchange(url, status=0))
     _raise(entry)

@@ -148,7 +148,7 @@ async def test_a_credit_is_a_row_of_the_ledger_with_its_reason(gate: GateClient)
     assert {answer["new_balance"] for _, answer in answers} == {"11.00"}
     _, log = await call(gate, "GET", "/admin/audit-logs?action=user.credited", bearer=admin)
     reasons = [entry["details"]["reason"] for entry in log["items"]]
-    assert reasons == ["Paid by transfer 17"] * 2  # the one before, and once what was sent 5 times
+    assert reasons == ["Paid by transfer 17"] * 2  # one from before, and one for 5 equal requests
     nobody = f"/admin/users/{uuid4()}/credit"
     assert (await call(gate, "POST", nobody, bearer=admin, json=body))[0] == 404
 

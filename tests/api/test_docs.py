@@ -53,7 +53,7 @@ async def test_a_protected_call_says_how_to_sign_in_and_what_it_refuses(gate: Ga
 
 
 def described_values(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every property of a model and every parameter of a call, with where it stands."""
+    """Every property of a model and every parameter of a call, with its location."""
     for name, model in description["components"]["schemas"].items():
         for field, schema in model.get("properties", {}).items():
             yield f"{name}.{field}", schema

@@ -1,4 +1,4 @@
-"""Strangers' requests made from the description itself: whatever comes, no answer is a 5xx."""
+"""Requests generated from the API description: no response is a 5xx."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
 
 
 def fuzz(described: Described, operation: Any) -> list[str]:
-    """Ask one call many things; the answers that are failures of ours."""
+    """Send many requests to one call; return the responses that are server errors."""
     failures: list[str] = []
 
     @given(data=st.data())

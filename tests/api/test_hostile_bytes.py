@@ -93,7 +93,7 @@ async def status_of(
 
 
 def _bodies(operation: Operation) -> list[bytes]:
-    """Every text in every field, then bytes that are no object at all."""
+    """Every text in every field, then bytes that are not a JSON object."""
     if operation.body is None:
         return [b"", *RAW[1:4]]
     names = list(operation.body.model_fields)
@@ -191,7 +191,7 @@ async def test_no_page_fails_whatever_form_it_is_sent(gate: GateClient) -> None:
 
 
 async def test_no_signed_webhook_fails_whatever_it_tells(make_gate: MakeGate) -> None:
-    """A payment service that was taken over, or tells of text that a buyer made up."""
+    """A compromised payment service, or one that passes on text of a buyer."""
     gate = await make_gate(**MOCK)
     bearer = await sign_up(gate)
     payment_id = await open_payment(gate, bearer)

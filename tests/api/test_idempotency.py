@@ -1,4 +1,4 @@
-"""Idempotency-Key on every call that moves money: one answer, moved once."""
+"""Idempotency-Key on every call that moves money: one response, moved once."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_sent_twenty_times_at_once_it_moves_once_and_answers_the_same(
     assert all(answer == (first_status, first) for answer in answers)
     assert await balance_of(gate, shop.bearer) == left
     if name in ("purchase", "mock top-up", "credit"):
-        await send("another")  # what is paid, given back or confirmed changes no more
+        await send("another")  # payments that are paid, refunded or confirmed are final
         assert await balance_of(gate, shop.bearer) != left
     assert await send() == (first_status, first)  # also when things have moved on
     await assert_whole(gate)

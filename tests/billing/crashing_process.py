@@ -1,7 +1,7 @@
 """A program killed while it works: ``python -m tests.billing.crashing_process URL USER``.
 
-Reads lines ``ACT N BUNDLES...``, does the act in a process of its own that dies by SIGKILL right
-after its Nth statement, and answers how it ended: ``killed``, or ``done`` when it came through.
+Reads lines ``ACT N BUNDLES...``, does the act in a separate process that dies by SIGKILL right
+after its Nth statement, and prints how it ended: ``killed``, or ``done`` when it was complete.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ async def test_the_statement_is_csv_that_no_spreadsheet_runs(gate: GateClient) -
         "+7 900 000": "'+7 900 000",
         "@SUM(A1)": "'@SUM(A1)",
         "＝1+1": "'＝1+1",
-        # Where semicolons divide cells, what stands behind one is a cell of its own.
+        # With semicolons as separators, the text after one is a separate cell.
         "for you; =1+1": "for you; '=1+1",
         "a,-b": "a,'-b",
         'с кавычками "и" запятой, да - нет': 'с кавычками "и" запятой, да - нет',

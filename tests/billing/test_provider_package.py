@@ -1,4 +1,4 @@
-"""The payment provider of docs/how-to/add-a-payment-provider.md works as it stands there."""
+"""The payment provider of docs/how-to/add-a-payment-provider.md works as printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Over HTTP, with real requests at the same moment: what one answers fits what the other did."""
+"""Concurrent HTTP requests: each response matches the effect of the other."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ SESSION = {"id": "cs_test_1", "object": "checkout.session", "currency": "rub"}
 
 
 class FakeStripe:
-    """What the SDK asks for, and what a test wants answered."""
+    """The requests of the SDK, and the responses of a test."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, dict[str, str], str | None]] = []
@@ -272,7 +272,7 @@ async def test_disputes_and_refunds_as_stripe_tells_them(shop: GateClient) -> No
 @pytest.mark.parametrize(
     ("change", "outcome"),
     [
-        # A payment link takes client_reference_id from its address: anybody may write it.
+        # A payment link takes client_reference_id from its address: a buyer can change it.
         ({"id": "cs_link", "metadata": {}}, "unknown payment"),
         ({"id": "cs_link", "metadata": None}, "unknown payment"),
         ({"id": "cs_other"}, "refused: another checkout"),

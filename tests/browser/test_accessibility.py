@@ -50,7 +50,7 @@ class Look:
             self.found[name] = wrong
 
     async def sent(self, path: str, form: str, name: str, **fields: str) -> None:
-        """Fill a form, send it, and look at the answer."""
+        """Fill a form, send it, and look at the response."""
         await self.page.goto(path)
         for field, text in fields.items():
             await self.page.locator(f"#f-{field}").fill(text)
@@ -130,7 +130,7 @@ async def test_every_page_is_accessible_and_fits(
         await _one_user(look)
     assert look.found == {}
     assert look.count >= 55
-    # Refusals are told as such by the browser too; nothing else may be wrong.
+    # The browser logs refused responses too; nothing else may be wrong.
     assert [error for error in seen.errors if "Failed to load resource" not in error] == []
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 
 async def _both(paid: Site, chromium: Browser) -> tuple[Page, Page]:
-    """A user and an administrator, each in a browser of their own."""
+    """A user and an administrator, each in a separate browser."""
     user = await paid.page(chromium)
     await register(user, "boris")
     admin = await paid.page(chromium)

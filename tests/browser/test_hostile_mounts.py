@@ -12,7 +12,7 @@ from tests.kit.hostile_site import Trap, Where, register, run, trap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-# (mount, scheme, host): where the application has an origin of its own.
+# (mount, scheme, host): where the application has a separate origin.
 OWN_ORIGINS: list[tuple[Where, str, str]] = [
     ("own", "http", "127.0.0.1"),
     ("own", "https", "127.0.0.1"),

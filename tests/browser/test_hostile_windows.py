@@ -75,7 +75,7 @@ async def test_no_frame_and_no_request_of_the_application_reads_a_page(
             assert await run(page, "const [gate] = args;" + script, site.gate) == ""
 
 
-# A worker below the mount may answer for the application's own documents, with any header.
+# A worker below the mount may serve the application's documents, with any header.
 FORGER = """
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', event => event.waitUntil(self.clients.claim()));

@@ -1,4 +1,4 @@
-"""Service workers: a hostile application tries to answer for the gate's own pages."""
+"""Service workers: a hostile application tries to serve the gate's own pages."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def allowances(gate: str) -> list[list[str]]:
 
 
 async def served(context: BrowserContext) -> str:
-    """Which of the gate's pages a worker answers for now."""
+    """The pages of the gate that a worker serves now."""
     for path in ("/login", "/"):
         page = await context.new_page()
         await page.goto(path)

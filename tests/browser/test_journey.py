@@ -80,7 +80,7 @@ async def test_from_nothing_to_the_site_and_back(
     await account.get_by_role("link", name="Revoke").click()
     await account.get_by_role("main").get_by_role("button", name="Revoke").click()
 
-    if scripts:  # what was open under the token is closed at once
+    if scripts:  # connections of the token are closed immediately
         await expect(page.locator("#echo")).to_contain_text("closed: 4401")
     answer = await page.goto(root)
     assert answer is not None

@@ -1,6 +1,6 @@
 """A script of the application floods the cookie jar and plants an attacker's cookies.
 
-In a real Chromium: under the prefix, at a second port and at an own origin, over https and plain
+In a real Chromium: under the prefix, at a second port and at its origin, over https and plain
 http. The visitor may end up signed out, and never signed in as the attacker without being told.
 """
 
@@ -53,7 +53,7 @@ async def attacked(
 
 
 async def gate_cookies(context: BrowserContext) -> list[list[str]]:
-    """The gate's cookies in this profile: what an attacker takes from a browser of their own."""
+    """The gate's cookies in this profile: an attacker copies them from another browser."""
     return [
         [cookie["name"], cookie["value"]]
         for cookie in await context.cookies()
@@ -111,7 +111,7 @@ async def test_nobody_is_silently_signed_in_as_the_attacker(
         opened = await victim.goto(gate.url("/after"))
         assert opened is not None
         assert opened.status == 401
-        # What the attacker's token would have shown is the attacker's own use of it.
+        # The attacker's token would have shown the attacker's own sessions.
         shown = await texts(victim, gate.gate)
         assert "mallory" not in shown
         if "Is this you?" in shown:
@@ -202,7 +202,7 @@ async def test_a_script_under_the_mount_can_not_sign_its_visitor_in(
         await victim.wait_for_load_state()
         assert "mallory" not in await texts(victim, gate.gate)
 
-        # The same form, in the browser that it was made for, signs in: the test is no mistake.
+        # The same form, in the browser that it was made for, signs in: the test can fail.
         if not is_clicked and not is_far:
             await author.locator("#f-email").fill("mallory@example.com")
             await author.locator("#f-password").fill(PASSWORD)

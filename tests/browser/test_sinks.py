@@ -20,11 +20,11 @@ EXPECTED_COMPLAINTS = {
     "csp": "Content Security Policy",
     "trusted-types": "requires 'TrustedHTML'",
 }
-"""What a check provokes on purpose."""
+"""Errors that a check causes on purpose."""
 
 
 async def final_title(page: Page, seconds: float = 60) -> str:
-    """What the check says in the end; asked from outside, since a policy may forbid eval."""
+    """The result of the check; read from outside, since a policy may forbid eval."""
     for _ in range(int(seconds / 0.05)):
         title = await page.title()
         if title != "running":
@@ -70,7 +70,7 @@ async def test_every_check_holds_without_a_gate(chromium: Browser) -> None:
 
 
 async def lasting_strays(chromium: Browser, at: Place) -> list[str]:
-    """Strays that come again when everything is walked a second time.
+    """Unmounted requests that occur again when all checks run a second time.
 
     Chromium now and then runs a classic worker's first ``importScripts`` past the runtime (about
     once in ten walks on a loaded machine, docs/runtime.md): the 307 recovers it. What leaks by a
@@ -85,10 +85,10 @@ async def lasting_strays(chromium: Browser, at: Place) -> list[str]:
 
 
 async def lasting_failures(chromium: Browser, at: Place) -> dict[str, object]:
-    """What fails of all checks, but for the one slip that :func:`lasting_strays` tells of.
+    """All failed checks, except the one that :func:`lasting_strays` describes.
 
-    The browser sees it too where a page is a service worker's: the demo's classic worker asks for
-    ``knots.js`` beside the mount. Such a check, and no other, has to hold when it is opened again.
+    The browser sees it too where a page is a service worker's: the demo's classic worker requests
+    ``knots.js`` outside the mount. Such a check, and no other, has to hold when it is opened again.
     """
     failures = await run_sinks(chromium, at, SINKS)
     slip = {"title": "ok", "outside": [urljoin(at.root, "/static/js/knots.js")], "complaints": []}

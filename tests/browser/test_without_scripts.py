@@ -25,7 +25,7 @@ async def test_money_and_tokens(paid: Site, chromium: Browser) -> None:
     await page.locator("#f-name").fill("Laptop")
     await page.get_by_role("button", name="Save the name").click()
     await expect(page.locator("h1")).to_have_text("Laptop")
-    # What only a script could do is not offered.
+    # The page offers nothing that needs a script.
     await expect(page.get_by_role("button", name="Copy")).to_have_count(0)
     await page.get_by_role("link", name="Other ways to connect").click()
     await expect(page.locator("#c-curl")).to_contain_text("X-Access-Token")

@@ -19,7 +19,7 @@ def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess
 
 @pytest.fixture(params=["postgresql", "embedded"])
 def zenzefi(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run ``zenzefi ...`` in this process; the standard input is no terminal."""
+    """Run ``zenzefi ...`` in this process; the standard input is not a terminal."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     if request.param == "postgresql":
         monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("postgres_database"))

@@ -1,4 +1,4 @@
-"""A canary in every secret: whatever is driven, well and badly, the logs hold none of them."""
+"""A canary in every secret: the logs contain none, in success and failure."""
 
 import asyncio
 import secrets
@@ -121,7 +121,7 @@ async def test_no_secret_gets_into_the_log(gate: GateProcess) -> None:
         assert isinstance(bought, dict)
         token = str(bought["token"])
         hidden.add(token)
-        # The way through, in every place where a token can be; the upstream is away.
+        # Proxied requests, with a token in every place; the upstream is down.
         await call("POST", f"{api}/proxy/authenticate", 200, json={"token": token})
         hidden |= await _signed_in_at_the_own_origin(client, origin)
         await call("GET", f"{api}/proxy/page?token={token}", 502, headers={"X-Access-Token": token})

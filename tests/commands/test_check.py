@@ -26,7 +26,7 @@ UNUSABLE = {
 
 
 def report(done: Any) -> dict[str, Any]:
-    """What was found, by name."""
+    """The results, by name."""
     return {one["name"]: one for one in json.loads(done.stdout)["checks"]}
 
 
@@ -147,7 +147,7 @@ async def test_a_standby_does_not_pass(postgres_database: str) -> None:
 
 @pytest.fixture
 def full_redis() -> Iterator[str]:
-    """A Redis that answers and takes nothing."""
+    """A Redis that responds and refuses writes."""
     with own_redis() as server:
         with socket.create_connection(("127.0.0.1", server.port)) as wire:
             wire.sendall(b"CONFIG SET maxmemory 1\r\n")

@@ -17,7 +17,7 @@ PROGRAM = Path(sys.executable).parent / "zenzefi"
 
 
 def asked(shell: str, *words: str, typed: str = "") -> str:
-    """What completion answers after these words, while ``typed`` is being typed."""
+    """The completions after these words, while ``typed`` is being typed."""
     line = " ".join(["zenzefi", *words, typed])
     env = {
         "PATH": os.environ["PATH"],

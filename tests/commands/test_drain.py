@@ -1,4 +1,4 @@
-"""SIGTERM under load, on the real program: every request that was taken is answered."""
+"""SIGTERM under load, on the real program: every accepted request gets a response."""
 
 import asyncio
 import json

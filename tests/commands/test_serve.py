@@ -174,7 +174,7 @@ def _serve(*args: str, data_dir: str, **settings: str) -> subprocess.CompletedPr
 
 
 def _enter(port: int, host: str) -> int:
-    """What the path of the own origin's sign-in answers at this port under this Host."""
+    """The response of the application origin's sign-in at this port with this Host."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request("GET", "/.well-known/zenzefi/enter", headers={"Host": host})

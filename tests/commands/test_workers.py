@@ -1,4 +1,4 @@
-"""Several workers are one node: one set of figures, whichever of them is asked or has died."""
+"""Several workers are one node: one set of metrics, from each of them and after a crash."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.kit.servers import free_port
 
 @pytest.fixture
 def node(tmp_path: Path, redis_url: str) -> Iterator[tuple[GateProcess, str]]:
-    """A gate of two workers, and the address of its figures."""
+    """A gate of two workers, and the address of its metrics."""
     listen = f"127.0.0.1:{free_port()}"
     gate = GateProcess(
         str(tmp_path),
@@ -60,7 +60,7 @@ async def test_the_figures_are_those_of_all_workers(
     for worker in before:
         os.kill(worker.pid, signal.SIGKILL)
     async with asyncio.timeout(30):
-        while True:  # one of the new ones serves the figures again
+        while True:  # one of the new ones serves the metrics again
             try:
                 counted = await asyncio.to_thread(figure, metrics, ASKED)
                 break

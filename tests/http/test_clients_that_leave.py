@@ -1,4 +1,4 @@
-"""A client that vanishes in the middle of anything is no fault of the gate: no traceback."""
+"""A client that disconnects at any point is not an error of the gate: no traceback."""
 
 from __future__ import annotations
 

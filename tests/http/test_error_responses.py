@@ -1,4 +1,4 @@
-"""The answer to an error fits the asker and never says too much."""
+"""The response to an error fits the client and contains no internals."""
 
 import pytest
 from aiohttp import web

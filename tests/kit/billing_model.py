@@ -49,7 +49,7 @@ def config() -> Settings:
 
 
 class Bought(BaseModel):
-    """What a purchase under a key answers."""
+    """The response to a purchase with a key."""
 
     token_id: UUID
 
@@ -120,7 +120,7 @@ class BillingModel:
             await self.bundles.purchase(connection, GATE, self.user_id, self.bundle_ids[number])
 
     async def revoke(self, number: int) -> None:
-        """A token is given back."""
+        """A token is revoked."""
         mine = await self.tokens.of_user(self.user_id)
         if mine:
             token = mine[number % len(mine)]
@@ -207,7 +207,7 @@ class BillingModel:
             moved = sum(row.amount for row in rows if row.payment_id == payment.id)
             kept = payment.amount_znc - payment.reversed_znc + payment.shortfall_znc
             assert moved == (0 if payment.credited_at is None else kept)
-            # Who owes has nothing: whatever came in has repaid first.
+            # A user in debt has no balance: every credit repays the debt first.
             assert payment.shortfall_znc == 0 or balance == 0
 
     async def state(self) -> list[Any]:

@@ -1,6 +1,6 @@
 """The real gate in front of an upstream, seen by a browser in each of its mounts.
 
-The access token is kept in memory, as in the tests of the way through: what is tested here is what
+The access token is kept in memory, as in the tests of the reverse proxy: the subject here is what
 a browser makes of a page that came through, not who may have it.
 """
 
@@ -47,9 +47,9 @@ class Place:
         return context
 
     def unmounted_requests(self) -> list[str]:
-        """What the gate had to recover because it was asked for outside the mount.
+        """The requests outside the mount that the gate had to recover.
 
-        Without ``/favicon.ico``: browsers ask for it by themselves where a page names no icon.
+        Without ``/favicon.ico``: browsers request it where a page names no icon.
         """
         if self.app is None:
             return []
@@ -57,7 +57,7 @@ class Place:
         return [f"{row.page} asked for {row.path}" for row in rows if row.path != "/favicon.ico"]
 
     def forget_strays(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         if self.app is not None:
             self.app[proxy_setup.GATE].unmounted_requests = UnmountedRequests()
 

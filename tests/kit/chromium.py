@@ -40,7 +40,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @dataclass
 class Watch:
-    """What a page asked for and complained about."""
+    """The requests and the errors of a page."""
 
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

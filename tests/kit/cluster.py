@@ -1,4 +1,4 @@
-"""Two gates in processes of their own, on one PostgreSQL and one Redis, and what uses them."""
+"""Two gates in separate processes, on one PostgreSQL and one Redis, and their clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ printed."""
 
 @dataclass
 class ClusterServers:
-    """What a cluster is made of: to be broken and mended."""
+    """The parts of a cluster, which tests stop and start again."""
 
     postgres: Postgres
     redis: Redis
@@ -138,7 +138,7 @@ class Cluster:
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     async def live(self) -> None:
-        """Wait until every node hears of ends at once, and the database answers them."""
+        """Wait until every node receives invalidation messages and reaches the database."""
         for number, _ in enumerate(self.servers.nodes):
             await until(lambda number=number: self._is_well(number))
 

@@ -50,7 +50,7 @@ class Wire:
         self.writer.transport.abort()
 
     async def stall(self) -> None:
-        """Never answer."""
+        """Never respond."""
         await asyncio.sleep(3600)
 
 
@@ -114,7 +114,7 @@ class FaultyUpstream:
         await asyncio.sleep(0.01)
 
     def always(self, data: bytes, *, then: str = "close") -> None:
-        """Answer every request with these bytes, then ``close``, ``stall`` or ``reset``."""
+        """Respond to every request with these bytes, then ``close``, ``stall`` or ``reset``."""
 
         async def script(wire: Wire) -> None:
             await wire.send(data)

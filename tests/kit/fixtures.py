@@ -35,7 +35,7 @@ from zenzefi.settings import Settings, load_settings
 _PRIMARY = "postgres"
 _EMBEDDED = "embedded"
 
-# A slow machine is no failure: no test asserts how long an example took.
+# A slow machine is not a failure: no test asserts the duration of an example.
 hypothesis_settings.register_profile("zenzefi", deadline=None)
 hypothesis_settings.load_profile("zenzefi")
 
@@ -238,7 +238,7 @@ def cluster(redis_url: str, postgres_database: str, tmp_path: Path) -> Stores:
 
 @pytest.fixture
 def make_app(tmp_path: Path, sqlite_database: str) -> MakeApp:
-    """Make applications of nothing but the running process, on a real database."""
+    """Make applications that contain only the running process, on a real database."""
 
     def make(database_url: str = sqlite_database, **overrides: Any) -> web.Application:
         return process_app(load_settings({"data_dir": tmp_path, **overrides}), database_url)

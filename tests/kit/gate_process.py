@@ -1,4 +1,4 @@
-"""A gate in a process of its own, as an operator starts it."""
+"""A gate in a separate process, as an operator starts it."""
 
 import http.client
 import os
@@ -83,7 +83,7 @@ class GateProcess:
 
     @property
     def output(self) -> str:
-        """What it logged so far."""
+        """Its log so far."""
         return "".join(self._output)
 
     def get(self, path: str, **headers: str) -> HttpResponse:

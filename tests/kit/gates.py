@@ -40,8 +40,8 @@ class GateServer(TestServer):
 
 @asynccontextmanager
 async def running_gate(**settings: Any) -> AsyncIterator[GateClient]:
-    """One node with these settings, and a client without cookies of its own."""
-    settings.setdefault("zenzefi_target_url", "http://127.0.0.1:9")  # discard: nobody listens
+    """One node with these settings, and a client without cookies."""
+    settings.setdefault("zenzefi_target_url", "http://127.0.0.1:9")  # discard: nothing listens
     app = create_app(load_settings(settings))
     async with TestClient(GateServer(app)) as client:
         yield client

@@ -6,7 +6,7 @@ from playwright.async_api import Page
 
 from tests.kit.hostile_site import ATTACK_HELPERS, run
 
-# Run in a document of the application's. `gate` is the gate's origin, `url` a document of its own.
+# Run in a document of the application. `gate` is the gate's origin, `url` one of its documents.
 FROM_A_WINDOW = {
     "a blank window that is sent to the page": """
         const w = open('', 'x');

@@ -1,6 +1,6 @@
 """A hostile application behind the gate, and its attacks, for a real Chromium.
 
-The application answers what a request asks it to answer: any header, any status, any body. Its
+The application responds as the request says: any header, any status, any body. Its
 documents are XHTML, so that the runtime is not in them: a hostile application would go round it.
 An attack is a script that runs in such a document and returns its loot: what it read of the
 account, or an empty string. A test fails when there is loot, not when a header is missing.
@@ -57,7 +57,7 @@ _DOCUMENT = """<html xmlns="http://www.w3.org/1999/xhtml"><head><title>hostile</
 
 
 def hostile_application() -> web.Application:
-    """Answers with the headers that the query's ``h`` parameters name, and its ``body``."""
+    """Responds with the headers in the query's ``h`` parameters, and its ``body``."""
 
     async def answer(request: web.Request) -> web.Response:
         pairs = [line.split(":", 1) for line in request.query.getall("h", [])]
@@ -145,8 +145,8 @@ async def trap(
 ) -> AsyncIterator[Trap]:
     """A gate at ``scheme://host`` with the hostile application behind it.
 
-    ``where`` browsers see the application: under the prefix, at a second port, or at a host of its
-    own.
+    ``where`` browsers see the application: under the prefix, at a second port, or at
+    another host.
     """
     port, second_port = unused_port(), unused_port()
     gate = f"{scheme}://{host}:{port}"

@@ -1,4 +1,4 @@
-"""What the tests of money share: a gate that takes pretended payments, and its signed webhooks."""
+"""Helpers for tests of money: a gate with mock payments, and its signed webhooks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOCK: dict[str, Any] = {"payment_providers": ["mock"], "debug": True}
 
 
 async def balance_of(gate: GateClient, bearer: str) -> str:
-    """The balance, as its owner is told."""
+    """The balance, as the API reports it."""
     status, answer = await call(gate, "GET", "/currency/balance", bearer=bearer)
     assert status == 200
     assert answer["currency"] == "ZNC"
@@ -40,7 +40,7 @@ async def open_payment(gate: GateClient, bearer: str, amount: str = "10") -> str
 def mock_event(
     payment_id: str, kind: str, amount: str | None = "100.00", **more: Any
 ) -> dict[str, Any]:
-    """What the mock provider says about a payment."""
+    """An event of the mock provider about a payment."""
     return {
         "id": f"evt-{uuid4()}",
         "type": kind,

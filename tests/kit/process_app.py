@@ -1,4 +1,4 @@
-"""An application of nothing but the running process: reload, drain, health, jobs, observation."""
+"""An application with only the running process: reload, drain, health, jobs, observation."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ MakeApp = Callable[..., web.Application]
 
 
 def process_app(settings: Settings, database_url: str) -> web.Application:
-    """The application, on a real database of its own connections."""
+    """The application, with its own connections to a real database."""
     app = web.Application(
         middlewares=[request_id_middleware, observation_middleware, errors_middleware]
     )

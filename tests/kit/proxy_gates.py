@@ -38,7 +38,7 @@ PREFIX = "/api/v1/proxy"
 
 
 class MemoryTokenValidator:
-    """The gatekeeper's protocol over a dictionary: what the way through sees of the real one."""
+    """The token validator's protocol over a dictionary, as the reverse proxy sees it."""
 
     def __init__(self) -> None:
         self.known: dict[str, TokenAccess] = {}
@@ -210,7 +210,7 @@ class RunningGate:
         body: bytes = b"",
         timeout: float = 10,
     ) -> bytes:
-        """One raw request with ``Connection: close``; the whole answer as bytes."""
+        """One raw request with ``Connection: close``; the whole response as bytes."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *headers]
         if token is not None:
             lines.append(f"X-Access-Token: {token}")
@@ -235,7 +235,7 @@ def proxy_app(
     engine: Any = None,
     **settings: Any,
 ) -> Any:
-    """An application with just the way through in it."""
+    """An application with only the reverse proxy."""
     app = web.Application(
         middlewares=[
             request_id_middleware,

@@ -14,7 +14,7 @@ from zenzefi.proxy.fast_path import FAST_PATH, FastPath
 
 @dataclass
 class RawResponse:
-    """What came back: ``is_whole`` is false where it broke off."""
+    """A response: ``is_whole`` is false where it ended early."""
 
     start: bytes
     headers: list[bytes]

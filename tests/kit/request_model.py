@@ -1,4 +1,4 @@
-"""A model of requests: what is written on the wire for them, and what must come of it."""
+"""A model of requests: their bytes on the wire, and the expected result."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def response_to(seen: ReceivedRequest) -> bytes:
 async def responses(
     reader: asyncio.StreamReader, asked: list[SentRequest]
 ) -> list[tuple[int, bytes]]:
-    """The final responses, as the methods that they answer let them be read."""
+    """The final responses, parsed with the methods of their requests."""
     found = []
     for request in asked:
         status = 100

@@ -20,7 +20,7 @@ class ScannerFeed:
     def feed(self, data: bytes) -> bytes:
         """The output that follows from one more chunk."""
         window = self._carry + data if self._carry else data
-        # What is unfinished is looked at again only when it has doubled: linear in all cases.
+        # An unfinished window is scanned again only when it has doubled: linear in all cases.
         if len(window) < self._retry:
             self._carry = window
             return b""

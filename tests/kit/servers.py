@@ -29,7 +29,7 @@ _START_TIMEOUT = 60.0  # seconds; a cold machine under load takes a few
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
+    """A TCP port of loopback without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -43,7 +43,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _identity() -> dict[str, Any]:
-    """Arguments for ``subprocess`` that drop root; none needed for anybody else."""
+    """Arguments for ``subprocess`` that drop root; empty for other users."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -109,7 +109,7 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start, and wait until it responds."""
         options = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
@@ -205,7 +205,7 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start, and wait until it responds."""
         options = {
             "port": self.port,
             "bind": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""An upstream in a thread: it outlives the event loop of a single test."""
+"""An upstream in a thread, independent of the event loop of a single test."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Visitor:
 
     @property
     def text(self) -> str:
-        """What the page says, in one line."""
+        """The text of the page, in one line."""
         main = self.soup.find("main")
         return " ".join(main.get_text(" ").split()) if main else ""
 
@@ -116,7 +116,7 @@ class Visitor:
         return await self.send("/login", email=f"{name}@example.com", password=password)
 
     async def buy(self, hours: int = 24) -> str:
-        """Buy a token; its page is open then, and its path is the answer."""
+        """Buy a token; its page is open then. Returns its path."""
         await self.open("/account/buy")
         once = str(self.soup.find("input", attrs={"name": "once"})["value"])
         await self.send(

@@ -1,4 +1,4 @@
-"""What is swept, closed and proved, and that it leaves the rest alone."""
+"""Retention, idle sessions and reconciliation; other rows are left alone."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -197,7 +197,7 @@ async def test_the_retention_of_the_audit_log_is_a_setting(make_gate: MakeGate) 
 
 
 async def _sweep(gate: GateClient) -> None:
-    """What the running gate does by itself, with its settings."""
+    """The periodic work of the running gate, with its settings."""
     (sweep,) = [job for job in gate.app[JOBS]._jobs if job.name == "sweep"]
     await sweep.work()
 

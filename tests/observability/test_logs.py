@@ -20,7 +20,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the program would write with these settings; the root logger is put back after."""
+    """The log of the program with these settings; the root logger is restored after."""
     out = io.StringIO()
     root = logging.getLogger()
     before, level = root.handlers, root.level

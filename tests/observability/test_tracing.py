@@ -39,7 +39,7 @@ async def traced(
 
 
 async def finished(gate: GateClient, spans: InMemorySpanExporter) -> list[ReadableSpan]:
-    """What is there once the gate has ended: it hands over the rest."""
+    """All spans once the gate has stopped: it exports the rest."""
     await gate.close()
     return list(spans.get_finished_spans())
 

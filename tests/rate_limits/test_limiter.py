@@ -86,7 +86,7 @@ async def test_concurrent_uses_do_not_exceed_the_limit(
 ) -> None:
     monkeypatch.setattr(
         "zenzefi.rate_limits.limiter._TIMEOUT", 10.0
-    )  # a busy machine is no failure
+    )  # a busy machine is not a failure
     nodes = [RateLimits(settings(rate_limit_code="10/15 minutes", **limits_on)) for _ in range(2)]
     nodes = nodes if limits_on else nodes[:1]  # without Redis there is one process
     hits = [node.hit("code", "key") for node in nodes for _ in range(40)]

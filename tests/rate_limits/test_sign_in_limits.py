@@ -60,7 +60,7 @@ async def test_guesses_from_one_address_do_not_lock_the_owner_out_elsewhere(
     await api.sign_up(gate)
     guesses = [await sign_in(gate, HERE, wrong(ALICE)) for _ in range(15)]
     assert guesses == [401] * 10 + [429] * 5
-    assert await sign_in(gate, HERE, ALICE) == 429  # the right one is no way to find it out
+    assert await sign_in(gate, HERE, ALICE) == 429  # the right one is refused too
     assert await sign_in(gate, THERE, ALICE) == 200
 
 

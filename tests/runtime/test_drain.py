@@ -18,7 +18,7 @@ from zenzefi.runtime.server import PortTaken, bind, serve
 
 
 class Slow:
-    """An application whose answers take as long as the test wants."""
+    """An application whose responses take as long as the test wants."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
@@ -82,7 +82,7 @@ async def test_the_deadline_ends_what_does_not_finish() -> None:
 
 
 async def test_a_busy_keep_alive_client_sees_no_failure_until_the_listener_is_closed() -> None:
-    """Each request either has a whole answer or was refused before it was sent."""
+    """Each request has a whole response or was refused before it was sent."""
     slow = Slow()
     answered = refused = 0
     async with running(slow.app) as (runner, origin), aiohttp.ClientSession() as client:

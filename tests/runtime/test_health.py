@@ -1,4 +1,4 @@
-"""Health, readiness and liveness tell each asker what it needs."""
+"""Health, readiness and liveness, each for its client."""
 
 import asyncio
 from collections.abc import Callable
@@ -90,7 +90,7 @@ async def test_without_its_database_it_is_unhealthy_not_ready_and_alive(
 async def test_a_database_that_is_silent_is_noticed_without_its_help(
     aiohttp_client: AiohttpClient, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections are taken and nothing comes back: the driver would wait for ever."""
+    """Connections are accepted without a response: the driver would wait forever."""
     monkeypatch.setattr("zenzefi.db.engine.CONNECT_TIMEOUT", 3600.0)
     taken: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, w: taken.append(w), "127.0.0.1", 0)
@@ -98,7 +98,7 @@ async def test_a_database_that_is_silent_is_noticed_without_its_help(
     app = make_app(f"postgresql+asyncpg://gate@127.0.0.1:{port}/gate", health_check_interval=3600)
     client = await aiohttp_client(app)
     try:
-        async with asyncio.timeout(120):  # without a bound of its own it takes an hour
+        async with asyncio.timeout(120):  # without its own limit it takes an hour
             for _ in range(6):
                 assert (await client.get("/readyz")).status == 503
                 assert (await (await client.get("/health")).json())["status"] == "unhealthy"

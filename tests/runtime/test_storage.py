@@ -32,7 +32,7 @@ NEVER = 3600.0  # seconds between background checks: nothing is seen by chance
 
 
 async def told(gate: GateClient) -> tuple[int, int, str]:
-    """What /readyz, then /health say, once the last look is not believed any more."""
+    """The responses of /readyz and /health, once the cached check has expired."""
     await asyncio.sleep(health._FRESH + 0.05)
     async with gate.get("/readyz") as ready, gate.get("/health") as body:
         return ready.status, body.status, str((await body.json())["status"])
@@ -143,7 +143,7 @@ def process(tmp_path: Path) -> Iterator[GateProcess]:
 
 
 def test_a_full_disk_under_a_running_gate(process: GateProcess) -> None:
-    """The limit on the size of files stands in for the disk: nothing can be appended."""
+    """A limit on the size of files simulates a full disk: appending fails."""
 
     def register() -> tuple[int, Any]:
         name = secrets.token_hex(6)

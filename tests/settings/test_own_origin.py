@@ -1,4 +1,4 @@
-"""The own origin that follows from the settings, conflicts, and warnings to the operator."""
+"""The application's origin from the settings, conflicts, and warnings to the operator."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ async def test_the_audit_log_is_asked_for_a_person_and_a_span_of_days(
     for who in ("marta", "MARTA@example.com", await id_of(gate, "marta")):
         await root.open(f"/admin/audit?who={who}")
         said = [row.th.get_text(strip=True) for row in root.soup.select("tbody tr")]
-        # What was done to the account counts too: nobody was signed in when the guess failed.
+        # Actions on the account are listed too: no user was signed in when the guess failed.
         assert said == ["Sign-in failed", "Registered"], who
     assert marta.soup
     row = root.soup.select_one("tbody tr").get_text(" ", strip=True)

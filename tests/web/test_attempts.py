@@ -266,7 +266,7 @@ async def test_administration_over_the_api_insists_on_the_second_step_too(
     status, refused = await api.call(gate, "GET", "/admin/users", bearer=before)
     assert (status, refused["code"]) == (403, "second_factor_required")
     _, codes = await enable_two_factor(visitor)
-    # What was got by the password alone stays worth that much.
+    # A session without the second factor does not gain it later.
     assert (await api.call(gate, "GET", "/admin/users", bearer=before))[0] == 403
     proven = await bearer(code=codes[0])
     assert (await api.call(gate, "GET", "/admin/users", bearer=proven))[0] == 200

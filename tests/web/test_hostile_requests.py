@@ -1,4 +1,4 @@
-"""Bytes that no browser sends: whatever a request holds, a page answers, and never with a 5xx."""
+"""Bytes that no browser sends: every request gets a page, never a 5xx."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RAW = [b"\xff\xfe" * 20, b"\xed\xa0\x80" * 12, b"a" * 30 + b"\x80", "ÿ".encode(
 
 
 async def raw(gate: GateClient, head: list[bytes], body: bytes = b"") -> tuple[int, bytes]:
-    """The status and the whole answer to a request that is written byte by byte."""
+    """The status and the whole response to a request that is written byte by byte."""
     reader, writer = await asyncio.open_connection(gate.host, gate.port)
     try:
         lines = [

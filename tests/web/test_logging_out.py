@@ -1,4 +1,4 @@
-"""Logging out ends the browser's sign-ins at the proxy, at the own origin too."""
+"""Logging out ends the browser's sign-ins at the proxy, also at the application's origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def gate(make_gate: MakeGate, upstream: RecordingUpstream) -> GateClient:
 
 
 class TwoHosts(Visitor):
-    """A browser that keeps the cookies of the gate's host and of the own origin apart."""
+    """A browser with separate cookies for the gate's host and the application's origin."""
 
     def __init__(self, gate: GateClient) -> None:
         super().__init__(gate)
