@@ -340,13 +340,13 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
 ) -> None:
     noted = []
 
-    class Usage:
-        def note(self, access: Any, *, sent: Any, requests: int = 1, **about: Any) -> None:
-            noted.append((requests, sent, about["agent"]))
+    class Sessions:
+        def note(self, access: Any, *, bytes_out: Any, requests: int = 1, **about: Any) -> None:
+            noted.append((requests, bytes_out, about["agent"]))
 
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
-    gate.gate._usage = Usage()
+    gate.gate._sessions = Sessions()
     browser = await connect(gate)
     for _ in range(7):
         await browser.ask(PREFIX + "/x", "User-Agent: counted")
