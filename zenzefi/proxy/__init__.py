@@ -1,1 +1,1 @@
-"""The way through: target, mount, headers, cookies, HTTP, WebSocket."""
+"""The reverse proxy: mount, headers, cookies, HTTP, WebSocket."""

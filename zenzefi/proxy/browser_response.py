@@ -1,6 +1,6 @@
-"""The gate's side of the wire to the browser: its request's content, and the answer to it.
+"""The gate's side of the wire to the browser: request content, and the response.
 
-The answer is written as bytes: aiohttp's own response objects decode and re-encode headers, and
+The response is written as bytes: aiohttp's own response objects decode and re-encode headers, and
 lose what is not UTF-8 on the way (a ``Content-Disposition`` in latin-1, say).
 """
 
@@ -44,7 +44,7 @@ class ClientBody:
         """The next piece, ``b""`` at the end.
 
         Raises :class:`BadRequest` for broken framing and :class:`RequestTimeout` for a client that
-        stopped sending (or left: then nobody hears it).
+        stopped sending (or disconnected: then the error is not sent).
         """
         try:
             async with asyncio.timeout(self._idle_timeout):
@@ -58,7 +58,7 @@ class ClientBody:
 
 
 class ClientResponse(web.StreamResponse):
-    """An answer whose head is given as raw pairs, and whose body is streamed.
+    """A response whose head is given as raw pairs, and whose body is streamed.
 
     ``length`` is the body's length in bytes, ``None`` if unknown (then it is chunked, or ends with
     the connection for HTTP/1.0). ``has_body`` is false for HEAD, 204 and 304.
@@ -89,7 +89,7 @@ class ClientResponse(web.StreamResponse):
 
     @property
     def is_begun(self) -> bool:
-        """Whether the head is on its way, so that no other answer can be given any more."""
+        """Whether the head was sent, so that no other response is possible."""
         return self._is_begun
 
     async def begin(
@@ -115,7 +115,7 @@ class ClientResponse(web.StreamResponse):
         await self._drain()
 
     async def begin_upgrade(self, request: web.BaseRequest) -> None:
-        """Send the head of a 101; the transport is somebody else's afterwards."""
+        """Send the head of a 101; the caller owns the transport afterwards."""
         self._request = request
         request[BEGUN] = self
         if isinstance(request, web.Request):
@@ -169,7 +169,7 @@ class ClientResponse(web.StreamResponse):
     def break_off(self) -> None:
         """End the connection so that the browser sees that the body is not complete.
 
-        With a length or chunks the missing end says so, and what was sent still arrives; a body
+        With a length or chunks the missing end shows it, and the sent bytes still arrive; a body
         that ends with the connection (HTTP/1.0) needs a reset.
         """
         self._keep_alive = False
@@ -190,9 +190,9 @@ class ClientResponse(web.StreamResponse):
         transport.write(data)
 
     async def _drain(self) -> None:
-        """Wait while more lies here than the browser takes.
+        """Wait while the buffer holds more than the browser reads.
 
-        After a whole answer too: who asks on and on and reads nothing would pile them up.
+        After a whole response too: a client that pipelines and never reads would fill memory.
         """
         if self._request is None:
             raise RuntimeError("begin() comes first")

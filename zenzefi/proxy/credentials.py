@@ -1,10 +1,10 @@
-"""What vouches for a proxied request: the token of its header, or a cookie bound to the browser.
+"""Credentials of a proxied request: the token of its header, or a cookie bound to the browser.
 
 A script of the upstream may plant proxy cookies, many and with longer paths. In a browser a cookie
-therefore counts only beside the sign-in cookie of a sign-in that belongs to this very token, and
-of many proxy cookies the one that belongs is chosen, whatever their order (ADR 0015). The others
-cost a hash each: no look-up, and nothing is counted against the network. A program has a cookie jar
-of its own, which no script writes to: its proxy cookie counts alone, as the contract says.
+is therefore valid only with the sign-in cookie of a sign-in for the same token. Of several proxy
+cookies the matching one is chosen, in any order (ADR 0015); each other one costs a hash, without a
+look-up or a count against the network. A program has its own cookie jar, which no script writes to:
+its proxy cookie is valid alone.
 
 The standard path and the fast path both decide here.
 """
@@ -30,7 +30,7 @@ _MAX_TRIED = 16  # proxy cookies of a program
 
 @dataclass(frozen=True, slots=True)
 class ProxyCredentials:
-    """A validated access, its token, and the sign-in where a browser's cookie vouched."""
+    """A validated access, its token, and the sign-in if a browser's cookie supplied it."""
 
     access: TokenAccess
     token: str
@@ -81,7 +81,7 @@ class ProxyCookies:
         return gate_cookies.values_of(request.headers.getall("Cookie", ()), gate_cookies.ACCESS)
 
     def offered(self, request: web.BaseRequest, address: str) -> OfferedCookies:
-        """What the cookies of a request from this address offer."""
+        """The tokens and sign-ins in the cookies of a request from this address."""
         lines = request.headers.getall("Cookie", ())
         agent = request.headers.get("User-Agent", "")
         name = self.name(request)
@@ -115,7 +115,7 @@ class ProxyCookies:
         """The credentials in the cookies of a request.
 
         Raises ``TokenMissing`` without a proxy cookie, ``SignInRequired`` for a browser whose
-        proxy cookie no live sign-in of its own belongs to, and what the token validator raises.
+        proxy cookie without a live sign-in, and the errors of the token validator.
         """
         offered = self.offered(request, address)
         if not offered.tokens:
@@ -186,7 +186,7 @@ class ProxyCookies:
     async def sign_out(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """End the sign-ins of this browser on every node, and drop both cookies.
 
-        Ends whatever came from them too: the own origin keeps a sign-in of its own. Raises
+        Also ends the sign-ins that were made from them: each origin has one. Raises
         ``DatabaseUnavailable``.
         """
         offered = self.offered(request, client_address_of(request).address)

@@ -1,4 +1,4 @@
-"""``GET /api/v1/auth/verify``: the gate's answer for a web server that serves the bytes itself.
+"""``GET /api/v1/auth/verify``: the check for a web server that serves the bytes itself.
 
 nginx (``auth_request``), Traefik (ForwardAuth) and Caddy (``forward_auth``) ask here about each
 request of theirs and pass it on when they get a 2xx. Asking stands for using: an allowed request
@@ -49,9 +49,9 @@ def is_forward_auth(request: web.Request, path: str) -> bool:
 
 
 def forwarded_target(request: web.Request) -> Target | None:
-    """The upstream's target that the asking server was asked for; ``None`` when nobody says.
+    """The target of the original request; ``None`` without a header that names it.
 
-    Only a trusted proxy is believed: anybody else could name a path that the scope covers and then
+    Only a trusted proxy may name it: a client could name a path that the scope covers and then
     use another. Raises :class:`AmbiguousRequest` for a target that could mean two things.
     """
     if not client_address_of(request).is_behind_trusted_proxy:
@@ -60,7 +60,7 @@ def forwarded_target(request: web.Request) -> Target | None:
     if not named:
         return None
     if len(set(named)) > 1:
-        # RFC 9110 section 5.3: neither is a list, and two answers to one question are no answer.
+        # RFC 9110 section 5.3: neither is a list, so a second value has no defined meaning.
         raise AmbiguousRequest("The original target was named twice, and differently.")
     target = split_target(named[0], None)
     check_path(target.path)
@@ -106,7 +106,7 @@ def routes(gate: Gate) -> Routes:
         """Forward authentication: check whether a request may pass.
 
         For web servers in front of the application (nginx auth_request, Traefik ForwardAuth, Caddy
-        forward_auth). The path is believed from trusted proxies only; without one, a token whose
+        forward_auth). The path is accepted from trusted proxies only; without one, a token whose
         scope is not "full" is refused. An allowed request activates the token.
         """
         try:

@@ -53,7 +53,7 @@ class BodyTransform(Protocol):
     heavy: bool
 
     def slices(self, data: bytes) -> Iterator[bytes]:
-        """What can leave after ``data`` came in, in pieces of bounded work; some are empty."""
+        """The output after ``data``, in pieces of bounded work; some are empty."""
 
     def finish(self) -> bytes:
         """The rest."""
@@ -61,7 +61,7 @@ class BodyTransform(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MappedResponse:
-    """What the engine decided: the head that leaves, and how the body is changed (if at all)."""
+    """The decision of the engine: the head to send, and how the body is changed (if at all)."""
 
     headers: Pairs
     length: int | None
@@ -72,18 +72,18 @@ class Rewriter(Protocol):
     """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
 
     def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
-        """A plugin's own answer instead of the upstream's: status, head, body."""
+        """A plugin's response instead of the upstream's: status, head, body."""
 
     def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
         """The request's headers as the engine wants them (validators, ranges, codings)."""
 
     def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
-        """The headers of a 1xx answer (the Link of 103 Early Hints is fetched)."""
+        """The headers of a 1xx response (browsers fetch the Link of 103 Early Hints)."""
 
     def messages(
         self, proxied: ProxyRequest
     ) -> Callable[[str, str | bytes], str | bytes | None] | None:
-        """What a WebSocket's messages go through: (direction, data) -> data or ``None``.
+        """The function applied to WebSocket messages: (direction, data) -> data or ``None``.
 
         ``None`` if no plugin asks for them: then frames pass raw.
         """
@@ -146,11 +146,11 @@ class HttpForwarder:
             client.break_off()
 
     async def forward(self, proxied: ProxyRequest) -> ClientResponse:
-        """Send the request on and stream the answer back.
+        """Forward the request and stream the response back.
 
-        Raises a :class:`GateError` only as long as another answer can still be given; a body that
+        Raises a :class:`GateError` only while another response is possible; a body that
         breaks later is broken off, so that the browser sees it. The token is activated as soon as
-        the upstream has answered.
+        the upstream has responded.
         """
         request = proxied.request
         body = ClientBody(request, self._upstream.read_timeout) if request.body_exists else None
@@ -190,7 +190,7 @@ class HttpForwarder:
             return await self._pass_on(proxied, response)
 
     def purpose(self, proxied: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:
-        """What this request needs a connection to the upstream for."""
+        """The purpose of this request's upstream connection."""
         request = proxied.request
         handler = request.protocol
         # A reverse proxy's connection to the gate carries the requests of many browsers.
@@ -215,9 +215,9 @@ class HttpForwarder:
             await response.close()
 
     async def answer(self, proxied: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
-        """Stream an answer that has begun to the browser.
+        """Stream a response that has begun to the browser.
 
-        The border to other ways: whoever has an :class:`UpstreamResponse` can hand it over here
+        The interface to the fast path: it hands over an :class:`UpstreamResponse` here
         and closes it afterwards.
         """
         request = proxied.request
@@ -230,7 +230,7 @@ class HttpForwarder:
             has_body=response.has_body,
         )
         proxied.tracking.progress = lambda: (request.content.total_bytes, client.sent)
-        # What has not been read of the request can't be skipped safely: the connection ends.
+        # Unread request content can't be skipped safely: the connection ends.
         keep_alive = not request.body_exists or request.content.is_eof()
         keep_alive = keep_alive and not response.closes_client
         if answer.rewrite is not None and response.has_body:
@@ -271,7 +271,7 @@ class HttpForwarder:
             await client.finish()
 
     def head(self, proxied: ProxyRequest, response: UpstreamResponse) -> MappedResponse:
-        """The answer's head for this browser. Raises :class:`UpstreamProtocolError`."""
+        """The response's head for this browser. Raises :class:`UpstreamProtocolError`."""
         pairs = self._mapped(response.headers, proxied)
         if response.length is not None:
             pairs.append((b"Content-Length", b"%d" % response.length))
@@ -324,7 +324,7 @@ class HttpForwarder:
     async def _early(
         self, proxied: ProxyRequest, status: int, answer: MappedResponse, body: bytes
     ) -> ClientResponse:
-        """A plugin answered by itself. The upstream did not, so nothing is activated."""
+        """Send a plugin's response. The upstream did not respond, so the token is not activated."""
         request = proxied.request
         has_body = request.method != "HEAD" and status not in (204, 304)
         client = ClientResponse(status, b"", answer.headers, length=len(body), has_body=has_body)
@@ -375,7 +375,7 @@ class HttpForwarder:
 
 @contextlib.contextmanager
 def _broken_off_rather_than_answered_twice(client: ClientResponse) -> Iterator[None]:
-    """Once the head of an answer is out no other one can be given: what fails breaks it off.
+    """Once the head of a response is out, a failure ends the connection.
 
     Before that the failure is raised, as a :class:`GateError` where there is one for it.
     """
@@ -401,7 +401,7 @@ def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
 
 
 def _asked_upgrade(pairs: Pairs) -> Pairs:
-    """What a 426 asks for: the one answer that must say ``Upgrade`` (RFC 9110, 15.5.22).
+    """The ``Upgrade`` of a 426, the one response that must carry it (RFC 9110, 15.5.22).
 
     WebSocket alone: to nothing else could this connection be switched.
     """
@@ -423,7 +423,7 @@ async def revalidate(token_validator: TokenValidation, proxied: ProxyRequest) ->
 
 
 class StartedResponse(UpstreamResponse, Protocol):
-    """An answer that another way has begun, with the 1xx answers that came before it."""
+    """A response that the fast path has begun, with the 1xx responses before it."""
 
     interims: list[tuple[int, Pairs]]
 
@@ -432,7 +432,7 @@ class StartedResponse(UpstreamResponse, Protocol):
 
 
 def started_response(request: web.BaseRequest) -> StartedResponse | None:
-    """The answer that the fast path has begun for this request and found to be unusual.
+    """The response that the fast path has begun for this request and hands over.
 
     Raises the errors of the fast path (:mod:`zenzefi.proxy.fast_path`).
     """

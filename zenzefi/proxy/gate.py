@@ -1,4 +1,4 @@
-"""Admission: the checks on a proxied request in their order, and then the way through.
+"""Admission: the checks on a proxied request in their order, then forwarding.
 
 Token present, token valid, scope, device; nothing is sent to the upstream and
 nothing is activated before all of them passed.
@@ -44,7 +44,7 @@ from zenzefi.tokens.token_format import is_well_formed
 
 
 class Gate:
-    """The way through for one upstream: admits requests and passes them on."""
+    """The reverse proxy of one upstream: admits requests and forwards them."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Gate:
     async def authenticate(
         self, request: web.BaseRequest, target: Target | None = None
     ) -> ProxyCredentials:
-        """What vouches for this request.
+        """The credentials of this request.
 
         The token is looked for in the header, then (WebSocket upgrades only, ``target`` given) in
         the query, then in the cookies. Raises :class:`TokenMissing`, :class:`SignInRequired` or
@@ -95,7 +95,7 @@ class Gate:
         if token is not None:
             return ProxyCredentials(await self._validated(token, address), token)
         offered = token_parameters(target) if target is not None else []
-        # Applications have tokens of their own under this name, and the cookie may vouch as well.
+        # Applications use this parameter name too, and the cookie may be the credential.
         token = next(filter(is_well_formed, offered), None)
         if offered and not self.cookies.tokens(request):
             token = token or offered[0]
@@ -112,7 +112,7 @@ class Gate:
     async def handle_prefix(self, request: web.Request) -> web.StreamResponse:
         """Handler of everything below the prefix."""
         target = under_prefix(request[TARGET], PROXY_PREFIX)
-        if target is None:  # the prefix itself was percent-encoded: not how anybody links it
+        if target is None:  # the prefix itself was percent-encoded: no link looks like this
             raise web.HTTPNotFound
         return await self.handle(request, target)
 
@@ -149,7 +149,7 @@ class Gate:
     ) -> None:
         """Raises :class:`ScopeRefused` unless the token covers what is asked for.
 
-        That goes for a method which the application might take in the place of this one, too.
+        The same holds for a method that the application might use instead of this one.
         """
         self.scopes.check(access.scope, target.path, method)
         if access.scope != FULL:
@@ -220,7 +220,7 @@ class Gate:
         proxied = ProxyRequest(
             request=request,
             # A parameter of this name is the upstream's, unless it holds ours; in an upgrade, where
-            # it may vouch, nothing that looks like ours goes on.
+            # it may be the credential, values shaped like a token are not forwarded.
             target=without_token(
                 target, lambda value: value == token or (is_upgrade and is_well_formed(value))
             ),

@@ -133,7 +133,7 @@ class FreeDevices:
 
 
 class UncountedUse:
-    """One request that nobody counts."""
+    """One request that is not counted."""
 
     progress: Callable[[], tuple[int, int]] | None = None
 

@@ -1,14 +1,14 @@
-"""Methods that an application may put in the place of the request's own: ``_method``.
+"""Methods that an application may use instead of the request's: ``_method``.
 
 Some frameworks (Rails, Laravel, Symfony, Express with method-override) let a POST stand for another
 method that a parameter names, since HTML forms know GET and POST only. A scope that restricts
 methods must cover that one, too. The parameter is looked for where those frameworks look: in the
 query, and in contents of the types that they read as parameters (forms and JSON).
 
-Contents are scanned piece by piece on their way, with bounded memory and in linear time. What
-could hide the parameter (an unusual charset or boundary, a content coding, a parameter of
-unbounded length) is refused. Too much is better found than too little: the names are compared
-without regard to case, and as PHP reads them (``.method``, ``+_method``, ``_method[]``).
+Contents are scanned piece by piece on their way, with bounded memory and in linear time. Content
+that could hide the parameter is refused: an unusual charset or boundary, a content coding, a
+parameter of unbounded length. The comparison prefers false positives: names are compared without
+regard to case, and as PHP reads them (``.method``, ``+_method``, ``_method[]``).
 
 Pure, but for :class:`InspectedBody`.
 """
@@ -75,7 +75,7 @@ def _form_value(raw: bytes | None) -> str:
 
 
 def query_methods(query: str | None) -> list[str]:
-    """Methods named by a raw query, in capitals: all of them, however they are spelt."""
+    """Methods named by a raw query, in capitals: all of them, in any spelling."""
     if not query or ("m" not in query.lower() and "%" not in query):
         return []
     raw = b"&" + query.encode("utf-8", "surrogateescape") + b"&"
@@ -234,7 +234,7 @@ class JsonScanner:
             if value is None:
                 rest = data[key.end() :]
                 if rest[:1] in (b"[", b"{") or len(rest) > _MAX_VALUE:
-                    raise _ambiguous("A member _method is no short string")
+                    raise _ambiguous("A member _method is not a short string")
                 self._data = data[key.start() :]
                 return found
             if value[0].startswith(b'"') and (method := _method(_json_string(value[0]))):
@@ -271,7 +271,7 @@ def scanner_for(types: Sequence[str], codings: Sequence[str]) -> MethodScanner |
 
     ``types`` and ``codings`` are the values of all ``Content-Type`` and ``Content-Encoding`` lines.
     A content without a type is read as a form, as Rack does. Raises ``ScopeRefused`` for what
-    could be read in two ways.
+    is ambiguous.
     """
     if len(types) > 1:
         raise _ambiguous("The type of the content is given twice (RFC 9110, 8.3)")
@@ -280,7 +280,7 @@ def scanner_for(types: Sequence[str], codings: Sequence[str]) -> MethodScanner |
     if not kinds:
         return None
     if len(kinds) > 1:
-        raise _ambiguous("The type of the content could be read in two ways (RFC 9110, 8.3)")
+        raise _ambiguous("The type of the content is ambiguous (RFC 9110, 8.3)")
     if any(coding.strip().lower() not in ("", "identity") for coding in codings):
         raise _ambiguous("The content is in a coding (RFC 9110, 8.4)")
     charsets = _CHARSET.findall(label)
@@ -292,7 +292,7 @@ def scanner_for(types: Sequence[str], codings: Sequence[str]) -> MethodScanner |
         return JsonScanner()
     found = _BOUNDARY.findall(types[0])
     if len(found) != 1 or label.count("boundary") != 1:
-        raise _ambiguous("The boundary could be read in two ways (RFC 2046, 5.1.1)")
+        raise _ambiguous("The boundary is ambiguous (RFC 2046, 5.1.1)")
     return MultipartScanner("".join(found[0]).encode("ascii"))
 
 

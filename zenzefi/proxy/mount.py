@@ -1,6 +1,6 @@
 """Per request: where does this browser see the upstream's root?
 
-Pure. Forwarded headers come in only if they may be believed (a trusted proxy spoke, or the
+Pure. Forwarded headers are used only if they are trusted (sent by a trusted proxy, or the
 request carries a valid token in its header); they are strictly parsed and never echoed raw.
 """
 
@@ -26,7 +26,7 @@ _PREFIX = re.compile(r"/|(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """What a believed front (a reverse proxy, a client) says about the browser's address."""
+    """The browser's address as a trusted reverse proxy or client reports it."""
 
     proto: str | None = None
     host: str | None = None
@@ -36,8 +36,8 @@ class Forwarded:
 def parse_forwarded(headers: MultiMapping[str]) -> Forwarded:
     """``X-Forwarded-Proto/-Host/-Prefix``, strictly.
 
-    Raises :class:`AmbiguousRequest` if one of them can't be believed as it is spelled: guessing
-    would put somebody's links in the wrong place. So would choosing between two: a front that adds
+    Raises :class:`AmbiguousRequest` if one of them is malformed: guessing
+    would create links to a wrong place. So would choosing between two: a front that adds
     its line leaves the one that its client sent before it.
     """
     proto = _once(headers, "X-Forwarded-Proto")
@@ -79,7 +79,7 @@ class Mounts:
     def __init__(
         self, public: Origin, proxy_host: str | None, *, browsers_at_prefix: bool = False
     ) -> None:
-        """``public`` is ``BACKEND_URL``, ``proxy_host`` the authority of the own origin.
+        """``public`` is ``BACKEND_URL``, ``proxy_host`` the authority of the application's origin.
 
         ``browsers_at_prefix``: a browser's cookie may authenticate under the prefix too.
         """
@@ -100,7 +100,7 @@ class Mounts:
 
     @property
     def own_origin(self) -> Mount | None:
-        """The root mount at the own origin, if there is one."""
+        """The root mount at the application's origin, if there is one."""
         return self._own
 
     def is_own_origin(self, host: str | None, forwarded: Forwarded | None = None) -> bool:
@@ -124,7 +124,7 @@ class Mounts:
     def decide(self, host: str | None, *, forwarded: Forwarded | None, is_device: bool) -> Mount:
         """The mount of one request.
 
-        ``forwarded`` is ``None`` where forwarded headers are not believed; ``is_device`` says
+        ``forwarded`` is ``None`` where forwarded headers are not trusted; ``is_device`` states
         that the request names a device, as the desktop client does.
         """
         if forwarded is not None and forwarded.prefix is not None:
@@ -144,10 +144,10 @@ class Mounts:
     def may_use_cookie(self, mount: Mount) -> bool:
         """Whether a cookie alone may authenticate a request in this mount.
 
-        The one rule that keeps the upstream's scripts off the origin of the gate's own pages; every
-        part that admits requests asks it. Header clients are not affected. ``mount`` is what
-        :meth:`decide` returned for forwarded headers of a trusted proxy only: with a prefix of its
-        own such a proxy shows the upstream at another origin than the gate's.
+        This rule keeps the upstream's scripts off the origin of the gate's own pages; admission,
+        forward auth and the fast path use it. Header clients are not affected. ``mount`` is the
+        result of :meth:`decide` for forwarded headers of a trusted proxy only: with another prefix,
+        such a proxy shows the upstream at another origin than the gate's.
         """
         if self.browsers_at_prefix or mount is self._own:
             return True
@@ -159,7 +159,7 @@ class Mounts:
         )
 
     def own_origin_for(self, host: str | None) -> Mount | None:
-        """The own origin, if a browser that sees the gate at ``host`` can reach it.
+        """The application's origin, if a browser that sees the gate at ``host`` can reach it.
 
         A name below ``localhost`` means the browser's own machine (RFC 6761, 6.3): a browser that
         reached the gate from another machine would look for the upstream at itself.
@@ -192,7 +192,7 @@ class Mounts:
     def _seen_at(self, host: str | None, forwarded: Forwarded | None) -> Origin:
         """The origin in the address bar: as forwarded, else ``BACKEND_URL``.
 
-        The Host header alone is not believed (it would poison links), except to tell the names of
+        The Host header alone is not trusted (it would poison links), except to tell the names of
         this very machine apart: localhost and 127.0.0.1 are different origins to a browser.
         """
         if forwarded is not None and (forwarded.host or forwarded.proto):

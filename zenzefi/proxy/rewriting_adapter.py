@@ -1,4 +1,4 @@
-"""Between the way through and the rewriting engine: headers as bytes here, as text there."""
+"""Between the reverse proxy and the rewriting engine: headers as bytes here, as text there."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class EngineRewriter:
     def _exchange(self, proxied: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
         asked = proxied.request.headers
         if proxied.mount.kind is MountKind.CLIENT:
-            # It drops Content-Encoding: whatever it asks for, it can take identity only.
+            # It drops Content-Encoding, so it can read identity only, despite Accept-Encoding.
             own = CIMultiDict(asked)
             own["Accept-Encoding"] = "identity"
             asked = CIMultiDictProxy(own)

@@ -1,4 +1,4 @@
-"""Puts the way through into an application: routes, own origin, strays, connections."""
+"""Mounts the reverse proxy: routes, application's origin, unmounted requests, connections."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ async def _no_upstream(request: web.Request) -> web.StreamResponse:
 
 
 async def _expect_later(request: web.Request) -> None:
-    """``100 Continue`` is sent when the upstream wants the content, not before the checks."""
+    """``100 Continue`` is sent when the upstream requests the content, not before the checks."""
 
 
 async def _warn(app: web.Application) -> None:
@@ -210,9 +210,9 @@ async def _drain(app: web.Application) -> None:
 
 @web.middleware
 async def own_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """At the own origin every path is the upstream's, whatever the gate has under that name.
+    """At the application's origin every path is the upstream's, also paths of the gate.
 
-    A web server that serves the own origin by itself checks requests with the gate (forward auth).
+    A web server that serves that origin itself checks requests with the gate (forward auth).
     """
     gate = request.app.get(GATE)
     if gate is None or gate.mounts.own_origin is None:

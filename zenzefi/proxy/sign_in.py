@@ -1,4 +1,4 @@
-"""Signing a browser in at the own origin, which no cookie of the gate's host reaches.
+"""Sign-in at the application's origin, which cookies of the gate's host do not reach.
 
 Theory of operation. The browser holds the proxy cookie at the gate's host. Three redirects carry
 the sign-in over; none of them is forwarded, and none starts the token's clock::
@@ -11,7 +11,7 @@ the sign-in over; none of them is forwarded, and none starts the token's clock::
     own origin    303 -> /x          and sets the proxy cookie
 
 The ticket works once, and only together with the nonce. So a foreign site can't sign a visitor in
-with a ticket of its own account (login CSRF; RFC 6819, 4.4.1.13 describes it for OAuth), and a
+with a ticket of its account (login CSRF; RFC 6819, 4.4.1.13 describes it for OAuth), and a
 ticket that a script or a log has seen opens nothing elsewhere. Every flow has its own nonce cookie:
 flows in several tabs do not disturb each other, and a cookie that a script planted is not used.
 """
@@ -63,7 +63,7 @@ def seen_host(request: web.Request) -> str | None:
 
 
 def redirect_to_sign_in(mounts: Mounts, request: web.Request, path: str) -> web.Response:
-    """303 that begins the sign-in at the own origin and ends at its ``path`` (raw, with query).
+    """303 to the sign-in at the application's origin, which ends at ``path`` (raw, with query).
 
     Raises :class:`OwnOriginMissing` if this browser can't reach one.
     """
@@ -75,7 +75,7 @@ def redirect_to_sign_in(mounts: Mounts, request: web.Request, path: str) -> web.
 
 
 def redirect_or_refuse(mounts: Mounts, request: web.Request, path: str) -> web.Response:
-    """What a cookie alone gets under the prefix: a navigation is led to the own origin.
+    """The response to a cookie under the prefix: a navigation goes to the application's origin.
 
     Raises :class:`OwnOriginRequired` (401) for anything that is not a GET or HEAD navigation, which
     no redirect would help, and :class:`OwnOriginMissing`.
@@ -88,7 +88,7 @@ def redirect_or_refuse(mounts: Mounts, request: web.Request, path: str) -> web.R
 
 
 class SignIn:
-    """The handlers of :data:`ENTER_PATH`, at the gate's host and at the own origin."""
+    """The handlers of :data:`ENTER_PATH`, at the gate's host and at the application's origin."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -150,9 +150,9 @@ class SignIn:
             raise CrossSiteRefused
         own = mounts.own_origin_for(seen_host(request))
         if own is None or "from" in request.query:
-            # The request was meant for the own origin, and arrived with a Host that is not its.
+            # The request was for the application's origin and arrived with another Host.
             log.warning(
-                "request for the own origin arrived at the gate: host=%s expected=%s",
+                "request for the application's origin has another host: host=%s expected=%s",
                 seen_host(request),
                 mounts.own_origin.public.authority,
             )
@@ -202,7 +202,7 @@ class SignIn:
 
 
 def own_origin(mounts: Mounts, request: web.Request) -> Mount | None:
-    """The own origin that this browser can reach, for links on pages."""
+    """The application's origin that this browser can reach, for links on pages."""
     return mounts.own_origin_for(seen_host(request))
 
 

@@ -1,8 +1,8 @@
 """One-time tickets that carry a sign-in from the gate's host to the upstream's own origin.
 
-A ticket is an encrypted token with a life of seconds, made for one browser
-(:mod:`zenzefi.proxy.sign_in` says how it is recognised). It works once, on any node that shares the
-key and the memory of spent tickets.
+A ticket is an encrypted token that expires in seconds, made for one browser
+(:mod:`zenzefi.proxy.sign_in` describes how it is recognised). It works once, on any node that
+shares the key and the store of used tickets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.tokens.redis_cache import RedisCache
 
 ENTER_PATH = "/.well-known/zenzefi/enter"
-"""The one path that the gate keeps for itself at the own origin (RFC 8615)."""
+"""The only path of the gate at the application's origin (RFC 8615)."""
 
 LIFE_SECONDS = 60
 _MAX_SPENT = 10_000
@@ -69,7 +69,7 @@ class SpentEverywhere:
 
 
 class Ticket(NamedTuple):
-    """What a ticket carries: the token, and the mark of the nonce (:meth:`Tickets.mark`)."""
+    """The content of a ticket: the token, and the mark of the nonce (:meth:`Tickets.mark`)."""
 
     token: str
     browser: str
@@ -88,7 +88,7 @@ class Tickets:
     def mark(self, nonce: str, client: str) -> str:
         """64 hex digits that stand for a nonce in one client.
 
-        Under a key of the gate: whoever plants a nonce can't compute the mark that it has in
+        Under a key of the gate: an attacker who plants a nonce can't compute its mark in
         another network. ``client`` is empty where no script can write the nonce's cookie.
         """
         return self._signer.sign("nonce", nonce, client)
@@ -108,7 +108,7 @@ class Tickets:
         return self._fernet.encrypt(json.dumps(body).encode()).decode()
 
     async def redeem(self, ticket: str) -> Ticket:
-        """What the ticket carries; it is spent by this, whatever the caller finds then.
+        """The content of the ticket, which is used up by this call, also if the caller refuses it.
 
         Raises :class:`SignInLinkInvalid` if it is forged, expired or used.
         """

@@ -24,7 +24,7 @@ _MAX_TEXT = 300  # characters kept of a page's or an address's path
 
 @dataclass(frozen=True, slots=True)
 class UnmountedRequest:
-    """One row for the operator: this page asks for this address outside of the mount."""
+    """One row for the operator: this page requested this address outside the mount."""
 
     page: str
     path: str
@@ -32,7 +32,7 @@ class UnmountedRequest:
 
 
 class UnmountedRequests:
-    """Counts strays per page and path; bounded, the ones longest unseen are forgotten first."""
+    """Counts unmounted requests by page and path; bounded, the oldest are dropped first."""
 
     def __init__(self, max_rows: int = _MAX_ROWS) -> None:
         self._rows: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -59,12 +59,12 @@ class UnmountedRequests:
 def origin_page(
     headers: Mapping[str, str], host: str | None, *, has_cookie: bool, prefix: str = PROXY_PREFIX
 ) -> str | None:
-    """The path of the mounted page that a stray came from (``""`` if only known to be one).
+    """The path of the mounted page that sent the request (``""`` if only known to be one).
 
     ``None`` means that nothing shows it came from under the mount. Evidence is, in this order: a
     Referer under the mount; the proxy cookie, unless fetch metadata says that another site asks.
     """
-    # Not urlsplit(), which refuses some addresses with an error of its own.
+    # Not urlsplit(), which raises for some addresses.
     referer = _REFERER.fullmatch(headers.get("Referer", ""))
     if referer and referer[1].lower() == (host or "").lower():
         path = referer[2]

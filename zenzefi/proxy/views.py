@@ -48,7 +48,7 @@ class Life(Output):
 
 
 class TokenStatus(Life):
-    """What a token grants, and how long."""
+    """The access that a token grants, and its duration."""
 
     connected: Literal[True]
     """Always true."""
@@ -103,7 +103,7 @@ class Views:
         self._gate = gate
 
     def routes(self) -> Routes:
-        """The calls, to be mounted before the catch-all that is the way through."""
+        """The calls, mounted before the catch-all route of the reverse proxy."""
         table = Routes("Proxy")
         table.get(
             "/proxy/status",
@@ -138,7 +138,7 @@ class Views:
         """Exchange a token for the proxy cookie.
 
         Never activates the token. Browsers may call it from the gate's own origin only: another
-        site could sign its visitors in with a token of its own.
+        site could sign its visitors in with its own token.
         """
         require_same_origin(
             request, self._gate.public, is_shared=self._gate.mounts.browsers_at_prefix
@@ -161,7 +161,7 @@ class Views:
         return response
 
     async def logout(self, request: web.Request) -> web.StreamResponse:
-        """End this browser's sign-in, at the own origin too, and clear the proxy cookie."""
+        """End this browser's sign-in, at both origins, and clear the proxy cookie."""
         body = LoggedOut(message="Logged out", cookie_cleared=True)
         response = web.Response(text=body.model_dump_json(), content_type="application/json")
         await self._gate.cookies.sign_out(request, response)

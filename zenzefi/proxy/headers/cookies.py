@@ -2,7 +2,7 @@
 
 Pure. RFC 6265bis throughout. Rules:
 
-- What a browser would refuse from the upstream does not become a cookie of the gate.
+- A cookie that a browser would refuse from the upstream is dropped.
 - ``Domain`` goes (the gate's host alone keeps the cookie), ``Path`` moves under the mount,
   ``Secure`` goes where the gate itself is plain http; every other byte stays.
 - A name that means something else here is escaped with one reversible prefix: the gate's own
@@ -18,7 +18,7 @@ from zenzefi.gate_cookies import is_gate_cookie
 from zenzefi.origin import Mount, Origin
 
 ESCAPE = "zup-"
-"""Put before a cookie name that can't stand at the gate as it is."""
+"""Prefix for a cookie name that is not allowed at the gate unchanged."""
 
 _PROMISE = re.compile(r"(?i)__(host-http|http|host|secure)-")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -26,14 +26,14 @@ class Verb(StrEnum):
     """What happens to a header."""
 
     DROP = "drop"
-    SET = "set"  # the gate writes its own; whatever came is dropped
+    SET = "set"  # the gate writes its own; received values are dropped
     MAP = "map"  # the value is translated
 
 
 class Rule(NamedTuple):
     """One row: the header's name in lower case, what happens to it, and why.
 
-    A name that ends in ``*`` stands for all names that begin so and have no row of their own.
+    A name that ends in ``*`` stands for all names with this beginning that have no separate row.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Rule(NamedTuple):
 
 
 _HOP = "belongs to one connection (RFC 9110, 7.6.1)"
-_FRAMING = "the length of the body is said anew on each connection (RFC 9112, 6)"
-_IDENTITY = "only the gate says who is asking"
+_FRAMING = "each connection frames the body separately (RFC 9112, 6)"
+_IDENTITY = "only the gate identifies the client"
 _SIGNED_IN = "a sign-in server in front of an application says so who asks; here is none"
-_TRAIL = "only the gate says where the request came from"
+_TRAIL = "only the gate states where the request came from"
 _SECRET = "the gate's secret"  # noqa: S105 - a reason, not a secret
-_CACHES = "an order to caches that serve many browsers and ask nobody for a token"
+_CACHES = "an instruction to shared caches, which check no token"
 _ROUTING = "some frameworks route by it, past the path that was checked"
 
 REQUEST_RULES = (
@@ -58,7 +58,7 @@ REQUEST_RULES = (
     Rule("te", Verb.DROP, _HOP),
     Rule("trailer", Verb.DROP, "trailers are not passed on (RFC 9110, 6.5.1 allows it)"),
     Rule("upgrade", Verb.DROP, _HOP + "; the WebSocket way sets its own"),
-    Rule("http2-settings", Verb.DROP, "only means something beside Upgrade: h2c"),
+    Rule("http2-settings", Verb.DROP, "only meaningful with Upgrade: h2c"),
     Rule("transfer-encoding", Verb.SET, _FRAMING),
     Rule("content-length", Verb.SET, _FRAMING),
     Rule("expect", Verb.SET, "passed on exactly when the gate waits for the 100 itself"),
@@ -113,16 +113,18 @@ RESPONSE_RULES = (
     Rule("connection", Verb.DROP, _HOP),
     Rule("keep-alive", Verb.DROP, _HOP),
     Rule("proxy-connection", Verb.DROP, _HOP),
-    Rule("proxy-authenticate", Verb.DROP, "from a forward proxy; the browser must not answer it"),
+    Rule(
+        "proxy-authenticate", Verb.DROP, "from a forward proxy; the browser must not respond to it"
+    ),
     Rule("te", Verb.DROP, _HOP),
     Rule("trailer", Verb.DROP, "trailers are not passed on (RFC 9110, 6.5.1 allows it)"),
     Rule("upgrade", Verb.DROP, _HOP),
     Rule("transfer-encoding", Verb.SET, _FRAMING),
     Rule("content-length", Verb.SET, _FRAMING),
-    Rule("x-request-id", Verb.SET, "the gate answers with its own"),
+    Rule("x-request-id", Verb.SET, "the gate sends its own"),
     Rule("set-cookie", Verb.MAP, "kept at the gate's host, below the mount"),
     Rule("use-as-dictionary", Verb.DROP, "dictionary codings can't be rewritten"),
-    Rule("cache-control", Verb.MAP, "caches between here and the browser ask nobody for a token"),
+    Rule("cache-control", Verb.MAP, "caches between the gate and the browser check no token"),
     Rule("surrogate-control", Verb.DROP, _CACHES),
     Rule("cdn-cache-control", Verb.DROP, _CACHES),
     Rule("x-accel-expires", Verb.DROP, _CACHES),
@@ -153,7 +155,7 @@ class UrlUnmapper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the gate says about one request to the upstream; all values are header-safe ASCII."""
+    """The gate's statements about one request to the upstream; values are header-safe ASCII."""
 
     user_id: str
     token_id: str
@@ -182,7 +184,7 @@ _OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-
 
 
 def overriding_methods(raw: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    """Methods that some frameworks put in the place of the request's own, in any spelling."""
+    """Headers whose method some frameworks use instead of the request's, in any spelling."""
     return [
         value.decode("latin-1").strip().upper()
         for name, value in raw
@@ -311,7 +313,7 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount
     """The headers that go to the browser, without those of the body's framing.
 
     Raises ``ValueError`` for a value that would split the response (CR, LF or NUL in it), and for
-    a name that is no token: the parser lets ``Content-Length : 5`` through as a name with a space.
+    a name that is not a token: the parser accepts ``Content-Length : 5`` as a name with a space.
     URL-valued headers (Location, Link, CSP and so on) are the rewriting engine's.
     """
     pairs = raw if isinstance(raw, (list, tuple)) else list(raw)
@@ -322,9 +324,9 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount
         # RFC 9110, 5.5: a recipient of CR, LF or NUL must reject the message or replace them.
         if _FORBIDDEN_VALUE.search(value):
             raise ValueError("a response header holds a control character")
-        # RFC 9112, 5.1: whoever reads it after us might take it for a length, or not.
+        # RFC 9112, 5.1: the next parser might read it as a length, or not.
         if not TOKEN_BYTES.fullmatch(name):
-            raise ValueError("a response header's name is no token")
+            raise ValueError("a response header's name is not a token")
         verb = _RESPONSE_VERBS.get(low)
         if verb is None:
             if low not in named:
@@ -341,18 +343,18 @@ _DIRECTIVE = re.compile(rb"""(?:[^",]|"(?:[^"\\]|\\.)*"?)+""")
 _FOR_ALL = (b"public", b"s-maxage")
 _FOR_ONE = (b"private", b"no-store", b"no-cache")
 PRIVATE = (b"Cache-Control", b"private")
-"""What an answer says of caches that said nothing."""
+"""``Cache-Control`` of a response that had none."""
 
 
 def private_cache_control(value: bytes) -> bytes:
-    """One ``Cache-Control`` value without what lets shared caches store the answer.
+    """One ``Cache-Control`` value without directives that let shared caches store the response.
 
     RFC 9111, 3: they may store what is fresh for a while even if it does not say ``public``.
-    Browsers keep the answer as long as before.
+    Browsers keep the response as long as before.
     """
     parts: list[bytes] = _DIRECTIVE.findall(value)
     named = [(part.partition(b"=")[0].strip().lower(), b"=" in part) for part in parts]
-    # With an argument these mean some fields alone, not the answer.
+    # With an argument these concern some fields only, not the response.
     if any(name in _FOR_ONE and not has_argument for name, has_argument in named):
         return value
     kept = [part for part, (name, _) in zip(parts, named, strict=True) if name not in _FOR_ALL]
@@ -360,7 +362,7 @@ def private_cache_control(value: bytes) -> bytes:
 
 
 def for_one_browser(pairs: Pairs) -> Pairs:
-    """The same headers, so that no shared cache hands the answer to others.
+    """The same headers, so that no shared cache serves the response to other users.
 
     The last step of the table: whether the engine may keep a rewritten body is decided by what the
     upstream said.
