@@ -40,7 +40,7 @@ LONG_FILES = {
     "zenzefi/web/page.py",
 }
 SHARED_NAMES = {
-    "Credentials", "Kind", "Revoked", "Scanner",
+    "Credentials", "Kind", "Scanner",
 }  # fmt: skip
 
 

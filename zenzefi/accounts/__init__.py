@@ -1,1 +1,1 @@
-"""Accounts: registration, sign-in, bearer tokens."""
+"""Accounts: registration, sign-in, bearer tokens, page sessions, two-step sign-in."""

@@ -1,4 +1,4 @@
-"""The user of a request: found by its bearer token, once for each request."""
+"""The user of a request, identified by its bearer token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zenzefi.settings import SETTINGS
 
 USER: web.RequestKey[User] = web.RequestKey("user", User)
 BEARER_ID: web.RequestKey[str] = web.RequestKey("bearer_id", str)
-"""The ``jti`` of the bearer token that came with the request, where it has one."""
+"""The ``jti`` of the request's bearer token, if it has one."""
 _SECOND_FACTOR: web.RequestKey[bool] = web.RequestKey("second_factor", bool)
 
 
@@ -45,21 +45,25 @@ def bearer_token(request: web.BaseRequest) -> str:
 
 
 async def current_user(request: web.Request) -> User:
-    """The signed-in user of this request, found once. Raises 401 and 403."""
+    """The signed-in user of this request; looked up once per request.
+
+    Raises ``BearerAuthentication.user_errors``, ``AmbiguousRequest`` and ``RateLimited``.
+    """
     if USER not in request:
         token = bearer_token(request)
-        shown = await request.app[IDENTITIES].authenticate(token)
-        request[USER], request[_SECOND_FACTOR] = shown.user, shown.second_factor
-        if shown.jti is not None:
-            request[BEARER_ID] = shown.jti
+        presented = await request.app[IDENTITIES].authenticate(token)
+        request[USER], request[_SECOND_FACTOR] = presented.user, presented.second_factor
+        if presented.jti is not None:
+            request[BEARER_ID] = presented.jti
         await limit_user(request, request[USER].id)
     return request[USER]
 
 
 async def current_admin(request: web.Request) -> User:
-    """The administrator who asks. Raises ``NotSuperuser`` (403) for other users.
+    """The administrator of this request. Raises ``NotSuperuser`` (403) for other users.
 
-    Where ``ADMIN_TWO_FACTOR`` is set, ``SecondFactorRequired`` (403) for one who has not proven it.
+    Raises ``SecondFactorRequired`` (403) if ``ADMIN_TWO_FACTOR`` is set and the bearer token was
+    issued without a second factor.
     """
     user = await current_user(request)
     if not user.is_superuser:

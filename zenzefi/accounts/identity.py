@@ -1,4 +1,4 @@
-"""Who is asking: a user, and the bearer tokens (JWT) that stand for one."""
+"""Users, and the bearer tokens (JWT) that authenticate them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from zenzefi.keys import Keyring
 from zenzefi.settings import Settings
 
 _ALGORITHM = "HS256"
-_LEEWAY = timedelta(seconds=30)  # of ``iat`` only: two nodes' clocks may differ this much
+_LEEWAY = timedelta(seconds=30)  # for ``iat`` only: the clocks of two nodes may differ
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One account as the rest of the program sees it: without its password."""
+    """An account, without its password."""
 
     id: UUID
     email: str
@@ -46,7 +46,7 @@ _FIELDS = tuple(User.__dataclass_fields__)
 
 
 def select_users(*more: Any) -> Select[Any]:
-    """``SELECT`` of what :func:`user_of` needs, and more columns after it."""
+    """``SELECT`` of the columns that :func:`user_of` needs, followed by ``more``."""
     return select(*(users.c[name] for name in _FIELDS), *more)
 
 
@@ -57,7 +57,7 @@ def user_of(row: Row[Any]) -> User:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A bearer token just issued; ``expires_in`` in seconds."""
+    """An issued bearer token; ``expires_in`` in seconds."""
 
     access_token: str
     expires_in: int
@@ -65,7 +65,7 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a bearer token says: its user, its id (``jti``), how they had proven who they are."""
+    """A verified bearer token: its user, its ID (``jti``), and whether a second factor was used."""
 
     user: User
     jti: str | None
@@ -73,7 +73,7 @@ class Presented:
 
 
 class Identities:
-    """Issues bearer tokens and finds the user behind one."""
+    """Issues and verifies bearer tokens."""
 
     def __init__(self, settings: Settings, database: Database, keyring: Keyring) -> None:
         self._life = timedelta(minutes=settings.access_token_expire_minutes)
@@ -81,9 +81,9 @@ class Identities:
         self._keyring = keyring
 
     def issue(self, user: User, *, second_factor: bool = False) -> Bearer:
-        """A JWT (HS256) for this user, good for ``ACCESS_TOKEN_EXPIRE_MINUTES``.
+        """A JWT (HS256) for this user, valid for ``ACCESS_TOKEN_EXPIRE_MINUTES``.
 
-        ``second_factor``: the user has proven one; the token says so (``amr``, RFC 8176).
+        ``second_factor``: whether the user signed in with one; stored in ``amr`` (RFC 8176).
         """
         now = datetime.now(UTC)
         claims = {
@@ -114,7 +114,7 @@ class Identities:
         raise CredentialsRejected
 
     async def authenticate(self, token: str) -> Presented:
-        """The active user of a bearer token.
+        """Verify a bearer token.
 
         Raises ``CredentialsRejected`` (401), ``InactiveUser`` (403), ``DatabaseUnavailable``.
         """
@@ -141,7 +141,7 @@ class Identities:
         return Presented(user_of(row), jti, proven)
 
     async def find(self, user_id: UUID) -> User | None:
-        """The user with this id, active or not."""
+        """The user with this ID, active or not."""
         async with self._database.read() as connection:
             row = (
                 await connection.execute(select_users().where(users.c.id == user_id))

@@ -1,4 +1,4 @@
-"""One-time links sent by e-mail: a random secret in the link, its keyed hash in the database."""
+"""One-time links in e-mails: a random secret in the link, its keyed hash in the database."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from zenzefi.keys import Keyring
 
 LIFE = timedelta(hours=1)
 MOST = 5
-"""Links to one user for one purpose within :data:`LIFE`: strangers can't flood a mailbox."""
+"""Maximum of links to one user for one purpose within :data:`LIFE`, against flooded mailboxes."""
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _l = one_time_links.c
 
 
 class Purpose(StrEnum):
-    """What a link is good for; one for another purpose is worth nothing."""
+    """The purpose of a link. A link is not valid for another purpose."""
 
     RESET = "password_reset"
     VERIFY = "email_verification"
@@ -45,15 +45,15 @@ class Links:
         self._keyring = keyring
 
     async def issue(self, user: User, purpose: Purpose) -> str | None:
-        """The secret of a new link. Older ones of the same kind stop working.
+        """The secret of a new link. Older links for the same purpose become invalid.
 
-        ``None`` when the user was sent :data:`MOST` of them lately: counted and written in one
-        step, however many ask at once.
+        ``None`` if the user received :data:`MOST` links within :data:`LIFE`. Counting and writing
+        are one transaction, so concurrent requests can't exceed the limit.
         """
         secret = secrets.token_urlsafe(32)
         now = datetime.now(UTC)
         async with self._database.begin() as connection:
-            # Others that issue links to this user wait here (SQLite has one writer anyway).
+            # Serializes transactions that issue links to this user (SQLite has one writer).
             await connection.execute(
                 select(users.c.id).where(users.c.id == user.id).with_for_update()
             )
@@ -77,12 +77,12 @@ class Links:
         return secret
 
     async def enough(self, user: User, purpose: Purpose) -> bool:
-        """Whether this user has been sent so many of these lately that no more should go out."""
+        """Whether this user has reached the limit of links for this purpose."""
         async with self._database.read() as connection:
             return int((await connection.execute(_recent(user, purpose))).scalar_one()) >= MOST
 
     async def spend(self, purpose: Purpose, secret: str) -> UUID:
-        """The user of a link, once. Raises ``NotFound`` for a used, old, foreign or forged one."""
+        """Use a link and return its user. Raises ``NotFound`` if it is used, expired or invalid."""
         if not _SECRET.fullmatch(secret):
             raise NotFound
         fits = and_(
@@ -105,7 +105,7 @@ class Links:
         return UUID(str(row.user_id))
 
     async def confirm_address(self, actor: Actor, secret: str) -> None:
-        """Mark the address of a verification link's user as confirmed. Raises ``NotFound``."""
+        """Mark the e-mail address of a link's user as confirmed. Raises ``NotFound``."""
         user_id = await self.spend(Purpose.VERIFY, secret)
         mine = replace(actor, user_id=user_id)
         async with self._database.begin() as connection:
@@ -115,7 +115,7 @@ class Links:
             await record(connection, mine, "user.email_verified", "user", user_id)
 
     async def find_user(self, email: str) -> User | None:
-        """The active user with this address."""
+        """The active user with this e-mail address."""
         query = select_users().where(
             users.c.email_key == email_key(storable(email.strip())), users.c.is_active
         )
@@ -125,7 +125,7 @@ class Links:
 
 
 def _recent(user: User, purpose: Purpose) -> Select[Any]:
-    """How many links of this kind were sent to this user within :data:`LIFE`."""
+    """The number of links for this purpose that this user received within :data:`LIFE`."""
     return (
         select(func.count())
         .select_from(one_time_links)

@@ -25,7 +25,7 @@ users = Table(
     "users",
     metadata,
     id_column(),
-    # As typed, for showing; the *_key columns are case-folded and decide what is the same.
+    # As typed, for display. The *_key columns are case-folded and unique.
     Column("email", String(320), nullable=False),
     Column("email_key", String(320), nullable=False, unique=True),
     Column("username", String(50), nullable=False),
@@ -35,16 +35,16 @@ users = Table(
     Column("is_active", Boolean, nullable=False, server_default=true()),
     Column("is_superuser", Boolean, nullable=False, server_default=false()),
     Column("currency_balance", Money, nullable=False, server_default=text("0")),
-    # The number of ledger rows of this user: each row takes the next one (billing/ledger.py).
+    # The number of ledger rows of this user, and the seq of the last one (billing/ledger.py).
     Column("ledger_seq", Integer, nullable=False, server_default=text("0")),
-    # Raised by a change of password: bearer tokens and pages of an older version are refused,
-    # but for the one bearer token that made the change.
+    # Incremented by a change of the password, which invalidates bearer tokens and page sessions
+    # of older versions, except the bearer token kept_jti, which made the change.
     Column("credential_version", Integer, nullable=False, server_default=text("0")),
     Column("kept_jti", String(36)),
     Column("locale", String(16)),
     time_column("email_verified_at", nullable=True),
-    Column("totp_secret", LargeBinary),  # encrypted (tokens at rest use the same keys)
-    Column("totp_last_step", Integer),  # a code is good once
+    Column("totp_secret", LargeBinary),  # encrypted, with the same keys as access tokens at rest
+    Column("totp_last_step", Integer),  # a code is valid once
     time_column("totp_enabled_at", nullable=True),
     now_column("created_at"),
     now_column("updated_at"),

@@ -1,8 +1,8 @@
-"""Sign-ins of browsers: a random secret in a cookie, its keyed hash in the database.
+"""Page sessions: sign-ins of browsers; a random secret in a cookie, its keyed hash in the database.
 
-A page session ends when it has not been used for :data:`IDLE`, after :data:`ABSOLUTE` at the
-latest, when its user ends it, changes the password or is deactivated. Every sign-in makes a new
-one, so a secret that was planted before the sign-in is worth nothing (session fixation).
+A page session ends after :data:`IDLE` without use, after :data:`ABSOLUTE` at the latest, or when
+its user ends it, changes the password or is deactivated. Each sign-in creates a new session, so a
+secret that an attacker planted before the sign-in stays useless (session fixation).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from zenzefi.keys import Keyring
 IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=14)
 MAX_OF_USER = 100
-"""Sign-ins of one user that are kept, ended ones included; the oldest goes."""
-_TOUCH = timedelta(seconds=60)  # last_seen_at is written once a minute, not on every page
+"""Maximum of stored sessions per user, ended ones included; the oldest ones are deleted."""
+_TOUCH = timedelta(seconds=60)  # interval of writes of last_seen_at
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _PURPOSE = "page-session"
 
 
 @dataclass(frozen=True, slots=True)
 class PageSession:
-    """One sign-in of a browser, without its secret."""
+    """A page session, without its secret."""
 
     id: UUID
     address: str | None
@@ -56,7 +56,7 @@ class PageSessions:
     async def start(
         self, actor: Actor, user: User, agent: str | None, *, second_factor: bool = False
     ) -> str:
-        """Start one and return its secret (43 URL-safe characters), which is kept nowhere."""
+        """Start a session and return its secret (43 URL-safe characters), which is not stored."""
         secret = secrets.token_urlsafe(32)
         now = datetime.now(UTC)
         async with self._database.begin() as connection:
@@ -73,7 +73,7 @@ class PageSessions:
                     second_factor_at=now if second_factor else None,
                 )
             )
-            # Signing in again and again fills no table.
+            # Repeated sign-ins must not fill the table.
             kept = (
                 select(web_sessions.c.id)
                 .where(web_sessions.c.user_id == user.id)
@@ -88,12 +88,12 @@ class PageSessions:
         return secret
 
     async def find(self, secret: str) -> tuple[User, PageSession] | None:
-        """The active user of a cookie, and the session; ``None`` when it has ended in any way."""
+        """The active user and the session of a secret; ``None`` if the session has ended."""
         found = await self.find_all([secret])
         return found[0][1:] if found else None
 
     async def find_all(self, offered: Sequence[str]) -> list[tuple[str, User, PageSession]]:
-        """The live sessions among these secrets, with their secrets, in the order given."""
+        """The sessions of these secrets that have not ended, in the order of the secrets."""
         wanted = {
             index: secret
             for secret in offered
@@ -125,7 +125,7 @@ class PageSessions:
         return [found[secret] for secret in dict.fromkeys(offered) if secret in found]
 
     async def touch(self, session: PageSession) -> None:
-        """Note that the session is in use: once a minute at most."""
+        """Update the time of last use, at most once a minute."""
         now = datetime.now(UTC)
         if now - session.last_seen_at > _TOUCH:
             async with self._database.begin() as connection:
@@ -136,10 +136,7 @@ class PageSessions:
                 )
 
     async def move(self, actor: Actor, user_id: UUID, session_id: UUID, agent: str | None) -> None:
-        """Bind a session to the network and the browser of the actor, who has asked for it.
-
-        Raises ``NotFound`` when it has ended meanwhile.
-        """
+        """Bind a session to the network and browser of the actor. Raises ``NotFound`` if ended."""
         mine = and_(
             web_sessions.c.id == session_id,
             web_sessions.c.user_id == user_id,
@@ -153,7 +150,7 @@ class PageSessions:
             await record(connection, actor, "user.sign_in_moved", "page_session", session_id)
 
     async def strengthen(self, session_id: UUID) -> None:
-        """Note that this sign-in has just proved a second factor."""
+        """Record that this session has passed the second factor."""
         async with self._database.begin() as connection:
             await connection.execute(
                 update(web_sessions)
@@ -162,7 +159,7 @@ class PageSessions:
             )
 
     async def of_user(self, user_id: UUID) -> list[PageSession]:
-        """The sign-ins of a user that have not ended, the last used first."""
+        """The sessions of a user that have not ended, the last used first."""
         query = (
             select(*(web_sessions.c[name] for name in _SHOWN))
             .join(users, users.c.id == web_sessions.c.user_id)
@@ -179,7 +176,7 @@ class PageSessions:
         return [PageSession(*row) for row in rows]
 
     async def end(self, actor: Actor, user_id: UUID, session_id: UUID) -> None:
-        """End one sign-in. Raises ``NotFound`` for another user's, or one that has ended."""
+        """End a session. Raises ``NotFound`` if it belongs to another user or has ended."""
         mine = and_(
             web_sessions.c.id == session_id,
             web_sessions.c.user_id == user_id,
@@ -194,7 +191,7 @@ class PageSessions:
             await record(connection, actor, "user.signed_out", "page_session", session_id)
 
     async def end_others(self, actor: Actor, user_id: UUID, keep: UUID) -> int:
-        """End all sign-ins of a user but one; how many ended."""
+        """End all sessions of a user except one. Returns their number."""
         others = and_(
             web_sessions.c.user_id == user_id,
             web_sessions.c.id != keep,

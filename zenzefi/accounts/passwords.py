@@ -1,8 +1,8 @@
-"""Password hashes: argon2id, in a few threads of their own; bcrypt ones still verify.
+"""Password hashes: argon2id, computed in separate threads; bcrypt hashes can be verified.
 
-Parameters: 46 MiB, one pass, one lane (OWASP Password Storage Cheat Sheet, first choice for
-argon2id). Hashing takes tens of milliseconds, so it never runs on the event loop, and the queue
-for it is bounded: a flood of sign-ins is answered with 503 instead of piling up.
+Parameters: 46 MiB, one iteration, parallelism 1 (OWASP Password Storage Cheat Sheet, first choice
+for argon2id). Hashing takes tens of milliseconds, so it runs in threads, not on the event loop.
+Their queue is bounded: if too many sign-ins wait, further ones receive 503.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _context = CryptContext(
     argon2__time_cost=1,
     argon2__parallelism=1,
 )
-_BCRYPT_LIMIT = 72  # bytes; bcrypt never looked at more
+_BCRYPT_LIMIT = 72  # bytes; bcrypt ignores the rest
 
 
 @functools.cache
 def _dummy_hash() -> str:
-    return str(_context.hash("a password that nobody has"))
+    return str(_context.hash("the password of an unknown account"))
 
 
 def _verify(password: str, known: str | None) -> tuple[bool, str | None]:
@@ -53,7 +53,7 @@ def _verify(password: str, known: str | None) -> tuple[bool, str | None]:
 
 
 class Passwords:
-    """Hashing and verification off the event loop; close it at the end."""
+    """Hashes and verifies passwords in threads; call :meth:`close` at shutdown."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="passwords")
@@ -61,7 +61,7 @@ class Passwords:
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         if self._waiting >= _WAITING:
-            raise Unavailable("Too many people are signing in right now. Try again in a moment.")
+            raise Unavailable("Too many users are signing in right now. Try again in a moment.")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -69,20 +69,20 @@ class Passwords:
             self._waiting -= 1
 
     async def hash(self, password: str) -> str:
-        """The argon2id hash. Raises ``Unavailable`` when too many wait."""
+        """The argon2id hash. Raises ``Unavailable`` if the queue is full."""
         return await self._run(lambda: str(_context.hash(password)))
 
     async def verify(self, password: str, known: str | None) -> tuple[bool, str | None]:
-        """Whether it matches, and a better hash to keep where the known one is of an old kind.
+        """Whether the password matches, and a new hash to store if the known one is outdated.
 
-        ``known=None`` (there is no such account) takes as long as a wrong password.
+        ``known=None`` (unknown account) takes as long as a wrong password. Raises ``Unavailable``.
         """
         return await self._run(lambda: _verify(password, known))
 
     async def warm_up(self) -> None:
-        """Make the hash that unknown accounts are compared with before the first sign-in."""
+        """Compute the hash for unknown accounts, before the first sign-in needs it."""
         await self._run(_dummy_hash)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)

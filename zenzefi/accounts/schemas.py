@@ -1,4 +1,4 @@
-"""What goes in and out of the calls about accounts."""
+"""Request and response bodies of the accounts API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zenzefi.api.models import ONE_LINE, Body, MoneyOut, Output, Time
 
 def _email(value: str) -> str:
     try:
-        # No look-up of the domain; names of private networks (.local, .test) are fine too.
+        # The domain is not looked up; those of private networks (.local, .test) are allowed.
         found = validate_email(
             value, check_deliverability=False, globally_deliverable=False, test_environment=True
         )
@@ -28,17 +28,17 @@ def _email(value: str) -> str:
 
 def _username(value: str) -> str:
     if len(username_key(value)) > 150:
-        raise ValueError("This name is too long when it is compared with others.")
+        raise ValueError("This name is too long in its normalized form.")
     return value
 
 
 def username_key(value: str) -> str:
-    """What decides whether two user names are the same: compatibility forms and case folded."""
+    """Normalized form of a username (NFKC, case-folded); equal forms are the same name."""
     return unicodedata.normalize("NFKC", value).casefold()
 
 
 def email_key(value: str) -> str:
-    """What decides whether two addresses are the same."""
+    """Normalized form of an e-mail address; equal forms are the same address."""
     return value.casefold()
 
 
@@ -66,13 +66,13 @@ class Registration(Body):
     """A new account."""
 
     email: EmailAddress
-    """The address to sign in with."""
+    """The e-mail address to sign in with."""
     username: Username
-    """The name that others see; unique whatever its case."""
+    """The username, unique without regard to case."""
     password: Password
-    """8 characters or more."""
+    """The password, at least 8 characters."""
     full_name: FullName | None = None
-    """The person's full name."""
+    """The full name."""
 
 
 class Credentials(Body):
@@ -83,37 +83,37 @@ class Credentials(Body):
     password: CurrentPassword
     """The password."""
     code: Code | None = None
-    """A code of the second step, or a recovery code, where two-step sign-in is on."""
+    """A code of the authenticator app or a recovery code, if two-step sign-in is on."""
 
 
 class ProfileChange(Body):
-    """What a user may change; what is left out stays.
+    """Changes of an account; omitted fields stay unchanged.
 
-    A new password needs the current one, and a code where two-step sign-in is on.
+    A new password requires the current one, and a code if two-step sign-in is on.
     """
 
     full_name: FullName | None = None
-    """The person's full name; `null` removes it."""
-    password: Password = Field(default_factory=str)  # no null: a password can't be taken away
-    """The new password, 8 characters or more."""
+    """The full name; `null` removes it."""
+    password: Password = Field(default_factory=str)  # not null: a password can't be removed
+    """The new password, at least 8 characters."""
     current_password: CurrentPassword | None = None
-    """The password so far; needed for a new one."""
+    """The current password; required to change it."""
     code: Code | None = None
-    """A code of the second step, or a recovery code; for a new password where two-step sign-in is
-    on."""
+    """A code of the authenticator app or a recovery code; required to change the password if
+    two-step sign-in is on."""
 
 
 class UserOut(Output):
-    """A user, as seen by themselves and by administrators."""
+    """A user."""
 
     id: UUID
-    """The user's identifier."""
+    """The user's ID."""
     email: str
     """The e-mail address."""
     username: str
-    """The user's name."""
+    """The username."""
     full_name: str | None
-    """The person's full name, or `null`."""
+    """The full name, or `null`."""
     is_active: bool
     """Whether the user may sign in."""
     is_superuser: bool
@@ -121,13 +121,13 @@ class UserOut(Output):
     currency_balance: MoneyOut
     """The balance in ZNC."""
     created_at: Time
-    """When the account was opened."""
+    """When the account was created."""
     updated_at: Time
-    """When it last changed."""
+    """When the account was last changed."""
 
     @classmethod
     def of(cls, user: User) -> UserOut:
-        """The public view of a user."""
+        """The response body for a user."""
         return cls.model_validate(user, from_attributes=True)
 
 
@@ -139,4 +139,4 @@ class BearerOut(Output):
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the type's name, not a secret
     """Always `bearer`."""
     expires_in: int
-    """The JWT's life in seconds."""
+    """Lifetime of the JWT in seconds."""

@@ -1,9 +1,9 @@
-"""The second step of a sign-in: codes of an authenticator app (TOTP, RFC 6238), recovery codes.
+"""Two-step sign-in: codes of an authenticator app (TOTP, RFC 6238), and recovery codes.
 
-A code is good once (RFC 6238, 5.2): the step it belongs to is written down by a conditional UPDATE,
-so that of two who saw it only one gets in. Recovery codes are kept as keyed hashes, each good once.
-Attempts are counted before they are judged (``middleware/rate_limits.py``), on all nodes together:
-however many arrive at once, no more than the limit are looked at.
+A code is valid once (RFC 6238, 5.2): a conditional UPDATE stores its time step, so of two requests
+with the same code one succeeds. Recovery codes are stored as keyed hashes, each valid once.
+Attempts are counted before the code is checked (``rate_limits/middleware.py``), across all nodes,
+so concurrent attempts can't exceed the limit.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ ISSUER = "Zenzefi"
 CODES = 10
 _STEP = 30  # seconds
 _SECRET_SIZE = 20  # bytes; RFC 4226, 4: 160 bits are recommended
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is mistaken for something else
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without characters that look alike
 _FAILED = "user.second_factor_failed"
 _PURPOSE = "recovery-code"
 Attempt = AbstractAsyncContextManager[None]
-"""Entering it counts the attempt, or refuses it; leaving it without an exception gives it back."""
+"""Entering it counts the attempt or raises ``RateLimited``; a normal exit undoes the count."""
 
 
 class SecondFactor:
-    """The service of the second step."""
+    """The service of two-step sign-in."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
 
     async def prepare(self, user_id: UUID) -> str:
-        """The secret (base32) for an app to be set up; the same until it is switched on or off.
+        """The secret (base32) for the authenticator app; the same until it is enabled or disabled.
 
-        Raises ``NotFound`` where it is on already: its secret is shown to nobody again.
+        Raises ``NotFound`` if two-step sign-in is enabled: the secret is not shown again.
         """
         async with self._database.begin() as connection:
             row = (
@@ -72,13 +72,13 @@ class SecondFactor:
 
     @staticmethod
     def uri(secret: str, email: str) -> str:
-        """The ``otpauth://`` address that apps read from a QR code."""
+        """The ``otpauth://`` URI for the QR code."""
         import pyotp
 
         return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
     async def enable(self, actor: Actor, user_id: UUID, code: str, attempt: Attempt) -> list[str]:
-        """Switch it on with a first code, and return the recovery codes.
+        """Enable two-step sign-in with a first code, and return the recovery codes.
 
         Raises ``SecondFactorRejected``, and what entering ``attempt`` raises.
         """
@@ -98,7 +98,7 @@ class SecondFactor:
             return await self._fresh_codes(connection, user_id)
 
     async def disable(self, actor: Actor, user_id: UUID) -> None:
-        """Switch it off and forget the secret and the recovery codes."""
+        """Disable two-step sign-in; deletes the secret and the recovery codes."""
         async with self._database.begin() as connection:
             await connection.execute(
                 update(users)
@@ -111,7 +111,7 @@ class SecondFactor:
             await record(connection, actor, "user.second_factor_off", "user", user_id)
 
     async def check(self, actor: Actor, user_id: UUID, code: str, attempt: Attempt) -> None:
-        """Accept a code of the app or a recovery code, once.
+        """Verify and use a code of the app or a recovery code.
 
         Raises ``SecondFactorRejected``, and what entering ``attempt`` raises.
         """
@@ -169,7 +169,7 @@ class SecondFactor:
             return await self._fresh_codes(connection, user_id)
 
     async def codes_left(self, user_id: UUID) -> int:
-        """How many recovery codes have not been used."""
+        """The number of unused recovery codes."""
         query = (
             select(func.count())
             .select_from(recovery_codes)
@@ -199,7 +199,7 @@ class SecondFactor:
 
 
 def _step_of(secret: str, code: str) -> int | None:
-    """The time step (RFC 6238, 4.2) a code belongs to: this one, the last or the next."""
+    """The time step of a code (RFC 6238, 4.2): the current, the previous or the next one."""
     digits = re.sub(r"\s", "", code)
     if not (len(digits) == 6 and digits.isascii() and digits.isdigit()):
         return None

@@ -1,4 +1,4 @@
-"""Accounts: opening one, signing in, changing it. All rules about users are here."""
+"""The service of accounts: registration, sign-in, changes of the profile and password."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Accounts:
-    """The service of accounts. Values that come in are already validated (``schemas.py``)."""
+    """The service of accounts. Callers validate values before (``schemas.py``)."""
 
     def __init__(self, database: Database, passwords: Passwords, identities: Identities) -> None:
         self._database = database
@@ -53,7 +53,7 @@ class Accounts:
         full_name: str | None = None,
         is_superuser: bool = False,
     ) -> User:
-        """Open an account. Raises ``EmailTaken`` or ``UsernameTaken``."""
+        """Create an account. Raises ``EmailTaken`` or ``UsernameTaken``."""
         async with self._database.read() as connection:
             await self._refuse_taken(connection, email, username)
         hashed = await self.passwords.hash(password)
@@ -75,16 +75,16 @@ class Accounts:
                 await record(connection, mine, "user.registered", "user", user_id)
                 return await _one(connection, users.c.id == user_id)
         except IntegrityError:
-            # Somebody registered the same between the look and the insert: say which it was.
+            # A concurrent registration took the name or the address: find out which one.
             async with self._database.read() as connection:
                 await self._refuse_taken(connection, email, username)
             raise
 
     async def sign_in(self, actor: Actor, email: str, password: str) -> User:
-        """The user of these credentials.
+        """The user of these credentials. An outdated password hash is replaced.
 
-        Raises ``LoginRejected`` alike, and after the same work, for an unknown address, a wrong
-        password and a deactivated account. A hash of an old kind is replaced.
+        Raises ``LoginRejected``, after the same work, for an unknown address, a wrong password and
+        a deactivated account.
         """
         async with self._database.read() as connection:
             row = (
@@ -118,7 +118,7 @@ class Accounts:
             await record(connection, actor, "user.sign_in_failed", "user", user_id)
 
     async def is_password(self, actor: Actor, user_id: UUID, password: str) -> bool:
-        """Whether this is the user's password: asked again before what a thief would do first."""
+        """Whether this is the user's password; required before changes of credentials."""
         async with self._database.read() as connection:
             known = (
                 await connection.execute(select(users.c.password_hash).where(users.c.id == user_id))
@@ -137,10 +137,10 @@ class Accounts:
         keep_session: UUID | None = None,
         **changes: Any,
     ) -> User:
-        """Change ``full_name`` and/or ``password`` (what is not given stays).
+        """Change ``full_name``, ``password`` or both.
 
-        A new password ends all other sign-ins: bearer tokens but the one named by ``keep_jti``,
-        page sessions but ``keep_session``. Raises ``NotFound`` when the account is gone.
+        A new password invalidates all bearer tokens except ``keep_jti``, and ends all page sessions
+        except ``keep_session``. Raises ``NotFound`` if the account does not exist.
         """
         password = changes.pop("password", None)
         values: dict[str, Any] = {"updated_at": utcnow()}
@@ -163,7 +163,7 @@ class Accounts:
 async def end_web_sessions(
     connection: AsyncConnection, user_id: UUID, *, keep: UUID | None = None
 ) -> None:
-    """End the page sessions of a user; the one kept moves on to the new credential version."""
+    """End the page sessions of a user; ``keep`` is updated to the new credential version."""
     open_ones = (web_sessions.c.user_id == user_id) & web_sessions.c.ended_at.is_(None)
     if keep is not None:
         version = select(users.c.credential_version).where(users.c.id == user_id).scalar_subquery()
@@ -186,4 +186,4 @@ async def _one(connection: AsyncConnection, which: ColumnElement[bool]) -> User:
 ACCOUNTS: web.AppKey[Accounts] = web.AppKey("accounts", Accounts)
 PasswordChanged = Callable[[web.Request, User], None]
 ON_PASSWORD_CHANGE: web.AppKey[list[PasswordChanged]] = web.AppKey("on_password_change", list)
-"""Called after a user changed their password, by page or API: the pages send an e-mail."""
+"""Called after a user changed the password on a page or by the API; sends an e-mail."""

@@ -1,4 +1,4 @@
-"""Mount accounts on an application."""
+"""Set up accounts on an application."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:
-    """The calls, and the services behind them; the database and the keyring are there already."""
+    """Provide the services and mount the API; requires database and keyring."""
     passwords = Passwords()
     app[routing.AUTHENTICATION] = BearerAuthentication()
     app[IDENTITIES] = Identities(app[SETTINGS], app[DATABASE], app[KEYRING])

@@ -1,4 +1,4 @@
-"""The calls about accounts."""
+"""Operations of the accounts API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ routes = Routes("Accounts")
 
 @routes.post("/auth/register", status=201, errors=(EmailTaken, UsernameTaken))
 async def register(request: web.Request, body: Registration) -> UserOut:
-    """Open an account."""
+    """Create an account."""
     user = await request.app[ACCOUNTS].register(
         actor_of(request),
         email=body.email,
@@ -47,8 +47,9 @@ async def register(request: web.Request, body: Registration) -> UserOut:
 async def login(request: web.Request, body: Credentials) -> BearerOut:
     """Sign in and get a bearer token.
 
-    An unknown address, a wrong password and a deactivated account are answered alike. An account
-    with two-step sign-in also needs ``code``: one of the authenticator app, or a recovery code.
+    The response is the same for an unknown address, a wrong password and a deactivated account. If
+    two-step sign-in is on, ``code`` is required: a code of the authenticator app or a recovery
+    code.
     """
     accounts = request.app[ACCOUNTS]
     user = await accounts.sign_in(actor_of(request), body.email, body.password)
@@ -71,8 +72,8 @@ async def me(user: User) -> UserOut:
 async def change_me(request: web.Request, user: User, body: ProfileChange) -> UserOut:
     """Change your name or password.
 
-    A new password needs ``current_password``, and ``code`` where two-step sign-in is on. It ends
-    all other sign-ins: other bearer tokens and page sessions. The owner is told by e-mail.
+    A new password requires ``current_password``, and ``code`` if two-step sign-in is on. It ends
+    all other sign-ins (bearer tokens and page sessions). The owner receives an e-mail.
     """
     changes = body.model_dump(exclude_unset=True, include={"full_name", "password"})
     if "password" in changes:
@@ -87,17 +88,17 @@ async def change_me(request: web.Request, user: User, body: ProfileChange) -> Us
 
 
 async def _confirm_owner(request: web.Request, user: User, body: ProfileChange) -> None:
-    """A bearer token alone, perhaps a stolen one, changes no password.
+    """Verify password and code, because the bearer token may be stolen.
 
     Raises ``Invalid`` without the current password, ``PasswordRejected``, ``CodeRejected``, and
-    ``RateLimited``: attempts are counted like those to sign in.
+    ``RateLimited``: attempts count as attempts to sign in.
     """
     if body.current_password is None:
         raise Invalid.field(
             "body",
             "current_password",
             type="missing",
-            msg="A new password needs the current one.",
+            msg="A new password requires the current one.",
         )
     await limit_sign_in(request, user.email, "confirm")
     actor = actor_of(request, user)

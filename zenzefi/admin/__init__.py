@@ -1,1 +1,1 @@
-"""What only administrators may do."""
+"""Administration: users, credits, tokens, sessions, bundles, payments, audit log."""

@@ -1,4 +1,4 @@
-"""Figures at a glance for administrators: how many, and the last two weeks day by day."""
+"""The numbers of the administrators' overview: totals, and the last two weeks by day."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The figures. The lists have one value for each of the last :data:`DAYS` days (UTC)."""
+    """Totals; the lists have one value for each of the last :data:`DAYS` days (UTC)."""
 
     users: int
     active_tokens: int
@@ -38,13 +38,13 @@ class Overview:
 
 
 class Overviews:
-    """The service that counts."""
+    """Computes the overview."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def now(self) -> Overview:
-        """Count everything once."""
+        """The current overview."""
         moment = datetime.now(UTC)
         first = moment.date() - timedelta(days=DAYS - 1)
         since = datetime(first.year, first.month, first.day, tzinfo=UTC)
@@ -63,7 +63,7 @@ class Overviews:
 
             async def series(query: Select[Any], kind: Callable[[Any], _T]) -> list[_T]:
                 rows = await connection.execute(query)
-                found = {str(day): kind(figure) for day, figure in rows}
+                found = {str(day): kind(number) for day, number in rows}
                 return [found.get(str(first + timedelta(days=n)), kind(0)) for n in range(DAYS)]
 
             spent = await series(daily(transactions.c.created_at, spending).where(paid), Decimal)

@@ -1,4 +1,4 @@
-"""What goes in and out of the calls of administrators."""
+"""Request and response bodies of the administration API."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _Name = Annotated[
 
 
 class AdminPage(Page):
-    """Which part of a list; administrators may see more at once."""
+    """Page of a list, with a greater limit than for users."""
 
     limit: int = Field(50, ge=1, le=500)
-    """The most items to return."""
+    """Maximum number of items to return."""
 
 
 class UserPage(AdminPage):
-    """Which users. ``search`` is looked for in address, name and full name."""
+    """Page and filter of a list of users."""
 
     search: Annotated[str, StringConstraints(max_length=100)] | None = None
-    """Text to look for in e-mail address, username and full name."""
+    """Text to search for in e-mail address, username and full name."""
     is_active: bool | None = None
     """Only users who may (`true`) or may not (`false`) sign in."""
 
 
 class UserChange(Body):
-    """What an administrator may change; what is left out stays."""
+    """Changes of a user; omitted fields stay unchanged."""
 
     is_active: bool = Field(default_factory=bool, strict=True)
     """Whether the user may sign in."""
@@ -57,12 +57,12 @@ class UserChange(Body):
 
 
 class Credit(Body):
-    """Money put on an account, and why."""
+    """A credit."""
 
     amount: Amount
-    """How much to credit, in ZNC."""
+    """The amount to credit, in ZNC."""
     reason: Reason
-    """Why; kept in the ledger and in the audit log."""
+    """The reason, recorded in the ledger and in the audit log."""
     transaction_type: Kind = Kind.DEPOSIT
     """The kind of ledger row."""
 
@@ -71,145 +71,145 @@ class Credited(Output):
     """The ledger row of a credit."""
 
     transaction_id: UUID
-    """The ledger row's identifier."""
+    """The transaction's ID."""
     user_id: UUID
-    """The user's identifier."""
+    """The user's ID."""
     amount: MoneyOut
-    """What was credited, in ZNC."""
+    """The amount credited, in ZNC."""
     new_balance: MoneyOut
-    """The balance afterwards, in ZNC."""
+    """The new balance, in ZNC."""
     transaction_type: Kind
     """The kind of ledger row."""
     description: str
-    """The reason, as the ledger keeps it."""
+    """The reason, as recorded in the ledger."""
 
 
 class AdminTokenPage(AdminPage):
-    """Which tokens."""
+    """Page and filter of a list of tokens."""
 
     user_id: UUID | None = None
     """Only tokens of this user."""
     active_only: bool = False
-    """Leave out tokens that are revoked or expired."""
+    """Only tokens that are neither revoked nor expired."""
 
 
 class AdminToken(Output):
-    """A token as administrators see it: never its whole value."""
+    """An access token, without its value."""
 
     id: UUID
-    """The token's identifier."""
+    """The token's ID."""
     token_prefix: str
     """The first characters of the token's value."""
     user_id: UUID
-    """The owner's identifier."""
+    """The owner's ID."""
     username: str
-    """The owner's name."""
+    """The owner's username."""
     name: str | None
-    """A name given by the owner, or `null`."""
+    """The name that the owner gave it, or `null`."""
     duration_hours: int
-    """How long it lasts from its first use, in hours."""
+    """Validity from the first use, in hours."""
     scope: str
-    """The name of the scope: which paths the token opens."""
+    """The scope: the paths and methods that the token covers."""
     cost_znc: MoneyOut
-    """What was paid for it, in ZNC."""
+    """The price paid, in ZNC."""
     refunded_znc: MoneyOut
-    """What was given back when it was revoked, in ZNC."""
+    """The refund at revocation, in ZNC."""
     created_at: Time
-    """When it was bought."""
+    """When the token was bought."""
     activated_at: Time | None
-    """When the first proxied request started its time; `null` while it is unused."""
+    """Time of the first proxied request; `null` while unused."""
     expires_at: Time | None
-    """`activated_at` plus `duration_hours`; `null` while it is unused."""
+    """`activated_at` plus `duration_hours`; `null` while unused."""
     revoked_at: Time | None
-    """When it was revoked, or `null`."""
+    """When the token was revoked, or `null`."""
     is_active: bool
-    """Whether it still works: neither revoked nor expired."""
+    """Whether the token is neither revoked nor expired."""
 
 
 class AdminSessionPage(AdminPage):
-    """Which sessions."""
+    """Page and filter of a list of sessions."""
 
     active_only: bool = False
-    """Leave out sessions that have ended."""
+    """Only sessions that have not ended."""
     user_id: UUID | None = None
     """Only sessions of this user."""
 
 
-class Revoked(Output):
-    """The token is revoked, without a refund."""
+class TokenRevocation(Output):
+    """The result of a revocation."""
 
     revoked: bool = True
     """Always true."""
     message: str
-    """A sentence for people."""
+    """A message for users."""
 
 
 class AuditPage(AdminPage):
-    """Which rows of the audit log."""
+    """Page and filter of the audit log."""
 
     user_id: UUID | None = None
-    """Only what this user did."""
+    """Only actions of this user."""
     action: Annotated[str, StringConstraints(max_length=50)] | None = None
-    """Only this action, like `token.revoked`."""
+    """Only this action, such as `token.revoked`."""
     resource_type: Annotated[str, StringConstraints(max_length=30)] | None = None
-    """Only this kind of resource, like `token`."""
+    """Only this type of resource, such as `token`."""
 
 
 class AuditOut(Output):
     """One row of the audit log."""
 
     id: UUID
-    """The row's identifier."""
+    """The ID of the row."""
     created_at: Time
-    """When it happened."""
+    """Time of the action."""
     user_id: UUID | None
-    """Who did it; `null` for a visitor or the program."""
+    """The user who acted; `null` for visitors and the gate itself."""
     action: str
-    """What was done, like `token.revoked`."""
+    """The action, such as `token.revoked`."""
     resource_type: str
-    """What it was done to, like `token`."""
+    """The type of the resource, such as `token`."""
     resource_id: str | None
-    """The identifier of what it was done to, or `null`."""
+    """The ID of the resource, or `null`."""
     address: str | None
-    """The client's address, or `null`."""
+    """The client's IP address, or `null`."""
     ip_address: str | None
     """The same as `address`."""
     user_agent: str | None
-    """The client's `User-Agent` header, cut at 300 characters, or `null`."""
+    """The first 300 characters of the `User-Agent` header, or `null`."""
     request_id: str | None
-    """The identifier of the request, as the log has it, or `null`."""
+    """The request ID, as in the log, or `null`."""
     details: dict[str, Any]
-    """What belongs to this action, by name."""
+    """Details of the action, by name."""
 
 
 class NewBundle(Body):
-    """A bundle to put on sale."""
+    """A new bundle."""
 
     name: _Name
     """The bundle's name."""
     description: Annotated[
         str, StringConstraints(strip_whitespace=True, max_length=500), ONE_LINE
     ] = ""
-    """What the bundle is for."""
+    """The description that buyers see."""
     duration_hours: DurationHours
-    """How long each token lasts from its first use, in hours."""
+    """Validity of each token from its first use, in hours."""
     token_count: Annotated[int, Field(ge=1, le=100), WHOLE_NUMBER]
-    """How many tokens the bundle holds."""
+    """Number of tokens in the bundle."""
     scope: Annotated[str, Field(max_length=50)] = "full"
-    """Which paths each token opens."""
+    """The scope of the tokens."""
     price_znc: Price
     """The price in ZNC."""
 
 
 class BundleChange(Body):
-    """What may change for later buyers."""
+    """Changes of a bundle, for later buyers; omitted fields stay unchanged."""
 
     name: _Name = Field(default_factory=str)
     """The bundle's name."""
     description: Annotated[
         str, StringConstraints(strip_whitespace=True, max_length=500), ONE_LINE
     ] = Field(default_factory=str)
-    """What the bundle is for."""
+    """The description that buyers see."""
     price_znc: Price = Field(default_factory=Decimal)
     """The price in ZNC."""
     is_active: bool = Field(default_factory=bool, strict=True)
@@ -217,7 +217,7 @@ class BundleChange(Body):
 
 
 class AdminPaymentPage(AdminPage):
-    """Which payments."""
+    """Page and filter of a list of payments."""
 
     user_id: UUID | None = None
     """Only payments of this user."""
@@ -226,31 +226,31 @@ class AdminPaymentPage(AdminPage):
 
 
 class AdminPayment(Output):
-    """A payment as administrators see it."""
+    """A payment with the IDs of its provider."""
 
     payment_id: UUID
-    """The payment's identifier."""
+    """The payment's ID."""
     user_id: UUID
-    """The user's identifier."""
+    """The user's ID."""
     provider: str
     """The name of the payment provider."""
     reference: str | None
-    """The checkout's identifier at the provider, or `null`."""
+    """The provider's ID of the checkout, or `null`."""
     charge: str | None
-    """The charge's identifier at the provider, or `null`."""
+    """The provider's ID of the charge, or `null`."""
     amount_znc: MoneyOut
     """The amount in ZNC."""
     amount_rub: MoneyOut
-    """The same amount in roubles, at the rate of the day the payment was opened."""
+    """The price in roubles, at the rate of the time when the payment was opened."""
     reversed_znc: MoneyOut
-    """How much of it was taken back by refunds and disputes, in ZNC."""
+    """Amount reversed by refunds and disputes, in ZNC."""
     shortfall_znc: MoneyOut
-    """How much of what was taken back had been spent and is still owed, in ZNC."""
+    """Part of the reversed amount that was spent already and is still owed, in ZNC."""
     status: PaymentStatus
-    """Where the payment stands."""
+    """The status of the payment."""
     created_at: Time
-    """When it was created."""
+    """When the payment was opened."""
     updated_at: Time
-    """When it last changed."""
+    """When the payment was last changed."""
     credited_at: Time | None
     """When the balance was credited, or `null`."""

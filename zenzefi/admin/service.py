@@ -1,4 +1,4 @@
-"""What administrators do with users, credits and tokens."""
+"""The service of administrators: users, credits, tokens."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class LastAdministrator(Conflict):
 
 
 def _containing(text: str) -> str:
-    """A LIKE pattern for text that may itself hold wildcards."""
+    """A LIKE pattern that finds ``text``; its wildcards are escaped."""
     for special in (_ESCAPE, "%", "_"):
         text = text.replace(special, _ESCAPE + special)
     return f"%{text}%"
 
 
 class Administration:
-    """The service of administrators; who may call it is the views' business."""
+    """The service of administrators. Callers check that the user is one."""
 
     def __init__(self, database: Database, tokens: Tokens) -> None:
         self._database = database
@@ -54,7 +54,7 @@ class Administration:
     async def users(
         self, *, search: str | None, is_active: bool | None, limit: int, offset: int
     ) -> tuple[list[User], int]:
-        """Users, newest first, and how many there are in all."""
+        """A page of users, newest first, and the total count."""
         where: list[ColumnElement[bool]] = []
         if is_active is not None:
             where.append(users.c.is_active.is_(is_active))
@@ -71,10 +71,10 @@ class Administration:
             return [user_of(row) for row in rows], total
 
     async def change_user(self, actor: Actor, user_id: UUID, changes: dict[str, bool]) -> User:
-        """Activate or deactivate, make or unmake an administrator.
+        """Set ``is_active`` or ``is_superuser``.
 
-        Deactivation ends the user's tokens, sessions and what is open, on every node. Raises
-        ``NotFound``, ``LastAdministrator``.
+        Deactivation invalidates the user's tokens, ends sessions and closes open connections on
+        every node. Raises ``NotFound``, ``LastAdministrator``.
         """
         async with self._database.begin() as connection:
             others = await self._lock_administrators(connection, user_id)
@@ -94,7 +94,7 @@ class Administration:
             after = await self._user(connection, user_id)
             plain: list[str] = []
             if "is_active" in values:
-                # Asked before the commit: afterwards nothing may keep it from being announced.
+                # Read before the commit, so that no failure can prevent the announcement after it.
                 plain = await self._tokens.plaintexts_of_user(connection, user_id)
         if "is_active" in values:
             kind = "restored" if after.is_active else "user"
@@ -110,8 +110,11 @@ class Administration:
         return user_of(row)
 
     async def _lock_administrators(self, connection: AsyncConnection, user_id: UUID) -> bool:
-        """Hold the rows of this user and of all active administrators, so that two can't unmake
-        each other at once; whether there is another administrator. In one order: no deadlock."""
+        """Lock this user and all active administrators; whether there is another administrator.
+
+        Prevents two administrators from removing each other's rights concurrently. Rows are locked
+        in one order, so that transactions can't deadlock.
+        """
         held = await connection.execute(
             select(users.c.id, users.c.is_superuser, users.c.is_active)
             .where(or_(users.c.id == user_id, and_(users.c.is_superuser, users.c.is_active)))
@@ -130,9 +133,9 @@ class Administration:
         reason: str,
         kind: Kind,
     ) -> Movement:
-        """Put money on an account, inside the caller's transaction: a ledger row and an audit row.
+        """Credit an account in the caller's transaction, with a ledger row and an audit row.
 
-        Raises ``NotFound``.
+        ``amount`` is in ZNC. Raises ``NotFound``.
         """
         await self._user(connection, user_id)
         movement = await ledger.move(
@@ -153,7 +156,7 @@ class Administration:
     async def tokens(
         self, *, user_id: UUID | None, active_only: bool, limit: int, offset: int
     ) -> tuple[list[tuple[TokenRecord, str]], int]:
-        """Tokens (without their values) and their owners' names, newest first, and how many."""
+        """A page of tokens (without values) with their owners' names, and the total count."""
         where: list[ColumnElement[bool]] = []
         if user_id is not None:
             where.append(access_tokens.c.user_id == user_id)
@@ -174,7 +177,7 @@ class Administration:
         return found, total
 
     async def names(self, user_ids: Iterable[UUID | None]) -> dict[UUID, str]:
-        """The user names that go with these ids, in one query."""
+        """The usernames of these IDs, in one query."""
         wanted = {one for one in user_ids if one is not None}
         if not wanted:
             return {}
@@ -183,7 +186,7 @@ class Administration:
             return {row.id: str(row.username) for row in await connection.execute(query)}
 
     async def find_user(self, text: str) -> UUID | None:
-        """The user with this id, address or (if nobody has that address) user name, in full."""
+        """The ID of the user with this ID, e-mail address or username, in this order."""
         text = storable(text.strip())
         by_address = users.c.email_key == email_key(text)
         where = or_(by_address, users.c.username_key == username_key(text))

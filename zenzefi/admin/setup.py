@@ -1,4 +1,4 @@
-"""Mount administration on an application."""
+"""Set up administration on an application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zenzefi.tokens.service import TOKENS
 
 
 def setup(app: web.Application) -> None:
-    """The calls and their service; accounts, tokens and money are there already."""
+    """Provide the services and mount the API; requires accounts, tokens and billing."""
     app[ADMINISTRATION] = Administration(app[DATABASE], app[TOKENS])
     app[AUDIT_LOG] = AuditLog(app[DATABASE])
     routing.setup(app, views.routes)

@@ -1,4 +1,4 @@
-"""The calls of administrators."""
+"""Operations of the administration API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zenzefi.admin.schemas import (
     Credit,
     Credited,
     NewBundle,
-    Revoked,
+    TokenRevocation,
     UserChange,
     UserPage,
 )
@@ -30,7 +30,7 @@ from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
 from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
-from zenzefi.audit.reading import AUDIT_LOG, Question
+from zenzefi.audit.reading import AUDIT_LOG, AuditFilter
 from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS, Payment, Refund
@@ -65,7 +65,7 @@ async def change_user(
 ) -> UserOut:
     """Activate or deactivate a user, grant or remove administrator rights.
 
-    A deactivated user's tokens and sessions end at once, everywhere.
+    Deactivation ends the user's tokens and sessions immediately, on every node.
     """
     changed = await request.app[ADMINISTRATION].change_user(
         actor_of(request, admin), user_id, body.model_dump(exclude_unset=True)
@@ -77,7 +77,7 @@ async def change_user(
     "/admin/users/{user_id}/credit", errors=(NotFound, IdempotencyInFlight), headers=(HEADER,)
 )
 async def credit(request: web.Request, admin: User, user_id: UUID, body: Credit) -> Credited:
-    """Credit an account, with a reason that stays in the ledger."""
+    """Credit an account, with a reason for the ledger."""
     if body.transaction_type not in _CREDITS:
         raise Invalid.field(
             "body",
@@ -142,7 +142,7 @@ async def tokens(request: web.Request, admin: User, query: AdminTokenPage) -> Li
 
 
 @routes.delete("/admin/tokens/{token_id}", errors=(NotFound,))
-async def revoke_token(request: web.Request, admin: User, token_id: UUID) -> Revoked:
+async def revoke_token(request: web.Request, admin: User, token_id: UUID) -> TokenRevocation:
     """Revoke a token, without a refund."""
     revoked = await request.app[TOKENS].revoke(
         actor_of(request, admin),
@@ -152,15 +152,15 @@ async def revoke_token(request: web.Request, admin: User, token_id: UUID) -> Rev
         reason="revoked_by_administrator",
     )
     if revoked.was_active:
-        return Revoked(message="The access token is revoked. Nothing was refunded.")
-    return Revoked(message="This access token had been revoked already.")
+        return TokenRevocation(message="The access token is revoked. Nothing was refunded.")
+    return TokenRevocation(message="This access token had been revoked already.")
 
 
 @routes.get("/admin/sessions")
 async def sessions(
     request: web.Request, admin: User, query: AdminSessionPage
 ) -> Listing[SessionOut]:
-    """Sessions of use, last seen first."""
+    """Sessions, last seen first."""
     found, total = await request.app[SESSION_QUERIES].listed(
         user_id=query.user_id,
         active_only=query.active_only,
@@ -173,7 +173,7 @@ async def sessions(
 
 @routes.delete("/admin/sessions/{session_id}", errors=(NotFound,))
 async def end_session(request: web.Request, admin: User, session_id: UUID) -> SessionEnded:
-    """End a session and close what is open under it."""
+    """End a session and close its open connections."""
     await request.app[SESSION_TRACKER].end(actor_of(request, admin), session_id)
     return SessionEnded()
 
@@ -181,11 +181,11 @@ async def end_session(request: web.Request, admin: User, session_id: UUID) -> Se
 @routes.get("/admin/audit-logs")
 async def audit_logs(request: web.Request, admin: User, query: AuditPage) -> Listing[AuditOut]:
     """The audit log, newest first."""
-    question = Question(
+    audit_filter = AuditFilter(
         actor_id=query.user_id, action=query.action, resource_type=query.resource_type
     )
     found, total = await request.app[AUDIT_LOG].listed(
-        question, limit=query.limit, offset=query.offset
+        audit_filter, limit=query.limit, offset=query.offset
     )
     items = [AuditOut.model_validate(row, from_attributes=True) for row in found]
     return Listing[AuditOut](items=items, total=total, limit=query.limit, offset=query.offset)
@@ -193,7 +193,7 @@ async def audit_logs(request: web.Request, admin: User, query: AuditPage) -> Lis
 
 @routes.get("/admin/bundles")
 async def bundles(request: web.Request, admin: User) -> list[BundleOut]:
-    """All bundles, also those not on sale."""
+    """All bundles, including those not on sale."""
     service = request.app[BUNDLES]
     return [bundle_out(service, one) for one in await service.listed(active_only=False)]
 
@@ -256,7 +256,7 @@ async def payments(
     headers=(HEADER,),
 )
 async def confirm_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
-    """Confirm that a manual payment arrived, and credit it once."""
+    """Confirm and credit a manual payment, once."""
 
     async def work(connection: AsyncConnection) -> AdminPayment:
         payments = request.app[PAYMENTS]
@@ -267,8 +267,8 @@ async def confirm_payment(request: web.Request, admin: User, payment_id: UUID) -
     )
 
 
-class _Asked(BaseModel):
-    """What asking for a refund is remembered by, so that a retry goes on where it stopped."""
+class _RefundRequest(BaseModel):
+    """The stored response of a refund request, so that a retry continues it."""
 
     payment: AdminPayment
     refund: Refund
@@ -280,21 +280,21 @@ class _Asked(BaseModel):
     headers=(HEADER,),
 )
 async def refund_payment(request: web.Request, admin: User, payment_id: UUID) -> AdminPayment:
-    """Refund a payment at its provider; the balance follows when the provider confirms.
+    """Request a refund from the payment provider; the balance changes when the provider confirms.
 
-    Answers how the payment stood when it was asked. Asked again before the service's word, it is
-    the same refund: it is given once.
+    Returns the payment as it was before the refund. Repeated requests before the confirmation are
+    one refund.
     """
     payments = request.app[PAYMENTS]
 
-    async def work(connection: AsyncConnection) -> _Asked:
+    async def work(connection: AsyncConnection) -> _RefundRequest:
         payment, refund = await payments.request_refund(
             connection, actor_of(request, admin), payment_id
         )
-        return _Asked(payment=_payment(payment), refund=refund)
+        return _RefundRequest(payment=_payment(payment), refund=refund)
 
-    asked = await request.app[IDEMPOTENCY].run(
-        admin.id, key_of(request), f"refund.{payment_id.hex}", None, _Asked, work
+    requested = await request.app[IDEMPOTENCY].run(
+        admin.id, key_of(request), f"refund.{payment_id.hex}", None, _RefundRequest, work
     )
-    await payments.send_refund(asked.refund)
-    return asked.payment
+    await payments.send_refund(requested.refund)
+    return requested.payment

@@ -1,1 +1,1 @@
-"""The REST kit: typed routes, validation, the OpenAPI description made of them, and its pages."""
+"""REST API: typed routes, validation, idempotency, and the OpenAPI description with its pages."""

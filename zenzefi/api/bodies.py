@@ -1,6 +1,6 @@
-"""Reading what clients send: JSON and query strings into models, mistakes into one 422 shape.
+"""Parses JSON bodies and query strings into models; errors become one 422 shape.
 
-Pure but for the bytes handed in. JSON is RFC 8259: UTF-8, no ``NaN``, and no name twice in one
+Pure. JSON is RFC 8259: UTF-8, no ``NaN``, and no name twice in one
 object (4: "names SHOULD be unique"; two readers could choose differently).
 """
 
@@ -19,12 +19,12 @@ from zenzefi.errors import Invalid
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _SECRET_FIELDS = ("password", "token", "secret", "code")
 _HIDDEN = "**********"
-_SHOWN = 200  # characters of a mistaken value that are sent back
+_SHOWN = 200  # characters of an invalid value that are sent back
 _PROBLEMS = 50
 
 
 class _Refused(ValueError):
-    """JSON to Python's reader, but not to RFC 8259."""
+    """Accepted by Python's JSON parser, but invalid by RFC 8259."""
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -39,7 +39,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The JSON value; numbers with a fraction are exact decimals. Raises ``Invalid`` (422)."""
+    """Parse JSON; numbers with a fraction become decimals. Raises ``Invalid`` (422)."""
     try:
         return json.loads(
             raw.decode("utf-8"),
@@ -56,8 +56,8 @@ def parse_json(raw: bytes) -> Any:
         where, message = 0, "it is nested too deeply"
     except _Refused as error:
         where, message = 0, str(error)
-    except ValueError:  # more digits than Python reads
-        where, message = 0, "it holds a number that is too long"
+    except ValueError:  # more digits than Python accepts
+        where, message = 0, "it contains a number that is too long"
     raise Invalid(
         [
             {
@@ -71,7 +71,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def _shown(value: Any, depth: int = 0) -> Any:
-    """A mistaken value, short and without secrets, as it may be sent back."""
+    """An invalid value, shortened and without secrets, for the response."""
     if isinstance(value, Decimal):
         return float(value) if value.is_finite() else str(value)
     if isinstance(value, str):
@@ -103,7 +103,7 @@ def problems(error: ValidationError, place: str) -> Invalid:
     for problem in error.errors(include_url=False, include_context=False)[:_PROBLEMS]:
         loc = [place, *(_shown(part) for part in problem["loc"])]
         secret = any(isinstance(part, str) and _is_secret(part) for part in problem["loc"])
-        # What is missing has the whole object as its input, and _shown hides its secret fields.
+        # The input of a missing field is the whole object; _shown hides its secret fields.
         hidden = secret and problem["type"] != "missing"
         found.append(
             {
@@ -117,9 +117,9 @@ def problems(error: ValidationError, place: str) -> Invalid:
 
 
 def read_body(model: type[_ModelT], raw: bytes, content_type: str | None) -> _ModelT:
-    """The model in a JSON body. Raises ``Invalid`` for every kind of mistake.
+    """Parse a JSON body into a model. Raises ``Invalid`` for every error.
 
-    ``content_type`` is the media type sent, ``None`` when there was none.
+    ``content_type`` is the media type of the request, ``None`` without one.
     """
     if content_type is not None:
         name = content_type.lower()
@@ -142,7 +142,7 @@ def read_body(model: type[_ModelT], raw: bytes, content_type: str | None) -> _Mo
 
 
 def read_query(model: type[_ModelT], query: MultiMapping[str]) -> _ModelT:
-    """The model in a query string. Raises ``Invalid``; a parameter given twice is a mistake."""
+    """Parse a query string into a model. Raises ``Invalid``, also for repeated parameters."""
     values: dict[str, str] = {}
     for name in model.model_fields:
         given = query.getall(name, [])

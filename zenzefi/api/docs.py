@@ -1,7 +1,7 @@
 """``/openapi.json``, and the two pages that show it: ``/docs`` (Swagger UI), ``/redoc`` (ReDoc).
 
-The pages' scripts come from packages that carry them: nothing is fetched from elsewhere, and no
-code stands in the pages, so that their Content-Security-Policy allows none.
+The scripts of the pages come from installed packages, not from the network. The pages contain no
+inline code, so their Content-Security-Policy allows none.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ Redoc.init("/openapi.json", { nativeScrollbars: true }, document.getElementById(
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Zenzefi: the API</title>{links}</head>
-<body><div id="docs"><noscript>This page needs JavaScript. The description itself is at
+<title>Zenzefi API</title>{links}</head>
+<body><div id="docs"><noscript>This page requires JavaScript. The description is available at
 <a href="/openapi.json">/openapi.json</a>.</noscript></div>{scripts}</body>
 </html>
 """
-# Both viewers style themselves at run time; scripts are held to this origin all the same.
+# Both viewers add styles at run time; scripts are restricted to this origin.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; "
@@ -61,7 +61,7 @@ _TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 @dataclass(frozen=True)
 class _File:
-    """One script or style sheet of a viewer: from a package that carries it, or our own."""
+    """A script or style sheet of a viewer, from a package or from this module."""
 
     name: str
     package: str = ""
@@ -70,26 +70,26 @@ class _File:
 
     @cached_property
     def plain(self) -> bytes:
-        """The content. Read on first use: most gates are never asked for it."""
+        """The content, read at first use."""
         if not self.package:
             return self.own
-        spec = find_spec(self.package)  # finds the folder without importing the package
+        spec = find_spec(self.package)  # without importing the package
         if spec is None or spec.origin is None:
             raise NotFound
         return (Path(spec.origin).parent / self.path).read_bytes()
 
     @cached_property
     def coded(self) -> bytes:
-        """The same, gzipped."""
+        """The content, compressed with gzip."""
         return gzip.compress(self.plain, 6, mtime=0)
 
     @cached_property
     def etag(self) -> str:
-        """A strong validator of the content."""
+        """Strong entity tag of the content."""
         return f'"{hashlib.sha256(self.plain).hexdigest()[:16]}"'
 
     def load(self) -> None:
-        """Read, compress and hash: off the loop, because the scripts are megabytes."""
+        """Read, compress and hash the content, which has megabytes; to be called in a thread."""
         _ = self.coded, self.etag
 
 
@@ -123,7 +123,7 @@ _DESCRIPTION: web.AppKey[bytes] = web.AppKey("openapi_description", bytes)
 
 
 async def _openapi(request: web.Request) -> web.Response:
-    """The description itself."""
+    """The OpenAPI description."""
     return web.Response(
         body=request.app[_DESCRIPTION],
         content_type="application/json",
@@ -160,7 +160,7 @@ async def _asset(request: web.Request) -> web.Response:
 
 
 def setup(app: web.Application) -> None:
-    """Mount the description and its pages. Call it when every call of the API is mounted."""
+    """Mount the description and its pages; requires that all operations are mounted."""
     operations = app[OPERATIONS]
     description = describe(operations, str(app[SETTINGS].public_origin), app[AUTHENTICATION])
     app[_DESCRIPTION] = json.dumps(description, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Base models and field types of the REST API: what is accepted, and how values are written."""
+"""Base models and field types of the REST API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ItemT = TypeVar("_ItemT")
 
 
 class Body(BaseModel):
-    """A request body: an unknown field is a mistake that must not pass in silence."""
+    """A request body; unknown fields are errors."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
@@ -33,7 +33,7 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """Query parameters; unknown ones mean nothing, as everywhere on the web."""
+    """Query parameters; unknown ones are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
@@ -51,9 +51,9 @@ def _line(value: str) -> str:
 
 
 ONE_LINE = AfterValidator(_line)
-"""One line of text: no control characters (PostgreSQL keeps no NUL, logs no line breaks).
+"""One line of text without control characters.
 
-After ``StringConstraints`` in an ``Annotated``, so that the length is that of the stripped text.
+Place it after ``StringConstraints`` in an ``Annotated``, so that the stripped text is checked.
 """
 
 
@@ -64,18 +64,19 @@ def _whole(value: Any) -> Any:
 
 
 WHOLE_NUMBER = BeforeValidator(_whole)
-"""A JSON number without a fraction; neither a boolean nor digits in a string.
+"""A JSON number without a fraction; booleans and strings are rejected.
 
-Last in an ``Annotated[int, Field(ge=...), ...]``: constraints before it reach the description.
+Place it last in an ``Annotated[int, Field(ge=...), ...]``, so that the constraints before it are
+part of the OpenAPI description.
 """
 
 
 def _money(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise ValueError("must be an amount with at most two decimal places, like 12.50")
+        raise ValueError("must be an amount with at most two decimal places, such as 12.50")
     if isinstance(value, Decimal) and int(value.as_tuple().exponent) > 0:
-        raise ValueError("must be written without an exponent, like 1000")
-    # ``\d`` would take the digits of every script; an exponent, a sign or a space is refused too.
+        raise ValueError("must be written without an exponent, such as 1000")
+    # ``\d`` would accept digits of all scripts. Exponents, signs and spaces are rejected too.
     if not _MONEY.fullmatch(str(value)):
         raise ValueError(
             "must be an amount from 0.01 to 999999999.99 with at most two decimal places"
@@ -98,7 +99,7 @@ _MONEY_IN_SCHEMA: dict[str, Any] = {
 }
 
 Price = Annotated[Decimal, PlainValidator(_money), WithJsonSchema(_MONEY_IN_SCHEMA)]
-"""An amount of money, zero allowed: a string or a number with at most two places."""
+"""An amount of money, zero or more: a string or a number with at most two decimal places."""
 
 Amount = Annotated[
     Decimal,
@@ -106,7 +107,7 @@ Amount = Annotated[
     AfterValidator(_above_zero),
     WithJsonSchema(_MONEY_IN_SCHEMA),
 ]
-"""An amount of money above zero: a string or a number with at most two places."""
+"""An amount of money above zero: a string or a number with at most two decimal places."""
 
 MoneyOut = Annotated[
     Decimal,
@@ -115,33 +116,33 @@ MoneyOut = Annotated[
         {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$", "examples": ["18.00"]},
     ),
 ]
-"""Money in a response: a decimal string with two places."""
+"""Money in a response: a string with two decimal places."""
 
 Time = Annotated[
     datetime,
-    # "+00:00" rather than "Z": every ISO 8601 reader in the field takes it.
+    # "+00:00" instead of "Z", because all ISO 8601 parsers accept it.
     PlainSerializer(lambda value: value.astimezone(UTC).isoformat(), return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""A time in a response: ISO 8601, in UTC, with the zone written."""
+"""A time in a response: ISO 8601 in UTC, with the offset."""
 
 
 class Page(Query):
-    """Which part of a long list."""
+    """Page of a list."""
 
     limit: int = Field(10, ge=1, le=100)
-    """The most items to return."""
+    """Maximum number of items to return."""
     offset: int = Field(0, ge=0, le=_MAX_OFFSET)
-    """How many items to skip."""
+    """Number of items to skip."""
 
 
 class Listing(Output, Generic[_ItemT]):
-    """Part of a long list."""
+    """A page of a list."""
 
     items: list[_ItemT]
     """The items of this page."""
     total: int
-    """How many items there are in all."""
+    """Total number of items."""
     limit: int
     """The `limit` that was used."""
     offset: int

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description, made of the same facts that route and validate (``routing.py``)."""
+"""The OpenAPI 3.1 description, generated from the declared operations (``routing.py``)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
 from zenzefi.version import __version__
 
 _HEADERS = {
-    "Idempotency-Key": "Makes a retry safe: with the same key the call is done once.",
-    DEVICE_HEADER: "The device that asks: 8 to 255 visible ASCII characters.",
-    "X-Forwarded-Uri": "The request target that the asking server received.",
-    "X-Original-URI": "The same, as the nginx recipe names it.",
-    "X-Forwarded-Method": "The method that the asking server received.",
-    "X-Original-Method": "The same, as the nginx recipe names it.",
+    "Idempotency-Key": "Makes retries safe: repeated calls with the same key have one effect.",
+    DEVICE_HEADER: "The device ID of the client: 8 to 255 visible ASCII characters.",
+    "X-Forwarded-Uri": "The request target that the calling server received.",
+    "X-Original-URI": "Alternative header, used by the nginx recipe.",
+    "X-Forwarded-Method": "The method that the calling server received.",
+    "X-Original-Method": "Alternative header, used by the nginx recipe.",
 }
 _PATH_PARAMETERS = {"provider": "The name of the payment provider."}
 _REF = "#/components/schemas/{model}"
@@ -48,7 +48,7 @@ _ERROR: JsonSchemaValue = {
             "description": "The kind of error, for programs.",
         },
         "request_id": _REQUEST_ID,
-        "missing_znc": {"type": "string", "description": "What to top up (402 only)."},
+        "missing_znc": {"type": "string", "description": "The amount to top up (402 only)."},
     },
 }
 _INVALID: JsonSchemaValue = {
@@ -58,7 +58,7 @@ _INVALID: JsonSchemaValue = {
     "properties": {
         "detail": {
             "type": "array",
-            "description": "One entry for each mistake.",
+            "description": "One entry for each problem.",
             "items": {
                 "type": "object",
                 "required": ["type", "loc", "msg"],
@@ -104,8 +104,8 @@ def describe(
             "title": "Zenzefi gate",
             "version": __version__,
             "description": (
-                "Accounts, access tokens and money of a gate in front of one web application. "
-                "Money is a decimal string with two places; times are ISO 8601 in UTC."
+                "Accounts, access tokens and payments of a gate in front of a web application. "
+                "Money is a string with two decimal places; times are ISO 8601 in UTC."
             ),
         },
         "servers": [{"url": server}],
@@ -164,7 +164,7 @@ def _path_parameters(op: Operation) -> Iterable[dict[str, Any]]:
     typed = set(op.path_parameters)
     for name in re.findall(r"\{(\w+)(?::[^}]*)?\}", op.path):
         schema = {"type": "string"} | ({"format": "uuid"} if name in typed else {})
-        described = _PATH_PARAMETERS.get(name) or f"The {name.removesuffix('_id')}'s identifier."
+        described = _PATH_PARAMETERS.get(name) or f"The {name.removesuffix('_id')}'s ID."
         yield {
             "name": name,
             "in": "path",
@@ -202,13 +202,13 @@ def _responses(
     op: Operation, schemas: dict[str, Any], authentication: Authentication
 ) -> dict[str, Any]:
     good: dict[str, Any] = {"description": HTTPStatus(op.status).phrase}
-    answer = op.described or op.answer
+    response = op.described or op.response
     try:
-        adaptable = not (isinstance(answer, type) and not issubclass(answer, BaseModel))
+        adaptable = not (isinstance(response, type) and not issubclass(response, BaseModel))
     except TypeError:
         adaptable = True
     if adaptable:
-        schema = _schema(answer, schemas, mode="serialization")
+        schema = _schema(response, schemas, mode="serialization")
         good["content"] = {"application/json": {"schema": schema}}
     responses: dict[str, Any] = {str(op.status): good}
     errors: dict[int, list[type[GateError]]] = {}
@@ -227,7 +227,7 @@ def _responses(
         name = "ValidationError" if status == 422 else "Error"
         responses[str(status)] = {
             "description": "; ".join(
-                "The request did not validate" if kind is Invalid else kind.default.rstrip(".")
+                "The request is not valid" if kind is Invalid else kind.default.rstrip(".")
                 for kind in kinds
             ),
             "content": {"application/json": {"schema": {"$ref": _REF.format(model=name)}}},

@@ -1,16 +1,16 @@
-"""Typed routes: a handler's signature says what it takes, who may call it and what it answers.
+"""Typed routes: a handler's signature declares its parameters, authentication and response.
 
     routes = Routes("Accounts")
 
     @routes.post("/auth/register", status=201, errors=(EmailTaken, UsernameTaken))
     async def register(request: web.Request, body: Registration) -> UserOut:
-        \"\"\"Open an account.\"\"\"
+        \"\"\"Create an account.\"\"\"
 
 Parameters are found by name: ``request``; ``body`` (a pydantic model of the JSON body); ``query``
 (a model of the query string); ``user`` (a signed-in user, by bearer token); ``admin`` (an
-administrator); any other is a UUID in the path. The return annotation is the response's model, a
+administrator); all others are UUIDs in the path. The return annotation is the response's model, a
 list of one, or ``web.StreamResponse`` for anything else. The OpenAPI description
-(``zenzefi/api/openapi.py``) is made of the same facts, so that it can't tell another story.
+(``zenzefi/api/openapi.py``) is generated from the same declarations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Security = Literal["none", "bearer", "admin", "access_token"]
 
 
 class Caller(Protocol):
-    """The user who makes a call, as far as routing knows one."""
+    """The user who calls an operation, as far as this package knows users."""
 
     @property
     def id(self) -> UUID:
@@ -67,7 +67,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True)
 class Operation:
-    """One call of the API: everything that routing, validation and description need."""
+    """An operation of the API, with all that routing, validation and description require."""
 
     method: str
     path: str
@@ -81,16 +81,16 @@ class Operation:
     name: str
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    answer: Any = None
+    response: Any = None
     path_parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     takes: tuple[str, ...] = field(default=())
     described: Any = None
-    """What the body of a handler's own response looks like, for the description."""
+    """The model of a body that the handler writes itself, for the description."""
 
 
 class Routes:
-    """The calls of one domain, collected by decorators and mounted by :func:`setup`."""
+    """The operations of one domain, declared by decorators and mounted by :func:`setup`."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -107,10 +107,10 @@ class Routes:
         headers: Sequence[str] = (),
         described: Any = None,
     ) -> Callable[[HandlerT], HandlerT]:
-        """Declare one call.
+        """Declare an operation.
 
-        For the description alone: ``headers`` names optional request headers, ``described`` is the
-        model of a body that the handler writes itself.
+        ``headers`` (optional request headers) and ``described`` (the model of a body that the
+        handler writes itself) are used for the description only.
         """
 
         def declare(handler: HandlerT) -> HandlerT:
@@ -155,7 +155,7 @@ def _operation(
     path_parameters = tuple(name for name in takes if name not in known)
     for name in path_parameters:
         if hints[name] is not UUID or "{" + name + "}" not in path:
-            raise TypeError(f"{handler.__qualname__}: {name} is no UUID in the path {path}")
+            raise TypeError(f"{handler.__qualname__}: {name} is not a UUID in the path {path}")
     if security is None:
         security = "admin" if "admin" in takes else "bearer" if "user" in takes else "none"
     summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n")
@@ -172,7 +172,7 @@ def _operation(
         name=handler.__name__,
         body=hints.get("body"),
         query=hints.get("query"),
-        answer=hints["return"],
+        response=hints["return"],
         path_parameters=path_parameters,
         headers=headers,
         takes=takes,
@@ -180,7 +180,7 @@ def _operation(
 
 
 def actor_of(request: web.Request, user: Caller | None = None) -> Actor:
-    """Who acts, for the audit log."""
+    """The actor of a request, for the audit log."""
     return Actor(
         user_id=None if user is None else user.id,
         address=client_address_of(request).address or None,
@@ -200,12 +200,12 @@ def _path_uuid(request: web.Request, name: str) -> UUID:
 
 
 def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    answer = operation.answer
-    plain = inspect.isclass(answer) and issubclass(answer, web.StreamResponse)
-    adapter: TypeAdapter[Any] | None = None if plain else TypeAdapter(answer)
+    response = operation.response
+    plain = inspect.isclass(response) and issubclass(response, web.StreamResponse)
+    adapter: TypeAdapter[Any] | None = None if plain else TypeAdapter(response)
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        # Who asks comes first: a stranger learns nothing about what the call would accept.
+        # Authentication is first: clients that are not signed in learn nothing about parameters.
         arguments: dict[str, Any] = {}
         if "admin" in operation.takes:
             arguments["admin"] = await request.app[AUTHENTICATION].admin(request)
@@ -223,7 +223,7 @@ def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stream
         result = await operation.handler(**arguments)
         if adapter is None:
             if not isinstance(result, web.StreamResponse):
-                raise TypeError(f"{operation.name} answered {type(result).__name__}")
+                raise TypeError(f"{operation.name} returned {type(result).__name__}")
             return result
         return web.Response(
             status=operation.status,
@@ -238,11 +238,11 @@ def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stream
 
 
 OPERATIONS: web.AppKey[list[Operation]] = web.AppKey("operations", list)
-"""Every call of the API, in the order of mounting, with its whole path."""
+"""All operations in the order of mounting, with their complete paths."""
 
 
 def setup(app: web.Application, *tables: Routes, prefix: str = "/api/v1") -> None:
-    """Mount the calls under ``prefix`` and remember them for the description."""
+    """Mount the operations under ``prefix`` and store them for the description."""
     if OPERATIONS not in app:
         app[OPERATIONS] = []
     known = app[OPERATIONS]
@@ -259,7 +259,7 @@ def setup(app: web.Application, *tables: Routes, prefix: str = "/api/v1") -> Non
 
 
 async def _with_slash(request: web.Request) -> web.StreamResponse:
-    """To the same path with its slash, the query byte for byte (RFC 9110, 15.4.9)."""
+    """Redirect to the path with a slash; the query stays unchanged (RFC 9110, 15.4.9)."""
     query = request.rel_url.raw_query_string
     location = f"{request.rel_url.raw_path}/" + (f"?{query}" if query else "")
     raise web.HTTPPermanentRedirect(URL(location, encoded=True))

@@ -1,1 +1,1 @@
-"""The audit log: who did what, when, from where, in which request. Append-only."""
+"""The audit log: an append-only record of actions with actor, client, time and request."""

@@ -1,4 +1,4 @@
-"""Writing the audit log: inside the transaction of what it speaks of, so that neither lies."""
+"""Writes the audit log, in the transaction of the action, so that both commit or neither."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_OF_AGENT = 300  # characters of a User-Agent that are kept
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a user (``None``: nobody signed in, or the gate itself), from where, in what."""
+    """The originator of an action: user (``None``: not signed in, or the gate), client, request."""
 
     user_id: UUID | None = None
     address: str | None = None
@@ -26,7 +26,7 @@ class Actor:
 
 
 GATE = Actor()
-"""The gate itself: periodic jobs, webhooks of providers."""
+"""The gate itself: periodic jobs and webhooks of payment providers."""
 
 
 async def record(
@@ -37,7 +37,7 @@ async def record(
     resource_id: UUID | str | None = None,
     **details: Any,
 ) -> None:
-    """One row. ``action`` is ``noun.verb``; ``details`` are plain values without secrets."""
+    """Insert a row. ``action`` is ``noun.verb``; ``details`` are plain values without secrets."""
     await connection.execute(
         audit_logs.insert().values(
             user_id=actor.user_id,

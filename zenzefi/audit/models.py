@@ -11,7 +11,7 @@ audit_logs = Table(
     metadata,
     id_column(),
     now_column("created_at"),
-    Column("user_id", Uuid, ForeignKey("users.id")),  # who acted; empty: not signed in, or the gate
+    Column("user_id", Uuid, ForeignKey("users.id")),  # the actor; NULL: not signed in, or the gate
     Column("action", String(50), nullable=False),
     Column("resource_type", String(30), nullable=False),
     Column("resource_id", String(64)),
@@ -20,7 +20,7 @@ audit_logs = Table(
     Column("request_id", String(64)),
     Column("details", Text, nullable=False),  # a JSON object without secrets
 )
-"""Rows are never changed (a trigger refuses UPDATE); retention removes whole old rows."""
+"""A trigger rejects UPDATE; housekeeping deletes old rows."""
 
 Index("ix_audit_logs_created_at", audit_logs.c.created_at)
 Index("ix_audit_logs_user_id_created_at", audit_logs.c.user_id, audit_logs.c.created_at)

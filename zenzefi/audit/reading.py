@@ -1,4 +1,4 @@
-"""Reading the audit log: one page of it, or all that fits a question, from the newest on."""
+"""Reads the audit log: one page, or all rows that match a filter, newest first."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class AuditRow:
 
     @property
     def ip_address(self) -> str | None:
-        """The client's address, by its other name in the API."""
+        """Another name of ``address`` in the API."""
         return self.address
 
     @property
     def user_agent(self) -> str | None:
-        """The client's User-Agent, by its other name in the API."""
+        """Another name of ``agent`` in the API."""
         return self.agent
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Which rows; what is ``None`` does not matter.
+class AuditFilter:
+    """Selects rows of the audit log; ``None`` means any.
 
-    ``about`` is a user who acted or was acted upon; ``since`` is included, ``until`` is not.
+    ``about`` is a user, as actor or as resource; ``since`` is inclusive, ``until`` exclusive.
     """
 
     actor_id: UUID | None = None
@@ -61,7 +61,7 @@ class Question:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The same for the database."""
+        """The filter as SQL conditions."""
         found: list[ColumnElement[bool]] = []
         if self.actor_id is not None:
             found.append(_a.user_id == self.actor_id)
@@ -79,16 +79,16 @@ class Question:
 
 
 class AuditLog:
-    """The service that reads it."""
+    """Reads the audit log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def listed(
-        self, question: Question, *, limit: int, offset: int
+        self, audit_filter: AuditFilter, *, limit: int, offset: int
     ) -> tuple[list[AuditRow], int]:
-        """Rows, newest first, and how many there are in all."""
-        where = question.conditions()
+        """A page of rows, newest first, and the total count."""
+        where = audit_filter.conditions()
         query = select(audit_logs).where(*where).order_by(*_NEWEST_FIRST)
         count = select(func.count()).select_from(audit_logs).where(*where)
         async with self._database.read() as connection:
@@ -97,16 +97,16 @@ class AuditLog:
             return [_row(row) for row in rows], total
 
     async def each(
-        self, question: Question, *, most: int, batch: int = 500
+        self, audit_filter: AuditFilter, *, most: int, batch: int = 500
     ) -> AsyncIterator[AuditRow]:
-        """At most ``most`` rows, newest first; ``batch`` of them are in memory at a time.
+        """At most ``most`` rows, newest first, read in batches.
 
-        No connection is held between batches, so that a slow reader holds none. Each goes on where
-        the last one ended (not by an offset, which would read all before it again).
+        No connection is held between batches, so that slow readers do not exhaust the pool. Each
+        batch continues after the last row (an offset would read all rows before it again).
         """
         after: ColumnElement[bool] | None = None
         while most > 0:
-            query = select(audit_logs).where(*question.conditions()).order_by(*_NEWEST_FIRST)
+            query = select(audit_logs).where(*audit_filter.conditions()).order_by(*_NEWEST_FIRST)
             if after is not None:
                 query = query.where(after)
             async with self._database.read() as connection:

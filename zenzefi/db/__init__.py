@@ -1,1 +1,1 @@
-"""Engine, session and the base of all models."""
+"""The database: connections, transactions, column types, migrations."""

@@ -1,4 +1,4 @@
-"""The one metadata of all tables, and the column types that mean the same on both databases."""
+"""The metadata of all tables, and column types that behave the same on both databases."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-"""Every table of the program; constraints are named, so that migrations can speak of them."""
+"""All tables; constraints have names, which migrations refer to."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time. PostgreSQL keeps ``timestamptz``, SQLite the UTC text without a zone.
+    """An aware UTC time. PostgreSQL stores ``timestamptz``, SQLite UTC text without a zone.
 
-    Raises ``ValueError`` for a naive time: its meaning would depend on the machine.
+    Raises ``ValueError`` for a naive time, which would depend on the machine's time zone.
     """
 
     impl = DateTime(timezone=True)
@@ -40,7 +40,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time without a zone can't be stored")
+            raise ValueError("a time without a time zone can't be stored")
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
@@ -52,10 +52,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Money(TypeDecorator[Decimal]):
-    """An amount of ZNC (or roubles) with two places, kept as a whole number of hundredths.
+    """An amount of ZNC or roubles with two decimal places, stored as an integer of hundredths.
 
-    Sums and comparisons inside either database are then exact; SQLite has no decimal type.
-    Raises ``ValueError`` for more than two places.
+    Sums and comparisons are exact in both databases; SQLite has no decimal type. Raises
+    ``ValueError`` for more than two decimal places.
     """
 
     impl = BigInteger
@@ -75,8 +75,8 @@ class Money(TypeDecorator[Decimal]):
         return None if value is None else Decimal(int(value)).scaleb(-2)
 
 
-class utcnow(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
-    """The database's clock now (not the start of the transaction)."""
+class utcnow(FunctionElement[datetime]):  # noqa: N801 - named as an SQL function
+    """The current time of the database, not that of the start of the transaction."""
 
     inherit_cache = True
     type = UtcDateTime()
@@ -93,8 +93,8 @@ def _utcnow_sqlite(element: utcnow, compiler: SQLCompiler, **kw: Any) -> str:
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
-class hours_after(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
-    """``hours_after(time, hours)``: that many hours later, computed by the database."""
+class hours_after(FunctionElement[datetime]):  # noqa: N801 - named as an SQL function
+    """``hours_after(time, hours)``: ``hours`` later than ``time``, computed by the database."""
 
     inherit_cache = True
     type = UtcDateTime()
@@ -119,19 +119,19 @@ def id_column() -> Column[UUID]:
 
 
 def time_column(name: str, *, nullable: bool = False, index: bool = False) -> Column[datetime]:
-    """A time set by the program, or left empty."""
+    """A time that the program sets."""
     return Column(name, UtcDateTime, nullable=nullable, index=index)
 
 
 def now_column(name: str) -> Column[datetime]:
-    """A time set by the database's clock when the row is made."""
+    """A time, by default that of the database when the row is inserted."""
     return Column(name, UtcDateTime, nullable=False, default=utcnow())
 
 
 def storable(text: str) -> str:
-    """Text as every database may hold it: no NUL and no lone surrogates, marks in their places.
+    """Text that both databases can store: NUL and lone surrogates are replaced.
 
-    For what was not validated before it is written or looked for: a header, a search. What can't
-    be stored is then simply not found.
+    For values that were not validated before, such as headers and search terms. A search for text
+    that can't be stored finds nothing.
     """
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""One database, PostgreSQL or SQLite: connections, transactions, and what their loss means."""
+"""The database, PostgreSQL or SQLite: connections, transactions, and errors of availability."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from zenzefi.deadline import Deadline
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a new connection."""
 COMMAND_TIMEOUT = 15.0
-"""Seconds that one statement may take, and to wait for a free connection of the pool or for the
-write lock of SQLite: those who hold them are given up after so long."""
-_LAST_RESORT = 60.0  # seconds after which the driver gives up by itself
-_BUSY_STEP = 0.5  # seconds that one attempt to get a lock of SQLite lasts
+"""Timeout in seconds of one statement, and of waiting for a free connection of the pool or for the
+write lock of SQLite."""
+_LAST_RESORT = 60.0  # seconds; timeouts of the driver, above ours
+_BUSY_STEP = 0.5  # seconds of one attempt to obtain a lock of SQLite
 
 
 class _PatientQueue(AsyncAdaptedQueue[Any]):
-    """Waits for a free connection of the pool by a :class:`Deadline`."""
+    """Waits for a free connection of the pool with a :class:`Deadline`."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         if not block or timeout is None:
@@ -57,13 +57,13 @@ class _PatientPool(AsyncAdaptedQueuePool):
     _queue_class = _PatientQueue
 
 
-# SQLAlchemy names a pool's logger after its class. What its own pools report at INFO (created,
-# disposed) is as little news of this one.
+# SQLAlchemy names a pool's logger after its class. It silences INFO (created, disposed) for its own
+# pools only.
 logging.getLogger(f"{__name__}.{_PatientPool.__name__}").setLevel(logging.WARNING)
 
 
 class _PatientConnection(AsyncConnection):
-    """Each statement has :data:`COMMAND_TIMEOUT`, by a :class:`Deadline`."""
+    """Limits each statement to :data:`COMMAND_TIMEOUT` with a :class:`Deadline`."""
 
     async def execute(self, *args: Any, **options: Any) -> Any:
         async with Deadline(COMMAND_TIMEOUT):
@@ -78,16 +78,16 @@ async def _connect_postgres(*args: Any, **options: Any) -> Any:
 
 
 class Database:
-    """The program's database. ``read()`` for statements, ``begin()`` for transactions.
+    """The database: ``read()`` for single statements, ``begin()`` for transactions.
 
-    Both raise :class:`DatabaseUnavailable` when the database can't be reached or does not answer;
-    other database errors (constraints) come through as SQLAlchemy's.
+    Both raise :class:`DatabaseUnavailable` if the database is unreachable or exceeds a timeout.
+    Other errors, such as violated constraints, are SQLAlchemy's.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         parsed = make_url(url)
         self.dialect: str = parsed.get_backend_name()
-        # SQLite has one writer; waiting for it here is fair, its own busy loop is not.
+        # SQLite has one writer. This lock is fair; the busy loop of SQLite is not.
         self._writer = asyncio.Lock() if self.dialect == "sqlite" else None
         self._file: tuple[int, int] | None = None  # device and inode of the SQLite file
         options: dict[str, Any] = {
@@ -97,7 +97,9 @@ class Database:
         }
         if self.dialect == "sqlite":
             if parsed.database in (None, "", ":memory:"):
-                raise ValueError("an in-memory SQLite database has no place for several readers")
+                raise ValueError(
+                    "an in-memory SQLite database does not support several connections"
+                )
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
             options |= {"pool_size": min(pool_size, 5), "max_overflow": 0}
             options["connect_args"] = {"timeout": _BUSY_STEP}
@@ -118,7 +120,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection where each statement stands alone."""
+        """A connection in autocommit mode."""
         if self._writer is not None:
             self._find_file()
         with _translated():
@@ -127,7 +129,7 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed at the end, rolled back by an exception."""
+        """A connection in a transaction, committed at exit, rolled back on an exception."""
         if self._writer is None:
             with _translated():
                 async with _connected(self.engine) as connection, connection.begin():
@@ -141,27 +143,26 @@ class Database:
 
     def _check_file(self, connection: Any, record: Any, proxy: object) -> None:
         opened = record.info.setdefault("file", self._file)
-        if opened is None:  # the first connection made the file
+        if opened is None:  # the first connection created the file
             record.info["file"] = self._file
         elif opened != self._file:
-            raise DisconnectionError  # SQLAlchemy closes it and opens another
+            raise DisconnectionError  # SQLAlchemy replaces the connection
 
     @property
     def is_writing(self) -> bool:
-        """Whether a transaction of this process holds SQLite's one writer, or waits for it."""
+        """Whether a transaction of this process writes to SQLite, or waits for the write lock."""
         return self._writer is not None and self._writer.locked()
 
     def _find_file(self) -> None:
-        """On SQLite: insist that the file is still there.
+        """Verify that the SQLite file exists. Raises ``DatabaseUnavailable``.
 
-        Open connections would go on with a file that was removed, and everything written would be
-        lost. Where another file took its place, they are closed at their next use. Raises
-        ``DatabaseUnavailable``.
+        Open connections would continue to write to a file that was deleted, and lose the data. If
+        the file was replaced, connections are closed at their next use.
         """
         try:
             found = os.stat(str(self.engine.url.database))
         except OSError as error:
-            if self._file is None:  # about to be made
+            if self._file is None:  # not created yet
                 return
             raise DatabaseUnavailable from error
         file = found.st_dev, found.st_ino
@@ -174,15 +175,15 @@ class Database:
 
 @asynccontextmanager
 async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection of the pool that comes back even when the task is cancelled at any moment.
+    """A connection of the pool that is always returned, even if the task is cancelled.
 
-    SQLAlchemy's own context manager loses it when the cancellation falls into the connecting.
+    SQLAlchemy's context manager loses the connection if the task is cancelled while connecting.
     """
     opening = asyncio.create_task(_PatientConnection(engine).start(), name="database: connect")
     try:
         connection = await asyncio.shield(opening)
     except asyncio.CancelledError:
-        await asyncio.wait([opening])  # bounded: connecting has a time-out
+        await asyncio.wait([opening])  # bounded: connecting has a timeout
         if not opening.cancelled() and opening.exception() is None:
             await _to_the_end(opening.result().close())
         raise
@@ -193,7 +194,7 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 async def _to_the_end(closing: Coroutine[Any, Any, None]) -> None:
-    """Close, also while being cancelled; the cancellation goes on afterwards."""
+    """Close the connection even if the task is cancelled; the cancellation is raised afterwards."""
     task = asyncio.create_task(closing, name="database: close")
     try:
         await asyncio.shield(task)
@@ -207,8 +208,8 @@ DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 
 _NO_POSTGRES = ("25006", "3D000", "55P03", "57014")
 _NO_SQLITE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-# 53100 disk full, 25006 read-only; of SQLite also what a full disk or a limit on the size of files
-# makes of writing, syncing, truncating, and growing the shared memory file.
+# 53100 disk full, 25006 read-only. SQLite also reports a full disk or a limit on file sizes as an
+# error of writing, syncing, truncating, or growing the shared memory file.
 _POSTGRES_TAKES_NO_WRITES = ("53100", "25006")
 _SQLITE_TAKES_NO_WRITES = (
     sqlite3.SQLITE_IOERR_WRITE,
@@ -218,8 +219,8 @@ _SQLITE_TAKES_NO_WRITES = (
 )
 
 
-class _translated:  # noqa: N801 - a context manager that reads as a clause
-    """Turn "the database is not there" into :class:`DatabaseUnavailable`, nothing else."""
+class _translated:  # noqa: N801 - a context manager
+    """Convert errors of availability to :class:`DatabaseUnavailable`."""
 
     def __enter__(self) -> None:
         return None
@@ -244,13 +245,13 @@ def _takes_no_writes(error: DBAPIError) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether this exception means that the database is away, busy beyond reason or read-only."""
+    """Whether an exception means that the database is unreachable, overloaded or read-only."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or isinstance(error, OperationalError | InterfaceError):
             return True
         if getattr(error.orig, "sqlite_errorcode", None) in _NO_SQLITE:
             return True
-        # asyncpg's own classes arrive wrapped; SQLSTATE 08 connection, 28 signing in, 3D000 no such
+        # asyncpg's exceptions are wrapped. SQLSTATE 08 connection, 28 authentication, 3D000 unknown
         # database, 53 resources, 57P0x shutdown, 25006 read-only (a standby after a fail-over),
         # 55P03 lock timeout.
         state = getattr(error.orig, "sqlstate", None) or ""
@@ -259,7 +260,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
-    # pysqlite's implicit BEGIN is off: _begin_sqlite says which kind of transaction it is.
+    # Disables the implicit BEGIN of pysqlite; _begin_sqlite sends it.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
@@ -273,10 +274,10 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
 
 
 def _write_ahead(connection: Any, cursor: Any) -> None:
-    """Put the file into WAL mode, once in its life.
+    """Set the file to WAL mode, which is stored in the file.
 
-    SQLite does not wait for others there, whatever the time-out says: of several programs that open
-    a new file at once all but one would be told that it is locked.
+    SQLite ignores its timeout here: if several processes open a new file concurrently, all but one
+    receive "database is locked", so the statement is retried.
     """
     left = CONNECT_TIMEOUT
     while True:
@@ -293,11 +294,11 @@ def _write_ahead(connection: Any, cursor: Any) -> None:
 
 
 def _begin_sqlite(connection: Any) -> None:
-    # IMMEDIATE takes the write lock at once: a read that turns into a write could not wait for it.
+    # IMMEDIATE obtains the write lock at once: a transaction that reads first can't wait for it.
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         return
-    # Attempts are counted, not seconds: the holder may be another application in this process,
-    # which can't let go of the lock while the event loop is held up.
+    # Attempts are counted, not seconds: the lock may be held by another application in this
+    # process, which can't release it while the event loop is blocked.
     left = COMMAND_TIMEOUT
     while True:
         try:

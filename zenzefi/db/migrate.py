@@ -1,7 +1,6 @@
-"""Bring the database's schema to the one this program needs, and say whether it is there.
+"""Database migrations: the current revision, and upgrades to the one that this version requires.
 
-Alembic is imported only where something is to be changed: a gate that finds its schema in order
-never pays its ten megabytes.
+Alembic is imported only if something must be changed, which saves ten megabytes of memory.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"', re.M)
 
-_LOCK = 0x7A_65_6E_7A_65_66_69  # "zenzefi": two programs that migrate at once take turns
+_LOCK = 0x7A_65_6E_7A_65_66_69  # "zenzefi": serializes concurrent migrations
 
 
 class SchemaOutdated(Exception):
-    """The database's schema is not the one of this program; the text says what to run."""
+    """The database's schema does not match this version; the text names the command to run."""
 
 
 def _config(connection: Connection) -> Config:
@@ -36,7 +35,7 @@ def _config(connection: Connection) -> Config:
 
 
 def revisions() -> dict[str, str | None]:
-    """Every revision that this program knows, and the one before it."""
+    """All known revisions, with the previous revision of each."""
     known = {}
     for script in bundled("migrations").joinpath("versions").glob("*.py"):
         named = dict(_REVISION.findall(script.read_text("utf-8")))
@@ -45,14 +44,14 @@ def revisions() -> dict[str, str | None]:
 
 
 def head() -> str:
-    """The revision that this program needs: the one that none follows."""
+    """The latest revision, which this version requires."""
     known = revisions()
     (last,) = known.keys() - known.values()
     return last
 
 
 async def current(database: Database) -> str | None:
-    """The database's revision; ``None`` when it is empty. Raises ``DatabaseUnavailable``."""
+    """The database's revision; ``None`` if it is empty. Raises ``DatabaseUnavailable``."""
 
     def read(connection: Connection) -> str | None:
         if not inspect(connection).has_table("alembic_version"):
@@ -73,7 +72,7 @@ async def _run(
     def run(connection: Connection) -> None:
         step(_config(connection), revision)
 
-    # One transaction for all steps, on both databases: a failed migration leaves nothing behind.
+    # One transaction for all steps, on both databases: a failed migration changes nothing.
     async with database.begin() as connection:
         if database.dialect == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -81,19 +80,19 @@ async def _run(
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
-    """Run the migrations that are missing. Safe to run from several programs at once."""
+    """Run the missing migrations. Safe to run concurrently."""
     await _run(database, "upgrade", revision)
 
 
 async def downgrade(database: Database, revision: str) -> None:
-    """Undo migrations down to ``revision`` (``"base"``: everything, data included)."""
+    """Undo migrations down to ``revision`` (``"base"``: all, including data)."""
     await _run(database, "downgrade", revision)
 
 
 async def ensure(database: Database, *, automatic: bool) -> None:
-    """At start: migrate when ``automatic`` (the embedded default), otherwise insist.
+    """At startup: migrate if ``automatic`` (the embedded default), else only verify the revision.
 
-    Raises :class:`SchemaOutdated` with what to do, or ``DatabaseUnavailable``.
+    Raises :class:`SchemaOutdated` or ``DatabaseUnavailable``.
     """
     found, needed = await current(database), head()
     if found == needed:

@@ -1,7 +1,7 @@
-"""Whether the database reads and takes writes: statements of health checks.
+"""Probes of the database for health checks: one read, one write.
 
-Reading alone shows neither a full disk nor a primary that became a standby, so :func:`write`
-commits a row. On SQLite the row is large enough to need new pages, as most writes of the gate do.
+A read does not detect a full disk or a primary that became a standby, so :func:`write` commits a
+row. On SQLite the row is large enough to require new pages, like most writes of the gate.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from zenzefi.db.errors import DatabaseNotWritable
 write_probes = Table(
     "write_probes", metadata, id_column(), Column("filler", LargeBinary, nullable=False)
 )
-"""The row that the last probe wrote; nothing else reads or writes it."""
+"""Contains the row of the last probe only."""
 _FILLER = bytes(32 * 1024)  # eight pages of SQLite; PostgreSQL compresses it to one
 
 
 async def read(database: Database) -> None:
-    """Read something from the database itself, not only from its driver.
+    """Read from the database file or server, not only from the driver.
 
-    Raises ``DatabaseUnavailable``, and ``DatabaseNotWritable`` for a PostgreSQL that says so.
+    Raises ``DatabaseUnavailable``, and ``DatabaseNotWritable`` for a read-only PostgreSQL.
     """
     async with database.read() as connection:
         if database.dialect == "sqlite":
@@ -36,7 +36,7 @@ async def read(database: Database) -> None:
 
 
 async def write(database: Database) -> None:
-    """Commit a row, and remove the one before. Raises ``DatabaseUnavailable``."""
+    """Commit a row and delete the previous one. Raises ``DatabaseUnavailable``."""
     row = uuid4()
     async with database.begin() as connection:
         await connection.execute(insert(write_probes).values(id=row, filler=_FILLER))

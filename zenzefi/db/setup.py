@@ -1,4 +1,4 @@
-"""Give an application its database."""
+"""Set up the database of an application."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zenzefi.settings import SETTINGS
 
 
 def setup(app: web.Application) -> None:
-    """Connect lazily, check the schema at start (migrate only the embedded default)."""
+    """Provide the database; at startup, verify the schema (migrate only the embedded default)."""
     settings = app[SETTINGS]
     database = Database(settings.sqlalchemy_url, pool_size=settings.database_pool_size)
     app[DATABASE] = database

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from zenzefi import i18n
 from zenzefi.admin.service import ADMINISTRATION
-from zenzefi.audit.reading import AUDIT_LOG, AuditRow, Question
+from zenzefi.audit.reading import AUDIT_LOG, AuditFilter, AuditRow
 from zenzefi.i18n import gettext as _
 from zenzefi.printable import in_cell
 from zenzefi.web import labels, pagination
@@ -28,7 +28,7 @@ _MAX_CSV_ROWS = 100_000
 _NO_USER = UUID(int=0)
 
 
-async def _filters(page: PageContext, form: Form) -> Question:
+async def _filters(page: PageContext, form: Form) -> AuditFilter:
     """The query for the filters of the form; an invalid filter gets an error and is ignored."""
     who = form.text("who")
     about = None
@@ -38,7 +38,7 @@ async def _filters(page: PageContext, form: Form) -> Question:
             form.fail("who", _("No user with that name, e-mail or ID."))
             about = _NO_USER
     since, until = _day(form, "since"), _day(form, "until")
-    return Question(
+    return AuditFilter(
         about=about,
         action=form.text("action") or None,
         resource_type=form.text("kind") or None,
@@ -110,7 +110,7 @@ async def audit_csv(page: PageContext) -> web.StreamResponse:
     )
 
 
-async def _lines(page: PageContext, query: Question) -> AsyncIterator[bytes]:
+async def _lines(page: PageContext, query: AuditFilter) -> AsyncIterator[bytes]:
     yield _line(
         "time",
         "user_id",

@@ -102,7 +102,7 @@ def test_every_value_of_the_proxy_cookie_is_found_in_order() -> None:
 
 @given(
     st.sampled_from(["", "__Host-", "__Secure-", "__Http-", "__Host-Http-"]),
-    st.sampled_from([kind.name for kind in gate_cookies.GATE_COOKIES]),
+    st.sampled_from([cookie.name for cookie in gate_cookies.GATE_COOKIES]),
     st.data(),
     st.sampled_from(MOUNTS),
 )
