@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows every part and puts them together."""
+"""The composition root: the only module that knows all parts and connects them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _MAX_API_BODY = 1024 * 1024  # bytes; proxied bodies are streamed and have no su
 
 
 def create_app(settings: Settings) -> web.Application:
-    """One gate, ready to be run: nothing is connected before the application starts up.
+    """Create the application of one gate. Connections are opened when it starts, not here.
 
-    The order of the middlewares is the life of a request.
+    Requests pass the middlewares in the order of the list.
     """
     app = web.Application(
         middlewares=[
@@ -79,7 +79,7 @@ def create_app(settings: Settings) -> web.Application:
         undefined=jinja2.StrictUndefined,
     )
     i18n.install(environment)
-    # Later ones use earlier ones, and are taken down before them.
+    # Each part may use the earlier ones, and is cleaned up before them.
     zenzefi.db.setup.setup(app)
     tracing.setup(app)
     observation.setup(app)

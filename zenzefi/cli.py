@@ -1,4 +1,4 @@
-"""The command line: what operators and end users type as ``zenzefi ...``.
+"""The command line ``zenzefi``, for operators and end users.
 
 Commands are imported when they are used, so that ``--help`` and shell completion are fast.
 """
@@ -17,7 +17,7 @@ _COMMANDS = {
     "demo": ("zenzefi.commands.serve", "demo", "Serve the gate with the demo site behind it."),
     "migrate": ("zenzefi.commands.database", "migrate", "Bring the database's schema up to date."),
     "plugin": ("zenzefi.commands.plugin", "plugin", "Write, list, check and try plugins."),
-    "check": ("zenzefi.commands.check", "check", "Test the settings against what they name."),
+    "check": ("zenzefi.commands.check", "check", "Test the settings against the real servers."),
     "user": ("zenzefi.commands.users", "user", "Open, list and change accounts."),
     "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),
     "connect": ("zenzefi.commands.connect", "connect", "Serve a gate's application here."),

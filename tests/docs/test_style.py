@@ -34,7 +34,7 @@ NOT_YET = (
     "docs/reference/*",
     "tests/proxy/*",
     "tests/rewriting/*",
-    "zenzefi/maintenance/*",
+    "zenzefi/proxy/fast_path/*",
     "zenzefi/proxy/fast_path/*",
     "zenzefi/rewriting/*",
 )

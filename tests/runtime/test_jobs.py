@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.waiting import until
 from zenzefi.db.engine import Database
-from zenzefi.maintenance.housekeeping import forget_figures
+from zenzefi.maintenance.housekeeping import reset_metrics
 from zenzefi.observability.metrics import ACTIVE_TOKENS, JOB_RUNS, LEDGER_MISMATCHES
 from zenzefi.runtime import jobs
 from zenzefi.runtime.jobs import Jobs, StillHeld, lock_of
@@ -79,7 +79,7 @@ async def test_who_does_the_work_no_more_forgets_what_it_found(url: str, tmp_pat
     mine = Jobs(lock_of(database, tmp_path))
     ACTIVE_TOKENS.set(7)
     LEDGER_MISMATCHES.set(1)
-    mine.on_leadership_lost(forget_figures)
+    mine.on_leadership_lost(reset_metrics)
     task = asyncio.create_task(mine.run(), name="jobs")
     await until(lambda: mine.is_leader)
     assert ACTIVE_TOKENS._value.get() == 7

@@ -7,7 +7,6 @@ import difflib
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import click
 
 from zenzefi.commands import plugin_template
 from zenzefi.commands.common import Exit, as_json, fail, json_option, read_settings
+from zenzefi.commands.plugin_speed import speed
 from zenzefi.printable import lines, one_line
 from zenzefi.resources import bundled
 
@@ -132,7 +132,7 @@ def list_(no_timing: bool, wants_json: bool) -> None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Row:
+class _PluginRow:
     order: int | None
     name: str
     state: str
@@ -147,28 +147,28 @@ class _Row:
     megabytes_per_second: float | None
 
 
-def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) -> _Row:
+def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) -> _PluginRow:
     from zenzefi.rewriting.plugins.checks import HEADER_HOOKS
     from zenzefi.rewriting.plugins.checks import own_hooks as own
 
     plugin_class, source = registry.found[name]
     entry = registry[name] if name in order else None
-    return _Row(
+    return _PluginRow(
         order=order.index(name) + 1 if entry else None,
         name=name,
         state="shadow" if entry and entry.shadow else "on" if entry else "off",
         needs=str(plugin_class.needs),
-        matches=_spoken(plugin_class),
+        matches=_describe_match(plugin_class),
         hooks=[hook for hook in HEADER_HOOKS if hook in own(plugin_class)],
         before=list(plugin_class.before),
         after=list(plugin_class.after),
         options=entry.plugin.options.model_dump(mode="json") if entry else {},
         source="bundled" if source.startswith(str(bundled("plugins"))) else source,
-        megabytes_per_second=_speed(plugin_class) if measure and entry else None,
+        megabytes_per_second=speed(plugin_class) if measure and entry else None,
     )
 
 
-def _spoken(plugin_class: type[Plugin], *, whole: bool = False) -> str:
+def _describe_match(plugin_class: type[Plugin], *, whole: bool = False) -> str:
     match = plugin_class.matches
     types, more = match.content_types, ""
     if len(types) > 3 and not whole:
@@ -181,55 +181,6 @@ def _spoken(plugin_class: type[Plugin], *, whole: bool = False) -> str:
     if match.destinations:
         parts.append("for " + ", ".join(match.destinations))
     return " ".join(parts)
-
-
-_SAMPLES = {
-    "text/html": b'<div class="row"><a href="/item/1">One</a> <img src="i.png" alt="x"></div>\n',
-    "text/css": b".row > a { color: #123456; background: url(/img/a.png) }\n",
-    "text/javascript": b"export function f(a){return a.map(x=>x*2).join(',')}\n",
-    "application/json": b'{"id": 12, "name": "One", "tags": ["a", "b"], "price": 1.5}\n',
-    "application/xml": b'<item id="1"><title>One</title><link>/item/1</link></item>\n',
-    "application/vnd.apple.mpegurl": b"#EXTINF:5,\nsegment1.ts\n",
-}
-
-
-def _speed(plugin_class: type[Plugin]) -> float | None:
-    """MB/s over a sample of the first type it matches; ``None`` if it sees no bodies."""
-    from zenzefi.plugins_testing import watched
-
-    with watched():
-        return _measured(plugin_class)
-
-
-def _measured(plugin_class: type[Plugin]) -> float | None:
-    from zenzefi.plugins_testing import engine_for, exchange
-
-    engine, entry = engine_for(plugin_class)
-    wanted = plugin_class.matches
-    path = wanted.paths[0].replace("*", "x") if wanted.paths else "/"
-    where: dict[str, Any] = {
-        "url": f"https://app.example{path}",
-        "destination": wanted.destinations[0] if wanted.destinations else None,
-        "status": wanted.status[0] if wanted.status else 200,
-    }
-    for content_type, line in _SAMPLES.items():
-        if not plugin_class.matches.content_type(content_type):
-            continue
-        data = line * (65536 // len(line))
-        rounds = (1, 16)  # the first one warms up: patterns are compiled once
-        for count in rounds:
-            rewrite = engine.plan(exchange(headers={"Content-Type": content_type}, **where))
-            if rewrite is None:
-                return None
-            start = time.process_time()
-            for _ in range(count):
-                rewrite.feed(data)
-            rewrite.finish()
-            spent = time.process_time() - start
-        if not entry.statistics.calls or entry.statistics.errors:
-            return None  # it saw nothing, or fell over it
-        return round(rounds[-1] * len(data) / 1e6 / max(spent, 1e-6), 1)
-    return None
 
 
 @plugin.command()
@@ -333,8 +284,9 @@ def try_(
         raise
     show_diff(body, result.body)
     if not result.ran:
+        matches = _describe_match(plugin_class, whole=True)
         click.secho(
-            f"{plugin_class.name} did not run: it matches {_spoken(plugin_class, whole=True)},\n"
+            f"{plugin_class.name} did not run: it matches {matches},\n"
             f"and this is {one_line(content_type or found_type or 'of no type')} "
             f"at {one_line(url or address)}.",
             fg="yellow",
@@ -385,9 +337,9 @@ def _fetch(source: str) -> tuple[bytes, str, str]:
         import urllib.request
 
         try:
-            with urllib.request.urlopen(source, timeout=30) as answer:  # noqa: S310 - http(s) only, checked above
-                body = answer.read(_LARGEST + 1)
-                content_type = answer.headers.get("Content-Type", "")
+            with urllib.request.urlopen(source, timeout=30) as response:  # noqa: S310 - http(s) only, checked above
+                body = response.read(_LARGEST + 1)
+                content_type = response.headers.get("Content-Type", "")
         except (urllib.error.URLError, OSError) as error:
             fail(f"{source} can't be read: {error}.", Exit.UNAVAILABLE)
         if len(body) > _LARGEST:
@@ -416,7 +368,7 @@ def show_diff(before: bytes, after: bytes) -> None:
 
 def _lines(data: bytes) -> list[str]:
     text = data.decode("utf-8", "backslashreplace")
-    if max(map(len, text.splitlines() or [""])) > 400:  # minified: cut it where people would
+    if max(map(len, text.splitlines() or [""])) > 400:  # minified
         text = re.sub(r"(?<=[>;}])(?=[^\n])", "\n", text)
     return text.splitlines()
 

@@ -15,6 +15,7 @@ from email.message import EmailMessage
 from aiohttp import web
 
 from zenzefi.mail.transports import MailTransport, NotSent
+from zenzefi.tasks import background_task
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +77,10 @@ class MailQueue:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send while the application runs; at shutdown, queued messages have 5 seconds."""
-        task = asyncio.create_task(self._work(), name="mail-queue")
-        try:
+        async with background_task(self._work(), name="mail queue"):
             yield
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._queue.join(), _DRAIN_TIMEOUT)
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 MAIL_QUEUE: web.AppKey[MailQueue] = web.AppKey("mail_queue", MailQueue)

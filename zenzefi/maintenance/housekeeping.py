@@ -1,4 +1,4 @@
-"""The gate's periodic work: figures for the metrics, the proof of the books, and sweeping."""
+"""Housekeeping jobs: metrics of the cluster, reconciliation, expiry and retention."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from zenzefi.tokens.token_records import is_active
 log = logging.getLogger(__name__)
 
 _HOUR, _DAY = 3600.0, 86400.0
-_PAYMENT_LIFE = timedelta(hours=24)  # a checkout whose provider named no end
+_PAYMENT_LIFE = timedelta(hours=24)  # of a checkout without an expiry time of the provider
 _KEY_LIFE = timedelta(hours=48)  # twice what a client may rely on for Idempotency-Key
-_KEPT = timedelta(days=30)  # ended sign-ins and used links: long enough to look into a misuse
-_FAILURES_KEPT = timedelta(days=30)  # anybody can make these rows of the audit log
+_KEPT = timedelta(days=30)  # ended sign-ins and used links, for the investigation of misuse
+_FAILURES_KEPT = timedelta(days=30)  # rows of the audit log that unauthenticated clients cause
 _FAILURES = ("user.sign_in_failed", "user.second_factor_failed")
-_CLAIM_KEPT = timedelta(days=1)  # a device that has not used its token for minutes holds nothing
-_BATCH = 1_000
-_MAX_BATCHES = 1_000  # of one table in one sweep: what is left waits for the next
+_CLAIM_KEPT = timedelta(days=1)  # a claim expires after minutes without use
+_BATCH = 1_000  # rows
+_MAX_BATCHES = 1_000  # of one table in one sweep; the next sweep deletes the remaining rows
 
 
 class Housekeeping:
-    """The work itself, each piece callable alone. All of it may run at any time, twice too."""
+    """The jobs. Each may run at any time, also concurrently on two nodes."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Housekeeping:
         self._session_retention = session_retention
 
     async def _now(self) -> datetime:
-        """The database's time: rows carry it, and the node's clock may differ."""
+        """The database's time, which the rows contain; this node's clock may differ."""
         async with self._database.read() as connection:
             now: datetime = (await connection.execute(select(utcnow()))).scalar_one()
             return now
 
     async def count(self) -> None:
-        """How many tokens run and how many sessions of use go on, for the metrics."""
+        """Set the metrics of activated tokens and open sessions."""
         running = select(func.count()).select_from(access_tokens)
         running = running.where(is_active(), access_tokens.c.activated_at.is_not(None))
         going_on = select(func.count()).select_from(usage_sessions)
@@ -84,7 +84,7 @@ class Housekeeping:
             )
 
     async def end_idle_sessions(self) -> None:
-        """Close the books on sessions of use that nobody continued."""
+        """End sessions without requests for :data:`SESSION_IDLE`."""
         before = await self._now() - SESSION_IDLE
         idle = and_(usage_sessions.c.ended_at.is_(None), usage_sessions.c.last_seen_at < before)
         async with self._database.begin() as connection:
@@ -95,7 +95,7 @@ class Housekeeping:
             )
 
     async def expire_payments(self) -> None:
-        """Give up checkouts that ran out. Should the money come all the same, it is credited."""
+        """Expire old checkouts. A payment that arrives later is still credited."""
         now, p = await self._now(), payments.c
         out = or_(
             p.expires_at < now, and_(p.expires_at.is_(None), p.created_at < now - _PAYMENT_LIFE)
@@ -108,12 +108,12 @@ class Housekeeping:
             )
 
     async def sweep(self) -> None:
-        """Delete what is past its retention (docs/reference/retention.md), in batches."""
+        """Delete rows beyond their retention (docs/reference/retention.md), in batches."""
         for table, key, is_old in self._old(await self._now()):
             await self._delete(table, key, is_old)
 
     def _old(self, now: datetime) -> list[tuple[Table, Column[Any], ColumnElement[bool]]]:
-        """Tables with their key, and which of their rows are to go."""
+        """Tables with their primary key and the condition of the rows to delete."""
         audit, links, uses = audit_logs.c, one_time_links.c, usage_sessions.c
         sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
         keys, claims = idempotency_keys.c, device_claims.c
@@ -138,7 +138,7 @@ class Housekeeping:
         ]
 
     async def _delete(self, table: Table, key: Column[Any], is_old: ColumnElement[bool]) -> None:
-        """Some rows in each transaction: no long lock, and writers of SQLite get their turn."""
+        """Delete in several transactions, so that other writers never wait long for a lock."""
         some = delete(table).where(key.in_(select(key).where(is_old).limit(_BATCH)))
         for _ in range(_MAX_BATCHES):
             async with self._database.begin() as connection:
@@ -147,14 +147,14 @@ class Housekeeping:
             await asyncio.sleep(0)
 
 
-def forget_figures() -> None:
-    """Say nothing of the cluster any more: dashboards take the maximum over the nodes."""
-    for figure in (ACTIVE_TOKENS, ACTIVE_SESSIONS, LEDGER_MISMATCHES):
-        figure.set(0)
+def reset_metrics() -> None:
+    """Reset the cluster's metrics on this node: dashboards show the maximum over all nodes."""
+    for gauge in (ACTIVE_TOKENS, ACTIVE_SESSIONS, LEDGER_MISMATCHES):
+        gauge.set(0)
 
 
 def setup(app: web.Application) -> None:
-    """Hand the work to the jobs, which are there already."""
+    """Add the jobs to the application; its ``Jobs`` have to be set up before."""
     settings = app[SETTINGS]
     work = Housekeeping(
         app[DATABASE],
@@ -162,7 +162,7 @@ def setup(app: web.Application) -> None:
         session_retention=timedelta(days=settings.session_retention_days),
     )
     jobs = app[JOBS]
-    jobs.on_leadership_lost(forget_figures)
+    jobs.on_leadership_lost(reset_metrics)
     jobs.add("figures", 15.0, work.count)
     jobs.add("idle_sessions", 60.0, work.end_idle_sessions)
     jobs.add("payment_expiry", 300.0, work.expire_payments)

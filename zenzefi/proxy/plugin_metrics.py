@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
@@ -22,6 +20,7 @@ from zenzefi.observability.metrics import (
 )
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import PluginStatistics
+from zenzefi.tasks import repeat_every
 
 EVERY = 5.0
 """Seconds between two publications."""
@@ -85,20 +84,12 @@ class PluginMetrics:
 
 
 def setup(app: web.Application, engine: Engine) -> None:
-    """Publish as long as the application runs, and once more at its end."""
-    metrics = PluginMetrics(engine)
+    """Publish while the application runs, and once more when it stops."""
+    plugin_metrics = PluginMetrics(engine)
 
-    async def repeat() -> None:
-        while True:
-            await asyncio.sleep(EVERY)
-            metrics.publish()
+    async def publishing(_: web.Application) -> AsyncIterator[None]:
+        async with repeat_every(EVERY, plugin_metrics.publish, name="plugin metrics"):
+            yield
+        plugin_metrics.publish()
 
-    async def life(_: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(repeat(), name="plugin-figures")
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        metrics.publish()
-
-    app.cleanup_ctx.append(life)
+    app.cleanup_ctx.append(publishing)

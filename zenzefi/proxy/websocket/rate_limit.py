@@ -16,6 +16,7 @@ from uuid import UUID
 from zenzefi.errors import RateLimited
 from zenzefi.proxy.websocket.frames import CLOSE_TOO_MUCH
 from zenzefi.rate_limits.limiter import Name, RateLimits
+from zenzefi.tasks import repeat
 
 _EVERY = 0.25  # seconds
 _KINDS: tuple[tuple[Name, str], ...] = (
@@ -49,7 +50,8 @@ class WebSocketRateLimits:
         senders = self._watched.setdefault(token_id, {})
         senders[sender] = (0, 0)
         if self._task is None:
-            self._task = asyncio.create_task(self._repeat(), name="websocket metering")
+            name = "websocket metering"
+            self._task = asyncio.create_task(repeat(_EVERY, self._check, name=name), name=name)
         try:
             yield
         finally:
@@ -60,13 +62,11 @@ class WebSocketRateLimits:
                 self._task.cancel()
                 self._task = None
 
-    async def _repeat(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY)
-            kinds = [index for index, (name, _) in enumerate(_KINDS) if self._limits.rates(name)]
-            if kinds:
-                for token_id in list(self._watched):
-                    await self._settle(token_id, kinds)
+    async def _check(self) -> None:
+        kinds = [index for index, (name, _) in enumerate(_KINDS) if self._limits.rates(name)]
+        if kinds:
+            for token_id in list(self._watched):
+                await self._settle(token_id, kinds)
 
     async def _settle(self, token_id: UUID, kinds: list[int]) -> None:
         """Count the new frames and bytes of one token; close its WebSockets above the limit."""
