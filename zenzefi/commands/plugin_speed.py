@@ -54,7 +54,7 @@ def _measured(plugin_class: type[Plugin]) -> float | None:
                 rewrite.feed(data)
             rewrite.finish()
             spent = time.process_time() - start
-        if not entry.account.calls or entry.account.errors:
+        if not entry.statistics.calls or entry.statistics.errors:
             return None  # the plugin skipped the sample or failed on it
         return round(rounds[-1] * len(data) / 1e6 / max(spent, 1e-6), 1)
     return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Literal
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.forwarder import MappedResponse, ProxyRequest
 from zenzefi.proxy.headers.rules import Pairs
@@ -31,15 +31,13 @@ class MapperCache:
     def __init__(self, upstream: Origin, aliases: Sequence[Origin]) -> None:
         self._upstream = upstream
         self._aliases = tuple(aliases)
-        self._mappers: OrderedDict[Mount, UrlMapper] = OrderedDict()
+        self._mappers: BoundedDict[Mount, UrlMapper] = BoundedDict(_MAX_MAPPERS)
 
     def get(self, mount: Mount) -> UrlMapper:
         """The mapper of a mount."""
         mapper = self._mappers.get(mount)
         if mapper is None:
             mapper = self._mappers[mount] = UrlMapper(self._upstream, mount, self._aliases)
-            if len(self._mappers) > _MAX_MAPPERS:
-                self._mappers.popitem(last=False)
         return mapper
 
 

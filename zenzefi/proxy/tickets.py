@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections import OrderedDict
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from cryptography.fernet import InvalidToken
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.keys import Keyring
 from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.tokens.redis_cache import RedisCache
@@ -38,16 +38,13 @@ class SpentInProcess:
     """Spent tickets of a single node; bounded, and as long as a ticket could live."""
 
     def __init__(self, max_spent: int = _MAX_SPENT) -> None:
-        self._spent: OrderedDict[str, float] = OrderedDict()
-        self._max_spent = max_spent
+        self._spent: BoundedDict[str, float] = BoundedDict(max_spent)
 
     async def spend(self, ticket_id: str, life_seconds: int) -> bool:
         """Whether this is the first use."""
         now = time.monotonic()
-        while self._spent and (
-            next(iter(self._spent.values())) < now or len(self._spent) >= self._max_spent
-        ):
-            self._spent.popitem(last=False)
+        while (oldest := self._spent.oldest()) is not None and oldest[1] < now:
+            del self._spent[oldest[0]]
         if ticket_id in self._spent:
             return False
         self._spent[ticket_id] = now + life_seconds

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.observability.metrics import PROXY_UNMOUNTED_REQUESTS
 from zenzefi.origin import PROXY_PREFIX
 
@@ -35,8 +35,7 @@ class UnmountedRequests:
     """Counts unmounted requests by page and path; bounded, the oldest are dropped first."""
 
     def __init__(self, max_rows: int = _MAX_ROWS) -> None:
-        self._rows: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._max_rows = max_rows
+        self._rows: BoundedDict[tuple[str, str], int] = BoundedDict(max_rows)
         self.total = 0
 
     def count(self, page: str, path: str) -> None:
@@ -44,11 +43,9 @@ class UnmountedRequests:
         key = (page[:_MAX_TEXT], path[:_MAX_TEXT])
         if key not in self._rows:
             log.info("request outside the mount: page=%s path=%s", page or "(unknown)", path)
-        self._rows[key] = self._rows.pop(key, 0) + 1
+        self._rows[key] = self._rows.get(key, 0) + 1
         self.total += 1
         PROXY_UNMOUNTED_REQUESTS.inc()
-        if len(self._rows) > self._max_rows:
-            self._rows.popitem(last=False)
 
     def rows(self) -> list[UnmountedRequest]:
         """The most frequent first."""

@@ -18,7 +18,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any, cast
 from uuid import UUID
@@ -26,6 +25,7 @@ from uuid import UUID
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.errors import GateError, UpstreamFailed
 from zenzefi.http.observation import OBSERVER, Tally
 from zenzefi.http.request_handler import STALL_SECONDS
@@ -107,7 +107,7 @@ class FastPath:
         self._connect_timeout = settings.upstream_connect_timeout
         self._read_timeout = settings.upstream_read_timeout
         self._interval = min(1.0, self._read_timeout / 4)
-        self._tables: OrderedDict[tuple[Mount, str | None], HeadTable] = OrderedDict()
+        self._tables: BoundedDict[tuple[Mount, str | None], HeadTable] = BoundedDict(_MAX_TABLES)
         self.known_requests = KnownRequests(
             gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._rows_of
         )
@@ -266,8 +266,6 @@ class FastPath:
 
             rows = HeadTable(self._origin, mount, is_claimed, _ENGINE_NAMES)
             self._tables[key] = rows
-            if len(self._tables) > _MAX_TABLES:
-                self._tables.popitem(last=False)
         return rows
 
     def note(
