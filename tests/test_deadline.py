@@ -145,7 +145,7 @@ def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_BUSY_STEP", PATIENT / 3)
     monkeypatch.setattr(circuit_breaker, "TIMEOUT", PATIENT)
     monkeypatch.setattr(redis_cache, "_OPERATION_TIMEOUT", PATIENT)
-    monkeypatch.setattr(limiter, "_PATIENCE", PATIENT)
+    monkeypatch.setattr(limiter, "_TIMEOUT", PATIENT)
     monkeypatch.setattr(checks, "TIMEOUT", PATIENT)
 
 

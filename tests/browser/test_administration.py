@@ -124,7 +124,7 @@ async def test_money_that_has_come_is_confirmed_once(paid: Site, chromium: Brows
     await admin.get_by_role("link", name="1 payment is awaiting confirmation").click()
     await admin.get_by_role("button", name="Confirm… boris").click()
     dialog = admin.get_by_role("dialog")
-    await expect(dialog).to_contain_text("Has the money of boris arrived?")
+    await expect(dialog).to_contain_text("Has the payment of boris arrived?")
     await dialog.get_by_role("button", name="Credit").click()
     await expect(admin.locator(".notice--good")).to_contain_text("has been credited")
     await user.goto("/account/money")

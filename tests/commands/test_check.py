@@ -65,7 +65,7 @@ def test_a_key_that_does_not_open_the_tokens_is_found(zenzefi: Any) -> None:
         ({"PAYMENT_PROVIDERS": "stripe"}, "payments", "needs STRIPE_SECRET_KEY"),
         ({"METRICS_LISTEN": "192.0.2.1:9100"}, "metrics", "can't be listened on"),
         ({"REDIS_URL": "nonsense"}, "settings", "REDIS_URL: must start with redis://"),
-        ({"REDIS_URL": "redis://h:x"}, "settings", "REDIS_URL: its port is no number"),
+        ({"REDIS_URL": "redis://h:x"}, "settings", "REDIS_URL: its port is not a number"),
         ({"DATABASE_URL": "postgresql://h:x/d"}, "settings", "DATABASE_URL: its port"),
         ({"DATABASE_URL": "sqlite://"}, "settings", "DATABASE_URL: must contain a file name"),
         ({"BACKEND_URL": NOWHERE, "ZENZEFI_TARGET_URL": NOWHERE}, "settings", "gate itself"),
@@ -190,7 +190,7 @@ async def test_an_upstream_that_is_silent_is_not_waited_for(
         found = await checks.check_upstream(
             load_settings({"debug": True, "zenzefi_target_url": url})
         )
-    assert found.detail == f"{url} does not answer within 0.2 seconds"
+    assert found.detail == f"{url} does not respond within 0.2 seconds"
 
 
 def test_a_folder_that_can_not_be_used_is_one_line(zenzefi: Any) -> None:

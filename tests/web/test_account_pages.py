@@ -120,7 +120,7 @@ async def test_the_login_leads_to_no_other_site(gate: GateClient, target: str) -
 async def test_a_token_is_bought_shown_named_and_revoked(gate: GateClient) -> None:
     visitor = await Visitor(gate).register()
     path = await visitor.buy(24)
-    assert "Yours." in visitor.text
+    assert "Token bought." in visitor.text
     value = visitor.soup.find(id="token-value").get_text()
     assert re.fullmatch(r"[A-Za-z0-9_-]{64}", value)
     await visitor.send(f"{path}/name", name=HOSTILE)

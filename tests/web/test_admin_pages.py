@@ -200,7 +200,7 @@ async def test_a_manual_payment_is_confirmed_once(make_gate: MakeGate) -> None:
     await admin.open("/admin/payments?status=pending")
     action = admin.soup.select_one('form[action$="/confirm"]')["action"]
     await admin.send(action)
-    assert "Has the money of marta arrived?" in admin.text
+    assert "Has the payment of marta arrived?" in admin.text
     for _ in range(2):
         await admin.send(action, sure="yes")
     await user.open("/account/money")

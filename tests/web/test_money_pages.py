@@ -152,7 +152,7 @@ async def test_a_bundle_is_bought_once_with_all_its_tokens(shop: GateClient) -> 
     for _ in range(2):
         await visitor.open("/account/buy")
         await visitor.send(f"/account/bundles/{bundle.id}", once="one")
-    assert "3 tokens are yours." in visitor.text
+    assert "3 tokens bought." in visitor.text
     assert len(visitor.soup.select(".ticket")) == 3
     await visitor.open("/account/money")
     assert "60.00 ZNC" in plain(visitor)
@@ -225,7 +225,7 @@ async def test_nobody_is_charged_a_price_they_did_not_see(make_gate: MakeGate) -
     await visitor.open("/account/buy")
     seen = visitor.soup.find("input", attrs={"name": "seen"})["value"]
     await visitor.send(f"/account/bundles/{bundle.id}", seen=seen, once="c")
-    assert "2 tokens are yours." in visitor.text
+    assert "2 tokens bought." in visitor.text
 
 
 async def test_going_back_and_changing_the_form_is_another_payment_or_purchase(
