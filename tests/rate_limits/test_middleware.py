@@ -14,7 +14,7 @@ from zenzefi.rate_limits.networks import rate_limit_network
 
 async def test_sign_in_beyond_the_limit_is_rejected_with_retry_after(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="10/hour")
-    limited = AUTH_ATTEMPTS.labels("degraded")
+    limited = AUTH_ATTEMPTS.labels("limited")
     before = limited._value.get()
     await api.sign_up(gate)
     wrong = {"email": api.ALICE["email"], "password": "wrong password"}
