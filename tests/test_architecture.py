@@ -32,8 +32,6 @@ LONG_FILES = {
     "tests/rewriting/test_linear_work.py",
     "tests/tokens/test_validation.py",
     "tests/web/test_account_pages.py",
-    "zenzefi/proxy/fast_path/connection.py",
-    "zenzefi/proxy/fast_path/handler.py",
     "zenzefi/proxy/forwarder.py",
     "zenzefi/tokens/validation.py",
     "zenzefi/web/page.py",

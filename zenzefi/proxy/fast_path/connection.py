@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from zenzefi.proxy.fast_path.framing import BodyFraming, Framing
 from zenzefi.proxy.fast_path.handover import HandedOver
-from zenzefi.proxy.fast_path.head_table import HeadTable, collect
+from zenzefi.proxy.fast_path.head_table import collect
+from zenzefi.proxy.fast_path.sinks import BodySink, ResponseSink
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible
 from zenzefi.proxy.headers.rules import Pairs
 from zenzefi.proxy.upstream.connection_auth import is_challenged
@@ -28,80 +29,20 @@ _MAX_LINES = 128
 _MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
 
 
-class BodySink(Protocol):
-    """Who takes the body of an answer: pieces without their framing, in order."""
-
-    def piece(self, data: bytes) -> None:
-        """The next bytes."""
-
-    def moved(self, count: int) -> None:
-        """So many bytes have gone past this program (:mod:`zenzefi.proxy.fast_path.splice`)."""
-
-    def end(self) -> None:
-        """That was all of it."""
-
-    def broken(self, error: GateError) -> None:
-        """It broke off; nothing more comes."""
-
-
-class ResponseSink(BodySink, Protocol):
-    """The browser's side of an exchange."""
-
-    rows: HeadTable
-
-    def head(
-        self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
-    ) -> None:
-        """The head of the answer, and what came of the body in the same breath.
-
-        ``lines``: the status line and the header lines as they leave, but for the framing;
-        ``length``: the Content-Length to say, -1 for a body that is chunked, ``None`` for neither;
-        ``is_done``: ``first`` is all of the body.
-        """
-
-    def hold(self) -> bool:
-        """An answer begins that may last: have it end with the token.
-
-        False if the token may have ended meanwhile, so that somebody must ask.
-        """
-
-    def owner(self) -> ConnectionOwner | None:
-        """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
-
-    def hand_over(self, begun: HandedOver | GateError | None) -> None:
-        """Let the standard path do the rest; ``None`` lets it begin anew."""
-
-    def send_again(self) -> None:
-        """The pooled connection had died before any byte of an answer came."""
-
-
-class Framing(enum.Enum):
-    """How the end of a body is told."""
-
-    NONE = 0  # nothing of a body is still to come
-    SIZED = 1
-    CHUNKED = 2
-    UNTIL_CLOSE = 3
-
-
 class FastPathConnection(asyncio.Protocol):
     """One connection to the upstream, with at most one exchange on it."""
 
     __slots__ = (
-        "_chunks",
+        "_body",
         "_client",
-        "_framing",
         "_got_eof",
         "_head",
         "_hints",
         "_interims",
-        "_is_excess",
         "_is_paused",
         "_is_reusable",
         "_is_waiting",
-        "_left",
         "_path",
-        "_pieces",
         "_sink",
         "_splice",
         "is_head",
@@ -129,11 +70,7 @@ class FastPathConnection(asyncio.Protocol):
         self._head = b""
         self._interims = 0
         self._hints: list[tuple[int, Pairs]] = []  # 1xx answers to pass on
-        self._framing = Framing.NONE
-        self._left = 0
-        self._chunks: httptools.HttpResponseParser | None = None
-        self._pieces: list[bytes] = []
-        self._is_excess = False
+        self._body = BodyFraming()
         self._is_reusable = False
         self._is_paused = False
         self._splice: Splice | None = None
@@ -163,15 +100,15 @@ class FastPathConnection(asyncio.Protocol):
     def may_splice(self, sink: asyncio.Transport) -> bool:
         """Whether the rest of the body is large enough, and both sockets are plain ones."""
         return (
-            self._framing is Framing.SIZED
-            and self._left >= LARGE
+            self._body.kind is Framing.SIZED
+            and self._body.left >= LARGE
             and is_possible(self.transport, sink)
         )
 
     def splice_to(self, sink: asyncio.Transport) -> None:
         """Begin, while reading is paused and nothing waits to be written to ``sink``."""
         try:
-            self._splice = Splice(self, self.transport, sink, self._left)
+            self._splice = Splice(self, self.transport, sink, self._body.left)
         except OSError:  # no descriptors left: then piece by piece
             self.resume()
 
@@ -179,14 +116,14 @@ class FastPathConnection(asyncio.Protocol):
         """The splice: bytes have left."""
         if count:
             self.quiet = 0
-        self._left -= count
+        self._body.left -= count
         self._is_waiting = is_waiting
         if self._sink is not None:
             self._sink.moved(count)
 
     def spliced(self) -> None:
         """The splice: all of it has left."""
-        self._framing = Framing.NONE
+        self._body.kind = Framing.NONE
         # What may lie behind the body was not looked at, so nothing else may follow on it.
         self._is_reusable = False
         self._end()
@@ -254,7 +191,7 @@ class FastPathConnection(asyncio.Protocol):
             client.send_again()
         elif (
             self._sink is not None
-            and self._framing is Framing.UNTIL_CLOSE
+            and self._body.kind is Framing.UNTIL_CLOSE
             and exc is None
             and self._got_eof
         ):
@@ -269,15 +206,15 @@ class FastPathConnection(asyncio.Protocol):
         sink = self._sink
         if sink is not None:
             try:
-                data = self._unframed(data)
+                data = self._body.unframed(data)
             except httptools.HttpParserError:
-                if whole := self._joined():  # what came before it is delivered
+                if whole := self._body.joined():  # what came before it is delivered
                     sink.piece(whole)
                 self._fail(UpstreamProtocolError())
                 return
             if data:
                 sink.piece(data)
-            if self._framing is Framing.NONE:
+            if self._body.kind is Framing.NONE:
                 self._end()
         elif self._client is not None:
             if self._head:
@@ -323,14 +260,14 @@ class FastPathConnection(asyncio.Protocol):
         has_body = not (self.is_head or status == 204 or status == 304)
         is_broken = False
         try:
-            first = self._begin_body(data, end, length if has_body else 0, is_chunked=is_chunked)
+            first = self._body.begin(data, end, length if has_body else 0, is_chunked=is_chunked)
         except httptools.HttpParserError:
-            first, is_broken = self._joined(), True
+            first, is_broken = self._body.joined(), True
             if not first:
                 self._fail(UpstreamProtocolError())
                 return
         self._client = None
-        is_done = self._framing is Framing.NONE
+        is_done = self._body.kind is Framing.NONE
         if is_usual and not self._hints and (is_done or client.hold()):
             if is_done:
                 self._give_back()
@@ -354,28 +291,6 @@ class FastPathConnection(asyncio.Protocol):
             self._fail(UpstreamProtocolError())
         client.hand_over(begun)
 
-    def _begin_body(self, data: bytes, end: int, length: int, *, is_chunked: bool) -> bytes:
-        """Take up the framing; what has come of the body already."""
-        came = len(data) - end
-        self._is_excess = False
-        if came == length:  # all of it in one breath
-            self._framing = Framing.NONE
-            return data[end:]
-        if length > 0:
-            self._framing = Framing.SIZED
-            self._left = length
-        elif not length:
-            self._framing = Framing.NONE
-            self._is_excess = True
-            return b""
-        elif is_chunked:
-            self._framing = Framing.CHUNKED
-            self._chunks = httptools.HttpResponseParser(self)
-            self._chunks.feed_data(data[:end])
-        else:
-            self._framing = Framing.UNTIL_CLOSE
-        return self._unframed(data[end:]) if came else b""
-
     def _interim(self, data: bytes, end: int, status: int) -> None:
         self._interims += 1
         if self._interims > _MAX_INTERIM:
@@ -385,57 +300,6 @@ class FastPathConnection(asyncio.Protocol):
             self._hints.append((status, collect(data[:end])[1]))
         if len(data) > end:
             self.data_received(data[end:])
-
-    # --- the body of the answer
-
-    def _unframed(self, data: bytes) -> bytes:
-        """The body's own bytes; sets the framing to ``NONE`` when they are complete.
-
-        Raises ``httptools.HttpParserError`` for chunks that are none.
-        """
-        framing = self._framing
-        if framing is Framing.SIZED:
-            left = self._left - len(data)
-            if left > 0:
-                self._left = left
-                return data
-            self._framing = Framing.NONE
-            if left:
-                self._is_excess = True
-                return data[:left]
-            return data
-        if framing is Framing.UNTIL_CLOSE:
-            return data
-        chunks = self._chunks
-        if chunks is None:
-            return b""
-        try:
-            chunks.feed_data(data)
-        except httptools.HttpParserError:
-            if self._framing is not Framing.NONE:
-                raise
-            self._is_excess = True  # the body had ended before
-        return self._joined()
-
-    def _joined(self) -> bytes:
-        """The pieces that the chunks held."""
-        pieces = self._pieces
-        if len(pieces) == 1:
-            return pieces.pop()
-        whole = b"".join(pieces)
-        pieces.clear()
-        return whole
-
-    def on_body(self, data: bytes) -> None:
-        """httptools: bytes of a chunk."""
-        if self._framing is Framing.CHUNKED:
-            self._pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        """httptools: the last chunk and the trailers are here."""
-        if self._framing is not Framing.CHUNKED:
-            self._is_excess = True
-        self._framing = Framing.NONE
 
     def _end(self) -> None:
         sink = self._sink
@@ -448,9 +312,9 @@ class FastPathConnection(asyncio.Protocol):
         if self._splice is not None:
             self._end_splice()
         self._sink = None
-        self._chunks = None
+        self._body.chunk_parser = None
         self._interims = 0
-        if self._is_reusable and not self._is_excess and not self.transport.is_closing():
+        if self._is_reusable and not self._body.is_excess and not self.transport.is_closing():
             if self._is_paused:
                 self.resume()
             if self.owner is not None:

@@ -17,17 +17,16 @@ from aiohttp.web_request import BaseRequest
 from zenzefi.errors import GateError
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.proxy.fast_path.connection import FastPathConnection
-from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver
+from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver, PendingHandover
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
+from zenzefi.proxy.fast_path.response_writer import LAST_CHUNK, write_chunk, write_start
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.tokens.open_connections import ClientIdentity
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath
 
 _METHODS = (b"GET ", b"HEAD ")
-_JOIN = 16 * 1024  # bytes; a longer body is not copied behind its head
 _Kept = bytes | tuple[RawRequestMessage, StreamReader]
 
 
@@ -35,7 +34,6 @@ class FastPathHandler(GateRequestHandler):
     """One connection of a browser."""
 
     __slots__ = (
-        "_begun",
         "_connection",
         "_hold",
         "_is_chunked",
@@ -45,6 +43,7 @@ class FastPathHandler(GateRequestHandler):
         "_known",
         "_outgoing",
         "_path",
+        "_pending",
         "_remote",
         "_request_id",
         "_sent",
@@ -76,8 +75,7 @@ class FastPathHandler(GateRequestHandler):
         self._sent = 0
         self._started = 0.0
         self._hold: Any = None
-        # What the fast path has begun for a request that the standard path finishes.
-        self._begun: tuple[object, HandedOver | GateError] | None = None
+        self._pending: PendingHandover | None = None
         self.exchange: object = None
         """Another one for each request in the fast_path, ``None`` between them."""
 
@@ -94,8 +92,8 @@ class FastPathHandler(GateRequestHandler):
         return self._known is None and super()._is_idle
 
     def _begin_request(self) -> bool:
-        if self._begun is not None:
-            self._drop_begun()
+        if self._pending is not None:
+            self._drop_pending()
         return self._recognise(self._unread) or super()._begin_request()
 
     def _recognise(self, data: bytes) -> bool:
@@ -185,23 +183,17 @@ class FastPathHandler(GateRequestHandler):
             self.hand_over(None)
 
     def owner(self) -> ConnectionOwner | None:
-        """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
         known = self._known
         if known is None or known.is_behind_proxy or self.is_lost:
             return None
-        identity = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
-        return ConnectionOwner(self, known.access.token_id, identity)
+        return ConnectionOwner(self, known.access.token_id, known.identity)
 
     def hold(self) -> bool:
-        """An answer begins that may last: have it end with the token.
-
-        False if the token may have ended meanwhile, so that somebody must ask.
-        """
         known = self._known
         if known is None:
             return False
         token_validator = self._path.token_validator
-        identity = ClientIdentity(known.device_id, known.address, known.agent, known.sign_in)
+        identity = known.identity
         hold = token_validator.register(known.access, self._token_ended, identity)
         hold.__enter__()
         if token_validator.cached(known.token) is None or token_validator.is_signed_out(identity):
@@ -213,35 +205,16 @@ class FastPathHandler(GateRequestHandler):
     def head(
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
     ) -> None:
-        """The head of the answer, and what came of the body in the same breath."""
         known, transport = self._known, self.transport
         if known is None or transport is None:
             return
         self._status = status
         self._sent = len(first)
-        self._is_chunked = is_chunked = length == -1
+        self._is_chunked = length == -1
         self._is_closing_after = is_last = not known.keep_alive or self._path.drain.is_draining
-        lines += (
-            b"X-Request-ID: ",
-            self._request_id,
-            b"\r\nTransfer-Encoding: chunked\r\n"
-            if is_chunked
-            else b"\r\n"
-            if length is None
-            else b"\r\nContent-Length: %d\r\n" % length,
-            b"Connection: close\r\n\r\n" if is_last else b"\r\n",
+        write_start(
+            transport, lines, self._request_id, length, first, is_last=is_last, is_done=is_done
         )
-        if is_chunked:
-            if first:
-                lines += (b"%x\r\n" % len(first), first, b"\r\n")
-            if is_done:
-                lines.append(b"0\r\n\r\n")
-            transport.write(b"".join(lines))
-        elif len(first) > _JOIN:
-            transport.writelines((b"".join(lines), first))
-        else:
-            lines.append(first)
-            transport.write(b"".join(lines))
         if is_done:
             self._connection = None
             self._finish()
@@ -274,7 +247,7 @@ class FastPathHandler(GateRequestHandler):
             return
         self._sent += len(data)
         if self._is_chunked:
-            transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+            write_chunk(transport, data)
         else:
             transport.write(data)
 
@@ -282,7 +255,7 @@ class FastPathHandler(GateRequestHandler):
         """The body is complete."""
         self._connection = None
         if self._is_chunked and self.transport is not None:
-            self.transport.write(b"0\r\n\r\n")
+            self.transport.write(LAST_CHUNK)
         self._finish()
 
     def broken(self, error: GateError) -> None:
@@ -359,9 +332,9 @@ class FastPathHandler(GateRequestHandler):
             self._messages.append(kept)
         waiter = self._waiter
         if begun is not None and self._messages:
-            self._begun = self._messages[0][0], begun
+            self._pending = PendingHandover(self._messages[0][0], begun)
         if waiter is None or waiter.done() or not self._messages:
-            self._drop_begun()
+            self._drop_pending()
             self.force_close()
             return
         self._wake()
@@ -371,19 +344,17 @@ class FastPathHandler(GateRequestHandler):
 
         Raises what went wrong on the way, if something did.
         """
-        if self._begun is None or self._begun[0] is not request._message:
+        pending = self._pending
+        if pending is None or pending.message is not request._message:
             return None
-        begun = self._begun[1]
-        self._begun = None
-        if isinstance(begun, GateError):
-            raise begun
-        return begun
+        self._pending = None
+        return pending.response()
 
-    def _drop_begun(self) -> None:
+    def _drop_pending(self) -> None:
         """Nobody has asked for it: the standard path has refused the request."""
-        begun, self._begun = self._begun, None
-        if begun is not None and isinstance(begun[1], HandedOver):
-            begun[1].drop()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.drop()
 
     # --- the connection
 
@@ -409,7 +380,7 @@ class FastPathHandler(GateRequestHandler):
         if self._known is not None:
             self._status = self._status or 499
             self._done()
-        self._drop_begun()
+        self._drop_pending()
         super().connection_lost(exc)
 
     def close(self) -> None:

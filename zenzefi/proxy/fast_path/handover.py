@@ -134,3 +134,25 @@ class HandedOver:
     async def close(self) -> None:
         """Break it off, unless it is complete and the connection is back in the pool already."""
         self.drop()
+
+
+class PendingHandover:
+    """The result of the fast path for one request, until the standard path takes it."""
+
+    __slots__ = ("_result", "message")
+
+    def __init__(self, message: object, result: HandedOver | GateError) -> None:
+        self.message = message
+        """The parsed request that it belongs to."""
+        self._result = result
+
+    def response(self) -> HandedOver:
+        """The response; raises the error if the exchange failed."""
+        if isinstance(self._result, GateError):
+            raise self._result
+        return self._result
+
+    def drop(self) -> None:
+        """Close the connection of a response that is not needed."""
+        if isinstance(self._result, HandedOver):
+            self._result.drop()

@@ -38,6 +38,7 @@ from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.settings import Network
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import device_of
+from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.scopes import FULL
 
 RowsOf = Callable[[Mount, str | None], HeadTable]
@@ -89,6 +90,11 @@ class KnownRequest:
     """Requests that :class:`~zenzefi.proxy.interfaces.SessionTracking` has not heard of yet."""
     unsent: int = 0
     """The bytes of their answers."""
+
+    @property
+    def identity(self) -> ClientIdentity:
+        """The client, for the registries of open connections."""
+        return ClientIdentity(self.device_id, self.address, self.agent, self.sign_in)
 
     def request(self, method: bytes, target: bytes, request_id: bytes) -> bytes:
         """The whole request as the upstream gets it."""
