@@ -128,10 +128,10 @@ class HeadTable:
             raise UpstreamProtocolError
         if not is_kept:
             lines.append(_PRIVATE)
-        if status == 204 and (is_chunked or length > 0):
-            is_closing = True  # its content, which must not be, may follow at any time
         is_usual = not is_unusual and (is_typed or status in _UNTYPED)
-        return Head(status, lines, length, is_chunked, is_usual, not is_closing)
+        # The forbidden content of a 204 may follow at any time.
+        may_reuse = not (is_closing or (status == 204 and (is_chunked or length > 0)))
+        return Head(status, lines, length, is_chunked, is_usual, may_reuse)
 
     def _judged(self, head: bytes, lines: list[bytes]) -> list[HeadRow]:
         """What the lines of a head mean that holds a new one, and remember them."""
