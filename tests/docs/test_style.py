@@ -34,8 +34,6 @@ NOT_YET = (
     "docs/reference/*",
     "tests/proxy/*",
     "tests/rewriting/*",
-    "zenzefi/proxy/fast_path/*",
-    "zenzefi/proxy/fast_path/*",
     "zenzefi/rewriting/*",
 )
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.fast_path.head_table import HeadTable, judge
+from zenzefi.proxy.fast_path.head_table import HeadTable, validate_head
 
 UPSTREAM = Origin("http", "upstream.test", 80)
 MOUNT = Mount(MountKind.PREFIX, Origin("http", "gate.test", 8000), "/api/v1/proxy")
@@ -126,5 +126,5 @@ def test_what_the_parser_refuses_is_never_taken_whatever_was_known_before(heads:
             read = table.read(whole)
         except (UpstreamProtocolError, httptools.HttpParserError):
             continue
-        judge(whole)
+        validate_head(whole)
         assert read == rows().read(whole)

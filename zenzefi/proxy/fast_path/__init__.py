@@ -1,15 +1,54 @@
-"""The fast fast_path: the common request served with as little machinery as there can be.
+"""The fast path: common requests, served by callbacks from socket to socket.
 
-A request is common when its header block is usual, its token is known to this process, runs, and
-nothing about its answer has to be rewritten. Such a request is served by callbacks from socket to
-socket. All others take the standard path (``zenzefi.proxy.forwarder``), before they were sent on or
-after the head of their response has come. ``docs/explanation/fast-path.md`` tells the whole story.
+Theory of operation
+-------------------
 
-- ``handler``: the browser's side, a subclass of aiohttp's ``RequestHandler``
-- ``known``: who asks, recognised by the bytes of the header block
-- ``connection``: the upstream's side, a pool and the framing of answers
-- ``answer``: the head of an answer, line by line
-- ``handover``: an answer that is unusual, on its way to the standard path
+A request is common if its header block is unambiguous, its token is active and in this process's
+cache, and its response needs no rewriting. All other requests take the standard path
+(:mod:`zenzefi.proxy.forwarder`), which can serve every request: without the fast path only the
+speed changes. ``docs/explanation/fast-path.md`` lists the conditions.
+
+States of a request::
+
+    received --known or admitted--> WAITING --usual head--> STREAMING --end--> recorded
+        |                              |                        |
+        |                              |                        +--failure--> connection closed
+        +--not common--> STANDARD <----+--unusual head, error, no free connection
+                           PATH
+
+The client gets bytes from one writer at a time:
+
+- aiohttp's task, between requests and on the standard path. The fast path begins a request only
+  while this task waits for one, and wakes it only after it has given up the request.
+- :class:`FastPathHandler`, from the head of the response to its end. Its only caller is the one
+  upstream connection that serves the request.
+- A splice, for the rest of a large body. It starts when the transport's write buffer is empty, and
+  nothing else is written until it ends.
+
+Guarantees:
+
+- The fast path admits only requests that the standard path admits, and both send the same headers,
+  because both call the same functions. The token, the sign-in, the device and the scope are checked
+  for each request.
+- A response that is not complete with its head ends when its token ends.
+- A request is sent again only if no byte of its response was passed on; it is a GET or HEAD.
+- A truncated body is never completed. The client's connection is closed instead.
+- A response reaches only the request that it belongs to. A connection with unexpected bytes is
+  closed, and a started response is taken by the identity of the request.
+- The fast path never waits for a free connection, and reads ahead of a slower receiver by no more
+  than 256 kB and one read.
+
+The fast path is closed while a plugin has hooks for heads, while requests are rate-limited, and for
+a minute after a malformed response head. At least once a second a sweep updates this state, closes
+silent and idle connections, and reports sessions and metrics.
+
+- ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
+- ``known_requests``: header blocks that were admitted before
+- ``connection``, ``framing``, ``splice``: the upstream's connection and the body of a response
+- ``head_table``: the head of a response, line by line
+- ``sinks``: the interface between the two connections
+- ``response_writer``: writes heads and chunks to the client
+- ``handover``: unusual responses, for the standard path
 """
 
 from __future__ import annotations
@@ -51,41 +90,41 @@ from zenzefi.settings import SETTINGS
 log = logging.getLogger(__name__)
 
 
-_REST_SECONDS = 60.0
+_DISABLED_SECONDS = 60.0
 _MAX_TABLES = 32
 _HOOKS = ("request_headers", "response_headers", "early_response")
-# Only the engine can map these. What the proxy's own table drops never comes so far.
+# Only the engine can map these headers. Headers that the policy drops are not passed to it.
 _ENGINE_NAMES = frozenset(
     row.name.lower().encode() for row in TABLE if row.verb != "keep"
 ) - frozenset(rule.name.encode() for rule in RESPONSE_RULES if rule.verb is Verb.DROP)
 
 
 class Rewriting:
-    """What the fast path must know of the engine: when it has to keep away."""
+    """The requests and responses that need the rewriting engine."""
 
     def __init__(self, engine: Engine | None) -> None:
         self._engine = engine
 
     @property
     def generation(self) -> int:
-        """Changes when plugins were reloaded."""
+        """A number that changes when plugins are reloaded."""
         return self._engine.registry.generation if self._engine else 0
 
     @property
     def has_hooks(self) -> bool:
-        """Whether a plugin looks at heads, so that no request may pass it by."""
+        """Whether a plugin has a hook for heads, which the fast path does not call."""
         if self._engine is None:
             return False
         registry = self._engine.registry
         return any(map(registry.with_hook, _HOOKS))
 
-    def is_claimed(self, content_type: str, destination: str | None) -> bool:
-        """Whether any plugin might want a body of this label."""
+    def may_rewrite(self, content_type: str, destination: str | None) -> bool:
+        """Whether the engine or a plugin may rewrite a body of this content type."""
         return self._engine is not None and self._engine.may_rewrite(content_type, destination)
 
 
 class FastPath:
-    """The fast path of one gate: who is known, and the connections to the upstream."""
+    """The fast path of one gate: its known requests, connections, state and counters."""
 
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
         settings = app[SETTINGS]
@@ -97,7 +136,7 @@ class FastPath:
         self._observer = app.get(OBSERVER)
         self._access_log = self._observer.access_log if self._observer else None
         self._tally = Tally()
-        self._seen: list[KnownRequest] = []  # since the last count
+        self._to_count: list[KnownRequest] = []  # served since the last count
         self.drain = app.get(DRAIN) or Drain()
         self._origin = gate.upstream.origin
         self.upstream = gate.upstream
@@ -109,28 +148,28 @@ class FastPath:
         self._interval = min(1.0, self._read_timeout / 4)
         self._tables: BoundedDict[tuple[Mount, str | None], HeadTable] = BoundedDict(_MAX_TABLES)
         self.known_requests = KnownRequests(
-            gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._rows_of
+            gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._head_table_of
         )
         self.connections: set[FastPathConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._rests = 0.0
+        self._disabled_until = 0.0
         self._ids: list[bytes] = []
         self.is_open = False
-        """Whether requests may take the fast path now."""
+        """Whether requests may take the fast path at present."""
         self.served = 0
-        """Answers that left by the fast_path."""
+        """Requests that the fast path served."""
         self.handed_over = 0
-        """Requests that the fast path began and the standard path finished."""
+        """Requests that the fast path began and handed over to the standard path."""
 
-    # --- life
+    # --- start and stop
 
     def start(self) -> None:
-        """Open the fast_path."""
+        """Open the fast path and start the sweep."""
         self._sweep()
 
     async def close(self) -> None:
-        """Close it and every connection."""
+        """Close the fast path and all its connections, and report the last requests."""
         self.is_open = False
         if self._timer is not None:
             self._timer.cancel()
@@ -142,30 +181,30 @@ class FastPath:
         await asyncio.sleep(0)
         self._count()
 
-    def rest(self) -> None:
-        """The upstream's heads are sloppy: leave it to the standard path for a while."""
-        log.warning("the upstream's answers are not strictly HTTP: the fast path rests")
-        self._rests = asyncio.get_running_loop().time() + _REST_SECONDS
+    def disable_temporarily(self) -> None:
+        """Use only the standard path for a while, because a response head was malformed."""
+        log.warning("malformed response head: fast path disabled for %d s", _DISABLED_SECONDS)
+        self._disabled_until = asyncio.get_running_loop().time() + _DISABLED_SECONDS
         self.is_open = False
 
     def _sweep(self) -> None:
-        """Once a second: silent upstreams, idle connections, changed plugins."""
+        """Once a second: update the state, close silent and idle connections, report counters."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._interval, self._sweep)
         rewriting = self._rewriting
         if rewriting.generation != self._generation:
             self._generation = rewriting.generation
             self._tables.clear()
-            self.known_requests.forget()
+            self.known_requests.clear()
         self._count()
         self.is_open = (
             not rewriting.has_hooks
-            and loop.time() >= self._rests
-            and self._settings.rate_limit_proxy == "off"  # only the standard path counts requests
+            and loop.time() >= self._disabled_until
+            and self._settings.rate_limit_proxy == "off"  # only the standard path applies it
         )
         for connection in list(self.connections):
-            connection.quiet += 1
-            silent = (connection.quiet - 1) * self._interval
+            connection.silent_sweeps += 1
+            silent = (connection.silent_sweeps - 1) * self._interval
             if not connection.is_busy:
                 if silent >= IDLE_SECONDS:
                     connection.abandon()
@@ -178,28 +217,29 @@ class FastPath:
     # --- connections to the upstream
 
     def take(self, token_id: UUID) -> FastPathConnection | None:
-        """A pooled connection, if this token may have one."""
+        """Take a pooled connection, if there is one and the token may have it."""
         while (slot := self._budget.take_idle(token_id, self._pool)) is not None:
-            connection = cast(FastPathConnection, slot.connection)  # the pool holds nothing else
+            connection = cast(FastPathConnection, slot.connection)  # the pool has no other kind
             if not connection.transport.is_closing():
                 connection.is_reused = True
                 return connection
             slot.closing()
         return None
 
-    def give_back(self, connection: FastPathConnection) -> None:
-        """Its exchange is over and another one may follow."""
+    def release(self, connection: FastPathConnection) -> None:
+        """Return a connection to the pool, because its exchange has ended."""
         self._budget.make_idle(connection.slot)
 
-    def forget(self, connection: FastPathConnection) -> None:
-        """It is closed."""
+    def connection_closed(self, connection: FastPathConnection) -> None:
+        """Free the slot of a closed connection."""
         self.connections.discard(connection)
         connection.slot.closed()
 
     def connect(self, handler: FastPathHandler, token_id: UUID) -> bool:
-        """Make a connection for a request.
+        """Start opening a connection for a request.
 
-        False if there are too many already, of this token or in all: the standard path waits.
+        Returns false if the limit of connections, in total or of this token, is reached: the
+        standard path waits for one.
         """
         slot = self._budget.take_new(token_id, self._pool)
         if slot is None:
@@ -213,11 +253,11 @@ class FastPath:
 
     async def _connect(self, handler: FastPathHandler, exchange: object, slot: Slot) -> None:
         tls = self._tls
-        made: list[FastPathConnection] = []
+        opened: list[FastPathConnection] = []
 
         def protocol() -> FastPathConnection:
-            made.append(FastPathConnection(self, slot))
-            return made[-1]
+            opened.append(FastPathConnection(self, slot))
+            return opened[-1]
 
         try:
             descriptors.require_descriptors()
@@ -230,11 +270,11 @@ class FastPath:
                 )
             check_pin(tls, transport)
         except BaseException as error:
-            if made and made[-1] in self.connections:
-                made[-1].abandon()
+            if opened and opened[-1] in self.connections:
+                opened[-1].abandon()
             else:
                 slot.closed()
-            # The standard path tries for itself, and says what is wrong.
+            # The standard path tries again and reports the error; a timeout is not repeated.
             if handler.exchange is exchange and isinstance(error, Exception):
                 is_late = isinstance(error, TimeoutError)
                 handler.hand_over(UpstreamTimeout() if is_late else None)
@@ -242,33 +282,33 @@ class FastPath:
                 raise
         else:
             if handler.exchange is exchange:
-                handler.go_on(connection)
+                handler.use_connection(connection)
             else:
-                self.give_back(connection)
+                self.release(connection)
 
-    # --- what the handlers ask
+    # --- for the handlers
 
-    def fresh_id(self) -> bytes:
-        """A request id: 16 hex digits, as :mod:`zenzefi.http.request_id` makes them."""
+    def new_request_id(self) -> bytes:
+        """Return a request ID: 16 hex digits, as in :mod:`zenzefi.http.request_id`."""
         if not self._ids:
             digits = secrets.token_hex(8 * 256).encode()
             self._ids = [digits[i : i + 16] for i in range(0, len(digits), 16)]
         return self._ids.pop()
 
-    def _rows_of(self, mount: Mount, destination: str | None) -> HeadTable:
+    def _head_table_of(self, mount: Mount, destination: str | None) -> HeadTable:
         key = (mount, destination)
-        rows = self._tables.get(key)
-        if rows is None:
+        table = self._tables.get(key)
+        if table is None:
 
-            def is_claimed(content_type: bytes) -> bool:
+            def may_rewrite(content_type: bytes) -> bool:
                 label = content_type.decode("utf-8", "surrogateescape")
-                return self._rewriting.is_claimed(label, destination)
+                return self._rewriting.may_rewrite(label, destination)
 
-            rows = HeadTable(self._origin, mount, is_claimed, _ENGINE_NAMES)
-            self._tables[key] = rows
-        return rows
+            table = HeadTable(self._origin, mount, may_rewrite, _ENGINE_NAMES)
+            self._tables[key] = table
+        return table
 
-    def note(
+    def record(
         self,
         known: KnownRequest,
         method: bytes,
@@ -278,13 +318,16 @@ class FastPath:
         sent: int,
         seconds: float,
     ) -> None:
-        """Count one request that the fast path served (``seconds`` from head to end)."""
+        """Record a request that the fast path served.
+
+        ``sent``: bytes of the body; ``seconds``: from the request's head to the response's end.
+        """
         self.served += 1
-        if not known.uncounted:
-            self._seen.append(known)
-        known.uncounted += 1
-        known.unsent += sent
-        self._tally.add(method, status, sent, -1 if known.is_stream else seconds)
+        if not known.uncounted_requests:
+            self._to_count.append(known)
+        known.uncounted_requests += 1
+        known.uncounted_bytes += sent
+        self._tally.add(method, status, sent, seconds)
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
             self._access_log.add(
@@ -298,36 +341,36 @@ class FastPath:
                     sent,
                     known.address,
                     request_id.decode(),
-                    (self.fresh_id() + self.fresh_id()).decode(),
+                    (self.new_request_id() + self.new_request_id()).decode(),
                 )
             )
 
     def _count(self) -> None:
-        """Tell sessions and metrics what was served since the last time."""
-        seen, self._seen = self._seen, []
-        for known in seen:
+        """Report the requests served since the last count to sessions and metrics."""
+        to_count, self._to_count = self._to_count, []
+        for known in to_count:
             self._gate._sessions.note(
                 known.access,
                 device_id=known.device_id,
                 address=known.address,
                 agent=known.agent,
                 bytes_in=0,
-                bytes_out=known.unsent,
-                requests=known.uncounted,
+                bytes_out=known.uncounted_bytes,
+                requests=known.uncounted_requests,
             )
-            known.uncounted = known.unsent = 0
+            known.uncounted_requests = known.uncounted_bytes = 0
         if self._observer is not None:
             self._observer.tally(self._tally)
         else:
             self._tally.clear()
 
     def log_broken(self, error: GateError) -> None:
-        """The body of an answer broke off."""
-        log.warning("upstream's body broke off: %s", error.code)
+        """Log that the body of a response is truncated or malformed."""
+        log.warning("response body broken: error=%s", error.code)
 
 
 def own_paths(app: web.Application) -> frozenset[bytes]:
-    """The gate's own paths below the prefix, as the upstream would see them."""
+    """Return the gate's own paths below the prefix, as paths of the upstream."""
     names = set()
     for resource in app.router.resources():
         path = resource.canonical
@@ -336,11 +379,11 @@ def own_paths(app: web.Application) -> frozenset[bytes]:
     return frozenset(names)
 
 
-FAST_PATH = web.AppKey("fast_lane", FastPath)
+FAST_PATH = web.AppKey("fast_path", FastPath)
 
 
 def setup(app: web.Application, gate: Gate, engine: Engine | None) -> None:
-    """Put the fast path in front of an application whose routes are all there."""
+    """Put the fast path in front of an application. All routes must have been added before."""
 
     def handler(server: Any, **options: Any) -> RequestHandler:
         return FastPathHandler(server, fast_path=app[FAST_PATH], **options)

@@ -1,4 +1,28 @@
-"""The fast path's connections to the upstream, and the framing of what comes back (RFC 9112, 6)."""
+"""The fast path's connections to the upstream.
+
+States of a connection, by its receiver (invariant: at most one of the two is set)::
+
+              send                 final head             end of body
+    IDLE -------------> HEAD -------------------> BODY ----------------> IDLE
+    (none)            (_client)                 (_sink)                  or closed
+
+- IDLE: the connection is in the pool. Any byte received closes it: it must not become the start of
+  the next response.
+- HEAD: bytes are collected up to the empty line, then read by the head table. 1xx responses except
+  100 are kept for the standard path, which also gets the final response then. A response without a
+  body, or with its whole body behind the head, skips BODY.
+- BODY: the receiver is the client's connection, or a :class:`HandedOver` of the standard path. From
+  1 MB on, a splice may move the rest of the body.
+
+A connection returns to the pool (or, if it is authenticated, to its owner) only if the response
+allows it, the body ended exactly where the received bytes end, and no splice took place. All other
+connections are closed.
+
+Every error ends in one of three ways: the pooled connection was closed before the first byte, so
+the request is sent once more (:meth:`ResponseSink.send_again`); the head is malformed, so the
+standard path sends the request again with its more lenient parser; or the exchange fails, and the
+receiver gets the error. A truncated body is never reported as complete.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +35,7 @@ from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.fast_path.framing import BodyFraming, Framing
 from zenzefi.proxy.fast_path.handover import HandedOver
-from zenzefi.proxy.fast_path.head_table import collect
+from zenzefi.proxy.fast_path.head_table import parse_head
 from zenzefi.proxy.fast_path.sinks import BodySink, ResponseSink
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible
 from zenzefi.proxy.headers.rules import Pairs
@@ -26,15 +50,16 @@ if TYPE_CHECKING:
 _MAX_HEAD = 64 * 1024  # bytes
 _START = b"HTTP/1."
 _MAX_LINES = 128
-_MAX_INTERIM = 16  # 1xx answers to one request; RFC 9110, 15.2 sets no limit, a flood needs one
+_MAX_INTERIM = 16  # 1xx responses to one request; RFC 9110, 15.2 sets no limit
 
 
 class FastPathConnection(asyncio.Protocol):
-    """One connection to the upstream, with at most one exchange on it."""
+    """One connection to the upstream, with at most one exchange at a time."""
 
     __slots__ = (
         "_body",
         "_client",
+        "_fast_path",
         "_got_eof",
         "_head",
         "_hints",
@@ -42,13 +67,12 @@ class FastPathConnection(asyncio.Protocol):
         "_is_paused",
         "_is_reusable",
         "_is_waiting",
-        "_path",
         "_sink",
         "_splice",
         "is_head",
         "is_reused",
         "owner",
-        "quiet",
+        "silent_sweeps",
         "slot",
         "transport",
     )
@@ -59,81 +83,81 @@ class FastPathConnection(asyncio.Protocol):
         slot.connection = self
         self.slot = slot
         self.owner: ConnectionOwner | None = None
-        """The client that it is to belong to once the exchange is over."""
-        self._path = fast_path
-        self._client: ResponseSink | None = None  # until the head of its answer is complete
+        """The client that the connection belongs to after this exchange."""
+        self._fast_path = fast_path
+        self._client: ResponseSink | None = None  # until the head of its response is complete
         self._sink: BodySink | None = None  # from then until the end of the body
         self.is_reused = False
         self.is_head = False
-        self.quiet = 0  # sweeps since a byte came
+        self.silent_sweeps = 0  # sweeps since the last received byte
         self._got_eof = False
         self._head = b""
         self._interims = 0
-        self._hints: list[tuple[int, Pairs]] = []  # 1xx answers to pass on
+        self._hints: list[tuple[int, Pairs]] = []  # 1xx responses to pass on
         self._body = BodyFraming()
         self._is_reusable = False
         self._is_paused = False
         self._splice: Splice | None = None
-        self._is_waiting = False  # the splice, for the browser
+        self._is_waiting = False  # the splice waits for the client
 
     # --- the exchange
 
     def send(self, client: ResponseSink, request: bytes, *, is_head: bool) -> None:
-        """Begin an exchange: ``request`` is a whole request without content."""
+        """Start an exchange: ``request`` is a complete request without content."""
         self._client = client
         self.is_head = is_head
-        self.quiet = 0
+        self.silent_sweeps = 0
         self.transport.write(request)
 
     @property
     def is_busy(self) -> bool:
-        """Whether an exchange is on it."""
+        """Whether an exchange is in progress."""
         return self._client is not None or self._sink is not None
 
     @property
     def is_paused(self) -> bool:
-        """Whether it waits for a slower reader."""
+        """Whether it waits for a slower receiver."""
         return self._is_paused if self._splice is None else self._is_waiting
 
-    # --- the rest of a large body, past this program
+    # --- the splice of a large body
 
     def may_splice(self, sink: asyncio.Transport) -> bool:
-        """Whether the rest of the body is large enough, and both sockets are plain ones."""
+        """Whether the rest of the body is large enough and both sockets are without TLS."""
         return (
             self._body.kind is Framing.SIZED
-            and self._body.left >= LARGE
+            and self._body.remaining >= LARGE
             and is_possible(self.transport, sink)
         )
 
     def splice_to(self, sink: asyncio.Transport) -> None:
-        """Begin, while reading is paused and nothing waits to be written to ``sink``."""
+        """Start the splice. Reading is paused, and the write buffer of ``sink`` is empty."""
         try:
-            self._splice = Splice(self, self.transport, sink, self._body.left)
-        except OSError:  # no descriptors left: then piece by piece
+            self._splice = Splice(self, self.transport, sink, self._body.remaining)
+        except OSError:  # no file descriptors are available: copy the body
             self.resume()
 
     def moved(self, count: int, *, is_waiting: bool) -> None:
-        """The splice: bytes have left."""
+        """The splice has written bytes to the client."""
         if count:
-            self.quiet = 0
-        self._body.left -= count
+            self.silent_sweeps = 0
+        self._body.remaining -= count
         self._is_waiting = is_waiting
         if self._sink is not None:
             self._sink.moved(count)
 
     def spliced(self) -> None:
-        """The splice: all of it has left."""
+        """The splice has written the whole body."""
         self._body.kind = Framing.NONE
-        # What may lie behind the body was not looked at, so nothing else may follow on it.
+        # Bytes after the body were not checked, so the connection must not be reused.
         self._is_reusable = False
         self._end()
 
     def source_broke(self) -> None:
-        """The splice: the upstream has ended before the end of the body."""
+        """The upstream closed the connection before the end of the body."""
         self._fail(UpstreamUnreachable())
 
     def sink_broke(self) -> None:
-        """The splice: the browser is gone, as its own connection will tell."""
+        """The client has disconnected. Its own connection reports that."""
         self._end_splice()
 
     def _end_splice(self) -> None:
@@ -142,48 +166,48 @@ class FastPathConnection(asyncio.Protocol):
             splice.close()
 
     def pause(self) -> None:
-        """Stop reading: whoever takes the body is slower."""
+        """Stop reading, because the receiver is slower."""
         if not self._is_paused and not self.transport.is_closing():
             self._is_paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        """Read again."""
+        """Continue reading."""
         if self._is_paused and self._splice is None:
             self._is_paused = False
-            self.quiet = 0
+            self.silent_sweeps = 0
             if not self.transport.is_closing():
                 self.transport.resume_reading()
 
     def abandon(self) -> None:
-        """Nobody wants the answer any more."""
+        """Close the connection, because the response is not needed."""
         self._client = self._sink = None
         self._end_splice()
         self.slot.closing()
         self.transport.abort()
 
     def close_idle(self) -> None:
-        """Close it, to make room for another one."""
+        """Close it to make room for another connection."""
         self.abandon()
 
     def time_out(self) -> None:
-        """The upstream was silent for longer than allowed."""
+        """Fail the exchange, because the upstream or the client was silent for too long."""
         self._fail(UpstreamTimeout())
 
     # --- asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected."""
+        """The connection was established."""
         self.transport = cast(asyncio.Transport, transport)
-        self._path.connections.add(self)
+        self._fast_path.connections.add(self)
 
     def eof_received(self) -> None:
-        """The upstream has ended the connection."""
+        """The upstream has ended its side of the connection."""
         self._got_eof = is_proper_end(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The upstream has closed, or the network broke."""
-        self._path.forget(self)
+        """The connection is closed."""
+        self._fast_path.connection_closed(self)
         self._end_splice()
         client = self._client
         if client is not None and self.is_reused and not self._head and not self._interims:
@@ -200,15 +224,15 @@ class FastPathConnection(asyncio.Protocol):
             self._fail(UpstreamUnreachable())
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the answer."""
-        if not self._head:  # a head that comes in drops must come to an end all the same
-            self.quiet = 0
+        """Bytes from the upstream."""
+        if not self._head:  # the timeout covers a whole head, even if it arrives byte by byte
+            self.silent_sweeps = 0
         sink = self._sink
         if sink is not None:
             try:
                 data = self._body.unframed(data)
             except httptools.HttpParserError:
-                if whole := self._body.joined():  # what came before it is delivered
+                if whole := self._body.joined():  # the bytes before the error are delivered
                     sink.piece(whole)
                 self._fail(UpstreamProtocolError())
                 return
@@ -222,34 +246,35 @@ class FastPathConnection(asyncio.Protocol):
                 self._head = b""
             end = data.find(b"\r\n\r\n") + 4
             if end > 3:
-                self._answer(data, end)
+                self._read_head(data, end)
             elif (
                 b"\n\n" in data or not data.startswith(_START[: len(data)]) or len(data) > _MAX_HEAD
             ):
-                self._leave_to_the_general_way()
+                self._retry_on_standard_path()
             else:
                 self._head = data
         else:
-            # Bytes nobody asked for must not become the beginning of somebody's answer.
+            # Unsolicited bytes must not become the start of the next response.
             self.abandon()
 
-    # --- the head of the answer
+    # --- the head of the response
 
-    def _answer(self, data: bytes, end: int) -> None:
+    def _read_head(self, data: bytes, end: int) -> None:
         client = self._client
         if client is None:
             return
         head = data[:end]
         if end > _MAX_HEAD or head.count(b"\r\n") > _MAX_LINES:
-            self._leave_to_the_general_way()
+            self._retry_on_standard_path()
             return
         try:
-            status, lines, length, is_chunked, is_usual, self._is_reusable = client.rows.read(head)
+            read = client.head_table.read(head)
+            status, lines, length, is_chunked, is_usual, self._is_reusable = read
         except httptools.HttpParserUpgrade:
-            self._fail(UpstreamProtocolError())  # a 101 that nobody asked for
+            self._fail(UpstreamProtocolError())  # an unsolicited 101
             return
         except httptools.HttpParserError:
-            self._leave_to_the_general_way()
+            self._retry_on_standard_path()
             return
         except UpstreamProtocolError as error:
             self._fail(error)
@@ -268,47 +293,47 @@ class FastPathConnection(asyncio.Protocol):
                 return
         self._client = None
         is_done = self._body.kind is Framing.NONE
-        if is_usual and not self._hints and (is_done or client.hold()):
+        if is_usual and not self._hints and (is_done or client.register()):
             if is_done:
-                self._give_back()
+                self._release()
             else:
                 self._sink = client
-            said = length if length >= 0 and status != 204 else -1 if has_body else None
-            client.head(status, lines, said, first, is_done=is_done)
+            announced = length if length >= 0 and status != 204 else -1 if has_body else None
+            client.head(status, lines, announced, first, is_done=is_done)
             if is_broken:
                 self._fail(UpstreamProtocolError())
             return
-        reason, headers = collect(head)
+        reason, headers = parse_head(head)
         if is_challenged(headers):
             self.owner = client.owner()
             self._is_reusable = self._is_reusable and self.owner is not None
-        begun = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
-        begun.interims, self._hints = self._hints, []
-        self._sink = begun
+        response = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
+        response.interims, self._hints = self._hints, []
+        self._sink = response
         if is_done:
             self._end()
         elif is_broken:
             self._fail(UpstreamProtocolError())
-        client.hand_over(begun)
+        client.hand_over(response)
 
     def _interim(self, data: bytes, end: int, status: int) -> None:
         self._interims += 1
         if self._interims > _MAX_INTERIM:
             self._fail(UpstreamProtocolError())
             return
-        if status != 100:  # that one answers an expectation, and the fast path has none
-            self._hints.append((status, collect(data[:end])[1]))
+        if status != 100:  # the fast path sends no Expect, so a 100 is not passed on
+            self._hints.append((status, parse_head(data[:end])[1]))
         if len(data) > end:
             self.data_received(data[end:])
 
     def _end(self) -> None:
         sink = self._sink
-        self._give_back()
+        self._release()
         if sink is not None:
             sink.end()
 
-    def _give_back(self) -> None:
-        """The exchange is over: another one may use the connection, unless something is left."""
+    def _release(self) -> None:
+        """End the exchange: return the connection to the pool if it is reusable, else close it."""
         if self._splice is not None:
             self._end_splice()
         self._sink = None
@@ -318,22 +343,22 @@ class FastPathConnection(asyncio.Protocol):
             if self._is_paused:
                 self.resume()
             if self.owner is not None:
-                self._path.connections.discard(self)
-                self._path.upstream.adopt(self.transport, self.slot, self.owner)
+                self._fast_path.connections.discard(self)
+                self._fast_path.upstream.adopt(self.transport, self.slot, self.owner)
             else:
-                self._path.give_back(self)
+                self._fast_path.release(self)
         else:
             self.transport.abort()
 
-    def _leave_to_the_general_way(self) -> None:
-        """The head is not strictly HTTP, perhaps only sloppy.
+    def _retry_on_standard_path(self) -> None:
+        """The strict parser rejected the head: let the lenient parser of the standard path decide.
 
-        The standard path's parser is more lenient and has the last word. It asks anew, which GET
-        and HEAD allow (RFC 9110, 9.2.2), and the fast path rests, so that this stays rare.
+        The standard path sends the request again, which GET and HEAD allow (RFC 9110, 9.2.2). The
+        fast path is disabled for a while, so that few requests are sent twice.
         """
         client, self._client = self._client, None
         self._head = b""
-        self._path.rest()
+        self._fast_path.disable_temporarily()
         self.transport.abort()
         if client is not None:
             client.hand_over(None)

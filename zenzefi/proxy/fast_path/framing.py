@@ -1,4 +1,4 @@
-"""The framing of a response's body (RFC 9112, 6)."""
+"""Removes the framing from the body of a response (RFC 9112, 6)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,44 @@ import httptools
 
 
 class Framing(enum.Enum):
-    """How the end of a body is told."""
+    """How the end of a body is determined (RFC 9112, 6.3)."""
 
-    NONE = 0  # nothing of a body is still to come
+    NONE = 0  # no body, or the body is complete
     SIZED = 1
     CHUNKED = 2
     UNTIL_CLOSE = 3
 
 
 class BodyFraming:
-    """Removes the framing of one body after another."""
+    """The framing of the current body on one connection, reused for the next one."""
 
-    __slots__ = ("_pieces", "chunk_parser", "is_excess", "kind", "left")
+    __slots__ = ("_pieces", "chunk_parser", "is_excess", "kind", "remaining")
 
     def __init__(self) -> None:
         self.kind = Framing.NONE
-        self.left = 0
+        self.remaining = 0
+        """Bytes to come of a ``SIZED`` body."""
         self.chunk_parser: httptools.HttpResponseParser | None = None
         self.is_excess = False
+        """Bytes came after the body, or a body that must not be: the connection is not reusable."""
         self._pieces: list[bytes] = []
 
     def begin(self, data: bytes, end: int, length: int, *, is_chunked: bool) -> bytes:
-        """Take up the framing; what has come of the body already."""
-        came = len(data) - end
+        """Start a body and return the part of it that came with the head.
+
+        ``data``: the head up to ``end`` and the bytes after it; ``length``: the Content-Length in
+        bytes, 0 for a response without content, -1 if there is none.
+
+        Raises ``httptools.HttpParserError`` for a malformed chunk.
+        """
+        received = len(data) - end
         self.is_excess = False
-        if came == length:  # all of it in one breath
+        if received == length:  # the whole body came with the head
             self.kind = Framing.NONE
             return data[end:]
         if length > 0:
             self.kind = Framing.SIZED
-            self.left = length
+            self.remaining = length
         elif not length:
             self.kind = Framing.NONE
             self.is_excess = True
@@ -48,23 +56,23 @@ class BodyFraming:
             self.chunk_parser.feed_data(data[:end])
         else:
             self.kind = Framing.UNTIL_CLOSE
-        return self.unframed(data[end:]) if came else b""
+        return self.unframed(data[end:]) if received else b""
 
     def unframed(self, data: bytes) -> bytes:
-        """The body's own bytes; sets the framing to ``NONE`` when they are complete.
+        """Return ``data`` without its framing; ``kind`` becomes ``NONE`` at the end of the body.
 
-        Raises ``httptools.HttpParserError`` for chunks that are none.
+        Raises ``httptools.HttpParserError`` for a malformed chunk.
         """
         framing = self.kind
         if framing is Framing.SIZED:
-            left = self.left - len(data)
-            if left > 0:
-                self.left = left
+            remaining = self.remaining - len(data)
+            if remaining > 0:
+                self.remaining = remaining
                 return data
             self.kind = Framing.NONE
-            if left:
+            if remaining:
                 self.is_excess = True
-                return data[:left]
+                return data[:remaining]
             return data
         if framing is Framing.UNTIL_CLOSE:
             return data
@@ -76,11 +84,11 @@ class BodyFraming:
         except httptools.HttpParserError:
             if self.kind is not Framing.NONE:
                 raise
-            self.is_excess = True  # the body had ended before
+            self.is_excess = True  # the malformed bytes came after the body
         return self.joined()
 
     def joined(self) -> bytes:
-        """The pieces that the chunks held."""
+        """Remove and return the content of the chunks parsed so far."""
         pieces = self._pieces
         if len(pieces) == 1:
             return pieces.pop()
@@ -89,12 +97,12 @@ class BodyFraming:
         return whole
 
     def on_body(self, data: bytes) -> None:
-        """httptools: bytes of a chunk."""
+        """Called by httptools with the content of a chunk."""
         if self.kind is Framing.CHUNKED:
             self._pieces.append(data)
 
     def on_message_complete(self) -> None:
-        """httptools: the last chunk and the trailers are here."""
+        """Called by httptools after the last chunk and its trailers."""
         if self.kind is not Framing.CHUNKED:
             self.is_excess = True
         self.kind = Framing.NONE

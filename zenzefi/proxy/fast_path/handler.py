@@ -1,8 +1,18 @@
-"""What speaks HTTP on a browser's connection: aiohttp's handler with the fast path in front of it.
+"""The protocol of a client's connection: aiohttp's request handler behind the fast path.
 
-Bytes that make one complete, usual request are served by callbacks, without a task and without a
-``web.Request``. Everything else goes through aiohttp's own ``RequestHandler``; a request that turns
-out to be unusual on the way is handed over to it.
+A complete request that the fast path can serve is served by callbacks, without a task or a
+``web.Request``. All other requests are left to the base class. A request whose response turns out
+to be unusual is handed over to it.
+
+Invariants (states: :mod:`zenzefi.proxy.fast_path`):
+
+- ``_known`` is set exactly while the fast path serves a request (WAITING or STREAMING). During that
+  time aiohttp's task waits for a request and writes nothing.
+- The original request is kept while it WAITs, so it can be handed over. In STREAMING a failure can
+  only close the connection.
+- A started response is taken only by the request that it belongs to (:class:`PendingHandover`), and
+  is dropped when another request begins or the connection closes.
+- A request that ends here is recorded here; a request that was handed over, by the standard path.
 """
 
 from __future__ import annotations
@@ -27,45 +37,45 @@ if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath
 
 _METHODS = (b"GET ", b"HEAD ")
-_Kept = bytes | tuple[RawRequestMessage, StreamReader]
+_Original = bytes | tuple[RawRequestMessage, StreamReader]
 
 
 class FastPathHandler(GateRequestHandler):
-    """One connection of a browser."""
+    """One connection from a client."""
 
     __slots__ = (
         "_connection",
-        "_hold",
+        "_fast_path",
         "_is_chunked",
         "_is_closing_after",
         "_is_to_splice",
-        "_kept",
         "_known",
+        "_original",
         "_outgoing",
-        "_path",
         "_pending",
+        "_registration",
         "_remote",
         "_request_id",
+        "_request_method",
         "_sent",
         "_started",
         "_status",
         "_target",
-        "_verb",
         "exchange",
-        "rows",
+        "head_table",
     )
 
-    rows: HeadTable
+    head_table: HeadTable
 
     def __init__(self, server: Any, *, fast_path: FastPath, **options: Any) -> None:
         super().__init__(server, **options)
-        self._path = fast_path
+        self._fast_path = fast_path
         self._remote = ""
-        self._known: KnownRequest | None = None  # set while the fast path serves a request
+        self._known: KnownRequest | None = None  # while the fast path serves a request
         self._connection: FastPathConnection | None = None
-        self._kept: _Kept = b""  # that request, for handing over
-        self._outgoing = b""  # the same as it goes to the upstream
-        self._verb = b""
+        self._original: _Original = b""  # the request as it was received, for the handover
+        self._outgoing = b""  # the request for the upstream
+        self._request_method = b""
         self._target = b""
         self._request_id = b""
         self._is_closing_after = False
@@ -74,18 +84,17 @@ class FastPathHandler(GateRequestHandler):
         self._status = 0
         self._sent = 0
         self._started = 0.0
-        self._hold: Any = None
+        self._registration: Any = None
         self._pending: PendingHandover | None = None
         self.exchange: object = None
-        """Another one for each request in the fast_path, ``None`` between them."""
+        """Identifies the request that the fast path serves; ``None`` between requests."""
 
-    # --- the browser's requests
+    # --- the client's requests
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A browser has connected."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self._remote = str(peer[0]) if isinstance(peer, tuple) else ""
+        address = transport.get_extra_info("peername")
+        self._remote = str(address[0]) if isinstance(address, tuple) else ""
 
     @property
     def _is_idle(self) -> bool:
@@ -97,13 +106,13 @@ class FastPathHandler(GateRequestHandler):
         return self._recognise(self._unread) or super()._begin_request()
 
     def _recognise(self, data: bytes) -> bool:
-        """Serve a request whose header block was admitted before; it is all that is here."""
-        fast_path = self._path
-        # The standard path knows which connection a client of its own connection is served by.
+        """Serve a request whose header block was admitted before, if ``data`` is exactly one."""
+        fast_path = self._fast_path
+        # A client that owns an upstream connection is served on it, by the standard path.
         if not fast_path.is_open or self.owned is not None or not data.startswith(_METHODS):
             return False
         end = data.find(b"\r\n")
-        known = fast_path.known_requests.known(data[end + 2 :], self._remote)
+        known = fast_path.known_requests.find(data[end + 2 :], self._remote)
         line = LINE.fullmatch(data, 0, end) if known is not None else None
         if known is None or line is None:
             return False
@@ -115,12 +124,12 @@ class FastPathHandler(GateRequestHandler):
         return True
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
-        """A head is complete: serve it here if it is usual."""
+        """A head is complete: serve the request here if the fast path can."""
         if (
             content is not EMPTY_PAYLOAD
             or self._upgraded
             or self._close
-            or not self._path.is_open
+            or not self._fast_path.is_open
             or self.owned is not None
             or not self._admit(message, content, head if self._is_head_whole else b"")
         ):
@@ -132,13 +141,13 @@ class FastPathHandler(GateRequestHandler):
             return False
         writer = StreamWriter(self, self._loop)
         request: BaseRequest = self._request_factory(message, payload, self, writer, task)
-        known_requests = self._path.known_requests
+        known_requests = self._fast_path.known_requests
         admitted = known_requests.admit(request, self._remote)
         if admitted is None:
             return False
         known, target = admitted
         end = data.find(b"\r\n")
-        # Kept only if these very bytes were the one message that the parser saw.
+        # Stored only if the parser got exactly these bytes.
         if end > 0 and LINE.fullmatch(data, 0, end):
             known_requests.remember(data[end + 2 :], known)
         self._messages.popleft()
@@ -149,18 +158,20 @@ class FastPathHandler(GateRequestHandler):
 
     # --- one exchange
 
-    def _begin(self, known: KnownRequest, method: bytes, target: bytes, kept: _Kept) -> None:
-        fast_path = self._path
-        request_id = known.request_id or fast_path.fresh_id()
+    def _begin(
+        self, known: KnownRequest, method: bytes, target: bytes, original: _Original
+    ) -> None:
+        fast_path = self._fast_path
+        request_id = known.request_id or fast_path.new_request_id()
         self._known = known
-        self.rows = known.rows
-        self._verb = method
+        self.head_table = known.head_table
+        self._request_method = method
         self._target = target
-        self._kept = kept
+        self._original = original
         self._request_id = request_id
         self._sent = 0
         self._started = self._loop.time()
-        self.exchange = kept
+        self.exchange = original
         self._request_in_progress = True
         request = self._outgoing = known.request(method, target, request_id)
         connection = fast_path.take(known.access.token_id)
@@ -170,16 +181,16 @@ class FastPathHandler(GateRequestHandler):
         elif not fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
-    def go_on(self, connection: FastPathConnection) -> None:
-        """A fresh connection for the request."""
+    def use_connection(self, connection: FastPathConnection) -> None:
+        """Send the request on a new connection."""
         self._connection = connection
-        connection.send(self, self._outgoing, is_head=self._verb == b"HEAD")
+        connection.send(self, self._outgoing, is_head=self._request_method == b"HEAD")
 
     def send_again(self) -> None:
-        """The pooled connection was dead: once more on a fresh one (RFC 9112, 9.3.1)."""
+        """Send the request once more, on a new connection (RFC 9112, 9.3.1)."""
         self._connection = None
         known = self._known
-        if known is None or not self._path.connect(self, known.access.token_id):
+        if known is None or not self._fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
     def owner(self) -> ConnectionOwner | None:
@@ -188,18 +199,18 @@ class FastPathHandler(GateRequestHandler):
             return None
         return ConnectionOwner(self, known.access.token_id, known.identity)
 
-    def hold(self) -> bool:
+    def register(self) -> bool:
         known = self._known
         if known is None:
             return False
-        token_validator = self._path.token_validator
+        token_validator = self._fast_path.token_validator
         identity = known.identity
-        hold = token_validator.register(known.access, self._token_ended, identity)
-        hold.__enter__()
+        registration = token_validator.register(known.access, self._token_ended, identity)
+        registration.__enter__()
         if token_validator.cached(known.token) is None or token_validator.is_signed_out(identity):
-            hold.__exit__(None, None, None)
+            registration.__exit__(None, None, None)
             return False
-        self._hold = hold
+        self._registration = registration
         return True
 
     def head(
@@ -211,7 +222,7 @@ class FastPathHandler(GateRequestHandler):
         self._status = status
         self._sent = len(first)
         self._is_chunked = length == -1
-        self._is_closing_after = is_last = not known.keep_alive or self._path.drain.is_draining
+        self._is_closing_after = is_last = not known.keep_alive or self._fast_path.drain.is_draining
         write_start(
             transport, lines, self._request_id, length, first, is_last=is_last, is_done=is_done
         )
@@ -219,10 +230,10 @@ class FastPathHandler(GateRequestHandler):
             self._connection = None
             self._finish()
             return
-        self._kept = self._outgoing = b""
+        self._original = self._outgoing = b""
         connection = self._connection
         if connection is not None and connection.may_splice(transport):
-            # First what is written already: resume_writing() tells when that has left.
+            # The write buffer must be empty first; resume_writing() is called when it is.
             connection.pause()
             self._is_to_splice = True
             transport.set_write_buffer_limits(high=0)
@@ -237,11 +248,9 @@ class FastPathHandler(GateRequestHandler):
         connection.splice_to(transport)
 
     def moved(self, count: int) -> None:
-        """So many bytes have gone past this program."""
         self._sent += count
 
     def piece(self, data: bytes) -> None:
-        """The next bytes of the body."""
         transport = self.transport
         if transport is None:
             return
@@ -252,33 +261,26 @@ class FastPathHandler(GateRequestHandler):
             transport.write(data)
 
     def end(self) -> None:
-        """The body is complete."""
         self._connection = None
         if self._is_chunked and self.transport is not None:
             self.transport.write(LAST_CHUNK)
         self._finish()
 
     def broken(self, error: GateError) -> None:
-        """The body broke off: never ended cleanly, so that the browser sees it.
-
-        It has a length or chunks, so the missing end says so, and what has come is delivered.
-        """
-        self._path.log_broken(error)
+        # The body has a length or is chunked, so the client detects that its end is missing.
+        self._fast_path.log_broken(error)
         self._connection = None
         self._done()
         self.force_close()
 
     def _token_ended(self, _reason: str) -> None:
-        self._abort()
-
-    def _abort(self) -> None:
         transport = self.transport
         self._done()
         if transport is not None:
             transport.abort()
 
     def _finish(self) -> None:
-        """The answer has left whole: on to the next request."""
+        """The response is complete: continue with the next request."""
         self._done()
         if self._is_closing_after or self._close or self._force_close:
             self.force_close()
@@ -293,18 +295,18 @@ class FastPathHandler(GateRequestHandler):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
-        if self._hold is not None:
-            self._hold.__exit__(None, None, None)
-            self._hold = None
-        self._kept = self._outgoing = b""
+        if self._registration is not None:
+            self._registration.__exit__(None, None, None)
+            self._registration = None
+        self._original = self._outgoing = b""
         self._is_to_splice = False
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
         if known is not None:
-            self._path.note(
+            self._fast_path.record(
                 known,
-                self._verb,
+                self._request_method,
                 self._target,
                 self._request_id,
                 self._status,
@@ -312,27 +314,26 @@ class FastPathHandler(GateRequestHandler):
                 self._loop.time() - self._started,
             )
 
-    # --- handing over
+    # --- handover
 
-    def hand_over(self, begun: HandedOver | GateError | None) -> None:
-        """Let the standard path do the rest; ``None`` lets it begin anew."""
-        kept = self._kept
-        self._path.handed_over += 1
+    def hand_over(self, result: HandedOver | GateError | None) -> None:
+        original = self._original
+        self._fast_path.handed_over += 1
         self._known = self.exchange = None
         self._connection = None
-        self._kept = self._outgoing = b""
-        if self._parser is None:  # the browser is gone
-            if isinstance(begun, HandedOver):
-                begun.drop()
+        self._original = self._outgoing = b""
+        if self._parser is None:  # the client has disconnected
+            if isinstance(result, HandedOver):
+                result.drop()
             return
-        if isinstance(kept, bytes):
-            # The parser has not seen these bytes yet; it stands at the start of a request.
-            self._feed(kept)
+        if isinstance(original, bytes):
+            # The parser has not got these bytes yet. It expects the start of a request.
+            self._feed(original)
         else:
-            self._messages.append(kept)
+            self._messages.append(original)
         waiter = self._waiter
-        if begun is not None and self._messages:
-            self._pending = PendingHandover(self._messages[0][0], begun)
+        if result is not None and self._messages:
+            self._pending = PendingHandover(self._messages[0][0], result)
         if waiter is None or waiter.done() or not self._messages:
             self._drop_pending()
             self.force_close()
@@ -340,9 +341,9 @@ class FastPathHandler(GateRequestHandler):
         self._wake()
 
     def take_started_response(self, request: BaseRequest) -> HandedOver | None:
-        """The answer that the fast path has begun for this very request, if any.
+        """Remove and return the response that the fast path has started for this request, if any.
 
-        Raises what went wrong on the way, if something did.
+        Raises the :class:`GateError` of a failed exchange.
         """
         pending = self._pending
         if pending is None or pending.message is not request._message:
@@ -351,7 +352,7 @@ class FastPathHandler(GateRequestHandler):
         return pending.response()
 
     def _drop_pending(self) -> None:
-        """Nobody has asked for it: the standard path has refused the request."""
+        """Drop a response that was not taken, because the standard path rejected the request."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.drop()
@@ -359,13 +360,11 @@ class FastPathHandler(GateRequestHandler):
     # --- the connection
 
     def pause_writing(self) -> None:
-        """The browser is slower than the upstream."""
         super().pause_writing()
         if self._connection is not None:
             self._connection.pause()
 
     def resume_writing(self) -> None:
-        """The browser has caught up."""
         super().resume_writing()
         connection = self._connection
         if connection is None:
@@ -376,7 +375,6 @@ class FastPathHandler(GateRequestHandler):
             connection.resume()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The browser has gone."""
         if self._known is not None:
             self._status = self._status or 499
             self._done()
@@ -384,7 +382,7 @@ class FastPathHandler(GateRequestHandler):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Take no more requests; the one in the fast_path is finished first."""
+        """Close the connection after the request that the fast path is serving, if any."""
         if self._known is None:
             super().close()
         else:

@@ -1,4 +1,4 @@
-"""An answer that the fast path began and the standard path finishes."""
+"""Responses that the fast path has started and the standard path completes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from zenzefi.proxy.fast_path.connection import FastPathConnection
 
 BUFFER = 256 * 1024
-"""Bytes that may wait for a slower reader before the upstream is no longer read."""
+"""Bytes that may wait for a slower reader before reading from the upstream pauses."""
 
 
 class HandedOver:
-    """The standard path's ``UpstreamResponse``, fed by the fast path's connection."""
+    """An ``UpstreamResponse`` of the standard path, filled by a connection of the fast path.
+
+    The connection writes (the methods of ``BodySink``), the standard path reads. Until the end of
+    the body the response holds the connection; :meth:`drop` closes it.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class HandedOver:
         self.length = length if length >= 0 else None
         self.has_body = has_body
         self.interims: list[tuple[int, Pairs]] = []
-        """1xx answers that came before and have not been passed on."""
+        """Status and headers of the 1xx responses before it, not passed on yet."""
         self._connection: FastPathConnection | None = connection
         self._pieces: deque[bytes] = deque([first] if first else ())
         self._waiting = len(first)
@@ -49,7 +53,10 @@ class HandedOver:
     closes_client = False
 
     def count_as_long_lived(self) -> None:
-        """Count an event stream as long-lived. Raises :class:`GateError` if there is no room."""
+        """Charge an event stream to the token's long-lived connections.
+
+        Raises :class:`GateError` if their limit is reached.
+        """
         connection = self._connection
         if connection is not None and is_event_stream(self.headers):
             try:
@@ -61,7 +68,7 @@ class HandedOver:
     # --- the connection's side
 
     def piece(self, data: bytes) -> None:
-        """The next bytes of the body."""
+        """Receive the next bytes of the body."""
         self._pieces.append(data)
         self._waiting += len(data)
         if self._waiting > BUFFER and self._connection is not None:
@@ -69,15 +76,15 @@ class HandedOver:
         self._wake()
 
     def moved(self, count: int) -> None:
-        """Never: what is handed over comes piece by piece."""
+        """Not called: a response that is handed over is never spliced."""
 
     def end(self) -> None:
-        """The body is complete; the connection is back in the pool."""
+        """The body is complete, and the connection was returned to the pool."""
         self._connection = None
         self._wake()
 
     def broken(self, error: GateError) -> None:
-        """The body broke off."""
+        """The body is truncated or malformed."""
         self._connection = None
         self._error = error
         self._wake()
@@ -89,7 +96,7 @@ class HandedOver:
     # --- the standard path's side
 
     def read_ready(self) -> bytes:
-        """What has already arrived of the body, without waiting."""
+        """Return the bytes of the body received so far, without waiting."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
@@ -99,16 +106,16 @@ class HandedOver:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of the body is still to come or to be read."""
+        """Whether the whole body was received and read."""
         return self._connection is None and self._error is None and not self._pieces
 
     @property
     def failure(self) -> GateError | None:
-        """What has broken the body already, if nothing of it is left to be read."""
+        """The error that ended the body, once all received bytes were read."""
         return None if self._pieces else self._error
 
     async def read(self) -> bytes:
-        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
+        """Return the next piece, ``b""`` at the end; raises :class:`BodyBroken` if it fails."""
         while not self._pieces:
             if self._error is not None:
                 raise BodyBroken(self._error)
@@ -126,13 +133,13 @@ class HandedOver:
         return data
 
     def drop(self) -> None:
-        """Nobody wants it."""
+        """Close the connection if the body is incomplete."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
 
     async def close(self) -> None:
-        """Break it off, unless it is complete and the connection is back in the pool already."""
+        """Close the connection if the body is incomplete."""
         self.drop()
 
 

@@ -1,8 +1,16 @@
-"""The head of an answer, taken apart line by line; every line seen before costs one look-up.
+"""Reads the head of a response line by line; a line seen before costs one dictionary lookup.
 
-Pure. A head that holds a new line is judged by the C parser (llhttp through httptools, in its
-strict mode) before any line of it is believed; the table of lines only remembers what the header
-policy of ``zenzefi.proxy.headers.rules`` made of each, so the two paths can't differ.
+The module does no I/O. If a head contains a new line, the C parser (llhttp through httptools, in
+strict mode) validates the whole head before any of its lines is used. The table only stores the
+results of the header policy (:mod:`zenzefi.proxy.headers.rules`), so both paths send the same
+headers.
+
+Invariants:
+
+- A line enters the table only from a head that the C parser accepted.
+- A head made only of stored lines is well-formed line by line. Rules that concern several lines
+  (two lengths, two framings, a status line that is not the first line) are checked for every head.
+- The framing headers of the upstream never reach the client. The fast path writes its own.
 """
 
 from __future__ import annotations
@@ -20,27 +28,27 @@ from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.rules import PRIVATE, Pairs, private_cache_control, response_headers
 from zenzefi.proxy.upstream.connection_auth import is_challenged
 
-_MAX_ROWS = 4096  # remembered lines of one mount
-_MAX_ROW = 512  # bytes; longer lines are worked out anew each time
+_MAX_ROWS = 4096  # stored lines of one mount
+_MAX_ROW = 512  # bytes; longer lines are not stored
 # RFC 9112, 5: field-name ":" OWS field-value OWS; the value without control characters.
 _LINE = re.compile(b"(" + TOKEN_BYTES.pattern + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
-# What a line of a response's head means to the fast path. Plain numbers: comparing members of an
-# enum would cost more than everything else that is done with a line.
+# The kinds of lines. Plain integers: comparing members of an enum would cost more than all other
+# work on a line.
 _PLAIN = 0
 _STATUS = 1  # the status line; ``HeadRow.number`` is the status
-_OLD_STATUS = 2  # the same of HTTP/1.0, which closes its connections
+_STATUS_1_0 = 2  # the status line of HTTP/1.0: the connection is not persistent
 _LENGTH = 3  # ``HeadRow.number`` is the length
 _CHUNKED = 4
-_TYPE = 5
-_CACHE = 6
-_CLOSING = 7  # nothing may follow on this connection
-_REFUSED = 8  # a malformed length, or a coding that was not asked for (RFC 9112, 6.1 and 6.3)
-_UNUSUAL = 9  # the standard path's: rewriting, redirects, foreign framing
+_CONTENT_TYPE = 5
+_CACHE_CONTROL = 6
+_CLOSING = 7  # Connection: close
+_INVALID = 8  # a malformed length, or an unexpected transfer coding (RFC 9112, 6.1 and 6.3)
+_UNUSUAL = 9  # needs the standard path: rewriting, redirects, hop-by-hop headers
 
 
 class HeadRow(NamedTuple):
-    """One remembered line: what it means, and what leaves in its place."""
+    """One stored line: its kind, and the bytes that replace it for the client."""
 
     kind: int
     out: bytes = b""
@@ -48,57 +56,54 @@ class HeadRow(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A head as the fast path understands it."""
+    """The result of reading a head."""
 
     status: int
     lines: list[bytes]
-    """As they leave, without those of the body's framing."""
+    """The lines for the client, without the framing of the body."""
     length: int
-    """The Content-Length, -1 where none was said."""
+    """The Content-Length in bytes, -1 if there is none."""
     is_chunked: bool
     is_usual: bool
-    """Whether the fast path may pass it on: a typed answer (or a 204) without unusual lines."""
+    """Whether the fast path may pass it on: no unusual line, and a type unless 204 or 304."""
     may_reuse: bool
     """Whether another exchange may follow on the connection (RFC 9112, 9.3)."""
 
 
 class HeadTable:
-    """What becomes of each line of the upstream's heads at one mount.
+    """The lines of the upstream's heads at one mount, and the lines that replace them.
 
-    ``is_claimed`` says of a content type that a rewriter might want it; ``engine_names`` are the
-    lower-case names whose values only the rewriting engine can map.
+    ``may_rewrite`` tells whether bodies of a content type may be rewritten; ``engine_names`` are
+    the lower-case names of headers whose values only the rewriting engine can map.
     """
 
     def __init__(
         self,
         upstream: Origin,
         mount: Mount,
-        is_claimed: Callable[[bytes], bool],
+        may_rewrite: Callable[[bytes], bool],
         engine_names: frozenset[bytes],
     ) -> None:
         self.upstream = upstream
         self.mount = mount
-        self._is_claimed = is_claimed
+        self._may_rewrite = may_rewrite
         self._engine_names = engine_names
         self._known: dict[bytes, HeadRow] = {}
 
     def read(self, head: bytes) -> Head:
-        """Understand a whole head, its empty line included.
+        """Read a complete head, up to and including its empty line.
 
-        A head with a line that is new is judged by the C parser first. One made of lines that have
-        all been judged before is well-formed by itself: what lines mean together is checked here.
-
-        Raises ``httptools.HttpParserError`` for what is no head (``HttpParserUpgrade`` for a 101),
-        ``UpstreamProtocolError`` for two framings that contradict each other.
+        Raises ``httptools.HttpParserError`` for a malformed head (``HttpParserUpgrade`` for a 101)
+        and ``UpstreamProtocolError`` for contradictory lines (RFC 9112, 6.3).
         """
         known = self._known
         lines = head[:-4].split(b"\r\n")
         try:
             rows = [known[line] for line in lines]
         except KeyError:
-            rows = self._judged(head, lines)
+            rows = self._validated(head, lines)
         status, length = 0, -1
-        is_chunked = is_typed = is_kept = is_unusual = is_closing = False
+        is_chunked = has_type = has_cache_control = is_unusual = is_closing = False
         for index, (kind, out, number) in enumerate(rows):
             lines[index] = out
             if not kind:
@@ -107,15 +112,15 @@ class HeadTable:
                 if length not in (-1, number):
                     raise UpstreamProtocolError  # RFC 9112, 6.3 rule 5
                 length = number
-            elif kind == _TYPE:
-                is_typed = True
-            elif kind == _CACHE:
-                is_kept = True
+            elif kind == _CONTENT_TYPE:
+                has_type = True
+            elif kind == _CACHE_CONTROL:
+                has_cache_control = True
             elif kind == _STATUS and not index:
                 status = number
-            elif kind == _OLD_STATUS and not index:
+            elif kind == _STATUS_1_0 and not index:
                 status, is_closing = number, True
-            elif kind == _CHUNKED and not is_chunked:  # chunks of chunks are refused below
+            elif kind == _CHUNKED and not is_chunked:  # chunked twice is an error, below
                 is_chunked = True
             elif kind == _CLOSING:
                 is_closing = True
@@ -126,16 +131,16 @@ class HeadTable:
         # Both framings are an attack or a bug (RFC 9112, 6.3 rule 3).
         if (is_chunked and length >= 0) or not status or status == 101:
             raise UpstreamProtocolError
-        if not is_kept:
+        if not has_cache_control:
             lines.append(_PRIVATE)
-        is_usual = not is_unusual and (is_typed or status in _UNTYPED)
+        is_usual = not is_unusual and (has_type or status in _UNTYPED)
         # The forbidden content of a 204 may follow at any time.
         may_reuse = not (is_closing or (status == 204 and (is_chunked or length > 0)))
         return Head(status, lines, length, is_chunked, is_usual, may_reuse)
 
-    def _judged(self, head: bytes, lines: list[bytes]) -> list[HeadRow]:
-        """What the lines of a head mean that holds a new one, and remember them."""
-        judge(head)
+    def _validated(self, head: bytes, lines: list[bytes]) -> list[HeadRow]:
+        """Validate a head that contains a new line, and store its lines."""
+        validate_head(head)
         if len(self._known) + len(lines) > _MAX_ROWS:
             self._known.clear()
         rows = [self._row(line) for line in lines]
@@ -148,81 +153,81 @@ class HeadTable:
     def _row(self, line: bytes) -> HeadRow:
         match = _LINE.fullmatch(line)
         if match is None:
-            return HeadRow(_REFUSED) if line.lower().startswith(_FRAMING) else _FOREIGN
+            return HeadRow(_INVALID) if line.lower().startswith(_FRAMING) else _UNUSUAL_ROW
         name, value = match[1], match[2].rstrip(b" \t")
-        low = name.lower()
+        lower = name.lower()
         if is_challenged(((name, value),)):
-            return _FOREIGN
-        if low == b"content-length":
+            return _UNUSUAL_ROW
+        if lower == b"content-length":
             length = length_of(value)
-            return HeadRow(_REFUSED) if length is None else HeadRow(_LENGTH, number=length)
-        if low == b"transfer-encoding":
-            return HeadRow(_CHUNKED if value.lower() == b"chunked" else _REFUSED)
-        if low == b"connection":
+            return HeadRow(_INVALID) if length is None else HeadRow(_LENGTH, number=length)
+        if lower == b"transfer-encoding":
+            return HeadRow(_CHUNKED if value.lower() == b"chunked" else _INVALID)
+        if lower == b"connection":
             # Other names listed here make more lines hop-by-hop (RFC 9110, 7.6.1).
             kinds = {b"close": _CLOSING, b"keep-alive": _PLAIN}
             return HeadRow(kinds.get(value.lower(), _UNUSUAL))
-        if low in self._engine_names:
-            return _FOREIGN
-        if low == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
-            return _FOREIGN  # this client can't decode, so the gate does
-        if low == b"content-type":
-            # Event streams are the standard path's whoever asked for them: it ends them on drain.
-            if self._is_claimed(value) or value.lower().startswith(b"text/event-stream"):
-                return _FOREIGN
-            return HeadRow(_TYPE, b"%b: %b\r\n" % (name, value))
-        if low == b"cache-control":
-            return HeadRow(_CACHE, b"%b: %b\r\n" % (name, private_cache_control(value)))
+        if lower in self._engine_names:
+            return _UNUSUAL_ROW
+        if lower == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
+            return _UNUSUAL_ROW  # this client can't decode, so the gate does
+        if lower == b"content-type":
+            # Event streams take the standard path, which ends them on drain.
+            if self._may_rewrite(value) or value.lower().startswith(b"text/event-stream"):
+                return _UNUSUAL_ROW
+            return HeadRow(_CONTENT_TYPE, b"%b: %b\r\n" % (name, value))
+        if lower == b"cache-control":
+            return HeadRow(_CACHE_CONTROL, b"%b: %b\r\n" % (name, private_cache_control(value)))
         mapped = response_headers([(name, value)], self.upstream, self.mount)
         return HeadRow(_PLAIN, b"".join(b"%b: %b\r\n" % pair for pair in mapped))
 
 
 def _status_row(line: bytes) -> HeadRow:
     match = STATUS_LINE.fullmatch(line)
-    if match is None:  # the parser skips empty lines before a head: there is none here
+    if match is None:  # the C parser skips empty lines before a head, which are not allowed
         raise httptools.HttpParserError("no status line")
     out = b"HTTP/1.1 %b %b\r\n" % (match[2], match[3] or b"")
-    return HeadRow(_STATUS if match[1] == b"1" else _OLD_STATUS, out, int(match[2]))
+    return HeadRow(_STATUS if match[1] == b"1" else _STATUS_1_0, out, int(match[2]))
 
 
-_FOREIGN = HeadRow(_UNUSUAL)
+_UNUSUAL_ROW = HeadRow(_UNUSUAL)
 _PRIVATE = b"%b: %b\r\n" % PRIVATE
 _UNTYPED = (204, 304)
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
-class _Nothing:
-    """Wants no callback of the parser."""
+class _NoCallbacks:
+    """Receives no callbacks from the C parser."""
 
     __slots__ = ()
 
 
-class _Collector:
-    """Wants the header lines."""
+class _HeaderCollector:
+    """Receives the reason phrase and the headers from the C parser."""
 
     def __init__(self) -> None:
         self.reason = b""
         self.pairs: Pairs = []
 
     def on_status(self, reason: bytes) -> None:
-        """Part of the reason phrase."""
+        """Called by httptools with a part of the reason phrase."""
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header line."""
+        """Called by httptools with one header."""
         self.pairs.append((name, value.rstrip(b" \t")))
 
 
-_NOTHING = _Nothing()
+_NO_CALLBACKS = _NoCallbacks()
 
 
-def judge(head: bytes) -> None:
+def validate_head(head: bytes) -> None:
     """Raise ``httptools.HttpParserError`` unless this is exactly one well-formed head."""
-    httptools.HttpResponseParser(_NOTHING).feed_data(head)
+    httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(head)
 
 
-def collect(head: bytes) -> tuple[bytes, Pairs]:
-    """Reason phrase and header lines of a head that :func:`judge` has let pass."""
-    collector = _Collector()
+def parse_head(head: bytes) -> tuple[bytes, Pairs]:
+    """Return the reason phrase and the headers of a valid head (:func:`validate_head`)."""
+    collector = _HeaderCollector()
     httptools.HttpResponseParser(collector).feed_data(head)
     return collector.reason, collector.pairs

@@ -1,9 +1,10 @@
-"""Who asks: a header block that was admitted before is recognised by its bytes.
+"""Known requests: header blocks that were admitted before, recognised by their bytes.
 
-Browsers repeat their headers: the same block comes with every image of a page. The first time it
-goes through the C parser and through the very functions of the standard path (guard, mount, header
-table); what they made of it is kept under the block's bytes, and the next request with the same
-block costs one look-up. What can change meanwhile is asked each time: the token and the device.
+Browsers repeat their headers: the same block comes with every image of a page. The first time, the
+C parser and the functions of the standard path (request validation, mount, header policy) process
+it. The result is stored under the bytes of the block, and the next request with the same block
+costs one dictionary lookup. Everything that can change between two requests is checked each time:
+the token, the sign-in, the device, and the scope for the path.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.scopes import FULL
 
-RowsOf = Callable[[Mount, str | None], HeadTable]
+HeadTableOf = Callable[[Mount, str | None], HeadTable]
 
 LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1")
-"""A request line that needs no thought: no percent-encoding and no parameter in the path.
+"""An unambiguous request line: no percent-encoding and no parameter in the path.
 
-:meth:`KnownRequests.target` refuses what else could mean two things. The functions of
-``zenzefi.http.target`` read all other lines.
+:meth:`KnownRequests.target` rejects the remaining ambiguous paths. All other lines are parsed by
+:mod:`zenzefi.http.target`.
 """
 
 _UNUSUAL = (
@@ -62,47 +63,52 @@ _UNUSUAL = (
     "Traceparent",
     *TARGET_HEADERS,  # forward auth
 )
-_MAX_BLOCK = 8 * 1024
-_BUDGET = 4 * 1024 * 1024  # bytes of all that is remembered
+_MAX_BLOCK = 8 * 1024  # bytes of a stored header block
+_BUDGET = 4 * 1024 * 1024  # bytes of all stored blocks and results
 
 
 @dataclass(slots=True)
 class KnownRequest:
-    """What was made of one header block from one address."""
+    """The result of admitting one header block from one address."""
 
     access: TokenAccess
     token: str
     device_id: str | None
     remote: str
+    """The address of the peer, which may be a trusted proxy."""
     address: str
+    """The address of the client."""
     agent: str
     is_behind_proxy: bool
     sign_in: UUID | None
     secret: str | None
+    """The secret of the proxy cookie, for requests that sent one."""
     is_own_origin: bool
     keep_alive: bool
-    is_stream: bool
     request_id: bytes | None
+    """The client's own request ID; ``None``: each request gets a new one."""
     before: bytes
+    """The request for the upstream from its target to its request ID."""
     after: bytes
-    rows: HeadTable
-    uncounted: int = 0
-    """Requests that :class:`~zenzefi.proxy.interfaces.SessionTracking` has not heard of yet."""
-    unsent: int = 0
-    """The bytes of their answers."""
+    """The rest of the request."""
+    head_table: HeadTable
+    uncounted_requests: int = 0
+    """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
+    uncounted_bytes: int = 0
+    """Bytes of the bodies of their responses."""
 
     @property
     def identity(self) -> ClientIdentity:
-        """The client, for the registries of open connections."""
+        """The client that uses the token."""
         return ClientIdentity(self.device_id, self.address, self.agent, self.sign_in)
 
     def request(self, method: bytes, target: bytes, request_id: bytes) -> bytes:
-        """The whole request as the upstream gets it."""
+        """The complete request for the upstream."""
         return b"%b %b%b%b%b" % (method, target, self.before, request_id, self.after)
 
 
 class KnownRequests:
-    """Admits header blocks, and recognises those admitted before."""
+    """Admits requests, and recognises header blocks admitted before."""
 
     def __init__(
         self,
@@ -110,80 +116,80 @@ class KnownRequests:
         sign_ins: SignIns,
         trusted: Sequence[Network],
         own_paths: frozenset[bytes],
-        rows_of: RowsOf,
+        head_table_of: HeadTableOf,
     ) -> None:
         self._gate = gate
         self._token_validator = gate.token_validator
         self._sign_ins = sign_ins
         self._trusted = trusted
         self._own_paths = own_paths
-        self._rows_of = rows_of
+        self._head_table_of = head_table_of
         self._known: dict[bytes, KnownRequest] = {}
         self._size = 0
 
-    def known(self, block: bytes, remote: str) -> KnownRequest | None:
-        """The visitor of these header bytes, if the token still stands."""
-        visitor = self._known.get(block)
-        if visitor is None or visitor.remote != remote:
+    def find(self, block: bytes, remote: str) -> KnownRequest | None:
+        """Return the known request of a header block, if its token and device are still valid."""
+        known = self._known.get(block)
+        if known is None or known.remote != remote:
             return None
-        secret = visitor.secret
+        secret = known.secret
         if secret is not None and self._sign_ins.cached(secret) is None:
             return None
-        access = self._token_validator.cached(visitor.token)
-        if access is not visitor.access:
-            if access is None or access != visitor.access:
+        access = self._token_validator.cached(known.token)
+        if access is not known.access:
+            if access is None or access != known.access:
                 return None
-            visitor.access = access
-        device_id = visitor.device_id
+            known.access = access
+        device_id = known.device_id
         if device_id is not None and not self._gate._devices.has_claim(access, device_id):
             return None
-        return visitor
+        return known
 
-    def remember(self, block: bytes, visitor: KnownRequest) -> None:
-        """Keep it, within the budget."""
-        size = len(block) + len(visitor.before) + len(visitor.after) + 512
+    def remember(self, block: bytes, known: KnownRequest) -> None:
+        """Store it. All stored requests are removed first if the budget is exceeded."""
+        size = len(block) + len(known.before) + len(known.after) + 512
         if len(block) > _MAX_BLOCK:
             return
         if self._size + size > _BUDGET:
-            self.forget()
+            self.clear()
         if block not in self._known:
             self._size += size
-        self._known[block] = visitor
+        self._known[block] = known
 
-    def forget(self) -> None:
-        """Recognise nobody any more (settings of the rewriting have changed)."""
+    def clear(self) -> None:
+        """Remove all stored requests, because the rewriting has changed."""
         self._known.clear()
         self._size = 0
 
-    def target(self, visitor: KnownRequest, raw: bytes) -> bytes | None:
-        """The upstream's target for a match of :data:`LINE`; ``None``: not for the fast path."""
-        if visitor.is_own_origin:
+    def target(self, known: KnownRequest, raw: bytes) -> bytes | None:
+        """Return the upstream's target for a match of :data:`LINE`; ``None``: standard path."""
+        if known.is_own_origin:
             if raw.startswith((_PREFIX, _ENTER)):
                 return None
         else:
             if not raw.startswith(_BELOW):
                 return None
             raw = raw[len(_PREFIX) :]
-        path, query, rest = raw.partition(b"?")
+        path, mark, query = raw.partition(b"?")
         if path in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
             return None
-        if query and b"token=" in rest:
+        if mark and b"token=" in query:
             return None
-        scope = visitor.access.scope
+        scope = known.access.scope
         if scope != FULL:
             try:
-                # Only GET and HEAD come here, and a scope covers HEAD where it covers GET.
+                # The method is GET or HEAD, and a scope that covers GET covers HEAD.
                 self._gate.scopes.check(scope, path.decode(), "GET")
-                for other in query_methods(rest.decode()):
+                for other in query_methods(query.decode()):
                     self._gate.scopes.check(scope, path.decode(), other)
             except GateError:
                 return None
         return raw
 
     def admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
-        """The visitor behind a parsed request and the upstream's target.
+        """Admit a parsed request: return it as a known request, and the upstream's target.
 
-        ``None`` for everything that the fast path does not serve, refusals included: the
+        ``None`` for all requests that the fast path does not serve, rejected ones included: the
         standard path raises the error.
         """
         if request.method not in ("GET", "HEAD") or request.version != HttpVersion11:
@@ -196,19 +202,19 @@ class KnownRequests:
     def _admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
         gate = self._gate
         headers = request.headers
-        asked = check(request)
+        requested = check(request)
         if any(name in headers for name in _UNUSUAL) or headers.get("Content-Length", "0") != "0":
             return None
-        # Documents are rewritten nearly always, and early hints must reach the browser early.
+        # Documents are nearly always rewritten, and their early hints must not be delayed.
         if headers.get("Sec-Fetch-Dest") in DOCUMENT_DESTINATIONS:
             return None
-        # An event stream does not end by itself: the standard path ends the open ones on drain.
+        # An event stream does not end by itself. The standard path ends open streams on drain.
         if headers.get("Accept", "").strip().lower() == "text/event-stream":
             return None
-        # A tag that this gate derived stands for a rewritten body: the engine's business.
+        # An entity tag derived by the gate belongs to a rewritten body, so the engine maps it.
         if "~z" in headers.get("If-None-Match", ""):
             return None
-        if has_credentials(request._message.raw_headers):  # they belong to one connection
+        if has_credentials(request._message.raw_headers):  # they authenticate one connection
             return None
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
@@ -231,7 +237,7 @@ class KnownRequests:
         is_own_origin = gate.mounts.is_own_origin(
             host, forwarded if client_address.is_behind_trusted_proxy else None
         )
-        target = asked if is_own_origin else under_prefix(asked, PROXY_PREFIX)
+        target = requested if is_own_origin else under_prefix(requested, PROXY_PREFIX)
         if target is None:
             return None
         mount = gate.mounts.decide(host, forwarded=forwarded, is_device=DEVICE_HEADER in headers)
@@ -267,7 +273,7 @@ class KnownRequests:
         before, found, after = block.partition(b"X-Request-ID: " + marker.encode())
         if not found:
             return None
-        visitor = KnownRequest(
+        known = KnownRequest(
             access=access,
             token=token,
             device_id=device_id,
@@ -279,14 +285,13 @@ class KnownRequests:
             secret=credentials.secret,
             is_own_origin=is_own_origin,
             keep_alive=connection[0].lower() == "keep-alive",
-            is_stream=headers.get("Accept", "").strip().lower() == "text/event-stream",
             request_id=request_id.encode() if offered == request_id else None,
             before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
             after=after,
-            rows=self._rows_of(mount, headers.get("Sec-Fetch-Dest")),
+            head_table=self._head_table_of(mount, headers.get("Sec-Fetch-Dest")),
         )
-        raw = self.target(visitor, asked.raw.encode())
-        return None if raw is None else (visitor, raw)
+        raw = self.target(known, requested.raw.encode())
+        return None if raw is None else (known, raw)
 
     def _credentials(self, request: web.BaseRequest, address: str) -> ProxyCredentials | None:
         token = request.headers.get(TOKEN_HEADER)

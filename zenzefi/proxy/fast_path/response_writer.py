@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 LAST_CHUNK = b"0\r\n\r\n"
-_JOIN = 16 * 1024  # bytes; a longer body is not copied behind its head
+_JOIN = 16 * 1024  # bytes; a longer body is not copied to be joined with its head
 
 
 def write_start(

@@ -1,4 +1,4 @@
-"""The receivers of a response: the client's side of an exchange, and the standard path."""
+"""The receivers of a response: the client's connection, and the handover to the standard path."""
 
 from __future__ import annotations
 
@@ -13,47 +13,52 @@ if TYPE_CHECKING:
 
 
 class BodySink(Protocol):
-    """Who takes the body of an answer: pieces without their framing, in order."""
+    """Receives the body of a response: pieces without framing, in order."""
 
     def piece(self, data: bytes) -> None:
-        """The next bytes."""
+        """Receive the next bytes of the body."""
 
     def moved(self, count: int) -> None:
-        """So many bytes have gone past this program (:mod:`zenzefi.proxy.fast_path.splice`)."""
+        """Count bytes that a splice has moved (:mod:`zenzefi.proxy.fast_path.splice`)."""
 
     def end(self) -> None:
-        """That was all of it."""
+        """The body is complete."""
 
     def broken(self, error: GateError) -> None:
-        """It broke off; nothing more comes."""
+        """The body is truncated or malformed, and no more of it follows."""
 
 
 class ResponseSink(BodySink, Protocol):
-    """The browser's side of an exchange."""
+    """The client's side of an exchange."""
 
-    rows: HeadTable
+    head_table: HeadTable
+    """Reads the head of the response."""
 
     def head(
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
     ) -> None:
-        """The head of the answer, and what came of the body in the same breath.
+        """Write the head of the response, and the part of the body that came with it.
 
-        ``lines``: the status line and the header lines as they leave, but for the framing;
-        ``length``: the Content-Length to say, -1 for a body that is chunked, ``None`` for neither;
-        ``is_done``: ``first`` is all of the body.
+        ``lines``: the status line and the header lines for the client, without the framing;
+        ``length``: the Content-Length in bytes, -1 for a chunked body, ``None`` for neither;
+        ``first``: the first bytes of the body; ``is_done``: they are the whole body.
         """
 
-    def hold(self) -> bool:
-        """An answer begins that may last: have it end with the token.
+    def register(self) -> bool:
+        """Register the connection, so that a long response ends when its token ends.
 
-        False if the token may have ended meanwhile, so that somebody must ask.
+        Returns false if the token may have ended already: the standard path must validate it.
         """
 
     def owner(self) -> ConnectionOwner | None:
-        """Whom a connection belongs to that must not be shared; ``None``: it has to be closed."""
+        """Return the owner of a connection that must not be shared; ``None``: close it."""
 
-    def hand_over(self, begun: HandedOver | GateError | None) -> None:
-        """Let the standard path do the rest; ``None`` lets it begin anew."""
+    def hand_over(self, result: HandedOver | GateError | None) -> None:
+        """Pass the request to the standard path.
+
+        ``result``: a response to continue with, an error to report, or ``None`` to send the request
+        to the upstream again.
+        """
 
     def send_again(self) -> None:
-        """The pooled connection had died before any byte of an answer came."""
+        """The pooled connection was closed before the first byte of a response."""

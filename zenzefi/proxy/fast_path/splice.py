@@ -1,8 +1,8 @@
-"""Large bodies from socket to socket inside the kernel: ``splice(2)``, where there is one.
+"""Transfers large bodies from socket to socket inside the kernel with ``splice(2)``.
 
-The bytes of a body of known length need not come up here: a pipe carries references to the
-kernel's own pages from one socket to the other. The transports keep their sockets; the splice works
-on duplicates of their descriptors while the transports neither read nor write the body.
+The bytes of a body of known length are never copied into this process: a pipe carries references
+to the kernel's pages from one socket to the other. The transports keep their sockets. The splice
+uses duplicates of their descriptors while the transports neither read nor write.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from collections.abc import Callable
 from typing import Protocol
 
 LARGE = 1024 * 1024
-"""Bytes still to come from which on a splice is worth its pipe."""
+"""Bytes that must remain for a splice to be faster than copying."""
 
-_PIPE = 1024 * 1024  # bytes that may be on their way in the pipe
+_PIPE = 1024 * 1024  # capacity of the pipe in bytes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, fcntl(2)
-_TURN = 4 * 1024 * 1024  # bytes after which others get their turn
+_TURN = 4 * 1024 * 1024  # bytes per call, so that other callbacks of the loop are not delayed
 
 
 class SpliceListener(Protocol):
-    """Who began a splice and hears of it."""
+    """Is notified of the progress and the end of a splice."""
 
     def moved(self, count: int, *, is_waiting: bool) -> None:
-        """``count`` bytes have left; ``is_waiting``: the receiving side is slower now."""
+        """``count`` bytes were written; ``is_waiting``: the receiving socket is full."""
 
     def spliced(self) -> None:
-        """All of it has left."""
+        """All bytes were written."""
 
     def source_broke(self) -> None:
-        """The sending side has ended before the end of the body."""
+        """The sending socket was closed before the end of the body."""
 
     def sink_broke(self) -> None:
-        """The receiving side is gone."""
+        """The receiving socket was closed."""
 
 
 def is_possible(*transports: asyncio.Transport) -> bool:
-    """Whether both are plain sockets of a system that can splice."""
+    """Whether all are plain sockets (no TLS) and the system supports splice(2)."""
     return hasattr(os, "splice") and all(
         transport.get_extra_info("ssl_object") is None
         and transport.get_extra_info("socket") is not None
@@ -48,17 +48,21 @@ def is_possible(*transports: asyncio.Transport) -> bool:
 
 
 class Splice:
-    """Moves ``left`` bytes from one transport's socket to another's.
+    """Moves ``remaining`` bytes from one transport's socket to another's.
 
-    Raises ``OSError`` if there are no descriptors left for it.
+    Raises ``OSError`` if no file descriptors are available.
     """
 
     def __init__(
-        self, owner: SpliceListener, source: asyncio.Transport, sink: asyncio.Transport, left: int
+        self,
+        owner: SpliceListener,
+        source: asyncio.Transport,
+        sink: asyncio.Transport,
+        remaining: int,
     ) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._left = left  # bytes not yet in the pipe
+        self._remaining = remaining  # bytes not yet in the pipe
         self._inside = 0  # bytes in the pipe
         self._is_closed = False
         self._is_writing = False
@@ -66,7 +70,7 @@ class Splice:
         self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._source = self._sink = -1
         try:
-            with contextlib.suppress(OSError):  # the limit for all pipes of a user is reached
+            with contextlib.suppress(OSError):  # the user's limit for all pipes is reached
                 fcntl.fcntl(self._in, _SET_PIPE_SIZE, _PIPE)
             self._source = os.dup(source.get_extra_info("socket").fileno())
             self._sink = os.dup(sink.get_extra_info("socket").fileno())
@@ -76,7 +80,7 @@ class Splice:
         self._loop.add_reader(self._source, self._move)
 
     def close(self) -> None:
-        """Stop; harmless when repeated."""
+        """Stop. It may be called repeatedly."""
         if not self._is_closed:
             self._is_closed = True
             self._loop.remove_reader(self._source)
@@ -89,10 +93,10 @@ class Splice:
                 os.close(descriptor)
 
     def _move(self) -> None:
-        """As much as goes now, within one turn."""
-        inside, left = self._inside, self._left
+        """Move the bytes that can be moved now, up to the limit of one call."""
+        inside, remaining = self._inside, self._remaining
         self._turn()
-        count = inside + left - self._inside - self._left
+        count = inside + remaining - self._inside - self._remaining
         if not self._is_closed:
             self._wait()
         self._owner.moved(count, is_waiting=self._is_writing)
@@ -101,9 +105,11 @@ class Splice:
 
     def _turn(self) -> None:
         for _ in range(_TURN // _PIPE):
-            if self._inside < _PIPE // 2 and self._left:
+            if self._inside < _PIPE // 2 and self._remaining:
                 try:
-                    count = os.splice(self._source, self._in, min(self._left, _PIPE), flags=_FLAGS)
+                    count = os.splice(
+                        self._source, self._in, min(self._remaining, _PIPE), flags=_FLAGS
+                    )
                 except BlockingIOError:
                     count = -1
                 except OSError:
@@ -112,7 +118,7 @@ class Splice:
                     self._end(self._owner.source_broke)
                     return
                 if count > 0:
-                    self._left -= count
+                    self._remaining -= count
                     self._inside += count
                 elif not self._inside:
                     break
@@ -123,7 +129,7 @@ class Splice:
             except OSError:
                 self._end(self._owner.sink_broke)
                 return
-            if not self._inside and not self._left:
+            if not self._inside and not self._remaining:
                 self._end(self._owner.spliced)
                 return
 
@@ -132,7 +138,7 @@ class Splice:
         self._outcome = outcome
 
     def _wait(self) -> None:
-        """For the receiving side while something is in the pipe, else for the sending one."""
+        """Wait for the receiving socket while the pipe holds bytes, else for the sending one."""
         is_writing = self._inside > 0
         if is_writing != self._is_writing:
             self._is_writing = is_writing
