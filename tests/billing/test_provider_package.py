@@ -157,7 +157,7 @@ def test_a_package_whose_settings_are_missing_says_which(
         ("class AcmeProvider:\n    name = 'other'\n    def __init__(self, _): ...", "has the name"),
         (
             "class AcmeProvider:\n    name = 'acme'\n    def __init__(self, _): ...",
-            "'acme' has no close, create_checkout, fetch_status, refund, verify_webhook",
+            "'acme' lacks methods: close, create_checkout, fetch_status, refund, verify_webhook",
         ),
         ("", "'acme' failed to load (AttributeError"),
     ],

@@ -186,7 +186,7 @@ async def test_two_step_sign_in_asks_for_a_code(free: Site, chromium: Browser) -
     await page.wait_for_url("**/login/code")
     await page.locator("#f-code").fill("000000")
     await page.get_by_role("button", name="Continue").click()
-    await expect(page.locator(".field .error")).to_contain_text("not right")
+    await expect(page.locator(".field .error")).to_contain_text("incorrect or was already used")
     await page.locator("#f-code").fill(codes[0].upper())
     await page.get_by_role("button", name="Continue").click()
     await page.wait_for_url("**/account")
