@@ -15,22 +15,27 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 
+from tests.kit.proxy_stand_ins import FreeDevices, NoSessions
 from zenzefi.gate_cookies import browser_of, network_of
-from zenzefi.http import request_id, server_header
+from zenzefi.http import observation, request_id, server_header
 from zenzefi.http.client_address import client_address_middleware
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.expect_continue import expectation_middleware
+from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.request_id import request_id_middleware
 from zenzefi.http.validation import validation_middleware
 from zenzefi.proxy import setup as proxy_setup
-from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SIGN_INS, TOKEN_VALIDATOR
+from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SESSION_TRACKING, SIGN_INS, TOKEN_VALIDATOR
 from zenzefi.rate_limits import middleware
 from zenzefi.rewriting.engine import Engine
-from zenzefi.runtime import drain
-from zenzefi.settings import SETTINGS, Settings
+from zenzefi.runtime import drain, reload
+from zenzefi.runtime.drain import REQUEST_HANDLER
+from zenzefi.settings import SETTINGS, Settings, parse_origin
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenInvalid
 from zenzefi.tokens.open_connections import ClientIdentity
+from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.setup import SCOPES
 from zenzefi.tokens.sign_in_repository import BrowserSignIn
 
 TOKEN = "T" * 64
@@ -250,6 +255,7 @@ def proxy_app(
     app[SETTINGS] = Settings(
         _env_file=None,
         debug=True,
+        access_log=False,
         secret_key="k" * 40,
         data_dir=data_dir,
         backend_url=settings.pop("backend_url", f"http://127.0.0.1:{port}"),
@@ -259,13 +265,17 @@ def proxy_app(
     app[TOKEN_VALIDATOR] = gatekeeper
     app[SIGN_INS] = MemorySignIns(gatekeeper)
     app[proxy_setup.ENGINE] = engine or shared_engine()
-    if devices is not None:
-        app[DEVICE_CLAIMS] = devices
+    app[DEVICE_CLAIMS] = devices or FreeDevices()
+    app[SESSION_TRACKING] = NoSessions()
+    app[SCOPES] = Scopes(app[SETTINGS].scopes)
+    app[REQUEST_HANDLER] = GateRequestHandler
     request_id.setup(app)
     server_header.setup(app)
+    observation.setup(app)
+    reload.setup(app)
     drain.setup(app)
     middleware.setup(app)
-    proxy_setup.setup(app)
+    proxy_setup.mount_upstream(app, parse_origin(upstream_url))
 
     async def page(request: web.Request) -> web.Response:
         return web.Response(text="a page of the gate")

@@ -22,7 +22,7 @@ from zenzefi.i18n import negotiate
 from zenzefi.observability.logs import Scrubber
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy import unmounted_requests
-from zenzefi.proxy.headers import rules
+from zenzefi.proxy.headers import request, response
 from zenzefi.resources import bundled
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.engine import Engine, Exchange
@@ -37,8 +37,8 @@ PAGE = "http://app.internal:8080/shop/cart?q=1"
 MAPPER = UrlMapper(UPSTREAM, MOUNT)
 VIEW = View(PAGE, MAPPER, MOUNT)
 TOKEN = "t" * 64
-POLICY = rules.RequestPolicy.build(UPSTREAM, None, None)
-IDENTITY = rules.Identity("1", "2", "127.0.0.1", "id")
+POLICY = request.RequestPolicy.build(UPSTREAM, None, None)
+IDENTITY = request.Identity("1", "2", "127.0.0.1", "id")
 FOURFOLD = 9.0
 """Between the growth of linear work and that of quadratic work."""
 PER_CHARACTER = 3e-6
@@ -75,7 +75,7 @@ def assert_linear(run: Callable[[_T], object], make: Callable[[int], _T], most: 
 def request_header(name: bytes) -> Callable[[str], object]:
     def run(value: str) -> object:
         raw = [(name, value.encode("latin-1", "replace"))]
-        return rules.request_headers(
+        return request.request_headers(
             raw, POLICY, MOUNT, IDENTITY, MAPPER, is_bodiless=True, token=TOKEN
         )
 
@@ -85,7 +85,7 @@ def request_header(name: bytes) -> Callable[[str], object]:
 def response_header(name: bytes) -> Callable[[str], object]:
     def run(value: str) -> object:
         raw = [(name, value.encode("latin-1", "replace").translate(None, b"\r\n\0"))]
-        return rules.for_one_browser(rules.response_headers(raw, UPSTREAM, MOUNT))
+        return response.for_one_browser(response.response_headers(raw, UPSTREAM, MOUNT))
 
     return run
 
@@ -119,7 +119,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "Connection": response_header(b"connection"),
     **{
         f"request {name.decode()}": request_header(name)
-        for name in (*rules._REQUEST_MAPS, b"connection", b"x-anything")
+        for name in (*request._REQUEST_MAPS, b"connection", b"x-anything")
     },
     "Cookie of the gate": lambda v: gate_cookies.values_of([v], gate_cookies.ACCESS),
     "stray": lambda v: unmounted_requests.origin_page(
@@ -233,7 +233,7 @@ def test_a_head_full_of_addresses_costs_what_it_is_long() -> None:
 
     def run(text: str) -> object:
         raw = [(name, text.encode()) for name in (b"referer", b"hx-current-url")] * 60
-        return rules.request_headers(
+        return request.request_headers(
             raw, POLICY, MOUNT, IDENTITY, MAPPER, is_bodiless=True, token=TOKEN
         )
 

@@ -27,6 +27,7 @@ class Slow:
         self.app = web.Application()
         self.app.router.add_get("/slow", self._slow)
         self.app.router.add_post("/fast", self._fast)
+        self.app[REQUEST_HANDLER] = RequestHandler
         drain.setup(self.app)
 
     async def _slow(self, request: web.Request) -> web.Response:

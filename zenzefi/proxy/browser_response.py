@@ -18,7 +18,7 @@ from zenzefi.http.errors import RequestTimeout
 from zenzefi.http.expect_continue import expectation_of
 from zenzefi.http.observation import BEGUN
 from zenzefi.http.request_handler import STALL_SECONDS
-from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.headers.pairs import Pairs
 
 _BODYLESS = frozenset((204, 304))
 

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
-from uuid import UUID
 
 from aiohttp import web
 
@@ -18,110 +17,25 @@ from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_event_source
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target
-from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_interim
-from zenzefi.proxy.headers.rules import (
-    Identity,
-    Pairs,
-    RequestPolicy,
-    UrlUnmapper,
-    for_one_browser,
-    request_headers,
-    response_headers,
-)
-from zenzefi.proxy.interfaces import RequestTracking, TokenValidation, UncountedUse
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.headers.request import RequestPolicy, request_headers
+from zenzefi.proxy.headers.response import for_one_browser, response_headers
+from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.proxy_request import ProxyRequest
+from zenzefi.proxy.rewriter import BodyTransform, MappedResponse, Rewriter
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import (
     BodyBroken,
-    RequestBody,
     UpstreamExchange,
     UpstreamResponse,
 )
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
-from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import SignInRequired
-from zenzefi.tokens.open_connections import ClientIdentity
 
 log = logging.getLogger(__name__)
 
 _SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: below 20 ms on any page
-
-
-class BodyTransform(Protocol):
-    """A body on its way through the rewriting engine (``zenzefi.rewriting.body``)."""
-
-    heavy: bool
-
-    def slices(self, data: bytes) -> Iterator[bytes]:
-        """The output after ``data``, in pieces of bounded work; some are empty."""
-
-    def finish(self) -> bytes:
-        """The rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class MappedResponse:
-    """The decision of the engine: the head to send, and how the body is changed (if at all)."""
-
-    headers: Pairs
-    length: int | None
-    rewrite: BodyTransform | None = None
-
-
-class Rewriter(Protocol):
-    """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
-
-    def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
-        """A plugin's response instead of the upstream's: status, head, body."""
-
-    def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
-        """The request's headers as the engine wants them (validators, ranges, codings)."""
-
-    def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
-        """The headers of a 1xx response (browsers fetch the Link of 103 Early Hints)."""
-
-    def messages(
-        self, proxied: ProxyRequest
-    ) -> Callable[[str, str | bytes], str | bytes | None] | None:
-        """The function applied to WebSocket messages: (direction, data) -> data or ``None``.
-
-        ``None`` if no plugin asks for them: then frames pass raw.
-        """
-
-    def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
-        """Whether a part of a body came that must be rewritten as a whole."""
-
-    def answer(
-        self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
-    ) -> MappedResponse:
-        """``headers`` went through the header table; URL-valued ones are the engine's."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyRequest:
-    """One admitted request: everything was checked, nothing was sent yet."""
-
-    request: web.BaseRequest
-    target: Target
-    mount: Mount
-    access: TokenAccess
-    token: str
-    identity: Identity
-    unmapper: UrlUnmapper
-    device_id: str | None = None
-    sign_in: UUID | None = None
-    inspection: Callable[[RequestBody], RequestBody] | None = None
-    tracking: RequestTracking = field(default_factory=UncountedUse)
-
-    @property
-    def client_identity(self) -> ClientIdentity:
-        """Who uses the token."""
-        agent = self.request.headers.get("User-Agent", "")
-        return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
-
-    def traced(self, traceparent: str) -> ProxyRequest:
-        """The same, naming the gate's own span to the upstream."""
-        return replace(self, identity=replace(self.identity, traceparent=traceparent))
 
 
 class HttpForwarder:
@@ -448,13 +362,3 @@ def _closer(request: web.BaseRequest) -> Callable[[str], None]:
             request.transport.abort()
 
     return close
-
-
-__all__ = [
-    "GateError",
-    "HttpForwarder",
-    "MappedResponse",
-    "ProxyRequest",
-    "Rewriter",
-    "request_head",
-]

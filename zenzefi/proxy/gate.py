@@ -21,11 +21,12 @@ from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
-from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest
-from zenzefi.proxy.headers.rules import Identity, UrlUnmapper, overriding_methods
+from zenzefi.proxy.forwarder import HttpForwarder
+from zenzefi.proxy.headers.request import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
 from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
+from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriting_adapter import MapperCache
 from zenzefi.proxy.sign_in import redirect_or_refuse
 from zenzefi.proxy.tickets import Tickets

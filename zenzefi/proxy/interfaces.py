@@ -121,55 +121,6 @@ class SessionTracking(Protocol):
         """Count requests that have ended, with the bytes from (in) and to (out) the client."""
 
 
-class FreeDevices:
-    """The stand-in where no device claims are kept: every device may use every token."""
-
-    def has_claim(self, access: TokenAccess, device_id: str) -> bool:
-        """Always."""
-        return True
-
-    async def claim(self, access: TokenAccess, device_id: str) -> None:
-        """Nothing is refused."""
-
-
-class UncountedUse:
-    """One request that is not counted."""
-
-    progress: Callable[[], tuple[int, int]] | None = None
-
-    def __enter__(self) -> object:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
-
-class UncountedUsage:
-    """The stand-in where no sessions are kept."""
-
-    def begin(self, access: TokenAccess, client: ClientIdentity) -> RequestTracking:
-        """Nothing is kept."""
-        return UncountedUse()
-
-    def note(
-        self,
-        access: TokenAccess,
-        *,
-        device_id: str | None,
-        address: str,
-        agent: str,
-        bytes_in: int,
-        bytes_out: int,
-        requests: int = 1,
-    ) -> None:
-        """Nothing is kept."""
-
-
 TOKEN_VALIDATOR = web.AppKey("proxy_token_validator", TokenValidation)
 SIGN_INS = web.AppKey("proxy_sign_ins", SignIns)
 DEVICE_CLAIMS = web.AppKey("proxy_device_claims", DeviceClaims)

@@ -11,8 +11,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.bounded import BoundedDict
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.forwarder import MappedResponse, ProxyRequest
-from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.proxy_request import ProxyRequest
+from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.body import BodyRewrite
@@ -53,7 +54,7 @@ class EngineRewriter:
         self._mappers = mappers
 
     def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
-        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         if not self._engine.registry.with_hook("early_response"):
             return None
         early = self._engine.early_response(self._exchange(proxied, 0, CIMultiDict()))
@@ -63,7 +64,7 @@ class EngineRewriter:
         return early.status, MappedResponse(_to_pairs(headers), len(early.body)), early.body
 
     def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
-        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         rest: Pairs = []
         if not self._engine.registry.with_hook("request_headers"):
             # Then only these may change, and the others need not become text and bytes again.
@@ -76,14 +77,14 @@ class EngineRewriter:
         return rest + _to_pairs(changed.items())
 
     def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
-        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         exchange = self._exchange(proxied, status, CIMultiDict(_to_text(headers)))
         return _to_pairs(self._engine.map_response_headers(exchange))
 
     def messages(
         self, proxied: ProxyRequest
     ) -> Callable[[str, str | bytes], str | bytes | None] | None:
-        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         exchange = self._exchange(proxied, 0, CIMultiDict())
         if not self._engine.wants_messages(exchange):
             return None
@@ -96,7 +97,7 @@ class EngineRewriter:
         return through
 
     def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
-        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         if response.status != 206:
             return False
         headers = CIMultiDict(_to_text(response.headers))
@@ -105,7 +106,7 @@ class EngineRewriter:
     def answer(
         self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
     ) -> MappedResponse:
-        """See :class:`zenzefi.proxy.forwarder.Rewriter`."""
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
         exchange = self._exchange(proxied, response.status, text)
         rewrite: BodyRewrite | Decoding | None = None

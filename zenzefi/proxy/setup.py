@@ -21,14 +21,12 @@ from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.forwarder import HttpForwarder
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.headers.rules import RequestPolicy
+from zenzefi.proxy.headers.request import RequestPolicy
 from zenzefi.proxy.interfaces import (
     DEVICE_CLAIMS,
     SESSION_TRACKING,
     SIGN_INS,
     TOKEN_VALIDATOR,
-    FreeDevices,
-    UncountedUsage,
 )
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
@@ -40,7 +38,7 @@ from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
 from zenzefi.proxy.websocket.handshake import WebSocketProxy, is_websocket
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
-from zenzefi.rate_limits.limiter import LIMITS, RateLimits
+from zenzefi.rate_limits.limiter import LIMITS
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import PluginError, Registry
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
@@ -48,7 +46,6 @@ from zenzefi.runtime.drain import REQUEST_HANDLER
 from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.settings.own_origin import BrowserMount, notes
-from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import REDIS_CACHE, SCOPES
 from zenzefi.upstream_tls import UpstreamTls
 
@@ -56,7 +53,7 @@ log = logging.getLogger(__name__)
 
 GATE = web.AppKey("gate", Gate)
 ENGINE = web.AppKey("engine", Engine)
-"""The rewriting engine; built from the settings unless the composition root put one there."""
+"""The rewriting engine."""
 
 
 def build_gate(app: web.Application, origin: Origin) -> Gate:
@@ -89,7 +86,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     marks_key = keyring.keys("runtime")[0][:8].hex()
     rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
     http = HttpForwarder(upstream, policy, token_validator, rewriter)
-    metering = WebSocketRateLimits(app[LIMITS] if LIMITS in app else RateLimits(settings))
+    metering = WebSocketRateLimits(app[LIMITS])
     return Gate(
         upstream=upstream,
         mounts=Mounts(
@@ -97,12 +94,12 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
             None if settings.own_origin is None else settings.own_origin.authority,
             browsers_at_prefix=settings.browser_mount is BrowserMount.PREFIX,
         ),
-        scopes=app[SCOPES] if SCOPES in app else Scopes(settings.scopes),
+        scopes=app[SCOPES],
         device_policy=settings.device_policy,
         token_validator=token_validator,
         cookies=ProxyCookies(settings.public_origin, token_validator, app[SIGN_INS]),
-        devices=app.get(DEVICE_CLAIMS, FreeDevices()),
-        sessions=app.get(SESSION_TRACKING, UncountedUsage()),
+        devices=app[DEVICE_CLAIMS],
+        sessions=app[SESSION_TRACKING],
         http=http,
         websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
         mappers=mappers,
@@ -133,14 +130,18 @@ def setup(app: web.Application) -> None:
     :func:`unmounted_requests_middleware` after that.
     """
     settings = app[SETTINGS]
-    if REQUEST_HANDLER not in app:
-        app[REQUEST_HANDLER] = GateRequestHandler
+    app[REQUEST_HANDLER] = GateRequestHandler
     origin = settings.target_origin
     if origin is None:
         app.router.add_route("*", PROXY_PREFIX + "/{path:.*}", _no_upstream)
         return
-    if ENGINE not in app:
-        app[ENGINE] = build_engine(settings)
+    app[ENGINE] = build_engine(settings)
+    mount_upstream(app, origin)
+
+
+def mount_upstream(app: web.Application, origin: Origin) -> None:
+    """Mount the reverse proxy of one upstream; ``app`` must hold the engine as well."""
+    settings = app[SETTINGS]
     plugin_metrics.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
 
@@ -155,7 +156,7 @@ def setup(app: web.Application) -> None:
         except PluginError as error:
             raise SettingsError(error.problems) from None
 
-    app.get(ON_RELOAD, []).append(declare)
+    app[ON_RELOAD].append(declare)
     views = Views(gate)
     sign_in = app[SIGN_IN] = SignIn(gate)
     routing.setup(app, views.routes(), forward_auth.routes(gate))

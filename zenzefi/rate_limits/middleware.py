@@ -62,9 +62,7 @@ async def limit_user(request: web.Request, user_id: object) -> None:
 
     Raises ``RateLimited``.
     """
-    limits = request.app.get(LIMITS)
-    if limits is not None:
-        _remember(request, await limits.hit("api", str(user_id)))
+    _remember(request, await request.app[LIMITS].hit("api", str(user_id)))
 
 
 async def limit_release(request: web.Request, token_id: object) -> None:
@@ -72,9 +70,7 @@ async def limit_release(request: web.Request, token_id: object) -> None:
 
     Raises ``RateLimited``.
     """
-    limits = request.config_dict.get(LIMITS)
-    if limits is not None:
-        _remember(request, await limits.hit("release", str(token_id)))
+    _remember(request, await request.app[LIMITS].hit("release", str(token_id)))
 
 
 async def limit_token(request: web.Request, token_id: object) -> None:
@@ -82,8 +78,8 @@ async def limit_token(request: web.Request, token_id: object) -> None:
 
     Raises ``RateLimited``.
     """
-    limits = request.app.get(LIMITS)
-    if limits is not None and limits.rates("proxy"):
+    limits = request.app[LIMITS]
+    if limits.rates("proxy"):
         await limits.hit("proxy", str(token_id))
 
 
@@ -128,9 +124,7 @@ async def limit_sign_in(request: web.Request, email: str, purpose: Purpose = "lo
 
     Raises ``RateLimited``.
     """
-    limits = request.app.get(LIMITS)
-    if limits is None:
-        return
+    limits = request.app[LIMITS]
     narrow, wide = _uses(request, email, purpose)
     for name, key in narrow + wide:
         _remember(request, await limits.hit(name, *key))
@@ -175,10 +169,7 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
 
     Raises ``RateLimited``.
     """
-    limits = request.app.get(LIMITS)
-    if limits is None:
-        yield
-        return
+    limits = request.app[LIMITS]
     account, known = account_mark(email), mark_of(request, email)
     uses: list[_Use]
     if known is not None:

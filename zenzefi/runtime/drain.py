@@ -121,22 +121,18 @@ class GateRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        factory = self.app.get(REQUEST_HANDLER, RequestHandler)
-        if factory is RequestHandler:
-            return server
         return GateServer(
             not_yet(server.request_handler),
             request_factory=server.request_factory,
-            factory=factory,
+            factory=self.app[REQUEST_HANDLER],
             loop=asyncio.get_running_loop(),
             **server._kwargs,  # the options that aiohttp has derived from those above
         )
 
     async def cleanup(self) -> None:
         """Drain, then stop. If cancelled, it stops immediately."""
-        drain = self.app.get(DRAIN)
-        if drain is not None and self.server is not None:
-            drain.is_draining = True
+        if self.server is not None:
+            self.app[DRAIN].is_draining = True
             await asyncio.sleep(self._drain_delay)
             await self._stop_listening()
             await self._last_requests(self.server)

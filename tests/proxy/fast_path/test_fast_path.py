@@ -6,6 +6,7 @@ import pytest
 
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
+from tests.kit.proxy_stand_ins import NoSessions
 from tests.kit.raw_connections import Connect, fast_path_of
 from tests.kit.waiting import until
 from zenzefi.settings import SETTINGS
@@ -340,7 +341,7 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
 ) -> None:
     noted = []
 
-    class Sessions:
+    class Sessions(NoSessions):
         def note(self, access: Any, *, bytes_out: Any, requests: int = 1, **about: Any) -> None:
             noted.append((requests, bytes_out, about["agent"]))
 

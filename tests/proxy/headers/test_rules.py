@@ -6,14 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.headers.rules import (
+from zenzefi.proxy.headers.request import (
     REQUEST_RULES,
-    RESPONSE_RULES,
     Identity,
     RequestPolicy,
+    request_headers,
+)
+from zenzefi.proxy.headers.response import (
+    RESPONSE_RULES,
     for_one_browser,
     private_cache_control,
-    request_headers,
     response_headers,
 )
 from zenzefi.rewriting.headers import TABLE

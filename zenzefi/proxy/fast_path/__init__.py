@@ -76,7 +76,8 @@ from zenzefi.proxy.fast_path.handler import FastPathHandler
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.headers.rules import RESPONSE_RULES, Verb
+from zenzefi.proxy.headers.pairs import Verb
+from zenzefi.proxy.headers.response import RESPONSE_RULES
 from zenzefi.proxy.interfaces import SIGN_INS
 from zenzefi.proxy.upstream.connecting import check_pin
 from zenzefi.proxy.upstream.pool import IDLE_SECONDS
@@ -84,7 +85,7 @@ from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.headers import TABLE
 from zenzefi.runtime import descriptors
-from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER, Drain
+from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER
 from zenzefi.settings import SETTINGS
 
 log = logging.getLogger(__name__)
@@ -102,25 +103,23 @@ _ENGINE_NAMES = frozenset(
 class Rewriting:
     """The requests and responses that need the rewriting engine."""
 
-    def __init__(self, engine: Engine | None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @property
     def generation(self) -> int:
         """A number that changes when plugins are reloaded."""
-        return self._engine.registry.generation if self._engine else 0
+        return self._engine.registry.generation
 
     @property
     def has_hooks(self) -> bool:
         """Whether a plugin has a hook for heads, which the fast path does not call."""
-        if self._engine is None:
-            return False
         registry = self._engine.registry
         return any(map(registry.with_hook, _HOOKS))
 
     def may_rewrite(self, content_type: str, destination: str | None) -> bool:
         """Whether the engine or a plugin may rewrite a body of this content type."""
-        return self._engine is not None and self._engine.may_rewrite(content_type, destination)
+        return self._engine.may_rewrite(content_type, destination)
 
 
 class FastPath:
@@ -133,11 +132,11 @@ class FastPath:
         self.token_validator = gate.token_validator
         self._rewriting = rewriting
         self._generation = rewriting.generation
-        self._observer = app.get(OBSERVER)
-        self._access_log = self._observer.access_log if self._observer else None
+        self._observer = app[OBSERVER]
+        self._access_log = self._observer.access_log
         self._tally = Tally()
         self._to_count: list[KnownRequest] = []  # served since the last count
-        self.drain = app.get(DRAIN) or Drain()
+        self.drain = app[DRAIN]
         self._origin = gate.upstream.origin
         self.upstream = gate.upstream
         self._budget = gate.upstream.budget
@@ -359,10 +358,7 @@ class FastPath:
                 requests=known.uncounted_requests,
             )
             known.uncounted_requests = known.uncounted_bytes = 0
-        if self._observer is not None:
-            self._observer.tally(self._tally)
-        else:
-            self._tally.clear()
+        self._observer.tally(self._tally)
 
     def log_broken(self, error: GateError) -> None:
         """Log that the body of a response is truncated or malformed."""
@@ -382,7 +378,7 @@ def own_paths(app: web.Application) -> frozenset[bytes]:
 FAST_PATH = web.AppKey("fast_path", FastPath)
 
 
-def setup(app: web.Application, gate: Gate, engine: Engine | None) -> None:
+def setup(app: web.Application, gate: Gate, engine: Engine) -> None:
     """Put the fast path in front of an application. All routes must have been added before."""
 
     def handler(server: Any, **options: Any) -> RequestHandler:

@@ -38,7 +38,7 @@ from zenzefi.proxy.fast_path.handover import HandedOver
 from zenzefi.proxy.fast_path.head_table import parse_head
 from zenzefi.proxy.fast_path.sinks import BodySink, ResponseSink
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible
-from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.connection_auth import is_challenged
 from zenzefi.proxy.upstream.http_connection import is_proper_end
 from zenzefi.proxy.upstream.ownership import ConnectionOwner

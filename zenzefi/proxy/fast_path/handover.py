@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
-from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.exchange import BodyBroken
 from zenzefi.proxy.upstream.limits import Refused
 from zenzefi.proxy.upstream.pool import is_event_stream, refusal

@@ -2,7 +2,7 @@
 
 The module does no I/O. If a head contains a new line, the C parser (llhttp through httptools, in
 strict mode) validates the whole head before any of its lines is used. The table only stores the
-results of the header policy (:mod:`zenzefi.proxy.headers.rules`), so both paths send the same
+results of the header policy (:mod:`zenzefi.proxy.headers.response`), so both paths send the same
 headers.
 
 Invariants:
@@ -25,7 +25,8 @@ from zenzefi.errors import UpstreamProtocolError
 from zenzefi.http.framing import STATUS_LINE, length_of
 from zenzefi.http_syntax import TOKEN_BYTES
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.headers.rules import PRIVATE, Pairs, private_cache_control, response_headers
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.headers.response import PRIVATE, private_cache_control, response_headers
 from zenzefi.proxy.upstream.connection_auth import is_challenged
 
 _MAX_ROWS = 4096  # stored lines of one mount

@@ -28,12 +28,12 @@ from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Mount
 from zenzefi.proxy.credentials import ProxyCredentials
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
-from zenzefi.proxy.forwarder import ProxyRequest
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.headers.rules import Identity, overriding_methods, request_headers
+from zenzefi.proxy.headers.request import Identity, overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
 from zenzefi.proxy.method_override import query_methods
 from zenzefi.proxy.mount import parse_forwarded
+from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.settings import Network
@@ -258,6 +258,16 @@ class KnownRequests:
             unmapper=gate._mappers.get(mount),
             device_id=device_id,
             sign_in=credentials.sign_in_id,
+            # Not entered: the fast path counts its requests in batches.
+            tracking=gate._sessions.begin(
+                access,
+                ClientIdentity(
+                    device_id,
+                    client_address.address,
+                    headers.get("User-Agent", ""),
+                    credentials.sign_in_id,
+                ),
+            ),
         )
         pairs = request_headers(
             request._message.raw_headers,

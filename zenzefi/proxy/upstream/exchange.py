@@ -16,7 +16,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.http.framing import length_of
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
-from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.http_connection import HttpConnection
 
 log = logging.getLogger(__name__)

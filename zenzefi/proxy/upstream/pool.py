@@ -24,7 +24,7 @@ from zenzefi.observability.metrics import (
 )
 from zenzefi.origin import Origin
 from zenzefi.proxy.errors import TooManyConnections, UpstreamBusy, UpstreamUnreachable
-from zenzefi.proxy.headers.rules import Pairs
+from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.budget import ConnectionBudget
 from zenzefi.proxy.upstream.connecting import check_pin, connect_error, keep_alive
 from zenzefi.proxy.upstream.connection_auth import is_challenged

@@ -17,9 +17,12 @@ from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
 from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientResponse
-from zenzefi.proxy.forwarder import HttpForwarder, ProxyRequest, Rewriter, request_head, revalidate
-from zenzefi.proxy.headers.rules import Pairs, RequestPolicy, request_headers
+from zenzefi.proxy.forwarder import HttpForwarder, request_head, revalidate
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.proxy_request import ProxyRequest
+from zenzefi.proxy.rewriter import Rewriter
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED

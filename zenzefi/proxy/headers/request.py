@@ -1,8 +1,6 @@
-"""Header policy: one readable table per direction, and the two functions that apply them.
+"""Request headers: one readable table, and the function that applies it.
 
-Pure. Headers are pairs of bytes, in order, repeated ones stay repeated; a name that no table
-mentions passes as it is. Hop-by-hop fields and those that ``Connection`` names never pass
-(RFC 9110 section 7.6.1).
+Pure. Hop-by-hop fields and those that ``Connection`` names never pass (RFC 9110, 7.6.1).
 """
 
 from __future__ import annotations
@@ -11,56 +9,39 @@ import base64
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from zenzefi.http.target import Target, without_token
-from zenzefi.http_syntax import TOKEN_BYTES
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.headers.cookies import map_set_cookie, unmap_cookie
+from zenzefi.proxy.headers.cookies import unmap_cookie
+from zenzefi.proxy.headers.pairs import (
+    DICTIONARY,
+    FRAMING,
+    HOP,
+    TRAILERS,
+    Pairs,
+    Rule,
+    Verb,
+    named_by_connection,
+)
 
-Pairs = list[tuple[bytes, bytes]]
-
-
-class Verb(StrEnum):
-    """What happens to a header."""
-
-    DROP = "drop"
-    SET = "set"  # the gate writes its own; received values are dropped
-    MAP = "map"  # the value is translated
-
-
-class Rule(NamedTuple):
-    """One row: the header's name in lower case, what happens to it, and why.
-
-    A name that ends in ``*`` stands for all names with this beginning that have no separate row.
-    """
-
-    name: str
-    verb: Verb
-    reason: str
-
-
-_HOP = "belongs to one connection (RFC 9110, 7.6.1)"
-_FRAMING = "each connection frames the body separately (RFC 9112, 6)"
 _IDENTITY = "only the gate identifies the client"
 _SIGNED_IN = "a sign-in server in front of an application says so who asks; here is none"
 _TRAIL = "only the gate states where the request came from"
 _SECRET = "the gate's secret"  # noqa: S105 - a reason, not a secret
-_CACHES = "an instruction to shared caches, which check no token"
 _ROUTING = "some frameworks route by it, past the path that was checked"
 
 REQUEST_RULES = (
-    Rule("connection", Verb.DROP, _HOP),
-    Rule("keep-alive", Verb.DROP, _HOP),
-    Rule("proxy-connection", Verb.DROP, _HOP),
+    Rule("connection", Verb.DROP, HOP),
+    Rule("keep-alive", Verb.DROP, HOP),
+    Rule("proxy-connection", Verb.DROP, HOP),
     Rule("proxy-authorization", Verb.DROP, "meant for a forward proxy, not for the upstream"),
-    Rule("te", Verb.DROP, _HOP),
-    Rule("trailer", Verb.DROP, "trailers are not passed on (RFC 9110, 6.5.1 allows it)"),
-    Rule("upgrade", Verb.DROP, _HOP + "; the WebSocket way sets its own"),
+    Rule("te", Verb.DROP, HOP),
+    Rule("trailer", Verb.DROP, TRAILERS),
+    Rule("upgrade", Verb.DROP, HOP + "; the WebSocket way sets its own"),
     Rule("http2-settings", Verb.DROP, "only meaningful with Upgrade: h2c"),
-    Rule("transfer-encoding", Verb.SET, _FRAMING),
-    Rule("content-length", Verb.SET, _FRAMING),
+    Rule("transfer-encoding", Verb.SET, FRAMING),
+    Rule("content-length", Verb.SET, FRAMING),
     Rule("expect", Verb.SET, "passed on exactly when the gate waits for the 100 itself"),
     Rule("host", Verb.SET, "the upstream's own"),
     Rule("x-access-token", Verb.DROP, _SECRET),
@@ -103,47 +84,19 @@ REQUEST_RULES = (
     Rule("hx-current-url", Verb.MAP, "htmx names the page here, as Referer does"),
     Rule("destination", Verb.MAP, "WebDAV names the target of COPY and MOVE here"),
     Rule("accept-encoding", Verb.MAP, "the desktop client can only take identity"),
-    Rule("available-dictionary", Verb.DROP, "dictionary codings can't be rewritten"),
-    Rule("dictionary-id", Verb.DROP, "dictionary codings can't be rewritten"),
-)
-
-# Headers whose value depends on the mount (Location, Link, CSP, Alt-Svc and so on) have their rows
-# in zenzefi.rewriting.headers.TABLE, which is applied after this one.
-RESPONSE_RULES = (
-    Rule("connection", Verb.DROP, _HOP),
-    Rule("keep-alive", Verb.DROP, _HOP),
-    Rule("proxy-connection", Verb.DROP, _HOP),
-    Rule(
-        "proxy-authenticate", Verb.DROP, "from a forward proxy; the browser must not respond to it"
-    ),
-    Rule("te", Verb.DROP, _HOP),
-    Rule("trailer", Verb.DROP, "trailers are not passed on (RFC 9110, 6.5.1 allows it)"),
-    Rule("upgrade", Verb.DROP, _HOP),
-    Rule("transfer-encoding", Verb.SET, _FRAMING),
-    Rule("content-length", Verb.SET, _FRAMING),
-    Rule("x-request-id", Verb.SET, "the gate sends its own"),
-    Rule("set-cookie", Verb.MAP, "kept at the gate's host, below the mount"),
-    Rule("use-as-dictionary", Verb.DROP, "dictionary codings can't be rewritten"),
-    Rule("cache-control", Verb.MAP, "caches between the gate and the browser check no token"),
-    Rule("surrogate-control", Verb.DROP, _CACHES),
-    Rule("cdn-cache-control", Verb.DROP, _CACHES),
-    Rule("x-accel-expires", Verb.DROP, _CACHES),
-    Rule("x-accel-redirect", Verb.DROP, "would make an nginx in front of the gate serve its files"),
-    Rule("x-accel-buffering", Verb.DROP, "an order to a proxy in front of the upstream, not ours"),
-    Rule("x-sendfile", Verb.DROP, "would make a server in front of the gate serve its files"),
+    Rule("available-dictionary", Verb.DROP, DICTIONARY),
+    Rule("dictionary-id", Verb.DROP, DICTIONARY),
 )
 
 _REQUEST_VERBS = {rule.name.encode(): rule.verb for rule in REQUEST_RULES}
 _DROPPED_FAMILIES = tuple(
     rule.name[:-1].encode() for rule in REQUEST_RULES if rule.name.endswith("*")
 )
-_RESPONSE_VERBS = {rule.name.encode(): rule.verb for rule in RESPONSE_RULES}
 # Names that CGI-like servers (WSGI, PHP, Rack) can't tell from the ones above: HTTP_X_USER_ID.
 _LOOKALIKE = re.compile(rb"[^a-z0-9-]")
 _GUARDED = frozenset(
     name for name, verb in _REQUEST_VERBS.items() if verb in (Verb.DROP, Verb.SET)
 ) | {b"cookie", b"origin", b"referer"}
-_FORBIDDEN_VALUE = re.compile(rb"[\x00\r\n]")
 
 
 class UrlUnmapper(Protocol):
@@ -192,14 +145,6 @@ def overriding_methods(raw: Iterable[tuple[bytes, bytes]]) -> list[str]:
     ]
 
 
-def _named_by_connection(pairs: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
-    named: set[bytes] = set()
-    for name, value in pairs:
-        if len(name) == 10 and name.lower() == b"connection":
-            named.update(token.strip().lower() for token in value.split(b","))
-    return named
-
-
 def request_headers(
     raw: Iterable[tuple[bytes, bytes]],
     policy: RequestPolicy,
@@ -217,7 +162,7 @@ def request_headers(
     requests as ``application/octet-stream`` all the same, and that label is dropped.
     """
     pairs = raw if isinstance(raw, (list, tuple)) else list(raw)
-    named = _named_by_connection(pairs)
+    named = named_by_connection(pairs)
     out: Pairs = [(b"Host", policy.upstream.authority.encode())]
     for name, value in pairs:
         low = name.lower()
@@ -306,85 +251,4 @@ _REQUEST_MAPS: dict[bytes, Callable[[bytes, RequestPolicy, Mount, UrlUnmapper], 
     b"hx-current-url": _map_url_back,
     b"destination": _map_url_back,
     b"accept-encoding": _map_codings,
-}
-
-
-def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount: Mount) -> Pairs:
-    """The headers that go to the browser, without those of the body's framing.
-
-    Raises ``ValueError`` for a value that would split the response (CR, LF or NUL in it), and for
-    a name that is not a token: the parser accepts ``Content-Length : 5`` as a name with a space.
-    URL-valued headers (Location, Link, CSP and so on) are the rewriting engine's.
-    """
-    pairs = raw if isinstance(raw, (list, tuple)) else list(raw)
-    named = _named_by_connection(pairs)
-    out: Pairs = []
-    for name, value in pairs:
-        low = name.lower()
-        # RFC 9110, 5.5: a recipient of CR, LF or NUL must reject the message or replace them.
-        if _FORBIDDEN_VALUE.search(value):
-            raise ValueError("a response header holds a control character")
-        # RFC 9112, 5.1: the next parser might read it as a length, or not.
-        if not TOKEN_BYTES.fullmatch(name):
-            raise ValueError("a response header's name is not a token")
-        verb = _RESPONSE_VERBS.get(low)
-        if verb is None:
-            if low not in named:
-                out.append((name, value))
-        elif verb is Verb.MAP:
-            mapped = _RESPONSE_MAPS[low](value, upstream, mount)
-            if mapped:
-                out.append((name, mapped))
-    return out
-
-
-# RFC 9111, 5.2: directives, whose arguments may be quoted and then hold commas.
-_DIRECTIVE = re.compile(rb"""(?:[^",]|"(?:[^"\\]|\\.)*"?)+""")
-_FOR_ALL = (b"public", b"s-maxage")
-_FOR_ONE = (b"private", b"no-store", b"no-cache")
-PRIVATE = (b"Cache-Control", b"private")
-"""``Cache-Control`` of a response that had none."""
-
-
-def private_cache_control(value: bytes) -> bytes:
-    """One ``Cache-Control`` value without directives that let shared caches store the response.
-
-    RFC 9111, 3: they may store what is fresh for a while even if it does not say ``public``.
-    Browsers keep the response as long as before.
-    """
-    parts: list[bytes] = _DIRECTIVE.findall(value)
-    named = [(part.partition(b"=")[0].strip().lower(), b"=" in part) for part in parts]
-    # With an argument these concern some fields only, not the response.
-    if any(name in _FOR_ONE and not has_argument for name, has_argument in named):
-        return value
-    kept = [part for part, (name, _) in zip(parts, named, strict=True) if name not in _FOR_ALL]
-    return b",".join([*kept, b" private" if kept else b"private"]).strip()
-
-
-def for_one_browser(pairs: Pairs) -> Pairs:
-    """The same headers, so that no shared cache serves the response to other users.
-
-    The last step of the table: whether the engine may keep a rewritten body is decided by what the
-    upstream said.
-    """
-    out = []
-    is_said = False
-    for name, value in pairs:
-        if len(name) == 13 and name.lower() == b"cache-control":
-            is_said = True
-            out.append((name, private_cache_control(value)))
-        else:
-            out.append((name, value))
-    if not is_said:
-        out.append(PRIVATE)
-    return out
-
-
-def _map_set_cookie(value: bytes, upstream: Origin, mount: Mount) -> bytes:
-    return (map_set_cookie(value.decode("latin-1"), upstream, mount) or "").encode("latin-1")
-
-
-_RESPONSE_MAPS: dict[bytes, Callable[[bytes, Origin, Mount], bytes]] = {
-    b"set-cookie": _map_set_cookie,
-    b"cache-control": lambda value, _upstream, _mount: value,  # later: for_one_browser
 }

@@ -1,0 +1,44 @@
+"""One admitted request of the reverse proxy, with all that forwarding it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi.http.target import Target
+from zenzefi.origin import Mount
+from zenzefi.proxy.headers.request import Identity, UrlUnmapper
+from zenzefi.proxy.interfaces import RequestTracking
+from zenzefi.proxy.upstream.exchange import RequestBody
+from zenzefi.tokens.access import TokenAccess
+from zenzefi.tokens.open_connections import ClientIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRequest:
+    """One admitted request: everything was checked, nothing was sent yet."""
+
+    request: web.BaseRequest
+    target: Target
+    mount: Mount
+    access: TokenAccess
+    token: str
+    identity: Identity
+    unmapper: UrlUnmapper
+    tracking: RequestTracking
+    device_id: str | None = None
+    sign_in: UUID | None = None
+    inspection: Callable[[RequestBody], RequestBody] | None = None
+
+    @property
+    def client_identity(self) -> ClientIdentity:
+        """Who uses the token."""
+        agent = self.request.headers.get("User-Agent", "")
+        return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
+
+    def traced(self, traceparent: str) -> ProxyRequest:
+        """The same, naming the gate's own span to the upstream."""
+        return replace(self, identity=replace(self.identity, traceparent=traceparent))

@@ -1,0 +1,61 @@
+"""The proxy's view of the rewriting engine, as protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.proxy_request import ProxyRequest
+from zenzefi.proxy.upstream.exchange import UpstreamResponse
+
+
+class BodyTransform(Protocol):
+    """A body on its way through the rewriting engine (``zenzefi.rewriting.body``)."""
+
+    heavy: bool
+
+    def slices(self, data: bytes) -> Iterator[bytes]:
+        """The output after ``data``, in pieces of bounded work; some are empty."""
+
+    def finish(self) -> bytes:
+        """The rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedResponse:
+    """The decision of the engine: the head to send, and how the body is changed (if at all)."""
+
+    headers: Pairs
+    length: int | None
+    rewrite: BodyTransform | None = None
+
+
+class Rewriter(Protocol):
+    """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
+
+    def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
+        """A plugin's response instead of the upstream's: status, head, body."""
+
+    def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
+        """The request's headers as the engine wants them (validators, ranges, codings)."""
+
+    def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
+        """The headers of a 1xx response (browsers fetch the Link of 103 Early Hints)."""
+
+    def messages(
+        self, proxied: ProxyRequest
+    ) -> Callable[[str, str | bytes], str | bytes | None] | None:
+        """The function applied to WebSocket messages: (direction, data) -> data or ``None``.
+
+        ``None`` if no plugin asks for them: then frames pass raw.
+        """
+
+    def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
+        """Whether a part of a body came that must be rewritten as a whole."""
+
+    def answer(
+        self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
+    ) -> MappedResponse:
+        """``headers`` went through the header table; URL-valued ones are the engine's."""
