@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from sqlalchemy import update
 
 TOP = Path(__file__).resolve().parents[1]
@@ -30,7 +30,8 @@ from zenzefi.demo import running_demo  # noqa: E402
 from zenzefi.settings import load_settings  # noqa: E402
 
 FOLDER = TOP / "docs" / "screenshots"
-DESKTOP, PHONE = {"width": 1120, "height": 760}, {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1120, "height": 760}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 PRICES = {"1h": "2.00", "12h": "12.00", "24h": "18.00", "7d": "70.00", "30d": "200.00"}
 
 

@@ -150,11 +150,10 @@ def main() -> None:
     """Serve on the port named by the first argument until killed."""
     try:
         import uvloop
-
-        runner = uvloop.run
     except ImportError:
-        runner = asyncio.run
-    runner(_serve(int(sys.argv[1])))
+        asyncio.run(_serve(int(sys.argv[1])))
+    else:
+        uvloop.run(_serve(int(sys.argv[1])))
 
 
 if __name__ == "__main__":

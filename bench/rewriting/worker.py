@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from zenzefi.rewriting.body import BodyRewrite
@@ -101,7 +101,7 @@ def lxml(kind: str) -> Callable[[bytes], bytes]:
     import lxml.html
 
     def run(data: bytes) -> bytes:
-        tree = lxml.html.document_fromstring(data)
+        tree = cast(lxml.html.HtmlElement, lxml.html.document_fromstring(data))
         tree.rewrite_links(_map)
         out: bytes = lxml.html.tostring(tree)
         return out
@@ -171,7 +171,8 @@ def pywb(kind: str) -> Callable[[bytes], bytes]:
             return out.encode()
         rewriter = HTMLRewriter(urls)
         parts = [rewriter.rewrite(text[i : i + CHUNK]) for i in range(0, len(text), CHUNK)]
-        return ("".join(parts) + rewriter.final_read()).encode()
+        text = "".join([*parts, rewriter.final_read()])
+        return text.encode()
 
     return run
 

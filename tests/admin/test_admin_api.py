@@ -178,8 +178,14 @@ async def test_sessions_are_counted_listed_and_ended(gate: GateClient) -> None:
     access = await token_validator.validate(token["token"])
 
     def note(agent: str) -> None:
-        who = {"device_id": "a-device-id", "address": "192.0.2.7", "agent": agent}
-        usage.note(access, **who, bytes_in=10, bytes_out=1000)
+        usage.note(
+            access,
+            device_id="a-device-id",
+            address="192.0.2.7",
+            agent=agent,
+            bytes_in=10,
+            bytes_out=1000,
+        )
 
     for _ in range(3):
         note("Firefox")

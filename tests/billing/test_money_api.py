@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -270,7 +271,7 @@ async def test_everything_that_moves_money_at_once_leaves_the_ledger_whole(
     for payment_id in payment_ids:
         for kind, amount in (("paid", "100.00"), ("refunded", "45.00"), ("disputed", "100.00")):
             event = signed(mock_event(payment_id, kind, amount))
-            acts += [lambda e=event: call(gate, "POST", "/webhooks/payment/mock", **e)] * 2
+            acts += [partial(call, gate, "POST", "/webhooks/payment/mock", **event)] * 2
     credit = {"amount": "3.33", "reason": "for the test"}
     for _ in range(6):
         acts += [

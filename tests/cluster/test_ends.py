@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ async def test_a_released_device_is_out_everywhere_and_another_one_in(
         started = time.perf_counter()
         status, _ = await cluster.call(HERE, "POST", path, token.bearer)
         assert status == 200
-        await until(lambda second=second: _is_in(cluster, token, X_Device_ID=second))
+        await until(partial(_is_in, cluster, token, X_Device_ID=second))
         table.add("released", "request", time.perf_counter() - started)
         await watched.all_ended()
         _note(table, "released", watched, started)
@@ -152,7 +153,7 @@ async def test_an_ended_session_closes_what_it_has_open_and_nothing_else(cluster
     ways = ("websocket", "events")
     one = await open_connections(cluster, THERE, token.value, ways=ways, User_Agent="one")
     other = await open_connections(cluster, THERE, token.value, ways=ways, User_Agent="other")
-    found = {}
+    found: dict[str, Any] = {}
     async with asyncio.timeout(SOON):
         while set(found) != {"one", "other"}:  # they are listed while they last
             await asyncio.sleep(0.2)

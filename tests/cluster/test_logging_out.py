@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ async def sign_in(cluster: Cluster, node: int, token: PurchasedToken) -> str:
     return "; ".join(line.split(";")[0] for line in lines)
 
 
-def at(cluster: Cluster, node: int, cookie: str) -> dict[str, str]:
+def at(cluster: Cluster, node: int, cookie: str) -> dict[str, Any]:
     """The headers of that browser at the application's origin on a node."""
     host = f"app.localhost:{cluster.servers.nodes[node].port}"
     return {"Host": host, "User_Agent": AGENT, "Sec_Fetch_Site": "same-origin", "Cookie": cookie}

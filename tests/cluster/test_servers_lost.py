@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ async def test_a_flush_is_no_stampede(cluster: Cluster) -> None:
     asked = await cluster.metric(THERE, 'token_lookups_total{tier="database"}')
     async with cluster.redis() as client:
         await client.flushall()
-        await client.execute_command("CLIENT", "KILL", "TYPE", "PUBSUB")  # memory is emptied too
+        await client.client_kill_filter(_type="pubsub")  # memory is emptied too
     answers = await asyncio.gather(
         *(cluster.get(THERE, token.value) for token in tokens for _ in range(4))
     )
@@ -164,16 +165,18 @@ async def test_a_read_only_redis_brings_nobody_back(cluster: Cluster) -> None:
     watched = await open_connections(cluster, THERE, ending.value)
     async with cluster.redis() as client:
         assert await client.exists(cache_name(ending.value))
-        await client.execute_command("REPLICAOF", "127.0.0.1", "1")  # no server listens there
+        await client.replicaof("127.0.0.1", "1")  # no server listens there
         try:
             await _revoke(cluster, ending)
             await watched.all_ended()
-            assert b'"checked_at"' in await client.get(cache_name(ending.value))  # as it was
+            kept = await client.get(cache_name(ending.value))
+            assert isinstance(kept, bytes)
+            assert b'"checked_at"' in kept
             # Redis keeps the entry of a valid token for long; no node may trust it any more.
             await _stays_out(cluster, ending, REFUSED_LIFE + 2)
             fresh = await _used(cluster, *BOTH)
         finally:
-            await client.execute_command("REPLICAOF", "NO", "ONE")
+            await client.replicaof("NO", "ONE")
 
         async def is_buried() -> bool:
             return await client.get(cache_name(ending.value)) == b'{"ended":true}'
@@ -219,7 +222,9 @@ async def test_redis_holds_garbage(cluster: Cluster) -> None:
         for token in tokens:
             assert (await cluster.get(THERE, token.value))[0] == 200
         for name, token in zip(names, tokens, strict=True):
-            assert str(token.id).encode() in await client.get(name)
+            kept = await client.get(name)
+            assert isinstance(kept, bytes)
+            assert str(token.id).encode() in kept
     watched = await open_connections(cluster, THERE, tokens[0].value)
     await _revoke(cluster, tokens[0])
     await watched.all_ended()
@@ -252,7 +257,7 @@ async def test_postgresql_down_and_back(cluster: Cluster, how: signal.Signals) -
         assert status == 503
         assert watched.ended == {}
     for node in BOTH:
-        await until(lambda node=node: _is_in(cluster, node, unknown))
+        await until(partial(_is_in, cluster, node, unknown))
         assert await cluster.get(node, gone.value) == (401, "token_revoked")
     assert watched.ended == {}
     await _revoke(cluster, known)
@@ -283,7 +288,7 @@ async def test_postgresql_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
         tell(f"with a PostgreSQL that hangs the slowest request took {slowest:.2f} s")
         assert await cluster.get(HERE, unknown.value) == (503, "database_unavailable")
     for node in BOTH:
-        await until(lambda node=node: _is_in(cluster, node, unknown), within=40)
+        await until(partial(_is_in, cluster, node, unknown), within=40)
 
 
 def _signal_postgres(cluster: Cluster, what: signal.Signals) -> None:
@@ -326,7 +331,7 @@ async def test_both_down_and_back(cluster: Cluster) -> None:
         assert 503 in seen
         assert watched.ended == {}
     for node in BOTH:
-        await until(lambda node=node: _is_in(cluster, node, known))
+        await until(partial(_is_in, cluster, node, known))
         assert await cluster.get(node, gone.value) == (401, "token_revoked")
     await _revoke(cluster, known)
     await watched.all_ended()

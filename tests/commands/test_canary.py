@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.kit.gate_process import GateProcess
 
 # Each looks unlike a token or a key: nothing but knowing better may keep it out of the log.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "SECRET_KEY": "canary-key-Zq8vTn3Lx0RwYb6Kd2HmPs4",
     "PREVIOUS_SECRET_KEYS": "canary-former-Ab3kTy7Ue1QwZx5Cv9BnMp2",
     "ZENZEFI_BASIC_AUTH_USER": "upstream",

@@ -153,7 +153,8 @@ async def test_workers_share_the_port_are_replaced_and_drain(
 
 
 def _workers(gate: GateProcess) -> list[psutil.Process]:
-    return psutil.Process(gate.process.pid).children()
+    children: list[psutil.Process] = psutil.Process(gate.process.pid).children()
+    return children
 
 
 @pytest.mark.parametrize("gate", [{"DRAIN_DELAY": "60"}], indirect=True)

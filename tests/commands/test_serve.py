@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -225,10 +226,11 @@ def test_another_loopback_name_shows_the_application_without_set_up(gate: GatePr
     ],
 )
 def test_the_start_says_what_is_risky_or_missing(
-    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], said: str
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, Any], said: str
 ) -> None:
-    listens = {"SECRET_KEY": "N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W"}
-    gate = GateProcess(str(tmp_path), *arguments, **listens, **settings)
+    gate = GateProcess(
+        str(tmp_path), *arguments, SECRET_KEY="N3pTqzH0aYw7uVJrKc8dXf2LmB5sGe9RiOoUtZ1W", **settings
+    )
     try:
         assert said in " ".join(gate.announcement.split())
     finally:

@@ -33,7 +33,7 @@ def _programs() -> dict[str, str]:
 
 def _run(script: str, file: Path, url: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **_programs(), "DATABASE_URL": url}
-    argv = [sys.executable, SCRIPTS / script, file]
+    argv = [sys.executable, str(SCRIPTS / script), str(file)]
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -83,7 +83,7 @@ def of_catalog(text: str, *, translated: bool = False) -> str:
     for message in read_po(io.BytesIO(text.encode())):
         if message.id and message.lineno:
             shown = message.string if translated else message.id
-            forms = shown if isinstance(shown, tuple | list) else (shown,)
+            forms = shown if isinstance(shown, tuple | list) else (shown or "",)
             lines[message.lineno - 1] = " | ".join(" ".join(form.split()) for form in forms)
     return "\n".join(lines)
 

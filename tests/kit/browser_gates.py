@@ -107,7 +107,7 @@ async def place(
         settings["browser_mount"] = "prefix"
     engine = None  # the one that all tests share, unless this gate has other options
     if plugin_options:
-        options = Settings(_env_file=None, debug=True, plugin_options=plugin_options)  # type: ignore[call-arg]
+        options = Settings(_env_file=None, debug=True, plugin_options=plugin_options)
         engine = proxy_setup.build_engine(options)
     app = proxy_app(gatekeeper, folder, upstream, port, engine=engine, **settings)
     runner = GateRunner(app, drain_timeout=0.2)

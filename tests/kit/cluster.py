@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,7 @@ class ClusterServers:
     postgres: Postgres
     redis: Redis
     streaming_upstream: str
-    settings: dict[str, str]
+    settings: dict[str, Any]
     folder: str
     nodes: list[GateProcess] = field(default_factory=list)
 
@@ -140,7 +141,7 @@ class Cluster:
     async def live(self) -> None:
         """Wait until every node receives invalidation messages and reaches the database."""
         for number, _ in enumerate(self.servers.nodes):
-            await until(lambda number=number: self._is_well(number))
+            await until(partial(self._is_well, number))
 
     async def _is_well(self, number: int) -> bool:
         if await self.metric(number, "ends_subscription") != 1:

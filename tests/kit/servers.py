@@ -137,7 +137,7 @@ class Postgres:
                 **self._identity,
             )
         deadline = time.monotonic() + _START_TIMEOUT
-        ready = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run([*ready, "-U", "postgres"], check=False).returncode != 0:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

@@ -34,7 +34,13 @@ CONTENT_HEADERS = ["Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
 class Case:
     """One kind of message, its subjects, and the first sentence of its text."""
 
-    kind: type[ConfirmAddressMessage]
+    kind: type[
+        ConfirmAddressMessage
+        | ResetPasswordMessage
+        | PasswordChangedMessage
+        | TwoStepOnMessage
+        | TwoStepOffMessage
+    ]
     subjects: dict[str, str]
     first: dict[str, str]
 

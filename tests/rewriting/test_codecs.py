@@ -181,7 +181,8 @@ def test_members_in_any_number_nesting_and_cut(
     pieces = parts
     for layer in coding.split(", "):
         pieces = [ENCODE[layer](piece) for piece in pieces]
-    body, at, out = b"".join(pieces), 0, []
+    body, at = b"".join(pieces), 0
+    out: list[bytes] = []
     stack = codecs.decoders(coding)
     assert stack is not None
     turn = 0

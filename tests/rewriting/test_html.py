@@ -610,7 +610,7 @@ def expected_value(tag: Any, name: str, value: Any, mapper: Any, svg: Any) -> An
 
 def flatten(root: Any, mapper: Any = None) -> Any:
     """Elements with attributes and texts, in order; addresses mapped if there is a mapper."""
-    out = []
+    out: list[tuple[Any, ...]] = []
     for element in root.iter():
         if not isinstance(element.tag, str):
             out.append(("comment", element.text))
@@ -656,7 +656,7 @@ def test_the_oracle_sees_the_same_tree_but_for_mapped_addresses(html: Any) -> No
 # --- tokens for plugins -----------------------------------------------------------------------
 
 
-def tokens_of(html: str | bytes, tags: Any = None, size: int | None = None) -> Any:
+def tokens_of(html: str, tags: Any = None, size: int | None = None) -> Any:
     found = []
 
     def on_token(token: Any) -> tuple[Any, ...]:

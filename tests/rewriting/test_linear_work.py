@@ -18,6 +18,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi import gate_cookies
 from zenzefi.http import target
+from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.i18n import negotiate
 from zenzefi.observability.logs import Scrubber
 from zenzefi.origin import Mount, MountKind, Origin
@@ -47,25 +48,25 @@ PER_CHARACTER = 3e-6
 _T = TypeVar("_T", str, bytes)
 
 
-def cpu(call: Callable[[], object]) -> float:
+def cpu(run: Callable[[_T], object], text: _T) -> float:
     start = time.thread_time()
-    call()
+    run(text)
     return time.thread_time() - start
 
 
 def assert_linear(run: Callable[[_T], object], make: Callable[[int], _T], most: int) -> None:
     """``run(make(n))`` over n from ``most``/64 to ``most``: its work grows as n does."""
     size = most // 64
-    before = cpu(lambda: run(make(size)))
+    before = cpu(run, make(size))
     while size < most:
         size *= 4
         text = make(size)
-        after = cpu(lambda text=text: run(text))  # type: ignore[misc]
+        after = cpu(run, text)
         if after > 0.02 + PER_CHARACTER * size and after > FOURFOLD * before:
             smaller = make(size // 4)
             for _ in range(3):
-                before = max(before, cpu(lambda text=smaller: run(text)))  # type: ignore[misc]
-                after = min(after, cpu(lambda text=text: run(text)))  # type: ignore[misc]
+                before = max(before, cpu(run, smaller))
+                after = min(after, cpu(run, text))
             assert after <= FOURFOLD * before, (
                 f"{len(text)} characters took {after / before:.0f} times the work of a quarter"
             )
@@ -91,12 +92,12 @@ def response_header(name: bytes) -> Callable[[str], object]:
 
 
 def refused(call: Callable[[str], object]) -> Callable[[str], object]:
-    """A refusal is an answer too."""
+    """A refusal is a result too."""
 
     def run(text: str) -> object:
         try:
             return call(text)
-        except target.AmbiguousRequest:
+        except AmbiguousRequest:
             return None
 
     return run

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from zenzefi import plugins_testing as kit
 from zenzefi.plugins import Plugin
@@ -254,7 +255,7 @@ def test_the_header_policy_works_both_ways() -> None:
     assert result.headers["X-A"] == "1"
     assert result.headers["X-C"] == "3"
     engine, _ = kit.engine_for(bundled_plugin("header-policy"), options)
-    sent = kit.CIMultiDict({"Accept": "*/*"})
+    sent = CIMultiDict({"Accept": "*/*"})
     engine.prepare_request(kit.exchange(status=0), sent)
     assert sent["X-B"] == "2"
 

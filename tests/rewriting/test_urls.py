@@ -302,7 +302,9 @@ def test_a_mapped_address_resolves_to_the_same_resource_behind_the_gate(
         return
     assert got is not None
     if want.origin in (str(UPSTREAM), "ws://app.internal:8080"):
-        userinfo, path = re.fullmatch(r"\w+://([^@/]*@)?[^/]*(/.*)", want.href, re.S).groups()
+        parts = re.fullmatch(r"\w+://([^@/]*@)?[^/]*(/.*)", want.href, re.S)
+        assert parts is not None
+        userinfo, path = parts.groups()
         while mount.prefix and re.match(re.escape(mount.prefix) + r"(?:[/?#]|\Z)", path):
             path = re.sub("^(?!/)", "/", path[len(mount.prefix) :])  # the upstream put it there
         expected = f"{got.protocol}//{userinfo or ''}{mount.public.authority}{mount.prefix}"

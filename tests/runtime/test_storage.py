@@ -25,7 +25,7 @@ from tests.kit.gates import SECRET_KEY, GateClient, Stores, running_gate
 from tests.kit.servers import own_postgres
 from zenzefi.db import migrate
 from zenzefi.db.engine import DATABASE, Database
-from zenzefi.runtime import health
+from zenzefi.runtime import checks, health
 from zenzefi.runtime.health import HEALTH
 
 NEVER = 3600.0  # seconds between background checks: nothing is seen by chance
@@ -245,13 +245,13 @@ async def test_a_flood_of_questions_asks_the_database_a_few_times(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
-    ping = health.checks.ping_database
+    ping = checks.ping_database
 
     async def counted(*args: Any, **options: Any) -> Any:
         asked.append(asyncio.get_running_loop().time())
         return await ping(*args, **options)
 
-    monkeypatch.setattr(health.checks, "ping_database", counted)
+    monkeypatch.setattr(checks, "ping_database", counted)
     for _ in range(5):
         statuses = await asyncio.gather(*(_status(gate, "/readyz") for _ in range(20)))
         assert set(statuses) == {200}

@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -140,7 +141,7 @@ def test_a_weak_key_is_refused_outside_development(
 
 
 def test_a_key_generated_as_recommended_is_never_weak(monkeypatch: pytest.MonkeyPatch) -> None:
-    makers = (
+    makers: tuple[Callable[[], str], ...] = (
         partial(secrets.token_urlsafe, 48),
         partial(secrets.token_hex, 32),
         lambda: base64.b64encode(secrets.token_bytes(32)).decode(),

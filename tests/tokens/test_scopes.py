@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenzefi.tokens.scopes import ScopeRefused, Scopes
+from zenzefi.tokens.errors import ScopeRefused
+from zenzefi.tokens.scopes import Scopes
 
 
 def covers(rule: str, path: str) -> bool:

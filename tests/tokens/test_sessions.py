@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -307,11 +308,16 @@ async def test_ending_the_session_of_other_devices_closes_only_their_connections
     gate: GateClient,
 ) -> None:
     _, access, bearer = await active_token(gate)
-    usage, closed = gate.app[SESSION_TRACKER], []
+    usage = gate.app[SESSION_TRACKER]
+    closed: list[int] = []
+
+    def close(number: int, _reason: str) -> None:
+        closed.append(number)
+
     people = [ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
     for number, who in enumerate(people):
         usage.begin(access, who).count()
-        validator_of(gate).register(access, lambda _, n=number: closed.append(n), who)
+        validator_of(gate).register(access, partial(close, number), who)
     await usage.flush()
     (others,) = [row for row in await _rows(gate) if row.agent == OTHERS]
     status, _ = await call(gate, "DELETE", f"/tokens/sessions/{others.id}", bearer=bearer)

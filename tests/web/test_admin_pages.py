@@ -7,6 +7,7 @@ import io
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -80,9 +81,9 @@ async def test_a_user_is_found_credited_and_deactivated(gate: GateClient, root: 
     await root.send(f"{path}/credit", amount="12,50", reason="sorry", transaction_type="purchase")
     assert root.status == 422
     assert [field["id"] for field in root.soup.select("[aria-invalid]")] == ["f-transaction_type"]
-    sorry = {"amount": "12,50", "reason": "sorry", "transaction_type": "bonus", "once": "one"}
+    sorry: dict[str, Any] = {"amount": "12,50", "reason": "sorry", "transaction_type": "bonus"}
     for _ in range(2):  # sent twice, it credits once
-        await root.send(f"{path}/credit", **sorry)
+        await root.send(f"{path}/credit", once="one", **sorry)
         assert "credited" in root.text
     await user.open("/account/money")
     assert "12.50" in user.text
@@ -122,8 +123,8 @@ async def test_no_text_of_a_person_becomes_markup(
     await user.send("/login", email="marta@example.com", password="wrong horse")
     path = f"/admin/users/{await id_of(gate, script)}"
     await root.open(path, User_Agent=script)
-    credit = {"amount": "1.00", "reason": script, "transaction_type": "bonus", "once": "one"}
-    await root.send(f"{path}/credit", **credit)
+    credit: dict[str, Any] = {"amount": "1.00", "reason": script, "transaction_type": "bonus"}
+    await root.send(f"{path}/credit", once="one", **credit)
     pages = [path, *(f"/admin{page}" for page in PAGES)]
     owned = ["/account", token, "/account/money", "/account/profile"]
     shown = 0

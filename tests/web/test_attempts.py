@@ -41,7 +41,7 @@ async def test_strangers_can_not_keep_an_owner_out_of_a_browser_they_know(
     await owner.send("/logout")
     assert [await guess(gate, n) for n in range(5)] == [422, 422, 422, 429, 429]
     elsewhere = {"X-Forwarded-For": "203.0.113.7"}
-    fields = {"email": "MARTA@example.com ", "password": PASSWORD}
+    fields: dict[str, Any] = {"email": "MARTA@example.com ", "password": PASSWORD}
     await owner.open("/login")
     await owner.send("/login", headers=elsewhere, **fields)
     assert "zenzefi_session" in owner.cookies

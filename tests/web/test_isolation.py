@@ -145,7 +145,8 @@ async def test_a_browser_that_says_nothing_of_where_it_comes_from_gets_no_page(
                 assert response.status == 403
                 assert "marta" not in await response.text()
     for name in ("Sec-Purpose", "Purpose"):
-        await marta.open("/account/buy", **{name: "prefetch;prerender"})
+        prefetching: dict[str, Any] = {name: "prefetch;prerender"}
+        await marta.open("/account/buy", **prefetching)
         assert marta.status == 403
         assert marta.location == ""
 

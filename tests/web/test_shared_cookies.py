@@ -134,7 +134,7 @@ async def test_a_form_token_from_another_network_is_worth_nothing(shared: GateCl
     mallory.cookies.clear()
     await mallory.open("/login")
     victim = copy_of(mallory, shared, X_Forwarded_For="192.0.2.10")
-    fields = {"email": "mallory@example.com", "password": "correct horse battery"}
+    fields: dict[str, Any] = {"email": "mallory@example.com", "password": "correct horse battery"}
     await victim.send("/login", follow=False, csrf=mallory.csrf, **fields)
     assert victim.status == 403
     assert not any("session" in name for name in victim.cookies)
