@@ -7,22 +7,27 @@ in-process cache). ``cluster`` is for tests that need the real servers only.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
+import aiohttp_jinja2
+import jinja2
 import pytest
 import redis as redis_client
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import settings as hypothesis_settings
+from jinja2.bccache import Bucket
 
 from tests.kit import event_loops
-from tests.kit.databases import administer, database_named, migrate_schema
+from tests.kit.databases import DatabasePool, administer, database_named, migrate_schema
 from tests.kit.gates import SECRET_KEY, GateClient, MakeGate, Stores, running_gate
 from tests.kit.process_app import MakeApp, process_app
 from tests.kit.recording_upstream import RecordingUpstream
@@ -63,6 +68,29 @@ def _cheap_passwords() -> Iterator[None]:
         yield
 
 
+class _CompiledTemplates(jinja2.BytecodeCache):
+    """Compiled templates in memory, by name and content."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        assert bucket.code is not None
+        self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_compiled_once() -> Iterator[None]:
+    """All gates of this process share the compiled templates; a gate has only one environment."""
+    make = functools.partial(aiohttp_jinja2.setup, bytecode_cache=_CompiledTemplates())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiohttp_jinja2, "setup", make)
+        yield
+
+
 # --- servers, once per session
 
 
@@ -99,6 +127,12 @@ def _postgres_template(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgres_pool(postgres_url: str, _postgres_template: str) -> DatabasePool:
+    """Copies of the template that tests have given back, empty again."""
+    return DatabasePool(postgres_url, _postgres_template)
+
+
+@pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the whole schema, to be copied for each test."""
     path = tmp_path_factory.mktemp("template") / "zenzefi.sqlite3"
@@ -119,12 +153,11 @@ async def empty_postgres(postgres_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def postgres_database(postgres_url: str, _postgres_template: str) -> AsyncIterator[str]:
+async def postgres_database(postgres_url: str, postgres_pool: DatabasePool) -> AsyncIterator[str]:
     """The URL of a PostgreSQL database with the schema and no rows."""
-    name = f"zz_{secrets.token_hex(6)}"
-    await administer(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{_postgres_template}"')
+    name = await postgres_pool.take()
     yield database_named(postgres_url, name)
-    await administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    await postgres_pool.give_back(name)
 
 
 @pytest.fixture

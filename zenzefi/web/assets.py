@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import brotli
@@ -34,7 +36,13 @@ class Asset:
     url: str
     content_type: str
     plain: bytes
-    coded: dict[str, bytes]
+    coded: Mapping[str, bytes]
+
+
+@lru_cache(maxsize=16)
+def _coded(body: bytes) -> Mapping[str, bytes]:
+    """The content codings of a file; kept, because applications of one process have the same."""
+    return {"br": brotli.compress(body), "gzip": gzip.compress(body, mtime=0)}
 
 
 class Assets:
@@ -52,7 +60,7 @@ class Assets:
                 url=f"{PREFIX}/{path.stem}.{digest}{path.suffix}",
                 content_type=_TYPES[path.suffix],
                 plain=body,
-                coded={"br": brotli.compress(body), "gzip": gzip.compress(body, mtime=0)},
+                coded=_coded(body),
             )
             self._by_name[path.name] = asset
             self._by_url[asset.url] = asset
