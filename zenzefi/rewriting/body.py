@@ -13,23 +13,23 @@ from zenzefi.rewriting.pipeline import Budget
 
 logger = logging.getLogger("zenzefi.rewriting")
 
-# A step of work takes long enough to be worth a turn of the event loop, and never long.
+# A step of work is long enough to be worth a turn of the event loop, and short enough not to block.
 _LONG, _SHORT = 0.005, 0.001  # seconds of CPU
 _SMALLEST, _FIRST, _LARGEST = 2048, 8 * 1024, 64 * 1024  # bytes
 
 
 class Step(Protocol):
-    """Bytes in, bytes out, with something held back between."""
+    """Bytes in, bytes out; may hold bytes back between two calls."""
 
     def feed(self, data: bytes) -> bytes:
-        """What can go on already."""
+        """The output that is complete after ``data``."""
 
     def finish(self) -> bytes:
         """The rest."""
 
 
 class Decide(Protocol):
-    """Looks at the first decoded bytes until it knows how the body is to be treated."""
+    """Reads the first decoded bytes until it can choose the transcoder and the steps."""
 
     def __call__(
         self, head: bytes, final: bool
@@ -40,9 +40,8 @@ class Decide(Protocol):
 class BodyRewrite:
     """A body being rewritten. Feed it in slices of at most 64 KiB, then finish it.
 
-    ``headers`` are the response's headers as the browser is to get them. ``heavy`` says that
-    :meth:`finish` may take long, because a plugin works on the whole document: call it off the
-    event loop.
+    ``headers`` are the response's headers for the browser. If ``heavy`` is true, :meth:`finish` may
+    take long, because a plugin works on the whole document: call it off the event loop.
     """
 
     def __init__(
@@ -80,12 +79,11 @@ class BodyRewrite:
         return b"".join(self.slices(data))
 
     def slices(self, data: bytes) -> Iterator[bytes]:
-        """The same in pieces of bounded work: let the event loop run between two of them.
+        """The same output in pieces of bounded work: let the event loop run between two of them.
 
-        A piece may be empty: work was done, but nothing can leave yet.
-
-        A compressed slice may stand for a lot of data, and a dense page costs more than a plain
-        one, so the size of a step follows the CPU time of those before it.
+        A piece is empty if its work produced no output yet. A compressed slice may expand to a lot
+        of data, and a dense page costs more than a plain one, so the size of a step follows the CPU
+        time of the previous steps.
         """
         if self._recall is not None:
             taken = self._recall.take(data)
@@ -150,7 +148,7 @@ class BodyRewrite:
         return self._transcoder.encode(data, final)
 
     def _check_ratio(self) -> None:
-        """A decompression bomb first loses its rewriting, then its connection."""
+        """A decompression bomb is first passed unchanged, then its connection is closed."""
         budget = self._budget
         work = self._meter.work
         if work <= budget.expanded or work <= budget.ratio * self._encoded:
@@ -177,7 +175,7 @@ class BodyRewrite:
 
 
 class _Rest:
-    """Ends a step early: what it held back, then everything as it comes."""
+    """Ends a step early: returns the bytes that it held back, then passes the rest unchanged."""
 
     def __init__(self, step: Step) -> None:
         self._step: Step | None = step

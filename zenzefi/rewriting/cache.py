@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """Which response it is, as far as its head tells."""
+    """Identifies a response by its head."""
 
     url: str
     validator: str
@@ -22,7 +22,7 @@ class Key(NamedTuple):
     length: int
     """Bytes of the encoded body, as ``Content-Length`` says."""
     depends: str
-    """A digest of everything beside the body that the result depends on."""
+    """A digest of everything except the body that the result depends on."""
 
 
 class CachedResult(NamedTuple):
@@ -33,7 +33,7 @@ class CachedResult(NamedTuple):
 
 
 class ResultCache:
-    """Least recently used bodies go first; ``limit`` bounds the sum of their sizes in bytes."""
+    """Evicts the least recently used bodies; ``limit`` bounds the sum of their sizes in bytes."""
 
     def __init__(self, limit: int = 8 * 1024 * 1024, largest: int = 1024 * 1024) -> None:
         self._limit = limit
@@ -44,14 +44,14 @@ class ResultCache:
         self.misses = 0
 
     def get(self, key: Key) -> CachedResult | None:
-        """What the last response with this key became, or ``None``."""
+        """The result of the last response with this key, or ``None``."""
         result = self._results.get(key)
         if result is not None:
             self._results.move_to_end(key)
         return result
 
     def put(self, key: Key, result: CachedResult) -> None:
-        """Remember it, if it is not too large to be worth it."""
+        """Keep a result unless it is too large."""
         if len(result.body) > self.largest:
             return
         old = self._results.pop(key, None)
@@ -66,11 +66,11 @@ class ResultCache:
 
 
 class Recall:
-    """The cache in the course of one response: its encoded bytes pass here first.
+    """The cache as used by one response, whose encoded bytes pass here first.
 
-    Where a result is known for the response's key, the bytes are held back (at most
-    :attr:`ResultCache.largest`) until all have come and the digest tells. ``is_sound`` says at the
-    end whether the body that was made may be kept.
+    If the cache has a result under the response's key, the bytes are held back (at most
+    :attr:`ResultCache.largest`) until the body is complete and its digest can be compared.
+    ``is_sound`` is called at the end and returns whether the rewritten body may be kept.
     """
 
     def __init__(self, cache: ResultCache, key: Key, is_sound: Callable[[], bool]) -> None:
@@ -83,15 +83,15 @@ class Recall:
         cache.misses += self._known is None
         self._held: list[bytes] = []
         self.found: bytes | None = None
-        """The finished body, once all bytes have come and it is the right one."""
+        """The cached body, set once the source is complete and its digest matches."""
 
     @property
     def largest(self) -> int:
-        """Bytes of the longest body that is kept."""
+        """Size of the longest body that is kept, in bytes."""
         return self._cache.largest
 
     def take(self, data: bytes) -> bytes:
-        """What is to be rewritten now; nothing while it may turn out to be known."""
+        """The bytes to rewrite now; none while the cached result may still match."""
         self._digest.update(data)
         self._taken += len(data)
         if self._known is None:
@@ -114,10 +114,10 @@ class Recall:
         return data
 
     def rest(self) -> bytes:
-        """What is still held back when the body ended early."""
+        """The bytes that are still held back when the body ends."""
         return b"" if self.found is not None else self._released()
 
     def keep(self, body: bytes) -> None:
-        """The body that was made, unless something went wrong meanwhile."""
+        """Keep the rewritten body, unless something failed meanwhile."""
         if self._taken == self._key.length and self._is_sound():
             self._cache.put(self._key, CachedResult(self._digest.digest(), body))

@@ -1,10 +1,10 @@
-"""Which encoding a body has, and how the two kinds that are not ASCII-compatible are handled.
+"""The encoding of a body, and the two kinds of encodings that are not ASCII-compatible.
 
-Order of evidence as browsers take it (WHATWG Encoding, HTML "encoding sniffing algorithm"): the
+Precedence is that of browsers (WHATWG Encoding; HTML, "encoding sniffing algorithm"): the
 byte-order mark, the ``charset`` parameter, then for HTML a ``<meta>`` in the first 1024 bytes.
-UTF-16 is transcoded to UTF-8 and back. ISO-2022-JP keeps its bytes: in its two-byte mode every
-byte is lifted above 0x7F on the way in and lowered on the way out, so that markup in it is never
-mistaken for tags and nothing has to be encoded anew.
+UTF-16 is transcoded to UTF-8 and back. ISO-2022-JP keeps its bytes: in its two-byte mode, decoding
+lifts every byte above 0x7F and encoding lowers it again, so that no character is mistaken for a tag
+and no text has to be transcoded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def label(content_type: str) -> str:
 
 
 def by_mark(head: bytes) -> str:
-    """The encoding that a byte-order mark says, or ``""``."""
+    """The encoding that a byte-order mark declares, or ``""``."""
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8"
     if head.startswith(codecs.BOM_UTF16_LE):
@@ -57,7 +57,7 @@ def may_be_mark(head: bytes) -> bool:
 
 
 def by_label(name: str) -> str:
-    """What a label means here: ``utf-16-le``, ``utf-16-be``, ``iso-2022-jp``, or the label."""
+    """The encoding of a label: ``utf-16-le``, ``utf-16-be``, ``iso-2022-jp``, or the label."""
     if name in _UTF16:
         return _UTF16[name]
     return "iso-2022-jp" if name in _ISO_2022_JP else name
@@ -79,7 +79,7 @@ def prescan(head: bytes) -> str:
     """The label in a ``<meta>`` of the first 1024 bytes, in lower case, or ``""``.
 
     HTML, "prescan a byte stream to determine its encoding": comments and other tags are skipped;
-    ``http-equiv`` must say ``content-type`` for ``content`` to count; UTF-16 means UTF-8 there.
+    ``content`` counts only with ``http-equiv=content-type``; UTF-16 means UTF-8 there.
     """
     for tag in _COMMENT_OR_TAG.finditer(head[:PRESCAN]):
         if tag[1] is None:
@@ -101,16 +101,16 @@ class Plain:
     """ASCII-compatible: bytes stay bytes."""
 
     def decode(self, data: bytes, final: bool) -> bytes:
-        """As it is."""
+        """Returns ``data`` unchanged."""
         return data
 
     def encode(self, data: bytes, final: bool) -> bytes:
-        """As it is."""
+        """Returns ``data`` unchanged."""
         return data
 
 
 class Utf16:
-    """UTF-16 to UTF-8 and back; lone surrogates and an odd last byte survive."""
+    """UTF-16 to UTF-8 and back; lone surrogates and an odd last byte are preserved."""
 
     def __init__(self, codec: str) -> None:
         self._codec = codec
@@ -119,7 +119,7 @@ class Utf16:
         self._odd = b""
 
     def decode(self, data: bytes, final: bool) -> bytes:
-        """UTF-8 of what is complete so far."""
+        """The complete characters so far, as UTF-8."""
         data = self._odd + data
         cut = len(data) & ~1
         self._odd = data[cut:]
@@ -160,11 +160,11 @@ class Iso2022Jp:
         return b"".join(out)
 
     def decode(self, data: bytes, final: bool) -> bytes:
-        """Lift."""
+        """Lift the bytes of two-byte runs above 0x7F."""
         return self._move(0, data, final)
 
     def encode(self, data: bytes, final: bool) -> bytes:
-        """Lower."""
+        """Lower them again."""
         return self._move(1, data, final)
 
 
@@ -177,9 +177,10 @@ def _unfinished_escape(data: bytes) -> int:
 
 
 class Undeclared:
-    """HTML without a declared encoding: ISO-2022-JP if a ``<meta>`` says so when an escape shows.
+    """HTML without a declared encoding: ISO-2022-JP if a ``<meta>`` declares it.
 
-    Until the first escape byte both readings are the same, so nothing waits for the prescan.
+    The decision is made at the first escape byte. Before it both readings are equal, so no byte has
+    to wait for the prescan.
     """
 
     def __init__(self) -> None:
@@ -189,7 +190,7 @@ class Undeclared:
         self._inner: Plain | Iso2022Jp | None = None
 
     def decode(self, data: bytes, final: bool) -> bytes:
-        """Lift, once it is known to be needed."""
+        """Lift two-byte runs if the body is ISO-2022-JP."""
         if self._inner is not None:
             return self._inner.decode(data, final)
         if len(self._head) < PRESCAN:
@@ -212,7 +213,7 @@ class Undeclared:
         return self._inner
 
     def encode(self, data: bytes, final: bool) -> bytes:
-        """Lower, if it was lifted."""
+        """Lower the lifted bytes."""
         return data if self._inner is None else self._inner.encode(data, final)
 
 
@@ -220,7 +221,7 @@ Transcoder = Plain | Utf16 | Iso2022Jp | Undeclared
 
 
 def transcoder(encoding: str, *, html: bool) -> Transcoder:
-    """The way in and out for one body; ``encoding`` as :func:`by_mark` or :func:`by_label` say."""
+    """The transcoder of one body; ``encoding`` is from :func:`by_mark` or :func:`by_label`."""
     if encoding in ("utf-16-le", "utf-16-be"):
         return Utf16(encoding)
     if encoding == "iso-2022-jp":
@@ -229,10 +230,9 @@ def transcoder(encoding: str, *, html: bool) -> Transcoder:
 
 
 def python_name(encoding: str) -> str:
-    """A codec of Python's for an encoding's label; UTF-8 where there is none.
+    """Python's codec for an encoding's label; UTF-8 if there is none.
 
-    Labels mean what WHATWG Encoding says where that differs: ``iso-8859-1`` and ``ascii`` are
-    windows-1252 on the web.
+    Labels are those of WHATWG Encoding: ``iso-8859-1`` and ``ascii`` mean windows-1252.
     """
     name = {
         "iso-8859-1": "windows-1252",

@@ -1,7 +1,7 @@
-"""Content codings: which are known, which a client takes, and putting them on (RFC 9110, 8.4).
+"""Content codings: known ones, negotiation and encoding (RFC 9110, 8.4).
 
-Encoders use levels that are never slower than the rewriting itself, and flush after every feed, so
-that what the upstream flushed arrives. Taking codings off is :mod:`zenzefi.rewriting.decoding`.
+Encoders use levels that are not slower than the rewriting itself. They flush after every feed, so
+that flushed data of the upstream reaches the client. :mod:`zenzefi.rewriting.decoding` decodes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zenzefi.rewriting.decoding import PIECE, CorruptBody, Decoder, Meter, decod
 __all__ = ["PIECE", "CorruptBody", "Decoder", "Encoder", "Meter", "decode", "decoders"]
 
 MAX_STACK = 3
-"""Codings applied to one body that are taken off; a body with more passes as it is."""
+"""Most codings of one body that are decoded; a body with more passes unchanged."""
 
 _ALIASES = {"x-gzip": "gzip", "x-deflate": "deflate"}
 _PREFERENCE = ("zstd", "br", "gzip", "deflate")
@@ -27,10 +27,10 @@ KNOWN = frozenset(_PREFERENCE)
 
 
 class Encoder(Protocol):
-    """Puts one coding on."""
+    """Applies one coding."""
 
     def feed(self, data: bytes) -> bytes:
-        """Encoded bytes, flushed: the other side can decode all that was fed."""
+        """Encoded bytes, flushed: the client can decode everything that was fed."""
 
     def finish(self) -> bytes:
         """The end of the coding."""
@@ -48,7 +48,7 @@ def decoders(content_encoding: str) -> list[Decoder] | None:
 
 
 def codings(content_encoding: str) -> list[str]:
-    """The codings in the order in which they were applied; ``identity`` says nothing."""
+    """The codings in the order in which they were applied; ``identity`` is left out."""
     names = (part.strip().lower() for part in content_encoding.split(","))
     return [_ALIASES.get(name, name) for name in names if name not in ("", "identity")]
 
@@ -132,8 +132,8 @@ def accepted(accept_encoding: str | None) -> dict[str, float]:
 def choose(accept_encoding: str | None, applied: Sequence[str]) -> str:
     """The coding for a rewritten body whose upstream applied ``applied``.
 
-    A body that came plain goes plain (a server that does not compress has its reason). Otherwise
-    the upstream's own coding if the client takes it, else the best that both know.
+    A body without a coding stays without one: the server has a reason not to compress. Otherwise
+    the upstream's coding if the client accepts it, else the best coding that both support.
     """
     if not applied:
         return "identity"
@@ -151,9 +151,9 @@ def choose(accept_encoding: str | None, applied: Sequence[str]) -> str:
 
 
 def forwardable(accept_encoding: str | None) -> str:
-    """What to ask of the upstream: the client's own wish, without codings nobody here knows.
+    """``Accept-Encoding`` for the upstream: the client's, without codings unknown to the gate.
 
-    Dictionary codings (``dcb``, ``dcz``) would make bodies that can't be rewritten.
+    Bodies in dictionary codings (``dcb``, ``dcz``) can't be rewritten.
     """
     parts = []
     for part in (accept_encoding or "").split(","):

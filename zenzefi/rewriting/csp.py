@@ -1,7 +1,7 @@
 """Content-Security-Policy across the gate (CSP Level 3).
 
-Every directive and source stays as it is spelled; where a source means the upstream, the gate
-takes its place, and the gate's own runtime script is let in where it is going to be put in.
+Directives and sources keep their spelling. A source that means the upstream is replaced by the
+gate, and policies of pages that get the gate's runtime script allow it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SOCKETS = {"http": "ws", "https": "wss"}
 
 
 def map_policy(value: str, mapper: UrlMap, mount: Mount, document_url: str) -> str:
-    """A header's value (one or more policies) for the browser's view; idempotent."""
+    """A header's value (one or more policies) in the browser's view; idempotent."""
     out: list[str] = []
     last = 0
     directive = ""
@@ -95,7 +95,7 @@ def _map_word(
             )
             path = match["path"]
             new = prefix + public.authority + (mount.prefix + path if path else "")
-            # A socket's scheme names no fetches; what 'self' covers is said beside it.
+            # A socket's scheme does not cover fetches, so the origin that 'self' covers is added.
             is_covered = scheme not in ("ws", "wss") or bool(present & {"'self'", str(public)})
             return new if is_covered else f"{new} {public}"
         gate = str(public)  # a pattern that covers the upstream covers others too: add the gate
@@ -124,20 +124,20 @@ def _fits(match: re.Match[str], scheme: str, origin: Origin) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What the page's policies say about the gate's own script."""
+    """The page's policies with permission for the gate's own script."""
 
     values: tuple[str, ...]
     """The headers' values, with the permission added."""
     nonce: str | None
-    """To be set on the gate's script elements, where the policies need one."""
+    """The nonce for the gate's script elements, if the policies need one."""
     allowed: bool
-    """False where the page runs no scripts at all, so that none needs to be put in."""
+    """False if the page runs no scripts at all, so that none is inserted."""
 
 
 def permit(values: Sequence[str], public: Origin, fresh_nonce: str) -> Permission:
-    """Let the gate's runtime script (from ``public``, with one inline import map) run.
+    """Allow the gate's runtime script (from ``public``, with one inline import map).
 
-    An existing nonce is used again; ``fresh_nonce`` is for policies without one.
+    An existing nonce is reused; ``fresh_nonce`` is for policies without one.
     """
     nonces = [m[1] for value in values for m in _NONCE.finditer(value)]
     nonce = nonces[0] if nonces else fresh_nonce
@@ -191,7 +191,7 @@ def _permit_one(policy: str, public: Origin, nonce: str) -> tuple[str, bool, boo
 
 
 def _with_own_policy(directive: str, names: list[str]) -> str:
-    """``trusted-types`` with the name of the policy that the runtime makes (Trusted Types 4.3)."""
+    """``trusted-types`` with the name of the runtime's policy (Trusted Types, 4.3)."""
     if "*" in names or "zenzefi" in names:
         return directive
     if names == ["'none'"]:

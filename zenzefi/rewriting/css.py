@@ -1,7 +1,7 @@
 """URLs in style sheets, rewritten as a stream (CSS Syntax 3, CSS Values 4, CSS Images 4).
 
-Rewritten are ``url()`` in every spelling, ``src()`` and the strings of ``@import`` and
-``image-set()``; not comments, other strings or ``@namespace``, whose URL is only a name.
+``url()`` in every spelling, ``src()`` and the strings of ``@import`` and ``image-set()`` are
+rewritten; comments, other strings and ``@namespace``, whose URL is only a name, are not.
 
 Theory of operation: one pattern (``_RUN``) matches everything without a URL; Python runs at an
 opening bracket or ``@`` that may matter. The state between windows is ``_inside`` (an unfinished
@@ -10,7 +10,7 @@ comment, string or URL that passes unchanged), ``_depth`` (open brackets since `
 :data:`CARRY_LIMIT` bytes; an unfinished token without one passes at once. Edits do not depend on
 where windows are cut, no pattern backtracks, and invalid input never raises.
 
-Text stays bytes, so every ASCII-compatible encoding passes unharmed: in the URLs for the mapper,
+Text stays bytes, so every ASCII-compatible encoding passes unchanged: in the URLs for the mapper,
 non-ASCII bytes are lone surrogates (``surrogateescape``). Characters from CSS escapes are real
 characters and are written as escapes.
 """
@@ -29,11 +29,11 @@ _DOUBLE = rb'"[^"\\\n\r\f]*(?:\\(?>\r\n|[\s\S])[^"\\\n\r\f]*)*'
 _SINGLE = rb"'[^'\\\n\r\f]*(?:\\(?>\r\n|[\s\S])[^'\\\n\r\f]*)*"
 _STRING = rb'(?:%s(?:"|(?=[\n\r\f]))|%s(?:\'|(?=[\n\r\f])))' % (_DOUBLE, _SINGLE)
 _ESCAPE = rb"\\(?:[0-9a-fA-F]{1,6}(?:\r\n|[ \t\n\r\f])?|[^\n\r\f0-9a-fA-F])"
-# Any escaped punctuation mark but the hyphen of image-set makes a name that can't be one of ours.
+# A name with an escaped punctuation mark, other than the hyphen of image-set, has no URLs.
 _FOREIGN_NAME = rb"\\[^-0-9A-Za-z\n\r\f](?>%s+|%s)*(?=[^-\w\x80-\xff\\])" % (_NAME, _ESCAPE)
 
-# What holds no address. Lookaheads demand the next byte, so that a token cut by the end of a chunk
-# is never taken for another one.
+# Text without URLs. Lookaheads require the next byte, so that a token cut by the end of a chunk is
+# not taken for another one.
 _RUN = re.compile(
     rb"(?>[\x00-!#-&)-.0-?A-[\]-\xff]+"  # [^"'/\\@(], spelled in the way that re runs faster
     rb"|\((?<![uU][rR][lL]\()(?<![sS][rR][cC]\()(?<!-[sS][eE][tT]\()"
@@ -70,7 +70,7 @@ _UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n
 _IN_STRING = re.compile(r"[\"'\\\x00-\x1f\x7f]|[^\x00-\x7f\udc80-\udcff]")
 _IN_TOKEN = re.compile(r"[\"'()\\\x00-\x20\x7f]|[^\x00-\x7f\udc80-\udcff]")
 
-_LONGEST_ESCAPED = 1 << 16  # longer URLs with escapes are not genuine, and slow to read
+_LONGEST_ESCAPED = 1 << 16  # longer URLs with escapes are not genuine, and slow to parse
 
 CARRY_LIMIT = 1 << 18
 """Bytes after which an unfinished token passes unchanged."""
@@ -87,7 +87,7 @@ class CssScanner:
         self._map = map_url
         self._inside = b""  # a quote, "*" or "(": what the last window ended in
         self._depth = 0  # brackets open since image-set(
-        self._expect = ""  # what an address may follow: "import", "src", "namespace", "prefix"
+        self._expect = ""  # where a URL may follow: "import", "src", "namespace", "prefix"
         self._mute = False  # the next address is a namespace's name
 
     # --- the loop --------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class CssScanner:
         return self._skip_inside(data, pos, False)
 
     def _special(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """Read what the run stopped at. Returns the position after it, -1 if bytes are missing."""
+        """Read the token after the run. Returns the position after it, -1 if bytes are missing."""
         c = data[pos : pos + 1]
         if c == b"(":
             found = _FUNCTION.search(data, max(0, pos - 20), pos)
@@ -196,7 +196,7 @@ class CssScanner:
             return start + 1 if not at else start
         end = found.end()
         if _cut(data, end) and not final:
-            return -1 if end - start < _TAIL_LIMIT else end  # none of ours is that long
+            return -1 if end - start < _TAIL_LIMIT else end  # no name with URLs is that long
         if not at:
             start = self._tail(data, pos)
             at = data[start : start + 1] == b"@"

@@ -1,10 +1,10 @@
-"""Taking content codings off, in steps of bounded work (RFC 9110 section 8.4).
+"""Decoding of content codings, in steps of bounded work (RFC 9110, 8.4).
 
-A step takes a bounded part of the input and puts out at most :data:`PIECE` bytes (a zstd block: at
-most twice that, handed out in pieces). What a step costs is counted in every layer of a body: bytes
-put out, and a charge for each member, frame and block, because many empty ones cost time and put
-out nothing. A body that is cut, or that goes on behind its end, raises :class:`CorruptBody`: its
-rest is never dropped silently.
+A step reads a bounded part of the input and outputs at most :data:`PIECE` bytes (a zstd block: at
+most twice that, returned in pieces). The cost of a step is counted in every layer of a body: the
+bytes of output, and a charge for each member, frame and block, because many empty ones cost time
+without any output. A truncated body, or data after the end of a body, raises :class:`CorruptBody`:
+no data is dropped silently.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ from isal.igzip_lib import IsalError
 from zenzefi.errors import UpstreamProtocolError
 
 PIECE = 64 * 1024
-"""The most bytes that one step of a decoder hands out."""
+"""Most bytes that one step of a decoder returns."""
 
 _MEMBER = 16 * 1024
-"""What a gzip member or a zstd frame costs, in bytes of output that take as long."""
+"""Cost of a gzip member or a zstd frame, as bytes of output that take equally long."""
 _BLOCK = 1024
-"""What a zstd block costs. Not more: a stream of events may be flushed with every few bytes."""
+"""Cost of a zstd block. It is low because an event stream may be flushed every few bytes."""
 _INPUT = 16 * 1024
 _LEAST_INPUT = 256
-"""Input of one step, in bytes. Less where members are short: each copies what is left of it."""
+"""Input of one step, in bytes; less if members are short, because each copies the rest of it."""
 
 _ZSTD_WINDOW = 8 * 1024 * 1024  # RFC 9659: content coding zstd needs no larger window
 
 
 class CorruptBody(UpstreamProtocolError):
-    """The upstream's body does not decode; the response can only be cut."""
+    """The upstream's body can't be decoded; the response can only be truncated."""
 
 
 @dataclass(slots=True)
 class Meter:
-    """Work that the decoding of one body took, over all its layers, in bytes of output."""
+    """Work of decoding one body, over all its layers, in bytes of output."""
 
     work: int = 0
 
 
 class Decoder(Protocol):
-    """Takes one coding off."""
+    """Decodes one coding."""
 
     extra: int
-    """Work beside the output so far: members, frames and blocks, as bytes of output."""
+    """Work in addition to the output so far: members, frames and blocks, as bytes of output."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decoded pieces of ``data``, one per step, empty ones too. Raises :class:`CorruptBody`."""
 
     def finish(self) -> None:
-        """Raises :class:`CorruptBody` when the body ended in the middle of the coding."""
+        """Raises :class:`CorruptBody` if the body is incomplete."""
 
 
 class Inflate:
-    """gzip (several members, RFC 1952) and deflate (zlib as RFC 9110 says, raw as some send)."""
+    """gzip (several members, RFC 1952) and deflate (zlib by RFC 9110; some servers send it raw)."""
 
     def __init__(self, *, is_gzip: bool) -> None:
         self.extra = 0
@@ -85,7 +85,7 @@ class Inflate:
                     yield piece
 
     def _one(self, part: bytes) -> tuple[bytes, bytes]:
-        """One step: what is left of the input, and the output."""
+        """One step: the rest of the input, and the output."""
         if self._machine is None:
             part = self._begun(part)
             if self._machine is None:
@@ -102,10 +102,10 @@ class Inflate:
         return part, piece
 
     def _begun(self, part: bytes) -> bytes:
-        """A new member begins, if this is one; the input for it."""
+        """Begin a new member if there is one; returns its input."""
         if self._is_gzip:
             if self._has_ended and (self._is_padding or part[:1] != b"\x1f"):
-                # gzip(1) pads with zeros, and nothing follows them.
+                # gzip(1) pads with zeros; no data follows them.
                 self._is_padding = True
                 if part.strip(b"\0"):
                     raise CorruptBody
@@ -131,7 +131,7 @@ class Inflate:
 
 
 class Brotli:
-    """br (RFC 7932). The library refuses bytes behind the end."""
+    """br (RFC 7932). The library rejects bytes after the end."""
 
     def __init__(self) -> None:
         self.extra = 0
@@ -148,9 +148,9 @@ class Brotli:
                     piece = self._machine.process(part, output_buffer_limit=PIECE)
                 except brotli.error as error:
                     raise CorruptBody from error
-                for start in range(0, len(piece) or 1, PIECE):  # the limit is not kept to the byte
+                for start in range(0, len(piece) or 1, PIECE):  # the library may exceed the limit
                     yield piece[start : start + PIECE]
-                # It takes more input before all output is out: only a short piece is the last one.
+                # It accepts input before all output is returned: only a short piece is the last.
                 if self._machine.is_finished() or (
                     len(piece) < PIECE and self._machine.can_accept_more_data()
                 ):
@@ -171,14 +171,15 @@ _CHECKSUM = 4
 class Zstd:
     """zstd (RFC 8878), any number of frames, skippable ones included.
 
-    The library puts out whatever its input stands for at once, and four bytes may stand for
-    128 KiB. So the frames' structure is read here, and it is fed one block at a time.
+    The library returns all output of its input at once, and four bytes may expand to 128 KiB.
+    Therefore the structure of the frames is parsed here, and the library is fed one block at a
+    time.
     """
 
     def __init__(self) -> None:
         self.extra = 0
         self._context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-        self._machine: zstandard.ZstdDecompressionObj | None = None  # while inside of a frame
+        self._machine: zstandard.ZstdDecompressionObj | None = None  # while inside a frame
         self._held = b""  # the beginning of a header
         self._left = 0  # bytes of the block, checksum or skippable frame to come
         self._is_skipping = False
@@ -204,7 +205,7 @@ class Zstd:
             yield from self._content(header + part)
 
     def _header_size(self, head: bytes) -> int:
-        """Bytes of the header that begins so, as far as ``head`` says. Raises CorruptBody."""
+        """Bytes of the header that begins with ``head``, as far as known. Raises CorruptBody."""
         if self._machine is not None:
             return 3  # of a block (RFC 8878, 3.1.1.2)
         if len(head) < 5:
@@ -268,7 +269,7 @@ class Zstd:
 
 
 def _is_skippable(magic: bytes) -> bool:
-    """Whether a frame that begins so may be a skippable one: 0x184D2A50 to 0x184D2A5F."""
+    """Whether a frame with this beginning may be skippable: 0x184D2A50 to 0x184D2A5F."""
     return magic[:1] != b"" and magic[0] >> 4 == 5 and b"\x2a\x4d\x18".startswith(magic[1:4])
 
 
@@ -284,8 +285,8 @@ def decoder(coding: str) -> Decoder:
 def decode(stack: Sequence[Decoder], data: bytes, meter: Meter) -> Iterator[bytes]:
     """Feed one slice through all decoders, step by step; a step without output yields ``b""``.
 
-    What each step of each layer takes is added to ``meter`` before the step's output goes on, so
-    that who reads the pieces can stop a body that costs too much.
+    The work of each step of each layer is added to ``meter`` before the step's output is yielded,
+    so that the caller can stop a body that costs too much.
     """
     if not stack:
         for at in range(0, len(data), PIECE):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Edit(NamedTuple):
-    """Bytes ``start`` to ``end`` (exclusive) of the input become ``new``; equal ones insert."""
+    """Replaces bytes ``start`` to ``end`` (exclusive) by ``new``; inserts if they are equal."""
 
     start: int
     end: int
@@ -44,11 +44,11 @@ def compose(
 ) -> tuple[list[Edit], list[EditConflict]]:
     """Merge the edits of several named sources, first source first in precedence.
 
-    Returns the edits in the order of their places, ready for ``apply``, and what had to be dropped.
-    Insertions at one place all stay, in the order of the sources; an insertion may stand at either
-    border of a replaced span, but not inside it. The same replacement named twice counts once.
+    Returns the edits ordered by position, ready for ``apply``, and the dropped ones. All insertions
+    at one position are kept, in the order of the sources. An insertion at either border of a
+    replaced span is kept, one inside it is dropped. Equal replacements count once.
 
-    Raises ``ValueError`` for an edit whose end lies before its start.
+    Raises ``ValueError`` for an edit whose end is before its start.
     """
     placed: list[_Placed] = []
     conflicts: list[EditConflict] = []
@@ -70,8 +70,8 @@ def compose(
 
 
 def _overlapping(placed: list[_Placed], at: int, start: int, end: int) -> _Placed | None:
-    """The accepted edit, if any, that shares a byte (or a strictly inner place) with start..end."""
-    # Accepted spans are disjoint, but insertions may stand between `at` and the span before it.
+    """The accepted edit, if any, that shares a byte or an inner position with start..end."""
+    # Accepted spans are disjoint; insertions may be between `at` and the span before it.
     for i in range(at - 1, -1, -1):
         before = placed[i]
         if before.end > start and (start != end or before.start < start):
@@ -88,7 +88,7 @@ def _overlapping(placed: list[_Placed], at: int, start: int, end: int) -> _Place
 
 
 def apply(data: bytes, edits: Iterable[Edit], offset: int = 0) -> bytes:
-    """``data`` with ordered, disjoint edits applied; ``offset`` is the place of its first byte."""
+    """``data`` after ordered, disjoint edits; ``offset`` is the position of its first byte."""
     out: list[bytes] = []
     last = 0
     for start, end, new in edits:

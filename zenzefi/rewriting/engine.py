@@ -1,6 +1,6 @@
-"""The engine as the proxy sees it: which bodies are rewritten, by which plugins, with what headers.
+"""The engine's interface for the proxy: plans which plugins rewrite a body, and maps headers.
 
-Pure: an :class:`Exchange` goes in, bytes and headers come out. The rim reads and writes.
+Pure: takes an :class:`Exchange`, returns bytes and headers. The proxy does the I/O.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Engine", "Exchange"]
 
 _NO_BODY = frozenset((204, 205, 304))
 PREPARED_HEADERS = ("If-None-Match", "If-Match", "Range", "If-Range", "Accept-Encoding")
-"""What :meth:`Engine.prepare_request` looks at by itself; plugins may change any header."""
+"""The headers that :meth:`Engine.prepare_request` reads itself; plugins may change any header."""
 _PLANS = 2048
 _LOOK_EVERY = 0.5
 _CONTENT_TYPE = "Content-Type"
@@ -40,16 +40,16 @@ _POLICY = "content-security-policy"
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the label and destination alone say; remembered, for they repeat."""
+    """The plan that follows from label and destination alone; cached, because they repeat."""
 
     effective: str
     doubt: sniff.Doubt
     entries: tuple[LoadedPlugin, ...]
-    """Plugins that may want the body, under any reading of it."""
+    """Plugins that may match the body, whatever its effective type."""
 
 
 class Engine:
-    """Plans rewritings. One per process; safe to share by all requests of one event loop."""
+    """Plans rewritings. One per process, shared by all requests of one event loop."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Engine:
     def prepare_request(self, exchange: Exchange, headers: CIMultiDict[str]) -> None:
         """Change the request's headers for the upstream, in place.
 
-        Derived validators become the upstream's own, ``Range`` goes where the answer will be
-        rewritten, codings that nobody here knows are not asked for, and plugins have their say.
+        Derived validators become the upstream's own, ``Range`` is removed if the response will be
+        rewritten, codings unknown to the gate are removed, and plugins may change headers.
         """
         value = ", ".join(headers.getall("If-None-Match", ()))
         if "~z" in value:
@@ -95,23 +95,23 @@ class Engine:
         self.hooks.request_headers(exchange, headers)
 
     def early_response(self, exchange: Exchange) -> EarlyResponse | None:
-        """A plugin's answer instead of the upstream's, if one gives any."""
+        """A plugin's response instead of the upstream's, or ``None``."""
         return self.hooks.early_response(exchange)
 
     def wants_messages(self, exchange: Exchange) -> bool:
-        """Whether a plugin asked for the WebSocket's messages, so that frames must be read."""
+        """Whether a plugin processes the WebSocket's messages, so that frames must be parsed."""
         return self.hooks.wants_messages(exchange)
 
     def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
-        """A message after all plugins that asked for them; ``None`` drops it."""
+        """A message after the plugins that process messages; ``None`` drops it."""
         return self.hooks.message(exchange, message)
 
     # --- when the response's head is there -------------------------------------------------------
 
     def must_refetch(self, exchange: Exchange) -> bool:
-        """Whether a 206 came for a type that is rewritten: ask again without ``Range``.
+        """Whether a 206 has a type that is rewritten: repeat the request without ``Range``.
 
-        A range of the upstream's bytes is none of the rewritten ones (RFC 9110 section 14).
+        A range of the upstream's body is not a range of the rewritten one (RFC 9110, 14).
         """
         return (
             exchange.status == 206
@@ -120,7 +120,7 @@ class Engine:
         )
 
     def plan(self, exchange: Exchange) -> BodyRewrite | None:
-        """How to rewrite the body; ``None``: it passes untouched, compressed bytes included."""
+        """The rewriting of the body; ``None`` if it passes unchanged, in its content coding."""
         if exchange.status < 200 or exchange.status in _NO_BODY or exchange.status == 206:
             return None
         if exchange.method == "HEAD":
@@ -147,7 +147,7 @@ class Engine:
         )
 
     def map_response_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
-        """The headers of a response whose body passes untouched (or that has none)."""
+        """The headers of a response without a body, or whose body passes unchanged."""
         headers = self._mapped(exchange)
         if exchange.status == 304:
             return self._for_304(exchange, headers)
@@ -165,7 +165,7 @@ class Engine:
 
     @staticmethod
     def _coding(exchange: Exchange) -> str | None:
-        """The coding of the rewritten body; ``None`` where the upstream's can't be taken off."""
+        """The coding of the rewritten body; ``None`` if the upstream's can't be decoded."""
         content_encoding = _content_encoding(exchange)
         if codecs.decoders(content_encoding) is None:
             return None
@@ -216,7 +216,7 @@ class Engine:
         return plan
 
     def _refresh(self) -> None:
-        """Notice changed files (in development), and plugins that were loaded again."""
+        """Discard plans after a reload of plugins; in development, reload changed files."""
         if self.registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
             self._looked = time.monotonic()
             self.registry.reload_if_changed()
@@ -314,9 +314,9 @@ class Engine:
         return out
 
     def _for_304(self, exchange: Exchange, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The stored body was rewritten if the browser asked with a derived tag.
+        """The headers of a 304: the stored body was rewritten if the request has a derived tag.
 
-        Its policy stays the stored one too: a nonce must fit the stored body.
+        The stored policy is kept too: its nonce must match the stored body.
         """
         asked = ", ".join(exchange.request_headers.getall("If-None-Match", ()))
         if "~z" not in asked:
@@ -328,7 +328,7 @@ class Engine:
         ]
 
     def _permission(self, exchange: Exchange, plan: _Plan) -> csp.Permission | None:
-        """Only documents under a prefix get the runtime, so only they need a permission."""
+        """The permission for the runtime, which only documents under a prefix get."""
         if exchange.mount.is_root or plan.effective != sniff.HTML:
             return None
         if exchange.destination is not None and exchange.destination not in DOCUMENT_DESTINATIONS:
@@ -350,7 +350,7 @@ class Engine:
     def _recall(
         self, exchange: Exchange, entries: list[LoadedPlugin], coding: str
     ) -> Recall | None:
-        """Only what a shared cache may store, and only what is costly: compressed bodies."""
+        """The cache for a compressed body that a shared cache may store; ``None`` for others."""
         length = cacheable_length(exchange)
         if coding == "identity" or length is None or length > self.cache.largest:
             return None
@@ -361,7 +361,7 @@ class Engine:
         def incidents() -> int:
             return sum(entry.statistics.errors + entry.statistics.skipped for entry in entries)
 
-        before = incidents()  # what a plugin failed on, or did not take, is half done
+        before = incidents()  # a result without a plugin that failed or was skipped is incomplete
         key = Key(exchange.url, exchange.response_headers["ETag"], length, depends)
         return Recall(self.cache, key, lambda: incidents() == before)
 

@@ -1,7 +1,7 @@
-"""What becomes of each response header on its way to the browser: one row, one verb, one reason.
+"""How each response header is mapped for the browser: a table with a verb and a reason per row.
 
-Headers that no row names pass as they are. ``Set-Cookie`` and the hop-by-hop headers belong to the
-proxy (``zenzefi/proxy``); what a *rewritten* body does to its headers is the engine's second step.
+Headers without a row pass unchanged. The proxy (``zenzefi/proxy``) handles ``Set-Cookie`` and the
+hop-by-hop headers. The engine changes the headers of a *rewritten* body in a second step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zenzefi.rewriting.url_map import UrlMap
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a response was made and where it is seen."""
+    """The URL and mount of a response, for mapping its headers."""
 
     url: str
     mapper: UrlMap
@@ -28,12 +28,12 @@ class View:
 
 
 Mapping = Callable[[str, View], str | None]
-"""A header's value -> the browser's view of it; ``None`` drops the header."""
+"""Maps a header's value to the browser's view; ``None`` drops the header."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderRule:
-    """One line of the table."""
+    """One row of the table."""
 
     name: str
     verb: Literal["map", "drop", "keep"]
@@ -51,11 +51,10 @@ def _url(value: str, view: View) -> str:
 
 
 def _redirect(value: str, view: View) -> str:
-    """An address to go to.
+    """A redirect's target.
 
-    The upstream is told the gate's host in X-Forwarded-Host, and many frameworks make absolute
-    addresses of it without the prefix. Such a one means the upstream; the gate's own pages would be
-    a strange place to be sent to.
+    The upstream receives the gate's host in X-Forwarded-Host, and many frameworks build absolute
+    URLs from it without the prefix. Such a URL means the upstream, not the gate's own pages.
     """
     text = value.strip(_SPACE)
     public, prefix = str(view.mount.public), view.mount.prefix
@@ -75,8 +74,8 @@ def _refresh(value: str, view: View) -> str:
     return map_refresh(value, lambda url: _redirect(url, view))
 
 
-# RFC 8288, appendix B. What is not closed reaches to the end, as it does for browsers; were it
-# passed over instead, each of many opening brackets would be read to the end.
+# RFC 8288, appendix B. An unclosed bracket or quote reaches to the end, as in browsers. If it were
+# skipped instead, each of many opening brackets would be searched to the end.
 _LINK = re.compile(
     r"(?P<before>;[ \t]*(?P<name>anchor|imagesrcset)[ \t]*=[ \t]*\")(?P<value>[^\"]*)(?P<after>\"?)"
     r"|\"(?>[^\"\\]+|\\.?)*\"?"
@@ -151,7 +150,7 @@ def _root_only(value: str, view: View) -> str | None:
 
 
 def _clear_site_data(value: str, view: View) -> str | None:
-    """Caches may go; cookies and storage of the gate's origin are not the upstream's alone."""
+    """Only caches may be cleared: the gate's origin has cookies and storage of other parties."""
     kinds = [kind.strip(_SPACE) for kind in value.split(",")]
     allowed = ['"cache"', '"storage"'] if view.mount.is_root else ['"cache"']
     kept = allowed if '"*"' in kinds else [kind for kind in kinds if kind in allowed]
@@ -162,11 +161,11 @@ _UNESCAPED = "!$&'()*+,/:;=@-._~%"
 
 
 def _worker_scope(value: str, view: View) -> str | None:
-    """The widest scope that a service worker may ask for (Service Workers, "Update", step 8).
+    """The widest scope that a service worker may have (Service Workers, "Update", step 8).
 
-    Browsers resolve the value against the script's URL, whatever its spelling, and take the path.
-    Under a prefix the result is that path, resolved, below the mount; a value that means another
-    origin, the gate's pages included, is dropped, and the browser then allows the script's folder.
+    Browsers resolve the value against the script's URL and use the path. Under a prefix the result
+    is the resolved path below the mount. A value for another origin, or for the gate's pages, is
+    dropped, and the browser then allows the script's folder.
     """
     if view.mount.is_root:
         return _url(value, view)
@@ -219,7 +218,7 @@ ORIGIN_WIDE = {
     "Sec-Session-Registration": "the older name of Secure-Session-Registration",
     "Sec-Session-Challenge": "the older name of Secure-Session-Challenge",
 }
-"""What a response says of its whole origin, and why. Under a prefix that is the gate's origin."""
+"""Headers for the whole origin, with the reason. Under a prefix that is the gate's origin."""
 
 TABLE = (
     HeaderRule("Location", "map", _redirect, "a redirect must stay under the mount"),
@@ -302,11 +301,11 @@ _BY_NAME = {row.name.lower(): row for row in TABLE if row.verb != "keep"}
 BODY_HEADERS = frozenset(
     ("content-length", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest")
 )
-"""They describe the upstream's bytes and don't survive a rewriting; ETag is derived anew."""
+"""They describe the upstream's bytes and are removed from rewritten bodies; ETag is derived."""
 
 
 def map_headers(headers: Iterable[tuple[str, str]], view: View) -> list[tuple[str, str]]:
-    """All headers in their order, each by its row; repeated ones stay repeated."""
+    """All headers in their order, each mapped by its row; repeated ones stay repeated."""
     out = []
     for name, value in headers:
         row = _BY_NAME.get(name.lower())

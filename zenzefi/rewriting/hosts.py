@@ -1,4 +1,4 @@
-"""Hosts and origins as the WHATWG URL Standard reads them, https://url.spec.whatwg.org/."""
+"""Hosts and origins, parsed by the WHATWG URL Standard, https://url.spec.whatwg.org/."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _PLAIN_HOST = re.compile(
 )
 _PORT = re.compile(r"0*([0-9]{0,5})")
 _LONGEST_HOST = 1024
-"""Characters of a host that is read: a name has 253 at most (RFC 1035), each spelled with several
-perhaps. The time of "domain to ASCII" grows with the square of the length."""
+"""Most characters of a host: a name has at most 253 (RFC 1035), and one may be percent-encoded as
+several. The time of "domain to ASCII" grows with the square of the length."""
 
 
 def read_origin(scheme: str, hostport: str) -> Origin | None:
@@ -46,7 +46,7 @@ def read_origin(scheme: str, hostport: str) -> Origin | None:
 def read_host(host: str) -> str | None:
     """The host parser for special schemes (section 3.5): normalised ASCII, None if invalid.
 
-    None as well for one longer than any name in the DNS.
+    Also None if it is longer than any name in the DNS.
     """
     if len(host) > _LONGEST_HOST:
         return None
@@ -83,7 +83,7 @@ def _to_ascii(name: str) -> str:
         return idna.encode(name, uts46=True, transitional=False).decode("ascii")
     except (UnicodeError, idna.IDNAError):
         pass
-    try:  # the URL Standard lets pass what IDNA 2008 refuses, emoji for one
+    try:  # the URL Standard accepts names that IDNA 2008 rejects, such as emoji
         mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
     except (UnicodeError, idna.IDNAError):
         return ""

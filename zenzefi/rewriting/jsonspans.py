@@ -1,8 +1,7 @@
-"""A streaming JSON reader that yields spans and paths, never a new spelling.
+"""A streaming JSON reader that yields the spans and paths of values.
 
-It is lenient about what it is not asked about: byte-order marks, ``)]}'`` guards, several values
-in a row (NDJSON, JSON text sequences) and commas pass. Where the input is no JSON it stops and
-lets the rest pass.
+It accepts byte-order marks, ``)]}'`` guards, several values in a row (NDJSON, JSON text sequences)
+and superfluous commas. At invalid JSON it stops; the rest passes unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _DEPTH = 128
 
 
 class JsonReader:
-    """Feed windows, get ``(path, start, end)`` of every scalar; offsets count in the window."""
+    """Reads windows; yields ``(path, start, end)`` of every scalar, as offsets in the window."""
 
     def __init__(self) -> None:
         self._path: list[str | int] = []
@@ -38,9 +37,9 @@ class JsonReader:
         self._broken = False
 
     def read(self, window: bytes, final: bool) -> tuple[int, list[tuple[Path, int, int]]]:
-        """How much of the window is done, and the scalars in it.
+        """The settled length of the window, and the scalars in it.
 
-        Scalars deeper than :data:`_DEPTH` end the reading: each carries its whole path.
+        A scalar deeper than :data:`_DEPTH` ends the reading: each has its whole path.
         """
         if self._broken:
             return len(window), []
@@ -107,7 +106,7 @@ def _may_be_guard(head: bytes) -> bool:
 
 
 def _may_continue(window: bytes, at: int) -> bool:
-    """Whether what begins at ``at`` may become a token with more bytes."""
+    """Whether the text at ``at`` may become a token with more bytes."""
     rest = window[at : at + 5]
     if rest[:1] == b'"' or rest[:1].isdigit() or rest[:1] == b"-":
         return True

@@ -2,8 +2,8 @@
 
 Web content spells one origin in many ways: ``https://host``, ``https:\\/\\/host``,
 ``https%3A%2F%2Fhost``, ``//host``, ``wss://host``, ``\\u002F\\u002Fhost``, ``\\x2f\\x2fhost``. The
-host itself is nearly always plain, so it is found first, in C, and the spelling around it is read
-from there. A text that does not name the host costs two passes of :meth:`bytes.find` speed.
+host itself is nearly always plain, so it is searched for first, in C, and the spelling around it is
+parsed from there. Text without the host costs two passes at the speed of :meth:`bytes.find`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zenzefi.rewriting.edits import Edit
 
 _BEHIND = 64
 _REACH = 192
-"""The most bytes that scheme, slashes and user of a mention take, in any spelling."""
+"""Most bytes of a mention's scheme, slashes and user, in any spelling."""
 
 _ALLOWED = bytes(
     byte
@@ -77,23 +77,23 @@ def _beginnings(spellings: Iterable[bytes]) -> list[bytes]:
 
 
 class Spelled(NamedTuple):
-    """One place that names the origin; ``start`` to ``end`` is the origin itself."""
+    """One mention of the origin; ``start`` to ``end`` is the origin itself."""
 
     start: int
     end: int
     scheme: bytes
     colon: bytes
     slashes: tuple[bytes, ...]
-    """Two, or three as some write them."""
+    """Two slashes, or three in some spellings."""
     user: bytes
 
 
 class OriginFinder:
     """Finds and replaces the upstream's origins in one body, streaming.
 
-    Only *absolute* mentions count: with two slashes before the host (and the fitting scheme, if
-    one is written) and nothing behind it that would make it another host or port. The replacement
-    is the mount's root, spelled the same way: same case of the scheme, same slashes.
+    Only *absolute* mentions count: two slashes before the host, a matching scheme if there is one,
+    and no text after it that would make it a different host or port. The replacement is the mount's
+    root in the same spelling: same case of the scheme, same slashes.
     """
 
     def __init__(self, origins: Iterable[Origin], mount: Mount) -> None:
@@ -107,7 +107,7 @@ class OriginFinder:
     ) -> tuple[int, list[Edit]]:
         """``(settled, edits)`` of the next window, as a scanner returns them.
 
-        ``accept`` gets up to 64 bytes in front of a mention and may refuse it.
+        ``accept`` gets up to 64 bytes before a mention and returns whether it is replaced.
         """
         settled = len(window) if final else len(window) - self.unfinished(window)
         found = []
@@ -167,11 +167,11 @@ class OriginFinder:
         return Edit(spelled.start, spelled.end, new)
 
     def unfinished(self, window: bytes) -> int:
-        """How many bytes at the end may be the beginning of a mention, or of what follows one."""
+        """Bytes at the end that may be the beginning of a mention, or of the text after one."""
         longest = 0
         tail = window[-self._reach :]
-        # No mention has a blank or a quote in it: what is behind the last one is all that counts,
-        # and one byte before it, to tell where a scheme begins.
+        # No mention contains a blank or a quote: only the text after the last one counts, and one
+        # byte before it, which shows where a scheme begins.
         word = len(tail) - len(tail.rstrip(_ALLOWED))
         tail = tail[-word - 1 :] if word else b""
         for target in self._targets:
@@ -182,10 +182,10 @@ class OriginFinder:
 
 
 def _forward(slash: bytes) -> bytes:
-    """The forward slash in the manner of a spelling.
+    """The forward slash in the same spelling.
 
-    Backslashes become slashes; behind an escaped backslash (JSON inside a script's string) a plain
-    slash means the same. ``\\/`` stays: a regular expression needs it.
+    Backslashes become slashes; after an escaped backslash (JSON inside a script's string) a plain
+    slash has the same meaning. ``\\/`` stays: a regular expression needs it.
     """
     plain = {b"\\": b"/", b"\\\\": b"/", b"\\\\/": b"/", b"\\\\\\/": b"/", b"&bsol;": b"&sol;"}
     return plain.get(slash, slash.replace(b"5c", b"2f").replace(b"5C", b"2F"))
@@ -193,7 +193,7 @@ def _forward(slash: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _targets(origin: Origin) -> tuple[_Target, ...]:
-    """The host as it is, and for an internationalised one its Unicode form too."""
+    """The host, and the Unicode form of an internationalised one."""
     hosts = [origin.host.encode("ascii")]
     if "xn--" in origin.host:
         with contextlib.suppress(UnicodeError):
@@ -202,7 +202,7 @@ def _targets(origin: Origin) -> tuple[_Target, ...]:
 
 
 class _Target:
-    """One origin: the literal to search for, and how a mention around it is read."""
+    """One origin: the literal to search for, and the patterns of a mention around it."""
 
     def __init__(self, origin: Origin, host: bytes) -> None:
         self.host = host
@@ -223,7 +223,7 @@ class _Target:
             (rb"(?:%b)?" if default else rb"%b") % written + rb"(?![\w~-]|\.\w|%b\d)" % colon,
             re.I,
         )
-        # What may still become a mention at the end of a window. Nested options, one per part.
+        # An unfinished mention at the end of a window. Nested options, one per part.
         half_colon = b"|".join(map(re.escape, _beginnings(_COLON)))
         spoils = rb"(?:\.|%b|%b)" % (colon, half_colon)
         port_part = rb"%b(?:%b%b?|%b)" % (

@@ -1,4 +1,4 @@
-"""Small syntaxes that hold addresses: Refresh and srcset, by span, as browsers read them (HTML)."""
+"""Small syntaxes with URLs: Refresh and srcset, parsed as browsers do (HTML)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DESCRIPTORS = re.compile(r"(?>[^,(]+|\([^)]*\)?)*")
 
 
 def refresh_span(value: str) -> tuple[int, int] | None:
-    """Where the URL of a Refresh value is ("shared declarative refresh steps"), or ``None``."""
+    """The span of the URL in a Refresh value ("shared declarative refresh steps"), or ``None``."""
     match = _REFRESH_TIME.match(value)
     if match is None:
         return None
@@ -39,7 +39,7 @@ def _trimmed(value: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def map_refresh(value: str, map_url: Callable[[str], str]) -> str:
-    """A Refresh value with its URL mapped, everything else as it was."""
+    """A Refresh value with its URL mapped; the rest is unchanged."""
     span = refresh_span(value)
     if span is None:
         return value
@@ -48,15 +48,15 @@ def map_refresh(value: str, map_url: Callable[[str], str]) -> str:
 
 
 def map_srcset(value: str, map_url: Callable[[str], str]) -> str:
-    """A srcset with its URLs mapped ("parse a srcset attribute"), everything else as it was."""
+    """A srcset with its URLs mapped ("parse a srcset attribute"); the rest is unchanged."""
     out, at = [], 0
     while match := _CANDIDATE.match(value, at):
         start, at_url = match.start(1), at
         bare = match[1].rstrip(",")
         out += [value[at_url:start], map_url(bare), match[1][len(bare) :]]
         at = match.end()
-        # Descriptors follow, and a comma ends the candidate. After a URL that ends in one there are
-        # none; looking for them all the same would read an open bracket to the end, each time.
+        # Descriptors follow, and a comma ends the candidate. After a URL that ends in a comma there
+        # are none; a search for them would read an open bracket to the end, each time.
         if bare == match[1] and (descriptors := _DESCRIPTORS.match(value, at)):
             out.append(descriptors[0])
             at = descriptors.end()

@@ -26,7 +26,7 @@ from zenzefi.rewriting.scanner import Scanner
 def steps_for(
     entries: Sequence[LoadedPlugin], context: Context, budget: Budget, clock: Callable[[], float]
 ) -> list[Step]:
-    """The steps for one body; empty when no plugin wants it after all."""
+    """The steps for one body; empty if no plugin processes it."""
     steps: list[Step] = []
     seats: list[tuple[Runner, Scanner]] = []
 
@@ -41,7 +41,7 @@ def steps_for(
         try:
             WATCHDOG.enter()
             if entry.plugin.applies(context):
-                # Each plugin has a state of its own; the first needs no copy.
+                # Each plugin has its own state; the first needs no copy.
                 own = replace(context, state={}) if is_taken else context
                 is_taken = True
                 if entry.plugin.needs is Needs.DOCUMENT:
@@ -63,7 +63,7 @@ def steps_for(
 
 
 def scanner_for(entry: LoadedPlugin, context: Context, budget: Budget) -> Scanner | None:
-    """The scanner that feeds a plugin's hook. Raises :class:`PluginFault` for one that is none."""
+    """The scanner that feeds a plugin's hook. Raises :class:`PluginFault` for an invalid one."""
     plugin = entry.plugin
     if plugin.needs is Needs.CHUNKS:
         scanner = entry.traced(plugin.scanner, context.url)(context)
@@ -117,7 +117,7 @@ class TextScanner:
         self._over = False
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        """Wait for the end; a body beyond the limit passes."""
+        """Wait for the end of the body; a body over the limit passes unchanged."""
         if self._over or len(window) > self._limit:
             self._over = True
             return len(window), []
@@ -161,7 +161,7 @@ def _text_edits(found: object, length: int) -> list[TextEdit]:
 
 
 class JsonValueScanner:
-    """Values of a JSON body, one by one, as they are read."""
+    """The values of a JSON body, one by one, in streaming."""
 
     def __init__(self, entry: LoadedPlugin, context: Context) -> None:
         self._hook = entry.traced(entry.plugin.json_value, context.url)
@@ -169,7 +169,7 @@ class JsonValueScanner:
         self._reader = JsonReader()
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        """Ask the plugin about every scalar."""
+        """Call the plugin for every scalar."""
         settled, values = self._reader.read(window, final)
         edits = []
         for path, start, end in values:
@@ -185,7 +185,7 @@ class JsonValueScanner:
 
 
 class DocumentStep:
-    """A BeautifulSoup tree of the whole body. Unchanged trees leave the source as it was."""
+    """A BeautifulSoup tree of the whole body. If it is unchanged, the source passes."""
 
     def __init__(self, entry: LoadedPlugin, context: Context, budget: Budget) -> None:
         self._entry = entry
@@ -208,7 +208,7 @@ class DocumentStep:
         return out
 
     def finish(self) -> bytes:
-        """Parse, ask the plugin, and write the tree if it changed."""
+        """Parse, call the plugin, and serialize the tree if it changed."""
         if self._held is None:
             return b""
         source, self._held = b"".join(self._held), None
@@ -224,13 +224,13 @@ class DocumentStep:
         return new
 
     def _changed(self, source: bytes) -> tuple[bytes, float]:
-        """The new body (the very source if nothing changed) and the processor time it took."""
+        """The new body (the source object if nothing changed) and the CPU time in seconds."""
         start = time.thread_time()
         new = self._written(source)
         return new, time.thread_time() - start
 
     def _written(self, source: bytes) -> bytes:
-        import bs4  # slow to import, and nobody pays for it unless a plugin asks
+        import bs4  # slow to import, and only needed for plugins that use it
 
         name = python_name(self._context.charset)
         soup = bs4.BeautifulSoup(source, "lxml", from_encoding=name)

@@ -1,4 +1,4 @@
-"""What a rewritten body depends on besides the upstream's bytes: ETags and cache keys."""
+"""Keys of rewritten bodies, for ETags and the cache: all inputs except the upstream's bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.version import __version__
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
-# They differ from response to response, and say nothing of what the body is.
+# They differ between responses and do not describe the body.
 _PASSING = frozenset(("age", "date"))
 
 
@@ -29,9 +29,10 @@ def _base(exchange: Exchange, fingerprint: str) -> list[object]:
 def tag_key(exchange: Exchange, fingerprint: str, varies: Sequence[str]) -> str:
     """Eight hex digits for a derived ETag.
 
-    They change with the plugins, the mount, the user, and with the request headers in ``varies``:
-    a browser may ask with the tag of a response to another request (RFC 9111, 4.3.1), and a 304
-    would make that the current one. ``*`` depends on what no header tells: no tag fits again.
+    They change with the plugins, the mount, the user, and the request headers in ``varies``: a
+    browser may send the tag of a response to a different request (RFC 9111, 4.3.1), and a 304 would
+    make that response current. With ``*`` the result depends on more than headers: no tag matches
+    again.
     """
     if "*" in varies:
         return secrets.token_hex(4)
@@ -42,10 +43,10 @@ def tag_key(exchange: Exchange, fingerprint: str, varies: Sequence[str]) -> str:
 def depends_on(
     exchange: Exchange, fingerprint: str, entries: Sequence[LoadedPlugin], coding: str
 ) -> str | None:
-    """A digest of all that a result depends on beside the body; ``None`` if that is not known.
+    """A digest of all inputs of a result except the body; ``None`` if they are not known.
 
-    The bundled plugins read the request headers that they declare, and no others. What other
-    plugins read is not checked, so for them every header counts.
+    The bundled plugins read only the request headers that they declare. Other plugins are not
+    checked, so for them every header counts.
     """
     varies = varied_by(entries)
     if "*" in varies:
@@ -72,7 +73,7 @@ def _digest(parts: list[object]) -> str:
 def cacheable_length(exchange: Exchange) -> int | None:
     """The length of a body that a shared cache may store (RFC 9111, 3), ``None`` for any other.
 
-    It must have a strong validator too, which says that the same bytes are likely to come again.
+    It must also have a strong validator: then the same bytes are likely to be sent again.
     """
     headers = exchange.response_headers
     control = ", ".join(headers.getall("Cache-Control", ())).lower()

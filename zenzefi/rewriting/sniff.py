@@ -1,8 +1,8 @@
-"""What a body really is: the label, the destination it is fetched for, and its first bytes.
+"""The effective type of a body, by its label, its destination and its first bytes.
 
-Browsers run a script whatever its label says (HTML, "fetch a classic script"), guess HTML where no
-type is given (WHATWG MIME Sniffing section 7.1), and servers label JSON as HTML. The decision
-depends on the body alone, never on how it is cut into chunks.
+Browsers run a script with any label (HTML, "fetch a classic script") and sniff HTML if there is no
+type (WHATWG MIME Sniffing, 7.1); servers label JSON as HTML. The decision does not depend on how
+the body is cut into chunks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JSON = "application/json"
 CSS = "text/css"
 
 WAIT = 1024
-"""The most decoded bytes that a decision waits for."""
+"""Most decoded bytes for which a decision waits."""
 
 _SPACE = b"\t\n\x0b\x0c\r "
 _MARK = b"\xef\xbb\xbf"
@@ -47,7 +47,7 @@ _HTML = re.compile(
 
 
 class Doubt(enum.Enum):
-    """Why the label does not settle the question."""
+    """The reason why the label does not decide the type."""
 
     NONE = "none"
     HTML_OR_DATA = "html or data"
@@ -55,7 +55,7 @@ class Doubt(enum.Enum):
 
 
 def essence(content_type: str | None) -> str:
-    """``type/subtype`` in lower case, ``""`` where there is none or it is no media type."""
+    """``type/subtype`` in lower case; ``""`` for none or an invalid media type."""
     value = (content_type or "").partition(";")[0].strip(" \t").lower()
     if value in _JAVASCRIPT:
         return JAVASCRIPT
@@ -63,7 +63,7 @@ def essence(content_type: str | None) -> str:
 
 
 def by_label(label: str, destination: str | None, nosniff: bool) -> tuple[str, Doubt]:
-    """The effective type as far as it is known before the body, and what the body must settle.
+    """The effective type as known before the body, and the doubt that the body must settle.
 
     ``label`` is an :func:`essence`; ``destination`` is ``Sec-Fetch-Dest``.
     """

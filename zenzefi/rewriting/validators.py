@@ -1,9 +1,9 @@
 """Validators across a rewriting gate (RFC 9110 section 8.8 and 13).
 
 A rewritten body is not the upstream's, byte for byte, so its ETag is a weak one *derived* from the
-upstream's: ``W/"<opaque>~z<s|w><key>"``. The letter remembers whether the original was strong, the
-key says under which plugins and mount it was made. Mapped back in conditional requests, it lets
-the upstream answer 304 without a body.
+upstream's: ``W/"<opaque>~z<s|w><key>"``. ``s`` or ``w`` is the strength of the original; the
+key depends on the plugins and the mount. Conditional requests carry the original tag to the
+upstream, so that it can respond with 304 and no body.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"')
 _DERIVED = re.compile(r'(?:W/)?"([^"]*)~z([sw])([0-9a-f]{8})"')
 NEVER = '"~z-outdated"'
-"""A tag that no upstream has: what remains of ``If-Match`` when its tag was made otherwise."""
+"""A tag that no upstream has, for ``If-Match`` with a tag derived under another key."""
 
 
 def derive(etag: str, key: str) -> str | None:
-    """The weak tag for what was rewritten under ``key`` (8 hex digits); ``None`` if malformed.
+    """The weak tag of a body rewritten under ``key`` (8 hex digits); ``None`` if malformed.
 
     Deriving a derived tag again changes nothing.
     """
@@ -33,9 +33,9 @@ def derive(etag: str, key: str) -> str | None:
 
 
 def original(etag: str, key: str | None = None) -> str | None:
-    """The upstream's tag behind a derived one; any other tag as it is.
+    """The upstream's tag of a derived one; other tags are returned unchanged.
 
-    ``None`` when ``key`` is given and the tag was derived under another one.
+    ``None`` if ``key`` is given and the tag was derived under a different one.
     """
     match = _DERIVED.fullmatch(etag)
     if match is None:
@@ -46,7 +46,7 @@ def original(etag: str, key: str | None = None) -> str | None:
 
 
 def is_derived(etag: str) -> bool:
-    """Whether this gate made the tag."""
+    """Whether the gate derived the tag."""
     return _DERIVED.fullmatch(etag.strip(" \t")) is not None
 
 
@@ -56,10 +56,10 @@ def _tags(value: str) -> Iterator[str]:
 
 
 def if_none_match(value: str, key: str) -> str | None:
-    """``If-None-Match`` for the upstream; ``None`` means: leave the header out.
+    """``If-None-Match`` for the upstream; ``None`` if the header is to be removed.
 
-    A tag made under other plugins or another mount is dropped: the stored body is out of date
-    even where the upstream's is not.
+    A tag derived under other plugins or another mount is dropped: the stored body is stale even if
+    the upstream's is not.
     """
     if "~z" not in value:
         return value
@@ -68,14 +68,14 @@ def if_none_match(value: str, key: str) -> str | None:
 
 
 def if_match(value: str, key: str) -> str:
-    """``If-Match`` for the upstream; never empty, for the precondition must not vanish."""
+    """``If-Match`` for the upstream; never empty, because the precondition must be kept."""
     if "~z" not in value:
         return value
     return ", ".join(original(tag, key) or NEVER for tag in _tags(value)) or NEVER
 
 
 def if_range(value: str) -> str | None:
-    """``If-Range`` for the upstream; ``None`` means: leave it *and* ``Range`` out.
+    """``If-Range`` for the upstream; ``None`` if it *and* ``Range`` are to be removed.
 
     A derived tag belongs to a rewritten body, of which no ranges are served.
     """
@@ -104,11 +104,11 @@ _WHOLE = frozenset(
 
 
 def wants_whole(path: str, destination: str | None, if_range_value: str | None) -> bool:
-    """Whether ``Range`` should not reach the upstream, because its answer will be rewritten.
+    """Whether to remove ``Range``, because the response will be rewritten.
 
-    Known before the answer only by what asks for it or by its name; when the guess is wrong the
-    upstream's 206 passes untouched (:meth:`zenzefi.rewriting.engine.Engine.must_refetch` tells
-    the caller to ask again).
+    Before the response this is a guess by the destination or the path. If a rewritten type comes as
+    206 nevertheless, :meth:`zenzefi.rewriting.engine.Engine.must_refetch` tells the caller to
+    repeat the request.
     """
     if if_range_value is not None and if_range(if_range_value) is None:
         return True

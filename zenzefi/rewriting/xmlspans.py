@@ -1,8 +1,8 @@
-"""A streaming reader of XML that names the addresses in it, as spans.
+"""A streaming XML reader that finds URLs and maps them in place.
 
-It reads as lenient parsers do (broken mark-up passes) and knows what addresses resolve against:
-``xml:base`` and, in DASH manifests, ``BaseURL``. What an address *is* comes from a table that the
-plugin gives: attribute names and element names, compared without their namespace prefix.
+It parses leniently (invalid markup passes) and resolves URLs against ``xml:base`` and, in DASH
+manifests, ``BaseURL``. The plugin's table defines which attributes and elements contain URLs; names
+are compared without their namespace prefix.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from zenzefi.rewriting.url_map import UrlMap
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XmlRules:
-    """Where a kind of document keeps its addresses; all names without prefix."""
+    """The attributes and elements with URLs of a kind of document; all names without prefix."""
 
     attributes: frozenset[str] = frozenset()
     elements: frozenset[str] = frozenset()
-    """Elements whose whole text is one address."""
+    """Elements whose whole text is one URL."""
     lists: frozenset[str] = frozenset()
-    """Attributes that hold a ``srcset``."""
+    """Attributes with a ``srcset``."""
     base_element: str = ""
-    """Its text is an address, and the base for what follows in its parent (DASH BaseURL)."""
+    """Its text is a URL, and the base of the following URLs in its parent (DASH BaseURL)."""
     styles: bool = False
     """``style`` attributes and elements, and ``url()`` in presentation attributes."""
     refresh: bool = False
@@ -57,17 +57,17 @@ _DOCTYPE = re.compile(
 _HREF = re.compile(rb"\shref[\t\n\r ]*=[\t\n\r ]*(?:\"([^\"]*)\"|'([^']*)')")
 _CDATA = re.compile(rb"((?>\s*))(?:<!\[CDATA\[(.*?)\]\]>)?((?>\s*))\Z", re.S)
 _STYLESHEET = b"<?xml-stylesheet"
-# SVG's presentation attributes that may name a resource by url().
+# SVG's presentation attributes that may have a url().
 _PRESENTATION = frozenset(
     b"fill stroke filter mask clip-path cursor marker marker-start marker-mid marker-end".split()
 )
 _LONGEST_TAG = 1024 * 1024
 _LONGEST_TEXT = 64 * 1024
 _MOST_BASES = 64
-"""Levels of nested bases that are followed; below the last of them its base stays."""
+"""Most levels of nested bases; deeper elements have the base of the last level."""
 
 
-# --- how the characters of a place are read -------------------------------------------------------
+# --- how the characters of a span are read -------------------------------------------------------
 
 _Read = Callable[[bytes], str]
 
@@ -78,7 +78,7 @@ _NEWLINES = str.maketrans("\t\n\r", "   ")
 
 
 def _characters(raw: bytes) -> str:
-    """In a CDATA section: as they stand."""
+    """In a CDATA section: unchanged."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -89,7 +89,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _in_attribute(raw: bytes) -> str:
-    """In an attribute, where white space is normalised (XML section 3.3.3), references apart."""
+    """In an attribute: white space is normalised (XML, 3.3.3), except in references."""
     text = raw.decode("utf-8", "surrogateescape").translate(_NEWLINES)
     return _REFERENCE.sub(_character, text) if "&" in text else text
 
@@ -102,7 +102,7 @@ def _character(match: re.Match[str]) -> str:
 
 
 def _encoded(text: str, read: _Read) -> bytes:
-    """The way back."""
+    """The inverse of ``read``."""
     if read is not _characters:
         text = text.translate(_ESCAPES)
     return text.encode("utf-8", "surrogateescape")
@@ -110,7 +110,7 @@ def _encoded(text: str, read: _Read) -> bytes:
 
 @functools.lru_cache(maxsize=32)
 def _patterns(rules: XmlRules) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """What passes without a look, and what makes a tag's attributes worth one."""
+    """The patterns of text that passes unread, and of tags whose attributes may have URLs."""
     names = [re.escape(name.encode()) for name in rules.elements | {rules.base_element} if name]
     names += [b"style"] if rules.styles else []
     prefix = rb"(?:[^\s<>/=:\"']*:)?"
@@ -145,7 +145,7 @@ class XmlReader:
         edits: list[Edit] = []
         at = self._skip(window, 0)
         while not self._until:
-            if len(self._bases) == 1:  # nothing to count levels for: whole runs pass in C
+            if len(self._bases) == 1:  # no levels to count: whole runs pass in C
                 run = self._run.match(window, at)
                 at = run.end() if run else at
             start = window.find(b"<", at)
@@ -156,14 +156,14 @@ class XmlReader:
                 if final:
                     return len(window), edits
                 if len(window) - start > _LONGEST_TAG:
-                    at = start + 1  # no parser would take it for a tag
+                    at = start + 1  # not a tag for any parser
                     continue
                 return start, edits
             at = end
         return (len(window) if final else at), edits
 
     def _skip(self, window: bytes, at: int) -> int:
-        """The place behind the end of what is passed over, or how far it surely reaches."""
+        """The position after the skipped markup, or up to which it certainly reaches."""
         if not self._until:
             return at
         end = window.find(self._until, at)
@@ -174,7 +174,7 @@ class XmlReader:
         return end
 
     def _one(self, window: bytes, start: int, final: bool, edits: list[Edit]) -> int | None:
-        """Handle what begins with the ``<`` at ``start``; its end, or ``None`` for: more bytes."""
+        """Handle the markup at ``start``. Returns its end, or ``None`` if bytes are missing."""
         tag = _TAG.match(window, start)
         if tag is None:
             return self._no_tag(window, start, final, edits)
@@ -219,7 +219,7 @@ class XmlReader:
             doctype = _DOCTYPE.match(window, start)
             if doctype is None and len(window) - start < _LONGEST_TEXT:
                 return None
-            self._has_doctype = True  # there is one at most, and reading it in vain is dear
+            self._has_doctype = True  # there is at most one, and a failed match is expensive
             return doctype.end() if doctype else start + 1
         rest = window[start + 1 : start + 2]
         if not rest or rest.isalpha() or rest in b"/_:" or rest > b"\x7f":
@@ -285,7 +285,7 @@ class XmlReader:
             return
         base, is_base = self._base, name == self._rules.base_element.encode()
         level, _, is_text = self._bases[-1]
-        # Several beside each other are alternatives (ISO/IEC 23009-1, 5.6): the first counts.
+        # Several siblings are alternatives (ISO/IEC 23009-1, 5.6): the first counts.
         is_another = is_base and is_text and level == self._depth - 1
         if is_another:
             base = self._bases[-2][1]
@@ -323,11 +323,11 @@ class XmlReader:
     def _replace(
         self, edits: list[Edit], raw: bytes, place: int, new: str, read: _Read = _in_attribute
     ) -> None:
-        """An edit of what changed at the front; the end that both share stays as spelled."""
+        """An edit of the changed beginning; the end that both share keeps its spelling."""
         old = read(raw)
         if new == old:
             return
-        if new.endswith(old):  # the usual case: something is put in front
+        if new.endswith(old):  # the usual case: an added prefix
             front = _encoded(new[: len(new) - len(old)], read)
             edits.append(Edit(place, place, front))
             return

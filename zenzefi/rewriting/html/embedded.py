@@ -1,7 +1,7 @@
 """JSON inside ``<script>``: import maps and speculation rules (HTML sections 8.1.5.2 and 7.6).
 
-Where an address changes the whole value is written anew; what is no valid JSON passes untouched, as
-browsers ignore it.
+If a URL changes, the whole value is serialized again. Invalid JSON passes unchanged: browsers
+ignore it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _URL_LIKE = re.compile(r"\.{0,2}/|[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
 def map_import_map(text: str, map_url: MapUrl) -> str:
-    """The addresses of an import map.
+    """Map the URLs of an import map.
 
-    A rooted key is kept beside its mapped form: the sources that import it are not rewritten.
+    A rooted key is kept in addition to its mapped form: sources that import it are not rewritten.
     """
     parsed = _parse(text)
     if parsed is None or _is_deep(parsed):
@@ -60,7 +60,7 @@ def _map_like(url: str, map_url: MapUrl) -> str:
 
 
 def map_speculation_rules(text: str, map_url: MapUrl) -> str:
-    """The ``urls`` and ``href_matches`` of speculation rules."""
+    """Map the ``urls`` and ``href_matches`` of speculation rules."""
     parsed = _parse(text)
     if parsed is None or _is_deep(parsed):
         return text
@@ -69,7 +69,7 @@ def map_speculation_rules(text: str, map_url: MapUrl) -> str:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether it is nested deeper than any rule, so that recursion might not come to its end."""
+    """Whether it is nested deeper than any rule, so that recursion could exceed its limit."""
     level: list[Any] = [value]
     for _ in range(_DEPTH):
         level = [

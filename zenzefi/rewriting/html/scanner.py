@@ -10,8 +10,8 @@ Theory of operation
     ``_at_beginning`` (decides whether the body is HTML at all: JSON and scripts with the wrong
     label pass unchanged) and ``_before_head`` (reads token by token until the tree builder would
     create the head, and inserts ``HtmlOptions.head`` there). Without a head to insert, the third
-    mode is skipped. ``<style>``, inline scripts, import maps and speculation rules are read by
-    scanners of their own; ``srcdoc`` documents by a nested :class:`HtmlScanner`, three deep.
+    mode is skipped. ``<style>``, inline scripts, import maps and speculation rules have their own
+    scanners; ``srcdoc`` documents have a nested :class:`HtmlScanner`, three deep.
 
 Guarantees
     Those of the tokenizer. The markup for the head is inserted at most once, also if the document
@@ -42,7 +42,7 @@ _MAX_DEPTH = 3  # srcdoc in srcdoc
 _MARK = b"\xef\xbb\xbf"
 
 # Limits on the cost of one tag, so that it can't block the event loop: bytes of a URL, and parts of
-# a value. What exceeds them passes unchanged.
+# a value. Longer ones pass unchanged.
 _LONGEST_ADDRESS = 1 << 16
 _MOST = 4000
 _PARTS = {
@@ -63,7 +63,7 @@ _WORD = re.compile(r"[^ \t\n\f\r]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HtmlOptions:
-    """What is done besides the mapping of URLs; everything is optional."""
+    """Options of the scanner; by default it only maps URLs."""
 
     head: bytes = b""
     """Markup for the very start of ``<head>`` (the runtime); for documents only."""

@@ -1,7 +1,7 @@
 """Patterns of the HTML tokenizer (HTML section 13.2.5) and character references, as bytes.
 
-Everything is spelled so that it can't backtrack: atomic groups, and alternatives that differ in
-their first byte. (Not possessive quantifiers: those are broken before CPython 3.11.5.)
+No pattern can backtrack: they use atomic groups, and alternatives that differ in their first byte.
+(They do not use possessive quantifiers, which are broken before CPython 3.11.5.)
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from zenzefi.rewriting.html.table import ATTRIBUTES, RAW_TEXT
 
 _WS = rb"\t\n\f\r "
 
-# An attribute: a name that may start with "=" and holds anything but white space, slash, > and =;
-# then, perhaps, a value. An open quote reaches to the end of the data: the tag is unfinished.
+# An attribute: a name that may start with "=" and has no white space, slash, > or = after that,
+# then an optional value. An open quote reaches to the end of the data: the tag is unfinished.
 _VALUE = rb'(?>"[^"]*(?:"|\Z)|\'[^\']*(?:\'|\Z)|[^%(w)s>"\'][^%(w)s>]*)?' % {b"w": _WS}
 _IS_VALUE = rb"(?>[%(w)s]*=[%(w)s]*%(v)s)?" % {b"w": _WS, b"v": _VALUE}
 _ATTRIBUTE = rb"[^%(w)s/>][^%(w)s/>=]*%(v)s" % {b"w": _WS, b"v": _IS_VALUE}
 _REST_OF_TAG = rb"(?>(?>[%s/]+|%s)*)>" % (_WS, _ATTRIBUTE)
 
-# How most attributes are written: one space, double quotes. Read first, for speed alone.
+# The usual spelling of attributes: one space, double quotes. Tried first, for speed only.
 _USUAL = rb"(?>(?: [a-zA-Z\-]+=\"[^\"]*\")*)"
 START_TAG = re.compile(rb"<((?>[a-zA-Z][^%s/>]*))%s%s" % (_WS, _USUAL, _REST_OF_TAG))
 END_TAG = re.compile(rb"</((?>[a-zA-Z][^%s/>]*))%s" % (_WS, _REST_OF_TAG))
@@ -62,7 +62,7 @@ def raw_text_end(name: bytes) -> re.Pattern[bytes]:
 # --- runs ---------------------------------------------------------------------------------------
 
 _ALWAYS = (*sorted(RAW_TEXT), b"script", b"plaintext", b"base", b"meta", b"svg", b"math")
-# SVG's drawing elements: nothing about them concerns the tree builder.
+# SVG's drawing elements: they do not affect the tree builder.
 _DRAWING = (
     b"path",
     b"g",
@@ -91,7 +91,7 @@ Runs = tuple[re.Pattern[bytes], re.Pattern[bytes]]
 
 
 def _boring_url(hosts: tuple[bytes, ...], quote: bytes, root: bool) -> bytes:
-    """Addresses that no mapper changes, recognised by their spelling alone."""
+    """URLs that no mapper changes, recognised by their spelling alone."""
     plain = rb"[^%s&\\.%%\x00-\x20]*" % quote
     rooted = rb"/(?![/\\])%s|" % plain if root else b""
     return (
@@ -103,11 +103,11 @@ def _boring_url(hosts: tuple[bytes, ...], quote: bytes, root: bool) -> bytes:
 
 
 _COMMENT = rb"!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)"
-_TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that opens nothing
+_TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that does not open markup
 
 
-# How most attributes that hold no address are written: lower case, behind one space. Read before
-# all others, for speed alone. No address is in a name that begins like those of the first line.
+# The usual spelling of attributes without a URL: lower case, after one space. Tried before all
+# others, for speed only. No attribute with a URL begins like those of the first line.
 _QUICK_VALUE = rb"(?>\"[^\"]*\"|'[^']*'|[^%s\"'>=`]+)" % _WS
 _QUICK_ATTRIBUTE = (
     rb"(?:[egjknoqrtuvwyz][a-zA-Z\-]*"
@@ -121,7 +121,7 @@ _QUICK_ATTRIBUTE = (
 
 
 def _quick_name(special: Iterable[bytes]) -> bytes:
-    """A pattern for names in lower case that are none of ``special`` (and don't begin like one)."""
+    """A pattern for names in lower case that do not begin like a name in ``special``."""
     special = [*special]
     first = sorted({name[:1] for name in special})
     free = bytes(c for c in b"abcdefghijklmnopqrstuvwxyz" if bytes((c,)) not in first)
@@ -143,10 +143,10 @@ def _runs(
 ) -> Runs:
     """A run in HTML and one in foreign content.
 
-    ``boring`` is what a tag may hold behind its name to be eaten, ``quick`` the same for attributes
-    in their usual spelling. Elements in ``bearing`` mostly have something to look at: they are
-    eaten in their usual spelling only, for finding out more in vain is dear. ``usual`` is a tag
-    with which the run may end.
+    ``boring`` matches the content of a tag after its name that a run may consume, ``quick`` does so
+    for attributes in their usual spelling. Elements in ``bearing`` mostly have a URL: a run
+    consumes them in their usual spelling only, because a longer search is rarely successful.
+    ``usual`` is a tag with which the run may end.
     """
     special = (*_ALWAYS, *starts)
     not_end = rb"(?!(?:%s)[%s/>])" % (_choice(ends), _WS) if ends else b""
@@ -197,10 +197,10 @@ ADDRESS = re.compile(
     rb"(?:[%(w)s]*=[%(w)s]*(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s>\"'][^%(w)s>]*))?)?"
     % {b"w": _WS, b"q": _QUICK_ATTRIBUTE, b"i": _INTERESTING, b"a": _ATTRIBUTE}
 )
-"""From anywhere between attributes, the next one that may matter; groups as in ``ATTRIBUTE``."""
+"""From a position between attributes, the next one that may matter; groups as in ``ATTRIBUTE``."""
 
 
-# Elements that are there for the sake of one address, and that address in its usual place.
+# Elements whose purpose is one URL, with that URL in its usual attribute.
 _BEARING = rb"a|area|link|form|img|input|source|audio|video|embed|track"
 _USUAL_ADDRESS = (
     rb"(?:<(?:(?:a|area|link)(?>(?: %(q)s)*) href|form(?>(?: %(q)s)*) action"
@@ -212,13 +212,13 @@ _USUAL_ADDRESS = (
 
 @functools.lru_cache(maxsize=64)
 def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
-    """Runs that stop where an address may change.
+    """Runs that stop where a URL may change.
 
-    A run may end with a whole tag, as most are written, with one address and nothing else that
-    matters; a group holds the address: double-quoted, single-quoted, or unquoted.
+    A run may end with a whole tag in the usual spelling, with one URL and nothing else that
+    matters; a group contains the URL: double-quoted, single-quoted, or unquoted.
 
-    ``hosts`` are the upstream's; ``root`` says that rooted addresses stay, ``relocated`` that the
-    scheme differs between the views (then fewer addresses are decided by their spelling).
+    ``hosts`` are the upstream's. With ``root``, rooted URLs stay. With ``relocated``, the scheme
+    differs between the views, so fewer URLs can be decided by their spelling.
     """
     urls = [quote + _boring_url(hosts, quote, root and not relocated) for quote in (b'"', b"'")]
     css = [
@@ -257,7 +257,7 @@ _LONGEST_BARE = max(len(n) for n in html.entities.html5 if not n.endswith(";"))
 
 
 def decode(value: bytes) -> str:
-    """An attribute's value without character references; bytes beyond ASCII as lone surrogates."""
+    """An attribute's value with character references resolved; non-ASCII bytes as surrogates."""
     text = value.decode("ascii", "surrogateescape")
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
@@ -268,7 +268,7 @@ def _resolve(found: re.Match[str]) -> str:
     named = found[3]
     if named is None:
         digits = (found[1] or found[2]).lstrip("0")
-        if len(digits) > 7:  # beyond U+10FFFF; and int() refuses thousands of digits
+        if len(digits) > 7:  # beyond U+10FFFF; and int() rejects thousands of digits
             return "\ufffd"
         code = int(digits or "0", 16 if found[1] else 10)
         if code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
@@ -284,7 +284,7 @@ def _resolve(found: re.Match[str]) -> str:
         known = html.entities.html5.get(named[:length])
         if known is not None:
             after = named[length : length + 1] or found.string[found.end() : found.end() + 1]
-            # "&copy=1" in an attribute is no reference: it was meant as a query parameter.
+            # "&copy=1" in an attribute is not a reference but a query parameter.
             if after == "=" or (after.isascii() and after.isalnum()):
                 return found[0]
             return known + named[length:]
@@ -317,7 +317,7 @@ def _beginning(text: str, quote: bytes) -> bytes:
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, re.Match[bytes]]]:
     """Name in lower case, number of the value's group (1: no value) and match of each attribute.
 
-    ``start`` is where the tag's name ends, ``end`` where its ``>`` stands.
+    ``start`` is the end of the tag's name, ``end`` the position of its ``>``.
     """
     while (found := ATTRIBUTE.match(data, start, end)) is not None:
         start = found.end()
@@ -325,14 +325,14 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, 
 
 
 def splice(raw: bytes, decoded: str, new: str, quote: bytes) -> bytes:
-    """``new`` in the place of ``raw``, keeping how ``raw`` spelled what stays at its end."""
+    """``new`` instead of ``raw``; the unchanged end keeps the spelling of ``raw``."""
     at = raw.find(b"&")
     if at < 0:
         if new.endswith(decoded):
             return _beginning(new[: len(new) - len(decoded)], quote) + raw
         return encode(new, quote)
     tail = decoded[at:]
-    # Everything up to the first "&" is spelled as it is; if the rest stays, its bytes stay.
+    # Text before the first "&" has no references; if the rest is unchanged, its bytes stay.
     if new.endswith(tail):
         return encode(new[: len(new) - len(tail)], quote) + raw[at:]
     return encode(new, quote)

@@ -1,7 +1,6 @@
-"""Which attribute of which element holds an address (HTML section 4, SVG 2, what preceded them).
+"""The attributes that contain URLs, by element (HTML, 4; SVG 2; their obsolete predecessors).
 
-The one place for this knowledge: the patterns that decide which tags Python looks at are built from
-it as well.
+The patterns that decide at which tags Python runs are built from this table too.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import enum
 
 
 class AddressSyntax(enum.Enum):
-    """How addresses are written in an attribute's value."""
+    """The syntax of URLs in an attribute's value."""
 
     URL = "one address"
     SET = "image candidates (srcset)"
@@ -59,9 +58,9 @@ ATTRIBUTES: dict[bytes, tuple[AddressSyntax, frozenset[bytes] | None]] = {
 }
 
 RAW_TEXT = frozenset((b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed", b"noframes"))
-"""Elements whose content holds no tags (raw text and RCDATA, section 13.2.6.2). ``script`` and
-``plaintext`` have states of their own. ``noscript`` is not among them: what it shows to browsers
-without scripts has to be mapped too."""
+"""Elements whose content has no tags (raw text and RCDATA, section 13.2.6.2). ``script`` and
+``plaintext`` have separate states. ``noscript`` is not in the list: its content, which browsers
+without scripts show, has to be mapped too."""
 
 # --- foreign content (section 13.2.6.5) ---------------------------------------------------------
 

@@ -14,7 +14,7 @@ TokenKind = Literal["start", "end", "text", "comment", "doctype"]
 
 
 class HtmlToken:
-    """One piece of a document and its place; nothing is parsed before it is asked for."""
+    """One piece of a document and its position; attributes are parsed on demand."""
 
     __slots__ = ("_attributes", "_name", "_places", "_start", "kind", "raw")
 
@@ -45,22 +45,22 @@ class HtmlToken:
             name = key.decode("utf-8", "surrogateescape")
             if name in into:
                 continue
-            # The bytes of a value in an unknown encoding are not guessed at.
+            # The encoding is unknown: non-ASCII bytes are kept as surrogates.
             value = decode(found[group]) if group > 1 else ""
             into[name] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             self._places[name] = (found.end(1), found.end())
 
     def before(self, html: bytes) -> Edit:
-        """Insert in front of it."""
+        """Insert before it."""
         return Edit(self._start, self._start, html)
 
     def after(self, html: bytes) -> Edit:
-        """Insert behind it."""
+        """Insert after it."""
         end = self._start + len(self.raw)
         return Edit(end, end, html)
 
     def replace(self, html: bytes) -> Edit:
-        """Put something in its place."""
+        """Replace it."""
         return Edit(self._start, self._start + len(self.raw), html)
 
     def set(self, attribute: str, value: str) -> Edit:
@@ -76,11 +76,11 @@ class HtmlToken:
 
 
 class TokenScanner(Tokenizer):
-    """Shows a document to ``on_token``, piece by piece, and takes its edits.
+    """Calls ``on_token`` for each token of a document and collects its edits.
 
-    Text comes in runs as they arrive, cut wherever the windows are; the text of scripts and styles
-    is not shown. With ``tags`` (names of elements; ``/name`` for end tags) only those tags are
-    shown, and everything else costs next to nothing.
+    Text arrives in runs that may be cut at any window; the text of scripts and styles is left out.
+    With ``tags`` (names of elements; ``/name`` for end tags) only those tags are passed, and all
+    other content costs almost nothing.
     """
 
     def __init__(

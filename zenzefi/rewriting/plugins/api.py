@@ -1,7 +1,8 @@
-"""What a plugin is: the types behind the public module :mod:`zenzefi.plugins`.
+"""The types of the plugin API, public as :mod:`zenzefi.plugins`.
 
-A plugin says what it ``matches`` and what it ``needs``; the engine hands it just that and takes
-edits back. Whatever no edit covers leaves the gate byte for byte as it came.
+A plugin declares the responses that it ``matches`` and the data that it ``needs``. The engine
+passes it exactly that and applies the edits that it returns. Bytes that no edit covers pass
+unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from zenzefi.rewriting.url_map import UrlMap
 
 
 class TextEdit(NamedTuple):
-    """The same in characters, for plugins that need ``text``."""
+    """An edit with offsets in characters, for plugins that need ``text``."""
 
     start: int
     end: int
@@ -33,7 +34,7 @@ class TextEdit(NamedTuple):
 
 
 class Needs(enum.StrEnum):
-    """How much of a body a plugin wants to see, from cheap to dear."""
+    """The form in which a plugin gets the body, from cheap to expensive."""
 
     HEADERS = "headers"
     """No body at all: only header, message and early-response hooks."""
@@ -42,28 +43,28 @@ class Needs(enum.StrEnum):
     TOKENS = "tokens"
     """HTML tags, comments and text runs, streamed, one :class:`Token` at a time."""
     TEXT = "text"
-    """The whole body as a string (bounded; longer bodies pass untouched)."""
+    """The whole body as a string (bounded; longer bodies pass unchanged)."""
     JSON = "json"
     """Every value of a JSON body with its path, streamed."""
     DOCUMENT = "document"
-    """A BeautifulSoup tree (lxml) of the whole page: comfortable and slow."""
+    """A BeautifulSoup tree (lxml) of the whole page: convenient and slow."""
 
 
 class PluginOptions(BaseModel):
-    """Base of a plugin's options: an unknown key is a mistake and is reported at start."""
+    """Base of a plugin's options: an unknown key is reported as an error at start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Which responses a plugin wants. Every criterion that is given must hold.
+    """The responses that a plugin processes. All given criteria must match.
 
     ``content_types`` are essences (``text/html``) or globs (``*/*+json``), compared in lower case
-    with the *effective* type: what a browser would take the body for, see
-    :mod:`zenzefi.rewriting.sniff`. ``paths`` are globs over the upstream's path (``*`` crosses
-    slashes). ``status`` lists status codes. ``destinations`` lists ``Sec-Fetch-Dest`` values; a
-    request that says none matches any.
+    with the *effective* type, which is the type that a browser would use for the body
+    (:mod:`zenzefi.rewriting.sniff`). ``paths`` are globs over the upstream's path (``*`` also
+    matches slashes). ``status`` lists status codes. ``destinations`` lists ``Sec-Fetch-Dest``
+    values; a request without this header matches any.
     """
 
     content_types: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ class Match:
     destinations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ``TypeError`` for what would match by its letters: ``paths="/shop/*"``."""
+        """Raise ``TypeError`` for a string instead of a tuple, such as ``paths="/shop/*"``."""
         for name in ("content_types", "paths", "status", "destinations"):
             value: object = getattr(self, name)
             kind = int if name == "status" else str
@@ -85,7 +86,7 @@ class Match:
         return not self.content_types or _glob(self.content_types).match(essence) is not None
 
     def request(self, path: str, status: int, destination: str | None) -> bool:
-        """Whether path, status and destination fit."""
+        """Whether path, status and destination match."""
         if self.status and status not in self.status:
             return False
         if self.destinations and destination is not None and destination not in self.destinations:
@@ -105,7 +106,7 @@ def _glob(patterns: tuple[str, ...]) -> re.Pattern[str]:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Context:
-    """One exchange as a plugin sees it. ``state`` is the plugin's own, for this body only."""
+    """One exchange, for a plugin. ``state`` is private to the plugin and to this body."""
 
     method: str
     url: str
@@ -114,21 +115,21 @@ class Context:
     """Its raw path, without the query."""
     status: int
     destination: str | None
-    """``Sec-Fetch-Dest``: ``document``, ``script``, ``empty``...; ``None`` when not said."""
+    """``Sec-Fetch-Dest``: ``document``, ``script``, ``empty``...; ``None`` without the header."""
     content_type: str
-    """The effective essence in lower case; ``""`` where there is none."""
+    """The effective essence in lower case, or ``""``."""
     charset: str
-    """The body's encoding as Python spells it; what plugins are handed is already decoded
-    from UTF-16 (to UTF-8), and any other encoding is ASCII-compatible bytes."""
+    """The body's encoding by its Python name. Plugins get UTF-16 bodies as UTF-8; all other
+    encodings are ASCII-compatible bytes."""
     mount: Mount
     mapper: UrlMap
     request_headers: CIMultiDictProxy[str]
     response_headers: CIMultiDictProxy[str]
     script_nonce: str | None = None
-    """The nonce that lets a script of the gate through the page's Content-Security-Policy;
-    ``None`` where the policy needs none."""
+    """The nonce with which the page's Content-Security-Policy allows a script of the gate;
+    ``None`` if the policy needs none."""
     scripts_allowed: bool = True
-    """False where the page's Content-Security-Policy lets no script at all run."""
+    """False if the page's Content-Security-Policy allows no script at all."""
     marks_key: str = NO_KEY
     """The gate's key for :func:`zenzefi.rewriting.runtime.runtime_tag`."""
     state: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +137,7 @@ class Context:
     def map(self, url: str, document_url: str | None = None) -> str:
         """The URL that the browser must use for ``url`` (relative to the document's URL).
 
-        Returns the very input when nothing needs to change.
+        Returns the same object if nothing changes.
         """
         return self.mapper.map(url, document_url or self.url)
 
@@ -153,11 +154,11 @@ class Context:
 
 @runtime_checkable
 class Token(Protocol):
-    """One piece of an HTML document (``needs = "tokens"``).
+    """One token of an HTML document (``needs = "tokens"``).
 
     ``kind`` is ``start``, ``end``, ``text``, ``comment`` or ``doctype``. For tags ``name`` is in
-    lower case and ``attributes`` holds decoded values by lower-case name (the first of repeated
-    ones, as browsers do). ``raw`` is the source.
+    lower case, and ``attributes`` maps lower-case names to decoded values (the first of repeated
+    ones, as in browsers). ``raw`` is the source.
     """
 
     @property
@@ -170,13 +171,13 @@ class Token(Protocol):
     def raw(self) -> bytes: ...
 
     def before(self, html: bytes) -> Edit:
-        """Insert in front of it."""
+        """Insert before it."""
 
     def after(self, html: bytes) -> Edit:
-        """Insert behind it."""
+        """Insert after it."""
 
     def replace(self, html: bytes) -> Edit:
-        """Put something in its place."""
+        """Replace it."""
 
     def set(self, attribute: str, value: str) -> Edit:
         """Set an attribute of a start tag; quotes and escapes the value."""
@@ -187,7 +188,7 @@ class JsonValue:
     """One value of a JSON body (``needs = "json"``).
 
     ``path`` has object keys and array indexes from the root; ``raw`` is the source text of the
-    value, without white space around it. Objects and arrays are announced by their members only.
+    value, without white space around it. Objects and arrays are not passed, only their members.
     """
 
     path: tuple[str | int, ...]
@@ -206,14 +207,14 @@ class JsonValue:
         return decoded
 
     def replace(self, value: object) -> Edit:
-        """Put another value there (anything :func:`json.dumps` takes)."""
+        """Replace it by another value (anything that :func:`json.dumps` accepts)."""
         new = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
         return Edit(self.start, self.start + len(self.raw), new.encode("ascii"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyResponse:
-    """An answer given by a plugin instead of the upstream."""
+    """A response by a plugin instead of the upstream."""
 
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
@@ -231,32 +232,32 @@ class Message:
 class Plugin:
     """Base of every plugin: set the class attributes, override the hooks you need.
 
-    One instance serves all requests of a process, so keep what belongs to one body in
-    ``context.state``. Hooks are plain functions, run on the event loop and must not block. A hook
-    that raises or returns something else than it should is counted, logged under the plugin's
+    One instance serves all requests of a process, so keep the data of one body in
+    ``context.state``. Hooks are plain functions, run on the event loop and must not block. If a
+    hook raises or returns an invalid result, the failure is counted and logged under the plugin's
     name, and the original passes.
     """
 
     name: ClassVar[str]
     """Lower-case letters, digits, ``-`` and ``_``; unique."""
     matches: ClassVar[Match] = Match()
-    """Which responses it wants; by default every one."""
+    """The responses that it processes; all by default."""
     needs: ClassVar[Needs] = Needs.HEADERS
-    """How much of a body it wants to see."""
+    """The form in which it gets the body."""
     before: ClassVar[tuple[str, ...]] = ()
     """Names of plugins that run after this one (absent ones are ignored)."""
     after: ClassVar[tuple[str, ...]] = ()
     """Names of plugins that run before this one (absent ones are ignored)."""
     enabled: ClassVar[bool] = True
-    """Whether it runs without being asked; ``PLUGIN_OPTIONS`` may set ``enabled`` either way."""
+    """Whether it is enabled by default; ``enabled`` in ``PLUGIN_OPTIONS`` has precedence."""
     varies: ClassVar[tuple[str, ...]] = ()
-    """Request headers that the result depends on; added to ``Vary`` of what it rewrites, and part
-    of its ETag. ``*``: on something else, so no result is used twice."""
+    """Request headers on which the result depends; added to ``Vary`` of rewritten responses, and
+    part of the ETag. ``*``: depends on something else, so no result is reused."""
     messages: ClassVar[bool] = False
-    """Whether it wants WebSocket messages. Asking for them costs the raw relay of frames."""
+    """Whether it gets WebSocket messages. If so, frames are parsed instead of relayed raw."""
     tags: ClassVar[tuple[str, ...]] = ()
-    """``needs = "tokens"``: the elements whose tags it wants (``body``, ``/body`` for end tags).
-    Everything else is then eaten at full speed. Empty: every tag, comment and text run."""
+    """``needs = "tokens"``: the elements whose tags it gets (``body``; ``/body`` for end tags).
+    All other content is then skipped at full speed. Empty: every tag, comment and text run."""
     version: ClassVar[str] = "1"
     """Change it when the output changes: validators and caches depend on it."""
 
@@ -273,43 +274,43 @@ class Plugin:
         """Change the response's headers in place, after the gate mapped them."""
 
     def early_response(self, context: Context) -> EarlyResponse | None:
-        """Answer instead of the upstream, or return ``None`` to let the request go on.
+        """Return a response instead of the upstream's, or ``None`` to forward the request.
 
-        Called after the access token, scope and device were checked, never before.
+        Called after the access token, scope and device were checked.
         """
 
     def websocket_message(self, context: Context, message: Message) -> str | bytes | None:
-        """See a whole WebSocket message (set ``messages = True``).
+        """Process a whole WebSocket message (requires ``messages = True``).
 
-        Return the data to send on: ``message.data`` itself to pass it, ``None`` to drop it.
+        Return the data to forward: ``message.data`` to pass it unchanged, ``None`` to drop it.
         """
         return message.data
 
     def applies(self, context: Context) -> bool:
-        """A last look before the body starts, for what ``matches`` can't say.
+        """Whether to process this body, for conditions that ``matches`` can't express.
 
-        ``context.state`` is not the plugin's own yet: only look.
+        Called before the body starts. Do not change ``context.state``: it is shared at this point.
         """
         return True
 
     def scanner(self, context: Context) -> Scanner | None:
-        """``needs = "chunks"``: a new scanner for this body, or ``None`` to leave it alone."""
+        """``needs = "chunks"``: return a new scanner for this body, or ``None`` to skip it."""
         return None
 
     def token(self, context: Context, token: Token) -> Iterable[Edit] | Edit | None:
-        """``needs = "tokens"``: return edits made by the token's own methods, or ``None``."""
+        """``needs = "tokens"``: return edits made by the token's methods, or ``None``."""
 
     def text(self, context: Context, text: str) -> Iterable[TextEdit] | None:
         """``needs = "text"``: return edits over the whole body, or ``None``."""
 
     def json_value(self, context: Context, value: JsonValue) -> Edit | None:
-        """``needs = "json"``: return ``value.replace(...)``, or ``None`` to leave it."""
+        """``needs = "json"``: return ``value.replace(...)``, or ``None`` to keep it."""
 
     def document(self, context: Context, soup: Any) -> None:
         """``needs = "document"``: change the :class:`bs4.BeautifulSoup` tree in place.
 
-        It runs on the upstream's own view of the page when the plugin is ordered before ``html``
-        (``before = ("html",)``), so that links put in are mapped like all others.
+        With ``before = ("html",)`` the tree has the upstream's view of the page, so that added
+        links are mapped like all others.
         """
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a plugin class, found before it sees traffic."""
+"""Checks of a plugin class when it is loaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _USES = {
     Needs.DOCUMENT: "document",
 }
 HEADER_HOOKS = ("request_headers", "response_headers", "early_response", "websocket_message")
-"""The hooks that see no body."""
+"""The hooks that do not get a body."""
 _TUPLES = ("before", "after", "tags", "varies")
 
 
 def check(plugin_class: type[Plugin]) -> list[str]:
-    """All mistakes in plain sentences; empty when there is none."""
+    """All errors as plain sentences; empty if there are none."""
     name = plugin_class.name
     try:
         needs = Needs(plugin_class.needs)
@@ -32,7 +32,7 @@ def check(plugin_class: type[Plugin]) -> list[str]:
 
 
 def does_nothing(plugin_class: type[Plugin]) -> bool:
-    """Whether it has no hook that is ever called: harmless, and hardly meant so."""
+    """Whether none of its hooks is ever called, which is probably a mistake."""
     return plugin_class.needs == Needs.HEADERS and not own_hooks(plugin_class) & set(HEADER_HOOKS)
 
 
@@ -90,7 +90,7 @@ def _takes(function: object, model: object) -> bool:
         inspect.signature(function).bind(*inspect.signature(model).parameters)
     except TypeError:
         return False
-    except ValueError:  # written in C: it tells nothing about itself
+    except ValueError:  # written in C: it has no signature
         return True
     return True
 
@@ -99,7 +99,7 @@ def _options(plugin_class: type[Plugin]) -> list[str]:
     name = plugin_class.name
     options: object = plugin_class.Options
     if not (isinstance(options, type) and issubclass(options, BaseModel)):
-        return [f"{name}.Options is no pydantic model."]
-    if clash := _GENERIC & set(options.model_fields):
-        return [f"{name}.Options may not have {', '.join(sorted(clash))}: reserved."]
+        return [f"{name}.Options is not a pydantic model."]
+    if reserved := _GENERIC & set(options.model_fields):
+        return [f"{name}.Options may not have {', '.join(sorted(reserved))}: reserved."]
     return []

@@ -1,4 +1,4 @@
-"""A request with the head of its response, as the engine and the plugins see it."""
+"""A request with the head of its response, for the engine and the plugins."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Exchange:
     """A request with the head of its response.
 
     ``url`` is the absolute URL at the upstream, raw. ``destination`` is ``Sec-Fetch-Dest``, or
-    ``None``. ``request_headers`` are the browser's own, before the proxy changed anything;
-    ``response_headers`` the upstream's. Before there is a response, ``status`` is 0. ``user`` tells
-    one user of the gate from another; it is never shown.
+    ``None``. ``request_headers`` are the browser's, before the proxy changed them;
+    ``response_headers`` are the upstream's. Before there is a response, ``status`` is 0. ``user``
+    identifies the gate's user; it is never shown.
     """
 
     method: str
@@ -45,7 +45,7 @@ def context_of(
     encoding: str = "",
     permission: csp.Permission | None = None,
 ) -> Context:
-    """What a plugin is shown of an exchange; ``effective`` and ``encoding`` once they are known."""
+    """The context of an exchange for plugins; ``effective`` and ``encoding`` once known."""
     if not effective and exchange.status:
         effective = sniff.essence(exchange.response_headers.get(_CONTENT_TYPE))
     return Context(
@@ -67,7 +67,7 @@ def context_of(
 
 
 def fits(match: Match, exchange: Exchange, *, labelled: bool = False) -> bool:
-    """Whether a plugin's ``matches`` hold; with ``labelled`` by the content type's label too.
+    """Whether a plugin matches an exchange; with ``labelled`` also by the declared content type.
 
     Bodies are matched by their effective type instead, once that is known.
     """

@@ -1,4 +1,4 @@
-"""What a plugin can do wrong while it works on a response."""
+"""The error of a plugin that breaks a rule of the API."""
 
 from __future__ import annotations
 

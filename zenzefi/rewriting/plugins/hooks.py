@@ -1,4 +1,4 @@
-"""The plugin hooks that see no body: headers both ways, early responses, WebSocket messages.
+"""The plugin hooks without a body: headers both ways, early responses, WebSocket messages.
 
 The result of a hook is validated before it is used: a header that is not a string, a line break in
 a value or an invalid status would break the response. The original is used instead.
@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 _Pairs = list[tuple[str, str]]
 
 _BREAKS = re.compile(r"[\x00\r\n]")
+# Only the gate frames messages (RFC 9112, 6).
 _FRAMING = frozenset(
     (
         "connection",
@@ -38,16 +39,15 @@ _FRAMING = frozenset(
         "upgrade",
     )
 )
-# How long a message is and when it ends is the gate's to say (RFC 9112, section 6).
 _SECRET = frozenset(
     ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-access-token")
 )
 _LONGEST = 256 * 1024
-"""Bytes that a plugin's headers may have together."""
+"""Most bytes of all headers that a plugin returns."""
 
 
 class Hooks:
-    """Calls them in order; whatever one does wrong is counted, and the original passes."""
+    """Calls the hooks in order; a failure is counted, and the original passes."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -61,33 +61,33 @@ class Hooks:
                 headers.extend(new)
 
     def early_response(self, exchange: Exchange) -> EarlyResponse | None:
-        """A plugin's answer instead of the upstream's, if one gives any."""
+        """A plugin's response instead of the upstream's, or ``None``."""
         for entry in self._with_hook("early_response", exchange):
 
             def ask(entry: LoadedPlugin = entry) -> EarlyResponse | None:
                 hook = entry.traced(entry.plugin.early_response, exchange.url)
-                answer = hook(context_of(exchange))
-                if answer is not None:
-                    _check_answer(answer)
-                return answer
+                early = hook(context_of(exchange))
+                if early is not None:
+                    _check_early_response(early)
+                return early
 
-            answer = self._call(entry, ask, exchange.url)
-            if answer is None:
+            early = self._call(entry, ask, exchange.url)
+            if early is None:
                 continue
             if not entry.shadow:
-                return answer
-            entry.shadowed(b"the upstream's answer", repr(answer).encode())
+                return early
+            entry.shadowed(b"the upstream's response", repr(early).encode())
         return None
 
     def wants_messages(self, exchange: Exchange) -> bool:
-        """Whether a plugin asked for the WebSocket's messages, so that frames must be read."""
+        """Whether a plugin processes the WebSocket's messages, so that frames must be parsed."""
         return any(
             entry.plugin.messages and fits(entry.plugin.matches, exchange)
             for entry in self._registry.entries
         )
 
     def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
-        """A message after all plugins that asked for them; ``None`` drops it."""
+        """A message after the plugins that process messages; ``None`` drops it."""
         for entry in self._registry.entries:
             plugin = entry.plugin
             if not plugin.messages or not fits(plugin.matches, exchange):
@@ -133,7 +133,7 @@ class Hooks:
         exchange: Exchange,
         headers: CIMultiDict[str],
     ) -> _Pairs | None:
-        """The headers after a hook; ``None`` if they are to stay as they were."""
+        """The headers after a hook; ``None`` if they stay unchanged."""
         before = list(headers.items())
 
         def ask() -> _Pairs:
@@ -148,7 +148,7 @@ class Hooks:
         if after is None or after == before:
             return None
         if entry.shadow:
-            entry.shadowed(_told(before, after), _told(after, before))
+            entry.shadowed(_logged(before, after), _logged(after, before))
             return None
         return after
 
@@ -161,7 +161,7 @@ class Hooks:
 
     @staticmethod
     def _call(entry: LoadedPlugin, hook: Callable[[], _T], url: str) -> _T | None:
-        """What a hook returned; ``None`` if it failed: then the original passes."""
+        """The result of a hook; ``None`` if it failed, so that the original passes."""
         start = time.perf_counter()
         try:
             WATCHDOG.enter()
@@ -174,13 +174,13 @@ class Hooks:
             entry.failed(error, url)
             return None
         entry.spent(time.perf_counter() - start, 0)
-        if entry.plugin.needs is Needs.HEADERS:  # else its bodies tell how it is
+        if entry.plugin.needs is Needs.HEADERS:  # other plugins succeed with a body
             entry.succeeded()
         return result
 
 
 def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
-    """Raises :class:`PluginFault` for what the gate can't or may not send (RFC 9110, section 5)."""
+    """Raises :class:`PluginFault` for headers that the gate must not send (RFC 9110, 5)."""
     known = set(before)
     size = 0
     given: Iterable[tuple[object, object]] = after
@@ -192,7 +192,7 @@ def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
         if (name, value) in known:
             continue
         if not TOKEN.fullmatch(name):
-            raise PluginFault(f"{hook}() set {name!r}, which is no name of a header field")
+            raise PluginFault(f"{hook}() set {name!r}, which is not a valid header name")
         if _BREAKS.search(value):
             raise PluginFault(f"{hook}() set {name!r} to a value with a line break or NUL")
     if size > _LONGEST:
@@ -202,38 +202,36 @@ def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
         raise PluginFault(f"{hook}() changed what frames the message ({names}): that is the gate's")
 
 
-def _told(pairs: _Pairs, others: _Pairs) -> bytes:
-    """The fields that only the first have, for the log: without secrets."""
+def _logged(pairs: _Pairs, others: _Pairs) -> bytes:
+    """The fields that are only in ``pairs``, for the log; without secrets."""
     own = [(name, value) for name, value in pairs if (name, value) not in set(others)]
-    told = [f"{name}: {'...' if name.lower() in _SECRET else value}" for name, value in own]
-    return "; ".join(told).encode("utf-8", "surrogateescape")
+    logged = [f"{name}: {'...' if name.lower() in _SECRET else value}" for name, value in own]
+    return "; ".join(logged).encode("utf-8", "surrogateescape")
 
 
 def _framing(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted((n.lower(), v) for n, v in pairs if n.lower() in _FRAMING)
 
 
-def _check_answer(answer: object) -> None:
-    """Raises :class:`PluginFault` for what is no answer that can be sent."""
-    if not isinstance(answer, EarlyResponse):
-        raise PluginFault(
-            f"early_response() returned {type(answer).__name__}, not an EarlyResponse"
-        )
-    status: object = answer.status
+def _check_early_response(early: object) -> None:
+    """Raises :class:`PluginFault` for a response that can't be sent."""
+    if not isinstance(early, EarlyResponse):
+        raise PluginFault(f"early_response() returned {type(early).__name__}, not an EarlyResponse")
+    status: object = early.status
     if type(status) is not int or not 200 <= status <= 599:
-        raise PluginFault(f"early_response(): {status!r} is no status from 200 to 599")
-    body: object = answer.body
+        raise PluginFault(f"early_response(): {status!r} is not a status from 200 to 599")
+    body: object = early.body
     if not isinstance(body, bytes):
         raise PluginFault(f"early_response(): the body is {type(body).__name__}, not bytes")
-    headers: object = answer.headers
+    headers: object = early.headers
     if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
         raise PluginFault(
             f"early_response(): headers are (name, value) pairs, not {type(headers).__name__}"
         )
     for pair in headers:
         if not (isinstance(pair, Sequence) and len(pair) == 2):
-            raise PluginFault(f"early_response(): {pair!r} is no (name, value) pair")
-    framed = [pair for pair in answer.headers if str(pair[0]).lower() not in _FRAMING]
+            raise PluginFault(f"early_response(): {pair!r} is not a (name, value) pair")
+    framed = [pair for pair in early.headers if str(pair[0]).lower() not in _FRAMING]
     _check_headers("early_response", [], framed)
 
 

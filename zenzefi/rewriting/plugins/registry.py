@@ -2,7 +2,7 @@
 
 Plugins come from the entry points of the group ``zenzefi.plugins``, from the bundled folder and
 from ``PLUGIN_DIR`` (single files, loaded by path). A later source replaces a plugin of the same
-name from an earlier one, so that an operator can put a file of their own in a bundled one's place.
+name from an earlier one, so that an operator can replace a bundled plugin.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger("zenzefi.plugins")
 
 ENTRY_POINTS = "zenzefi.plugins"
 TRACE_VARIABLE = "ZENZEFI_PLUGIN_TRACE"
-"""``1`` logs every hook call, a comma list of names only these plugins'."""
+"""``1`` logs every hook call; a comma-separated list of names, only the calls of these plugins."""
 
 __all__ = [
     "LoadedPlugin",
@@ -47,7 +47,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
 
 
 class PluginError(Exception):
-    """Plugins can't be loaded or ordered; ``problems`` has one plain sentence per mistake."""
+    """Plugins can't be loaded or ordered; ``problems`` has one plain sentence per error."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -55,10 +55,10 @@ class PluginError(Exception):
 
 
 class Registry:
-    """The plugins of one process, ordered and ready.
+    """The plugins of one process, in order.
 
-    Raises :class:`PluginError` that lists every mistake at once: a file that does not import, a
-    name used badly, options that don't validate, an order that goes in circles.
+    Raises :class:`PluginError` with all errors at once: files that can't be imported, invalid names
+    or options, circular ordering.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class Registry:
         self._disabled = frozenset(disabled)
         self._options = options or {}
         self.watch = watch
-        """Development: the engine looks for changed files now and then."""
+        """Whether the engine checks for changed files, in development."""
         self._trace = os.environ.get(TRACE_VARIABLE, "") if trace is None else trace
         self._stamp: tuple[tuple[str, int, int], ...] = ()
         self.entries: tuple[LoadedPlugin, ...] = ()
         self.found: dict[str, tuple[type[Plugin], str]] = {}
-        """Every plugin found, also disabled ones: name -> (class, where it came from)."""
+        """All plugins found, also disabled ones: name -> (class, source)."""
         self.fingerprint = ""
         """Changes with the set of plugins, their order, versions and options."""
         self._hooked: dict[str, tuple[LoadedPlugin, ...]] = {}
         self.generation = 0
-        """Counts loads; what is derived from the entries is stale when it moved."""
+        """Number of loads; values derived from the entries are stale after a change."""
         self.load()
 
     @classmethod
@@ -105,7 +105,7 @@ class Registry:
         return cls(folders, disabled=disabled, options=options, watch=watch)
 
     def load(self) -> None:
-        """(Re)load everything; on a mistake the plugins loaded before stay in place."""
+        """(Re)load all plugins; after an error the previous ones stay loaded."""
         problems: list[str] = []
         stamp = self._files()
         found: dict[str, tuple[type[Plugin], str]] = {}
@@ -142,9 +142,9 @@ class Registry:
     def reconfigure(
         self, *, disabled: Collection[str], options: Mapping[str, Mapping[str, Any]]
     ) -> bool:
-        """Load again with other settings, or because files changed; ``False``: nothing did.
+        """Load again if settings or files changed; return whether they did.
 
-        Raises :class:`PluginError` and leaves everything as it was when they can't be used.
+        Raises :class:`PluginError` for invalid settings; the previous plugins then stay loaded.
         """
         before = self._disabled, self._options
         if before == (frozenset(disabled), options) and self._files() == self._stamp:
@@ -158,9 +158,9 @@ class Registry:
         return True
 
     def reload_if_changed(self) -> bool:
-        """For development: load again when a plugin file changed, came or went.
+        """For development: load again if a plugin file was changed, added or removed.
 
-        A mistake in the new version is logged, and the old one goes on.
+        An error in the new version is logged, and the old one stays loaded.
         """
         stamp = self._files()
         if stamp == self._stamp:
@@ -279,9 +279,9 @@ class Registry:
 
 
 def in_order(entries: Sequence[LoadedPlugin]) -> list[LoadedPlugin]:
-    """Entries sorted by ``before`` and ``after``; otherwise by name, so that it never varies.
+    """Entries sorted by ``before`` and ``after``, otherwise by name, so that the order is fixed.
 
-    Raises :class:`PluginError` that names the plugins of a circle.
+    Raises :class:`PluginError` that names the plugins of a cycle.
     """
     by_name = {entry.name: entry for entry in entries}
     earlier: dict[str, set[str]] = {name: set() for name in by_name}
@@ -314,7 +314,7 @@ def _circle(earlier: Mapping[str, set[str]]) -> list[str]:
 
 
 def load_file(path: Path) -> list[type[Plugin]]:
-    """The plugins of one file. Raises :class:`PluginError` if it does not import."""
+    """The plugins of one file. Raises :class:`PluginError` if it can't be imported."""
     problems: list[str] = []
     found = [plugin_class for plugin_class, _ in _from_file(path, problems)]
     if problems:
@@ -323,7 +323,7 @@ def load_file(path: Path) -> list[type[Plugin]]:
 
 
 def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
-    # The name can't collide with a package of that name, and says where it is from in tracebacks.
+    # A name that can't collide with a package, and that shows the source in tracebacks.
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     module_name = f"zenzefi_plugin_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -343,12 +343,12 @@ def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], 
 
 
 def _said(error: BaseException) -> str:
-    """Its type and text, as one sentence without its full stop."""
+    """Type and text of the error, as one sentence without its full stop."""
     return f"{type(error).__name__}: {error}".rstrip(". ")
 
 
 def _line(path: Path, error: BaseException) -> str:
-    """``:12`` where a file went wrong, if it was in that file."""
+    """The line of an error in this file as ``:12``, or ``""``."""
     if isinstance(error, SyntaxError):
         return f":{error.lineno}" if error.filename == str(path) else ""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]

@@ -11,7 +11,7 @@ Theory of operation
     - a thread that wakes every :data:`TICK`, because the CPU timer does not advance while a plugin
       sleeps. It interrupts a call after :data:`WALL_SECONDS`, or if memory grew by :data:`GROWTH`.
 
-    A ``document`` hook runs in a thread of its own (:func:`in_time`), which no signal reaches. The
+    A ``document`` hook runs in a separate thread (:func:`in_time`), which no signal reaches. The
     caller stops waiting after :data:`DOCUMENT_SECONDS` and sets an exception in that thread.
 
 States of the watchdog
@@ -188,7 +188,7 @@ _documents = threading.BoundedSemaphore(DOCUMENT_THREADS)
 
 
 def in_time(work: Callable[[], _T], seconds: float | None = None) -> _T:
-    """Run ``work`` in a thread of its own and return its result, or raise its exception.
+    """Run ``work`` in a separate thread and return its result, or raise its exception.
 
     Raises :class:`Blocked` if it takes longer than ``seconds`` (default:
     :data:`DOCUMENT_SECONDS`), makes the process grow by more than :data:`GROWTH`, or if

@@ -35,9 +35,9 @@ RUNTIME_PATH = "/.zenzefi/runtime.js"
 """The path of the script below the mount; no upstream uses this name."""
 
 _MARK = re.compile(r"(?:^|&)\.zenzefi-worker=(module|classic)$")
-# The last part of the query that the runtime adds to the address of a worker's script. The request
-# does not say whether it is a module (HTML, "fetch a worklet/module worker script graph"), and to
-# an origin that is not secure not even that it is for a worker (Fetch Metadata, section 2).
+# The last part of the query that the runtime adds to the URL of a worker's script. The request
+# does not show whether it is a module (HTML, "fetch a worklet/module worker script graph"), and to
+# an insecure origin it does not even show that it is for a worker (Fetch Metadata, section 2).
 
 Address = Literal["mount", "upstream"]
 """The path in the address bar under a prefix: the mounted one, or (opt-in) the upstream's."""
@@ -82,11 +82,11 @@ def runtime_tag(
 ) -> bytes:
     """The element to put first in ``<head>``; empty for a root mount, which needs none.
 
-    ``origins`` are the upstream's own and its aliases, in any order: the page is given their
-    marks under ``key`` (:mod:`zenzefi.rewriting.runtime.marks`), never the origins. ``nonce`` lets
-    a script through the page's policy (:func:`zenzefi.rewriting.csp.permit`), where it has one; the
-    script gives it to the import map that it adds. ``address="upstream"`` shows the upstream's own
-    path in the address bar (see ``docs/runtime.md`` for what that costs).
+    ``origins`` are the upstream's own and its aliases, in any order: the page gets their marks
+    under ``key`` (:mod:`zenzefi.rewriting.runtime.marks`), never the origins. ``nonce`` is the one
+    with which the page's policy allows scripts (:func:`zenzefi.rewriting.csp.permit`), if it has
+    one; the script also sets it on the import map that it adds. ``address="upstream"`` shows the
+    upstream's own path in the address bar (see ``docs/runtime.md`` for what that costs).
     """
     if mount.is_root:
         return b""
@@ -105,10 +105,10 @@ def runtime_tag(
 def worker_prelude(
     mount: Mount, origins: Iterable[Origin], *, query: str, source: bytes, key: str = NO_KEY
 ) -> bytes:
-    """What goes in front of a worker's script (no line break, so that line numbers stay).
+    """The text to insert before a worker's script (no line break, so that line numbers stay).
 
-    ``query`` is the query of the script's address, ``source`` the beginning of the script (64 KiB
-    are plenty), ``key`` as for :func:`runtime_tag`. Empty for a root mount.
+    ``query`` is the query of the script's URL, ``source`` the beginning of the script (64 KiB are
+    enough), ``key`` as for :func:`runtime_tag`. Empty for a root mount.
     """
     if mount.is_root:
         return b""
@@ -117,14 +117,14 @@ def worker_prelude(
     mark = _MARK.search(query)
     if mark and mark[1] == "module":
         return f"import {address};".encode()
-    # A directive counts only as a script's first statement, so it is said again.
+    # A directive counts only as a script's first statement, so it is repeated.
     directive = '"use strict";' if _DIRECTIVE.match(source) else ""
-    # A module that did not say so has no importScripts: it must not fail for that.
+    # An undeclared module has no importScripts: it must not fail because of that.
     return f"{directive}try{{importScripts({address})}}catch{{}};".encode()
 
 
 def is_worker(destination: str | None, query: str) -> bool:
-    """Whether a script is asked for by a worker: ``Sec-Fetch-Dest`` says so, or the runtime did."""
+    """Whether a script is for a worker, by ``Sec-Fetch-Dest`` or by the runtime's mark."""
     return destination in _WORKERS or _MARK.search(query) is not None
 
 

@@ -1,10 +1,10 @@
-"""Marks of origins: how the runtime recognises the upstream's address without being told it.
+"""Marks of origins, by which the runtime recognises the upstream's URLs without its origin.
 
-A page must not tell its visitors where the upstream is. The runtime gets a short keyed hash of each
-of the upstream's origins, and compares the hash of an address that a script uses with it. The hash
+A page must not disclose the upstream's origin. The runtime gets a short keyed hash of each
+of the upstream's origins, and compares it with the hash of a URL that a script uses. The hash
 is HalfSipHash-2-4 (Aumasson and Bernstein, https://github.com/veorq/SipHash): a browser computes it
 in a microsecond without WebCrypto, which is asynchronous and missing on plain http. Its key is
-public, so its length is what hides the origin: with 20 bits thousands of private addresses share
+public, so only its length hides the origin: with 20 bits thousands of private addresses share
 every mark, while a foreign origin is taken for the upstream's once in a million
 (docs/adr/0016-isolation-under-the-prefix.md).
 """
@@ -18,7 +18,7 @@ from zenzefi.origin import Origin
 _BITS = 20
 _WORD = 0xFFFFFFFF
 NO_KEY = "0" * 16
-"""The key where a gate has none: 8 bytes in hexadecimal digits."""
+"""The key of a gate without one: 8 bytes in hexadecimal digits."""
 
 
 @functools.lru_cache(maxsize=64)
