@@ -103,6 +103,19 @@ async def test_a_scope_covers_what_a_request_stands_for_too(
     assert len(faulty.heads) == (status == 200)
 
 
+async def test_an_overriding_method_is_checked_for_each_path_of_a_known_request(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 0\r\n\r\n")
+    gate = await start_gate(faulty.url, scopes={"reader": ["GET /files/**", "PUT /files/mine/**"]})
+    gate.gatekeeper.add("S" * 64, "reader", activated=True)
+    override = "X-HTTP-Method-Override: PUT"
+    for path, status in (("mine/a", b"200"), ("mine/b", b"200"), ("a", b"403"), ("mine/c", b"200")):
+        answer = await gate.ask(f"{PREFIX}/files/{path}", override, token="S" * 64)
+        assert answer[9:12] == status, (path, answer)
+    assert len(faulty.heads) == 3
+
+
 async def test_the_missing_token_is_named_as_clients_expect(
     gate: RunningGate, browser: Any
 ) -> None:

@@ -16,6 +16,7 @@ from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, split_target, under_prefix
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX
+from zenzefi.proxy.admission import resolve
 from zenzefi.proxy.gate import Gate
 from zenzefi.tokens.errors import (
     DeviceConflict,
@@ -110,7 +111,10 @@ def routes(gate: Gate) -> Routes:
         scope is not "full" is refused. An allowed request activates the token.
         """
         try:
-            access = await gate.admit(request, forwarded_target(request), forwarded_method(request))
+            requested = resolve(
+                request, forwarded_target(request), method=forwarded_method(request)
+            )
+            access = await gate.admission.authorize(requested)
         except GateError as error:
             # Never by way of the pages and the 204 that end an EventSource: to the asking server
             # any 2xx means "let it through".

@@ -144,8 +144,8 @@ class Mounts:
     def may_use_cookie(self, mount: Mount) -> bool:
         """Whether a cookie alone may authenticate a request in this mount.
 
-        This rule keeps the upstream's scripts off the origin of the gate's own pages; admission,
-        forward auth and the fast path use it. Header clients are not affected. ``mount`` is the
+        This rule keeps the upstream's scripts off the origin of the gate's own pages. Header
+        clients are not affected. ``mount`` is the
         result of :meth:`decide` for forwarded headers of a trusted proxy only: with another prefix,
         such a proxy shows the upstream at another origin than the gate's.
         """

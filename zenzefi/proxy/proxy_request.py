@@ -31,6 +31,7 @@ class ProxyRequest:
     tracking: RequestTracking
     device_id: str | None = None
     sign_in: UUID | None = None
+    sign_in_secret: str | None = None
     inspection: Callable[[RequestBody], RequestBody] | None = None
 
     @property

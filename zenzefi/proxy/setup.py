@@ -17,6 +17,7 @@ from zenzefi.http.validation import TARGET
 from zenzefi.keys import Keyring
 from zenzefi.origin import PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy import fast_path, forward_auth, plugin_metrics, runtime_script
+from zenzefi.proxy.admission import Admission
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.forwarder import HttpForwarder
@@ -87,8 +88,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
     http = HttpForwarder(upstream, policy, token_validator, rewriter)
     metering = WebSocketRateLimits(app[LIMITS])
-    return Gate(
-        upstream=upstream,
+    admission = Admission(
         mounts=Mounts(
             settings.public_origin,
             None if settings.own_origin is None else settings.own_origin.authority,
@@ -100,9 +100,16 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         cookies=ProxyCookies(settings.public_origin, token_validator, app[SIGN_INS]),
         devices=app[DEVICE_CLAIMS],
         sessions=app[SESSION_TRACKING],
+        limits=app[LIMITS],
+        mappers=mappers,
+        upstream=origin,
+    )
+    return Gate(
+        upstream=upstream,
+        admission=admission,
+        token_validator=token_validator,
         http=http,
         websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
-        mappers=mappers,
         tickets=Tickets(keyring, _spent(app)),
     )
 
@@ -146,7 +153,7 @@ def mount_upstream(app: web.Application, origin: Origin) -> None:
     gate = app[GATE] = build_gate(app, origin)
 
     async def declare(changed: Settings) -> None:
-        gate.scopes.declare(changed.scopes)
+        app[SCOPES].declare(changed.scopes)
         try:
             await asyncio.to_thread(  # it reads and runs files
                 app[ENGINE].registry.reconfigure,

@@ -73,12 +73,11 @@ async def limit_release(request: web.Request, token_id: object) -> None:
     _remember(request, await request.app[LIMITS].hit("release", str(token_id)))
 
 
-async def limit_token(request: web.Request, token_id: object) -> None:
+async def limit_token(limits: RateLimits, token_id: object) -> None:
     """Count one proxied request with this token.
 
     Raises ``RateLimited``.
     """
-    limits = request.app[LIMITS]
     if limits.rates("proxy"):
         await limits.hit("proxy", str(token_id))
 

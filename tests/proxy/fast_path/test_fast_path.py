@@ -347,7 +347,7 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
 
     keep_answering(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
-    gate.gate._sessions = Sessions()
+    fast_path_of(gate)._sessions = Sessions()
     browser = await connect(gate)
     for _ in range(7):
         await browser.ask(PREFIX + "/x", "User-Agent: counted")

@@ -78,7 +78,7 @@ from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.pairs import Verb
 from zenzefi.proxy.headers.response import RESPONSE_RULES
-from zenzefi.proxy.interfaces import SIGN_INS
+from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
 from zenzefi.proxy.upstream.connecting import check_pin
 from zenzefi.proxy.upstream.pool import IDLE_SECONDS
 from zenzefi.proxy.upstream.slots import Slot
@@ -132,6 +132,7 @@ class FastPath:
         self.token_validator = gate.token_validator
         self._rewriting = rewriting
         self._generation = rewriting.generation
+        self._sessions = app[SESSION_TRACKING]
         self._observer = app[OBSERVER]
         self._access_log = self._observer.access_log
         self._tally = Tally()
@@ -348,7 +349,7 @@ class FastPath:
         """Report the requests served since the last count to sessions and metrics."""
         to_count, self._to_count = self._to_count, []
         for known in to_count:
-            self._gate._sessions.note(
+            self._sessions.note(
                 known.access,
                 device_id=known.device_id,
                 address=known.address,

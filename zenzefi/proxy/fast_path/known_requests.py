@@ -24,21 +24,18 @@ from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
-from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Mount
-from zenzefi.proxy.credentials import ProxyCredentials
+from zenzefi.origin import PROXY_PREFIX, Mount
+from zenzefi.proxy.admission import resolve
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.headers.request import Identity, overriding_methods, request_headers
+from zenzefi.proxy.headers.request import overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
-from zenzefi.proxy.method_override import query_methods
 from zenzefi.proxy.mount import parse_forwarded
-from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.settings import Network
 from zenzefi.tokens.access import TokenAccess
-from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.scopes import FULL
 
@@ -84,6 +81,8 @@ class KnownRequest:
     secret: str | None
     """The secret of the proxy cookie, for requests that sent one."""
     is_own_origin: bool
+    methods: tuple[str, ...]
+    """The methods that the scope must cover for each path. A scope that covers GET covers HEAD."""
     keep_alive: bool
     request_id: bytes | None
     """The client's own request ID; ``None``: each request gets a new one."""
@@ -119,6 +118,7 @@ class KnownRequests:
         head_table_of: HeadTableOf,
     ) -> None:
         self._gate = gate
+        self._admission = gate.admission
         self._token_validator = gate.token_validator
         self._sign_ins = sign_ins
         self._trusted = trusted
@@ -141,7 +141,7 @@ class KnownRequests:
                 return None
             known.access = access
         device_id = known.device_id
-        if device_id is not None and not self._gate._devices.has_claim(access, device_id):
+        if device_id is not None and not self._admission.has_claim(access, device_id):
             return None
         return known
 
@@ -178,10 +178,7 @@ class KnownRequests:
         scope = known.access.scope
         if scope != FULL:
             try:
-                # The method is GET or HEAD, and a scope that covers GET covers HEAD.
-                self._gate.scopes.check(scope, path.decode(), "GET")
-                for other in query_methods(query.decode()):
-                    self._gate.scopes.check(scope, path.decode(), other)
+                self._admission.check_scope(scope, path.decode(), query.decode(), known.methods)
             except GateError:
                 return None
         return raw
@@ -202,7 +199,7 @@ class KnownRequests:
     def _admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
         gate = self._gate
         headers = request.headers
-        requested = check(request)
+        received_target = check(request)
         if any(name in headers for name in _UNUSUAL) or headers.get("Content-Length", "0") != "0":
             return None
         # Documents are nearly always rewritten, and their early hints must not be delayed.
@@ -219,64 +216,32 @@ class KnownRequests:
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
-        client_address = resolve_client_address(
+        client = resolve_client_address(
             request.remote, headers.getall("X-Forwarded-For", ()), self._trusted
         )
-        credentials = self._credentials(request, client_address.address)
-        if credentials is None or not credentials.access.is_activated:
-            return None
-        access, token = credentials.access, credentials.token
-        if access.scope != FULL and overriding_methods(request._message.raw_headers):
-            return None
-        device_id = device_of(headers.getall(DEVICE_HEADER, ()), gate._device_policy)
-        if device_id is not None and not gate._devices.has_claim(access, device_id):
-            return None
-        may_forward = client_address.is_behind_trusted_proxy or TOKEN_HEADER in headers
-        forwarded = parse_forwarded(headers) if may_forward else None
-        host = headers.get("Host")
         is_own_origin = gate.mounts.is_own_origin(
-            host, forwarded if client_address.is_behind_trusted_proxy else None
+            headers.get("Host"),
+            parse_forwarded(headers) if client.is_behind_trusted_proxy else None,
         )
-        target = requested if is_own_origin else under_prefix(requested, PROXY_PREFIX)
+        target = received_target if is_own_origin else under_prefix(received_target, PROXY_PREFIX)
         if target is None:
-            return None
-        mount = gate.mounts.decide(host, forwarded=forwarded, is_device=DEVICE_HEADER in headers)
-        if TOKEN_HEADER not in headers and not gate.mounts.may_use_cookie(mount):
             return None
         offered = headers.get(REQUEST_ID_HEADER)
         request_id = request_id_of(request)
         marker = f"@{request_id}@"
-        proxied = ProxyRequest(
-            request=request,
-            target=target,
-            mount=mount,
-            access=access,
-            token=token,
-            identity=Identity(
-                str(access.user_id), str(access.token_id), client_address.address, marker
-            ),
-            unmapper=gate._mappers.get(mount),
-            device_id=device_id,
-            sign_in=credentials.sign_in_id,
-            # Not entered: the fast path counts its requests in batches.
-            tracking=gate._sessions.begin(
-                access,
-                ClientIdentity(
-                    device_id,
-                    client_address.address,
-                    headers.get("User-Agent", ""),
-                    credentials.sign_in_id,
-                ),
-            ),
-        )
+        requested = resolve(request, target, client=client)
+        proxied = self._admission.admit_now(requested, marker)
+        if proxied is None:
+            return None
+        raw_headers = request._message.raw_headers
         pairs = request_headers(
-            request._message.raw_headers,
+            raw_headers,
             gate.http._policy,
-            mount,
+            proxied.mount,
             proxied.identity,
             proxied.unmapper,
             is_bodiless=True,
-            token=token,
+            token=proxied.token,
         )
         pairs = gate.http._rewriter.request(proxied, pairs)
         block = b"\r\n".join(b"%b: %b" % pair for pair in pairs) + b"\r\n\r\n"
@@ -284,31 +249,25 @@ class KnownRequests:
         if not found:
             return None
         known = KnownRequest(
-            access=access,
-            token=token,
-            device_id=device_id,
+            access=proxied.access,
+            token=proxied.token,
+            device_id=proxied.device_id,
             remote=remote,
-            address=client_address.address,
-            agent=headers.get("User-Agent", ""),
-            is_behind_proxy=client_address.is_behind_trusted_proxy,
-            sign_in=credentials.sign_in_id,
-            secret=credentials.secret,
+            address=client.address,
+            agent=requested.agent,
+            is_behind_proxy=client.is_behind_trusted_proxy,
+            sign_in=proxied.sign_in,
+            secret=proxied.sign_in_secret,
             is_own_origin=is_own_origin,
+            methods=("GET", *overriding_methods(raw_headers)),
             keep_alive=connection[0].lower() == "keep-alive",
             request_id=request_id.encode() if offered == request_id else None,
             before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
             after=after,
-            head_table=self._head_table_of(mount, headers.get("Sec-Fetch-Dest")),
+            head_table=self._head_table_of(proxied.mount, headers.get("Sec-Fetch-Dest")),
         )
-        raw = self.target(known, requested.raw.encode())
+        raw = self.target(known, received_target.raw.encode())
         return None if raw is None else (known, raw)
-
-    def _credentials(self, request: web.BaseRequest, address: str) -> ProxyCredentials | None:
-        token = request.headers.get(TOKEN_HEADER)
-        if token is None:
-            return self._gate.cookies.known(request, address)
-        access = self._token_validator.cached(token)
-        return None if access is None else ProxyCredentials(access, token)
 
 
 _PREFIX = PROXY_PREFIX.encode()
