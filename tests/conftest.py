@@ -4,4 +4,4 @@ import pytest
 
 pytest.register_assert_rewrite("tests.kit")
 
-pytest_plugins = ["tests.kit.fixtures", "tests.kit.chromium"]
+pytest_plugins = ["tests.kit.fixtures", "tests.kit.chromium", "tests.kit.distribution"]

@@ -1,12 +1,13 @@
 """How soon an end on one node is felt on the other: requests, WebSockets, streams, downloads.
 
-The times are printed. A test that fails for a slow machine would say nothing about the gate, so
-only the effect itself is asserted.
+The times are printed, over ``LATENCY_ROUNDS`` rounds (default: 10). A test that fails for a slow
+machine would say nothing about the gate, so only the effect itself is asserted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from tests.kit.gate_process import environment
 from tests.kit.open_connections import LatencyTable, OpenConnections, open_connections
 
 HERE, THERE = 0, 1
-ROUNDS = 50
+ROUNDS = int(os.environ.get("LATENCY_ROUNDS", "10"))
 
 
 @pytest.fixture(scope="module")
