@@ -9,7 +9,7 @@ import pyotp
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.kit.account_site import PASSWORD, PRICES, buy, faults, register, site, top_up
+from tests.kit.account_site import PASSWORD, PRICES, Site, buy, faults, register, site, top_up
 from tests.kit.chromium import watch
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -177,3 +177,26 @@ async def _one_user(look: Look) -> None:
     await page.locator('button[value="deactivate"]').click()
     await page.locator('input[name="sure"]').wait_for(state="attached")
     await look.here("question as a page")
+
+
+_CUT = """
+() => [...document.querySelectorAll('.bar a')].filter(
+  a => a.scrollWidth > a.clientWidth + 1 || a.getBoundingClientRect().right > innerWidth + 0.5
+).map(a => a.textContent.trim())
+"""
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("width", [320, 390, 768, 959, 960, 1280])
+async def test_the_bar_of_an_administrator_fits_with_a_large_balance(
+    free: Site, chromium: Browser, language: str, width: int
+) -> None:
+    page = await free.page(chromium, locale=language, viewport={"width": width, "height": 800})
+    await register(page)
+    await top_up(page, "123456.78")
+    await free.promote()
+    await page.goto("/admin")
+    assert await page.get_attribute("html", "lang") == language
+    assert await page.locator(".nav a").count() == 6
+    assert await page.evaluate(_CUT) == []
+    assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

@@ -119,7 +119,7 @@ async def test_money_that_has_come_is_confirmed_once(paid: Site, chromium: Brows
     user, admin = await _both(paid, chromium)
     await user.goto("/account/money")
     await user.locator("#f-amount").fill("40")
-    await user.get_by_role("button", name="Ask for an invoice").click()
+    await user.get_by_role("button", name="Request an invoice").click()
     await admin.goto("/admin")
     await admin.get_by_role("link", name="1 payment is awaiting confirmation").click()
     await admin.get_by_role("button", name="Confirm… boris").click()

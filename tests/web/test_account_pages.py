@@ -31,7 +31,7 @@ async def test_registering_signs_in_and_welcomes(gate: GateClient) -> None:
     visitor = await Visitor(gate).register()
     assert visitor.status == 200
     assert "Welcome!" in visitor.text
-    assert "No token yet" in visitor.text
+    assert "No tokens yet" in visitor.text
     await visitor.open("/account")
     assert "Welcome!" not in visitor.text
 
@@ -313,7 +313,7 @@ async def test_forms_from_elsewhere_change_nothing(
     await visitor.send("/account/buy", follow=False, headers=sent, duration_hours="1", once="x")
     assert visitor.status == 403
     await visitor.open("/account")
-    assert "No token yet" in visitor.text
+    assert "No tokens yet" in visitor.text
 
 
 async def test_a_form_without_its_token_changes_nothing(gate: GateClient) -> None:
@@ -324,7 +324,7 @@ async def test_a_form_without_its_token_changes_nothing(gate: GateClient) -> Non
         assert visitor.status == 403
         assert "open for too long" in visitor.text or "try that again" in visitor.text.lower()
     await visitor.open("/account")
-    assert "No token yet" in visitor.text
+    assert "No tokens yet" in visitor.text
 
 
 async def test_a_script_of_the_same_origin_reads_no_page(gate: GateClient) -> None:

@@ -194,14 +194,14 @@ async def test_a_payment_taken_back_after_it_was_spent_is_explained(
     event = Event("event", kind, Outcome(kind), payment_id)
     assert await shop.app[PAYMENTS].apply("mock", event) == kind
     await visitor.open("/account/money")
-    assert "18.00 ZNC of the next top-ups repay it." in plain(visitor)
+    assert "18.00 ZNC of your next top-ups will repay it." in plain(visitor)
     await visitor.open(f"/account/payments/{payment_id}")
     reason = {"refunded": "was refunded", "disputed": "because it was disputed"}[kind]
     assert reason in visitor.text
     assert "18.00 ZNC of it had already been spent" in plain(visitor)
     await top_up(visitor, "5")
     await visitor.open("/account/money")
-    assert "13.00 ZNC of the next top-ups repay it." in plain(visitor)
+    assert "13.00 ZNC of your next top-ups will repay it." in plain(visitor)
     assert "repays a reversed payment" in visitor.text
 
 

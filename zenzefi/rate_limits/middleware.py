@@ -185,7 +185,7 @@ async def code_attempt(request: web.Request, email: str) -> AsyncIterator[None]:
             await limits.hit(name, *key)
     except RateLimited as error:
         seconds = int(error.headers["Retry-After"])
-        raise RateLimited(seconds, "Too many wrong codes. Wait a quarter of an hour.") from None
+        raise RateLimited(seconds, "Too many wrong codes. Wait 15 minutes.") from None
     yield
     for name, key in uses:
         await limits.give_back(name, *key)

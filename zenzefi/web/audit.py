@@ -56,7 +56,7 @@ def _day(form: Form, name: str) -> date | None:
     except ValueError:
         found = date.max
     if not date(2000, 1, 1) <= found < date(9000, 1, 1):
-        form.fail(name, _("Please write a day such as 2026-11-23."))
+        form.fail(name, _("Please enter a date such as 2026-11-23."))
         return None
     return found
 

@@ -98,7 +98,7 @@ def refund_payment(amount: Decimal, owner: str) -> Confirmation:
     return Confirmation(
         _("Refund the payment of %(owner)s?", owner=owner),
         _(
-            "The payment provider returns the money, and %(amount)s are deducted from the balance.",
+            "The payment provider returns the money, and %(amount)s is deducted from the balance.",
             amount=i18n.money(amount),
         ),
         _("Refund the payment"),

@@ -98,7 +98,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "sign_in_link_invalid": (
         N_("This sign-in link is no longer valid"),
-        N_("It has expired or was used. Open the application from your account."),
+        N_("It has expired or was already used. Open the application from your account."),
     ),
     "browser_not_confirmed": (
         N_("This browser could not be signed in"),
@@ -117,7 +117,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "token_revoked": (
         N_("This token was revoked"),
-        N_("It no longer works. Open the application with another one."),
+        N_("It no longer works. Use another token from your account, or buy a new one."),
     ),
     "scope_refused": (
         N_("Outside the scope of your token"),

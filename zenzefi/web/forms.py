@@ -69,4 +69,4 @@ def _explain(name: str, kind: str, context: Mapping[str, Any]) -> str:
         )
     if name == "email":
         return _("This does not look like an e-mail address, such as name@example.com.")
-    return _("This can't be used here. Please write it differently.")
+    return _("This value is not accepted. Please enter another one.")

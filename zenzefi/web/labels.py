@@ -25,7 +25,7 @@ def transaction_type(name: str) -> str:
 
 def transaction_types() -> list[tuple[str, str]]:
     """All transaction types, for a filter."""
-    return [("", _("Everything")), *((name, transaction_type(name)) for name in _TRANSACTION_TYPES)]
+    return [("", _("All")), *((name, transaction_type(name)) for name in _TRANSACTION_TYPES)]
 
 
 _DESCRIPTIONS = (
@@ -58,7 +58,7 @@ def description(text: str) -> str:
 
 
 _PAYMENT_STATES = {
-    "pending": N_("waiting"),
+    "pending": N_("pending"),
     "succeeded": N_("paid"),
     "failed": N_("failed"),
     "expired": N_("expired"),
@@ -79,7 +79,7 @@ def payment_states() -> list[tuple[str, str]]:
 
 
 _PROVIDERS = {
-    "manual": N_("Ask for an invoice"),
+    "manual": N_("Request an invoice"),
     "mock": N_("Simulate a payment (development)"),
     "stripe": N_("Pay by card"),
 }

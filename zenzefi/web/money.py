@@ -81,7 +81,7 @@ async def top_up(page: PageContext) -> web.StreamResponse:
     if not typed:
         form.fail("amount", _("Please fill this in."))
     elif entry is None:
-        form.fail("amount", _("Please write an amount above zero, such as 100 or 12.50."))
+        form.fail("amount", _("Please enter an amount above zero, such as 100 or 12.50."))
     if provider not in payments.providers:
         form.fail("", _("Please choose how to pay."))
     if entry is None or not form.ok:

@@ -72,7 +72,7 @@ async def _confirm_code(page: PageContext, form: Form) -> None:
     except SecondFactorRejected:
         form.fail("code", _("This code is incorrect or was already used."))
     except RateLimited:
-        form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
+        form.fail("code", _("Too many wrong codes. Wait 15 minutes."))
 
 
 @routes.get("/account/profile")

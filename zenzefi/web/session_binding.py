@@ -67,7 +67,9 @@ def require_user_activation(request: web.Request) -> None:
     if not is_shared(request) or "Sec-Fetch-Mode" not in request.headers:
         return
     if request.headers.get("Sec-Fetch-User") != "?1":
-        raise CrossSiteRefused(_("Please press the button yourself, and try again."))
+        raise CrossSiteRefused(
+            _("This form must be sent by pressing its button. Open the page and try again.")
+        )
 
 
 def masked(name: str) -> str:

@@ -190,7 +190,7 @@ async def _chart(page: PageContext, shown: TokenCard) -> Markup:
     spans = distribute(await page.request.app[SESSION_QUERIES].since(shown.id, edges[0]), edges)
     if not any(bytes_in or bytes_out for bytes_in, bytes_out in spans):
         return Markup()
-    title = _("Traffic by the hour") if by_hour else _("Traffic by the day")
+    title = _("Traffic by hour") if by_hour else _("Traffic by day")
     bars = [
         charts.Bar(label(edge), received=bytes_out, sent=bytes_in)
         for edge, (bytes_in, bytes_out) in zip(edges, spans, strict=False)
@@ -212,7 +212,7 @@ async def rename(page: PageContext) -> web.StreamResponse:
     if len(name) > 100:
         form.fail("name", _("At most 100 characters, please."))
     if not name.isprintable():
-        form.fail("name", _("One line of ordinary characters, please."))
+        form.fail("name", _("Please use one line of printable characters."))
     if not form.ok:
         return await _token_page(page, token_id, form, status=422)
     await page.request.app[TOKENS].rename(token_id, page.user.id, name or None)

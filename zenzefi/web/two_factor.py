@@ -84,7 +84,7 @@ async def code(page: PageContext) -> web.StreamResponse:
     except SecondFactorRejected:
         form.fail("code", _("This code is incorrect or was already used."))
     except RateLimited:
-        form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
+        form.fail("code", _("Too many wrong codes. Wait 15 minutes."))
     if not form.ok:
         return page.render("login_code.html", status=422, form=form)
     sessions = page.request.app[PAGE_SESSIONS]
@@ -144,7 +144,7 @@ async def set_up(page: PageContext) -> web.StreamResponse:
         )
         return await _setup_page(page, form, status=422)
     except RateLimited:
-        form.fail("code", _("Too many wrong codes. Wait a quarter of an hour."))
+        form.fail("code", _("Too many wrong codes. Wait 15 minutes."))
         return await _setup_page(page, form, status=422)
     if page.session is not None:
         await page.request.app[PAGE_SESSIONS].strengthen(page.session.id)

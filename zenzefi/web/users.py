@@ -114,7 +114,7 @@ async def credit(page: PageContext) -> web.StreamResponse:
     given = entry.read(Credit, "amount", "reason", "transaction_type")
     form.errors.update(entry.errors)
     if "amount" in form.errors:
-        form.errors["amount"] = _("Please write an amount above zero, such as 100 or 12.50.")
+        form.errors["amount"] = _("Please enter an amount above zero, such as 100 or 12.50.")
     if "transaction_type" in form.errors or (given and given.transaction_type not in _CREDITS):
         form.errors["transaction_type"] = _("Please choose a type from the list.")
     if given is None or not form.ok:
