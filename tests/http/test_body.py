@@ -27,15 +27,15 @@ async def answer_to(port: int | None, *pieces: bytes) -> bytes:
         await asyncio.sleep(0)
 
 
-def code_in(answer: bytes) -> str:
-    return str(json.loads(answer.partition(b"\r\n\r\n")[2])["code"])
+def code_in(response: bytes) -> str:
+    return str(json.loads(response.partition(b"\r\n\r\n")[2])["code"])
 
 
 async def test_an_announced_length_beyond_the_limit_is_refused_unread(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off")
-    answer = await answer_to(gate.port, LOGIN + b"Content-Length: 99999999\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 413")
-    assert code_in(answer) == "payload_too_large"
+    response = await answer_to(gate.port, LOGIN + b"Content-Length: 99999999\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 413")
+    assert code_in(response) == "payload_too_large"
 
 
 @pytest.mark.parametrize("limit", ["off", "10/minute"])
@@ -44,9 +44,9 @@ async def test_a_content_that_does_not_come_is_given_up(
 ) -> None:
     monkeypatch.setattr(body, "CONTENT_SECONDS", 0.2)
     gate = await make_gate(rate_limit_login=limit)
-    answer = await answer_to(gate.port, LOGIN + b"Content-Length: 20\r\n\r\n{")
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert code_in(answer) == "request_timeout"
+    response = await answer_to(gate.port, LOGIN + b"Content-Length: 20\r\n\r\n{")
+    assert response.startswith(b"HTTP/1.1 408")
+    assert code_in(response) == "request_timeout"
 
 
 FORMS = {
@@ -69,6 +69,6 @@ async def test_a_form_that_is_none_is_the_clients_mistake(
     gate = await make_gate(rate_limit_login=limit)
     kind, body = sent
     head = b"POST /login HTTP/1.1\r\nHost: h\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-    answer = await answer_to(gate.port, head % (kind, len(body)) + body)
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert code_in(answer) == "bad_request"
+    response = await answer_to(gate.port, head % (kind, len(body)) + body)
+    assert response.startswith(b"HTTP/1.1 400")
+    assert code_in(response) == "bad_request"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from aiohttp.test_utils import TestServer
 
 from tests.kit.api import buy, sign_up
@@ -105,6 +105,7 @@ async def test_whatever_a_handler_was_doing_there_is_no_traceback(
                     pass
             elif way == "multipart":
                 async for part in await request.multipart():
+                    assert isinstance(part, BodyPartReader)
                     await part.read()
             elif way == "write":
                 response = web.StreamResponse()

@@ -99,8 +99,8 @@ async def place(
     insecure = f"gate.example:{port}"  # plain http and not this machine's own name
     if name == "insecure":
         settings["backend_url"] = f"http://{insecure}"
-    gatekeeper = MemoryTokenValidator()
-    gatekeeper.add(activated=True)
+    tokens = MemoryTokenValidator()
+    tokens.add(activated=True)
     if name == "port":
         settings["proxy_port"] = second
     if name in ("prefix", "insecure"):
@@ -109,7 +109,7 @@ async def place(
     if plugin_options:
         options = Settings(_env_file=None, debug=True, plugin_options=plugin_options)
         engine = proxy_setup.build_engine(options)
-    app = proxy_app(gatekeeper, folder, upstream, port, engine=engine, **settings)
+    app = proxy_app(tokens, folder, upstream, port, engine=engine, **settings)
     runner = GateRunner(app, drain_timeout=0.2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

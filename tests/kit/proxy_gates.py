@@ -48,7 +48,7 @@ class MemoryTokenValidator:
     def __init__(self) -> None:
         self.known: dict[str, TokenAccess] = {}
         self.activations: list[UUID] = []
-        self.holds: dict[UUID, list[Callable[[str], None]]] = {}
+        self.open_connections: dict[UUID, list[Callable[[str], None]]] = {}
         self.by_sign_in: dict[UUID | None, list[Callable[[str], None]]] = {}
         self.signed_out: set[UUID] = set()
 
@@ -84,7 +84,7 @@ class MemoryTokenValidator:
         close: Callable[[str], None],
         client: ClientIdentity | None = None,
     ) -> Iterator[None]:
-        closers = self.holds.setdefault(access.token_id, [])
+        closers = self.open_connections.setdefault(access.token_id, [])
         of_browser = self.by_sign_in.setdefault(client.sign_in if client else None, [])
         closers.append(close)
         of_browser.append(close)
@@ -102,19 +102,19 @@ class MemoryTokenValidator:
         for close in list(self.by_sign_in.get(sign_in, [])):
             close("This browser was logged out.")
 
-    def end(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
+    def revoke(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
         access = self.known.pop(token)
-        for close in list(self.holds.get(access.token_id, [])):
+        for close in list(self.open_connections.get(access.token_id, [])):
             close(reason)
 
 
 class MemorySignIns:
     """The protocol of sign-ins over a dictionary."""
 
-    def __init__(self, gatekeeper: MemoryTokenValidator) -> None:
-        self.gatekeeper = gatekeeper
+    def __init__(self, tokens: MemoryTokenValidator) -> None:
+        self.tokens = tokens
         self.known: dict[str, BrowserSignIn] = {}
-        self.asked: list[str] = []
+        self.looked_up: list[str] = []
 
     def add(
         self,
@@ -126,7 +126,7 @@ class MemorySignIns:
         is_sealed: bool = True,
     ) -> str:
         """Sign a browser in; its secret."""
-        access = self.gatekeeper.known[token]
+        access = self.tokens.known[token]
         return self._add(access, token, family, address, agent, is_sealed)
 
     def _add(
@@ -150,7 +150,7 @@ class MemorySignIns:
         return self.known.get(secret)
 
     async def find(self, offered: Any) -> list[tuple[str, BrowserSignIn]]:
-        self.asked += offered
+        self.looked_up += offered
         return [(one, self.known[one]) for one in offered if one in self.known]
 
     def belongs(self, sign_in: BrowserSignIn, token: str) -> bool:
@@ -159,23 +159,23 @@ class MemorySignIns:
     async def start(
         self, access: Any, *, family: Any, address: Any, agent: Any, is_sealed: Any
     ) -> str:
-        token = next(t for t, known in self.gatekeeper.known.items() if known == access)
+        token = next(t for t, known in self.tokens.known.items() if known == access)
         return self._add(access, token, family, address, agent, is_sealed)
 
     async def end(self, family: UUID) -> int:
         ended = [secret for secret, one in self.known.items() if one.family == family]
         for secret in ended:
-            self.gatekeeper.end_sign_in(self.known.pop(secret).id)
+            self.tokens.end_sign_in(self.known.pop(secret).id)
         return len(ended)
 
 
 class RunningGate:
     """A gate that listens, and what tests want to reach of it."""
 
-    def __init__(self, port: int, app: web.Application, gatekeeper: MemoryTokenValidator) -> None:
+    def __init__(self, port: int, app: web.Application, tokens: MemoryTokenValidator) -> None:
         self.port = port
         self.app = app
-        self.gatekeeper = gatekeeper
+        self.tokens = tokens
         self.url = f"http://127.0.0.1:{port}"
         self.proxy_url = self.url + PREFIX
 
@@ -206,7 +206,7 @@ class RunningGate:
             writer.transport.abort()
             await asyncio.sleep(0)
 
-    async def ask(
+    async def request(
         self,
         target: str,
         *headers: str,
@@ -231,7 +231,7 @@ def shared_engine() -> Engine:
 
 
 def proxy_app(
-    gatekeeper: Any,
+    tokens: Any,
     data_dir: Path,
     upstream_url: Any,
     port: Any,
@@ -262,8 +262,8 @@ def proxy_app(
         zenzefi_target_url=upstream_url,
         **settings,
     )
-    app[TOKEN_VALIDATOR] = gatekeeper
-    app[SIGN_INS] = MemorySignIns(gatekeeper)
+    app[TOKEN_VALIDATOR] = tokens
+    app[SIGN_INS] = MemorySignIns(tokens)
     app[proxy_setup.ENGINE] = engine or shared_engine()
     app[DEVICE_CLAIMS] = devices or FreeDevices()
     app[SESSION_TRACKING] = NoSessions()
@@ -308,11 +308,11 @@ class BrowserMount:
         return {**self.host, "Cookie": f"zenzefi_access_token={TOKEN}"}
 
 
-PlaceFactory = Callable[..., Awaitable[BrowserMount]]
+MountFactory = Callable[..., Awaitable[BrowserMount]]
 
 
-def body_of(answer: bytes) -> bytes:
-    return answer.partition(b"\r\n\r\n")[2]
+def body_of(response: bytes) -> bytes:
+    return response.partition(b"\r\n\r\n")[2]
 
 
 def sent_headers(echoed: dict[str, Any]) -> list[tuple[str, str]]:

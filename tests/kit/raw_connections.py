@@ -75,7 +75,7 @@ class RawConnection:
                 return RawResponse(start, headers, body, False)
             return RawResponse(start, headers, body, True)
 
-    async def ask(
+    async def request(
         self, target: str, *headers: str, method: str = "GET", **options: Any
     ) -> RawResponse:
         self.send(target, *headers, method=method, **options)

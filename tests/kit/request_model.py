@@ -103,11 +103,11 @@ def response_to(seen: ReceivedRequest) -> bytes:
 
 
 async def responses(
-    reader: asyncio.StreamReader, asked: list[SentRequest]
+    reader: asyncio.StreamReader, requests: list[SentRequest]
 ) -> list[tuple[int, bytes]]:
     """The final responses, parsed with the methods of their requests."""
     found = []
-    for request in asked:
+    for request in requests:
         status = 100
         while status < 200:
             start, *lines = (await reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")

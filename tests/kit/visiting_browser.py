@@ -64,7 +64,7 @@ class VisitingBrowser:
         self.cookies[host.strip("[]")] = {"zenzefi_access_token": token, name: secret}
         return self
 
-    async def ask(self, url: str, *headers: str, method: str = "GET") -> BrowserResponse:
+    async def request(self, url: str, *headers: str, method: str = "GET") -> BrowserResponse:
         """One request, as a navigation unless ``headers`` say otherwise."""
         parts = urlsplit(url)
         target = url.partition("//")[2][len(parts.netloc) :] or "/"
@@ -83,10 +83,10 @@ class VisitingBrowser:
         head, _, body = (await self.gate.raw("\r\n".join(lines).encode())).partition(b"\r\n\r\n")
         first, *rest = head.decode("latin-1").split("\r\n")
         pairs = [(name.lower(), text) for name, _, text in (line.partition(": ") for line in rest)]
-        answer = BrowserResponse(int(first.split()[1]), pairs, body)
+        response = BrowserResponse(int(first.split()[1]), pairs, body)
         if self.keeps_cookies:
-            self._keep(jar, answer.cookies)
-        return answer
+            self._keep(jar, response.cookies)
+        return response
 
     def _keep(self, jar: dict[str, str], lines: list[str]) -> None:
         for line in lines:
@@ -99,13 +99,15 @@ class VisitingBrowser:
     async def follow(self, url: str, *, limit: int = 6) -> tuple[list[str], BrowserResponse]:
         """Follow redirects like a browser; every address on the way, and the last response."""
         seen = [url]
-        answer = await self.ask(url)
-        while answer.status == 303:
+        response = await self.request(url)
+        while response.status == 303:
             assert len(seen) <= limit, seen
             origin = "/".join(seen[-1].split("/")[:3])
-            seen.append(origin + answer.location if answer.location[0] == "/" else answer.location)
-            answer = await self.ask(seen[-1])
-        return seen, answer
+            seen.append(
+                origin + response.location if response.location[0] == "/" else response.location
+            )
+            response = await self.request(seen[-1])
+        return seen, response
 
 
 OTHER_TOKEN = "O" * 64
@@ -117,7 +119,7 @@ def own_origin_of(gate: Any) -> str:
 
 async def ticket_url(browser: Any) -> Any:
     """The address with the ticket, before the browser follows it."""
-    begun = await browser.ask(f"{own_origin_of(browser.gate)}{ENTER_PATH}")
-    issued = await browser.ask(begun.location)
+    begun = await browser.request(f"{own_origin_of(browser.gate)}{ENTER_PATH}")
+    issued = await browser.request(begun.location)
     assert issued.status == 303, issued
     return issued.location

@@ -18,35 +18,35 @@ from tests.kit.proxy_gates import (
     BrowserMount,
     GateFactory,
     MemoryTokenValidator,
-    PlaceFactory,
+    MountFactory,
     RunningGate,
     proxy_app,
 )
 from zenzefi.runtime.drain import GateRunner
 
 
-@pytest.fixture(params=[True, False], ids=["lane", "general"])
-def fast_lane(request: pytest.FixtureRequest) -> bool:
+@pytest.fixture(params=[True, False], ids=["fast-path", "standard-path"])
+def fast_path(request: pytest.FixtureRequest) -> bool:
     """Every black-box test runs with the fast path and without it."""
     return bool(request.param)
 
 
 @pytest.fixture
-async def start_gate(tmp_path: Path, fast_lane: bool) -> AsyncIterator[GateFactory]:
+async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFactory]:
     """Starts gates in front of an upstream's origin; settings as keyword arguments."""
     runners: list[GateRunner] = []
 
     async def start(upstream_url: str, *, devices: Any = None, **settings: Any) -> RunningGate:
         port = unused_port()
-        gatekeeper = MemoryTokenValidator()
-        gatekeeper.add(activated=fast_lane)  # the lane serves only tokens whose clock runs
-        settings = {"fast_lane": fast_lane, **settings}
-        app = proxy_app(gatekeeper, tmp_path, upstream_url, port, devices=devices, **settings)
+        tokens = MemoryTokenValidator()
+        tokens.add(activated=fast_path)  # the fast path serves only activated tokens
+        settings = {"fast_lane": fast_path, **settings}
+        app = proxy_app(tokens, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         runners.append(runner)
-        return RunningGate(port, app, gatekeeper)
+        return RunningGate(port, app, tokens)
 
     yield start
     for runner in runners:
@@ -55,7 +55,7 @@ async def start_gate(tmp_path: Path, fast_lane: bool) -> AsyncIterator[GateFacto
 
 @pytest.fixture
 def upstream_app() -> web.Application:
-    """The well-behaved upstream: echoes what it was asked."""
+    """The well-behaved upstream: echoes each request."""
     return echo_upstream()
 
 
@@ -77,7 +77,7 @@ async def gate(start_gate: GateFactory, upstream: str) -> RunningGate:
 
 
 @pytest.fixture(params=["own-origin", "prefix"])
-async def start_place(request: pytest.FixtureRequest, start_gate: GateFactory) -> PlaceFactory:
+async def start_mount(request: pytest.FixtureRequest, start_gate: GateFactory) -> MountFactory:
     """Starts gates for browsers, at both values of BROWSER_MOUNT."""
 
     async def start(upstream_url: str, **settings: Any) -> BrowserMount:
@@ -91,9 +91,9 @@ async def start_place(request: pytest.FixtureRequest, start_gate: GateFactory) -
 
 
 @pytest.fixture
-async def place(start_place: PlaceFactory, upstream: str) -> BrowserMount:
+async def browser_mount(start_mount: MountFactory, upstream: str) -> BrowserMount:
     """A gate for browsers in front of the well-behaved upstream, at both mounts."""
-    return await start_place(upstream)
+    return await start_mount(upstream)
 
 
 @pytest.fixture
@@ -122,5 +122,5 @@ async def client() -> AsyncIterator[ClientSession]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port nobody listens on."""
+    """A port without a listener."""
     return unused_port()

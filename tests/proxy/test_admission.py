@@ -1,4 +1,4 @@
-"""The order of the checks, and the gate's own paths of the way through."""
+"""Admission: the order of the checks, and the gate's own paths under the proxy prefix."""
 
 import ipaddress
 import json
@@ -42,8 +42,8 @@ async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
     start_gate: GateFactory, faulty: FaultyUpstream, browser: Any
 ) -> None:
     gate = await start_gate(faulty.url, devices=Taken(), device_policy="required")
-    gate.gatekeeper.add()
-    gate.gatekeeper.add("S" * 64, "certificates_only")
+    gate.tokens.add()
+    gate.tokens.add("S" * 64, "certificates_only")
     url = gate.proxy_url + "/outside"
     bad, good = "short", "d" * 20
     assert await refusal(browser, url, X_Device_ID=bad) == (401, "token_missing")
@@ -65,7 +65,7 @@ async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
         "device_conflict",
     )
     assert faulty.connections == 0
-    assert gate.gatekeeper.activations == []
+    assert gate.tokens.activations == []
 
 
 SCOPE = {"reader": ["GET,PUT,COPY /files/**", "POST /files/search"]}
@@ -87,7 +87,7 @@ SCOPE = {"reader": ["GET,PUT,COPY /files/**", "POST /files/search"]}
         ("COPY", ["Destination: http://elsewhere.test/files/b"], 403),
         ("COPY", ["Destination: //elsewhere.test/files/b"], 403),
         ("COPY", ["Destination: {origin}/api/v1/proxy/files/../private"], 400),
-        # The mount decides what the upstream is told, not how the address looks.
+        # The mount decides which header reaches the upstream, not the form of the address.
         ("COPY", ["X-Forwarded-Prefix: /files", "Destination: {origin}/files/private"], 403),
     ],
 )
@@ -96,10 +96,10 @@ async def test_a_scope_covers_what_a_request_stands_for_too(
 ) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPE)
-    gate.gatekeeper.add("S" * 64, "reader", activated=True)
+    gate.tokens.add("S" * 64, "reader", activated=True)
     lines = [line.format(origin=gate.url) for line in headers]
-    answer = await gate.ask(PREFIX + "/files/a", *lines, method=method, token="S" * 64)
-    assert answer[9:12] == str(status).encode(), answer
+    response = await gate.request(PREFIX + "/files/a", *lines, method=method, token="S" * 64)
+    assert response[9:12] == str(status).encode(), response
     assert len(faulty.heads) == (status == 200)
 
 
@@ -108,10 +108,10 @@ async def test_an_overriding_method_is_checked_for_each_path_of_a_known_request(
 ) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes={"reader": ["GET /files/**", "PUT /files/mine/**"]})
-    gate.gatekeeper.add("S" * 64, "reader", activated=True)
+    gate.tokens.add("S" * 64, "reader", activated=True)
     override = "X-HTTP-Method-Override: PUT"
     for path, status in (("mine/a", b"200"), ("mine/b", b"200"), ("a", b"403"), ("mine/c", b"200")):
-        answer = await gate.ask(f"{PREFIX}/files/{path}", override, token="S" * 64)
+        answer = await gate.request(f"{PREFIX}/files/{path}", override, token="S" * 64)
         assert answer[9:12] == status, (path, answer)
     assert len(faulty.heads) == 3
 
@@ -125,33 +125,37 @@ async def test_the_missing_token_is_named_as_clients_expect(
 
 
 async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(
-    place: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: Any
 ) -> None:
     for cookie in (
         f"zenzefi_access_token={TOKEN}",
         f"zenzefi_access_token=planted; zenzefi_access_token={TOKEN}",
         f"zenzefi_access_token={TOKEN}; zenzefi_access_token=planted",
     ):
-        status, _ = await refusal(browser, place.url + "/x", **place.host, Cookie=cookie)
+        status, _ = await refusal(
+            browser, browser_mount.url + "/x", **browser_mount.host, Cookie=cookie
+        )
         assert status == 200
     planted = "zenzefi_access_token=planted"
-    status, _ = await refusal(browser, place.url + "/x", **place.host, Cookie=planted)
+    status, _ = await refusal(
+        browser, browser_mount.url + "/x", **browser_mount.host, Cookie=planted
+    )
     assert status == 401
 
 
 async def test_status_tells_and_never_activates(
     gate: RunningGate, client: ClientSession, browser: Any
 ) -> None:
-    gate.gatekeeper.add()
+    gate.tokens.add()
     async with client.get(gate.url + PREFIX + "/status") as response:
         ready = await response.json()
     assert ready["connected"] is True
     assert (ready["status"], ready["is_activated"], ready["expires_at"]) == ("ready", False, None)
     assert ready["time_remaining_seconds"] == 24 * 3600
-    assert gate.gatekeeper.activations == []
-    access = gate.gatekeeper.known[TOKEN]
+    assert gate.tokens.activations == []
+    access = gate.tokens.known[TOKEN]
     began = datetime.now(UTC) - timedelta(hours=1)
-    gate.gatekeeper.known[TOKEN] = replace(access, activated_at=began)
+    gate.tokens.known[TOKEN] = replace(access, activated_at=began)
     async with client.get(gate.url + PREFIX + "/status") as response:
         active = await response.json()
     assert active["status"] == "active"
@@ -168,7 +172,7 @@ async def test_status_tells_and_never_activates(
 async def test_authenticate_sets_the_cookie_and_logout_forgets_it(
     gate: RunningGate, browser: Any
 ) -> None:
-    gate.gatekeeper.add()
+    gate.tokens.add()
     async with browser.post(gate.url + PREFIX + "/authenticate", json={"token": TOKEN}) as response:
         body = await response.json()
         cookie = response.headers["Set-Cookie"]
@@ -180,7 +184,7 @@ async def test_authenticate_sets_the_cookie_and_logout_forgets_it(
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert "Path=/" in cookie
-    assert gate.gatekeeper.activations == []
+    assert gate.tokens.activations == []
     async with browser.delete(gate.url + PREFIX + "/logout") as response:
         assert response.status == 200
         assert "Max-Age=0" in response.headers["Set-Cookie"]
@@ -383,7 +387,7 @@ async def test_an_access_token_in_a_plain_query_or_referer_does_not_reach_the_up
     gate: RunningGate,
 ) -> None:
     page = f"{gate.proxy_url}/page?a=1&token={TOKEN}"
-    answer = await gate.ask(f"{PREFIX}/x?token={TOKEN}&token=reset", f"Referer: {page}")
-    assert b'"target": "/x?token=reset"' in answer
-    assert b'/page?a=1"' in answer
-    assert TOKEN.encode() not in answer
+    response = await gate.request(f"{PREFIX}/x?token={TOKEN}&token=reset", f"Referer: {page}")
+    assert b'"target": "/x?token=reset"' in response
+    assert b'/page?a=1"' in response
+    assert TOKEN.encode() not in response

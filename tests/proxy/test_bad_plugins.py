@@ -59,8 +59,8 @@ def account_of(gate: RunningGate) -> Any:
 
 
 async def get(gate: RunningGate, client: ClientSession) -> tuple[int, bytes, Any]:
-    async with client.get(f"{gate.proxy_url}/page", headers={"X-Access-Token": TOKEN}) as answer:
-        return answer.status, await answer.read(), answer.headers
+    async with client.get(f"{gate.proxy_url}/page", headers={"X-Access-Token": TOKEN}) as response:
+        return response.status, await response.read(), response.headers
 
 
 def bad(need: Needs, **members: Any) -> type[Plugin]:
@@ -130,7 +130,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("plugin", BODIES.values(), ids=BODIES.keys())
-@pytest.mark.parametrize("fast_lane", [True], ids=["lane"])
+@pytest.mark.parametrize("fast_path", [True], ids=["fast-path"])
 async def test_the_original_page_passes(
     start_gate: GateFactory,
     upstream: str,
@@ -235,7 +235,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("hook", MESSAGES.values(), ids=MESSAGES.keys())
-@pytest.mark.parametrize("fast_lane", [True], ids=["lane"])
+@pytest.mark.parametrize("fast_path", [True], ids=["fast-path"])
 async def test_the_original_message_passes(
     start_gate: GateFactory, upstream: str, client: ClientSession, hook: Callable[..., Any]
 ) -> None:
@@ -296,8 +296,8 @@ async def test_a_trace_tells_each_call_and_no_secret(
     gate = await start_gate(upstream, engine=Engine(registry))
     caplog.set_level("INFO", "zenzefi.plugins")
     headers = {"Cookie": "session=secret-1"}
-    async with client.get(f"{gate.proxy_url}/page?key=secret-2", headers=headers) as answer:
-        assert (await answer.read()).count(b"<p>Here</p>") == 1
+    async with client.get(f"{gate.proxy_url}/page?key=secret-2", headers=headers) as response:
+        assert (await response.read()).count(b"<p>Here</p>") == 1
     assert "trace traced.hook(" in caplog.text  # sets() made it
     assert "headers) -> None in " in caplog.text
     assert "trace traced.token(" in caplog.text

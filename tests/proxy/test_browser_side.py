@@ -1,4 +1,4 @@
-"""What a browser does at the worst moment, and what it is sent: on both ways, over sockets."""
+"""A browser that disconnects at the worst moment, and the bytes it receives, on both paths."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
+from zenzefi.tokens.access import TokenAccess
 
 pytestmark = pytest.mark.every_loop
 
 
 @pytest.fixture
-async def complaints(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[str]]:
-    """What the event loop and the logs complain of."""
+async def loop_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[str]]:
+    """The errors that the event loop and the logs report; the test fails if there are any."""
     found: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: found.append(repr(context)))
@@ -48,7 +49,7 @@ def reset(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize("kind", ["text/html", "a/b"])
 async def test_a_browser_may_leave_in_the_very_turn_in_which_its_response_comes(
-    start_gate: GateFactory, complaints: list[str], kind: str
+    start_gate: GateFactory, loop_errors: list[str], kind: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -89,7 +90,8 @@ FRAMES = b"".join(b"\x82\x05frame" for _ in range(20)) + b"\x88\x02\x03\xe8"
 async def test_frames_right_behind_the_101_arrive(
     start_gate: GateFactory,
     faulty: FaultyUpstream,
-    complaints: list[str],
+    loop_errors: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     is_first_use: bool,
     then: str,
     cut: int,
@@ -104,14 +106,14 @@ async def test_frames_right_behind_the_101_arrive(
     faulty.script = script
     gate = await start_gate(faulty.url)
     if is_first_use:
-        gate.gatekeeper.add(activated=False)
-        activate = gate.gatekeeper.activate
+        gate.tokens.add(activated=False)
+        activate = gate.tokens.activate
 
-        async def slowly(access: Any) -> Any:  # as the database would
+        async def activate_slowly(access: TokenAccess) -> TokenAccess:  # as the database does
             await asyncio.sleep(0.03)
             return await activate(access)
 
-        gate.gatekeeper.activate = slowly
+        monkeypatch.setattr(gate.tokens, "activate", activate_slowly)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(UPGRADE)
     async with asyncio.timeout(5):
@@ -124,7 +126,7 @@ async def test_frames_right_behind_the_101_arrive(
 
 @pytest.mark.parametrize("is_first_use", [True, False])
 async def test_frames_right_behind_the_request_arrive(
-    start_gate: GateFactory, faulty: FaultyUpstream, complaints: list[str], is_first_use: bool
+    start_gate: GateFactory, faulty: FaultyUpstream, loop_errors: list[str], is_first_use: bool
 ) -> None:
     received = asyncio.get_running_loop().create_future()
     masked = b"\x82\x82\0\0\0\0hi" * 3
@@ -135,7 +137,7 @@ async def test_frames_right_behind_the_request_arrive(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    gate.gatekeeper.add(activated=not is_first_use)
+    gate.tokens.add(activated=not is_first_use)
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(UPGRADE + masked)  # not allowed, but not to be lost or taken for a request
     async with asyncio.timeout(5):
@@ -146,7 +148,7 @@ async def test_frames_right_behind_the_request_arrive(
 
 @pytest.mark.parametrize("framing", ["Content-Length: 20", "Transfer-Encoding: chunked"])
 async def test_no_100_continue_is_written_behind_the_final_head(
-    start_gate: GateFactory, faulty: FaultyUpstream, complaints: list[str], framing: str
+    start_gate: GateFactory, faulty: FaultyUpstream, loop_errors: list[str], framing: str
 ) -> None:
     """RFC 9110, 15.2: interim responses come before the final one, and nowhere else."""
     pieces = [b"first_____", b"second____"]
@@ -172,7 +174,7 @@ async def test_no_100_continue_is_written_behind_the_final_head(
 
 @pytest.mark.parametrize("after", [0.0, 0.1])
 async def test_who_is_refused_while_it_waits_for_100_gets_the_refusal_alone(
-    start_gate: GateFactory, faulty: FaultyUpstream, complaints: list[str], after: float
+    start_gate: GateFactory, faulty: FaultyUpstream, loop_errors: list[str], after: float
 ) -> None:
     async def script(wire: Wire) -> None:
         await asyncio.sleep(after)
@@ -218,7 +220,7 @@ QUERIES = [
 async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
     start_gate: GateFactory,
     upstream: str,
-    complaints: list[str],
+    loop_errors: list[str],
     path: Any,
     referer: str | None,
     location: str,
@@ -249,7 +251,7 @@ FRAME = b"\x82\xfe\x10\x00\0\0\0\0" + b"z" * 4096
 
 
 async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_have_ended(
-    start_gate: GateFactory, complaints: list[str]
+    start_gate: GateFactory, loop_errors: list[str]
 ) -> None:
     """The gate waits for the end of the frame; the upstream does not."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -257,7 +259,7 @@ async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_hav
         browser, upstream = await opened_socket(gate, listener)
         browser.send(FRAME[:1000])
         await asyncio.to_thread(upstream.recv, 65536)
-        gate.gatekeeper.end()
+        gate.tokens.revoke()
         closing = await asyncio.to_thread(browser.recv, 65536)
         assert closing[:1] == b"\x88"
         assert closing[2:4] == (4401).to_bytes(2, "big")
@@ -275,7 +277,7 @@ async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_hav
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("first", ["browser", "upstream"])
 async def test_the_ends_of_a_socket_may_go_in_any_turn_while_frames_come(
-    start_gate: GateFactory, complaints: list[str], first: str, ending: str
+    start_gate: GateFactory, loop_errors: list[str], first: str, ending: str
 ) -> None:
     """One end goes while the other one talks, and goes some turns of the loop later."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -41,7 +41,7 @@ def head(kind: bytes, coding: str, *more: bytes) -> bytes:
 
 
 def in_parts(faulty: FaultyUpstream, start: bytes, parts: list[bytes]) -> None:
-    """Each part is a chunk of its own, and arrives by itself."""
+    """Each part is a separate chunk and arrives separately."""
 
     async def script(wire: Wire) -> None:
         await wire.send(start)
@@ -54,15 +54,15 @@ def in_parts(faulty: FaultyUpstream, start: bytes, parts: list[bytes]) -> None:
 
 
 async def whole(client: ClientSession, gate: RunningGate, headers: dict[str, str]) -> bytes:
-    """The whole body; a break that comes before the head is told as a status."""
+    """The whole body. Raises for a broken body, and for a 502 if it broke before the head."""
     async with client.get(gate.proxy_url + "/x", headers=headers) as response:
         if response.status == 502:
             raise ClientPayloadError
         return await response.read()
 
 
-def unchunked(answer: bytes) -> bytes:
-    top, _, body = answer.partition(b"\r\n\r\n")
+def unchunked(response: bytes) -> bytes:
+    top, _, body = response.partition(b"\r\n\r\n")
     if b"chunked" not in top:
         return body
     out = []
@@ -78,15 +78,15 @@ def unchunked(answer: bytes) -> bytes:
 async def test_nothing_is_lost_wherever_a_body_is_cut(
     start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, name: str
 ) -> None:
-    kind, asked, expected = READERS[reader]
+    kind, lines, expected = READERS[reader]
     coding, body = CODED[name]
     gate = await start_gate(faulty.url)
     border = body.find(b"\x1f\x8b\x08", 1)  # the end of a member: where a piece may end too
     for at in {1, 2, max(border, 3), len(body) // 2, len(body) - 1}:
         in_parts(faulty, head(kind, coding, b"Transfer-Encoding: chunked"), [body[:at], body[at:]])
-        answer = await gate.ask(PREFIX + "/x", *asked)
-        assert unchunked(answer) == expected
-        assert b"content-encoding" not in answer.lower()
+        response = await gate.request(PREFIX + "/x", *lines)
+        assert unchunked(response) == expected
+        assert b"content-encoding" not in response.lower()
 
 
 @pytest.mark.parametrize("reader", sorted(READERS))
@@ -94,12 +94,12 @@ async def test_nothing_is_lost_wherever_a_body_is_cut(
 async def test_what_is_cut_or_goes_on_breaks_off(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, reader: Any, fault: str
 ) -> None:
-    kind, asked, _ = READERS[reader]
+    kind, lines, _ = READERS[reader]
     body = gzip.compress(PLAIN)
     body = {"garbage": body + b"more", "cut": body[:-9], "a cut member": body + body[:20]}[fault]
     faulty.always(head(kind, "gzip", b"Content-Length: %d" % len(body)) + body)
     gate = await start_gate(faulty.url)
-    headers = dict(line.split(": ") for line in asked)
+    headers = dict(line.split(": ") for line in lines)
     with pytest.raises((ClientPayloadError, ClientConnectionError)):
         await whole(client, gate, headers)
 
@@ -109,12 +109,12 @@ async def test_what_is_cut_or_goes_on_breaks_off(
 async def test_codings_that_are_not_taken_off_stay_named(
     start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, coding: str
 ) -> None:
-    kind, asked, _ = READERS[reader]
+    kind, lines, _ = READERS[reader]
     faulty.always(head(kind, coding, b"Content-Length: 5") + b"bytes")
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", *asked)
-    assert f"Content-Encoding: {coding}".encode() in answer
-    assert answer.endswith(b"\r\n\r\nbytes")
+    response = await gate.request(PREFIX + "/x", *lines)
+    assert f"Content-Encoding: {coding}".encode() in response
+    assert response.endswith(b"\r\n\r\nbytes")
 
 
 @pytest.mark.parametrize("reader", sorted(READERS))
@@ -122,26 +122,26 @@ async def test_codings_that_are_not_taken_off_stay_named(
 async def test_an_empty_body_needs_no_coding(
     start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, length: bytes
 ) -> None:
-    kind, asked, _ = READERS[reader]
+    kind, lines, _ = READERS[reader]
     faulty.always(head(kind, "gzip", length) + (b"0\r\n\r\n" if b"chunked" in length else b""))
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", *asked)
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert unchunked(answer) == b""
+    response = await gate.request(PREFIX + "/x", *lines)
+    assert response.startswith(b"HTTP/1.1 200")
+    assert unchunked(response) == b""
 
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 async def test_a_head_names_the_coding_that_a_get_would_have(
     start_gate: GateFactory, faulty: FaultyUpstream, reader: Any
 ) -> None:
-    kind, asked, _ = READERS[reader]
+    kind, lines, _ = READERS[reader]
     faulty.always(head(kind, "gzip", b"Content-Length: 500"))
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", *asked, method="HEAD")
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert b"content-encoding" not in answer.lower()
-    answer = await gate.ask(PREFIX + "/x", "Accept-Encoding: gzip", method="HEAD")
-    assert b"content-encoding: gzip" in answer.lower()
+    response = await gate.request(PREFIX + "/x", *lines, method="HEAD")
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b"content-encoding" not in response.lower()
+    response = await gate.request(PREFIX + "/x", "Accept-Encoding: gzip", method="HEAD")
+    assert b"content-encoding: gzip" in response.lower()
 
 
 BOMBS = {
@@ -168,7 +168,7 @@ async def test_a_bomb_of_layers_is_stopped_and_holds_up_nobody(
     name: str,
 ) -> None:
     """Others get their turns all the while: the loop turns once for each small step of work."""
-    kind, asked, _ = READERS[reader]
+    kind, lines, _ = READERS[reader]
     coding, bomb = BOMBS[name]
     faulty.always(head(kind, coding, b"Content-Length: %d" % len(bomb)) + bomb)
     gate = await start_gate(faulty.url)
@@ -184,7 +184,7 @@ async def test_a_bomb_of_layers_is_stopped_and_holds_up_nobody(
 
     task = asyncio.ensure_future(others())
     try:
-        headers = dict(line.split(": ") for line in asked)
+        headers = dict(line.split(": ") for line in lines)
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
             await whole(client, gate, headers)
     finally:

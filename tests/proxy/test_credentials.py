@@ -1,4 +1,4 @@
-"""Which cookies let a browser in: only those bound to it, whatever a script planted beside them."""
+"""The cookies that admit a browser: only those bound to it, also among planted ones."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ def browser(agent: str = CHROMIUM, *pairs: str) -> tuple[str, ...]:
     )
 
 
-async def ask(gate: RunningGate, *headers: str, path: str = "/x") -> tuple[int, str | None, bytes]:
-    answer = await gate.ask(PREFIX + path, *headers, token=None)
-    head, _, body = answer.partition(b"\r\n\r\n")
+async def request(
+    gate: RunningGate, *headers: str, path: str = "/x"
+) -> tuple[int, str | None, bytes]:
+    response = await gate.request(PREFIX + path, *headers, token=None)
+    head, _, body = response.partition(b"\r\n\r\n")
     status = int(head.split()[1])
     code = json.loads(body).get("code") if status >= 400 else None
     return status, code, head
@@ -45,7 +47,7 @@ async def gate(prefix_gate: RunningGate) -> Any:
 @pytest.fixture
 async def bound(gate: RunningGate) -> tuple[Any, ...]:
     """A gate, and the secret of a browser that signed in there."""
-    gate.gatekeeper.add(FOREIGN, activated=True)
+    gate.tokens.add(FOREIGN, activated=True)
     return gate, gate.sign_ins.add(agent=CHROMIUM)
 
 
@@ -66,7 +68,7 @@ async def test_a_browser_needs_the_sign_in_of_this_very_token(bound: Any, path: 
         ("a=1",): (401, "token_missing"),
     }
     for pairs, expected in cases.items():
-        status, code, _ = await ask(gate, *browser(CHROMIUM, *pairs), path=path)
+        status, code, _ = await request(gate, *browser(CHROMIUM, *pairs), path=path)
         assert (status, code) == expected, pairs
 
 
@@ -74,8 +76,8 @@ async def test_a_browser_needs_the_sign_in_of_this_very_token(bound: Any, path: 
 async def test_either_mark_of_a_browser_asks_for_the_sign_in(gate: RunningGate, how: str) -> None:
     mark = {"sec-fetch": "Sec-Fetch-Site: same-origin", "mozilla": f"User-Agent: {OLD}"}[how]
     cookie = f"Cookie: zenzefi_access_token={TOKEN}"
-    assert (await ask(gate, mark, cookie))[:2] == (401, "sign_in_required")
-    assert (await ask(gate, "User-Agent: curl/8", cookie))[0] == 200
+    assert (await request(gate, mark, cookie))[:2] == (401, "sign_in_required")
+    assert (await request(gate, "User-Agent: curl/8", cookie))[0] == 200
 
 
 async def test_of_any_number_of_proxy_cookies_the_bound_one_is_chosen(bound: Any) -> None:
@@ -86,11 +88,11 @@ async def test_of_any_number_of_proxy_cookies_the_bound_one_is_chosen(bound: Any
         planted += [f"zenzefi_access_token={FOREIGN}", "zenzefi_access_token=short"]
         pairs = [*planted, f"zenzefi_access_token={TOKEN}", f"{SEALED}={secret}"]
         dice.shuffle(pairs)
-        status, _, head = await ask(gate, *browser(CHROMIUM, *pairs), path="/x")
+        status, _, head = await request(gate, *browser(CHROMIUM, *pairs), path="/x")
         assert status == 200, pairs
-        answer = await gate.ask(PREFIX + "/x", *browser(CHROMIUM, *pairs), token=None)
-        echoed = json.loads(answer.partition(b"\r\n\r\n")[2])
-        user = str(gate.gatekeeper.known[TOKEN].user_id)
+        response = await gate.request(PREFIX + "/x", *browser(CHROMIUM, *pairs), token=None)
+        echoed = json.loads(response.partition(b"\r\n\r\n")[2])
+        user = str(gate.tokens.known[TOKEN].user_id)
         assert ["X-User-Id", user] in [list(pair) for pair in echoed["headers"]], head
 
 
@@ -99,7 +101,7 @@ async def test_many_sign_in_cookies_lock_nobody_out(bound: Any) -> None:
     secret = gate.sign_ins.add(agent=OLD, is_sealed=False)
     planted = [f"{PLAIN}={number:043x}" for number in range(60)]
     pairs = [*planted, f"{PLAIN}={secret}", f"zenzefi_access_token={TOKEN}"]
-    assert (await ask(gate, *browser(OLD, *pairs)))[0] == 200
+    assert (await request(gate, *browser(OLD, *pairs)))[0] == 200
 
 
 async def test_where_a_script_can_write_the_name_the_sign_in_is_bound_to_network_and_browser(
@@ -121,7 +123,7 @@ async def test_where_a_script_can_write_the_name_the_sign_in_is_bound_to_network
     }
     for secret, expected in cases.items():
         pairs = (f"zenzefi_access_token={TOKEN}", f"{PLAIN}={secret}")
-        assert (await ask(gate, *browser(OLD, *pairs)))[0] == expected
+        assert (await request(gate, *browser(OLD, *pairs)))[0] == expected
 
 
 async def test_a_sign_in_that_ends_is_noticed_on_a_kept_connection(
@@ -137,24 +139,24 @@ async def test_a_sign_in_that_ends_is_noticed_on_a_kept_connection(
         if expected == b"401":
             await gate.sign_ins.end(gate.sign_ins.known[secret].family)
         writer.write(head.encode() + b"\r\n\r\n")
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.split()[1] == expected
+        response = await reader.readuntil(b"\r\n\r\n")
+        assert response.split()[1] == expected
         length = next(
             int(line.split(b":")[1])
-            for line in answer.split(b"\r\n")
+            for line in response.split(b"\r\n")
             if line.lower().startswith(b"content-length")
         )
         await reader.readexactly(length)
     writer.close()
     # The token is as good as before for those who send it in a header.
-    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 200")
+    assert (await gate.request(PREFIX + "/x")).startswith(b"HTTP/1.1 200")
 
 
 async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(
     start_gate: GateFactory, upstream: str
 ) -> None:
     gate = await start_gate(upstream)
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/authenticate",
         f"User-Agent: {CHROMIUM}",
         "Sec-Fetch-Site: same-origin",
@@ -165,20 +167,20 @@ async def test_authenticate_signs_in_and_logout_ends_it_on_the_server(
         token=None,
         body=json.dumps({"token": TOKEN}).encode(),
     )
-    assert answer.startswith(b"HTTP/1.1 200"), answer
-    lines = [line for line in answer.decode().split("\r\n") if line.startswith("Set-Cookie: ")]
+    assert response.startswith(b"HTTP/1.1 200"), response
+    lines = [line for line in response.decode().split("\r\n") if line.startswith("Set-Cookie: ")]
     pairs = [line.removeprefix("Set-Cookie: ").split(";")[0] for line in lines]
     assert pairs[0] == f"zenzefi_access_token={TOKEN}"
     assert pairs[1].startswith(f"{SEALED}=")
     assert all("HttpOnly" in line and "Path=/" in line for line in lines)
     assert "Secure" in lines[1]
-    assert (await ask(gate, *browser(CHROMIUM, *pairs), path="/status"))[0] == 200
-    out = await gate.ask(
+    assert (await request(gate, *browser(CHROMIUM, *pairs), path="/status"))[0] == 200
+    out = await gate.request(
         PREFIX + "/logout", *browser(CHROMIUM, *pairs), method="DELETE", token=None
     )
     assert out.count(b"Max-Age=0") == 2
-    # Whoever kept the cookies has nothing.
-    assert (await ask(gate, *browser(CHROMIUM, *pairs), path="/status"))[:2] == (
+    # A copy of the cookies is useless after that.
+    assert (await request(gate, *browser(CHROMIUM, *pairs), path="/status"))[:2] == (
         401,
         "sign_in_required",
     )
@@ -190,7 +192,7 @@ async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(
 ) -> None:
     """A script under the mount shows any path of the origin as its ``Referer``."""
     body = json.dumps({"token": TOKEN}).encode()
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/authenticate",
         f"User-Agent: {CHROMIUM}",
         "Sec-Fetch-Site: same-origin",
@@ -202,7 +204,7 @@ async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(
         token=None,
         body=body,
     )
-    assert answer.startswith(b"HTTP/1.1 403")
+    assert response.startswith(b"HTTP/1.1 403")
     assert not gate.sign_ins.known
 
 
@@ -226,14 +228,14 @@ async def test_where_scripts_share_the_origin_no_browser_calls_authenticate(
 async def test_a_foreign_page_can_not_sign_a_browser_in(
     start_gate: GateFactory, upstream: str, headers: list[str]
 ) -> None:
-    """At an own origin: with ``BROWSER_MOUNT=prefix`` browsers are refused for that alone."""
+    """At a separate origin: with ``BROWSER_MOUNT=prefix`` all browsers are refused."""
     gate = await start_gate(upstream)
     body = json.dumps({"token": TOKEN}).encode()
     named = [header.replace("{gate}", gate.url) for header in headers]
     if not any(header.startswith("Content-Type") for header in named):
         named.append("Content-Type: application/json")
     named = [header for header in named if not header.rstrip().endswith("Content-Type:")]
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/authenticate",
         *named,
         f"Content-Length: {len(body)}",
@@ -241,15 +243,15 @@ async def test_a_foreign_page_can_not_sign_a_browser_in(
         token=None,
         body=body,
     )
-    assert answer.split()[1] in (b"403", b"422"), answer
-    assert b"Set-Cookie" not in answer
+    assert response.split()[1] in (b"403", b"422"), response
+    assert b"Set-Cookie" not in response
     assert not gate.sign_ins.known
 
 
 @pytest.mark.parametrize("headers", [[], ["Content-Type: application/json"]])
 async def test_a_program_signs_in_as_before(gate: RunningGate, headers: Any) -> None:
     body = json.dumps({"token": TOKEN}).encode()
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/authenticate",
         *headers,
         f"Content-Length: {len(body)}",
@@ -257,8 +259,8 @@ async def test_a_program_signs_in_as_before(gate: RunningGate, headers: Any) -> 
         token=None,
         body=body,
     )
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert (await ask(gate, f"Cookie: zenzefi_access_token={TOKEN}"))[0] == 200
+    assert response.startswith(b"HTTP/1.1 200")
+    assert (await request(gate, f"Cookie: zenzefi_access_token={TOKEN}"))[0] == 200
 
 
 def test_names_are_sealed_where_browsers_keep_the_seal(gate: RunningGate) -> None:

@@ -18,7 +18,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"
 
 
 async def whole(client: ClientSession, gate: RunningGate) -> Any:
-    """The whole body; a break that comes together with the head may be told as a status."""
+    """The whole body. Raises for a broken body, and for a 502 if it broke with the head."""
     async with client.get(gate.proxy_url + "/x") as response:
         if response.status == 502:
             raise ClientPayloadError
@@ -66,13 +66,13 @@ CUT_BODIES = {
 }
 
 
-@pytest.mark.parametrize("answer", BAD_HEADS.values(), ids=BAD_HEADS.keys())
+@pytest.mark.parametrize("response", BAD_HEADS.values(), ids=BAD_HEADS.keys())
 async def test_a_head_that_is_no_head_is_502(
-    start_gate: GateFactory, faulty: FaultyUpstream, answer: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, response: Any
 ) -> None:
-    faulty.always(answer)
+    faulty.always(response)
     gate = await start_gate(faulty.url)
-    got = await gate.ask(PREFIX + "/x", timeout=5)
+    got = await gate.request(PREFIX + "/x", timeout=5)
     got = got[got.index(b"HTTP/1.1 5") :] if got.startswith(b"HTTP/1.1 103") else got
     assert got.startswith(b"HTTP/1.1 502 Bad Gateway\r\n"), got[:300]
     assert faulty.url.removeprefix("http://").encode() not in got
@@ -80,22 +80,22 @@ async def test_a_head_that_is_no_head_is_502(
 
 
 @pytest.mark.parametrize("then", ["close", "reset"])
-@pytest.mark.parametrize("answer", CUT_BODIES.values(), ids=CUT_BODIES.keys())
+@pytest.mark.parametrize("response", CUT_BODIES.values(), ids=CUT_BODIES.keys())
 async def test_a_body_that_is_cut_never_ends_cleanly(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, answer: Any, then: str
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, response: Any, then: str
 ) -> None:
-    faulty.always(answer, then=then)
+    faulty.always(response, then=then)
     gate = await start_gate(faulty.url)
     async with asyncio.timeout(5):
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
             await whole(client, gate)
 
 
-@pytest.mark.parametrize("answer", [OK + b"\r\npart", OK + b"Transfer-Encoding: chunked\r\n\r\n"])
+@pytest.mark.parametrize("response", [OK + b"\r\npart", OK + b"Transfer-Encoding: chunked\r\n\r\n"])
 async def test_a_reset_is_never_a_clean_end(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, answer: bytes
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, response: bytes
 ) -> None:
-    faulty.always(answer, then="reset")
+    faulty.always(response, then="reset")
     gate = await start_gate(faulty.url)
     async with asyncio.timeout(5):
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
@@ -108,7 +108,7 @@ async def test_silence_before_the_head_is_504(
     faulty.always(b"", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.3)
     began = time.monotonic()
-    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 504")
+    assert (await gate.request(PREFIX + "/x")).startswith(b"HTTP/1.1 504")
     assert time.monotonic() - began < 3
 
 
@@ -120,7 +120,7 @@ async def test_a_head_that_comes_in_pieces_arrives(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    assert (await gate.ask(PREFIX + "/x")).endswith(b"\r\n\r\nok")
+    assert (await gate.request(PREFIX + "/x")).endswith(b"\r\n\r\nok")
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
@@ -133,8 +133,8 @@ async def test_a_head_that_trickles_in_without_end_is_504(
 
     faulty.script = script
     gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
-    answer = await gate.ask(PREFIX + "/x", timeout=5)
-    assert b"HTTP/1.1 504" in answer
+    response = await gate.request(PREFIX + "/x", timeout=5)
+    assert b"HTTP/1.1 504" in response
 
 
 async def test_silence_within_a_body_breaks_it_off(
@@ -155,9 +155,9 @@ async def test_interim_answers_pass_and_the_final_one_follows(
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     )
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x")
-    assert answer.startswith(b"HTTP/1.1 103 ")
-    assert b"\r\n\r\nHTTP/1.1 200 OK\r\n" in answer
+    response = await gate.request(PREFIX + "/x")
+    assert response.startswith(b"HTTP/1.1 103 ")
+    assert b"\r\n\r\nHTTP/1.1 200 OK\r\n" in response
 
 
 async def test_a_64_kb_header_of_an_honest_upstream_passes(
@@ -166,13 +166,13 @@ async def test_a_64_kb_header_of_an_honest_upstream_passes(
     value = b"a" * 60_000
     faulty.always(OK + b"X-Long: " + value + b"\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url)
-    assert b"X-Long: " + value in await gate.ask(PREFIX + "/x")
+    assert b"X-Long: " + value in await gate.request(PREFIX + "/x")
 
 
 async def test_bytes_after_an_answer_never_become_the_next_one(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
-    """Unasked bytes on a kept connection: whoever asks next must not get them."""
+    """Unsolicited bytes on a kept connection do not reach the next client."""
 
     async def script(wire: Wire) -> None:
         await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
@@ -182,10 +182,10 @@ async def test_bytes_after_an_answer_never_become_the_next_one(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    gate.gatekeeper.add("U" * 64, activated=True)  # so that the lane serves both
-    assert (await gate.ask(PREFIX + "/x")).endswith(b"first")
+    gate.tokens.add("U" * 64, activated=True)  # the fast path serves both
+    assert (await gate.request(PREFIX + "/x")).endswith(b"first")
     await asyncio.sleep(0.3)
-    second = await gate.ask(PREFIX + "/y", token="U" * 64)
+    second = await gate.request(PREFIX + "/y", token="U" * 64)
     assert second.endswith(b"first")
     assert faulty.connections == 2
 
@@ -198,15 +198,15 @@ async def test_an_answer_with_more_than_it_said_poisons_no_connection(
     )
     gate = await start_gate(faulty.url)
     for _ in range(3):
-        answer = await gate.ask(PREFIX + "/x")
-        assert answer.endswith(b"first") or answer.startswith(b"HTTP/1.1 502")
+        response = await gate.request(PREFIX + "/x")
+        assert response.endswith(b"first") or response.startswith(b"HTTP/1.1 502")
     assert faulty.connections == 3
 
 
 async def test_chunks_in_http_10_arrive_and_end_the_connection(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
-    """RFC 9112, 6.1: whoever sends them frames wrongly, so nothing behind them is believed."""
+    """RFC 9112, 6.1: the framing is faulty, so the connection is closed after the response."""
     faulty.always(
         b"HTTP/1.0 200 OK\r\nContent-Type: a/b\r\nConnection: keep-alive\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -214,8 +214,8 @@ async def test_chunks_in_http_10_arrive_and_end_the_connection(
     )
     gate = await start_gate(faulty.url)
     for _ in range(2):
-        answer = await gate.ask(PREFIX + "/x", timeout=5)
-        assert answer.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        response = await gate.request(PREFIX + "/x", timeout=5)
+        assert response.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
     assert faulty.connections == 2
 
 
@@ -296,11 +296,11 @@ async def test_an_early_refusal_of_an_upload_reaches_the_browser(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/x", "Content-Length: 10000000", method="POST", body=b"z" * 200_000
     )
-    assert answer.startswith(b"HTTP/1.1 413 Too Large\r\n")
-    assert b"Connection: close" in answer
+    assert response.startswith(b"HTTP/1.1 413 Too Large\r\n")
+    assert b"Connection: close" in response
 
 
 async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(
@@ -325,14 +325,14 @@ async def test_an_upstream_that_reads_no_upload_is_504(
 ) -> None:
     faulty.always(b"", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.5)
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/x",
         "Content-Length: 30000000",
         method="POST",
         body=b"z" * 30_000_000,
         timeout=8,
     )
-    assert answer[:12] in (b"HTTP/1.1 504", b"HTTP/1.1 502")
+    assert response[:12] in (b"HTTP/1.1 504", b"HTTP/1.1 502")
 
 
 async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(
@@ -421,7 +421,7 @@ async def test_a_decompression_bomb_is_broken_off(
     kind: bytes,
     headers: Any,
 ) -> None:
-    """What the gate must unpack is never unpacked without measure."""
+    """A body that the gate decompresses has a limit."""
     bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Encoding: gzip\r\n" % kind
     faulty.always(head + b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb)
@@ -441,28 +441,28 @@ async def test_an_empty_answer_passes_as_it_is(
         b'HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n'
     )
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", "Accept: text/html")
-    assert b"\r\nContent-Length: 0\r\n" in answer
-    assert b'\r\nETag: "e"\r\n' in answer
-    assert b"chunked" not in answer
+    response = await gate.request(PREFIX + "/x", "Accept: text/html")
+    assert b"\r\nContent-Length: 0\r\n" in response
+    assert b'\r\nETag: "e"\r\n' in response
+    assert b"chunked" not in response
 
 
 async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_programs(
     start_gate: GateFactory, free_port: int
 ) -> None:
     gate = await start_gate(f"http://127.0.0.1:{free_port}")
-    page = await gate.ask(PREFIX + "/x", "Accept: text/html")
+    page = await gate.request(PREFIX + "/x", "Accept: text/html")
     assert b"Content-Type: text/html" in page
     assert b"can&#x27;t be reached" in page or b"can't be reached" in page
     assert str(free_port).encode() not in page.replace(str(gate.port).encode(), b"")
-    data = await gate.ask(PREFIX + "/x", "Accept: application/json")
+    data = await gate.request(PREFIX + "/x", "Accept: application/json")
     assert b'"code": "upstream_unreachable"' in data
 
 
 async def test_a_full_pool_waits_and_then_says_so(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
-    """Waiting has a time-out of its own: that of connecting would be over long before."""
+    """Waiting for a connection has a separate timeout, longer here than that of connecting."""
     faulty.always(b"", then="stall")
     gate = await start_gate(
         faulty.url,
@@ -471,7 +471,7 @@ async def test_a_full_pool_waits_and_then_says_so(
         upstream_queue_timeout=0.5,
         upstream_read_timeout=2,
     )
-    first = asyncio.ensure_future(gate.ask(PREFIX + "/x"))
+    first = asyncio.ensure_future(gate.request(PREFIX + "/x"))
     await asyncio.sleep(0.1)
-    assert (await gate.ask(PREFIX + "/y")).startswith(b"HTTP/1.1 503")
+    assert (await gate.request(PREFIX + "/y")).startswith(b"HTTP/1.1 503")
     assert (await first).startswith(b"HTTP/1.1 504")

@@ -1,12 +1,11 @@
-"""Bodies of any size pass with the same memory; measured on a gate in a process of its own."""
+"""Bodies of any size pass with the same memory; measured on a gate in a separate process."""
 
 import asyncio
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
 
 import psutil
 import pytest
@@ -15,6 +14,11 @@ from tests.kit.event_loops import LOOPS
 from tests.kit.proxy_gates import PREFIX, TOKEN
 
 HUGE = 1_000_000_000
+
+MeasuredGate = tuple[psutil.Process, int]
+"""The process of a gate and its port."""
+Transfer = Callable[[int, int], Coroutine[None, None, None]]
+"""Transfers a number of bytes through the gate on a port."""
 
 GATE = textwrap.dedent(
     """
@@ -25,9 +29,9 @@ GATE = textwrap.dedent(
     from zenzefi.runtime.drain import GateRunner
 
     async def main(upstream, port):
-        gatekeeper = MemoryTokenValidator()
-        gatekeeper.add()
-        app = proxy_app(gatekeeper, pathlib.Path(tempfile.mkdtemp()), upstream, port)
+        tokens = MemoryTokenValidator()
+        tokens.add()
+        app = proxy_app(tokens, pathlib.Path(tempfile.mkdtemp()), upstream, port)
         runner = GateRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -41,7 +45,9 @@ GATE = textwrap.dedent(
 
 
 @pytest.fixture(params=LOOPS)
-def gate_process(request: pytest.FixtureRequest, upstream: str, free_port: int) -> Iterator[Any]:
+def gate_process(
+    request: pytest.FixtureRequest, upstream: str, free_port: int
+) -> Iterator[MeasuredGate]:
     process = subprocess.Popen(
         [sys.executable, "-c", GATE, upstream, str(free_port), request.param],
         stdout=subprocess.PIPE,
@@ -55,9 +61,9 @@ def gate_process(request: pytest.FixtureRequest, upstream: str, free_port: int) 
     process.stdout.close()
 
 
-async def peak_growth(process: psutil.Process, work: asyncio.Task) -> int:
+async def peak_growth(process: psutil.Process, work: asyncio.Task[None]) -> int:
     """Bytes by which the resident set grew at most while ``work`` ran."""
-    before = process.memory_info().rss
+    before: int = process.memory_info().rss
     peak = before
     while not work.done():
         peak = max(peak, process.memory_info().rss)
@@ -97,9 +103,11 @@ async def upload(port: int, size: int) -> None:
     await writer.wait_closed()
 
 
-@pytest.mark.parametrize("way", [download, upload])
-async def test_a_gigabyte_leaves_memory_flat(gate_process: Any, way: Any) -> None:
+@pytest.mark.parametrize("transfer", [download, upload])
+async def test_a_gigabyte_leaves_memory_flat(
+    gate_process: MeasuredGate, transfer: Transfer
+) -> None:
     process, port = gate_process
-    await way(port, 10_000_000)
-    growth = await peak_growth(process, asyncio.create_task(way(port, HUGE)))
+    await transfer(port, 10_000_000)
+    growth = await peak_growth(process, asyncio.create_task(transfer(port, HUGE)))
     assert growth < 15_000_000

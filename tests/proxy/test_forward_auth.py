@@ -18,27 +18,27 @@ async def verify(start_gate: GateFactory, faulty: FaultyUpstream) -> AsyncIterat
     gate = await start_gate(faulty.url, trusted_proxies="127.0.0.1/32")
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
 
-        async def ask(**headers: Any) -> tuple[Any, ...]:
+        async def request(**headers: Any) -> tuple[Any, ...]:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             url = f"{gate.url}/api/v1/auth/verify"
             async with session.get(url, headers=named) as response:
                 return response.status, response.headers
 
-        ask.gate = gate  # type: ignore[attr-defined]
-        yield ask
+        request.gate = gate  # type: ignore[attr-defined]
+        yield request
 
 
 async def test_a_good_token_passes_with_the_ids_and_is_activated(verify: Any) -> None:
-    access = verify.gate.gatekeeper.add()
+    access = verify.gate.tokens.add()
     status, headers = await verify(X_Access_Token=TOKEN)
     assert status == 204
     assert headers["X-User-Id"] == str(access.user_id)
     assert headers["X-Token-Id"] == str(access.token_id)
-    assert verify.gate.gatekeeper.activations == [access.token_id]
+    assert verify.gate.tokens.activations == [access.token_id]
 
 
 async def test_the_cookie_vouches_as_well(verify: Any) -> None:
-    verify.gate.gatekeeper.add()
+    verify.gate.tokens.add()
     status, _ = await verify(Cookie=f"zenzefi_access_token={TOKEN}")
     assert status == 204
 
@@ -56,7 +56,7 @@ async def test_an_event_source_that_is_refused_is_not_told_204(verify: Any) -> N
 async def test_the_scope_is_checked_against_the_path_that_a_trusted_proxy_names(
     verify: Any,
 ) -> None:
-    verify.gate.gatekeeper.add(LIMITED, "certificates_only")
+    verify.gate.tokens.add(LIMITED, "certificates_only")
     for header in ("X_Forwarded_Uri", "X_Original_URI"):
         inside = {header: "/certificates/list?page=2", "X_Access_Token": LIMITED}
         assert (await verify(**inside))[0] == 204
@@ -72,19 +72,19 @@ async def test_the_method_counts_too_where_a_trusted_proxy_names_it(
     gate = await start_gate(
         faulty.url, trusted_proxies="127.0.0.1/32", scopes={"reader": ["GET /files/**"]}
     )
-    gate.gatekeeper.add(LIMITED, "reader")
+    gate.tokens.add(LIMITED, "reader")
     for method, status in (("GET", b"204"), ("HEAD", b"204"), ("DELETE", b"403")):
-        answer = await gate.ask(
+        response = await gate.request(
             "/api/v1/auth/verify",
             "X-Forwarded-Uri: /files/1",
             f"X-Forwarded-Method: {method}",
             token=LIMITED,
         )
-        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert response.startswith(b"HTTP/1.1 " + status)
 
 
 async def test_a_path_that_means_two_things_is_refused(verify: Any) -> None:
-    verify.gate.gatekeeper.add(LIMITED, "certificates_only")
+    verify.gate.tokens.add(LIMITED, "certificates_only")
     status, _ = await verify(X_Forwarded_Uri="/certificates/../admin", X_Access_Token=LIMITED)
     assert status == 400
     status, _ = await verify(
@@ -94,18 +94,20 @@ async def test_a_path_that_means_two_things_is_refused(verify: Any) -> None:
 
 
 async def test_without_a_path_only_the_full_scope_passes(verify: Any) -> None:
-    verify.gate.gatekeeper.add(LIMITED, "certificates_only")
+    verify.gate.tokens.add(LIMITED, "certificates_only")
     assert (await verify(X_Access_Token=LIMITED))[0] == 403
-    assert verify.gate.gatekeeper.activations == []
+    assert verify.gate.tokens.activations == []
 
 
 async def test_a_path_named_by_an_untrusted_peer_is_not_believed(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     gate = await start_gate(faulty.url)
-    gate.gatekeeper.add(LIMITED, "certificates_only")
-    answer = await gate.ask("/api/v1/auth/verify", "X-Forwarded-Uri: /certificates/", token=LIMITED)
-    assert answer.startswith(b"HTTP/1.1 403 ")
+    gate.tokens.add(LIMITED, "certificates_only")
+    response = await gate.request(
+        "/api/v1/auth/verify", "X-Forwarded-Uri: /certificates/", token=LIMITED
+    )
+    assert response.startswith(b"HTTP/1.1 403 ")
 
 
 class Taken:
@@ -117,18 +119,18 @@ async def test_another_devices_token_is_409(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     gate = await start_gate(faulty.url, devices=Taken())
-    gate.gatekeeper.add()
-    answer = await gate.ask("/api/v1/auth/verify", "X-Device-ID: 0123456789abcdef0123")
-    assert answer.startswith(b"HTTP/1.1 409 ")
-    assert gate.gatekeeper.activations == []
+    gate.tokens.add()
+    response = await gate.request("/api/v1/auth/verify", "X-Device-ID: 0123456789abcdef0123")
+    assert response.startswith(b"HTTP/1.1 409 ")
+    assert gate.tokens.activations == []
 
 
 async def test_asking_counts_as_a_request_of_the_token(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     gate = await start_gate(faulty.url, rate_limit_proxy="2/hour")
-    answers = [await gate.ask("/api/v1/auth/verify") for _ in range(3)]
-    assert [int(answer.split()[1]) for answer in answers] == [204, 204, 429]
+    responses = [await gate.request("/api/v1/auth/verify") for _ in range(3)]
+    assert [int(response.split()[1]) for response in responses] == [204, 204, 429]
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-Uri", "X-Original-URI"])
@@ -137,14 +139,14 @@ async def test_a_request_for_the_own_origin_is_checked_too(
 ) -> None:
     """Caddy and Traefik send the host of the original request: PROXY_HOST in their recipes."""
     gate = await start_gate(upstream, trusted_proxies="127.0.0.1/32", proxy_host="app.test")
-    gate.gatekeeper.add(LIMITED, "certificates_only", activated=True)
+    gate.tokens.add(LIMITED, "certificates_only", activated=True)
     host = "X-Forwarded-Host: app.test"
     for path, status in (("/certificates/1", b"204"), ("/admin", b"403")):
         for _ in range(2):  # the second request might be recognised by its headers
             target = f"{header}: {path}"
-            response = await gate.ask("/api/v1/auth/verify", host, target, token=LIMITED)
+            response = await gate.request("/api/v1/auth/verify", host, target, token=LIMITED)
             assert response.startswith(b"HTTP/1.1 " + status)
-    assert (await gate.ask("/api/v1/auth/verify", host, f"{header}: /", token=None)).startswith(
+    assert (await gate.request("/api/v1/auth/verify", host, f"{header}: /", token=None)).startswith(
         b"HTTP/1.1 401 "
     )
 
@@ -153,7 +155,7 @@ async def test_at_the_own_origin_the_applications_own_path_of_that_name_is_proxi
     start_gate: GateFactory, upstream: str
 ) -> None:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.1/32", proxy_host="app.test")
-    response = await gate.ask("/api/v1/auth/verify", "X-Forwarded-Host: app.test")
+    response = await gate.request("/api/v1/auth/verify", "X-Forwarded-Host: app.test")
     assert response.startswith(b"HTTP/1.1 200 ")
     assert b"/api/v1/auth/verify" in response
     untrusting = await start_gate(upstream, proxy_host="app.test")

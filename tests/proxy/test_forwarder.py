@@ -12,17 +12,17 @@ from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate, body_
 from zenzefi.proxy.browser_response import ClientResponse
 
 
-def head_of(answer: bytes) -> list[bytes]:
-    return answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
+def head_of(response: bytes) -> list[bytes]:
+    return response.partition(b"\r\n\r\n")[0].split(b"\r\n")
 
 
 async def test_a_request_passes_with_its_raw_path_query_method_and_body(
     gate: RunningGate, client: ClientSession
 ) -> None:
     target = "/a%20b/%41;x=1//c?q=%zz&b=\\&&x=%2e%2e"
-    answer = await gate.ask(PREFIX + target, method="GET")
-    assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert json.loads(body_of(answer))["target"] == target
+    raw = await gate.request(PREFIX + target, method="GET")
+    assert raw.startswith(b"HTTP/1.1 200 OK")
+    assert json.loads(body_of(raw))["target"] == target
     async with client.request("PROPFIND", gate.proxy_url + "/dav", data=b"<x/>") as response:
         echoed = json.loads(await response.read())
     assert echoed["method"] == "PROPFIND"
@@ -30,8 +30,8 @@ async def test_a_request_passes_with_its_raw_path_query_method_and_body(
 
 
 async def test_a_bare_question_mark_stays(gate: RunningGate) -> None:
-    answer = await gate.ask(PREFIX + "/a?")
-    assert json.loads(body_of(answer))["target"] == "/a?"
+    response = await gate.request(PREFIX + "/a?")
+    assert json.loads(body_of(response))["target"] == "/a?"
 
 
 async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(
@@ -57,7 +57,7 @@ async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(
 async def test_the_upstream_sees_who_asks_and_none_of_the_gates_secrets(
     gate: RunningGate, client: ClientSession
 ) -> None:
-    access = gate.gatekeeper.known[TOKEN]
+    access = gate.tokens.known[TOKEN]
     async with client.get(
         gate.proxy_url + "/x",
         headers={
@@ -139,9 +139,9 @@ async def test_a_stream_arrives_piece_by_piece(gate: RunningGate, client: Client
 
 
 async def test_head_has_the_length_and_no_body(gate: RunningGate) -> None:
-    answer = await gate.ask(PREFIX + "/large?size=12345", method="HEAD")
-    assert b"Content-Length: 12345" in head_of(answer)
-    assert body_of(answer) == b""
+    response = await gate.request(PREFIX + "/large?size=12345", method="HEAD")
+    assert b"Content-Length: 12345" in head_of(response)
+    assert body_of(response) == b""
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -150,10 +150,10 @@ async def test_answers_without_content_end_at_their_head(
 ) -> None:
     faulty.always(f'HTTP/1.1 {status} X\r\nETag: "e"\r\n\r\n'.encode(), then="stall")
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", timeout=5)
-    assert head_of(answer)[0] == f"HTTP/1.1 {status} X".encode()
-    assert body_of(answer) == b""
-    assert b"chunked" not in answer
+    response = await gate.request(PREFIX + "/x", timeout=5)
+    assert head_of(response)[0] == f"HTTP/1.1 {status} X".encode()
+    assert body_of(response) == b""
+    assert b"chunked" not in response
 
 
 async def test_bytes_that_are_not_utf8_pass_in_headers_both_ways(
@@ -164,12 +164,12 @@ async def test_bytes_that_are_not_utf8_pass_in_headers_both_ways(
         b"Content-Length: 0\r\n\r\n"
     )
     gate = await start_gate(faulty.url)
-    answer = await gate.raw(
+    response = await gate.raw(
         f"GET {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n".encode()
         + b"X-Name: \xe9\r\nConnection: close\r\n\r\n"
     )
-    assert b'filename="\xe9.txt"' in answer
-    assert answer.startswith(b"HTTP/1.1 200 Gr\xfcn\r\n")
+    assert b'filename="\xe9.txt"' in response
+    assert response.startswith(b"HTTP/1.1 200 Gr\xfcn\r\n")
     assert b"X-Name: \xe9\r\n" in faulty.heads[0]
 
 
@@ -177,17 +177,17 @@ async def test_the_first_answer_activates_the_token_and_an_unreachable_upstream_
     start_gate: GateFactory, upstream: str, client: ClientSession, free_port: int
 ) -> None:
     down = await start_gate(f"http://127.0.0.1:{free_port}")
-    down.gatekeeper.add()
+    down.tokens.add()
     async with client.get(down.proxy_url + "/x") as response:
         assert response.status == 502
         assert (json.loads(await response.read()))["code"] == "upstream_unreachable"
-    assert down.gatekeeper.activations == []
+    assert down.tokens.activations == []
     up = await start_gate(upstream)
-    up.gatekeeper.add()
+    up.tokens.add()
     for _ in range(3):
         async with client.get(up.proxy_url + "/x") as response:
             assert response.status == 200
-    assert len(up.gatekeeper.activations) == 1
+    assert len(up.tokens.activations) == 1
 
 
 async def test_expect_100_continue_is_answered_after_the_checks(gate: RunningGate) -> None:
@@ -199,10 +199,10 @@ async def test_expect_100_continue_is_answered_after_the_checks(gate: RunningGat
     async with asyncio.timeout(5):
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"body")
-        answer = await reader.read()
-    assert json.loads(body_of(answer))["body"] == "body"
+        response = await reader.read()
+    assert json.loads(body_of(response))["body"] == "body"
     writer.close()
-    refused = await gate.ask(
+    refused = await gate.request(
         PREFIX + "/x",
         "Expect: 100-continue",
         "Content-Length: 4",
@@ -217,15 +217,15 @@ async def test_expect_100_continue_is_answered_after_the_checks(gate: RunningGat
 async def test_nobody_is_invited_to_send_content_before_the_checks(
     start_gate: GateFactory, upstream: str, host: str
 ) -> None:
-    """At the own origin too, whatever the gate has under that path, and where nothing is."""
+    """Also at a separate origin, for the gate's own paths and for unknown ones."""
     gate = await start_gate(upstream, proxy_host="app.gate.test")
     for target in ("/made/up", "/gate-page", f"{PREFIX}/x"):
-        answer = await gate.raw(
+        response = await gate.raw(
             f"POST {target} HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\n"
             "Content-Length: 4\r\nConnection: close\r\n\r\n".encode(),
             timeout=3,
         )
-        assert answer.startswith(b"HTTP/1.1 4"), (target, answer)
+        assert response.startswith(b"HTTP/1.1 4"), (target, response)
 
 
 async def test_at_the_own_origin_content_is_invited_once(
@@ -241,9 +241,9 @@ async def test_at_the_own_origin_content_is_invited_once(
     async with asyncio.timeout(5):
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"body")
-        answer = await reader.read()
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert json.loads(body_of(answer))["body"] == "body"
+        response = await reader.read()
+    assert response.startswith(b"HTTP/1.1 200")
+    assert json.loads(body_of(response))["body"] == "body"
     writer.close()
 
 
@@ -278,7 +278,7 @@ async def test_a_token_that_ends_breaks_off_a_running_download(
 ) -> None:
     async with client.get(gate.proxy_url + "/stream?n=1000&pause=0.05") as response:
         await response.content.readany()
-        gate.gatekeeper.end()
+        gate.tokens.revoke()
         async with asyncio.timeout(5):
             with pytest.raises((ClientPayloadError, ClientConnectionError)):
                 await response.read()
@@ -316,8 +316,8 @@ async def test_an_upload_of_megabytes_arrives(gate: RunningGate, client: ClientS
 
 
 async def test_a_doubled_prefix_collapses(gate: RunningGate) -> None:
-    answer = await gate.ask(f"{PREFIX}{PREFIX}/x")
-    assert json.loads(body_of(answer))["target"] == "/x"
+    response = await gate.request(f"{PREFIX}{PREFIX}/x")
+    assert json.loads(body_of(response))["target"] == "/x"
 
 
 async def test_connections_to_the_upstream_are_reused(
@@ -340,7 +340,7 @@ async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     async def script(wire: Wire) -> None:
-        gate.gatekeeper.end()
+        gate.tokens.revoke()
         await wire.send(
             b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 100000\r\n\r\nsecret"
         )
@@ -348,9 +348,9 @@ async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", timeout=3)
-    assert answer.startswith(b"HTTP/1.1 401")
-    assert b"secret" not in answer
+    response = await gate.request(PREFIX + "/x", timeout=3)
+    assert response.startswith(b"HTTP/1.1 401")
+    assert b"secret" not in response
 
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\ndata: 1\n\n"
@@ -361,8 +361,8 @@ async def test_event_streams_end_when_the_gate_goes_down(
 ) -> None:
     faulty.always(EVENTS, then="stall")
     gate = await start_gate(faulty.url)
-    asks = {"Accept": "text/event-stream"}
-    async with client.get(gate.proxy_url + "/events", headers=asks) as response:
+    headers = {"Accept": "text/event-stream"}
+    async with client.get(gate.proxy_url + "/events", headers=headers) as response:
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert await response.content.readany() == b"data: 1\n\n"
         gate.gate.http.drain()
@@ -448,15 +448,15 @@ async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(ClientResponse, "finish", finish)
-    answer = await gate.ask(PREFIX + "/stream?n=3&pause=0.05", "Accept: text/event-stream")
-    assert answer.count(b"HTTP/1.1") == 1
-    assert b"piece 2" in answer
-    assert not answer.endswith(b"0\r\n\r\n")
+    response = await gate.request(PREFIX + "/stream?n=3&pause=0.05", "Accept: text/event-stream")
+    assert response.count(b"HTTP/1.1") == 1
+    assert b"piece 2" in response
+    assert not response.endswith(b"0\r\n\r\n")
     assert "a body broke off" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted"),
+    ("upstream_value", "wanted"),
     [
         ("public, max-age=60", "max-age=60, private"),
         (None, "private"),
@@ -467,15 +467,19 @@ async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
 )
 @pytest.mark.parametrize("kind", ["image/png", "text/html"])
 async def test_what_a_token_opened_is_kept_by_no_cache_for_many(
-    start_gate: GateFactory, faulty: FaultyUpstream, kind: str, said: str | None, wanted: str
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    kind: str,
+    upstream_value: str | None,
+    wanted: str,
 ) -> None:
     """A CDN in front of the gate would hand it to visitors without a token."""
-    cache_control = f"Cache-Control: {said}\r\n" if said else ""
+    cache_control = f"Cache-Control: {upstream_value}\r\n" if upstream_value else ""
     faulty.always(
         f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{cache_control}"
         "Surrogate-Control: max-age=600\r\nContent-Length: 13\r\n\r\n<a href='/'/>".encode()
     )
     gate = await start_gate(faulty.url)
-    head = head_of(await gate.ask(PREFIX + "/x"))
+    head = head_of(await gate.request(PREFIX + "/x"))
     assert f"Cache-Control: {wanted}".encode() in head
     assert not [line for line in head if line.startswith(b"Surrogate-Control")]

@@ -1,4 +1,4 @@
-"""Everything that two servers could read in two ways, sent as raw bytes."""
+"""Ambiguous requests, which two servers could parse differently, sent as raw bytes."""
 
 import asyncio
 import contextlib
@@ -169,16 +169,16 @@ async def test_an_ambiguous_request_is_refused_and_reaches_nobody(
 ) -> None:
     gate = await start_gate(faulty.url)
     began = time.monotonic()
-    answer = await gate.raw(raw, timeout=8)
+    response = await gate.raw(raw, timeout=8)
     assert time.monotonic() - began < 5  # the connection ends
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert re.match(rb"HTTP/1\.[01] 400 Bad Request\r\n", head), answer[:200]
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1\.[01] 400 Bad Request\r\n", head), response[:200]
     error = json.loads(body)
     assert error["code"] == "ambiguous_request"
     assert "RFC" in error["detail"]
     assert error["request_id"]
     assert b"aiohttp" not in head
-    assert TOKEN not in answer.decode("latin-1")
+    assert TOKEN not in response.decode("latin-1")
     assert faulty.connections == 0
 
 
@@ -187,8 +187,8 @@ async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(
     start_gate: GateFactory, faulty: FaultyUpstream, path: str
 ) -> None:
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + path)
-    assert answer.startswith(b"HTTP/1.1 400")
+    response = await gate.request(PREFIX + path)
+    assert response.startswith(b"HTTP/1.1 400")
     assert faulty.connections == 0
 
 
@@ -196,7 +196,7 @@ async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(
     "path", ["/a.b", "/...", "/.well-known/x", "/a..b/", "/a%2eb", "/%25", "/a;b=..x", "/%2525"]
 )
 async def test_dots_that_are_no_dot_segments_pass(gate: RunningGate, path: str) -> None:
-    assert (await gate.ask(PREFIX + path)).startswith(b"HTTP/1.1 200")
+    assert (await gate.request(PREFIX + path)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ async def test_dots_that_are_no_dot_segments_pass(gate: RunningGate, path: str) 
     ],
 )
 async def test_letters_beyond_ascii_pass_as_they_are_encoded(gate: RunningGate, path: str) -> None:
-    answer = await gate.ask(PREFIX + path)
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert f'"target": "{path}"'.encode() in answer
+    response = await gate.request(PREFIX + path)
+    assert response.startswith(b"HTTP/1.1 200")
+    assert f'"target": "{path}"'.encode() in response
 
 
 @pytest.mark.parametrize("method", ["BREW", "version-Control", "get", "X!#$%&'*+.^_`|~9", "GETS"])
@@ -226,8 +226,8 @@ async def test_any_method_token_passes_as_it_is_spelled(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/x", "Content-Length: 2", method=method, body=b"ok")
-    assert answer.endswith(b"hi")
+    response = await gate.request(PREFIX + "/x", "Content-Length: 2", method=method, body=b"ok")
+    assert response.endswith(b"hi")
     assert faulty.heads[0].startswith(f"{method} /x HTTP/1.1\r\n".encode())
 
 
@@ -257,16 +257,16 @@ async def test_an_unknown_method_may_come_byte_by_byte_and_between_others(
 
 @pytest.mark.parametrize("method", ["B(EW", "B\xe9EW", "A" * 65, ""])
 async def test_what_is_no_method_token_is_refused(gate: RunningGate, method: str) -> None:
-    answer = await gate.raw(request(f"{method} {PREFIX}/x HTTP/1.1", HOST, AUTH), timeout=3)
-    assert answer[8:12] == b" 400"
+    response = await gate.raw(request(f"{method} {PREFIX}/x HTTP/1.1", HOST, AUTH), timeout=3)
+    assert response[8:12] == b" 400"
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
 async def test_trace_and_connect_are_405_with_allow(gate: RunningGate, method: str) -> None:
     target = f"{PREFIX}/" if method == "TRACE" else "gate.example:443"
-    answer = await gate.raw(request(f"{method} {target} HTTP/1.1", HOST, AUTH), timeout=3)
-    assert answer.startswith(b"HTTP/1.1 405")
-    assert b"\r\nAllow: GET, HEAD" in answer
+    response = await gate.raw(request(f"{method} {target} HTTP/1.1", HOST, AUTH), timeout=3)
+    assert response.startswith(b"HTTP/1.1 405")
+    assert b"\r\nAllow: GET, HEAD" in response
 
 
 @pytest.mark.parametrize("target", [PREFIX + "/x", "/gate-page", "/nowhere"])
@@ -274,22 +274,22 @@ async def test_trace_and_connect_are_405_with_allow(gate: RunningGate, method: s
 async def test_another_expectation_than_100_continue_is_417(
     gate: RunningGate, target: str, expected: str
 ) -> None:
-    answer = await gate.ask(target, f"Expect: {expected}")
-    assert answer.startswith(b"HTTP/1.1 417")
-    assert b'"code": "expectation_failed"' in answer
+    response = await gate.request(target, f"Expect: {expected}")
+    assert response.startswith(b"HTTP/1.1 417")
+    assert b'"code": "expectation_failed"' in response
 
 
 async def test_an_absolute_target_for_this_host_is_the_same_as_its_path(gate: RunningGate) -> None:
     raw = request(f"GET http://gate.example{PREFIX}/a?b HTTP/1.1", HOST, AUTH)
-    answer = await gate.raw(raw)
-    assert b'"target": "/a?b"' in answer
+    response = await gate.raw(raw)
+    assert b'"target": "/a?b"' in response
 
 
 async def test_http_10_works_without_chunks_and_without_keep_alive(gate: RunningGate) -> None:
     raw = f"GET {PREFIX}/stream?n=2 HTTP/1.0\r\n{AUTH}\r\n\r\n".encode()
-    answer = await gate.raw(raw)
-    assert answer.endswith(b"\r\n\r\npiece 0\npiece 1\n")
-    assert b"Transfer-Encoding" not in answer
+    response = await gate.raw(raw)
+    assert response.endswith(b"\r\n\r\npiece 0\npiece 1\n")
+    assert b"Transfer-Encoding" not in response
 
 
 async def test_a_head_that_trickles_in_is_cut_off(
@@ -299,16 +299,16 @@ async def test_a_head_that_trickles_in_is_cut_off(
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(f"GET {PREFIX}/ HTTP/1.1\r\n".encode())
     began = time.monotonic()
-    answer = b""
+    response = b""
     async with asyncio.timeout(5):
-        while not answer:
+        while not response:
             writer.write(b"X-A: b\r\n")
             try:
                 async with asyncio.timeout(0.05):
-                    answer = await reader.read(1000)
+                    response = await reader.read(1000)
             except TimeoutError:
                 continue
-    assert answer.startswith(b"HTTP/1.1 408")
+    assert response.startswith(b"HTTP/1.1 408")
     assert time.monotonic() - began < 3
     writer.transport.abort()
     await asyncio.sleep(0)
@@ -316,20 +316,20 @@ async def test_a_head_that_trickles_in_is_cut_off(
 
 async def test_content_that_stops_is_cut_off(start_gate: GateFactory, upstream: str) -> None:
     gate = await start_gate(upstream, upstream_read_timeout=0.3)
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/count", "Content-Length: 100", method="POST", body=b"only this", timeout=3
     )
-    assert answer.startswith(b"HTTP/1.1 408")
+    assert response.startswith(b"HTTP/1.1 408")
 
 
 async def test_content_with_broken_chunks_is_400_or_cut_off(gate: RunningGate) -> None:
-    answer = await gate.ask(
+    response = await gate.request(
         PREFIX + "/count",
         "Transfer-Encoding: chunked",
         method="POST",
         body=b"5\r\nhello!!\r\n0\r\n\r\n",
     )
-    assert answer[8:12] == b" 400"
+    assert response[8:12] == b" 400"
 
 
 async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(
@@ -341,9 +341,9 @@ async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(
     await asyncio.sleep(0.1)
     writer.write(b"zz\r\n")
     async with asyncio.timeout(5):
-        answer = await reader.read()
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert b'"ambiguous_request"' in answer
+        response = await reader.read()
+    assert response.startswith(b"HTTP/1.1 400")
+    assert b'"ambiguous_request"' in response
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     writer.transport.abort()
     await asyncio.sleep(0)
@@ -367,10 +367,10 @@ async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pil
     one = f"GET {PREFIX}/n%d HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
     last = f"GET {PREFIX}/last HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\nConnection: close\r\n\r\n"
     flood = "".join(one % i for i in range(300)) + last
-    answer = await gate.raw(flood.encode(), timeout=20)
-    positions = [answer.index(f'"target": "/n{i}"'.encode()) for i in range(300)]
+    response = await gate.raw(flood.encode(), timeout=20)
+    positions = [response.index(f'"target": "/n{i}"'.encode()) for i in range(300)]
     assert positions == sorted(positions)
-    assert b'"target": "/last"' in answer
+    assert b'"target": "/last"' in response
 
 
 async def test_a_flood_behind_a_request_that_waits_is_not_read(
@@ -417,7 +417,7 @@ async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, ("127.0.0.1", gate.port))
-        for _ in range(1200 // at_once):  # 36 MB of answers
+        for _ in range(1200 // at_once):  # 36 MB of responses
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await loop.sock_sendall(sock, one)
@@ -441,9 +441,9 @@ async def test_a_refused_request_is_the_last_of_its_connection(
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
     gate = await start_gate(faulty.url)
     following = f"GET {PREFIX}/following HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
-    answer = await gate.raw((refused + following).encode(), timeout=10)
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert b"\r\nConnection: close\r\n" in answer
+    response = await gate.raw((refused + following).encode(), timeout=10)
+    assert response.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in response
     assert faulty.connections == 0
 
 
@@ -459,8 +459,8 @@ async def test_bytes_behind_a_refused_request_are_not_read_as_another(
         "Transfer-Encoding: chunked, identity",
         body=smuggled,
     )
-    answer = await gate.raw(raw.replace(b"Connection: close\r\n", b""), timeout=3)
-    assert answer.count(b"HTTP/1.1 ") == 1
+    response = await gate.raw(raw.replace(b"Connection: close\r\n", b""), timeout=3)
+    assert response.count(b"HTTP/1.1 ") == 1
     assert faulty.connections == 0
 
 
@@ -484,9 +484,9 @@ async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(
     writer.write(("\r\n".join(lines) + "\r\n\r\n" + second).encode())
     writer.write(f"GET {PREFIX}/smuggled HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode())
     async with asyncio.timeout(5):
-        answer = await reader.read()
-    assert answer.count(b"HTTP/1.1 200") == 1
-    assert b"\r\nConnection: close\r\n" in answer
+        response = await reader.read()
+    assert response.count(b"HTTP/1.1 200") == 1
+    assert b"\r\nConnection: close\r\n" in response
     assert [head.split()[1] for head in faulty.heads] == [b"/first"]
     assert b"pgrade" not in faulty.heads[0]
     writer.close()

@@ -1,8 +1,8 @@
-"""A soak: after traffic of every kind, broken ones included, everything is as it was before.
+"""A soak test: after traffic of every kind, valid and not, no resource is leaked.
 
-Every request is answered or its connection ends, what is answered is right, and the gate complains
-of nothing. It runs in a process of its own, where sockets, tasks and megabytes can be counted. A
-few seconds of it are part of every run; ``make soak MINUTES=10`` takes longer.
+Every request gets its own response or its connection closes, and the gate logs no error. The gate
+runs in a separate process, where sockets, tasks and memory can be counted. A few seconds of it are
+part of every run; ``make soak MINUTES=10`` takes longer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import random
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -49,7 +49,7 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "4"))
 ENDING = "E" * 64
 """A token that ends again and again while it is used."""
 AT_ONCE = 24
-IMPATIENT = ClientWSTimeout(ws_close=0.2)  # the upstream answers no close
+IMPATIENT = ClientWSTimeout(ws_close=0.2)  # the upstream does not reply to a close
 
 GATE = textwrap.dedent(
     """
@@ -59,33 +59,33 @@ GATE = textwrap.dedent(
     from tests.kit.proxy_gates import TOKEN, MemoryTokenValidator, proxy_app
     from zenzefi.runtime.drain import GateRunner
 
-    async def main(upstream, port, fast_lane, ending):
-        gatekeeper = MemoryTokenValidator()
-        gatekeeper.add(activated=True)
-        gatekeeper.add(ending, activated=True)
+    async def main(upstream, port, fast_path, ending):
+        tokens = MemoryTokenValidator()
+        tokens.add(activated=True)
+        tokens.add(ending, activated=True)
         app = proxy_app(
-            gatekeeper, pathlib.Path(tempfile.mkdtemp()), upstream, port,
-            fast_lane=fast_lane, upstream_read_timeout=3, trusted_proxies="127.0.0.1",
+            tokens, pathlib.Path(tempfile.mkdtemp()), upstream, port,
+            fast_lane=fast_path, upstream_read_timeout=3, trusted_proxies="127.0.0.1",
         )
         runner = GateRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         print("ready", flush=True)
         loop = asyncio.get_running_loop()
-        complaints = []
-        loop.set_exception_handler(lambda _, context: complaints.append(repr(context)[:2000]))
+        errors = []
+        loop.set_exception_handler(lambda _, context: errors.append(repr(context)[:2000]))
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             if line == "end\\n":
-                gatekeeper.end(ending)
-                gatekeeper.add(ending, activated=True)
+                tokens.revoke(ending)
+                tokens.add(ending, activated=True)
                 continue
             gc.collect()
             found = {
                 "tasks": len(asyncio.all_tasks()),
-                "holds": sum(map(len, gatekeeper.holds.values())),
+                "open_connections": sum(map(len, tokens.open_connections.values())),
             }
-            if line == "complaints\\n":
-                found = complaints
+            if line == "errors\\n":
+                found = errors
             print(json.dumps(found), flush=True)
 
     with asyncio.Runner(loop_factory=LOOPS[sys.argv[5]]) as runner:
@@ -97,13 +97,13 @@ GATE = textwrap.dedent(
 class GateProcess:
     """The gate, and what can be counted of it from outside."""
 
-    def __init__(self, upstream: str, port: int, log: Path, *, fast_lane: bool, loop: str) -> None:
+    def __init__(self, upstream: str, port: int, log: Path, *, fast_path: bool, loop: str) -> None:
         self.port = port
         self.log = log
         self.url = f"http://127.0.0.1:{port}{PREFIX}"
         with log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", GATE, upstream, str(port), str(fast_lane), ENDING, loop],
+                [sys.executable, "-c", GATE, upstream, str(port), str(fast_path), ENDING, loop],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -126,9 +126,9 @@ class GateProcess:
         self.tell("count")
         return {**json.loads(self._line()), "descriptors": self.system.num_fds()}
 
-    def complaints(self) -> list[str]:
-        """What the event loop's exception handler was called with, and tracebacks in the log."""
-        self.tell("complaints")
+    def errors(self) -> list[str]:
+        """Calls of the event loop's exception handler, and tracebacks in the log."""
+        self.tell("errors")
         return [*json.loads(self._line()), *self.log.read_text().split("Traceback ")[1:]]
 
     def stop(self) -> None:
@@ -141,11 +141,11 @@ def gate_process(
     request: pytest.FixtureRequest,
     faulty: FaultyUpstream,
     free_port: int,
-    fast_lane: bool,
+    fast_path: bool,
     tmp_path: Path,
 ) -> Iterator[GateProcess]:
     log = tmp_path / "gate.log"
-    gate = GateProcess(faulty.url, free_port, log, fast_lane=fast_lane, loop=request.param)
+    gate = GateProcess(faulty.url, free_port, log, fast_path=fast_path, loop=request.param)
     yield gate
     gate.stop()
 
@@ -175,7 +175,7 @@ SOCKET = (
 
 
 async def upstream(wire: Wire) -> None:
-    """Answers by path, well or badly; keeps connections where it can."""
+    """Responds by path, correctly or not; keeps connections open where it can."""
     while True:
         path = wire.head.split(b" ")[1]
         if b"Upgrade: websocket" in wire.head and path == b"/socket":
@@ -216,14 +216,14 @@ async def serve_socket(wire: Wire) -> None:
         for line in wire.head.split(b"\r\n")
         if line.lower().startswith(b"sec-websocket-key:")
     )
-    proof = hashlib.sha1(key.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-    await wire.send(SOCKET % base64.b64encode(proof) + b"\x81\x02hi")
+    accept_key = hashlib.sha1(key.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    await wire.send(SOCKET % base64.b64encode(accept_key) + b"\x81\x02hi")
     while await wire.reader.read(65536):
         await wire.send(b"\x81\x02hi")
 
 
-async def ask(client: ClientSession, gate: GateProcess, path: str, **options: object) -> None:
-    async with client.get(gate.url + path, **options) as response:  # type: ignore[arg-type]
+async def download(client: ClientSession, gate: GateProcess, path: str) -> None:
+    async with client.get(gate.url + path) as response:
         await response.read()
 
 
@@ -258,7 +258,7 @@ async def socket_ended(client: ClientSession, gate: GateProcess, path: str) -> N
             pass
 
 
-async def leave_before_the_answer(_: ClientSession, gate: GateProcess, path: str) -> None:
+async def leave_before_the_response(_: ClientSession, gate: GateProcess, path: str) -> None:
     head = f"GET {PREFIX}{path} HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n"
     _reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(head.encode())
@@ -267,7 +267,7 @@ async def leave_before_the_answer(_: ClientSession, gate: GateProcess, path: str
     await asyncio.sleep(0)
 
 
-async def nonsense(_: ClientSession, gate: GateProcess, path: str) -> None:
+async def malformed_request(_: ClientSession, gate: GateProcess, path: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(f"GET {PREFIX}{path} HTTP/1.1\r\nHost: h\r\nX A: b\r\n\r\n".encode())
     await reader.read()
@@ -296,10 +296,10 @@ def sequence() -> list[SentRequest]:
     ]
 
 
-def wire_of(asked: list[SentRequest]) -> bytes:
+def wire_of(requests: list[SentRequest]) -> bytes:
     return b"".join(
-        one.wire(number, is_last=number == len(asked) - 1, folder="/echo")
-        for number, one in enumerate(asked)
+        one.wire(number, is_last=number == len(requests) - 1, folder="/echo")
+        for number, one in enumerate(requests)
     )
 
 
@@ -314,21 +314,21 @@ async def in_pieces(writer: asyncio.StreamWriter, stream: bytes) -> None:
 
 async def pipelined(_: ClientSession, gate: GateProcess, _path: str) -> None:
     """Each response must be that of its request."""
-    asked = sequence()
+    requests = sequence()
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     try:
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-            reading = group.create_task(responses(reader, asked))
-            group.create_task(in_pieces(writer, wire_of(asked)))
+            reading = group.create_task(responses(reader, requests))
+            group.create_task(in_pieces(writer, wire_of(requests)))
         expected = [
             (200, echo(one.method, f"/echo/{number}", one.content or b""))
-            for number, one in enumerate(asked)
+            for number, one in enumerate(requests)
         ]
-        for one, due, got in zip(asked, expected, reading.result(), strict=True):
+        for one, due, got in zip(requests, expected, reading.result(), strict=True):
             if due != got:
                 raise WrongResponse(f"{one.method}: {got} in the place of {due}")
     except* (ConnectionError, asyncio.IncompleteReadError) as broken:
-        raise WrongResponse(f"{asked}: no response") from broken
+        raise WrongResponse(f"{requests}: no response") from broken
     finally:
         writer.transport.abort()
 
@@ -344,10 +344,10 @@ async def vanishing(_: ClientSession, gate: GateProcess, _path: str) -> None:
 
 async def posting(_: ClientSession, gate: GateProcess, path: str) -> None:
     """A content in pieces, to an upstream that may break at any time: a response or an end."""
-    asked = SentRequest(
+    requests = SentRequest(
         "POST", b"z" * random.choice([10, 5000, 300_000]), random.choice([(), (7, 9)])
     )
-    stream = asked.wire(0, is_last=True).replace(b"/0 HTTP", path.encode() + b" HTTP", 1)
+    stream = requests.wire(0, is_last=True).replace(b"/0 HTTP", path.encode() + b" HTTP", 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     try:
         async with asyncio.timeout(10):
@@ -359,26 +359,27 @@ async def posting(_: ClientSession, gate: GateProcess, path: str) -> None:
         writer.transport.abort()
 
 
-KINDS = [
-    *[(ask, path.decode()) for path in (*WHOLE, *BROKEN)],
+Exchange = Callable[[ClientSession, GateProcess, str], Awaitable[None]]
+KINDS: list[tuple[Exchange, str]] = [
+    *[(download, path.decode()) for path in (*WHOLE, *BROKEN)],
     *[(posting, path.decode()) for path in (*WHOLE, *BROKEN)],
     *[(pipelined, "")] * 8,
     *[(vanishing, "")] * 4,
-    (ask, "/stall"),
+    (download, "/stall"),
     (posting, "/stall"),
     (upload, "/count"),
     (upload, "/early"),
     (upload, "/cut"),
     (leave_the_stream, "/stream"),
     (leave_the_stream, "/large"),
-    (leave_before_the_answer, "/stream"),
-    (leave_before_the_answer, "/large"),
-    (leave_before_the_answer, "/html"),
+    (leave_before_the_response, "/stream"),
+    (leave_before_the_response, "/large"),
+    (leave_before_the_response, "/html"),
     (socket_closed, "/socket"),
     (socket_closed, "/small"),  # refused
     (socket_left, "/socket"),
     (socket_ended, "/socket"),
-    (nonsense, "/x"),
+    (malformed_request, "/x"),
 ]
 
 
@@ -389,7 +390,7 @@ async def traffic(gate: GateProcess, seconds: float) -> tuple[int, list[str]]:
     done = 0
     wrong: list[str] = []
 
-    async def visitor(client: ClientSession, offset: int) -> None:
+    async def client_loop(client: ClientSession, offset: int) -> None:
         nonlocal done
         while loop.time() < until:
             work, path = KINDS[(done * 7 + offset) % len(KINDS)]
@@ -413,16 +414,17 @@ async def traffic(gate: GateProcess, seconds: float) -> tuple[int, list[str]]:
         timeout=ClientTimeout(total=10),
         cookie_jar=DummyCookieJar(),
     ) as client:
-        await asyncio.gather(ending(), *(visitor(client, i) for i in range(AT_ONCE)))
+        await asyncio.gather(ending(), *(client_loop(client, i) for i in range(AT_ONCE)))
     return done, wrong
 
 
 async def settled(gate: GateProcess, faulty: FaultyUpstream) -> dict[str, int]:
-    """What is left once the upstream has closed what it kept open, and nothing changes any more."""
+    """The counts after the upstream has closed its connections, when they no longer change."""
     faulty.hang_up()
-    before, now = {}, await asyncio.to_thread(gate.count)
+    before: dict[str, int] = {}
+    now = await asyncio.to_thread(gate.count)
     async with asyncio.timeout(20):
-        while now != before or now["holds"]:
+        while now != before or now["open_connections"]:
             await asyncio.sleep(0.5)
             before, now = now, await asyncio.to_thread(gate.count)
     return now
@@ -439,4 +441,4 @@ async def test_nothing_is_left_behind(gate_process: GateProcess, faulty: FaultyU
     assert done > 10 * SECONDS
     assert await settled(gate_process, faulty) == before
     assert gate_process.system.memory_info().rss < weight + 12_000_000
-    assert await asyncio.to_thread(gate_process.complaints) == []
+    assert await asyncio.to_thread(gate_process.errors) == []

@@ -40,23 +40,23 @@ async def test_a_method_in_the_query_must_be_covered(
 ) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPES)
-    gate.gatekeeper.add("T" * 64, activated=True)
-    gate.gatekeeper.add(READER, "reader", activated=True)
-    gate.gatekeeper.add(WRITER, "writer", activated=True)
-    plain = await gate.ask(f"{PREFIX}/files/a", method=method, token=token)
-    assert plain[9:12] == b"200"  # from now on the lane recognises the head
-    answer = await gate.ask(f"{PREFIX}/files/a?{query}", method=method, token=token)
-    assert answer[9:12] == str(status).encode()
+    gate.tokens.add("T" * 64, activated=True)
+    gate.tokens.add(READER, "reader", activated=True)
+    gate.tokens.add(WRITER, "writer", activated=True)
+    plain = await gate.request(f"{PREFIX}/files/a", method=method, token=token)
+    assert plain[9:12] == b"200"  # the fast path now recognises the head
+    response = await gate.request(f"{PREFIX}/files/a?{query}", method=method, token=token)
+    assert response[9:12] == str(status).encode()
     assert len(faulty.heads) == 1 + (status == 200)
 
 
 async def test_a_method_in_the_query_must_be_covered_in_a_recognised_head(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
-    """One connection, the same head again: that is what the lane serves by itself."""
+    """The same head again on one connection: the fast path serves it."""
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPES)
-    gate.gatekeeper.add(READER, "reader", activated=True)
+    gate.tokens.add(READER, "reader", activated=True)
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     statuses = []
     for query in ("a=1", "a=2", "a=3", "_method=DELETE", "a=4", "%5fmethod=put", "_method=post"):
@@ -128,9 +128,9 @@ async def test_a_method_in_the_content_must_be_covered(
     application = Application()
     faulty.script = application.serve
     gate = await start_gate(faulty.url, scopes=SCOPES)
-    gate.gatekeeper.add("T" * 64, activated=True)
-    gate.gatekeeper.add(READER, "reader", activated=True)
-    gate.gatekeeper.add(WRITER, "writer", activated=True)
+    gate.tokens.add("T" * 64, activated=True)
+    gate.tokens.add(READER, "reader", activated=True)
+    gate.tokens.add(WRITER, "writer", activated=True)
     lines = [f"Content-Type: {kind}"] if kind else []
     if framing == "length":
         sent = body
@@ -142,8 +142,10 @@ async def test_a_method_in_the_content_must_be_covered(
         )
         sent += b"0\r\n\r\n"
         lines.append("Transfer-Encoding: chunked")
-    answer = await gate.ask(f"{PREFIX}/files/a", *lines, method="POST", token=token, body=sent)
-    assert answer[9:12] == str(status).encode(), answer[:300]
+    response = await gate.request(
+        f"{PREFIX}/files/a", *lines, method="POST", token=token, body=sent
+    )
+    assert response[9:12] == str(status).encode(), response[:300]
     assert len(application.complete) == (status == 200)
     if status == 200 and framing == "length":
         assert application.complete == [body]

@@ -115,7 +115,7 @@ def test_believed_forwarded_headers_name_the_browsers_address() -> None:
     ],
 )
 def test_forwarded_headers_that_are_not_plain_are_refused(
-    headers: dict[str, str] | list[tuple[str, ...]],
+    headers: dict[str, str] | list[tuple[str, str]],
 ) -> None:
     with pytest.raises(AmbiguousRequest):
         parse_forwarded(CIMultiDict(headers))
@@ -132,11 +132,15 @@ def test_the_names_of_this_machine_stay_apart() -> None:
 
 
 async def test_forwarded_headers_of_strangers_change_nothing(
-    place: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: Any
 ) -> None:
     forged = {"X-Forwarded-Prefix": "/evil", "X-Forwarded-Host": "evil.example"}
-    async with browser.get(place.url + "/cookies", headers={**place.headers, **forged}) as response:
-        assert f"one=1; Path={place.prefix}/; HttpOnly" in response.headers.getall("Set-Cookie")
+    async with browser.get(
+        browser_mount.url + "/cookies", headers={**browser_mount.headers, **forged}
+    ) as response:
+        assert f"one=1; Path={browser_mount.prefix}/; HttpOnly" in response.headers.getall(
+            "Set-Cookie"
+        )
 
 
 async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(
@@ -176,15 +180,15 @@ async def test_the_own_origin_serves_the_upstream_at_its_root(
     gate = await start_gate(upstream, proxy_host="app.gate.test")
     host = "Host: app.gate.test"
 
-    async def ask(target: Any, *headers: str) -> Any:
+    async def request(target: Any, *headers: str) -> Any:
         lines = [f"GET {target} HTTP/1.1", host, f"X-Access-Token: {TOKEN}", *headers]
         return await gate.raw("\r\n".join([*lines, "Connection: close"]).encode() + b"\r\n\r\n")
 
-    assert json.loads(body_of(await ask("/gate-page?x")))["target"] == "/gate-page?x"
-    assert json.loads(body_of(await ask("/api/v1/proxy/y")))["target"] == "/y"
-    assert b"one=1; Path=/; HttpOnly" in await ask("/cookies")
-    assert b"\r\nLocation: /there\r\n" in await ask("/redirect?to=/there")
-    assert b"a page of the gate" in await gate.ask("/gate-page")
+    assert json.loads(body_of(await request("/gate-page?x")))["target"] == "/gate-page?x"
+    assert json.loads(body_of(await request("/api/v1/proxy/y")))["target"] == "/y"
+    assert b"one=1; Path=/; HttpOnly" in await request("/cookies")
+    assert b"\r\nLocation: /there\r\n" in await request("/redirect?to=/there")
+    assert b"a page of the gate" in await gate.request("/gate-page")
 
 
 async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(
@@ -235,20 +239,20 @@ async def test_browsers_have_no_strays_where_they_use_the_own_origin(
 
 
 async def test_a_stray_websocket_is_served_where_it_came(prefix_gate: RunningGate) -> None:
-    answer = await prefix_gate.raw(
+    response = await prefix_gate.raw(
         (
             "GET /socket HTTP/1.1\r\nHost: h\r\n" + "\r\n".join(WEBSOCKET_UPGRADE) + "\r\n"
             f"Cookie: zenzefi_access_token={TOKEN}\r\n\r\n"
         ).encode(),
         timeout=0.7,
     )
-    assert answer.startswith(b"HTTP/1.1 101")
+    assert response.startswith(b"HTTP/1.1 101")
 
 
 async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(
-    place: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: Any
 ) -> None:
-    gate = place.gate
+    gate = browser_mount.gate
     async with browser.get(gate.url + "/made/up", allow_redirects=False) as response:
         assert response.status == 404
     async with browser.get(
@@ -294,10 +298,10 @@ async def test_the_mounts_root_without_its_slash_gets_it(
 async def test_ten_requests_at_once_in_all_mounts_get_their_own_answers(
     gate: RunningGate, client: ClientSession
 ) -> None:
-    async def ask(i: Any) -> Any:
+    async def request(i: Any) -> Any:
         headers = {"X-Device-ID": "d" * 20} if i % 2 else {}
         async with client.get(f"{gate.proxy_url}/n{i}", headers=headers) as response:
             return json.loads(await response.read())["target"]
 
-    targets = await asyncio.gather(*(ask(i) for i in range(40)))
+    targets = await asyncio.gather(*(request(i) for i in range(40)))
     assert targets == [f"/n{i}" for i in range(40)]

@@ -20,7 +20,7 @@ OLD = AGENT.replace("156.0", "90.0")
 @pytest.fixture
 async def gate(start_gate: GateFactory, upstream: str) -> Any:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.1")
-    gate.gatekeeper.add(OTHER_TOKEN)
+    gate.tokens.add(OTHER_TOKEN)
     return gate
 
 
@@ -33,10 +33,10 @@ async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate: RunningGate, vict
         address=victims,
         cookies={"app.localhost": dict(attacker.cookies["app.localhost"])},
     )
-    answer = await victim.ask(url)
+    response = await victim.request(url)
     same_network = victims.startswith("203.0.113.")
-    assert answer.status == (303 if same_network else 401)
-    assert any("zenzefi_access_token" in line for line in answer.cookies) == same_network
+    assert response.status == (303 if same_network else 401)
+    assert any("zenzefi_access_token" in line for line in response.cookies) == same_network
 
 
 async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(
@@ -50,12 +50,12 @@ async def test_a_ticket_for_a_hash_of_the_attackers_making_is_worth_nothing(
         attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(
             token=OTHER_TOKEN
         )
-        issued = await attacker.ask(f"{gate.url}{ENTER_PATH}?browser={digest}")
+        issued = await attacker.request(f"{gate.url}{ENTER_PATH}?browser={digest}")
         victim = VisitingBrowser(gate, agent=OLD, address="192.0.2.1")
         victim.cookies["app.localhost"] = {f"zenzefi_enter_{digest[:16]}": nonce}
-        answer = await victim.ask(issued.location)
-        assert answer.status == 401
-        assert not any("zenzefi_access_token" in line for line in answer.cookies)
+        response = await victim.request(issued.location)
+        assert response.status == 401
+        assert not any("zenzefi_access_token" in line for line in response.cookies)
 
 
 async def test_a_sealed_nonce_goes_with_its_browser_to_another_network(gate: RunningGate) -> None:
@@ -63,4 +63,4 @@ async def test_a_sealed_nonce_goes_with_its_browser_to_another_network(gate: Run
     url = await ticket_url(browser)
     assert "browser" not in parse_qs(urlsplit(url).query)
     browser.address = "192.0.2.1"
-    assert (await browser.ask(url)).status == 303
+    assert (await browser.request(url)).status == 303

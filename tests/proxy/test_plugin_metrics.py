@@ -14,7 +14,7 @@ from zenzefi.plugins_testing import engine_for, exchange
 from zenzefi.proxy.plugin_metrics import PluginMetrics
 
 
-class Counted(Plugin):
+class Counter(Plugin):
     """Fails on demand."""
 
     name = "counted-by-a-test"
@@ -27,10 +27,10 @@ class Counted(Plugin):
 
 
 def test_what_a_plugin_did_is_counted_once() -> None:
-    engine, _ = engine_for(Counted)
+    engine, _ = engine_for(Counter)
     metrics = PluginMetrics(engine)
-    errors = PLUGIN_ERRORS.labels(Counted.name)
-    size = PLUGIN_BYTES.labels(Counted.name)
+    errors = PLUGIN_ERRORS.labels(Counter.name)
+    size = PLUGIN_BYTES.labels(Counter.name)
     for body in (b"good", b"bad"):
         rewrite = engine.plan(exchange(headers={"Content-Type": "text/plain"}))
         assert rewrite is not None
@@ -40,19 +40,19 @@ def test_what_a_plugin_did_is_counted_once() -> None:
     metrics.publish()
     assert errors._value.get() == 1
     assert size._value.get() >= 4
-    assert PLUGIN_SECONDS.labels(Counted.name)._value.get() > 0
-    assert PLUGIN_CALLS.labels(Counted.name)._value.get() >= 1
-    assert PLUGIN_SKIPPED.labels(Counted.name)._value.get() == 0
+    assert PLUGIN_SECONDS.labels(Counter.name)._value.get() > 0
+    assert PLUGIN_CALLS.labels(Counter.name)._value.get() >= 1
+    assert PLUGIN_SKIPPED.labels(Counter.name)._value.get() == 0
 
 
 def test_loading_again_takes_nothing_back() -> None:
-    engine, entry = engine_for(Counted)
+    engine, entry = engine_for(Counter)
     metrics = PluginMetrics(engine)
-    skipped = PLUGIN_SKIPPED.labels(Counted.name)
+    skipped = PLUGIN_SKIPPED.labels(Counter.name)
     before = skipped._value.get()
     entry.statistics.skipped = 3
     metrics.publish()
     engine.registry.load()
-    engine.registry[Counted.name].statistics.skipped = 1
+    engine.registry[Counter.name].statistics.skipped = 1
     metrics.publish()
     assert skipped._value.get() - before == 4

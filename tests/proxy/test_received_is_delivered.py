@@ -1,4 +1,4 @@
-"""What has been received reaches the other side, although a connection has broken meanwhile."""
+"""Received bytes reach the other side even if a connection has broken meanwhile."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_refusal_that_came_before_a_failed_write_arrives(
 
 
 async def test_frames_that_came_before_a_failed_write_arrive(start_gate: GateFactory) -> None:
-    """The same for a WebSocket: the upstream says goodbye and resets, the browser still talks."""
+    """The upstream of a WebSocket sends its last frames and resets; the browser still sends."""
     accepted = (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"

@@ -1,6 +1,6 @@
 """Pipelined requests, cut anywhere and sent at any pace: the upstream receives the same sequence.
 
-The model is the list of requests. An upstream with a parser of its own records what it receives;
+The model is the list of requests. An upstream with a separate parser records what it receives;
 the browser's side checks that each request got its response, in order.
 """
 
@@ -86,16 +86,16 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 
 async def check(
-    gate: RunningGate, recorder: Recorder, asked: list[SentRequest], cuts: list[tuple[int, int]]
+    gate: RunningGate, recorder: Recorder, requests: list[SentRequest], cuts: list[tuple[int, int]]
 ) -> None:
-    """Send ``asked`` in one stream. Each cut: how many bytes, and how long to wait behind them."""
+    """Send ``requests`` in one stream. A cut: a number of bytes, and the pause after them."""
     stream = b"".join(
-        request.wire(number, is_last=number == len(asked) - 1)
-        for number, request in enumerate(asked)
+        request.wire(number, is_last=number == len(requests) - 1)
+        for number, request in enumerate(requests)
     )
     recorder.seen.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=2**20)
-    reading = asyncio.create_task(responses(reader, asked))
+    reading = asyncio.create_task(responses(reader, requests))
     try:
         async with asyncio.timeout(20):
             rest = stream
@@ -114,11 +114,11 @@ async def check(
         await asyncio.gather(reading, return_exceptions=True)
     sent = [
         (request.method, f"/{number}", request.content or b"")
-        for number, request in enumerate(asked)
+        for number, request in enumerate(requests)
     ]
     assert [seen[:3] for seen in recorder.seen] == sent
     assert [seen[3] for seen in recorder.seen] == [
-        tuple(value.strip() for value in request.values) for request in asked
+        tuple(value.strip() for value in request.values) for request in requests
     ]
     assert found == [(200, echo(method, target, content)) for method, target, content in sent]
     assert after == b""
@@ -129,7 +129,7 @@ CONTENTS = st.one_of(
     st.binary(max_size=40),
     st.sampled_from([b"BREW /evil HTTP/1.1\r\n\r\n", b"GET /evil HTTP/1.1\r\n\r\n", b"z" * 70_000]),
 )
-ASKED = st.builds(
+REQUESTS = st.builds(
     SentRequest,
     method=st.one_of(st.just("GET"), st.sampled_from(KNOWN), st.sampled_from(UNKNOWN)),
     content=CONTENTS,
@@ -163,7 +163,7 @@ async def gate(start_gate: GateFactory, recorder: Recorder) -> Any:
 
 
 @BOUNDED
-@given(asked=st.lists(ASKED, min_size=1, max_size=6), cuts=CUTS)
+@given(requests=st.lists(REQUESTS, min_size=1, max_size=6), cuts=CUTS)
 @example(
     [SentRequest("GET", slow=0.05), SentRequest("GET", values=(DISGUISES[0],))],
     behind_a_slow_one(75),
@@ -173,24 +173,24 @@ async def gate(start_gate: GateFactory, recorder: Recorder) -> Any:
     behind_a_slow_one(2),
 )
 async def test_pipelined_requests_arrive_as_they_were_sent(
-    gate: RunningGate, recorder: Recorder, asked: Any, cuts: Any
+    gate: RunningGate, recorder: Recorder, requests: Any, cuts: Any
 ) -> None:
-    await check(gate, recorder, asked, cuts)
+    await check(gate, recorder, requests, cuts)
 
 
 SEQUENCES = {
-    "get": [SentRequest("GET", values=DISGUISES[:2])],
-    "unknown": [SentRequest("BREW", values=DISGUISES[:2])],
+    "get": [SentRequest("GET", values=tuple(DISGUISES[:2]))],
+    "unknown": [SentRequest("BREW", values=tuple(DISGUISES[:2]))],
     "post": [SentRequest("POST", b"like /evil HTTP/1.1\r\n\r\n")],
     "chunked": [SentRequest("like", b"GET /evil", chunks=(3,)), SentRequest("GET")],
     "two": [SentRequest("GET", slow=0.01), SentRequest("GETS", b"ab")],
 }
 
 
-@pytest.mark.parametrize("asked", SEQUENCES.values(), ids=SEQUENCES)
+@pytest.mark.parametrize("requests", SEQUENCES.values(), ids=SEQUENCES)
 async def test_a_stream_may_be_cut_at_every_byte(
-    gate: RunningGate, recorder: Recorder, asked: Any
+    gate: RunningGate, recorder: Recorder, requests: Any
 ) -> None:
-    length = sum(len(a.wire(n, is_last=n == len(asked) - 1)) for n, a in enumerate(asked))
+    length = sum(len(a.wire(n, is_last=n == len(requests) - 1)) for n, a in enumerate(requests))
     for cut in range(1, length):
-        await check(gate, recorder, asked, [(cut, 4)])
+        await check(gate, recorder, requests, [(cut, 4)])

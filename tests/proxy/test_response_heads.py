@@ -94,7 +94,7 @@ BAD_FIELDS = {
 }
 
 
-async def asked(gate: RunningGate, method: str) -> bytes:
+async def response_to(gate: RunningGate, method: str) -> bytes:
     """The whole connection's bytes in response to one request."""
     head = (
         f"{method} {PREFIX}/x HTTP/1.1\r\nHost: gate.test\r\nX-Access-Token: {TOKEN}\r\n"
@@ -111,7 +111,7 @@ async def test_a_malformed_status_line_is_502(
     passed = []
     for line in BAD_STATUS_LINES:
         faulty.always(line + b"\r\n" + REST)
-        if not (got := await asked(gate, method)).startswith(b"HTTP/1.1 502 "):
+        if not (got := await response_to(gate, method)).startswith(b"HTTP/1.1 502 "):
             passed.append((line[:40], got[:40]))
     assert passed == []
 
@@ -123,7 +123,7 @@ async def test_a_wellformed_status_line_passes(
     gate = await start_gate(faulty.url)
     for line, expected in GOOD_STATUS_LINES.items():
         faulty.always(line + b"\r\n" + REST)
-        got = await asked(gate, method)
+        got = await response_to(gate, method)
         assert got.startswith(b"HTTP/1.1 " + expected + b"\r\n"), (line, got[:300])
         assert got.endswith(b"\r\n\r\nhi")
 
@@ -138,7 +138,7 @@ async def test_a_malformed_length_is_502(
         faulty.always(
             b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: %b\r\n\r\nhi" % value
         )
-        if not (got := await asked(gate, method)).startswith(b"HTTP/1.1 502 "):
+        if not (got := await response_to(gate, method)).startswith(b"HTTP/1.1 502 "):
             passed.append((value[:30], len(value), got[:40]))
     assert passed == []
 
@@ -150,7 +150,7 @@ async def test_malformed_fields_are_502(
 ) -> None:
     gate = await start_gate(faulty.url)
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n" + BAD_FIELDS[name])
-    got = await asked(gate, method)
+    got = await response_to(gate, method)
     assert got.startswith(b"HTTP/1.1 502 "), got[:300]
 
 
@@ -161,13 +161,13 @@ async def test_malformed_chunks_break_off_and_what_came_before_them_arrives(
     gate = await start_gate(faulty.url)
     for size in BAD_CHUNKS:
 
-        async def script(wire: Wire, size: int = size) -> None:
+        async def script(wire: Wire, size: bytes = size) -> None:
             await wire.send(CHUNKED + b"5\r\nfirst\r\n")
             await asyncio.sleep(0.02)
             await wire.send(size + b"\r\nhi\r\n0\r\n\r\n")
 
         faulty.script = script
-        got = await asked(gate, method)
+        got = await response_to(gate, method)
         assert got.startswith(b"HTTP/1.1 200 "), (size, got[:300])
         assert b"5\r\nfirst\r\n" in got
         assert not got.endswith(b"0\r\n\r\n"), size
@@ -225,7 +225,7 @@ async def test_the_head_ends_a_response_that_has_no_body(
     faulty.script = script
     gate = await start_gate(faulty.url)
     for count in (1, 2):
-        got = await asked(gate, method)
+        got = await response_to(gate, method)
         assert got.startswith(b"HTTP/1.1 " + status + b"\r\n"), got[:300]
         assert got.endswith(b"\r\n\r\n")
         assert got.count(b"HTTP/1.") == 1
@@ -264,7 +264,7 @@ async def test_no_field_of_an_interim_response_ends_the_exchange(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    got = await asked(gate, method)
+    got = await response_to(gate, method)
     *interims, final, body = got.split(b"\r\n\r\n")
     assert final.startswith(b"HTTP/1.1 200 "), got[:300]
     assert body == (b"" if method == "HEAD" else b"hi")

@@ -15,13 +15,13 @@ async def test_the_script_is_served_without_a_token_and_kept(start_gate: GateFac
     async with running_demo() as origin, ClientSession() as session:
         gate = await start_gate(origin)
         url = gate.proxy_url + RUNTIME_PATH
-        async with session.get(url, params={"v": runtime_version()}) as answer:
-            assert await answer.read() == runtime_source()
-            assert "immutable" in answer.headers["Cache-Control"]
-            assert answer.content_type == "text/javascript"
-            etag = answer.headers["ETag"]
-        async with session.get(url, headers={"If-None-Match": etag}) as answer:
-            assert answer.status == 304
+        async with session.get(url, params={"v": runtime_version()}) as response:
+            assert await response.read() == runtime_source()
+            assert "immutable" in response.headers["Cache-Control"]
+            assert response.content_type == "text/javascript"
+            etag = response.headers["ETag"]
+        async with session.get(url, headers={"If-None-Match": etag}) as response:
+            assert response.status == 304
 
 
 async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
@@ -33,12 +33,12 @@ async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
         async def script(destination: str, query: str = "") -> bytes:
             headers = {"X-Access-Token": TOKEN, "Sec-Fetch-Dest": destination}
             url = f"{gate.proxy_url}/static/js/hand.js{query}"
-            async with session.get(url, headers=headers) as answer:
-                assert "Sec-Fetch-Dest" in answer.headers["Vary"]
-                return await answer.read()
+            async with session.get(url, headers=headers) as response:
+                assert "Sec-Fetch-Dest" in response.headers["Vary"]
+                return await response.read()
 
-        async with session.get(f"{origin}/static/js/hand.js") as answer:
-            plain = await answer.read()
+        async with session.get(f"{origin}/static/js/hand.js") as response:
+            plain = await response.read()
         assert await script("script") == plain
         for destination in ("worker", "sharedworker", "serviceworker"):
             first, rest = (await script(destination)).split(b";", 1)
@@ -57,11 +57,11 @@ async def test_no_response_tells_where_the_upstream_is(start_gate: GateFactory) 
         scripts = [(kind, "/static/js/hand.js") for kind in ("script", "worker", "serviceworker")]
         for destination, path in [*pages, *scripts]:
             headers = {"X-Access-Token": TOKEN, "Sec-Fetch-Dest": destination}
-            async with session.get(gate.proxy_url + path, headers=headers) as answer:
-                assert answer.status == 200
-                body = await answer.read()
+            async with session.get(gate.proxy_url + path, headers=headers) as response:
+                assert response.status == 200
+                body = await response.read()
                 assert (b"runtime.js" in body) == (destination != "script")
                 # The one thing that the demo site says of itself where no address is expected.
                 body = re.sub(rb'<meta property="og:image" [^>]*>', b"", body)
                 assert host not in body
-                assert host not in b"".join(value for _, value in answer.raw_headers)
+                assert host not in b"".join(value for _, value in response.raw_headers)

@@ -89,8 +89,8 @@ StartTls = Callable[[Identity], Awaitable[FaultyUpstream]]
 async def start_tls() -> AsyncIterator[StartTls]:
     servers: list[FaultyUpstream] = []
 
-    async def start(who: Identity) -> FaultyUpstream:
-        server = FaultyUpstream(who.context)
+    async def start(identity: Identity) -> FaultyUpstream:
+        server = FaultyUpstream(identity.context)
         await server.start()
         server.always(OK)
         servers.append(server)
@@ -106,17 +106,17 @@ async def test_a_certificate_that_nobody_vouches_for_is_502(
 ) -> None:
     upstream = await start_tls(good)
     gate = await start_gate(upstream.url)
-    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
-    assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
+    assert (await gate.request(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
+    assert (await gate.request(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
     assert upstream.heads == []
-    assert gate.gatekeeper.activations == []
+    assert gate.tokens.activations == []
 
 
 async def test_without_verification_it_is_accepted(
     start_gate: GateFactory, start_tls: StartTls, good: Identity
 ) -> None:
     gate = await start_gate((await start_tls(good)).url, zenzefi_verify_ssl=False)
-    assert (await gate.ask(PREFIX + "/x")).endswith(b"ok")
+    assert (await gate.request(PREFIX + "/x")).endswith(b"ok")
 
 
 async def test_an_authority_of_ones_own_vouches(
@@ -124,7 +124,7 @@ async def test_an_authority_of_ones_own_vouches(
 ) -> None:
     gate = await start_gate((await start_tls(good)).url, zenzefi_ca_file=good.ca_file)
     for _ in range(2):
-        assert (await gate.ask(PREFIX + "/x")).endswith(b"ok")
+        assert (await gate.request(PREFIX + "/x")).endswith(b"ok")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_a_certificate_of_the_authority_must_be_for_this_host_and_now(
     other = identity(tmp_path, **wrong)
     upstream = await start_tls(other)
     gate = await start_gate(upstream.url, zenzefi_ca_file=other.ca_file)
-    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
+    assert (await gate.request(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
     assert upstream.heads == []
 
 
@@ -148,12 +148,12 @@ async def test_a_pinned_certificate_replaces_the_chain_of_trust(
 ) -> None:
     upstream = await start_tls(good)
     gate = await start_gate(upstream.url, zenzefi_pinned_sha256=good.fingerprint)
-    assert (await gate.ask(PREFIX + "/x")).endswith(b"ok")
+    assert (await gate.request(PREFIX + "/x")).endswith(b"ok")
     # Another one is refused, even from an authority that is trusted.
     impostor = await start_tls(identity(tmp_path))
     gate = await start_gate(impostor.url, zenzefi_pinned_sha256=good.fingerprint)
-    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
-    assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
+    assert (await gate.request(PREFIX + "/x")).startswith(b"HTTP/1.1 502")
+    assert (await gate.request(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
     assert impostor.heads == []
 
 
@@ -163,7 +163,7 @@ async def test_a_handshake_that_comes_to_no_end_is_504(
     """An upstream that speaks no TLS waits for the end of what it takes for a head."""
     url = faulty.url.replace("http:", "https:")
     gate = await start_gate(url, zenzefi_verify_ssl=False, upstream_connect_timeout=0.3)
-    assert (await gate.ask(PREFIX + "/x")).startswith(b"HTTP/1.1 504")
+    assert (await gate.request(PREFIX + "/x")).startswith(b"HTTP/1.1 504")
 
 
 async def test_a_large_body_and_a_websocket_pass_over_tls(
@@ -188,8 +188,8 @@ async def test_a_large_body_and_a_websocket_pass_over_tls(
         assert len(await response.read()) == 5_000_000
     lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
     frame = b"\x81\x84\0\0\0\0ping"
-    answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + frame, timeout=5)
-    assert answer.endswith(b"\r\n\r\n\x81\x02hi\x88\x02\x03\xe8")
+    raw = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + frame, timeout=5)
+    assert raw.endswith(b"\r\n\r\n\x81\x02hi\x88\x02\x03\xe8")
 
 
 @pytest.mark.parametrize("size", [0, 2_000_000])

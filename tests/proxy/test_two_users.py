@@ -31,7 +31,7 @@ class Greets(Plugin):
 def upstream_app() -> web.Application:
     """Its ETag is its release; its pages are personal, and as long for one as for the other."""
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         name = request.cookies.get("user", "")
         if request.path == "/static":
             kind, body = "text/css", b"a{b:url(/x)}" * 20
@@ -46,7 +46,7 @@ def upstream_app() -> web.Application:
         return web.Response(body=body, content_type=kind, headers=headers)
 
     app = web.Application()
-    app.router.add_get("/{name}", answer)
+    app.router.add_get("/{name}", respond)
     return app
 
 
@@ -54,7 +54,7 @@ async def start(start_gate: GateFactory, upstream: str, *plugins: Any) -> Any:
     registry = Registry([bundled("plugins")], entry_points=False, classes=plugins)
     gate = await start_gate(upstream, engine=Engine(registry))
     for token in TOKENS.values():
-        gate.gatekeeper.add(token, activated=True)
+        gate.tokens.add(token, activated=True)
     return gate
 
 

@@ -1,4 +1,4 @@
-"""What was checked is what is sent, and to nobody but the upstream: any target, on real sockets."""
+"""The upstream receives the target that was checked, and nothing else is connected to."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.kit.proxy_gates import PREFIX, TOKEN, MemoryTokenValidator, proxy_app
 from zenzefi.runtime.drain import GateRunner
 
 OWN = "app.gate.test"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n"
 
 connected: set[object] = set()
 
 
 def listen(event: str, details: tuple[object, ...]) -> None:
-    """Python tells of every connection that anything in this process makes (PEP 578)."""
+    """Python reports every connection that this process opens (PEP 578)."""
     if event == "socket.connect":
         connected.add(details[1])
 
@@ -37,31 +37,31 @@ sys.addaudithook(listen)
 
 
 class Stage:
-    """A gate and its upstream on a loop in another thread, so that a plain function can ask."""
+    """A gate and its upstream on a loop in another thread, for tests without a loop."""
 
-    def __init__(self, data_dir: Path, *, fast_lane: bool) -> None:
+    def __init__(self, data_dir: Path, *, fast_path: bool) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        self.run(self._start(data_dir, fast_lane=fast_lane))
+        self.run(self._start(data_dir, fast_path=fast_path))
 
     def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    async def _start(self, data_dir: Path, *, fast_lane: bool) -> None:
+    async def _start(self, data_dir: Path, *, fast_path: bool) -> None:
         self.upstream = FaultyUpstream()
         await self.upstream.start()
-        self.upstream.always(ANSWER)
-        gatekeeper = MemoryTokenValidator()
-        gatekeeper.add(activated=True)
+        self.upstream.always(RESPONSE)
+        tokens = MemoryTokenValidator()
+        tokens.add(activated=True)
         app = proxy_app(
-            gatekeeper,
+            tokens,
             data_dir,
             self.upstream.url,
             port=0,
             backend_url="http://gate.test",
             proxy_host=OWN,
-            fast_lane=fast_lane,
+            fast_lane=fast_path,
         )
         self.runner = GateRunner(app, drain_timeout=1)
         await self.runner.setup()
@@ -69,18 +69,18 @@ class Stage:
         await site.start()
         self.address = self.runner.addresses[0]
 
-    def ask(self, target: bytes, host: bytes) -> tuple[bytes, list[bytes]]:
-        """The status, and the heads that the upstream got."""
+    def request(self, target: bytes, host: bytes) -> tuple[bytes, list[bytes]]:
+        """The status, and the heads that the upstream received."""
         self.upstream.heads.clear()
         with socket.create_connection(self.address, timeout=10) as sock:
             sock.sendall(
                 b"GET %b HTTP/1.1\r\nHost: %b\r\nX-Access-Token: %b\r\nConnection: close\r\n\r\n"
                 % (target, host, TOKEN.encode())
             )
-            answer = b""
+            response = b""
             while piece := sock.recv(65536):
-                answer += piece
-        return answer[9:12], list(self.upstream.heads)
+                response += piece
+        return response[9:12], list(self.upstream.heads)
 
     def stop(self) -> None:
         async def stop() -> None:
@@ -93,9 +93,11 @@ class Stage:
         self.loop.close()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["lane", "general"])
-def stage(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("stage"), fast_lane=request.param)
+@pytest.fixture(scope="module", params=[True, False], ids=["fast-path", "standard-path"])
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("stage"), fast_path=request.param)
     yield stage
     stage.stop()
 
@@ -114,7 +116,7 @@ FRONTS = st.sampled_from(
 
 
 def expected(target: str, host: str) -> str | None:
-    """What the upstream may be asked for, worked out in another way than the gate does it."""
+    """The target that the upstream may receive, derived differently from the gate's code."""
     absolute = re.match(r"(?i)https?://([^/?]*)", target)
     if absolute:
         target = target[absolute.end() :]
@@ -139,7 +141,7 @@ def test_the_upstream_is_asked_for_exactly_what_was_checked_or_for_nothing(
 ) -> None:
     target = front + text
     connected.clear()
-    status, heads = stage.ask(target.encode(), host.encode())
+    status, heads = stage.request(target.encode(), host.encode())
     upstream = ("127.0.0.1", int(stage.upstream.url.rpartition(":")[2]))
     assert connected <= {stage.address, upstream}
     assert status.isdigit()

@@ -12,7 +12,7 @@ from tests.kit.raw_connections import Connect, RawConnection
 
 
 @pytest.fixture
-def fast_lane() -> bool:
+def fast_path() -> bool:
     """Gates of these tests have the fast path unless a test says otherwise."""
     return True
 

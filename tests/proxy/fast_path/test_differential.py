@@ -1,4 +1,4 @@
-"""The same requests through both ways: the same bytes to the upstream, the same answers back."""
+"""The same requests on both paths: the same bytes to the upstream, the same responses back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream
-from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import Connect, fast_path_of
 
 ID = "X-Request-ID: differential-1"
@@ -36,7 +36,7 @@ REQUESTS = [
     ("GET", f"{PREFIX}/doubled", []),
 ]
 
-ANSWERS = [
+RESPONSES = [
     b"200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\nimage",
     b'200 OK\r\nContent-Type: image/png\r\nETag: "e"\r\nServer: x\r\nContent-Length: 0\r\n\r\n',
     b"200 OK\r\nContent-Type: video/mp4\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -85,39 +85,37 @@ ANSWERS = [
 
 
 class Both:
-    """A gate with the fast_path, one without, and their upstream."""
+    """A gate with the fast path, one without, and their upstream."""
 
-    def __init__(
-        self, fast_path: Any, general: Any, faulty: FaultyUpstream, connect: Connect
-    ) -> None:
-        self.gates = (fast_path, general)
+    def __init__(self, gates: list[RunningGate], faulty: FaultyUpstream, connect: Connect) -> None:
+        self.gates = gates
         self.faulty = faulty
         self.connect = connect
 
-    async def compare(self, method: str, target: str, headers: list[str], answer: bytes) -> None:
-        """Three times over: parsed, recognised by its bytes, and on a reused connection."""
+    async def compare(self, method: str, target: str, headers: list[str], response: bytes) -> None:
+        """Send it three times: parsed, recognised by its bytes, and on a reused connection."""
         seen = []
         for gate in self.gates:
             if method == "HEAD":
-                answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-            self.faulty.always(b"HTTP/1.1 " + answer)
+                response = response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+            self.faulty.always(b"HTTP/1.1 " + response)
             self.faulty.heads.clear()
-            answers = []
+            responses = []
             browser = await self.connect(gate)
             for _ in range(3):
                 browser.send(PREFIX + target, ID, *headers, method=method)
                 got = await browser.read(method)
                 while got.start.startswith(b"HTTP/1.1 1"):
-                    answers.append(got.shape)
+                    responses.append(got.shape)
                     got = await browser.read(method)
-                answers.append(got.shape)
+                responses.append(got.shape)
                 if not got.is_whole or b"Connection: close" in got.headers:
                     browser.close()
                     browser = await self.connect(gate)
             browser.close()
-            # A head that the strict parser refused is asked for once more by the standard path.
+            # The standard path requests a head again that the strict parser refused.
             heads = dict.fromkeys(self.faulty.heads)
-            seen.append((list(heads), answers))
+            seen.append((list(heads), responses))
         assert seen[0] == seen[1]
 
 
@@ -125,31 +123,31 @@ class Both:
 async def both(start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect) -> Both:
     access = None
     gates = []
-    for fast_lane in (True, False):
+    for fast_path in (True, False):
         gate = await start_gate(
-            faulty.url, fast_lane=fast_lane, backend_url="http://gate.test:8000"
+            faulty.url, fast_lane=fast_path, backend_url="http://gate.test:8000"
         )
-        access = access or gate.gatekeeper.known[TOKEN]
-        gate.gatekeeper.known[TOKEN] = access
+        access = access or gate.tokens.known[TOKEN]
+        gate.tokens.known[TOKEN] = access
         gates.append(gate)
-    return Both(*gates, faulty, connect)
+    return Both(gates, faulty, connect)
 
 
-@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: repr(answer[:60])[2:60])
+@pytest.mark.parametrize("response", RESPONSES, ids=lambda response: repr(response[:60])[2:60])
 async def test_every_kind_of_answer_comes_through_both_ways_alike(
-    both: Both, answer: bytes
+    both: Both, response: bytes
 ) -> None:
-    await both.compare("GET", "/x", [], answer)
-    if not answer.startswith(b"1"):
-        await both.compare("HEAD", "/x", [], answer)
+    await both.compare("GET", "/x", [], response)
+    if not response.startswith(b"1"):
+        await both.compare("HEAD", "/x", [], response)
 
 
 @pytest.mark.parametrize(("method", "target", "headers"), REQUESTS)
 async def test_every_kind_of_request_goes_both_ways_alike(
     both: Both, method: str, target: str, headers: Any
 ) -> None:
-    for answer in ANSWERS[:2]:
-        await both.compare(method, target, headers, answer)
+    for response in RESPONSES[:2]:
+        await both.compare(method, target, headers, response)
 
 
 async def test_mixtures_go_both_ways_alike(both: Both) -> None:
@@ -159,5 +157,5 @@ async def test_mixtures_go_both_ways_alike(both: Both) -> None:
         more = chance.choice(REQUESTS)[2]
         names = {line.split(":")[0].lower() for line in headers}
         mixed = headers + [line for line in more if line.split(":")[0].lower() not in names]
-        await both.compare(method, target, mixed, chance.choice(ANSWERS[:16]))
+        await both.compare(method, target, mixed, chance.choice(RESPONSES[:16]))
     assert fast_path_of(both.gates[0]).served > 40

@@ -14,9 +14,9 @@ from zenzefi.settings import SETTINGS
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
 
 
-def keep_answering(faulty: FaultyUpstream, *answers: Any) -> None:
-    """Each connection answers request after request; the last answer repeats."""
-    left = list(answers)
+def keep_responding(faulty: FaultyUpstream, *responses: Any) -> None:
+    """Each connection serves request after request; the last response repeats."""
+    left = list(responses)
 
     async def script(wire: Wire) -> None:
         while True:
@@ -29,13 +29,13 @@ def keep_answering(faulty: FaultyUpstream, *answers: Any) -> None:
 async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
+    keep_responding(faulty, b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(3):
-        answer = await browser.ask(f"{PREFIX}/x", 'If-None-Match: "e"')
-        assert answer.start == b"HTTP/1.1 304 Not Modified"
-        assert b'ETag: "e"' in answer.headers
+        response = await browser.request(f"{PREFIX}/x", 'If-None-Match: "e"')
+        assert response.start == b"HTTP/1.1 304 Not Modified"
+        assert b'ETag: "e"' in response.headers
     assert (fast_path_of(gate).served, fast_path_of(gate).handed_over) == (3, 0)
     assert faulty.connections == 1
 
@@ -43,12 +43,12 @@ async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
 async def test_common_requests_are_served_by_the_lane_on_one_connection(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for number in range(5):
-        answer = await browser.ask(f"{PREFIX}/{number}?q={number}")
-        assert (answer.body, answer.is_whole) == (b"image", True)
+        response = await browser.request(f"{PREFIX}/{number}?q={number}")
+        assert (response.body, response.is_whole) == (b"image", True)
     assert fast_path_of(gate).served == 5
     assert fast_path_of(gate).handed_over == 0
     assert faulty.connections == 1
@@ -58,14 +58,14 @@ async def test_common_requests_are_served_by_the_lane_on_one_connection(
 async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browsers = [await connect(gate) for _ in range(8)]
 
     async def hurry(browser: Any) -> None:
-        await browser.ask(PREFIX + "/x", "X-Odd: 1", method="DELETE")
+        await browser.request(PREFIX + "/x", "X-Odd: 1", method="DELETE")
         for _ in range(20):
-            await browser.ask(PREFIX + "/x")
+            await browser.request(PREFIX + "/x")
 
     await asyncio.gather(*map(hurry, browsers))
     assert fast_path_of(gate).served >= 8 * 18
@@ -74,10 +74,10 @@ async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
 async def test_without_the_setting_there_is_no_lane(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, fast_lane=False)
     browser = await connect(gate)
-    assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    assert (await browser.request(PREFIX + "/x")).body == b"image"
     with pytest.raises(KeyError):
         fast_path_of(gate)
 
@@ -85,11 +85,11 @@ async def test_without_the_setting_there_is_no_lane(
 async def test_an_unusual_answer_is_handed_over_without_asking_twice(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, PAGE)
+    keep_responding(faulty, PAGE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(3):
-        assert b"<p>x" in (await browser.ask(PREFIX + "/x")).body
+        assert b"<p>x" in (await browser.request(PREFIX + "/x")).body
     assert fast_path_of(gate).handed_over == 3
     assert fast_path_of(gate).served == 0
     assert len(faulty.heads) == 3
@@ -102,11 +102,11 @@ async def test_a_large_unusual_answer_streams_through_with_back_pressure(
     size = 3_000_000
     head = b"HTTP/1.1 200 OK\r\nContent-Security-Policy: img-src 'self'\r\n"
     head += b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n" % size
-    keep_answering(faulty, head + b"x" * size)
+    keep_responding(faulty, head + b"x" * size)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    answer = await browser.ask(PREFIX + "/x")
-    assert len(answer.body) == size
+    response = await browser.request(PREFIX + "/x")
+    assert len(response.body) == size
     assert fast_path_of(gate).handed_over == 1
 
 
@@ -124,14 +124,14 @@ async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(
     browser = await connect(gate)
     browser.send(PREFIX + "/x")
     await until(lambda: faulty.heads)
-    access = gate.gatekeeper.known.pop(TOKEN)
+    access = gate.tokens.known.pop(TOKEN)
     let_go.set()
     refused = await browser.read()
     assert refused.start.startswith(b"HTTP/1.1 401")
     assert b"SECRET" not in refused.body
-    gate.gatekeeper.known[TOKEN] = access
-    keep_answering(faulty, IMAGE_RESPONSE)
-    assert (await browser.ask(PREFIX + "/y")).body == b"image"
+    gate.tokens.known[TOKEN] = access
+    keep_responding(faulty, IMAGE_RESPONSE)
+    assert (await browser.request(PREFIX + "/y")).body == b"image"
     await until(lambda: len(fast_path_of(gate).connections) <= 1)
 
 
@@ -156,7 +156,7 @@ async def test_requests_in_pieces_and_after_a_body_are_read_right(
 ) -> None:
     gate = await start_gate(upstream)
     browser = await connect(gate)
-    assert (await browser.ask(PREFIX + "/warm")).is_whole
+    assert (await browser.request(PREFIX + "/warm")).is_whole
     head = f"GET {PREFIX}/pieces HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode()
     for cut in (1, 10, 40, len(head) - 3, len(head) - 1):
         browser.writer.write(head[:cut])
@@ -171,7 +171,7 @@ async def test_requests_in_pieces_and_after_a_body_are_read_right(
     assert b'"body"' in (await browser.read()).body
     assert b'"/pieces"' in (await browser.read()).body
     before = fast_path_of(gate).served + fast_path_of(gate).handed_over
-    await browser.ask(PREFIX + "/again")
+    await browser.request(PREFIX + "/again")
     assert fast_path_of(gate).served + fast_path_of(gate).handed_over == before + 1
 
 
@@ -188,9 +188,9 @@ async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
     browser.writer.write(post.encode() + b"Content-Length: %d\r\n\r\n" % len(head))
     await asyncio.sleep(0.05)
     browser.writer.write(head)
-    answer = (await browser.read()).body
-    assert b'"/post"' in answer
-    assert b"GET /api/v1/proxy/evil" in answer
+    response = (await browser.read()).body
+    assert b'"/post"' in response
+    assert b"GET /api/v1/proxy/evil" in response
 
 
 async def test_a_pooled_connection_that_died_is_replaced_once(
@@ -207,8 +207,8 @@ async def test_a_pooled_connection_that_died_is_replaced_once(
     faulty.script = script
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    assert (await browser.ask(PREFIX + "/a")).body == b"image"
-    assert (await browser.ask(PREFIX + "/b")).body == b"image"
+    assert (await browser.request(PREFIX + "/a")).body == b"image"
+    assert (await browser.request(PREFIX + "/b")).body == b"image"
     assert faulty.connections == 2
     assert fast_path_of(gate).served == 2
 
@@ -224,7 +224,7 @@ async def test_bytes_nobody_asked_for_reach_nobody(
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(3):
-        assert (await browser.ask(PREFIX + "/a")).body == b"image"
+        assert (await browser.request(PREFIX + "/a")).body == b"image"
     assert faulty.connections == 3
 
     async def late(wire: Wire) -> None:
@@ -234,21 +234,21 @@ async def test_bytes_nobody_asked_for_reach_nobody(
         await wire.stall()
 
     faulty.script = late
-    assert (await browser.ask(PREFIX + "/a")).body == b"image"
+    assert (await browser.request(PREFIX + "/a")).body == b"image"
     await until(lambda: not fast_path_of(gate).connections)
-    assert (await browser.ask(PREFIX + "/a")).body == b"image"
+    assert (await browser.request(PREFIX + "/a")).body == b"image"
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.1 200", IMAGE_RESPONSE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
+    "response", [b"", b"HTTP/1.1 200", IMAGE_RESPONSE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
 )
 async def test_a_silent_upstream_times_out(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, answer: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, response: Any
 ) -> None:
-    faulty.always(answer, then="stall")
+    faulty.always(response, then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
     browser = await connect(gate)
-    got = await browser.ask(PREFIX + "/x")
+    got = await browser.request(PREFIX + "/x")
     assert not got.is_whole or got.start.startswith(b"HTTP/1.1 504")
     await until(lambda: not fast_path_of(gate).connections)
 
@@ -270,39 +270,39 @@ async def test_a_flood_of_interim_answers_ends(
 async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE.replace(b"\r\n", b"\n"))
+    keep_responding(faulty, IMAGE_RESPONSE.replace(b"\r\n", b"\n"))
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    assert (await browser.ask(PREFIX + "/x")).body == b"image"
+    assert (await browser.request(PREFIX + "/x")).body == b"image"
     assert not fast_path_of(gate).is_open
-    asked = len(faulty.heads)
-    assert (await browser.ask(PREFIX + "/x")).body == b"image"
-    assert len(faulty.heads) == asked + 1
+    before = len(faulty.heads)
+    assert (await browser.request(PREFIX + "/x")).body == b"image"
+    assert len(faulty.heads) == before + 1
 
 
 async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(2):
-        assert (await browser.ask(PREFIX + "/x")).body == b"image"
-    gate.gatekeeper.end()
-    assert (await browser.ask(PREFIX + "/x")).start.startswith(b"HTTP/1.1 401")
+        assert (await browser.request(PREFIX + "/x")).body == b"image"
+    gate.tokens.revoke()
+    assert (await browser.request(PREFIX + "/x")).start.startswith(b"HTTP/1.1 401")
 
 
 async def test_scopes_are_checked_on_each_path_of_a_known_visitor(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, scopes={"some": ["/some/**"]})
-    gate.gatekeeper.add(scope="some", activated=True)
+    gate.tokens.add(scope="some", activated=True)
     browser = await connect(gate)
     for _ in range(2):
-        assert (await browser.ask(PREFIX + "/some/x")).body == b"image"
+        assert (await browser.request(PREFIX + "/some/x")).body == b"image"
     for path in ("/other", "/some//../other", "/some/%2e%2e/other"):
-        refused = await browser.ask(PREFIX + path)
+        refused = await browser.request(PREFIX + path)
         assert refused.start.split()[1] in (b"403", b"400")
         browser = await connect(gate)
     assert fast_path_of(gate).served == 2
@@ -325,15 +325,15 @@ async def test_a_device_that_lost_the_token_is_asked_about(
             self.holder = device_id
 
     claims = Claims()
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, devices=claims)
     browser = await connect(gate)
     mine = "X-Device-ID: 0123456789abcdef0123"
     for _ in range(3):
-        assert (await browser.ask(PREFIX + "/x", mine)).body == b"image"
+        assert (await browser.request(PREFIX + "/x", mine)).body == b"image"
     assert fast_path_of(gate).served == 2
     claims.holder = "another-device"
-    assert (await browser.ask(PREFIX + "/x", mine)).start.startswith(b"HTTP/1.1 409")
+    assert (await browser.request(PREFIX + "/x", mine)).start.startswith(b"HTTP/1.1 409")
 
 
 async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
@@ -345,12 +345,12 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
         def note(self, access: Any, *, bytes_out: Any, requests: int = 1, **about: Any) -> None:
             noted.append((requests, bytes_out, about["agent"]))
 
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     fast_path_of(gate)._sessions = Sessions()
     browser = await connect(gate)
     for _ in range(7):
-        await browser.ask(PREFIX + "/x", "User-Agent: counted")
+        await browser.request(PREFIX + "/x", "User-Agent: counted")
     await until(lambda: sum(requests for requests, _, _ in noted) == 7)
     assert sum(sent for _, sent, _ in noted) == 35
     assert {agent for _, _, agent in noted} == {"counted"}
@@ -359,13 +359,13 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
 async def test_the_gates_own_paths_never_take_the_lane(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    assert (await browser.ask(PREFIX + "/x")).body == b"image"
-    answer = await browser.ask(PREFIX + "/status")
-    assert b'"connected":true' in answer.body
-    assert (await browser.ask("/gate-page")).body == b"a page of the gate"
+    assert (await browser.request(PREFIX + "/x")).body == b"image"
+    response = await browser.request(PREFIX + "/status")
+    assert b'"connected":true' in response.body
+    assert (await browser.request("/gate-page")).body == b"a page of the gate"
     assert fast_path_of(gate).served == 1
 
 
@@ -374,10 +374,10 @@ async def test_more_requests_than_connections_are_all_served(
 ) -> None:
     gate = await start_gate(upstream, upstream_max_connections=2)
     browsers = [await connect(gate) for _ in range(12)]
-    answers = await asyncio.gather(
-        *(b.ask(f"{PREFIX}/large?size={1000 + i}") for i, b in enumerate(browsers))
+    responses = await asyncio.gather(
+        *(b.request(f"{PREFIX}/large?size={1000 + i}") for i, b in enumerate(browsers))
     )
-    assert [len(answer.body) for answer in answers] == [1000 + i for i in range(12)]
+    assert [len(response.body) for response in responses] == [1000 + i for i in range(12)]
     assert len(fast_path_of(gate).connections) <= 1
 
 
@@ -423,14 +423,14 @@ async def test_a_draining_gate_ends_its_connections_after_the_answer(
 ) -> None:
     from zenzefi.runtime.drain import DRAIN
 
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    await browser.ask(PREFIX + "/x")
+    await browser.request(PREFIX + "/x")
     gate.app[DRAIN].is_draining = True
-    answer = await browser.ask(PREFIX + "/x")
-    assert answer.body == b"image"
-    assert b"Connection: close" in answer.headers
+    response = await browser.request(PREFIX + "/x")
+    assert response.body == b"image"
+    assert b"Connection: close" in response.headers
     assert await browser.reader.read() == b""
 
 
@@ -440,35 +440,35 @@ async def test_nothing_is_left_behind(
     gate = await start_gate(upstream)
     fast_path = fast_path_of(gate)
     browser = await connect(gate)
-    await browser.ask(PREFIX + "/x")
+    await browser.request(PREFIX + "/x")
     tasks = len(asyncio.all_tasks())
     for number in range(300):
-        await browser.ask(f"{PREFIX}/large?size={number * 100}")
+        await browser.request(f"{PREFIX}/large?size={number * 100}")
     gc.collect()
     assert len(asyncio.all_tasks()) == tasks
     assert len(fast_path.connections) == 1
-    assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
+    assert not gate.tokens.open_connections.get(gate.tokens.known[TOKEN].token_id)
 
 
 async def test_requests_that_must_be_counted_do_not_take_the_lane(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url, rate_limit_proxy="3/hour")
     browser = await connect(gate)
-    starts = [(await browser.ask(PREFIX + "/a.png")).start for _ in range(5)]
+    starts = [(await browser.request(PREFIX + "/a.png")).start for _ in range(5)]
     assert [int(start.split()[1]) for start in starts] == [200, 200, 200, 429, 429]
 
 
 async def test_a_limit_that_is_switched_on_closes_the_lane(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
-    keep_answering(faulty, IMAGE_RESPONSE)
+    keep_responding(faulty, IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    await browser.ask(PREFIX + "/a.png")
+    await browser.request(PREFIX + "/a.png")
     assert fast_path_of(gate).served == 1
     gate.app[SETTINGS].rate_limit_proxy = "1/hour"
     await until(lambda: not fast_path_of(gate).is_open)
-    statuses = [int((await browser.ask(PREFIX + "/a.png")).start.split()[1]) for _ in range(2)]
+    statuses = [int((await browser.request(PREFIX + "/a.png")).start.split()[1]) for _ in range(2)]
     assert statuses == [200, 429]

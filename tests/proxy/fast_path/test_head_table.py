@@ -1,4 +1,4 @@
-"""Heads of answers, taken apart line by line."""
+"""Heads of responses, taken apart line by line."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(3):
-        answer = await browser.ask(PREFIX + "/large")
-        assert answer.is_whole
-        assert hashlib.sha256(answer.body).digest() == hashlib.sha256(BODY).digest()
-        assert (await browser.ask(PREFIX + "/small")).body == b"image"
+        response = await browser.request(PREFIX + "/large")
+        assert response.is_whole
+        assert hashlib.sha256(response.body).digest() == hashlib.sha256(BODY).digest()
+        assert (await browser.request(PREFIX + "/small")).body == b"image"
     assert faulty.connections == 4  # one for each large body, which nothing may follow
     assert fast_path_of(gate).served == 6
     assert not splices_of(gate)
@@ -78,8 +78,8 @@ async def test_more_than_the_length_is_not_passed_on(
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     for _ in range(2):
-        answer = await browser.ask(PREFIX + "/x")
-        assert answer.body == BODY
+        response = await browser.request(PREFIX + "/x")
+        assert response.body == BODY
     assert faulty.connections == 2
 
 
@@ -89,9 +89,9 @@ async def test_a_large_body_that_is_cut_is_seen_as_a_break(
     faulty.always(HEAD % SIZE + bytes(SIZE // 2))
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
-    answer = await browser.ask(PREFIX + "/x")
-    assert not answer.is_whole
-    assert len(answer.body) <= SIZE // 2
+    response = await browser.request(PREFIX + "/x")
+    assert not response.is_whole
+    assert len(response.body) <= SIZE // 2
     await until(lambda: not fast_path_of(gate).connections)
 
 
@@ -112,7 +112,7 @@ async def test_a_token_that_ends_ends_the_splice(
 ) -> None:
     gate = await start_gate(faulty.url)
     browser = await spliced(gate, faulty, connect)
-    gate.gatekeeper.end()
+    gate.tokens.revoke()
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await browser.reader.readexactly(SIZE)
     await until(lambda: not fast_path_of(gate).connections)
@@ -125,7 +125,7 @@ async def test_a_browser_that_leaves_ends_the_splice(
     browser = await spliced(gate, faulty, connect)
     browser.close()
     await until(lambda: not fast_path_of(gate).connections)
-    assert not gate.gatekeeper.holds.get(gate.gatekeeper.known[TOKEN].token_id)
+    assert not gate.tokens.open_connections.get(gate.tokens.known[TOKEN].token_id)
 
 
 async def test_an_upstream_that_falls_silent_ends_the_splice(

@@ -24,7 +24,7 @@ from zenzefi.rewriting.urls import UrlMapper
 UPSTREAM = Origin("http", "up.internal", 8080)
 MOUNT = Mount(MountKind.PREFIX, Origin("https", "gate.example", 443), "/api/v1/proxy")
 CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
-WHO = Identity("user-1", "token-1", "203.0.113.9", "request-1")
+CLIENT_IDENTITY = Identity("user-1", "token-1", "203.0.113.9", "request-1")
 
 
 TOKEN = "T" * 64
@@ -32,7 +32,11 @@ PLAIN = RequestPolicy(UPSTREAM)
 
 
 def sent(
-    *pairs: Any, policy: Any = PLAIN, mount: Any = MOUNT, identity: Any = WHO, bodiless: bool = True
+    *pairs: Any,
+    policy: Any = PLAIN,
+    mount: Any = MOUNT,
+    identity: Any = CLIENT_IDENTITY,
+    bodiless: bool = True,
 ) -> Any:
     return request_headers(
         list(pairs),
@@ -179,7 +183,7 @@ def test_no_order_to_a_server_in_front_of_the_gate_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "sent"),
+    ("received", "sent"),
     [
         (b"public, max-age=31536000, immutable", b"max-age=31536000, immutable, private"),
         (b"max-age=60", b"max-age=60, private"),
@@ -188,14 +192,14 @@ def test_no_order_to_a_server_in_front_of_the_gate_passes() -> None:
         (b'max-age=60,private="Set-Cookie, X-A"', b'max-age=60,private="Set-Cookie, X-A", private'),
         (b'public, no-cache="a\\", public"', b'no-cache="a\\", public", private'),
         (b"", b"private"),
-        # What no cache may hand to others anyway leaves byte for byte.
+        # A response that shared caches do not store passes unchanged.
         (b"private,max-age=60", b"private,max-age=60"),
         (b"no-store", b"no-store"),
         (b"public,  no-cache", b"public,  no-cache"),
     ],
 )
-def test_no_cache_for_many_may_keep_an_answer(said: bytes, sent: bytes) -> None:
-    assert private_cache_control(said) == sent
+def test_no_cache_for_many_may_keep_an_answer(received: bytes, sent: bytes) -> None:
+    assert private_cache_control(received) == sent
     assert private_cache_control(sent) == sent
 
 

@@ -1,4 +1,4 @@
-"""The bound on upstream connections: its numbers hold whatever happens, in whatever order."""
+"""The budget of upstream connections: its invariants hold after any sequence of events."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class Model(RuleBasedStateMachine):
     which = st.integers(0, 1)
 
     @rule(token=tokens, which=which, is_fresh=st.booleans(), is_long_lived=st.booleans())
-    def ask(self, token: UUID, which: Any, is_fresh: Any, is_long_lived: Any) -> None:
+    def request(self, token: UUID, which: Any, is_fresh: Any, is_long_lived: Any) -> None:
         pool = self.pools[which]
         ready_before = self._ready()
         try:

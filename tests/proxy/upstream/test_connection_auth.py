@@ -29,7 +29,7 @@ _NONCES = itertools.count(1)
 
 
 class AuthenticatingUpstream(asyncio.Protocol):
-    """Three legs authenticate the connection; afterwards it serves whoever writes on it."""
+    """Three legs authenticate the connection; afterwards it serves all requests on it."""
 
     scheme = "NTLM"
     challenge = "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM\r\n"
@@ -77,9 +77,9 @@ class AuthenticatingUpstream(asyncio.Protocol):
             lines = [line.partition(": ") for line in head.split("\r\n")[1:]]
             fields = {name.lower(): value for name, _, value in lines}
             self.data = self.data[int(fields.get("content-length", 0)) :]
-            self.answer(head.split(" ")[1].partition("?")[0], fields)
+            self.respond(head.split(" ")[1].partition("?")[0], fields)
 
-    def answer(self, path: str, fields: Any) -> None:
+    def respond(self, path: str, fields: Any) -> None:
         scheme, _, credentials = fields.get("authorization", "").partition(" ")
         if path == "/break":
             self.transport.abort()
@@ -94,24 +94,26 @@ class AuthenticatingUpstream(asyncio.Protocol):
             leg, _, rest = credentials.partition(".")
             if leg == "1":
                 self.user, self.nonce = None, next(_NONCES)
-                self.say(401, f"WWW-Authenticate: {self.scheme} nonce.{self.nonce}\r\n", "more")
+                self.send_response(
+                    401, f"WWW-Authenticate: {self.scheme} nonce.{self.nonce}\r\n", "more"
+                )
                 return
             user, _, nonce = rest.partition(".")
             if nonce != str(self.nonce):
-                self.say(401, self.challenge, "wrong connection")
+                self.send_response(401, self.challenge, "wrong connection")
                 return
             self.user = user
         if "upgrade" in fields and path == "/socket" and self.user is not None:
             self.upgrade(fields)
         elif self.user is None and path != "/open":
-            self.say(401, self.challenge, "who are you")
+            self.send_response(401, self.challenge, "who are you")
         else:
             closing = "Connection: close\r\n" if path == "/close" else ""
-            self.say(200, closing, f"you are {self.user or 'nobody'}")
+            self.send_response(200, closing, f"you are {self.user or 'nobody'}")
             if closing:
                 self.transport.close()
 
-    def say(self, status: Any, lines: Any, text: Any) -> None:
+    def send_response(self, status: Any, lines: Any, text: Any) -> None:
         self.transport.write(
             f"HTTP/1.1 {status} S\r\nContent-Type: image/png\r\nContent-Length: {len(text)}\r\n"
             f"{self.always}{lines}\r\n{text}".encode()
@@ -119,11 +121,11 @@ class AuthenticatingUpstream(asyncio.Protocol):
 
     def upgrade(self, fields: Any) -> None:
         key = fields["sec-websocket-key"].encode()
-        proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        accept_key = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         text = f"you are {self.user}".encode()
         self.transport.write(
             b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(proof) + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: " + base64.b64encode(accept_key) + b"\r\n\r\n"
             b"\x81" + bytes([len(text)]) + text
         )
 
@@ -159,24 +161,24 @@ async def first_legs(
     browser: Any, token: str = TOKEN, scheme: str = "NTLM", path: str = "/page"
 ) -> Any:
     """The challenge's nonce, after two of three legs."""
-    assert (await browser.ask(PREFIX + path, token=token)).start.startswith(b"HTTP/1.1 401")
-    answer = await browser.ask(PREFIX + path, f"Authorization: {scheme} 1.", token=token)
-    assert answer.start.startswith(b"HTTP/1.1 401")
-    line = next(h for h in answer.headers if h.lower().startswith(b"www-authenticate"))
+    assert (await browser.request(PREFIX + path, token=token)).start.startswith(b"HTTP/1.1 401")
+    response = await browser.request(PREFIX + path, f"Authorization: {scheme} 1.", token=token)
+    assert response.start.startswith(b"HTTP/1.1 401")
+    line = next(h for h in response.headers if h.lower().startswith(b"www-authenticate"))
     return line.decode().rpartition(".")[2]
 
 
 async def sign_in(browser: Any, user: Any, token: str = TOKEN, scheme: str = "NTLM") -> None:
     nonce = await first_legs(browser, token, scheme)
     last = f"Authorization: {scheme} 3.{user}.{nonce}"
-    answer = await browser.ask(PREFIX + "/page", last, token=token)
-    assert answer.body == f"you are {user}".encode()
+    response = await browser.request(PREFIX + "/page", last, token=token)
+    assert response.body == f"you are {user}".encode()
 
 
 async def body(
     browser: Any, path: str = "/page", *headers: str, token: str = TOKEN, method: str = "GET"
 ) -> Any:
-    return (await browser.ask(PREFIX + path, *headers, token=token, method=method)).body
+    return (await browser.request(PREFIX + path, *headers, token=token, method=method)).body
 
 
 @pytest.mark.parametrize("scheme", ["NTLM", "Negotiate", "ntlm"])
@@ -185,7 +187,7 @@ async def test_two_users_over_one_pool_stay_who_they_are(
 ) -> None:
     upstream = await serve(scheme=scheme)
     gate = await start_gate(upstream.url)
-    gate.gatekeeper.add(OTHER, activated=True)
+    gate.tokens.add(OTHER, activated=True)
     alice, bob, third = [await connect(gate) for _ in range(3)]
     assert await body(third, "/open") == b"you are nobody"
     await sign_in(alice, "alice", scheme=scheme)
@@ -197,7 +199,7 @@ async def test_two_users_over_one_pool_stay_who_they_are(
             assert await body(alice, path, method=method) == b"you are alice"
             assert await body(bob, path, token=OTHER, method=method) == b"you are bob"
             assert await body(third, "/open", method=method) == b"you are nobody"
-    # The very headers of the third leg, from elsewhere, authenticate nobody.
+    # The same headers of the third leg do not authenticate another client.
     last = next(h for _, h in upstream.heads if " 3.alice" in h)
     line = next(line for line in last.split("\r\n") if line.startswith("Authorization"))
     assert await body(third, "/page", line) == b"wrong connection"
@@ -212,15 +214,17 @@ async def test_whatever_happens_in_between_nobody_is_served_as_another(
     upstream = await serve()
     gate = await start_gate(upstream.url, upstream_max_connections=40)
     users = {"alice": TOKEN, "bob": OTHER, "carol": OTHER}
-    gate.gatekeeper.add(OTHER, activated=True)
+    gate.tokens.add(OTHER, activated=True)
     served = []
 
-    async def live(user: Any) -> None:
+    async def browse(user: Any) -> None:
         token = users[user]
         for _ in range(6):
             browser = await connect(gate)
             for _ in range(chance.randrange(1, 6)):
-                what = chance.choice(("in", "half", "ask", "open", "break", "cut", "close", "post"))
+                what = chance.choice(
+                    ("in", "half", "request", "open", "break", "cut", "close", "post")
+                )
                 with contextlib.suppress(AssertionError, OSError, RuntimeError, StopIteration):
                     if what == "in":
                         await sign_in(browser, user, token)
@@ -234,17 +238,17 @@ async def test_whatever_happens_in_between_nobody_is_served_as_another(
                             "close": "/close",
                         }.get(what, "/page")
                         method = "POST" if what == "post" else "GET"
-                        said = await body(browser, path, token=token, method=method)
-                        if said.startswith(b"you are"):
-                            served.append((user, said))
+                        received = await body(browser, path, token=token, method=method)
+                        if received.startswith(b"you are"):
+                            served.append((user, received))
                 await asyncio.sleep(chance.random() / 100)
             browser.close()
 
-    await asyncio.gather(*(live(user) for user in users for _ in range(3)))
+    await asyncio.gather(*(browse(user) for user in users for _ in range(3)))
     assert served
-    for user, said in served:
-        assert said in (f"you are {user}".encode(), b"you are nobody")
-    # What was authenticated has gone with its client; what is left belongs to nobody.
+    for user, received in served:
+        assert received in (f"you are {user}".encode(), b"you are nobody")
+    # Authenticated connections were closed with their clients; the rest have no user.
     await until(lambda: all(connection.user is None for connection in upstream.open))
     await until(lambda: gate.gate.upstream.budget.long_lived == 0)
 
@@ -256,7 +260,7 @@ async def test_both_connections_end_together(
     gate = await start_gate(upstream.url)
     browser = await connect(gate)
     await sign_in(browser, "alice")
-    assert gate.gate.upstream.budget.held(gate.gatekeeper.known[TOKEN].token_id) == (0, 1)
+    assert gate.gate.upstream.budget.held(gate.tokens.known[TOKEN].token_id) == (0, 1)
     browser.close()
     await until(lambda: not any(c.user for c in upstream.open))
     other = await connect(gate)
@@ -271,7 +275,7 @@ async def test_another_token_on_the_same_connection_gets_another_one(
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
-    gate.gatekeeper.add(OTHER, activated=True)
+    gate.tokens.add(OTHER, activated=True)
     browser = await connect(gate)
     await sign_in(browser, "alice")
     assert await body(browser, "/open", token=OTHER) == b"you are nobody"
@@ -295,20 +299,24 @@ async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challe
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, browser_mount="prefix")
-    visitor = VisitingBrowser(gate).sign_in()
-    cookies = "; ".join(f"{k}={v}" for k, v in visitor.cookies["127.0.0.1"].items())
+    signed_in = VisitingBrowser(gate).sign_in()
+    cookies = "; ".join(f"{k}={v}" for k, v in signed_in.cookies["127.0.0.1"].items())
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    said = []
+    received = []
     for line in ("X-Plain: 1", "X-Plain: 1", "Authorization: NTLM 1.", "X-Plain: 1"):
         writer.write(
             f"GET {PREFIX}/page HTTP/1.1\r\nHost: 127.0.0.1:{gate.port}\r\nCookie: {cookies}\r\n"
-            f"User-Agent: {visitor.agent}\r\nSec-Fetch-Site: same-origin\r\n{line}\r\n\r\n".encode()
+            f"User-Agent: {signed_in.agent}\r\nSec-Fetch-Site: same-origin\r\n"
+            f"{line}\r\n\r\n".encode()
         )
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(value) for value in re.findall(rb"(?i)content-length: ([0-9]+)", head))
-        said.append((head[9:12], await reader.readexactly(length)))
+        received.append((head[9:12], await reader.readexactly(length)))
     writer.close()
-    assert said == [(b"401", b"who are you")] * 2 + [(b"401", b"more"), (b"401", b"who are you")]
+    assert received == [(b"401", b"who are you")] * 2 + [
+        (b"401", b"more"),
+        (b"401", b"who are you"),
+    ]
     assert len({connection for connection, _ in upstream.heads}) == upstream.made == 1
 
 
@@ -318,8 +326,8 @@ async def test_without_keep_alive_nothing_is_kept(
     upstream = await serve()
     gate = await start_gate(upstream.url)
     for line in ("Authorization: NTLM 1.", "Authorization: Negotiate abc", "X-Plain: 1"):
-        answer = await gate.ask(PREFIX + "/page", line)
-        assert answer.startswith(b"HTTP/1.1 401")
+        response = await gate.request(PREFIX + "/page", line)
+        assert response.startswith(b"HTTP/1.1 401")
         await until(lambda: not upstream.open)
     assert gate.gate.upstream.budget.open == 0
 
@@ -331,8 +339,8 @@ async def test_behind_a_reverse_proxy_connections_are_shared_by_browsers(
     gate = await start_gate(upstream.url, trusted_proxies="127.0.0.1")
     browser = await connect(gate)
     forwarded = "X-Forwarded-For: 192.0.2.1"
-    answer = await browser.ask(PREFIX + "/page", "Authorization: NTLM 1.", forwarded)
-    assert answer.start.startswith(b"HTTP/1.1 401")
+    response = await browser.request(PREFIX + "/page", "Authorization: NTLM 1.", forwarded)
+    assert response.start.startswith(b"HTTP/1.1 401")
     await until(lambda: not upstream.open)
     assert await body(browser, "/page", forwarded) == b"who are you"
     await until(lambda: not upstream.open)
@@ -379,8 +387,8 @@ async def test_a_handshake_may_be_made_by_upgrades_alone(
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     )
-    answer = await browser.ask(PREFIX + "/socket", "Authorization: NTLM 1.", *upgrade)
-    line = next(h for h in answer.headers if h.lower().startswith(b"www-authenticate"))
+    response = await browser.request(PREFIX + "/socket", "Authorization: NTLM 1.", *upgrade)
+    line = next(h for h in response.headers if h.lower().startswith(b"www-authenticate"))
     nonce = line.decode().rpartition(".")[2]
     browser.send(PREFIX + "/socket", f"Authorization: NTLM 3.alice.{nonce}", *upgrade)
     assert (await browser.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
@@ -413,8 +421,8 @@ async def test_a_dead_pooled_connection_does_not_swallow_credentials(
     assert await body(browser, "/open") == b"you are nobody"
     assert await body(browser, "/open", method="POST") == b"you are nobody"
     made = upstream.made
-    answer = await browser.ask(PREFIX + "/page", "Authorization: NTLM 1.")
-    assert b"more" in answer.body
+    response = await browser.request(PREFIX + "/page", "Authorization: NTLM 1.")
+    assert b"more" in response.body
     assert upstream.made == made + 1
 
 
@@ -437,8 +445,8 @@ async def test_a_connection_that_has_seen_a_sign_is_not_shared(
     gate = await start_gate(upstream.url)
     for number in range(1, 4):
         browser = await connect(gate)
-        await browser.ask(PREFIX + path)
-        await browser.ask(PREFIX + path)
+        await browser.request(PREFIX + path)
+        await browser.request(PREFIX + path)
         assert upstream.made == number, "its own is kept, another client's is not used"
     assert gate.gate.upstream.budget.idle == 0
 
@@ -453,7 +461,7 @@ async def test_other_schemes_share_connections(
     gate = await start_gate(upstream.url)
     for _ in range(3):
         browser = await connect(gate)
-        await browser.ask(PREFIX + "/page", "Authorization: Basic dTpw")
+        await browser.request(PREFIX + "/page", "Authorization: Basic dTpw")
     assert upstream.made == 1
 
 
@@ -466,9 +474,9 @@ async def test_the_gates_own_credentials_are_per_request(
     )
     for _ in range(3):
         browser = await connect(gate)
-        said = await body(browser, "/open", "Authorization: NTLM 1.")
-        assert said == b"you are nobody"
-    assert upstream.made <= 2  # each path has a pool of its own
+        received = await body(browser, "/open", "Authorization: NTLM 1.")
+        assert received == b"you are nobody"
+    assert upstream.made <= 2  # each path has a separate pool
     assert not any("NTLM" in head for _, head in upstream.heads)
 
 
@@ -479,27 +487,27 @@ async def test_owned_connections_are_bounded(
     gate = await start_gate(upstream.url, upstream_max_connections=4)
     browsers = [await connect(gate) for _ in range(3)]
     line = "Authorization: NTLM 1."
-    answers = [(await b.ask(PREFIX + "/page", line)).start.split()[1] for b in browsers]
-    assert answers == [b"401", b"429", b"429"]
+    responses = [(await b.request(PREFIX + "/page", line)).start.split()[1] for b in browsers]
+    assert responses == [b"401", b"429", b"429"]
     assert len(upstream.open) <= 4
     assert await body(browsers[1], "/open") == b"you are nobody"
 
 
-_WORDS = st.sampled_from(["Basic", "Digest", "Bearer", "NTLM", "Negotiate", "nTLM", "Kerberos"])
+_SCHEMES = st.sampled_from(["Basic", "Digest", "Bearer", "NTLM", "Negotiate", "nTLM", "Kerberos"])
 _BOUND = {"ntlm", "negotiate", "kerberos"}
 
 
 @given(
-    words=st.lists(_WORDS, min_size=1, max_size=5),
+    schemes=st.lists(_SCHEMES, min_size=1, max_size=5),
     separator=st.sampled_from([",", ", ", " ,\t"]),
     parameters=st.sampled_from(["", " TlRMTVNTUA==", ' realm="a, b"']),
     name=st.sampled_from([b"WWW-Authenticate", b"www-authenticate", b"PROXY-AUTHENTICATE"]),
 )
 def test_a_scheme_is_found_wherever_it_stands_in_the_list(
-    words: Any, separator: Any, parameters: Any, name: str
+    schemes: list[str], separator: str, parameters: str, name: bytes
 ) -> None:
-    value = separator.join(word + parameters for word in words).encode()
-    expected = any(word.lower() in _BOUND for word in words)
+    value = separator.join(scheme + parameters for scheme in schemes).encode()
+    expected = any(scheme.lower() in _BOUND for scheme in schemes)
     assert is_challenged([(b"X", b"y"), (name, value)]) == expected
     assert not is_challenged([(b"X-" + name, value)])
 

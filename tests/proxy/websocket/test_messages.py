@@ -13,9 +13,15 @@ from zenzefi.proxy.websocket.messages import FrameError, MessageFilter, data_fra
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import Registry
 
+Message = str | bytes
 
-def same(data: Any) -> Any:
+
+def same(data: Message) -> Message:
     return data
+
+
+def upper(data: Message) -> Message:
+    return data.upper()
 
 
 @given(
@@ -24,9 +30,9 @@ def same(data: Any) -> Any:
     st.integers(1, 5000),
 )
 def test_messages_come_out_as_they_went_in_however_they_are_cut(
-    messages: Any, masked: Any, cut: Any
+    messages: list[Message], masked: bool, cut: int
 ) -> None:
-    seen: list[Any] = []
+    seen: list[Message] = []
     reader = MessageFilter(seen.append, masked=masked)
     wire = b"".join(
         data_frame(1, m.encode(), masked=masked)
@@ -40,7 +46,7 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(
 
 
 def test_fragments_become_one_message_and_control_frames_pass_between_them() -> None:
-    reader = MessageFilter(str.upper, masked=False)
+    reader = MessageFilter(upper, masked=False)
     out = reader.feed(b"\x01\x02he" + b"\x89\x01p" + b"\x80\x03llo")
     assert out == b"\x89\x01p" + b"\x81\x05HELLO"
 

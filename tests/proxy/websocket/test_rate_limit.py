@@ -41,7 +41,7 @@ async def test_the_bytes_of_all_sockets_of_a_token_count_together_and_those_of_o
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     gate = await start_gate(upstream, rate_limit_websocket_bytes="100000/hour")
-    gate.gatekeeper.add("U" * 64)
+    gate.tokens.add("U" * 64)
     url = gate.proxy_url + "/socket"
     async with (
         ClientSession(headers={"X-Access-Token": "U" * 64}) as other,
@@ -109,6 +109,6 @@ async def test_the_metering_ends_with_the_last_socket(
         await ws.receive_json()
         assert len(meters()) == 1
     async with asyncio.timeout(5):
-        while meters():  # noqa: ASYNC110 - nobody announces it
+        while meters():  # noqa: ASYNC110 - no event announces it
             await asyncio.sleep(0.01)
-    assert TOKEN in gate.gatekeeper.known
+    assert TOKEN in gate.tokens.known

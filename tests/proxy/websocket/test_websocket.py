@@ -61,7 +61,7 @@ async def test_the_token_parameter_lets_in_and_is_taken_out(
 @pytest.mark.parametrize(
     ("query", "headers", "rest"),
     [
-        # The application's own tokens pass when another one of the gate vouches.
+        # The application's own tokens pass if another credential authenticates at the gate.
         ("token=theirs&x=1", {"X-Access-Token": TOKEN}, "token=theirs&x=1"),
         (f"token=theirs&token={TOKEN}", {"X-Access-Token": TOKEN}, "token=theirs"),
         (f"token=theirs&token={TOKEN}", {}, "token=theirs"),
@@ -81,10 +81,10 @@ async def test_an_application_may_have_tokens_of_its_own(
     [("token=theirs&x=1", "token=theirs&x=1"), (f"x=1&token={'Z' * 64}", "x=1")],
 )
 async def test_an_application_may_have_tokens_of_its_own_beside_the_cookie(
-    place: BrowserMount, browser: Any, query: str, rest: str
+    browser_mount: BrowserMount, browser: Any, query: str, rest: str
 ) -> None:
-    url = f"{place.url}/socket?{query}"
-    async with browser.ws_connect(url, headers=place.headers) as ws:
+    url = f"{browser_mount.url}/socket?{query}"
+    async with browser.ws_connect(url, headers=browser_mount.headers) as ws:
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
 
 
@@ -103,8 +103,8 @@ async def test_without_a_valid_token_it_is_refused_before_the_upgrade(
     start_gate: GateFactory, faulty: FaultyUpstream, token: str | None, status: int
 ) -> None:
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/socket", *WEBSOCKET_UPGRADE, token=token)
-    assert answer.startswith(f"HTTP/1.1 {status}".encode())
+    response = await gate.request(PREFIX + "/socket", *WEBSOCKET_UPGRADE, token=token)
+    assert response.startswith(f"HTTP/1.1 {status}".encode())
     assert faulty.connections == 0
 
 
@@ -118,22 +118,22 @@ async def test_a_refusal_by_the_upstream_is_passed_on_as_its_status(
 
 async def test_connection_options_may_stand_on_several_lines(gate: RunningGate) -> None:
     lines = ["Connection: keep-alive", *WEBSOCKET_UPGRADE]
-    answer = await gate.raw(
+    response = await gate.raw(
         "\r\n".join(
             [f"GET {PREFIX}/socket HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *lines]
         ).encode()
         + b"\r\n\r\n",
         timeout=1,
     )
-    assert answer.startswith(b"HTTP/1.1 101")
+    assert response.startswith(b"HTTP/1.1 101")
 
 
 async def test_http_10_knows_no_upgrade(start_gate: GateFactory, faulty: FaultyUpstream) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nok")
     gate = await start_gate(faulty.url)
     lines = [f"GET {PREFIX}/socket HTTP/1.0", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]
-    answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
-    assert answer.startswith(b"HTTP/1.0 200")
+    response = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
+    assert response.startswith(b"HTTP/1.0 200")
     assert b"Upgrade: websocket" not in faulty.heads[0]
 
 
@@ -145,19 +145,19 @@ async def test_a_426_says_which_protocol_it_wants(
         b"Content-Length: 0\r\n\r\n"
     )
     gate = await start_gate(faulty.url)
-    answer = await gate.ask(PREFIX + "/s")
-    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
-    assert b"\r\nUpgrade: websocket\r\n" in answer
-    assert b"\r\nConnection: Upgrade\r\n" in answer
+    response = await gate.request(PREFIX + "/s")
+    assert response.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b"\r\nUpgrade: websocket\r\n" in response
+    assert b"\r\nConnection: Upgrade\r\n" in response
 
 
 async def test_an_upstream_that_is_down_is_502_before_the_upgrade(
     start_gate: GateFactory, free_port: int
 ) -> None:
     gate = await start_gate(f"http://127.0.0.1:{free_port}")
-    answer = await gate.ask(PREFIX + "/socket", *WEBSOCKET_UPGRADE)
-    assert answer.startswith(b"HTTP/1.1 502")
-    assert gate.gatekeeper.activations == []
+    response = await gate.request(PREFIX + "/socket", *WEBSOCKET_UPGRADE)
+    assert response.startswith(b"HTTP/1.1 502")
+    assert gate.tokens.activations == []
 
 
 async def test_close_codes_pass_both_ways(
@@ -182,7 +182,7 @@ async def test_a_token_that_ends_closes_with_4401_and_the_reason(
 ) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:
         await ws.receive_json()
-        gate.gatekeeper.end(reason="The access token was revoked.")
+        gate.tokens.revoke(reason="The access token was revoked.")
         async with asyncio.timeout(3):
             message = await ws.receive()
         assert (message.data, message.extra) == (4401, "The access token was revoked.")
@@ -194,7 +194,7 @@ async def test_a_token_that_ends_within_a_message_still_closes(
     async with client.ws_connect(gate.proxy_url + "/socket", max_msg_size=0) as ws:
         await ws.receive_json()
         await ws.send_bytes(b"x" * 8_000_000)
-        gate.gatekeeper.end()
+        gate.tokens.revoke()
         async with asyncio.timeout(5):
             while (message := await ws.receive()).type is WSMsgType.BINARY:
                 pass
@@ -211,12 +211,14 @@ async def test_draining_closes_with_1001(gate: RunningGate, client: ClientSessio
     assert gate.gate.websockets.open_count == 0
 
 
-async def test_another_sites_page_cannot_use_the_cookie(place: BrowserMount, browser: Any) -> None:
-    url, headers = place.url + "/socket", place.headers
+async def test_another_sites_page_cannot_use_the_cookie(
+    browser_mount: BrowserMount, browser: Any
+) -> None:
+    url, headers = browser_mount.url + "/socket", browser_mount.headers
     with pytest.raises(WSServerHandshakeError) as refused:
         await browser.ws_connect(url, headers=headers, origin="https://evil.example")
     assert refused.value.status == 403
-    async with browser.ws_connect(url, headers=headers, origin=place.origin) as ws:
+    async with browser.ws_connect(url, headers=headers, origin=browser_mount.origin) as ws:
         assert TOKEN not in json.dumps(await ws.receive_json())
 
 
@@ -244,13 +246,13 @@ async def test_bytes_sent_with_the_handshake_are_not_lost(gate: RunningGate) -> 
         f"X-Access-Token: {TOKEN}",
         *WEBSOCKET_UPGRADE,
     ]
-    answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + frame, timeout=1)
-    assert answer.startswith(b"HTTP/1.1 101")
-    assert answer.endswith(b"\x81\x02hi")
+    response = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + frame, timeout=1)
+    assert response.startswith(b"HTTP/1.1 101")
+    assert response.endswith(b"\x81\x02hi")
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -260,11 +262,11 @@ async def test_bytes_sent_with_the_handshake_are_not_lost(gate: RunningGate) -> 
     ],
 )
 async def test_a_101_that_is_no_websockets_is_502(
-    start_gate: GateFactory, faulty: FaultyUpstream, answer: bytes
+    start_gate: GateFactory, faulty: FaultyUpstream, response: bytes
 ) -> None:
-    faulty.always(answer, then="stall")
+    faulty.always(response, then="stall")
     gate = await start_gate(faulty.url)
-    assert (await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
+    assert (await gate.request(PREFIX + "/s", *WEBSOCKET_UPGRADE)).startswith(b"HTTP/1.1 502")
 
 
 async def test_a_slow_browser_stops_the_upstream(
@@ -340,17 +342,17 @@ async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(
         f"X-Access-Token: {TOKEN}",
         *WEBSOCKET_UPGRADE,
     ]
-    answer = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
-    assert answer.startswith(b"HTTP/1.1 101")
-    assert answer.endswith(b"\r\n\r\n")
-    assert answer.count(b"HTTP/1.1") == 1
+    response = await gate.raw("\r\n".join(lines).encode() + b"\r\n\r\n", timeout=3)
+    assert response.startswith(b"HTTP/1.1 101")
+    assert response.endswith(b"\r\n\r\n")
+    assert response.count(b"HTTP/1.1") == 1
     assert "WebSocket relay failed" in caplog.text
 
 
 async def test_a_browser_that_leaves_before_its_101_is_no_error(
     gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate.gatekeeper.add()  # not activated yet
+    gate.tokens.add()  # not activated yet
     gone = asyncio.Event()
 
     async def activate(access: Any) -> Any:
@@ -359,7 +361,7 @@ async def test_a_browser_that_leaves_before_its_101_is_no_error(
         gone.set()
         return access
 
-    monkeypatch.setattr(gate.gatekeeper, "activate", activate)
+    monkeypatch.setattr(gate.tokens, "activate", activate)
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     lines = [
         f"GET {PREFIX}/socket HTTP/1.1",
@@ -388,9 +390,9 @@ async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     async def script(wire: Wire) -> None:
-        gate.gatekeeper.end()
+        gate.tokens.revoke()
         await wire.stall()
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    assert await gate.ask(PREFIX + "/s", *WEBSOCKET_UPGRADE, timeout=3) == b""
+    assert await gate.request(PREFIX + "/s", *WEBSOCKET_UPGRADE, timeout=3) == b""
