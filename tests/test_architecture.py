@@ -28,9 +28,6 @@ LONG_FILES = {
     "tests/proxy/test_sign_in.py",
     "tests/proxy/upstream/test_connection_auth.py",
     "tests/proxy/upstream/test_connection_limits.py",
-    "tests/rewriting/test_engine.py",
-    "tests/rewriting/test_html.py",
-    "tests/rewriting/test_linear_work.py",
     "tests/tokens/test_validation.py",
     "tests/web/test_account_pages.py",
 }

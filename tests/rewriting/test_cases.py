@@ -1,7 +1,7 @@
-"""The engine against real-world documents, scored by the checker that lies beside them.
+"""The engine against real-world documents, scored by the checker in their folder.
 
-The folder is no part of this project: ``ZENZEFI_CASES`` names it, else ``../shared/cases`` beside
-the checkout is tried, and without either these tests say so and are skipped.
+The documents are not in this repository. ``ZENZEFI_CASES`` names their folder; the default is
+``../shared/cases``, relative to the checkout. Without the folder these tests are skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zenzefi.rewriting.urls import UrlMapper
 _ROOT = Path(__file__).parents[2]
 CASES = Path(os.environ.get("ZENZEFI_CASES") or _ROOT.parent / "shared" / "cases")
 if "ZENZEFI_CASES" not in os.environ and not CASES.is_dir():
-    CASES = _ROOT.parents[1] / "shared" / "cases"  # a worktree lies one folder deeper
+    CASES = _ROOT.parents[1] / "shared" / "cases"  # the checkout can be one folder deeper
 
 pytestmark = pytest.mark.skipif(
     not (CASES / "check.py").is_file(),

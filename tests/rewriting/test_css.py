@@ -111,7 +111,7 @@ def test_addresses_are_mapped_and_nothing_else_changes(css: str, expected: str) 
         "@namespace p src(/* c */'/x'\n);",
     ],
 )
-def test_what_is_no_address_stays(css: str) -> None:
+def test_text_that_is_not_an_address_is_unchanged(css: str) -> None:
     assert rewrite(css) == css
     for size in (1, 2, 3, 7):
         assert rewrite(css, size) == css
@@ -208,7 +208,7 @@ sheets = st.lists(pieces, max_size=24).map("".join)
 @given(sheets, st.integers(1, 9))
 @example("@import/", 1)
 @example("url(\\", 1)
-def test_the_cut_of_the_chunks_makes_no_difference(css: Any, size: int) -> None:
+def test_chunk_boundaries_make_no_difference(css: Any, size: int) -> None:
     assert rewrite(css, size) == rewrite(css)
 
 

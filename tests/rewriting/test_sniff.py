@@ -1,4 +1,4 @@
-"""What a body really is."""
+"""The type of a body, by its content."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def test_a_file_that_would_end_the_process_is_a_mistake_like_others(tmp_path: Pa
     )
 )
 def test_whatever_fails_other_documents_are_still_rewritten(events: list[Any]) -> None:
-    """For a bundled plugin: all documents but those that fail, whatever happens there."""
+    """For a bundled plugin: all documents except those that fail."""
     now = [0.0]
     entry = LoadedPlugin(plugin("a").plugin, "test", clock=lambda: now[0], bundled=True)
     for document, outcome, seconds in events:

@@ -1,4 +1,4 @@
-"""A call that does not come back is ended, whatever it is doing."""
+"""Plugin calls that do not return, or use too much memory, are stopped."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_what_holds_the_event_loop_is_ended(call: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.timeout(60)
-def test_what_eats_memory_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_uses_too_much_memory_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "CPU_SECONDS", 60)
     monkeypatch.setattr(watchdog, "WALL_SECONDS", 60)
     kept: list[bytes] = []
 
     def eat() -> None:
-        while len(kept) < 4000:  # 4 GB, if nobody stopped it
+        while len(kept) < 4000:  # 4 GB, unless it is stopped
             kept.append(b"x" * (1 << 20))
             time.sleep(0.001)
 
@@ -196,7 +196,7 @@ def test_work_that_eats_memory_is_ended_and_gives_it_back() -> None:
     def eat() -> None:
         branch = Branch()
         living.append(weakref.ref(branch))
-        while len(branch.leaves) < 4000:  # 4 GB, if nobody stopped it
+        while len(branch.leaves) < 4000:  # 4 GB, unless it is stopped
             branch.leaves.append(b"x" * (1 << 20))
             time.sleep(0.001)
 
