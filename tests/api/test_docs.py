@@ -52,11 +52,23 @@ async def test_a_protected_call_says_how_to_sign_in_and_what_it_refuses(gate: Ga
     assert "Idempotency-Key" in names
 
 
+def properties(where: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every property of a schema and of the schemas inside it, with its location."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from properties(where, part)
+    elif isinstance(schema, dict):
+        for field, inner in schema.get("properties", {}).items():
+            yield f"{where}.{field}", inner
+            yield from properties(f"{where}.{field}", inner)
+        for word in ("items", "anyOf", "allOf", "oneOf", "additionalProperties"):
+            yield from properties(where, schema.get(word))
+
+
 def described_values(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every property of a model and every parameter of a call, with its location."""
     for name, model in description["components"]["schemas"].items():
-        for field, schema in model.get("properties", {}).items():
-            yield f"{name}.{field}", schema
+        yield from properties(name, model)
     for path, calls in description["paths"].items():
         for method, call in calls.items():
             for parameter in call.get("parameters", ()):

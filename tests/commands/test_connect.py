@@ -21,6 +21,8 @@ import pytest
 
 from tests.kit.gate_process import GateProcess, environment
 from tests.kit.servers import free_port
+from zenzefi import i18n
+from zenzefi.commands.connect import status_line
 
 WHO = {"email": "ann@example.com", "password": "correct horse"}
 
@@ -133,6 +135,18 @@ def test_it_asks_serves_and_tells_how_the_token_stands(shop: Shop, tmp_path: Pat
     assert all(token["token"].encode() not in content for content in kept)
 
 
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "connected  ·  6 d 23 h left  ·  1 request"),
+        ("ru", "подключено  ·  осталось 6 д 23 ч"),
+    ],
+)
+def test_days_that_are_left_are_in_the_language_of_the_terminal(language: str, text: str) -> None:
+    with i18n.using(i18n.locale_context(language)):
+        assert text in status_line("connected", 7 * 86400 - 1, 1, 0, 0)
+
+
 def test_a_narrow_terminal_keeps_its_line(shop: Shop, tmp_path: Path) -> None:
     token = shop.buy()["token"]
     with started(tmp_path, shop.url, "--port", "0", "--http", ZENZEFI_ACCESS_TOKEN=token) as child:
@@ -214,6 +228,7 @@ def test_without_a_keyring_it_says_so(tmp_path: Path) -> None:
             2,
             "Это не токен доступа",
         ),
+        (("gate.example",), {"LC_ALL": "ru_RU.UTF-8"}, 2, "Токен не указан"),
         (("http://gate.example",), {}, 2, "your token could be read in transit"),
         (("https://gate.example/path",), {}, 2, "no path, no user"),
         (("gate.example", "--token", "x" * 64), {}, 2, "No such option"),

@@ -22,7 +22,9 @@ from dotenv import dotenv_values
 
 from tests.kit.gate_process import environment
 from tests.kit.servers import free_port
+from zenzefi import i18n
 from zenzefi.cli import main
+from zenzefi.commands.connect import status_line
 from zenzefi.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -309,13 +311,32 @@ def test_every_named_setting_and_metric_exists(page: Path) -> None:
     assert [name for name in metrics if f"`{name}`" not in listed] == []
 
 
-def test_messages_of_the_desktop_client_are_current() -> None:
-    page = (ROOT / "docs" / "how-to" / "connect.md").read_text("utf-8")
-    table = page[page.index("| message | meaning |") :].split("\n\n")[0]
+_CONNECT = [("connect.md", "en"), ("connect.ru.md", "ru")]
+
+
+@pytest.mark.parametrize(("name", "language"), _CONNECT)
+def test_messages_of_the_desktop_client_are_current(name: str, language: str) -> None:
+    page = (ROOT / "docs" / "how-to" / name).read_text("utf-8")
+    table = re.search(r"\| (?:message|сообщение) \|.*?\n\n", page, re.S)
+    assert table is not None
     source = (ROOT / "zenzefi" / "commands" / "connect.py").read_text("utf-8")
-    for row in table.splitlines()[2:]:
-        message = row.split("|")[1].strip().partition(" (or")[0].rpartition("`")[2].strip()
-        assert message in source, message
+    source = re.sub(r'"\n\s+"', "", source)
+    with i18n.using(i18n.locale_context(language)):
+        messages = [i18n.gettext(text) for text in re.findall(r'[N_]\(\s*"([^"]+)"', source)]
+    rows = table[0].strip().splitlines()[2:]
+    assert len(rows) == 4
+    for row in rows:
+        text = re.split(r" \((?:or|или)", row.split("|")[1])[0].strip()
+        pattern = re.escape(text.replace("`http://...`", "%(gate)s"))
+        assert [m for m in messages if re.match(pattern, m)], text
+
+
+@pytest.mark.parametrize(("name", "language"), _CONNECT)
+def test_the_status_line_of_the_desktop_client_is_current(name: str, language: str) -> None:
+    page = (ROOT / "docs" / "how-to" / name).read_text("utf-8")
+    with i18n.using(i18n.locale_context(language)):
+        line = status_line("connected", 3552.9, 14, 1_200_000, 3_400)
+    assert f"\n  {line}\n" in page
 
 
 @pytest.mark.parametrize(

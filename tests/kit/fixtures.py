@@ -128,7 +128,7 @@ def _postgres_template(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_pool(postgres_url: str, _postgres_template: str) -> DatabasePool:
-    """Copies of the template that tests have given back, empty again."""
+    """Copies of the template that tests have returned, empty again."""
     return DatabasePool(postgres_url, _postgres_template)
 
 

@@ -63,13 +63,18 @@ _INVALID: JsonSchemaValue = {
                 "type": "object",
                 "required": ["type", "loc", "msg"],
                 "properties": {
-                    "type": {"type": "string"},
+                    "type": {
+                        "type": "string",
+                        "description": "The kind of problem, for programs, such as `missing`.",
+                    },
                     "loc": {
                         "type": "array",
+                        "description": "Where the value is: `body`, `query` or `path`, then the "
+                        "names and positions that lead to it.",
                         "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
                     },
-                    "msg": {"type": "string"},
-                    "input": {},
+                    "msg": {"type": "string", "description": "What is wrong with the value."},
+                    "input": {"description": "The value as it was sent."},
                 },
             },
         },

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 import click
 
 from zenzefi import printable
+from zenzefi.i18n import gettext as _
 
 if TYPE_CHECKING:
     from zenzefi.settings import Settings
@@ -164,11 +165,16 @@ def ask_secret(what: str, *, confirm: bool, from_stdin: bool, variable: str) -> 
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
         fail(
-            f"no {what} given: type it at a terminal, pipe it with --{what}-stdin, "
-            f"or set {variable}.",
+            _(
+                "%(what)s is missing: type it at a terminal, pipe it with --%(option)s-stdin, "
+                "or set %(variable)s.",
+                what=_(what.capitalize()),
+                option=what,
+                variable=variable,
+            ),
             Exit.USAGE,
         )
-    return str(click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=confirm))
+    return str(click.prompt(_(what.capitalize()), hide_input=True, confirmation_prompt=confirm))
 
 
 json_option = click.option("--json", "wants_json", is_flag=True, help="Print JSON.")

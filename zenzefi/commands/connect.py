@@ -346,17 +346,23 @@ class _Watch:
             await asyncio.sleep(1)
 
     def _line(self) -> str:
+        left = None if self._ends is None else self._ends - time.monotonic()
         traffic = self._agent.traffic
-        parts = [_(self._state)]
-        if self._ends is not None:
-            left = max(0, int(self._ends - time.monotonic()))
-            parts.append(_("%(duration)s left", duration=timedelta(seconds=left)))
-        parts.append(ngettext("%(num)s request", "%(num)s requests", traffic.requests))
-        parts.append(
-            _(
-                "%(received)s in, %(sent)s out",
-                received=i18n.size(traffic.received),
-                sent=i18n.size(traffic.sent),
-            )
-        )
-        return "  ·  ".join(parts).replace("\N{NO-BREAK SPACE}", " ")
+        return status_line(self._state, left, traffic.requests, traffic.received, traffic.sent)
+
+
+def status_line(state: str, left: float | None, requests: int, received: int, sent: int) -> str:
+    """The status line, in the language of the terminal.
+
+    ``left`` is the remaining time in seconds, if it is known; ``received`` and ``sent`` are bytes.
+    """
+    parts = [_(state)]
+    if left is not None:
+        # timedelta writes whole days in English.
+        text = str(timedelta(seconds=max(0, int(left)))) if left < 86400 else i18n.remaining(left)
+        parts.append(_("%(duration)s left", duration=text))
+    parts.append(ngettext("%(num)s request", "%(num)s requests", requests))
+    parts.append(
+        _("%(received)s in, %(sent)s out", received=i18n.size(received), sent=i18n.size(sent))
+    )
+    return "  ·  ".join(parts).replace("\N{NO-BREAK SPACE}", " ")

@@ -121,7 +121,7 @@ class Views:
     async def status(self, request: web.Request) -> TokenStatus:
         """The state of an access token.
 
-        Never activates the token and needs no device id.
+        Never activates the token and does not need a device ID.
         """
         access = (await self._gate.authenticate(request)).access
         return TokenStatus(
