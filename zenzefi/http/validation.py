@@ -51,15 +51,7 @@ def check(request: web.BaseRequest) -> Target:
         raise AmbiguousRequest("The Host header is malformed (RFC 9110, 7.2).")
     coding = headers.getall("Transfer-Encoding", ())
     if coding:
-        # RFC 9112, 6.1: chunked is the only supported coding, and may occur only once.
-        if len(coding) != 1 or coding[0].strip(" \t").lower() != "chunked":
-            raise AmbiguousRequest("Transfer-Encoding must be just chunked (RFC 9112, 6.1).")
-        if version == HttpVersion10:
-            raise AmbiguousRequest("HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
-        if "Content-Length" in headers:
-            raise AmbiguousRequest(
-                "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.2)."
-            )
+        _check_coding(request, coding)
     if "Upgrade" in headers and (coding or headers.get("Content-Length", "0") != "0"):
         # RFC 9110, 7.8 permits a body, but where it ends and the new protocol begins is ambiguous
         # (request smuggling). Browsers never send one.
@@ -73,6 +65,18 @@ def check(request: web.BaseRequest) -> Target:
     target = split_target(request.raw_path, host)
     check_path(target.path)
     return target
+
+
+def _check_coding(request: web.BaseRequest, coding: list[str]) -> None:
+    # RFC 9112, 6.1: chunked is the only supported coding, and may occur only once.
+    if len(coding) != 1 or coding[0].strip(" \t").lower() != "chunked":
+        raise AmbiguousRequest("Transfer-Encoding must be just chunked (RFC 9112, 6.1).")
+    if request._message.version == HttpVersion10:
+        raise AmbiguousRequest("HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
+    if "Content-Length" in request.headers:
+        raise AmbiguousRequest(
+            "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.2)."
+        )
 
 
 def _is_ignored_upgrade(request: web.BaseRequest) -> bool:

@@ -43,14 +43,9 @@ class JsonReader:
         """
         if self._broken:
             return len(window), []
-        at = 0
-        if not self._begun:
-            while guard := _GUARD.match(window, at):
-                at = guard.end()
-            head = window[at : at + 64]
-            if not final and len(head) < 64 and _may_be_guard(head):
-                return 0, []
-            self._begun = True
+        at = 0 if self._begun else self._begin(window, final)
+        if at < 0:
+            return 0, []
         found: list[tuple[Path, int, int]] = []
         while token := _TOKEN.match(window, at):
             kind = token.lastgroup or "mark"
@@ -70,12 +65,19 @@ class JsonReader:
             at = token.end()
         if self._broken or final:
             return len(window), found
-        blank = _BLANK.match(window, at)
-        rest = blank.end() if blank else at
-        if rest < len(window) and not _may_continue(window, rest):
+        if _is_invalid(window, at):
             self._broken = True
             return len(window), found
         return at, found
+
+    def _begin(self, window: bytes, final: bool) -> int:
+        """Skip a byte-order mark and guards. Returns their end, -1 if bytes are missing."""
+        at = 0
+        while guard := _GUARD.match(window, at):
+            at = guard.end()
+        head = window[at : at + 64]
+        self._begun = final or len(head) == 64 or not _may_be_guard(head)
+        return at if self._begun else -1
 
     def _mark(self, mark: bytes) -> bool:
         if mark in b"{[":
@@ -103,6 +105,13 @@ class JsonReader:
 def _may_be_guard(head: bytes) -> bool:
     bare = b"".join(head.split())
     return any(word.startswith(bare) for word in _GUARDS)
+
+
+def _is_invalid(window: bytes, at: int) -> bool:
+    """Whether the text at ``at``, after white space, can't become a token with more bytes."""
+    blank = _BLANK.match(window, at)
+    rest = blank.end() if blank else at
+    return rest < len(window) and not _may_continue(window, rest)
 
 
 def _may_continue(window: bytes, at: int) -> bool:

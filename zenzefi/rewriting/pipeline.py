@@ -138,12 +138,7 @@ class Pass:
         self._waiting.append(data)
         if not final and self._may_wait(end):
             return b""
-        if self._buffer:
-            self._waiting.insert(0, self._buffer)
-        buffer = self._buffer = (
-            b"".join(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
-        )
-        self._waiting.clear()
+        buffer = self._joined()
         for seat in self._seats:
             if seat.scanner is None:
                 seat.settled = end
@@ -156,11 +151,23 @@ class Pass:
                 if seat.scanner is not None:
                     seat.runner.succeeded()
         if end - done > self._budget.held:
-            for seat in self._seats:
-                if end - seat.settled > self._budget.held // 2:
-                    self._drop(seat, "holds back more of a body than the memory budget allows", end)
-            done = min(seat.settled for seat in self._seats)
+            done = self._drop_largest(end)
         return self._write(done, final)
+
+    def _joined(self) -> bytes:
+        """Join the waiting bytes to the buffer."""
+        if self._buffer:
+            self._waiting.insert(0, self._buffer)
+        self._buffer = b"".join(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
+        self._waiting.clear()
+        return self._buffer
+
+    def _drop_largest(self, end: int) -> int:
+        """Drop the scanners that hold back most bytes. Returns the position settled by all."""
+        for seat in self._seats:
+            if end - seat.settled > self._budget.held // 2:
+                self._drop(seat, "holds back more of a body than the memory budget allows", end)
+        return min(seat.settled for seat in self._seats)
 
     def _may_wait(self, end: int) -> bool:
         """Whether no scanner reads the new bytes yet: joining them each time is not linear."""

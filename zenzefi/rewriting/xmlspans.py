@@ -249,20 +249,26 @@ class XmlReader:
                 self._push(self._depth, self._mapper.resolve(_in_attribute(value), old))
             elif not full.startswith(b"xmlns"):
                 found.append((full.rpartition(b":")[2], value, offset + attribute.start(part)))
-        rules = self._rules
+        is_refresh = self._rules.refresh and _is_refresh(name, found)
         for local, value, place in found:
-            text = local.decode("latin-1")
-            if text in rules.attributes:
-                self._put(edits, value, place, self._base)
-            elif text in rules.lists:
-                self._replace(edits, value, place, map_srcset(_in_attribute(value), self._map))
-            elif rules.styles and (
-                text == "style" or (local in _PRESENTATION and b"url(" in value.lower())
-            ):
-                self._style(edits, value, place)
-            elif text == "content" and rules.refresh and _is_refresh(name, found):
-                self._replace(edits, value, place, map_refresh(_in_attribute(value), self._map))
+            self._attribute(local, value, place, edits, is_refresh=is_refresh)
         edits[first:] = sorted(edits[first:])  # xml:base was read before the others
+
+    def _attribute(
+        self, local: bytes, value: bytes, place: int, edits: list[Edit], *, is_refresh: bool
+    ) -> None:
+        """Map the URLs of one attribute; ``place`` is the position of its value."""
+        rules, text = self._rules, local.decode("latin-1")
+        if text in rules.attributes:
+            self._put(edits, value, place, self._base)
+        elif text in rules.lists:
+            self._replace(edits, value, place, map_srcset(_in_attribute(value), self._map))
+        elif rules.styles and (
+            text == "style" or (local in _PRESENTATION and b"url(" in value.lower())
+        ):
+            self._style(edits, value, place)
+        elif text == "content" and is_refresh:
+            self._replace(edits, value, place, map_refresh(_in_attribute(value), self._map))
 
     def _leave(self) -> None:
         while len(self._bases) > 1 and self._bases[-1][0] >= self._depth:

@@ -111,15 +111,6 @@ async def serve(
         with contextlib.suppress(asyncio.QueueFull):  # one reload handles several signals
             hangups.put_nowait(None)
 
-    async def reload_on_signal() -> None:
-        while True:
-            await hangups.get()
-            try:
-                if on_reload is not None:
-                    await on_reload()
-            except Exception:
-                log.exception("failed to reload the settings; the current ones stay in effect")
-
     loop.set_exception_handler(descriptors.note_failed_accept)
     runner = GateRunner(app, drain_delay=drain_delay, drain_timeout=drain_timeout)
     for number in _STOP:
@@ -127,7 +118,7 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, reload)
     # A worker starts with these signals blocked. One that arrived before is delivered now.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, signal.SIGHUP))
-    reloading = asyncio.create_task(reload_on_signal(), name="reload on SIGHUP")
+    reloading = asyncio.create_task(_reload(hangups, on_reload), name="reload on SIGHUP")
     try:
         await runner.setup()
         for sock in sockets:
@@ -148,6 +139,19 @@ async def serve(
         for number in (*_STOP, signal.SIGHUP):
             loop.remove_signal_handler(number)
         log.info("ended")
+
+
+async def _reload(
+    hangups: asyncio.Queue[None], on_reload: Callable[[], Awaitable[object]] | None
+) -> None:
+    """Reload once for each item of the queue; a failure is logged."""
+    while True:
+        await hangups.get()
+        try:
+            if on_reload is not None:
+                await on_reload()
+        except Exception:
+            log.exception("failed to reload the settings; the current ones stay in effect")
 
 
 def _names(sockets: Sequence[socket.socket]) -> list[str]:
