@@ -1,4 +1,4 @@
-"""Example of ``token``: a line of text at the top of every page. Off until it is switched on:
+"""Example of ``token``: a line of text at the top of every page. Off by default; enable it:
 
 PLUGIN_OPTIONS={"banner": {"enabled": true, "text": "Staging"}}
 """
@@ -13,7 +13,7 @@ from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, 
 
 
 class Banner(Plugin):
-    """Puts a banner behind the opening ``<body>``."""
+    """Inserts a banner after the opening ``<body>``."""
 
     name = "banner"
     enabled = False
@@ -29,7 +29,7 @@ class Banner(Plugin):
     options: Options
 
     def token(self, context: Context, token: Token) -> Edit | None:
-        """Insert once, behind the first ``<body>``."""
+        """Insert once, after the first ``<body>``."""
         if context.state.get("done"):
             return None
         context.state["done"] = True

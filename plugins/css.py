@@ -6,7 +6,7 @@ from zenzefi.plugins import Context, CssScanner, Match, Needs, Plugin, Scanner
 
 
 class Css(Plugin):
-    """Maps the addresses of style sheets."""
+    """Maps the URLs of style sheets."""
 
     name = "css"
     matches = Match(content_types=("text/css",))

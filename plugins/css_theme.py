@@ -1,4 +1,4 @@
-"""Example of ``scanner``: another colour for a named one, streamed. Off until switched on:
+"""Example of ``scanner``: replaces colours, streamed. Off by default; enable it:
 
 PLUGIN_OPTIONS={"css-theme": {"enabled": true, "colours": {"#ff0000": "#aa0044"}}}
 """
@@ -14,7 +14,7 @@ from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, 
 
 
 class CssTheme(Plugin):
-    """Swaps colours in style sheets."""
+    """Replaces colours in style sheets."""
 
     name = "css-theme"
     enabled = False
@@ -22,14 +22,14 @@ class CssTheme(Plugin):
     needs = Needs.CHUNKS
 
     class Options(PluginOptions):
-        """Which colour becomes which, as style sheets spell them."""
+        """The colours to replace, each with its replacement, as spelled in style sheets."""
 
         colours: dict[str, str] = Field(default_factory=dict)
 
     options: Options
 
     def scanner(self, context: Context) -> Scanner | None:
-        """A new reader per style sheet; none without colours."""
+        """One scanner per style sheet; none without colours."""
         return _Scanner(self.options.colours) if self.options.colours else None
 
 
@@ -41,7 +41,7 @@ class _Scanner:
         self._hold = max(map(len, self._new)) + 1
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
-        # A match at the very end may go on in the next chunk, so the last bytes wait.
+        # A match at the end may continue in the next chunk, so the last bytes stay unsettled.
         settled = len(window) if final else max(0, len(window) - self._hold)
         edits = []
         for match in self._pattern.finditer(window):

@@ -23,12 +23,12 @@ RULES = XmlRules(
 
 
 class Dash(Plugin):
-    """Maps the addresses of DASH manifests; segments resolve against ``BaseURL``."""
+    """Maps the URLs of DASH manifests; segments resolve against ``BaseURL``."""
 
     name = "dash"
     matches = Match(content_types=("application/dash+xml", "video/vnd.mpeg.dash.mpd"))
     needs = Needs.CHUNKS
 
     def scanner(self, context: Context) -> Scanner:
-        """One reader per manifest."""
+        """One scanner per manifest."""
         return XmlReader(RULES, context.mapper, context.url)

@@ -1,6 +1,6 @@
 """Feeds and site maps: RSS, Atom, RDF, OPML, sitemaps (text of ``link``, ``loc``... and links).
 
-Identifiers are not addresses: Atom's ``id`` and RSS's ``guid`` stay as they are, or every reader
+Identifiers are not URLs: Atom's ``id`` and RSS's ``guid`` stay unchanged. Otherwise feed readers
 would show all entries as new.
 """
 
@@ -31,7 +31,7 @@ RULES = XmlRules(
 
 
 class Feeds(Plugin):
-    """Maps the addresses of feeds and site maps."""
+    """Maps the URLs of feeds and site maps."""
 
     name = "feeds"
     matches = Match(
@@ -47,5 +47,5 @@ class Feeds(Plugin):
     needs = Needs.CHUNKS
 
     def scanner(self, context: Context) -> Scanner:
-        """One reader per document."""
+        """One scanner per document."""
         return XmlReader(RULES, context.mapper, context.url)

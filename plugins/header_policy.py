@@ -1,4 +1,4 @@
-"""Example of the header hooks: remove and set response headers. Off until switched on:
+"""Example of the header hooks: remove and set response headers. Off by default; enable it:
 
 PLUGIN_OPTIONS={"header-policy": {"enabled": true, "set": {"X-Robots-Tag": "none"}}}
 """
@@ -14,7 +14,7 @@ from zenzefi.plugins import FIELD_NAME, Context, Plugin, PluginOptions
 
 
 class HeaderPolicy(Plugin):
-    """Removes what tells too much, and sets what an operator wants."""
+    """Removes headers that disclose too much, and sets those of the operator."""
 
     name = "header-policy"
     enabled = False
@@ -37,11 +37,11 @@ class HeaderPolicy(Plugin):
     options: Options
 
     def request_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
-        """Towards the upstream."""
+        """Apply the options for requests."""
         headers.update(self.options.request_set)
 
     def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
-        """Towards the browser."""
+        """Apply the options for responses."""
         for name in self.options.remove:
             headers.popall(name, None)
         headers.update(self.options.set)

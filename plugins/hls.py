@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner
 
 _URI = re.compile(rb"[,:][ \t]*(?:[A-Z0-9]+-)*(?:URI|ASSET-LIST)=\"([^\"\r\n]*)\"")
-# Lines that may hold an address: no tag at all, or a tag with a URI; the others pass in C.
+# Lines that may have a URL: without a tag, or a tag with a URI. Other lines are skipped in C.
 _LINE = re.compile(
     rb"(?:^(?!\xef\xbb\xbf)|(?<=^\xef\xbb\xbf))"
     rb"(?:[^#\r\n][^\r\n]*|#[^\r\n]*?(?:URI|ASSET-LIST)=[^\r\n]*)",
@@ -36,14 +36,14 @@ class Hls(Plugin):
     needs = Needs.CHUNKS
 
     def scanner(self, context: Context) -> Scanner:
-        """One reader per playlist."""
+        """One scanner per playlist."""
         return _Scanner(context)
 
 
 class _Scanner:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._inside = False  # of a line too long to be one
+        self._inside = False  # inside a line that is too long to be rewritten
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
         edits: list[Edit] = []

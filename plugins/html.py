@@ -1,6 +1,6 @@
-"""HTML: every address that the standard knows, and the runtime first in documents.
+"""HTML: all URLs of the standard, and the runtime as the first script of documents.
 
-The plugin maps addresses in the markup; the runtime maps addresses that scripts build.
+The plugin maps URLs in the markup; the runtime maps URLs that scripts build.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAVIGATION = "application/xhtml+xml"
 
 
 class Html(Plugin):
-    """Maps the addresses of HTML, in elements, styles, inline scripts and policies."""
+    """Maps the URLs of HTML, in elements, styles, inline scripts and policies."""
 
     name = "html"
     matches = Match(content_types=("text/html",))
@@ -36,9 +36,9 @@ class Html(Plugin):
     varies = ("Sec-Fetch-Dest", "Accept")
 
     class Options(PluginOptions):
-        """``address``: what the address bar shows under a prefix, the mounted path or the
-        upstream's own (for routers that read ``location.pathname``); ``runtime``: whether
-        documents get the run-time script."""
+        """``address``: the path in the address bar under a prefix, mounted or the upstream's own
+        (for routers that read ``location.pathname``); ``runtime``: whether documents get the
+        runtime script."""
 
         address: Literal["mount", "upstream"] = "mount"
         runtime: bool = True
@@ -61,7 +61,7 @@ class Html(Plugin):
         )
 
     def _head(self, context: Context) -> bytes:
-        """The runtime, where scripts may run."""
+        """The runtime's element, if scripts may run."""
         if not (self.options.runtime and context.scripts_allowed):
             return b""
         return runtime_tag(
@@ -74,16 +74,16 @@ class Html(Plugin):
 
 
 def _is_shown(context: Context) -> bool:
-    """Whether a browser shows it as a document; a script may have asked for a fragment."""
+    """Whether a browser shows the body as a document; scripts request fragments."""
     if context.destination is None:
-        # Browsers say the destination to secure origins only; elsewhere what they accept tells:
-        # this type is in the header of every browser's navigations, and in no script's.
+        # Browsers send the destination to secure origins only. For others, Accept decides: every
+        # browser lists this type in navigations, and no browser does for requests of scripts.
         return _NAVIGATION in context.request_headers.get("Accept", _NAVIGATION)
     return context.destination in DOCUMENT_DESTINATIONS
 
 
 class _Script:
-    """An inline script: byte-identical, unless it names the upstream's origin."""
+    """An inline script: byte-identical, unless it contains the upstream's origin."""
 
     def __init__(self, context: Context) -> None:
         self._finder = OriginFinder(context.origins, context.mount)

@@ -1,7 +1,7 @@
-"""Scripts: byte-identical, unless they name the upstream's absolute origin.
+"""Scripts: byte-identical, unless they contain the upstream's absolute origin.
 
-Integrity hashes, source maps and content hashes keep working that way. What scripts do at run
-time is caught at the sinks by the runtime, not here; a worker's script loads it on its first line.
+This keeps integrity hashes, source maps and content hashes valid. URLs that scripts build are
+mapped by the runtime where they are used; a worker's script loads it on its first line.
 """
 
 from __future__ import annotations

@@ -59,12 +59,12 @@ class Json(Plugin):
     needs = Needs.CHUNKS
 
     def scanner(self, context: Context) -> Scanner:
-        """JSON or script, as the first bytes say."""
+        """The scanner for JSON or for a script, by the first bytes."""
         return _Scanner(OriginFinder(context.origins, context.mount))
 
 
 class RootedJson(Plugin):
-    """Maps rooted strings of JSON where options say that they are addresses."""
+    """Maps rooted strings of JSON that the options declare as URLs."""
 
     name = "json-rooted"
     matches = Json.matches
@@ -72,26 +72,26 @@ class RootedJson(Plugin):
     after = ("json",)
 
     class Options(PluginOptions):
-        """Which rooted strings (``/x``) of JSON are addresses; by themselves none is."""
+        """The rooted strings (``/x``) of JSON that are URLs; none by default."""
 
         keys: tuple[str, ...] = ()
-        """Globs over the member name that holds the string: ``*_url``, ``href``."""
+        """Globs over the name of the string's member: ``*_url``, ``href``."""
         pointers: tuple[str, ...] = ()
         """JSON pointers (RFC 6901) in which ``*`` stands for one step: ``/items/*/link``."""
         paths: tuple[str, ...] = ("*",)
-        """Globs over the upstream's paths of which this is true."""
+        """Globs over the upstream's paths of such responses."""
 
     options: Options
 
     def applies(self, context: Context) -> bool:
-        """Only with options, and under a prefix: at a root, rooted strings are right already."""
+        """Only with options, and under a prefix: at a root mount, rooted strings stay the same."""
         options = self.options
         if context.mount.is_root or not (options.keys or options.pointers):
             return False
         return any(fnmatchcase(context.path, pattern) for pattern in options.paths)
 
     def json_value(self, context: Context, value: JsonValue) -> Edit | None:
-        """Map the string if it is rooted and its place is named."""
+        """Map the string if it is rooted and the options list its member or pointer."""
         if not value.raw.startswith((b'"/', b'"\\/')) or not self._named(value):
             return None
         old = str(value.value)
@@ -134,7 +134,7 @@ def _is_undecided(rest: bytes) -> bool:
 
 
 def _opens_string(before: bytes) -> bool:
-    """Whether a string begins right behind: after a quote that no backslash escapes."""
+    """Whether a string begins after ``before``, which ends with an unescaped quote."""
     if not before.endswith(b'"'):
         return False
     bare = before[:-1].rstrip(b"\\")

@@ -19,7 +19,7 @@ class Maintenance(Plugin):
     enabled = False
 
     class Options(PluginOptions):
-        """Which paths rest, and what their visitors read."""
+        """The paths under maintenance, and the text of the response."""
 
         paths: tuple[str, ...] = ()
         text: str = "This part is being worked on. Try again later."

@@ -1,4 +1,4 @@
-"""Example of ``document``: a table of contents made with BeautifulSoup. Off until switched on:
+"""Example of ``document``: a table of contents, made with BeautifulSoup. Off by default; enable it:
 
 PLUGIN_OPTIONS={"outline": {"enabled": true, "level": "h2"}}
 """
@@ -11,23 +11,23 @@ from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions
 
 
 class Outline(Plugin):
-    """Puts a list of the page's headings at the top of its body."""
+    """Inserts a list of the page's headings at the top of its body."""
 
     name = "outline"
     enabled = False
     matches = Match(content_types=("text/html",), destinations=("document",))
     needs = Needs.DOCUMENT
-    before = ("html",)  # it sees the upstream's own page; what it adds is mapped like the rest
+    before = ("html",)  # it gets the upstream's page; added links are mapped like the others
 
     class Options(PluginOptions):
-        """Which headings are listed."""
+        """The level of the listed headings."""
 
         level: Literal["h1", "h2", "h3"] = "h2"
 
     options: Options
 
     def document(self, context: Context, soup: Any) -> None:
-        """Leave pages without headings alone: an unchanged tree leaves every byte as it was."""
+        """Add the list; without headings the tree, and so the page, stays unchanged."""
         headings = soup.find_all(self.options.level)
         if soup.body is None or not headings:
             return

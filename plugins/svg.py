@@ -34,5 +34,5 @@ class Svg(Plugin):
     needs = Needs.CHUNKS
 
     def scanner(self, context: Context) -> Scanner:
-        """One reader per document."""
+        """One scanner per document."""
         return XmlReader(RULES, context.mapper, context.url)

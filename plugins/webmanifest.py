@@ -1,6 +1,6 @@
-"""Web application manifests (W3C Web Application Manifest): their members that hold addresses.
+"""Web application manifests (W3C Web Application Manifest): members with URLs.
 
-Only rooted ones (``/start``): absolute addresses of the upstream are the ``json`` plugin's.
+Only rooted URLs (``/start``): the ``json`` plugin maps absolute URLs of the upstream.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OBJECTS = {
 
 
 def is_address(path: tuple[str | int, ...]) -> bool:
-    """Whether the member at ``path`` holds an address."""
+    """Whether the member at ``path`` is a URL."""
     match path:
         case (str(key),):
             return key in _TOP
@@ -48,7 +48,7 @@ class WebManifest(Plugin):
     needs = Needs.JSON
 
     def json_value(self, context: Context, value: JsonValue) -> Edit | None:
-        """Map a rooted address."""
+        """Map a rooted URL."""
         if not value.raw.startswith(b'"') or not is_address(value.path):
             return None
         old = str(value.value)

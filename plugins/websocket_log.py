@@ -1,8 +1,8 @@
-"""Example of ``websocket_message``: log what goes over WebSockets. Off until switched on:
+"""Example of ``websocket_message``: log WebSocket messages. Off by default; enable it:
 
 PLUGIN_OPTIONS={"websocket-log": {"enabled": true}}
 
-Messages may hold secrets: only their direction, kind and length are logged unless ``text`` is set.
+Messages may contain secrets: without ``text`` only direction, kind and length are logged.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ logger = logging.getLogger("zenzefi.plugins.websocket_log")
 
 
 class WebSocketLog(Plugin):
-    """Logs every message and passes it on."""
+    """Logs every message and forwards it."""
 
     name = "websocket-log"
     enabled = False
     messages = True
 
     class Options(PluginOptions):
-        """How much of a message is logged."""
+        """Whether the text of messages is logged."""
 
         text: bool = False
         longest: int = Field(200, ge=1, le=10_000)
@@ -32,7 +32,7 @@ class WebSocketLog(Plugin):
     options: Options
 
     def websocket_message(self, context: Context, message: Message) -> str | bytes | None:
-        """Log, and hand on the very data."""
+        """Log the message and return it unchanged."""
         kind = "text" if isinstance(message.data, str) else "binary"
         shown = f": {message.data[: self.options.longest]!r}" if self.options.text else ""
         logger.info(

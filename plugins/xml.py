@@ -1,6 +1,6 @@
-"""Any other XML: what is an address in feeds, SVG or XHTML is one here too.
+"""Any other XML, with the URLs of feeds, SVG and XHTML.
 
-Namespace names, schema locations and identifiers look like addresses and are none.
+Namespace names, schema locations and identifiers look like URLs but are not mapped.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Xml(Plugin):
     needs = Needs.CHUNKS
 
     def applies(self, context: Context) -> bool:
-        """Leave the kinds that have their own plugin to it."""
+        """Skip documents that have their own plugin."""
         return context.content_type not in _OWN_PLUGINS
 
     def scanner(self, context: Context) -> Scanner:
-        """One reader per document."""
+        """One scanner per document."""
         return XmlReader(RULES, context.mapper, context.url)

@@ -1,7 +1,7 @@
-"""The agent: a small server on the loopback address that adds the token and passes everything on.
+"""The agent: a small server on the loopback address that adds the token and forwards requests.
 
-It tells the gate where the browser sees the application (its root mount), so that links, cookies
-and redirects fit; bodies stream both ways untouched. The token never comes near the browser.
+It sends the gate its own origin as the application's root mount, so that links, cookies and
+redirects match. Bodies are streamed unchanged both ways. The browser never receives the token.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _HANDSHAKE = frozenset(
 
 @dataclass
 class Traffic:
-    """What flowed since the start: requests, and bytes of bodies to and from the application."""
+    """Traffic since the start: requests, and bytes of bodies to and from the application."""
 
     requests: int = 0
     sent: int = 0
@@ -85,7 +85,7 @@ class Agent:
         self.public = public
         self.traffic = Traffic()
         self.news = asyncio.Event()
-        """Set when it is worth asking how the token stands: it was refused, or used at first."""
+        """Set when the token's state may have changed: it was refused, or first used."""
         self._token = token
         self._tls = tls
         self._identity = {
@@ -99,7 +99,7 @@ class Agent:
         self._sockets: set[web.WebSocketResponse] = set()
 
     def application(self) -> web.Application:
-        """The server's side; run it with ``auto_decompress=False``."""
+        """The server's application; run it with ``auto_decompress=False``."""
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_expect)
         app.cleanup_ctx.append(self._life)
@@ -124,8 +124,8 @@ class Agent:
     async def status(self) -> dict[str, object]:
         """The state of the token at the gate; never activates it.
 
-        Raises :class:`TokenEnded` when it is refused, ``aiohttp.ClientError`` or ``TimeoutError``
-        when the gate can't be reached.
+        Raises :class:`TokenEnded` if the token is refused, ``aiohttp.ClientError`` or
+        ``TimeoutError`` if the gate can't be reached.
         """
         session = self._opened()
         async with session.get(
@@ -134,7 +134,7 @@ class Agent:
             timeout=aiohttp.ClientTimeout(total=15),
             allow_redirects=False,
         ) as response:
-            if response.status >= 500:  # the gate, or a server before it that misses it
+            if response.status >= 500:  # the gate, or a server before it that can't reach it
                 raise aiohttp.ClientError(f"the gate responded with {response.status}")
             try:
                 body = await response.json(content_type=None)
@@ -185,7 +185,7 @@ class Agent:
         if host not in {self.public.authority, f"localhost:{port}", f"127.0.0.1:{port}"}:
             # A foreign name that resolves to this computer: DNS rebinding.
             return f"Open {self.public}/ instead: this address is not the agent's."
-        # Other ports of this computer are the same site, and another program's pages all the same.
+        # Other ports of this computer are the same site, but serve pages of other programs.
         site = request.headers.get("Sec-Fetch-Site")
         if site in ("cross-site", "same-site") and not _is_link(request):
             return "This request came from another site. The agent serves only its own pages."
@@ -217,7 +217,7 @@ class Agent:
                     self.traffic.received += len(piece)
                     await response.write(piece)
             except aiohttp.ClientError:
-                # A body that broke off must not look whole to the browser.
+                # A truncated body must not look complete to the browser.
                 if request.transport is not None:
                     request.transport.abort()
                 return response
@@ -295,7 +295,7 @@ class Agent:
             self.news.set()
         text = (message.extra or "") if message.type is kinds.CLOSE else ""
         with contextlib.suppress(ConnectionError, RuntimeError):
-            # 1005 and 1006 are never sent (RFC 6455, 7.4.1): they say that no code came.
+            # 1005 and 1006 are never sent (RFC 6455, 7.4.1): they mean that no code was received.
             await sink.close(code=1001 if code in (1005, 1006) else code, message=text.encode())
         with contextlib.suppress(ConnectionError, RuntimeError):
             await source.close()

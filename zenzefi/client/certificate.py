@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Apple's platforms take no longer-lived certificate (support.apple.com/103769).
+# Apple's platforms accept no longer-lived certificate (support.apple.com/103769).
 _LIFE = datetime.timedelta(days=820)
 _RENEW = datetime.timedelta(days=14)
 
@@ -21,7 +21,7 @@ _RENEW = datetime.timedelta(days=14)
 def server_context(folder: Path) -> tuple[ssl.SSLContext, str]:
     """A TLS context for 127.0.0.1, ::1 and localhost, and the certificate's SHA-256 fingerprint.
 
-    The pair is kept in ``folder``, readable by its owner only. Raises ``OSError`` when it can't be.
+    The pair is kept in ``folder``, readable by its owner only. Raises ``OSError`` if it can't be.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "connect.pem"
@@ -29,7 +29,7 @@ def server_context(folder: Path) -> tuple[ssl.SSLContext, str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(path)
-    # WebSockets need HTTP/1.1, and so does the streaming below it.
+    # WebSockets and the streaming below need HTTP/1.1.
     context.set_alpn_protocols(["http/1.1"])
     return context, certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 

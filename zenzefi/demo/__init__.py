@@ -1,7 +1,7 @@
-"""A small upstream site that uses everything a real one does.
+"""A small upstream site with the features of real web applications.
 
-It is the bundled upstream of a gate that has none yet, and the product's own test field: every
-page here shows one thing that real web applications do and that a gate can get wrong.
+It is the default upstream of a gate without one, and an upstream for tests: each page uses one
+feature of web applications that a gate can break.
 """
 
 from zenzefi.demo.serving import running_demo

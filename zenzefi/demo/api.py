@@ -73,7 +73,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/api/guarded")
 async def guarded(request: web.Request) -> web.Response:
-    """JSON behind the guard against script inclusion that some frameworks put in front."""
+    """JSON after the guard against script inclusion that some frameworks send."""
     url = f"{origin_of(request)}/api/lights"
     return web.Response(
         body=b")]}'\n" + json.dumps({"url": url}).encode(), content_type="application/json"
@@ -88,7 +88,7 @@ async def nothing(request: web.Request) -> web.Response:
 
 @routes.route("*", "/api/echo")
 async def echo(request: web.Request) -> web.Response:
-    """What arrived: method, raw target, headers in order, size and digest of the body."""
+    """The received request: method, raw target, headers in order, size and digest of the body."""
     digest, size = hashlib.sha256(), 0
     async for chunk in request.content.iter_chunked(65536):
         digest.update(chunk)

@@ -22,7 +22,7 @@ def _deflate(data: bytes) -> bytes:
 
 
 def _raw_deflate(data: bytes) -> bytes:
-    """What some servers send as ``deflate``: without the zlib wrapper of RFC 9110 8.4.1.2."""
+    """``deflate`` as some servers send it, without the zlib wrapper (RFC 9110, 8.4.1.2)."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     return packer.compress(data) + packer.flush()
 
@@ -39,7 +39,7 @@ CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "br": ("br", lambda data: brotli.compress(data, quality=5)),
     "zstd": ("zstd", _zstd),
 }
-"""Name in the path -> ``Content-Encoding`` and how it is made."""
+"""Name in the path -> ``Content-Encoding`` and the encoder."""
 
 MAX_DOWNLOAD = 8 * 1024**3
 _BLOCK = hashlib.sha256(b"lantern and tide").digest() * 2048  # 64 KiB
@@ -83,7 +83,7 @@ async def encoded(request: web.Request) -> web.Response:
 
 
 def _wanted(header: str | None, size: int) -> tuple[int, int] | None:
-    """The one range asked for as (start, stop), or ``None`` for the whole (RFC 9110 14.2)."""
+    """The requested range as (start, stop), or ``None`` for the whole (RFC 9110, 14.2)."""
     match = _RANGE.fullmatch(header.strip()) if header else None
     if match is None or match.group(0) == "bytes=-":
         return None

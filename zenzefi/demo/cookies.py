@@ -1,4 +1,4 @@
-"""Cookies: several at once, with every attribute; and what came back."""
+"""Cookies: several at once, with every attribute, and a list of the received ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SET_COOKIES = (
 
 @routes.get("/cookies/")
 async def show(request: web.Request) -> web.Response:
-    """The cookies that this request carried."""
+    """The cookies of this request."""
     rows = "".join(f"<li><code>{name}</code></li>" for name in sorted(request.cookies))
     html = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cookies</title>'
@@ -45,7 +45,7 @@ async def set_all(request: web.Request) -> web.Response:
 
 @routes.get("/cookies/clear")
 async def clear(request: web.Request) -> web.Response:
-    """Each cookie ended by a date in the past."""
+    """Expire each cookie with a date in the past."""
     response = web.Response(status=303, headers={"Location": "./"})
     for line in SET_COOKIES:
         name, path = line.split("=", 1)[0], "/cookies" if "Path=/cookies" in line else "/"
@@ -58,5 +58,5 @@ async def clear(request: web.Request) -> web.Response:
 
 @routes.get("/cookies/json")
 async def as_json(request: web.Request) -> web.Response:
-    """Names and values that arrived."""
+    """Names and values of the received cookies."""
     return web.json_response(dict(request.cookies))

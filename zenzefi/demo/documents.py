@@ -72,7 +72,7 @@ async def sitemap(request: web.Request) -> web.Response:
 
 @routes.get("/robots.txt")
 async def robots(request: web.Request) -> web.Response:
-    """Everything may be read."""
+    """Allow everything."""
     return web.Response(
         text=f"User-agent: *\nDisallow:\nSitemap: {origin_of(request)}/sitemap.xml\n"
     )
@@ -80,7 +80,7 @@ async def robots(request: web.Request) -> web.Response:
 
 @routes.get("/static/css/absolute.css")
 async def absolute_css(request: web.Request) -> web.Response:
-    """A stylesheet that names its files by the site's own absolute URLs."""
+    """A style sheet with absolute URLs of the site."""
     origin = origin_of(request)
     text = (
         f'@import "{origin}/static/css/imported.css";\n'
@@ -128,7 +128,7 @@ self.addEventListener('fetch', event => {
 
 @routes.get("/app/config.js")
 async def app_config(request: web.Request) -> web.Response:
-    """A script that names the site's own absolute origin, in the spellings scripts use."""
+    """A script with the site's absolute origin, in the spellings of scripts."""
     origin = origin_of(request)
     escaped = origin.replace("/", "\\/")
     socket = origin.replace("http", "ws", 1)

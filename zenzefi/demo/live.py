@@ -1,4 +1,4 @@
-"""What stays open: WebSocket echo, server-sent events."""
+"""Long-lived connections: WebSocket echo, server-sent events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPEN = web.AppKey("demo_sockets", set[web.WebSocketResponse])
 
 @routes.get("/live/echo")
 async def echo(request: web.Request) -> web.WebSocketResponse:
-    """Every message comes back as it is; ``close:<code>:<reason>`` ends the socket that way."""
+    """Echo each message; ``close:<code>:<reason>`` closes the socket with that code."""
     socket = web.WebSocketResponse(protocols=("echo.v2", "echo.v1"), max_msg_size=64 * 1024 * 1024)
     await socket.prepare(request)
     sockets = request.app[_OPEN]
@@ -79,7 +79,7 @@ async def _close_sockets(app: web.Application) -> None:
 
 
 def setup(app: web.Application) -> None:
-    """Add the routes, and close open sockets (1001) when the site goes down."""
+    """Add the routes, and close open sockets (1001) at shutdown."""
     app[_OPEN] = set()
     app.on_shutdown.append(_close_sockets)
     app.router.add_routes(routes)

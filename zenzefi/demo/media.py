@@ -1,4 +1,4 @@
-"""Images made by arithmetic, and a playlist with its segments."""
+"""Computed images, and a playlist with its segments."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def dots(size: int) -> bytes:
 
 @routes.get(r"/media/tide-{width:\d+}w.png")
 async def tide_image(request: web.Request) -> web.Response:
-    """The chart in one of the widths that ``srcset`` names."""
+    """The chart in one of the widths in ``srcset``."""
     width = int(request.match_info["width"])
     if width not in (160, 320, 640):
         raise web.HTTPNotFound(text="Widths here: 160, 320, 640")

@@ -1,4 +1,4 @@
-"""Redirects in every spelling, and the other headers that name URLs."""
+"""Redirects in every spelling, and the other headers with URLs."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TEMPLATES = jinja2.Environment(
 
 
 def origin_of(request: web.Request) -> str:
-    """The site's own origin as this client's Host header names it; absolute links use it."""
+    """The site's origin by the client's Host header; absolute links use it."""
     return f"{request.scheme}://{request.host}"
 
 

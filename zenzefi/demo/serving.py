@@ -14,7 +14,7 @@ from zenzefi.demo.site import create_demo_app
 async def running_demo(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve the demo site while the context is open; yields its origin (``http://host:port``).
 
-    ``port`` 0 takes a free one. Raises ``OSError`` when the named port is taken.
+    ``port`` 0 chooses a free port. Raises ``OSError`` if the port is taken.
     """
     runner = web.AppRunner(
         create_demo_app(), access_log=None, auto_decompress=False, shutdown_timeout=1

@@ -1,6 +1,6 @@
-"""The self-checks: one page per way in which a script names an address.
+"""The self-checks: one page per API with which a script uses a URL.
 
-Each page ends with ``document.title`` being ``ok`` or what failed; ``/checks/`` runs them all.
+Each page sets ``document.title`` to ``ok`` or to the failure; ``/checks/`` runs them all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _POLICIES = {
 
 @routes.get("/checks/")
 async def board(request: web.Request) -> web.Response:
-    """All checks, run one after the other."""
+    """The page that runs all checks in sequence."""
     names = [name for name in SINKS if name != "quiet"]
     return render(request, "checks.html", title="Self-checks", names=names)
 
@@ -39,8 +39,8 @@ async def sink(request: web.Request) -> web.Response:
     if name not in SINKS:
         raise web.HTTPNotFound(text=f"Checks here: {', '.join(SINKS)}")
     nonce = secrets.token_urlsafe(12)
-    # Reversed, so that nothing on the way takes it for an address: scripts do make up addresses
-    # that cannot be predicted. At a root mount, which has no runtime, ?linked checks the rest.
+    # Reversed, so that no rewriting step recognises a URL: scripts also build URLs that can't be
+    # predicted. At a root mount, which has no runtime, ?linked checks the rest.
     site = origin_of(request)[::-1]
     page = render(request, "sink.html", title=name, name=name, site=site, nonce=nonce)
     if name in _POLICIES:

@@ -1,4 +1,4 @@
-"""The demo site's application: its pages, and the parts that are added to them."""
+"""The application of the demo site: its pages and its other parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def _page(request: web.Request) -> web.Response:
 
 
 async def _submitted(request: web.Request) -> web.Response:
-    """Show what a form sent; an uploaded file is counted, never kept."""
+    """Show the submitted form; uploaded files are counted but not stored."""
     fields: list[tuple[str, str]] = []
     if request.content_type == "multipart/form-data":
         async for part in await request.multipart():
@@ -39,7 +39,7 @@ async def _submitted(request: web.Request) -> web.Response:
 
 
 async def _old_charset(request: web.Request) -> web.Response:
-    """The windows-1251 page: the charset is named by the header, or by ``<meta>`` alone."""
+    """The windows-1251 page: the charset is in the header, or only in ``<meta>``."""
     text = page_text(request, "letter.html")
     named = request.query.get("by") != "meta"
     return web.Response(
@@ -59,7 +59,7 @@ async def _missing(request: web.Request) -> web.Response:
 
 
 def create_demo_app() -> web.Application:
-    """The demo site, complete: nothing of it needs the network or a file outside the package."""
+    """The complete demo site; it needs neither the network nor files outside the package."""
     app = web.Application(client_max_size=64 * 1024 * 1024)
     for path in PAGES:
         app.router.add_get(path, _page)
