@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.rewriting import documents
+from bench.rewriting import documents, pages
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -31,6 +31,7 @@ PEERS = {
         "BeautifulSoup + lxml",
         "html.parser",
     ],
+    **{kind: ["gate"] for kind in pages.KINDS},
     "css": ["gate", "pywb"],
     "javascript": ["gate"],
     "json": ["gate"],
@@ -89,7 +90,8 @@ def _command(name: str, kind: str, document: Path) -> tuple[list[str], Path]:
 
 def measure(kind: str, size: int, rounds: int, absent: dict[str, str]) -> dict[str, float]:
     """MB of document per CPU second, for each installed rewriter."""
-    data = getattr(documents, kind)(size)
+    make = pages.KINDS.get(kind) or getattr(documents, kind)
+    data = make(size)
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / kind
         document.write_bytes(data)

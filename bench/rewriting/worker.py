@@ -28,11 +28,13 @@ def plan(kind: str, headers: dict[str, str] | None = None) -> BodyRewrite:
     """A rewrite by the complete engine with all bundled plugins, under a prefix."""
     from multidict import CIMultiDict, CIMultiDictProxy
 
+    from bench.rewriting import pages
     from zenzefi.origin import Mount, MountKind, Origin
     from zenzefi.rewriting.engine import Exchange
     from zenzefi.rewriting.urls import UrlMapper
 
     mount = Mount(MountKind.PREFIX, Origin("http", "gate.example", 8000), PREFIX)
+    kind = "html" if kind in pages.KINDS else kind
     types = {"html": "text/html", "css": "text/css", "javascript": "text/javascript"}
     sent = {"Content-Type": types.get(kind, "application/json"), **(headers or {})}
     destinations = {"html": "document", "css": "style", "javascript": "script"}

@@ -21,6 +21,9 @@ class UrlMap(Protocol):
     def map(self, url: str, document_url: str) -> str:
         """Upstream's view to browser's view; returns the same object if nothing changes."""
 
+    def levels(self, document_url: str) -> int | None:
+        """How often ``../`` may begin a URL that stays as it is; ``None``: any number of times."""
+
     def unmap(self, url: str) -> str:
         """An absolute URL in the browser's view to the upstream's view."""
 

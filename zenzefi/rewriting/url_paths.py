@@ -1,4 +1,4 @@
-"""Paths of URLs, with dot segments resolved (WHATWG URL Standard, section 4.4, path state)."""
+"""Parts of URLs; dot segments (WHATWG URL Standard, section 4.4, path state)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import re
 from collections.abc import Sequence
 
 _PATH = re.compile(r"[^?#]*")
+_AUTHORITY = re.compile(r"[^/\\?#]*")
 _DOUBLE_DOT = re.compile(r"(?:\.|%2[eE]){2}")
 _SINGLE_DOT = re.compile(r"\.|%2[eE]")
+
+
+def authority_of(text: str) -> str:
+    """The part of ``text``, which follows ``//``, before its path (backslashes count)."""
+    found = _AUTHORITY.match(text)
+    return found[0] if found else ""
 
 
 def path_of(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from zenzefi.origin import DEFAULT_PORTS, Mount, Origin
 from zenzefi.rewriting.hosts import read_origin
-from zenzefi.rewriting.url_paths import climbs, path_of, resolve_dots
+from zenzefi.rewriting.url_paths import authority_of, climbs, path_of, resolve_dots
 
 _C0_OR_SPACE = "".join(map(chr, range(0x21)))
 _TAB_OR_NEWLINE = str.maketrans("", "", "\t\n\r")
@@ -24,7 +24,6 @@ _TAB_OR_NEWLINE = str.maketrans("", "", "\t\n\r")
 _ODD = re.compile(r"[\x00-\x20\\]|\.\.|%2[eE]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _SLASHES = re.compile(r"[/\\]+")
-_AUTHORITY = re.compile(r"[^/\\?#]*")
 # A segment that may be a dot segment, or a backslash: without one, segments stay as they are.
 _DOTTED = re.compile(r"(?:\A|/)(?:\.|%2[eE])|\\")
 
@@ -106,7 +105,7 @@ class UrlMapper:
         if found is None or found[1].lower() not in ("http", "https"):
             return False
         text = url[found.end() :].translate(_TAB_OR_NEWLINE)
-        authority = _authority_of(text[self._end_of_slashes(text) :])
+        authority = authority_of(text[self._end_of_slashes(text) :])
         return read_origin(found[1].lower(), authority.rpartition("@")[2]) in self._own
 
     # --- upstream's view -> browser's view -------------------------------------------------------
@@ -120,9 +119,7 @@ class UrlMapper:
         prefix is reduced to one. A URL without a path gets the mount's slash, so that it can serve
         as a base.
         """
-        base = self._base
-        if base is None or base.url != document_url:
-            base = self._base = self._read_base(document_url)
+        base = self._base_of(document_url)
         if _ODD.search(url) is None:
             first = url[:1]
             if first == "/":
@@ -145,6 +142,11 @@ class UrlMapper:
                 if scheme is None or scheme[1].lower() not in DEFAULT_PORTS:
                     return url
         return self._careful(url, base)
+
+    def levels(self, document_url: str) -> int | None:
+        """How often ``../`` may begin a URL that :meth:`map` leaves; ``None``: any number."""
+        base = self._base_of(document_url)
+        return len(base.folder) if self._prefix and base.own else None
 
     def _careful(self, url: str, base: _Base) -> str:
         """Map any spelling (section 4.4, the states up to the authority)."""
@@ -214,7 +216,7 @@ class UrlMapper:
 
     def _authority(self, scheme: str, rest: str) -> tuple[str, str] | None:
         """``(userinfo with @, path and the rest)`` if it is the upstream's authority, else None."""
-        authority = _authority_of(rest)
+        authority = authority_of(rest)
         userinfo, at, hostport = authority.rpartition("@")
         origin = read_origin(scheme, hostport)
         if origin is None or origin not in self._own:
@@ -284,6 +286,12 @@ class UrlMapper:
 
     # --- bases -----------------------------------------------------------------------------------
 
+    def _base_of(self, document_url: str) -> _Base:
+        base = self._base
+        if base is None or base.url != document_url:
+            base = self._base = self._read_base(document_url)
+        return base
+
     def _read_base(self, document_url: str) -> _Base:
         url = self.unmap(document_url)
         found = _SCHEME.match(url)
@@ -292,7 +300,7 @@ class UrlMapper:
             return _Base(document_url, False, "", scheme, "", (), "", "")
         rest = url[found.end() :].translate(_TAB_OR_NEWLINE)
         rest = rest[self._end_of_slashes(rest) :]
-        authority = _authority_of(rest)
+        authority = authority_of(rest)
         own = read_origin(scheme, authority.rpartition("@")[2]) in self._own
         tail = rest[len(authority) :].partition("#")[0]
         if own and self._prefix:
@@ -319,10 +327,7 @@ class UrlMapper:
         """
         if len(url) > LONGEST_BASE:
             return None
-        base = self._base
-        if base is None or base.url != document_url:
-            base = self._base = self._read_base(document_url)
-        resolved = self._resolved(url, base)
+        resolved = self._resolved(url, self._base_of(document_url))
         return resolved if resolved is None or len(resolved) <= LONGEST_BASE else None
 
     def _resolved(self, url: str, base: _Base) -> str | None:
@@ -339,7 +344,7 @@ class UrlMapper:
         slashes = self._end_of_slashes(text)
         if (found is not None and (scheme != base.scheme or text.startswith("//"))) or slashes >= 2:
             rest = text[slashes:]
-            authority = _authority_of(rest)
+            authority = authority_of(rest)
             if read_origin(scheme, authority.rpartition("@")[2]) is None:
                 return None
             tail = rest[len(authority) :]
@@ -375,7 +380,7 @@ class UrlMapper:
         if scheme not in DEFAULT_PORTS or not url.startswith("//", found.end()):
             return url
         rest = url[found.end() + 2 :]
-        authority = _authority_of(rest)
+        authority = authority_of(rest)
         userinfo, at, hostport = authority.rpartition("@")
         if read_origin(scheme, hostport) != self._public:
             return url
@@ -389,11 +394,6 @@ class UrlMapper:
         if scheme in ("ws", "wss"):
             out = _socket(out)
         return f"{out}://{userinfo}{at}{self.upstream.authority}{tail}"
-
-
-def _authority_of(text: str) -> str:
-    found = _AUTHORITY.match(text)
-    return found[0] if found else ""
 
 
 def _socket(scheme: str) -> str:

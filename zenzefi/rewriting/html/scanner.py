@@ -30,7 +30,7 @@ from zenzefi.origin import Mount
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import embedded, syntax
-from zenzefi.rewriting.html.syntax import decode, splice
+from zenzefi.rewriting.html.references import decode, splice
 from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, AddressSyntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
@@ -45,6 +45,7 @@ _MARK = b"\xef\xbb\xbf"
 # a value. Longer ones pass unchanged.
 _LONGEST_ADDRESS = 1 << 16
 _MOST = 4000
+_LONGEST_KEPT = 256  # of an address whose mapping is remembered: most pages repeat theirs
 _PARTS = {
     AddressSyntax.SET: ",",
     AddressSyntax.LIST: "/",
@@ -93,11 +94,12 @@ class HtmlScanner(Tokenizer):
         depth: int = 0,
     ) -> None:
         hosts = tuple(sorted({origin.host.encode() for origin in mapper.origins}))
-        relocated = mount.public.scheme != mapper.upstream.scheme
-        super().__init__(*syntax.address_runs(hosts, mount.is_root, relocated))
+        self._view = hosts, mount.is_root, mount.public.scheme != mapper.upstream.scheme
         self._mapper = mapper
         self._mount = mount
         self._base = document_url
+        super().__init__(self._run_from_base(), syntax.foreign_address_run(*self._view))
+        self._written: dict[tuple[int, bytes], bytes | None] = {}
         self._has_base = False
         self._options = options or HtmlOptions()
         self._depth = depth
@@ -106,18 +108,35 @@ class HtmlScanner(Tokenizer):
     def _map(self, url: str) -> str:
         return self._mapper.map(url, self._base)
 
+    def _run_from_base(self) -> re.Pattern[bytes]:
+        levels = self._mapper.levels(self._base)
+        most = syntax.MOST_LEVELS
+        return syntax.address_run(*self._view, most if levels is None else min(levels, most))
+
     # --- attributes ------------------------------------------------------------------------------
 
     def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
-        group = run.lastindex or 1
-        raw = run[group]
-        if len(raw) > _LONGEST_ADDRESS:
+        group = run.lastindex or 0
+        if group not in syntax.ADDRESS_GROUPS:
             return
+        key = group, run[group]
+        written = self._written
+        if key in written:
+            new = written[key]
+        else:
+            new = self._rewritten(key[1], syntax.ADDRESS_GROUPS[group])
+            if len(key[1]) <= _LONGEST_KEPT and len(written) < _MOST:
+                written[key] = new
+        if new is not None:
+            edits.append(Edit(*run.span(group), new))
+
+    def _rewritten(self, raw: bytes, quote: bytes) -> bytes | None:
+        """What to write for an address, ``None`` if it stays."""
+        if len(raw) > _LONGEST_ADDRESS:
+            return None
         url = decode(raw)
         new = self._mapper.map(url, self._base)
-        if new is not url and new != url:
-            start, end = run.span(group)
-            edits.append(Edit(start, end, splice(raw, url, new, _QUOTES[group + 1])))
+        return None if new is url or new == url else splice(raw, url, new, quote)
 
     def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         start, end = tag.end(1), tag.end()
@@ -214,6 +233,8 @@ class HtmlScanner(Tokenizer):
                 new = self._map(value)
                 self._has_base = True
                 self._base = self._mapper.resolve(value, self._base) or self._base
+                self._html_run = self._run_from_base()
+                self._written.clear()
                 if new != value:
                     put = splice(raw, value, new, _QUOTES[group])
                     edits.append(Edit(*found.span(group), put))

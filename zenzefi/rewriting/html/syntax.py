@@ -1,4 +1,4 @@
-"""Patterns of the HTML tokenizer (HTML section 13.2.5) and character references, as bytes.
+"""Patterns of the HTML tokenizer (HTML section 13.2.5), as bytes.
 
 No pattern can backtrack: they use atomic groups, and alternatives that differ in their first byte.
 (They do not use possessive quantifiers, which are broken before CPython 3.11.5.)
@@ -7,7 +7,6 @@ No pattern can backtrack: they use atomic groups, and alternatives that differ i
 from __future__ import annotations
 
 import functools
-import html.entities
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -90,16 +89,26 @@ def _choice(words: Iterable[bytes]) -> bytes:
 Runs = tuple[re.Pattern[bytes], re.Pattern[bytes]]
 
 
-def _boring_url(hosts: tuple[bytes, ...], quote: bytes, root: bool) -> bytes:
+def _boring_url(hosts: tuple[bytes, ...], quote: bytes, root: bool, levels: int) -> bytes:
     """URLs that no mapper changes, recognised by their spelling alone."""
-    plain = rb"[^%s&\\.%%\x00-\x20]*" % quote
-    rooted = rb"/(?![/\\])%s|" % plain if root else b""
+    # A path without character references, percent-encoded dots and double dots.
+    plain = rb"(?>[^%s&.%%?#\x00-\x20]|%%(?!2[eE]))*" % quote
+    rooted = rb"/(?![/\\])|" if root else b""
+    up = rb"(?:\.\./){1,%d}|" % levels if levels else b""
     return (
-        rb"(?>#[^%(q)s]*"
-        rb"|https?://(?!(?:%(h)s)[:/?#%(q)s])(?>[a-z0-9\-]+\.)+[a-z][a-z\-]*(?=[/?#%(q)s])[^%(q)s]*"
-        rb"|(?:%(r)s(?![hHwW][tTsS])[A-Za-z0-9_?]%(p)s)(?>\.(?!\.)%(p)s)*"
+        rb"(?>[?#][^%(q)s]*"
+        rb"|(?:https?:)?//(?!(?:%(h)s)[:/?#%(q)s])(?>[a-z0-9\-]+\.)+[a-z][a-z\-]*"
+        rb"(?>:[0-9]+)?(?=[/?#%(q)s])[^%(q)s]*"
+        rb"|(?:%(r)s%(u)s(?:\./)?(?![hH][tT][tT][pP]|[wW][sS])[^%(q)s&./\\%%?#\x00-\x20])"
+        rb"%(p)s(?>\.(?!\.)%(p)s)*(?:[?#][^%(q)s]*)?"
         rb"|)%(q)s"
-    ) % {b"q": quote, b"h": b"|".join(map(re.escape, hosts)), b"p": plain, b"r": rooted}
+    ) % {
+        b"q": quote,
+        b"h": b"|".join(map(re.escape, hosts)),
+        b"p": plain,
+        b"r": rooted,
+        b"u": up,
+    }
 
 
 _COMMENT = rb"!--(?>-?>|(?>[^-]+|-(?!-!?>))*--!?>)"
@@ -111,12 +120,15 @@ _TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that does not open markup
 _QUICK_VALUE = rb"(?>\"[^\"]*\"|'[^']*'|[^%s\"'>=`]+)" % _WS
 _QUICK_ATTRIBUTE = (
     rb"(?:[egjknoqrtuvwyz][a-zA-Z\-]*"
-    rb"|a(?:lt|lign|ria-[a-z]+|sync|uto[a-z]+)|b(?:order|gcolor)"
-    rb"|c(?:lass|ontent|harset|ol(?:s|span|or)|hecked|ontrols|rossorigin|ell[a-z]+|[xy])"
-    rb"|d(?:ata-[a-z0-9\-]+|atetime|ir|isabled|efer|raggable|ecoding|ownload)?|f(?:or|ill[a-z\-]*)"
-    rb"|h(?:eight|idden|reflang)|i(?:d|tem[a-z]+|nputmode)|l(?:ang|abel|ist|oading)"
-    rb"|m(?:edia|ethod|ultiple|in|ax(?:length)?)|p(?:laceholder|roperty|attern|oints|reload)"
-    rb"|s(?:cope|elected|izes?|lot|pan|pellcheck|tep|troke[a-z\-]*)|x[12]?|xmlns)(?:=%s|(?=[ />]))"
+    rb"|class|id|data-[a-z0-9_\-]+"
+    rb"|a(?:cc[a-z\-]+|l[a-z]+|ria-[a-z]+|s|sync|uto[a-z]+)|b(?:order|gcolor)"
+    rb"|c(?:ontent|harset|o(?:ls|lspan|lor|ords)|hecked|ontrols|rossorigin|ell[a-z]+|[xy])"
+    rb"|d(?:atetime|ir|isabled|efer|raggable|ecoding|ownload)?|f(?:or|etch[a-z]+|ill[a-z\-]*)"
+    rb"|h(?:eight|idden|reflang)|i(?:tem[a-z]+|nputmode|smap)"
+    rb"|l(?:ang|abel|ist|oading)|m(?:edia|ethod|ultiple|uted|in|ax(?:length)?)"
+    rb"|p(?:laceholder|roperty|attern|oints|re[a-z]+)"
+    rb"|s(?:cope|elected|hape|izes?|lot|pan|pellcheck|tep|troke[a-z\-]*)|x[12]?"
+    rb"|xmlns(?::[a-z]+)?)(?:=%s|(?=[ />]))"
 ) % _QUICK_VALUE
 
 
@@ -133,58 +145,72 @@ def _quick_name(special: Iterable[bytes]) -> bytes:
     return rb"(?:%s)[a-z0-9\-]*" % b"|".join((*([b"[%s]" % free] if free else []), *groups))
 
 
-def _runs(
+def _html_run(
     boring: bytes,
     quick: bytes,
     starts: Sequence[bytes],
     ends: Sequence[bytes],
     bearing: bytes = rb"(?!)",
+    complete: bytes = rb"(?!)",
     usual: bytes = b"",
-) -> Runs:
-    """A run in HTML and one in foreign content.
+) -> re.Pattern[bytes]:
+    """A run in HTML.
 
     ``boring`` matches the content of a tag after its name that a run may consume, ``quick`` does so
     for attributes in their usual spelling. Elements in ``bearing`` mostly have a URL: a run
     consumes them in their usual spelling only, because a longer search is rarely successful.
-    ``usual`` is a tag with which the run may end.
+    ``complete`` matches elements that a run consumes with their content. ``usual`` is a tag with
+    which the run may end.
     """
     special = (*_ALWAYS, *starts)
-    not_end = rb"(?!(?:%s)[%s/>])" % (_choice(ends), _WS) if ends else b""
-    html_run = (
-        rb"(?>[^<]*<(?>"
-        rb"/%(e)s[a-zA-Z0-9]+>"
-        rb"|%(k)s(?: (?:%(q)s))* ?/?>"
-        rb"|(?!(?:%(s)s)[%(w)s/>]|(?:%(n)s)[%(w)s/])(?>[a-zA-Z][^%(w)s/>]*)%(b)s"
-        rb"|/%(e)s[a-zA-Z][^>\"'=]*>"
-        rb"|%(t)s|%(c)s))*[^<]*%(u)s"
-    ) % {
-        b"e": not_end,
-        b"k": _quick_name(special),
-        b"q": quick,
-        b"s": _choice(special),
-        b"n": bearing,
-        b"w": _WS,
-        b"b": boring,
-        b"t": _TEXT,
-        b"c": _COMMENT,
-        b"u": usual,
-    }
-    foreign_run = (
-        rb"(?>[^<]*<(?>"
-        rb"(?:%(d)s)(?: (?:%(q)s))* ?/?>"
-        rb"|(?:%(s)s)(?=[%(w)s/>])%(b)s|/(?:%(e)s)[%(w)s]*>"
-        rb"|%(t)s|%(c)s))*[^<]*"
-    ) % {
-        b"d": b"|".join(name for name in _DRAWING if name not in starts) or rb"(?!)",
-        b"q": quick,
-        b"s": _choice(name for name in _DRAWING if name not in starts) or rb"(?!)",
-        b"w": _WS,
-        b"b": boring,
-        b"e": _choice(name for name in _DRAWING if name not in ends) or rb"(?!)",
-        b"t": _TEXT,
-        b"c": _COMMENT,
-    }
-    return re.compile(html_run), re.compile(foreign_run)
+    return re.compile(
+        (
+            rb"(?>[^<]*<(?>"
+            rb"/%(e)s[a-zA-Z0-9]+>"
+            rb"|%(k)s(?: (?:%(q)s))* ?/?>"
+            rb"|%(f)s"
+            rb"|(?!(?:%(s)s)[%(w)s/>]|(?:%(n)s)[%(w)s/])(?>[a-zA-Z][^%(w)s/>]*)%(b)s"
+            rb"|/%(e)s[a-zA-Z][^>\"'=]*>"
+            rb"|%(t)s|%(c)s))*[^<]*%(u)s"
+        )
+        % {
+            b"e": rb"(?!(?:%s)[%s/>])" % (_choice(ends), _WS) if ends else b"",
+            b"k": _quick_name(special),
+            b"q": quick,
+            b"f": complete,
+            b"s": _choice(special),
+            b"n": bearing,
+            b"w": _WS,
+            b"b": boring,
+            b"t": _TEXT,
+            b"c": _COMMENT,
+            b"u": usual,
+        }
+    )
+
+
+def _foreign_run(
+    boring: bytes, quick: bytes, starts: Sequence[bytes], ends: Sequence[bytes]
+) -> re.Pattern[bytes]:
+    """A run in foreign content; ``boring`` and ``quick`` as in HTML."""
+    return re.compile(
+        (
+            rb"(?>[^<]*<(?>"
+            rb"(?:%(d)s)(?: (?:%(q)s))* ?/?>"
+            rb"|(?:%(s)s)(?=[%(w)s/>])%(b)s|/(?:%(e)s)[%(w)s]*>"
+            rb"|%(t)s|%(c)s))*[^<]*"
+        )
+        % {
+            b"d": b"|".join(name for name in _DRAWING if name not in starts) or rb"(?!)",
+            b"q": quick,
+            b"s": _choice(name for name in _DRAWING if name not in starts) or rb"(?!)",
+            b"w": _WS,
+            b"b": boring,
+            b"e": _choice(name for name in _DRAWING if name not in ends) or rb"(?!)",
+            b"t": _TEXT,
+            b"c": _COMMENT,
+        }
+    )
 
 
 _INTERESTING = rb"(?:%s|[dD][aA][tT][aA](?=[%s=/>]))" % (
@@ -203,24 +229,34 @@ ADDRESS = re.compile(
 # Elements whose purpose is one URL, with that URL in its usual attribute.
 _BEARING = rb"a|area|link|form|img|input|source|audio|video|embed|track"
 _USUAL_ADDRESS = (
-    rb"(?:<(?:(?:a|area|link)(?>(?: %(q)s)*) href|form(?>(?: %(q)s)*) action"
-    rb"|(?:img|input|source|audio|video|embed|track)(?>(?: %(q)s)*) src)"
+    rb"(?:<(?:(a|area|link)|(form)|img|input|source|audio|video|embed|track)(?>(?: %(q)s)*)"
+    rb" (?(1)href|(?(2)action|src))"
     rb"=(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s\"'>=`]+))(?>(?: %(q)s)*) ?/?>)?"
     % {b"q": _QUICK_ATTRIBUTE, b"w": _WS}
 )
+ADDRESS_GROUPS = {3: b'"', 4: b"'", 5: b""}
+"""The groups of the URL with which a run ends, and the quotes around it."""
+
+# Elements without markup in them, or with drawings only, in their usual spelling.
+_COMPLETE = (
+    rb"meta(?: (?![hH][tT][tT][pP]-)[a-zA-Z_:\-]+=\"[^\"]*\")* ?/?>"
+    rb"|title(?: (?:%(q)s))*>[^<]*</title>"
+    rb"|script(?: (?:%(q)s))*></script>"
+    rb"|svg(?: (?:%(q)s))* ?(?:/>|>(?>[^<]*<(?>"
+    rb"(?:%(d)s)(?: (?:%(q)s))* ?/?>|/(?:%(d)s)>|title>[^<]*</title>|%(c)s))*[^<]*</svg>)"
+)
+
+MOST_LEVELS = 3
+"""Most repetitions of ``../`` that a run consumes."""
 
 
-@functools.lru_cache(maxsize=64)
-def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
-    """Runs that stop where a URL may change.
-
-    A run may end with a whole tag in the usual spelling, with one URL and nothing else that
-    matters; a group contains the URL: double-quoted, single-quoted, or unquoted.
-
-    ``hosts`` are the upstream's. With ``root``, rooted URLs stay. With ``relocated``, the scheme
-    differs between the views, so fewer URLs can be decided by their spelling.
-    """
-    urls = [quote + _boring_url(hosts, quote, root and not relocated) for quote in (b'"', b"'")]
+def _spellings(
+    hosts: tuple[bytes, ...], root: bool, relocated: bool, levels: int
+) -> tuple[bytes, bytes]:
+    """Patterns of the content of a tag that a run consumes: in any and in the usual spelling."""
+    urls = [
+        quote + _boring_url(hosts, quote, root and not relocated, levels) for quote in (b'"', b"'")
+    ]
     css = [
         rb"%(q)s(?>[^%(q)s(&\\]+|\((?<![lLtTcC]\())*%(q)s" % {b"q": quote} for quote in (b'"', b"'")
     ]
@@ -237,81 +273,45 @@ def address_runs(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> Runs:
         b"c": b"|".join(css),
     }
     quick = rb"%s|(?:href|src|action)=%s|style=%s" % (_QUICK_ATTRIBUTE, urls[0], css[0])
-    return _runs(boring, quick, (), (), _BEARING, _USUAL_ADDRESS)
+    return boring, quick
+
+
+@functools.lru_cache(maxsize=64)
+def address_run(
+    hosts: tuple[bytes, ...], root: bool, relocated: bool, levels: int
+) -> re.Pattern[bytes]:
+    """The run in HTML that stops where a URL may change.
+
+    It may end with a complete tag that has one URL, in its usual spelling, and nothing else that
+    matters; one of :data:`ADDRESS_GROUPS` is the URL.
+
+    ``hosts`` are the upstream's; ``root`` says that rooted URLs stay, ``relocated`` that the
+    scheme differs between the views (then fewer URLs are decided by their spelling);
+    ``levels`` is how often ``../`` may begin a URL that stays.
+    """
+    boring, quick = _spellings(hosts, root, relocated, levels)
+    complete = _COMPLETE % {b"q": quick, b"d": b"|".join(_DRAWING), b"c": _COMMENT}
+    return _html_run(boring, quick, (), (), _BEARING, complete, _USUAL_ADDRESS)
+
+
+@functools.lru_cache(maxsize=64)
+def foreign_address_run(hosts: tuple[bytes, ...], root: bool, relocated: bool) -> re.Pattern[bytes]:
+    """The same in foreign content, without such a tag at its end."""
+    return _foreign_run(*_spellings(hosts, root, relocated, 0), (), ())
 
 
 @functools.lru_cache(maxsize=64)
 def tag_runs(starts: tuple[bytes, ...], ends: tuple[bytes, ...]) -> Runs:
-    """Runs that stop at the tags of these names."""
-    return _runs(_REST_OF_TAG, rb"[a-z\-]+=\"[^\"]*\"", starts, ends)
+    """Runs that stop at the tags with these names, in HTML and in foreign content."""
+    quick = rb"[a-z\-]+=\"[^\"]*\""
+    return (
+        _html_run(_REST_OF_TAG, quick, starts, ends),
+        _foreign_run(_REST_OF_TAG, quick, starts, ends),
+    )
 
 
 EVERY_TAG: Runs = (re.compile(rb"[^<]*"), re.compile(rb"[^<]*"))
 """Runs that stop at every tag and comment."""
-
-
-# --- character references (section 13.2.5.72 and following, in attribute values) -----------------
-
-_REFERENCE = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]+)|([0-9]+));?|([A-Za-z][A-Za-z0-9]*;?))")
-_LONGEST_BARE = max(len(n) for n in html.entities.html5 if not n.endswith(";"))
-
-
-def decode(value: bytes) -> str:
-    """An attribute's value with character references resolved; non-ASCII bytes as surrogates."""
-    text = value.decode("ascii", "surrogateescape")
-    if "\0" in text:
-        text = text.replace("\0", "\ufffd")
-    return _REFERENCE.sub(_resolve, text) if "&" in text else text
-
-
-def _resolve(found: re.Match[str]) -> str:
-    named = found[3]
-    if named is None:
-        digits = (found[1] or found[2]).lstrip("0")
-        if len(digits) > 7:  # beyond U+10FFFF; and int() rejects thousands of digits
-            return "\ufffd"
-        code = int(digits or "0", 16 if found[1] else 10)
-        if code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            return "\ufffd"
-        if 0x80 <= code <= 0x9F:
-            return (
-                bytes((code,)).decode("cp1252", "replace") if code not in _NO_CP1252 else chr(code)
-            )
-        return chr(code)
-    if named in html.entities.html5 and named.endswith(";"):
-        return html.entities.html5[named]
-    for length in range(min(len(named), _LONGEST_BARE), 1, -1):
-        known = html.entities.html5.get(named[:length])
-        if known is not None:
-            after = named[length : length + 1] or found.string[found.end() : found.end() + 1]
-            # "&copy=1" in an attribute is not a reference but a query parameter.
-            if after == "=" or (after.isascii() and after.isalnum()):
-                return found[0]
-            return known + named[length:]
-    return found[0]
-
-
-_NO_CP1252 = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
-_SPECIAL = {
-    b'"': re.compile('[&"]|[^\x00-\x7f\udc80-\udcff]'),
-    b"'": re.compile("[&']|[^\x00-\x7f\udc80-\udcff]"),
-    b"": re.compile("[&\"'<>=`\t\n\f\r ]|[^\x00-\x7f\udc80-\udcff]"),
-}
-
-
-def encode(text: str, quote: bytes) -> bytes:
-    """``text`` as the value of an attribute in these quotes (empty: unquoted)."""
-    return _SPECIAL[quote].sub(_refer, text).encode("ascii", "surrogateescape")
-
-
-def _refer(found: re.Match[str]) -> str:
-    c = found[0]
-    return "&amp;" if c == "&" else "&quot;" if c == '"' else f"&#{ord(c)};"
-
-
-@functools.lru_cache(maxsize=256)
-def _beginning(text: str, quote: bytes) -> bytes:
-    return encode(text, quote)  # mostly the mount's prefix
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, re.Match[bytes]]]:
@@ -322,17 +322,3 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, 
     while (found := ATTRIBUTE.match(data, start, end)) is not None:
         start = found.end()
         yield found[1].lower(), found.lastindex or 1, found
-
-
-def splice(raw: bytes, decoded: str, new: str, quote: bytes) -> bytes:
-    """``new`` instead of ``raw``; the unchanged end keeps the spelling of ``raw``."""
-    at = raw.find(b"&")
-    if at < 0:
-        if new.endswith(decoded):
-            return _beginning(new[: len(new) - len(decoded)], quote) + raw
-        return encode(new, quote)
-    tail = decoded[at:]
-    # Text before the first "&" has no references; if the rest is unchanged, its bytes stay.
-    if new.endswith(tail):
-        return encode(new[: len(new) - len(tail)], quote) + raw[at:]
-    return encode(new, quote)

@@ -7,7 +7,8 @@ from typing import Literal
 
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import syntax
-from zenzefi.rewriting.html.syntax import attributes, decode, encode
+from zenzefi.rewriting.html.references import decode, encode
+from zenzefi.rewriting.html.syntax import attributes
 from zenzefi.rewriting.html.tokenizer import Tag, Tokenizer
 
 TokenKind = Literal["start", "end", "text", "comment", "doctype"]
