@@ -49,7 +49,7 @@ soak: $(VENV)/.installed-test ## Mixed traffic for MINUTES=10: every request get
 	@SOAK_SECONDS=$$(($(MINUTES) * 15)) $(BIN)/python -m pytest tests/proxy/test_leaks.py -q $(ARGS)
 
 fuzz: $(VENV)/.installed-test ## Send EXAMPLES=5000 random request streams
-	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/proxy/test_request_stream.py \
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/http/test_request_stream.py \
 		-k pipelined -q --timeout 0 $(ARGS)
 
 screenshots: $(VENV)/.installed-test ## Take the screenshots in docs/screenshots again

@@ -4,4 +4,9 @@ import pytest
 
 pytest.register_assert_rewrite("tests.kit")
 
-pytest_plugins = ["tests.kit.fixtures", "tests.kit.chromium", "tests.kit.distribution"]
+pytest_plugins = [
+    "tests.kit.fixtures",
+    "tests.kit.chromium",
+    "tests.kit.distribution",
+    "tests.kit.proxy_fixtures",
+]

@@ -20,14 +20,6 @@ MAX_LINES = 400
 # Exceptions. These lists only shrink.
 LONG_FILES = {
     "tests/billing/test_stripe.py",
-    "tests/proxy/fast_path/test_fast_path.py",
-    "tests/proxy/test_faults.py",
-    "tests/proxy/test_forwarder.py",
-    "tests/proxy/test_guard.py",
-    "tests/proxy/test_leaks.py",
-    "tests/proxy/test_sign_in.py",
-    "tests/proxy/upstream/test_connection_auth.py",
-    "tests/proxy/upstream/test_connection_limits.py",
     "tests/tokens/test_validation.py",
     "tests/web/test_account_pages.py",
 }

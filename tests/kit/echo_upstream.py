@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+from collections.abc import AsyncIterator
 
 from aiohttp import WSMsgType, web
 
@@ -105,3 +107,14 @@ def echo_upstream() -> web.Application:
     app.router.add_get("/no-socket", no_socket)
     app.router.add_route("*", "/{path:.*}", echo)
     return app
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """Serve an upstream on a free port; its origin."""
+    runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{site.port}"
+    await runner.cleanup()

@@ -126,5 +126,18 @@ class FaultyUpstream:
 
         self.script = script
 
+    def keep_responding(self, *responses: bytes) -> None:
+        """Keep connections open and respond to each request in turn; the last one repeats."""
+        left = list(responses)
 
+        async def script(wire: Wire) -> None:
+            while True:
+                await wire.send(left.pop(0) if len(left) > 1 else left[0])
+                self.heads.append(await wire.read_head())
+
+        self.script = script
+
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"
+"""The beginning of a response of a type that nothing rewrites."""
 IMAGE_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5\r\n\r\nimage"

@@ -317,3 +317,7 @@ def body_of(response: bytes) -> bytes:
 
 def sent_headers(echoed: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name.lower(), value) for name, value in echoed["headers"]]
+
+
+def head_of(response: bytes) -> list[bytes]:
+    return response.partition(b"\r\n\r\n")[0].split(b"\r\n")

@@ -113,11 +113,18 @@ class VisitingBrowser:
 OTHER_TOKEN = "O" * 64
 
 
-def own_origin_of(gate: Any) -> str:
+def signed_in(
+    gate: RunningGate, token: str = TOKEN, *, keeps_cookies: bool = True
+) -> VisitingBrowser:
+    """A browser with the proxy cookie at the gate's host."""
+    return VisitingBrowser(gate, keeps_cookies=keeps_cookies).sign_in(token=token)
+
+
+def own_origin_of(gate: RunningGate) -> str:
     return str(gate.gate.mounts.own_origin.public)
 
 
-async def ticket_url(browser: Any) -> Any:
+async def ticket_url(browser: VisitingBrowser) -> str:
     """The address with the ticket, before the browser follows it."""
     begun = await browser.request(f"{own_origin_of(browser.gate)}{ENTER_PATH}")
     issued = await browser.request(begun.location)

@@ -1,56 +1,26 @@
-"""A gate on a free port, in front of a real upstream, with tokens kept in memory."""
+"""Gates in front of an upstream that echoes, clients for them, and gates for browsers."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, web
 from aiohttp.test_utils import unused_port
 
-from tests.kit.echo_upstream import echo_upstream
-from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.echo_upstream import echo_upstream, serving
 from tests.kit.proxy_gates import (
     PREFIX,
     TOKEN,
     BrowserMount,
     GateFactory,
-    MemoryTokenValidator,
     MountFactory,
     RunningGate,
-    proxy_app,
 )
-from zenzefi.runtime.drain import GateRunner
-
-
-@pytest.fixture(params=[True, False], ids=["fast-path", "standard-path"])
-def fast_path(request: pytest.FixtureRequest) -> bool:
-    """Every black-box test runs with the fast path and without it."""
-    return bool(request.param)
-
-
-@pytest.fixture
-async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFactory]:
-    """Starts gates in front of an upstream's origin; settings as keyword arguments."""
-    runners: list[GateRunner] = []
-
-    async def start(upstream_url: str, *, devices: Any = None, **settings: Any) -> RunningGate:
-        port = unused_port()
-        tokens = MemoryTokenValidator()
-        tokens.add(activated=fast_path)  # the fast path serves only activated tokens
-        settings = {"fast_lane": fast_path, **settings}
-        app = proxy_app(tokens, tmp_path, upstream_url, port, devices=devices, **settings)
-        runner = GateRunner(app, drain_timeout=2)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        runners.append(runner)
-        return RunningGate(port, app, tokens)
-
-    yield start
-    for runner in runners:
-        await runner.cleanup()
+from tests.kit.raw_connections import Connect, RawConnection
+from tests.kit.visiting_browser import OTHER_TOKEN
 
 
 @pytest.fixture
@@ -62,12 +32,8 @@ def upstream_app() -> web.Application:
 @pytest.fixture
 async def upstream(upstream_app: web.Application) -> AsyncIterator[str]:
     """Its origin."""
-    runner = web.AppRunner(upstream_app, auto_decompress=False, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"http://127.0.0.1:{site.port}"
-    await runner.cleanup()
+    async with serving(upstream_app) as origin:
+        yield origin
 
 
 @pytest.fixture
@@ -103,15 +69,6 @@ async def prefix_gate(start_gate: GateFactory, upstream: str) -> RunningGate:
 
 
 @pytest.fixture
-async def faulty() -> AsyncIterator[FaultyUpstream]:
-    """An upstream that does what a test tells it to, byte by byte."""
-    server = FaultyUpstream()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def client() -> AsyncIterator[ClientSession]:
     """A client that keeps bytes as they are and sends the token."""
     async with ClientSession(
@@ -121,6 +78,30 @@ async def client() -> AsyncIterator[ClientSession]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port without a listener."""
-    return unused_port()
+async def connect() -> AsyncIterator[Connect]:
+    """Opens raw keep-alive connections to a gate."""
+    browsers: list[RawConnection] = []
+
+    async def connect(gate: RunningGate) -> RawConnection:
+        browser = RawConnection(*await asyncio.open_connection("127.0.0.1", gate.port))
+        browsers.append(browser)
+        return browser
+
+    yield connect
+    for browser in browsers:
+        browser.close()
+
+
+@pytest.fixture(params=["another-name", "another-host", "second-port"])
+async def own_origin_gate(
+    request: pytest.FixtureRequest, start_gate: GateFactory, upstream: str
+) -> RunningGate:
+    """A gate with a separate origin of each kind; cookies are shared on the second port."""
+    kinds: dict[str, dict[str, Any]] = {
+        "another-name": {},
+        "another-host": {"proxy_host": "app.test"},
+        "second-port": {"proxy_port": unused_port()},
+    }
+    gate = await start_gate(upstream, **kinds[request.param])
+    gate.tokens.add(OTHER_TOKEN)
+    return gate

@@ -1,4 +1,4 @@
-"""A hostile or broken upstream: 502, 504 or a broken-off body; never a hang, never a mix-up."""
+"""A hostile or faulty upstream: 502, 504 or a truncated body, never a hang or a mix-up."""
 
 import asyncio
 import gzip
@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
 
-from tests.kit.faulty_upstream import FaultyUpstream, Wire
-from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
+from tests.kit.faulty_upstream import OK_HEAD, FaultyUpstream, Wire
+from tests.kit.proxy_gates import PREFIX, GateFactory, RunningGate
 from zenzefi.proxy.setup import ENGINE
-
-# A type that nothing rewrites: these tests are about the bytes on the wire.
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"
 
 
 async def whole(client: ClientSession, gate: RunningGate) -> Any:
@@ -30,38 +27,40 @@ BAD_HEADS = {
     "another protocol": b"SSH-2.0-OpenSSH_9.9\r\n",
     "nothing": b"",
     "half a status line": b"HTTP/1.1 20",
-    "half a head": OK + b"Content-Le",
+    "half a head": OK_HEAD + b"Content-Le",
     "a status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
     "a status of four digits": b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
-    "both framings": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "two lengths": OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-    "a list of lengths": OK + b"Content-Length: 5, 5\r\n\r\nhello",
-    "a negative length": OK + b"Content-Length: -5\r\n\r\nhello",
-    "a length in words": OK + b"Content-Length: five\r\n\r\nhello",
-    "a length beyond 64 bits": OK + b"Content-Length: 99999999999999999999999\r\n\r\nhello",
-    "a space behind a length's name": OK + b"Content-Length : 5\r\n\r\nhello",
-    "chunked twice": OK
+    "both framings": OK_HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": OK_HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "a list of lengths": OK_HEAD + b"Content-Length: 5, 5\r\n\r\nhello",
+    "a negative length": OK_HEAD + b"Content-Length: -5\r\n\r\nhello",
+    "a length in words": OK_HEAD + b"Content-Length: five\r\n\r\nhello",
+    "a length beyond 64 bits": OK_HEAD + b"Content-Length: 99999999999999999999999\r\n\r\nhello",
+    "a space behind a length's name": OK_HEAD + b"Content-Length : 5\r\n\r\nhello",
+    "chunked twice": OK_HEAD
     + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "an unknown transfer coding": OK + b"Transfer-Encoding: gzip\r\n\r\nhello",
-    "gzip and chunked": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "a NUL in a header": OK + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n",
-    "a bare CR in a header": OK + b"X-A: a\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
-    "a header without a name": OK + b": a\r\nContent-Length: 0\r\n\r\n",
-    "a header of 100 kB": OK + b"X-A: " + b"a" * 100_000 + b"\r\nContent-Length: 0\r\n\r\n",
-    "a thousand headers": OK + b"X-A: a\r\n" * 1000 + b"Content-Length: 0\r\n\r\n",
+    "an unknown transfer coding": OK_HEAD + b"Transfer-Encoding: gzip\r\n\r\nhello",
+    "gzip and chunked": OK_HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a NUL in a header": OK_HEAD + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR in a header": OK_HEAD + b"X-A: a\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
+    "a header without a name": OK_HEAD + b": a\r\nContent-Length: 0\r\n\r\n",
+    "a header of 100 kB": OK_HEAD + b"X-A: " + b"a" * 100_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "a thousand headers": OK_HEAD + b"X-A: a\r\n" * 1000 + b"Content-Length: 0\r\n\r\n",
     "an unasked 101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\n\r\n",
     "a flood of 1xx": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 1000,
 }
 
+
 CUT_BODIES = {
-    "a length that is not reached": OK + b"Content-Length: 100\r\n\r\nonly this",
-    "chunks without an end": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-    "half a chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello",
-    "a chunk size that is none": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n",
-    "a chunk longer than said": OK
+    "a length that is not reached": OK_HEAD + b"Content-Length: 100\r\n\r\nonly this",
+    "chunks without an end": OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "half a chunk": OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello",
+    "a chunk size that is none": OK_HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n",
+    "a chunk longer than said": OK_HEAD
     + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello!!!!\r\n0\r\n\r\n",
-    "a chunk size beyond 64 bits": OK
+    "a chunk size beyond 64 bits": OK_HEAD
     + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffff\r\n",
 }
 
@@ -91,7 +90,9 @@ async def test_a_body_that_is_cut_never_ends_cleanly(
             await whole(client, gate)
 
 
-@pytest.mark.parametrize("response", [OK + b"\r\npart", OK + b"Transfer-Encoding: chunked\r\n\r\n"])
+@pytest.mark.parametrize(
+    "response", [OK_HEAD + b"\r\npart", OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"]
+)
 async def test_a_reset_is_never_a_clean_end(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, response: bytes
 ) -> None:
@@ -116,7 +117,7 @@ async def test_a_head_that_comes_in_pieces_arrives(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     async def script(wire: Wire) -> None:
-        await wire.throttle(OK + b"Content-Length: 2\r\n\r\nok", 4, 0.02)
+        await wire.throttle(OK_HEAD + b"Content-Length: 2\r\n\r\nok", 4, 0.02)
 
     faulty.script = script
     gate = await start_gate(faulty.url)
@@ -129,7 +130,7 @@ async def test_a_head_that_trickles_in_without_end_is_504(
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.send(before)
-        await wire.throttle(OK + b"X-A: b\r\n" * 1000, 1, 0.05)
+        await wire.throttle(OK_HEAD + b"X-A: b\r\n" * 1000, 1, 0.05)
 
     faulty.script = script
     gate = await start_gate(faulty.url, upstream_read_timeout=0.4)
@@ -140,7 +141,7 @@ async def test_a_head_that_trickles_in_without_end_is_504(
 async def test_silence_within_a_body_breaks_it_off(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
-    faulty.always(OK + b"Content-Length: 100\r\n\r\nonly this", then="stall")
+    faulty.always(OK_HEAD + b"Content-Length: 100\r\n\r\nonly this", then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.3)
     async with asyncio.timeout(3), client.get(gate.proxy_url + "/x") as response:
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
@@ -164,7 +165,7 @@ async def test_a_64_kb_header_of_an_honest_upstream_passes(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     value = b"a" * 60_000
-    faulty.always(OK + b"X-Long: " + value + b"\r\nContent-Length: 0\r\n\r\n")
+    faulty.always(OK_HEAD + b"X-Long: " + value + b"\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url)
     assert b"X-Long: " + value in await gate.request(PREFIX + "/x")
 
@@ -175,9 +176,9 @@ async def test_bytes_after_an_answer_never_become_the_next_one(
     """Unsolicited bytes on a kept connection do not reach the next client."""
 
     async def script(wire: Wire) -> None:
-        await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
+        await wire.send(OK_HEAD + b"Content-Length: 5\r\n\r\nfirst")
         await asyncio.sleep(0.1)
-        await wire.send(OK + b"Content-Length: 6\r\n\r\nleaked")
+        await wire.send(OK_HEAD + b"Content-Length: 6\r\n\r\nleaked")
         await wire.stall()
 
     faulty.script = script
@@ -194,7 +195,8 @@ async def test_an_answer_with_more_than_it_said_poisons_no_connection(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     faulty.always(
-        OK + b"Content-Length: 5\r\n\r\nfirst" + OK + b"Content-Length: 1\r\n\r\nx", then="stall"
+        OK_HEAD + b"Content-Length: 5\r\n\r\nfirst" + OK_HEAD + b"Content-Length: 1\r\n\r\nx",
+        then="stall",
     )
     gate = await start_gate(faulty.url)
     for _ in range(3):
@@ -217,192 +219,6 @@ async def test_chunks_in_http_10_arrive_and_end_the_connection(
         response = await gate.request(PREFIX + "/x", timeout=5)
         assert response.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
     assert faulty.connections == 2
-
-
-async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
-) -> None:
-    async def script(wire: Wire) -> None:
-        if faulty.connections == 1:
-            await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
-            await wire.read_head()
-            wire.reset()
-            return
-        await wire.send(OK + b"Content-Length: 5\r\n\r\nagain")
-
-    faulty.script = script
-    gate = await start_gate(faulty.url)
-    for expected in (b"first", b"again"):
-        async with client.get(gate.proxy_url + "/x") as response:
-            assert await response.read() == expected
-
-
-async def test_a_post_that_died_is_never_sent_again(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
-) -> None:
-    posts = 0
-
-    async def script(wire: Wire) -> None:
-        nonlocal posts
-        while True:
-            if wire.head.startswith(b"POST"):
-                posts += 1
-                wire.reset()
-                return
-            await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
-            await wire.read_head()
-
-    faulty.script = script
-    gate = await start_gate(faulty.url)
-    async with client.get(gate.proxy_url + "/x") as response:
-        await response.read()
-    async with client.post(gate.proxy_url + "/x", data=b"once") as response:
-        assert response.status == 502
-    assert posts == 1
-
-
-async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
-) -> None:
-    gets = 0
-
-    async def script(wire: Wire) -> None:
-        nonlocal gets
-        gets += 1
-        await wire.send(OK + b"Content-Length: 5\r\n\r\nfirst")
-        await wire.read_head()
-        gets += 1
-        await wire.send(b"HTTP/1.1 200")
-        await asyncio.sleep(0.05)
-        wire.reset()
-
-    faulty.script = script
-    gate = await start_gate(faulty.url)
-    async with client.get(gate.proxy_url + "/x") as response:
-        await response.read()
-    async with client.get(gate.proxy_url + "/x") as response:
-        assert response.status == 502
-    assert gets == 2
-
-
-async def test_an_early_refusal_of_an_upload_reaches_the_browser(
-    start_gate: GateFactory, faulty: FaultyUpstream
-) -> None:
-    async def script(wire: Wire) -> None:
-        await wire.send(
-            b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
-        )
-        await asyncio.sleep(0.5)
-
-    faulty.script = script
-    gate = await start_gate(faulty.url)
-    response = await gate.request(
-        PREFIX + "/x", "Content-Length: 10000000", method="POST", body=b"z" * 200_000
-    )
-    assert response.startswith(b"HTTP/1.1 413 Too Large\r\n")
-    assert b"Connection: close" in response
-
-
-async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(
-    start_gate: GateFactory, faulty: FaultyUpstream
-) -> None:
-    faulty.always(OK + b"Content-Length: 100\r\n\r\npart", then="stall")
-    gate = await start_gate(faulty.url)
-    reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    writer.write(
-        f"POST {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".encode()
-    )
-    async with asyncio.timeout(5):
-        await reader.readuntil(b"part")
-        writer.write(b"no chunk\r\n")
-        assert await reader.read() == b""
-    writer.close()
-
-
-async def test_an_upstream_that_reads_no_upload_is_504(
-    start_gate: GateFactory, faulty: FaultyUpstream
-) -> None:
-    faulty.always(b"", then="stall")
-    gate = await start_gate(faulty.url, upstream_read_timeout=0.5)
-    response = await gate.request(
-        PREFIX + "/x",
-        "Content-Length: 30000000",
-        method="POST",
-        body=b"z" * 30_000_000,
-        timeout=8,
-    )
-    assert response[:12] in (b"HTTP/1.1 504", b"HTTP/1.1 502")
-
-
-async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(
-    start_gate: GateFactory, faulty: FaultyUpstream
-) -> None:
-    gone = asyncio.Event()
-
-    async def script(wire: Wire) -> None:
-        await wire.reader.read()
-        gone.set()
-
-    faulty.script = script
-    gate = await start_gate(faulty.url)
-    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    writer.write(f"GET {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode())
-    await asyncio.sleep(0.2)
-    writer.transport.abort()
-    async with asyncio.timeout(3):
-        await gone.wait()
-
-
-async def test_a_slow_browser_stops_the_upstream(
-    start_gate: GateFactory, faulty: FaultyUpstream
-) -> None:
-    sent = 0
-
-    async def script(wire: Wire) -> None:
-        nonlocal sent
-        await wire.send(OK + b"Content-Length: 1000000000\r\n\r\n")
-        while True:
-            await wire.send(b"z" * 100_000)
-            sent += 100_000
-
-    faulty.script = script
-    gate = await start_gate(faulty.url)
-    _reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
-    writer.write(f"GET {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n".encode())
-    await asyncio.sleep(0.7)
-    early = sent
-    await asyncio.sleep(0.3)
-    assert sent == early
-    assert sent < 60_000_000
-    writer.transport.abort()
-    await asyncio.sleep(0)
-
-
-async def test_a_slow_upstream_stops_the_browser(
-    start_gate: GateFactory, faulty: FaultyUpstream
-) -> None:
-    faulty.always(b"", then="stall")
-    gate = await start_gate(faulty.url)
-    _, writer = await asyncio.open_connection("127.0.0.1", gate.port)
-    writer.write(
-        f"POST {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
-        "Content-Length: 1000000000\r\n\r\n".encode()
-    )
-    sent = 0
-
-    async def send() -> None:
-        nonlocal sent
-        while True:
-            writer.write(b"z" * 100_000)
-            await writer.drain()
-            sent += 100_000
-
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(send(), 1)
-    assert sent < 60_000_000
-    writer.transport.abort()
-    await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

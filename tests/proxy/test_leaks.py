@@ -11,16 +11,11 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import json
 import os
 import random
-import subprocess
-import sys
-import textwrap
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from aiohttp import (
     ClientError,
@@ -33,6 +28,7 @@ from aiohttp import (
 
 from tests.kit.event_loops import LOOPS
 from tests.kit.faulty_upstream import FaultyUpstream, Wire, write
+from tests.kit.measured_gate import ENDING, MeasuredGate
 from tests.kit.proxy_gates import PREFIX, TOKEN
 from tests.kit.request_model import (
     DISGUISES,
@@ -46,94 +42,8 @@ from tests.kit.request_model import (
 )
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "4"))
-ENDING = "E" * 64
-"""A token that ends again and again while it is used."""
 AT_ONCE = 24
 IMPATIENT = ClientWSTimeout(ws_close=0.2)  # the upstream does not reply to a close
-
-GATE = textwrap.dedent(
-    """
-    import asyncio, gc, json, pathlib, sys, tempfile
-    from aiohttp import web
-    from tests.kit.event_loops import LOOPS
-    from tests.kit.proxy_gates import TOKEN, MemoryTokenValidator, proxy_app
-    from zenzefi.runtime.drain import GateRunner
-
-    async def main(upstream, port, fast_path, ending):
-        tokens = MemoryTokenValidator()
-        tokens.add(activated=True)
-        tokens.add(ending, activated=True)
-        app = proxy_app(
-            tokens, pathlib.Path(tempfile.mkdtemp()), upstream, port,
-            fast_lane=fast_path, upstream_read_timeout=3, trusted_proxies="127.0.0.1",
-        )
-        runner = GateRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        print("ready", flush=True)
-        loop = asyncio.get_running_loop()
-        errors = []
-        loop.set_exception_handler(lambda _, context: errors.append(repr(context)[:2000]))
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
-            if line == "end\\n":
-                tokens.revoke(ending)
-                tokens.add(ending, activated=True)
-                continue
-            gc.collect()
-            found = {
-                "tasks": len(asyncio.all_tasks()),
-                "open_connections": sum(map(len, tokens.open_connections.values())),
-            }
-            if line == "errors\\n":
-                found = errors
-            print(json.dumps(found), flush=True)
-
-    with asyncio.Runner(loop_factory=LOOPS[sys.argv[5]]) as runner:
-        runner.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True", sys.argv[4]))
-    """
-)
-
-
-class GateProcess:
-    """The gate, and what can be counted of it from outside."""
-
-    def __init__(self, upstream: str, port: int, log: Path, *, fast_path: bool, loop: str) -> None:
-        self.port = port
-        self.log = log
-        self.url = f"http://127.0.0.1:{port}{PREFIX}"
-        with log.open("w") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", GATE, upstream, str(port), str(fast_path), ENDING, loop],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                text=True,
-            )
-        self.system = psutil.Process(self.process.pid)
-        assert self._line() == "ready\n"
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def tell(self, command: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-
-    def count(self) -> dict[str, int]:
-        self.tell("count")
-        return {**json.loads(self._line()), "descriptors": self.system.num_fds()}
-
-    def errors(self) -> list[str]:
-        """Calls of the event loop's exception handler, and tracebacks in the log."""
-        self.tell("errors")
-        return [*json.loads(self._line()), *self.log.read_text().split("Traceback ")[1:]]
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(params=LOOPS)
@@ -143,9 +53,9 @@ def gate_process(
     free_port: int,
     fast_path: bool,
     tmp_path: Path,
-) -> Iterator[GateProcess]:
+) -> Iterator[MeasuredGate]:
     log = tmp_path / "gate.log"
-    gate = GateProcess(faulty.url, free_port, log, fast_path=fast_path, loop=request.param)
+    gate = MeasuredGate(faulty.url, free_port, log, fast_path=fast_path, loop=request.param)
     yield gate
     gate.stop()
 
@@ -222,43 +132,43 @@ async def serve_socket(wire: Wire) -> None:
         await wire.send(b"\x81\x02hi")
 
 
-async def download(client: ClientSession, gate: GateProcess, path: str) -> None:
+async def download(client: ClientSession, gate: MeasuredGate, path: str) -> None:
     async with client.get(gate.url + path) as response:
         await response.read()
 
 
-async def upload(client: ClientSession, gate: GateProcess, path: str) -> None:
+async def upload(client: ClientSession, gate: MeasuredGate, path: str) -> None:
     async with client.post(gate.url + path, data=b"z" * 50_000) as response:
         await response.read()
 
 
-async def leave_the_stream(client: ClientSession, gate: GateProcess, path: str) -> None:
+async def leave_the_stream(client: ClientSession, gate: MeasuredGate, path: str) -> None:
     async with client.get(gate.url + path) as response:
         await response.content.readany()
         response.close()
 
 
-async def socket_closed(client: ClientSession, gate: GateProcess, path: str) -> None:
+async def socket_closed(client: ClientSession, gate: MeasuredGate, path: str) -> None:
     async with client.ws_connect(gate.url + path, timeout=IMPATIENT) as ws:
         await ws.receive()
         await ws.send_bytes(b"x" * 100_000)
         await ws.receive()
 
 
-async def socket_left(client: ClientSession, gate: GateProcess, path: str) -> None:
+async def socket_left(client: ClientSession, gate: MeasuredGate, path: str) -> None:
     ws = await client.ws_connect(gate.url + path)
     await ws.receive()
     ws._response.close()
 
 
-async def socket_ended(client: ClientSession, gate: GateProcess, path: str) -> None:
+async def socket_ended(client: ClientSession, gate: MeasuredGate, path: str) -> None:
     headers = {"X-Access-Token": ENDING}
     async with client.ws_connect(gate.url + path, headers=headers, timeout=IMPATIENT) as ws:
         while (await ws.receive(timeout=3)).type is WSMsgType.TEXT:
             pass
 
 
-async def leave_before_the_response(_: ClientSession, gate: GateProcess, path: str) -> None:
+async def leave_before_the_response(_: ClientSession, gate: MeasuredGate, path: str) -> None:
     head = f"GET {PREFIX}{path} HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n\r\n"
     _reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(head.encode())
@@ -267,7 +177,7 @@ async def leave_before_the_response(_: ClientSession, gate: GateProcess, path: s
     await asyncio.sleep(0)
 
 
-async def malformed_request(_: ClientSession, gate: GateProcess, path: str) -> None:
+async def malformed_request(_: ClientSession, gate: MeasuredGate, path: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(f"GET {PREFIX}{path} HTTP/1.1\r\nHost: h\r\nX A: b\r\n\r\n".encode())
     await reader.read()
@@ -312,7 +222,7 @@ async def in_pieces(writer: asyncio.StreamWriter, stream: bytes) -> None:
         await asyncio.sleep(random.choice([0, 0, 0.001]))
 
 
-async def pipelined(_: ClientSession, gate: GateProcess, _path: str) -> None:
+async def pipelined(_: ClientSession, gate: MeasuredGate, _path: str) -> None:
     """Each response must be that of its request."""
     requests = sequence()
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
@@ -333,7 +243,7 @@ async def pipelined(_: ClientSession, gate: GateProcess, _path: str) -> None:
         writer.transport.abort()
 
 
-async def vanishing(_: ClientSession, gate: GateProcess, _path: str) -> None:
+async def vanishing(_: ClientSession, gate: MeasuredGate, _path: str) -> None:
     """Leaves in the middle of it."""
     stream = wire_of(sequence())
     _reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
@@ -342,7 +252,7 @@ async def vanishing(_: ClientSession, gate: GateProcess, _path: str) -> None:
     await asyncio.sleep(0)
 
 
-async def posting(_: ClientSession, gate: GateProcess, path: str) -> None:
+async def posting(_: ClientSession, gate: MeasuredGate, path: str) -> None:
     """A content in pieces, to an upstream that may break at any time: a response or an end."""
     requests = SentRequest(
         "POST", b"z" * random.choice([10, 5000, 300_000]), random.choice([(), (7, 9)])
@@ -359,7 +269,7 @@ async def posting(_: ClientSession, gate: GateProcess, path: str) -> None:
         writer.transport.abort()
 
 
-Exchange = Callable[[ClientSession, GateProcess, str], Awaitable[None]]
+Exchange = Callable[[ClientSession, MeasuredGate, str], Awaitable[None]]
 KINDS: list[tuple[Exchange, str]] = [
     *[(download, path.decode()) for path in (*WHOLE, *BROKEN)],
     *[(posting, path.decode()) for path in (*WHOLE, *BROKEN)],
@@ -383,7 +293,7 @@ KINDS: list[tuple[Exchange, str]] = [
 ]
 
 
-async def traffic(gate: GateProcess, seconds: float) -> tuple[int, list[str]]:
+async def traffic(gate: MeasuredGate, seconds: float) -> tuple[int, list[str]]:
     """All kinds at once, for so long: how many exchanges there were, and which went wrong."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
@@ -407,7 +317,7 @@ async def traffic(gate: GateProcess, seconds: float) -> tuple[int, list[str]]:
     async def ending() -> None:
         while loop.time() < until + 0.5:
             await asyncio.sleep(0.25)
-            gate.tell("end")
+            gate.revoke()
 
     async with ClientSession(
         headers={"X-Access-Token": TOKEN},
@@ -418,7 +328,7 @@ async def traffic(gate: GateProcess, seconds: float) -> tuple[int, list[str]]:
     return done, wrong
 
 
-async def settled(gate: GateProcess, faulty: FaultyUpstream) -> dict[str, int]:
+async def settled(gate: MeasuredGate, faulty: FaultyUpstream) -> dict[str, int]:
     """The counts after the upstream has closed its connections, when they no longer change."""
     faulty.hang_up()
     before: dict[str, int] = {}
@@ -431,14 +341,14 @@ async def settled(gate: GateProcess, faulty: FaultyUpstream) -> dict[str, int]:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-async def test_nothing_is_left_behind(gate_process: GateProcess, faulty: FaultyUpstream) -> None:
+async def test_nothing_is_left_behind(gate_process: MeasuredGate, faulty: FaultyUpstream) -> None:
     faulty.script = upstream
     await traffic(gate_process, 2)
     before = await settled(gate_process, faulty)
-    weight = gate_process.system.memory_info().rss
+    weight = gate_process.resident_bytes()
     done, wrong = await traffic(gate_process, SECONDS)
     assert wrong == []
     assert done > 10 * SECONDS
     assert await settled(gate_process, faulty) == before
-    assert gate_process.system.memory_info().rss < weight + 12_000_000
+    assert gate_process.resident_bytes() < weight + 12_000_000
     assert await asyncio.to_thread(gate_process.errors) == []

@@ -6,25 +6,20 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 from aiohttp import ClientSession
-from aiohttp.test_utils import unused_port
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
 from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from tests.kit.visiting_browser import (
     NAVIGATION,
-    OTHER_TOKEN,
     VisitingBrowser,
     own_origin_of,
+    signed_in,
     ticket_url,
 )
-from zenzefi.origin import MountKind, Origin
-from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH, address, local_path
-from zenzefi.settings.own_origin import BrowserMount, is_loopback, own_origin
 
 PATHS = [
     "/",
@@ -39,26 +34,6 @@ PATHS = [
 ]
 
 
-def signed_in(gate: RunningGate, token: str = TOKEN, **options: Any) -> Any:
-    """A browser that holds the proxy cookie at the gate's host."""
-    return VisitingBrowser(gate, **options).sign_in(token=token)
-
-
-@pytest.fixture(params=["another-name", "another-host", "second-port"])
-async def own_origin_gate(
-    request: pytest.FixtureRequest, start_gate: GateFactory, upstream: str
-) -> Any:
-    """A gate with a separate origin of each kind; cookies are shared on the second port."""
-    kinds: dict[str, dict[str, Any]] = {
-        "another-name": {},
-        "another-host": {"proxy_host": "app.test"},
-        "second-port": {"proxy_port": unused_port()},
-    }
-    gate = await start_gate(upstream, **kinds[request.param])
-    gate.tokens.add(OTHER_TOKEN)
-    return gate
-
-
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(
     own_origin_gate: RunningGate, path: str
@@ -69,7 +44,7 @@ async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(
     assert len(hops) == 5
     assert response.status == 200
     assert response.json()["target"] == path
-    host = urlsplit(own_origin_of(own_origin_gate)).hostname
+    host = urlsplit(own_origin_of(own_origin_gate)).hostname or ""
     assert browser.cookies[host]["zenzefi_access_token"] == TOKEN
     assert not [name for name in browser.cookies[host] if "enter" in name]
 
@@ -106,69 +81,9 @@ async def test_begun_sign_ins_leave_a_bounded_number_of_cookies(
     browser = signed_in(own_origin_gate)
     for _ in range(40):
         await browser.request(f"{own_origin_of(own_origin_gate)}{ENTER_PATH}")
-    host = urlsplit(own_origin_of(own_origin_gate)).hostname
+    host = urlsplit(own_origin_of(own_origin_gate)).hostname or ""
     assert len([name for name in browser.cookies[host] if "enter" in name]) == 16
     assert (await browser.request(await ticket_url(browser))).location == "/"
-
-
-async def test_a_ticket_works_in_the_browser_that_asked_and_once(
-    own_origin_gate: RunningGate,
-) -> None:
-    """A second use fails even with the nonce of the first, which a thief may have copied."""
-    browser = signed_in(own_origin_gate)
-    url = await ticket_url(browser)
-    before = {host: dict(jar) for host, jar in browser.cookies.items()}
-    assert (await browser.request(url)).status == 303
-    browser.cookies = before
-    again = await browser.request(url)
-    assert (again.status, again.cookies) == (401, [])
-
-
-@pytest.mark.parametrize("state", ["fresh", "flow in progress", "signed in"])
-async def test_a_foreign_ticket_signs_nobody_in(own_origin_gate: RunningGate, state: str) -> None:
-    """Login CSRF: an attacker sends a state to the ticket of the attacker's own account."""
-    attacker, victim = signed_in(own_origin_gate, OTHER_TOKEN), signed_in(own_origin_gate)
-    if state == "fresh":
-        victim.cookies.clear()
-    if state == "flow in progress":
-        await ticket_url(victim)
-    if state == "signed in":
-        await victim.follow(own_origin_gate.proxy_url + "/")
-    before = {host: dict(jar) for host, jar in victim.cookies.items()}
-    url = await ticket_url(attacker)
-    response = await victim.request(url)
-    assert response.status == 401
-    assert response.cookies == []
-    assert {host: jar for host, jar in victim.cookies.items() if jar} == before
-    # A ticket that reached another browser is spent: reading its address there is useless.
-    assert (await attacker.request(url)).status == 401
-
-
-async def test_a_stolen_ticket_opens_nothing_elsewhere(own_origin_gate: RunningGate) -> None:
-    victim, thief = signed_in(own_origin_gate), VisitingBrowser(own_origin_gate)
-    await thief.request(f"{own_origin_of(own_origin_gate)}{ENTER_PATH}")
-    url = await ticket_url(victim)
-    assert (await thief.request(url)).status == 401
-
-
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"])
-async def test_no_other_method_than_get_spends_a_ticket(
-    start_gate: GateFactory, faulty: FaultyUpstream, method: str
-) -> None:
-    gate = await start_gate(faulty.url)
-    browser = signed_in(gate)
-    url = await ticket_url(browser)
-    for target in (
-        url,
-        f"{own_origin_of(gate)}{ENTER_PATH}",
-        f"{gate.url}{ENTER_PATH}?browser={'a' * 64}",
-    ):
-        refused = await browser.request(target, *NAVIGATION, method=method)
-        assert refused.status == 405
-        assert dict(refused.headers)["allow"] == "GET"
-        assert refused.cookies == []
-    assert faulty.connections == 0
-    assert (await browser.request(url)).status == 303
 
 
 FOREIGN = [
@@ -249,7 +164,7 @@ async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(
     own_origin_gate: RunningGate,
 ) -> None:
     browser = signed_in(own_origin_gate, keeps_cookies=False)
-    host = urlsplit(own_origin_of(own_origin_gate)).hostname
+    host = urlsplit(own_origin_of(own_origin_gate)).hostname or ""
     hops, response = await browser.follow(own_origin_gate.proxy_url + "/x")
     if host == "127.0.0.1":  # the shared cookie signs in at the second port by itself
         browser.cookies.clear()
@@ -318,34 +233,6 @@ async def test_the_gates_own_calls_take_the_cookie_as_before(gate: RunningGate) 
     assert (await browser.request(gate.url + "/api/v1/auth/verify", "Accept: */*")).status == 204
 
 
-@pytest.mark.parametrize("destination", ["iframe", "frame", "embed", "object", "empty", "image"])
-async def test_a_ticket_is_issued_to_a_window_only(
-    own_origin_gate: RunningGate, destination: str
-) -> None:
-    response = await signed_in(own_origin_gate).request(
-        f"{own_origin_gate.url}{ENTER_PATH}?browser={'a' * 64}", f"Sec-Fetch-Dest: {destination}"
-    )
-    assert (response.status, response.location) == (403, "")
-
-
-@pytest.mark.parametrize("browser", ["", "a" * 63, "a" * 65, "g" * 64, "A" * 64, "a" * 64 + "%0a"])
-async def test_a_ticket_is_issued_for_a_nonce_only(
-    own_origin_gate: RunningGate, browser: str
-) -> None:
-    response = await signed_in(own_origin_gate).request(
-        f"{own_origin_gate.url}{ENTER_PATH}?browser={browser}"
-    )
-    assert (response.status, response.location) == (401, "")
-
-
-async def test_without_the_proxy_cookie_no_ticket_is_issued(gate: RunningGate) -> None:
-    hops, response = await VisitingBrowser(gate).follow(
-        f"{own_origin_of(gate)}{ENTER_PATH}?path=/x"
-    )
-    assert len(hops) == 2
-    assert response.status == 401
-
-
 async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(
     start_gate: GateFactory, upstream: str
 ) -> None:
@@ -407,96 +294,3 @@ async def test_a_header_client_uses_the_prefix_whatever_the_browsers_do(
 ) -> None:
     async with client.get(own_origin_gate.proxy_url + "/x", headers={"Accept": "text/html"}) as r:
         assert json.loads(await r.read())["target"] == "/x"
-
-
-# --- the nonce and the upstream
-
-
-async def test_the_application_neither_sees_nor_sets_the_nonce(
-    own_origin_gate: RunningGate,
-) -> None:
-    browser = signed_in(own_origin_gate)
-    await ticket_url(browser)
-    host = urlsplit(own_origin_of(own_origin_gate)).hostname
-    await browser.follow(own_origin_gate.proxy_url + "/x")
-    await ticket_url(browser)
-    assert any("zenzefi_enter_" in name for name in browser.cookies[host])
-    echoed = await browser.request(own_origin_of(own_origin_gate) + "/x", "Accept: */*")
-    assert "zenzefi" not in json.dumps(echoed.json()["headers"])
-
-
-# --- the rule and the derivation, pure
-
-HOSTS = ["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "gate.localhost", "app.localhost"]
-
-
-@pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_on_loopback_the_own_origin_needs_no_set_up(scheme: str, host: str) -> None:
-    public = Origin(scheme, host, 8000)
-    found = own_origin(
-        public, proxy_host=None, proxy_port=None, browser_mount=BrowserMount.OWN_ORIGIN
-    )
-    assert found is not None
-    assert (found.scheme, found.port) == (scheme, 8000)
-    assert is_loopback(found.host)
-    assert found.host != host
-    assert (
-        own_origin(public, proxy_host=None, proxy_port=None, browser_mount=BrowserMount.PREFIX)
-        is None
-    )
-
-
-@pytest.mark.parametrize(
-    "host", ["gate.example", "localhost.example", "127.0.0.1.example", "192.168.0.1", "[::2]"]
-)
-def test_elsewhere_it_must_be_set(host: str) -> None:
-    public = Origin("https", host, 443)
-
-    def found(proxy_host: Any = None, proxy_port: Any = None) -> Any:
-        return own_origin(
-            public,
-            proxy_host=proxy_host,
-            proxy_port=proxy_port,
-            browser_mount=BrowserMount.OWN_ORIGIN,
-        )
-
-    assert not is_loopback(host)
-    assert found() is None
-    assert found(proxy_port=8443) == Origin("https", host, 8443)
-    assert found(proxy_port=443) is None
-    assert found(proxy_host="app.example") == Origin("https", "app.example", 443)
-    assert found(proxy_host="[::1]:81") == Origin("https", "[::1]", 81)
-
-
-@pytest.mark.parametrize("at_prefix", [False, True])
-@pytest.mark.parametrize(
-    ("forwarded", "is_allowed"),
-    [
-        ({}, False),
-        ({"X-Forwarded-Host": "front.example"}, False),
-        ({"X-Forwarded-Prefix": PREFIX, "X-Forwarded-Host": "front.example"}, False),
-        ({"X-Forwarded-Prefix": "/app"}, False),
-        ({"X-Forwarded-Prefix": "/app", "X-Forwarded-Host": "gate.example"}, False),
-        ({"X-Forwarded-Prefix": "/app", "X-Forwarded-Host": "front.example"}, True),
-        ({"X-Forwarded-Prefix": "/", "X-Forwarded-Host": "front.example"}, True),
-        ({"X-Forwarded-Prefix": "/", "X-Forwarded-Host": "app.example"}, True),
-        ({"X-Forwarded-Host": "app.example"}, True),
-    ],
-)
-def test_the_cookie_is_good_wherever_the_gates_own_pages_are_not(
-    forwarded: Any, is_allowed: bool, at_prefix: bool
-) -> None:
-    mounts = Mounts(
-        Origin("https", "gate.example", 443), "app.example", browsers_at_prefix=at_prefix
-    )
-    parsed = parse_forwarded(CIMultiDict(forwarded))
-    mount = mounts.decide("gate.example", forwarded=parsed, is_device=False)
-    assert mounts.may_use_cookie(mount) == (is_allowed or at_prefix)
-
-
-def test_a_device_is_not_authenticated_by_a_cookie() -> None:
-    mounts = Mounts(Origin("https", "gate.example", 443), "app.example")
-    mount = mounts.decide("gate.example", forwarded=None, is_device=True)
-    assert mount.kind is MountKind.CLIENT
-    assert not mounts.may_use_cookie(mount)

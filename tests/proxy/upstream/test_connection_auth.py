@@ -1,189 +1,30 @@
-"""An upstream that authenticates TCP connections (NTLM, Negotiate): no client gets another's."""
+"""An upstream that authenticates TCP connections (NTLM, Negotiate): no client uses another's."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import itertools
 import random
 import re
-from collections.abc import AsyncIterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
-from tests.kit.raw_connections import Connect, RawConnection
+from tests.kit.authenticating_upstream import ServeAuthenticating, body, first_legs, sign_in
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
+from tests.kit.raw_connections import Connect
 from tests.kit.visiting_browser import VisitingBrowser
 from tests.kit.waiting import until
-from zenzefi.proxy.upstream.connection_auth import has_credentials, is_challenged
 
 pytestmark = pytest.mark.every_loop
 
+
 OTHER = "O" * 64
-_NONCES = itertools.count(1)
-
-
-class AuthenticatingUpstream(asyncio.Protocol):
-    """Three legs authenticate the connection; afterwards it serves all requests on it."""
-
-    scheme = "NTLM"
-    challenge = "WWW-Authenticate: Negotiate\r\nWWW-Authenticate: NTLM\r\n"
-    always = ""
-    server: ClassVar[asyncio.Server]
-    url: ClassVar[str]
-    open: ClassVar[set[AuthenticatingUpstream]]
-    made: ClassVar[int]
-    heads: ClassVar[list[tuple[AuthenticatingUpstream, str]]]
-
-    @classmethod
-    async def serve(cls, **attributes: Any) -> Any:
-        kind: Any = type("Upstream", (cls,), {"open": set(), "made": 0, "heads": [], **attributes})
-        kind.server = await asyncio.get_running_loop().create_server(kind, "127.0.0.1", 0)
-        kind.url = f"http://127.0.0.1:{kind.server.sockets[0].getsockname()[1]}"
-        return kind
-
-    @classmethod
-    async def stop(cls) -> None:
-        cls.server.close()
-        cls.hang_up()
-        await asyncio.sleep(0.01)
-
-    @classmethod
-    def hang_up(cls) -> None:
-        for connection in list(cls.open):
-            connection.transport.abort()
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.data = b""
-        self.user: str | None = None
-        self.nonce: int | None = None
-        type(self).made += 1
-        type(self).open.add(self)
-
-    def connection_lost(self, exc: Any) -> None:
-        type(self).open.discard(self)
-
-    def data_received(self, data: Any) -> None:
-        self.data += data
-        while (end := self.data.find(b"\r\n\r\n")) >= 0:
-            head, self.data = self.data[:end].decode("latin-1"), self.data[end + 4 :]
-            type(self).heads.append((self, head))
-            lines = [line.partition(": ") for line in head.split("\r\n")[1:]]
-            fields = {name.lower(): value for name, _, value in lines}
-            self.data = self.data[int(fields.get("content-length", 0)) :]
-            self.respond(head.split(" ")[1].partition("?")[0], fields)
-
-    def respond(self, path: str, fields: Any) -> None:
-        scheme, _, credentials = fields.get("authorization", "").partition(" ")
-        if path == "/break":
-            self.transport.abort()
-            return
-        if path == "/half":
-            self.transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 9\r\n\r\nx"
-            )
-            self.transport.close()
-            return
-        if scheme.lower() == self.scheme.lower():
-            leg, _, rest = credentials.partition(".")
-            if leg == "1":
-                self.user, self.nonce = None, next(_NONCES)
-                self.send_response(
-                    401, f"WWW-Authenticate: {self.scheme} nonce.{self.nonce}\r\n", "more"
-                )
-                return
-            user, _, nonce = rest.partition(".")
-            if nonce != str(self.nonce):
-                self.send_response(401, self.challenge, "wrong connection")
-                return
-            self.user = user
-        if "upgrade" in fields and path == "/socket" and self.user is not None:
-            self.upgrade(fields)
-        elif self.user is None and path != "/open":
-            self.send_response(401, self.challenge, "who are you")
-        else:
-            closing = "Connection: close\r\n" if path == "/close" else ""
-            self.send_response(200, closing, f"you are {self.user or 'nobody'}")
-            if closing:
-                self.transport.close()
-
-    def send_response(self, status: Any, lines: Any, text: Any) -> None:
-        self.transport.write(
-            f"HTTP/1.1 {status} S\r\nContent-Type: image/png\r\nContent-Length: {len(text)}\r\n"
-            f"{self.always}{lines}\r\n{text}".encode()
-        )
-
-    def upgrade(self, fields: Any) -> None:
-        key = fields["sec-websocket-key"].encode()
-        accept_key = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-        text = f"you are {self.user}".encode()
-        self.transport.write(
-            b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(accept_key) + b"\r\n\r\n"
-            b"\x81" + bytes([len(text)]) + text
-        )
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Any]:
-    running = []
-
-    async def start(**attributes: Any) -> Any:
-        running.append(await AuthenticatingUpstream.serve(**attributes))
-        return running[-1]
-
-    yield start
-    for upstream in running:
-        await upstream.stop()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Any]:
-    browsers = []
-
-    async def connect(gate: RunningGate) -> RawConnection:
-        browser = RawConnection(*await asyncio.open_connection("127.0.0.1", gate.port))
-        browsers.append(browser)
-        return browser
-
-    yield connect
-    for browser in browsers:
-        browser.close()
-
-
-async def first_legs(
-    browser: Any, token: str = TOKEN, scheme: str = "NTLM", path: str = "/page"
-) -> Any:
-    """The challenge's nonce, after two of three legs."""
-    assert (await browser.request(PREFIX + path, token=token)).start.startswith(b"HTTP/1.1 401")
-    response = await browser.request(PREFIX + path, f"Authorization: {scheme} 1.", token=token)
-    assert response.start.startswith(b"HTTP/1.1 401")
-    line = next(h for h in response.headers if h.lower().startswith(b"www-authenticate"))
-    return line.decode().rpartition(".")[2]
-
-
-async def sign_in(browser: Any, user: Any, token: str = TOKEN, scheme: str = "NTLM") -> None:
-    nonce = await first_legs(browser, token, scheme)
-    last = f"Authorization: {scheme} 3.{user}.{nonce}"
-    response = await browser.request(PREFIX + "/page", last, token=token)
-    assert response.body == f"you are {user}".encode()
-
-
-async def body(
-    browser: Any, path: str = "/page", *headers: str, token: str = TOKEN, method: str = "GET"
-) -> Any:
-    return (await browser.request(PREFIX + path, *headers, token=token, method=method)).body
 
 
 @pytest.mark.parametrize("scheme", ["NTLM", "Negotiate", "ntlm"])
 async def test_two_users_over_one_pool_stay_who_they_are(
-    start_gate: GateFactory, serve: Any, connect: Connect, scheme: str
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, scheme: str
 ) -> None:
     upstream = await serve(scheme=scheme)
     gate = await start_gate(upstream.url)
@@ -207,7 +48,7 @@ async def test_two_users_over_one_pool_stay_who_they_are(
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_happens_in_between_nobody_is_served_as_another(
-    start_gate: GateFactory, serve: Any, connect: Connect, seed: Any
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, seed: Any
 ) -> None:
     """Clients of three users that come, sign in by halves, meet errors, and leave; interleaved."""
     chance = random.Random(seed)
@@ -254,7 +95,7 @@ async def test_whatever_happens_in_between_nobody_is_served_as_another(
 
 
 async def test_both_connections_end_together(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -271,7 +112,7 @@ async def test_both_connections_end_together(
 
 
 async def test_another_token_on_the_same_connection_gets_another_one(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -285,7 +126,7 @@ async def test_another_token_on_the_same_connection_gets_another_one(
 
 @pytest.mark.parametrize("line", ["X-Device-ID: another-one", "User-Agent: another"])
 async def test_so_does_another_user_of_the_same_token(
-    start_gate: GateFactory, serve: Any, connect: Connect, line: str
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, line: str
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -295,7 +136,7 @@ async def test_so_does_another_user_of_the_same_token(
 
 
 async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challenged_it(
-    start_gate: GateFactory, serve: Any
+    start_gate: GateFactory, serve: ServeAuthenticating
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, browser_mount="prefix")
@@ -321,7 +162,7 @@ async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challe
 
 
 async def test_without_keep_alive_nothing_is_kept(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -333,7 +174,7 @@ async def test_without_keep_alive_nothing_is_kept(
 
 
 async def test_behind_a_reverse_proxy_connections_are_shared_by_browsers(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, trusted_proxies="127.0.0.1")
@@ -348,7 +189,7 @@ async def test_behind_a_reverse_proxy_connections_are_shared_by_browsers(
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["signed in", "stranger"])
 async def test_a_websocket_goes_over_the_authenticated_connection(
-    start_gate: GateFactory, serve: Any, connect: Connect, signed_in: bool
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, signed_in: bool
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -376,7 +217,7 @@ async def test_a_websocket_goes_over_the_authenticated_connection(
 
 
 async def test_a_handshake_may_be_made_by_upgrades_alone(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -396,7 +237,7 @@ async def test_a_handshake_may_be_made_by_upgrades_alone(
 
 
 async def test_the_middle_of_a_handshake_is_not_sent_on_another_connection(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -413,7 +254,7 @@ async def test_the_middle_of_a_handshake_is_not_sent_on_another_connection(
 
 
 async def test_a_dead_pooled_connection_does_not_swallow_credentials(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url)
@@ -426,47 +267,8 @@ async def test_a_dead_pooled_connection_does_not_swallow_credentials(
     assert upstream.made == made + 1
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        "WWW-Authenticate: NTLM",
-        'www-authenticate: Basic realm="x", nEgOtIaTe',
-        "WWW-Authenticate: Basic realm=x\r\nWWW-Authenticate: Negotiate YII=",
-        "Proxy-Authenticate: NTLM",
-        "Proxy-Authenticate: Basic realm=x,NTLM TlRM",
-        "Persistent-Auth: true",
-    ],
-)
-@pytest.mark.parametrize("path", ["/open", "/page"])
-async def test_a_connection_that_has_seen_a_sign_is_not_shared(
-    start_gate: GateFactory, serve: Any, connect: Connect, lines: str, path: str
-) -> None:
-    upstream = await serve(always=lines + "\r\n", challenge="")
-    gate = await start_gate(upstream.url)
-    for number in range(1, 4):
-        browser = await connect(gate)
-        await browser.request(PREFIX + path)
-        await browser.request(PREFIX + path)
-        assert upstream.made == number, "its own is kept, another client's is not used"
-    assert gate.gate.upstream.budget.idle == 0
-
-
-@pytest.mark.parametrize(
-    "lines", ['WWW-Authenticate: Basic realm="NTLM-free"', "WWW-Authenticate: Digest realm=x"]
-)
-async def test_other_schemes_share_connections(
-    start_gate: GateFactory, serve: Any, connect: Connect, lines: str
-) -> None:
-    upstream = await serve(always=lines + "\r\n", challenge="")
-    gate = await start_gate(upstream.url)
-    for _ in range(3):
-        browser = await connect(gate)
-        await browser.request(PREFIX + "/page", "Authorization: Basic dTpw")
-    assert upstream.made == 1
-
-
 async def test_the_gates_own_credentials_are_per_request(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(
@@ -481,7 +283,7 @@ async def test_the_gates_own_credentials_are_per_request(
 
 
 async def test_owned_connections_are_bounded(
-    start_gate: GateFactory, serve: Any, connect: Connect
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
     gate = await start_gate(upstream.url, upstream_max_connections=4)
@@ -491,39 +293,3 @@ async def test_owned_connections_are_bounded(
     assert responses == [b"401", b"429", b"429"]
     assert len(upstream.open) <= 4
     assert await body(browsers[1], "/open") == b"you are nobody"
-
-
-_SCHEMES = st.sampled_from(["Basic", "Digest", "Bearer", "NTLM", "Negotiate", "nTLM", "Kerberos"])
-_BOUND = {"ntlm", "negotiate", "kerberos"}
-
-
-@given(
-    schemes=st.lists(_SCHEMES, min_size=1, max_size=5),
-    separator=st.sampled_from([",", ", ", " ,\t"]),
-    parameters=st.sampled_from(["", " TlRMTVNTUA==", ' realm="a, b"']),
-    name=st.sampled_from([b"WWW-Authenticate", b"www-authenticate", b"PROXY-AUTHENTICATE"]),
-)
-def test_a_scheme_is_found_wherever_it_stands_in_the_list(
-    schemes: list[str], separator: str, parameters: str, name: bytes
-) -> None:
-    value = separator.join(scheme + parameters for scheme in schemes).encode()
-    expected = any(scheme.lower() in _BOUND for scheme in schemes)
-    assert is_challenged([(b"X", b"y"), (name, value)]) == expected
-    assert not is_challenged([(b"X-" + name, value)])
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (b"NTLM TlRM", True),
-        (b"  negotiate\tYII", True),
-        (b"Negotiate", True),
-        (b"NTLMv2x abc", False),
-        (b"Basic NTLM", False),
-        (b"", False),
-    ],
-)
-def test_credentials_are_told_by_their_scheme(value: bytes, expected: bool) -> None:
-    assert has_credentials([(b"authorization", value)]) is expected
-    assert has_credentials([(b"Proxy-Authorization", value)]) is expected
-    assert not has_credentials([(b"x-authorization", value)])

@@ -10,7 +10,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -158,7 +157,7 @@ def behind_a_slow_one(cut: int) -> list[tuple[int, int]]:
 
 
 @pytest.fixture
-async def gate(start_gate: GateFactory, recorder: Recorder) -> Any:
+async def recorded_gate(start_gate: GateFactory, recorder: Recorder) -> RunningGate:
     return await start_gate(recorder.url)
 
 
@@ -173,9 +172,12 @@ async def gate(start_gate: GateFactory, recorder: Recorder) -> Any:
     behind_a_slow_one(2),
 )
 async def test_pipelined_requests_arrive_as_they_were_sent(
-    gate: RunningGate, recorder: Recorder, requests: Any, cuts: Any
+    recorded_gate: RunningGate,
+    recorder: Recorder,
+    requests: list[SentRequest],
+    cuts: list[tuple[int, int]],
 ) -> None:
-    await check(gate, recorder, requests, cuts)
+    await check(recorded_gate, recorder, requests, cuts)
 
 
 SEQUENCES = {
@@ -189,8 +191,8 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("requests", SEQUENCES.values(), ids=SEQUENCES)
 async def test_a_stream_may_be_cut_at_every_byte(
-    gate: RunningGate, recorder: Recorder, requests: Any
+    recorded_gate: RunningGate, recorder: Recorder, requests: list[SentRequest]
 ) -> None:
     length = sum(len(a.wire(n, is_last=n == len(requests) - 1)) for n, a in enumerate(requests))
     for cut in range(1, length):
-        await check(gate, recorder, requests, [(cut, 4)])
+        await check(recorded_gate, recorder, requests, [(cut, 4)])

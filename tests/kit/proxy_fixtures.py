@@ -1,0 +1,72 @@
+"""Fixtures for the reverse proxy alone: gates with tokens in memory, and upstreams for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+
+from tests.kit.echo_upstream import echo_upstream, serving
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.proxy_gates import GateFactory, MemoryTokenValidator, RunningGate, proxy_app
+from zenzefi.runtime.drain import GateRunner
+
+
+@pytest.fixture(params=[True, False], ids=["fast-path", "standard-path"])
+def fast_path(request: pytest.FixtureRequest) -> bool:
+    """Every black-box test runs with the fast path and without it."""
+    return bool(request.param)
+
+
+@pytest.fixture
+async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFactory]:
+    """Starts gates in front of an upstream's origin; settings as keyword arguments."""
+    runners: list[GateRunner] = []
+
+    async def start(upstream_url: str, *, devices: Any = None, **settings: Any) -> RunningGate:
+        port = unused_port()
+        tokens = MemoryTokenValidator()
+        tokens.add(activated=fast_path)  # the fast path serves only activated tokens
+        settings = {"fast_lane": fast_path, **settings}
+        app = proxy_app(tokens, tmp_path, upstream_url, port, devices=devices, **settings)
+        runner = GateRunner(app, drain_timeout=2)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        runners.append(runner)
+        return RunningGate(port, app, tokens)
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def echo_url() -> AsyncIterator[str]:
+    """The origin of an upstream that echoes each request."""
+    async with serving(echo_upstream()) as origin:
+        yield origin
+
+
+@pytest.fixture
+async def proxy_gate(start_gate: GateFactory, echo_url: str) -> RunningGate:
+    """A gate in front of the upstream that echoes."""
+    return await start_gate(echo_url)
+
+
+@pytest.fixture
+async def faulty() -> AsyncIterator[FaultyUpstream]:
+    """An upstream whose responses a test sets byte by byte."""
+    server = FaultyUpstream()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port without a listener."""
+    return unused_port()

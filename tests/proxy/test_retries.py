@@ -1,0 +1,74 @@
+"""Requests that died on a reused connection: which of them are sent again."""
+
+import asyncio
+
+from aiohttp import ClientSession
+
+from tests.kit.faulty_upstream import OK_HEAD, FaultyUpstream, Wire
+from tests.kit.proxy_gates import GateFactory
+
+
+async def test_a_get_that_died_on_a_reused_connection_is_sent_once_more(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    async def script(wire: Wire) -> None:
+        if faulty.connections == 1:
+            await wire.send(OK_HEAD + b"Content-Length: 5\r\n\r\nfirst")
+            await wire.read_head()
+            wire.reset()
+            return
+        await wire.send(OK_HEAD + b"Content-Length: 5\r\n\r\nagain")
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    for expected in (b"first", b"again"):
+        async with client.get(gate.proxy_url + "/x") as response:
+            assert await response.read() == expected
+
+
+async def test_a_post_that_died_is_never_sent_again(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    posts = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal posts
+        while True:
+            if wire.head.startswith(b"POST"):
+                posts += 1
+                wire.reset()
+                return
+            await wire.send(OK_HEAD + b"Content-Length: 5\r\n\r\nfirst")
+            await wire.read_head()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    async with client.get(gate.proxy_url + "/x") as response:
+        await response.read()
+    async with client.post(gate.proxy_url + "/x", data=b"once") as response:
+        assert response.status == 502
+    assert posts == 1
+
+
+async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    gets = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal gets
+        gets += 1
+        await wire.send(OK_HEAD + b"Content-Length: 5\r\n\r\nfirst")
+        await wire.read_head()
+        gets += 1
+        await wire.send(b"HTTP/1.1 200")
+        await asyncio.sleep(0.05)
+        wire.reset()
+
+    faulty.script = script
+    gate = await start_gate(faulty.url)
+    async with client.get(gate.proxy_url + "/x") as response:
+        await response.read()
+    async with client.get(gate.proxy_url + "/x") as response:
+        assert response.status == 502
+    assert gets == 2
