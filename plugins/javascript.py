@@ -13,6 +13,7 @@ from zenzefi.plugins import (
     Context,
     Edit,
     Match,
+    Mount,
     Needs,
     OriginFinder,
     Plugin,
@@ -36,6 +37,10 @@ class JavaScript(Plugin):
     needs = Needs.CHUNKS
 
     varies = ("Sec-Fetch-Dest",)
+
+    def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
+        """Except of a worker's script under a prefix: it gets the runtime."""
+        return mount.is_root or not is_worker(destination, "")
 
     def scanner(self, context: Context) -> Scanner:
         """A search for the host, in C."""

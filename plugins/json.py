@@ -15,6 +15,7 @@ from zenzefi.plugins import (
     Edit,
     JsonValue,
     Match,
+    Mount,
     Needs,
     OriginFinder,
     Plugin,
@@ -58,6 +59,10 @@ class Json(Plugin):
     )
     needs = Needs.CHUNKS
 
+    def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
+        """Always: rooted strings may be anything."""
+        return True
+
     def scanner(self, context: Context) -> Scanner:
         """The scanner for JSON or for a script, by the first bytes."""
         return _Scanner(OriginFinder(context.origins, context.mount))
@@ -89,6 +94,10 @@ class RootedJson(Plugin):
         if context.mount.is_root or not (options.keys or options.pointers):
             return False
         return any(fnmatchcase(context.path, pattern) for pattern in options.paths)
+
+    def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
+        """Where it applies to nothing."""
+        return mount.is_root or not (self.options.keys or self.options.pointers)
 
     def json_value(self, context: Context, value: JsonValue) -> Edit | None:
         """Map the string if it is rooted and the options list its member or pointer."""

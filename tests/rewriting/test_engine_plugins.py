@@ -110,7 +110,7 @@ def test_a_changed_plugin_file_is_noticed_in_development(tmp_path: Path) -> None
     assert rewrite_body(engine, exchanged, b"x") == b"one x"
     before = engine.plan(exchanged)
     (tmp_path / "a.py").write_text(source.format("number two "))
-    engine._looked = 0.0  # half a second later
+    engine.plans._looked = 0.0  # half a second later
     assert rewrite_body(engine, exchanged, b"x") == b"number two x"
     after = engine.plan(exchanged)
     assert before is not None

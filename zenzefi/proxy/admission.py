@@ -134,7 +134,7 @@ class Admission:
         self._token_validator = token_validator
         self._sessions = sessions
         self._limits = limits
-        self._mappers = mappers
+        self.mappers = mappers
         self._upstream = str(upstream)
 
     # --- the token
@@ -276,7 +276,7 @@ class Admission:
         """
         access = credentials.access
         await limit_token(self._limits, access.token_id)
-        granted = self._authorize(requested, access, self._mappers.get(mount))
+        granted = self._authorize(requested, access, self.mappers.get(mount))
         if granted.device_id is not None:
             await self._devices.claim(access, granted.device_id)
         return self._admitted(
@@ -296,7 +296,7 @@ class Admission:
         mount = self.mount(requested)
         if not self.may_use(credentials, mount):
             return None
-        granted = self._authorize(requested, credentials.access, self._mappers.get(mount))
+        granted = self._authorize(requested, credentials.access, self.mappers.get(mount))
         device_id = granted.device_id
         if device_id is not None and not self.has_claim(credentials.access, device_id):
             return None
@@ -349,7 +349,7 @@ class Admission:
             identity=Identity(
                 str(access.user_id), str(access.token_id), requested.client.address, request_id
             ),
-            unmapper=self._mappers.get(mount),
+            unmapper=self.mappers.get(mount),
             device_id=granted.device_id,
             sign_in=credentials.sign_in_id,
             sign_in_secret=credentials.secret,

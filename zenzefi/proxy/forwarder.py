@@ -21,6 +21,7 @@ from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_int
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.headers.response import for_one_browser, response_headers
+from zenzefi.proxy.held_body import hold
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriter import BodyTransform, MappedResponse, Rewriter
@@ -31,6 +32,7 @@ from zenzefi.proxy.upstream.exchange import (
     UpstreamResponse,
 )
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
+from zenzefi.rewriting.origin_search import LONGEST
 from zenzefi.tokens.errors import SignInRequired
 
 log = logging.getLogger(__name__)
@@ -136,6 +138,12 @@ class HttpForwarder:
         """
         request = proxied.request
         answer = self.head(proxied, response)
+        held = b""
+        if answer.unless_found is not None and response.has_body:
+            held = await hold(response) if response.may_pass_unchanged else response.read_ready()
+            is_whole = response.is_complete and len(held) <= LONGEST
+            if not (is_whole and answer.unless_found.is_unchanged(held)):
+                answer = self._for_one_browser(response, answer.unless_found.otherwise())
         client = ClientResponse(
             response.status,
             response.reason,
@@ -148,9 +156,11 @@ class HttpForwarder:
         keep_alive = not request.body_exists or request.content.is_eof()
         keep_alive = keep_alive and not response.closes_client
         if answer.rewrite is not None and response.has_body:
-            await self._rewritten(proxied, response, client, answer.rewrite, keep_alive=keep_alive)
+            await self._rewritten(
+                proxied, response, client, answer.rewrite, held, keep_alive=keep_alive
+            )
             return client
-        first = response.read_ready()
+        first = held + response.read_ready()
         if response.is_complete:
             with contextlib.suppress(OSError):
                 await client.begin(request, first, is_last=True, keep_alive=keep_alive)
@@ -191,7 +201,10 @@ class HttpForwarder:
             pairs.append((b"Content-Length", b"%d" % response.length))
         if response.status == 426:
             pairs += _asked_upgrade(response.headers)
-        answer = self._rewriter.answer(proxied, response, pairs)
+        return self._for_one_browser(response, self._rewriter.answer(proxied, response, pairs))
+
+    @staticmethod
+    def _for_one_browser(response: UpstreamResponse, answer: MappedResponse) -> MappedResponse:
         if response.status == 101:
             return answer
         return replace(answer, headers=for_one_browser(answer.headers))
@@ -202,6 +215,7 @@ class HttpForwarder:
         response: UpstreamResponse,
         client: ClientResponse,
         rewrite: BodyTransform,
+        held: bytes,
         *,
         keep_alive: bool,
     ) -> None:
@@ -220,7 +234,8 @@ class HttpForwarder:
             ),
         ):
             await revalidate(self._token_validator, proxied)
-            while piece := await response.read():
+            while piece := held or await response.read():
+                held = b""
                 for start in range(0, len(piece), _SLICE):
                     for made in rewrite.slices(piece[start : start + _SLICE]):
                         await out(made)

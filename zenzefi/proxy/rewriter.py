@@ -9,6 +9,7 @@ from typing import Protocol
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
+from zenzefi.rewriting.origin_search import OriginSearch
 
 
 class BodyTransform(Protocol):
@@ -30,6 +31,23 @@ class MappedResponse:
     headers: Pairs
     length: int | None
     rewrite: BodyTransform | None = None
+    unless_found: UnchangedUnlessFound | None = None
+    """Set if the body is searched first; then the rest is for a body that passes unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedUnlessFound:
+    """A body that passes unchanged if ``search`` finds nothing in it."""
+
+    search: OriginSearch
+    coding: str
+    """The Content-Encoding, ``""`` for none."""
+    otherwise: Callable[[], MappedResponse]
+    """The response if the body is not complete in time, or has a mention."""
+
+    def is_unchanged(self, body: bytes) -> bool:
+        """Whether a whole body passes unchanged."""
+        return not self.search.finds(body, self.coding)
 
 
 class Rewriter(Protocol):

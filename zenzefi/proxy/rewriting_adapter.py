@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Literal
 
@@ -13,7 +15,7 @@ from zenzefi.bounded import BoundedDict
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import ProxyRequest
-from zenzefi.proxy.rewriter import MappedResponse
+from zenzefi.proxy.rewriter import MappedResponse, UnchangedUnlessFound
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.body import BodyRewrite
@@ -109,8 +111,20 @@ class EngineRewriter:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
         exchange = self._exchange(proxied, response.status, text)
-        rewrite: BodyRewrite | Decoding | None = None
         has_content = response.has_body and response.length != 0
+        search = self._engine.origin_search(exchange) if has_content else None
+        if search is None:
+            return self._planned(proxied, exchange, has_content=has_content)
+        coding = ", ".join(text.getall("Content-Encoding", ()))
+        answer = _mapped(self._engine.unchanged_headers(exchange, search))
+        otherwise = partial(self._planned, proxied, exchange, has_content=True)
+        return replace(answer, unless_found=UnchangedUnlessFound(search, coding, otherwise))
+
+    def _planned(
+        self, proxied: ProxyRequest, exchange: Exchange, *, has_content: bool
+    ) -> MappedResponse:
+        """The response as the engine plans it, without a search."""
+        rewrite: BodyRewrite | Decoding | None = None
         planned = self._engine.plan(exchange) if has_content else None
         if planned is not None:
             rewrite, mapped = planned, planned.headers
@@ -121,14 +135,7 @@ class EngineRewriter:
                     rewrite, mapped = decoding(mapped, self._engine.budget)
                 elif proxied.request.method == "HEAD":  # the same fields that a GET would have
                     _, mapped = decoding(mapped, self._engine.budget)
-        length: int | None = None
-        kept = []
-        for name, value in mapped:
-            if name.lower() == "content-length":
-                length = int(value)
-            else:
-                kept.append((name, value))
-        return MappedResponse(_to_pairs(kept), length, rewrite)
+        return _mapped(mapped, rewrite)
 
     def _exchange(self, proxied: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
         asked = proxied.request.headers
@@ -149,6 +156,19 @@ class EngineRewriter:
             user=proxied.identity.user_id,
             marks_key=self._marks_key,
         )
+
+
+def _mapped(
+    headers: list[tuple[str, str]], rewrite: BodyRewrite | Decoding | None = None
+) -> MappedResponse:
+    length: int | None = None
+    kept = []
+    for name, value in headers:
+        if name.lower() == "content-length":
+            length = int(value)
+        else:
+            kept.append((name, value))
+    return MappedResponse(_to_pairs(kept), length, rewrite)
 
 
 class Decoding:

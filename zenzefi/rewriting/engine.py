@@ -7,45 +7,36 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
+from zenzefi.origin import MountKind
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.body import BodyRewrite, Decide, Step
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
-from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers
+from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers, varying
+from zenzefi.rewriting.origin_search import OriginSearch
 from zenzefi.rewriting.pipeline import Budget
+from zenzefi.rewriting.plans import Plan, Plans
 from zenzefi.rewriting.plugin_steps import steps_for
 from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
 from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
 from zenzefi.rewriting.plugins.hooks import Hooks
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
-from zenzefi.rewriting.result_key import cacheable_length, depends_on, tag_key, varied_by
+from zenzefi.rewriting.result_key import cacheable_length, depends_on, tag_key
+from zenzefi.rewriting.runtime import is_worker
 
 __all__ = ["Engine", "Exchange"]
 
 _NO_BODY = frozenset((204, 205, 304))
 PREPARED_HEADERS = ("If-None-Match", "If-Match", "Range", "If-Range", "Accept-Encoding")
 """The headers that :meth:`Engine.prepare_request` reads itself; plugins may change any header."""
-_PLANS = 2048
-_LOOK_EVERY = 0.5
 _CONTENT_TYPE = "Content-Type"
 _POLICY = "content-security-policy"
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The plan that follows from label and destination alone; cached, because they repeat."""
-
-    effective: str
-    doubt: sniff.Doubt
-    entries: tuple[LoadedPlugin, ...]
-    """Plugins that may match the body, whatever its effective type."""
 
 
 class Engine:
@@ -64,10 +55,7 @@ class Engine:
         self.budget = budget or Budget()
         self.cache = cache if cache is not None else ResultCache()
         self._clock = clock
-        self._plans: dict[tuple[str, str | None, bool], _Plan] = {}
-        self._varies: tuple[str, ...] = ()
-        self._generation = -1
-        self._looked = 0.0
+        self.plans = Plans(registry)
 
     # --- before the request goes out -------------------------------------------------------------
 
@@ -80,6 +68,9 @@ class Engine:
         value = ", ".join(headers.getall("If-None-Match", ()))
         if "~z" in value:
             _put(headers, "If-None-Match", validators.if_none_match(value, self._key(exchange)))
+        elif value and not exchange.mount.is_root and _is_for_worker(exchange):
+            # It is the tag of the same script for a page, which passed unchanged.
+            _put(headers, "If-None-Match", None)
         value = ", ".join(headers.getall("If-Match", ()))
         if "~z" in value:
             _put(headers, "If-Match", validators.if_match(value, self._key(exchange)))
@@ -152,6 +143,9 @@ class Engine:
         if exchange.status == 304:
             return self._for_304(exchange, headers)
         if exchange.method == "HEAD" and self._has_body_for_get(exchange.status):
+            search = self.origin_search(exchange)
+            if search is not None:  # the length is not known without the body
+                return _without(BODY_HEADERS, varying(headers, search.varies))
             found = self._entries(exchange)
             coding = self._coding(exchange)
             if found is not None and coding is not None:  # the same fields that a GET would have
@@ -174,61 +168,43 @@ class Engine:
             codecs.codings(content_encoding),
         )
 
-    def may_rewrite(self, label: str, destination: str | None) -> bool:
-        """Whether a body of this Content-Type might be rewritten, whatever its path and status.
+    def origin_search(self, exchange: Exchange) -> OriginSearch | None:
+        """The search that tells whether the body passes unchanged: nothing found, nothing changed.
 
-        ``destination`` is ``Sec-Fetch-Dest``, or ``None``.
+        ``None`` if no search can tell, or the body passes unchanged anyway.
         """
-        return any(self._plan_for(label, destination, sure).entries for sure in (False, True))
+        if exchange.status < 200 or exchange.status in _NO_BODY or exchange.status == 206:
+            return None
+        coding = _content_encoding(exchange)
+        if codecs.decoders(coding) is None:
+            return None
+        if coding and exchange.mount.kind is MountKind.CLIENT:
+            return None  # that client can't decode
+        if not exchange.mount.is_root and _is_for_worker(exchange):
+            return None  # it gets the runtime
+        label = exchange.response_headers.get(_CONTENT_TYPE, "")
+        return self.plans.search(label, exchange.destination, exchange.mount, exchange.mapper)
+
+    def unchanged_headers(self, exchange: Exchange, search: OriginSearch) -> list[tuple[str, str]]:
+        """The headers of a body in which ``search`` has found nothing."""
+        return varying(self._mapped(exchange), search.varies)
 
     # --- how it is decided -----------------------------------------------------------------------
 
-    def _entries(self, exchange: Exchange) -> tuple[_Plan, list[LoadedPlugin]] | None:
+    def _entries(self, exchange: Exchange) -> tuple[Plan, list[LoadedPlugin]] | None:
         headers = exchange.response_headers
         label = headers.get(_CONTENT_TYPE, "")
         nosniff = "nosniff" in headers.get("X-Content-Type-Options", "").lower()
-        plan = self._plan_for(label, exchange.destination, nosniff)
+        plan = self.plans.plan(label, exchange.destination, nosniff)
         if not plan.entries:
             return None
         entries = [entry for entry in plan.entries if fits(entry.plugin.matches, exchange)]
         return (plan, entries) if entries else None
 
-    def _plan_for(self, label: str, destination: str | None, nosniff: bool) -> _Plan:
-        self._refresh()
-        plan = self._plans.get((label, destination, nosniff))
-        if plan is None:
-            effective, doubt = sniff.by_label(sniff.essence(label), destination, nosniff)
-            readings = {
-                sniff.Doubt.NONE: (effective,),
-                sniff.Doubt.HTML_OR_DATA: (sniff.HTML, sniff.JSON, sniff.JAVASCRIPT),
-                sniff.Doubt.UNLABELLED: (sniff.HTML,),
-            }[doubt]
-            entries = tuple(
-                entry
-                for entry in self.registry.entries
-                if entry.plugin.needs is not Needs.HEADERS
-                and any(entry.plugin.matches.content_type(reading) for reading in readings)
-            )
-            plan = _Plan(effective, doubt, entries)
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
-            self._plans[label, destination, nosniff] = plan
-        return plan
-
-    def _refresh(self) -> None:
-        """Discard plans after a reload of plugins; in development, reload changed files."""
-        if self.registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
-            self._looked = time.monotonic()
-            self.registry.reload_if_changed()
-        if self._generation != self.registry.generation:
-            self._generation = self.registry.generation
-            self._plans.clear()
-            self._varies = varied_by(self.registry.entries)
-
     def _decision(
         self,
         exchange: Exchange,
-        plan: _Plan,
+        plan: Plan,
         entries: list[LoadedPlugin],
         permission: csp.Permission | None,
     ) -> Decide:
@@ -289,13 +265,7 @@ class Engine:
         varies = {name for entry in entries for name in entry.plugin.varies}
         if was_coded:
             varies.add("Accept-Encoding")
-        said = {
-            part.strip().lower() for n, v in out if n.lower() == "vary" for part in v.split(",")
-        }
-        missing = sorted(name for name in varies if name.lower() not in said)
-        if missing and "*" not in said:
-            out.append(("Vary", ", ".join(missing)))
-        return out
+        return varying(out, varies)
 
     def _without_body_fields(
         self, exchange: Exchange, headers: list[tuple[str, str]]
@@ -327,7 +297,7 @@ class Engine:
             if name.lower() not in (_POLICY, "content-encoding")
         ]
 
-    def _permission(self, exchange: Exchange, plan: _Plan) -> csp.Permission | None:
+    def _permission(self, exchange: Exchange, plan: Plan) -> csp.Permission | None:
         """The permission for the runtime, which only documents under a prefix get."""
         if exchange.mount.is_root or plan.effective != sniff.HTML:
             return None
@@ -344,8 +314,7 @@ class Engine:
 
     def _key(self, exchange: Exchange) -> str:
         """Eight hex digits that change with everything a rewritten body depends on."""
-        self._refresh()
-        return tag_key(exchange, self.registry.fingerprint, self._varies)
+        return tag_key(exchange, self.registry.fingerprint, self.plans.varies)
 
     def _recall(
         self, exchange: Exchange, entries: list[LoadedPlugin], coding: str
@@ -368,6 +337,14 @@ class Engine:
 
 def _content_encoding(exchange: Exchange) -> str:
     return ", ".join(exchange.response_headers.getall("Content-Encoding", ()))
+
+
+def _is_for_worker(exchange: Exchange) -> bool:
+    return is_worker(exchange.destination, urlsplit(exchange.url).query)
+
+
+def _without(names: Collection[str], headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [pair for pair in headers if pair[0].lower() not in names]
 
 
 def _put(headers: CIMultiDict[str], name: str, value: str | None) -> None:

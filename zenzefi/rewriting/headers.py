@@ -298,6 +298,21 @@ TABLE = (
 
 _BY_NAME = {row.name.lower(): row for row in TABLE if row.verb != "keep"}
 
+
+def varying(headers: list[tuple[str, str]], names: Iterable[str]) -> list[tuple[str, str]]:
+    """``headers`` with a ``Vary`` for those of ``names`` that no ``Vary`` lists yet."""
+    said = {
+        part.strip().lower()
+        for name, value in headers
+        if name.lower() == "vary"
+        for part in value.split(",")
+    }
+    missing = sorted(name for name in names if name.lower() not in said)
+    if not missing or "*" in said:
+        return headers
+    return [*headers, ("Vary", ", ".join(missing))]
+
+
 BODY_HEADERS = frozenset(
     ("content-length", "accept-ranges", "content-md5", "digest", "content-digest", "repr-digest")
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import Connect, fast_path_of
 
+ZIPPED = gzip.compress(b'{"a": 1}', mtime=0)
 ID = "X-Request-ID: differential-1"
 
 REQUESTS = [
@@ -45,6 +47,30 @@ RESPONSES = [
     b"200 OK\r\nContent-Length: 9\r\n\r\nunlabeled",
     b"200 OK\r\nContent-Type: text/html\r\nContent-Length: 25\r\n\r\n<a href=/x>link</a><p>xyz",
     b'200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"a": "/x/y"}',
+    b'200 OK\r\nContent-Type: application/json\r\nETag: "e"\r\nDigest: x\r\n'
+    b"Accept-Ranges: bytes\r\nVary: Accept\r\nContent-Length: 2\r\n\r\n{}",
+    b'200 OK\r\nContent-Type: text/javascript\r\nETag: "e"\r\nVary: Origin\r\n'
+    b"Transfer-Encoding: chunked\r\n\r\n3\r\nlet\r\n4;ext=1\r\n a=1\r\n0\r\n\r\n",
+    b"200 OK\r\nContent-Type: text/javascript\r\nVary: sec-fetch-dest\r\nContent-Length: 1\r\n"
+    b"\r\n;",
+    b"200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(ZIPPED), ZIPPED),
+    b"200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+    b"Content-Length: 3\r\n\r\n\x1f\x8b\x08",
+    b"200 OK\r\nContent-Type: application/json\r\nContent-Encoding: unknown\r\n"
+    b"Content-Length: 2\r\n\r\n{}",
+    b"200 OK\r\nContent-Type: application/json\r\nContent-Type: text/javascript\r\n"
+    b"Content-Length: 2\r\n\r\n{}",
+    b"200 OK\r\nContent-Type: application/json\r\nLink: </x>\r\nContent-Length: 2\r\n\r\n{}",
+    b"200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n",
+    b'200 OK\r\nContent-Type: application/json\r\nETag: "e"\r\nContent-Length: 9\r\n\r\n{}',
+    b"200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{}",
+    b"205 Reset Content\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n",
+    b"404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b'304 Not Modified\r\nContent-Type: application/json\r\nETag: "e"\r\nVary: Origin\r\n\r\n',
+    b"103 Early Hints\r\nLink: </s.css>; rel=preload\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
     b"204 No Content\r\nX-A: 1\r\n\r\n",
     b'304 Not Modified\r\nETag: "e"\r\n\r\n',
     b"302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n",

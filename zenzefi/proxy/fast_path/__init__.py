@@ -4,17 +4,17 @@ Theory of operation
 -------------------
 
 A request is common if its header block is unambiguous, its token is active and in this process's
-cache, and its response needs no rewriting. All other requests take the standard path
+cache, and its response passes unchanged. All other requests take the standard path
 (:mod:`zenzefi.proxy.forwarder`), which can serve every request: without the fast path only the
 speed changes. ``docs/explanation/fast-path.md`` lists the conditions.
 
 States of a request::
 
     received --known or admitted--> WAITING --usual head--> STREAMING --end--> recorded
-        |                              |                        |
-        |                              |                        +--failure--> connection closed
-        +--not common--> STANDARD <----+--unusual head, error, no free connection
-                           PATH
+        |                              |  |                     |    |
+        |                              |  +-may be usual-> HELD--+    +-failure: connection closed
+        +--not common--> STANDARD <----+-------------------+
+                           PATH           unusual head or body, error, no free connection
 
 The client gets bytes from one writer at a time:
 
@@ -46,6 +46,8 @@ silent and idle connections, and reports sessions and metrics.
 - ``known_requests``: header blocks that were admitted before
 - ``connection``, ``framing``, ``splice``: the upstream's connection and the body of a response
 - ``head_table``: the head of a response, line by line
+- ``held_response``: a response whose body may pass unchanged
+- ``rewritten_types``: the types and headers that need the rewriting engine
 - ``sinks``: the interface between the two connections
 - ``response_writer``: writes heads and chunks to the client
 - ``handover``: unusual responses, for the standard path
@@ -75,15 +77,13 @@ from zenzefi.proxy.fast_path.connection import FastPathConnection
 from zenzefi.proxy.fast_path.handler import FastPathHandler
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
+from zenzefi.proxy.fast_path.rewritten_types import Rewriting
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.headers.pairs import Verb
-from zenzefi.proxy.headers.response import RESPONSE_RULES
 from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
 from zenzefi.proxy.upstream.connecting import check_pin
 from zenzefi.proxy.upstream.pool import IDLE_SECONDS
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.headers import TABLE
 from zenzefi.runtime import descriptors
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER
 from zenzefi.settings import SETTINGS
@@ -93,33 +93,6 @@ log = logging.getLogger(__name__)
 
 _DISABLED_SECONDS = 60.0
 _MAX_TABLES = 32
-_HOOKS = ("request_headers", "response_headers", "early_response")
-# Only the engine can map these headers. Headers that the policy drops are not passed to it.
-_ENGINE_NAMES = frozenset(
-    row.name.lower().encode() for row in TABLE if row.verb != "keep"
-) - frozenset(rule.name.encode() for rule in RESPONSE_RULES if rule.verb is Verb.DROP)
-
-
-class Rewriting:
-    """The requests and responses that need the rewriting engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def generation(self) -> int:
-        """A number that changes when plugins are reloaded."""
-        return self._engine.registry.generation
-
-    @property
-    def has_hooks(self) -> bool:
-        """Whether a plugin has a hook for heads, which the fast path does not call."""
-        registry = self._engine.registry
-        return any(map(registry.with_hook, _HOOKS))
-
-    def may_rewrite(self, content_type: str, destination: str | None) -> bool:
-        """Whether the engine or a plugin may rewrite a body of this content type."""
-        return self._engine.may_rewrite(content_type, destination)
 
 
 class FastPath:
@@ -299,12 +272,7 @@ class FastPath:
         key = (mount, destination)
         table = self._tables.get(key)
         if table is None:
-
-            def may_rewrite(content_type: bytes) -> bool:
-                label = content_type.decode("utf-8", "surrogateescape")
-                return self._rewriting.may_rewrite(label, destination)
-
-            table = HeadTable(self._origin, mount, may_rewrite, _ENGINE_NAMES)
+            table = self._rewriting.head_table(self._origin, mount, destination)
             self._tables[key] = table
         return table
 
@@ -386,7 +354,7 @@ def setup(app: web.Application, gate: Gate, engine: Engine) -> None:
         return FastPathHandler(server, fast_path=app[FAST_PATH], **options)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
-        fast_path = app[FAST_PATH] = FastPath(gate, Rewriting(engine), app)
+        fast_path = app[FAST_PATH] = FastPath(gate, Rewriting(engine, gate.admission.mappers), app)
         fast_path.start()
         yield
         await fast_path.close()

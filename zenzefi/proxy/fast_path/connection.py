@@ -35,7 +35,8 @@ from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.fast_path.framing import BodyFraming, Framing
 from zenzefi.proxy.fast_path.handover import HandedOver
-from zenzefi.proxy.fast_path.head_table import parse_head
+from zenzefi.proxy.fast_path.head_table import Head, parse_head
+from zenzefi.proxy.fast_path.held_response import HeldResponse
 from zenzefi.proxy.fast_path.sinks import BodySink, ResponseSink
 from zenzefi.proxy.fast_path.splice import LARGE, Splice, is_possible
 from zenzefi.proxy.headers.pairs import Pairs
@@ -43,6 +44,7 @@ from zenzefi.proxy.upstream.connection_auth import is_challenged
 from zenzefi.proxy.upstream.http_connection import is_proper_end
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
 from zenzefi.proxy.upstream.slots import Slot
+from zenzefi.rewriting.origin_search import LONGEST
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath
@@ -269,7 +271,6 @@ class FastPathConnection(asyncio.Protocol):
             return
         try:
             read = client.head_table.read(head)
-            status, lines, length, is_chunked, is_usual, self._is_reusable = read
         except httptools.HttpParserUpgrade:
             self._fail(UpstreamProtocolError())  # an unsolicited 101
             return
@@ -279,29 +280,46 @@ class FastPathConnection(asyncio.Protocol):
         except UpstreamProtocolError as error:
             self._fail(error)
             return
+        status = read.status
+        self._is_reusable = read.may_reuse
         if status < 200:
             self._interim(data, end, status)
             return
         has_body = not (self.is_head or status == 204 or status == 304)
+        length = read.length if has_body else 0
         is_broken = False
         try:
-            first = self._body.begin(data, end, length if has_body else 0, is_chunked=is_chunked)
+            first = self._body.begin(data, end, length, is_chunked=read.is_chunked)
         except httptools.HttpParserError:
             first, is_broken = self._body.joined(), True
             if not first:
                 self._fail(UpstreamProtocolError())
                 return
         self._client = None
+        self._begin_response(client, head, read, first, has_body=has_body)
+        if is_broken:
+            self._fail(UpstreamProtocolError())
+
+    def _begin_response(
+        self, client: ResponseSink, head: bytes, read: Head, first: bytes, *, has_body: bool
+    ) -> None:
+        """Choose the receiver of a response: the client, or the standard path."""
+        status, length = read.status, read.length
         is_done = self._body.kind is Framing.NONE
-        if is_usual and not self._hints and (is_done or client.register()):
+        is_usual = read.is_usual and not self._hints
+        is_searched = is_usual and read.search is not None and (has_body or self.is_head)
+        if is_searched:
+            if not is_done and length <= LONGEST:
+                self._sink = HeldResponse(self, client, head, read, first)
+                return
+            is_usual = is_done and has_body and not read.finds(first)
+        if is_usual and (is_done or client.register()):
             if is_done:
                 self._release()
             else:
                 self._sink = client
             announced = length if length >= 0 and status != 204 else -1 if has_body else None
-            client.head(status, lines, announced, first, is_done=is_done)
-            if is_broken:
-                self._fail(UpstreamProtocolError())
+            client.head(status, read.lines, announced, first, is_done=is_done)
             return
         reason, headers = parse_head(head)
         if is_challenged(headers):
@@ -309,12 +327,18 @@ class FastPathConnection(asyncio.Protocol):
             self._is_reusable = self._is_reusable and self.owner is not None
         response = HandedOver(self, status, reason, headers, length, first, has_body=has_body)
         response.interims, self._hints = self._hints, []
+        response.may_pass_unchanged = not is_searched
         self._sink = response
         if is_done:
             self._end()
-        elif is_broken:
-            self._fail(UpstreamProtocolError())
         client.hand_over(response)
+
+    def replace_sink(self, old: BodySink, new: BodySink) -> bool:
+        """Let ``new`` receive the rest of the body, unless ``old`` does not receive it any more."""
+        if self._sink is not old:
+            return False
+        self._sink = new
+        return True
 
     def _interim(self, data: bytes, end: int, status: int) -> None:
         self._interims += 1

@@ -42,6 +42,7 @@ class HandedOver:
         self.headers = headers
         self.length = length if length >= 0 else None
         self.has_body = has_body
+        self.may_pass_unchanged = True
         self.interims: list[tuple[int, Pairs]] = []
         """Status and headers of the 1xx responses before it, not passed on yet."""
         self._connection: FastPathConnection | None = connection

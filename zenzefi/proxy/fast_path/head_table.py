@@ -28,6 +28,8 @@ from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.response import PRIVATE, private_cache_control, response_headers
 from zenzefi.proxy.upstream.connection_auth import is_challenged
+from zenzefi.rewriting.headers import varying
+from zenzefi.rewriting.origin_search import OriginSearch
 
 _MAX_ROWS = 4096  # stored lines of one mount
 _MAX_ROW = 512  # bytes; longer lines are not stored
@@ -45,7 +47,11 @@ _CONTENT_TYPE = 5
 _CACHE_CONTROL = 6
 _CLOSING = 7  # Connection: close
 _INVALID = 8  # a malformed length, or an unexpected transfer coding (RFC 9112, 6.1 and 6.3)
+# Those from here on are looked at together (:func:`_found`); ``HeadRow.detail`` has the value.
 _UNUSUAL = 9  # needs the standard path: rewriting, redirects, hop-by-hop headers
+_CODING = 10
+_VARY = 11
+_SEARCHED = 12  # a content type whose bodies may pass unchanged; ``detail`` is the search
 
 
 class HeadRow(NamedTuple):
@@ -54,6 +60,7 @@ class HeadRow(NamedTuple):
     kind: int
     out: bytes = b""
     number: int = 0
+    detail: str | OriginSearch = ""
 
 
 class Head(NamedTuple):
@@ -69,13 +76,22 @@ class Head(NamedTuple):
     """Whether the fast path may pass it on: no unusual line, and a type unless 204 or 304."""
     may_reuse: bool
     """Whether another exchange may follow on the connection (RFC 9112, 9.3)."""
+    search: OriginSearch | None = None
+    """Set if the body passes unchanged only if this finds nothing in it."""
+    coding: str = ""
+    """The Content-Encoding; known where there is a search."""
+
+    def finds(self, body: bytes) -> bool:
+        """Whether the whole body must be rewritten."""
+        return self.search is not None and self.search.finds(body, self.coding)
 
 
 class HeadTable:
     """The lines of the upstream's heads at one mount, and the lines that replace them.
 
-    ``may_rewrite`` tells whether bodies of a content type may be rewritten; ``engine_names`` are
-    the lower-case names of headers whose values only the rewriting engine can map.
+    ``may_rewrite`` tells whether bodies of a content type may be rewritten, and ``search`` returns
+    the search that tells it of a body; ``engine_names`` are the lower-case names of headers whose
+    values only the rewriting engine can map.
     """
 
     def __init__(
@@ -84,10 +100,12 @@ class HeadTable:
         mount: Mount,
         may_rewrite: Callable[[bytes], bool],
         engine_names: frozenset[bytes],
+        search: Callable[[bytes], OriginSearch | None] = lambda _: None,
     ) -> None:
         self.upstream = upstream
         self.mount = mount
         self._may_rewrite = may_rewrite
+        self._search = search
         self._engine_names = engine_names
         self._known: dict[bytes, HeadRow] = {}
 
@@ -104,8 +122,9 @@ class HeadTable:
         except KeyError:
             rows = self._validated(head, lines)
         status, length = 0, -1
-        is_chunked = has_type = has_cache_control = is_unusual = is_closing = False
-        for index, (kind, out, number) in enumerate(rows):
+        is_chunked = has_type = has_cache_control = is_closing = False
+        details: tuple[HeadRow, ...] = ()
+        for index, (kind, out, number, _) in enumerate(rows):
             lines[index] = out
             if not kind:
                 continue
@@ -125,8 +144,8 @@ class HeadTable:
                 is_chunked = True
             elif kind == _CLOSING:
                 is_closing = True
-            elif kind == _UNUSUAL:
-                is_unusual = True
+            elif kind >= _UNUSUAL:
+                details += (rows[index],)
             else:
                 raise UpstreamProtocolError
         # Both framings are an attack or a bug (RFC 9112, 6.3 rule 3).
@@ -134,10 +153,15 @@ class HeadTable:
             raise UpstreamProtocolError
         if not has_cache_control:
             lines.append(_PRIVATE)
-        is_usual = not is_unusual and (has_type or status in _UNTYPED)
+        found = _found(details, status, has_type=has_type)
+        lines += found.lines
+        is_typed = has_type or found.search is not None or status in _UNTYPED
+        is_usual = is_typed and not found.is_unusual
         # The forbidden content of a 204 may follow at any time.
         may_reuse = not (is_closing or (status == 204 and (is_chunked or length > 0)))
-        return Head(status, lines, length, is_chunked, is_usual, may_reuse)
+        return Head(
+            status, lines, length, is_chunked, is_usual, may_reuse, found.search, found.coding
+        )
 
     def _validated(self, head: bytes, lines: list[bytes]) -> list[HeadRow]:
         """Validate a head that contains a new line, and store its lines."""
@@ -174,13 +198,54 @@ class HeadTable:
             return _UNUSUAL_ROW  # this client can't decode, so the gate does
         if lower == b"content-type":
             # Event streams take the standard path, which ends them on drain.
-            if self._may_rewrite(value) or value.lower().startswith(b"text/event-stream"):
-                return _UNUSUAL_ROW
-            return HeadRow(_CONTENT_TYPE, b"%b: %b\r\n" % (name, value))
+            return self._content_type_row(name, value)
         if lower == b"cache-control":
             return HeadRow(_CACHE_CONTROL, b"%b: %b\r\n" % (name, private_cache_control(value)))
         mapped = response_headers([(name, value)], self.upstream, self.mount)
-        return HeadRow(_PLAIN, b"".join(b"%b: %b\r\n" % pair for pair in mapped))
+        kind = {b"content-encoding": _CODING, b"vary": _VARY}.get(lower, _PLAIN)
+        detail = value.decode("latin-1")
+        return HeadRow(kind, b"".join(b"%b: %b\r\n" % pair for pair in mapped), detail=detail)
+
+    def _content_type_row(self, name: bytes, value: bytes) -> HeadRow:
+        # Event streams take the standard path, which ends them on drain.
+        if value.lower().startswith(b"text/event-stream"):
+            return _UNUSUAL_ROW
+        line = b"%b: %b\r\n" % (name, value)
+        if not self._may_rewrite(value):
+            return HeadRow(_CONTENT_TYPE, line)
+        search = self._search(value)
+        return _UNUSUAL_ROW if search is None else HeadRow(_SEARCHED, line, detail=search)
+
+
+class _Found(NamedTuple):
+    """The result of combining the lines that concern the search of a body."""
+
+    search: OriginSearch | None = None
+    coding: str = ""
+    lines: tuple[bytes, ...] = ()
+    """Lines for a body that passes unchanged."""
+    is_unusual: bool = False
+
+
+_NOTHING = _Found()
+
+
+def _found(rows: tuple[HeadRow, ...], status: int, *, has_type: bool) -> _Found:
+    """Combine the lines of the kinds from ``_UNUSUAL`` on; ``has_type``: another type was named."""
+    if not rows:
+        return _NOTHING
+    is_unusual = any(row.kind == _UNUSUAL for row in rows)
+    searches = [row.detail for row in rows if isinstance(row.detail, OriginSearch)]
+    if not searches or status in _UNTYPED:
+        return _Found(searches[0] if searches else None, is_unusual=is_unusual)
+    said = [("Vary", str(row.detail)) for row in rows if row.kind == _VARY]
+    added = varying(said, searches[0].varies)[len(said) :]
+    return _Found(
+        searches[0],
+        ", ".join(str(row.detail) for row in rows if row.kind == _CODING),
+        tuple(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in added),
+        is_unusual=is_unusual or has_type or len(searches) > 1 or status in _UNSEARCHED,
+    )
 
 
 def _status_row(line: bytes) -> HeadRow:
@@ -194,6 +259,7 @@ def _status_row(line: bytes) -> HeadRow:
 _UNUSUAL_ROW = HeadRow(_UNUSUAL)
 _PRIVATE = b"%b: %b\r\n" % PRIVATE
 _UNTYPED = (204, 304)
+_UNSEARCHED = (205, 206)
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 

@@ -34,6 +34,7 @@ from zenzefi.proxy.interfaces import SignIns
 from zenzefi.proxy.mount import parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
+from zenzefi.rewriting.runtime import WORKER_MARK
 from zenzefi.settings import Network
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
@@ -173,7 +174,7 @@ class KnownRequests:
         path, mark, query = raw.partition(b"?")
         if path in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
             return None
-        if mark and b"token=" in query:
+        if mark and (b"token=" in query or WORKER_MARK in query):
             return None
         scope = known.access.scope
         if scope != FULL:

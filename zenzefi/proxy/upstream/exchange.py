@@ -63,6 +63,8 @@ class UpstreamResponse(Protocol):
     """The declared Content-Length, ``None`` without one (or with chunks)."""
 
     has_body: bool
+    may_pass_unchanged: bool
+    """Whether it is not known yet that the body must be rewritten, or can't be held to find out."""
 
     @property
     def closes_client(self) -> bool:
@@ -104,6 +106,7 @@ class UpstreamExchange:
         self.headers: Pairs = []
         self.length: int | None = None
         self.has_body = False
+        self.may_pass_unchanged = True
         self._is_last = False
         self.connection = connection
         self._upstream = upstream

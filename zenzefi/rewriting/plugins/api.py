@@ -293,6 +293,14 @@ class Plugin:
         """
         return True
 
+    def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
+        """Whether every edit is at a mention of one of the upstream's origins.
+
+        A body without one then passes with its own validators, and no hook is called for it. The
+        engine asks this of the bundled plugins only.
+        """
+        return False
+
     def scanner(self, context: Context) -> Scanner | None:
         """``needs = "chunks"``: return a new scanner for this body, or ``None`` to skip it."""
         return None

@@ -34,6 +34,8 @@ from zenzefi.rewriting.runtime.marks import NO_KEY, marks
 RUNTIME_PATH = "/.zenzefi/runtime.js"
 """The path of the script below the mount; no upstream uses this name."""
 
+WORKER_MARK = b".zenzefi-worker="
+"""In the query of the address of a worker's script, if the runtime has put it there."""
 _MARK = re.compile(r"(?:^|&)\.zenzefi-worker=(module|classic)$")
 # The last part of the query that the runtime adds to the URL of a worker's script. The request
 # does not show whether it is a module (HTML, "fetch a worklet/module worker script graph"), and to

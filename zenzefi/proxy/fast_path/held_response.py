@@ -1,0 +1,99 @@
+"""Holds a response whose body may pass unchanged, until it is known whether it does.
+
+Between the head and the end of the body the response is a sink of the connection. It ends in one of
+two ways: the body is complete in time and its search finds nothing, so the client gets it as it
+came; or the standard path continues with all that was held (:mod:`zenzefi.proxy.held_body`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from zenzefi.errors import GateError
+from zenzefi.proxy import held_body
+from zenzefi.proxy.fast_path.handover import HandedOver
+from zenzefi.proxy.fast_path.head_table import Head, parse_head
+from zenzefi.proxy.fast_path.sinks import ResponseSink
+from zenzefi.rewriting.origin_search import LONGEST
+
+if TYPE_CHECKING:
+    from zenzefi.proxy.fast_path.connection import FastPathConnection
+
+
+class HeldResponse:
+    """One held response, a ``BodySink``.
+
+    ``raw_head``: its head as bytes; ``head``: what they mean; ``first``: the bytes behind them.
+    """
+
+    __slots__ = ("_client", "_connection", "_head", "_pieces", "_raw_head", "_size", "_timer")
+
+    def __init__(
+        self,
+        connection: FastPathConnection,
+        client: ResponseSink,
+        raw_head: bytes,
+        head: Head,
+        first: bytes,
+    ) -> None:
+        self._connection = connection
+        self._client = client
+        self._raw_head = raw_head
+        self._head = head
+        self._pieces = [first] if first else []
+        self._size = len(first)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(held_body.SECONDS, self._give_up)
+
+    def piece(self, data: bytes) -> None:
+        """Hold the next bytes of the body."""
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > LONGEST:
+            self._give_up()
+
+    def moved(self, count: int) -> None:
+        """Not called: a held response is never spliced."""
+
+    def end(self) -> None:
+        """The body is complete: search it. The connection was returned to the pool."""
+        self._timer.cancel()
+        body = b"".join(self._pieces)
+        # The token may have ended meanwhile.
+        if not self._head.finds(body) and self._client.register():
+            self._client.head(
+                self._head.status, self._head.lines, self._head.length, body, is_done=True
+            )
+            return
+        response = self._handed_over()
+        response.end()
+        self._client.hand_over(response)
+
+    def broken(self, error: GateError) -> None:
+        """The body is truncated or malformed: its bytes before that are delivered."""
+        self._timer.cancel()
+        response = self._handed_over()
+        response.broken(error)
+        self._client.hand_over(response)
+
+    def _give_up(self) -> None:
+        """The body is too long or too slow to be held."""
+        self._timer.cancel()
+        response = self._handed_over()
+        if self._connection.replace_sink(self, response):
+            self._client.hand_over(response)
+
+    def _handed_over(self) -> HandedOver:
+        reason, headers = parse_head(self._raw_head)
+        response = HandedOver(
+            self._connection,
+            self._head.status,
+            reason,
+            headers,
+            self._head.length,
+            b"".join(self._pieces),
+            has_body=True,
+        )
+        response.may_pass_unchanged = False
+        return response

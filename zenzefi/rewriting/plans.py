@@ -1,0 +1,105 @@
+"""Plans: the plugins for a Content-Type and destination, remembered because they repeat."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from zenzefi.origin import Mount
+from zenzefi.rewriting import sniff
+from zenzefi.rewriting.origin_search import OriginSearch, search_for
+from zenzefi.rewriting.plugins.api import Needs
+from zenzefi.rewriting.plugins.loaded import LoadedPlugin
+from zenzefi.rewriting.plugins.registry import Registry
+from zenzefi.rewriting.result_key import varied_by
+from zenzefi.rewriting.url_map import UrlMap
+
+_PLANS = 2048
+_LOOK_EVERY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plugins for one Content-Type and destination."""
+
+    effective: str
+    doubt: sniff.Doubt
+    entries: tuple[LoadedPlugin, ...]
+    """Plugins that may want the body, under any reading of it."""
+
+
+class Plans:
+    """The plans of one registry, made again when its plugins are loaded again.
+
+    ``label`` is a Content-Type, ``destination`` is ``Sec-Fetch-Dest`` or ``None``.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._plans: dict[tuple[str, str | None, bool], Plan] = {}
+        self._searches: dict[tuple[str, str | None, Mount], OriginSearch | None] = {}
+        self._varies: tuple[str, ...] = ()
+        self._generation = -1
+        self._looked = 0.0
+
+    @property
+    def varies(self) -> tuple[str, ...]:
+        """The request headers that any plugin depends on."""
+        self._refresh()
+        return self._varies
+
+    def plan(self, label: str, destination: str | None, nosniff: bool) -> Plan:
+        """The plan; ``nosniff``: the response forbids to guess its type."""
+        self._refresh()
+        plan = self._plans.get((label, destination, nosniff))
+        if plan is None:
+            effective, doubt = sniff.by_label(sniff.essence(label), destination, nosniff)
+            readings = {
+                sniff.Doubt.NONE: (effective,),
+                sniff.Doubt.HTML_OR_DATA: (sniff.HTML, sniff.JSON, sniff.JAVASCRIPT),
+                sniff.Doubt.UNLABELLED: (sniff.HTML,),
+            }[doubt]
+            entries = tuple(
+                entry
+                for entry in self._registry.entries
+                if entry.plugin.needs is not Needs.HEADERS
+                and any(entry.plugin.matches.content_type(reading) for reading in readings)
+            )
+            plan = Plan(effective, doubt, entries)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[label, destination, nosniff] = plan
+        return plan
+
+    def may_rewrite(self, label: str, destination: str | None) -> bool:
+        """Whether such a body might be rewritten, whatever its path and status."""
+        return any(self.plan(label, destination, sure).entries for sure in (False, True))
+
+    def search(
+        self, label: str, destination: str | None, mount: Mount, mapper: UrlMap
+    ) -> OriginSearch | None:
+        """The search for such bodies, whatever their path, status and content coding.
+
+        ``None`` if no search can tell that a body passes unchanged.
+        """
+        self._refresh()
+        key = (label, destination, mount)
+        if key not in self._searches:
+            found = [self.plan(label, destination, sure) for sure in (False, True)]
+            entries = list(dict.fromkeys(entry for plan in found for entry in plan.entries))
+            if len(self._searches) >= _PLANS:
+                self._searches.clear()
+            self._searches[key] = search_for(entries, label, mapper.origins, mount, destination)
+        return self._searches[key]
+
+    def _refresh(self) -> None:
+        """Notice changed files (in development), and plugins that were loaded again."""
+        registry = self._registry
+        if registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            registry.reload_if_changed()
+        if self._generation != registry.generation:
+            self._generation = registry.generation
+            self._plans.clear()
+            self._searches.clear()
+            self._varies = varied_by(registry.entries)
