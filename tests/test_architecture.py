@@ -17,16 +17,6 @@ import zenzefi
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 
-# Exceptions. These lists only shrink.
-LONG_FILES = {
-    "tests/billing/test_stripe.py",
-    "tests/tokens/test_validation.py",
-    "tests/web/test_account_pages.py",
-}
-SHARED_NAMES = {
-    "Credentials", "Kind", "Scanner",
-}  # fmt: skip
-
 
 def test_the_imports_between_packages_run_one_way() -> None:
     check = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
@@ -63,7 +53,7 @@ def test_no_file_is_longer_than_400_lines() -> None:
         for path in _files("zenzefi", "plugins", "bench", "scripts", "tests")
         if len(path.read_text(encoding="utf-8").splitlines()) > MAX_LINES
     }
-    assert not long - LONG_FILES
+    assert not long
 
 
 def test_no_two_classes_of_the_program_have_the_same_name() -> None:
@@ -72,8 +62,7 @@ def test_no_two_classes_of_the_program_have_the_same_name() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
                 files[node.name].append(path.relative_to(ROOT).as_posix())
-    shared = {name: found for name, found in files.items() if len(found) > 1}
-    assert not {name: found for name, found in shared.items() if name not in SHARED_NAMES}
+    assert not {name: found for name, found in files.items() if len(found) > 1}
 
 
 def _classes() -> Iterator[type]:

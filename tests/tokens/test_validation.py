@@ -1,62 +1,37 @@
-"""Token validation on one node and on two: tiers, invalidation, and the loss of its servers."""
+"""Token validation on one node: the cache, shared look-ups, limits, and open connections."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
-import redis.asyncio as redis_client
 from sqlalchemy import update
 
 from tests.kit.api import buy, call, sign_up
-from tests.kit.gates import SECRET_KEY, GateClient, Stores, running_gate
-from tests.kit.servers import Postgres, own_redis
-from tests.kit.tokens import SOON, subscribed, validator_of
+from tests.kit.database_lookups import HeldLookup, LookupCounter
+from tests.kit.gates import GateClient
+from tests.kit.tokens import validator_of
 from tests.kit.waiting import until
 from zenzefi.db.engine import DATABASE
-from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import RateLimited
-from zenzefi.tokens import brute_force, repository, token_lookup
+from zenzefi.tokens import brute_force, token_lookup
 from zenzefi.tokens import validation as module
 from zenzefi.tokens.errors import TokenExpired, TokenInvalid, TokenRevoked
 from zenzefi.tokens.invalidation import InvalidationMessage
 from zenzefi.tokens.models import access_tokens
-from zenzefi.tokens.redis_entries import TOMBSTONE
-from zenzefi.tokens.token_format import cache_name, new_token
-
-
-class Counted:
-    """Counts the look-ups that reach the database."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        find = repository.find
-
-        async def counted(*arguments: Any) -> Any:
-            self.count += 1
-            return await find(*arguments)
-
-        monkeypatch.setattr(repository, "find", counted)
-
-
-# --- on one node, both kinds of stores
+from zenzefi.tokens.token_format import new_token
 
 
 async def test_concurrent_validations_share_one_look_up(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
-    asked = Counted(monkeypatch)
+    lookups = LookupCounter(monkeypatch)
     found = await asyncio.gather(*(validator_of(gate).validate(token) for _ in range(200)))
     assert len(set(found)) == 1
     assert validator_of(gate).cached(token) == found[0]
-    assert asked.count == 1
+    assert lookups.count == 1
 
 
 async def test_a_cached_token_in_use_is_renewed_before_it_ends(
@@ -67,12 +42,12 @@ async def test_a_cached_token_in_use_is_renewed_before_it_ends(
     monkeypatch.setattr(
         module, "_RENEW", token_lookup.LIFE + 1
     )  # every use is shortly before the end
-    asked = Counted(monkeypatch)
+    lookups = LookupCounter(monkeypatch)
     for _ in range(10):
         assert validator_of(gate).cached(token) is not None
     until_before = validator_of(gate).cache.known[token].until
     await until(lambda: not validator_of(gate).lookups)
-    assert asked.count <= 1
+    assert lookups.count <= 1
     assert validator_of(gate).cache.known[token].until > until_before
 
 
@@ -88,22 +63,22 @@ async def test_a_cancelled_caller_does_not_cancel_the_shared_look_up(gate: GateC
 async def test_an_unknown_token_is_cached(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Counted(monkeypatch)
+    lookups = LookupCounter(monkeypatch)
     token = new_token()
     for _ in range(20):
         with pytest.raises(TokenInvalid):
             await validator_of(gate).validate(token)
-    assert asked.count == 1
+    assert lookups.count == 1
 
 
 @pytest.mark.parametrize("token", ["", "x", "x" * 65, "x" * 63 + "!", "x" * 63 + "ü", "\0" * 64])
 async def test_malformed_tokens_are_refused_without_a_look_up(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
-    asked = Counted(monkeypatch)
+    lookups = LookupCounter(monkeypatch)
     with pytest.raises(TokenInvalid):
         await validator_of(gate).validate(token)
-    assert asked.count == 0
+    assert lookups.count == 0
 
 
 async def test_unknown_tokens_over_the_limit_get_429_and_valid_ones_are_accepted(
@@ -189,33 +164,16 @@ async def test_revalidation_closes_connections_without_a_message(
         await validator_of(gate).validate(token)
 
 
-class Slow:
-    """Look-ups that have read the database and have not come back yet."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.has_read = asyncio.Event()
-        self.go_on = asyncio.Event()
-        find = repository.find
-
-        async def slow(*arguments: Any) -> Any:
-            found = await find(*arguments)
-            self.has_read.set()
-            await self.go_on.wait()
-            return found
-
-        monkeypatch.setattr(repository, "find", slow)
-
-
 async def test_a_token_revoked_during_its_look_up_is_refused(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bearer = await sign_up(gate)
     token = await buy(gate, bearer)
-    slow = Slow(monkeypatch)
+    held = HeldLookup(monkeypatch)
     asking = asyncio.create_task(validator_of(gate).validate(token["token"]))
-    await slow.has_read.wait()
+    await held.has_read.wait()
     await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    slow.go_on.set()
+    held.release()
     with pytest.raises(TokenRevoked):
         await asking
     assert validator_of(gate).cached(token["token"]) is None
@@ -225,11 +183,11 @@ async def test_a_look_up_across_a_subscription_change_is_not_cached(
     gate: GateClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = (await buy(gate, await sign_up(gate)))["token"]
-    slow = Slow(monkeypatch)
+    held = HeldLookup(monkeypatch)
     asking = asyncio.create_task(validator_of(gate).validate(token))
-    await slow.has_read.wait()
+    await held.has_read.wait()
     validator_of(gate)._on_subscription_change(not validator_of(gate).subscription.is_live)
-    slow.go_on.set()
+    held.release()
     await asking
     assert validator_of(gate).cached(token) is None
 
@@ -248,206 +206,3 @@ async def test_a_reactivated_user_is_accepted_without_a_message(
     await asyncio.sleep(0.01)
     # The account is active in the database: it was deactivated and reactivated.
     assert await validator_of(gate).validate(token) == access
-
-
-# --- on two nodes
-
-
-async def test_a_token_revoked_on_another_node_during_its_look_up_is_refused(
-    nodes: list[GateClient], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, there = nodes
-    bearer = await sign_up(here)
-    token = await buy(here, bearer)
-    slow = Slow(monkeypatch)
-    asking = asyncio.create_task(validator_of(there).validate(token["token"]))
-    await slow.has_read.wait()
-    await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    await until(lambda: UUID(token["id"]) in validator_of(there).cache.invalidated)
-    slow.go_on.set()
-    with pytest.raises(TokenRevoked):
-        await asking
-
-
-async def test_a_later_message_replaces_an_unsent_one(cluster: Stores) -> None:
-    """Deactivated without Redis, and reactivated: no tombstone is written afterwards."""
-    with own_redis() as server:
-        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
-            await subscribed(node)
-            token = (await buy(node, await sign_up(node)))["token"]
-            access = await validator_of(node).activate(await validator_of(node).validate(token))
-            server.stop()
-            for kind in ("user", "restored"):
-                await validator_of(node).announce(
-                    InvalidationMessage(kind, access.user_id, "-"), [token]
-                )
-            assert len(validator_of(node).invalidation) == 1
-            server.start()
-            await subscribed(node)
-            await until(lambda: not len(validator_of(node).invalidation))
-            async with redis_client.Redis.from_url(server.url) as client:
-                assert await client.get(cache_name(token)) != TOMBSTONE
-            assert (await validator_of(node).validate(token)).is_activated
-
-
-async def test_one_of_a_hundred_first_uses_on_two_nodes_activates(nodes: list[GateClient]) -> None:
-    token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
-    accesses = [await validator_of(node).validate(token) for node in nodes]
-    used = await asyncio.gather(
-        *(validator_of(nodes[n % 2]).activate(accesses[n % 2]) for n in range(100))
-    )
-    assert len({access.activated_at for access in used}) == 1
-    assert used[0].is_activated
-
-
-async def test_a_revocation_reaches_the_other_node(
-    nodes: list[GateClient], capsys: pytest.CaptureFixture[str]
-) -> None:
-    here, there = nodes
-    bearer = await sign_up(here)
-    took: list[float] = []
-    for _ in range(5):
-        token = await buy(here, bearer)
-        access = await validator_of(there).activate(
-            await validator_of(there).validate(token["token"])
-        )
-        closed: list[str] = []
-        validator_of(there).register(access, closed.append)
-        started = time.perf_counter()
-        await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-        await until(closed.copy)
-        took.append(time.perf_counter() - started)
-        assert validator_of(there).cached(token["token"]) is None
-        with pytest.raises(TokenRevoked):
-            await validator_of(there).validate(token["token"])
-    print(f"ended on the other node after {max(took) * 1000:.0f} ms at worst of {len(took)}")
-
-
-async def test_an_outdated_look_up_does_not_replace_a_tombstone(
-    nodes: list[GateClient], redis_url: str
-) -> None:
-    here, there = nodes
-    bearer = await sign_up(here)
-    token = await buy(here, bearer)
-    access = await validator_of(here).activate(await validator_of(here).validate(token["token"]))
-    await call(here, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    redis_cache = validator_of(there)._redis_cache
-    assert redis_cache is not None
-    await redis_cache.put([(token["token"], access, None)], datetime.now(UTC))
-    validator_of(there).cache.invalidated.clear()
-    validator_of(there).cache.refused.clear()
-    with pytest.raises(TokenRevoked):
-        await validator_of(there).validate(token["token"])
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"", b"\xff", b"[]", b"null", b'{"token_id": 5}', b'{"ended": "perhaps"}']
-)
-async def test_invalid_data_in_redis_is_ignored(
-    nodes: list[GateClient], redis_url: str, garbage: bytes
-) -> None:
-    token = (await buy(nodes[0], await sign_up(nodes[0])))["token"]
-    async with redis_client.Redis.from_url(redis_url) as client:
-        await client.set(cache_name(token), garbage)
-        await client.publish("zenzefi:ended", garbage)
-        assert (await validator_of(nodes[0]).validate(token)).duration_hours == 24
-
-
-async def test_the_other_node_finds_an_activated_token_in_redis(
-    nodes: list[GateClient], redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, there = nodes
-    token = (await buy(here, await sign_up(here)))["token"]
-    access = await validator_of(here).activate(await validator_of(here).validate(token))
-    asked = Counted(monkeypatch)
-    assert await validator_of(there).validate(token) == access
-    assert asked.count == 0
-    async with redis_client.Redis.from_url(redis_url) as client:
-        assert 0 < await client.ttl(cache_name(token)) <= 24 * 3600
-        kept = await client.get(cache_name(token))
-        assert isinstance(kept, bytes)
-        assert token.encode() not in kept
-
-
-# --- servers lost
-
-
-async def test_redis_unavailable_and_available_again(cluster: Stores) -> None:
-    with own_redis() as server:
-        settings = cluster.settings | {"redis_url": server.url}
-        async with running_gate(**settings) as here, running_gate(**settings) as there:
-            await subscribed(here)
-            await subscribed(there)
-            bearer = await sign_up(here)
-            tokens = [await buy(here, bearer) for _ in range(2)]
-            accesses = [
-                await validator_of(there).activate(
-                    await validator_of(there).validate(token["token"])
-                )
-                for token in tokens
-            ]
-            closed: list[str] = []
-            validator_of(there).register(accesses[0], closed.append)
-            server.stop()
-            await until(lambda: not validator_of(there).subscription.is_live)
-            assert validator_of(there).cached(tokens[0]["token"]) is None
-            await validator_of(there).validate(tokens[1]["token"])
-            await call(here, "DELETE", f"/tokens/{tokens[0]['id']}", bearer=bearer)
-            await until(lambda: closed)  # without a message
-            with pytest.raises(TokenRevoked):
-                await validator_of(there).validate(tokens[0]["token"])
-            server.start()
-            await subscribed(there)
-            await until(lambda: not validator_of(here).invalidation)
-            validator_of(there).cache.refused.clear()
-            with pytest.raises(TokenRevoked):
-                await validator_of(there).validate(tokens[0]["token"])
-            await validator_of(there).validate(tokens[1]["token"])
-
-
-async def test_a_hanging_redis_is_detected(cluster: Stores) -> None:
-    with own_redis() as server:
-        async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
-            await subscribed(node)
-            token = (await buy(node, await sign_up(node)))["token"]
-            server.pause()
-            try:
-                await until(lambda: not validator_of(node).subscription.is_live)
-                async with asyncio.timeout(SOON):
-                    await validator_of(node).validate(token)
-            finally:
-                server.resume()
-            await subscribed(node)
-
-
-async def test_the_database_unavailable_and_available_again(
-    own_database: Postgres, redis_url: str, tmp_path: Path
-) -> None:
-    settings = {
-        "secret_key": SECRET_KEY,
-        "data_dir": tmp_path,
-        "database_url": own_database.url,
-        "redis_url": redis_url,
-    }
-    async with running_gate(**settings) as node:
-        bearer = await sign_up(node)
-        known = (await buy(node, bearer))["token"]
-        other = (await buy(node, bearer))["token"]
-        await validator_of(node).activate(await validator_of(node).validate(known))
-        await asyncio.to_thread(own_database.stop)
-        assert (await validator_of(node).validate(known)).is_activated
-        validator_of(node).cache.known.clear()
-        assert (await validator_of(node).validate(known)).is_activated  # from Redis
-        with pytest.raises(DatabaseUnavailable):
-            await validator_of(node).validate(other)
-        status, answer = await call(node, "GET", "/users/me", bearer=bearer)
-        assert (status, answer["code"]) == (503, "database_unavailable")
-        own_database.start()  # not in a thread: the server ends with the thread that started it
-        async with asyncio.timeout(SOON):
-            while (await call(node, "GET", "/users/me", bearer=bearer))[0] != 200:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-            while True:  # until the circuit breaker closes
-                with suppress(DatabaseUnavailable):
-                    assert (await validator_of(node).validate(other)).duration_hours == 24
-                    break
-                await asyncio.sleep(0.1)
