@@ -159,7 +159,7 @@ DOTS = [
 
 
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
-async def test_an_ambiguous_request_is_refused_and_reaches_nobody(
+async def test_an_ambiguous_request_is_rejected_before_the_upstream(
     start_gate: GateFactory, faulty: FaultyUpstream, raw: Any
 ) -> None:
     gate = await start_gate(faulty.url)
@@ -190,7 +190,7 @@ async def test_dot_segments_and_backslashes_in_any_encoding_are_refused(
 @pytest.mark.parametrize(
     "path", ["/a.b", "/...", "/.well-known/x", "/a..b/", "/a%2eb", "/%25", "/a;b=..x", "/%2525"]
 )
-async def test_dots_that_are_no_dot_segments_pass(proxy_gate: RunningGate, path: str) -> None:
+async def test_dots_outside_dot_segments_pass(proxy_gate: RunningGate, path: str) -> None:
     assert (await proxy_gate.request(PREFIX + path)).startswith(b"HTTP/1.1 200")
 
 
@@ -259,7 +259,7 @@ async def test_bytes_behind_a_refused_request_are_not_read_as_another(
         ("Connection: Upgrade", "Upgrade: TLS/1.2"),
     ],
 )
-async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(
+async def test_nothing_is_read_after_an_ignored_upgrade(
     start_gate: GateFactory, faulty: FaultyUpstream, upgrade: tuple[str, ...]
 ) -> None:
     """The parser forgets what came with it: the rest of that must not look like a request."""
@@ -281,7 +281,7 @@ async def test_behind_an_upgrade_that_is_ignored_nothing_is_read(
 
 
 @given(st.text(alphabet="/.%2eE5cC;\\ab", max_size=24))
-def test_what_passes_holds_no_dot_segment_after_any_number_of_decodings(text: Any) -> None:
+def test_an_accepted_path_has_no_dot_segment_after_any_number_of_decodings(text: Any) -> None:
     from urllib.parse import unquote
 
     path = "/" + text

@@ -39,7 +39,7 @@ async def test_an_announced_length_beyond_the_limit_is_refused_unread(make_gate:
 
 
 @pytest.mark.parametrize("limit", ["off", "10/minute"])
-async def test_a_content_that_does_not_come_is_given_up(
+async def test_content_that_does_not_arrive_is_408(
     make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(body, "CONTENT_SECONDS", 0.2)
@@ -63,7 +63,7 @@ FORMS = {
 
 @pytest.mark.parametrize("sent", FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize("limit", ["off", "10/minute"])
-async def test_a_form_that_is_none_is_the_clients_mistake(
+async def test_a_malformed_form_is_400(
     make_gate: MakeGate, sent: tuple[bytes, bytes], limit: str
 ) -> None:
     gate = await make_gate(rate_limit_login=limit)

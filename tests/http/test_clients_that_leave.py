@@ -92,7 +92,7 @@ async def test_no_call_and_no_page_logs_a_traceback(
 @pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize("way", ["read", "post", "text", "json", "multipart", "content", "write"])
-async def test_whatever_a_handler_was_doing_there_is_no_traceback(
+async def test_a_disconnect_at_any_point_of_a_handler_causes_no_traceback(
     caplog: pytest.LogCaptureFixture, way: str, chunked: bool, reset: bool
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -156,7 +156,7 @@ async def test_a_failure_in_the_middle_of_a_response_breaks_it_off(
     assert any(record.exc_info for record in caplog.records)
 
 
-async def test_a_fault_of_the_gate_is_told_also_when_the_client_has_left(
+async def test_an_internal_error_is_logged_although_the_client_has_disconnected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def work(request: web.Request) -> web.StreamResponse:

@@ -28,7 +28,7 @@ async def test_others_get_no_permission(make_gate: MakeGate) -> None:
             assert "Access-Control-Allow-Methods" not in response.headers
 
 
-async def test_pages_never_take_part(make_gate: MakeGate) -> None:
+async def test_pages_never_allow_cross_origin_access(make_gate: MakeGate) -> None:
     gate = await make_gate(cors_api_origins=SHOP)
     async with gate.get("/login", headers={"Origin": SHOP}) as response:
         assert "Access-Control-Allow-Origin" not in response.headers

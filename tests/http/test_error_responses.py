@@ -73,12 +73,12 @@ async def test_a_fetch_that_accepts_html_still_gets_json(client: GateClient) -> 
     assert (await response.json())["code"] == "token_expired"
 
 
-async def test_an_event_source_is_told_to_stop_reconnecting(client: GateClient) -> None:
+async def test_an_event_source_gets_204_to_stop_reconnecting(client: GateClient) -> None:
     response = await client.get("/expired", headers={"Accept": "text/event-stream"})
     assert response.status == 204
 
 
-async def test_retry_after_travels_with_the_refusal(client: GateClient) -> None:
+async def test_a_rate_limit_response_has_retry_after(client: GateClient) -> None:
     response = await client.get("/limited")
     assert response.status == 429
     assert response.headers["Retry-After"] == "7"

@@ -86,7 +86,7 @@ def test_a_chunked_content_ends_behind_its_trailers(
         b"0\r\n" + b"X-A: b\r\n" * (MAX_TRAILERS // 8 + 1),
     ],
 )
-def test_what_is_no_chunk_is_given_up(data: bytes) -> None:
+def test_a_malformed_chunk_is_rejected(data: bytes) -> None:
     scanner = ChunkedEnd()
     scanner.feed(data)
     assert scanner.is_broken

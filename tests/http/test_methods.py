@@ -49,7 +49,7 @@ async def test_an_unknown_method_may_come_byte_by_byte_and_between_others(
 
 
 @pytest.mark.parametrize("method", ["B(EW", "B\xe9EW", "A" * 65, ""])
-async def test_what_is_no_method_token_is_refused(proxy_gate: RunningGate, method: str) -> None:
+async def test_an_invalid_method_token_is_rejected(proxy_gate: RunningGate, method: str) -> None:
     response = await proxy_gate.raw(
         raw_request(f"{method} {PREFIX}/x HTTP/1.1", HOST, AUTH), timeout=3
     )

@@ -11,7 +11,7 @@ from tests.kit.proxy_gates import PREFIX, GateFactory, RunningGate
 from tests.kit.raw_requests import AUTH, HOST
 
 
-async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pile_up(
+async def test_hundreds_of_pipelined_requests_get_their_responses_in_order(
     proxy_gate: RunningGate,
 ) -> None:
     one = f"GET {PREFIX}/n%d HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n"
@@ -23,7 +23,7 @@ async def test_pipelined_requests_are_answered_in_order_and_a_flood_does_not_pil
     assert b'"target": "/last"' in response
 
 
-async def test_a_flood_behind_a_request_that_waits_is_not_read(
+async def test_a_flood_after_a_waiting_request_is_not_read(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     """Not more than the gate keeps and the system itself takes for a socket."""
@@ -48,7 +48,7 @@ async def test_a_flood_behind_a_request_that_waits_is_not_read(
 
 
 @pytest.mark.parametrize("at_once", [1, 20])
-async def test_who_only_asks_and_takes_nothing_is_not_answered_without_end(
+async def test_a_client_that_reads_no_response_gets_a_limited_number(
     start_gate: GateFactory, faulty: FaultyUpstream, at_once: int
 ) -> None:
     async def script(wire: Wire) -> None:

@@ -13,7 +13,7 @@ SCRIPT = {"Service-Worker": "script", "Sec-Fetch-Dest": "serviceworker"}
 @pytest.mark.parametrize(
     "path", ["/login", "/static/site.js", "/", "/sw.js", "/api/v1/sw.js", "/api/v1/proxy", "/docs"]
 )
-async def test_a_path_of_the_gate_is_no_worker(
+async def test_a_service_worker_cannot_be_registered_on_the_gates_paths(
     gate: GateClient, upstream: RecordingUpstream, path: str
 ) -> None:
     referer = {"Referer": str(gate.make_url("/api/v1/proxy/page"))}
@@ -23,6 +23,6 @@ async def test_a_path_of_the_gate_is_no_worker(
     assert upstream.requests == []
 
 
-async def test_below_the_mount_the_application_answers(gate: GateClient) -> None:
+async def test_the_application_responds_below_the_mount(gate: GateClient) -> None:
     async with gate.get("/api/v1/proxy/sw.js", headers=SCRIPT) as response:
         assert response.status == 401

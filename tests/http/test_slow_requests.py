@@ -67,7 +67,7 @@ async def test_broken_chunks_to_the_gate_itself_are_the_clients_mistake(
     await asyncio.sleep(0)
 
 
-async def test_who_leaves_in_the_middle_of_a_content_leaves_no_traceback(
+async def test_a_client_that_disconnects_within_its_content_causes_no_traceback(
     proxy_gate: RunningGate, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", proxy_gate.port)

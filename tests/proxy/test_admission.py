@@ -143,7 +143,7 @@ async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(
     assert status == 401
 
 
-async def test_status_tells_and_never_activates(
+async def test_status_reports_the_token_and_does_not_activate_it(
     gate: RunningGate, client: ClientSession, browser: Any
 ) -> None:
     gate.tokens.add()
@@ -203,7 +203,7 @@ async def test_authenticate_sets_the_cookie_and_logout_forgets_it(
         (b"", 422),
     ],
 )
-async def test_authenticate_refuses_what_is_no_token(
+async def test_authenticate_rejects_a_malformed_token(
     gate: RunningGate, browser: Any, body: bytes, status: int
 ) -> None:
     async with browser.post(
@@ -312,7 +312,7 @@ def test_methods_in_front_of_a_pattern_limit_it_to_these() -> None:
 @pytest.mark.parametrize(
     "rule", ["", "files/**", "GET", "GET  /x", "get /x", "GET,/x", "GET, POST /x"]
 )
-def test_what_is_no_rule_is_refused_when_it_is_declared(rule: str) -> None:
+def test_an_invalid_scope_rule_is_rejected_when_declared(rule: str) -> None:
     with pytest.raises(ValueError, match="is not a rule"):
         Scopes({"mistaken": [rule]})
 
@@ -334,7 +334,7 @@ TRUSTED = [ipaddress.ip_network("10.0.0.0/8")]
         (None, ["6.6.6.6"], "", False),
     ],
 )
-def test_the_clients_address_is_the_first_that_no_trusted_proxy_vouches_away(
+def test_the_client_address_is_the_last_one_not_of_a_trusted_proxy(
     remote: str | None, lines: Any, address: str, trusted: bool
 ) -> None:
     peer = resolve_client_address(remote, lines, TRUSTED)

@@ -26,7 +26,7 @@ async def test_an_early_refusal_of_an_upload_reaches_the_browser(
     assert b"Connection: close" in response
 
 
-async def test_content_that_breaks_after_the_answer_began_breaks_the_answer_off(
+async def test_malformed_content_after_the_response_began_breaks_the_response_off(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     faulty.always(OK_HEAD + b"Content-Length: 100\r\n\r\npart", then="stall")

@@ -103,7 +103,7 @@ async def test_a_document_that_blocks_passes_by_and_others_do_not(
     assert engine.registry["loops"].is_resting
 
 
-async def test_one_document_that_makes_it_raise_is_no_reason_to_rest(
+async def test_a_failure_on_one_document_does_not_disable_a_plugin(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     engine = Engine(Registry(entry_points=False, classes=[Loops]))

@@ -195,7 +195,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("members", HEADS.values(), ids=HEADS.keys())
-async def test_the_original_answer_passes(
+async def test_the_original_response_passes(
     start_gate: GateFactory,
     upstream: str,
     client: ClientSession,
@@ -212,7 +212,7 @@ async def test_the_original_answer_passes(
     assert "plugin bad failed, body passed unchanged" in caplog.text
 
 
-async def test_who_blocks_rests_at_once_and_who_fails_rests_after_five_times(
+async def test_a_blocking_plugin_is_disabled_at_once_and_a_failing_one_after_five_failures(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     gate = await start_with(start_gate, upstream, BODIES["loops"])
@@ -248,7 +248,7 @@ async def test_the_original_message_passes(
     assert account_of(gate).errors >= 1
 
 
-async def test_in_shadow_nothing_of_it_is_seen_but_all_of_it_is_told(
+async def test_shadow_mode_changes_nothing_and_reports_everything(
     start_gate: GateFactory,
     upstream: str,
     client: ClientSession,
@@ -277,7 +277,7 @@ async def test_in_shadow_nothing_of_it_is_seen_but_all_of_it_is_told(
         assert said in caplog.text
 
 
-async def test_a_trace_tells_each_call_and_no_secret(
+async def test_a_trace_reports_each_call_and_no_secret(
     start_gate: GateFactory,
     upstream: str,
     client: ClientSession,

@@ -173,7 +173,7 @@ async def test_no_100_continue_is_written_behind_the_final_head(
 
 
 @pytest.mark.parametrize("after", [0.0, 0.1])
-async def test_who_is_refused_while_it_waits_for_100_gets_the_refusal_alone(
+async def test_a_client_rejected_while_waiting_for_100_gets_only_the_rejection(
     start_gate: GateFactory, faulty: FaultyUpstream, loop_errors: list[str], after: float
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -217,7 +217,7 @@ QUERIES = [
         ("/stray%0d%0aX-Evil:1", f"http://gate.test{PREFIX}/page", f"{PREFIX}/stray%0d%0aX-Evil:1"),
     ],
 )
-async def test_a_redirect_keeps_the_bytes_that_were_asked_for(
+async def test_a_redirect_keeps_the_bytes_of_the_request(
     start_gate: GateFactory,
     upstream: str,
     loop_errors: list[str],
@@ -250,7 +250,7 @@ async def opened_socket(gate: RunningGate, listener: Any) -> tuple[socket.socket
 FRAME = b"\x82\xfe\x10\x00\0\0\0\0" + b"z" * 4096
 
 
-async def test_the_rest_of_a_frame_has_nowhere_to_go_when_token_and_upstream_have_ended(
+async def test_the_rest_of_a_frame_is_dropped_after_token_and_upstream_ended(
     start_gate: GateFactory, loop_errors: list[str]
 ) -> None:
     """The gate waits for the end of the frame; the upstream does not."""

@@ -91,7 +91,7 @@ async def test_nothing_is_lost_wherever_a_body_is_cut(
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("fault", ["garbage", "cut", "a cut member"])
-async def test_what_is_cut_or_goes_on_breaks_off(
+async def test_a_truncated_or_overlong_compressed_body_is_broken_off(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, reader: Any, fault: str
 ) -> None:
     kind, lines, _ = READERS[reader]
@@ -159,7 +159,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("name", sorted(BOMBS))
-async def test_a_bomb_of_layers_is_stopped_and_holds_up_nobody(
+async def test_a_layered_decompression_bomb_is_stopped_without_delaying_others(
     start_gate: GateFactory,
     faulty: FaultyUpstream,
     client: ClientSession,

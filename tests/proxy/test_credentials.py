@@ -96,7 +96,7 @@ async def test_of_any_number_of_proxy_cookies_the_bound_one_is_chosen(bound: Any
         assert ["X-User-Id", user] in [list(pair) for pair in echoed["headers"]], head
 
 
-async def test_many_sign_in_cookies_lock_nobody_out(bound: Any) -> None:
+async def test_many_sign_in_cookies_do_not_lock_a_browser_out(bound: Any) -> None:
     gate, _ = bound
     secret = gate.sign_ins.add(agent=OLD, is_sealed=False)
     planted = [f"{PLAIN}={number:043x}" for number in range(60)]

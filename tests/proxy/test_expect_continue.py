@@ -8,7 +8,7 @@ import pytest
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate, body_of
 
 
-async def test_expect_100_continue_is_answered_after_the_checks(gate: RunningGate) -> None:
+async def test_100_continue_is_sent_after_the_checks(gate: RunningGate) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
     writer.write(
         f"POST {PREFIX}/x HTTP/1.1\r\nHost: h\r\nX-Access-Token: {TOKEN}\r\n"
@@ -32,7 +32,7 @@ async def test_expect_100_continue_is_answered_after_the_checks(gate: RunningGat
 
 
 @pytest.mark.parametrize("host", ["app.gate.test", "h"])
-async def test_nobody_is_invited_to_send_content_before_the_checks(
+async def test_no_100_continue_is_sent_before_the_checks(
     start_gate: GateFactory, upstream: str, host: str
 ) -> None:
     """Also at a separate origin, for the gate's own paths and for unknown ones."""
@@ -46,7 +46,7 @@ async def test_nobody_is_invited_to_send_content_before_the_checks(
         assert response.startswith(b"HTTP/1.1 4"), (target, response)
 
 
-async def test_at_the_own_origin_content_is_invited_once(
+async def test_100_continue_is_sent_once_at_the_separate_origin(
     start_gate: GateFactory, upstream: str
 ) -> None:
     gate = await start_gate(upstream, proxy_host="app.gate.test")
@@ -65,7 +65,7 @@ async def test_at_the_own_origin_content_is_invited_once(
     writer.close()
 
 
-async def test_the_gates_own_calls_invite_content_once_it_is_wanted(gate: RunningGate) -> None:
+async def test_the_gates_own_api_sends_100_continue_when_it_reads(gate: RunningGate) -> None:
     body = json.dumps({"token": TOKEN})
     head = (
         f"POST {PREFIX}/authenticate HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"

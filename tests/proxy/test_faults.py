@@ -66,7 +66,7 @@ CUT_BODIES = {
 
 
 @pytest.mark.parametrize("response", BAD_HEADS.values(), ids=BAD_HEADS.keys())
-async def test_a_head_that_is_no_head_is_502(
+async def test_a_malformed_response_head_is_502(
     start_gate: GateFactory, faulty: FaultyUpstream, response: Any
 ) -> None:
     faulty.always(response)
@@ -148,7 +148,7 @@ async def test_silence_within_a_body_breaks_it_off(
             await response.read()
 
 
-async def test_interim_answers_pass_and_the_final_one_follows(
+async def test_interim_responses_pass_before_the_final_one(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     faulty.always(
@@ -170,7 +170,7 @@ async def test_a_64_kb_header_of_an_honest_upstream_passes(
     assert b"X-Long: " + value in await gate.request(PREFIX + "/x")
 
 
-async def test_bytes_after_an_answer_never_become_the_next_one(
+async def test_bytes_after_a_response_never_become_the_next_one(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     """Unsolicited bytes on a kept connection do not reach the next client."""
@@ -191,7 +191,7 @@ async def test_bytes_after_an_answer_never_become_the_next_one(
     assert faulty.connections == 2
 
 
-async def test_an_answer_with_more_than_it_said_poisons_no_connection(
+async def test_a_response_longer_than_declared_does_not_poison_a_connection(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     faulty.always(
@@ -249,7 +249,7 @@ async def test_a_decompression_bomb_is_broken_off(
             await response.read()
 
 
-async def test_an_empty_answer_passes_as_it_is(
+async def test_an_empty_response_passes_unchanged(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     """Even one that could have been a page: there is nothing in it to rewrite."""
@@ -275,7 +275,7 @@ async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_program
     assert b'"code": "upstream_unreachable"' in data
 
 
-async def test_a_full_pool_waits_and_then_says_so(
+async def test_a_full_pool_waits_and_then_responds_503(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
     """Waiting for a connection has a separate timeout, longer here than that of connecting."""

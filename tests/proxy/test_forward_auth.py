@@ -37,7 +37,7 @@ async def test_a_good_token_passes_with_the_ids_and_is_activated(verify: Any) ->
     assert verify.gate.tokens.activations == [access.token_id]
 
 
-async def test_the_cookie_vouches_as_well(verify: Any) -> None:
+async def test_the_cookie_authenticates_as_well(verify: Any) -> None:
     verify.gate.tokens.add()
     status, _ = await verify(Cookie=f"zenzefi_access_token={TOKEN}")
     assert status == 204
@@ -48,7 +48,7 @@ async def test_no_token_and_an_unknown_one_are_401(verify: Any) -> None:
     assert (await verify(X_Access_Token="no"))[0] == 401
 
 
-async def test_an_event_source_that_is_refused_is_not_told_204(verify: Any) -> None:
+async def test_a_rejected_event_source_does_not_get_204(verify: Any) -> None:
     status, _ = await verify(Accept="text/event-stream")
     assert status == 401
 
@@ -99,7 +99,7 @@ async def test_without_a_path_only_the_full_scope_passes(verify: Any) -> None:
     assert verify.gate.tokens.activations == []
 
 
-async def test_a_path_named_by_an_untrusted_peer_is_not_believed(
+async def test_the_path_header_of_an_untrusted_peer_is_ignored(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     gate = await start_gate(faulty.url)
@@ -125,7 +125,7 @@ async def test_another_devices_token_is_409(
     assert gate.tokens.activations == []
 
 
-async def test_asking_counts_as_a_request_of_the_token(
+async def test_forward_auth_counts_as_a_request_of_the_token(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     gate = await start_gate(faulty.url, rate_limit_proxy="2/hour")
@@ -134,7 +134,7 @@ async def test_asking_counts_as_a_request_of_the_token(
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-Uri", "X-Original-URI"])
-async def test_a_request_for_the_own_origin_is_checked_too(
+async def test_a_request_for_the_separate_origin_is_checked_too(
     start_gate: GateFactory, upstream: str, header: str
 ) -> None:
     """Caddy and Traefik send the host of the original request: PROXY_HOST in their recipes."""

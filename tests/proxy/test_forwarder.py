@@ -58,7 +58,7 @@ async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(
     assert echoed["body"] == "12345"
 
 
-async def test_the_upstream_sees_who_asks_and_none_of_the_gates_secrets(
+async def test_the_upstream_gets_the_client_identity_and_none_of_the_gates_secrets(
     gate: RunningGate, client: ClientSession
 ) -> None:
     access = gate.tokens.known[TOKEN]
@@ -149,7 +149,7 @@ async def test_head_has_the_length_and_no_body(gate: RunningGate) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_answers_without_content_end_at_their_head(
+async def test_responses_without_content_end_at_their_head(
     start_gate: GateFactory, faulty: FaultyUpstream, status: int
 ) -> None:
     faulty.always(f'HTTP/1.1 {status} X\r\nETag: "e"\r\n\r\n'.encode(), then="stall")
@@ -177,7 +177,7 @@ async def test_bytes_that_are_not_utf8_pass_in_headers_both_ways(
     assert b"X-Name: \xe9\r\n" in faulty.heads[0]
 
 
-async def test_the_first_answer_activates_the_token_and_an_unreachable_upstream_does_not(
+async def test_the_first_response_activates_the_token_and_an_unreachable_upstream_does_not(
     start_gate: GateFactory, upstream: str, client: ClientSession, free_port: int
 ) -> None:
     down = await start_gate(f"http://127.0.0.1:{free_port}")

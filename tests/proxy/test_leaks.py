@@ -341,7 +341,9 @@ async def settled(gate: MeasuredGate, faulty: FaultyUpstream) -> dict[str, int]:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-async def test_nothing_is_left_behind(gate_process: MeasuredGate, faulty: FaultyUpstream) -> None:
+async def test_no_task_connection_or_memory_is_leaked(
+    gate_process: MeasuredGate, faulty: FaultyUpstream
+) -> None:
     faulty.script = upstream
     await traffic(gate_process, 2)
     before = await settled(gate_process, faulty)

@@ -117,7 +117,7 @@ def test_a_method_in_a_content_is_found_however_it_arrives(kind: str, body: byte
 
 
 @pytest.mark.parametrize(("kind", "body"), NOT_FOUND)
-def test_what_only_looks_alike_is_left_alone(kind: str, body: bytes) -> None:
+def test_similar_parameters_are_ignored(kind: str, body: bytes) -> None:
     for cuts in ([], list(range(len(body)))):
         scanner = scanner_for([kind], [])
         assert scanner is not None
@@ -203,9 +203,7 @@ def test_multipart_names_are_found_in_any_place(
         (["multipart/form-data; boundary="], []),
     ],
 )
-def test_a_content_that_could_be_read_in_two_ways_is_refused(
-    types: list[str], codings: list[str]
-) -> None:
+def test_ambiguous_content_is_rejected(types: list[str], codings: list[str]) -> None:
     with pytest.raises(ScopeRefused):
         scanner_for(types, codings)
 
@@ -225,7 +223,7 @@ def test_a_content_that_could_be_read_in_two_ways_is_refused(
         (JSON, '{"_method": "DELETE"}'.encode("utf-16-le")),
     ],
 )
-def test_what_could_hide_a_method_is_refused(kind: str, body: bytes) -> None:
+def test_content_that_could_hide_a_method_is_rejected(kind: str, body: bytes) -> None:
     scanner = scanner_for([kind], [])
     assert scanner is not None
     with pytest.raises(ScopeRefused):

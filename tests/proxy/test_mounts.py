@@ -57,7 +57,7 @@ def test_a_device_without_a_forwarded_prefix_is_the_desktop_client() -> None:
     assert (mount.kind, mount.prefix) == (MountKind.PREFIX, "/app")
 
 
-def test_the_proxy_host_is_a_root_of_its_own() -> None:
+def test_the_proxy_host_is_a_separate_root() -> None:
     mount = decide(host="app.example:8443", proxy_host="app.example:8443", device=True)
     assert mount == Mount(MountKind.ORIGIN, Origin("https", "app.example", 8443))
 
@@ -85,7 +85,7 @@ def test_every_spelling_of_the_proxy_host_is_it(
     assert Mounts(PUBLIC, proxy_host).is_own_origin(host) == is_own
 
 
-def test_believed_forwarded_headers_name_the_browsers_address() -> None:
+def test_trusted_forwarded_headers_name_the_browsers_origin() -> None:
     headers = {
         "X-Forwarded-Proto": "http",
         "X-Forwarded-Host": "front.example:81",
@@ -131,7 +131,7 @@ def test_the_names_of_this_machine_stay_apart() -> None:
     )
 
 
-async def test_forwarded_headers_of_strangers_change_nothing(
+async def test_forwarded_headers_of_untrusted_peers_are_ignored(
     browser_mount: BrowserMount, browser: Any
 ) -> None:
     forged = {"X-Forwarded-Prefix": "/evil", "X-Forwarded-Host": "evil.example"}
@@ -143,7 +143,7 @@ async def test_forwarded_headers_of_strangers_change_nothing(
         )
 
 
-async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(
+async def test_forwarded_headers_next_to_a_token_header_are_trusted(
     gate: RunningGate, client: ClientSession
 ) -> None:
     async with client.get(
@@ -155,7 +155,7 @@ async def test_forwarded_headers_beside_a_token_in_the_header_are_believed(
     assert location in ("/app/there", "http://front.example/app/there")
 
 
-async def test_forwarded_headers_of_a_trusted_proxy_are_believed(
+async def test_forwarded_headers_of_a_trusted_proxy_are_accepted(
     start_gate: GateFactory, upstream: str, browser: Any
 ) -> None:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.0/8", browser_mount="prefix")
@@ -174,7 +174,7 @@ async def test_forwarded_headers_of_a_trusted_proxy_are_believed(
     assert headers["forwarded"] == "for=203.0.113.9;host=front.example;proto=https"
 
 
-async def test_the_own_origin_serves_the_upstream_at_its_root(
+async def test_the_separate_origin_serves_the_upstream_at_its_root(
     start_gate: GateFactory, upstream: str
 ) -> None:
     gate = await start_gate(upstream, proxy_host="app.gate.test")
@@ -191,7 +191,7 @@ async def test_the_own_origin_serves_the_upstream_at_its_root(
     assert b"a page of the gate" in await gate.request("/gate-page")
 
 
-async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(
+async def test_an_unmounted_request_with_a_mounted_referer_is_redirected_and_recorded(
     prefix_gate: RunningGate, browser: Any
 ) -> None:
     gate = prefix_gate
@@ -208,7 +208,9 @@ async def test_a_stray_with_a_mounted_referer_is_sent_back_and_counted(
     ]
 
 
-async def test_a_stray_keeps_its_method_and_content(prefix_gate: RunningGate, browser: Any) -> None:
+async def test_an_unmounted_request_keeps_its_method_and_content(
+    prefix_gate: RunningGate, browser: Any
+) -> None:
     async with browser.post(
         prefix_gate.url + "/made/up", headers=COOKIE, data=b"kept", allow_redirects=True
     ) as response:
@@ -216,7 +218,7 @@ async def test_a_stray_keeps_its_method_and_content(prefix_gate: RunningGate, br
     assert (echoed["method"], echoed["body"], echoed["target"]) == ("POST", "kept", "/made/up")
 
 
-async def test_a_stray_of_a_header_client_is_sent_back(
+async def test_an_unmounted_request_of_a_header_client_is_redirected(
     gate: RunningGate, client: ClientSession
 ) -> None:
     headers = {"Referer": gate.proxy_url + "/page"}
@@ -227,7 +229,7 @@ async def test_a_stray_of_a_header_client_is_sent_back(
 @pytest.mark.parametrize(
     "evidence", [COOKIE, {"Referer": "{proxy}/page"}, {**COOKIE, "Referer": "{proxy}/page"}]
 )
-async def test_browsers_have_no_strays_where_they_use_the_own_origin(
+async def test_browsers_send_no_unmounted_requests_at_a_separate_origin(
     gate: RunningGate, browser: Any, evidence: Any
 ) -> None:
     headers = {name: text.format(proxy=gate.proxy_url) for name, text in evidence.items()}
@@ -238,7 +240,9 @@ async def test_browsers_have_no_strays_where_they_use_the_own_origin(
     assert gate.gate.unmounted_requests.rows() == []
 
 
-async def test_a_stray_websocket_is_served_where_it_came(prefix_gate: RunningGate) -> None:
+async def test_an_unmounted_websocket_is_served_without_a_redirect(
+    prefix_gate: RunningGate,
+) -> None:
     response = await prefix_gate.raw(
         (
             "GET /socket HTTP/1.1\r\nHost: h\r\n" + "\r\n".join(WEBSOCKET_UPGRADE) + "\r\n"
@@ -249,7 +253,7 @@ async def test_a_stray_websocket_is_served_where_it_came(prefix_gate: RunningGat
     assert response.startswith(b"HTTP/1.1 101")
 
 
-async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(
+async def test_an_unmounted_request_without_evidence_stays_404(
     browser_mount: BrowserMount, browser: Any
 ) -> None:
     gate = browser_mount.gate
@@ -265,7 +269,7 @@ async def test_what_nobody_vouches_for_stays_404_and_the_gates_own_pages_stay(
         assert await response.text() == "a page of the gate"
 
 
-def test_evidence_of_a_stray() -> None:
+def test_evidence_of_an_unmounted_request() -> None:
     host = "gate.example"
     mounted = {"Referer": f"https://gate.example{PREFIX}/a?b"}
     elsewhere = {"Referer": f"https://evil.example{PREFIX}/a"}
@@ -277,7 +281,7 @@ def test_evidence_of_a_stray() -> None:
     assert origin_page({}, host, has_cookie=False) is None
 
 
-def test_the_table_of_strays_is_bounded_and_forgets_the_oldest() -> None:
+def test_the_table_of_unmounted_requests_is_bounded_and_drops_the_oldest() -> None:
     table = UnmountedRequests(max_rows=3)
     for i in range(10):
         table.count("page", f"/{i}")
@@ -295,7 +299,7 @@ async def test_the_mounts_root_without_its_slash_gets_it(
         assert response.headers["Location"] == PREFIX + "/?a=1"
 
 
-async def test_ten_requests_at_once_in_all_mounts_get_their_own_answers(
+async def test_concurrent_requests_in_all_mounts_get_their_own_responses(
     gate: RunningGate, client: ClientSession
 ) -> None:
     async def request(i: Any) -> Any:

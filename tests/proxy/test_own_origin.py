@@ -17,7 +17,7 @@ HOSTS = ["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "gate.localhost", "app.
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_on_loopback_the_own_origin_needs_no_set_up(scheme: str, host: str) -> None:
+def test_the_own_origin_needs_no_setting_on_loopback(scheme: str, host: str) -> None:
     public = Origin(scheme, host, 8000)
     found = own_origin(
         public, proxy_host=None, proxy_port=None, browser_mount=BrowserMount.OWN_ORIGIN
@@ -35,7 +35,7 @@ def test_on_loopback_the_own_origin_needs_no_set_up(scheme: str, host: str) -> N
 @pytest.mark.parametrize(
     "host", ["gate.example", "localhost.example", "127.0.0.1.example", "192.168.0.1", "[::2]"]
 )
-def test_elsewhere_it_must_be_set(host: str) -> None:
+def test_the_own_origin_must_be_set_outside_loopback(host: str) -> None:
     public = Origin("https", host, 443)
 
     def found(proxy_host: Any = None, proxy_port: Any = None) -> Any:

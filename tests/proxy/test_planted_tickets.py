@@ -25,7 +25,9 @@ async def gate(start_gate: GateFactory, upstream: str) -> Any:
 
 
 @pytest.mark.parametrize("victims", ["203.0.113.200", "192.0.2.1"])
-async def test_a_planted_nonce_signs_nobody_in_elsewhere(gate: RunningGate, victims: str) -> None:
+async def test_a_planted_nonce_does_not_sign_another_browser_in(
+    gate: RunningGate, victims: str
+) -> None:
     attacker = VisitingBrowser(gate, agent=OLD, address="203.0.113.9").sign_in(token=OTHER_TOKEN)
     url = await ticket_url(attacker)
     victim = replace(

@@ -26,7 +26,7 @@ class Counter(Plugin):
         return []
 
 
-def test_what_a_plugin_did_is_counted_once() -> None:
+def test_plugin_metrics_are_counted_once() -> None:
     engine, _ = engine_for(Counter)
     metrics = PluginMetrics(engine)
     errors = PLUGIN_ERRORS.labels(Counter.name)
@@ -45,7 +45,7 @@ def test_what_a_plugin_did_is_counted_once() -> None:
     assert PLUGIN_SKIPPED.labels(Counter.name)._value.get() == 0
 
 
-def test_loading_again_takes_nothing_back() -> None:
+def test_reloading_plugins_does_not_reset_their_metrics() -> None:
     engine, entry = engine_for(Counter)
     metrics = PluginMetrics(engine)
     skipped = PLUGIN_SKIPPED.labels(Counter.name)

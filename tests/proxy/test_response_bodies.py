@@ -36,7 +36,7 @@ async def test_a_token_that_ends_breaks_off_a_running_download(
                 await response.read()
 
 
-async def test_a_token_that_ends_before_a_long_answer_begins_gets_none_of_it(
+async def test_a_token_that_ends_before_a_long_response_begins_gets_none_of_it(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -101,7 +101,7 @@ async def test_a_desktop_client_gets_identity_even_from_an_upstream_that_compres
         assert await response.read() == b"hello " * 100
 
 
-async def test_a_range_of_what_is_rewritten_is_asked_for_again_as_a_whole(
+async def test_a_range_of_a_rewritten_document_is_requested_again_as_a_whole(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -126,7 +126,7 @@ async def test_a_range_of_what_is_rewritten_is_asked_for_again_as_a_whole(
         assert PREFIX.encode() + b"/x" in await response.read()
 
 
-async def test_a_range_of_what_is_not_rewritten_passes(
+async def test_a_range_of_a_body_that_is_not_rewritten_passes(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
     faulty.always(
@@ -141,7 +141,7 @@ async def test_a_range_of_what_is_not_rewritten_passes(
     assert b"Range: bytes=0-3\r\n" in faulty.heads[0]
 
 
-async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
+async def test_an_internal_error_after_the_head_sends_no_second_response(
     gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def finish(self: object) -> None:
@@ -166,7 +166,7 @@ async def test_once_the_head_is_out_a_failure_of_ours_is_no_second_answer(
     ],
 )
 @pytest.mark.parametrize("kind", ["image/png", "text/html"])
-async def test_what_a_token_opened_is_kept_by_no_cache_for_many(
+async def test_no_shared_cache_may_store_a_response_to_a_token(
     start_gate: GateFactory,
     faulty: FaultyUpstream,
     kind: str,

@@ -50,7 +50,7 @@ async def test_a_post_that_died_is_never_sent_again(
     assert posts == 1
 
 
-async def test_a_get_that_died_after_its_answer_began_is_not_sent_again(
+async def test_a_get_that_died_after_its_response_began_is_not_sent_again(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
     gets = 0

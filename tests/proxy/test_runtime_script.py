@@ -49,7 +49,7 @@ async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
         assert module.endswith(plain)
 
 
-async def test_no_response_tells_where_the_upstream_is(start_gate: GateFactory) -> None:
+async def test_no_response_reveals_the_upstreams_address(start_gate: GateFactory) -> None:
     async with running_demo() as origin, ClientSession() as session:
         gate = await start_gate(origin)
         host = origin.partition("://")[2].encode()

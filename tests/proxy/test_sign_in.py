@@ -35,7 +35,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_navigation_under_the_prefix_ends_at_the_own_origin(
+async def test_a_navigation_under_the_prefix_ends_at_the_separate_origin(
     own_origin_gate: RunningGate, path: str
 ) -> None:
     browser = signed_in(own_origin_gate)
@@ -184,7 +184,7 @@ async def test_a_browser_that_refuses_cookies_gets_a_page_and_no_loop(
         ("Accept: application/json",),
     ],
 )
-async def test_what_is_no_navigation_learns_where_to_go(
+async def test_a_request_other_than_a_navigation_gets_401_with_the_origin_to_use(
     own_origin_gate: RunningGate, headers: tuple[str, ...]
 ) -> None:
     response = await signed_in(own_origin_gate).request(own_origin_gate.proxy_url + "/x", *headers)
@@ -233,7 +233,7 @@ async def test_the_gates_own_calls_take_the_cookie_as_before(gate: RunningGate) 
     assert (await browser.request(gate.url + "/api/v1/auth/verify", "Accept: */*")).status == 204
 
 
-async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(
+async def test_a_gate_behind_a_replaced_host_header_does_not_redirect_forever(
     start_gate: GateFactory, upstream: str
 ) -> None:
     """A front that replaces the Host header: every request arrives at the gate's own name."""
@@ -248,7 +248,7 @@ async def test_a_gate_that_does_not_recognise_its_own_origin_does_not_loop(
 # --- where there is no own origin
 
 
-async def test_a_public_gate_without_an_own_origin_says_what_to_set(
+async def test_a_public_gate_without_a_separate_origin_names_the_setting(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     gate = await start_gate(faulty.url, backend_url="http://gate.example")
@@ -279,7 +279,7 @@ async def test_with_the_prefix_mount_the_cookie_is_good_under_the_prefix(
     assert prefix_gate.gate.mounts.own_origin is None
 
 
-async def test_the_prefix_mount_and_an_own_origin_go_together(
+async def test_the_prefix_mount_and_a_separate_origin_work_together(
     start_gate: GateFactory, upstream: str
 ) -> None:
     gate = await start_gate(upstream, browser_mount="prefix", proxy_host="app.test")

@@ -18,7 +18,7 @@ from tests.kit.visiting_browser import (
 from zenzefi.proxy.tickets import ENTER_PATH
 
 
-async def test_a_ticket_works_in_the_browser_that_asked_and_once(
+async def test_a_ticket_works_once_and_in_the_browser_that_requested_it(
     own_origin_gate: RunningGate,
 ) -> None:
     """A second use fails even with the nonce of the first, which a thief may have copied."""
@@ -32,7 +32,9 @@ async def test_a_ticket_works_in_the_browser_that_asked_and_once(
 
 
 @pytest.mark.parametrize("state", ["fresh", "flow in progress", "signed in"])
-async def test_a_foreign_ticket_signs_nobody_in(own_origin_gate: RunningGate, state: str) -> None:
+async def test_a_ticket_of_another_browser_is_rejected(
+    own_origin_gate: RunningGate, state: str
+) -> None:
     """Login CSRF: an attacker sends a state to the ticket of the attacker's own account."""
     attacker, victim = signed_in(own_origin_gate, OTHER_TOKEN), signed_in(own_origin_gate)
     if state == "fresh":

@@ -39,7 +39,7 @@ async def test_a_ticket_works_once_on_all_nodes(redis_url: Any) -> None:
         await redis_cache.close()
 
 
-async def test_without_redis_a_node_remembers_by_itself(free_port: int) -> None:
+async def test_without_redis_a_node_remembers_spent_tickets(free_port: int) -> None:
     redis_cache = RedisCache(f"redis://127.0.0.1:{free_port}")
     office = Tickets(keys("a"), SpentEverywhere(redis_cache))
     ticket = office.issue(TOKEN, BROWSER)
@@ -49,7 +49,7 @@ async def test_without_redis_a_node_remembers_by_itself(free_port: int) -> None:
     await redis_cache.close()
 
 
-async def test_a_ticket_outlives_a_change_of_the_key_but_not_its_minute(
+async def test_a_ticket_survives_a_key_change_within_its_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = Tickets(keys("a"), SpentInProcess())

@@ -101,7 +101,7 @@ async def start_tls() -> AsyncIterator[StartTls]:
         await server.stop()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_502(
+async def test_an_untrusted_certificate_is_502(
     start_gate: GateFactory, start_tls: StartTls, good: Identity
 ) -> None:
     upstream = await start_tls(good)
@@ -119,7 +119,7 @@ async def test_without_verification_it_is_accepted(
     assert (await gate.request(PREFIX + "/x")).endswith(b"ok")
 
 
-async def test_an_authority_of_ones_own_vouches(
+async def test_a_private_certificate_authority_is_accepted(
     start_gate: GateFactory, start_tls: StartTls, good: Identity
 ) -> None:
     gate = await start_gate((await start_tls(good)).url, zenzefi_ca_file=good.ca_file)
@@ -157,7 +157,7 @@ async def test_a_pinned_certificate_replaces_the_chain_of_trust(
     assert impostor.heads == []
 
 
-async def test_a_handshake_that_comes_to_no_end_is_504(
+async def test_a_tls_handshake_that_never_ends_is_504(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     """An upstream that speaks no TLS waits for the end of what it takes for a head."""
@@ -193,7 +193,7 @@ async def test_a_large_body_and_a_websocket_pass_over_tls(
 
 
 @pytest.mark.parametrize("size", [0, 2_000_000])
-async def test_a_body_cut_by_somebody_between_is_no_clean_end(
+async def test_a_truncated_tls_connection_does_not_end_a_body(
     start_gate: GateFactory, start_tls: StartTls, good: Identity, client: ClientSession, size: int
 ) -> None:
     """Without TLS's own goodbye the end of the connection proves nothing (RFC 9112, 9.8)."""

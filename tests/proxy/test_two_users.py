@@ -69,7 +69,7 @@ def asking(user: str, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cache", ["", "?cache=public,max-age=60", "?cache=no-cache"])
-async def test_a_personal_page_reaches_nobody_else(
+async def test_a_personal_page_reaches_no_other_user(
     start_gate: GateFactory, upstream: str, client: ClientSession, cache: str
 ) -> None:
     gate = await start(start_gate, upstream)
@@ -80,7 +80,7 @@ async def test_a_personal_page_reaches_nobody_else(
         assert page.count(b"/api/v1/proxy/x") == 9
 
 
-async def test_what_a_plugin_makes_of_a_cookie_reaches_nobody_else(
+async def test_a_page_rewritten_by_cookie_reaches_no_other_user(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     gate = await start(start_gate, upstream, Greets)
@@ -91,7 +91,7 @@ async def test_what_a_plugin_makes_of_a_cookie_reaches_nobody_else(
 
 
 @pytest.mark.parametrize("path", ["/page", "/static"])
-async def test_a_validator_of_one_user_is_none_of_anothers(
+async def test_a_validator_of_one_user_does_not_match_for_another(
     start_gate: GateFactory, upstream: str, client: ClientSession, path: str
 ) -> None:
     gate = await start(start_gate, upstream, Greets)
@@ -107,7 +107,7 @@ async def test_a_validator_of_one_user_is_none_of_anothers(
         assert gzip.decompress(await response.read()) != mine
 
 
-async def test_what_is_the_same_for_all_is_made_once(
+async def test_a_document_that_is_the_same_for_all_is_rewritten_once(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     gate = await start(start_gate, upstream)

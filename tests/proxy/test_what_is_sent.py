@@ -136,7 +136,7 @@ def expected(target: str, host: str) -> str | None:
 
 @settings(max_examples=500, deadline=None)
 @given(FRONTS, TEXTS, HOSTS)
-def test_the_upstream_is_asked_for_exactly_what_was_checked_or_for_nothing(
+def test_the_upstream_receives_exactly_the_checked_target_or_nothing(
     stage: Stage, front: Any, text: Any, host: Any
 ) -> None:
     target = front + text

@@ -160,7 +160,7 @@ async def both(start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 
 
 @pytest.mark.parametrize("response", RESPONSES, ids=lambda response: repr(response[:60])[2:60])
-async def test_every_kind_of_answer_comes_through_both_ways_alike(
+async def test_every_kind_of_response_is_the_same_on_both_paths(
     both: Both, response: bytes
 ) -> None:
     await both.compare("GET", "/x", [], response)
@@ -169,14 +169,14 @@ async def test_every_kind_of_answer_comes_through_both_ways_alike(
 
 
 @pytest.mark.parametrize(("method", "target", "headers"), REQUESTS)
-async def test_every_kind_of_request_goes_both_ways_alike(
+async def test_every_kind_of_request_is_the_same_on_both_paths(
     both: Both, method: str, target: str, headers: Any
 ) -> None:
     for response in RESPONSES[:2]:
         await both.compare(method, target, headers, response)
 
 
-async def test_mixtures_go_both_ways_alike(both: Both) -> None:
+async def test_mixed_requests_are_the_same_on_both_paths(both: Both) -> None:
     chance = random.Random(20261123)
     for _ in range(60):
         method, target, headers = chance.choice(REQUESTS)

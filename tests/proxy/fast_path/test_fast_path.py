@@ -15,7 +15,7 @@ from zenzefi.settings import SETTINGS
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
 
 
-async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
+async def test_a_304_is_served_on_the_fast_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
@@ -29,7 +29,7 @@ async def test_what_a_browser_has_already_costs_no_body_and_stays_in_the_lane(
     assert faulty.connections == 1
 
 
-async def test_common_requests_are_served_by_the_lane_on_one_connection(
+async def test_common_requests_are_served_on_the_fast_path_over_one_connection(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -44,7 +44,7 @@ async def test_common_requests_are_served_by_the_lane_on_one_connection(
     assert [head.split()[1] for head in faulty.heads] == [b"/%d?q=%d" % (n, n) for n in range(5)]
 
 
-async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
+async def test_a_connection_returns_from_the_standard_path_to_the_fast_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -60,7 +60,7 @@ async def test_a_connection_served_the_general_way_comes_back_to_the_lane(
     assert fast_path_of(gate).served >= 8 * 18
 
 
-async def test_without_the_setting_there_is_no_lane(
+async def test_the_setting_disables_the_fast_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -71,7 +71,7 @@ async def test_without_the_setting_there_is_no_lane(
         fast_path_of(gate)
 
 
-async def test_an_unusual_answer_is_handed_over_without_asking_twice(
+async def test_an_unusual_response_is_handed_over_without_a_second_request(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(PAGE)
@@ -85,7 +85,7 @@ async def test_an_unusual_answer_is_handed_over_without_asking_twice(
     assert faulty.connections == 1
 
 
-async def test_a_large_unusual_answer_streams_through_with_back_pressure(
+async def test_a_large_unusual_response_is_streamed_with_back_pressure(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     size = 3_000_000
@@ -99,7 +99,7 @@ async def test_a_large_unusual_answer_streams_through_with_back_pressure(
     assert fast_path_of(gate).handed_over == 1
 
 
-async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
+async def test_an_upstream_with_malformed_heads_is_served_on_the_standard_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE.replace(b"\r\n", b"\n"))
@@ -112,7 +112,7 @@ async def test_an_upstream_that_writes_sloppy_heads_is_served_the_general_way(
     assert len(faulty.heads) == before + 1
 
 
-async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
+async def test_a_revoked_token_is_rejected_although_its_head_is_known(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -124,7 +124,7 @@ async def test_a_revoked_token_is_refused_at_once_although_its_bytes_are_known(
     assert (await browser.request(PREFIX + "/x")).start.startswith(b"HTTP/1.1 401")
 
 
-async def test_scopes_are_checked_on_each_path_of_a_known_visitor(
+async def test_scopes_are_checked_for_each_path_of_a_known_request(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -140,7 +140,7 @@ async def test_scopes_are_checked_on_each_path_of_a_known_visitor(
     assert fast_path_of(gate).served == 2
 
 
-async def test_a_device_that_lost_the_token_is_asked_about(
+async def test_a_device_that_lost_its_claim_is_rejected(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     from zenzefi.tokens.errors import DeviceConflict
@@ -188,7 +188,7 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
     assert {agent for _, _, agent in noted} == {"counted"}
 
 
-async def test_the_gates_own_paths_never_take_the_lane(
+async def test_the_gates_own_paths_never_take_the_fast_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -201,7 +201,7 @@ async def test_the_gates_own_paths_never_take_the_lane(
     assert fast_path_of(gate).served == 1
 
 
-async def test_requests_that_must_be_counted_do_not_take_the_lane(
+async def test_rate_limited_requests_do_not_take_the_fast_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -211,7 +211,7 @@ async def test_requests_that_must_be_counted_do_not_take_the_lane(
     assert [int(start.split()[1]) for start in starts] == [200, 200, 200, 429, 429]
 
 
-async def test_a_limit_that_is_switched_on_closes_the_lane(
+async def test_enabling_a_rate_limit_disables_the_fast_path(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)

@@ -12,7 +12,7 @@ from tests.kit.raw_connections import Connect, fast_path_of
 from tests.kit.waiting import until
 
 
-async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(
+async def test_a_response_begun_for_a_rejected_request_is_discarded(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     let_go = asyncio.Event()
@@ -37,7 +37,7 @@ async def test_an_answer_begun_for_a_refused_request_goes_to_nobody(
     await until(lambda: len(fast_path_of(gate).connections) <= 1)
 
 
-async def test_pipelined_requests_are_answered_in_order(
+async def test_pipelined_requests_get_their_responses_in_order(
     start_gate: GateFactory, upstream: str, connect: Connect
 ) -> None:
     gate = await start_gate(upstream)
@@ -53,7 +53,7 @@ async def test_pipelined_requests_are_answered_in_order(
         assert f'"/n{number}"'.encode() in (await browser.read()).body
 
 
-async def test_requests_in_pieces_and_after_a_body_are_read_right(
+async def test_requests_in_pieces_and_after_a_body_are_parsed_correctly(
     start_gate: GateFactory, upstream: str, connect: Connect
 ) -> None:
     gate = await start_gate(upstream)
@@ -115,7 +115,7 @@ async def test_a_pooled_connection_that_died_is_replaced_once(
     assert fast_path_of(gate).served == 2
 
 
-async def test_bytes_nobody_asked_for_reach_nobody(
+async def test_unsolicited_bytes_reach_no_client(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -155,7 +155,7 @@ async def test_a_silent_upstream_times_out(
     await until(lambda: not fast_path_of(gate).connections)
 
 
-async def test_a_flood_of_interim_answers_ends(
+async def test_the_number_of_interim_responses_is_limited(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.always(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 500, then="stall")
@@ -218,7 +218,7 @@ async def test_a_browser_that_leaves_ends_the_exchange(
     await until(lambda: not fast_path_of(gate).connections)
 
 
-async def test_a_draining_gate_ends_its_connections_after_the_answer(
+async def test_a_draining_gate_closes_its_connections_after_the_response(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     from zenzefi.runtime.drain import DRAIN
@@ -234,7 +234,7 @@ async def test_a_draining_gate_ends_its_connections_after_the_answer(
     assert await browser.reader.read() == b""
 
 
-async def test_nothing_is_left_behind(
+async def test_no_task_connection_or_memory_is_leaked(
     start_gate: GateFactory, upstream: str, connect: Connect
 ) -> None:
     gate = await start_gate(upstream)

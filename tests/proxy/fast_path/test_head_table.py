@@ -68,12 +68,12 @@ def test_a_usual_head_leaves_without_its_framing() -> None:
     ],
     ids=["rewritten", "mapped", "hop by hop", "no type"],
 )
-def test_what_others_must_look_at_is_unusual(lines: list[bytes]) -> None:
+def test_a_head_that_the_standard_path_must_examine_is_unusual(lines: list[bytes]) -> None:
     assert not rows().read(head(b"HTTP/1.1 200 OK", *lines)).is_usual
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-def test_an_answer_that_never_has_content_needs_no_type(status: bytes) -> None:
+def test_a_response_without_content_needs_no_type(status: bytes) -> None:
     assert rows().read(head(b"HTTP/1.1 " + status, b'ETag: "x"')).is_usual
 
 
@@ -118,7 +118,7 @@ def test_switching_protocols_is_refused() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from(LINES), min_size=1, max_size=6), max_size=12))
-def test_what_the_parser_refuses_is_never_taken_whatever_was_known_before(heads: Any) -> None:
+def test_a_malformed_head_is_never_accepted_even_with_known_lines(heads: Any) -> None:
     table = rows()
     for lines in heads:
         whole = head(*lines)

@@ -83,7 +83,7 @@ def test_no_spelling_of_an_identity_header_reaches_the_upstream(
         b"CF_Connecting_IP",
     ],
 )
-def test_what_only_a_server_in_front_may_say_is_not_believed_of_a_browser(name: bytes) -> None:
+def test_headers_of_a_reverse_proxy_are_dropped_if_a_browser_sends_them(name: bytes) -> None:
     assert b"forged" not in [value for _, value in sent((name, b"forged"))]
 
 
@@ -128,7 +128,7 @@ def test_connection_cannot_take_the_gates_own_headers_out() -> None:
     assert named(pairs, b"host") == [b"up.internal:8080"]
 
 
-def test_the_gate_says_who_and_where_from() -> None:
+def test_the_gate_sends_the_client_identity_and_address() -> None:
     pairs = sent()
     assert named(pairs, b"x-forwarded-for") == [b"203.0.113.9"]
     assert named(pairs, b"x-forwarded-proto") == [b"https"]
@@ -198,12 +198,12 @@ def test_no_order_to_a_server_in_front_of_the_gate_passes() -> None:
         (b"public,  no-cache", b"public,  no-cache"),
     ],
 )
-def test_no_cache_for_many_may_keep_an_answer(received: bytes, sent: bytes) -> None:
+def test_no_shared_cache_may_store_a_response(received: bytes, sent: bytes) -> None:
     assert private_cache_control(received) == sent
     assert private_cache_control(sent) == sent
 
 
-def test_an_answer_that_says_nothing_of_caches_is_for_one_browser() -> None:
+def test_a_response_without_cache_control_becomes_private() -> None:
     assert for_one_browser([(b"A", b"1")]) == [(b"A", b"1"), (b"Cache-Control", b"private")]
     assert for_one_browser([(b"cache-control", b"public")]) == [(b"cache-control", b"private")]
     pairs = [(b"Surrogate-Control", b"max-age=9"), (b"CDN-Cache-Control", b"max-age=9")]
@@ -217,7 +217,7 @@ def test_a_name_that_is_no_token_is_refused(name: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [b"a\rb", b"a\nb", b"a\0b"])
-def test_a_value_that_would_split_the_answer_is_refused(value: bytes) -> None:
+def test_a_value_that_would_split_the_response_is_rejected(value: bytes) -> None:
     with pytest.raises(ValueError, match="control character"):
         response_headers([(b"X-A", value)], UPSTREAM, MOUNT)
 

@@ -84,7 +84,7 @@ def test_waiting_is_in_turns_of_tokens_not_of_requests() -> None:
     assert [slot.token for slot in served] == [CAROL, ALICE, BOB]
 
 
-def test_a_token_at_its_share_does_not_stand_in_the_way() -> None:
+def test_a_token_at_its_share_does_not_block_others() -> None:
     budget, pool = budget_of(4, per_token=2)
     for _ in range(2):
         take(budget, ALICE, pool)
@@ -96,7 +96,7 @@ def test_a_token_at_its_share_does_not_stand_in_the_way() -> None:
     assert budget.withdraw(waiter) is Reason.FULL  # and full it is by now
 
 
-def test_what_a_request_waited_for_is_told() -> None:
+def test_a_timeout_names_what_the_request_waited_for() -> None:
     budget, pool = budget_of(8, per_token=1)
     take(budget, ALICE, pool)
     assert take(budget, ALICE, pool) is None

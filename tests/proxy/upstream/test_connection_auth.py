@@ -47,7 +47,7 @@ async def test_two_users_over_one_pool_stay_who_they_are(
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens_in_between_nobody_is_served_as_another(
+async def test_no_client_is_served_as_another_user_under_random_interleaving(
     start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, seed: Any
 ) -> None:
     """Clients of three users that come, sign in by halves, meet errors, and leave; interleaved."""
@@ -111,7 +111,7 @@ async def test_both_connections_end_together(
     await until(lambda: gate.gate.upstream.budget.open == 0)
 
 
-async def test_another_token_on_the_same_connection_gets_another_one(
+async def test_another_token_on_the_same_client_connection_gets_another_connection(
     start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()
@@ -125,7 +125,7 @@ async def test_another_token_on_the_same_connection_gets_another_one(
 
 
 @pytest.mark.parametrize("line", ["X-Device-ID: another-one", "User-Agent: another"])
-async def test_so_does_another_user_of_the_same_token(
+async def test_another_user_of_the_same_token_gets_another_connection(
     start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, line: str
 ) -> None:
     upstream = await serve()
@@ -161,7 +161,7 @@ async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challe
     assert len({connection for connection, _ in upstream.heads}) == upstream.made == 1
 
 
-async def test_without_keep_alive_nothing_is_kept(
+async def test_without_keep_alive_no_upstream_connection_is_kept(
     start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect
 ) -> None:
     upstream = await serve()

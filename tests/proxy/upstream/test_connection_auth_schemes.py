@@ -65,7 +65,7 @@ _BOUND = {"ntlm", "negotiate", "kerberos"}
     parameters=st.sampled_from(["", " TlRMTVNTUA==", ' realm="a, b"']),
     name=st.sampled_from([b"WWW-Authenticate", b"www-authenticate", b"PROXY-AUTHENTICATE"]),
 )
-def test_a_scheme_is_found_wherever_it_stands_in_the_list(
+def test_a_scheme_is_found_anywhere_in_the_list(
     schemes: list[str], separator: str, parameters: str, name: bytes
 ) -> None:
     value = separator.join(scheme + parameters for scheme in schemes).encode()
@@ -85,7 +85,7 @@ def test_a_scheme_is_found_wherever_it_stands_in_the_list(
         (b"", False),
     ],
 )
-def test_credentials_are_told_by_their_scheme(value: bytes, expected: bool) -> None:
+def test_credentials_are_recognised_by_their_scheme(value: bytes, expected: bool) -> None:
     assert has_credentials([(b"authorization", value)]) is expected
     assert has_credentials([(b"Proxy-Authorization", value)]) is expected
     assert not has_credentials([(b"x-authorization", value)])

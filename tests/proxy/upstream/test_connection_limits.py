@@ -117,7 +117,7 @@ async def error_of(
     return int(head.split()[1]), json.loads(body)["code"], b"\r\nRetry-After: " in head
 
 
-async def test_waiting_in_vain_is_503_of_its_own_and_no_time_out(
+async def test_waiting_too_long_for_a_connection_is_503_upstream_busy(
     start_gate: GateFactory, counting: type[CountingUpstream], session: ClientSession
 ) -> None:
     """Waiting for a connection has a separate timeout and a separate error."""
@@ -268,7 +268,7 @@ async def test_being_out_of_descriptors_is_not_the_upstreams_fault(
     assert gate.gate.upstream.budget.open == 0
 
 
-async def test_what_is_counted_is_exported(
+async def test_connection_counts_are_exported_as_metrics(
     start_gate: GateFactory, counting: type[CountingUpstream], session: ClientSession
 ) -> None:
     from zenzefi.observability.metrics import UPSTREAM_CONNECTIONS, UPSTREAM_QUEUE, UPSTREAM_REFUSED

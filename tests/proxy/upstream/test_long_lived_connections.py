@@ -64,7 +64,7 @@ async def test_a_thousand_idle_streams_of_one_token_delay_no_other(
 
 
 @pytest.mark.parametrize("kind", ["websocket", "event source", "stream by its type"])
-async def test_more_long_lived_ones_are_refused_and_the_open_ones_stay(
+async def test_excess_long_lived_connections_are_rejected_and_the_open_ones_stay(
     start_gate: GateFactory, counting: type[CountingUpstream], session: ClientSession, kind: str
 ) -> None:
     gate = await start_gate(counting.url, upstream_max_connections=4)

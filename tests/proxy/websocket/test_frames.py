@@ -57,7 +57,7 @@ def test_the_next_boundary_is_where_it_stops(frames: Any, start: Any) -> None:
     assert cursor.is_at_boundary
 
 
-def test_close_frames_say_code_and_reason_and_stay_short() -> None:
+def test_close_frames_have_code_and_reason_and_stay_short() -> None:
     assert close_frame(4401, "over", masked=False) == b"\x88\x06\x11\x31over"
     long = close_frame(4401, "я" * 100, masked=False)
     assert long[1] <= 125

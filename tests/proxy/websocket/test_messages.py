@@ -69,7 +69,7 @@ def test_a_message_may_be_dropped() -> None:
         (b"\x82\x7f\x00\x00\x00\x00\x7f\xff\xff\xff", 1009),
     ],
 )
-def test_frames_that_cannot_be_read_name_their_close_code(wire: bytes, code: int) -> None:
+def test_malformed_frames_name_their_close_code(wire: bytes, code: int) -> None:
     with pytest.raises(FrameError) as error:
         MessageFilter(same, masked=False).feed(wire)
     assert error.value.code == code
@@ -102,7 +102,7 @@ class Shout(Plugin):
         return message.data + "!" if isinstance(message.data, str) else message.data
 
 
-async def test_a_plugin_that_asks_sees_every_message(
+async def test_a_plugin_with_the_hook_sees_every_message(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     gate = await start_gate(upstream, engine=Engine(Registry(classes=[Shout], entry_points=False)))

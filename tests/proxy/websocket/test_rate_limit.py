@@ -19,7 +19,7 @@ async def closing(ws: Any) -> tuple[Any, ...]:
         return message.data, message.extra
 
 
-async def test_one_message_too_many_closes_with_4429_and_says_when_to_come_back(
+async def test_a_message_over_the_limit_closes_with_4429_and_the_retry_time(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:
     gate = await start_gate(upstream, rate_limit_websocket_messages="3/hour")
@@ -88,7 +88,7 @@ async def test_within_the_limits_nothing_happens(
         assert (await ws.receive()).data == "still here"
 
 
-async def test_a_limit_that_is_switched_on_holds_for_what_is_open(
+async def test_an_enabled_limit_applies_to_open_websockets(
     gate: RunningGate, client: ClientSession
 ) -> None:
     async with client.ws_connect(gate.proxy_url + "/socket") as ws:

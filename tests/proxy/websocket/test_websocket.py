@@ -69,7 +69,7 @@ async def test_the_token_parameter_lets_in_and_is_taken_out(
         (f"x=1&token={'Z' * 64}", {"X-Access-Token": TOKEN}, "x=1"),
     ],
 )
-async def test_an_application_may_have_tokens_of_its_own(
+async def test_an_application_may_use_its_own_token_parameter(
     gate: RunningGate, browser: Any, query: str, headers: dict[str, Any], rest: str
 ) -> None:
     async with browser.ws_connect(f"{gate.proxy_url}/socket?{query}", headers=headers) as ws:
@@ -80,7 +80,7 @@ async def test_an_application_may_have_tokens_of_its_own(
     ("query", "rest"),
     [("token=theirs&x=1", "token=theirs&x=1"), (f"x=1&token={'Z' * 64}", "x=1")],
 )
-async def test_an_application_may_have_tokens_of_its_own_beside_the_cookie(
+async def test_an_application_may_use_its_own_token_parameter_with_the_cookie(
     browser_mount: BrowserMount, browser: Any, query: str, rest: str
 ) -> None:
     url = f"{browser_mount.url}/socket?{query}"
@@ -88,9 +88,7 @@ async def test_an_application_may_have_tokens_of_its_own_beside_the_cookie(
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
 
 
-async def test_a_token_in_the_query_that_vouches_for_nothing_is_told(
-    gate: RunningGate, browser: Any
-) -> None:
+async def test_an_invalid_token_parameter_is_reported(gate: RunningGate, browser: Any) -> None:
     for query, cookie in (("token=theirs", ""), (f"token={'Z' * 64}", "planted")):
         headers = {"Cookie": f"zenzefi_access_token={cookie}"} if cookie else {}
         with pytest.raises(WSServerHandshakeError) as refused:
@@ -116,7 +114,7 @@ async def test_a_refusal_by_the_upstream_is_passed_on_as_its_status(
     assert refused.value.status == 418
 
 
-async def test_connection_options_may_stand_on_several_lines(gate: RunningGate) -> None:
+async def test_connection_options_may_be_on_several_lines(gate: RunningGate) -> None:
     lines = ["Connection: keep-alive", *WEBSOCKET_UPGRADE]
     response = await gate.raw(
         "\r\n".join(
@@ -137,7 +135,7 @@ async def test_http_10_knows_no_upgrade(start_gate: GateFactory, faulty: FaultyU
     assert b"Upgrade: websocket" not in faulty.heads[0]
 
 
-async def test_a_426_says_which_protocol_it_wants(
+async def test_a_426_names_the_required_protocol(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     faulty.always(
@@ -261,7 +259,7 @@ async def test_bytes_sent_with_the_handshake_are_not_lost(gate: RunningGate) -> 
         b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
     ],
 )
-async def test_a_101_that_is_no_websockets_is_502(
+async def test_an_invalid_101_is_502(
     start_gate: GateFactory, faulty: FaultyUpstream, response: bytes
 ) -> None:
     faulty.always(response, then="stall")
@@ -329,7 +327,7 @@ async def test_a_browser_that_takes_nothing_is_dropped(
     writer.transport.abort()
 
 
-async def test_after_the_101_a_failure_of_ours_says_nothing_in_http(
+async def test_an_internal_error_after_the_101_sends_no_http(
     gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run(self: object) -> None:
@@ -386,7 +384,7 @@ async def test_the_system_watches_a_silent_upstream(
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
-async def test_a_token_that_ends_during_the_handshake_lets_nobody_in(
+async def test_a_token_that_ends_during_the_handshake_opens_no_websocket(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
     async def script(wire: Wire) -> None:
