@@ -135,7 +135,7 @@ async def test_workers_share_the_port_are_replaced_and_drain(
     tmp_path: Path, redis_url: str
 ) -> None:
     gate = await asyncio.to_thread(
-        GateProcess, str(tmp_path), "--workers", "2", REDIS_URL=redis_url, DRAIN_TIMEOUT="5"
+        GateProcess, str(tmp_path), "--workers", "2", REDIS_URL=redis_url, DRAIN_TIMEOUT="30"
     )
     try:
         children = psutil.Process(gate.process.pid).children()
@@ -144,12 +144,20 @@ async def test_workers_share_the_port_are_replaced_and_drain(
         async with asyncio.timeout(20):
             while children[0].is_running() or len(_workers(gate)) < 2:  # noqa: ASYNC110 - others' state
                 await asyncio.sleep(0.05)
+        await _every_worker_serves(gate)
         answers = await _load_and_stop(gate)
         assert set(answers) == {404}
         assert await asyncio.to_thread(gate.wait) == 0
     finally:
         await asyncio.to_thread(gate.stop)
     assert "exit_code=-9" in gate.output
+
+
+async def _every_worker_serves(gate: GateProcess) -> None:
+    """Wait for a new worker: a connection that the kernel gives it waits until it accepts."""
+    async with asyncio.timeout(60):
+        for _ in range(20):  # by chance to one of two workers each
+            await asyncio.to_thread(gate.get, "/nowhere")
 
 
 def _workers(gate: GateProcess) -> list[psutil.Process]:

@@ -87,7 +87,7 @@ class GateProcess:
         return "".join(self._output)
 
     def get(self, path: str, **headers: str) -> HttpResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path, headers={**headers, "Connection": "close"})
             response = connection.getresponse()

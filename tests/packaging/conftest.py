@@ -37,10 +37,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = tmp_path_factory.mktemp("installed")
     venv.create(home, with_pip=False, symlinks=True)
     # The pip of this environment installs into the other: that saves installing pip there first.
+    # Python compiles the modules that are imported; pip would compile all of them.
     run_program(
         *(sys.executable, "-m", "pip", "--disable-pip-version-check"),
-        *("--python", home / "bin" / "python", "install", "--quiet", wheel),
+        *("--python", home / "bin" / "python", "install", "--quiet", "--no-compile", wheel),
         cwd=home,
+        timeout=600,
     )
     yield home / "bin"
     shutil.rmtree(home, ignore_errors=True)
@@ -50,4 +52,4 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def clean_env(tmp_path: Path) -> dict[str, str]:
     """An environment without a trace of this checkout, its data in a separate folder."""
     kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "LC_ALL") if k in os.environ}
-    return {**kept, "DATA_DIR": str(tmp_path / "data"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "DATA_DIR": str(tmp_path / "data")}

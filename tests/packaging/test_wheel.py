@@ -14,6 +14,9 @@ from tests.kit.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# The first test that needs them builds the wheel and installs everything it requires.
+pytestmark = pytest.mark.timeout(900)
+
 
 def _tracked(folder: str) -> set[str]:
     """The files that belong to the program, as git lists them; without git, all files."""

@@ -11,9 +11,9 @@ one is complete::
 - *Announcing*, for ``DRAIN_DELAY`` seconds: :attr:`Drain.is_draining` is set. ``/readyz`` returns
   503, so a load balancer stops sending requests here. Connections are still accepted. From now on
   every response closes its connection (``Connection: close``, RFC 9112, 9.6).
-- *Last requests*, for at most :data:`IDLE_GRACE` seconds: the connections in the backlog are
-  accepted, then the listeners are closed. A request that is already on the wire of an idle
-  keep-alive connection is still served.
+- *Last requests*, for at most :data:`IDLE_GRACE` seconds: no new connection begins, the connections
+  in the backlog are accepted, then the listeners are closed. A request that is already on the wire
+  of an idle keep-alive connection is still served.
 - *Shutting down*, for at most ``DRAIN_TIMEOUT`` seconds: aiohttp's ``on_shutdown`` runs, whose
   handlers close WebSockets with 1001 (RFC 6455, 7.4.1) and end event streams. Requests in flight
   finish. Then the remaining connections are closed.
@@ -43,7 +43,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.http.expect_continue import not_yet
-from zenzefi.runtime import descriptors
+from zenzefi.runtime import descriptors, new_connections
 
 log = logging.getLogger(__name__)
 
@@ -160,8 +160,17 @@ class ListeningSite(web.SockSite):
         super().__init__(runner, sock, backlog=1024)
         self._listener = sock
 
+    async def start(self) -> None:
+        """Listen; also on a socket at which a former worker has refused new connections."""
+        new_connections.permit(self._listener)
+        await super().start()
+
     async def take_pending(self) -> None:
-        """Accept the connections in the backlog, which closing the listener would reset."""
+        """Accept the connections in the backlog, which closing the listener would reset.
+
+        From now on no new connection begins.
+        """
+        new_connections.refuse(self._listener)
         loop = asyncio.get_running_loop()
         server = self._runner.server
         while server is not None:
