@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -37,6 +37,7 @@ from zenzefi.tokens.errors import SignInRequired
 
 log = logging.getLogger(__name__)
 
+_LONGEST_WITHHELD = 0.05  # seconds
 _SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: below 20 ms on any page
 
 
@@ -234,7 +235,7 @@ class HttpForwarder:
             ),
         ):
             await revalidate(self._token_validator, proxied)
-            while piece := held or await response.read():
+            while piece := held or await _read_in_time(response, rewrite, out):
                 held = b""
                 for start in range(0, len(piece), _SLICE):
                     for made in rewrite.slices(piece[start : start + _SLICE]):
@@ -300,6 +301,23 @@ class HttpForwarder:
             return response_headers(pairs, self._policy.upstream, proxied.mount)
         except ValueError:
             raise UpstreamProtocolError from None
+
+
+async def _read_in_time(
+    response: UpstreamResponse, rewrite: BodyTransform, out: Callable[[bytes], Awaitable[None]]
+) -> bytes:
+    """The next piece of the body. If it is late, what the rewriting withholds is sent meanwhile."""
+    if not rewrite.withholds:
+        return await response.read()
+    reading = asyncio.ensure_future(response.read())
+    try:
+        done, _ = await asyncio.wait((reading,), timeout=_LONGEST_WITHHELD)
+        if not done:
+            await out(rewrite.release())
+        return await reading
+    finally:
+        if not reading.cancel() and not reading.cancelled():
+            reading.exception()  # else asyncio logs it if out() failed first
 
 
 @contextlib.contextmanager

@@ -17,6 +17,13 @@ class BodyTransform(Protocol):
 
     heavy: bool
 
+    @property
+    def withholds(self) -> bool:
+        """Whether input has arrived, but no output left yet."""
+
+    def release(self) -> bytes:
+        """The withheld output, where it waits only for a decision about the body."""
+
     def slices(self, data: bytes) -> Iterator[bytes]:
         """The output after ``data``, in pieces of bounded work; some are empty."""
 

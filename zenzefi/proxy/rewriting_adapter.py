@@ -181,6 +181,15 @@ class Decoding:
         self._encoded = 0
         self._meter = codecs.Meter()
 
+    @property
+    def withholds(self) -> bool:
+        """Never: decoded bytes leave as they come."""
+        return False
+
+    def release(self) -> bytes:
+        """Nothing is withheld."""
+        return b""
+
     def slices(self, data: bytes) -> Iterator[bytes]:
         """The decoded bytes, in steps of bounded work; a step may yield nothing.
 

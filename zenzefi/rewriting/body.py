@@ -24,6 +24,9 @@ class Step(Protocol):
     def feed(self, data: bytes) -> bytes:
         """The output that is complete after ``data``."""
 
+    def release(self) -> bytes:
+        """The output that was withheld only because more input could have changed a decision."""
+
     def finish(self) -> bytes:
         """The rest."""
 
@@ -73,6 +76,7 @@ class BodyRewrite:
         self._recall = recall
         self._kept: list[bytes] | None = [] if recall else None
         self._keep = recall.largest if recall else 0
+        self._may_release = True
 
     def feed(self, data: bytes) -> bytes:
         """All output for ``data``. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""
@@ -107,6 +111,7 @@ class BodyRewrite:
                 at += len(part)
                 out = self._encoder.feed(self._through(part))
                 self._pace(self._clock() - start)
+                self._may_release = self._may_release and not out
                 self._remember(out)
                 yield out
 
@@ -115,6 +120,28 @@ class BodyRewrite:
             self._step = max(_SMALLEST, self._step // 2)
         elif seconds < _SHORT:
             self._step = min(_LARGEST, self._step * 2)
+
+    @property
+    def withholds(self) -> bool:
+        """Whether input has arrived, but no output left: the type or the encoding is undecided."""
+        return self._may_release and (
+            self._encoded > 0 or (self._recall is not None and self._recall.holds)
+        )
+
+    def release(self) -> bytes:
+        """Decide now, and return what was withheld: the caller has waited long enough.
+
+        Call it once, if :attr:`withholds`, between two calls of :meth:`slices`. A plugin that needs
+        the whole body still waits for it. Later input is read as this decision says, so the result
+        may depend on when the bytes arrived, and is not cached.
+        """
+        self._may_release, self._kept = False, None
+        held = b""
+        if self._recall is not None:
+            held = b"".join(self._slices(self._recall.rest()))
+        if self._decide is not None and not self._head.strip():
+            return held
+        return held + self._encoder.feed(self._through(b"", hurry=True))
 
     def finish(self) -> bytes:
         """The rest of the output. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""
@@ -132,17 +159,21 @@ class BodyRewrite:
             self._recall.keep(b"".join(self._kept))
         return held + out
 
-    def _through(self, piece: bytes, *, final: bool = False) -> bytes:
+    def _through(self, piece: bytes, *, final: bool = False, hurry: bool = False) -> bytes:
         if self._decide is not None:
             self._head += piece
-            decision = self._decide(self._head, final)
+            decision = self._decide(self._head, final or hurry)
             if decision is None:
                 return b""
             self._transcoder, self._steps = decision
             self._decide, piece, self._head = None, self._head, b""
         data = self._transcoder.decode(piece, final)
+        if hurry and isinstance(self._transcoder, charset.Undeclared):
+            data += self._transcoder.release()
         for step in self._steps:
             data = step.feed(data)
+            if hurry:
+                data += step.release()
             if final:
                 data += step.finish()
         return self._transcoder.encode(data, final)
@@ -186,6 +217,9 @@ class _Rest:
         held = self._step.finish()
         self._step = None
         return held + data
+
+    def release(self) -> bytes:
+        return b""
 
     def finish(self) -> bytes:
         return b""

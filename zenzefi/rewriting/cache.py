@@ -90,6 +90,11 @@ class Recall:
         """Size of the longest body that is kept, in bytes."""
         return self._cache.largest
 
+    @property
+    def holds(self) -> bool:
+        """Whether bytes are held back: more must come before the digest tells."""
+        return bool(self._held) and self.found is None
+
     def take(self, data: bytes) -> bytes:
         """The bytes to rewrite now; none while the cached result may still match."""
         self._digest.update(data)

@@ -208,6 +208,11 @@ class Undeclared:
             return data[:escape]
         return data[:escape] + self._decide().decode(data[escape:], final)
 
+    def release(self) -> bytes:
+        """The bytes that wait for the prescan; it reads what has arrived."""
+        waiting, self._waiting = self._waiting, b""
+        return self._decide().decode(waiting, False) if waiting else b""
+
     def _decide(self) -> Plain | Iso2022Jp:
         self._inner = Iso2022Jp() if by_label(prescan(self._head)) == "iso-2022-jp" else Plain()
         return self._inner

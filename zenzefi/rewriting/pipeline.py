@@ -31,7 +31,7 @@ from typing import Protocol
 from zenzefi.rewriting.edits import Edit, EditConflict, apply, compose
 from zenzefi.rewriting.plugins.faults import PluginFault
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG, Cost
-from zenzefi.rewriting.scanner import Scanner
+from zenzefi.rewriting.scanner import DecidingScanner, Scanner
 
 SMALL = 4096
 """Bytes. Smaller windows are scanned again with each feed; larger ones when they have doubled."""
@@ -124,6 +124,15 @@ class Pass:
     def finish(self) -> bytes:
         """The rest."""
         return self._run(b"", final=True)
+
+    def release(self) -> bytes:
+        """The output that was withheld only because a scanner had not decided yet."""
+        for seat in self._seats:
+            scanner: object = seat.scanner
+            if isinstance(scanner, DecidingScanner):
+                scanner.release()
+                seat.retry = 0
+        return self._run(b"", final=False)
 
     @property
     def alive(self) -> bool:

@@ -207,6 +207,10 @@ class DocumentStep:
         out, self._held = b"".join(self._held), None
         return out
 
+    def release(self) -> bytes:
+        """Nothing: the plugin needs the whole document."""
+        return b""
+
     def finish(self) -> bytes:
         """Parse, call the plugin, and serialize the tree if it changed."""
         if self._held is None:

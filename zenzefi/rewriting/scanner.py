@@ -23,6 +23,13 @@ class Scanner(Protocol):
         """
 
 
+class DecidingScanner:
+    """A scanner that withholds the beginning of a body until it has decided how to read it."""
+
+    def release(self) -> None:
+        """Decide with the bytes that are there: more may be long in coming."""
+
+
 def rewrite_whole(scanner: Scanner, data: bytes) -> bytes:
     """``data``, a complete body, with the edits of a new ``scanner`` applied."""
     _, edits = scanner.scan(data, True)

@@ -87,8 +87,8 @@ def by_body(doubt: Doubt, head: bytes, final: bool) -> str | None:
     if doubt is Doubt.HTML_OR_DATA:
         if len(text) >= 2 and _TAG.match(text):
             return HTML
-        if not enough:
-            return None
+        if not enough:  # a tag anywhere in the text settles it
+            return HTML if _TAG.search(text) else None
         return _data_or_html(text)
     if len(text) < 20 and not enough:
         return None

@@ -34,7 +34,7 @@ from zenzefi.rewriting.html.references import decode, splice
 from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, AddressSyntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.scanner import Scanner, rewrite_whole
+from zenzefi.rewriting.scanner import DecidingScanner, Scanner, rewrite_whole
 from zenzefi.rewriting.url_map import UrlMap
 
 _SNIFF = 1024
@@ -81,7 +81,7 @@ class HtmlOptions:
     resources, because browsers would block a rewritten style sheet."""
 
 
-class HtmlScanner(Tokenizer):
+class HtmlScanner(Tokenizer, DecidingScanner):
     """Maps the URLs of one document. ``document_url`` is its URL in the upstream's view."""
 
     def __init__(
@@ -104,6 +104,11 @@ class HtmlScanner(Tokenizer):
         self._options = options or HtmlOptions()
         self._depth = depth
         self._mode = self._at_start
+        self._hurried = False
+
+    def release(self) -> None:
+        """See :class:`zenzefi.rewriting.scanner.DecidingScanner`."""
+        self._hurried = True
 
     def _map(self, url: str) -> str:
         return self._mapper.map(url, self._base)
@@ -284,7 +289,8 @@ class HtmlScanner(Tokenizer):
 
     def _at_start(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         """The first bytes may be a byte-order mark."""
-        if not final and len(data) - pos < 3 and _MARK.startswith(data[pos : pos + 3]):
+        waits = not final and not (self._hurried and len(data) > pos)
+        if waits and len(data) - pos < 3 and _MARK.startswith(data[pos : pos + 3]):
             return -1
         self._mode = self._at_beginning
         return pos + 3 if data.startswith(_MARK, pos) else pos
@@ -292,17 +298,20 @@ class HtmlScanner(Tokenizer):
     def _at_beginning(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         """Decide whether the body is HTML; JSON and scripts may be labelled as HTML."""
         at = syntax.WHITE_SPACE.match(data, pos).end()  # type: ignore[union-attr]  # matches the empty string
-        if not final and len(data) - at < 2:
+        # A "<" may begin anything, even a doctype, which must stay the first.
+        hurried = self._hurried and len(data) > at and not data.startswith(b"<", at)
+        if not (final or hurried) and len(data) - at < 2:
             return at
         if _MARKUP.match(data, at) is not None:
             self._mode = self._resume = self._before_head if self._options.head else None
             return at
-        if not final and len(data) - at < _SNIFF and _MARKUP.search(data, at) is None:
+        has_markup = _MARKUP.search(data, at) is not None
+        if not (final or hurried or has_markup) and len(data) - at < _SNIFF:
             return -1
         self._mode = None
         if self._depth == 0 and not self._options.shown and _DATA.match(data, at) is not None:
             return self._enter(self._in_plaintext, at)
-        if self._options.head and _MARKUP.search(data, at) is not None:
+        if self._options.head and (has_markup or (hurried and self._options.shown and not final)):
             return self._inject(data, at, edits, final)
         return at
 
