@@ -13,14 +13,22 @@ from zenzefi.version import __version__
 
 # name -> (module, attribute, the line in the list of commands)
 _COMMANDS = {
-    "serve": ("zenzefi.commands.serve", "serve", "Serve the gate."),
-    "demo": ("zenzefi.commands.serve", "demo", "Serve the gate with the demo site behind it."),
-    "migrate": ("zenzefi.commands.database", "migrate", "Bring the database's schema up to date."),
+    "serve": ("zenzefi.commands.serve", "serve", "Start the gate."),
+    "demo": ("zenzefi.commands.serve", "demo", "Start the gate with the demo site behind it."),
+    "migrate": (
+        "zenzefi.commands.database",
+        "migrate",
+        "Migrate the database to the current schema.",
+    ),
     "plugin": ("zenzefi.commands.plugin", "plugin", "Write, list, check and try plugins."),
     "check": ("zenzefi.commands.check", "check", "Test the settings against the real servers."),
-    "user": ("zenzefi.commands.users", "user", "Open, list and change accounts."),
+    "user": ("zenzefi.commands.users", "user", "Create, list and change accounts."),
     "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),
-    "connect": ("zenzefi.commands.connect", "connect", "Serve a gate's application here."),
+    "connect": (
+        "zenzefi.commands.connect",
+        "connect",
+        "Open the application of a gate on this computer.",
+    ),
 }
 
 
@@ -46,7 +54,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="zenzefi")
 def main() -> None:
-    """A gate in front of one web application.
+    """A gate in front of one web application: sells access by the hour and forwards requests.
 
     Settings come from the environment and from .env in the current folder.
     """

@@ -51,7 +51,7 @@ def test_a_key_that_does_not_open_the_tokens_is_found(zenzefi: Any) -> None:
     zenzefi("user", "create", "ann@example.com", ZENZEFI_PASSWORD=password)
     zenzefi("token", "issue", "ann@example.com")
     kept = report(zenzefi("check", "--json"))["secret key"]
-    assert "opens the tokens that are kept" in kept["detail"]
+    assert "decrypts the stored tokens" in kept["detail"]
     done = zenzefi("check", "--json", SECRET_KEY=UNUSABLE["SECRET_KEY"])
     assert "PREVIOUS_SECRET_KEYS" in failed(done)["secret key"]
     assert done.exit_code == 3

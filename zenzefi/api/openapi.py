@@ -73,7 +73,7 @@ _INVALID: JsonSchemaValue = {
                         "names and positions that lead to it.",
                         "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
                     },
-                    "msg": {"type": "string", "description": "What is wrong with the value."},
+                    "msg": {"type": "string", "description": "The problem, for people."},
                     "input": {"description": "The value as it was sent."},
                 },
             },

@@ -352,7 +352,7 @@ class Payments:
         except GateError:
             raise
         except Exception as error:  # a provider's package fails on data that anyone can send
-            log.exception("webhook not readable: provider=%s", name)
+            log.exception("malformed webhook: provider=%s", name)
             raise WebhookRejected("This webhook is malformed.") from error
         return await self.apply(name, event)
 

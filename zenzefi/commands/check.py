@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 @json_option
 @plainly
 async def check(wants_json: bool) -> None:
-    """Test the settings against what they name, and say what works.
+    """Test the settings against the real servers and print the results.
 
-    Writes to the database and to Redis (and takes it back), opens the tokens that are kept, loads
-    plugins and payment providers, connects to the upstream, signs in to the mail server, and
+    Writes to the database and to Redis (and removes the entries), decrypts the stored tokens, loads
+    plugins and payment providers, connects to the upstream, authenticates to the mail server, and
     reconciles every balance with the sum of its ledger.
 
-    Ends with 0 when all of it works, 3 when a setting is wrong, 4 when something can't be reached
-    or the ledger is wrong.
+    Exit status: 0 if everything works, 3 if a setting is invalid, 4 if a server can't be reached or
+    a balance differs from its ledger.
     """
     from zenzefi.runtime.checks import Check
     from zenzefi.settings import SettingsError, load_settings, own_origin
@@ -141,11 +141,11 @@ async def _keys(settings: Settings, database: Database) -> Check:
         return Check(
             name,
             ok=False,
-            detail=f"{detail} does not open the tokens in the database: they were sold under "
+            detail=f"{detail} does not decrypt the tokens in the database: they were sold under "
             "another SECRET_KEY. Name that one in PREVIOUS_SECRET_KEYS",
             is_setting=True,
         )
-    return Check(name, ok=True, detail=f"{detail}, opens the tokens that are kept")
+    return Check(name, ok=True, detail=f"{detail}, decrypts the stored tokens")
 
 
 def _plugins(settings: Settings) -> Check:
@@ -160,7 +160,7 @@ def _plugins(settings: Settings) -> Check:
         )
     except PluginError as error:
         return Check("plugins", ok=False, detail=" ".join(error.problems), is_setting=True)
-    return Check("plugins", ok=True, detail=f"{len(registry.entries)} are on")
+    return Check("plugins", ok=True, detail=f"{len(registry.entries)} enabled")
 
 
 async def _payments(settings: Settings) -> Check:
@@ -217,7 +217,9 @@ def _metrics(address: str) -> Check:
             probe.bind(found[4])
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return Check("metrics", ok=True, detail=f"{address} is in use: by a gate that runs?")
+            return Check(
+                "metrics", ok=True, detail=f"{address} is in use, perhaps by a running gate"
+            )
         detail = f"METRICS_LISTEN: {address} can't be listened on ({error.strerror})"
         return Check("metrics", ok=False, detail=detail, is_setting=True)
     return Check("metrics", ok=True, detail=f"{address} is free")

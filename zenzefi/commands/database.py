@@ -19,9 +19,9 @@ from zenzefi.commands.common import (
 @json_option
 @plainly
 async def migrate(check: bool, wants_json: bool) -> None:
-    """Bring the database's schema to the one this program needs.
+    """Migrate the database to the schema that this program needs.
 
-    Safe to run from several nodes at once. On the embedded default `serve` does it by itself.
+    Safe to run from several nodes at once. On the embedded default, `serve` migrates by itself.
     """
     from zenzefi.db import migrate as schema
     from zenzefi.db.engine import Database

@@ -96,7 +96,7 @@ Next:
 
 
 @plugin.command(name="list")
-@click.option("--no-timing", is_flag=True, help="Do not run each over a sample for its speed.")
+@click.option("--no-timing", is_flag=True, help="Do not measure the speed.")
 @json_option
 def list_(no_timing: bool, wants_json: bool) -> None:
     """Show all plugins in their order: what they match, need, and where they come from.
@@ -247,7 +247,7 @@ def _registry() -> Registry:
 @click.option("--plugin", "name", required=True, help="A plugin's name, or a plugin file.")
 @click.option("--option", "options", multiple=True, help="KEY=VALUE; the value is JSON or text.")
 @click.option("--content-type", help="Default: from the response, or from the file's name.")
-@click.option("--url", help="Where a FILE is served, for relative addresses.")
+@click.option("--url", help="Address at which a FILE is served, to resolve relative addresses.")
 @click.option(
     "--mount", type=click.Choice(("prefix", "root", "client")), default="prefix", show_default=True
 )

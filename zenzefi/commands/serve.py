@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     help="Processes that share the port; more than one needs Redis.",
 )
 def serve(host: str, port: int, workers: int) -> None:
-    """Serve the gate.
+    """Start the gate.
 
     Without ZENZEFI_TARGET_URL the bundled demo site is the upstream. SIGTERM drains, a second
-    one ends at once; SIGHUP reloads prices, scopes, limits and plugins.
+    one stops immediately; SIGHUP reloads prices, scopes, limits and plugins.
     """
     _serve(read_settings(), host, port, workers)
 
@@ -57,9 +57,9 @@ def serve(host: str, port: int, workers: int) -> None:
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--site-only", is_flag=True, help="Only the demo site, without a gate before it.")
+@click.option("--site-only", is_flag=True, help="Serve only the demo site, without a gate.")
 def demo(host: str, port: int, site_only: bool) -> None:
-    """Serve the gate with the bundled demo site behind it, whatever ZENZEFI_TARGET_URL says."""
+    """Start the gate with the bundled demo site behind it; ZENZEFI_TARGET_URL is ignored."""
     if site_only:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_demo_site(host, port))

@@ -19,22 +19,26 @@ if TYPE_CHECKING:
 def token() -> None:
     """Issue, show, list and revoke access tokens.
 
-    A command's arguments are seen by every user of the machine, so tokens are named by their ids
-    here, never by their values.
+    Other users of the machine can read the arguments of a command, so tokens are selected by their
+    IDs here, never by their values.
     """
 
 
 @token.command()
 @click.argument("email")
 @click.option(
-    "--hours", default=24, show_default=True, type=click.Choice([1, 12, 24, 168, 720]), help="Life."
+    "--hours",
+    default=24,
+    show_default=True,
+    type=click.Choice([1, 12, 24, 168, 720]),
+    help="Duration in hours.",
 )
 @click.option("--scope", default="full", show_default=True, help="Scope of the token.")
 @click.option("--name", help="A note for its owner.")
 @json_option
 @plainly
 async def issue(email: str, hours: int, scope: str, name: str | None, wants_json: bool) -> None:
-    """Give the account EMAIL a token, free of charge. Its clock starts with the first use."""
+    """Issue a token to the account EMAIL, free of charge. Its time starts with the first use."""
     from zenzefi.audit.log import GATE, record
     from zenzefi.commands.services import services
     from zenzefi.tokens.token_records import insert_token
@@ -66,7 +70,7 @@ async def issue(email: str, hours: int, scope: str, name: str | None, wants_json
 
 @token.command("list")
 @click.argument("email")
-@click.option("--active", is_flag=True, help="Neither revoked nor expired.")
+@click.option("--active", is_flag=True, help="Only tokens that are neither revoked nor expired.")
 @json_option
 @plainly
 async def list_(email: str, active: bool, wants_json: bool) -> None:
@@ -102,7 +106,7 @@ async def list_(email: str, active: bool, wants_json: bool) -> None:
 @json_option
 @plainly
 async def show(token_id: UUID, reveal: bool, wants_json: bool) -> None:
-    """Show one token by its id."""
+    """Show one token by its ID."""
     from zenzefi.commands.services import services
 
     async with services() as with_:
@@ -119,7 +123,7 @@ async def show(token_id: UUID, reveal: bool, wants_json: bool) -> None:
 
 @token.command()
 @click.argument("token_id", metavar="ID", type=click.UUID)
-@click.option("--no-refund", is_flag=True, help="Give nothing back, even for an unused one.")
+@click.option("--no-refund", is_flag=True, help="Do not refund the token, even if it is unused.")
 @json_option
 @plainly
 async def revoke(token_id: UUID, no_refund: bool, wants_json: bool) -> None:

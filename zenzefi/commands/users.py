@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def user() -> None:
-    """Open, list and change accounts."""
+    """Create, list and change accounts."""
 
 
 @user.command()
 @click.argument("email")
-@click.option("--admin", is_flag=True, help="An administrator.")
+@click.option("--admin", is_flag=True, help="Make the account an administrator.")
 @click.option("--username", help="Default: the part of the address before the @.")
 @click.option("--full-name", help="As it is shown to administrators.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
@@ -44,9 +44,9 @@ async def create(
     password_stdin: bool,
     wants_json: bool,
 ) -> None:
-    """Open an account for EMAIL.
+    """Create an account for EMAIL.
 
-    The password is asked for, or comes from ZENZEFI_PASSWORD or the standard input.
+    The password comes from ZENZEFI_PASSWORD, the standard input or a prompt.
     """
     from zenzefi.audit.log import GATE
     from zenzefi.commands.services import services
@@ -94,13 +94,13 @@ def _checked(email: str, username: str, password: str, full_name: str | None) ->
 
 
 @user.command("list")
-@click.option("--search", help="Only addresses and names that contain this.")
+@click.option("--search", help="Only accounts whose e-mail or name contains this text.")
 @click.option(
     "--limit",
     default=100,
     show_default=True,
     type=click.IntRange(1, 10_000),
-    help="At most so many.",
+    help="Number of accounts to list at most.",
 )
 @json_option
 @plainly

@@ -62,4 +62,4 @@ async def _whole(request: web.Request, read: Callable[[], Awaitable[_T]]) -> _T:
     except web.RequestPayloadError:
         raise AmbiguousRequest("The content is not framed as RFC 9112, 7.1 says.") from None
     except OSError:  # the client has disconnected and does not receive this response
-        raise AmbiguousRequest("The content broke off (RFC 9112, 8).") from None
+        raise AmbiguousRequest("The content is incomplete (RFC 9112, 8).") from None

@@ -335,9 +335,9 @@ def _broken_off_rather_than_answered_twice(client: ClientResponse) -> Iterator[N
         if not client.is_begun:
             raise cause from None
         if isinstance(cause, GateError):
-            log.warning("a body broke off: %s", cause.code)
+            log.warning("transfer of a body aborted: error=%s", cause.code)
         else:
-            log.exception("a body broke off")
+            log.exception("transfer of a body aborted")
         client.break_off()
 
 

@@ -138,7 +138,7 @@ async def serve(
         await cancel([reloading])
         for number in (*_STOP, signal.SIGHUP):
             loop.remove_signal_handler(number)
-        log.info("ended")
+        log.info("stopped")
 
 
 async def _reload(

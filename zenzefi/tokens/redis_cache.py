@@ -144,7 +144,7 @@ class RedisCache:
         if now > self._refusal_logged_at + _REFUSAL_LOG_INTERVAL:
             self._refusal_logged_at = now
             # Error messages of Redis (READONLY, OOM ...) contain no values of the command.
-            log.warning("Redis refused a command: %s", str(error)[:100])
+            log.warning("Redis command failed: error=%s", str(error)[:100])
 
     async def ping(self) -> bool:
         """Whether Redis responds now, also during a pause."""

@@ -211,7 +211,7 @@ class Upstream:
         try:
             check_pin(self.tls, transport)
         except UpstreamUnreachable:
-            log.warning("certificate of the upstream is not the pinned one")
+            log.warning("certificate of the upstream does not match the pinned one")
             connection.abort()
             raise
         self._open.add(connection)

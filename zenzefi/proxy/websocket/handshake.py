@@ -200,7 +200,7 @@ class WebSocketProxy:
             said.get(b"upgrade", b"").lower() != b"websocket"
             or said.get(b"sec-websocket-accept") != proof
         ):
-            log.warning("upstream's 101 is not a WebSocket's")
+            log.warning("invalid WebSocket handshake from the upstream")
             raise UpstreamProtocolError
         return self._http.head(proxied, exchange).headers
 
