@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 
 class GateError(Exception):
-    """Base of all errors that a client may receive.
+    """An unexpected error. Base of all errors that a client may receive.
 
     Each class fixes ``status`` and ``code``. An instance may replace the ``default`` text by its
     own ``detail``, and ``headers`` are added to the response. A detail is written for a user: it
@@ -125,9 +125,10 @@ class Invalid(GateError):
 
     status = 422
     code = "validation_error"
+    default = "The request is not valid."
 
     def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__("The request is not valid.")
+        super().__init__()
         self.detail = [dict(problem) for problem in problems]
 
     @classmethod

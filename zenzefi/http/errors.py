@@ -31,4 +31,4 @@ class ExpectationFailed(GateError):
 
     status = 417
     code = "expectation_failed"
-    default = "The only expectation this server knows is 100-continue."
+    default = "Unsupported expectation. Only 100-continue is supported."

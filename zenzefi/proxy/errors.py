@@ -19,7 +19,7 @@ class SignInLinkInvalid(Unauthenticated):
     """A sign-in link that is forged, expired, already used or made for another browser."""
 
     code = "sign_in_link_invalid"
-    default = "This sign-in link is not valid any more. Open the application from your account."
+    default = "This sign-in link is no longer valid. Open the application from your account."
 
 
 class BrowserNotConfirmed(Unauthenticated):

@@ -40,14 +40,14 @@ class ProviderFailed(Unavailable):
     """The payment provider is unavailable, or rejected the call."""
 
     code = "payment_provider_failed"
-    default = "The payment service is unavailable. Nothing was charged; try again in a moment."
+    default = "The payment provider is unavailable. Nothing was charged; try again in a moment."
 
 
 class CheckoutRefused(BadRequest):
     """The payment provider rejects the payment, for example because of its amount."""
 
     code = "checkout_refused"
-    default = "The payment service does not accept this amount. Try another one."
+    default = "The payment provider does not accept this amount. Try another one."
 
 
 class NotRefundable(GateError):
@@ -55,7 +55,7 @@ class NotRefundable(GateError):
 
     status = 409
     code = "not_refundable"
-    default = "This payment can't be refunded here. Refund it at the payment service."
+    default = "This payment can't be refunded here. Refund it at the payment provider."
 
 
 class Outcome(StrEnum):
