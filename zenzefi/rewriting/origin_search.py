@@ -54,7 +54,7 @@ def search_for(
     """The search for a Content-Type, ``None`` if bodies without a mention may be rewritten too.
 
     ``entries`` are all plugins that may want such a body; those of the operator count as wanting
-    it whatever is in it.
+    it with any content.
     """
     if not entries or charset.by_label(charset.label(label)) in _TRANSCODED:
         return None

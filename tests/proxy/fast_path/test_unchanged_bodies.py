@@ -34,7 +34,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def respond_in_pieces(faulty: FaultyUpstream, *pieces: bytes) -> None:
-    """Each connection answers request after request, with the loop running between the pieces."""
+    """Each connection responds to all requests; the loop runs between the pieces."""
 
     async def script(wire: Wire) -> None:
         while True:
