@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import time
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,7 +159,7 @@ DOTS = [
 
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
 async def test_an_ambiguous_request_is_rejected_before_the_upstream(
-    start_gate: GateFactory, faulty: FaultyUpstream, raw: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, raw: bytes
 ) -> None:
     gate = await start_gate(faulty.url)
     began = time.monotonic()
@@ -281,7 +280,7 @@ async def test_nothing_is_read_after_an_ignored_upgrade(
 
 
 @given(st.text(alphabet="/.%2eE5cC;\\ab", max_size=24))
-def test_an_accepted_path_has_no_dot_segment_after_any_number_of_decodings(text: Any) -> None:
+def test_an_accepted_path_has_no_dot_segment_after_any_number_of_decodings(text: str) -> None:
     from urllib.parse import unquote
 
     path = "/" + text
@@ -296,7 +295,7 @@ def test_an_accepted_path_has_no_dot_segment_after_any_number_of_decodings(text:
 
 
 @given(st.text(max_size=40), st.sampled_from([None, "h", "h:80"]))
-def test_splitting_never_changes_a_byte(text: Any, host: Any) -> None:
+def test_splitting_never_changes_a_byte(text: str, host: str | None) -> None:
     raw = "/" + text
     try:
         target = split_target(raw, host)

@@ -28,7 +28,7 @@ def fed(scanner: ChunkedEnd | SizedEnd, data: bytes, cuts: list[int]) -> int:
 
 
 @given(st.binary(max_size=60).filter(lambda data: b"\r\n\r\n" not in data + b"\r\n"), AFTER, CUTS)
-def test_a_head_ends_at_its_first_empty_line(head: Any, after: Any, cuts: Any) -> None:
+def test_a_head_ends_at_its_first_empty_line(head: bytes, after: bytes, cuts: list[int]) -> None:
     data = head + b"\r\n\r\n" + after
     end = data.index(b"\r\n\r\n") + 4
     scanner, position = HeadEnd(), 0
@@ -43,7 +43,7 @@ def test_a_head_ends_at_its_first_empty_line(head: Any, after: Any, cuts: Any) -
 
 
 @given(st.binary(max_size=60), AFTER, CUTS)
-def test_a_content_ends_with_its_length(content: Any, after: Any, cuts: Any) -> None:
+def test_a_content_ends_with_its_length(content: bytes, after: bytes, cuts: list[int]) -> None:
     assert fed(SizedEnd(len(content)), content + after, cuts) == len(content)
 
 
@@ -55,7 +55,7 @@ def test_a_content_ends_with_its_length(content: Any, after: Any, cuts: Any) -> 
     CUTS,
 )
 def test_a_chunked_content_ends_behind_its_trailers(
-    chunks: Any, extension: Any, trailers: Any, after: Any, cuts: Any
+    chunks: Any, extension: bytes, trailers: bytes, after: bytes, cuts: list[int]
 ) -> None:
     data = b"".join(b"%X%b\r\n%b\r\n" % (len(c), extension, c) for c in chunks)
     data += b"00%b\r\n%b\r\n" % (extension, trailers)

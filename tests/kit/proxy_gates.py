@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,7 +130,13 @@ class MemorySignIns:
         return self._add(access, token, family, address, agent, is_sealed)
 
     def _add(
-        self, access: Any, token: str, family: Any, address: Any, agent: Any, is_sealed: Any
+        self,
+        access: TokenAccess,
+        token: str,
+        family: UUID | None,
+        address: str,
+        agent: str,
+        is_sealed: bool,
     ) -> str:
         secret = secrets.token_urlsafe(32)
         row = uuid4()
@@ -149,7 +155,7 @@ class MemorySignIns:
     def cached(self, secret: str) -> BrowserSignIn | None:
         return self.known.get(secret)
 
-    async def find(self, offered: Any) -> list[tuple[str, BrowserSignIn]]:
+    async def find(self, offered: Iterable[str]) -> list[tuple[str, BrowserSignIn]]:
         self.looked_up += offered
         return [(one, self.known[one]) for one in offered if one in self.known]
 
@@ -157,7 +163,13 @@ class MemorySignIns:
         return sign_in.token_index == token.encode()
 
     async def start(
-        self, access: Any, *, family: Any, address: Any, agent: Any, is_sealed: Any
+        self,
+        access: TokenAccess,
+        *,
+        family: UUID | None,
+        address: str,
+        agent: str,
+        is_sealed: bool,
     ) -> str:
         token = next(t for t, known in self.tokens.known.items() if known == access)
         return self._add(access, token, family, address, agent, is_sealed)
@@ -231,15 +243,15 @@ def shared_engine() -> Engine:
 
 
 def proxy_app(
-    tokens: Any,
+    tokens: MemoryTokenValidator,
     data_dir: Path,
-    upstream_url: Any,
-    port: Any,
+    upstream_url: str,
+    port: int,
     *,
     devices: Any = None,
-    engine: Any = None,
+    engine: Engine | None = None,
     **settings: Any,
-) -> Any:
+) -> web.Application:
     """An application with only the reverse proxy."""
     app = web.Application(
         middlewares=[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tests.kit.faulty_upstream import write
 from tests.kit.proxy_gates import TOKEN, RunningGate
@@ -76,16 +75,16 @@ class RawConnection:
             return RawResponse(start, headers, body, True)
 
     async def request(
-        self, target: str, *headers: str, method: str = "GET", **options: Any
+        self, target: str, *headers: str, method: str = "GET", token: str = TOKEN
     ) -> RawResponse:
-        self.send(target, *headers, method=method, **options)
+        self.send(target, *headers, method=method, token=token)
         return await self.read(method)
 
     def close(self) -> None:
         self.writer.transport.abort()
 
 
-def fast_path_of(gate: Any) -> FastPath:
+def fast_path_of(gate: RunningGate) -> FastPath:
     found: FastPath = gate.app[FAST_PATH]
     return found
 

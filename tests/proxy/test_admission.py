@@ -15,13 +15,14 @@ from tests.kit.proxy_gates import PREFIX, TOKEN, BrowserMount, GateFactory, Runn
 from zenzefi.http.client_address import resolve_client_address
 from zenzefi.http.target import Target, token_parameters, without_token
 from zenzefi.settings import DevicePolicy
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import device_of
 from zenzefi.tokens.errors import DeviceConflict, DeviceRequired, InvalidDeviceId, ScopeRefused
 from zenzefi.tokens.scopes import Scopes
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Any]:
+async def browser() -> AsyncIterator[ClientSession]:
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         yield session
 
@@ -34,12 +35,12 @@ async def refusal(session: ClientSession, url: str, **headers: Any) -> tuple[Any
 
 
 class Taken:
-    async def claim(self, access: Any, device_id: str) -> None:
+    async def claim(self, access: TokenAccess, device_id: str) -> None:
         raise DeviceConflict
 
 
 async def test_checks_come_in_their_order_and_a_refusal_activates_nothing(
-    start_gate: GateFactory, faulty: FaultyUpstream, browser: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, browser: ClientSession
 ) -> None:
     gate = await start_gate(faulty.url, devices=Taken(), device_policy="required")
     gate.tokens.add()
@@ -92,7 +93,7 @@ SCOPE = {"reader": ["GET,PUT,COPY /files/**", "POST /files/search"]}
     ],
 )
 async def test_a_scope_covers_what_a_request_stands_for_too(
-    start_gate: GateFactory, faulty: FaultyUpstream, method: str, headers: Any, status: int
+    start_gate: GateFactory, faulty: FaultyUpstream, method: str, headers: list[str], status: int
 ) -> None:
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPE)
@@ -117,7 +118,7 @@ async def test_an_overriding_method_is_checked_for_each_path_of_a_known_request(
 
 
 async def test_the_missing_token_is_named_as_clients_expect(
-    gate: RunningGate, browser: Any
+    gate: RunningGate, browser: ClientSession
 ) -> None:
     async with browser.get(gate.proxy_url + "/x") as response:
         error = await response.json()
@@ -125,7 +126,7 @@ async def test_the_missing_token_is_named_as_clients_expect(
 
 
 async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(
-    browser_mount: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: ClientSession
 ) -> None:
     for cookie in (
         f"zenzefi_access_token={TOKEN}",
@@ -144,7 +145,7 @@ async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(
 
 
 async def test_status_reports_the_token_and_does_not_activate_it(
-    gate: RunningGate, client: ClientSession, browser: Any
+    gate: RunningGate, client: ClientSession, browser: ClientSession
 ) -> None:
     gate.tokens.add()
     async with client.get(gate.url + PREFIX + "/status") as response:
@@ -170,7 +171,7 @@ async def test_status_reports_the_token_and_does_not_activate_it(
 
 
 async def test_authenticate_sets_the_cookie_and_logout_forgets_it(
-    gate: RunningGate, browser: Any
+    gate: RunningGate, browser: ClientSession
 ) -> None:
     gate.tokens.add()
     async with browser.post(gate.url + PREFIX + "/authenticate", json={"token": TOKEN}) as response:
@@ -204,7 +205,7 @@ async def test_authenticate_sets_the_cookie_and_logout_forgets_it(
     ],
 )
 async def test_authenticate_rejects_a_malformed_token(
-    gate: RunningGate, browser: Any, body: bytes, status: int
+    gate: RunningGate, browser: ClientSession, body: bytes, status: int
 ) -> None:
     async with browser.post(
         gate.url + PREFIX + "/authenticate",

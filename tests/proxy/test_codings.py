@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import zlib
 from dataclasses import replace
-from typing import Any
 
 import brotli
 import pytest
@@ -76,7 +75,7 @@ def unchunked(response: bytes) -> bytes:
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("name", sorted(CODED))
 async def test_nothing_is_lost_wherever_a_body_is_cut(
-    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, name: str
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: str, name: str
 ) -> None:
     kind, lines, expected = READERS[reader]
     coding, body = CODED[name]
@@ -92,7 +91,7 @@ async def test_nothing_is_lost_wherever_a_body_is_cut(
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("fault", ["garbage", "cut", "a cut member"])
 async def test_a_truncated_or_overlong_compressed_body_is_broken_off(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, reader: Any, fault: str
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, reader: str, fault: str
 ) -> None:
     kind, lines, _ = READERS[reader]
     body = gzip.compress(PLAIN)
@@ -107,7 +106,7 @@ async def test_a_truncated_or_overlong_compressed_body_is_broken_off(
 @pytest.mark.parametrize("coding", ["gzip, aes128gcm", "dcz", "gzip, gzip, gzip, gzip"])
 @pytest.mark.parametrize("reader", sorted(READERS))
 async def test_codings_that_are_not_taken_off_stay_named(
-    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, coding: str
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: str, coding: str
 ) -> None:
     kind, lines, _ = READERS[reader]
     faulty.always(head(kind, coding, b"Content-Length: 5") + b"bytes")
@@ -120,7 +119,7 @@ async def test_codings_that_are_not_taken_off_stay_named(
 @pytest.mark.parametrize("reader", sorted(READERS))
 @pytest.mark.parametrize("length", [b"Content-Length: 0", b"Transfer-Encoding: chunked"])
 async def test_an_empty_body_needs_no_coding(
-    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any, length: bytes
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: str, length: bytes
 ) -> None:
     kind, lines, _ = READERS[reader]
     faulty.always(head(kind, "gzip", length) + (b"0\r\n\r\n" if b"chunked" in length else b""))
@@ -132,7 +131,7 @@ async def test_an_empty_body_needs_no_coding(
 
 @pytest.mark.parametrize("reader", sorted(READERS))
 async def test_a_head_names_the_coding_that_a_get_would_have(
-    start_gate: GateFactory, faulty: FaultyUpstream, reader: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, reader: str
 ) -> None:
     kind, lines, _ = READERS[reader]
     faulty.always(head(kind, "gzip", b"Content-Length: 500"))
@@ -164,7 +163,7 @@ async def test_a_layered_decompression_bomb_is_stopped_without_delaying_others(
     faulty: FaultyUpstream,
     client: ClientSession,
     monkeypatch: pytest.MonkeyPatch,
-    reader: Any,
+    reader: str,
     name: str,
 ) -> None:
     """Others get their turns all the while: the loop turns once for each small step of work."""

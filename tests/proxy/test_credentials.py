@@ -39,7 +39,7 @@ async def request(
 
 
 @pytest.fixture
-async def gate(prefix_gate: RunningGate) -> Any:
+async def gate(prefix_gate: RunningGate) -> RunningGate:
     """Where the gate's own calls and the application are seen with the same cookies."""
     return prefix_gate
 

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
@@ -14,7 +13,7 @@ from tests.kit.proxy_gates import PREFIX, GateFactory, RunningGate
 from zenzefi.proxy.setup import ENGINE
 
 
-async def whole(client: ClientSession, gate: RunningGate) -> Any:
+async def whole(client: ClientSession, gate: RunningGate) -> bytes:
     """The whole body. Raises for a broken body, and for a 502 if it broke with the head."""
     async with client.get(gate.proxy_url + "/x") as response:
         if response.status == 502:
@@ -67,7 +66,7 @@ CUT_BODIES = {
 
 @pytest.mark.parametrize("response", BAD_HEADS.values(), ids=BAD_HEADS.keys())
 async def test_a_malformed_response_head_is_502(
-    start_gate: GateFactory, faulty: FaultyUpstream, response: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, response: bytes
 ) -> None:
     faulty.always(response)
     gate = await start_gate(faulty.url)
@@ -81,7 +80,11 @@ async def test_a_malformed_response_head_is_502(
 @pytest.mark.parametrize("then", ["close", "reset"])
 @pytest.mark.parametrize("response", CUT_BODIES.values(), ids=CUT_BODIES.keys())
 async def test_a_body_that_is_cut_never_ends_cleanly(
-    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession, response: Any, then: str
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    client: ClientSession,
+    response: bytes,
+    then: str,
 ) -> None:
     faulty.always(response, then=then)
     gate = await start_gate(faulty.url)
@@ -235,7 +238,7 @@ async def test_a_decompression_bomb_is_broken_off(
     client: ClientSession,
     monkeypatch: pytest.MonkeyPatch,
     kind: bytes,
-    headers: Any,
+    headers: dict[str, str],
 ) -> None:
     """A body that the gate decompresses has a limit."""
     bomb = gzip.compress(b"<p>" + b"\0" * 60_000_000, 9)

@@ -8,6 +8,7 @@ from aiohttp import ClientSession, DummyCookieJar
 
 from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import TOKEN, GateFactory
+from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import DeviceConflict
 
 LIMITED = "L" * 64
@@ -111,7 +112,7 @@ async def test_the_path_header_of_an_untrusted_peer_is_ignored(
 
 
 class Taken:
-    async def claim(self, access: Any, device_id: str) -> None:
+    async def claim(self, access: TokenAccess, device_id: str) -> None:
         raise DeviceConflict
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -46,7 +45,7 @@ async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(
     assert headers["content-length"] == "5"
     assert "transfer-encoding" not in headers
 
-    async def pieces() -> AsyncIterator[Any]:
+    async def pieces() -> AsyncIterator[bytes]:
         yield b"123"
         yield b"45"
 

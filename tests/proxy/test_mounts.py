@@ -27,7 +27,7 @@ COOKIE = {"Cookie": f"zenzefi_access_token={TOKEN}"}
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Any]:
+async def browser() -> AsyncIterator[ClientSession]:
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         yield session
 
@@ -38,7 +38,7 @@ def decide(
     host: str = "gate.example",
     believed: bool = True,
     device: bool = False,
-    proxy_host: Any = None,
+    proxy_host: str | None = None,
 ) -> Any:
     mounts = Mounts(PUBLIC, proxy_host)
     forwarded = parse_forwarded(CIMultiDict(headers or {})) if believed else None
@@ -132,7 +132,7 @@ def test_the_names_of_this_machine_stay_apart() -> None:
 
 
 async def test_forwarded_headers_of_untrusted_peers_are_ignored(
-    browser_mount: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: ClientSession
 ) -> None:
     forged = {"X-Forwarded-Prefix": "/evil", "X-Forwarded-Host": "evil.example"}
     async with browser.get(
@@ -156,7 +156,7 @@ async def test_forwarded_headers_next_to_a_token_header_are_trusted(
 
 
 async def test_forwarded_headers_of_a_trusted_proxy_are_accepted(
-    start_gate: GateFactory, upstream: str, browser: Any
+    start_gate: GateFactory, upstream: str, browser: ClientSession
 ) -> None:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.0/8", browser_mount="prefix")
     async with browser.get(
@@ -180,7 +180,7 @@ async def test_the_separate_origin_serves_the_upstream_at_its_root(
     gate = await start_gate(upstream, proxy_host="app.gate.test")
     host = "Host: app.gate.test"
 
-    async def request(target: Any, *headers: str) -> Any:
+    async def request(target: str, *headers: str) -> bytes:
         lines = [f"GET {target} HTTP/1.1", host, f"X-Access-Token: {TOKEN}", *headers]
         return await gate.raw("\r\n".join([*lines, "Connection: close"]).encode() + b"\r\n\r\n")
 
@@ -192,7 +192,7 @@ async def test_the_separate_origin_serves_the_upstream_at_its_root(
 
 
 async def test_an_unmounted_request_with_a_mounted_referer_is_redirected_and_recorded(
-    prefix_gate: RunningGate, browser: Any
+    prefix_gate: RunningGate, browser: ClientSession
 ) -> None:
     gate = prefix_gate
     for _ in range(2):
@@ -209,7 +209,7 @@ async def test_an_unmounted_request_with_a_mounted_referer_is_redirected_and_rec
 
 
 async def test_an_unmounted_request_keeps_its_method_and_content(
-    prefix_gate: RunningGate, browser: Any
+    prefix_gate: RunningGate, browser: ClientSession
 ) -> None:
     async with browser.post(
         prefix_gate.url + "/made/up", headers=COOKIE, data=b"kept", allow_redirects=True
@@ -230,7 +230,7 @@ async def test_an_unmounted_request_of_a_header_client_is_redirected(
     "evidence", [COOKIE, {"Referer": "{proxy}/page"}, {**COOKIE, "Referer": "{proxy}/page"}]
 )
 async def test_browsers_send_no_unmounted_requests_at_a_separate_origin(
-    gate: RunningGate, browser: Any, evidence: Any
+    gate: RunningGate, browser: ClientSession, evidence: Any
 ) -> None:
     headers = {name: text.format(proxy=gate.proxy_url) for name, text in evidence.items()}
     async with browser.get(
@@ -254,7 +254,7 @@ async def test_an_unmounted_websocket_is_served_without_a_redirect(
 
 
 async def test_an_unmounted_request_without_evidence_stays_404(
-    browser_mount: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: ClientSession
 ) -> None:
     gate = browser_mount.gate
     async with browser.get(gate.url + "/made/up", allow_redirects=False) as response:
@@ -302,10 +302,10 @@ async def test_the_mounts_root_without_its_slash_gets_it(
 async def test_concurrent_requests_in_all_mounts_get_their_own_responses(
     gate: RunningGate, client: ClientSession
 ) -> None:
-    async def request(i: Any) -> Any:
+    async def request(i: int) -> str:
         headers = {"X-Device-ID": "d" * 20} if i % 2 else {}
         async with client.get(f"{gate.proxy_url}/n{i}", headers=headers) as response:
-            return json.loads(await response.read())["target"]
+            return str(json.loads(await response.read())["target"])
 
     targets = await asyncio.gather(*(request(i) for i in range(40)))
     assert targets == [f"/n{i}" for i in range(40)]

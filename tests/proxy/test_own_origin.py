@@ -1,7 +1,5 @@
 """The separate origin: how it is derived from the settings, and where the cookie authenticates."""
 
-from typing import Any
-
 import pytest
 from multidict import CIMultiDict
 
@@ -38,7 +36,7 @@ def test_the_own_origin_needs_no_setting_on_loopback(scheme: str, host: str) -> 
 def test_the_own_origin_must_be_set_outside_loopback(host: str) -> None:
     public = Origin("https", host, 443)
 
-    def found(proxy_host: Any = None, proxy_port: Any = None) -> Any:
+    def found(proxy_host: str | None = None, proxy_port: int | None = None) -> Origin | None:
         return own_origin(
             public,
             proxy_host=proxy_host,
@@ -70,7 +68,7 @@ def test_the_own_origin_must_be_set_outside_loopback(host: str) -> None:
     ],
 )
 def test_the_cookie_is_good_wherever_the_gates_own_pages_are_not(
-    forwarded: Any, is_allowed: bool, at_prefix: bool
+    forwarded: dict[str, str], is_allowed: bool, at_prefix: bool
 ) -> None:
     mounts = Mounts(
         Origin("https", "gate.example", 443), "app.example", browsers_at_prefix=at_prefix

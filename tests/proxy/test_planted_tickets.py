@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,7 +17,7 @@ OLD = AGENT.replace("156.0", "90.0")
 
 
 @pytest.fixture
-async def gate(start_gate: GateFactory, upstream: str) -> Any:
+async def gate(start_gate: GateFactory, upstream: str) -> RunningGate:
     gate = await start_gate(upstream, trusted_proxies="127.0.0.1")
     gate.tokens.add(OTHER_TOKEN)
     return gate

@@ -1,7 +1,6 @@
 """Signing a browser in at its separate origin: every redirect, over sockets, on both paths."""
 
 import json
-from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
@@ -137,7 +136,7 @@ async def test_a_browser_comes_back_to_the_name_of_this_machine_that_it_used(
     ],
 )
 async def test_a_sign_in_never_ends_at_another_host_or_at_itself(
-    own_origin_gate: RunningGate, path: Any
+    own_origin_gate: RunningGate, path: str
 ) -> None:
     browser = signed_in(own_origin_gate)
     hops, response = await browser.follow(
@@ -148,7 +147,7 @@ async def test_a_sign_in_never_ends_at_another_host_or_at_itself(
 
 
 @given(st.text(max_size=30))
-def test_a_local_path_never_names_a_host(text: Any) -> None:
+def test_a_local_path_never_names_a_host(text: str) -> None:
     for path in (text, "/" + text):
         kept = local_path(path)
         assert kept in ("/", path)

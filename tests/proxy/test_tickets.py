@@ -27,7 +27,7 @@ async def test_of_many_uses_at_once_one_works() -> None:
     assert [r for r in results if not isinstance(r, SignInLinkInvalid)] == [(TOKEN, BROWSER, None)]
 
 
-async def test_a_ticket_works_once_on_all_nodes(redis_url: Any) -> None:
+async def test_a_ticket_works_once_on_all_nodes(redis_url: str) -> None:
     nodes = [RedisCache(redis_url) for _ in range(3)]
     offices = [Tickets(keys("a"), SpentEverywhere(redis_cache)) for redis_cache in nodes]
     ticket = offices[0].issue(TOKEN, BROWSER)

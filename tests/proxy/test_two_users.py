@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from tests.kit.proxy_gates import GateFactory
+from tests.kit.proxy_gates import GateFactory, RunningGate
 from zenzefi.plugins import Match, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
@@ -50,7 +50,7 @@ def upstream_app() -> web.Application:
     return app
 
 
-async def start(start_gate: GateFactory, upstream: str, *plugins: Any) -> Any:
+async def start(start_gate: GateFactory, upstream: str, *plugins: type[Plugin]) -> RunningGate:
     registry = Registry([bundled("plugins")], entry_points=False, classes=plugins)
     gate = await start_gate(upstream, engine=Engine(registry))
     for token in TOKENS.values():

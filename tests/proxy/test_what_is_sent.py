@@ -137,7 +137,7 @@ def expected(target: str, host: str) -> str | None:
 @settings(max_examples=500, deadline=None)
 @given(FRONTS, TEXTS, HOSTS)
 def test_the_upstream_receives_exactly_the_checked_target_or_nothing(
-    stage: Stage, front: Any, text: Any, host: Any
+    stage: Stage, front: Any, text: str, host: str
 ) -> None:
     target = front + text
     connected.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import random
-from typing import Any
 
 import pytest
 
@@ -170,7 +169,7 @@ async def test_every_kind_of_response_is_the_same_on_both_paths(
 
 @pytest.mark.parametrize(("method", "target", "headers"), REQUESTS)
 async def test_every_kind_of_request_is_the_same_on_both_paths(
-    both: Both, method: str, target: str, headers: Any
+    both: Both, method: str, target: str, headers: list[str]
 ) -> None:
     for response in RESPONSES[:2]:
         await both.compare(method, target, headers, response)

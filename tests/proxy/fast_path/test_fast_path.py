@@ -8,9 +8,10 @@ import pytest
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, GateFactory
 from tests.kit.proxy_stand_ins import NoSessions
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, RawConnection, fast_path_of
 from tests.kit.waiting import until
 from zenzefi.settings import SETTINGS
+from zenzefi.tokens.access import TokenAccess
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x"
 
@@ -51,7 +52,7 @@ async def test_a_connection_returns_from_the_standard_path_to_the_fast_path(
     gate = await start_gate(faulty.url)
     browsers = [await connect(gate) for _ in range(8)]
 
-    async def hurry(browser: Any) -> None:
+    async def hurry(browser: RawConnection) -> None:
         await browser.request(PREFIX + "/x", "X-Odd: 1", method="DELETE")
         for _ in range(20):
             await browser.request(PREFIX + "/x")
@@ -148,10 +149,10 @@ async def test_a_device_that_lost_its_claim_is_rejected(
     class Claims:
         holder = ""
 
-        def has_claim(self, access: Any, device_id: str) -> bool:
+        def has_claim(self, access: TokenAccess, device_id: str) -> bool:
             return self.holder == device_id
 
-        async def claim(self, access: Any, device_id: str) -> None:
+        async def claim(self, access: TokenAccess, device_id: str) -> None:
             if self.holder not in ("", device_id):
                 raise DeviceConflict
             self.holder = device_id
@@ -174,7 +175,9 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
     noted = []
 
     class Sessions(NoSessions):
-        def note(self, access: Any, *, bytes_out: Any, requests: int = 1, **about: Any) -> None:
+        def note(
+            self, access: TokenAccess, *, bytes_out: int, requests: int = 1, **about: Any
+        ) -> None:
             noted.append((requests, bytes_out, about["agent"]))
 
     faulty.keep_responding(IMAGE_RESPONSE)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from typing import Any
 
 import pytest
 
@@ -145,7 +144,7 @@ async def test_unsolicited_bytes_reach_no_client(
     "response", [b"", b"HTTP/1.1 200", IMAGE_RESPONSE[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"]
 )
 async def test_a_silent_upstream_times_out(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, response: Any
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, response: bytes
 ) -> None:
     faulty.always(response, then="stall")
     gate = await start_gate(faulty.url, upstream_read_timeout=0.4)

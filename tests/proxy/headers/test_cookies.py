@@ -64,7 +64,7 @@ CASES = Path(
     ],
 )
 def test_a_set_cookie_becomes_what_this_browser_may_keep(
-    value: str, mount: Any, expected: str | None
+    value: str, mount: Mount, expected: str | None
 ) -> None:
     got = map_set_cookie(value, UPSTREAM, mount)
     if expected is not None and "zup-__Host-Z" in expected:
@@ -107,7 +107,7 @@ def test_every_value_of_the_proxy_cookie_is_found_in_order() -> None:
     st.sampled_from(MOUNTS),
 )
 def test_no_spelling_of_a_gate_cookie_passes_either_way(
-    prefix: Any, name: str, data: Any, mount: Any
+    prefix: Any, name: str, data: Any, mount: Mount
 ) -> None:
     whole = prefix + name
     flips = data.draw(st.lists(st.booleans(), min_size=len(whole), max_size=len(whole)))
@@ -138,7 +138,7 @@ VALUES = st.text(alphabet="abc=\"' ,\xe9", max_size=10).map(str.strip)
 
 @given(NAMES, VALUES, st.sampled_from(MOUNTS))
 def test_what_the_browser_sends_back_is_what_the_upstream_set(
-    name: str, value: Any, mount: Any
+    name: str, value: Any, mount: Mount
 ) -> None:
     mapped = map_set_cookie(f"{name}={value}; Path=/; Secure; HttpOnly", UPSTREAM, mount)
     assert mapped is not None
@@ -153,7 +153,7 @@ def test_what_the_browser_sends_back_is_what_the_upstream_set(
 
 @given(st.text(alphabet=' ;=,abPathDomSecur/.\t"', max_size=60), st.sampled_from(MOUNTS))
 def test_any_set_cookie_is_mapped_without_failing_and_never_leaves_its_mount(
-    value: Any, mount: Any
+    value: Any, mount: Mount
 ) -> None:
     mapped = map_set_cookie(value, UPSTREAM, mount)
     if mapped is None:
@@ -182,7 +182,7 @@ def _checker() -> types.ModuleType:
 
 @pytest.mark.parametrize("file", ["cookies.json", "headers.json"])
 @pytest.mark.parametrize("mount", MOUNTS, ids=["prefix-http", "prefix-https", "root", "client"])
-def test_cookies_of_the_public_test_suites_survive(mount: Any, file: str) -> None:
+def test_cookies_of_the_public_test_suites_survive(mount: Mount, file: str) -> None:
     check = _checker()
     upstream = "http://127.0.0.1:9000"
     cases = [

@@ -136,19 +136,19 @@ def test_a_connection_that_takes_long_to_close_delays_no_one() -> None:
 
 
 @given(
-    askers=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60)), max_size=12),
+    contenders=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60)), max_size=12),
     total=st.integers(2, 200),
 )
 def test_few_tokens_can_not_take_the_long_lived_account_from_the_others(
-    askers: Any, total: int
+    contenders: Any, total: int
 ) -> None:
     """A token opens another one only while it holds fewer than are free."""
     budget, pool = budget_of(total, per_token=50)
-    for number, count in askers:
+    for number, count in contenders:
         for _ in range(count):
             with contextlib.suppress(Refused):
                 take(budget, UUID(int=number), pool, is_long_lived=True)
-    if budget.limits.long_lived >= 2 ** len({number for number, _ in askers}):
+    if budget.limits.long_lived >= 2 ** len({number for number, _ in contenders}):
         assert take(budget, UUID(int=100), pool, is_long_lived=True) is not None
 
 
@@ -268,7 +268,7 @@ class Model(RuleBasedStateMachine):
         self._collect()
 
     @rule(token=tokens, which=which, is_new=st.booleans())
-    def ask_the_cheap_way(self, token: UUID, which: Any, is_new: Any) -> None:
+    def request_synchronously(self, token: UUID, which: Any, is_new: Any) -> None:
         ready_before = self._ready()
         take = self.budget.take_new if is_new else self.budget.take_idle
         slot = take(token, self.pools[which])
@@ -302,7 +302,7 @@ class Model(RuleBasedStateMachine):
         self._collect()
 
     @rule(seconds=st.floats(0, 20))
-    def time_passes(self, seconds: Any) -> None:
+    def time_passes(self, seconds: float) -> None:
         self.clock.now += seconds
         self.budget.sweep(10)
         self._collect()

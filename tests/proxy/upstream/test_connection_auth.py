@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import re
-from typing import Any
 
 import pytest
 
@@ -48,7 +47,7 @@ async def test_two_users_over_one_pool_stay_who_they_are(
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_no_client_is_served_as_another_user_under_random_interleaving(
-    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, seed: Any
+    start_gate: GateFactory, serve: ServeAuthenticating, connect: Connect, seed: int
 ) -> None:
     """Clients of three users that come, sign in by halves, meet errors, and leave; interleaved."""
     chance = random.Random(seed)
@@ -58,7 +57,7 @@ async def test_no_client_is_served_as_another_user_under_random_interleaving(
     gate.tokens.add(OTHER, activated=True)
     served = []
 
-    async def browse(user: Any) -> None:
+    async def browse(user: str) -> None:
         token = users[user]
         for _ in range(6):
             browser = await connect(gate)

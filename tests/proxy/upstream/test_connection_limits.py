@@ -32,7 +32,7 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
     tokens = [TOKEN, *(letter * 64 for letter in "ABCD")]
     for token in tokens[1:]:
         gate.tokens.add(token, activated=True)
-    statuses: Any = Counter()
+    statuses: Counter[int] = Counter()
 
     async def request(number: int) -> None:
         token = tokens[number % len(tokens)]
@@ -92,7 +92,7 @@ async def test_a_flood_of_slow_requests_of_one_token_leaves_the_others_their_tur
     gate.tokens.add(OTHER, activated=True)
     order = []
 
-    async def request(token: str, number: int) -> Any:
+    async def request(token: str, number: int) -> int:
         async with session.get(
             f"{gate.proxy_url}/slow?{number}", headers=token_header(token)
         ) as response:
@@ -110,8 +110,8 @@ async def test_a_flood_of_slow_requests_of_one_token_leaves_the_others_their_tur
 
 
 async def error_of(
-    gate: RunningGate, target: Any, *headers: str, token: str = TOKEN
-) -> tuple[Any, ...]:
+    gate: RunningGate, target: str, *headers: str, token: str = TOKEN
+) -> tuple[int, str, bool]:
     response = await gate.request(target, "Accept: application/json", *headers, token=token)
     head, _, body = response.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)["code"], b"\r\nRetry-After: " in head
@@ -239,13 +239,13 @@ async def test_being_out_of_descriptors_is_not_the_upstreams_fault(
     counting: type[CountingUpstream],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
-    number: Any,
+    number: int,
 ) -> None:
     gate = await start_gate(counting.url)
 
     loop = asyncio.get_running_loop()
 
-    async def refused(*args: Any, **options: Any) -> None:
+    async def refused(*args: object, **options: object) -> None:
         raise OSError(number, "refused by the test")
 
     monkeypatch.setattr(loop, "create_connection", refused)

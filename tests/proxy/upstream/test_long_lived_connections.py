@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import Counter
-from typing import Any
 
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
@@ -45,7 +44,7 @@ async def test_a_thousand_idle_streams_of_one_token_delay_no_other(
     limits = gate.gate.upstream.budget.limits
     assert statuses == {200: limits.long_lived_per_token, 429: streams - statuses[200]}
 
-    async def request(token: str, number: int) -> Any:
+    async def request(token: str, number: int) -> int:
         async with session.get(
             f"{gate.proxy_url}/x?{number}", headers=token_header(token)
         ) as response:
@@ -78,7 +77,7 @@ async def test_excess_long_lived_connections_are_rejected_and_the_open_ones_stay
         for token in (TOKEN, OTHER, third)
     ]
 
-    async def status(token: str) -> tuple[Any, ...]:
+    async def status(token: str) -> tuple[int, bool]:
         if kind == "websocket":
             with pytest.raises(WSServerHandshakeError) as refused:
                 await session.ws_connect(gate.proxy_url + "/socket", headers=token_header(token))

@@ -29,7 +29,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, st.lists(st.integers(1, 70000), max_size=30))
-def test_boundaries_are_found_wherever_the_bytes_are_cut(frames: Any, cuts: Any) -> None:
+def test_boundaries_are_found_wherever_the_bytes_are_cut(frames: Any, cuts: list[int]) -> None:
     data = b"".join(frames)
     boundaries = {0}
     for one in frames:
@@ -43,7 +43,7 @@ def test_boundaries_are_found_wherever_the_bytes_are_cut(frames: Any, cuts: Any)
 
 
 @given(FRAMES.filter(bool), st.integers(0, 400))
-def test_the_next_boundary_is_where_it_stops(frames: Any, start: Any) -> None:
+def test_the_next_boundary_is_where_it_stops(frames: Any, start: int) -> None:
     data = b"".join(frames)
     start = min(start, len(data) - 1)
     cursor = FrameCursor()

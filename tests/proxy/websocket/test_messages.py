@@ -84,7 +84,7 @@ def test_a_message_beyond_the_bound_is_1009() -> None:
 
 
 @given(st.binary(max_size=50), st.binary(min_size=4, max_size=4))
-def test_masking_twice_gives_the_same_bytes(payload: Any, mask: Any) -> None:
+def test_masking_twice_gives_the_same_bytes(payload: bytes, mask: bytes) -> None:
     masked = xor(payload, mask)
     assert masked == bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
     assert xor(masked, mask) == payload

@@ -12,10 +12,11 @@ from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, BrowserMount, GateFactory, RunningGate
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.proxy.websocket import relay
+from zenzefi.tokens.access import TokenAccess
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator[Any]:
+async def browser() -> AsyncIterator[ClientSession]:
     """A client that sends no token by itself."""
     async with ClientSession() as session:
         yield session
@@ -47,7 +48,7 @@ async def test_the_subprotocol_and_the_compression_are_the_upstreams(
 
 
 async def test_the_token_parameter_lets_in_and_is_taken_out(
-    gate: RunningGate, browser: Any
+    gate: RunningGate, browser: ClientSession
 ) -> None:
     async with browser.ws_connect(f"{gate.proxy_url}/socket?a=%zz&token={TOKEN}&b") as ws:
         hello = await ws.receive_json()
@@ -70,7 +71,7 @@ async def test_the_token_parameter_lets_in_and_is_taken_out(
     ],
 )
 async def test_an_application_may_use_its_own_token_parameter(
-    gate: RunningGate, browser: Any, query: str, headers: dict[str, Any], rest: str
+    gate: RunningGate, browser: ClientSession, query: str, headers: dict[str, Any], rest: str
 ) -> None:
     async with browser.ws_connect(f"{gate.proxy_url}/socket?{query}", headers=headers) as ws:
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
@@ -81,14 +82,16 @@ async def test_an_application_may_use_its_own_token_parameter(
     [("token=theirs&x=1", "token=theirs&x=1"), (f"x=1&token={'Z' * 64}", "x=1")],
 )
 async def test_an_application_may_use_its_own_token_parameter_with_the_cookie(
-    browser_mount: BrowserMount, browser: Any, query: str, rest: str
+    browser_mount: BrowserMount, browser: ClientSession, query: str, rest: str
 ) -> None:
     url = f"{browser_mount.url}/socket?{query}"
     async with browser.ws_connect(url, headers=browser_mount.headers) as ws:
         assert (await ws.receive_json())["target"] == f"/socket?{rest}"
 
 
-async def test_an_invalid_token_parameter_is_reported(gate: RunningGate, browser: Any) -> None:
+async def test_an_invalid_token_parameter_is_reported(
+    gate: RunningGate, browser: ClientSession
+) -> None:
     for query, cookie in (("token=theirs", ""), (f"token={'Z' * 64}", "planted")):
         headers = {"Cookie": f"zenzefi_access_token={cookie}"} if cookie else {}
         with pytest.raises(WSServerHandshakeError) as refused:
@@ -210,7 +213,7 @@ async def test_draining_closes_with_1001(gate: RunningGate, client: ClientSessio
 
 
 async def test_another_sites_page_cannot_use_the_cookie(
-    browser_mount: BrowserMount, browser: Any
+    browser_mount: BrowserMount, browser: ClientSession
 ) -> None:
     url, headers = browser_mount.url + "/socket", browser_mount.headers
     with pytest.raises(WSServerHandshakeError) as refused:
@@ -353,7 +356,7 @@ async def test_a_browser_that_leaves_before_its_101_is_no_error(
     gate.tokens.add()  # not activated yet
     gone = asyncio.Event()
 
-    async def activate(access: Any) -> Any:
+    async def activate(access: TokenAccess) -> TokenAccess:
         writer.transport.abort()
         await asyncio.sleep(0.1)
         gone.set()
