@@ -28,6 +28,8 @@ FLASH = "zenzefi_flash"
 HALFWAY = "zenzefi_halfway"
 KNOWN_BROWSER = "zenzefi_known"
 LANGUAGE = "zenzefi_language"
+ZONE = "zenzefi_zone"
+"""Set by a script of the gate's pages (``site.js``), not by a response."""
 NONCE = "zenzefi_enter_"
 """The name begins so; the first digits of the hash of its value follow."""
 
@@ -82,8 +84,9 @@ GATE_COOKIES = (
         "nothing: the name is sealed, or its mark is made for the network and the browser",
     ),
     GateCookie(LANGUAGE, "the language of the pages", "the language of the pages"),
+    GateCookie(ZONE, "the time zone of the browser", "the time zone of the times on pages"),
 )
-"""Every cookie that the gate sets."""
+"""Every cookie of the gate."""
 
 _GATE = re.compile(r"(?i)(?:__host-http-|__http-|__host-|__secure-)?zenzefi")
 # Measured versions. An older browser may know the prefix as well: it is treated as one that does

@@ -38,7 +38,7 @@ LANGUAGES = {"en": "English", "ru": "Русский"}
 """Language codes (RFC 5646) and the languages' names for the language menu."""
 
 LANGUAGE_COOKIE = gate_cookies.LANGUAGE
-ZONE_COOKIE = "zenzefi_zone"
+ZONE_COOKIE = gate_cookies.ZONE
 CURRENCY = "ZNC"
 
 

@@ -63,7 +63,7 @@ async def test_no_document_switches_the_bundled_rewriting_off(
         async with client.get(f"{gate.proxy_url}/good-{number}") as good:
             assert MAPPED in await good.read()
     html = engine.registry["html"]
-    assert not html.is_resting
+    assert not html.is_suspended
 
 
 class Loops(Plugin):
@@ -100,7 +100,7 @@ async def test_a_document_that_blocks_passes_by_and_others_do_not(
     assert (statistics.errors, statistics.skipped) == (1, 3)
     assert await get("loop-too") == PAGE  # it is the plugin, not one document
     assert await get("other") == PAGE
-    assert engine.registry["loops"].is_resting
+    assert engine.registry["loops"].is_suspended
 
 
 async def test_a_failure_on_one_document_does_not_disable_a_plugin(

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue, models_json_schema
 
+from zenzefi import gate_cookies
 from zenzefi.api.routing import Authentication, Operation
 from zenzefi.errors import GateError, Invalid, PayloadTooLarge, RateLimited, Unavailable
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
@@ -124,7 +125,7 @@ def describe(
                 "access_cookie": {
                     "type": "apiKey",
                     "in": "cookie",
-                    "name": "zenzefi_access_token",
+                    "name": gate_cookies.ACCESS,
                 },
             },
         },

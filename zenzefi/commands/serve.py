@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 
     from zenzefi.settings import Settings
 
-
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
+host_option = click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+)
+port_option = click.option(
     "--port",
     default=8000,
     show_default=True,
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 takes a free one.",
 )
+
+
+@click.command()
+@host_option
+@port_option
 @click.option(
     "--workers",
     default=1,
@@ -49,14 +54,8 @@ def serve(host: str, port: int, workers: int) -> None:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port to listen on; 0 takes a free one.",
-)
+@host_option
+@port_option
 @click.option("--site-only", is_flag=True, help="Serve only the demo site, without a gate.")
 def demo(host: str, port: int, site_only: bool) -> None:
     """Start the gate with the bundled demo site behind it; ZENZEFI_TARGET_URL is ignored."""

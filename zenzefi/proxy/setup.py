@@ -32,7 +32,7 @@ from zenzefi.proxy.interfaces import (
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
 from zenzefi.proxy.sign_in import SignIn
-from zenzefi.proxy.tickets import ENTER_PATH, SpentEverywhere, SpentInProcess, SpentTickets, Tickets
+from zenzefi.proxy.tickets import ENTER_PATH, Tickets, spent_tickets
 from zenzefi.proxy.unmounted_requests import origin_page
 from zenzefi.proxy.upstream.limits import Limits
 from zenzefi.proxy.upstream.pool import Upstream
@@ -110,13 +110,8 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         token_validator=token_validator,
         http=http,
         websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
-        tickets=Tickets(keyring, _spent(app)),
+        tickets=Tickets(keyring, spent_tickets(app.get(REDIS_CACHE))),
     )
-
-
-def _spent(app: web.Application) -> SpentTickets:
-    redis_cache = app.get(REDIS_CACHE)
-    return SpentInProcess() if redis_cache is None else SpentEverywhere(redis_cache)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -65,6 +65,16 @@ class SpentEverywhere:
         return first_here and first is not False
 
 
+def spent_tickets(redis_cache: RedisCache | None, max_spent: int = _MAX_SPENT) -> SpentTickets:
+    """The memory of this node, shared by all nodes if Redis is configured.
+
+    Each node keeps the last ``max_spent`` tickets itself.
+    """
+    if redis_cache is None:
+        return SpentInProcess(max_spent)
+    return SpentEverywhere(redis_cache, max_spent)
+
+
 class Ticket(NamedTuple):
     """The content of a ticket: the token, and the mark of the nonce (:meth:`Tickets.mark`)."""
 

@@ -47,9 +47,12 @@ import json
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from zenzefi.tasks import repeat
 
 if TYPE_CHECKING:
     from zenzefi.tokens.redis_cache import RedisCache
@@ -173,27 +176,26 @@ class InvalidationChannel:
                         _append(self._without_tombstones, queued)
 
     async def _retry(self, redis_cache: RedisCache) -> None:
-        while True:
-            await asyncio.sleep(RETRY)
-            if self._unpublished and not self._sending.locked():
-                await self._send(redis_cache)
-            while self._without_tombstones:
-                queued = self._without_tombstones[0]
-                if not await redis_cache.write_tombstones(queued.message, queued.entries):
-                    break
-                if self._without_tombstones and self._without_tombstones[0] is queued:
-                    self._without_tombstones.popleft()
+        if self._unpublished and not self._sending.locked():
+            await self._send(redis_cache)
+        while self._without_tombstones:
+            queued = self._without_tombstones[0]
+            if not await redis_cache.write_tombstones(queued.message, queued.entries):
+                break
+            if self._without_tombstones and self._without_tombstones[0] is queued:
+                self._without_tombstones.popleft()
 
     def background_work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """The coroutines that have to run while the node runs, with the names of their tasks."""
         if self._redis_cache is None:
             return []
+        retrying = "unsent invalidation messages"
         return [
             (
                 "invalidation subscription",
                 self._redis_cache.listen(self._on_message, self._on_change),
             ),
-            ("unsent invalidation messages", self._retry(self._redis_cache)),
+            (retrying, repeat(RETRY, partial(self._retry, self._redis_cache), name=retrying)),
         ]
 
 

@@ -34,7 +34,7 @@ from aiohttp import web
 from zenzefi.errors import Forbidden
 from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.keys import Signer
-from zenzefi.proxy.tickets import SpentEverywhere, SpentInProcess, SpentTickets
+from zenzefi.proxy.tickets import SpentTickets, spent_tickets
 from zenzefi.settings import Settings
 from zenzefi.settings.own_origin import BrowserMount, is_loopback
 from zenzefi.tokens.setup import REDIS_CACHE
@@ -106,12 +106,7 @@ def address(request: web.BaseRequest) -> str:
 
 def setup(app: web.Application) -> None:
     """Create the store of spent tickets, shared by all nodes if Redis is configured."""
-    redis_cache = app.get(REDIS_CACHE)
-    app[SPENT] = (
-        SpentInProcess(_MAX_SPENT)
-        if redis_cache is None
-        else SpentEverywhere(redis_cache, _MAX_SPENT)
-    )
+    app[SPENT] = spent_tickets(app.get(REDIS_CACHE), _MAX_SPENT)
 
 
 async def is_second_step(

@@ -269,7 +269,7 @@ def test_whatever_fails_other_documents_are_still_rewritten(events: list[Any]) -
                 document
             )
         assert entry.takes("another")
-        assert not entry.is_resting
+        assert not entry.is_suspended
 
 
 def test_a_plugin_rests_after_failing_on_different_documents() -> None:
@@ -297,5 +297,5 @@ def test_the_documents_that_pass_by_are_bounded() -> None:
     entry = LoadedPlugin(plugin("a").plugin, "test", bundled=True)
     for number in range(2000):
         entry.failed(Cost("slow"), f"/{number}")
-    assert len(entry._passed) <= 256
+    assert len(entry._skipped) <= 256
     assert len(entry._failing) <= 256

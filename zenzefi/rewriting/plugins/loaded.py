@@ -12,13 +12,13 @@ import functools
 import logging
 import reprlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from multidict import CIMultiDict
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.rewriting.edits import EditConflict
 from zenzefi.rewriting.plugins.api import Plugin, Token
 from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
@@ -65,9 +65,11 @@ class LoadedPlugin:
     clock: Callable[[], float] = time.monotonic
     bundled: bool = False
     """Whether the plugin is part of the gate: its circuit never opens."""
-    _failing: dict[int, int] = field(default_factory=dict)
+    _failing: BoundedDict[int, int] = field(default_factory=lambda: BoundedDict(_MOST_DOCUMENTS))
     """Failures per document since the last success."""
-    _passed: OrderedDict[int, tuple[float, bool]] = field(default_factory=OrderedDict)
+    _skipped: BoundedDict[int, tuple[float, bool]] = field(
+        default_factory=lambda: BoundedDict(_MOST_DOCUMENTS)
+    )
     """Documents to skip: until when, and whether they blocked the event loop."""
     _is_open: bool = False
     _open_until: float = 0.0
@@ -92,13 +94,13 @@ class LoadedPlugin:
         return True
 
     @property
-    def is_resting(self) -> bool:
+    def is_suspended(self) -> bool:
         """Whether the circuit is open now. Changes nothing."""
         return self._is_open and self.clock() < self._open_until
 
     def takes(self, document: str) -> bool:
         """Whether the plugin processes a document now; ``document`` is its URL."""
-        until, _ = self._passed.get(hash(document), (0.0, False))
+        until, _ = self._skipped.get(hash(document), (0.0, False))
         if self.clock() < until:
             self.statistics.skipped += 1
             return False
@@ -118,36 +120,31 @@ class LoadedPlugin:
         statistics = self.statistics
         statistics.errors += 1
         key = hash(document) if document else -statistics.errors
-        count = self._failing[key] = self._failing.pop(key, 0) + 1
-        if len(self._failing) > _MOST_DOCUMENTS:
-            del self._failing[next(iter(self._failing))]
+        count = self._failing[key] = self._failing.get(key, 0) + 1
         has_blocked = isinstance(error, Blocked)
         if has_blocked or isinstance(error, Cost) or count >= _BREAK_AFTER:
-            self._pass_by(key, has_blocked)
-        said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self.statistics.last_error = said
+            self._skip(key, has_blocked)
+        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.statistics.last_error = text
         logger.error(
             "plugin %s failed, body passed unchanged: %s",
             self.name,
-            said,
+            text,
             exc_info=error if isinstance(error, BaseException) else None,
         )
         if not self.bundled:
             self._maybe_open()
 
-    def _pass_by(self, document: int, has_blocked: bool) -> None:
+    def _skip(self, document: int, has_blocked: bool) -> None:
         now = self.clock()
-        self._passed.pop(document, None)
-        while self._passed and (
-            len(self._passed) >= _MOST_DOCUMENTS or next(iter(self._passed.values()))[0] <= now
-        ):
-            self._passed.popitem(last=False)
-        self._passed[document] = now + _BREAK_SECONDS, has_blocked
+        while (oldest := self._skipped.oldest()) is not None and oldest[1][0] <= now:
+            del self._skipped[oldest[0]]
+        self._skipped[document] = now + _BREAK_SECONDS, has_blocked
         logger.error("plugin %s: document skipped for %d s", self.name, _BREAK_SECONDS)
 
     def _maybe_open(self) -> None:
         now = self.clock()
-        blocked = sum(is_blocked and now < until for until, is_blocked in self._passed.values())
+        blocked = sum(is_blocked and now < until for until, is_blocked in self._skipped.values())
         is_blocking = blocked >= _BLOCKED_DOCUMENTS
         if self._is_open or not (is_blocking or len(self._failing) >= _BREAK_AFTER):
             return
