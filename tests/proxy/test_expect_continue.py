@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate, body_of
 
 
@@ -79,3 +80,16 @@ async def test_the_gates_own_api_sends_100_continue_when_it_reads(gate: RunningG
         writer.write(body.encode())
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
+
+
+async def test_a_final_response_takes_the_place_of_the_invitation(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    """RFC 9110, 10.1.1: the upstream refuses at the head, so no content is asked for."""
+    faulty.always(b"HTTP/1.1 401 No\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nno")
+    gate = await start_gate(faulty.url)
+    lines = ("Content-Length: 4", "Expect: 100-continue")
+    got = await gate.request(PREFIX + "/x", *lines, method="POST")
+    assert got.startswith(b"HTTP/1.1 401 ")
+    assert got.endswith(b"\r\n\r\nno")
+    assert b"100 Continue" not in got

@@ -294,3 +294,18 @@ async def test_a_full_pool_waits_and_then_responds_503(
     await asyncio.sleep(0.1)
     assert (await gate.request(PREFIX + "/y")).startswith(b"HTTP/1.1 503")
     assert (await first).startswith(b"HTTP/1.1 504")
+
+
+async def test_bytes_after_the_last_chunk_end_the_connection(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    """Also if they are only the beginning of another response."""
+    faulty.always(
+        OK_HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nX-",
+        then="stall",
+    )
+    gate = await start_gate(faulty.url)
+    for _ in range(2):
+        got = await gate.request(PREFIX + "/x", timeout=5)
+        assert got.endswith(b"\r\n\r\n5\r\nfirst\r\n0\r\n\r\n")
+    assert faulty.connections == 2

@@ -9,6 +9,8 @@ import struct
 import pytest
 
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
+from tests.kit.waiting import until
+from zenzefi.tokens.access import TokenAccess
 
 pytestmark = pytest.mark.every_loop
 
@@ -56,6 +58,46 @@ async def test_a_refusal_that_came_before_a_failed_write_arrives(
                 assert await reader.readexactly(9) == b"too large"
             writer.transport.abort()
             await asyncio.sleep(0)
+
+
+async def test_frames_behind_the_101_arrive_on_the_first_use_of_a_token(
+    start_gate: GateFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token is activated between the 101 and the relay; the upstream has closed meanwhile."""
+    accepted = (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )
+    upgrade = (
+        f"GET {PREFIX}/s HTTP/1.1\r\nHost: gate.test\r\nX-Access-Token: {TOKEN}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    frames = b"\x82\x05first\x82\x04last\x88\x02\x03\xe8"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gate = await start_gate(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        gate.tokens.add()
+        is_sent = asyncio.Event()
+        activate = gate.tokens.activate
+
+        async def activate_later(access: TokenAccess) -> TokenAccess:
+            await is_sent.wait()
+            return await activate(access)
+
+        monkeypatch.setattr(gate.tokens, "activate", activate_later)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        writer.write(upgrade.encode())
+        upstream, _ = await asyncio.to_thread(listener.accept)
+        await asyncio.to_thread(upstream.recv, 65536)
+        upstream.send(accepted + frames[:7])
+        upstream.send(frames[7:])
+        upstream.close()
+        await until(lambda: not gate.gate.upstream.connections)
+        is_sent.set()
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+            assert await reader.readexactly(len(frames)) == frames
+        writer.close()
 
 
 async def test_frames_that_came_before_a_failed_write_arrive(start_gate: GateFactory) -> None:

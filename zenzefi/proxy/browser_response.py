@@ -228,7 +228,9 @@ def write_interim(
     Clients of HTTP/1.0 know none of them.
     """
     transport = request.transport
-    if transport is None or BEGUN in request or request.version < HttpVersion11:
+    if transport is None or transport.is_closing():
+        return
+    if BEGUN in request or request.version < HttpVersion11:
         return
     reason = b"Continue" if status == 100 else b""
     lines = [b"HTTP/1.1 %d %b" % (status, reason), *(b"%b: %b" % pair for pair in pairs)]

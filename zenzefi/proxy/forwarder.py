@@ -8,7 +8,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from aiohttp import web
 
@@ -82,12 +81,10 @@ class HttpForwarder:
 
         purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
         if body is None:
-            response: UpstreamResponse | UpstreamExchange
             begun = started_response(request)
             if begun is not None:
                 for status, pairs in begun.interims:
                     on_interim(status, pairs)
-                begun.count_as_long_lived()
                 return await self._pass_on(proxied, begun)
             response = await self._upstream.send(request.method, head, None, on_interim, purpose)
             if self._rewriter.must_refetch(proxied, response):
@@ -369,16 +366,7 @@ async def revalidate(token_validator: TokenValidation, proxied: ProxyRequest) ->
         await token_validator.validate(proxied.token)
 
 
-class StartedResponse(UpstreamResponse, Protocol):
-    """A response that the fast path has begun, with the 1xx responses before it."""
-
-    interims: list[tuple[int, Pairs]]
-
-    def count_as_long_lived(self) -> None:
-        """Raises :class:`GateError` if it is going to last and there is no room for it."""
-
-
-def started_response(request: web.BaseRequest) -> StartedResponse | None:
+def started_response(request: web.BaseRequest) -> UpstreamExchange | None:
     """The response that the fast path has begun for this request and hands over.
 
     Raises the errors of the fast path (:mod:`zenzefi.proxy.fast_path`).

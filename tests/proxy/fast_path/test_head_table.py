@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.fast_path.head_table import HeadTable, validate_head
+from zenzefi.proxy.fast_path.head_table import HeadTable
+from zenzefi.proxy.upstream.response_head import validate_head
 
 UPSTREAM = Origin("http", "upstream.test", 80)
 MOUNT = Mount(MountKind.PREFIX, Origin("http", "gate.test", 8000), "/api/v1/proxy")

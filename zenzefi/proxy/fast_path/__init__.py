@@ -38,19 +38,18 @@ Guarantees:
 - The fast path never waits for a free connection, and reads ahead of a slower receiver by no more
   than 256 kB and one read.
 
-The fast path is closed while a plugin has hooks for heads, while requests are rate-limited, and for
-a minute after a malformed response head. At least once a second a sweep updates this state, closes
-silent and idle connections, and reports sessions and metrics.
+The fast path is closed while a plugin has hooks for heads, and while requests are rate-limited. At
+least once a second a sweep updates this state, and reports sessions and metrics.
 
 - ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
 - ``known_requests``: header blocks that were admitted before
-- ``connection``, ``framing``, ``splice``: the upstream's connection and the body of a response
 - ``head_table``: the head of a response, line by line
+- ``receiver``: chooses the receiver of a response
 - ``held_response``: a response whose body may pass unchanged
 - ``rewritten_types``: the types and headers that need the rewriting engine
-- ``sinks``: the interface between the two connections
 - ``response_writer``: writes heads and chunks to the client
 - ``handover``: unusual responses, for the standard path
+- :mod:`zenzefi.proxy.upstream`: the connections to the upstream
 """
 
 from __future__ import annotations
@@ -60,43 +59,38 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.bounded import BoundedDict
-from zenzefi.errors import GateError, UpstreamFailed
+from zenzefi.errors import GateError
 from zenzefi.http.observation import OBSERVER, Tally
-from zenzefi.http.request_handler import STALL_SECONDS
 from zenzefi.observability.access_log import AccessLogEntry
 from zenzefi.origin import PROXY_PREFIX, Mount
-from zenzefi.proxy.errors import UpstreamTimeout
-from zenzefi.proxy.fast_path.connection import FastPathConnection
 from zenzefi.proxy.fast_path.handler import FastPathHandler
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
 from zenzefi.proxy.fast_path.rewritten_types import Rewriting
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
-from zenzefi.proxy.upstream.connecting import check_pin
-from zenzefi.proxy.upstream.pool import IDLE_SECONDS
+from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
-from zenzefi.runtime import descriptors
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER
 from zenzefi.settings import SETTINGS
 
 log = logging.getLogger(__name__)
 
 
-_DISABLED_SECONDS = 60.0
+_SWEEP_SECONDS = 1.0
 _MAX_TABLES = 32
 
 
 class FastPath:
-    """The fast path of one gate: its known requests, connections, state and counters."""
+    """The fast path of one gate: its known requests, state and counters."""
 
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
         settings = app[SETTINGS]
@@ -113,20 +107,12 @@ class FastPath:
         self.drain = app[DRAIN]
         self._origin = gate.upstream.origin
         self.upstream = gate.upstream
-        self._budget = gate.upstream.budget
-        self._pool = self._budget.pool()
-        self._tls = gate.upstream.tls
-        self._connect_timeout = settings.upstream_connect_timeout
-        self._read_timeout = settings.upstream_read_timeout
-        self._interval = min(1.0, self._read_timeout / 4)
         self._tables: BoundedDict[tuple[Mount, str | None], HeadTable] = BoundedDict(_MAX_TABLES)
         self.known_requests = KnownRequests(
             gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._head_table_of
         )
-        self.connections: set[FastPathConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._disabled_until = 0.0
         self._ids: list[bytes] = []
         self.is_open = False
         """Whether requests may take the fast path at present."""
@@ -149,21 +135,12 @@ class FastPath:
         for task in self._connecting:
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)
-        for connection in list(self.connections):
-            connection.abandon()
-        await asyncio.sleep(0)
         self._count()
 
-    def disable_temporarily(self) -> None:
-        """Use only the standard path for a while, because a response head was malformed."""
-        log.warning("malformed response head: fast path disabled for %d s", _DISABLED_SECONDS)
-        self._disabled_until = asyncio.get_running_loop().time() + _DISABLED_SECONDS
-        self.is_open = False
-
     def _sweep(self) -> None:
-        """Once a second: update the state, close silent and idle connections, report counters."""
+        """Once a second: update the state, report counters."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._interval, self._sweep)
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
         rewriting = self._rewriting
         if rewriting.generation != self._generation:
             self._generation = rewriting.generation
@@ -172,41 +149,19 @@ class FastPath:
         self._count()
         self.is_open = (
             not rewriting.has_hooks
-            and loop.time() >= self._disabled_until
             and self._settings.rate_limit_proxy == "off"  # only the standard path applies it
         )
-        for connection in list(self.connections):
-            connection.silent_sweeps += 1
-            silent = (connection.silent_sweeps - 1) * self._interval
-            if not connection.is_busy:
-                if silent >= IDLE_SECONDS:
-                    connection.abandon()
-            elif connection.is_paused:
-                if silent >= STALL_SECONDS:
-                    connection.time_out()
-            elif silent >= self._read_timeout:
-                connection.time_out()
 
     # --- connections to the upstream
 
-    def take(self, token_id: UUID) -> FastPathConnection | None:
+    @property
+    def connections(self) -> set[UpstreamConnection]:
+        """All open connections to the upstream."""
+        return self.upstream.connections
+
+    def take(self, token_id: UUID) -> UpstreamConnection | None:
         """Take a pooled connection, if there is one and the token may have it."""
-        while (slot := self._budget.take_idle(token_id, self._pool)) is not None:
-            connection = cast(FastPathConnection, slot.connection)  # the pool has no other kind
-            if not connection.transport.is_closing():
-                connection.is_reused = True
-                return connection
-            slot.closing()
-        return None
-
-    def release(self, connection: FastPathConnection) -> None:
-        """Return a connection to the pool, because its exchange has ended."""
-        self._budget.make_idle(connection.slot)
-
-    def connection_closed(self, connection: FastPathConnection) -> None:
-        """Free the slot of a closed connection."""
-        self.connections.discard(connection)
-        connection.slot.closed()
+        return self.upstream.take(token_id)
 
     def connect(self, handler: FastPathHandler, token_id: UUID) -> bool:
         """Start opening a connection for a request.
@@ -214,7 +169,7 @@ class FastPath:
         Returns false if the limit of connections, in total or of this token, is reached: the
         standard path waits for one.
         """
-        slot = self._budget.take_new(token_id, self._pool)
+        slot = self.upstream.take_slot(token_id)
         if slot is None:
             return False
         task = asyncio.get_running_loop().create_task(
@@ -225,39 +180,16 @@ class FastPath:
         return True
 
     async def _connect(self, handler: FastPathHandler, exchange: object, slot: Slot) -> None:
-        tls = self._tls
-        opened: list[FastPathConnection] = []
-
-        def protocol() -> FastPathConnection:
-            opened.append(FastPathConnection(self, slot))
-            return opened[-1]
-
         try:
-            descriptors.require_descriptors()
-            async with asyncio.timeout(self._connect_timeout):
-                transport, connection = await asyncio.get_running_loop().create_connection(
-                    protocol,
-                    self._origin.host.strip("[]"),
-                    self._origin.port,
-                    ssl=tls.context if tls else None,
-                )
-            check_pin(tls, transport)
-        except BaseException as error:
-            if opened and opened[-1] in self.connections:
-                opened[-1].abandon()
-            else:
-                slot.closed()
-            # The standard path tries again and reports the error; a timeout is not repeated.
-            if handler.exchange is exchange and isinstance(error, Exception):
-                is_late = isinstance(error, TimeoutError)
-                handler.hand_over(UpstreamTimeout() if is_late else None)
-            if not isinstance(error, (OSError, UpstreamFailed)):
-                raise
-        else:
+            connection = await self.upstream.open(slot)
+        except GateError as error:
             if handler.exchange is exchange:
-                handler.use_connection(connection)
-            else:
-                self.release(connection)
+                handler.hand_over(error)
+            return
+        if handler.exchange is exchange:
+            handler.use_connection(connection)
+        else:
+            connection.slot.make_idle()
 
     # --- for the handlers
 

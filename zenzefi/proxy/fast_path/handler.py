@@ -26,12 +26,17 @@ from aiohttp.web_request import BaseRequest
 
 from zenzefi.errors import GateError
 from zenzefi.http.request_handler import GateRequestHandler
-from zenzefi.proxy.fast_path.connection import FastPathConnection
-from zenzefi.proxy.fast_path.handover import BUFFER, HandedOver, PendingHandover
+from zenzefi.proxy.fast_path.handover import PendingHandover
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
+from zenzefi.proxy.fast_path.receiver import choose_receiver
 from zenzefi.proxy.fast_path.response_writer import LAST_CHUNK, write_chunk, write_start
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.upstream.body_flow import BUFFER
+from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
+from zenzefi.proxy.upstream.sinks import ResponseStart
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath
@@ -63,6 +68,7 @@ class FastPathHandler(GateRequestHandler):
         "_target",
         "exchange",
         "head_table",
+        "interims",
     )
 
     head_table: HeadTable
@@ -72,7 +78,7 @@ class FastPathHandler(GateRequestHandler):
         self._fast_path = fast_path
         self._remote = ""
         self._known: KnownRequest | None = None  # while the fast path serves a request
-        self._connection: FastPathConnection | None = None
+        self._connection: UpstreamConnection | None = None
         self._original: _Original = b""  # the request as it was received, for the handover
         self._outgoing = b""  # the request for the upstream
         self._request_method = b""
@@ -85,9 +91,10 @@ class FastPathHandler(GateRequestHandler):
         self._sent = 0
         self._started = 0.0
         self._registration: Any = None
-        self._pending: PendingHandover | None = None
+        self._pending = PendingHandover()
         self.exchange: object = None
         """Identifies the request that the fast path serves; ``None`` between requests."""
+        self.interims: list[tuple[int, Pairs]] = []  # 1xx responses for the standard path
 
     # --- the client's requests
 
@@ -101,8 +108,7 @@ class FastPathHandler(GateRequestHandler):
         return self._known is None and super()._is_idle
 
     def _begin_request(self) -> bool:
-        if self._pending is not None:
-            self._drop_pending()
+        self._pending.drop()
         return self._recognise(self._unread) or super()._begin_request()
 
     def _recognise(self, data: bytes) -> bool:
@@ -181,7 +187,7 @@ class FastPathHandler(GateRequestHandler):
         elif not fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
-    def use_connection(self, connection: FastPathConnection) -> None:
+    def use_connection(self, connection: UpstreamConnection) -> None:
         """Send the request on a new connection."""
         self._connection = connection
         connection.send(self, self._outgoing, is_head=self._request_method == b"HEAD")
@@ -213,6 +219,15 @@ class FastPathHandler(GateRequestHandler):
         self._registration = registration
         return True
 
+    def interim(self, status: int, headers: Pairs) -> None:
+        self.interims.append((status, headers))
+
+    def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
+        choose_receiver(self, connection, response)
+
+    def failed(self, error: GateError) -> None:
+        self.hand_over(error)
+
     def head(
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
     ) -> None:
@@ -242,7 +257,7 @@ class FastPathHandler(GateRequestHandler):
         else:
             transport.set_write_buffer_limits(high=BUFFER)
 
-    def _begin_splice(self, connection: FastPathConnection, transport: asyncio.Transport) -> None:
+    def _begin_splice(self, connection: UpstreamConnection, transport: asyncio.Transport) -> None:
         self._is_to_splice = False
         transport.set_write_buffer_limits(high=BUFFER)
         connection.splice_to(transport)
@@ -316,14 +331,15 @@ class FastPathHandler(GateRequestHandler):
 
     # --- handover
 
-    def hand_over(self, result: HandedOver | GateError | None) -> None:
+    def hand_over(self, result: UpstreamExchange | GateError | None) -> None:
         original = self._original
         self._fast_path.handed_over += 1
         self._known = self.exchange = None
         self._connection = None
+        self.interims = []
         self._original = self._outgoing = b""
         if self._parser is None:  # the client has disconnected
-            if isinstance(result, HandedOver):
+            if isinstance(result, UpstreamExchange):
                 result.drop()
             return
         if isinstance(original, bytes):
@@ -333,29 +349,16 @@ class FastPathHandler(GateRequestHandler):
             self._messages.append(original)
         waiter = self._waiter
         if result is not None and self._messages:
-            self._pending = PendingHandover(self._messages[0][0], result)
+            self._pending.put(self._messages[0][0], result)
         if waiter is None or waiter.done() or not self._messages:
-            self._drop_pending()
+            self._pending.drop()
             self.force_close()
             return
         self._wake()
 
-    def take_started_response(self, request: BaseRequest) -> HandedOver | None:
-        """Remove and return the response that the fast path has started for this request, if any.
-
-        Raises the :class:`GateError` of a failed exchange.
-        """
-        pending = self._pending
-        if pending is None or pending.message is not request._message:
-            return None
-        self._pending = None
-        return pending.response()
-
-    def _drop_pending(self) -> None:
-        """Drop a response that was not taken, because the standard path rejected the request."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.drop()
+    def take_started_response(self, request: BaseRequest) -> UpstreamExchange | None:
+        """See :meth:`PendingHandover.take`."""
+        return self._pending.take(request._message)
 
     # --- the connection
 
@@ -378,7 +381,7 @@ class FastPathHandler(GateRequestHandler):
         if self._known is not None:
             self._status = self._status or 499
             self._done()
-        self._drop_pending()
+        self._pending.drop()
         super().connection_lost(exc)
 
     def close(self) -> None:

@@ -25,9 +25,9 @@ from zenzefi.errors import UpstreamProtocolError
 from zenzefi.http.framing import STATUS_LINE, length_of
 from zenzefi.http_syntax import TOKEN_BYTES
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.response import PRIVATE, private_cache_control, response_headers
 from zenzefi.proxy.upstream.connection_auth import is_challenged
+from zenzefi.proxy.upstream.response_head import validate_head
 from zenzefi.rewriting.headers import varying
 from zenzefi.rewriting.origin_search import OriginSearch
 
@@ -261,40 +261,3 @@ _PRIVATE = b"%b: %b\r\n" % PRIVATE
 _UNTYPED = (204, 304)
 _UNSEARCHED = (205, 206)
 _FRAMING = (b"content-length", b"transfer-encoding")
-
-
-class _NoCallbacks:
-    """Receives no callbacks from the C parser."""
-
-    __slots__ = ()
-
-
-class _HeaderCollector:
-    """Receives the reason phrase and the headers from the C parser."""
-
-    def __init__(self) -> None:
-        self.reason = b""
-        self.pairs: Pairs = []
-
-    def on_status(self, reason: bytes) -> None:
-        """Called by httptools with a part of the reason phrase."""
-        self.reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by httptools with one header."""
-        self.pairs.append((name, value.rstrip(b" \t")))
-
-
-_NO_CALLBACKS = _NoCallbacks()
-
-
-def validate_head(head: bytes) -> None:
-    """Raise ``httptools.HttpParserError`` unless this is exactly one well-formed head."""
-    httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(head)
-
-
-def parse_head(head: bytes) -> tuple[bytes, Pairs]:
-    """Return the reason phrase and the headers of a valid head (:func:`validate_head`)."""
-    collector = _HeaderCollector()
-    httptools.HttpResponseParser(collector).feed_data(head)
-    return collector.reason, collector.pairs

@@ -12,37 +12,34 @@ from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
 from zenzefi.proxy import held_body
-from zenzefi.proxy.fast_path.handover import HandedOver
-from zenzefi.proxy.fast_path.head_table import Head, parse_head
-from zenzefi.proxy.fast_path.sinks import ResponseSink
+from zenzefi.proxy.fast_path.head_table import Head
+from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.exchange import UpstreamExchange
+from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path.connection import FastPathConnection
+    from zenzefi.proxy.fast_path.receiver import FastPathClient
 
 
 class HeldResponse:
-    """One held response, a ``BodySink``.
+    """One held response, a ``BodySink``; ``head``: what the head table has read."""
 
-    ``raw_head``: its head as bytes; ``head``: what they mean; ``first``: the bytes behind them.
-    """
-
-    __slots__ = ("_client", "_connection", "_head", "_pieces", "_raw_head", "_size", "_timer")
+    __slots__ = ("_client", "_connection", "_head", "_pieces", "_response", "_size", "_timer")
 
     def __init__(
         self,
-        connection: FastPathConnection,
-        client: ResponseSink,
-        raw_head: bytes,
+        connection: UpstreamConnection,
+        client: FastPathClient,
+        response: ResponseStart,
         head: Head,
-        first: bytes,
     ) -> None:
         self._connection = connection
         self._client = client
-        self._raw_head = raw_head
+        self._response = response
         self._head = head
-        self._pieces = [first] if first else []
-        self._size = len(first)
+        self._pieces = [response.first] if response.first else []
+        self._size = len(response.first)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(held_body.SECONDS, self._give_up)
 
@@ -66,34 +63,24 @@ class HeldResponse:
                 self._head.status, self._head.lines, self._head.length, body, is_done=True
             )
             return
-        response = self._handed_over()
-        response.end()
-        self._client.hand_over(response)
+        self._client.hand_over(self._exchange(None))
 
     def broken(self, error: GateError) -> None:
         """The body is truncated or malformed: its bytes before that are delivered."""
         self._timer.cancel()
-        response = self._handed_over()
-        response.broken(error)
-        self._client.hand_over(response)
+        exchange = self._exchange(None)
+        exchange.broken(error)
+        self._client.hand_over(exchange)
 
     def _give_up(self) -> None:
         """The body is too long or too slow to be held."""
         self._timer.cancel()
-        response = self._handed_over()
-        if self._connection.replace_sink(self, response):
-            self._client.hand_over(response)
+        exchange = self._exchange(self._connection)
+        if self._connection.replace_sink(self, exchange):
+            self._client.hand_over(exchange)
 
-    def _handed_over(self) -> HandedOver:
-        reason, headers = parse_head(self._raw_head)
-        response = HandedOver(
-            self._connection,
-            self._head.status,
-            reason,
-            headers,
-            self._head.length,
-            b"".join(self._pieces),
-            has_body=True,
-        )
-        response.may_pass_unchanged = False
-        return response
+    def _exchange(self, connection: UpstreamConnection | None) -> UpstreamExchange:
+        exchange = UpstreamExchange(self._client.owner)
+        exchange.begin_held(self._response, b"".join(self._pieces), connection)
+        exchange.may_pass_unchanged = False
+        return exchange

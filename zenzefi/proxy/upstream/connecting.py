@@ -27,6 +27,7 @@ _LOCAL_ERRORS = frozenset(
 def check_pin(tls: UpstreamTls | None, transport: asyncio.BaseTransport) -> None:
     """Raise :class:`UpstreamUnreachable` if the certificate is not the pinned one."""
     if tls is not None and not tls.is_accepted(transport):
+        log.warning("certificate of the upstream does not match the pinned one")
         raise UpstreamUnreachable
 
 

@@ -1,30 +1,34 @@
-"""One request and its response on one connection to the upstream."""
+"""One request and its response on a connection to the upstream, as coroutines see it.
+
+:class:`UpstreamExchange` is a thin view of :class:`UpstreamConnection`: the connection calls it,
+and it wakes the coroutine that waits. It serves requests from their beginning
+(:meth:`UpstreamExchange.start`), and responses that a client without coroutines has begun and does
+not finish (:meth:`UpstreamExchange.begin`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from aiohttp import ClientError, ClientPayloadError, SocketTimeoutError
-from aiohttp.http import HttpVersion11, RawResponseMessage
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-
-from zenzefi.errors import GateError, UpstreamProtocolError
-from zenzefi.http.framing import length_of
-from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from zenzefi.errors import GateError
+from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.upstream.http_connection import HttpConnection
+from zenzefi.proxy.upstream.body_flow import BUFFER
+from zenzefi.proxy.upstream.ownership import ConnectionOwner
+from zenzefi.proxy.upstream.response_head import PlainHead, PlainHeadReader
+from zenzefi.proxy.upstream.sinks import ResponseStart
+from zenzefi.proxy.upstream.slots import Slot
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from zenzefi.proxy.upstream.connection import UpstreamConnection
 
-_MAX_INTERIM = 16  # 1xx responses to one request; RFC 9110, 15.2 sets no limit
 _CONTINUE_SECONDS = 1.0  # RFC 9110, 10.1.1: a client must not wait forever for a 100
-_BODYLESS = frozenset((204, 304))
 _MAX_SKIPPED = 1024 * 1024  # bytes of an unwanted body that are read to keep its connection
+_PLAIN_HEADS = PlainHeadReader()
 
 
 class BodyBroken(Exception):
@@ -33,6 +37,16 @@ class BodyBroken(Exception):
     def __init__(self, error: GateError) -> None:
         self.error = error
         super().__init__(error.code)
+
+
+class Upgraded(NamedTuple):
+    """A transport after its 101."""
+
+    transport: asyncio.Transport | None
+    """``None`` if the connection is lost."""
+    tail: bytes
+    """The bytes behind the head of the 101."""
+    slot: Slot
 
 
 class RequestBody(Protocol):
@@ -65,10 +79,8 @@ class UpstreamResponse(Protocol):
     has_body: bool
     may_pass_unchanged: bool
     """Whether it is not known yet that the body must be rewritten, or can't be held to find out."""
-
-    @property
-    def closes_client(self) -> bool:
-        """Whether the client's connection must end with this response, as the upstream's does."""
+    closes_client: bool
+    """Whether the client's connection must end with this response, as the upstream's does."""
 
     def read_ready(self) -> bytes:
         """The received part of the body, without waiting."""
@@ -88,201 +100,265 @@ class UpstreamResponse(Protocol):
         """Release the connection if the exchange is complete, else close it."""
 
 
-class ConnectionPool(Protocol):
-    """The pool of an exchange's connection."""
-
-    read_timeout: float
-
-    def release(self, connection: HttpConnection, *, reusable: bool) -> None:
-        """Return a connection to the pool."""
-
-
 class UpstreamExchange:
-    """One request and its response on one connection; an :class:`UpstreamResponse` once started."""
+    """One request and its response on one connection; an :class:`UpstreamResponse` once begun.
 
-    def __init__(self, upstream: ConnectionPool, connection: HttpConnection) -> None:
+    ``owner`` returns the client that an authenticated connection belongs to from now on.
+    """
+
+    head_table = _PLAIN_HEADS
+
+    def __init__(self, owner: Callable[[], ConnectionOwner | None]) -> None:
+        self.owner = owner
         self.status = 0
         self.reason = b""
         self.headers: Pairs = []
         self.length: int | None = None
         self.has_body = False
         self.may_pass_unchanged = True
-        self._is_last = False
-        self.connection = connection
-        self._upstream = upstream
-        self._payload: StreamReader = EMPTY_PAYLOAD
+        self.closes_client = False
+        self.interims: list[tuple[int, Pairs]] = []
+        """Status and headers of the 1xx responses before it that were not passed on."""
+        self.has_read_content = False
+        """Whether content of the request was read from the client, which can't be repeated."""
+        self.may_send_again = False
+        """Whether a reused connection was closed before the first byte of a response."""
+        self._on_interim: Callable[[int, Pairs], None] | None = None
+        self._connection: UpstreamConnection | None = None  # until the end of the exchange
+        self._begun: asyncio.Future[None] | None = None  # while start() waits
         self._upload: asyncio.Task[None] | None = None
-        self._invited = asyncio.Event()
-        self._is_closed = False
+        self._invited = asyncio.Event()  # also set when there is no need to wait for a 100
+        self._writable = asyncio.Event()
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0  # bytes in them
+        self._error: GateError | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     async def start(
         self,
+        connection: UpstreamConnection,
         method: str,
         head: bytes,
-        body: RequestBody | None,
-        on_interim: Callable[[int, Pairs], None],
+        body: RequestBody | None = None,
+        on_interim: Callable[[int, Pairs], None] | None = None,
         *,
         may_upgrade: bool = False,
     ) -> None:
-        """See :meth:`Upstream.send`."""
-        connection = self.connection
-        connection.begin(method, self._upstream.read_timeout)
-        if connection.transport is None:
-            raise UpstreamUnreachable
-        connection.transport.write(head)
-        if body is None:
-            connection.start_timeout()
-        else:
+        """Send the request and wait for the head of the response.
+
+        Raises :class:`GateError`, also that of ``body.read``.
+        """
+        self._on_interim = on_interim
+        self._connection = connection
+        self._begun = begun = asyncio.get_running_loop().create_future()
+        connection.send(
+            self,
+            head,
+            is_head=method == "HEAD",
+            source=self if body is not None else None,
+            length=body.length if body is not None else None,
+            may_upgrade=may_upgrade,
+        )
+        content = connection.content
+        if body is not None and content is not None:
+            self._writable.set()
             self._upload = asyncio.create_task(self._send(body), name="upstream upload")
-        message = await self._final_message(on_interim)
-        self._accept(method, message, may_upgrade=may_upgrade)
-
-    async def _final_message(self, on_interim: Callable[[int, Pairs], None]) -> RawResponseMessage:
-        for _ in range(_MAX_INTERIM):
-            message, payload = await self._next_message()
-            if message.code == 101 or not 100 <= message.code < 200:
-                self._payload = payload
-                return message
-            if message.code == 100:
-                self._invited.set()
-            else:
-                on_interim(message.code, list(message.raw_headers))
-            if self._upload is None or self._upload.done():
-                self.connection.start_timeout()
-        raise UpstreamProtocolError  # a flood of 1xx
-
-    async def _next_message(self) -> tuple[RawResponseMessage, StreamReader]:
-        """The next head. Raises the error of the upstream, or that of the client's content."""
-        upload = self._upload
-        if upload is not None and not upload.done():
-            reading = asyncio.create_task(self.connection.read(), name="upstream response head")
-            try:
-                await asyncio.wait({reading, upload}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done() and upload.exception() is not None:
-                    await upload  # raises the error of the client's content
-            except BaseException:
-                reading.cancel()
-                raise
-            return await self._translated(reading)
-        return await self._translated(self.connection.read())
-
-    async def _translated(self, reading: object) -> tuple[RawResponseMessage, StreamReader]:
+            self._upload.add_done_callback(self._upload_done)
         try:
-            return await reading  # type: ignore[misc, no-any-return]  # a future or a coroutine
-        except (SocketTimeoutError, TimeoutError):
-            raise UpstreamTimeout from None
-        except HttpProcessingError as error:
-            log.warning("invalid response from the upstream: error=%s", type(error).__name__)
-            raise UpstreamProtocolError from None
-        except (ClientError, OSError, EOFError):
-            raise UpstreamUnreachable from None
+            await begun
+        finally:
+            self._begun = None
 
-    def _accept(self, method: str, message: RawResponseMessage, *, may_upgrade: bool) -> None:
-        if message.code == 101 and not may_upgrade:
-            raise UpstreamProtocolError
-        self.status = message.code
-        self._is_last = message.should_close
-        self.reason = message.reason.encode("utf-8", "surrogateescape")
-        self.headers = list(message.raw_headers)
-        codings = 0
-        for name, value in self.headers:
-            low = name.lower()
-            if low == b"content-length":
-                # RFC 9112, 6.3: differing or unparsable lengths make the message unusable.
-                length = length_of(value)
-                if length is None or self.length not in (None, length):
-                    raise UpstreamProtocolError
-                self.length = length
-            elif low == b"transfer-encoding":
-                codings += 1
-                # RFC 9112, 6.1: without TE only chunked is allowed, and only once.
-                if codings > 1 or value.strip(b" \t").lower() != b"chunked":
-                    raise UpstreamProtocolError
-        if codings and self.length is not None:
-            raise UpstreamProtocolError  # RFC 9112, 6.3: both framings at once
-        if codings and message.version < HttpVersion11:
-            # RFC 9112, 6.1: the framing is faulty, so the connection must not be reused.
-            self.connection.force_close()
-        self.has_body = method != "HEAD" and self.status >= 200 and self.status not in _BODYLESS
-        if not self.has_body:
-            self._payload = EMPTY_PAYLOAD
+    # --- the content of the request
 
     async def _send(self, body: RequestBody) -> None:
-        """Upload the content: read from the client and write to the upstream, piece by piece."""
-        connection = self.connection
-        timeout = self._upstream.read_timeout
+        """Read the content from the client and write it to the connection, piece by piece."""
         if body.expects_continue:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CONTINUE_SECONDS):
                     await self._invited.wait()
+            if self.status:
+                return  # the final response came instead of an invitation
             body.invite()
-        while True:
-            try:
-                piece = await body.read()
-            except GateError:
-                if self.status:  # the response has begun, so the error can't be sent to the client
-                    self.abort()
-                raise
-            if connection.transport is None:
-                return  # the upstream has disconnected: reading the response raises the error
-            if not piece:
-                break
-            if body.length is None:
-                connection.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
-            else:
-                connection.transport.write(piece)
-            try:
-                async with asyncio.timeout(timeout):
-                    await connection.drain()
-            except (ClientError, OSError) as error:
-                if isinstance(error, TimeoutError):
-                    raise UpstreamTimeout from None
+        while (connection := self._connection) is not None and connection.content is not None:
+            content = connection.content
+            if content.is_complete:
                 return
-        if body.length is None:
-            connection.transport.write(b"0\r\n\r\n")
-        connection.start_timeout()
+            piece = await body.read()
+            self.has_read_content = True
+            if not piece:
+                content.end()
+                return
+            content.write(piece)
+            await self._writable.wait()
+
+    def _upload_done(self, upload: asyncio.Task[None]) -> None:
+        error = None if upload.cancelled() else upload.exception()
+        if error is not None:
+            self._raise(error)
+
+    def _raise(self, error: BaseException) -> None:
+        """Raise an error of the client's side where start() waits, and end the exchange."""
+        begun = self._begun
+        if begun is not None and not begun.done():
+            begun.set_exception(error)
+        self.abort()  # a response that has begun can't be replaced by an error
+
+    def pause(self) -> None:
+        """The upstream reads the content more slowly."""
+        self._writable.clear()
+
+    def resume(self) -> None:
+        """The upstream reads the content again."""
+        self._writable.set()
+
+    def invite(self) -> None:
+        """The upstream has sent 100 Continue."""
+        self._invited.set()
+
+    # --- the connection's side
+
+    def interim(self, status: int, headers: Pairs) -> None:
+        """Receive a 1xx response."""
+        try:
+            if self._on_interim is not None:
+                self._on_interim(status, headers)
+        except Exception as error:
+            self._raise(error)
+
+    def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
+        head = response.plain()
+        connection.settle(head.headers, self.owner)
+        self.closes_client = not head.may_reuse and connection.owner is not None
+        self._fill(head, response.first, has_body=response.has_body)
+        if response.is_done:
+            self._end_connection()
+            connection.release()
+        else:
+            self._connection = connection
+            if head.status != 101:
+                connection.deliver_to(self)
+        self._wake()
+
+    def begin_held(
+        self, response: ResponseStart, held: bytes, connection: UpstreamConnection | None
+    ) -> None:
+        """Continue a response of which another sink has received ``held``.
+
+        ``connection``: ``None`` if the body is complete.
+        """
+        self._connection = connection
+        self._fill(response.plain(), held, has_body=response.has_body)
+
+    def _fill(self, head: PlainHead, first: bytes, *, has_body: bool) -> None:
+        self.status = head.status
+        self.reason = head.reason
+        self.headers = head.headers
+        self.length = head.length if head.length >= 0 else None
+        self.has_body = has_body
+        self._invited.set()
+        if first:
+            self._pieces.append(first)
+            self._waiting = len(first)
+
+    def piece(self, data: bytes) -> None:
+        """Receive the next bytes of the body."""
+        self._pieces.append(data)
+        self._waiting += len(data)
+        if self._waiting > BUFFER and self._connection is not None:
+            self._connection.pause()
+        self._wake()
+
+    def moved(self, count: int) -> None:
+        """Not called: such a response is never spliced."""
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._end_connection()
+        self._wake()
+
+    def broken(self, error: GateError) -> None:
+        """The body is truncated or malformed."""
+        self._end_connection()
+        self._error = error
+        self._wake()
+
+    def failed(self, error: GateError) -> None:
+        """No response follows."""
+        self._end_connection()
+        begun = self._begun
+        if begun is not None and not begun.done():
+            begun.set_exception(error)
+
+    def send_again(self) -> None:
+        """The reused connection was closed before the first byte of a response."""
+        self.may_send_again = not self.has_read_content
+        self.failed(UpstreamUnreachable())
+
+    def _end_connection(self) -> None:
+        self._connection = None
+        self._writable.set()
+        self._invited.set()
+
+    def _wake(self) -> None:
+        for waiter in (self._begun, self._waiter):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
 
     # --- the response
 
-    @property
-    def closes_client(self) -> bool:
-        """Whether the client's connection must end with this response, as the upstream's does."""
-        return self._is_last and self.connection.owner is not None
-
     def read_ready(self) -> bytes:
         """The received part of the body, without waiting."""
-        return _received(self._payload)
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return data
 
     @property
     def is_complete(self) -> bool:
         """Whether the whole body has been received and read."""
-        return self._payload is EMPTY_PAYLOAD or (
-            self._payload.at_eof() and self._payload.exception() is None
-        )
-
-    async def read(self) -> bytes:
-        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
-        if self.is_complete:
-            return b""
-        if self._payload.exception() is not None and (received := _received(self._payload)):
-            return received
-        try:
-            return await self._payload.readany()
-        except (ClientError, HttpProcessingError, OSError, RuntimeError, EOFError) as error:
-            raise BodyBroken(_error_for(error)) from None
+        return self._connection is None and self._error is None and not self._pieces
 
     @property
     def failure(self) -> GateError | None:
         """The error of a broken body of which no byte is left to read."""
-        error = self._payload.exception()
-        return None if error is None or self._payload._buffer else _error_for(error)
+        return None if self._pieces else self._error
+
+    async def read(self) -> bytes:
+        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
+        while not self._pieces:
+            if self._error is not None:
+                raise BodyBroken(self._error)
+            if self._connection is None:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = self._pieces.popleft()
+        self._waiting -= len(data)
+        if self._connection is not None and self._waiting <= BUFFER // 2:
+            self._connection.resume()
+        return data
+
+    def detach(self) -> Upgraded:
+        """Take the transport after a 101."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            raise RuntimeError("no 101 was received")
+        transport, tail = connection.detach()
+        return Upgraded(transport, tail, connection.slot)
 
     def abort(self) -> None:
         """Close the connection at once; a pending :meth:`read` raises :class:`BodyBroken`."""
-        payload = self._payload
-        if payload is not EMPTY_PAYLOAD and not payload.is_eof():
-            payload.set_exception(ClientPayloadError("aborted by the gate"))
-        self.connection.abort()
+        connection = self._connection
+        if connection is not None:
+            self.broken(UpstreamUnreachable())
+            connection.abandon()
 
     async def skip(self) -> None:
         """Close the response unread.
@@ -290,38 +366,24 @@ class UpstreamExchange:
         On a connection that belongs to one client up to 1 MiB of the body is read first, because
         another connection could not replace it.
         """
-        if self.connection.owner is not None:
+        if self._connection is not None and self._connection.owner is not None:
             left = _MAX_SKIPPED
             with contextlib.suppress(BodyBroken):
                 while left > 0 and (piece := await self.read()):
                     left -= len(piece)
         await self.close()
 
+    def drop(self) -> None:
+        """Close the connection if the exchange is incomplete."""
+        connection = self._connection
+        self._end_connection()
+        if connection is not None:
+            connection.abandon()
+
     async def close(self) -> None:
-        """Release the connection if the exchange is complete, else close it."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        """Close the connection if the exchange is incomplete, and stop the upload."""
+        self.drop()
         upload = self._upload
-        sent = upload is None or (
-            upload.done() and not upload.cancelled() and not upload.exception()
-        )
         if upload is not None and not upload.done():
             upload.cancel()
             await asyncio.gather(upload, return_exceptions=True)
-        reusable = sent and self.status >= 200 and self.is_complete
-        self._upstream.release(self.connection, reusable=reusable)
-
-
-def _received(content: StreamReader) -> bytes:
-    """The received part of a body. If the body broke afterwards, this part is still delivered."""
-    return b"" if content is EMPTY_PAYLOAD else content._read_nowait(-1)
-
-
-def _error_for(broken: BaseException) -> GateError:
-    """The error for the client of a body that broke with ``broken``."""
-    if isinstance(broken, TimeoutError):  # aiohttp's SocketTimeoutError is a subclass
-        return UpstreamTimeout()
-    if isinstance(broken, (ClientPayloadError, HttpProcessingError)):
-        return UpstreamProtocolError()
-    return UpstreamUnreachable()

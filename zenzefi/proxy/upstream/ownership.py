@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import abc
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from zenzefi.http.request_handler import OwnedConnection
+from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.upstream.connection_auth import is_challenged
+from zenzefi.proxy.upstream.limits import Refused
+from zenzefi.proxy.upstream.refusal import refusal
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -41,47 +46,38 @@ class ConnectionOwner:
     identity: ClientIdentity
 
 
-class UpstreamConnection(abc.ABC):
-    """State of an upstream connection apart from its protocol: slot, owner, idle timer."""
+class OwnableConnection(asyncio.Protocol, abc.ABC):
+    """A connection that is shared by all clients until it has to belong to one."""
+
+    __slots__ = ("is_private", "owner", "slot")
 
     def __init__(self, slot: Slot) -> None:
-        slot.connection = self
         self.slot = slot
         self.owner: ConnectionOwner | None = None
         self.is_private = False
         """Must not be shared: it may be authenticated."""
-        self.is_idle = False
-        self.expiry: asyncio.TimerHandle | None = None
 
     @abc.abstractmethod
-    def abort(self) -> None:
-        """Close it at once; :meth:`lost` follows."""
+    def abandon(self) -> None:
+        """Close it at once."""
 
-    def lost(self) -> None:
-        """Called when it is closed: frees its slot and ends the connection of its owner."""
-        self.wake()
-        self.slot.closed()
-        owner = self.disown()
-        if owner is not None:
-            owner.client.close_when_done()
+    def settle(self, headers: Pairs, owner: Callable[[], ConnectionOwner | None]) -> None:
+        """Recharge the connection and set its owner, as the response's headers require.
 
-    def wake(self) -> None:
-        """End its idle time."""
-        self.is_idle = False
-        if self.expiry is not None:
-            self.expiry.cancel()
-            self.expiry = None
-
-    def close_idle(self) -> None:
-        """Close it to make room for another connection."""
-        self.wake()
-        self.abort()
-
-    def belong_to(self, owner: ConnectionOwner) -> None:
-        """Serve this client's connection alone from now on, and end with it."""
-        self.is_private = True
-        self.owner = owner
-        owner.client.owned = self
+        Raises :class:`~zenzefi.errors.GateError` if it has to be long-lived and there is no room.
+        """
+        try:
+            if self.owner is None and (self.is_private or is_challenged(headers)):
+                self.is_private = True
+                found = owner()
+                if found is not None:
+                    self.slot.make_long_lived()
+                    self.owner = found
+                    found.client.owned = self
+            if is_event_stream(headers):
+                self.slot.make_long_lived()
+        except Refused as refused:
+            raise refusal(refused.reason) from None
 
     def disown(self) -> ConnectionOwner | None:
         """Remove and return its owner."""
@@ -90,9 +86,21 @@ class UpstreamConnection(abc.ABC):
             owner.client.owned = None
         return owner
 
+    def end_with_owner(self) -> None:
+        """The connection ends: so does that of its owner, after its response."""
+        owner = self.disown()
+        if owner is not None:
+            owner.client.close_when_done()
+
     def owner_lost(self) -> None:
         """The client's connection is closed."""
         self.owner = None
-        self.wake()
-        self.slot.closing()
-        self.abort()
+        self.abandon()
+
+
+def is_event_stream(headers: Pairs) -> bool:
+    """Whether a response's headers announce an event stream (WHATWG HTML, 9.2)."""
+    return any(
+        name.lower() == b"content-type" and value.strip().lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )

@@ -1,8 +1,9 @@
 """The pool of connections to the upstream. Only the configured origin is ever connected.
 
-:mod:`zenzefi.proxy.upstream.budget` limits the connections of this pool and of the fast path's pool
-together. Connections that :mod:`zenzefi.proxy.upstream.connection_auth` recognises as authenticated
-are not shared: they belong to one client's connection.
+All requests share it, those of the fast path and of the standard path, within the limits of
+:mod:`zenzefi.proxy.upstream.budget`. Connections that
+:mod:`zenzefi.proxy.upstream.connection_auth` recognises as authenticated are not shared: they
+belong to one client's connection.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
 
-from zenzefi.errors import GateError
 from zenzefi.observability.metrics import (
     UPSTREAM_CONNECTIONS,
     UPSTREAM_QUEUE,
     UPSTREAM_QUEUE_SECONDS,
-    UPSTREAM_REFUSED,
 )
 from zenzefi.origin import Origin
-from zenzefi.proxy.errors import TooManyConnections, UpstreamBusy, UpstreamUnreachable
+from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.budget import ConnectionBudget
 from zenzefi.proxy.upstream.connecting import check_pin, connect_error, keep_alive
-from zenzefi.proxy.upstream.connection_auth import is_challenged
+from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import RequestBody, UpstreamExchange
-from zenzefi.proxy.upstream.http_connection import HttpConnection
-from zenzefi.proxy.upstream.limits import TOKEN_REASONS, Limits, Reason, Refused
+from zenzefi.proxy.upstream.limits import Limits, Refused
 from zenzefi.proxy.upstream.ownership import ClientConnection, ConnectionOwner
+from zenzefi.proxy.upstream.refusal import refusal
+from zenzefi.proxy.upstream.response_head import SLOPPY_SECONDS
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.runtime import descriptors
 from zenzefi.tokens.open_connections import ClientIdentity
@@ -39,9 +40,9 @@ from zenzefi.upstream_tls import UpstreamTls
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 25.0
-"""How long a pooled connection may be idle; below the usual keep-alive timeouts of servers."""
 _SWEEP_SECONDS = 1.0
+# RFC 9110, 9.2.2; the gate sends no TRACE.
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 LONG_LIVED_SECONDS = 10.0
 """A request that lasts longer is counted as long-lived."""
 
@@ -60,6 +61,12 @@ class ConnectionPurpose:
     """Long-lived from the start: a WebSocket or an ``EventSource``."""
     is_authenticating: bool = False
     """Carries credentials for the connection (:mod:`zenzefi.proxy.upstream.connection_auth`)."""
+
+    def owner(self) -> ConnectionOwner | None:
+        """The owner of a connection that must not be shared, if it may have one."""
+        if self.client is None or self.client.is_lost:
+            return None
+        return ConnectionOwner(self.client, self.token_id, self.identity)
 
 
 class Upstream:
@@ -83,15 +90,20 @@ class Upstream:
         self._connect_timeout = connect_timeout
         self._queue_timeout = queue_timeout
         self._pool = self.budget.pool()
-        self._open: set[HttpConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._interval = min(_SWEEP_SECONDS, read_timeout / 4)
+        self._sloppy_until = 0.0
+        self.connections: set[UpstreamConnection] = set()
+        """All open connections, without those of WebSockets."""
 
     # --- life
 
     def start(self) -> None:
-        """Sweep once a second: recharge requests that last, and update the metrics."""
+        """Sweep at least once a second: timeouts, requests that last, and metrics."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_SWEEP_SECONDS, self.start)
+        self._timer = loop.call_later(self._interval, self.start)
+        for connection in list(self.connections):
+            connection.sweep(self._interval, self.read_timeout)
         budget = self.budget
         budget.sweep(LONG_LIVED_SECONDS)
         UPSTREAM_CONNECTIONS.labels("short").set(budget.short)
@@ -103,14 +115,37 @@ class Upstream:
         """Close all connections."""
         if self._timer is not None:
             self._timer.cancel()
-        for connection in list(self._open):
-            self._discard(connection)
+        for connection in list(self.connections):
+            connection.abandon()
         await asyncio.sleep(0)
+
+    def note_sloppy(self) -> None:
+        """Remember that the upstream writes heads which only the lenient parser accepts."""
+        now = time.monotonic()
+        if now >= self._sloppy_until:
+            log.warning("malformed response heads from the upstream, read leniently")
+        self._sloppy_until = now + SLOPPY_SECONDS
 
     # --- getting a connection
 
-    async def acquire(self, purpose: ConnectionPurpose, *, fresh: bool = False) -> HttpConnection:
-        """A connection for one exchange; :meth:`release` ends its use.
+    def take(self, token: UUID) -> UpstreamConnection | None:
+        """A pooled connection for a short request, if there is one and the token may have it."""
+        while (slot := self.budget.take_idle(token, self._pool)) is not None:
+            connection = cast(UpstreamConnection, slot.connection)  # the pool has no other kind
+            if not connection.transport.is_closing():
+                connection.is_reused = True
+                return connection
+            slot.closing()
+        return None
+
+    def take_slot(self, token: UUID) -> Slot | None:
+        """A slot for a short request's new connection (:meth:`open`), if one is free."""
+        return self.budget.take_new(token, self._pool)
+
+    async def acquire(
+        self, purpose: ConnectionPurpose, *, fresh: bool = False
+    ) -> UpstreamConnection:
+        """A connection for one exchange.
 
         It is the one that belongs to the client's connection, if any, else a pooled or a new one.
         Waits if the limit is reached. Raises :class:`UpstreamUnreachable`,
@@ -125,30 +160,28 @@ class Upstream:
         while True:
             slot = await self._slot(purpose, fresh=fresh)
             connection = slot.connection
-            if not isinstance(connection, HttpConnection):
-                connection = await self._connect(slot)
+            if not isinstance(connection, UpstreamConnection):
+                connection = await self.open(slot)
                 connection.is_private = purpose.is_authenticating
                 return connection
-            connection.wake()
             if connection.is_usable:
                 connection.is_reused = True
                 return connection
-            self._discard(connection)
+            connection.abandon()
 
-    def _owned(self, purpose: ConnectionPurpose) -> HttpConnection | None:
+    def _owned(self, purpose: ConnectionPurpose) -> UpstreamConnection | None:
         """The connection that belongs to the client's connection, if it is this token's."""
         client = purpose.client
         connection = client.owned if client is not None else None
-        if client is None or not isinstance(connection, HttpConnection):
+        if client is None or not isinstance(connection, UpstreamConnection):
             return None
-        owner = ConnectionOwner(client, purpose.token_id, purpose.identity)
-        if connection.owner == owner and connection.is_usable:
-            connection.wake()
+        is_same = connection.owner == purpose.owner()
+        if is_same and connection.is_usable:
             connection.is_reused = True
             return connection
-        was_lost = connection.owner == owner
-        self._discard(connection)
-        if was_lost and purpose.is_authenticating:
+        connection.disown()
+        connection.abandon()
+        if is_same and purpose.is_authenticating:
             client.close_when_done()  # a new connection begins the handshake from its start
             raise UpstreamUnreachable
         return None
@@ -189,95 +222,37 @@ class Upstream:
             UPSTREAM_QUEUE_SECONDS.observe(loop.time() - began)
         return waiter.slot
 
-    async def _connect(self, slot: Slot) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        made: list[HttpConnection] = []
+    async def open(self, slot: Slot) -> UpstreamConnection:
+        """Open the connection of a slot.
 
-        def protocol() -> HttpConnection:
-            made.append(HttpConnection(loop, slot))
+        Raises the errors of connecting (:meth:`acquire`); the slot is closed then.
+        """
+        made: list[UpstreamConnection] = []
+
+        def protocol() -> UpstreamConnection:
+            made.append(UpstreamConnection(self, slot))
             return made[-1]
 
         try:
+            descriptors.require_descriptors()
             async with asyncio.timeout(self._connect_timeout):
-                transport, connection = await self._dial(protocol)
+                transport, connection = await asyncio.get_running_loop().create_connection(
+                    protocol,
+                    self.origin.host.strip("[]"),
+                    self.origin.port,
+                    ssl=self.tls.context if self.tls else None,
+                )
+            check_pin(self.tls, transport)
         except BaseException as error:
             # A connection that was open for a moment frees its slot when it is closed.
-            if not made or made[-1].transport is None:
+            opened = [connection for connection in made if connection in self.connections]
+            for connection in opened:
+                connection.abandon()
+            if not opened:
                 slot.closed()
-            else:
-                made[-1].abort()
             raise connect_error(error) from None
         keep_alive(transport)
-        try:
-            check_pin(self.tls, transport)
-        except UpstreamUnreachable:
-            log.warning("certificate of the upstream does not match the pinned one")
-            connection.abort()
-            raise
-        self._open.add(connection)
         return connection
-
-    async def _dial(
-        self, protocol: Callable[[], HttpConnection]
-    ) -> tuple[asyncio.BaseTransport, HttpConnection]:
-        descriptors.require_descriptors()
-        return await asyncio.get_running_loop().create_connection(
-            protocol,
-            self.origin.host.strip("[]"),
-            self.origin.port,
-            ssl=self.tls.context if self.tls else None,
-        )
-
-    # --- returning a connection
-
-    def release(self, connection: HttpConnection, *, reusable: bool) -> None:
-        """End the use of a connection from :meth:`acquire`."""
-        owner = connection.owner
-        if owner is not None:
-            if reusable and connection.is_usable:
-                connection.is_idle = True
-                return
-            self._discard(connection)
-            owner.client.close_when_done()  # both connections end together
-            return
-        if not reusable or connection.is_private or not connection.is_usable:
-            self._discard(connection)
-            return
-        connection.is_idle = True
-        connection.expiry = asyncio.get_running_loop().call_later(
-            IDLE_SECONDS, self._expire, connection
-        )
-        connection.slot.make_idle()
-
-    def adopt(self, transport: asyncio.Transport, slot: Slot, owner: ConnectionOwner) -> None:
-        """Make a connection of the fast path belong to a client's connection.
-
-        It must be between two exchanges. It is closed if the token's account is full.
-        """
-        try:
-            slot.make_long_lived()
-        except Refused as refused:
-            UPSTREAM_REFUSED.labels(refused.reason).inc()
-            slot.closing()
-            transport.abort()
-            return
-        connection = HttpConnection(asyncio.get_running_loop(), slot)
-        connection.connection_made(transport)
-        transport.set_protocol(connection)
-        connection.belong_to(owner)
-        connection.is_idle = True
-        self._open.add(connection)
-
-    def _expire(self, connection: HttpConnection) -> None:
-        if connection.is_idle:
-            self._discard(connection)
-
-    def _discard(self, connection: HttpConnection) -> None:
-        connection.disown()
-        connection.wake()
-        self._open.discard(connection)
-        connection.slot.closing()
-        connection.abort()
 
     # --- exchanges
 
@@ -291,72 +266,29 @@ class Upstream:
     ) -> UpstreamExchange:
         """Send one request and wait for the head of the response.
 
-        A GET or HEAD without content is sent once more on a fresh connection if a reused one was
-        closed before any byte of a response arrived (RFC 9112, 9.3.1), unless the request
-        authenticates the connection. ``on_interim`` receives 1xx responses. Raises the errors of
-        :meth:`acquire` and of ``body.read``, and :class:`UpstreamProtocolError`.
+        A request is sent once more on a fresh connection if a reused one was closed before any byte
+        of a response arrived (RFC 9112, 9.3.1). The method must be idempotent (RFC 9110, 9.2.2), no
+        content may have been read, and the request may not authenticate the connection.
+        ``on_interim`` receives 1xx responses. Raises the errors of :meth:`acquire` and of
+        ``body.read``, and :class:`UpstreamProtocolError`.
         """
-        connection = await self.acquire(purpose)
-        exchange = UpstreamExchange(self, connection)
-        try:
-            await exchange.start(method, head, body, on_interim)
-        except UpstreamUnreachable:
-            retry = connection.is_reused and not connection.got_bytes
-            await exchange.close()
-            if not retry or body is not None or method not in ("GET", "HEAD"):
+        is_fresh = False
+        while True:
+            connection = await self.acquire(purpose, fresh=is_fresh)
+            exchange = UpstreamExchange(purpose.owner)
+            try:
+                await exchange.start(connection, method, head, body, on_interim)
+            except UpstreamUnreachable:
+                await exchange.close()
+                is_repeatable = exchange.may_send_again and method in _IDEMPOTENT
+                if not is_repeatable or is_fresh or purpose.is_authenticating:
+                    raise
+            except BaseException:
+                await exchange.close()
                 raise
-            if purpose.is_authenticating:
-                raise
-        except BaseException:
-            await exchange.close()
-            raise
-        else:
-            await self.settle(exchange, purpose)
-            return exchange
-        exchange = UpstreamExchange(self, await self.acquire(purpose, fresh=True))
-        try:
-            await exchange.start(method, head, body, on_interim)
-        except BaseException:
-            await exchange.close()
-            raise
-        await self.settle(exchange, purpose)
-        return exchange
-
-    async def settle(self, exchange: UpstreamExchange, purpose: ConnectionPurpose) -> None:
-        """Recharge the connection and set its owner, as the response's head requires.
-
-        Raises :func:`refusal`'s error if it has to be long-lived and there is no room.
-        """
-        connection = exchange.connection
-        try:
-            if connection.owner is None and (
-                purpose.is_authenticating or is_challenged(exchange.headers)
-            ):
-                connection.is_private = True
-                if purpose.client is not None and not purpose.client.is_lost:
-                    connection.slot.make_long_lived()
-                    connection.belong_to(
-                        ConnectionOwner(purpose.client, purpose.token_id, purpose.identity)
-                    )
-            if is_event_stream(exchange.headers):
-                connection.slot.make_long_lived()
-        except Refused as refused:
-            await exchange.close()
-            raise refusal(refused.reason) from None
-
-
-def refusal(reason: Reason) -> GateError:
-    """Count a refusal; returns the error for the client: 429 for its own limit, else 503."""
-    UPSTREAM_REFUSED.labels(reason).inc()
-    return TooManyConnections() if reason in TOKEN_REASONS else UpstreamBusy()
-
-
-def is_event_stream(headers: Pairs) -> bool:
-    """Whether a response's headers announce an event stream (WHATWG HTML, 9.2)."""
-    return any(
-        name.lower() == b"content-type" and value.strip().lower().startswith(b"text/event-stream")
-        for name, value in headers
-    )
+            else:
+                return exchange
+            is_fresh = True
 
 
 def _return_slot(slot: Slot) -> None:

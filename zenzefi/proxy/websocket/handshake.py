@@ -23,8 +23,9 @@ from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriter import Rewriter
+from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
+from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
 from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
@@ -112,11 +113,10 @@ class WebSocketProxy:
             purpose = self._http.purpose(proxied, is_long_lived=True)
             with cancelled_when_lost(proxied.request):
                 connection = await self._upstream.acquire(purpose, fresh=True)
-            connection.is_private = True
-            exchange = UpstreamExchange(self._upstream, connection)
+            exchange = UpstreamExchange(purpose.owner)
             try:
                 response = await self._handshake(
-                    proxied, exchange, purpose, is_raw=messages is None
+                    proxied, exchange, connection, is_raw=messages is None
                 )
                 if exchange.status == 101:
                     # A browser that has disconnected meanwhile needs no response.
@@ -150,15 +150,14 @@ class WebSocketProxy:
         self,
         proxied: ProxyRequest,
         exchange: UpstreamExchange,
-        purpose: ConnectionPurpose,
+        connection: UpstreamConnection,
         *,
         is_raw: bool,
     ) -> ClientResponse:
         """Shake hands with the upstream; returns the 101, or the refusal that was passed on."""
         with cancelled_when_lost(proxied.request):
             head = self._head(proxied, is_raw=is_raw)
-            await exchange.start("GET", head, None, _no_interim, may_upgrade=True)
-        await self._upstream.settle(exchange, purpose)
+            await exchange.start(connection, "GET", head, may_upgrade=True)
         if exchange.status == 101:
             pairs = self._accepted(exchange, proxied)
         if not proxied.access.is_activated:
@@ -203,7 +202,3 @@ class WebSocketProxy:
             log.warning("invalid WebSocket handshake from the upstream")
             raise UpstreamProtocolError
         return self._http.head(proxied, exchange).headers
-
-
-def _no_interim(_status: int, _pairs: Pairs) -> None:
-    """1xx responses before a 101 are of no use for a WebSocket."""

@@ -40,7 +40,7 @@ from aiohttp import web
 
 from zenzefi.http.request_handler import STALL_SECONDS, GateRequestHandler
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.upstream.response_stream import unread_of
+from zenzefi.proxy.upstream.transports import unread_of
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, FrameCursor, close_frame
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
 
@@ -155,8 +155,9 @@ class WebSocketRelay:
         if browser is None:
             raise ConnectionResetError("the browser is gone already")
         # An upstream that has closed meanwhile may have sent frames before: they are delivered.
-        upstream = exchange.connection.detach() or _Gone()
-        self._slot = exchange.connection.slot
+        upgraded = exchange.detach()
+        upstream = upgraded.transport or _Gone()
+        self._slot = upgraded.slot
         self._loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
         """Resolved when the relay has ended."""
@@ -177,7 +178,7 @@ class WebSocketRelay:
             self._filters[self._browser] = MessageFilter(down, masked=False)
         # Bytes that either parser has read after the handshake belong to the WebSocket.
         self._from_browser = handler.take_unread()
-        self._from_upstream = bytes(exchange.connection._tail)
+        self._from_upstream = upgraded.tail
         browser.set_protocol(self._browser)
         upstream.set_protocol(self._upstream)
 

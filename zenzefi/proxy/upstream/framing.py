@@ -1,10 +1,15 @@
-"""Removes the framing from the body of a response (RFC 9112, 6)."""
+"""Removes the framing from the body of a response (RFC 9112, 6).
+
+Spaces may follow a chunk size: some servers pad it, and that does not change where a body ends.
+"""
 
 from __future__ import annotations
 
 import enum
 
 import httptools
+
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Framing(enum.Enum):
@@ -52,8 +57,9 @@ class BodyFraming:
             return b""
         elif is_chunked:
             self.kind = Framing.CHUNKED
-            self.chunk_parser = httptools.HttpResponseParser(self)
-            self.chunk_parser.feed_data(data[:end])
+            self.chunk_parser = parser = httptools.HttpResponseParser(self)
+            parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+            parser.feed_data(_CHUNKED_HEAD)
         else:
             self.kind = Framing.UNTIL_CLOSE
         return self.unframed(data[end:]) if received else b""
@@ -103,6 +109,8 @@ class BodyFraming:
 
     def on_message_complete(self) -> None:
         """Called by httptools after the last chunk and its trailers."""
-        if self.kind is not Framing.CHUNKED:
-            self.is_excess = True
         self.kind = Framing.NONE
+
+    def on_message_begin(self) -> None:
+        """Called by httptools at the first byte after the body, too."""
+        self.is_excess = self.kind is Framing.NONE
