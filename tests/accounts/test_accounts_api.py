@@ -36,14 +36,14 @@ async def test_a_newcomer_registers_signs_in_and_sees_themselves(gate: GateClien
     assert user["currency_balance"] == "0.00"
     assert user["created_at"].endswith("+00:00")
 
-    status, answer = await call(gate, "POST", "/auth/login", json=_credentials(ALICE["password"]))
+    status, response = await call(gate, "POST", "/auth/login", json=_credentials(ALICE["password"]))
     assert status == 200
-    assert (answer["token_type"], answer["expires_in"]) == ("bearer", 3600)
-    claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
+    assert (response["token_type"], response["expires_in"]) == ("bearer", 3600)
+    claims = jwt.decode(response["access_token"], options={"verify_signature": False})
     assert (claims["sub"], claims["username"]) == (user["id"], "alice")
     assert claims["exp"] - claims["iat"] == 3600
 
-    assert await call(gate, "GET", "/users/me", bearer=answer["access_token"]) == (200, user)
+    assert await call(gate, "GET", "/users/me", bearer=response["access_token"]) == (200, user)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ async def test_an_address_and_a_name_belong_to_one_account(
     gate: GateClient, again: dict[str, str], detail: str
 ) -> None:
     await sign_up(gate)
-    status, answer = await call(gate, "POST", "/auth/register", json=ALICE | again)
-    assert (status, answer["detail"]) == (400, detail)
-    assert answer["request_id"]
+    status, response = await call(gate, "POST", "/auth/register", json=ALICE | again)
+    assert (status, response["detail"]) == (400, detail)
+    assert response["request_id"]
 
 
 BAD_REGISTRATIONS: list[tuple[dict[str, Any], str]] = [
@@ -85,18 +85,18 @@ BAD_REGISTRATIONS: list[tuple[dict[str, Any], str]] = [
 
 async def test_a_bad_registration_says_which_field(gate: GateClient) -> None:
     for change, where in BAD_REGISTRATIONS:
-        status, answer = await call(gate, "POST", "/auth/register", json=ALICE | change)
+        status, response = await call(gate, "POST", "/auth/register", json=ALICE | change)
         assert status == 422, change
-        assert [problem["loc"] for problem in answer["detail"]] == [["body", where]]
-        assert set(answer["detail"][0]) == {"type", "loc", "msg", "input"}
-        assert "correct horse" not in str(answer)
+        assert [problem["loc"] for problem in response["detail"]] == [["body", where]]
+        assert set(response["detail"][0]) == {"type", "loc", "msg", "input"}
+        assert "correct horse" not in str(response)
 
 
 async def test_a_missing_field_is_named_and_the_password_is_not_sent_back(gate: GateClient) -> None:
-    status, answer = await call(gate, "POST", "/auth/register", json={"password": "my secret pw"})
+    status, response = await call(gate, "POST", "/auth/register", json={"password": "my secret pw"})
     assert status == 422
-    assert {problem["loc"][1] for problem in answer["detail"]} == {"email", "username"}
-    assert "my secret pw" not in str(answer)
+    assert {problem["loc"][1] for problem in response["detail"]} == {"email", "username"}
+    assert "my secret pw" not in str(response)
 
 
 NO_JSON_OBJECTS = [
@@ -116,10 +116,10 @@ NO_JSON_OBJECTS = [
 async def test_what_is_no_json_object_is_a_validation_error(gate: GateClient) -> None:
     headers = {"Content-Type": "application/json"}
     for raw in NO_JSON_OBJECTS:
-        status, answer = await call(gate, "POST", "/auth/login", data=raw, headers=headers)
+        status, response = await call(gate, "POST", "/auth/login", data=raw, headers=headers)
         assert status == 422, raw[:50]
-        assert answer["detail"][0]["loc"][0] == "body"
-        assert answer["code"] == "validation_error"
+        assert response["detail"][0]["loc"][0] == "body"
+        assert response["code"] == "validation_error"
 
 
 async def test_a_body_beyond_the_limit_is_refused(gate: GateClient) -> None:
@@ -133,13 +133,13 @@ async def test_unknown_wrong_and_deactivated_look_alike(gate: GateClient) -> Non
     await sign_up(gate)
     unknown = {"email": "nobody@example.com", "password": ALICE["password"]}
     wrong = _credentials("wrong horse")
-    answers = [await call(gate, "POST", "/auth/login", json=body) for body in (unknown, wrong)]
+    responses = [await call(gate, "POST", "/auth/login", json=body) for body in (unknown, wrong)]
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(users).values(is_active=False))
     right = _credentials(ALICE["password"])
-    answers.append(await call(gate, "POST", "/auth/login", json=right))
-    assert [status for status, _ in answers] == [401] * 3
-    assert {answer["detail"] for _, answer in answers} == {"Incorrect email or password"}
+    responses.append(await call(gate, "POST", "/auth/login", json=right))
+    assert [status for status, _ in responses] == [401] * 3
+    assert {response["detail"] for _, response in responses} == {"Incorrect email or password"}
 
 
 async def test_an_unknown_address_costs_the_same_hashing(
@@ -219,8 +219,8 @@ async def test_a_deactivated_user_is_told_so(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(users).values(is_active=False))
-    status, answer = await call(gate, "GET", "/users/me", bearer=bearer)
-    assert (status, answer["detail"]) == (403, "Inactive user")
+    status, response = await call(gate, "GET", "/users/me", bearer=bearer)
+    assert (status, response["detail"]) == (403, "Inactive user")
 
 
 async def test_a_new_name_is_kept_and_nothing_else_changes(gate: GateClient) -> None:

@@ -33,10 +33,10 @@ CALLS = [
 async def test_only_administrators_come_in(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     for method, path in CALLS:
-        status, answer = await call(gate, method, path, bearer=bearer, json={})
-        assert (status, answer["detail"]) == (403, "Superuser permissions required"), path
-        status, answer = await call(gate, method, path, json={})
-        assert (status, answer["detail"]) == (403, "Not authenticated"), path
+        status, response = await call(gate, method, path, bearer=bearer, json={})
+        assert (status, response["detail"]) == (403, "Superuser permissions required"), path
+        status, response = await call(gate, method, path, json={})
+        assert (status, response["detail"]) == (403, "Not authenticated"), path
 
 
 async def test_users_are_searched_and_listed_in_parts(gate: GateClient) -> None:
@@ -87,8 +87,8 @@ async def test_the_last_administrator_stays_one(gate: GateClient) -> None:
     await sign_up(gate)
     mine = f"/admin/users/{await user_id_of(gate, ROOT)}"
     for change in ({"is_superuser": False}, {"is_active": False}):
-        status, answer = await call(gate, "PATCH", mine, bearer=admin, json=change)
-        assert (status, answer["code"]) == (409, "last_administrator")
+        status, response = await call(gate, "PATCH", mine, bearer=admin, json=change)
+        assert (status, response["code"]) == (409, "last_administrator")
     other = f"/admin/users/{await user_id_of(gate)}"
     await call(gate, "PATCH", other, bearer=admin, json={"is_superuser": True})
     assert (await call(gate, "PATCH", mine, bearer=admin, json={"is_superuser": False}))[0] == 200
@@ -100,7 +100,7 @@ async def test_two_administrators_can_not_unmake_each_other_at_once(gate: GateCl
     ids = [await user_id_of(gate, ROOT), await user_id_of(gate)]
     change = {"is_superuser": True}
     await call(gate, "PATCH", f"/admin/users/{ids[1]}", bearer=bearers[0], json=change)
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(
             call(
                 *(gate, "PATCH", f"/admin/users/{ids[1 - n]}"),
@@ -110,7 +110,7 @@ async def test_two_administrators_can_not_unmake_each_other_at_once(gate: GateCl
             for n in range(2)
         )
     )
-    assert sorted(status for status, _ in answers) in ([200, 403], [200, 409])
+    assert sorted(status for status, _ in responses) in ([200, 403], [200, 409])
 
 
 @pytest.mark.parametrize("change", [{"is_active": "no"}, {"is_active": None}, {"balance": "5"}])
@@ -128,8 +128,8 @@ async def test_a_credit_is_a_row_of_the_ledger_with_its_reason(gate: GateClient)
     admin, bearer = await sign_up_admin(gate), await sign_up(gate)
     path = f"/admin/users/{await user_id_of(gate)}/credit"
     body = {"amount": "5.5", "reason": "Paid by transfer 17"}
-    status, answer = await call(gate, "POST", path, bearer=admin, json=body)
-    assert (status, answer["new_balance"]) == (200, "5.50")
+    status, response = await call(gate, "POST", path, bearer=admin, json=body)
+    assert (status, response["new_balance"]) == (200, "5.50")
     _, listed = await call(gate, "GET", "/currency/transactions", bearer=bearer)
     (row,) = listed["items"]
     assert (row["amount"], row["description"]) == ("5.50", "Paid by transfer 17")
@@ -142,10 +142,10 @@ async def test_a_credit_is_a_row_of_the_ledger_with_its_reason(gate: GateClient)
     ):
         assert (await call(gate, "POST", path, bearer=admin, json=wrong))[0] == 422
     options: dict[str, Any] = {"bearer": admin, "headers": {"Idempotency-Key": "transfer-18"}}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(call(gate, "POST", path, json=body, **options) for _ in range(5))
     )
-    assert {answer["new_balance"] for _, answer in answers} == {"11.00"}
+    assert {response["new_balance"] for _, response in responses} == {"11.00"}
     _, log = await call(gate, "GET", "/admin/audit-logs?action=user.credited", bearer=admin)
     reasons = [entry["details"]["reason"] for entry in log["items"]]
     assert reasons == ["Paid by transfer 17"] * 2  # one from before, and one for 5 equal requests

@@ -13,8 +13,8 @@ from zenzefi.settings import DURATIONS
 
 
 async def test_the_description_is_valid_openapi_3_1(gate: GateClient) -> None:
-    answer = await gate.get("/openapi.json")
-    description = await answer.json()
+    response = await gate.get("/openapi.json")
+    description = await response.json()
     assert description["openapi"].startswith("3.1")
     OpenAPIV31SpecValidator(description).validate()
 
@@ -106,9 +106,9 @@ async def test_models_of_one_name_do_not_hide_each_other(gate: GateClient) -> No
 
 async def test_the_viewers_load_only_from_here_and_hold_no_code(gate: GateClient) -> None:
     for path in ("/docs", "/redoc"):
-        answer = await gate.get(path)
-        page = await answer.text()
-        policy = answer.headers["Content-Security-Policy"]
+        response = await gate.get(path)
+        page = await response.text()
+        policy = response.headers["Content-Security-Policy"]
         assert "script-src 'self';" in policy
         assert not re.search(r"<script(?![^>]*\ssrc=)", page)
         sources = re.findall(r'(?:src|href)="([^"]+)"', page)

@@ -34,8 +34,8 @@ def _post(url: str, body: dict[str, Any], **headers: str) -> Any:
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
     )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Described]:
         )
         bearer = _post(f"{api}/auth/login", {k: who[k] for k in ("email", "password")})
         headers = {"Authorization": f"Bearer {bearer['access_token']}"}
-        bought = _post(f"{api}/tokens/purchase", {"duration_hours": 1}, **headers)
-        headers["X-Access-Token"] = bought["token"]
+        purchase = _post(f"{api}/tokens/purchase", {"duration_hours": 1}, **headers)
+        headers["X-Access-Token"] = purchase["token"]
         yield Described(url, schemathesis.openapi.from_url(f"{url}/openapi.json"), headers)
     finally:
         gate.stop()
@@ -90,9 +90,9 @@ def fuzz(described: Described, operation: Any) -> list[str]:
         if "users/me" in operation.path and isinstance(case.body, dict):
             case.body.pop("password", None)
         headers = {**(case.headers or {}), **described.headers}
-        answer = case.call(base_url=described.url, headers=headers, timeout=30)
-        if answer.status_code >= 500:
-            failures.append(f"{case.as_curl_command()}\n{answer.status_code} {answer.text}")
+        response = case.call(base_url=described.url, headers=headers, timeout=30)
+        if response.status_code >= 500:
+            failures.append(f"{case.as_curl_command()}\n{response.status_code} {response.text}")
 
     ask()
     return failures

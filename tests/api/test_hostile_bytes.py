@@ -86,10 +86,10 @@ async def status_of(
             *headers,
         ]
         writer.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
-        answer = await asyncio.wait_for(reader.read(), 30)
+        response = await asyncio.wait_for(reader.read(), 30)
     finally:
         writer.close()
-    return int(answer.split(b" ", 2)[1]), answer
+    return int(response.split(b" ", 2)[1]), response
 
 
 def _bodies(operation: Operation) -> list[bytes]:
@@ -143,9 +143,9 @@ async def test_no_call_fails_whatever_bytes_it_is_sent(
         tried.append((targets[0], b"{}", headers + odd))
         for target, body, sent in tried:
             asked += 1
-            status, answer = await status_of(gate, operation.method, target, sent, body)
+            status, response = await status_of(gate, operation.method, target, sent, body)
             if status >= 500:
-                failed.append((operation.method, target[:80], body[:120], answer[-300:]))
+                failed.append((operation.method, target[:80], body[:120], response[-300:]))
     assert failed == []
     assert asked > 500
 
@@ -156,8 +156,8 @@ async def test_no_call_fails_whatever_bytes_it_is_sent(
 async def test_no_webhook_fails_whatever_bytes_it_is_sent(make_gate: MakeGate, target: str) -> None:
     gate = await make_gate(debug=True, payment_providers="manual,mock")
     for content_type, body in [(b"application/json", raw) for raw in RAW] + FORMS:
-        status, answer = await status_of(gate, "POST", target, [], body, content_type)
-        assert status in (400, 404, 422), answer
+        status, response = await status_of(gate, "POST", target, [], body, content_type)
+        assert status in (400, 404, 422), response
 
 
 async def test_no_page_fails_whatever_form_it_is_sent(gate: GateClient) -> None:
@@ -184,9 +184,11 @@ async def test_no_page_fails_whatever_form_it_is_sent(gate: GateClient) -> None:
                     before, _, after = target.partition("{")
                     target = before + odd + after.partition("}")[2]
                 headers = [cookie.encode()]
-                status, answer = await status_of(gate, "POST", target, headers, body, content_type)
+                status, response = await status_of(
+                    gate, "POST", target, headers, body, content_type
+                )
                 if status >= 500:
-                    failed.append((target, content_type, body, answer[-300:]))
+                    failed.append((target, content_type, body, response[-300:]))
     assert failed == []
 
 
@@ -199,7 +201,7 @@ async def test_no_signed_webhook_fails_whatever_it_tells(make_gate: MakeGate) ->
     for name in known:
         odd: Any
         for odd in (*TEXTS, None, [], {}, {"a": "\0"}, 2**70, -1, True, "x" * 100_000):
-            status, answer = await call(
+            status, response = await call(
                 gate, "POST", "/webhooks/payment/mock", **signed({**known, name: odd})
             )
-            assert status in (200, 400, 404, 422), (name, odd, answer)
+            assert status in (200, 400, 404, 422), (name, odd, response)

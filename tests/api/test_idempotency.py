@@ -97,10 +97,10 @@ async def test_sent_twenty_times_at_once_it_moves_once_and_answers_the_same(
         headers = {"Idempotency-Key": key}
         return await call(gate, method, path, bearer=bearer, json=body, headers=headers)
 
-    answers = await asyncio.gather(*(send() for _ in range(20)))
-    first_status, first = answers[0]
+    responses = await asyncio.gather(*(send() for _ in range(20)))
+    first_status, first = responses[0]
     assert first_status in (200, 201)
-    assert all(answer == (first_status, first) for answer in answers)
+    assert all(response == (first_status, first) for response in responses)
     assert await balance_of(gate, shop.bearer) == left
     if name in ("purchase", "mock top-up", "credit"):
         await send("another")  # payments that are paid, refunded or confirmed are final
@@ -119,8 +119,8 @@ async def test_another_body_under_the_same_key_is_refused(make_gate: MakeGate, n
     before = await balance_of(gate, shop.bearer)
     (amount,) = {"duration_hours", "amount", "amount_znc"} & body.keys()
     changed = body | {amount: 12}
-    status, answer = await call(gate, method, path, json=changed, **options)
-    assert (status, answer["detail"][0]["type"]) == (422, "idempotency_key_reused")
+    status, response = await call(gate, method, path, json=changed, **options)
+    assert (status, response["detail"][0]["type"]) == (422, "idempotency_key_reused")
     assert await balance_of(gate, shop.bearer) == before
 
 
@@ -190,8 +190,8 @@ async def test_an_answer_whose_key_of_encryption_is_gone_moves_nothing_again(
     await call(gate, "POST", "/tokens/purchase", json=body, **options)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(idempotency_keys).values(response_body=b"unreadable"))
-    status, answer = await call(gate, "POST", "/tokens/purchase", json=body, **options)
-    assert (status, answer["code"]) == (409, "conflict")
+    status, response = await call(gate, "POST", "/tokens/purchase", json=body, **options)
+    assert (status, response["code"]) == (409, "conflict")
     assert await balance_of(gate, shop.bearer) == "9.00"
 
 
@@ -208,10 +208,10 @@ async def test_a_retry_after_a_crash_on_the_way_to_the_provider_goes_on_where_it
 
     with monkeypatch.context() as patch:
         patch.setattr(gate.app[PAYMENTS].providers["mock"], "create_checkout", broken)
-        status, answer = await call(gate, "POST", "/currency/purchase", **options)
-        assert (status, answer["code"]) == (503, "payment_provider_failed")
-    status, answer = await call(gate, "POST", "/currency/purchase", **options)
-    assert (status, answer["status"]) == (201, "pending")
-    assert UUID(answer["payment_id"])
+        status, response = await call(gate, "POST", "/currency/purchase", **options)
+        assert (status, response["code"]) == (503, "payment_provider_failed")
+    status, response = await call(gate, "POST", "/currency/purchase", **options)
+    assert (status, response["status"]) == (201, "pending")
+    assert UUID(response["payment_id"])
     _, listed = await call(gate, "GET", "/currency/payments", bearer=bearer)
     assert listed["total"] == 1

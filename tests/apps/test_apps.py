@@ -36,11 +36,11 @@ async def swagger(page: Page, root: str) -> list[str]:
     await block.get_by_role("button", name="Try it out").click()
     await block.locator("input[placeholder=number]").fill("1")
     await block.get_by_role("button", name="Execute").click()
-    answer = block.locator(".responses-table.live-responses-table .response")
-    await expect(answer).to_contain_text("rope")
+    response = block.locator(".responses-table.live-responses-table .response")
+    await expect(response).to_contain_text("rope")
     return [
         await page.locator(".info h2").inner_text(),
-        await answer.locator(".response-col_status").inner_text(),
+        await response.locator(".response-col_status").inner_text(),
         await block.locator(".request-url").inner_text(),
         *await page.locator(".opblock-summary-path").all_inner_texts(),
     ]

@@ -30,9 +30,9 @@ async def _act(url: str, user: str, name: str, last: int, bundles: list[str]) ->
             os.kill(os.getpid(), signal.SIGKILL)
 
     event.listen(database.engine.sync_engine, "after_cursor_execute", executed)
-    world = BillingModel(database, UUID(user))
-    world.bundle_ids = [UUID(one) for one in bundles]
-    await ACTS[name](world)
+    model = BillingModel(database, UUID(user))
+    model.bundle_ids = [UUID(one) for one in bundles]
+    await ACTS[name](model)
 
 
 def main() -> None:

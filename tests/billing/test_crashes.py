@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-async def world(database: Database) -> BillingModel:
+async def model(database: Database) -> BillingModel:
     """Some money, a token, a payment that is due and one that was credited and is spent."""
     made = BillingModel(database)
     await made.begin()
@@ -25,17 +25,17 @@ async def world(database: Database) -> BillingModel:
     await made.purchase(1)
     await made.open(Decimal("7.00"))
     await made.open(Decimal("8.00"))
-    await made.hear("paid", 1)
+    await made.receive_event("paid", 1)
     await made.purchase(12)
     return made
 
 
 @pytest.fixture
 async def victim(
-    world: BillingModel, database_url: str
+    model: BillingModel, database_url: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.billing.crashing_process", database_url, str(world.user_id)),
+        *(sys.executable, "-m", "tests.billing.crashing_process", database_url, str(model.user_id)),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -47,22 +47,22 @@ async def victim(
 
 
 async def test_a_program_killed_between_statements_leaves_all_or_nothing(
-    world: BillingModel, victim: asyncio.subprocess.Process
+    model: BillingModel, victim: asyncio.subprocess.Process
 ) -> None:
     assert victim.stdin is not None
     assert victim.stdout is not None
-    bundles = " ".join(map(str, world.bundle_ids))
+    bundles = " ".join(map(str, model.bundle_ids))
     for name in ACTS:
-        before = await world.state()
+        before = await model.state()
         for last in range(1, 60):
             victim.stdin.write(f"{name} {last} {bundles}\n".encode())
             ended = (await victim.stdout.readline()).decode().strip()
             if ended == "done":
                 break
             assert ended == "killed", (name, last)
-            assert await world.state() == before, (name, last)
+            assert await model.state() == before, (name, last)
         else:
             pytest.fail(f"{name} never ends")
         assert last > 3, f"{name} was not interrupted"
-        assert await world.state() != before, name
-        await world.check()
+        assert await model.state() != before, name
+        await model.check()

@@ -28,7 +28,7 @@ STEP = st.one_of(
     st.tuples(st.just("top_up"), AMOUNTS),
     st.tuples(st.just("top_up"), AMOUNTS),
     st.tuples(
-        st.just("hear"),
+        st.just("receive_event"),
         st.sampled_from(
             ["paid", "paid", "refunded", "refund_failed", "disputed", "dispute_won", "expired"]
         ),
@@ -47,26 +47,26 @@ STEP = st.one_of(
     rounds=[
         [("top_up", Decimal("10.00")), ("top_up", Decimal("1.00"))],
         [("bundle", 1), ("bundle", 0)],
-        [("hear", "disputed", 0, "one"), ("hear", "disputed", 1, "one")],
+        [("receive_event", "disputed", 0, "one"), ("receive_event", "disputed", 1, "one")],
         [("credit", Decimal("0.50")), ("revoke", 0), ("revoke", 1)],
-        [("hear", "dispute_won", 0, "one"), ("hear", "refunded", 1, None)],
+        [("receive_event", "dispute_won", 0, "one"), ("receive_event", "refunded", 1, None)],
     ]
 )
 @given(rounds=st.lists(st.lists(STEP, min_size=1, max_size=4), min_size=1, max_size=8))
 async def test_money_is_neither_lost_nor_made(
     database: Database, rounds: list[list[tuple[Any, ...]]]
 ) -> None:
-    world = BillingModel(database)
-    await world.begin()
+    model = BillingModel(database)
+    await model.begin()
     for steps in rounds:
-        answers = await asyncio.gather(
-            *(getattr(world, what)(*arguments) for what, *arguments in steps),
+        responses = await asyncio.gather(
+            *(getattr(model, what)(*arguments) for what, *arguments in steps),
             return_exceptions=True,
         )
-        for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, GateError):
-                raise answer
-        await world.check()
+        for response in responses:
+            if isinstance(response, BaseException) and not isinstance(response, GateError):
+                raise response
+        await model.check()
 
 
 @given(st.integers(0, 10**9), st.integers(1, 100))
@@ -79,10 +79,10 @@ def test_the_shares_of_a_bundle_add_up_to_its_price(cents: int, count: int) -> N
 
 
 async def test_what_is_missing_is_told_to_the_hundredth(database: Database) -> None:
-    world = BillingModel(database)
-    await world.begin()
-    await world.credit(Decimal("3.01"))
+    model = BillingModel(database)
+    await model.begin()
+    await model.credit(Decimal("3.01"))
     with pytest.raises(
         InsufficientBalance, match=r"costs 3\.33 ZNC and you have 3\.01\. Top up 0\.32"
     ):
-        await world.purchase(12)
+        await model.purchase(12)

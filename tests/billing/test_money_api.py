@@ -50,9 +50,9 @@ async def test_what_is_no_amount_of_money_is_refused(make_gate: MakeGate) -> Non
                 ("PATCH", f"/admin/bundles/{bundle['id']}", admin, {"price_znc": amount}),
             ]
         for method, path, who, body in calls:
-            status, answer = await call(gate, method, path, bearer=who, json=body)
-            assert status == 422, (path, amount, answer)
-            assert answer["detail"][0]["loc"][0] == "body"
+            status, response = await call(gate, method, path, bearer=who, json=body)
+            assert status == 422, (path, amount, response)
+            assert response["detail"][0]["loc"][0] == "body"
     assert await balance_of(gate, bearer) == "0.00"
 
 
@@ -97,14 +97,14 @@ async def test_the_mock_provider_credits_at_once(
     gate = await make_gate(**MOCK)
     bearer = await sign_up(gate)
     body = {"amount": amount}
-    status, answer = await call(gate, "POST", "/currency/mock-purchase", bearer=bearer, json=body)
+    status, response = await call(gate, "POST", "/currency/mock-purchase", bearer=bearer, json=body)
     assert status == 201
-    assert answer["new_balance"] == kept
+    assert response["new_balance"] == kept
     assert await balance_of(gate, bearer) == kept
     _, listed = await call(gate, "GET", "/currency/transactions", bearer=bearer)
     (row,) = listed["items"]
     assert (row["amount"], row["balance_after"], row["transaction_type"]) == (kept, kept, "deposit")
-    assert row["payment_id"] == answer["payment_id"]
+    assert row["payment_id"] == response["payment_id"]
     await assert_whole(gate)
 
 
@@ -121,11 +121,11 @@ async def test_a_repeated_top_up_under_one_key_credits_once(make_gate: MakeGate)
     bearer = await sign_up(gate)
     options: dict[str, Any] = {"bearer": bearer, "headers": {"Idempotency-Key": "k-1"}}
     body = {"amount": "5"}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(call(gate, "POST", "/currency/mock-purchase", json=body, **options) for _ in range(20))
     )
-    assert {status for status, _ in answers} == {201}
-    assert len({answer["payment_id"] for _, answer in answers}) == 1
+    assert {status for status, _ in responses} == {201}
+    assert len({response["payment_id"] for _, response in responses}) == 1
     assert await balance_of(gate, bearer) == "5.00"
     body = {"amount": "6"}
     assert (await call(gate, "POST", "/currency/mock-purchase", json=body, **options))[0] == 422
@@ -151,10 +151,10 @@ async def test_transactions_are_listed_newest_first_in_parts_and_by_type(
     }
     _, rest = await call(gate, "GET", "/currency/transactions?limit=100&offset=2", bearer=bearer)
     assert [row["amount"] for row in rest["items"]] == ["-1.00", "-1.00", "10.00"]
-    _, bought = await call(
+    _, purchase = await call(
         gate, "GET", "/currency/transactions?transaction_type=purchase", bearer=bearer
     )
-    assert bought["total"] == 3
+    assert purchase["total"] == 3
     for wrong in ("limit=0", "limit=101", "offset=-1", "transaction_type=theft", "limit=1&limit=2"):
         path = f"/currency/transactions?{wrong}"
         assert (await call(gate, "GET", path, bearer=bearer))[0] == 422
@@ -281,8 +281,8 @@ async def test_everything_that_moves_money_at_once_leaves_the_ledger_whole(
             ),
             lambda: call(gate, "POST", f"/bundles/{bundle['id']}/purchase", bearer=bearer),
         ]
-    answers = await asyncio.gather(*(act() for act in acts))
-    assert {status for status, _ in answers} <= {200, 201, 402}
+    responses = await asyncio.gather(*(act() for act in acts))
+    assert {status for status, _ in responses} <= {200, 201, 402}
     _, tokens = await call(gate, "GET", "/tokens/my-tokens", bearer=bearer)
     await asyncio.gather(
         *(call(gate, "DELETE", f"/tokens/{t['id']}", bearer=bearer) for t in tokens * 2)

@@ -22,14 +22,14 @@ from zenzefi.db.engine import DATABASE
 async def test_a_payment_is_opened_pending_and_cancelled(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     body = {"amount_znc": "100", "return_url": "https://gate.example/done"}
-    status, answer = await call(gate, "POST", "/currency/purchase", bearer=bearer, json=body)
+    status, response = await call(gate, "POST", "/currency/purchase", bearer=bearer, json=body)
     assert status == 201
-    assert (answer["amount_znc"], answer["amount_rub"]) == ("100.00", "1000.00")
-    assert answer["status"] == "pending"
-    assert answer["payment_url"].startswith("http")
+    assert (response["amount_znc"], response["amount_rub"]) == ("100.00", "1000.00")
+    assert response["status"] == "pending"
+    assert response["payment_url"].startswith("http")
     _, listed = await call(gate, "GET", "/currency/payments", bearer=bearer)
-    assert [row["payment_id"] for row in listed["items"]] == [answer["payment_id"]]
-    path = f"/currency/payments/{answer['payment_id']}"
+    assert [row["payment_id"] for row in listed["items"]] == [response["payment_id"]]
+    path = f"/currency/payments/{response['payment_id']}"
     bob = await sign_up(gate, BOB)
     assert (await call(gate, "POST", f"{path}/cancel", bearer=bob))[0] == 404
     assert (await call(gate, "POST", f"{path}/check", bearer=bearer))[1]["status"] == "pending"
@@ -56,8 +56,8 @@ async def test_an_administrator_confirms_a_manual_payment_once(gate: GateClient)
     path = f"/admin/payments/{opened['payment_id']}/confirm"
     assert (await call(gate, "POST", path, bearer=bearer))[0] == 403
     for _ in range(2):
-        status, answer = await call(gate, "POST", path, bearer=admin)
-        assert (status, answer["status"]) == (200, "succeeded")
+        status, response = await call(gate, "POST", path, bearer=admin)
+        assert (status, response["status"]) == (200, "succeeded")
     assert await balance_of(gate, bearer) == "100.00"
 
 
@@ -69,11 +69,11 @@ async def mock(make_gate: MakeGate) -> GateClient:
 async def test_a_hundred_replays_of_a_webhook_credit_once(mock: GateClient) -> None:
     bearer = await sign_up(mock)
     event = signed(mock_event(await open_payment(mock, bearer), "paid"))
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(call(mock, "POST", "/webhooks/payment/mock", **event) for _ in range(100))
     )
-    assert {status for status, _ in answers} == {200}
-    assert sorted(answer["outcome"] for _, answer in answers)[0] == "credited"
+    assert {status for status, _ in responses} == {200}
+    assert sorted(response["outcome"] for _, response in responses)[0] == "credited"
     assert await balance_of(mock, bearer) == "10.00"
     await assert_whole(mock)
 
@@ -93,9 +93,9 @@ async def test_another_amount_or_currency_is_not_credited(
 ) -> None:
     bearer = await sign_up(mock)
     event = signed(mock_event(await open_payment(mock, bearer), "paid", **change))
-    status, answer = await call(mock, "POST", "/webhooks/payment/mock", **event)
+    status, response = await call(mock, "POST", "/webhooks/payment/mock", **event)
     assert status == 200
-    assert answer["outcome"].startswith("refused")
+    assert response["outcome"].startswith("refused")
     assert await balance_of(mock, bearer) == "0.00"
 
 
@@ -103,8 +103,8 @@ async def test_a_webhook_with_a_wrong_signature_is_refused(mock: GateClient) -> 
     bearer = await sign_up(mock)
     event = signed(mock_event(await open_payment(mock, bearer), "paid"))
     tampered = {**event, "data": event["data"].replace(b"100.00", b"900.00")}
-    status, answer = await call(mock, "POST", "/webhooks/payment/mock", **tampered)
-    assert (status, answer["code"]) == (400, "webhook_rejected")
+    status, response = await call(mock, "POST", "/webhooks/payment/mock", **tampered)
+    assert (status, response["code"]) == (400, "webhook_rejected")
     unsigned = {"data": event["data"]}
     assert (await call(mock, "POST", "/webhooks/payment/mock", **unsigned))[0] == 400
     assert await balance_of(mock, bearer) == "0.00"
@@ -171,8 +171,8 @@ async def test_an_event_about_another_providers_payment_touches_nothing(
     body = {"amount_znc": "10", "return_url": "https://gate.example/", "provider": "manual"}
     _, opened = await call(gate, "POST", "/currency/purchase", bearer=bearer, json=body)
     event = signed(mock_event(opened["payment_id"], "paid"))
-    _, answer = await call(gate, "POST", "/webhooks/payment/mock", **event)
-    assert answer["outcome"] == "unknown payment"
+    _, response = await call(gate, "POST", "/webhooks/payment/mock", **event)
+    assert response["outcome"] == "unknown payment"
     assert await balance_of(gate, bearer) == "0.00"
     async with gate.app[DATABASE].read() as connection:
         assert len((await connection.execute(select(payment_events))).all()) == 1

@@ -126,10 +126,10 @@ async def test_what_is_signed_but_unreadable_is_refused_and_not_our_failure(
 ) -> None:
     raw = b'{"event": "e-1"}'
     good = hmac.new(b"secret-of-acme", raw, hashlib.sha256).hexdigest()
-    status, answer = await call(
+    status, response = await call(
         *(gate, "POST", "/webhooks/payment/acme"), data=raw, headers={"X-Acme-Signature": good}
     )
-    assert (status, answer["code"]) == (400, "webhook_rejected")
+    assert (status, response["code"]) == (400, "webhook_rejected")
 
 
 def _settings(*names: str) -> Settings:

@@ -56,13 +56,13 @@ async def test_fifty_purchases_on_two_nodes_against_money_for_five_sell_five(
         bearer = await sign_up(nodes[0])
         await give(nodes[0], "5.00")
         body = {"duration_hours": 1}
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(
                 call(nodes[n % 2], "POST", "/tokens/purchase", bearer=bearer, json=body)
                 for n in range(50)
             )
         )
-        assert sorted(status for status, _ in answers) == [201] * 5 + [402] * 45
+        assert sorted(status for status, _ in responses) == [201] * 5 + [402] * 45
         assert await balance_of(nodes[1], bearer) == "0.00"
         await assert_whole(nodes[0])
 
@@ -73,11 +73,11 @@ async def test_a_hundred_replays_on_two_nodes_credit_once(stores: Stores) -> Non
         bearer = await sign_up(nodes[0])
         payment_id = await open_payment(nodes[0], bearer)
         webhook = signed(event(payment_id, "paid"))
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(call(nodes[n % 2], "POST", "/webhooks/payment/mock", **webhook) for n in range(100))
         )
-        assert {status for status, _ in answers} == {200}
-        told = sorted(answer["outcome"] for _, answer in answers)
+        assert {status for status, _ in responses} == {200}
+        told = sorted(response["outcome"] for _, response in responses)
         assert told == ["credited"] + ["replay"] * 99
         assert await balance_of(nodes[1], bearer) == "10.00"
         await assert_whole(nodes[0])
@@ -90,10 +90,12 @@ async def test_a_confirmation_by_two_administrators_at_once_credits_once(stores:
         bearer, admin = await sign_up(nodes[0]), await sign_up_admin(nodes[0])
         payment_id = await open_payment(nodes[0], bearer)
         path = f"/admin/payments/{payment_id}/confirm"
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(call(nodes[n % 2], "POST", path, bearer=admin) for n in range(10))
         )
-        assert {(status, answer["status"]) for status, answer in answers} == {(200, "succeeded")}
+        assert {(status, response["status"]) for status, response in responses} == {
+            (200, "succeeded")
+        }
         assert await balance_of(nodes[0], bearer) == "10.00"
         _, audit = await call(
             nodes[0], "GET", "/admin/audit-logs?action=payment.confirmed", bearer=admin

@@ -37,37 +37,37 @@ async def test_a_checkout_is_created_once_paid_and_refunded(
             "headers": {"Idempotency-Key": "top-up"},
         }
         stripe.fails = True
-        status, answer = await call(gate, "POST", "/currency/purchase", **options)
-        assert (status, answer["code"]) == (503, "payment_provider_failed")
+        status, response = await call(gate, "POST", "/currency/purchase", **options)
+        assert (status, response["code"]) == (503, "payment_provider_failed")
         stripe.fails = False
         stripe.requests.clear()
         for _ in range(2):
-            status, answer = await call(gate, "POST", "/currency/purchase", **options)
-            assert (status, answer["status"]) == (201, "pending")
-            assert answer["payment_url"] == "https://checkout.example/cs_test_1"
+            status, response = await call(gate, "POST", "/currency/purchase", **options)
+            assert (status, response["status"]) == (201, "pending")
+            assert response["payment_url"] == "https://checkout.example/cs_test_1"
         ((method, path, form, key),) = stripe.requests
         assert (method, path) == ("POST", "/v1/checkout/sessions")
         assert form["line_items[0][price_data][unit_amount]"] == "12500"
         assert form["line_items[0][price_data][currency]"] == "rub"
-        assert form["client_reference_id"] == answer["payment_id"]
+        assert form["client_reference_id"] == response["payment_id"]
         assert form["success_url"] == "https://gate.example/done"
-        assert key == f"checkout-{answer['payment_id']}"
+        assert key == f"checkout-{response['payment_id']}"
 
-        check = f"/currency/payments/{answer['payment_id']}/check"
+        check = f"/currency/payments/{response['payment_id']}/check"
         assert (await call(gate, "POST", check, bearer=bearer))[1]["status"] == "pending"
         stripe.session = {
             "status": "complete",
             "payment_status": "paid",
             "amount_total": 12500,
             "payment_intent": "pi_1",
-            "client_reference_id": answer["payment_id"],
+            "client_reference_id": response["payment_id"],
         }
         for _ in range(2):
             assert (await call(gate, "POST", check, bearer=bearer))[1]["status"] == "succeeded"
         _, balance = await call(gate, "GET", "/currency/balance", bearer=bearer)
         assert balance["balance"] == "12.50"
 
-        refund = f"/admin/payments/{answer['payment_id']}/refund"
+        refund = f"/admin/payments/{response['payment_id']}/refund"
         stripe.requests.clear()
         status, _ = await call(gate, "POST", refund, bearer=admin)
         assert status == 200
@@ -85,10 +85,10 @@ async def test_an_amount_that_stripe_does_not_take_fails_the_payment(
     stripe.error = {"type": "invalid_request_error", "code": "amount_too_small", "message": "No"}
     options: dict[str, Any] = {"bearer": bearer, "headers": {"Idempotency-Key": "one"}}
     for _ in range(2):
-        status, answer = await call(
+        status, response = await call(
             stripe_gate, "POST", "/currency/purchase", json={"amount_znc": "0.01"}, **options
         )
-        assert (status, answer["code"]) == (400, "checkout_refused")
+        assert (status, response["code"]) == (400, "checkout_refused")
     assert (await payment_of(stripe_gate, bearer))["status"] == "failed"
 
 
@@ -100,8 +100,10 @@ async def test_a_hanging_stripe_times_out(
     bearer = await sign_up(stripe_gate)
     stripe.hangs = True
     body = {"amount_znc": "5"}
-    status, answer = await call(stripe_gate, "POST", "/currency/purchase", bearer=bearer, json=body)
-    assert (status, answer["code"]) == (503, "payment_provider_failed")
+    status, response = await call(
+        stripe_gate, "POST", "/currency/purchase", bearer=bearer, json=body
+    )
+    assert (status, response["code"]) == (503, "payment_provider_failed")
     stripe.hangs = False
     # It stays pending, and looking at it goes on where it stopped.
     payment = await payment_of(stripe_gate, bearer)

@@ -31,8 +31,8 @@ async def test_stripes_signature_is_checked_with_either_secret(
     session = await pending_stripe_payment(gate)
     event = stripe_event("checkout.session.completed", session, secret)
     for outcome in ("credited", "replay"):
-        status, answer = await call(gate, "POST", "/webhooks/payment/stripe", **event)
-        assert (status, answer["outcome"]) == (200, outcome)
+        status, response = await call(gate, "POST", "/webhooks/payment/stripe", **event)
+        assert (status, response["outcome"]) == (200, outcome)
     assert await balance_of(gate, bearer) == "10.00"
 
 
@@ -169,7 +169,7 @@ async def test_a_signed_body_that_is_not_an_event_is_refused(
     stamp = int(time.time())
     signed = hmac.new(STRIPE_SECRET.encode(), f"{stamp}.".encode() + raw, hashlib.sha256)
     headers = {"Stripe-Signature": f"t={stamp},v1={signed.hexdigest()}"}
-    status, answer = await call(
+    status, response = await call(
         stripe_gate, "POST", "/webhooks/payment/stripe", data=raw, headers=headers
     )
-    assert (status, answer["code"]) == (400, "webhook_rejected")
+    assert (status, response["code"]) == (400, "webhook_rejected")

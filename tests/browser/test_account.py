@@ -226,8 +226,8 @@ async def test_times_are_the_readers_own_at_once_and_stay_so(
     free: Site, chromium: Browser, language: str
 ) -> None:
     page = await free.page(chromium, locale=language, timezone_id="Asia/Tokyo")
-    answer = await page.goto("/register")
-    assert answer is not None
+    response = await page.goto("/register")
+    assert response is not None
     await register(page)
     await free.promote()
     await page.context.clear_cookies(name="zenzefi_zone")

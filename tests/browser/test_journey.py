@@ -82,7 +82,7 @@ async def test_from_nothing_to_the_site_and_back(
 
     if scripts:  # connections of the token are closed immediately
         await expect(page.locator("#echo")).to_contain_text("closed: 4401")
-    answer = await page.goto(root)
-    assert answer is not None
-    assert answer.status == 401
+    response = await page.goto(root)
+    assert response is not None
+    assert response.status == 401
     await context.close()

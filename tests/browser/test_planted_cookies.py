@@ -195,10 +195,10 @@ async def test_a_script_under_the_mount_can_not_sign_its_visitor_in(
             else:  # in the document itself: what a test evaluates counts as a user's gesture
                 script = f"(async args => {{{LOG_IN_BY_SCRIPT}}})({json.dumps(arguments)})"
                 await victim.goto(gate.url(body=script), wait_until="commit")
-        answer = await sent.value
-        assert answer.url == f"{gate.gate}/login"
-        assert answer.status == 403
-        assert answer.headers.get("set-cookie", "").count("zenzefi_session") == 0
+        response = await sent.value
+        assert response.url == f"{gate.gate}/login"
+        assert response.status == 403
+        assert response.headers.get("set-cookie", "").count("zenzefi_session") == 0
         await victim.wait_for_load_state()
         assert "mallory" not in await texts(victim, gate.gate)
 

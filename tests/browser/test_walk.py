@@ -26,9 +26,9 @@ _BROKEN = """
 
 async def _look(page: Page, address: str) -> str:
     """Open a page and return its text; images and style sheets must be there."""
-    answer = await page.goto(address)
-    assert answer is not None
-    assert answer.ok, address
+    response = await page.goto(address)
+    assert response is not None
+    assert response.ok, address
     await page.wait_for_load_state("load")
     assert await page.evaluate(_BROKEN) == [], address
     return await page.locator("main").inner_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from tests.kit.cluster import Cluster, ClusterServers, Tell
+from tests.kit.cluster import Cluster, ClusterServers, Report
 from tests.kit.databases import database_named, migrate_schema
 from tests.kit.gates import SECRET_KEY
 from tests.kit.servers import own_postgres, own_redis
@@ -28,15 +28,15 @@ _SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def tell(pytestconfig: pytest.Config) -> Tell:
-    """Says a measured time where everybody sees it, captured output or not."""
+def report(pytestconfig: pytest.Config) -> Report:
+    """Print a measured time, whether or not output is captured."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def say(text: str) -> None:
+    def print_line(text: str) -> None:
         with capture.global_and_fixture_disabled():
             print(f"\n{text}", flush=True)
 
-    return say
+    return print_line
 
 
 @pytest.fixture(scope="package")
@@ -70,5 +70,5 @@ async def cluster(servers: ClusterServers, tmp_path: Path) -> AsyncIterator[Clus
         timeout=ClientTimeout(total=60),
     ) as session:
         found = Cluster(servers, session)
-        await found.live()
+        await found.wait_until_ready()
         yield found

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from tests.kit.cluster import Cluster, ClusterServers, Tell, until
+from tests.kit.cluster import Cluster, ClusterServers, Report, until
 from tests.kit.databases import database_named, migrate_schema
 from tests.kit.gates import SECRET_KEY
 from tests.kit.servers import Postgres, own_postgres, own_redis
@@ -47,14 +47,14 @@ async def cluster(pair: tuple[Postgres, Postgres], tmp_path: Path) -> AsyncItera
         try:
             async with ClientSession(cookie_jar=DummyCookieJar()) as session:
                 found = Cluster(servers, session)
-                await found.live()
+                await found.wait_until_ready()
                 yield found
         finally:
             servers.nodes[0].stop()
 
 
 async def test_the_standby_takes_over(
-    cluster: Cluster, tell: Tell, pair: tuple[Postgres, Postgres]
+    cluster: Cluster, report: Report, pair: tuple[Postgres, Postgres]
 ) -> None:
     primary, standby = pair
     user = await cluster.sign_up()
@@ -72,7 +72,7 @@ async def test_the_standby_takes_over(
         return (await cluster.get(0, fresh.value))[0] == 200  # reads, and writes: it is activated
 
     await until(is_in, within=30)
-    tell(f"failing over took {time.perf_counter() - started:.2f} s")
+    report(f"failing over took {time.perf_counter() - started:.2f} s")
     assert (await cluster.get(0, gone.value)) == (401, "token_revoked")
     assert (await cluster.get(0, known.value))[0] == 200
     assert (await cluster.buy(user)).value

@@ -1,4 +1,4 @@
-"""Logging out on one node is felt on the other, by this browser alone. The times are printed."""
+"""Logging out on one node is applied on the other, by this browser alone. The times are printed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.cluster import PROXY, Cluster, PurchasedToken, Tell, until
+from tests.kit.cluster import PROXY, Cluster, PurchasedToken, Report, until
 from tests.kit.open_connections import LatencyTable, open_connections
 
 HERE, THERE = 0, 1
@@ -17,10 +17,10 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Saf
 
 
 @pytest.fixture(scope="module")
-def table(tell: Tell) -> Iterator[LatencyTable]:
+def table(report: Report) -> Iterator[LatencyTable]:
     made = LatencyTable()
     yield made
-    tell("\n".join(made.lines()))
+    report("\n".join(made.lines()))
 
 
 async def sign_in(cluster: Cluster, node: int, token: PurchasedToken) -> str:
@@ -82,7 +82,7 @@ async def test_logging_out_while_redis_is_away_is_felt_there_too(cluster: Cluste
         await watched.all_ended()
     finally:
         cluster.servers.redis.start()
-    await cluster.live()
+    await cluster.wait_until_ready()
 
 
 async def test_logging_out_while_the_database_is_away_says_so(cluster: Cluster) -> None:
@@ -103,7 +103,7 @@ async def test_logging_out_while_the_database_is_away_says_so(cluster: Cluster) 
         assert await log_out() == 503
     finally:
         cluster.servers.postgres.start()
-    await cluster.live()
+    await cluster.wait_until_ready()
 
     async def done() -> bool:
         return await log_out() == 200

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.cluster import SOON, Cluster, PurchasedToken, Tell, until
+from tests.kit.cluster import SOON, Cluster, PurchasedToken, Report, until
 from tests.kit.open_connections import open_connections
 from zenzefi.tokens.cache import REFUSED_LIFE
 from zenzefi.tokens.redis_cache import CHANNEL
@@ -38,14 +38,14 @@ async def _used(cluster: Cluster, *nodes: int) -> PurchasedToken:
 
 @asynccontextmanager
 async def _broken(
-    cluster: Cluster, break_: Callable[[], object], mend: Callable[[], object]
+    cluster: Cluster, break_: Callable[[], object], repair: Callable[[], object]
 ) -> AsyncIterator[None]:
     break_()
     try:
         yield
     finally:
-        mend()
-        await cluster.live()
+        repair()
+        await cluster.wait_until_ready()
 
 
 async def _revoke(cluster: Cluster, token: PurchasedToken, node: int = HERE) -> None:
@@ -65,7 +65,7 @@ async def _stays_out(cluster: Cluster, token: PurchasedToken, seconds: float) ->
 # --- Redis
 
 
-async def test_redis_killed_and_back(cluster: Cluster, tell: Tell) -> None:
+async def test_redis_killed_and_back(cluster: Cluster, report: Report) -> None:
     redis = cluster.servers.redis
     known, ending = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
     watched = await open_connections(cluster, THERE, ending.value)
@@ -79,7 +79,7 @@ async def test_redis_killed_and_back(cluster: Cluster, tell: Tell) -> None:
         await _revoke(cluster, ending)
         await watched.all_ended()
         worst = max(watched.ended.values()) - started
-        tell(f"without Redis an end was felt on the other node after {worst:.2f} s")
+        report(f"without Redis an invalidation took effect on the other node after {worst:.2f} s")
         assert watched.close_code == 4401
     watched = await open_connections(cluster, THERE, known.value)
     await _stays_out(cluster, ending, 0.5)
@@ -113,14 +113,14 @@ async def test_a_flush_is_no_stampede(cluster: Cluster) -> None:
     async with cluster.redis() as client:
         await client.flushall()
         await client.client_kill_filter(_type="pubsub")  # memory is emptied too
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(cluster.get(THERE, token.value) for token in tokens for _ in range(4))
     )
-    assert {status for status, _ in answers} == {200}
+    assert {status for status, _ in responses} == {200}
     assert await cluster.metric(THERE, 'token_lookups_total{tier="database"}') - asked <= 2 * 40
 
 
-async def test_redis_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
+async def test_redis_hangs_and_wakes(cluster: Cluster, report: Report) -> None:
     redis = cluster.servers.redis
     known, ending = await _used(cluster, *BOTH), await _used(cluster, *BOTH)
     watched = await open_connections(cluster, THERE, ending.value)
@@ -131,7 +131,7 @@ async def test_redis_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
         await _revoke(cluster, ending)
         await watched.all_ended()
         worst = max(watched.ended.values()) - started
-        tell(f"with a Redis that hangs an end was felt on the other node after {worst:.2f} s")
+        report(f"with a hanging Redis an invalidation took effect after {worst:.2f} s")
     await _stays_out(cluster, ending, 0.5)
 
 
@@ -178,16 +178,16 @@ async def test_a_read_only_redis_brings_nobody_back(cluster: Cluster) -> None:
         finally:
             await client.replicaof("NO", "ONE")
 
-        async def is_buried() -> bool:
+        async def has_tombstone() -> bool:
             return await client.get(cache_name(ending.value)) == b'{"ended":true}'
 
-        await until(is_buried)
+        await until(has_tombstone)
         await cluster.get(THERE, fresh.value)
 
 
 @pytest.mark.parametrize("ways", [("request", "websocket"), ("request",)], ids="+".join)
 async def test_after_a_lost_message_redis_is_trusted_for_seconds_only(
-    cluster: Cluster, tell: Tell, ways: tuple[str, ...]
+    cluster: Cluster, report: Report, ways: tuple[str, ...]
 ) -> None:
     """The safety net: the message was lost, and Redis still has the token as valid.
 
@@ -203,7 +203,7 @@ async def test_after_a_lost_message_redis_is_trusted_for_seconds_only(
     async with asyncio.timeout(TRUSTED + LIFE + SOON):
         await asyncio.gather(*watched.tasks)
     took = {way: ended - started for way, ended in watched.ended.items()}
-    tell(f"without a message the end took effect after {took}")
+    report(f"without a message an invalidation took effect after {took}")
     if "websocket" in ways:
         assert watched.close_code == 4401
 
@@ -268,7 +268,7 @@ async def _is_in(cluster: Cluster, node: int, token: PurchasedToken) -> bool:
     return (await cluster.get(node, token.value))[0] == 200
 
 
-async def test_postgresql_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
+async def test_postgresql_hangs_and_wakes(cluster: Cluster, report: Report) -> None:
     """As during a failover: connected, but silent. Users of known tokens do not wait for it."""
     known = await _used(cluster, *BOTH)
     unknown = await cluster.buy((known.user_id, known.bearer))
@@ -285,7 +285,7 @@ async def test_postgresql_hangs_and_wakes(cluster: Cluster, tell: Tell) -> None:
                 assert (await cluster.get(node, known.value))[0] == 200
             slowest = max(slowest, time.perf_counter() - started)
             await asyncio.sleep(0.02)
-        tell(f"with a PostgreSQL that hangs the slowest request took {slowest:.2f} s")
+        report(f"with a PostgreSQL that hangs the slowest request took {slowest:.2f} s")
         assert await cluster.get(HERE, unknown.value) == (503, "database_unavailable")
     for node in BOTH:
         await until(partial(_is_in, cluster, node, unknown), within=40)
@@ -315,11 +315,11 @@ async def test_both_down_and_back(cluster: Cluster) -> None:
         redis.stop()
         postgres.stop(signal.SIGQUIT)
 
-    def mend() -> None:
+    def repair() -> None:
         postgres.start()
         redis.start()
 
-    async with _broken(cluster, break_, mend):
+    async with _broken(cluster, break_, repair):
         seen = set()
         until_ = time.monotonic() + LIFE + 1
         while time.monotonic() < until_:

@@ -83,9 +83,9 @@ async def test_no_secret_gets_into_the_log(gate: GateProcess) -> None:
 
         async def call(method: str, url: str, expected: int, **options: object) -> object:
             options.setdefault("allow_redirects", False)
-            async with client.request(method, url, **options) as answer:  # type: ignore[arg-type]
-                assert answer.status == expected, await answer.text()
-                return await answer.json() if answer.content_type.endswith("json") else None
+            async with client.request(method, url, **options) as response:  # type: ignore[arg-type]
+                assert response.status == expected, await response.text()
+                return await response.json() if response.content_type.endswith("json") else None
 
         who = {"email": "ann@example.com", "password": PASSWORD}
         await call("POST", f"{api}/auth/register", 201, json={**who, "username": "ann"})
@@ -116,11 +116,11 @@ async def test_no_secret_gets_into_the_log(gate: GateProcess) -> None:
             f"{origin}/login/forgotten", data={"email": who["email"]}, headers=headers
         ) as page:
             await page.read()
-        bought = await call(
+        purchase = await call(
             "POST", f"{api}/tokens/purchase", 201, json={"duration_hours": 1}, headers=bearer
         )
-        assert isinstance(bought, dict)
-        token = str(bought["token"])
+        assert isinstance(purchase, dict)
+        token = str(purchase["token"])
         hidden.add(token)
         # Proxied requests, with a token in every place; the upstream is down.
         await call("POST", f"{api}/proxy/authenticate", 200, json={"token": token})
@@ -140,15 +140,17 @@ async def test_no_secret_gets_into_the_log(gate: GateProcess) -> None:
         hidden.add("canary?short")
         # Money: a provider that is away, a signature that does not fit.
         payment = {"amount_znc": "10.00", "return_url": f"{origin}/", "provider": "stripe"}
-        async with client.post(f"{api}/currency/purchase", json=payment, headers=bearer) as answer:
-            await answer.read()
+        async with client.post(
+            f"{api}/currency/purchase", json=payment, headers=bearer
+        ) as response:
+            await response.read()
         signature = {"Stripe-Signature": "t=1,v1=canarysignature"}
         hidden.add("canarysignature")
         async with client.post(
             f"{api}/webhooks/payment/stripe", data=b"{}", headers=signature
-        ) as answer:
-            assert answer.status >= 400
-        await call("DELETE", f"{api}/tokens/{bought['id']}", 200, headers=bearer)
+        ) as response:
+            assert response.status >= 400
+        await call("DELETE", f"{api}/tokens/{purchase['id']}", 200, headers=bearer)
         hidden |= {cookie.value for cookie in jar if len(cookie.value) > 15}
     await asyncio.to_thread(gate.stop)
     said = gate.output + gate.announcement

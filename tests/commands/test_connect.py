@@ -34,8 +34,8 @@ def call(gate: GateProcess, method: str, path: str, body: Any = None, **headers:
         {"Content-Type": "application/json", **headers},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
 
 
 class Shop:
@@ -53,8 +53,8 @@ class Shop:
         return f"http://127.0.0.1:{self.gate.port}"
 
     def buy(self) -> dict[str, Any]:
-        bought = {"duration_hours": 1}
-        return dict(call(self.gate, "POST", "/tokens/purchase", bought, **self._bearer))
+        purchase = {"duration_hours": 1}
+        return dict(call(self.gate, "POST", "/tokens/purchase", purchase, **self._bearer))
 
     def revoke(self, token: dict[str, Any]) -> None:
         call(self.gate, "DELETE", f"/tokens/{token['id']}", **self._bearer)
@@ -106,8 +106,8 @@ def connect(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess
 def get(url: str, folder: Path) -> int:
     trusting = ssl.create_default_context(cafile=str(folder / "connect.pem"))
     try:
-        with urllib.request.urlopen(url, context=trusting, timeout=20) as answer:
-            return int(answer.status)
+        with urllib.request.urlopen(url, context=trusting, timeout=20) as response:
+            return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -164,15 +164,15 @@ def test_it_waits_for_a_gate_that_is_away_and_ends_with_the_token(
         tmp_path, shop.url, "--port", str(port), "--http", ZENZEFI_ACCESS_TOKEN=token["token"]
     ) as child:
         child.expect("ready")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/lights/") as answer:
-            assert answer.status == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/lights/") as response:
+            assert response.status == 200
         child.expect("connected")
         shop.gate.stop()
         with pytest.raises(urllib.error.HTTPError, match="502"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/lights/")
         shop.restart(0)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/lights/") as answer:
-            assert answer.status == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/lights/") as response:
+            assert response.status == 200
         shop.revoke(token)
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/lights/")

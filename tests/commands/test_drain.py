@@ -57,8 +57,8 @@ async def _token(client: aiohttp.ClientSession, api: str) -> dict[str, str]:
     await client.post(f"{api}/auth/register", json={**who, "username": "ann"})
     async with client.post(f"{api}/auth/login", json=who) as answer:
         bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
-    bought = {"duration_hours": 1}
-    async with client.post(f"{api}/tokens/purchase", json=bought, headers=bearer) as answer:
+    purchase = {"duration_hours": 1}
+    async with client.post(f"{api}/tokens/purchase", json=purchase, headers=bearer) as answer:
         return {"X-Access-Token": (await answer.json())["token"]}
 
 

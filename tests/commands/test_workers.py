@@ -33,8 +33,8 @@ def node(tmp_path: Path, redis_url: str) -> Iterator[tuple[GateProcess, str]]:
 
 
 def figure(url: str, series: str) -> float:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(url, timeout=10) as response:
+        text = response.read().decode()
     found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.M)
     return float(found[1]) if found else 0.0
 
@@ -75,11 +75,11 @@ async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[GateProce
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
         who = {"email": "ann@example.com", "password": "correct horse"}
         await client.post(f"{api}/auth/register", json={**who, "username": "ann"})
-        async with client.post(f"{api}/auth/login", json=who) as answer:
-            bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
-        bought = {"duration_hours": 1}
-        async with client.post(f"{api}/tokens/purchase", json=bought, headers=bearer) as answer:
-            token = {"X-Access-Token": (await answer.json())["token"]}
+        async with client.post(f"{api}/auth/login", json=who) as response:
+            bearer = {"Authorization": f"Bearer {(await response.json())['access_token']}"}
+        purchase = {"duration_hours": 1}
+        async with client.post(f"{api}/tokens/purchase", json=purchase, headers=bearer) as response:
+            token = {"X-Access-Token": (await response.json())["token"]}
         async with client.ws_connect(f"{api}/proxy/live/echo", headers=token) as socket:
             await socket.send_str("hallo")
             assert await socket.receive_str()

@@ -81,20 +81,20 @@ async def test_it_speaks_http_2_and_http_1_1_over_tls_and_leads_there(site: Site
         writer.transport.abort()
     async with aiohttp.ClientSession() as client:
         plain = f"http://127.0.0.1:{site.plain_port}/x?y"
-        async with client.get(plain, allow_redirects=False) as answer:
-            assert answer.status == 301
-            assert answer.headers["Location"] == "https://127.0.0.1/x?y"
+        async with client.get(plain, allow_redirects=False) as response:
+            assert response.status == 301
+            assert response.headers["Location"] == "https://127.0.0.1/x?y"
 
 
 async def test_the_upstream_and_the_gate_hear_of_the_secure_origin(site: Site) -> None:
     async with aiohttp.ClientSession() as client:
         headers = {"X-Access-Token": site.token, "X-Forwarded-For": "203.0.113.1"}
         asked: dict[str, Any] = {"ssl": site.trusting, "headers": headers}
-        async with client.get(site.url("/api/v1/proxy/page"), **asked) as answer:
-            assert answer.status == 200
-            assert "max-age" in answer.headers["Strict-Transport-Security"]
-        async with client.get(site.url("/metrics"), **asked) as answer:
-            assert answer.status == 404
+        async with client.get(site.url("/api/v1/proxy/page"), **asked) as response:
+            assert response.status == 200
+            assert "max-age" in response.headers["Strict-Transport-Security"]
+        async with client.get(site.url("/metrics"), **asked) as response:
+            assert response.status == 404
     arrived = site.upstream.requests[-1].headers
     assert arrived["X-Forwarded-Proto"] == "https"
     assert arrived["X-Forwarded-Host"] == f"127.0.0.1:{site.port}"
@@ -118,10 +118,10 @@ async def test_a_browser_is_signed_in_at_the_own_origin(site: Site) -> None:
                 ssl=site.trusting,
                 headers={"Host": host, "Cookie": cookie, "Accept": "text/html"},
                 allow_redirects=False,
-            ) as answer,
+            ) as response,
         ):
-            jars[host] |= {name: one.value for name, one in answer.cookies.items()}
-            return f"{answer.status} {answer.headers.get('Location', '')}"
+            jars[host] |= {name: one.value for name, one in response.cookies.items()}
+            return f"{response.status} {response.headers.get('Location', '')}"
 
     at_own = await ask(gate, "/api/v1/proxy/page?x=1")
     assert at_own.startswith(f"303 https://{own}{enter}?from=https://{gate}&path=")

@@ -52,7 +52,7 @@ async def test_a_rolling_restart_loses_no_request(
 
     nodes = list(await asyncio.gather(*(asyncio.to_thread(node, index) for index in (0, 1))))
     headers = {"X-Access-Token": str(token["token"])}
-    answers: list[int] = []
+    responses: list[int] = []
     failures: list[str] = []
     ending = asyncio.Event()
 
@@ -68,7 +68,7 @@ async def test_a_rolling_restart_loses_no_request(
                 try:
                     async with client.request(method, url, data=body) as response:
                         await response.read()
-                        answers.append(response.status)
+                        responses.append(response.status)
                 except aiohttp.ClientError as error:
                     failures.append(repr(error))
                 await asyncio.sleep(0.03)
@@ -78,17 +78,17 @@ async def test_a_rolling_restart_loses_no_request(
             for number in range(6):
                 group.create_task(ask(number), name=f"client {number}")
             for index in (0, 1):
-                reached = len(answers) + 50
-                while len(answers) < reached:  # noqa: ASYNC110 - a plain counter
+                reached = len(responses) + 50
+                while len(responses) < reached:  # noqa: ASYNC110 - a plain counter
                     await asyncio.sleep(0.05)
                 assert await asyncio.to_thread(nodes[index].stop) == 0
                 nodes[index] = await asyncio.to_thread(node, index)
-            reached = len(answers) + 50
-            while len(answers) < reached:  # noqa: ASYNC110 - likewise
+            reached = len(responses) + 50
+            while len(responses) < reached:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.05)
             ending.set()
     finally:
         for one in nodes:
             await asyncio.to_thread(one.stop)
     assert failures == []
-    assert set(answers) == {200}
+    assert set(responses) == {200}

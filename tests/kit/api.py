@@ -1,4 +1,4 @@
-"""What API tests share: one call, a user signed in, a bought token, money on an account."""
+"""What API tests share: one call, a user signed in, a purchased token, money on an account."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ async def call(
 
 async def sign_up(gate: GateClient, who: dict[str, str] = ALICE) -> str:
     """A new account, signed in: its bearer token."""
-    status, answer = await call(gate, "POST", "/auth/register", json=who)
-    assert status == 201, answer
+    status, response = await call(gate, "POST", "/auth/register", json=who)
+    assert status == 201, response
     return await sign_in(gate, who)
 
 
 async def sign_in(gate: GateClient, who: dict[str, str] = ALICE) -> str:
     """A bearer token of an account that is there already."""
     credentials = {key: who[key] for key in ("email", "password")}
-    status, answer = await call(gate, "POST", "/auth/login", json=credentials)
-    assert status == 200, answer
-    return str(answer["access_token"])
+    status, response = await call(gate, "POST", "/auth/login", json=credentials)
+    assert status == 200, response
+    return str(response["access_token"])
 
 
 async def sign_up_admin(gate: GateClient) -> str:
@@ -71,7 +71,7 @@ async def give(gate: GateClient, amount: str, who: dict[str, str] = ALICE) -> No
 
 
 async def buy(gate: GateClient, bearer: str, **fields: Any) -> dict[str, Any]:
-    """A bought token."""
+    """Buy a token."""
     body = {"duration_hours": 24} | fields
     status, token = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
     assert status == 201, token

@@ -48,7 +48,7 @@ def config() -> Settings:
     )
 
 
-class Bought(BaseModel):
+class PurchaseBody(BaseModel):
     """The response to a purchase with a key."""
 
     token_id: UUID
@@ -105,14 +105,14 @@ class BillingModel:
     async def purchase(self, hours: int, key: str | None = None) -> None:
         """A token is bought, perhaps under an Idempotency-Key."""
 
-        async def work(connection: AsyncConnection) -> Bought:
+        async def work(connection: AsyncConnection) -> PurchaseBody:
             token = await self.tokens.purchase(
                 connection, GATE, self.user_id, duration_hours=hours, scope="full"
             )
-            return Bought(token_id=token.id)
+            return PurchaseBody(token_id=token.id)
 
-        body = Bought(token_id=UUID(int=hours))
-        await self.idempotency.run(self.user_id, key, "purchase", body, Bought, work)
+        body = PurchaseBody(token_id=UUID(int=hours))
+        await self.idempotency.run(self.user_id, key, "purchase", body, PurchaseBody, work)
 
     async def bundle(self, number: int) -> None:
         """A bundle is bought."""
@@ -144,12 +144,12 @@ class BillingModel:
         return opened.id
 
     async def top_up(self, amount: Decimal) -> None:
-        """A payment is opened, and its money comes."""
+        """Open a payment and pay it."""
         await self.open(amount)
-        await self.hear("paid", len(self.payment_ids) - 1)
+        await self.receive_event("paid", len(self.payment_ids) - 1)
 
-    async def hear(self, what: str, number: int, part: str | None = None) -> None:
-        """The payment service tells something of a payment, twice at once."""
+    async def receive_event(self, what: str, number: int, part: str | None = None) -> None:
+        """The payment service sends an event of a payment, twice at once."""
         if not self.payment_ids:
             return
         payment = await self.payments.find(self.payment_ids[number % len(self.payment_ids)])
@@ -225,21 +225,21 @@ class BillingModel:
 
 Act = Callable[[BillingModel], Awaitable[Any]]
 ACTS: dict[str, Act] = {
-    "credit": lambda world: world.credit(Decimal("3.00")),
-    "purchase": lambda world: world.purchase(12, key="order"),
-    "bundle": lambda world: world.bundle(0),
-    "revoke": lambda world: world.revoke(0),
-    "paid": lambda world: _hear(world, Outcome.PAID, "charge-a"),
-    "disputed": lambda world: _hear(world, Outcome.DISPUTED, "charge-b"),
+    "credit": lambda model: model.credit(Decimal("3.00")),
+    "purchase": lambda model: model.purchase(12, key="order"),
+    "bundle": lambda model: model.bundle(0),
+    "revoke": lambda model: model.revoke(0),
+    "paid": lambda model: _apply_event(model, Outcome.PAID, "charge-a"),
+    "disputed": lambda model: _apply_event(model, Outcome.DISPUTED, "charge-b"),
 }
 """Each in one transaction: what a crash may interrupt."""
 
 
-async def _hear(world: BillingModel, outcome: Outcome, charge: str) -> None:
-    async with world.database.begin() as connection:
+async def _apply_event(model: BillingModel, outcome: Outcome, charge: str) -> None:
+    async with model.database.begin() as connection:
         rows = await connection.execute(
             select(payments.c.id, payments.c.amount_rub)
-            .where(payments.c.user_id == world.user_id)
+            .where(payments.c.user_id == model.user_id)
             .order_by(payments.c.amount_rub)
         )
         first, second = rows.all()

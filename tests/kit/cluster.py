@@ -19,7 +19,7 @@ from tests.kit.gate_process import GateProcess
 from tests.kit.servers import Postgres, Redis
 
 PROXY = "/api/v1/proxy"
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 """Prints a measurement past the capture of output."""
 SOON = 15.0
 """Seconds that what must happen "within a second" gets on a busy machine; the real time is
@@ -46,7 +46,7 @@ class ClusterServers:
 
 @dataclass
 class PurchasedToken:
-    """A bought token, and who bought it."""
+    """A purchased token and its owner."""
 
     id: UUID
     value: str
@@ -138,7 +138,7 @@ class Cluster:
             lines = (await response.text()).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
-    async def live(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until every node receives invalidation messages and reaches the database."""
         for number, _ in enumerate(self.servers.nodes):
             await until(partial(self._is_well, number))

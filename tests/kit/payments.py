@@ -18,10 +18,10 @@ MOCK: dict[str, Any] = {"payment_providers": ["mock"], "debug": True}
 
 async def balance_of(gate: GateClient, bearer: str) -> str:
     """The balance, as the API reports it."""
-    status, answer = await call(gate, "GET", "/currency/balance", bearer=bearer)
+    status, response = await call(gate, "GET", "/currency/balance", bearer=bearer)
     assert status == 200
-    assert answer["currency"] == "ZNC"
-    return str(answer["balance"])
+    assert response["currency"] == "ZNC"
+    return str(response["balance"])
 
 
 async def assert_whole(gate: GateClient) -> None:
@@ -32,9 +32,9 @@ async def assert_whole(gate: GateClient) -> None:
 async def open_payment(gate: GateClient, bearer: str, amount: str = "10") -> str:
     """A pending payment (10 ZNC are 100 roubles): its id."""
     body = {"amount_znc": amount, "return_url": "https://gate.example/"}
-    status, answer = await call(gate, "POST", "/currency/purchase", bearer=bearer, json=body)
-    assert status == 201, answer
-    return str(answer["payment_id"])
+    status, response = await call(gate, "POST", "/currency/purchase", bearer=bearer, json=body)
+    assert status == 201, response
+    return str(response["payment_id"])
 
 
 def mock_event(
@@ -62,9 +62,9 @@ async def send_webhook(
 ) -> str:
     """Send one webhook of the mock provider; what came of it."""
     sent = signed(mock_event(payment_id, kind, *amount, **more))
-    status, answer = await call(gate, "POST", "/webhooks/payment/mock", **sent)
-    assert status == 200, answer
-    return str(answer["outcome"])
+    status, response = await call(gate, "POST", "/webhooks/payment/mock", **sent)
+    assert status == 200, response
+    return str(response["outcome"])
 
 
 async def payment_of(gate: GateClient, bearer: str) -> dict[str, Any]:

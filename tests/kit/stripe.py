@@ -97,6 +97,6 @@ async def pending_stripe_payment(gate: GateClient) -> dict[str, Any]:
 async def send_stripe_event(gate: GateClient, kind: str, value: dict[str, Any]) -> str:
     """Send one webhook of Stripe; returns its outcome."""
     event = stripe_event(kind, value, STRIPE_SECRET)
-    status, answer = await call(gate, "POST", "/webhooks/payment/stripe", **event)
-    assert status == 200, answer
-    return str(answer["outcome"])
+    status, response = await call(gate, "POST", "/webhooks/payment/stripe", **event)
+    assert status == 200, response
+    return str(response["outcome"])

@@ -308,11 +308,11 @@ async def test_a_bearer_token_alone_cannot_change_the_password(make_gate: MakeGa
     async def change(**body: Any) -> tuple[int, Any]:
         return await api.call(gate, "PATCH", "/users/me", bearer=bearer, json=body)
 
-    status, answer = await change(password="mine from now on")
-    assert (status, answer["detail"][0]["loc"]) == (422, ["body", "current_password"])
+    status, response = await change(password="mine from now on")
+    assert (status, response["detail"][0]["loc"]) == (422, ["body", "current_password"])
     for guess in ("a guess of eight", "", "new password"):
-        status, answer = await change(password="mine from now on", current_password=guess)
-        assert (status, answer["code"]) == (403, "password_rejected")
+        status, response = await change(password="mine from now on", current_password=guess)
+        assert (status, response["code"]) == (403, "password_rejected")
     assert await by_api(gate, HERE, ALICE) == 200
     assert (await change(full_name="Alice"))[0] == 200
     assert (await change(full_name="A", current_password="not asked for"))[0] == 200
@@ -349,8 +349,10 @@ async def test_a_password_change_requires_a_code_with_two_factor(
     other = await api.call(gate, "POST", "/auth/login", json=login | {"code": codes[1]})
     body = {"password": "a new long password", "current_password": PASSWORD}
     for code in ({}, {"code": "000000"}, {"code": codes[0]}):
-        status, answer = await api.call(gate, "PATCH", "/users/me", bearer=bearer, json=body | code)
-        assert (status, answer["code"]) == (403, "code_rejected")
+        status, response = await api.call(
+            gate, "PATCH", "/users/me", bearer=bearer, json=body | code
+        )
+        assert (status, response["code"]) == (403, "code_rejected")
     await visitor.open("/account/profile")
     await visitor.send("/account/profile/password", current=PASSWORD, password="a new long one")
     assert visitor.status == 422

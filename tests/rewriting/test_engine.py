@@ -90,12 +90,12 @@ def test_a_derived_etag_is_translated_back(engine: Engine) -> None:
     engine.prepare_request(exchange({}, {"If-None-Match": derived}, status=0), sent)
     assert sent["If-None-Match"] == '"v1"'
     assert sent["Accept-Encoding"] == "gzip"
-    answer = engine.map_response_headers(
+    response = engine.map_response_headers(
         exchange(
             {"ETag": '"v1"', "Content-Security-Policy": "a"}, {"If-None-Match": derived}, status=304
         )
     )
-    assert answer == [("ETag", derived)]
+    assert response == [("ETag", derived)]
 
 
 def test_an_etag_of_another_mount_is_not_sent_upstream(engine: Engine) -> None:
@@ -107,17 +107,17 @@ def test_an_etag_of_another_mount_is_not_sent_upstream(engine: Engine) -> None:
 
 
 def test_a_304_for_an_upstream_etag_keeps_it(engine: Engine) -> None:
-    answer = engine.map_response_headers(
+    response = engine.map_response_headers(
         exchange({"ETag": '"v1"'}, {"If-None-Match": '"v1"'}, status=304)
     )
-    assert answer == [("ETag", '"v1"')]
+    assert response == [("ETag", '"v1"')]
 
 
 def test_head_has_the_headers_of_get(engine: Engine) -> None:
     headers = {"Content-Type": "text/css", "ETag": '"v1"', "Content-Length": "9", "X": "y"}
-    answer = dict(engine.map_response_headers(exchange(headers, method="HEAD")))
-    assert answer["ETag"].startswith('W/"v1~zs')
-    assert "Content-Length" not in answer
+    response = dict(engine.map_response_headers(exchange(headers, method="HEAD")))
+    assert response["ETag"].startswith('W/"v1~zs')
+    assert "Content-Length" not in response
     picture = {"Content-Type": "image/png", "ETag": '"v1"', "Content-Length": "9"}
     assert dict(engine.map_response_headers(exchange(picture, method="HEAD"))) == picture
 

@@ -189,8 +189,8 @@ def test_an_unchanged_body_keeps_its_validators_length_and_coding() -> None:
 
 
 def test_its_addresses_in_headers_are_mapped() -> None:
-    answer = unchanged({"Content-Type": JSON, "Link": "</next>; rel=next"})
-    assert answer["Link"] == "</api/v1/proxy/next>; rel=next"
+    response = unchanged({"Content-Type": JSON, "Link": "</next>; rel=next"})
+    assert response["Link"] == "</api/v1/proxy/next>; rel=next"
 
 
 def test_a_script_says_that_a_worker_gets_another_one() -> None:
@@ -213,5 +213,5 @@ def test_a_worker_never_revalidates_the_script_of_a_page() -> None:
 
 def test_head_keeps_the_tag_and_omits_what_only_the_body_tells() -> None:
     headers = {"Content-Type": JSON, "ETag": '"v1"', "Content-Length": "9", "Digest": "x", "X": "y"}
-    answer = dict(ENGINE.map_response_headers(exchange(headers, method="HEAD")))
-    assert answer == {"Content-Type": JSON, "ETag": '"v1"', "X": "y"}
+    response = dict(ENGINE.map_response_headers(exchange(headers, method="HEAD")))
+    assert response == {"Content-Type": JSON, "ETag": '"v1"', "X": "y"}

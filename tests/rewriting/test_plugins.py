@@ -270,9 +270,9 @@ def test_the_outline_is_made_and_pages_without_headings_stay() -> None:
 
 def test_maintenance_answers_by_itself() -> None:
     options = {"paths": ["/reports/*"]}
-    answer = kit.early(bundled_plugin("maintenance"), "https://app.example/reports/1", options)
-    assert answer is not None
-    assert answer.status == 503
+    response = kit.early(bundled_plugin("maintenance"), "https://app.example/reports/1", options)
+    assert response is not None
+    assert response.status == 503
     assert kit.early(bundled_plugin("maintenance"), "https://app.example/x", options) is None
 
 

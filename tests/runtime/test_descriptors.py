@@ -61,8 +61,8 @@ def _post(gate: GateProcess, path: str, body: dict[str, object], **headers: str)
         json.dumps(body).encode(),
         {"Content-Type": "application/json", **headers},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return dict(json.load(answer))
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return dict(json.load(response))
 
 
 def test_what_holds_connections_to_the_upstream_leaves_the_reserve(gate: GateProcess) -> None:

@@ -150,8 +150,8 @@ async def test_a_lost_database_is_seen_with_the_first_request_that_misses_it(
             await checked(gate.app[HEALTH])
             assert (await gate.get("/readyz")).status == 200
             await asyncio.to_thread(server.stop)
-            async with gate.post("/api/v1/auth/login", json=who) as answer:
-                assert answer.status == 503
+            async with gate.post("/api/v1/auth/login", json=who) as response:
+                assert response.status == 503
             await settled(lambda: gate.app[HEALTH].database_ok is False)
             assert (await gate.get("/readyz")).status == 503
             await asyncio.to_thread(server.start)

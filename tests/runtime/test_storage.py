@@ -125,8 +125,8 @@ async def test_a_limit_of_pages_is_a_full_database(
             cursor.close()
 
         event.listen(engine.sync_engine, "checkout", limit)
-        answers = [await registered(gate) for _ in range(40)]  # spare pages run out
-        refused = {answer["code"] for status, answer in answers if status != 201}
+        responses = [await registered(gate) for _ in range(40)]  # spare pages run out
+        refused = {response["code"] for status, response in responses if status != 201}
         assert refused == {"database_not_writable"}
         await asyncio.sleep(health._WRITE_INTERVAL)
         assert await told(gate) == LOST
@@ -214,8 +214,8 @@ async def test_a_read_only_postgresql_is_told_and_over_by_itself(cluster: Stores
         assert (await registered(gate))[0] == 201
         await _switch(cluster.settings["database_url"], "on")
         await settled(gate, LOST)
-        status, answer = await registered(gate)
-        assert (status, answer["code"]) == (503, "database_not_writable")
+        status, response = await registered(gate)
+        assert (status, response["code"]) == (503, "database_not_writable")
         await _switch(cluster.settings["database_url"], "off")
         await settled(gate, ready)
         assert (await registered(gate))[0] == 201

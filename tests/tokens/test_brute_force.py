@@ -262,9 +262,9 @@ async def test_look_ups_are_shared_batched_and_bounded(monkeypatch: pytest.Monke
     await asyncio.sleep(0)
     assert len(batches) == 2  # the others wait until one of these is done
     go.set()
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert isinstance(answers[0], TokenInvalid)
-    assert answers[1:] == [ACCESS] * 24
+    responses = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(responses[0], TokenInvalid)
+    assert responses[1:] == [ACCESS] * 24
     assert sorted(name for batch in batches for name in batch) == sorted(names)
     assert max(map(len, batches)) <= 10
     assert len(asked) == 0

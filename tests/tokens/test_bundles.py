@@ -30,13 +30,13 @@ async def test_a_bundle_is_bought_and_each_token_refunds_its_share(make_gate: Ma
     assert (await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1] == []
     await give(gate, "10.00")
     options: dict[str, Any] = {"bearer": bearer, "headers": {"Idempotency-Key": "b"}}
-    status, bought = await call(gate, "POST", path, **options)
+    status, purchase = await call(gate, "POST", path, **options)
     assert status == 200
-    assert (await call(gate, "POST", path, **options)) == (200, bought)
-    assert [token["cost_znc"] for token in bought["tokens"]] == ["3.34", "3.33", "3.33"]
-    for token in bought["tokens"]:
-        _, answer = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-        assert answer["refund_amount"] == token["cost_znc"]
+    assert (await call(gate, "POST", path, **options)) == (200, purchase)
+    assert [token["cost_znc"] for token in purchase["tokens"]] == ["3.34", "3.33", "3.33"]
+    for token in purchase["tokens"]:
+        _, response = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+        assert response["refund_amount"] == token["cost_znc"]
     assert await balance_of(gate, bearer) == "10.00"
     await assert_whole(gate)
 
@@ -88,8 +88,8 @@ async def test_fifty_concurrent_purchases_with_money_for_two_sell_two(
     _, bundle = await call(gate, "POST", "/admin/bundles", bearer=admin, json=body)
     await give(gate, "14.99")
     path = f"/bundles/{bundle['id']}/purchase"
-    answers = await asyncio.gather(*(call(gate, "POST", path, bearer=bearer) for _ in range(50)))
-    assert sorted(status for status, _ in answers) == [200] * 2 + [402] * 48
+    responses = await asyncio.gather(*(call(gate, "POST", path, bearer=bearer) for _ in range(50)))
+    assert sorted(status for status, _ in responses) == [200] * 2 + [402] * 48
     assert len((await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]) == 6
     assert await balance_of(gate, bearer) == "4.99"
     await assert_whole(gate)
@@ -118,14 +118,14 @@ async def test_a_changed_price_does_not_change_refunds(
     _, bundle = await call(first, "POST", "/admin/bundles", bearer=admin, json=body)
     await give(first, "8.01")
     single = await buy(first, bearer, duration_hours=1)
-    _, bought = await call(first, "POST", f"/bundles/{bundle['id']}/purchase", bearer=bearer)
+    _, purchase = await call(first, "POST", f"/bundles/{bundle['id']}/purchase", bearer=bearer)
     change = {"price_znc": "100"}
     await call(first, "PATCH", f"/admin/bundles/{bundle['id']}", bearer=admin, json=change)
     dearer = await make_gate(token_price_1h="50.00")
     given_back = []
-    for token in (single, *bought["tokens"]):
-        _, answer = await call(dearer, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-        given_back.append(answer["refund_amount"])
+    for token in (single, *purchase["tokens"]):
+        _, response = await call(dearer, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+        given_back.append(response["refund_amount"])
     assert given_back == ["3.00", "2.51", "2.50"]
     assert await balance_of(dearer, bearer) == "8.01"
     await assert_whole(dearer)

@@ -26,12 +26,12 @@ async def test_one_device_claims_a_token_on_all_nodes(nodes: list[GateClient]) -
     bearer = await sign_up(here)
     token = await buy(here, bearer)
     access = await validator_of(here).validate(token["token"])
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(nodes[n % 2].app[DEVICES].claim(access, f"device-{n}") for n in range(10)),
         return_exceptions=True,
     )
-    (winner,) = [n for n, answer in enumerate(answers) if answer is None]
-    assert sum(isinstance(answer, DeviceConflict) for answer in answers) == 9
+    (winner,) = [n for n, response in enumerate(responses) if response is None]
+    assert sum(isinstance(response, DeviceConflict) for response in responses) == 9
     for node in nodes:
         await node.app[DEVICES].claim(access, f"device-{winner}")
         assert node.app[DEVICES].has_claim(access, f"device-{winner}")
@@ -170,8 +170,8 @@ async def test_a_release_closes_open_connections(gate: GateClient) -> None:
     closed: list[str] = []
     validator_of(gate).register(access, closed.append)
     path = f"/tokens/{access.token_id}/release-device"
-    status, answer = await call(gate, "POST", path, bearer=bearer)
-    assert (status, answer["released"]) == (200, True)
+    status, response = await call(gate, "POST", path, bearer=bearer)
+    assert (status, response["released"]) == (200, True)
     assert closed == ["The device was released."]
 
 

@@ -144,10 +144,10 @@ async def test_a_look_up_in_progress_does_not_restore_an_ended_sign_in(
     look_up = BrowserSignIns._rows
 
     async def slow(self: BrowserSignIns, indexes: list[bytes]) -> dict[bytes, BrowserSignIn]:
-        answer = await look_up(self, indexes)
+        response = await look_up(self, indexes)
         read.set()
         await go_on.wait()
-        return answer
+        return response
 
     monkeypatch.setattr(BrowserSignIns, "_rows", slow)
     asking = asyncio.create_task(found(gate, secret))

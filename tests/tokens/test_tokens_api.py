@@ -61,10 +61,10 @@ async def test_an_invalid_purchase_is_refused(
     gate: GateClient, body: dict[str, Any], status: int
 ) -> None:
     bearer = await sign_up(gate)
-    got, answer = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
+    got, response = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
     assert got == status
     if status == 400:
-        assert answer["detail"] == "Invalid duration. Must be one of: [1, 12, 24, 168, 720]"
+        assert response["detail"] == "Invalid duration. Must be one of: [1, 12, 24, 168, 720]"
     assert await call(gate, "GET", "/tokens/my-tokens", bearer=bearer) == (200, [])
 
 
@@ -76,11 +76,11 @@ async def test_a_purchase_debits_the_price_and_reports_the_missing_amount(
     await give(gate, "20.00")
     assert (await buy(gate, bearer))["cost_znc"] == "18.00"
     body = {"duration_hours": 24}
-    status, answer = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
+    status, response = await call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
     assert status == 402
-    assert answer["detail"].startswith("Insufficient balance")
-    assert "16.00" in answer["detail"]
-    assert answer["missing_znc"] == "16.00"
+    assert response["detail"].startswith("Insufficient balance")
+    assert "16.00" in response["detail"]
+    assert response["missing_znc"] == "16.00"
     assert len((await call(gate, "GET", "/tokens/my-tokens", bearer=bearer))[1]) == 1
 
 
@@ -91,10 +91,10 @@ async def test_fifty_concurrent_purchases_with_money_for_five_sell_five(
     bearer = await sign_up(gate)
     await give(gate, "5.00")
     body = {"duration_hours": 1}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body) for _ in range(50))
     )
-    assert sorted(status for status, _ in answers) == [201] * 5 + [402] * 45
+    assert sorted(status for status, _ in responses) == [201] * 5 + [402] * 45
     assert (await call(gate, "GET", "/users/me", bearer=bearer))[1]["currency_balance"] == "0.00"
 
 
@@ -112,10 +112,10 @@ async def test_an_unused_token_is_refunded_in_full_once(make_gate: MakeGate) -> 
     await give(gate, "18.00")
     token = await buy(gate, bearer)
     path = f"/tokens/{token['id']}"
-    status, answer = await call(gate, "DELETE", path, bearer=bearer)
+    status, response = await call(gate, "DELETE", path, bearer=bearer)
     assert status == 200
-    assert answer["revoked"] is True
-    assert (answer["refund_amount"], answer["new_balance"]) == ("18.00", "18.00")
+    assert response["revoked"] is True
+    assert (response["refund_amount"], response["new_balance"]) == ("18.00", "18.00")
     status, again = await call(gate, "DELETE", path, bearer=bearer)
     assert (status, again["refund_amount"], again["new_balance"]) == (200, "0.00", "18.00")
     assert await call(gate, "GET", "/tokens/my-tokens", bearer=bearer) == (200, [])
@@ -135,8 +135,8 @@ async def test_a_used_token_is_not_refunded(make_gate: MakeGate) -> None:
     await give(gate, "18.00")
     token = await buy(gate, bearer)
     await _activate(gate, token)
-    status, answer = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    assert (status, answer["refund_amount"], answer["new_balance"]) == (200, "0.00", "0.00")
+    status, response = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    assert (status, response["refund_amount"], response["new_balance"]) == (200, "0.00", "0.00")
 
 
 async def test_a_used_token_is_refunded_pro_rata_if_configured(
@@ -147,8 +147,8 @@ async def test_a_used_token_is_refunded_pro_rata_if_configured(
     await give(gate, "18.00")
     token = await buy(gate, bearer)
     await _activate(gate, token)
-    _, answer = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
-    assert answer["refund_amount"] == "17.99"
+    _, response = await call(gate, "DELETE", f"/tokens/{token['id']}", bearer=bearer)
+    assert response["refund_amount"] == "17.99"
 
 
 async def test_concurrent_revocation_and_first_use_have_one_outcome(make_gate: MakeGate) -> None:
@@ -191,11 +191,11 @@ async def test_purchases_with_the_same_idempotency_key_charge_once(make_gate: Ma
     await give(gate, "18.00")
     options: dict[str, Any] = {"bearer": bearer, "headers": {"Idempotency-Key": "order-1"}}
     body = {"duration_hours": 1}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(call(gate, "POST", "/tokens/purchase", json=body, **options) for _ in range(10))
     )
-    assert [status for status, _ in answers] == [201] * 10
-    assert len({answer["token"] for _, answer in answers}) == 1
+    assert [status for status, _ in responses] == [201] * 10
+    assert len({response["token"] for _, response in responses}) == 1
     assert (await call(gate, "GET", "/users/me", bearer=bearer))[1]["currency_balance"] == "17.00"
     other = {"duration_hours": 24}
     assert (await call(gate, "POST", "/tokens/purchase", json=other, **options))[0] == 422

@@ -209,8 +209,8 @@ async def test_the_database_unavailable_and_available_again(
         assert (await validator_of(node).validate(known)).is_activated  # from Redis
         with pytest.raises(DatabaseUnavailable):
             await validator_of(node).validate(other)
-        status, answer = await call(node, "GET", "/users/me", bearer=bearer)
-        assert (status, answer["code"]) == (503, "database_unavailable")
+        status, response = await call(node, "GET", "/users/me", bearer=bearer)
+        assert (status, response["code"]) == (503, "database_unavailable")
         own_database.start()  # not in a thread: the server ends with the thread that started it
         async with asyncio.timeout(SOON):
             while (await call(node, "GET", "/users/me", bearer=bearer))[0] != 200:  # noqa: ASYNC110

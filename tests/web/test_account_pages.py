@@ -14,8 +14,8 @@ HOSTILE = '"><script>alert(1)</script>{{7*7}}'
 
 
 async def test_the_front_page_is_html_for_people_and_json_for_programs(gate: GateClient) -> None:
-    answer = await gate.get("/", headers={"Accept": "application/json"})
-    assert (await answer.json())["docs"] == "/docs"
+    response = await gate.get("/", headers={"Accept": "application/json"})
+    assert (await response.json())["docs"] == "/docs"
     visitor = await Visitor(gate).open("/")
     assert visitor.status == 200
     assert "Create an account" in visitor.text
@@ -149,12 +149,12 @@ async def test_a_form_without_its_token_changes_nothing(gate: GateClient) -> Non
 async def test_a_script_of_the_same_origin_reads_no_page(gate: GateClient) -> None:
     visitor = await Visitor(gate).register()
     cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
-    answer = await gate.get(
+    response = await gate.get(
         "/account",
         headers={"Cookie": cookie, "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
     )
-    assert answer.status == 403
-    assert "csrf" not in await answer.text()
+    assert response.status == 403
+    assert "csrf" not in await response.text()
 
 
 async def test_every_page_is_private_and_locked_down(gate: GateClient) -> None:

@@ -258,9 +258,9 @@ async def test_administration_over_the_api_insists_on_the_second_step_too(
     login = {"email": "root@example.com", "password": PASSWORD}
 
     async def bearer(**code: str) -> str:
-        status, answer = await api.call(gate, "POST", "/auth/login", json={**login, **code})
+        status, response = await api.call(gate, "POST", "/auth/login", json={**login, **code})
         assert status == 200
-        return str(answer["access_token"])
+        return str(response["access_token"])
 
     before = await bearer()
     status, refused = await api.call(gate, "GET", "/admin/users", bearer=before)

@@ -30,10 +30,10 @@ async def raw(gate: GateClient, head: list[bytes], body: bytes = b"") -> tuple[i
                 b"Content-Length: %d" % len(body),
             ]
         writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        answer = await asyncio.wait_for(reader.read(), 20)
+        response = await asyncio.wait_for(reader.read(), 20)
     finally:
         writer.close()
-    return int(answer.split(b" ", 2)[1]), answer
+    return int(response.split(b" ", 2)[1]), response
 
 
 @pytest.mark.parametrize("value", RAW, ids=["no text", "surrogates", "broken end", "no ascii"])

@@ -79,8 +79,8 @@ async def test_logging_out_at_the_gate_ends_the_sign_in_at_the_own_origin(gate: 
 
     # Another browser with the same token goes on, and so does a program.
     assert await status(gate, other) == 200
-    answer = await gate.get("/api/v1/proxy/page", headers={"X-Access-Token": value})
-    assert answer.status == 200
+    response = await gate.get("/api/v1/proxy/page", headers={"X-Access-Token": value})
+    assert response.status == 200
 
 
 async def test_a_new_password_by_the_api_ends_what_other_page_sessions_opened(
@@ -90,11 +90,11 @@ async def test_a_new_password_by_the_api_ends_what_other_page_sessions_opened(
     await marta.register()
     await marta.enter()
     credentials = {"email": "marta@example.com", "password": PASSWORD}
-    answer = await gate.post("/api/v1/auth/login", json=credentials)
-    bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
+    response = await gate.post("/api/v1/auth/login", json=credentials)
+    bearer = {"Authorization": f"Bearer {(await response.json())['access_token']}"}
     change = {"password": "another correct horse", "current_password": PASSWORD}
-    answer = await gate.patch("/api/v1/users/me", json=change, headers=bearer)
-    assert answer.status == 200, await answer.text()
+    response = await gate.patch("/api/v1/users/me", json=change, headers=bearer)
+    assert response.status == 200, await response.text()
     gate.app[SIGN_INS]._known.clear()  # as after the life of a cached entry
     assert await status(gate, marta) == 401
 
@@ -107,8 +107,8 @@ async def test_so_does_every_other_way_of_ending_a_session(gate: GateClient, how
     if how == "delete":
         cookie = "; ".join(f"{name}={value}" for name, value in marta.jars[GATE].items())
         headers = {"Cookie": cookie, "Host": GATE, "Sec-Fetch-Site": "same-origin"}
-        answer = await gate.delete("/api/v1/proxy/logout", headers=headers)
-        assert answer.status == 200
+        response = await gate.delete("/api/v1/proxy/logout", headers=headers)
+        assert response.status == 200
     elif how == "end others":
         other = TwoHosts(gate)
         await other.login()

@@ -33,11 +33,11 @@ async def test_a_file_is_kept_for_a_year_and_named_by_its_content() -> None:
     app.router.add_get(PREFIX + "/{name}", assets.serve)
     async with TestClient(TestServer(app), auto_decompress=False) as client:
         url = assets.url("site.css")
-        answer = await client.get(url, headers={"Accept-Encoding": "gzip, br;q=0.8"})
-        assert answer.status == 200
-        assert "immutable" in answer.headers["Cache-Control"]
-        assert answer.headers["Content-Encoding"] == "br"
-        assert answer.content_type == "text/css"
+        response = await client.get(url, headers={"Accept-Encoding": "gzip, br;q=0.8"})
+        assert response.status == 200
+        assert "immutable" in response.headers["Cache-Control"]
+        assert response.headers["Content-Encoding"] == "br"
+        assert response.content_type == "text/css"
         plain = await client.get(url, headers={"Accept-Encoding": "identity, br;q=0, gzip;q=0.0"})
         assert "Content-Encoding" not in plain.headers
         assert b":root" in await plain.read()

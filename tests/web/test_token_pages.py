@@ -80,12 +80,12 @@ async def test_open_leads_a_browser_to_the_application(
     await visitor.send(f"{path}/open", follow=False)
     assert visitor.status == 303
     assert visitor.location == "/api/v1/proxy/"
-    answer = await gate.get(
+    response = await gate.get(
         "/api/v1/proxy/hello",
         headers={"Cookie": f"zenzefi_access_token={visitor.cookies['zenzefi_access_token']}"},
     )
-    assert answer.status == 200
-    assert (await answer.json())["path"] == "/hello"
+    assert response.status == 200
+    assert (await response.json())["path"] == "/hello"
     await visitor.open("/account")
     assert "Active" in visitor.text
 
@@ -108,8 +108,8 @@ async def test_open_signs_a_browser_in_at_the_applications_origin(gate: GateClie
     assert (other.status, other.location) == (303, "/")
     await visitor.open("/account")
     assert "Active" not in visitor.text
-    answer = await other.open("/hello", Host="app.localhost:8000")
-    assert '"path": "/hello"' in answer.html
+    response = await other.open("/hello", Host="app.localhost:8000")
+    assert '"path": "/hello"' in response.html
     await visitor.open("/account")
     assert "Active" in visitor.text
 

@@ -27,10 +27,10 @@ async def test_of_a_hundred_first_uses_on_two_nodes_one_starts_the_clock(cluster
     async with cluster.database() as connection:
         await connection.execute(_COUNT_ACTIVATIONS)
         try:
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(cluster.get(number % 2, token.value) for number in range(100))
             )
-            assert {status for status, _ in answers} == {200}
+            assert {status for status, _ in responses} == {200}
             rows = await connection.fetch(
                 "SELECT at FROM seen_activations WHERE token_id = $1", token.id
             )

@@ -1,5 +1,6 @@
-"""How soon an end on one node is felt on the other: requests, WebSockets, streams, downloads.
+"""The time from an invalidation on one node to its effect on the other.
 
+Covers requests, WebSockets, streams and downloads.
 The times are printed, over ``LATENCY_ROUNDS`` rounds (default: 10). A test that fails for a slow
 machine would say nothing about the gate, so only the effect itself is asserted.
 """
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.cluster import SOON, Cluster, PurchasedToken, Tell, until
+from tests.kit.cluster import SOON, Cluster, PurchasedToken, Report, until
 from tests.kit.gate_process import environment
 from tests.kit.open_connections import LatencyTable, OpenConnections, open_connections
 
@@ -26,10 +27,10 @@ ROUNDS = int(os.environ.get("LATENCY_ROUNDS", "10"))
 
 
 @pytest.fixture(scope="module")
-def table(tell: Tell) -> Iterator[LatencyTable]:
+def table(report: Report) -> Iterator[LatencyTable]:
     made = LatencyTable()
     yield made
-    tell("\n".join(made.lines()))
+    report("\n".join(made.lines()))
 
 
 def _note(table: LatencyTable, what: str, watched: OpenConnections, since: float) -> None:
