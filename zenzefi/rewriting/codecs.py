@@ -24,6 +24,8 @@ MAX_STACK = 3
 _ALIASES = {"x-gzip": "gzip", "x-deflate": "deflate"}
 _PREFERENCE = ("zstd", "br", "gzip", "deflate")
 KNOWN = frozenset(_PREFERENCE)
+_REGISTERED = KNOWN | {"compress", "x-compress", "aes128gcm", "exi", "pack200-gzip", "dcb", "dcz"}
+"""The content codings that exist (RFC 9110, 8.4.1, and the IANA registry)."""
 
 
 class Encoder(Protocol):
@@ -48,8 +50,13 @@ def decoders(content_encoding: str) -> list[Decoder] | None:
 
 
 def codings(content_encoding: str) -> list[str]:
-    """The codings in the order in which they were applied; ``identity`` is left out."""
-    names = (part.strip().lower() for part in content_encoding.split(","))
+    """The codings in the order in which they were applied, without ``identity``.
+
+    A value without any coding (``utf-8``, ``none``, ``binary``) counts as none: browsers ignore it.
+    """
+    names = [part.strip().lower() for part in content_encoding.split(",")]
+    if _REGISTERED.isdisjoint(_ALIASES.get(name, name) for name in names):
+        return []
     return [_ALIASES.get(name, name) for name in names if name not in ("", "identity")]
 
 

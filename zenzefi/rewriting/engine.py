@@ -29,6 +29,7 @@ from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.result_key import cacheable_length, depends_on, tag_key
 from zenzefi.rewriting.runtime import is_worker
+from zenzefi.rewriting.untouched import must_stay
 
 __all__ = ["Engine", "Exchange"]
 
@@ -176,7 +177,7 @@ class Engine:
         if exchange.status < 200 or exchange.status in _NO_BODY or exchange.status == 206:
             return None
         coding = _content_encoding(exchange)
-        if codecs.decoders(coding) is None:
+        if codecs.decoders(coding) is None or must_stay(exchange):
             return None
         if coding and exchange.mount.kind is MountKind.CLIENT:
             return None  # that client can't decode
@@ -196,7 +197,7 @@ class Engine:
         label = headers.get(_CONTENT_TYPE, "")
         nosniff = "nosniff" in headers.get("X-Content-Type-Options", "").lower()
         plan = self.plans.plan(label, exchange.destination, nosniff)
-        if not plan.entries:
+        if not plan.entries or must_stay(exchange):
             return None
         entries = [entry for entry in plan.entries if fits(entry.plugin.matches, exchange)]
         return (plan, entries) if entries else None

@@ -1,0 +1,35 @@
+"""Responses whose content must not be changed, whatever its type."""
+
+from __future__ import annotations
+
+import re
+
+from zenzefi.rewriting.plugins.exchange import Exchange
+
+_NO_TRANSFORM = re.compile(r"(?:^|,)[ \t]*no-transform[ \t]*(?:,|$)", re.I)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ATTACHMENT = re.compile(r"[ \t]*attachment[ \t]*(?:;|$)", re.I)
+# Browsers use these for a page, even as attachments: only documents and fetched files are saved.
+_PARTS_OF_PAGES = {
+    *("audio", "audioworklet", "font", "image", "json", "manifest", "paintworklet", "report"),
+    *("script", "serviceworker", "sharedworker", "style", "track", "video", "worker", "xslt"),
+}
+
+
+def must_stay(exchange: Exchange) -> bool:
+    """Whether the content passes byte-identical.
+
+    ``Cache-Control: no-transform`` forbids to change it (RFC 9111, 5.2.2.6).
+    ``Content-Disposition: attachment`` makes it a file to save (RFC 6266, 4.2), unless a page uses
+    it as a style sheet, a script or the like: there browsers ignore the header.
+    """
+    headers = exchange.response_headers
+    for value in headers.getall("Cache-Control", ()):
+        if "transform" in value.lower() and _NO_TRANSFORM.search(_QUOTED.sub("", value)):
+            return True
+    disposition = headers.get("Content-Disposition")
+    return (
+        disposition is not None
+        and _ATTACHMENT.match(disposition) is not None
+        and exchange.destination not in _PARTS_OF_PAGES
+    )
