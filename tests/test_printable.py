@@ -144,8 +144,8 @@ def test_no_command_obeys_the_text_that_it_shows(text: str) -> None:
         shown_by(lambda: common.as_json({"name": text})),
         shown_by(lambda: common.fail(text)),
         shown_by(lambda: common._fail_with([text])),
-        shown_by(lambda: check._tell(found, [text], wants_json=False)),
-        shown_by(lambda: check._tell(found, [text], wants_json=True)),
+        shown_by(lambda: check._show(found, [text], wants_json=False)),
+        shown_by(lambda: check._show(found, [text], wants_json=True)),
         shown_by(lambda: plugin.show_diff(b"a", text.encode("utf-8", "surrogatepass"))),
     ]
     for output in told:

@@ -26,7 +26,7 @@ SESSION = "zenzefi_session"
 VISIT = "zenzefi_visit"
 FLASH = "zenzefi_flash"
 HALFWAY = "zenzefi_halfway"
-KNOWN_BROWSER = "zenzefi_known"
+DEVICE = "zenzefi_known"
 LANGUAGE = "zenzefi_language"
 ZONE = "zenzefi_zone"
 """Set by a script of the gate's pages (``site.js``), not by a response."""
@@ -74,7 +74,7 @@ GATE_COOKIES = (
         "the question for a code of the planter's account: encrypted, and no sign-in by itself",
     ),
     GateCookie(
-        KNOWN_BROWSER,
+        DEVICE,
         "attempts to sign in are counted for this browser",
         "separate attempts with the same limit, for the planter's account only",
     ),

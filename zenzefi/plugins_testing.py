@@ -183,9 +183,9 @@ def early(
 ) -> EarlyResponse | None:
     """The result of ``early_response`` for a URL."""
     engine, entry = engine_for(plugin, options)
-    answer = engine.early_response(exchange(url, status=0))
+    early = engine.early_response(exchange(url, status=0))
     _raise(entry)
-    return answer
+    return early
 
 
 def message(

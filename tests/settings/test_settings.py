@@ -151,20 +151,20 @@ def test_a_key_generated_as_recommended_is_never_weak(monkeypatch: pytest.Monkey
         for _ in range(50):
             key = make()
             set_environment(monkeypatch, SECRET_KEY=key)
-            assert load_settings().secret_key_doubt is None, key
+            assert load_settings().secret_key_weakness is None, key
 
 
 def test_a_weak_key_is_accepted_with_a_warning_on_loopback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_environment(monkeypatch, SECRET_KEY="password" * 8, BACKEND_URL="http://127.0.0.1:8000")
-    doubt = load_settings().secret_key_doubt
-    assert doubt is not None
-    assert doubt.startswith("SECRET_KEY can be guessed")
+    weakness = load_settings().secret_key_weakness
+    assert weakness is not None
+    assert weakness.startswith("SECRET_KEY can be guessed")
     set_environment(monkeypatch, BACKEND_URL="https://gate.example.org")
-    assert problems() == [doubt]
+    assert problems() == [weakness]
     set_environment(monkeypatch, SECRET_KEY=GOOD_KEY)
-    assert load_settings().secret_key_doubt is None
+    assert load_settings().secret_key_weakness is None
 
 
 def test_mail_in_the_log_needs_debug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_weak_key_is_refused_on_an_address_that_other_machines_reach(
     problem = listening.problem(settings, host)
     assert (problem is None) == (host in PRIVATE)
     assert problem is None or ("SECRET_KEY" in problem and '"password"' not in problem)
-    assert listening.doubts(settings, host) == []
+    assert listening.warnings(settings, host) == []
     set_environment(monkeypatch, SECRET_KEY=GOOD_KEY)
     assert listening.problem(load_settings(), host) is None
 
@@ -201,9 +201,9 @@ def test_debug_on_an_address_that_other_machines_reach_logs_a_warning(
     set_environment(monkeypatch, SECRET_KEY="password", DEBUG="true")
     settings = load_settings()
     assert listening.problem(settings, host) is None
-    assert bool(listening.doubts(settings, host)) == (host in PUBLIC)
+    assert bool(listening.warnings(settings, host)) == (host in PUBLIC)
     set_environment(monkeypatch, BACKEND_URL="https://gate.example")
-    assert listening.doubts(load_settings(), host)
+    assert listening.warnings(load_settings(), host)
 
 
 def test_no_message_contains_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,8 +82,8 @@ async def change_me(request: web.Request, user: User, body: ProfileChange) -> Us
         actor_of(request, user), user.id, keep_jti=request.get(BEARER_ID), **changes
     )
     if "password" in changes:
-        for tell in request.app[ON_PASSWORD_CHANGE]:
-            tell(request, changed)
+        for notify in request.app[ON_PASSWORD_CHANGE]:
+            notify(request, changed)
     return UserOut.of(changed)
 
 

@@ -204,16 +204,16 @@ class Agent:
             headers=headers,
             data=self._upload(request) if request.can_read_body else None,
             allow_redirects=False,
-        ) as answer:
-            if answer.status == 401 or self.traffic.requests == 1:
+        ) as upstream:
+            if upstream.status == 401 or self.traffic.requests == 1:
                 self.news.set()
-            response = web.StreamResponse(status=answer.status, reason=answer.reason)
-            for name, value in answer.headers.items():
+            response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
+            for name, value in upstream.headers.items():
                 if name.lower() not in _HOP_BY_HOP:
                     response.headers.add(name, value)
             await response.prepare(request)
             try:
-                async for piece in answer.content.iter_any():
+                async for piece in upstream.content.iter_any():
                     self.traffic.received += len(piece)
                     await response.write(piece)
             except aiohttp.ClientError:

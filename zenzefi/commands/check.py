@@ -42,15 +42,15 @@ async def check(wants_json: bool) -> None:
     except SettingsError as error:
         found = [Check("settings", ok=False, detail=one, is_setting=True) for one in error.problems]
     else:
-        if settings.secret_key_doubt:
-            notes.append(settings.secret_key_doubt)
+        if settings.secret_key_weakness:
+            notes.append(settings.secret_key_weakness)
         notes += own_origin.notes(settings)
         with progress("Testing what the settings name"):
             found = [
                 Check("settings", ok=True, detail="complete and consistent"),
                 *await _all(settings),
             ]
-    _tell(found, notes, wants_json)
+    _show(found, notes, wants_json)
     failed = [one for one in found if not one.ok]
     if failed:
         raise SystemExit(
@@ -58,10 +58,10 @@ async def check(wants_json: bool) -> None:
         )
 
 
-def _tell(found: list[Check], notes: list[str], wants_json: bool) -> None:
+def _show(found: list[Check], notes: list[str], wants_json: bool) -> None:
     if wants_json:
-        told = [dataclasses.asdict(one) for one in found]
-        as_json({"ok": all(one.ok for one in found), "checks": told, "notes": notes})
+        results = [dataclasses.asdict(one) for one in found]
+        as_json({"ok": all(one.ok for one in found), "checks": results, "notes": notes})
         return
     width = max(len(one.name) for one in found)
     for one in found:
@@ -95,7 +95,7 @@ async def _all(settings: Settings) -> list[Check]:
         detail = f"{error.filename} can't be used ({error.strerror})"
         return [checks.Check("database", ok=False, detail=detail, is_setting=True)]
     try:
-        asked: list[Awaitable[Check]] = [
+        pending: list[Awaitable[Check]] = [
             checks.check_database(database, automatic=settings.is_embedded),
             _keys(settings, database),
             *([checks.check_redis(settings.redis_dsn)] if settings.redis_dsn else []),
@@ -104,12 +104,12 @@ async def _all(settings: Settings) -> list[Check]:
             _payments(settings),
         ]
         if settings.mail_url is not None:
-            asked.append(_mail(settings.mail_url.get_secret_value()))
+            pending.append(_mail(settings.mail_url.get_secret_value()))
         if settings.tracing:
-            asked.append(asyncio.to_thread(_tracing))
+            pending.append(asyncio.to_thread(_tracing))
         if settings.metrics_listen is not None:
-            asked.append(asyncio.to_thread(_metrics, settings.metrics_listen))
-        found = list(await asyncio.gather(*asked))
+            pending.append(asyncio.to_thread(_metrics, settings.metrics_listen))
+        found = list(await asyncio.gather(*pending))
         books = await reconciliation.check_ledger(database) if found[0].ok else None
         return found if books is None else [found[0], books, *found[1:]]
     finally:

@@ -107,8 +107,8 @@ def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> N
     sockets = _listen(host, port, settings.proxy_port, workers)
     port = sockets[0][0].getsockname()[1]
     address = _address(host, port)
-    is_said = "backend_url" in settings.model_fields_set
-    if not is_said:
+    is_configured = "backend_url" in settings.model_fields_set
+    if not is_configured:
         # A browser on this machine can't open the address that means all of them.
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
         settings = settings.model_copy(update={"backend_url": _address(shown, port)})
@@ -116,12 +116,12 @@ def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> N
     if settings.target_origin == parse_origin(address):
         fail(f"ZENZEFI_TARGET_URL is this gate itself: {address}.", Exit.SETTINGS)
     with explained():
-        doubts = asyncio.run(_preflight(settings))
-    doubts += listening.doubts(settings, host)
-    doubts += _mount_doubts(settings, None if is_said else host)
+        warnings = asyncio.run(_preflight(settings))
+    warnings += listening.warnings(settings, host)
+    warnings += _mount_warnings(settings, None if is_configured else host)
 
     def announce() -> None:
-        _announce(settings, address, workers, doubts)
+        _announce(settings, address, workers, warnings)
         notify_supervisor("READY=1")
 
     if workers == 1:
@@ -143,23 +143,23 @@ def _listen(host: str, port: int, second: int | None, workers: int) -> list[list
     return [list(group) for group in zip(*found, strict=True)]
 
 
-def _mount_doubts(settings: Settings, host: str | None) -> list[str]:
+def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
     """Warnings about the mount of browsers.
 
     ``host``: the address to listen on, if ``BACKEND_URL`` was derived from it.
     """
     from zenzefi.settings.own_origin import is_loopback, notes
 
-    doubts = notes(settings)
+    warnings = notes(settings)
     if host is None or is_loopback(f"[{host}]" if ":" in host else host):
-        return doubts
+        return warnings
     if is_loopback(settings.public_origin.host):
-        doubts.append(
+        warnings.append(
             f"Browsers on other machines can't open the application: BACKEND_URL is "
             f"{settings.public_origin}. Set it to the address that they use, and PROXY_HOST or "
             "PROXY_PORT."
         )
-    return doubts
+    return warnings
 
 
 def _address(host: str, port: int) -> str:
@@ -197,15 +197,17 @@ async def _preflight(settings: Settings) -> list[str]:
         await migrate.ensure(database, automatic=settings.is_embedded)
     finally:
         await database.close()
-    doubts = [settings.secret_key_doubt] if settings.secret_key_doubt else []
+    warnings = [settings.secret_key_weakness] if settings.secret_key_weakness else []
     if settings.redis_dsn is not None:
         redis = await checks.ping_redis(settings.redis_dsn)
         if not redis.ok:
-            doubts.append(f"Redis {redis.detail}. The database does its work meanwhile, slower.")
+            warnings.append(f"Redis {redis.detail}. The database does its work meanwhile, slower.")
     upstream = await checks.check_upstream(settings)
     if not upstream.ok:
-        doubts.append(f"The upstream {upstream.detail}. Requests for it get 502 until it is back.")
-    return doubts
+        warnings.append(
+            f"The upstream {upstream.detail}. Requests for it get 502 until it is back."
+        )
+    return warnings
 
 
 async def _one_process(
@@ -245,7 +247,7 @@ async def _upstream(settings: Settings) -> AsyncIterator[Settings]:
         yield settings.model_copy(update={"zenzefi_target_url": origin, "application_name": name})
 
 
-def _announce(settings: Settings, address: str, workers: int, doubts: list[str]) -> None:
+def _announce(settings: Settings, address: str, workers: int, warnings: list[str]) -> None:
     """Where to click. On the error stream: the standard output belongs to the log."""
     upstream = settings.zenzefi_target_url or "the bundled demo site"
     place = f"{settings.data_dir} (SQLite)" if settings.is_embedded else "PostgreSQL"
@@ -263,8 +265,8 @@ def _announce(settings: Settings, address: str, workers: int, doubts: list[str])
     if workers > 1:
         lines.append(f"  workers    {workers}")
     lines.append(f"  API        {settings.backend_url}/docs")
-    for doubt in doubts:
-        lines += ["", click.style(f"  ! {one_line(doubt)}", fg="yellow")]
+    for warning in warnings:
+        lines += ["", click.style(f"  ! {one_line(warning)}", fg="yellow")]
     lines += ["", "  Ctrl+C ends it.", ""]
     click.echo("\n".join(lines), err=True)
     sys.stderr.flush()

@@ -86,11 +86,11 @@ def _checked(email: str, username: str, password: str, full_name: str | None) ->
             {"email": email, "username": username, "password": password, "full_name": full_name}
         )
     except ValidationError as error:
-        told = [
+        problems = [
             f"{problem['loc'][0]}: {str(problem['msg']).removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False)
         ]
-        fail("; ".join(told), Exit.USAGE)
+        fail("; ".join(problems), Exit.USAGE)
 
 
 @user.command("list")

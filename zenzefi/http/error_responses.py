@@ -69,7 +69,7 @@ _PAGE = """<!doctype html>
 <svg width="34" height="34" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8"
 stroke-linecap="round" aria-hidden="true"><path d="M4 21V11a8 8 0 0 1 16 0v10M12 21v-9M2.5 21h19"/>
 </svg>
-<h1>{title}</h1><p>{detail}</p>{way_on}
+<h1>{title}</h1><p>{detail}</p>{link}
 <p class="id">{status} · {request} <code>{request_id}</code></p></main></body>
 </html>
 """
@@ -121,17 +121,15 @@ def _page_text(request: web.BaseRequest, error: GateError, detail: str) -> Error
 
 
 def _page(text: ErrorPageText, status: int, request_id: str) -> str:
-    way_on = ""
+    link = ""
     if text.href:
-        way_on = (
-            f'<p class="on"><a href="{html.escape(text.href)}">{html.escape(text.link)}</a></p>'
-        )
+        link = f'<p class="on"><a href="{html.escape(text.href)}">{html.escape(text.link)}</a></p>'
     return _PAGE.format(
         language=html.escape(text.language),
         title=html.escape(text.title),
         status=status,
         detail=html.escape(text.detail),
-        way_on=way_on,
+        link=link,
         request=html.escape(text.request),
         request_id=html.escape(request_id),
         style=_STYLE,

@@ -37,20 +37,20 @@ def length_of(value: bytes) -> int | None:
 class HeadEnd:
     """Finds the end of a head that arrives in pieces."""
 
-    __slots__ = ("_seam", "size")
+    __slots__ = ("_carry", "size")
 
     def __init__(self) -> None:
-        self._seam = b""  # the last bytes, which may hold the beginning of the end
+        self._carry = b""  # the last bytes, which may hold the beginning of the end
         self.size = 0
         """Bytes so far."""
 
     def find(self, data: bytes) -> int:
         """How many bytes of ``data`` belong to the head; -1: all of them, and it is incomplete."""
-        seam = self._seam
-        if seam:
-            at = (seam + data[:3]).find(_HEAD_END)
+        carry = self._carry
+        if carry:
+            at = (carry + data[:3]).find(_HEAD_END)
             if at >= 0:
-                end = at + 4 - len(seam)
+                end = at + 4 - len(carry)
                 self.size += end
                 return end
         at = data.find(_HEAD_END)
@@ -58,7 +58,7 @@ class HeadEnd:
             self.size += at + 4
             return at + 4
         self.size += len(data)
-        self._seam = (seam + data[-3:])[-3:]
+        self._carry = (carry + data[-3:])[-3:]
         return -1
 
 

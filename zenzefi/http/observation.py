@@ -97,7 +97,7 @@ class Observer:
         metrics.observe_many(metrics.PROXY_LATENCY, tally.buckets, tally.seconds)
         tally.clear()
 
-    def answered(self, entry: AccessLogEntry, route: str) -> None:
+    def served(self, entry: AccessLogEntry, route: str) -> None:
         """A request for one of the gate's own routes (``route``: its pattern) has ended."""
         method = metrics.method_label(entry.method)
         metrics.GATE_REQUESTS.labels(route, method, entry.status).inc()
@@ -167,7 +167,7 @@ async def observation_middleware(request: web.Request, handler: Handler) -> web.
         if PROXIED in request:
             observer.proxied(about, is_stream=is_stream)
         else:
-            observer.answered(about, _route(request))
+            observer.served(about, _route(request))
         if SPAN in request:
             route = "proxy" if PROXIED in request else _route(request)
             method = metrics.method_label(request.method)

@@ -84,7 +84,7 @@ def _failed_checks(row: Row[Any]) -> list[str]:
         "the payments in the ledger are not the credited payments": row.from_payments
         == row.credited,
     }
-    return [text for text, holds in conditions.items() if not holds]
+    return [text for text, is_met in conditions.items() if not is_met]
 
 
 def _statement(after: UUID | None) -> Select[Any]:

@@ -149,7 +149,7 @@ class UpstreamSpan:
         self.traceparent = traceparent
         """The header that is sent to the upstream."""
 
-    def answered(self, status: int) -> None:
+    def responded(self, status: int) -> None:
         """Record the status code of the upstream's response."""
         self._span.set_attribute("http.response.status_code", status)
         if status >= 400:  # for client spans, the conventions define 4xx as errors too

@@ -124,38 +124,38 @@ class HttpForwarder:
         try:
             if not proxied.access.is_activated:
                 await self._token_validator.activate(proxied.access)
-            return await self.answer(proxied, response)
+            return await self.respond(proxied, response)
         finally:
             await response.close()
 
-    async def answer(self, proxied: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
+    async def respond(self, proxied: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
         """Stream a response that has begun to the browser.
 
         The interface to the fast path: it hands over an :class:`UpstreamResponse` here
         and closes it afterwards.
         """
         request = proxied.request
-        answer = self.head(proxied, response)
+        mapped = self.head(proxied, response)
         held = b""
-        if answer.unless_found is not None and response.has_body:
+        if mapped.unless_found is not None and response.has_body:
             held = await hold(response) if response.may_pass_unchanged else response.read_ready()
             is_whole = response.is_complete and len(held) <= LONGEST
-            if not (is_whole and answer.unless_found.is_unchanged(held)):
-                answer = self._for_one_browser(response, answer.unless_found.otherwise())
+            if not (is_whole and mapped.unless_found.is_unchanged(held)):
+                mapped = self._for_one_browser(response, mapped.unless_found.otherwise())
         client = ClientResponse(
             response.status,
             response.reason,
-            answer.headers,
-            length=answer.length,
+            mapped.headers,
+            length=mapped.length,
             has_body=response.has_body,
         )
         proxied.tracking.progress = lambda: (request.content.total_bytes, client.sent)
         # Unread request content can't be skipped safely: the connection ends.
         keep_alive = not request.body_exists or request.content.is_eof()
         keep_alive = keep_alive and not response.closes_client
-        if answer.rewrite is not None and response.has_body:
+        if mapped.rewrite is not None and response.has_body:
             await self._rewritten(
-                proxied, response, client, answer.rewrite, held, keep_alive=keep_alive
+                proxied, response, client, mapped.rewrite, held, keep_alive=keep_alive
             )
             return client
         first = held + response.read_ready()
@@ -186,7 +186,7 @@ class HttpForwarder:
         *,
         keep_alive: bool,
     ) -> None:
-        with _broken_off_rather_than_answered_twice(client):
+        with _aborting_after_begin(client):
             await client.begin(proxied.request, first, is_last=False, keep_alive=keep_alive)
             while piece := await response.read():
                 await client.send(piece)
@@ -198,14 +198,14 @@ class HttpForwarder:
         if response.length is not None:
             pairs.append((b"Content-Length", b"%d" % response.length))
         if response.status == 426:
-            pairs += _asked_upgrade(response.headers)
-        return self._for_one_browser(response, self._rewriter.answer(proxied, response, pairs))
+            pairs += _upgrade_for_426(response.headers)
+        return self._for_one_browser(response, self._rewriter.response(proxied, response, pairs))
 
     @staticmethod
-    def _for_one_browser(response: UpstreamResponse, answer: MappedResponse) -> MappedResponse:
+    def _for_one_browser(response: UpstreamResponse, mapped: MappedResponse) -> MappedResponse:
         if response.status == 101:
-            return answer
-        return replace(answer, headers=for_one_browser(answer.headers))
+            return mapped
+        return replace(mapped, headers=for_one_browser(mapped.headers))
 
     async def _rewritten(
         self,
@@ -226,7 +226,7 @@ class HttpForwarder:
                 await client.begin(request, data, is_last=False, keep_alive=keep_alive)
 
         with (
-            _broken_off_rather_than_answered_twice(client),
+            _aborting_after_begin(client),
             self._token_validator.register(
                 proxied.access, _closer(request), proxied.client_identity
             ),
@@ -249,12 +249,12 @@ class HttpForwarder:
                 await client.begin(request, rest, is_last=True, keep_alive=keep_alive)
 
     async def _early(
-        self, proxied: ProxyRequest, status: int, answer: MappedResponse, body: bytes
+        self, proxied: ProxyRequest, status: int, mapped: MappedResponse, body: bytes
     ) -> ClientResponse:
         """Send a plugin's response. The upstream did not respond, so the token is not activated."""
         request = proxied.request
         has_body = request.method != "HEAD" and status not in (204, 304)
-        client = ClientResponse(status, b"", answer.headers, length=len(body), has_body=has_body)
+        client = ClientResponse(status, b"", mapped.headers, length=len(body), has_body=has_body)
         proxied.tracking.progress = lambda: (request.content.total_bytes, client.sent)
         with contextlib.suppress(OSError):
             await client.begin(
@@ -318,7 +318,7 @@ async def _read_in_time(
 
 
 @contextlib.contextmanager
-def _broken_off_rather_than_answered_twice(client: ClientResponse) -> Iterator[None]:
+def _aborting_after_begin(client: ClientResponse) -> Iterator[None]:
     """Once the head of a response is out, a failure ends the connection.
 
     Before that the failure is raised, as a :class:`GateError` where there is one for it.
@@ -344,7 +344,7 @@ def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
     return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
 
 
-def _asked_upgrade(pairs: Pairs) -> Pairs:
+def _upgrade_for_426(pairs: Pairs) -> Pairs:
     """The ``Upgrade`` of a 426, the one response that must carry it (RFC 9110, 15.5.22).
 
     WebSocket alone: to nothing else could this connection be switched.

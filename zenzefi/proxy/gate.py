@@ -90,7 +90,7 @@ class Gate:
             origin = self.upstream.origin
             with span.toward(origin.host, origin.port, request.method) as exchange:
                 response = await self._pass_on(proxied.traced(exchange.traceparent))
-                exchange.answered(response.status)
+                exchange.responded(response.status)
                 return response
 
     async def _pass_on(self, proxied: ProxyRequest) -> ClientResponse:

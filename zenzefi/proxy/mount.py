@@ -168,10 +168,10 @@ class Mounts:
         if own is None or not is_loopback(own.public.host):
             return own
         try:
-            asked = parse_origin(f"{self._public.scheme}://{host or ''}")
+            requested = parse_origin(f"{self._public.scheme}://{host or ''}")
         except ValueError:
             return None
-        return own if is_loopback(asked.host) else None
+        return own if is_loopback(requested.host) else None
 
     def gate_origin(self, host: str | None) -> Origin:
         """The origin of the gate's own pages as this browser sees it.
@@ -200,9 +200,9 @@ class Mounts:
             return parse_origin(f"{forwarded.proto or self._public.scheme}://{authority}")
         if self._public.host in _LOOPBACK and host:
             try:
-                asked = parse_origin(f"{self._public.scheme}://{host}")
+                requested = parse_origin(f"{self._public.scheme}://{host}")
             except ValueError:
                 return self._public
-            if asked.host in _LOOPBACK and asked.port == self._public.port:
-                return asked
+            if requested.host in _LOOPBACK and requested.port == self._public.port:
+                return requested
         return self._public

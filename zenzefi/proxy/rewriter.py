@@ -80,7 +80,7 @@ class Rewriter(Protocol):
     def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
         """Whether a part of a body came that must be rewritten as a whole."""
 
-    def answer(
+    def response(
         self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
     ) -> MappedResponse:
         """``headers`` went through the header table; URL-valued ones are the engine's."""

@@ -92,9 +92,9 @@ class EngineRewriter:
             return None
 
         def through(direction: str, data: str | bytes) -> str | bytes | None:
-            way: Literal["to_upstream", "to_browser"]
-            way = "to_upstream" if direction == "to_upstream" else "to_browser"
-            return self._engine.message(exchange, Message(direction=way, data=data))
+            to: Literal["to_upstream", "to_browser"]
+            to = "to_upstream" if direction == "to_upstream" else "to_browser"
+            return self._engine.message(exchange, Message(direction=to, data=data))
 
         return through
 
@@ -105,7 +105,7 @@ class EngineRewriter:
         headers = CIMultiDict(_to_text(response.headers))
         return self._engine.must_refetch(self._exchange(proxied, response.status, headers))
 
-    def answer(
+    def response(
         self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
     ) -> MappedResponse:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
@@ -138,20 +138,20 @@ class EngineRewriter:
         return _mapped(mapped, rewrite)
 
     def _exchange(self, proxied: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
-        asked = proxied.request.headers
+        request_headers = proxied.request.headers
         if proxied.mount.kind is MountKind.CLIENT:
             # It drops Content-Encoding, so it can read identity only, despite Accept-Encoding.
-            own = CIMultiDict(asked)
+            own = CIMultiDict(request_headers)
             own["Accept-Encoding"] = "identity"
-            asked = CIMultiDictProxy(own)
+            request_headers = CIMultiDictProxy(own)
         return Exchange(
             method=proxied.request.method,
             url=f"{self._upstream}{proxied.target.raw}",
             status=status,
             mapper=self._mappers.get(proxied.mount),
             mount=proxied.mount,
-            destination=asked.get("Sec-Fetch-Dest"),
-            request_headers=asked,
+            destination=request_headers.get("Sec-Fetch-Dest"),
+            request_headers=request_headers,
             response_headers=CIMultiDictProxy(headers),
             user=proxied.identity.user_id,
             marks_key=self._marks_key,

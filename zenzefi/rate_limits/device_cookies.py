@@ -15,10 +15,10 @@ import secrets
 
 from aiohttp import web
 
-from zenzefi.gate_cookies import KNOWN_BROWSER, SEAL
+from zenzefi.gate_cookies import DEVICE, SEAL
 from zenzefi.keys import KEYRING
 
-NAME = KNOWN_BROWSER
+NAME = DEVICE
 LIFE = 365 * 86400
 """Lifetime of the cookie, in seconds."""
 

@@ -142,21 +142,21 @@ class Iso2022Jp:
         self._modes = [False, False]
         self._carry = [b"", b""]
 
-    def _move(self, way: int, data: bytes, final: bool) -> bytes:
+    def _move(self, direction: int, data: bytes, final: bool) -> bytes:
         table = self._SWAP  # its own inverse, so that even invalid bytes survive
-        data = self._carry[way] + data
+        data = self._carry[direction] + data
         keep = 0 if final else _unfinished_escape(data)
-        data, self._carry[way] = data[: len(data) - keep], data[len(data) - keep :]
+        data, self._carry[direction] = data[: len(data) - keep], data[len(data) - keep :]
         if b"\x1b" not in data:
-            return data.translate(table) if self._modes[way] else data
+            return data.translate(table) if self._modes[direction] else data
         out, at = [], 0
         for escape in self._RUN.finditer(data):
             run = data[at : escape.start()]
-            out += [run.translate(table) if self._modes[way] else run, escape[0]]
-            self._modes[way] = escape[0][1:2] == b"$" or escape[0] == b"\x1b(I"
+            out += [run.translate(table) if self._modes[direction] else run, escape[0]]
+            self._modes[direction] = escape[0][1:2] == b"$" or escape[0] == b"\x1b(I"
             at = escape.end()
         run = data[at:]
-        out.append(run.translate(table) if self._modes[way] else run)
+        out.append(run.translate(table) if self._modes[direction] else run)
         return b"".join(out)
 
     def decode(self, data: bytes, final: bool) -> bytes:

@@ -54,14 +54,14 @@ def depends_on(
     parts = _base(exchange, fingerprint)
     parts += [exchange.url, exchange.destination, coding]
     parts += [[entry.name for entry in entries], varies]
-    asked, told = exchange.request_headers, exchange.response_headers
+    sent, received = exchange.request_headers, exchange.response_headers
     if all(entry.bundled for entry in entries):
-        parts.append([asked.getall(name, []) for name in varies])
+        parts.append([sent.getall(name, []) for name in varies])
         names = ("Content-Type", "X-Content-Type-Options", "Content-Encoding")
-        parts.append([told.getall(name, []) for name in names])
+        parts.append([received.getall(name, []) for name in names])
     else:
-        parts.append(list(asked.items()))
-        parts.append([pair for pair in told.items() if pair[0].lower() not in _PASSING])
+        parts.append(list(sent.items()))
+        parts.append([pair for pair in received.items() if pair[0].lower() not in _PASSING])
         parts.append(exchange.user)
     return _digest(parts)
 

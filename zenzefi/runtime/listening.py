@@ -26,13 +26,13 @@ def is_loopback(host: str) -> bool:
 
 def problem(settings: Settings, host: str) -> str | None:
     """Why ``zenzefi serve`` must not listen on this address; ``None`` if it may."""
-    doubt = settings.secret_key_doubt
-    if doubt is None or settings.debug or is_loopback(host):
+    weakness = settings.secret_key_weakness
+    if weakness is None or settings.debug or is_loopback(host):
         return None
-    return f"{doubt} Other machines can reach --host {host}."
+    return f"{weakness} Other machines can reach --host {host}."
 
 
-def doubts(settings: Settings, host: str) -> list[str]:
+def warnings(settings: Settings, host: str) -> list[str]:
     """Warnings about this address with these settings."""
     if not settings.debug or (is_loopback(host) and settings.is_private):
         return []

@@ -47,9 +47,9 @@ def _secret_key(settings: Settings) -> Iterator[Conflict]:
         if not settings.debug and not settings.is_embedded:
             yield fields, f"SECRET_KEY is required. {HOW_TO_GENERATE}"
         return
-    doubt = settings.secret_key_doubt
-    if doubt and not settings.debug and not settings.is_private:
-        yield fields, doubt
+    weakness = settings.secret_key_weakness
+    if weakness and not settings.debug and not settings.is_private:
+        yield fields, weakness
 
 
 def _development_only(settings: Settings) -> Iterator[Conflict]:

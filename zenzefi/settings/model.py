@@ -84,7 +84,7 @@ class Settings(
         return is_declared and mounts.is_loopback(self.public_origin.host)
 
     @property
-    def secret_key_doubt(self) -> str | None:
+    def secret_key_weakness(self) -> str | None:
         """Why ``SECRET_KEY`` is weak; a weak key is refused where other machines reach the gate."""
         key = self.secret_key.get_secret_value()
         why = weakness(key) if key else None

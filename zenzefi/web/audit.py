@@ -30,10 +30,10 @@ _NO_USER = UUID(int=0)
 
 async def _filters(page: PageContext, form: Form) -> AuditFilter:
     """The query for the filters of the form; an invalid filter gets an error and is ignored."""
-    who = form.text("who")
+    user = form.text("who")
     about = None
-    if who:
-        about = await page.request.app[ADMINISTRATION].find_user(who)
+    if user:
+        about = await page.request.app[ADMINISTRATION].find_user(user)
         if about is None:
             form.fail("who", _("No user with that name, e-mail or ID."))
             about = _NO_USER

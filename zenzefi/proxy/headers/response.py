@@ -113,14 +113,14 @@ def for_one_browser(pairs: Pairs) -> Pairs:
     upstream said.
     """
     out = []
-    is_said = False
+    has_directives = False
     for name, value in pairs:
         if len(name) == 13 and name.lower() == b"cache-control":
-            is_said = True
+            has_directives = True
             out.append((name, private_cache_control(value)))
         else:
             out.append((name, value))
-    if not is_said:
+    if not has_directives:
         out.append(PRIVATE)
     return out
 

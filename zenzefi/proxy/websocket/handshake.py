@@ -163,7 +163,7 @@ class WebSocketProxy:
         if not proxied.access.is_activated:
             await self._token_validator.activate(proxied.access)
         if exchange.status != 101:
-            return await self._http.answer(proxied, exchange)
+            return await self._http.respond(proxied, exchange)
         return ClientResponse(101, b"Switching Protocols", pairs, length=None, has_body=False)
 
     async def drain(self) -> None:
@@ -193,11 +193,11 @@ class WebSocketProxy:
     def _accepted(self, exchange: UpstreamExchange, proxied: ProxyRequest) -> Pairs:
         """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
         key = proxied.request.headers.get("Sec-WebSocket-Key", "").encode()
-        proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        said = {name.lower(): value.strip() for name, value in exchange.headers}
+        expected = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+        headers = {name.lower(): value.strip() for name, value in exchange.headers}
         if (
-            said.get(b"upgrade", b"").lower() != b"websocket"
-            or said.get(b"sec-websocket-accept") != proof
+            headers.get(b"upgrade", b"").lower() != b"websocket"
+            or headers.get(b"sec-websocket-accept") != expected
         ):
             log.warning("invalid WebSocket handshake from the upstream")
             raise UpstreamProtocolError

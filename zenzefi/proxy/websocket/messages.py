@@ -96,14 +96,14 @@ class MessageFilter:
 
     def _handled(self, whole: bytes, *, is_text: bool) -> bytes:
         try:
-            answer = self._handle(whole.decode() if is_text else whole)
+            result = self._handle(whole.decode() if is_text else whole)
         except UnicodeDecodeError:
             raise FrameError(1007, "A text message is not UTF-8.") from None
-        if answer is None:
+        if result is None:
             return b""
-        if isinstance(answer, str):
-            return data_frame(_TEXT, answer.encode(), masked=self._masked)
-        return data_frame(_BINARY, answer, masked=self._masked)
+        if isinstance(result, str):
+            return data_frame(_TEXT, result.encode(), masked=self._masked)
+        return data_frame(_BINARY, result, masked=self._masked)
 
 
 def data_frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:

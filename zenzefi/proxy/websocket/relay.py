@@ -164,7 +164,7 @@ class WebSocketRelay:
         self._handler = handler
         self._ping_seconds = ping_seconds
         self._ending: tuple[int, str] | None = None
-        self._is_unanswered = False
+        self._is_ping_pending = False
         self._last_received = -1  # bytes of the browser at the last tick
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
@@ -290,13 +290,13 @@ class WebSocketRelay:
         received = self._upstream.relayed
         if received != self._last_received:
             self._last_received = received
-            self._is_unanswered = False
-        elif self._is_unanswered:
+            self._is_ping_pending = False
+        elif self._is_ping_pending:
             browser.transport.abort()
             return
         elif browser.cursor.is_at_boundary and self._ending is None:
             browser.transport.write(PING)
-            self._is_unanswered = True
+            self._is_ping_pending = True
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
 
     def _browser_lost(self) -> None:

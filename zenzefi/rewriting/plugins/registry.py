@@ -337,12 +337,12 @@ def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], 
         exec(code, module.__dict__)  # noqa: S102 - importing an operator's file is the purpose
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        problems.append(f"{path}{_line(path, error)} does not import: {_said(error)}.")
+        problems.append(f"{path}{_line(path, error)} does not import: {_message(error)}.")
         return
     yield from ((found, str(path)) for found in _classes_of(module))
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Type and text of the error, as one sentence without its full stop."""
     return f"{type(error).__name__}: {error}".rstrip(". ")
 
@@ -372,7 +372,7 @@ def _from_entry_points(problems: list[str]) -> Iterator[tuple[type[Plugin], str]
         try:
             loaded = point.load()
         except (Exception, SystemExit) as error:
-            problems.append(f"{source} does not load: {_said(error)}.")
+            problems.append(f"{source} does not load: {_message(error)}.")
             continue
         if isinstance(loaded, ModuleType):
             yield from ((found, source) for found in _classes_of(loaded))
