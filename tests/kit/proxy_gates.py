@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from aiohttp import web
+from pydantic import BaseModel
 
 from tests.kit.proxy_stand_ins import FreeDevices, NoSessions
 from zenzefi.gate_cookies import browser_of, network_of
@@ -242,6 +243,13 @@ def shared_engine() -> Engine:
     return proxy_setup.build_engine(Settings(_env_file=None, debug=True))
 
 
+def settings_of(**values: Any) -> Settings:
+    """Validated settings without those of the environment, whose names take long to look up."""
+    made = Settings.__new__(Settings)
+    BaseModel.__init__(made, **values)
+    return made
+
+
 def proxy_app(
     tokens: MemoryTokenValidator,
     data_dir: Path,
@@ -264,8 +272,7 @@ def proxy_app(
             expectation_middleware,
         ]
     )
-    app[SETTINGS] = Settings(
-        _env_file=None,
+    app[SETTINGS] = settings_of(
         debug=True,
         access_log=False,
         secret_key="k" * 40,
