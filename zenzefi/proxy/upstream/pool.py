@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.budget import ConnectionBudget
 from zenzefi.proxy.upstream.connecting import check_pin, connect_error, keep_alive
 from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.dialing import dial
 from zenzefi.proxy.upstream.exchange import RequestBody, UpstreamExchange
 from zenzefi.proxy.upstream.limits import Limits, Refused
 from zenzefi.proxy.upstream.ownership import ClientConnection, ConnectionOwner
@@ -227,6 +229,8 @@ class Upstream:
 
         Raises the errors of connecting (:meth:`acquire`); the slot is closed then.
         """
+        host = self.origin.host.strip("[]")
+        sock: socket.socket | None = None
         made: list[UpstreamConnection] = []
 
         def protocol() -> UpstreamConnection:
@@ -236,14 +240,17 @@ class Upstream:
         try:
             descriptors.require_descriptors()
             async with asyncio.timeout(self._connect_timeout):
+                sock = await dial(host, self.origin.port)
                 transport, connection = await asyncio.get_running_loop().create_connection(
                     protocol,
-                    self.origin.host.strip("[]"),
-                    self.origin.port,
+                    sock=sock,
                     ssl=self.tls.context if self.tls else None,
+                    server_hostname=host if self.tls else None,
                 )
             check_pin(self.tls, transport)
         except BaseException as error:
+            if sock is not None and not made:  # no transport closes it
+                sock.close()
             # A connection that was open for a moment frees its slot when it is closed.
             opened = [connection for connection in made if connection in self.connections]
             for connection in opened:
