@@ -28,7 +28,7 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
     start_gate: GateFactory, counting: type[CountingUpstream], session: ClientSession, total: int
 ) -> None:
     """Requests on both paths, streams, WebSockets, broken ones, clients that leave: one bound."""
-    gate = await start_gate(counting.url, upstream_max_connections=total, upstream_queue_timeout=3)
+    gate = await start_gate(counting.url, upstream_max_connections=total, upstream_queue_timeout=20)
     tokens = [TOKEN, *(letter * 64 for letter in "ABCD")]
     for token in tokens[1:]:
         gate.tokens.add(token, activated=True)
