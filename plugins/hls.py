@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, Scanner
 
@@ -17,6 +18,7 @@ _LINE = re.compile(
 _NEWLINE = re.compile(rb"[\r\n]")
 _SPACE = b" \t\x0b\x0c"
 _LONGEST_LINE = 64 * 1024
+_MOST = 1000  # URLs in one line; a line is mapped without a pause
 
 
 class Hls(Plugin):
@@ -63,7 +65,7 @@ class _Scanner:
 
     def _line(self, text: bytes, start: int, edits: list[Edit]) -> None:
         if text.startswith(b"#"):
-            for uri in _URI.finditer(text):
+            for uri in islice(_URI.finditer(text), _MOST):
                 self._map(uri[1], start + uri.start(1), edits)
             return
         bare = text.strip(_SPACE)

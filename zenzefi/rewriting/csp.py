@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from zenzefi.origin import DEFAULT_PORTS, Mount, Origin
 from zenzefi.rewriting.url_map import UrlMap
 
 _WORD = re.compile(r"[^\s;,]+|[;,]")
+_END = re.compile(r"[;,]|\Z")
+_MOST = 4000
+"""Words and separators of one header that are mapped: browsers see the others as they are."""
 _SOURCE = re.compile(
     r"(?:(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://)?"
     r"(?P<host>(?:\*\.)?[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)*|\[[0-9a-fA-F:.]+\])"
@@ -42,11 +46,15 @@ _SOCKETS = {"http": "ws", "https": "wss"}
 
 def map_policy(value: str, mapper: UrlMap, mount: Mount, document_url: str) -> str:
     """A header's value (one or more policies) in the browser's view; idempotent."""
+    lower = value.lower()
+    hosts = [origin.host for origin in mapper.origins]
+    if not any(mark in lower for mark in ("*.", "report-uri", *hosts)):
+        return value
     out: list[str] = []
     last = 0
     directive = ""
     present: set[str] = set()
-    for word in _WORD.finditer(value):
+    for word in islice(_WORD.finditer(value), _MOST):
         text = word[0]
         if text in ";,":
             directive, present = "", set()
@@ -63,7 +71,7 @@ def map_policy(value: str, mapper: UrlMap, mount: Mount, document_url: str) -> s
 
 
 def _words_of_directive(value: str, start: int) -> set[str]:
-    end = re.compile(r"[;,]|\Z").search(value, start)
+    end = _END.search(value, start)
     return set(value[start : end.start() if end else len(value)].split())
 
 

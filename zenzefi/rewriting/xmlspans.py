@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
@@ -61,8 +62,10 @@ _STYLESHEET = b"<?xml-stylesheet"
 _PRESENTATION = frozenset(
     b"fill stroke filter mask clip-path cursor marker marker-start marker-mid marker-end".split()
 )
-_LONGEST_TAG = 1024 * 1024
+_LONGEST_TAG = 64 * 1024
 _LONGEST_TEXT = 64 * 1024
+_MOST = 1000
+"""Attributes of one tag, or URLs in one value, that are mapped: more would block the event loop."""
 _MOST_BASES = 64
 """Most levels of nested bases; deeper elements have the base of the last level."""
 
@@ -237,7 +240,7 @@ class XmlReader:
         offset = tag.start("attributes")
         found = []
         first = len(edits)
-        for attribute in _ATTRIBUTE.finditer(attributes):
+        for attribute in islice(_ATTRIBUTE.finditer(attributes), _MOST):
             full = attribute["name"]
             part = "double" if attribute["double"] is not None else "single"
             value = attribute[part]
@@ -262,7 +265,8 @@ class XmlReader:
         if text in rules.attributes:
             self._put(edits, value, place, self._base)
         elif text in rules.lists:
-            self._replace(edits, value, place, map_srcset(_in_attribute(value), self._map))
+            if value.count(b",") <= _MOST:
+                self._replace(edits, value, place, map_srcset(_in_attribute(value), self._map))
         elif rules.styles and (
             text == "style" or (local in _PRESENTATION and b"url(" in value.lower())
         ):
@@ -322,6 +326,8 @@ class XmlReader:
         self, edits: list[Edit], raw: bytes, place: int, read: _Read = _in_attribute
     ) -> None:
         source = read(raw).encode("utf-8", "surrogateescape")
+        if source.count(b"(") > _MOST:
+            return
         new = rewrite_css(source, self._map)
         if new != source:
             self._replace(edits, raw, place, new.decode("utf-8", "surrogateescape"), read)

@@ -45,6 +45,7 @@ _MARK = b"\xef\xbb\xbf"
 # a value. Longer ones pass unchanged.
 _LONGEST_ADDRESS = 1 << 16
 _MOST = 4000
+_MOST_MEMBERS = 8000  # of an import map or of speculation rules
 _LONGEST_KEPT = 256  # of an address whose mapping is remembered: most pages repeat theirs
 _PARTS = {
     AddressSyntax.SET: ",",
@@ -370,7 +371,7 @@ class _Whole:
         self._over = False
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        self._over = self._over or len(window) > TAG_LIMIT or window.count(b":") > _MOST
+        self._over = self._over or len(window) > TAG_LIMIT or window.count(b":") > _MOST_MEMBERS
         if self._over or not final:
             return len(window) if self._over else 0, []
         text = window.decode("utf-8", "surrogateescape")
