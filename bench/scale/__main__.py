@@ -64,10 +64,15 @@ def of_sockets(one: sockets.Measured, busy: float) -> str:
         "proportional set size of the process. A WebSocket is a client connection and an upstream",
         "connection, and needs two descriptors: with a limit below 20,200, fewer are opened.",
         "",
-        "| WebSockets | opened in | memory each | CPU while idle | all closed after revocation |",
-        "|---:|---:|---:|---:|---:|",
+        "All use one access token, which is revoked at the end. A step is what the event loop does",
+        "without serving anything else, in CPU time.",
+        "",
+        "| WebSockets | opened in | memory each | CPU while idle | all closed after revocation "
+        "| CPU for it | longest step |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
         f"| {one.sockets:,} | {one.opened:.1f} s | {kib:.1f} KiB "
-        f"| {one.idle_cpu * 100:.1f} % of a core | {one.ended:.2f} s |",
+        f"| {one.idle_cpu * 100:.1f} % of a core | {one.ended:.2f} s "
+        f"| {one.ended_cpu:.2f} s | {_shown(one.longest_step)} |",
         "",
         f"Close codes seen: {seen}. Before they were opened, the process used {megabytes:.0f} MB.",
     ]

@@ -10,16 +10,18 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from bench.proxy import kernel
 from bench.proxy.programs import ROOT, Gate, free_port, wait_for
+from bench.scale.watched_gate import longest_step
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
-_TOKENS = 10
 _AT_ONCE = 50
 _SPARE = 200  # descriptors of a program in addition to its sockets
 _KEY = base64.b64encode(b"0123456789abcdef")
@@ -34,7 +36,9 @@ class Measured:
     bytes_each: float
     bytes_before: int
     idle_cpu: float  # share of one core, measured over several pings
-    ended: float  # from the first revocation until all were closed
+    ended: float  # from the revocation of their token until all were closed
+    ended_cpu: float  # CPU time of the gate for it
+    longest_step: float  # CPU time of the longest step of its event loop meanwhile
     codes: set[int]
 
 
@@ -142,7 +146,15 @@ def _call(
 
 
 class _Node(Gate):
-    """The gate without the limits that the measurement would reach."""
+    """The gate without the limits that the measurement would reach, its event loop watched."""
+
+    report: Path  # the file for the longest step of the event loop
+
+    def command(self, port: int) -> list[str]:
+        """``zenzefi serve`` as the watched gate."""
+        self.report = Path(tempfile.gettempdir(), f"zenzefi-bench-longest-step-{port}")
+        python, _, _, *arguments = super().command(port)
+        return [python, "-m", "bench.scale.watched_gate", str(self.report), *arguments]
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {
@@ -153,7 +165,7 @@ class _Node(Gate):
 
 
 async def _measure(
-    node: Gate, tokens: list[dict[str, str]], bearer: str, wanted: int, idle: float
+    node: _Node, token: dict[str, str], bearer: str, wanted: int, idle: float
 ) -> Measured:
     assert node.process is not None
     pid, port = node.process.pid, node.target.port
@@ -161,8 +173,7 @@ async def _measure(
     closed: list[int] = []
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def open_one(number: int) -> None:
-        token = tokens[number % len(tokens)]["token"]
+    async def open_one(_number: int) -> None:
         async with gate:
             opened: asyncio.Future[None] = loop.create_future()
             transport, _ = await loop.create_connection(
@@ -173,7 +184,7 @@ async def _measure(
                 b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
                 + _KEY
                 + b"\r\nX-Access-Token: "
-                + token.encode()
+                + token["token"].encode()
                 + b"\r\n\r\n"
             )
             await opened
@@ -191,13 +202,17 @@ async def _measure(
     cpu = (kernel.cpu_seconds(pid) - cpu) / idle
     if closed:
         raise OSError(f"{len(closed)} sockets were closed while idle")
+    await asyncio.to_thread(longest_step, pid, node.report)
+    ended_cpu = kernel.cpu_seconds(pid)
     started = time.perf_counter()
-    for token in tokens:
-        await asyncio.to_thread(_call, port, "DELETE", f"/tokens/{token['id']}", bearer)
+    await asyncio.to_thread(_call, port, "DELETE", f"/tokens/{token['id']}", bearer)
     async with asyncio.timeout(120):
         while len(closed) < wanted:  # noqa: ASYNC110 - the clients close them
             await asyncio.sleep(0.005)
-    return Measured(wanted, opened, each, before, cpu, time.perf_counter() - started, set(closed))
+    ended = time.perf_counter() - started
+    step = await asyncio.to_thread(longest_step, pid, node.report)
+    ended_cpu = kernel.cpu_seconds(pid) - ended_cpu
+    return Measured(wanted, opened, each, before, cpu, ended, ended_cpu, step, set(closed))
 
 
 def measure(wanted: int, idle: float) -> Measured:
@@ -215,11 +230,11 @@ def measure(wanted: int, idle: float) -> Measured:
         port = node.target.port
         account = {"email": "bench@example.org", "password": "a long bench password"}
         bearer = _call(port, "POST", "/auth/login", body=account)["access_token"]
-        day = {"duration_hours": 24}
-        tokens = [_call(port, "POST", "/tokens/purchase", bearer, day) for _ in range(_TOKENS)]
-        return asyncio.run(_measure(node, tokens, bearer, wanted, idle))
+        token = _call(port, "POST", "/tokens/purchase", bearer, {"duration_hours": 24})
+        return asyncio.run(_measure(node, token, bearer, wanted, idle))
     finally:
         node.stop()
+        node.report.unlink(missing_ok=True)
         upstream.kill()
         upstream.wait()
 

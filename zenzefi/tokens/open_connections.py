@@ -1,18 +1,21 @@
-"""Open WebSockets, streams and downloads by access token, to be closed when the token ends."""
+"""Open WebSockets, streams and downloads by access token, to be closed when the token ends.
+
+Thousands may end with one token. They are closed in slices (:class:`SlicedCalls`): the first slice
+at once, the others in the next steps of the event loop, between which it serves other clients.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 from uuid import UUID
 
 from zenzefi.bounded import BoundedDict
+from zenzefi.sliced_calls import SlicedCalls
 from zenzefi.tokens.access import TokenAccess
-
-log = logging.getLogger(__name__)
 
 MAX_ENDED_SIGN_INS = 20_000
 """Remembered IDs of ended sign-ins: more than can end while a look-up is in progress."""
@@ -31,7 +34,7 @@ class ClientIdentity(NamedTuple):
 class OpenConnection:
     """One open connection. It is a context manager that unregisters the connection at its exit."""
 
-    __slots__ = ("_registry", "access", "client", "close")
+    __slots__ = ("_is_open", "_registry", "access", "client", "close")
 
     def __init__(
         self,
@@ -41,13 +44,22 @@ class OpenConnection:
         client: ClientIdentity | None,
     ) -> None:
         self._registry = registry
+        self._is_open = True
         self.access = access
         self.close = close
         self.client = client
 
     def release(self) -> None:
         """Unregister the connection, because it ended by itself. It may be called repeatedly."""
-        self._registry.discard(self)
+        if self._is_open:
+            self._is_open = False
+            self._registry.discard(self)
+
+    def end(self, reason: str) -> None:
+        """Close the connection, unless it was released or ended before."""
+        if self._is_open:
+            self._is_open = False
+            self.close(reason)
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +80,7 @@ class OpenConnections:
         self._open: dict[UUID, set[OpenConnection]] = {}
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._ended_sign_ins: BoundedDict[UUID, None] = BoundedDict(MAX_ENDED_SIGN_INS)
+        self._closing = SlicedCalls()
 
     def __len__(self) -> int:
         return sum(len(connections) for connections in self._open.values())
@@ -152,10 +165,7 @@ class OpenConnections:
         chosen = list(connections)
         for connection in chosen:
             self.discard(connection)
-            try:
-                connection.close(reason)
-            except Exception:  # must not prevent that the others are closed
-                log.exception("failed to close a connection of an ended token")
+        self._closing.add([partial(connection.end, reason) for connection in chosen])
         return len(chosen)
 
     def end_token(self, token_id: UUID, reason: str) -> int:
@@ -186,3 +196,4 @@ class OpenConnections:
             timer.cancel()
         self._timers.clear()
         self._open.clear()
+        self._closing.clear()

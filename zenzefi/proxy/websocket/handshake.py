@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import logging
+from functools import partial
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -29,6 +30,7 @@ from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
 from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
+from zenzefi.sliced_calls import SlicedCalls
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class WebSocketProxy:
         self._metering = metering
         self._ping_seconds = ping_seconds
         self._open: set[WebSocketRelay] = set()
+        self._finishing = SlicedCalls()
 
     @property
     def open_count(self) -> int:
@@ -123,7 +126,11 @@ class WebSocketProxy:
                     with contextlib.suppress(ConnectionError):
                         await response.begin_upgrade(proxied.request)
                         relay = WebSocketRelay(
-                            proxied.request, exchange, self._ping_seconds, messages
+                            proxied.request,
+                            exchange,
+                            self._ping_seconds,
+                            self._finishing,
+                            messages,
                         )
                         proxied.tracking.progress = relay.progress
                         await self._run(proxied, relay)
@@ -169,8 +176,8 @@ class WebSocketProxy:
     async def drain(self) -> None:
         """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
         ending = list(self._open)
-        for relay in ending:
-            relay.end(CLOSE_GOING_AWAY, "The gate is restarting. Connect again.")
+        reason = "The gate is restarting. Connect again."
+        SlicedCalls().add([partial(relay.end, CLOSE_GOING_AWAY, reason) for relay in ending])
         if ending:
             await asyncio.wait([relay.done for relay in ending], timeout=GOODBYE_SECONDS + 1)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from zenzefi.errors import RateLimited
 from zenzefi.proxy.websocket.frames import CLOSE_TOO_MUCH
 from zenzefi.rate_limits.limiter import Name, RateLimits
+from zenzefi.sliced_calls import SlicedCalls
 from zenzefi.tasks import repeat
 
 _EVERY = 0.25  # seconds
@@ -84,6 +86,6 @@ class WebSocketRateLimits:
                 await self._limits.hit(name, str(token_id), cost=new[kind])
             except RateLimited as refusal:
                 wait = refusal.headers["Retry-After"]
-                for sender in list(senders):
-                    sender.end(CLOSE_TOO_MUCH, f"Too many {what}. Try again in {wait} seconds.")
+                reason = f"Too many {what}. Try again in {wait} seconds."
+                SlicedCalls().add([partial(one.end, CLOSE_TOO_MUCH, reason) for one in senders])
                 return

@@ -19,7 +19,9 @@ States::
   and aborted if it has sent nothing by the next interval.
 - CLOSING: each direction is relayed up to the end of its current frame; then a close frame is
   written, and later bytes are dropped. The browser's close, or GOODBYE_SECONDS, ends this state.
-- DONE: ``done`` is resolved, and :meth:`WebSocketRelay.abort` closes both transports.
+- DONE: ``done`` is resolved, and :meth:`WebSocketRelay.abort` closes both transports. When many
+  relays end at the same time, ``done`` is resolved in slices (:class:`SlicedCalls`), because what
+  follows it costs more than a frame.
 
 Invariants:
 
@@ -43,6 +45,7 @@ from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.transports import unread_of
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, FrameCursor, close_frame
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
+from zenzefi.sliced_calls import SlicedCalls
 
 _FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
 
@@ -147,6 +150,7 @@ class WebSocketRelay:
         request: web.BaseRequest,
         exchange: UpstreamExchange,
         ping_seconds: float,
+        finishing: SlicedCalls,
         messages: Callable[[str, str | bytes], str | bytes | None] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -163,6 +167,8 @@ class WebSocketRelay:
         """Resolved when the relay has ended."""
         self._handler = handler
         self._ping_seconds = ping_seconds
+        self._finishing = finishing
+        self._is_finished = False
         self._ending: tuple[int, str] | None = None
         self._is_ping_pending = False
         self._last_received = -1  # bytes of the browser at the last tick
@@ -205,14 +211,15 @@ class WebSocketRelay:
         if isinstance(self._upstream.transport, _Gone):
             self._upstream_lost()
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
-        await asyncio.shield(self.done)
+        await self.done
 
     def abort(self) -> None:
         """End both sides."""
         for timer in (self._timer, self._goodbye):
             if timer is not None:
                 timer.cancel()
-        self._lost()
+        self._is_finished = True
+        self._resolve()
         self._upstream.close()
         self._browser.close()
         # aiohttp's handler no longer gets events of its transport.
@@ -220,7 +227,7 @@ class WebSocketRelay:
 
     def end(self, code: int, reason: str) -> None:
         """Close both sides properly, at the next frame boundary each."""
-        if self._ending is not None or self.done.done():
+        if self._ending is not None or self._is_finished:
             return
         self._ending = (code, reason)
         self._browser.receive = partial(self._relay, self._upstream)
@@ -279,7 +286,7 @@ class WebSocketRelay:
 
     def _tick(self) -> None:
         """Ping an idle browser (RFC 6455, 5.5.2); abort it if it sends nothing until the next."""
-        if self.done.done():
+        if self._is_finished:
             return
         browser = self._browser
         for end in (browser, self._upstream):
@@ -314,7 +321,12 @@ class WebSocketRelay:
             self._browser.receive = self._after_goodbye
 
     def _lost(self) -> None:
-        if not self.done.done():
+        if not self._is_finished:
+            self._is_finished = True
+            self._finishing.add((self._resolve,))
+
+    def _resolve(self) -> None:
+        if not self.done.done():  # a cancelled request has cancelled it
             self.done.set_result(None)
 
 
