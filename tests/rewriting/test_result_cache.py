@@ -108,6 +108,20 @@ def test_the_same_body_is_rewritten_once(size: int) -> None:
     assert engine.registry["css"].statistics.calls == calls
 
 
+@pytest.mark.parametrize("validator", [{"ETag": 'W/"v1"'}, {"Last-Modified": "x"}, {}])
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_the_digest_decides_without_a_strong_validator(
+    validator: dict[str, str], encoding: str
+) -> None:
+    engine = engine_with([])
+    head = {"Content-Type": "text/html", **validator}
+    page, other = b"<a href=/x>" * 50, b"<a href=/y>" * 50
+    for body, hits in [(page, 0), (page, 1), (other, 1), (other, 2), (page, 2)]:
+        out, _ = get(engine, body, head, {"Accept-Encoding": encoding})
+        assert out.endswith(body.replace(b"=/", b"=/api/v1/proxy/"))
+        assert engine.cache.hits == hits
+
+
 @pytest.mark.parametrize("size", [1, 100, 100_000])
 def test_another_body_with_the_same_validator_and_length_is_another(size: int) -> None:
     """An upstream whose ETag is its release, and whose pages are personal."""
@@ -124,7 +138,6 @@ def test_another_body_with_the_same_validator_and_length_is_another(size: int) -
 @pytest.mark.parametrize(
     "changed",
     [
-        {"ETag": 'W/"v1"'},
         {"Cache-Control": "private"},
         {"Cache-Control": "max-age=5, No-Store"},
         {"Set-Cookie": "a=1"},

@@ -18,7 +18,7 @@ class Key(NamedTuple):
 
     url: str
     validator: str
-    """The upstream's strong ETag."""
+    """The upstream's ETag, ``""`` without one."""
     length: int
     """Bytes of the encoded body, as ``Content-Length`` says."""
     depends: str
@@ -77,7 +77,7 @@ class Recall:
         self._cache = cache
         self._key = key
         self._is_sound = is_sound
-        self._digest = hashlib.blake2b(digest_size=32)
+        self._digest = hashlib.sha256()
         self._taken = 0
         self._known = cache.get(key)
         cache.misses += self._known is None

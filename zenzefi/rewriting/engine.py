@@ -320,9 +320,9 @@ class Engine:
     def _recall(
         self, exchange: Exchange, entries: list[LoadedPlugin], coding: str
     ) -> Recall | None:
-        """The cache for a compressed body that a shared cache may store; ``None`` for others."""
+        """The cache for a body that a shared cache may store; ``None`` for others."""
         length = cacheable_length(exchange)
-        if coding == "identity" or length is None or length > self.cache.largest:
+        if length is None or length > self.cache.largest:
             return None
         depends = depends_on(exchange, self.registry.fingerprint, entries, coding)
         if depends is None:
@@ -332,7 +332,7 @@ class Engine:
             return sum(entry.statistics.errors + entry.statistics.skipped for entry in entries)
 
         before = incidents()  # a result without a plugin that failed or was skipped is incomplete
-        key = Key(exchange.url, exchange.response_headers["ETag"], length, depends)
+        key = Key(exchange.url, exchange.response_headers.get("ETag", ""), length, depends)
         return Recall(self.cache, key, lambda: incidents() == before)
 
 

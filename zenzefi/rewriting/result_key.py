@@ -73,7 +73,7 @@ def _digest(parts: list[object]) -> str:
 def cacheable_length(exchange: Exchange) -> int | None:
     """The length of a body that a shared cache may store (RFC 9111, 3), ``None`` for any other.
 
-    It must also have a strong validator: then the same bytes are likely to be sent again.
+    It needs no validator: the digest of its bytes decides whether a result is used.
     """
     headers = exchange.response_headers
     control = ", ".join(headers.getall("Cache-Control", ())).lower()
@@ -82,7 +82,6 @@ def cacheable_length(exchange: Exchange) -> int | None:
     if (
         exchange.method != "GET"
         or exchange.status != 200
-        or not headers.get("ETag", "").startswith('"')
         or "Set-Cookie" in headers
         or any(word in control for word in ("private", "no-store"))
         or ("Authorization" in exchange.request_headers and "public" not in control)
