@@ -33,22 +33,15 @@ def cpu(run: Callable[[_T], object], text: _T) -> float:
     return time.thread_time() - start
 
 
-def _least(size: int) -> float:
-    """The processor time from which a call with that many characters is compared."""
-    return 0.02 + PER_CHARACTER * size
-
-
 def assert_linear(run: Callable[[_T], object], make: Callable[[int], _T], most: int) -> None:
     """Assert that the work of ``run(make(n))`` is linear, for n from ``most``/64 to ``most``."""
-    if cpu(run, make(most)) <= _least(most):
-        return  # the smaller ones take less
     size = most // 64
     before = cpu(run, make(size))
     while size < most:
         size *= 4
         text = make(size)
         after = cpu(run, text)
-        if after > _least(size) and after > FOURFOLD * before:
+        if after > 0.02 + PER_CHARACTER * size and after > FOURFOLD * before:
             smaller = make(size // 4)
             for _ in range(3):
                 before = max(before, cpu(run, smaller))
