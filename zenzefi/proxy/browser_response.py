@@ -232,6 +232,11 @@ def write_interim(
         return
     if BEGUN in request or request.version < HttpVersion11:
         return
+    transport.write(interim_head(status, pairs))
+
+
+def interim_head(status: int, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A 1xx response as bytes."""
     reason = b"Continue" if status == 100 else b""
     lines = [b"HTTP/1.1 %d %b" % (status, reason), *(b"%b: %b" % pair for pair in pairs)]
-    transport.write(b"\r\n".join(lines) + b"\r\n\r\n")
+    return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -16,14 +15,21 @@ from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_event_source
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target
+from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_interim
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import RequestPolicy, request_headers
-from zenzefi.proxy.headers.response import for_one_browser, response_headers
+from zenzefi.proxy.headers.response import response_headers
 from zenzefi.proxy.held_body import hold
 from zenzefi.proxy.interfaces import TokenValidation
-from zenzefi.proxy.proxy_request import ProxyRequest
-from zenzefi.proxy.rewriter import BodyTransform, MappedResponse, Rewriter
+from zenzefi.proxy.private_response import private
+from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
+from zenzefi.proxy.rewriter import (
+    BodyTransform,
+    MappedResponse,
+    ResponseHead,
+    Rewriter,
+)
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import (
     BodyBroken,
@@ -76,8 +82,7 @@ class HttpForwarder:
         head = self._head(proxied, body)
 
         def on_interim(status: int, pairs: Pairs) -> None:
-            mapped = self._rewriter.interim(proxied, status, self._mapped(pairs, proxied))
-            write_interim(request, status, mapped)
+            write_interim(request, status, self.interim(proxied.for_engine, status, pairs))
 
         purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
         if body is None:
@@ -135,13 +140,13 @@ class HttpForwarder:
         and closes it afterwards.
         """
         request = proxied.request
-        mapped = self.head(proxied, response)
+        mapped = self.head(proxied.for_engine, response)
         held = b""
         if mapped.unless_found is not None and response.has_body:
             held = await hold(response) if response.may_pass_unchanged else response.read_ready()
             is_whole = response.is_complete and len(held) <= LONGEST
             if not (is_whole and mapped.unless_found.is_unchanged(held)):
-                mapped = self._for_one_browser(response, mapped.unless_found.otherwise())
+                mapped = mapped.unless_found.otherwise()
         client = ClientResponse(
             response.status,
             response.reason,
@@ -192,20 +197,18 @@ class HttpForwarder:
                 await client.send(piece)
             await client.finish()
 
-    def head(self, proxied: ProxyRequest, response: UpstreamResponse) -> MappedResponse:
+    def interim(self, request: EngineRequest, status: int, pairs: Pairs) -> Pairs:
+        """The headers of a 1xx response. Raises :class:`UpstreamProtocolError`."""
+        return self._rewriter.interim(request, status, self._mapped(pairs, request.mount))
+
+    def head(self, request: EngineRequest, response: ResponseHead) -> MappedResponse:
         """The response's head for this browser. Raises :class:`UpstreamProtocolError`."""
-        pairs = self._mapped(response.headers, proxied)
+        pairs = self._mapped(response.headers, request.mount)
         if response.length is not None:
             pairs.append((b"Content-Length", b"%d" % response.length))
         if response.status == 426:
             pairs += _upgrade_for_426(response.headers)
-        return self._for_one_browser(response, self._rewriter.response(proxied, response, pairs))
-
-    @staticmethod
-    def _for_one_browser(response: UpstreamResponse, mapped: MappedResponse) -> MappedResponse:
-        if response.status == 101:
-            return mapped
-        return replace(mapped, headers=for_one_browser(mapped.headers))
+        return private(response.status, self._rewriter.response(request, response, pairs))
 
     async def _rewritten(
         self,
@@ -293,9 +296,9 @@ class HttpForwarder:
             pairs.append((b"Expect", b"100-continue"))
         return request_head(request.method, proxied.target, pairs)
 
-    def _mapped(self, pairs: Pairs, proxied: ProxyRequest) -> Pairs:
+    def _mapped(self, pairs: Pairs, mount: Mount) -> Pairs:
         try:
-            return response_headers(pairs, self._policy.upstream, proxied.mount)
+            return response_headers(pairs, self._policy.upstream, mount)
         except ValueError:
             raise UpstreamProtocolError from None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from zenzefi.http.target import Target
 from zenzefi.origin import Mount
@@ -15,6 +16,19 @@ from zenzefi.proxy.interfaces import RequestTracking
 from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """The part of a request on which the mapping of its response depends."""
+
+    method: str
+    target: str
+    """The upstream's, raw."""
+    headers: CIMultiDictProxy[str]
+    """The client's, as they were received."""
+    mount: Mount
+    user_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,14 @@ class ProxyRequest:
         """Who uses the token."""
         agent = self.request.headers.get("User-Agent", "")
         return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
+
+    @property
+    def for_engine(self) -> EngineRequest:
+        """The request as the rewriting engine sees it."""
+        request = self.request
+        return EngineRequest(
+            request.method, self.target.raw, request.headers, self.mount, self.identity.user_id
+        )
 
     def traced(self, traceparent: str) -> ProxyRequest:
         """The same, naming the gate's own span to the upstream."""

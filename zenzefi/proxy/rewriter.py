@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.proxy_request import ProxyRequest
+from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting.origin_search import OriginSearch
 
@@ -57,6 +57,19 @@ class UnchangedUnlessFound:
         return not self.search.finds(body, self.coding)
 
 
+class ResponseHead(Protocol):
+    """The head of a response, as far as its mapping depends on it."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Pairs: ...
+    @property
+    def length(self) -> int | None: ...
+    @property
+    def has_body(self) -> bool: ...
+
+
 class Rewriter(Protocol):
     """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
 
@@ -66,7 +79,7 @@ class Rewriter(Protocol):
     def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
         """The request's headers as the engine wants them (validators, ranges, codings)."""
 
-    def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
+    def interim(self, request: EngineRequest, status: int, headers: Pairs) -> Pairs:
         """The headers of a 1xx response (browsers fetch the Link of 103 Early Hints)."""
 
     def messages(
@@ -81,6 +94,6 @@ class Rewriter(Protocol):
         """Whether a part of a body came that must be rewritten as a whole."""
 
     def response(
-        self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
+        self, request: EngineRequest, response: ResponseHead, headers: Pairs
     ) -> MappedResponse:
         """``headers`` went through the header table; URL-valued ones are the engine's."""

@@ -14,8 +14,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from zenzefi.bounded import BoundedDict
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.proxy_request import ProxyRequest
-from zenzefi.proxy.rewriter import MappedResponse, UnchangedUnlessFound
+from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
+from zenzefi.proxy.rewriter import MappedResponse, ResponseHead, UnchangedUnlessFound
 from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.body import BodyRewrite
@@ -59,7 +59,7 @@ class EngineRewriter:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         if not self._engine.registry.with_hook("early_response"):
             return None
-        early = self._engine.early_response(self._exchange(proxied, 0, CIMultiDict()))
+        early = self._engine.early_response(self._exchange(proxied.for_engine, 0, CIMultiDict()))
         if early is None:
             return None
         headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
@@ -75,19 +75,19 @@ class EngineRewriter:
             if not headers:
                 return rest
         changed = CIMultiDict(_to_text(headers))
-        self._engine.prepare_request(self._exchange(proxied, 0, CIMultiDict()), changed)
+        self._engine.prepare_request(self._exchange(proxied.for_engine, 0, CIMultiDict()), changed)
         return rest + _to_pairs(changed.items())
 
-    def interim(self, proxied: ProxyRequest, status: int, headers: Pairs) -> Pairs:
+    def interim(self, request: EngineRequest, status: int, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
-        exchange = self._exchange(proxied, status, CIMultiDict(_to_text(headers)))
+        exchange = self._exchange(request, status, CIMultiDict(_to_text(headers)))
         return _to_pairs(self._engine.map_response_headers(exchange))
 
     def messages(
         self, proxied: ProxyRequest
     ) -> Callable[[str, str | bytes], str | bytes | None] | None:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
-        exchange = self._exchange(proxied, 0, CIMultiDict())
+        exchange = self._exchange(proxied.for_engine, 0, CIMultiDict())
         if not self._engine.wants_messages(exchange):
             return None
 
@@ -103,26 +103,26 @@ class EngineRewriter:
         if response.status != 206:
             return False
         headers = CIMultiDict(_to_text(response.headers))
-        return self._engine.must_refetch(self._exchange(proxied, response.status, headers))
+        return self._engine.must_refetch(
+            self._exchange(proxied.for_engine, response.status, headers)
+        )
 
     def response(
-        self, proxied: ProxyRequest, response: UpstreamResponse, headers: Pairs
+        self, request: EngineRequest, response: ResponseHead, headers: Pairs
     ) -> MappedResponse:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         text = CIMultiDict(_to_text(headers))
-        exchange = self._exchange(proxied, response.status, text)
+        exchange = self._exchange(request, response.status, text)
         has_content = response.has_body and response.length != 0
         search = self._engine.origin_search(exchange) if has_content else None
         if search is None:
-            return self._planned(proxied, exchange, has_content=has_content)
+            return self._planned(exchange, has_content=has_content)
         coding = ", ".join(text.getall("Content-Encoding", ()))
-        answer = _mapped(self._engine.unchanged_headers(exchange, search))
-        otherwise = partial(self._planned, proxied, exchange, has_content=True)
-        return replace(answer, unless_found=UnchangedUnlessFound(search, coding, otherwise))
+        mapped = _mapped(self._engine.unchanged_headers(exchange, search))
+        otherwise = partial(self._planned, exchange, has_content=True)
+        return replace(mapped, unless_found=UnchangedUnlessFound(search, coding, otherwise))
 
-    def _planned(
-        self, proxied: ProxyRequest, exchange: Exchange, *, has_content: bool
-    ) -> MappedResponse:
+    def _planned(self, exchange: Exchange, *, has_content: bool) -> MappedResponse:
         """The response as the engine plans it, without a search."""
         rewrite: BodyRewrite | Decoding | None = None
         planned = self._engine.plan(exchange) if has_content else None
@@ -130,30 +130,30 @@ class EngineRewriter:
             rewrite, mapped = planned, planned.headers
         else:
             mapped = self._engine.map_response_headers(exchange)
-            if proxied.mount.kind is MountKind.CLIENT:
+            if exchange.mount.kind is MountKind.CLIENT:
                 if has_content:
                     rewrite, mapped = decoding(mapped, self._engine.budget)
-                elif proxied.request.method == "HEAD":  # the same fields that a GET would have
+                elif exchange.method == "HEAD":  # the same fields that a GET would have
                     _, mapped = decoding(mapped, self._engine.budget)
         return _mapped(mapped, rewrite)
 
-    def _exchange(self, proxied: ProxyRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
-        request_headers = proxied.request.headers
-        if proxied.mount.kind is MountKind.CLIENT:
+    def _exchange(self, request: EngineRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
+        request_headers = request.headers
+        if request.mount.kind is MountKind.CLIENT:
             # It drops Content-Encoding, so it can read identity only, despite Accept-Encoding.
             own = CIMultiDict(request_headers)
             own["Accept-Encoding"] = "identity"
             request_headers = CIMultiDictProxy(own)
         return Exchange(
-            method=proxied.request.method,
-            url=f"{self._upstream}{proxied.target.raw}",
+            method=request.method,
+            url=f"{self._upstream}{request.target}",
             status=status,
-            mapper=self._mappers.get(proxied.mount),
-            mount=proxied.mount,
+            mapper=self._mappers.get(request.mount),
+            mount=request.mount,
             destination=request_headers.get("Sec-Fetch-Dest"),
             request_headers=request_headers,
             response_headers=CIMultiDictProxy(headers),
-            user=proxied.identity.user_id,
+            user=request.user_id,
             marks_key=self._marks_key,
         )
 

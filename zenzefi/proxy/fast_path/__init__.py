@@ -3,25 +3,25 @@
 Theory of operation
 -------------------
 
-A request is common if its header block is unambiguous, its token is active and in this process's
-cache, and its response passes unchanged. All other requests take the standard path
+A request is common if its header block is unambiguous and its token is active and in this process's
+cache. All other requests take the standard path
 (:mod:`zenzefi.proxy.forwarder`), which can serve every request: without the fast path only the
 speed changes. ``docs/explanation/fast-path.md`` lists the conditions.
 
 States of a request::
 
-    received --known or admitted--> WAITING --usual head--> STREAMING --end--> recorded
-        |                              |  |                     |    |
-        |                              |  +-may be usual-> HELD--+    +-failure: connection closed
-        +--not common--> STANDARD <----+-------------------+
+    received --known or admitted--> WAITING --head------> STREAMING --end--> recorded
+        |                              |  |                 |   |
+        |                              |  +--head--> HELD --+   +--failure--> connection closed
+        +--not common--> STANDARD <----+---------------+
                            PATH           unusual head or body, error, no free connection
 
 The client gets bytes from one writer at a time:
 
 - aiohttp's task, between requests and on the standard path. The fast path begins a request only
   while this task waits for one, and wakes it only after it has given up the request.
-- :class:`FastPathHandler`, from the head of the response to its end. Its only caller is the one
-  upstream connection that serves the request.
+- :class:`FastPathResponse`, from the head of the response to its end. It has one caller: the
+  upstream connection that serves the request, or the :class:`RewrittenBody` behind that.
 - A splice, for the rest of a large body. It starts when the transport's write buffer is empty, and
   nothing else is written until it ends.
 
@@ -42,10 +42,12 @@ The fast path is closed while a plugin has hooks for heads, and while requests a
 least once a second a sweep updates this state, and reports sessions and metrics.
 
 - ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
+- ``client_response``: its part that receives a response
 - ``known_requests``: header blocks that were admitted before
 - ``head_table``: the head of a response, line by line
 - ``receiver``: chooses the receiver of a response
 - ``held_response``: a response whose body may pass unchanged
+- ``rewritten_response``: a response that the engine maps
 - ``rewritten_types``: the types and headers that need the rewriting engine
 - ``response_writer``: writes heads and chunks to the client
 - ``handover``: unusual responses, for the standard path
@@ -95,6 +97,7 @@ class FastPath:
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
         settings = app[SETTINGS]
         self._gate = gate
+        self.http = gate.http
         self._settings = settings
         self.token_validator = gate.token_validator
         self._rewriting = rewriting

@@ -18,83 +18,24 @@ Invariants (states: :mod:`zenzefi.proxy.fast_path`):
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
 
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_request import BaseRequest
 
 from zenzefi.errors import GateError
-from zenzefi.http.request_handler import GateRequestHandler
-from zenzefi.proxy.fast_path.handover import PendingHandover
-from zenzefi.proxy.fast_path.head_table import HeadTable
+from zenzefi.proxy.fast_path.client_response import FastPathResponse, Original
 from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
-from zenzefi.proxy.fast_path.receiver import choose_receiver
-from zenzefi.proxy.fast_path.response_writer import LAST_CHUNK, write_chunk, write_start
-from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.proxy.upstream.sinks import ResponseStart
-
-if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path import FastPath
 
 _METHODS = (b"GET ", b"HEAD ")
-_Original = bytes | tuple[RawRequestMessage, StreamReader]
 
 
-class FastPathHandler(GateRequestHandler):
+class FastPathHandler(FastPathResponse):
     """One connection from a client."""
 
-    __slots__ = (
-        "_connection",
-        "_fast_path",
-        "_is_chunked",
-        "_is_closing_after",
-        "_is_to_splice",
-        "_known",
-        "_original",
-        "_outgoing",
-        "_pending",
-        "_registration",
-        "_remote",
-        "_request_id",
-        "_request_method",
-        "_sent",
-        "_started",
-        "_status",
-        "_target",
-        "exchange",
-        "head_table",
-        "interims",
-    )
-
-    head_table: HeadTable
-
-    def __init__(self, server: Any, *, fast_path: FastPath, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._fast_path = fast_path
-        self._remote = ""
-        self._known: KnownRequest | None = None  # while the fast path serves a request
-        self._connection: UpstreamConnection | None = None
-        self._original: _Original = b""  # the request as it was received, for the handover
-        self._outgoing = b""  # the request for the upstream
-        self._request_method = b""
-        self._target = b""
-        self._request_id = b""
-        self._is_closing_after = False
-        self._is_chunked = False
-        self._is_to_splice = False
-        self._status = 0
-        self._sent = 0
-        self._started = 0.0
-        self._registration: Any = None
-        self._pending = PendingHandover()
-        self.exchange: object = None
-        """Identifies the request that the fast path serves; ``None`` between requests."""
-        self.interims: list[tuple[int, Pairs]] = []  # 1xx responses for the standard path
+    __slots__ = ()
 
     # --- the client's requests
 
@@ -164,9 +105,7 @@ class FastPathHandler(GateRequestHandler):
 
     # --- one exchange
 
-    def _begin(
-        self, known: KnownRequest, method: bytes, target: bytes, original: _Original
-    ) -> None:
+    def _begin(self, known: KnownRequest, method: bytes, target: bytes, original: Original) -> None:
         fast_path = self._fast_path
         request_id = known.request_id or fast_path.new_request_id()
         self._known = known
@@ -199,141 +138,12 @@ class FastPathHandler(GateRequestHandler):
         if known is None or not self._fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
-    def owner(self) -> ConnectionOwner | None:
-        known = self._known
-        if known is None or known.is_behind_proxy or self.is_lost:
-            return None
-        return ConnectionOwner(self, known.access.token_id, known.identity)
-
-    def register(self) -> bool:
-        known = self._known
-        if known is None:
-            return False
-        token_validator = self._fast_path.token_validator
-        identity = known.identity
-        registration = token_validator.register(known.access, self._token_ended, identity)
-        registration.__enter__()
-        if token_validator.cached(known.token) is None or token_validator.is_signed_out(identity):
-            registration.__exit__(None, None, None)
-            return False
-        self._registration = registration
-        return True
-
-    def interim(self, status: int, headers: Pairs) -> None:
-        self.interims.append((status, headers))
-
-    def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
-        choose_receiver(self, connection, response)
-
-    def failed(self, error: GateError) -> None:
-        self.hand_over(error)
-
-    def head(
-        self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
-    ) -> None:
-        known, transport = self._known, self.transport
-        if known is None or transport is None:
-            return
-        self._status = status
-        self._sent = len(first)
-        self._is_chunked = length == -1
-        self._is_closing_after = is_last = not known.keep_alive or self._fast_path.drain.is_draining
-        write_start(
-            transport, lines, self._request_id, length, first, is_last=is_last, is_done=is_done
-        )
-        if is_done:
-            self._connection = None
-            self._finish()
-            return
-        self._original = self._outgoing = b""
-        connection = self._connection
-        if connection is not None and connection.may_splice(transport):
-            # The write buffer must be empty first; resume_writing() is called when it is.
-            connection.pause()
-            self._is_to_splice = True
-            transport.set_write_buffer_limits(high=0)
-            if not transport.get_write_buffer_size():
-                self._begin_splice(connection, transport)
-        else:
-            transport.set_write_buffer_limits(high=BUFFER)
-
-    def _begin_splice(self, connection: UpstreamConnection, transport: asyncio.Transport) -> None:
-        self._is_to_splice = False
-        transport.set_write_buffer_limits(high=BUFFER)
-        connection.splice_to(transport)
-
-    def moved(self, count: int) -> None:
-        self._sent += count
-
-    def piece(self, data: bytes) -> None:
-        transport = self.transport
-        if transport is None:
-            return
-        self._sent += len(data)
-        if self._is_chunked:
-            write_chunk(transport, data)
-        else:
-            transport.write(data)
-
-    def end(self) -> None:
-        self._connection = None
-        if self._is_chunked and self.transport is not None:
-            self.transport.write(LAST_CHUNK)
-        self._finish()
-
-    def broken(self, error: GateError) -> None:
-        # The body has a length or is chunked, so the client detects that its end is missing.
-        self._fast_path.log_broken(error)
-        self._connection = None
-        self._done()
-        self.force_close()
-
-    def _token_ended(self, _reason: str) -> None:
-        transport = self.transport
-        self._done()
-        if transport is not None:
-            transport.abort()
-
-    def _finish(self) -> None:
-        """The response is complete: continue with the next request."""
-        self._done()
-        if self._is_closing_after or self._close or self._force_close:
-            self.force_close()
-            return
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._unread:
-            self._advance()
-
-    def _done(self) -> None:
-        known, self._known = self._known, None
-        self.exchange = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abandon()
-        if self._registration is not None:
-            self._registration.__exit__(None, None, None)
-            self._registration = None
-        self._original = self._outgoing = b""
-        self._is_to_splice = False
-        self._request_in_progress = False
-        if self._handler_waiter is not None and not self._handler_waiter.done():
-            self._handler_waiter.set_result(None)
-        if known is not None:
-            self._fast_path.record(
-                known,
-                self._request_method,
-                self._target,
-                self._request_id,
-                self._status,
-                self._sent,
-                self._loop.time() - self._started,
-            )
-
     # --- handover
 
     def hand_over(self, result: UpstreamExchange | GateError | None) -> None:
         original = self._original
         self._fast_path.handed_over += 1
+        self._unregister()
         self._known = self.exchange = None
         self._connection = None
         self.interims = []

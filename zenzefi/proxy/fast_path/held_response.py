@@ -2,17 +2,19 @@
 
 Between the head and the end of the body the response is a sink of the connection. It ends in one of
 two ways: the body is complete in time and its search finds nothing, so the client gets it as it
-came; or the standard path continues with all that was held (:mod:`zenzefi.proxy.held_body`).
+came; or the engine continues with all that was held (:mod:`zenzefi.proxy.held_body`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
 from zenzefi.proxy import held_body
 from zenzefi.proxy.fast_path.head_table import Head
+from zenzefi.proxy.fast_path.rewritten_response import send_mapped
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.sinks import ResponseStart
@@ -63,7 +65,8 @@ class HeldResponse:
                 self._head.status, self._head.lines, self._head.length, body, is_done=True
             )
             return
-        self._client.hand_over(self._exchange(None))
+        self._pieces = [body]
+        self._continue(None, is_done=True)
 
     def broken(self, error: GateError) -> None:
         """The body is truncated or malformed: its bytes before that are delivered."""
@@ -75,9 +78,24 @@ class HeldResponse:
     def _give_up(self) -> None:
         """The body is too long or too slow to be held."""
         self._timer.cancel()
-        exchange = self._exchange(self._connection)
-        if self._connection.replace_sink(self, exchange):
-            self._client.hand_over(exchange)
+        if self._connection.delivers_to(self):
+            self._continue(self._connection, is_done=False)
+
+    def _continue(self, connection: UpstreamConnection | None, *, is_done: bool) -> None:
+        """Let the engine rewrite the body, here if possible, else on the standard path."""
+        response = replace(self._response, first=b"".join(self._pieces), is_done=is_done)
+        try:
+            if send_mapped(self._client, connection, response, was_searched=True):
+                return
+        except GateError as error:
+            if connection is not None:
+                connection.abandon()
+            self._client.failed(error)
+            return
+        exchange = self._exchange(connection)
+        if connection is not None:
+            connection.deliver_to(exchange)
+        self._client.hand_over(exchange)
 
     def _exchange(self, connection: UpstreamConnection | None) -> UpstreamExchange:
         exchange = UpstreamExchange(self._client.owner)

@@ -23,7 +23,6 @@ from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
-from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.admission import resolve
 from zenzefi.proxy.fast_path.head_table import HeadTable
@@ -32,6 +31,7 @@ from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.request import overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
 from zenzefi.proxy.mount import parse_forwarded
+from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.rewriting.runtime import WORKER_MARK
@@ -92,6 +92,10 @@ class KnownRequest:
     after: bytes
     """The rest of the request."""
     head_table: HeadTable
+    for_engine: EngineRequest
+    """The first request with these headers; method and target differ per request."""
+    has_derived_tag: bool
+    """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
     uncounted_requests: int = 0
     """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
     uncounted_bytes: int = 0
@@ -148,7 +152,8 @@ class KnownRequests:
 
     def remember(self, block: bytes, known: KnownRequest) -> None:
         """Store it. All stored requests are removed first if the budget is exceeded."""
-        size = len(block) + len(known.before) + len(known.after) + 512
+        # The headers that the engine sees take about as much as the block and its result.
+        size = 2 * (len(block) + len(known.before) + len(known.after)) + 1024
         if len(block) > _MAX_BLOCK:
             return
         if self._size + size > _BUDGET:
@@ -203,14 +208,8 @@ class KnownRequests:
         received_target = check(request)
         if any(name in headers for name in _UNUSUAL) or headers.get("Content-Length", "0") != "0":
             return None
-        # Documents are nearly always rewritten, and their early hints must not be delayed.
-        if headers.get("Sec-Fetch-Dest") in DOCUMENT_DESTINATIONS:
-            return None
         # An event stream does not end by itself. The standard path ends open streams on drain.
         if headers.get("Accept", "").strip().lower() == "text/event-stream":
-            return None
-        # An entity tag derived by the gate belongs to a rewritten body, so the engine maps it.
-        if "~z" in headers.get("If-None-Match", ""):
             return None
         if has_credentials(request._message.raw_headers):  # they authenticate one connection
             return None
@@ -266,6 +265,8 @@ class KnownRequests:
             before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
             after=after,
             head_table=self._head_table_of(proxied.mount, headers.get("Sec-Fetch-Dest")),
+            for_engine=proxied.for_engine,
+            has_derived_tag="~z" in ",".join(headers.getall("If-None-Match", ())),
         )
         raw = self.target(known, received_target.raw.encode())
         return None if raw is None else (known, raw)

@@ -6,35 +6,24 @@ from typing import Protocol
 
 from zenzefi.proxy.fast_path.head_table import Head
 from zenzefi.proxy.fast_path.held_response import HeldResponse
+from zenzefi.proxy.fast_path.rewritten_response import RewritingClient, send_mapped
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
+from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 
-class FastPathClient(BodySink, Protocol):
+class FastPathClient(RewritingClient, Protocol):
     """The client's connection, as the choice needs it."""
+
+    @property
+    def has_derived_tag(self) -> bool:
+        """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
 
     interims: list[tuple[int, Pairs]]
     """The 1xx responses before this response, which were not passed on."""
-
-    def register(self) -> bool:
-        """Register the connection, so that a long response ends when its token ends.
-
-        Returns false if the token may have ended already: the standard path must validate it.
-        """
-
-    def head(
-        self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
-    ) -> None:
-        """Write the head of the response, and the part of the body that came with it.
-
-        ``lines``: the status line and the header lines for the client, without the framing;
-        ``length``: the Content-Length in bytes, -1 for a chunked body, ``None`` for neither;
-        ``first``: the first bytes of the body; ``is_done``: they are the whole body.
-        """
 
     def owner(self) -> ConnectionOwner | None:
         """Return the owner of a connection that must not be shared; ``None``: close it."""
@@ -46,7 +35,7 @@ class FastPathClient(BodySink, Protocol):
 def choose_receiver(
     client: FastPathClient, connection: UpstreamConnection, response: ResponseStart
 ) -> None:
-    """Write a usual response to the client; hand any other over to the standard path.
+    """Write a response to the client; hand it over if only the standard path can.
 
     Raises :class:`~zenzefi.errors.GateError` as
     :meth:`~zenzefi.proxy.upstream.sinks.ResponseSink.begin` does.
@@ -62,6 +51,8 @@ def choose_receiver(
                 connection.deliver_to(HeldResponse(connection, client, response, read))
                 return
             is_usual = is_done and response.has_body and not read.finds(response.first)
+        if status == 304 and client.has_derived_tag:
+            is_usual = False
         if is_usual and (is_done or client.register()):
             if is_done:
                 connection.release()
@@ -72,6 +63,10 @@ def choose_receiver(
             )
             client.head(status, read.lines, announced, response.first, is_done=is_done)
             return
+    if not client.interims and send_mapped(
+        client, connection, response, was_searched=is_searched and response.has_body
+    ):
+        return
     exchange = UpstreamExchange(client.owner)
     exchange.may_pass_unchanged = not is_searched
     exchange.begin(connection, response)

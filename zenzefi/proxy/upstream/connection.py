@@ -148,12 +148,9 @@ class UpstreamConnection(FlowControlledConnection):
         """Let ``sink`` receive the rest of the body."""
         self._sink = sink
 
-    def replace_sink(self, old: BodySink, new: BodySink) -> bool:
-        """Let ``new`` receive the rest of the body, unless ``old`` does not receive it any more."""
-        if self._sink is not old:
-            return False
-        self._sink = new
-        return True
+    def delivers_to(self, sink: BodySink) -> bool:
+        """Whether ``sink`` receives the body."""
+        return self._sink is sink
 
     def release(self) -> None:
         """The exchange is complete: use the connection again if possible, else close it."""

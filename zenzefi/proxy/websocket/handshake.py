@@ -208,4 +208,4 @@ class WebSocketProxy:
         ):
             log.warning("invalid WebSocket handshake from the upstream")
             raise UpstreamProtocolError
-        return self._http.head(proxied, exchange).headers
+        return self._http.head(proxied.for_engine, exchange).headers
