@@ -296,6 +296,8 @@ def _check(settled: object, edits: object, base: int, length: int) -> list[Edit]
         raise PluginFault(f"scan() settled {settled!r} of {length} bytes")
     if not isinstance(edits, list | tuple):
         raise PluginFault(f"scan() returned {type(edits).__name__} for the edits, not a list")
+    if not edits:
+        return []
     out, last = [], 0
     for edit in edits:
         try:
@@ -309,5 +311,6 @@ def _check(settled: object, edits: object, base: int, length: int) -> list[Edit]
                 f"edit {start}..{end} overlaps, descends, or is not settled ({settled})"
             )
         last = end
-        out.append(Edit(start + base, end + base, new))
+        is_placed = not base and type(edit) is Edit
+        out.append(edit if is_placed else Edit(start + base, end + base, new))
     return out

@@ -30,7 +30,7 @@ from zenzefi.origin import Mount
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import embedded, syntax
-from zenzefi.rewriting.html.references import decode, splice
+from zenzefi.rewriting.html.references import decode, encode, splice
 from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, AddressSyntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
@@ -59,6 +59,8 @@ _DATA = re.compile(
     rb"\{\s*[\"'}]|\[\s*[\[{\"\]]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
     rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
 )
+# A rooted URL whose mapping is certain: the prefix in front of it, whatever the page's path.
+_PLAIN_ROOTED = re.compile(rb"/(?!/)(?>[^&.%\\\x00-\x20]+|\.(?!\.))*")
 _MARKUP = re.compile(rb"<[!/a-zA-Z?]")
 _WORD = re.compile(r"[^ \t\n\f\r]+")
 
@@ -115,6 +117,10 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         return self._mapper.map(url, self._base)
 
     def _run_from_base(self) -> re.Pattern[bytes]:
+        mapped = self._mapper.map("/a", self._base)
+        self._front = encode(mapped[:-2], b"") if mapped.endswith("/a") else b""
+        if b"&" in self._front:  # its spelling depends on the quotes
+            self._front = b""
         levels = self._mapper.levels(self._base)
         most = syntax.MOST_LEVELS
         return syntax.address_run(*self._view, most if levels is None else min(levels, most))
@@ -125,13 +131,18 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         group = run.lastindex or 0
         if group not in syntax.ADDRESS_GROUPS:
             return
-        key = group, run[group]
+        raw = run[group]
+        front = self._front
+        if front and _PLAIN_ROOTED.fullmatch(raw) is not None and not raw.startswith(front):
+            edits.append(Edit(*run.span(group), front + raw))
+            return
+        key = group, raw
         written = self._written
         if key in written:
             new = written[key]
         else:
-            new = self._rewritten(key[1], syntax.ADDRESS_GROUPS[group])
-            if len(key[1]) <= _LONGEST_KEPT and len(written) < _MOST:
+            new = self._rewritten(raw, syntax.ADDRESS_GROUPS[group])
+            if len(raw) <= _LONGEST_KEPT and len(written) < _MOST:
                 written[key] = new
         if new is not None:
             edits.append(Edit(*run.span(group), new))
