@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from zenzefi.errors import GateError
 from zenzefi.proxy.headers.pairs import Pairs
@@ -43,8 +42,7 @@ class ContentSource(Protocol):
         """The upstream has sent 100 Continue."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseStart:
+class ResponseStart(NamedTuple):
     """The head of a final response (or a 101), and the part of the body that came with it."""
 
     raw: bytes
