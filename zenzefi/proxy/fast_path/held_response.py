@@ -8,7 +8,6 @@ came; or the engine continues with all that was held (:mod:`zenzefi.proxy.held_b
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
@@ -83,7 +82,7 @@ class HeldResponse:
 
     def _continue(self, connection: UpstreamConnection | None, *, is_done: bool) -> None:
         """Let the engine rewrite the body, here if possible, else on the standard path."""
-        response = replace(self._response, first=b"".join(self._pieces), is_done=is_done)
+        response = self._response._replace(first=b"".join(self._pieces), is_done=is_done)
         try:
             if send_mapped(self._client, connection, response, was_searched=True):
                 return
