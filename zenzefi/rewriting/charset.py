@@ -12,6 +12,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from zenzefi.rewriting.double_byte import DoubleByte
+
 _UTF16 = {
     "utf-16": "utf-16-le",
     "utf-16le": "utf-16-le",
@@ -61,6 +63,23 @@ def by_label(name: str) -> str:
     if name in _UTF16:
         return _UTF16[name]
     return "iso-2022-jp" if name in _ISO_2022_JP else name
+
+
+_RULE = re.compile(rb'@charset "([^"]{1,64})";')
+
+
+def by_rule(head: bytes, final: bool) -> str | None:
+    """The label in the ``@charset`` of a style sheet, or ``""``; ``None`` if more is needed.
+
+    CSS Syntax 3, 3.2: the rule counts only in this spelling, at the very beginning.
+    """
+    found = _RULE.match(head)
+    if found is not None:
+        name = found[1].strip(b"\t\n\f\r ").decode("latin-1").lower()
+        return "utf-8" if name in _UTF16 else by_label(name)
+    mark = b'@charset "'
+    is_cut = mark.startswith(head[: len(mark)]) and len(head) < 80 and b";" not in head
+    return None if is_cut and not final else ""
 
 
 _COMMENT_OR_TAG = re.compile(
@@ -222,7 +241,7 @@ class Undeclared:
         return data if self._inner is None else self._inner.encode(data, final)
 
 
-Transcoder = Plain | Utf16 | Iso2022Jp | Undeclared
+Transcoder = Plain | Utf16 | Iso2022Jp | Undeclared | DoubleByte
 
 
 def transcoder(encoding: str, *, html: bool) -> Transcoder:

@@ -17,6 +17,7 @@ from zenzefi.origin import MountKind
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.body import BodyRewrite, Decide, Step
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
+from zenzefi.rewriting.double_byte import DoubleByte, codec_of
 from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers, varying
 from zenzefi.rewriting.origin_search import OriginSearch
 from zenzefi.rewriting.pipeline import Budget
@@ -224,6 +225,11 @@ class Engine:
                     if settled is None:
                         return None
                     effective = settled
+            if effective == sniff.CSS and not encoding:
+                named = charset.by_rule(head, final)
+                if named is None:
+                    return None
+                encoding = named
             context = context_of(exchange, effective, encoding, permission)
             wanted = [
                 entry
@@ -232,6 +238,9 @@ class Engine:
             ]
             steps = steps_for(wanted, context, self.budget, self._clock)
             transcoder = charset.transcoder(encoding, html=effective == sniff.HTML)
+            codec = codec_of(encoding) if effective == sniff.CSS else None
+            if codec is not None and all(e.plugin.needs is Needs.CHUNKS for e in wanted):
+                transcoder = DoubleByte(codec)
             return (transcoder if steps else charset.Plain()), steps
 
         return decide

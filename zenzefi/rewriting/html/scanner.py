@@ -59,7 +59,7 @@ _DATA = re.compile(
     rb"\{\s*[\"'}]|\[\s*[\[{\"\]]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
     rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
 )
-# A rooted URL whose mapping is certain: the prefix in front of it, whatever the page's path.
+# A rooted URL whose mapping is certain: the prefix in front of it.
 _PLAIN_ROOTED = re.compile(rb"/(?!/)(?>[^&.%\\\x00-\x20]+|\.(?!\.))*")
 _MARKUP = re.compile(rb"<[!/a-zA-Z?]")
 _WORD = re.compile(r"[^ \t\n\f\r]+")
