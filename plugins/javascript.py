@@ -39,7 +39,7 @@ class JavaScript(Plugin):
     varies = ("Sec-Fetch-Dest",)
 
     def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
-        """Except of a worker's script under a prefix: it gets the runtime."""
+        """False for a worker's script under a prefix, which gets the runtime."""
         return mount.is_root or not is_worker(destination, "")
 
     def scanner(self, context: Context) -> Scanner:

@@ -60,7 +60,7 @@ class Json(Plugin):
     needs = Needs.CHUNKS
 
     def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
-        """Always: rooted strings may be anything."""
+        """True: only absolute URLs of the upstream are mapped."""
         return True
 
     def scanner(self, context: Context) -> Scanner:
@@ -96,7 +96,7 @@ class RootedJson(Plugin):
         return any(fnmatchcase(context.path, pattern) for pattern in options.paths)
 
     def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
-        """Where it applies to nothing."""
+        """True at a root mount and without options, where nothing is mapped."""
         return mount.is_root or not (self.options.keys or self.options.pointers)
 
     def json_value(self, context: Context, value: JsonValue) -> Edit | None:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# find-python.sh make-venv DIR: make a virtual environment with a suitable Python, or say plainly
-# what is missing. PYTHON=... in the environment chooses one by hand.
+# find-python.sh make-venv DIR: create a virtual environment with Python 3.11 or newer, or report
+# what is missing. PYTHON=... in the environment selects the interpreter.
 set -eu
 
 fits() {
@@ -10,7 +10,7 @@ fits() {
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
         fits "$PYTHON" || {
-            echo "PYTHON=$PYTHON is no Python 3.11 or newer." >&2
+            echo "PYTHON=$PYTHON is not Python 3.11 or newer." >&2
             exit 1
         }
         echo "$PYTHON"
@@ -23,9 +23,9 @@ find_python() {
         fi
     done
     {
-        echo "Zenzefi needs Python 3.11 or newer, and none was found on the PATH."
+        echo "Zenzefi needs Python 3.11 or newer, but none was found on the PATH."
         echo "Install one (Debian 12, Ubuntu 24.04: apt-get install python3 python3-venv;"
-        echo "macOS: brew install python), or name it: make run PYTHON=/path/to/python3.12"
+        echo "macOS: brew install python), or select it: make run PYTHON=/path/to/python3.12"
     } >&2
     exit 1
 }
@@ -37,10 +37,10 @@ find_python() {
 python=$(find_python)
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     {
-        echo "$python can't make virtual environments: its venv module is not installed."
+        echo "$python can't create virtual environments: its venv module is not installed."
         echo "On Debian and Ubuntu: apt-get install python3-venv"
     } >&2
     exit 1
 fi
-# --clear: what an earlier, perhaps removed, Python left there must not be mixed in.
+# --clear: packages of an earlier Python, which may be removed, must not be mixed in.
 exec "$python" -m venv --clear "$2"

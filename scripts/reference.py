@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 from pydantic import SecretStr
-from pydantic_core import PydanticUndefined
 
 import zenzefi.app
 from zenzefi.cli import main
@@ -48,11 +47,13 @@ def settings_page() -> str:
 
 def _default(name: str) -> str:
     if name == "data_dir":
-        return "a folder of the user's"
-    value: Any = Settings.model_fields[name].default
+        return "a folder in the user's home"
+    field = Settings.model_fields[name]
+    has_default = not field.is_required() and field.default_factory is None
+    value: Any = field.default if has_default else None
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value is PydanticUndefined or value is None or value in ("", [], {}):
+    if value is None or value in ("", [], {}):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

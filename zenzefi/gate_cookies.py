@@ -71,7 +71,8 @@ GATE_COOKIES = (
     GateCookie(
         HALFWAY,
         "whose code is asked for after the password, for five minutes",
-        "the question for a code of the planter's account: encrypted, and no sign-in by itself",
+        "a page that asks for the code of the planter's account: encrypted, and no sign-in"
+        " without the code",
     ),
     GateCookie(
         DEVICE,

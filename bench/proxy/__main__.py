@@ -29,7 +29,7 @@ from bench.proxy.programs import (
     start,
     wait_for,
 )
-from bench.proxy.report import CASES, Figure, Outcome
+from bench.proxy.report import CASES, Measurement, Outcome
 from bench.proxy.upstream import LARGE
 
 
@@ -47,9 +47,9 @@ def run_case(peer: Peer, case: str, seconds: float) -> Load:
     return load.websocket(peer.target, "/echo", size, seconds)
 
 
-def measure(peers: list[Peer], cases: list[str], rounds: int, seconds: float) -> list[Figure]:
+def measure(peers: list[Peer], cases: list[str], rounds: int, seconds: float) -> list[Measurement]:
     """All rounds, interleaved: one measurement for each program, case and round."""
-    figures: list[Figure] = []
+    measurements: list[Measurement] = []
     broken: set[tuple[str, str]] = set()
     for number in range(rounds):
         for case in cases:
@@ -68,8 +68,8 @@ def measure(peers: list[Peer], cases: list[str], rounds: int, seconds: float) ->
                     broken.add((peer.name, case))
                     print(f"  {peer.name}: {case} failed: {error}", file=sys.stderr)
                     continue
-                figures.append(
-                    Figure(
+                measurements.append(
+                    Measurement(
                         peer.name,
                         case,
                         rate=done.work / done.seconds,
@@ -78,12 +78,13 @@ def measure(peers: list[Peer], cases: list[str], rounds: int, seconds: float) ->
                         p99=done.p99,
                     )
                 )
+                last = measurements[-1]
                 print(
-                    f"  round {number + 1} {case:16} {peer.name:28} {figures[-1].rate:10.0f}/s "
-                    f"{figures[-1].cpu * 1e6:9.1f} us",
+                    f"  round {number + 1} {case:16} {peer.name:28} {last.rate:10.0f}/s "
+                    f"{last.cpu * 1e6:9.1f} us",
                     file=sys.stderr,
                 )
-    return figures
+    return measurements
 
 
 def main() -> int:
@@ -139,17 +140,17 @@ def main() -> int:
                 peer.stop()
             else:
                 peers.append(peer)
-        rests: dict[str, int] = {}
+        warm: dict[str, int] = {}
         for peer in peers:  # warm-up: node compiles hot code late
             load.requests(peer.target, "/1k", 1 if given.quick else 3)
             assert peer.process is not None
             kernel.forget_peak(peer.process.pid)
-            rests[peer.name] = kernel.rss(peer.process.pid)
-        figures = measure(peers, cases, rounds, seconds)
+            warm[peer.name] = kernel.rss(peer.process.pid)
+        measurements = measure(peers, cases, rounds, seconds)
         peaks = {p.name: kernel.peak_rss(p.process.pid) for p in peers if p.process}
         outcome = Outcome(
-            figures=figures,
-            rests=rests,
+            measurements=measurements,
+            warm=warm,
             peaks=peaks,
             versions={peer.name: peer.version() for peer in peers},
             skipped=skipped,
@@ -167,7 +168,7 @@ def main() -> int:
         upstream.wait()
     print(report.text(outcome))
     if given.json:
-        given.json.write_text(json.dumps([vars(figure) for figure in figures], indent=1))
+        given.json.write_text(json.dumps([vars(one) for one in measurements], indent=1))
     if not given.no_write and not chosen and not given.cases:
         report.write(outcome, ROOT / "docs" / "benchmarks.md")
     return 0

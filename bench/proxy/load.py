@@ -103,10 +103,10 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._ask()
+        self._send()
 
-    def _ask(self) -> None:
-        self._asked = time.perf_counter()
+    def _send(self) -> None:
+        self._sent_at = time.perf_counter()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -126,9 +126,9 @@ class _Client(asyncio.Protocol):
         if self._left:
             return
         now = time.perf_counter()
-        self._times.append(now - self._asked)
+        self._times.append(now - self._sent_at)
         if now < self._until:
-            self._ask()
+            self._send()
         else:
             self._transport.close()
             self.done.set_result(None)

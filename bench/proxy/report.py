@@ -14,7 +14,7 @@ _RULER = "http-proxy-3"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One run: ``rate`` per second, ``cpu`` seconds per unit, ``p50``/``p99`` in milliseconds.
 
     The unit is a request, a message, or (for the large bodies) a megabyte of 10^6 bytes.
@@ -32,8 +32,8 @@ class Figure:
 class Outcome:
     """The results of one run."""
 
-    figures: list[Figure]
-    rests: dict[str, int]
+    measurements: list[Measurement]
+    warm: dict[str, int]
     """Resident bytes of each program after it has served for some seconds."""
     peaks: dict[str, int]
     """Peak resident bytes after that."""
@@ -49,7 +49,7 @@ class Outcome:
 
     def median(self, peer: str, case: str, field: str) -> float | None:
         """The median of the rounds; ``None`` if the case was not measured."""
-        values = [getattr(f, field) for f in self.figures if (f.peer, f.case) == (peer, case)]
+        values = [getattr(f, field) for f in self.measurements if (f.peer, f.case) == (peer, case)]
         return statistics.median(values) if values else None
 
     def ratio(self, peer: str, other: str, case: str, field: str) -> float | None:
@@ -85,7 +85,7 @@ def text(outcome: Outcome) -> str:
         "|---|---:|---:|",
     ]
     lines += [
-        f"| {peer} | {outcome.rests[peer] / 1e6:.0f} | {peak / 1e6:.0f} |"
+        f"| {peer} | {outcome.warm[peer] / 1e6:.0f} | {peak / 1e6:.0f} |"
         for peer, peak in outcome.peaks.items()
     ]
     lines += ["", "### Targets", "", "| target | measured | met |", "|---|---:|---|"]
@@ -97,7 +97,7 @@ def text(outcome: Outcome) -> str:
 
 
 def _table(outcome: Outcome, case: str) -> list[str]:
-    peers = list(dict.fromkeys(f.peer for f in outcome.figures if f.case == case))
+    peers = list(dict.fromkeys(f.peer for f in outcome.measurements if f.case == case))
     if not peers:
         return []
     large = case.startswith("128 MB")
@@ -146,7 +146,7 @@ def _targets(outcome: Outcome) -> list[str]:
     peak = outcome.peaks.get(gate)
     mega = None if peak is None else peak / 1e6
     add("peak resident set under 60 MB", mega, "{:.0f} MB", 60, least=False)
-    grown = None if mega is None else mega - outcome.rests[gate] / 1e6
+    grown = None if mega is None else mega - outcome.warm[gate] / 1e6
     add("growth under load, under 60 MB", grown, "{:.0f} MB", 60, least=False)
     return [
         f"| {name} | {'not measured' if value is None else shown.format(value)} | "

@@ -140,7 +140,7 @@ def stream() -> list[str]:
     ]
 
 
-def report(figures: dict[str, dict[str, float]], absent: dict[str, str], size: int) -> str:
+def report(speeds: dict[str, dict[str, float]], absent: dict[str, str], size: int) -> str:
     """The page."""
     lines = [
         "# Rewriting",
@@ -158,7 +158,7 @@ def report(figures: dict[str, dict[str, float]], absent: dict[str, str], size: i
         "| document | rewriter | MB/s | gate compared |",
         "|---|---|---:|---:|",
     ]
-    for kind, rows in figures.items():
+    for kind, rows in speeds.items():
         own = rows.get("gate")
         for name, rate in sorted(rows.items(), key=lambda row: -row[1]):
             times = "" if name == "gate" or not own else f"{own / rate:.1f} x"
@@ -179,8 +179,8 @@ def main() -> int:
     options, _ = parser.parse_known_args()  # the others belong to bench.proxy
     size, rounds = (500_000, 5) if options.quick else (2_000_000, 9)
     absent: dict[str, str] = {}
-    figures = {kind: measure(kind, size, rounds, absent) for kind in PEERS}
-    page = report(figures, absent, size) + "\n".join([*stream(), ""])
+    speeds = {kind: measure(kind, size, rounds, absent) for kind in PEERS}
+    page = report(speeds, absent, size) + "\n".join([*stream(), ""])
     print(page)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(page, encoding="utf-8")

@@ -60,10 +60,10 @@ class _Upstream(asyncio.Protocol):
         for line in head.split(b"\r\n"):
             name, _, text = line.partition(b":")
             if name.lower() == b"sec-websocket-key":
-                proof = base64.b64encode(hashlib.sha1(text.strip() + _GUID).digest())
+                accept = base64.b64encode(hashlib.sha1(text.strip() + _GUID).digest())
                 self._transport.write(
                     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                    b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + proof + b"\r\n\r\n"
+                    b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
                 )
                 self._is_open = True
                 return

@@ -64,7 +64,7 @@ class Measured:
 
 
 async def _rows(
-    keyring: Keyring, people: list[UUID], count: int, kept: list[str]
+    keyring: Keyring, owners: list[UUID], count: int, kept: list[str]
 ) -> list[tuple[object, ...]]:
     now = datetime.now(UTC)
     rows: list[tuple[object, ...]] = []
@@ -74,7 +74,7 @@ async def _rows(
             kept.append(token)
         rows.append(
             (
-                *(uuid4(), people[number % len(people)], token_format.index(keyring, token)),
+                *(uuid4(), owners[number % len(owners)], token_format.index(keyring, token)),
                 *(os.urandom(_ENCRYPTED), token[:8], 24, "full", 0, now),
                 now if number % 2 else None,
             )
@@ -93,7 +93,7 @@ def _plain(value: object) -> object:
 
 async def _fill(database: Database, keyring: Keyring, count: int) -> list[str]:
     """Insert ``count`` tokens; returns some of their values."""
-    people = [uuid4() for _ in range(_USERS)]
+    owners = [uuid4() for _ in range(_USERS)]
     async with database.begin() as connection:
         await connection.execute(
             users.insert(),
@@ -106,12 +106,12 @@ async def _fill(database: Database, keyring: Keyring, count: int) -> list[str]:
                     "username_key": str(one),
                     "password_hash": "-",
                 }
-                for one in people
+                for one in owners
             ],
         )
     kept: list[str] = []
     for start in range(0, count, _BATCH):
-        rows = await _rows(keyring, people, min(_BATCH, count - start), kept)
+        rows = await _rows(keyring, owners, min(_BATCH, count - start), kept)
         async with database.begin() as connection:
             if database.dialect == "postgresql":
                 raw = await connection.get_raw_connection()
@@ -147,26 +147,26 @@ async def _timed(what: str, works: list[Callable[[], Awaitable[object]]], second
 async def _measure(
     database: Database, keyring: Keyring, kept: list[str], seconds: float
 ) -> list[Times]:
-    keeper = TokenValidator(database, keyring)
+    validator = TokenValidator(database, keyring)
     random.shuffle(kept)
     half = len(kept) // 2
     found: list[Times] = []
 
     async def unknown(token: str) -> None:
         try:
-            await keeper.validate(token)
+            await validator.validate(token)
         except TokenInvalid:
             return
         raise AssertionError("a token that does not exist was found")
 
-    async with keeper.running():
+    async with validator.running():
         for token in kept[:50]:
-            await keeper.validate(token)
-        keeper.cache.clear_known()
+            await validator.validate(token)
+        validator.cache.clear_known()
         found.append(
             await _timed(
                 "lookup by value",
-                [partial(keeper.validate, token) for token in kept[:half]],
+                [partial(validator.validate, token) for token in kept[:half]],
                 seconds,
             )
         )
@@ -177,26 +177,26 @@ async def _measure(
                 seconds,
             )
         )
-        keeper.cache.clear_known()
+        validator.cache.clear_known()
         started = time.perf_counter()
         together = kept[half : half + 1000]
-        accesses = await asyncio.gather(*map(keeper.validate, together))
+        accesses = await asyncio.gather(*map(validator.validate, together))
         each = (time.perf_counter() - started) / len(together)
         found.append(Times("one of 1,000 concurrent lookups", each, each))
         fresh = [access for access in accesses if not access.is_activated]
         found.append(
             await _timed(
                 "activation",
-                [partial(keeper.activate, access) for access in fresh],
+                [partial(validator.activate, access) for access in fresh],
                 seconds,
             )
         )
         known = kept[half]
-        await keeper.validate(known)
+        await validator.validate(known)
         rounds = 20_000
         started = time.perf_counter()
         for _ in range(rounds):
-            keeper.cached(known)
+            validator.cached(known)
         each = (time.perf_counter() - started) / rounds
         found.append(Times("in the process cache", each, each))
     return found
@@ -204,11 +204,11 @@ async def _measure(
 
 async def _size(database: Database) -> int:
     if database.dialect == "postgresql":
-        question = "SELECT pg_total_relation_size('access_tokens')"
+        query = "SELECT pg_total_relation_size('access_tokens')"
     else:
-        question = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+        query = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
     async with database.read() as connection:
-        return int((await connection.execute(text(question))).scalar_one())
+        return int((await connection.execute(text(query))).scalar_one())
 
 
 async def _one(url: str, store: str, count: int, seconds: float) -> Measured:

@@ -43,12 +43,12 @@ def main() -> None:
     else:
         env, name = postgres(url)
         psql = os.environ.get("PSQL", "psql")
-        asked = subprocess.run(
+        found = subprocess.run(
             [psql, "-XAtc", _TABLES, name], env=env, capture_output=True, text=True, check=False
         )
-        if asked.returncode != 0:
-            sys.exit(f"The database can't be asked: {asked.stderr.strip()}")
-        if asked.stdout.strip() != "0":
+        if found.returncode != 0:
+            sys.exit(f"The database can't be queried: {found.stderr.strip()}")
+        if found.stdout.strip() != "0":
             sys.exit(f"The database {name} is not empty; nothing was changed.")
         restore = os.environ.get("PG_RESTORE", "pg_restore")
         options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]

@@ -71,7 +71,7 @@ async def test_a_chat_over_events(chromium: Browser, mount: MountName, tmp_path:
 async def django_admin(page: Page, root: str) -> list[str]:
     await page.goto(f"{root}admin/")
     texts = [await page.locator("#site-name").inner_text()]
-    await page.locator("#id_username").fill("keeper")
+    await page.locator("#id_username").fill("admin")
     await page.locator("#id_password").fill("lamp-oil-1871")
     await page.get_by_role("button", name="Log in").click()
     texts.append(await page.locator("#content h1").inner_text())

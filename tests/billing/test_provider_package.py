@@ -56,7 +56,7 @@ class Acme:
         self.payments: dict[str, dict[str, Any]] = {}
         self.keys: list[str | None] = []
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def respond(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer key-of-acme"
         self.keys.append(request.headers.get("Idempotency-Key"))
         if request.path.endswith("/refunds"):
@@ -79,7 +79,7 @@ class Acme:
 async def acme(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Acme]:
     service = Acme()
     app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", service.answer)
+    app.router.add_route("*", "/{tail:.*}", service.respond)
     async with TestServer(app) as server:
         monkeypatch.setenv("ACME_URL", str(server.make_url("/")).rstrip("/"))
         yield service

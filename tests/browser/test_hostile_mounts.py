@@ -90,7 +90,7 @@ async def test_over_plain_http_there_is_no_account_beside_the_application(
             """
             const [gate] = args;
             const pages = await Promise.all(['/login', '/account', '/account/buy', '/register'].map(
-              path => fetch(gate + path).then(answer => answer.status)));
+              path => fetch(gate + path).then(response => response.status)));
             return pages.filter(status => status !== 403).join();
             """,
             site.gate,

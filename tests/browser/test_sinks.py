@@ -30,7 +30,7 @@ async def final_title(page: Page, seconds: float = 60) -> str:
         if title != "running":
             return title
         await asyncio.sleep(0.05)
-    return "no answer"
+    return "no result"
 
 
 async def run_sinks(

@@ -75,13 +75,13 @@ async def test_a_request_arrives_with_token_and_device_and_comes_back_whole(
 async def test_links_cookies_and_redirects_are_those_of_the_local_root(
     local: Local, upstream: RecordingUpstream
 ) -> None:
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         response = web.Response(status=302, headers={"Location": f"{upstream.origin}/next?a=1"})
         response.headers.add("Set-Cookie", "a=1; Path=/")
         response.headers.add("Set-Cookie", "b=2; Path=/deep")
         return response
 
-    upstream.handlers["/go"] = answer
+    upstream.handlers["/go"] = respond
     async with local.session.get(local.url("/go"), allow_redirects=False) as response:
         assert response.headers["Location"] in (local.url("/next?a=1"), "/next?a=1")
         paths = [line.split("Path=")[1] for line in response.headers.getall("Set-Cookie")]
@@ -92,7 +92,7 @@ async def test_bodies_stream_both_ways(local: Local, upstream: RecordingUpstream
     size = 3_000_000
     received = 0
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         nonlocal received
         async for piece in request.content.iter_any():
             received += len(piece)
@@ -102,7 +102,7 @@ async def test_bodies_stream_both_ways(local: Local, upstream: RecordingUpstream
             await response.write(b"y" * 100_000)
         return response
 
-    upstream.handlers["/bulk"] = answer
+    upstream.handlers["/bulk"] = respond
     async with local.session.post(local.url("/bulk"), data=io.BytesIO(b"x" * size)) as response:
         assert len(await response.read()) == size
     assert received == size
@@ -165,7 +165,7 @@ async def test_an_event_stream_arrives_as_it_is_sent(
 ) -> None:
     go_on = asyncio.Event()
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b"data: 1\n\n")
@@ -173,7 +173,7 @@ async def test_an_event_stream_arrives_as_it_is_sent(
         await response.write(b"data: 2\n\n")
         return response
 
-    upstream.handlers["/events"] = answer
+    upstream.handlers["/events"] = respond
     async with local.session.get(local.url("/events")) as response, asyncio.timeout(10):
         assert await response.content.readuntil(b"\n\n") == b"data: 1\n\n"
         go_on.set()
@@ -183,7 +183,7 @@ async def test_an_event_stream_arrives_as_it_is_sent(
 async def test_a_websocket_is_relayed_with_the_protocol_that_the_upstream_chose(
     local: Local, upstream: RecordingUpstream
 ) -> None:
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(protocols=["chat.v2"])
         await socket.prepare(request)
         async for message in socket:
@@ -195,7 +195,7 @@ async def test_a_websocket_is_relayed_with_the_protocol_that_the_upstream_chose(
                 await socket.send_str(message.data.upper())
         return socket
 
-    upstream.handlers["/live"] = answer
+    upstream.handlers["/live"] = respond
     async with (
         asyncio.timeout(10),
         local.session.ws_connect(local.url("/live"), protocols=["chat.v1", "chat.v2"]) as socket,

@@ -101,7 +101,7 @@ def test_what_the_mount_of_browsers_risks_is_noted(zenzefi: Any) -> None:
     assert json.loads(zenzefi("check", "--json").stdout)["notes"] == []
 
 
-# --- the single questions
+# --- single checks
 
 
 @pytest.fixture

@@ -14,52 +14,52 @@ import pytest
 from tests.kit.gate_process import GateProcess
 
 
-async def _hammer(origin: str, until: asyncio.Event, answers: list[int]) -> None:
+async def _hammer(origin: str, until: asyncio.Event, statuses: list[int]) -> None:
     """Ask over and over; stops when the listener is gone, fails on anything else."""
     async with aiohttp.ClientSession() as client:
         while True:
             try:
                 async with client.post(f"{origin}/nowhere", data=b"x" * 2000) as response:
                     await response.read()
-                    answers.append(response.status)
+                    statuses.append(response.status)
             except aiohttp.ClientConnectorError:
                 return
-            if len(answers) > 300:
+            if len(statuses) > 300:
                 until.set()
 
 
 async def _load_and_stop(gate: GateProcess, clients: int = 8) -> list[int]:
-    answers: list[int] = []
+    statuses: list[int] = []
     enough = asyncio.Event()
     origin = f"http://127.0.0.1:{gate.port}"
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for number in range(clients):
-            group.create_task(_hammer(origin, enough, answers), name=f"client {number}")
+            group.create_task(_hammer(origin, enough, statuses), name=f"client {number}")
         await enough.wait()
         gate.process.send_signal(signal.SIGTERM)
-    return answers
+    return statuses
 
 
 async def test_sigterm_under_load_loses_no_request(gate: GateProcess) -> None:
-    answers = await _load_and_stop(gate)
-    assert set(answers) == {404}
+    statuses = await _load_and_stop(gate)
+    assert set(statuses) == {404}
     assert await asyncio.to_thread(gate.wait) == 0
 
 
 async def test_every_answered_request_is_in_the_access_log(gate: GateProcess) -> None:
-    answers = await _load_and_stop(gate, clients=2)
+    statuses = await _load_and_stop(gate, clients=2)
     await asyncio.to_thread(gate.wait)
-    assert gate.output.count('"path": "/nowhere"') == len(answers)
+    assert gate.output.count('"path": "/nowhere"') == len(statuses)
 
 
 async def _token(client: aiohttp.ClientSession, api: str) -> dict[str, str]:
     who = {"email": "ann@example.com", "password": "correct horse"}
     await client.post(f"{api}/auth/register", json={**who, "username": "ann"})
-    async with client.post(f"{api}/auth/login", json=who) as answer:
-        bearer = {"Authorization": f"Bearer {(await answer.json())['access_token']}"}
+    async with client.post(f"{api}/auth/login", json=who) as response:
+        bearer = {"Authorization": f"Bearer {(await response.json())['access_token']}"}
     purchase = {"duration_hours": 1}
-    async with client.post(f"{api}/tokens/purchase", json=purchase, headers=bearer) as answer:
-        return {"X-Access-Token": (await answer.json())["token"]}
+    async with client.post(f"{api}/tokens/purchase", json=purchase, headers=bearer) as response:
+        return {"X-Access-Token": (await response.json())["token"]}
 
 
 @pytest.mark.parametrize("gate", [{"DRAIN_TIMEOUT": "300"}], indirect=True)
@@ -67,7 +67,7 @@ async def test_what_goes_through_ends_well_and_is_counted(
     gate: GateProcess, tmp_path: Path
 ) -> None:
     api = f"http://127.0.0.1:{gate.port}/api/v1"
-    answers: list[int] = []
+    statuses: list[int] = []
     async with (
         asyncio.timeout(60),
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client,
@@ -79,7 +79,7 @@ async def test_what_goes_through_ends_well_and_is_counted(
                 try:
                     async with client.get(f"{api}/proxy/lights/", headers=token) as response:
                         assert b"</html>" in await response.read()
-                        answers.append(response.status)
+                        statuses.append(response.status)
                 except aiohttp.ClientConnectorError:
                     return
 
@@ -91,7 +91,7 @@ async def test_what_goes_through_ends_well_and_is_counted(
             async with asyncio.TaskGroup() as group:
                 for number in range(4):
                     group.create_task(ask(), name=f"client {number}")
-                while len(answers) < 100:  # noqa: ASYNC110 - a plain counter
+                while len(statuses) < 100:  # noqa: ASYNC110 - a plain counter
                     await asyncio.sleep(0.01)
                 gate.process.send_signal(signal.SIGTERM)
             ended = await socket.receive()
@@ -100,8 +100,8 @@ async def test_what_goes_through_ends_well_and_is_counted(
             with pytest.raises(aiohttp.ClientPayloadError):
                 await stream.read()
     assert await asyncio.to_thread(gate.wait) == 0
-    assert set(answers) == {200}
-    assert _used(tmp_path)[0] == len(answers) + 2  # the socket and the stream too
+    assert set(statuses) == {200}
+    assert _used(tmp_path)[0] == len(statuses) + 2  # the socket and the stream too
 
 
 def _used(folder: Path) -> tuple[int, int]:
@@ -145,8 +145,8 @@ async def test_workers_share_the_port_are_replaced_and_drain(
             while children[0].is_running() or len(_workers(gate)) < 2:  # noqa: ASYNC110 - others' state
                 await asyncio.sleep(0.05)
         await _every_worker_serves(gate)
-        answers = await _load_and_stop(gate)
-        assert set(answers) == {404}
+        statuses = await _load_and_stop(gate)
+        assert set(statuses) == {404}
         assert await asyncio.to_thread(gate.wait) == 0
     finally:
         await asyncio.to_thread(gate.stop)

@@ -32,17 +32,17 @@ def node(tmp_path: Path, redis_url: str) -> Iterator[tuple[GateProcess, str]]:
     gate.stop()
 
 
-def figure(url: str, series: str) -> float:
+def metric(url: str, series: str) -> float:
     with urllib.request.urlopen(url, timeout=10) as response:
         text = response.read().decode()
     found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.M)
     return float(found[1]) if found else 0.0
 
 
-ASKED = 'gate_requests_total{method="GET",route="/livez",status_code="200"}'
+LIVEZ_REQUESTS = 'gate_requests_total{method="GET",route="/livez",status_code="200"}'
 
 
-async def test_the_figures_are_those_of_all_workers(
+async def test_the_metrics_are_those_of_all_workers(
     node: tuple[GateProcess, str], tmp_path: Path
 ) -> None:
     gate, metrics = node
@@ -55,14 +55,14 @@ async def test_the_figures_are_those_of_all_workers(
     assert gate.get("/metrics").status == 404  # it left the main port
     for _ in range(20):  # a connection each, so that both workers get some
         assert gate.get("/livez").status == 200
-    assert figure(metrics, ASKED) == 20
+    assert metric(metrics, LIVEZ_REQUESTS) == 20
     before = psutil.Process(gate.process.pid).children()
     for worker in before:
         os.kill(worker.pid, signal.SIGKILL)
     async with asyncio.timeout(30):
         while True:  # one of the new ones serves the metrics again
             try:
-                counted = await asyncio.to_thread(figure, metrics, ASKED)
+                counted = await asyncio.to_thread(metric, metrics, LIVEZ_REQUESTS)
                 break
             except OSError:
                 await asyncio.sleep(0.1)
@@ -83,14 +83,14 @@ async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[GateProce
         async with client.ws_connect(f"{api}/proxy/live/echo", headers=token) as socket:
             await socket.send_str("hallo")
             assert await socket.receive_str()
-            assert await asyncio.to_thread(figure, metrics, "websockets_open") == 1
+            assert await asyncio.to_thread(metric, metrics, "websockets_open") == 1
             for worker in psutil.Process(gate.process.pid).children():
                 os.kill(worker.pid, signal.SIGKILL)
             assert (await socket.receive(timeout=10)).type is not aiohttp.WSMsgType.TEXT
     async with asyncio.timeout(30):
         while True:
             try:
-                if await asyncio.to_thread(figure, metrics, "websockets_open") == 0:
+                if await asyncio.to_thread(metric, metrics, "websockets_open") == 0:
                     return
             except OSError:
                 pass

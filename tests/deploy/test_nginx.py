@@ -170,8 +170,8 @@ async def test_websockets_events_and_large_bodies_pass(site: Site) -> None:
         async with client.ws_connect(f"{proxy}/live") as far:
             await far.send_str("hallo")
             assert await far.receive_str() == "HALLO"
-        async with client.get(f"{proxy}/events") as answer:
-            assert await answer.content.readuntil(b"\n\n") == b"data: 1\n\n"  # at once
+        async with client.get(f"{proxy}/events") as response:
+            assert await response.content.readuntil(b"\n\n") == b"data: 1\n\n"  # at once
             go_on.set()
-        async with client.post(f"{proxy}/count", data=io.BytesIO(b"x" * 3_000_000)) as answer:
-            assert await answer.json() == 3_000_000
+        async with client.post(f"{proxy}/count", data=io.BytesIO(b"x" * 3_000_000)) as response:
+            assert await response.json() == 3_000_000

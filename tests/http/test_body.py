@@ -11,7 +11,7 @@ from zenzefi.http import body
 LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
 
 
-async def answer_to(port: int | None, *pieces: bytes) -> bytes:
+async def response_to(port: int | None, *pieces: bytes) -> bytes:
     assert port is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -33,7 +33,7 @@ def code_in(response: bytes) -> str:
 
 async def test_an_announced_length_beyond_the_limit_is_refused_unread(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="off")
-    response = await answer_to(gate.port, LOGIN + b"Content-Length: 99999999\r\n\r\n")
+    response = await response_to(gate.port, LOGIN + b"Content-Length: 99999999\r\n\r\n")
     assert response.startswith(b"HTTP/1.1 413")
     assert code_in(response) == "payload_too_large"
 
@@ -44,7 +44,7 @@ async def test_content_that_does_not_arrive_is_408(
 ) -> None:
     monkeypatch.setattr(body, "CONTENT_SECONDS", 0.2)
     gate = await make_gate(rate_limit_login=limit)
-    response = await answer_to(gate.port, LOGIN + b"Content-Length: 20\r\n\r\n{")
+    response = await response_to(gate.port, LOGIN + b"Content-Length: 20\r\n\r\n{")
     assert response.startswith(b"HTTP/1.1 408")
     assert code_in(response) == "request_timeout"
 
@@ -69,6 +69,6 @@ async def test_a_malformed_form_is_400(
     gate = await make_gate(rate_limit_login=limit)
     kind, body = sent
     head = b"POST /login HTTP/1.1\r\nHost: h\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-    response = await answer_to(gate.port, head % (kind, len(body)) + body)
+    response = await response_to(gate.port, head % (kind, len(body)) + body)
     assert response.startswith(b"HTTP/1.1 400")
     assert code_in(response) == "bad_request"

@@ -75,10 +75,10 @@ async def sign_in(
     lines = [f"zenzefi_access_token={token}", f"{name}={secret}{secure}"]
     cookies = "\n".join(f"{line}; Path=/; HttpOnly; SameSite=Lax" for line in lines)
 
-    async def answer(route: Route) -> None:  # a sealed name is taken from a response alone
+    async def respond(route: Route) -> None:  # a sealed name is taken from a response alone
         await route.fulfill(status=200, content_type="text/html", headers={"Set-Cookie": cookies})
 
-    await page.route("**/*", answer)
+    await page.route("**/*", respond)
     await page.goto(f"{origin}/")
     await page.close()
 

@@ -200,7 +200,7 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
     """A small upstream; without a handler of the test's own it echoes method and path."""
     holder: list[RecordingUpstream] = []
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def respond(request: web.Request) -> web.StreamResponse:
         if request.headers.get("User-Agent") == checks.AGENT:
             return web.Response()  # the gate's background check, not what a test looks for
         holder[0].requests.append(request)
@@ -210,7 +210,7 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
         return web.json_response({"method": request.method, "path": request.raw_path})
 
     app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", answer)
+    app.router.add_route("*", "/{tail:.*}", respond)
     server = TestServer(app)
     holder.append(RecordingUpstream(server))
     await server.start_server()

@@ -122,8 +122,8 @@ BY_A_REQUEST = """
         for (const extra of options) {
           try {
             const init = { mode, referrer, credentials: 'include', ...extra };
-            const answer = await fetch(gate + '/account/buy', init);
-            const found = inText(await answer.text());
+            const response = await fetch(gate + '/account/buy', init);
+            const found = inText(await response.text());
             if (found) return `fetch ${mode} ${referrer} ${found}`;
           } catch { /* refused */ }
         }
@@ -138,7 +138,7 @@ BY_A_REQUEST = """
     if (found) return 'xhr ' + found;
   }
   const source = `fetch('${gate}/account/buy', { credentials: 'include' })
-    .then(answer => answer.text()).then(text => postMessage(text), () => postMessage(''))`;
+    .then(response => response.text()).then(text => postMessage(text), () => postMessage(''))`;
   const worker = new Worker(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
   return inText(await new Promise(done => {
     worker.onmessage = event => done(event.data);

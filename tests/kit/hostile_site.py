@@ -59,7 +59,7 @@ _DOCUMENT = """<html xmlns="http://www.w3.org/1999/xhtml"><head><title>hostile</
 def hostile_application() -> web.Application:
     """Responds with the headers in the query's ``h`` parameters, and its ``body``."""
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         pairs = [line.split(":", 1) for line in request.query.getall("h", [])]
         response = web.Response(status=int(request.query.get("status", "200")))
         for name, value in pairs:
@@ -72,7 +72,7 @@ def hostile_application() -> web.Application:
         return response
 
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", respond)
     return app
 
 

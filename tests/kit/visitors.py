@@ -43,15 +43,15 @@ class Visitor:
         main = self.soup.find("main")
         return " ".join(main.get_text(" ").split()) if main else ""
 
-    async def _note(self, answer: ClientResponse) -> None:
-        for name, morsel in answer.cookies.items():
+    async def _note(self, response: ClientResponse) -> None:
+        for name, morsel in response.cookies.items():
             if morsel.value and morsel["max-age"] != "0":
                 self.cookies[name] = morsel.value
             else:
                 self.cookies.pop(name, None)
-        self.status, self.headers = answer.status, dict(answer.headers)
-        self.location = answer.headers.get("Location", "")
-        self.html = await answer.text()
+        self.status, self.headers = response.status, dict(response.headers)
+        self.location = response.headers.get("Location", "")
+        self.html = await response.text()
 
     def _headers(self, extra: dict[str, str]) -> dict[str, str]:
         self.gate.session.cookie_jar.clear()

@@ -112,8 +112,8 @@ async def test_an_overriding_method_is_checked_for_each_path_of_a_known_request(
     gate.tokens.add("S" * 64, "reader", activated=True)
     override = "X-HTTP-Method-Override: PUT"
     for path, status in (("mine/a", b"200"), ("mine/b", b"200"), ("a", b"403"), ("mine/c", b"200")):
-        answer = await gate.request(f"{PREFIX}/files/{path}", override, token="S" * 64)
-        assert answer[9:12] == status, (path, answer)
+        response = await gate.request(f"{PREFIX}/files/{path}", override, token="S" * 64)
+        assert response[9:12] == status, (path, response)
     assert len(faulty.heads) == 3
 
 

@@ -158,9 +158,9 @@ async def test_one_address_that_tries_many_accounts_is_limited(
     make_gate: MakeGate, sign_in: SignIn
 ) -> None:
     gate = await make_gate(rate_limit_login_address="5/hour", **TRUST)
-    people = [wrong(ALICE) | {"email": f"user{number}@example.com"} for number in range(8)]
-    assert [await sign_in(gate, HERE, who) for who in people] == [401] * 5 + [429] * 3
-    assert await sign_in(gate, THERE, people[0]) == 401
+    credentials = [wrong(ALICE) | {"email": f"user{number}@example.com"} for number in range(8)]
+    assert [await sign_in(gate, HERE, who) for who in credentials] == [401] * 5 + [429] * 3
+    assert await sign_in(gate, THERE, credentials[0]) == 401
 
 
 async def test_many_addresses_that_try_one_account_are_limited(

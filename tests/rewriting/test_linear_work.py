@@ -76,7 +76,7 @@ READERS: dict[str, Callable[[str], object]] = {
         for name in (*request._REQUEST_MAPS, b"connection", b"x-anything")
     },
     "Cookie of the gate": lambda v: gate_cookies.values_of([v], gate_cookies.ACCESS),
-    "stray": lambda v: unmounted_requests.origin_page(
+    "unmounted request": lambda v: unmounted_requests.origin_page(
         {"Referer": v}, "gate.example", has_cookie=False
     ),
     "log line": Scrubber(["secret"]),

@@ -17,7 +17,7 @@ from tests.kit.gate_process import GateProcess
 FEW = 160  # descriptors for a gate that needs some forty for itself
 
 
-@pytest.fixture(params=["true", "false"], ids=["lane", "no lane"])
+@pytest.fixture(params=["true", "false"], ids=["fast path", "standard path"])
 def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess]:
     running = GateProcess(
         str(tmp_path), FAST_LANE=request.param, ACCESS_LOG="false", LOG_FORMAT="json"

@@ -85,17 +85,17 @@ async def test_the_deadline_ends_what_does_not_finish() -> None:
 async def test_a_busy_keep_alive_client_sees_no_failure_until_the_listener_is_closed() -> None:
     """Each request has a whole response or was refused before it was sent."""
     slow = Slow()
-    answered = refused = 0
+    served = refused = 0
     async with running(slow.app) as (runner, origin), aiohttp.ClientSession() as client:
 
         async def asking(number: int) -> None:
-            nonlocal answered, refused
+            nonlocal served, refused
             for turn in range(100_000):
                 text = f"{number}.{turn}"
                 try:
                     async with client.post(f"{origin}/fast", data=text) as response:
                         assert await response.text() == text
-                        answered += 1
+                        served += 1
                 except aiohttp.ClientConnectorError:
                     refused += 1
                     return
@@ -103,11 +103,11 @@ async def test_a_busy_keep_alive_client_sees_no_failure_until_the_listener_is_cl
         async with asyncio.TaskGroup() as group:
             for number in range(8):
                 group.create_task(asking(number), name=f"client {number}")
-            while answered < 200:  # noqa: ASYNC110 - a plain counter
+            while served < 200:  # noqa: ASYNC110 - a plain counter
                 await asyncio.sleep(0)
             await runner.cleanup()
     assert refused == 8
-    assert answered >= 200
+    assert served >= 200
 
 
 async def test_connections_that_wait_in_the_kernel_are_served() -> None:

@@ -63,11 +63,11 @@ async def test_an_upstream_that_is_down_degrades_and_leaves_the_node_ready(
 async def test_an_upstream_that_asks_who_we_are_is_alive(
     aiohttp_client: AiohttpClient, make_app: MakeApp, status: int, state: str
 ) -> None:
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         return web.Response(status=status)
 
     upstream = web.Application()
-    upstream.router.add_get("/", answer)
+    upstream.router.add_get("/", respond)
     async with TestServer(upstream) as server:
         app = make_app(zenzefi_target_url=str(server.make_url("")).rstrip("/"))
         client = await aiohttp_client(app)

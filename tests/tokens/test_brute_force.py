@@ -69,13 +69,16 @@ async def _status(gate: GateClient, way: str, token: str, address: str) -> int:
         return response.status
 
 
-@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "standard path"])
 async def test_a_flood_of_unknown_tokens_gets_429_and_valid_tokens_are_accepted(
-    make_gate: MakeGate, upstream: RecordingUpstream, monkeypatch: pytest.MonkeyPatch, lane: bool
+    make_gate: MakeGate,
+    upstream: RecordingUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    fast_path: bool,
 ) -> None:
     """On every endpoint, from the address of the flood and from another one."""
     gate = await make_gate(
-        zenzefi_target_url=upstream.origin, trusted_proxies="127.0.0.0/8", fast_lane=lane
+        zenzefi_target_url=upstream.origin, trusted_proxies="127.0.0.0/8", fast_lane=fast_path
     )
     at_once = most = 0
     find = repository.find
@@ -288,13 +291,13 @@ async def test_a_hanging_database_opens_the_circuit_breaker(
     monkeypatch.setattr(circuit_breaker, "TIMEOUT", 0.2)
     monkeypatch.setattr(circuit_breaker, "OPEN_FOR", 0.3)
     token = (await buy(gate, await sign_up(gate)))["token"]
-    questions = 0
+    queries = 0
     find = repository.find
     hanging = asyncio.Event()
 
     async def hangs(connection: object, indexes: list[bytes]) -> object:
-        nonlocal questions
-        questions += 1
+        nonlocal queries
+        queries += 1
         await hanging.wait()
         return await find(connection, indexes)  # type: ignore[arg-type]
 
@@ -302,7 +305,7 @@ async def test_a_hanging_database_opens_the_circuit_breaker(
     for _ in range(20):
         with pytest.raises(DatabaseUnavailable):
             await validator_of(gate).validate(token)
-    assert questions == 1
+    assert queries == 1
     hanging.set()
     await asyncio.sleep(0.4)
     assert (await validator_of(gate).validate(token)).duration_hours == 24

@@ -26,7 +26,7 @@ def _clock(at: list[datetime]) -> Clock:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "answered", "skew"),
+    ("theirs", "responded", "skew"),
     [
         (0.0, 0.0, 0.0),
         (1.0, 3.0, 0.0),  # a slow query
@@ -36,9 +36,9 @@ def _clock(at: list[datetime]) -> Clock:
     ],
 )
 def test_a_slow_query_is_not_counted_as_clock_skew(
-    theirs: float, answered: float, skew: float
+    theirs: float, responded: float, skew: float
 ) -> None:
-    at = [NOON + timedelta(seconds=answered)]
+    at = [NOON + timedelta(seconds=responded)]
     clock = _clock(at)
     clock.note(NOON + timedelta(seconds=theirs), NOON)
     assert clock.skew == skew
@@ -127,10 +127,10 @@ async def test_displayed_times_and_cookie_ages_use_the_database_clock(
         async with node.get("/api/v1/proxy/status", headers=headers) as response:
             shown = (await response.json())["time_remaining_seconds"]
         assert 3600 - 60 < shown <= 3600
-        status, answer = await call(node, "POST", "/proxy/authenticate", json={"token": token})
+        status, body = await call(node, "POST", "/proxy/authenticate", json={"token": token})
         assert status == 200
         for name in ("cookie_max_age", "time_remaining_seconds"):
-            assert 3600 - 60 < answer[name] <= 3600
+            assert 3600 - 60 < body[name] <= 3600
         await visitor.open(path)
         served = re.search(r'data-now="([^"]+)"', visitor.html)
         assert served is not None

@@ -237,15 +237,15 @@ VARIED = {
 }
 
 
-@pytest.mark.parametrize("lane", [True, False], ids=["fast lane", "general way"])
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "standard path"])
 @pytest.mark.parametrize("varied", VARIED)
 async def test_a_client_with_varying_headers_does_not_fill_the_table(
-    make_gate: MakeGate, upstream: RecordingUpstream, varied: str, lane: bool
+    make_gate: MakeGate, upstream: RecordingUpstream, varied: str, fast_path: bool
 ) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin,
         trusted_proxies="127.0.0.0/8",
-        fast_lane=lane,
+        fast_lane=fast_path,
         device_policy="off",
     )
     token, _, bearer = await active_token(gate)
@@ -314,8 +314,10 @@ async def test_ending_the_session_of_other_devices_closes_only_their_connections
     def close(number: int, _reason: str) -> None:
         closed.append(number)
 
-    people = [ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)]
-    for number, who in enumerate(people):
+    clients = [
+        ClientIdentity(None, "192.0.2.1", f"agent {n}") for n in range(MAX_OPEN_OF_TOKEN + 5)
+    ]
+    for number, who in enumerate(clients):
         usage.begin(access, who).count()
         validator_of(gate).register(access, partial(close, number), who)
     await usage.flush()

@@ -148,9 +148,9 @@ async def test_every_cookie_that_a_browser_gets_is_in_the_list(gate: GateClient)
     seen: set[str] = set()
     note = marta._note
 
-    async def noting(answer: ClientResponse) -> None:
-        seen.update(answer.cookies)
-        await note(answer)
+    async def noting(response: ClientResponse) -> None:
+        seen.update(response.cookies)
+        await note(response)
 
     marta._note = noting  # type: ignore[method-assign]
     await marta.register()

@@ -318,7 +318,7 @@ class Admission:
         if not access.is_activated:
             access = await self._token_validator.activate(access)
         with self._sessions.begin(access, requested.identity(device_id, credentials)):
-            return access  # the bytes go another way
+            return access  # another server forwards the request
 
     def _admitted(
         self,

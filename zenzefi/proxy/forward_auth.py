@@ -116,8 +116,8 @@ def routes(gate: Gate) -> Routes:
             )
             access = await gate.admission.authorize(requested)
         except GateError as error:
-            # Never by way of the pages and the 204 that end an EventSource: to the asking server
-            # any 2xx means "let it through".
+            # Never an HTML page, or the 204 that ends an EventSource: the calling server takes any
+            # 2xx as permission.
             body = error.body(request_id_of(request))
             headers = {"Cache-Control": "no-store", **error.headers}
             return web.json_response(body, status=error.status, headers=headers)

@@ -50,7 +50,7 @@ class ProxyRequest:
 
     @property
     def client_identity(self) -> ClientIdentity:
-        """Who uses the token."""
+        """The client that uses the token."""
         agent = self.request.headers.get("User-Agent", "")
         return ClientIdentity(self.device_id, self.identity.client, agent, self.sign_in)
 

@@ -19,13 +19,13 @@ async def handle(request: web.Request) -> web.StreamResponse:
         headers=headers,
         data=request.content if request.can_read_body else None,
         allow_redirects=False,
-    ) as answer:
-        response = web.StreamResponse(status=answer.status, reason=answer.reason)
-        for name, value in answer.headers.items():
+    ) as received:
+        response = web.StreamResponse(status=received.status, reason=received.reason)
+        for name, value in received.headers.items():
             if name.lower() not in HOP:
                 response.headers.add(name, value)
         await response.prepare(request)
-        async for chunk in answer.content.iter_any():
+        async for chunk in received.content.iter_any():
             await response.write(chunk)
         await response.write_eof()
         return response

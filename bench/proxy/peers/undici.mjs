@@ -12,9 +12,9 @@ http
     const bodiless = request.method === "GET" || request.method === "HEAD";
     const body = bodiless ? null : request;
     pool
-      .stream({ path: request.url, method: request.method, headers, body }, (answer) => {
-        for (const name of HOP) delete answer.headers[name];
-        response.writeHead(answer.statusCode, answer.headers);
+      .stream({ path: request.url, method: request.method, headers, body }, (received) => {
+        for (const name of HOP) delete received.headers[name];
+        response.writeHead(received.statusCode, received.headers);
         return response;
       })
       .catch(() => {

@@ -54,7 +54,7 @@ from django.contrib.auth.models import Group, User  # noqa: E402 - only once Dja
 
 if not (FOLDER / "db.sqlite3").exists():
     call_command("migrate", verbosity=0)
-    User.objects.create_superuser("keeper", "keeper@example.org", "lamp-oil-1871")
+    User.objects.create_superuser("admin", "admin@example.org", "lamp-oil-1871")
     Group.objects.create(name="Boatmen")
 execute_from_command_line(
     ["django", "runserver", "--noreload", "--skip-checks", f"127.0.0.1:{PORT}"]

@@ -38,7 +38,7 @@ REQUEST_RULES = (
     Rule("proxy-authorization", Verb.DROP, "meant for a forward proxy, not for the upstream"),
     Rule("te", Verb.DROP, HOP),
     Rule("trailer", Verb.DROP, TRAILERS),
-    Rule("upgrade", Verb.DROP, HOP + "; the WebSocket way sets its own"),
+    Rule("upgrade", Verb.DROP, HOP + "; the WebSocket proxy sets its own"),
     Rule("http2-settings", Verb.DROP, "only meaningful with Upgrade: h2c"),
     Rule("transfer-encoding", Verb.SET, FRAMING),
     Rule("content-length", Verb.SET, FRAMING),
@@ -100,10 +100,10 @@ _GUARDED = frozenset(
 
 
 class UrlUnmapper(Protocol):
-    """The way back of the URL mapper: an absolute URL at the mount -> at the upstream."""
+    """The inverse of the URL mapper: an absolute URL at the mount -> at the upstream."""
 
     def unmap(self, url: str) -> str:
-        """The upstream's URL; anything that is not below the mount comes back as it is."""
+        """The upstream's URL; a URL that is not below the mount is returned unchanged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,7 +297,7 @@ class Plugin:
         """Whether every edit is at a mention of one of the upstream's origins.
 
         A body without one then passes with its own validators, and no hook is called for it. The
-        engine asks this of the bundled plugins only.
+        engine calls this for bundled plugins only.
         """
         return False
 

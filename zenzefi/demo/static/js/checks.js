@@ -8,13 +8,13 @@ for (const cell of cells) {
   const name = cell.dataset.check;
   const frame = document.createElement('iframe');
   const result = await new Promise(resolve => {
-    const hear = event => {
+    const receive = event => {
       if (event.data?.check !== name) return;
-      removeEventListener('message', hear);
+      removeEventListener('message', receive);
       resolve(event.data.result);
     };
-    addEventListener('message', hear);
-    setTimeout(resolve, 40000, 'no answer within 40 seconds');
+    addEventListener('message', receive);
+    setTimeout(resolve, 40000, 'no result within 40 seconds');
     frame.src = `/sinks/${name}${query}`;
     document.getElementById('bench').append(frame);
   });

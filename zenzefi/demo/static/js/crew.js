@@ -6,14 +6,14 @@ const say = (who, text, good = true) => {
 const trial = async (who, work) => {
   try { say(who, await work()); } catch (error) { say(who, String(error), false); }
 };
-const answer = port => new Promise((resolve, reject) => {
+const reply = port => new Promise((resolve, reject) => {
   port.onmessage = event => resolve(event.data);
   port.onerror = event => reject(event.message ?? 'the worker failed');
 });
 
-trial('worker', () => answer(new Worker('/static/js/hand.js')));
-trial('module', () => answer(new Worker('/static/js/hand-module.js', { type: 'module' })));
-trial('shared', () => answer(new SharedWorker('/static/js/shared-hand.js').port));
+trial('worker', () => reply(new Worker('/static/js/hand.js')));
+trial('module', () => reply(new Worker('/static/js/hand-module.js', { type: 'module' })));
+trial('shared', () => reply(new SharedWorker('/static/js/shared-hand.js').port));
 trial('service', async () => {
   if (!navigator.serviceWorker) return 'not available here';
   await navigator.serviceWorker.register('/sw.js');

@@ -18,8 +18,8 @@ tide.addEventListener('tide', event => {
 tide.onerror = () => { at('tide').textContent = 'interrupted, trying again'; };
 
 at('fetch').addEventListener('click', async () => {
-  const answer = await fetch('/api/lights', { headers: { Accept: 'application/json' } });
-  at('fetched').textContent = JSON.stringify(await answer.json(), null, 1);
+  const response = await fetch('/api/lights', { headers: { Accept: 'application/json' } });
+  at('fetched').textContent = JSON.stringify(await response.json(), null, 1);
 });
 at('xhr').addEventListener('click', () => {
   const call = new XMLHttpRequest();

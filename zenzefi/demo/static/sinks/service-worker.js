@@ -6,11 +6,11 @@ sink(async () => {
   const frame = document.createElement('iframe');
   frame.src = '/workers/';
   await loaded(into(frame), 'a page within the scope');
-  const answer = await until(async () => {
+  const response = await until(async () => {
     const text = await frame.contentWindow.fetch('/workers/from-the-worker').then(a => a.text());
     return text === 'served by the service worker' && text;
-  }, 'its answer');
-  expect(answer, 'the worker answers');
+  }, 'its response');
+  expect(response, 'the worker responds');
   const ask = async path => (await frame.contentWindow.fetch(path)).text();
   const paths = await ask('/workers/paths');
   expect(paths === '/sw.js /workers/ /sw.js /workers/', `it reads the paths of the site: ${paths}`);

@@ -4,8 +4,8 @@ sink(async () => {
     const value = getComputedStyle(box).backgroundImage;
     expect(value.includes(mark), `${what}: ${value}`);
     const address = /url\("(.*)"\)/.exec(value)[1];
-    const answer = await fetch(address);
-    expect(answer.ok && answer.headers.get('Content-Type') === 'image/png', `${what}: ${address} answered ${answer.status}`);
+    const response = await fetch(address);
+    expect(response.ok && response.headers.get('Content-Type') === 'image/png', `${what}: ${address} returned ${response.status}`);
   };
   box.style.backgroundImage = 'url(/static/img/dots.png?s1)';
   await shows('style property', '?s1');
