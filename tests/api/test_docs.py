@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.kit.gates import GateClient
@@ -118,6 +119,17 @@ async def test_the_viewers_load_only_from_here_and_hold_no_code(gate: GateClient
             assert asset.status == 200, source
             again = await gate.get(source, headers={"If-None-Match": asset.headers.get("ETag", "")})
             assert again.status == (304 if "ETag" in asset.headers else 200)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [("gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("gzip;q=0", None), ("", None)],
+)
+async def test_a_file_of_the_viewers_has_a_coding_that_the_client_accepts(
+    gate: GateClient, accepted: str, coding: str | None
+) -> None:
+    async with gate.get("/docs/swagger-ui.css", headers={"Accept-Encoding": accepted}) as response:
+        assert (response.status, response.headers.get("Content-Encoding")) == (200, coding)
 
 
 async def test_an_unknown_file_of_the_viewers_is_not_found(gate: GateClient) -> None:

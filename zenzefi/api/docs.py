@@ -20,6 +20,7 @@ from aiohttp import web
 from zenzefi.api.openapi import describe
 from zenzefi.api.routing import AUTHENTICATION, OPERATIONS, Authentication, Operation
 from zenzefi.errors import NotFound
+from zenzefi.http_syntax import weights
 from zenzefi.settings import SETTINGS
 
 _SWAGGER_START = b"""\
@@ -174,7 +175,7 @@ async def _asset(request: web.Request) -> web.Response:
     if request.headers.get("If-None-Match") == file.etag:
         return web.Response(status=304, headers=headers)
     kind = _TYPES[Path(file.name).suffix]
-    if "gzip" in request.headers.get("Accept-Encoding", ""):
+    if weights(request.headers.get("Accept-Encoding", "")).get("gzip", 0) > 0:
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=file.coded, content_type=kind, headers=headers)
     return web.Response(body=file.plain, content_type=kind, charset="utf-8", headers=headers)
