@@ -16,7 +16,7 @@ import zenzefi.tokens.setup
 from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, Idempotency
 from zenzefi.db.engine import DATABASE
-from zenzefi.http import observation, request_id, server_header
+from zenzefi.http import cookie_reset, observation, request_id, server_header
 from zenzefi.http.client_address import client_address_middleware
 from zenzefi.http.cors import cors_middleware
 from zenzefi.http.error_responses import errors_middleware
@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     i18n.install(environment)
     # Each part may use the earlier ones, and is cleaned up before them.
+    cookie_reset.setup(app)
     zenzefi.db.setup.setup(app)
     tracing.setup(app)
     observation.setup(app)

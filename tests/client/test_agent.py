@@ -39,7 +39,7 @@ class Local:
 @contextlib.asynccontextmanager
 async def agent_for(gate: URL, token: str, port: int) -> AsyncIterator[Agent]:
     agent = Agent(gate, URL(f"http://127.0.0.1:{port}"), token, DEVICE)
-    runner = web.AppRunner(agent.application(), access_log=None, auto_decompress=False)
+    runner = agent.runner()
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -282,7 +282,7 @@ async def test_it_serves_https_with_a_certificate_that_it_keeps(
     token = await api.buy(gate, await api.sign_up(gate))
     public = URL(f"https://127.0.0.1:{unused_tcp_port}")
     agent = Agent(gate.make_url("/").origin(), public, str(token["token"]), DEVICE)
-    runner = web.AppRunner(agent.application(), access_log=None, auto_decompress=False)
+    runner = agent.runner()
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", unused_tcp_port, ssl_context=context).start()

@@ -118,10 +118,6 @@ REFUSED = {
         "Transfer-Encoding: chunked",
         body=b"0\r\n\r\n",
     ),
-    "a line that is too long": raw_request(f"GET {PREFIX}/{'a' * 9000} HTTP/1.1", HOST, AUTH),
-    "a header that is too long": raw_request(
-        f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, "X-A: " + "a" * 9000
-    ),
     "a flood of headers": raw_request(
         f"GET {PREFIX}/ HTTP/1.1", HOST, AUTH, *(f"X-{i}: a" for i in range(500))
     ),

@@ -141,9 +141,7 @@ async def _desktop_client(gate: str, folder: Path) -> AsyncIterator[str]:
     public = URL.build(scheme="https", host="127.0.0.1", port=port)
     agent = Agent(URL(gate), public, TOKEN, "0123456789abcdef0123")
     context, _ = server_context(folder / "agent")
-    runner = web.AppRunner(
-        agent.application(), access_log=None, auto_decompress=False, shutdown_timeout=0.2
-    )
+    runner = agent.runner(shutdown_timeout=0.2)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()

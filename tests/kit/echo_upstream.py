@@ -112,7 +112,14 @@ def echo_upstream() -> web.Application:
 @contextlib.asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[str]:
     """Serve an upstream on a free port; its origin."""
-    runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(
+        app,
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=1,
+        max_line_size=2**20,
+        max_field_size=2**20,
+    )
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -18,9 +18,9 @@ from pydantic import BaseModel
 
 from tests.kit.proxy_stand_ins import FreeDevices, NoSessions
 from zenzefi.gate_cookies import browser_of, network_of
-from zenzefi.http import observation, request_id, server_header
+from zenzefi.http import cookie_reset, observation, request_id, server_header
 from zenzefi.http.client_address import client_address_middleware
-from zenzefi.http.error_responses import errors_middleware
+from zenzefi.http.error_responses import ERROR_PAGE_TEXT, errors_middleware
 from zenzefi.http.expect_continue import expectation_middleware
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.request_id import request_id_middleware
@@ -38,6 +38,7 @@ from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.setup import SCOPES
 from zenzefi.tokens.sign_in_repository import BrowserSignIn
+from zenzefi.web.error_pages import page_text
 
 TOKEN = "T" * 64
 PREFIX = "/api/v1/proxy"
@@ -272,6 +273,8 @@ def proxy_app(
             expectation_middleware,
         ]
     )
+    if settings.pop("has_page_texts", False):
+        app[ERROR_PAGE_TEXT] = page_text
     app[SETTINGS] = settings_of(
         debug=True,
         access_log=False,
@@ -294,6 +297,7 @@ def proxy_app(
     reload.setup(app)
     drain.setup(app)
     middleware.setup(app)
+    cookie_reset.setup(app)
     proxy_setup.mount_upstream(app, parse_origin(upstream_url))
 
     async def page(request: web.Request) -> web.Response:

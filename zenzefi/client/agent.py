@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _MAX_MESSAGE = 64 * 1024 * 1024  # bytes of one WebSocket message
 _PIECE = 64 * 1024
+_MAX_HEAD = 1024 * 1024  # bytes of a line of a browser's request
 
 # RFC 9110, 7.6.1: these belong to one connection.
 _HOP_BY_HOP = frozenset(
@@ -98,8 +99,20 @@ class Agent:
         self._session: aiohttp.ClientSession | None = None
         self._sockets: set[web.WebSocketResponse] = set()
 
+    def runner(self, shutdown_timeout: float = 3) -> web.AppRunner:
+        """Runs the application; ``shutdown_timeout`` in seconds."""
+        return web.AppRunner(
+            self.application(),
+            access_log=None,
+            auto_decompress=False,
+            shutdown_timeout=shutdown_timeout,
+            # The gate applies its limits, and has a page for a browser with too many cookies.
+            max_line_size=_MAX_HEAD,
+            max_field_size=_MAX_HEAD,
+        )
+
     def application(self) -> web.Application:
-        """The server's application; run it with ``auto_decompress=False``."""
+        """The server's application; :meth:`runner` runs it."""
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_expect)
         app.cleanup_ctx.append(self._life)

@@ -222,9 +222,7 @@ async def _run(
             Exit.USAGE,
         )
     agent = Agent(URL(gate), public, token, device_id, tls=tls)
-    runner = web.AppRunner(
-        agent.application(), access_log=None, auto_decompress=False, shutdown_timeout=3
-    )
+    runner = agent.runner()
     await runner.setup()
     try:
         await web.SockSite(runner, sock, ssl_context=context).start()

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from zenzefi.errors import GateError, Invalid, MethodRefused, NotFound, PayloadTooLarge
+from zenzefi.http.cookie_reset import COOKIE_RESET_PATH, return_path_of
 from zenzefi.http.request_id import request_id_of
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,11 @@ p.on a{display:inline-block;padding:.6rem 1.15rem;border-radius:8px;background:v
 color:var(--on);font-weight:600;text-decoration:none}
 p.on a:hover{background:var(--strong)}
 p.on a:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+form{margin:1.25rem 0 0}
+button{padding:.6rem 1.15rem;border:0;border-radius:8px;background:var(--accent);
+color:var(--on);font:inherit;font-weight:600;cursor:pointer}
+button:hover{background:var(--strong)}
+button:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 p.id{margin-top:1.5rem;font-size:.88rem;color:var(--ink-2)}
 code{font-family:ui-monospace,"Liberation Mono",monospace}
 """
@@ -73,13 +79,20 @@ stroke-linecap="round" aria-hidden="true"><path d="M4 21V11a8 8 0 0 1 16 0v10M12
 <p class="id">{status} · {request} <code>{request_id}</code></p></main></body>
 </html>
 """
-_PAGE_HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'self'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-}
+_FORM = (
+    '<form method="post" action="{action}"><input type="hidden" name="path" value="{path}">'
+    "<button>{button}</button></form>"
+)
+
+
+def _page_headers(form_action: str) -> dict[str, str]:
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+            f"form-action {form_action}; frame-ancestors 'self'"
+        ),
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def is_navigation(request: web.BaseRequest) -> bool:
@@ -97,13 +110,17 @@ def is_event_source(request: web.BaseRequest) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ErrorPageText:
-    """The text of an error page; ``href`` and ``link`` are its link, if any."""
+    """The text of an error page; ``href`` and ``link`` are its link, if any.
+
+    ``button`` is the text of the button that removes the site's cookies, if there is one.
+    """
 
     language: str
     title: str
     detail: str
     href: str = ""
     link: str = ""
+    button: str = ""
     request: str = "Request"
 
 
@@ -120,10 +137,14 @@ def _page_text(request: web.BaseRequest, error: GateError, detail: str) -> Error
     return found or ErrorPageText("en", HTTPStatus(error.status).phrase, detail)
 
 
-def _page(text: ErrorPageText, status: int, request_id: str) -> str:
+def _page(text: ErrorPageText, status: int, request_id: str, path: str) -> str:
     link = ""
     if text.href:
         link = f'<p class="on"><a href="{html.escape(text.href)}">{html.escape(text.link)}</a></p>'
+    if text.button:
+        link += _FORM.format(
+            action=COOKIE_RESET_PATH, path=html.escape(path), button=html.escape(text.button)
+        )
     return _PAGE.format(
         language=html.escape(text.language),
         title=html.escape(text.title),
@@ -143,11 +164,12 @@ def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
         return web.Response(status=204, headers=headers)
     request_id = request_id_of(request)
     if is_navigation(request) and isinstance(error.detail, str):
+        text = _page_text(request, error, error.detail)
         return web.Response(
             status=error.status,
-            text=_page(_page_text(request, error, error.detail), error.status, request_id),
+            text=_page(text, error.status, request_id, return_path_of(request)),
             content_type="text/html",
-            headers={**headers, **_PAGE_HEADERS},
+            headers={**headers, **_page_headers("'self'" if text.button else "'none'")},
         )
     return web.json_response(error.body(request_id), status=error.status, headers=headers)
 

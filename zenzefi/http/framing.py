@@ -65,11 +65,13 @@ class HeadEnd:
 class FirstLine:
     """Keeps the end of a head's first line, where the version is; the line arrives in pieces."""
 
-    __slots__ = ("_is_complete", "_tail")
+    __slots__ = ("_is_complete", "_tail", "size")
 
     def __init__(self) -> None:
         self._is_complete = False
         self._tail = b""
+        self.size = 0
+        """Bytes of the line so far, its line end included."""
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the head."""
@@ -78,6 +80,7 @@ class FirstLine:
         end = data.find(b"\n")
         self._is_complete = end >= 0
         line = data[:end] if end >= 0 else data
+        self.size += len(line) + self._is_complete
         self._tail = (self._tail + line[-_VERSION_SIZE:])[-_VERSION_SIZE:]
 
     @property

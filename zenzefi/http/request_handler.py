@@ -5,8 +5,8 @@
 - A head has to be complete within :data:`HEAD_SECONDS` of its first byte (slowloris), else the
   response is 408 and the connection is closed. While a head arrives, this timer replaces aiohttp's
   keep-alive timer; between requests only the keep-alive timer runs.
-- Requests that the parser rejects get a 400 in the gate's error shape, which echoes none of their
-  bytes.
+- Requests that the parser rejects get a 400, and heads that are too long to be read a 414 or 431,
+  in the gate's error shape, which echoes none of their bytes.
 - The task that serves a request is cancelled when the client disconnects
   (:func:`cancelled_when_lost`), and an upstream connection that belongs to the client is closed
   with it.
@@ -20,7 +20,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import (
@@ -34,6 +34,7 @@ from aiohttp.http_exceptions import (
 
 from zenzefi.errors import GateError
 from zenzefi.http.errors import AmbiguousRequest, RequestTimeout
+from zenzefi.http.head_limits import HeadersTooLarge
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.request_stream import Phase, RequestStream
 from zenzefi.http.server_header import SERVER
@@ -50,7 +51,6 @@ STALL_SECONDS = 300
 """A browser, or a WebSocket's upstream, that reads nothing for so long is disconnected."""
 
 _WHY: tuple[tuple[type[HttpProcessingError], str], ...] = (
-    (LineTooLong, "A line of the request's head is too long (RFC 9112, 2.2)."),
     (BadHttpMethod, "The method is malformed (RFC 9110, 9.1)."),
     (InvalidURLError, "The request target is malformed (RFC 9112, 3.2)."),
     (InvalidHeader, "A header is malformed (RFC 9110, 5.5)."),
@@ -71,7 +71,7 @@ class GateRequestHandler(RequestStream):
 
     __slots__ = ("_head_timer", "on_lost", "owned")
 
-    def __init__(self, *args: object, **options: object) -> None:
+    def __init__(self, *args: object, **options: Any) -> None:
         super().__init__(*args, **options)
         self.on_lost: Callable[[], object] | None = None
         self.owned: OwnedConnection | None = None
@@ -169,6 +169,8 @@ class GateRequestHandler(RequestStream):
             return super().handle_error(request, status, exc, message)
         why = next((text for kind, text in _WHY if isinstance(exc, kind)), _OTHERWISE)
         error: GateError = AmbiguousRequest(why)
+        if isinstance(exc, LineTooLong):
+            error = self.head_problem or HeadersTooLarge()
         log.info("malformed request: error=%s", type(exc).__name__)
         response = web.json_response(
             error.body(request_id_of(request)),

@@ -49,11 +49,10 @@ from aiohttp.http_exceptions import (
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from zenzefi.errors import GateError
 from zenzefi.http.framing import ChunkedEnd, FirstLine, HeadEnd, SizedEnd, length_of
+from zenzefi.http.head_limits import MAX_HEAD, HeadLimits
 from zenzefi.http_syntax import TCHAR
-
-MAX_HEAD = 128 * 1024
-"""Bytes of a request's head."""
 
 HELD = 64 * 1024
 """Bytes of later requests that may wait for the response to the current one."""
@@ -88,6 +87,7 @@ class RequestStream(RequestHandler):
         "_end",
         "_first_line",
         "_head_end",
+        "_head_limits",
         "_idle_waiter",
         "_is_head_whole",
         "_last_content",
@@ -96,9 +96,14 @@ class RequestStream(RequestHandler):
         "_unread",
     )
 
-    def __init__(self, *args: object, **options: object) -> None:
+    def __init__(
+        self, *args: object, head_limits: HeadLimits | None = None, **options: object
+    ) -> None:
         self._idle_waiter: asyncio.Future[None] | None = None
+        # Heads beyond the limits have to be parsed too: see zenzefi.http.head_limits.
+        options |= {"max_line_size": MAX_HEAD, "max_field_size": MAX_HEAD}
         super().__init__(*args, **options)  # type: ignore[arg-type]  # handed through as they came
+        self._head_limits = head_limits or HeadLimits()
         self._phase = Phase.START
         self._unread = b""  # received bytes that the parser has not got yet
         self._head_end = HeadEnd()
@@ -193,13 +198,13 @@ class RequestStream(RequestHandler):
         data = self._unread
         is_first = not self._head_end.size
         end = self._head_end.find(data)
-        if self._head_end.size > MAX_HEAD:
+        head = data if end < 0 else data[:end]
+        self._first_line.feed(head)
+        if not self._head_limits.may_read(self, self._head_end.size):
             self._unread = b""
             self._refuse(LineTooLong(b"", MAX_HEAD))
             return
-        head = data if end < 0 else data[:end]
         self._unread = b"" if end < 0 else data[end:]
-        self._first_line.feed(head)
         self._is_head_whole = is_first and end >= 0 and self._method is None
         self._feed(head)
         if self._phase is Phase.DEAF:
@@ -224,6 +229,7 @@ class RequestStream(RequestHandler):
             self._refuse(TransferEncodingError("length"))
             return
         self._phase = Phase.START
+        self._head_limits.end(self)
         self._last_content = content
         if end < 0:
             self._read_no_more()
@@ -231,6 +237,12 @@ class RequestStream(RequestHandler):
             self._phase = Phase.CONTENT
             self._end = ChunkedEnd() if message.chunked else SizedEnd(length)
         self._on_request(message, content, head)
+
+    @property
+    def head_problem(self) -> GateError | None:
+        """The error for a head beyond the limits; of the request that is being served."""
+        line = self._first_line.size
+        return self._head_limits.problem(line - 2, self._head_end.size - line - 2)
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
         """Called when a head is complete: aiohttp's task serves it. ``head``: its raw bytes."""
@@ -271,6 +283,7 @@ class RequestStream(RequestHandler):
     def _refuse(self, error: HttpProcessingError) -> None:
         """Reject malformed framing: no further request is read from this connection."""
         phase, self._phase = self._phase, Phase.DEAF
+        self._head_limits.end(self)
         if phase is Phase.HEAD:
             self._messages.append(
                 (_ErrInfo(status=400, exc=error, message=error.message), EMPTY_PAYLOAD)
@@ -307,6 +320,7 @@ class RequestStream(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The browser is gone."""
         self._unread = b""
+        self._head_limits.end(self)
         waiter, task = self._idle_waiter, self._task_handler
         super().connection_lost(exc)
         if task is not None and waiter is not None and waiter.done():

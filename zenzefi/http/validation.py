@@ -14,8 +14,11 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
 from zenzefi.errors import GateError, MethodRefused
+from zenzefi.http.cookie_reset import COOKIE_RESET_PATHS
 from zenzefi.http.errors import AmbiguousRequest, ExpectationFailed
 from zenzefi.http.expect_continue import expectation_of
+from zenzefi.http.head_limits import HeadersTooLarge
+from zenzefi.http.request_stream import RequestStream
 from zenzefi.http.target import Target, check_path, split_target
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER
 
@@ -31,14 +34,16 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9
 def check(request: web.BaseRequest) -> Target:
     """The raw target of an unambiguous request.
 
-    Raises :class:`AmbiguousRequest` (400), :class:`MethodRefused` (405) or
-    :class:`ExpectationFailed` (417).
+    Raises :class:`AmbiguousRequest` (400), :class:`MethodRefused` (405),
+    :class:`~zenzefi.http.head_limits.UriTooLong` (414), :class:`ExpectationFailed` (417) or
+    :class:`~zenzefi.http.head_limits.HeadersTooLarge` (431).
     """
     headers = request.headers
     # RFC 9112, 2.3: this server supports HTTP/1.0 and HTTP/1.1 only.
     version = request._message.version
     if version not in (HttpVersion11, HttpVersion10):
         raise AmbiguousRequest("Only HTTP/1.0 and HTTP/1.1 are supported (RFC 9112, 2.3).")
+    _check_size(request)
     # RFC 9110, 9.3.8: TRACE would echo the token; 9.3.6: CONNECT is for forward proxies.
     if request.method in ("TRACE", "CONNECT"):
         raise MethodRefused(_METHODS)
@@ -65,6 +70,17 @@ def check(request: web.BaseRequest) -> Target:
     target = split_target(request.raw_path, host)
     check_path(target.path)
     return target
+
+
+def _check_size(request: web.BaseRequest) -> None:
+    handler = request.protocol
+    problem = handler.head_problem if isinstance(handler, RequestStream) else None
+    if problem is None:
+        return
+    # The path that removes the cookies has to work with too many of them.
+    if isinstance(problem, HeadersTooLarge) and request.raw_path in COOKIE_RESET_PATHS:
+        return
+    raise problem
 
 
 def _check_coding(request: web.BaseRequest, coding: list[str]) -> None:

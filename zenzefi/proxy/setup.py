@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 
 from zenzefi.api import routing
 from zenzefi.http.client_address import client_address_of
+from zenzefi.http.cookie_reset import COOKIE_RESET_PATHS
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.target import Target, under_prefix
 from zenzefi.http.validation import TARGET
@@ -230,7 +231,7 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
     target = request[TARGET]
     if target.path == ENTER_PATH:
         return await request.app[SIGN_IN].at_own_origin(request)
-    if forward_auth.is_forward_auth(request, target.path):
+    if target.path in COOKIE_RESET_PATHS or forward_auth.is_forward_auth(request, target.path):
         return await handler(request)
     # A client that knows only the prefix may ask for it at this host too.
     return await gate.handle(request, under_prefix(target, PROXY_PREFIX) or target)

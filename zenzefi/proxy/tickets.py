@@ -21,7 +21,7 @@ from zenzefi.proxy.errors import SignInLinkInvalid
 from zenzefi.tokens.redis_cache import RedisCache
 
 ENTER_PATH = "/.well-known/zenzefi/enter"
-"""The only path of the gate at the application's origin (RFC 8615)."""
+"""The sign-in path at the application's origin (RFC 8615)."""
 
 LIFE_SECONDS = 60
 _MAX_SPENT = 10_000

@@ -43,7 +43,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.http.expect_continue import not_yet
+from zenzefi.http.head_limits import HeadLimits
 from zenzefi.runtime import descriptors, new_connections
+from zenzefi.settings import SETTINGS
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +123,13 @@ class GateRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
+        settings = self.app[SETTINGS]
         return GateServer(
             not_yet(server.request_handler),
             request_factory=server.request_factory,
             factory=self.app[REQUEST_HANDLER],
             loop=asyncio.get_running_loop(),
+            head_limits=HeadLimits(settings.request_line_limit, settings.request_headers_limit),
             **server._kwargs,  # the options that aiohttp has derived from those above
         )
 

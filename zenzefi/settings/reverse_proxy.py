@@ -56,6 +56,19 @@ class ReverseProxySettings(BaseSettings):
         [],
         description="Comma list of networks whose forwarded headers are trusted.",
     )
+    request_line_limit: int = Field(
+        16 * 1024,
+        ge=2048,
+        le=256 * 1024,
+        description="Bytes of a request line: method, address and version. A longer one gets 414.",
+    )
+    request_headers_limit: int = Field(
+        64 * 1024,
+        ge=8192,
+        le=512 * 1024,
+        description="Bytes of all headers of a request, cookies included. More get 431; a browser "
+        "gets a page that offers to remove the site's cookies.",
+    )
     device_policy: DevicePolicy = Field(
         DevicePolicy.OPTIONAL,
         description="`off`, `optional` or `required`: whether a token is bound to one device.",

@@ -13,6 +13,7 @@ from aiohttp import web
 from zenzefi import i18n
 from zenzefi.errors import GateError
 from zenzefi.http.error_responses import ErrorPageText
+from zenzefi.http.head_limits import HeadersTooLarge
 from zenzefi.i18n import N_, remaining
 from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS
@@ -72,6 +73,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "payload_too_large": (
         N_("Form too large"),
         N_("The form is larger than the gate accepts."),
+    ),
+    "uri_too_long": (
+        N_("This address is too long"),
+        N_("Shorten the address, or open the page from its beginning."),
+    ),
+    "headers_too_large": (
+        N_("Too many cookies"),
+        N_(
+            "Your browser sends more cookies with this site's pages than the gate accepts. Remove"
+            " the site's cookies to continue. You will be signed out and can then sign in again."
+        ),
     ),
     "token_missing": (
         N_("You need a token here"),
@@ -220,6 +232,7 @@ def page_text(request: web.BaseRequest, error: GateError) -> ErrorPageText | Non
             detail=detail,
             href=href,
             link=link,
+            button=_("Remove the cookies") if isinstance(error, HeadersTooLarge) else "",
             request=_("Request ID"),
         )
 

@@ -61,7 +61,7 @@ class FastPathHandler(FastPathResponse):
         end = data.find(b"\r\n")
         known = fast_path.known_requests.find(data[end + 2 :], self._remote)
         line = LINE.fullmatch(data, 0, end) if known is not None else None
-        if known is None or line is None:
+        if known is None or line is None or end > self._head_limits.line:
             return False
         target = fast_path.known_requests.target(known, line[2])
         if target is None:

@@ -170,7 +170,7 @@ class KnownRequests:
     def target(self, known: KnownRequest, raw: bytes) -> bytes | None:
         """Return the upstream's target for a match of :data:`LINE`; ``None``: standard path."""
         if known.is_own_origin:
-            if raw.startswith((_PREFIX, _ENTER)):
+            if raw.startswith((_PREFIX, _OWN)):
                 return None
         else:
             if not raw.startswith(_BELOW):
@@ -274,4 +274,4 @@ class KnownRequests:
 
 _PREFIX = PROXY_PREFIX.encode()
 _BELOW = _PREFIX + b"/"
-_ENTER = ENTER_PATH.encode()
+_OWN = ENTER_PATH.rpartition("/")[0].encode() + b"/"
