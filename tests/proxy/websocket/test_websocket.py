@@ -2,18 +2,16 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, TCPConnector, WSMsgType, WSServerHandshakeError, web
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
 
 from tests.kit.echo_upstream import CLOSED_WITH
 from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, BrowserMount, GateFactory, RunningGate
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.proxy.websocket import relay
-from zenzefi.sliced_calls import SLICE
 from zenzefi.tokens.access import TokenAccess
 
 
@@ -202,26 +200,6 @@ async def test_a_token_that_ends_within_a_message_still_closes(
             while (message := await ws.receive()).type is WSMsgType.BINARY:
                 pass
         assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR)
-
-
-async def test_when_many_browsers_are_lost_at_once_their_requests_end_in_slices(
-    start_gate: GateFactory, upstream: str
-) -> None:
-    many = 3 * SLICE
-    gate = await start_gate(upstream, upstream_connections_per_token=4 * many)
-    async with ClientSession(
-        connector=TCPConnector(limit=0), headers={"X-Access-Token": TOKEN}
-    ) as client:
-        sockets = [await client.ws_connect(gate.proxy_url + "/socket") for _ in range(many)]
-        left = [gate.gate.websockets.open_count]
-        for ws in sockets:
-            ws.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        async with asyncio.timeout(30):
-            while left[-1]:
-                await asyncio.sleep(0)
-                left.append(gate.gate.websockets.open_count)
-    assert left[0] == many
-    assert max(before - after for before, after in pairwise(left)) <= SLICE
 
 
 async def test_draining_closes_with_1001(gate: RunningGate, client: ClientSession) -> None:
