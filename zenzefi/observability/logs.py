@@ -1,8 +1,10 @@
 """Logs: one line per event, as JSON or pretty-printed for a terminal, without secrets.
 
-Modules log through the standard library (``logging.getLogger(__name__)``, values in ``extra``), and
-structlog renders the lines. Secrets are removed twice: values whose names indicate a secret are
-replaced before rendering, and the rendered line is searched for known secrets and their patterns.
+Modules log through the standard library (``logging.getLogger(__name__)``, values in ``extra``).
+structlog renders the lines for a terminal; a service that writes JSON does not load it.
+
+Secrets are removed twice: values whose names indicate a secret are replaced before rendering, and
+the rendered line is searched for known secrets and their patterns.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
-import structlog
 from pydantic import SecretStr
 
 from zenzefi import printable
@@ -111,22 +113,76 @@ def _escape_values(
     return event
 
 
-def _plain_traceback(out: TextIO, error: Any) -> None:
-    text = io.StringIO()
-    structlog.dev.plain_traceback(text, error)
-    out.write(printable.lines(text.getvalue()))
+_OF_EVERY_RECORD = {
+    *vars(logging.LogRecord("", 0, "", 0, "", (), None)),
+    "message",
+    "asctime",
+    "taskName",
+}
+"""Attributes of a record that are not values of ``extra``."""
 
 
-class _Formatter(structlog.stdlib.ProcessorFormatter):
-    def __init__(
-        self, scrub: Callable[[str], str], finish: Callable[[str], str], **options: Any
-    ) -> None:
-        super().__init__(**options)
+class _JsonFormatter(logging.Formatter):
+    """One JSON object for each record: the event, its values, the request it belongs to."""
+
+    def __init__(self, scrub: Callable[[str], str]) -> None:
+        super().__init__()
         self._scrub = scrub
-        self._finish = finish
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._finish(self._scrub(super().format(record)))
+        event: dict[str, Any] = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        event |= {
+            name: value for name, value in vars(record).items() if name not in _OF_EVERY_RECORD
+        }
+        now = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        event["timestamp"] = f"{now.isoformat(timespec='microseconds')}Z"
+        _redact_by_name(None, "", _add_trace(None, "", event))
+        if record.stack_info:
+            event["stack"] = self.formatStack(record.stack_info)
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return printable.in_json(self._scrub(json.dumps(event, ensure_ascii=False, default=str)))
+
+
+class _TerminalFormatter(logging.Formatter):
+    """Lines for people, rendered by structlog."""
+
+    def __init__(self, scrub: Callable[[str], str]) -> None:
+        import structlog
+
+        def plain_traceback(out: TextIO, error: Any) -> None:
+            text = io.StringIO()
+            structlog.dev.plain_traceback(text, error)
+            out.write(printable.lines(text.getvalue()))
+
+        super().__init__()
+        self._scrub = scrub
+        self._rendered = structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                # As short as in the access log.
+                structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True),
+                _add_trace,
+                _redact_by_name,
+                structlog.processors.StackInfoRenderer(),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _escape_values,
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stdout.isatty(), exception_formatter=plain_traceback
+                ),
+            ],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._scrub(self._rendered.format(record))
 
 
 def is_json(settings: Settings) -> bool:
@@ -138,38 +194,9 @@ def is_json(settings: Settings) -> bool:
 
 def configure(settings: Settings) -> None:
     """Write all logs of the program to the standard output, in the configured format and level."""
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        # On a terminal the time is as short as in the access log.
-        structlog.processors.TimeStamper(fmt="iso" if is_json(settings) else "%H:%M:%S", utc=True),
-        _add_trace,
-        _redact_by_name,
-        structlog.processors.StackInfoRenderer(),
-    ]
-    renderers: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if is_json(settings):
-        renderers += [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-        ]
-    else:
-        renderers.append(_escape_values)
-        renderers.append(
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(), exception_formatter=_plain_traceback
-            )
-        )
+    formatter = _JsonFormatter if is_json(settings) else _TerminalFormatter
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        _Formatter(
-            scrubber_of(settings),
-            printable.in_json if is_json(settings) else str,
-            foreign_pre_chain=shared,
-            processors=renderers,
-        )
-    )
+    handler.setFormatter(formatter(scrubber_of(settings)))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
