@@ -68,6 +68,19 @@ def rss(pid: int) -> int:
     return sum(_status_kib(process, "VmRSS") for process in tree(pid)) * 1024
 
 
+def pss(pid: int) -> int:
+    """Proportional set size of the tree in bytes: memory that processes share counts once."""
+    total = 0
+    for process in tree(pid):
+        try:
+            rollup = (_PROC / str(process) / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+        total += int(found[1]) if found else 0
+    return total * 1024
+
+
 def _status_kib(pid: int, field: str) -> int:
     try:
         status = (_PROC / str(pid) / "status").read_text()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import gzip
+import http.client
 import json
 import secrets
 import shutil
@@ -13,12 +16,17 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
+import httptools
+
+from bench.proxy.cases import Case
 from bench.proxy.upstream import frame
 
 CONNECTIONS = 32
 SOCKETS = 16
+_NEW_HEADER = "X-Page-View"
 _REPORT = """
 done = function(summary, latency, requests)
   local e = summary.errors
@@ -37,10 +45,16 @@ class Target:
     port: int
     prefix: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    host: str = "127.0.0.1"
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header."""
+        return f"{self.host}:{self.port}"
 
     def head(self, method: str, path: str, *more: tuple[str, str]) -> bytes:
         """A complete request head."""
-        lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
+        lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"Host: {self.authority}"]
         lines += [f"{name}: {value}" for name, value in (*self.headers, *more)]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -59,29 +73,28 @@ class LoadFailed(Exception):
     """The peer sent a wrong response or none."""
 
 
-def generator() -> str:
-    """Name of the generator of the keep-alive load."""
+def generator(seconds: float) -> str:
+    """Name of the generator of the keep-alive load, for runs of this length.
+
+    ``wrk`` measures whole seconds; shorter runs are made by the generator of this module.
+    """
+    if seconds < 1:
+        return "built-in asyncio generator"
     return "wrk" if shutil.which("wrk") else "built-in asyncio generator (wrk is not installed)"
 
 
-def requests(target: Target, path: str, seconds: float) -> Load:
-    """Keep-alive GETs over ``CONNECTIONS`` connections for ``seconds``."""
-    if not shutil.which("wrk"):
-        return asyncio.run(_own_requests(target, path, seconds))
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_REPORT)
-        script.flush()
-        command = [
-            "wrk",
-            "-t1",
-            f"-c{CONNECTIONS}",
-            f"-d{max(1, round(seconds))}s",
-            "--timeout=10s",
-        ]
-        command += ["-s", script.name]
-        for name, value in target.headers:
+def requests(target: Target, case: Case, seconds: float) -> Load:
+    """Keep-alive requests over ``CONNECTIONS`` connections for ``seconds``."""
+    if generator(seconds) != "wrk":
+        return asyncio.run(_own_requests(target, case, seconds))
+    with tempfile.TemporaryDirectory(prefix="zenzefi-bench-wrk-") as folder:
+        script = Path(folder, "load.lua")
+        script.write_text(_lua(case, folder))
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "--timeout=10s"]
+        command += ["-s", str(script)]
+        for name, value in (("Host", target.authority), *target.headers, *case.headers):
             command += ["-H", f"{name}: {value}"]
-        url = f"http://127.0.0.1:{target.port}{target.prefix}{path}"
+        url = f"http://127.0.0.1:{target.port}{target.prefix}{case.path}"
         done = subprocess.run([*command, url], capture_output=True, text=True, timeout=seconds + 60)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
@@ -92,67 +105,114 @@ def requests(target: Target, path: str, seconds: float) -> Load:
     return Load(got["requests"], got["us"] / 1e6, got["p50"] / 1e3, got["p99"] / 1e3)
 
 
+def _lua(case: Case, folder: str) -> str:
+    """The script for wrk: method, body, headers that change, and the report."""
+    lines = [f'wrk.method = "{case.method}"']
+    if case.body:
+        body = Path(folder, "body")
+        body.write_bytes(case.body)
+        lines += [f'local f = io.open("{body}", "rb")', 'wrk.body = f:read("*a")', "f:close()"]
+    if case.is_new:
+        lines += [
+            f"local n = {secrets.randbits(40)}",
+            "request = function()",
+            f'  n = n + 1; wrk.headers["{_NEW_HEADER}"] = "v" .. n; return wrk.format()',
+            "end",
+        ]
+    return "\n".join(lines) + _REPORT
+
+
 class _Client(asyncio.Protocol):
     """One keep-alive connection that sends its next request after each response."""
 
-    def __init__(self, request: bytes, until: float, times: list[float]) -> None:
-        self._request, self._until, self._times = request, until, times
-        self._left = 0
-        self._head = b""
+    def __init__(self, target: Target, case: Case, until: float, times: list[float]) -> None:
+        self._target, self._case = target, case
+        self._until, self._times = until, times
+        self._request = self._next()
+        self._parser = httptools.HttpResponseParser(self)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def _next(self) -> bytes:
+        case, more = self._case, list(self._case.headers)
+        if case.body:
+            more.append(("Content-Length", str(len(case.body))))
+        if case.is_new:
+            more.append((_NEW_HEADER, f"v{secrets.randbits(60)}"))
+        return self._target.head(case.method, case.path, *more) + case.body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def _send(self) -> None:
+        if self._case.is_new:
+            self._request = self._next()
         self._sent_at = time.perf_counter()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        if not self._left:
-            self._head += data
-            head, found, body = self._head.partition(b"\r\n\r\n")
-            if not found:
-                return
-            lower = head.lower()
-            if not lower.startswith(b"http/1.1 200") or b"\r\ncontent-length: " not in lower:
-                self.done.set_exception(LoadFailed(head.decode("latin-1")))
-                self._transport.abort()
-                return
-            self._left = int(lower.split(b"\r\ncontent-length: ")[1].split(b"\r\n")[0])
-            self._head, data = b"", body
-        self._left -= len(data)
-        if self._left:
-            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(str(error))
+
+    def on_message_complete(self) -> None:
+        """One response is complete: send the next request, or end."""
+        status = self._parser.get_status_code()
         now = time.perf_counter()
         self._times.append(now - self._sent_at)
-        if now < self._until:
+        if status != 200:
+            self._fail(f"status {status}")
+        elif now < self._until:
             self._send()
         else:
             self._transport.close()
-            self.done.set_result(None)
+            if not self.done.done():
+                self.done.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(LoadFailed(why))
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(LoadFailed("the peer closed a connection"))
 
 
-async def _own_requests(target: Target, path: str, seconds: float) -> Load:
+async def _own_requests(target: Target, case: Case, seconds: float) -> Load:
     loop = asyncio.get_running_loop()
     times: list[float] = []
     begun = time.perf_counter()
-    request = target.head("GET", path)
+
+    def client() -> _Client:
+        return _Client(target, case, begun + seconds, times)
+
     clients = [
-        (
-            await loop.create_connection(
-                lambda: _Client(request, begun + seconds, times), "127.0.0.1", target.port
-            )
-        )[1]
+        (await loop.create_connection(client, "127.0.0.1", target.port))[1]
         for _ in range(CONNECTIONS)
     ]
-    await asyncio.gather(*(client.done for client in clients))
+    await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), seconds + 30)
     return _load(times, time.perf_counter() - begun)
+
+
+def fetch(target: Target, case: Case) -> tuple[int, bytes]:
+    """One request of a case: the status, and the body without its content coding."""
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.putrequest(
+            case.method, target.prefix + case.path, skip_host=True, skip_accept_encoding=True
+        )
+        for name, value in (("Host", target.authority), *target.headers, *case.headers):
+            connection.putheader(name, value)
+        if case.body:
+            connection.putheader("Content-Length", str(len(case.body)))
+        connection.endheaders(case.body or None)
+        response = connection.getresponse()
+        body = response.read()
+        if response.getheader("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        return response.status, body
 
 
 def _load(times: list[float], seconds: float) -> Load:

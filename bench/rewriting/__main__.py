@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench import machine
 from bench.rewriting import documents, pages
 
 HERE = Path(__file__).resolve().parent
@@ -169,19 +170,33 @@ def report(speeds: dict[str, dict[str, float]], absent: dict[str, str], size: in
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Measure, print and write the page."""
+def main(load_before: float | None = None) -> int:
+    """Measure, print and write the page.
+
+    ``load_before`` is the machine's load average before the first benchmark, which adds to it.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller documents")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds, smaller documents; only prints"
+    )
+    parser.add_argument("--force", action="store_true", help="run on a busy machine; only prints")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "benchmarks" / "rewriting.md"
     )
     options, _ = parser.parse_known_args()  # the others belong to bench.proxy
+    only_prints = options.quick or options.force
+    before = machine.load() if load_before is None else load_before
+    refused = machine.refusal(before, force=only_prints)
+    if refused is not None:
+        print(refused, file=sys.stderr)
+        return 2
     size, rounds = (500_000, 5) if options.quick else (2_000_000, 9)
     absent: dict[str, str] = {}
     speeds = {kind: measure(kind, size, rounds, absent) for kind in PEERS}
     page = report(speeds, absent, size) + "\n".join([*stream(), ""])
     print(page)
+    if only_prints:
+        return 0
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(page, encoding="utf-8")
     return 0

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.proxy import kernel
-from bench.proxy.programs import ROOT, Gate, free_port, wait_for
+from bench.proxy.gate import Gate
+from bench.proxy.programs import ROOT, free_port, wait_for
 from bench.scale.watched_gate import longest_step
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -122,15 +123,6 @@ def _raise_limit(wanted: int) -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _rss(pid: int) -> int:
-    """Proportional set size of the tree, in bytes."""
-    total = 0
-    for process in kernel.tree(pid):
-        with open(f"/proc/{process}/smaps_rollup") as rollup:
-            total += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    return total * 1024
-
-
 def _call(
     port: int, method: str, path: str, bearer: str | None = None, body: object = None
 ) -> dict[str, Any]:
@@ -191,12 +183,12 @@ async def _measure(
 
     await asyncio.gather(*map(open_one, range(20)))  # loads lazy modules
     await asyncio.sleep(1)
-    before = _rss(pid)
+    before = kernel.pss(pid)
     started = time.perf_counter()
     await asyncio.gather(*map(open_one, range(20, wanted)))
     opened = time.perf_counter() - started
     await asyncio.sleep(2)
-    each = (_rss(pid) - before) / (wanted - 20)
+    each = (kernel.pss(pid) - before) / (wanted - 20)
     cpu = kernel.cpu_seconds(pid)
     await asyncio.sleep(idle)
     cpu = (kernel.cpu_seconds(pid) - cpu) / idle
