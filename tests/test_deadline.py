@@ -304,7 +304,7 @@ async def test_a_redis_that_hangs_is_given_up(short_deadlines: None, tmp_path: P
 # --- a whole gate
 
 
-async def test_requests_of_a_held_up_gate_are_answered(
+async def test_requests_of_a_blocked_gate_get_responses(
     short_deadlines: None, make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(zenzefi_target_url=upstream.origin, rate_limit_api="off")
@@ -322,7 +322,7 @@ async def test_requests_of_a_held_up_gate_are_answered(
             assert response.status == 200
 
 
-async def test_an_upstream_that_answers_while_the_loop_is_held_up_is_well(
+async def test_an_upstream_that_responds_while_the_loop_is_blocked_is_healthy(
     short_deadlines: None, stores: Stores, upstream: RecordingUpstream
 ) -> None:
     settings = load_settings({**stores.settings, "zenzefi_target_url": upstream.origin})

@@ -70,7 +70,7 @@ GATE_COOKIES = (
     GateCookie(FLASH, "messages for the next page", "a message of the gate's own, for one minute"),
     GateCookie(
         HALFWAY,
-        "whose code is asked for after the password, for five minutes",
+        "the account whose code is required after its password, for five minutes",
         "a page that asks for the code of the planter's account: encrypted, and no sign-in"
         " without the code",
     ),

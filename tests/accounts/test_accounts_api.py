@@ -215,7 +215,7 @@ async def test_a_bearer_token_without_a_signature_or_by_another_key_is_refused(
         assert (await call(gate, "GET", "/users/me", bearer=forged))[0] == 401
 
 
-async def test_a_deactivated_user_is_told_so(gate: GateClient) -> None:
+async def test_a_deactivated_user_gets_an_error_that_says_so(gate: GateClient) -> None:
     bearer = await sign_up(gate)
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(update(users).values(is_active=False))
@@ -262,7 +262,7 @@ async def test_a_bcrypt_hash_verifies_and_becomes_argon2id(gate: GateClient, pas
     assert (await call(gate, "POST", "/auth/login", json=_credentials(password)))[0] == 200
 
 
-async def test_a_bearer_token_outlives_a_change_of_keys(make_gate: MakeGate) -> None:
+async def test_a_bearer_token_stays_valid_after_a_change_of_keys(make_gate: MakeGate) -> None:
     first = await make_gate()
     bearer = await sign_up(first)
     new = {"secret_key": "hG3v-Qz81_mWb0xTn4rLk9sDc2uYp7fJe6", "previous_secret_keys": [SECRET_KEY]}

@@ -76,6 +76,11 @@ def described_values(description: dict[str, Any]) -> Iterator[tuple[str, dict[st
                 yield f"{method} {path} {parameter['name']}", parameter
 
 
+async def test_every_model_has_a_description(gate: GateClient) -> None:
+    models = (await (await gate.get("/openapi.json")).json())["components"]["schemas"]
+    assert [name for name, model in models.items() if not model.get("description")] == []
+
+
 async def test_every_property_and_parameter_says_what_it_means(gate: GateClient) -> None:
     description = await (await gate.get("/openapi.json")).json()
     values = list(described_values(description))

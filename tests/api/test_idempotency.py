@@ -85,7 +85,7 @@ CALLS: dict[str, tuple[Callable[[Shop], Awaitable[tuple[str, str, str, Any]]], s
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_sent_twenty_times_at_once_it_moves_once_and_answers_the_same(
+async def test_twenty_concurrent_calls_move_money_once_with_one_response(
     make_gate: MakeGate, name: str
 ) -> None:
     gate = await make_gate(**SHOP)
@@ -147,7 +147,7 @@ async def test_keys_of_two_users_are_two_keys(make_gate: MakeGate) -> None:
         assert await balance_of(gate, bearer) == "5.00"
 
 
-async def test_while_the_first_runs_the_second_waits_and_is_then_told_when_to_retry(
+async def test_a_call_during_the_first_waits_and_then_gets_retry_after(
     cluster: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idempotency, "_LOCK_TIMEOUT", "200ms")
@@ -180,7 +180,7 @@ async def _told_to_retry(gate: GateClient) -> None:
         assert response.status == 201  # the first came to nothing, so this one is the first
 
 
-async def test_an_answer_whose_key_of_encryption_is_gone_moves_nothing_again(
+async def test_a_response_that_cannot_be_decrypted_moves_nothing_again(
     make_gate: MakeGate,
 ) -> None:
     gate = await make_gate(**SHOP)
@@ -195,7 +195,7 @@ async def test_an_answer_whose_key_of_encryption_is_gone_moves_nothing_again(
     assert await balance_of(gate, shop.bearer) == "9.00"
 
 
-async def test_a_retry_after_a_crash_on_the_way_to_the_provider_goes_on_where_it_stopped(
+async def test_a_retry_after_a_crash_before_the_provider_continues_the_call(
     make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = await make_gate(**SHOP)

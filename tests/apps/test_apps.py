@@ -145,7 +145,7 @@ async def test_angular_routes_under_the_prefix_by_its_base_element(
 
 
 @pytest.mark.parametrize("app", ["react", "vue", "angular"])
-async def test_routers_with_their_default_base_route_under_the_prefix_when_asked_to(
+async def test_routers_with_their_default_base_route_work_under_the_prefix_by_option(
     chromium: Browser, app: str, tmp_path: Path
 ) -> None:
     options = {"html": {"address": "upstream"}}

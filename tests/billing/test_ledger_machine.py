@@ -78,7 +78,7 @@ def test_the_shares_of_a_bundle_add_up_to_its_price(cents: int, count: int) -> N
     assert max(parts) - min(parts) <= Decimal("0.01")
 
 
-async def test_what_is_missing_is_told_to_the_hundredth(database: Database) -> None:
+async def test_missing_money_is_reported_to_the_hundredth(database: Database) -> None:
     model = BillingModel(database)
     await model.begin()
     await model.credit(Decimal("3.01"))

@@ -178,7 +178,7 @@ async def test_an_event_about_another_providers_payment_touches_nothing(
         assert len((await connection.execute(select(payment_events))).all()) == 1
 
 
-async def test_a_status_that_was_asked_for_is_applied_like_a_webhook(mock: GateClient) -> None:
+async def test_a_queried_status_is_applied_like_a_webhook(mock: GateClient) -> None:
     bearer = await sign_up(mock)
     payment_id = await open_payment(mock, bearer)
     outcome = await mock.app[PAYMENTS].apply(

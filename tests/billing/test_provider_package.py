@@ -162,7 +162,7 @@ def test_a_package_whose_settings_are_missing_says_which(
         ("", "'acme' failed to load (AttributeError"),
     ],
 )
-def test_a_package_that_is_no_provider_is_told_in_a_line(
+def test_a_package_that_is_not_a_provider_is_reported_in_one_line(
     package: Path, code: str, says: str
 ) -> None:
     (package / "acme_zenzefi.py").write_text(code)

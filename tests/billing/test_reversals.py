@@ -137,7 +137,7 @@ def _dispute(payment_id: str) -> Event:
     )
 
 
-async def test_a_dispute_heard_of_before_its_charge_is_known_counts_once_it_is(
+async def test_a_dispute_received_before_its_charge_counts_once_the_charge_is_known(
     mock: GateClient,
 ) -> None:
     bearer = await sign_up(mock)
@@ -153,7 +153,9 @@ async def test_a_dispute_heard_of_before_its_charge_is_known_counts_once_it_is(
     await assert_whole(mock)
 
 
-async def test_a_dispute_and_its_payment_heard_of_at_once_see_each_other(mock: GateClient) -> None:
+async def test_a_dispute_and_its_payment_received_concurrently_see_each_other(
+    mock: GateClient,
+) -> None:
     bearer = await sign_up(mock)
     payment_id = await open_payment(mock, bearer)
     dispute = _dispute(payment_id)

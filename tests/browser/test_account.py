@@ -167,7 +167,7 @@ async def test_a_proxied_page_can_neither_read_nor_drive_the_account(
     assert await page.locator(".ticket").count() == 1
 
 
-async def test_two_step_sign_in_asks_for_a_code(free: Site, chromium: Browser) -> None:
+async def test_two_step_sign_in_requires_a_code(free: Site, chromium: Browser) -> None:
     import pyotp
 
     page = await free.page(chromium)

@@ -98,7 +98,7 @@ async def test_over_plain_http_there_is_no_account_beside_the_application(
         assert read == ""
 
 
-async def test_people_get_where_they_want_under_the_prefix(
+async def test_links_and_forms_reach_their_pages_under_the_prefix(
     sqlite_database: str, tmp_path: Path, chromium: Browser
 ) -> None:
     """A typed address, a link from elsewhere, an old ticket, back, reload, another tab."""

@@ -67,7 +67,7 @@ async def served(context: BrowserContext) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_no_service_worker_answers_for_the_gates_pages(
+async def test_no_service_worker_responds_for_the_gates_pages(
     sqlite_database: str, tmp_path: Path, chromium: Browser, scheme: str
 ) -> None:
     async with trap(tmp_path / "gate", sqlite_database, scheme=scheme) as site:
@@ -140,7 +140,7 @@ ADDRESS_OF_ANOTHER_WINDOW = """
 
 
 @pytest.mark.parametrize("policy", ["same-origin", "noopener-allow-popups"])
-async def test_an_address_that_a_worker_was_told_opens_no_page(
+async def test_an_address_sent_to_a_worker_opens_no_page(
     sqlite_database: str, tmp_path: Path, chromium: Browser, policy: str
 ) -> None:
     async with trap(tmp_path / "gate", sqlite_database) as site:

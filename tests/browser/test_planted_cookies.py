@@ -79,7 +79,7 @@ CASES: list[Any] = [
 
 
 @pytest.mark.parametrize(("where", "scheme", "host", "agent"), CASES)
-async def test_nobody_is_silently_signed_in_as_the_attacker(
+async def test_no_user_is_silently_signed_in_as_the_attacker(
     chromium: Browser,
     sqlite_database: str,
     tmp_path: Path,

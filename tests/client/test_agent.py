@@ -128,7 +128,9 @@ async def test_a_length_stays_a_length_and_chunks_stay_chunks(
     assert "Content-Length" not in streamed
 
 
-async def test_answers_without_content_stay_so(local: Local, upstream: RecordingUpstream) -> None:
+async def test_responses_without_content_stay_without_content(
+    local: Local, upstream: RecordingUpstream
+) -> None:
     async def unchanged(request: web.Request) -> web.Response:
         return web.Response(status=304, headers={"ETag": '"1"'})
 
@@ -250,7 +252,7 @@ async def test_it_learns_that_the_token_has_ended(local: Local, gate: GateClient
         await local.agent.status()
 
 
-async def test_a_gate_that_is_away_is_told_and_tried_again(unused_tcp_port: int) -> None:
+async def test_an_unreachable_gate_is_reported_and_retried(unused_tcp_port: int) -> None:
     nowhere = URL("http://127.0.0.1:1")
     async with (
         agent_for(nowhere, "x" * 64, unused_tcp_port) as agent,
@@ -263,7 +265,9 @@ async def test_a_gate_that_is_away_is_told_and_tried_again(unused_tcp_port: int)
             await agent.status()
 
 
-async def test_something_else_at_the_address_is_told_from_a_gate(unused_tcp_port: int) -> None:
+async def test_another_server_at_the_address_is_distinguished_from_a_gate(
+    unused_tcp_port: int,
+) -> None:
     async with (
         TestServer(web.Application()) as other,
         agent_for(other.make_url("/").origin(), "x" * 64, unused_tcp_port) as agent,

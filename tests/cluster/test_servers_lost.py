@@ -135,7 +135,7 @@ async def test_redis_hangs_and_wakes(cluster: Cluster, report: Report) -> None:
     await _stays_out(cluster, ending, 0.5)
 
 
-async def test_a_slow_redis_slows_nobody_who_is_known(cluster: Cluster) -> None:
+async def test_a_slow_redis_does_not_slow_cached_tokens(cluster: Cluster) -> None:
     known = await _used(cluster, *BOTH)
     async with cluster.redis() as client:
         slow = asyncio.create_task(_pause_again_and_again(client))
@@ -160,7 +160,7 @@ async def _pause_again_and_again(client: Any) -> None:
         await asyncio.sleep(0.4)
 
 
-async def test_a_read_only_redis_brings_nobody_back(cluster: Cluster) -> None:
+async def test_a_read_only_redis_does_not_revive_ended_tokens(cluster: Cluster) -> None:
     ending = await _used(cluster, *BOTH)
     watched = await open_connections(cluster, THERE, ending.value)
     async with cluster.redis() as client:

@@ -80,13 +80,13 @@ def test_a_setting_that_serving_would_refuse_is_refused_here_too(
     assert done.exit_code == 3
 
 
-def test_a_mail_server_that_is_away_is_told(zenzefi: Any) -> None:
+def test_an_unreachable_mail_server_is_reported(zenzefi: Any) -> None:
     done = zenzefi("check", "--json", MAIL_URL="smtp://me:hunter2@127.0.0.1:1")
     assert failed(done)["mail"] == "127.0.0.1:1 can't be used (Connection refused)"
     assert "hunter2" not in done.output
 
 
-def test_a_name_that_is_nearly_a_setting_is_asked_about(zenzefi: Any) -> None:
+def test_a_name_close_to_a_setting_gets_a_suggestion(zenzefi: Any) -> None:
     done = zenzefi("check", "--json", DATABSE_URL="x", SECRET_KY_FILE="/y", HOME="/root")
     assert json.loads(done.stdout)["notes"] == [
         "Unknown setting DATABSE_URL. Did you mean DATABASE_URL?",
@@ -165,7 +165,7 @@ async def test_a_redis_that_keeps_nothing_does_not_pass(full_redis: str) -> None
 @pytest.mark.parametrize(
     ("location", "told"), [("https://elsewhere.example/x", "is that the application?"), ("/x", "")]
 )
-async def test_an_upstream_that_leads_elsewhere_is_asked_about(location: str, told: str) -> None:
+async def test_an_upstream_that_redirects_elsewhere_is_reported(location: str, told: str) -> None:
     async def lead(request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": location})
 

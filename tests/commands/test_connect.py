@@ -112,7 +112,7 @@ def get(url: str, folder: Path) -> int:
         return error.code
 
 
-def test_it_asks_serves_and_tells_how_the_token_stands(shop: Shop, tmp_path: Path) -> None:
+def test_it_prompts_serves_and_shows_the_state_of_the_token(shop: Shop, tmp_path: Path) -> None:
     token = shop.buy()
     port = str(free_port())
     with started(tmp_path, shop.url, "--port", port) as child:
@@ -235,7 +235,7 @@ def test_without_a_keyring_it_says_so(tmp_path: Path) -> None:
         (("gate.example", "--ca-file", __file__), {"ZENZEFI_ACCESS_TOKEN": "x" * 64}, 2, "no cert"),
     ],
 )
-def test_what_can_not_be_right_is_told_before_anything_is_sent(
+def test_invalid_arguments_are_reported_before_anything_is_sent(
     tmp_path: Path, args: tuple[str, ...], env: dict[str, str], code: int, told: str
 ) -> None:
     done = connect(tmp_path, *args, "--port", "0", **env)

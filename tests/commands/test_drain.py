@@ -46,7 +46,7 @@ async def test_sigterm_under_load_loses_no_request(gate: GateProcess) -> None:
     assert await asyncio.to_thread(gate.wait) == 0
 
 
-async def test_every_answered_request_is_in_the_access_log(gate: GateProcess) -> None:
+async def test_every_completed_request_is_in_the_access_log(gate: GateProcess) -> None:
     statuses = await _load_and_stop(gate, clients=2)
     await asyncio.to_thread(gate.wait)
     assert gate.output.count('"path": "/nowhere"') == len(statuses)

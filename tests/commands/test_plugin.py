@@ -69,7 +69,7 @@ def test_a_bad_name_is_refused(invoke: Invoke) -> None:
     assert "json.py would hide Python's own json" in hidden.output
 
 
-def test_taking_a_bundled_plugins_place_is_told(invoke: Invoke) -> None:
+def test_replacing_a_bundled_plugin_is_reported(invoke: Invoke) -> None:
     assert "takes the place of the bundled plugin 'banner'" in invoke("new", "banner").output
     assert "takes the place" not in invoke("new", "mine").output
 
@@ -136,7 +136,7 @@ def test_trying_a_plugin_on_a_file_shows_a_diff(invoke: Invoke, tmp_path: Path) 
     assert "this is text/plain at https://app.example/x.txt" in other.output
 
 
-def test_trying_a_plugin_on_a_url_asks_for_it(invoke: Invoke) -> None:
+def test_trying_a_plugin_on_a_url_requests_it(invoke: Invoke) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = b"#EXTM3U\n/seg.ts\n"

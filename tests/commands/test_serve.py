@@ -18,7 +18,7 @@ from tests.kit.gate_process import GateProcess, environment
 from tests.kit.servers import free_port
 
 
-def test_it_says_where_to_click_answers_and_ends_on_sigterm(gate: GateProcess) -> None:
+def test_it_prints_its_address_serves_and_exits_on_sigterm(gate: GateProcess) -> None:
     assert "Zenzefi is ready" in gate.announcement
     assert "the bundled demo site" in gate.announcement
     assert gate.get("/nowhere").status == 404
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         ({"PAYMENT_PROVIDERS": "stripe"}, "stripe needs STRIPE_SECRET_KEY"),
     ],
 )
-def test_settings_that_turn_out_wrong_on_the_way_are_told_alike(
+def test_settings_that_fail_during_the_start_are_reported_alike(
     tmp_path: object, setting: dict[str, str], told: str
 ) -> None:
     done = _serve("--port", "0", data_dir=str(tmp_path), **setting)

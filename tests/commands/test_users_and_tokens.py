@@ -40,7 +40,7 @@ def test_the_password_never_comes_from_the_arguments(zenzefi: Any) -> None:
         (("ann@example.com", "--username", "x"), PASSWORD, "username:"),
     ],
 )
-def test_what_an_account_can_not_be_is_told_plainly(
+def test_an_invalid_account_is_reported_plainly(
     zenzefi: Any, args: tuple[str, ...], password: str, complaint: str
 ) -> None:
     refused = zenzefi("user", "create", *args, ZENZEFI_PASSWORD=password)

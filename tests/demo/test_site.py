@@ -28,7 +28,7 @@ async def demo() -> AsyncIterator[ClientSession]:
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/cookies/", "/letter/"])
-async def test_every_page_answers_and_its_local_references_exist(
+async def test_every_page_is_served_and_its_local_references_exist(
     demo: ClientSession, path: str
 ) -> None:
     async with demo.get(path) as response:

@@ -146,7 +146,7 @@ async def test_the_gates_cookie_vouches_but_does_not_reach_the_application(site:
             assert ("theme=dark" in seen) == ("theme=dark" in cookies), cookies
 
 
-async def test_a_second_device_is_told_so(site: Site) -> None:
+async def test_a_second_device_gets_an_error_that_says_so(site: Site) -> None:
     token = site.token["token"]
     assert await site.get("/page", X_Access_Token=token, X_Device_ID=DEVICE) == 200
     assert await site.get("/page", X_Access_Token=token, X_Device_ID=OTHER) == 409

@@ -41,7 +41,7 @@ def _plain(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-async def test_a_restored_postgresql_lets_the_same_people_in(
+async def test_a_restored_postgresql_admits_the_same_users(
     cluster: Stores, empty_postgres: str, tmp_path: Path
 ) -> None:
     async with running_gate(**cluster.settings) as gate:

@@ -41,7 +41,7 @@ def test_the_metrics_that_the_design_names_are_there() -> None:
     assert {"proxy_latency_seconds", "event_loop_lag_seconds"} <= labels.keys()
 
 
-def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
+def test_the_dashboard_queries_only_metrics_that_exist() -> None:
     board = json.loads((ROOT / "deploy" / "grafana" / "zenzefi.json").read_text())
     asked = " ".join(t["expr"] for panel in board["panels"] for t in panel["targets"])
     known = set(reference.exported())

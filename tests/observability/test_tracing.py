@@ -55,7 +55,7 @@ def named(spans: list[ReadableSpan], kind: SpanKind, path: str = "") -> Readable
     return found
 
 
-async def test_a_trace_goes_on_from_the_caller_through_the_gate_to_the_upstream(
+async def test_a_trace_continues_from_the_caller_through_the_gate_to_the_upstream(
     traced: tuple[GateClient, str], spans: InMemorySpanExporter, upstream: RecordingUpstream
 ) -> None:
     gate, token = traced

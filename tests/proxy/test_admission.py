@@ -125,7 +125,7 @@ async def test_the_missing_token_is_named_as_clients_expect(
     assert error["detail"] == "Authentication required: provide X-Access-Token header"
 
 
-async def test_the_cookie_lets_in_and_a_planted_one_neither_helps_nor_hurts(
+async def test_the_cookie_is_admitted_and_a_planted_one_has_no_effect(
     browser_mount: BrowserMount, browser: ClientSession
 ) -> None:
     for cookie in (

@@ -73,7 +73,7 @@ async def test_a_browser_needs_the_sign_in_of_this_very_token(bound: Any, path: 
 
 
 @pytest.mark.parametrize("how", ["sec-fetch", "mozilla"])
-async def test_either_mark_of_a_browser_asks_for_the_sign_in(gate: RunningGate, how: str) -> None:
+async def test_either_mark_of_a_browser_requires_the_sign_in(gate: RunningGate, how: str) -> None:
     mark = {"sec-fetch": "Sec-Fetch-Site: same-origin", "mozilla": f"User-Agent: {OLD}"}[how]
     cookie = f"Cookie: zenzefi_access_token={TOKEN}"
     assert (await request(gate, mark, cookie))[:2] == (401, "sign_in_required")

@@ -266,7 +266,7 @@ async def test_an_empty_response_passes_unchanged(
     assert b"chunked" not in response
 
 
-async def test_an_unreachable_upstream_is_a_page_for_people_and_json_for_programs(
+async def test_an_unreachable_upstream_is_a_page_for_browsers_and_json_for_programs(
     start_gate: GateFactory, free_port: int
 ) -> None:
     gate = await start_gate(f"http://127.0.0.1:{free_port}")

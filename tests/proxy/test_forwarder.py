@@ -37,7 +37,7 @@ async def test_a_bare_question_mark_stays(gate: RunningGate) -> None:
     assert json.loads(body_of(response))["target"] == "/a?"
 
 
-async def test_content_with_a_length_goes_on_with_it_and_chunks_as_chunks(
+async def test_content_with_a_length_is_forwarded_with_it_and_chunks_as_chunks(
     gate: RunningGate, client: ClientSession
 ) -> None:
     async with client.post(gate.proxy_url + "/x", data=b"12345") as response:

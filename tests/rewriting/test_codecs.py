@@ -312,7 +312,7 @@ def test_a_client_gets_what_it_accepts(
     assert codecs.choose(accept, applied) == expected
 
 
-def test_the_upstream_is_not_asked_for_codings_nobody_here_knows() -> None:
+def test_unknown_codings_are_not_requested_from_the_upstream() -> None:
     asked = "gzip, deflate, br;q=0.8, zstd, dcb, dcz"
     assert codecs.forwardable(asked) == "gzip, deflate, br;q=0.8, zstd"
     assert codecs.forwardable("dcz") == "identity"

@@ -168,7 +168,7 @@ def test_a_plugin_that_raises_never_loses_a_byte_and_the_others_go_on(after: int
         (3, [(0.0, 1, b"")]),
     ],
 )
-def test_a_wrong_answer_counts_as_an_error_and_the_original_passes(result: object) -> None:
+def test_an_invalid_result_counts_as_an_error_and_the_original_passes(result: object) -> None:
     class Wrong:
         def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
             return result  # type: ignore[return-value] # the mistake

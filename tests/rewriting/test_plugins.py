@@ -268,7 +268,7 @@ def test_the_outline_is_made_and_pages_without_headings_stay() -> None:
     assert run(plugin, plain, destination="document").body == plain
 
 
-def test_maintenance_answers_by_itself() -> None:
+def test_maintenance_responds_by_itself() -> None:
     options = {"paths": ["/reports/*"]}
     response = kit.early(bundled_plugin("maintenance"), "https://app.example/reports/1", options)
     assert response is not None

@@ -52,7 +52,7 @@ def test_a_precondition_never_vanishes() -> None:
     assert validators.if_match("*", KEY) == "*"
 
 
-def test_ranges_are_asked_for_only_where_the_answer_is_not_rewritten() -> None:
+def test_ranges_are_requested_only_where_the_response_is_not_rewritten() -> None:
     wants = validators.wants_whole
     assert wants("/page", "document", None)
     assert wants("/app.js", None, None)

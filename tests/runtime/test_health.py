@@ -60,7 +60,7 @@ async def test_an_upstream_that_is_down_degrades_and_leaves_the_node_ready(
 @pytest.mark.parametrize(
     ("status", "state"), [(401, "healthy"), (403, "healthy"), (503, "degraded")]
 )
-async def test_an_upstream_that_asks_who_we_are_is_alive(
+async def test_an_upstream_that_requires_authentication_is_alive(
     aiohttp_client: AiohttpClient, make_app: MakeApp, status: int, state: str
 ) -> None:
     async def respond(request: web.Request) -> web.Response:

@@ -42,7 +42,7 @@ async def test_one_device_claims_a_token_on_all_nodes(nodes: list[GateClient]) -
         await there.app[DEVICES].claim(access, f"device-{winner}")
 
 
-async def test_a_claim_outlives_the_loss_of_redis(cluster: Stores) -> None:
+async def test_a_claim_survives_the_loss_of_redis(cluster: Stores) -> None:
     with own_redis() as server:
         async with running_gate(**(cluster.settings | {"redis_url": server.url})) as node:
             token = await buy(node, await sign_up(node))

@@ -13,7 +13,7 @@ from tests.kit.visitors import PASSWORD, Visitor
 HOSTILE = '"><script>alert(1)</script>{{7*7}}'
 
 
-async def test_the_front_page_is_html_for_people_and_json_for_programs(gate: GateClient) -> None:
+async def test_the_front_page_is_html_for_browsers_and_json_for_programs(gate: GateClient) -> None:
     response = await gate.get("/", headers={"Accept": "application/json"})
     assert (await response.json())["docs"] == "/docs"
     visitor = await Visitor(gate).open("/")

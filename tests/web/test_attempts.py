@@ -116,7 +116,7 @@ async def test_who_found_a_browser_signed_in_can_not_guess_the_password_there(
     assert "too many attempts" in thief.text
 
 
-async def test_who_has_to_wait_is_told_how_long_and_led_back(make_gate: MakeGate) -> None:
+async def test_a_limited_visitor_sees_the_wait_and_a_link_back(make_gate: MakeGate) -> None:
     gate = await make_gate(rate_limit_login="1/hour")
     assert await guess(gate, 1) == 422
     visitor = await Visitor(gate).open("/login")
@@ -139,7 +139,7 @@ async def column(gate: GateClient, table: Table, name: str) -> Any:
         return (await connection.execute(select(table.c[name]))).scalars().all()
 
 
-async def test_a_sign_in_that_nobody_used_ends(gate: GateClient) -> None:
+async def test_an_unused_sign_in_ends(gate: GateClient) -> None:
     visitor = await Visitor(gate).register()
     idle = timedelta(hours=12)
     just_within = datetime.now(UTC) - idle + timedelta(minutes=1)
@@ -210,7 +210,7 @@ async def test_a_new_link_ends_the_one_before(
     assert "The new password is set." in visitor.text
 
 
-async def test_nobody_fills_a_mailbox(
+async def test_repeated_requests_do_not_fill_a_mailbox(
     mailing: GateClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = await Visitor(mailing).register()
@@ -227,7 +227,7 @@ async def test_nobody_fills_a_mailbox(
     assert len(re.findall(r"/register/confirm\?link=", caplog.text)) == MOST
 
 
-async def test_the_owner_is_told_of_what_a_thief_would_do(
+async def test_the_owner_is_notified_of_changes_that_a_thief_would_make(
     mailing: GateClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     visitor = await Visitor(mailing).register()

@@ -84,7 +84,7 @@ async def test_a_browsers_name_of_any_bytes_is_kept_or_dropped(
         "/login/code?x=%ff",
     ],
 )
-async def test_an_address_of_any_bytes_is_answered(gate: GateClient, path: str) -> None:
+async def test_an_address_of_any_bytes_gets_a_response(gate: GateClient, path: str) -> None:
     visitor = await Visitor(gate).register()
     status, _ = await raw(gate, [f"GET {path} HTTP/1.1".encode()])
     assert status < 500
@@ -94,7 +94,7 @@ async def test_an_address_of_any_bytes_is_answered(gate: GateClient, path: str) 
 
 
 @pytest.mark.parametrize("value", ["%00", "%ff", "%ed%a0%80", "%F0%9F%98%80", "a%0d%0ab"])
-async def test_a_form_of_any_bytes_is_answered(gate: GateClient, value: str) -> None:
+async def test_a_form_of_any_bytes_gets_a_response(gate: GateClient, value: str) -> None:
     visitor = await Visitor(gate).open("/register")
     cookies = "; ".join(f"{name}={text}" for name, text in visitor.cookies.items())
     for path, fields in (

@@ -161,7 +161,7 @@ async def test_a_browser_that_says_nothing_of_where_it_comes_from_gets_no_page(
         ("/logout", {"csrf": "0" * 80}),
     ],
 )
-async def test_a_form_without_its_token_gets_a_page_of_nobody(
+async def test_a_form_without_its_token_gets_a_page_without_a_user(
     make_gate: MakeGate, path: str, fields: dict[str, str]
 ) -> None:
     gate = await prefix_gate(make_gate)
@@ -174,7 +174,7 @@ async def test_a_form_without_its_token_gets_a_page_of_nobody(
     assert marta.status == 403
 
 
-async def test_a_page_of_nobody_tells_no_message_and_keeps_it_for_the_visitor(
+async def test_a_page_without_a_user_shows_no_message_and_keeps_it(
     make_gate: MakeGate,
 ) -> None:
     """A message may name the e-mail address; a script can send such a form into a window."""

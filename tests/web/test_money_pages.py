@@ -45,7 +45,7 @@ def plain(visitor: Visitor) -> str:
     return visitor.text.replace(NBSP, " ")
 
 
-async def test_an_amount_is_understood_as_people_write_it(shop: GateClient) -> None:
+async def test_an_amount_is_parsed_in_its_usual_spellings(shop: GateClient) -> None:
     visitor = await Visitor(shop).register()
     await top_up(visitor, " 1 020,50 ")
     assert "Paid. The amount has been added to your balance." in visitor.text
@@ -205,7 +205,7 @@ async def test_a_payment_taken_back_after_it_was_spent_is_explained(
     assert "repays a reversed payment" in visitor.text
 
 
-async def test_nobody_is_charged_a_price_they_did_not_see(make_gate: MakeGate) -> None:
+async def test_no_buyer_is_charged_a_price_that_was_not_shown(make_gate: MakeGate) -> None:
     gate = await make_gate(debug=True, payment_providers=["mock"], token_price_24h="18.00")
     values: dict[str, Any] = {"name": "B", "duration_hours": 24, "token_count": 2}
     bundle = await gate.app[BUNDLES].create(GATE, **values, scope="full", price=Decimal("30.00"))

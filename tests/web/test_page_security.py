@@ -132,7 +132,7 @@ def test_other_places_are_not(path: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_whatever_is_asked_for_the_browser_stays_on_the_gate(path: str) -> None:
+def test_no_address_redirects_the_browser_away_from_the_gate(path: str) -> None:
     found = own_path(path)
     assert found.startswith("/")
     assert not found.startswith(("//", "/\\"))

@@ -49,7 +49,7 @@ def test_flash_messages_come_back_once_packed() -> None:
     assert flash.unpack(KEY, flash.pack(KEY, said)) == said
 
 
-def test_nobody_else_can_write_a_flash_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_gate_can_write_a_flash_message(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = flash.pack(KEY, [Flash("good", "x")])
     assert flash.unpack(Signer([b"other" * 8]), packed) == []
     assert flash.unpack(KEY, packed[:-1]) == []
@@ -84,7 +84,7 @@ def test_a_chart_is_valid_svg_without_styles() -> None:
     assert charts.traffic("", []) == Markup("")
 
 
-def test_every_error_that_people_meet_is_explained_in_their_language() -> None:
+def test_every_error_on_a_page_is_explained_in_the_visitors_language() -> None:
     for kind in all_errors():
         error = GateError()
         error.code, error.status = kind.code, kind.status  # type: ignore[misc]
@@ -108,5 +108,5 @@ def test_every_error_that_people_meet_is_explained_in_their_language() -> None:
         ("<script>alert(1)</script>", "<script>alert(1)<"),
     ],
 )
-def test_programs_have_the_names_that_people_know(header: str | None, name: str) -> None:
+def test_programs_have_their_usual_names(header: str | None, name: str) -> None:
     assert program(header) == name

@@ -80,7 +80,9 @@ async def test_a_planted_session_shows_nothing_and_does_nothing_before_it_is_tak
     assert "m•••a" not in marta.text
 
 
-async def test_who_signed_in_goes_on_by_a_button_and_another_leaves(shared: GateClient) -> None:
+async def test_the_signed_in_visitor_continues_by_a_button_and_another_leaves(
+    shared: GateClient,
+) -> None:
     marta = await Client(shared).register()
     moved = copy_of(marta, shared, X_Forwarded_For="198.51.100.7")
     await moved.open("/account")
@@ -101,7 +103,9 @@ async def test_who_signed_in_goes_on_by_a_button_and_another_leaves(shared: Gate
     assert (await moved.open("/account")).soup.find(id="f-password") is not None
 
 
-async def test_the_same_network_and_a_newer_browser_are_not_asked(shared: GateClient) -> None:
+async def test_the_same_network_and_a_newer_browser_need_no_confirmation(
+    shared: GateClient,
+) -> None:
     marta = await Client(shared).register()
     same = copy_of(marta, shared, X_Forwarded_For="192.0.2.200", User_Agent=AGENT.format(101, 101))
     assert "marta" in (await same.open("/account/profile")).html
@@ -153,7 +157,7 @@ async def test_a_form_is_sent_by_a_press(shared: GateClient) -> None:
     assert marta.status == 303
 
 
-async def test_where_cookies_are_not_shared_nobody_is_asked(
+async def test_without_shared_cookies_no_confirmation_is_needed(
     make_gate: MakeGate, upstream: RecordingUpstream
 ) -> None:
     gate = await make_gate(

@@ -139,6 +139,8 @@ class Page(Query):
 class Listing(Output, Generic[_ItemT]):
     """A page of a list."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "A page of a list."})
+
     items: list[_ItemT]
     """The items of this page."""
     total: int

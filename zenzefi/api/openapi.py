@@ -40,6 +40,7 @@ _REQUEST_ID: JsonSchemaValue = {
 _ERROR: JsonSchemaValue = {
     "type": "object",
     "title": "Error",
+    "description": "The body of every error except a 422.",
     "required": ["detail", "code", "request_id"],
     "properties": {
         "detail": {"type": "string", "description": "What happened and what to do next."},
@@ -55,6 +56,7 @@ _ERROR: JsonSchemaValue = {
 _INVALID: JsonSchemaValue = {
     "type": "object",
     "title": "ValidationError",
+    "description": "The body of a 422: the values that were refused.",
     "required": ["detail", "code", "request_id"],
     "properties": {
         "detail": {
@@ -74,7 +76,7 @@ _INVALID: JsonSchemaValue = {
                         "names and positions that lead to it.",
                         "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
                     },
-                    "msg": {"type": "string", "description": "The problem, for people."},
+                    "msg": {"type": "string", "description": "The problem as a sentence."},
                     "input": {"description": "The value as it was sent."},
                 },
             },

@@ -132,7 +132,7 @@ def as_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
-    """A table for people; ``empty`` is the sentence for no rows."""
+    """A table for a terminal; ``empty`` is the sentence for no rows."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

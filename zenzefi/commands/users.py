@@ -32,7 +32,7 @@ def user() -> None:
 @click.argument("email")
 @click.option("--admin", is_flag=True, help="Make the account an administrator.")
 @click.option("--username", help="Default: the part of the address before the @.")
-@click.option("--full-name", help="As it is shown to administrators.")
+@click.option("--full-name", help="Name shown to administrators.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the standard input.")
 @json_option
 @plainly

@@ -28,7 +28,7 @@ class BodyTransform(Protocol):
         """The output after ``data``, in pieces of bounded work; some are empty."""
 
     def finish(self) -> bytes:
-        """The rest."""
+        """The remaining output at the end of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Rewriter(Protocol):
         """A plugin's response instead of the upstream's: status, head, body."""
 
     def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
-        """The request's headers as the engine wants them (validators, ranges, codings)."""
+        """The request's headers as the engine needs them (validators, ranges, codings)."""
 
     def interim(self, request: EngineRequest, status: int, headers: Pairs) -> Pairs:
         """The headers of a 1xx response (browsers fetch the Link of 103 Early Hints)."""
@@ -87,11 +87,11 @@ class Rewriter(Protocol):
     ) -> Callable[[str, str | bytes], str | bytes | None] | None:
         """The function applied to WebSocket messages: (direction, data) -> data or ``None``.
 
-        ``None`` if no plugin asks for them: then frames pass raw.
+        ``None`` if no plugin reads messages: then frames pass raw.
         """
 
     def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
-        """Whether a part of a body came that must be rewritten as a whole."""
+        """Whether the response is a part of a body that must be rewritten as a whole."""
 
     def response(
         self, request: EngineRequest, response: ResponseHead, headers: Pairs

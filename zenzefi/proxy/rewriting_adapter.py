@@ -45,7 +45,7 @@ class MapperCache:
 
 
 class EngineRewriter:
-    """Asks the engine; headers are UTF-8 text with other bytes escaped, so none is lost."""
+    """Calls the engine; headers are UTF-8 text with other bytes escaped, so none is lost."""
 
     def __init__(
         self, engine: Engine, upstream: Origin, mappers: MapperCache, marks_key: str

@@ -80,10 +80,10 @@ class Authenticated(Life):
 
 
 class LoggedOut(Output):
-    """The proxy cookie is forgotten."""
+    """The proxy cookie is cleared."""
 
     message: str
-    """A sentence for people."""
+    """The result as a sentence."""
     cookie_cleared: Literal[True]
     """Always true."""
 

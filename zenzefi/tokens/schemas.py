@@ -78,7 +78,7 @@ class Revocation(Output):
     new_balance: MoneyOut
     """The balance afterwards, in ZNC."""
     message: str
-    """The result as a sentence for people."""
+    """The result as a sentence."""
 
 
 class SessionOut(Output):
@@ -132,4 +132,4 @@ class Released(Output):
     released: bool
     """Whether the token is free for another device; always true."""
     message: str
-    """The result as a sentence for people."""
+    """The result as a sentence."""

@@ -24,7 +24,7 @@ def splices_of(gate: RunningGate) -> Any:
     return [c for c in fast_path_of(gate).connections if c._splice is not None]
 
 
-async def test_a_large_body_arrives_whole_and_the_browsers_connection_goes_on(
+async def test_a_large_body_arrives_whole_and_the_browsers_connection_stays_open(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     async def script(wire: Wire) -> None:

@@ -134,7 +134,7 @@ async def test_another_user_of_the_same_token_gets_another_connection(
     assert await body(browser, "/open", line) == b"you are nobody"
 
 
-async def test_a_browser_known_by_cookie_goes_on_over_the_connection_that_challenged_it(
+async def test_a_browser_known_by_cookie_continues_on_the_connection_that_challenged_it(
     start_gate: GateFactory, serve: ServeAuthenticating
 ) -> None:
     upstream = await serve()

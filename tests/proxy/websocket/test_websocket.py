@@ -47,7 +47,7 @@ async def test_the_subprotocol_and_the_compression_are_the_upstreams(
         assert (await ws.receive()).data == "a" * 10000
 
 
-async def test_the_token_parameter_lets_in_and_is_taken_out(
+async def test_the_token_parameter_is_admitted_and_removed(
     gate: RunningGate, browser: ClientSession
 ) -> None:
     async with browser.ws_connect(f"{gate.proxy_url}/socket?a=%zz&token={TOKEN}&b") as ws:

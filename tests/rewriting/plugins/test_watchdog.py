@@ -89,7 +89,7 @@ def test_a_call_that_uses_too_much_memory_is_stopped(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("quick")
-def test_many_short_calls_and_time_between_them_are_nobodys_fault() -> None:
+def test_many_short_calls_and_time_between_them_are_not_counted() -> None:
     end = time.monotonic() + 0.5
     while time.monotonic() < end:
         _watched(lambda: None)

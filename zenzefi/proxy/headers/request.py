@@ -26,7 +26,7 @@ from zenzefi.proxy.headers.pairs import (
 )
 
 _IDENTITY = "only the gate identifies the client"
-_SIGNED_IN = "a sign-in server in front of an application says so who asks; here is none"
+_SIGNED_IN = "set by an authenticating server in front of an application; the gate is not one"
 _TRAIL = "only the gate states where the request came from"
 _SECRET = "the gate's secret"  # noqa: S105 - a reason, not a secret
 _ROUTING = "some frameworks route by it, past the path that was checked"
