@@ -95,3 +95,14 @@ async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[GateProce
             except OSError:
                 pass
             await asyncio.sleep(0.1)
+
+
+def test_the_workers_share_the_memory_of_the_imported_application(
+    node: tuple[GateProcess, str],
+) -> None:
+    gate, _ = node
+    gate.get("/livez")
+    for worker in psutil.Process(gate.process.pid).children():
+        rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
+        sizes = dict(re.findall(r"^(\w+): +(\d+) kB", rollup, re.M))
+        assert int(sizes["Shared_Dirty"]) > int(sizes["Private_Dirty"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -169,9 +170,16 @@ def _address(host: str, port: int) -> str:
 def _many_processes(
     settings: Settings, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
 ) -> int:
+    # The application is imported before the fork, so that the workers share its memory. Frozen
+    # objects are not visited by garbage collections, which would copy their pages.
+    import zenzefi.app
+    import zenzefi.runtime.reload  # noqa: F401
     from zenzefi.observability.metrics import forget_process
     from zenzefi.runtime.server import run
     from zenzefi.runtime.workers import Supervisor
+
+    gc.collect()
+    gc.freeze()
 
     def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
         with explained():
