@@ -67,6 +67,15 @@ class Unauthenticated(GateError):
     status = 401
     code = "unauthenticated"
     default = "Authentication required"
+    challenge: ClassVar[str] = "Bearer"
+    """``WWW-Authenticate`` of the response (RFC 9110, 15.5.2)."""
+
+    def __init__(
+        self, detail: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail, headers=headers)
+        if self.status == 401:  # a subclass may have another status
+            self.headers.setdefault("WWW-Authenticate", self.challenge)
 
 
 class PaymentRequired(GateError):

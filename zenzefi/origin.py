@@ -12,6 +12,8 @@ PROXY_PREFIX = "/api/v1/proxy"
 """Path of the gate below which clients see the upstream, unless they use a separate origin."""
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - the name of a header
 """The access token of a request."""
+TOKEN_CHALLENGE = f'AccessToken header="{TOKEN_HEADER}"'
+"""``WWW-Authenticate`` where an access token is required. Browsers ignore an unknown scheme."""
 DEVICE_HEADER = "X-Device-ID"
 """The device that a client claims the token for."""
 

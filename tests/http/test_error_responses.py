@@ -5,12 +5,13 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from tests.kit.gates import GateClient
+from zenzefi.accounts.errors import LoginRejected
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.errors import GateError, Invalid, RateLimited
 from zenzefi.http import request_id
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.request_id import request_id_middleware
-from zenzefi.tokens.errors import TokenExpired
+from zenzefi.tokens.errors import TokenExpired, TooManyUnknownTokens
 
 
 @pytest.fixture
@@ -43,6 +44,15 @@ async def test_a_domain_error_has_the_one_shape_and_the_request_id(client: GateC
     }
     assert response.headers["X-Request-ID"] == "trace-0001"
     assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_every_401_names_the_way_to_authenticate(client: GateClient) -> None:
+    """RFC 9110, 15.5.2."""
+    response = await client.get("/expired")
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"] == 'AccessToken header="X-Access-Token"'
+    assert LoginRejected().headers == {"WWW-Authenticate": "Bearer"}
+    assert "WWW-Authenticate" not in TooManyUnknownTokens(7).headers
 
 
 async def test_a_hostile_request_id_is_replaced(client: GateClient) -> None:

@@ -25,9 +25,6 @@ class CredentialsRejected(Unauthenticated):
     code = "invalid_credentials"
     default = "Could not validate credentials"
 
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
-
 
 class LoginRejected(Unauthenticated):
     """Unknown e-mail address, wrong password or deactivated account; the response is the same."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from zenzefi.errors import Forbidden, GateError, Unauthenticated, Unavailable, UpstreamFailed
+from zenzefi.origin import TOKEN_CHALLENGE
 
 
 class OwnOriginRequired(Unauthenticated):
     """A browser's cookie under the prefix, where ``BROWSER_MOUNT`` is not ``prefix``."""
 
+    challenge = TOKEN_CHALLENGE
     code = "own_origin_required"
     default = (
         "A cookie does not authenticate here. Open the application from your account page, or "
@@ -18,6 +20,7 @@ class OwnOriginRequired(Unauthenticated):
 class SignInLinkInvalid(Unauthenticated):
     """A sign-in link that is forged, expired, already used or made for another browser."""
 
+    challenge = TOKEN_CHALLENGE
     code = "sign_in_link_invalid"
     default = "This sign-in link is no longer valid. Open the application from your account."
 
@@ -25,6 +28,7 @@ class SignInLinkInvalid(Unauthenticated):
 class BrowserNotConfirmed(Unauthenticated):
     """A sign-in link without the cookie of the browser for which it was made."""
 
+    challenge = TOKEN_CHALLENGE
     code = "browser_not_confirmed"
     default = (
         "This sign-in was started in another browser, or this browser did not keep its cookie. "

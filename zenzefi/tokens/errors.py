@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zenzefi.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthenticated
+from zenzefi.origin import TOKEN_CHALLENGE
 
 
 class InvalidDuration(BadRequest):
@@ -15,6 +16,7 @@ class InvalidDuration(BadRequest):
 class TokenMissing(Unauthenticated):
     """A proxied request without an access token."""
 
+    challenge = TOKEN_CHALLENGE
     code = "token_missing"
     default = "Authentication required: provide X-Access-Token header"
 
@@ -22,6 +24,7 @@ class TokenMissing(Unauthenticated):
 class SignInRequired(Unauthenticated):
     """A browser's proxy cookie without an active sign-in of this browser."""
 
+    challenge = TOKEN_CHALLENGE
     code = "sign_in_required"
     default = (
         "This browser's sign-in has ended, or it was made in another browser. Open the application "
@@ -32,6 +35,7 @@ class SignInRequired(Unauthenticated):
 class TokenRejected(Unauthenticated):
     """Base of the errors for an access token that is not valid."""
 
+    challenge = TOKEN_CHALLENGE
     code = "token_invalid"
     default = "Invalid or expired access token"
 
