@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 MOST = 1.0
 """Load average of the last minute above which no table is written."""
@@ -22,13 +21,3 @@ def refusal(before: float, *, force: bool) -> str | None:
         f"The load average is {before:.1f}; above {MOST:.0f}, other programs use the CPU and the "
         "table would be wrong. Wait, or measure with --force, which only prints."
     )
-
-
-def may_write(before: float) -> bool:
-    """Whether the table of a run that began at this load may be written."""
-    if before <= MOST:
-        return True
-    print(
-        f"Nothing was written: the load average was {before:.1f} before the run.", file=sys.stderr
-    )
-    return False
