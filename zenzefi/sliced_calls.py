@@ -17,7 +17,7 @@ class SlicedCalls:
     """Runs calls in their order, at most ``size`` of them in one step of the event loop.
 
     The first call after a pause runs at once, inside :meth:`add`. Between two slices the loop
-    serves all others: it polls its sockets and flushes what was written. A call that raises an
+    serves all others: it polls its sockets and writes buffered bytes. A call that raises an
     exception is logged and does not prevent the others.
     """
 
