@@ -86,7 +86,7 @@ def _run(plan: Plan, cores: list[int], load_before: float) -> Outcome:
         wait_for(behind, upstream)
         peers, skipped = _started(chosen)
         idle = {peer.name: _settled(peer) for peer in peers}
-        warm = _warmed(peers, plan)
+        warm = _warmed(peers, skipped, plan)
         with _engines(plan.cases) as engines:
             measurements = list(_measured(peers, engines, plan))
         return Outcome(
@@ -145,11 +145,20 @@ def _started(chosen: list[Peer]) -> tuple[list[Peer], dict[str, str]]:
 _WARM_UP = Case("warm-up", "/1k", frozenset(Group))
 
 
-def _warmed(peers: list[Peer], plan: Plan) -> dict[str, int]:
-    """Serve for some time (node compiles hot code late); resident bytes of each after that."""
+def _warmed(peers: list[Peer], skipped: dict[str, str], plan: Plan) -> dict[str, int]:
+    """Serve for some time (node compiles hot code late); resident bytes of each after that.
+
+    Moves a program that fails already here from ``peers`` to ``skipped``.
+    """
     warm: dict[str, int] = {}
-    for peer in peers:
-        load.requests(peer.target, _WARM_UP, plan.warm_up)
+    for peer in tuple(peers):
+        try:
+            load.requests(peer.target, _WARM_UP, plan.warm_up)
+        except (LoadFailed, OSError, TimeoutError) as why:
+            print(f"  {peer.name} skipped: {why}", file=sys.stderr)
+            skipped[peer.name] = f"failed in the warm-up: {why}"
+            peers.remove(peer)
+            continue
         kernel.forget_peak(_pid(peer))
         warm[peer.name] = kernel.rss(_pid(peer))
     return warm
