@@ -377,7 +377,7 @@ class Model(RuleBasedStateMachine):
             )
 
 
-Model.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+Model.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestModel = Model.TestCase
 
 
