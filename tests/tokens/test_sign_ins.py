@@ -121,6 +121,7 @@ async def test_a_family_of_sign_ins_ends_together(gate: GateClient) -> None:
         access, kept.append, ClientIdentity(None, "192.0.2.7", "")
     )  # a header client
     assert await of(gate).end(parent.family) == 2
+    await until(lambda: len(closed) == 2)
     assert closed == ["This browser was logged out."] * 2
     assert kept == []
     for _ in range(2):
