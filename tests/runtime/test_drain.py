@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
+from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.runtime import drain
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER, GateRunner, ListeningSite
 from zenzefi.runtime.server import PortTaken, bind, serve
+from zenzefi.settings import SETTINGS, Settings
 
 
 class Slow:
@@ -27,7 +28,8 @@ class Slow:
         self.app = web.Application()
         self.app.router.add_get("/slow", self._slow)
         self.app.router.add_post("/fast", self._fast)
-        self.app[REQUEST_HANDLER] = RequestHandler
+        self.app[SETTINGS] = Settings(_env_file=None, debug=True)
+        self.app[REQUEST_HANDLER] = GateRequestHandler
         drain.setup(self.app)
 
     async def _slow(self, request: web.Request) -> web.Response:
@@ -127,7 +129,7 @@ async def test_connections_that_wait_in_the_kernel_are_served() -> None:
 
 
 async def test_another_request_handler_takes_its_place() -> None:
-    class Counting(RequestHandler):
+    class Counting(GateRequestHandler):
         __slots__ = ()
         made = 0
 
