@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any
 from aiohttp import web
 
 from scripts.measure_cookies import _CHROMIUM, _FIREFOX
+from tests.kit.ports import free_port
 from zenzefi.app import create_app
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
@@ -113,12 +113,6 @@ class Application:
         return web.Response(text="ok")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class Found:
     """The result of one browser in one case."""
@@ -144,7 +138,7 @@ class Found:
 
 async def measure(browser: str, case: Case, folder: Path) -> Found:
     """Run one browser in one case."""
-    port, second = _free_port(), _free_port()
+    port, second = free_port(), free_port()
     root = f"http://{case.host}:{port}"
     application = Application(root)
     upstream = web.Application()

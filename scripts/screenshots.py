@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +21,8 @@ from sqlalchemy import update
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
-from zenzefi.accounts.models import users  # noqa: E402 - the checkout takes precedence
+from tests.kit.ports import free_port  # noqa: E402 - the checkout takes precedence
+from zenzefi.accounts.models import users  # noqa: E402
 from zenzefi.app import create_app  # noqa: E402
 from zenzefi.db import migrate  # noqa: E402
 from zenzefi.db.engine import DATABASE, Database  # noqa: E402
@@ -147,9 +147,7 @@ async def main() -> int:
         print("Install Chromium (Debian: apt install chromium) or set CHROMIUM.")
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     root = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
         async with running_demo() as upstream:

@@ -16,7 +16,8 @@ from typing import Any
 
 from bench.proxy.cases import GATE, Group
 from bench.proxy.load import Target
-from bench.proxy.programs import Peer, Skipped, free_port, start, wait_for
+from bench.proxy.programs import Peer, Skipped, start, wait_for
+from tests.kit.ports import free_port
 
 _SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"  # key of a gate that runs for minutes
 

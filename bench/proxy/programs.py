@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from bench.proxy.cases import Case, Group, Kind
 from bench.proxy.load import Target
+from tests.kit.ports import free_port
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -27,13 +28,6 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "zenzef
 
 class Skipped(Exception):
     """The peer can't run on this machine. The text is the reason."""
-
-
-def free_port() -> int:
-    """A TCP port that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(command: list[str], core: int, **options: Any) -> subprocess.Popen[bytes]:

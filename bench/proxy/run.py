@@ -24,13 +24,13 @@ from bench.proxy.programs import (
     Peer,
     Skipped,
     Undici,
-    free_port,
     start,
     wait_for,
 )
 from bench.proxy.servers import Caddy, HAProxy, Nginx
 from bench.proxy.upstream import LARGE
 from bench.rewriting.__main__ import Worker
+from tests.kit.ports import free_port
 
 
 @dataclass(frozen=True)

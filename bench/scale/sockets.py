@@ -19,8 +19,9 @@ from typing import Any, cast
 
 from bench.proxy import kernel
 from bench.proxy.gate import Gate
-from bench.proxy.programs import ROOT, free_port, wait_for
+from bench.proxy.programs import ROOT, wait_for
 from bench.scale.watched_gate import longest_step
+from tests.kit.ports import free_port
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _AT_ONCE = 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from aiohttp import web
 from playwright.async_api import Browser, expect
 
 from tests.kit.chromium import watch
+from tests.kit.ports import free_port
 from zenzefi.app import create_app
 from zenzefi.demo import running_demo
 from zenzefi.runtime.drain import GateRunner
@@ -22,9 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 @pytest.fixture
 async def gate_url(sqlite_database: str, tmp_path: Path) -> AsyncIterator[str]:
     """The whole gate on its embedded default, with the demo site behind it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with running_demo() as upstream:
         settings = load_settings(

@@ -49,11 +49,11 @@ async def agent_for(gate: URL, token: str, port: int) -> AsyncIterator[Agent]:
 
 
 @pytest.fixture
-async def local(gate: GateClient, unused_tcp_port: int) -> AsyncIterator[Local]:
+async def local(gate: GateClient, free_port: int) -> AsyncIterator[Local]:
     bearer = await api.sign_up(gate)
     token = await api.buy(gate, bearer)
     async with (
-        agent_for(gate.make_url("/").origin(), str(token["token"]), unused_tcp_port) as agent,
+        agent_for(gate.make_url("/").origin(), str(token["token"]), free_port) as agent,
         aiohttp.ClientSession(auto_decompress=False) as session,
     ):
         yield Local(agent, session, token, bearer)
@@ -252,10 +252,10 @@ async def test_it_learns_that_the_token_has_ended(local: Local, gate: GateClient
         await local.agent.status()
 
 
-async def test_an_unreachable_gate_is_reported_and_retried(unused_tcp_port: int) -> None:
+async def test_an_unreachable_gate_is_reported_and_retried(free_port: int) -> None:
     nowhere = URL("http://127.0.0.1:1")
     async with (
-        agent_for(nowhere, "x" * 64, unused_tcp_port) as agent,
+        agent_for(nowhere, "x" * 64, free_port) as agent,
         aiohttp.ClientSession() as session,
     ):
         async with session.get(f"{agent.public}/") as response:
@@ -266,30 +266,30 @@ async def test_an_unreachable_gate_is_reported_and_retried(unused_tcp_port: int)
 
 
 async def test_another_server_at_the_address_is_distinguished_from_a_gate(
-    unused_tcp_port: int,
+    free_port: int,
 ) -> None:
     async with (
         TestServer(web.Application()) as other,
-        agent_for(other.make_url("/").origin(), "x" * 64, unused_tcp_port) as agent,
+        agent_for(other.make_url("/").origin(), "x" * 64, free_port) as agent,
     ):
         with pytest.raises(NotAGate):
             await agent.status()
 
 
 async def test_it_serves_https_with_a_certificate_that_it_keeps(
-    make_gate: MakeGate, upstream: RecordingUpstream, tmp_path: Path, unused_tcp_port: int
+    make_gate: MakeGate, upstream: RecordingUpstream, tmp_path: Path, free_port: int
 ) -> None:
     context, fingerprint = server_context(tmp_path / "agent")
     assert server_context(tmp_path / "agent")[1] == fingerprint
     assert (tmp_path / "agent" / "connect.pem").stat().st_mode & 0o777 == 0o600
     gate = await make_gate(zenzefi_target_url=upstream.origin)
     token = await api.buy(gate, await api.sign_up(gate))
-    public = URL(f"https://127.0.0.1:{unused_tcp_port}")
+    public = URL(f"https://127.0.0.1:{free_port}")
     agent = Agent(gate.make_url("/").origin(), public, str(token["token"]), DEVICE)
     runner = agent.runner()
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", unused_tcp_port, ssl_context=context).start()
+        await web.TCPSite(runner, "127.0.0.1", free_port, ssl_context=context).start()
         trusting = ssl.create_default_context(cafile=str(tmp_path / "agent" / "connect.pem"))
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session,

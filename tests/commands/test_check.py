@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from tests.kit.servers import free_port, own_redis
+from tests.kit.ports import free_port
+from tests.kit.servers import own_redis
 from zenzefi.db.engine import Database
 from zenzefi.runtime import checks
 from zenzefi.settings import load_settings

@@ -20,7 +20,7 @@ import pexpect
 import pytest
 
 from tests.kit.gate_process import GateProcess, environment
-from tests.kit.servers import free_port
+from tests.kit.ports import free_port
 from zenzefi import i18n
 from zenzefi.commands.connect import status_line
 

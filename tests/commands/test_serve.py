@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.kit.gate_process import GateProcess, environment
-from tests.kit.servers import free_port
+from tests.kit.ports import free_port
 
 
 def test_it_prints_its_address_serves_and_exits_on_sigterm(gate: GateProcess) -> None:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.kit.gate_process import GateProcess
-from tests.kit.servers import free_port
+from tests.kit.ports import free_port
 
 
 @pytest.fixture

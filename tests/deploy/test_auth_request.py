@@ -11,7 +11,7 @@ from aiohttp import ClientSession, web
 from tests.kit.api import buy, sign_up, user_id_of
 from tests.kit.auth_request_recipes import HOST, RECIPES, Addresses, loopback_client, running_recipe
 from tests.kit.gates import SECRET_KEY, running_gate
-from tests.kit.programs import free_ports
+from tests.kit.ports import free_ports
 from tests.kit.recording_upstream import RecordingUpstream
 
 DEVICE, OTHER = "0123456789abcdef0000", "0123456789abcdef0001"

@@ -16,7 +16,7 @@ from aiohttp import web
 from tests.kit.api import buy, sign_up
 from tests.kit.gates import Stores, running_gate
 from tests.kit.nginx import NGINX, as_it_is, certificate, running, written
-from tests.kit.programs import free_ports
+from tests.kit.ports import free_ports
 from tests.kit.recording_upstream import RecordingUpstream
 
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, expect
 from tests.kit.account_site import buy, register
 from tests.kit.auth_request_recipes import HOST, RECIPES, Addresses, running_recipe
 from tests.kit.gates import SECRET_KEY, running_gate
-from tests.kit.programs import free_ports
+from tests.kit.ports import free_ports
 from zenzefi.client.certificate import server_context
 from zenzefi.demo import running_demo
 

@@ -11,7 +11,7 @@ from tests.kit import api
 from tests.kit.gate_process import GateProcess
 from tests.kit.gates import SECRET_KEY, Stores, running_gate
 from tests.kit.nginx import NGINX, plain, running
-from tests.kit.programs import free_ports
+from tests.kit.ports import free_ports
 from tests.kit.recording_upstream import RecordingUpstream
 
 pytestmark = [

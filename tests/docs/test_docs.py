@@ -21,7 +21,7 @@ import yaml
 from dotenv import dotenv_values
 
 from tests.kit.gate_process import environment
-from tests.kit.servers import free_port
+from tests.kit.ports import free_port
 from zenzefi import i18n
 from zenzefi.cli import main
 from zenzefi.commands.connect import status_line

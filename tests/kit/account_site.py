@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from playwright.async_api import Browser, Page
 from sqlalchemy import update
 
 from tests.kit.gates import SECRET_KEY, GateClient, GateServer
+from tests.kit.ports import free_port
 from zenzefi.accounts.models import users
 from zenzefi.app import create_app
 from zenzefi.db.engine import DATABASE
@@ -55,9 +55,7 @@ async def site(
     folder: Path, database: str, *, mount: str = "own-origin", **settings: Any
 ) -> AsyncIterator[Site]:
     # The gate must know its own address beforehand: pages that come through are mapped to it.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     root = f"http://127.0.0.1:{port}"
     at = {"own-origin": f"http://app.localhost:{port}/", "prefix": f"{root}/api/v1/proxy/"}[mount]
     async with running_demo() as upstream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -15,6 +14,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.apps import install
 from tests.kit.browser_gates import Place
 from tests.kit.chromium import watch
+from tests.kit.ports import free_port
 
 APPS = install.folder()
 
@@ -28,9 +28,7 @@ def _require_installation() -> None:
 async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[str]:
     """Run a script of ``tests/apps/python``; yields its origin once ``probe`` returns 200."""
     _require_installation()
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        port = str(holder.getsockname()[1])
+    port = str(free_port())
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
     process = await asyncio.create_subprocess_exec(
         APPS / "venv/bin/python",

@@ -7,7 +7,6 @@ a browser makes of a page that came through, not who may have it.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Route
 from yarl import URL
 
+from tests.kit.ports import free_port
 from tests.kit.proxy_gates import PREFIX, TOKEN, MemoryTokenValidator, proxy_app
 from zenzefi.client.agent import Agent
 from zenzefi.client.certificate import server_context
@@ -92,10 +92,7 @@ async def place(
     **settings: Any,
 ) -> AsyncIterator[Place]:
     """The gate with ``upstream`` behind it, and the place where a browser finds it."""
-    with socket.socket() as probe, socket.socket() as other:
-        probe.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, second = probe.getsockname()[1], other.getsockname()[1]
+    port, second = free_port(), free_port()
     insecure = f"gate.example:{port}"  # plain http and not this machine's own name
     if name == "insecure":
         settings["backend_url"] = f"http://{insecure}"
@@ -135,9 +132,7 @@ async def place(
 @contextlib.asynccontextmanager
 async def _desktop_client(gate: str, folder: Path) -> AsyncIterator[str]:
     """The real agent, as ``zenzefi connect`` runs it: the upstream at a root on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     public = URL.build(scheme="https", host="127.0.0.1", port=port)
     agent = Agent(URL(gate), public, TOKEN, "0123456789abcdef0123")
     context, _ = server_context(folder / "agent")

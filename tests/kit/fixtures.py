@@ -26,7 +26,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import settings as hypothesis_settings
 from jinja2.bccache import Bucket
 
-from tests.kit import event_loops
+from tests.kit import event_loops, ports
 from tests.kit.databases import DatabasePool, administer, database_named, migrate_schema
 from tests.kit.gates import SECRET_KEY, GateClient, MakeGate, Stores, running_gate
 from tests.kit.process_app import MakeApp, process_app
@@ -277,3 +277,9 @@ def make_app(tmp_path: Path, sqlite_database: str) -> MakeApp:
         return process_app(load_settings({"data_dir": tmp_path, **overrides}), database_url)
 
     return make
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port without a listener."""
+    return ports.free_port()

@@ -17,10 +17,10 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.kit.gates import SECRET_KEY
+from tests.kit.ports import free_port
 from zenzefi.app import create_app
 from zenzefi.client.certificate import server_context
 from zenzefi.runtime.drain import GateRunner
@@ -148,7 +148,7 @@ async def trap(
     ``where`` browsers see the application: under the prefix, at a second port, or at
     another host.
     """
-    port, second_port = unused_port(), unused_port()
+    port, second_port = free_port(), free_port()
     gate = f"{scheme}://{host}:{port}"
     mount = gate + PREFIX
     if where == "prefix":

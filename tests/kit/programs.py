@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,15 +19,6 @@ def program(name: str) -> str | None:
     Caddy and Traefik come as wheels (extra ``test``), nginx is a package of the system.
     """
     return shutil.which(name, path=f"{Path(sys.executable).parent}:{_SYSTEM}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Distinct free TCP ports of the loopback address."""
-    with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
+from tests.kit import ports
 from tests.kit.echo_upstream import echo_upstream, serving
 from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import GateFactory, MemoryTokenValidator, RunningGate, proxy_app
@@ -28,7 +28,7 @@ async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFacto
     runners: list[GateRunner] = []
 
     async def start(upstream_url: str, *, devices: Any = None, **settings: Any) -> RunningGate:
-        port = unused_port()
+        port = ports.free_port()
         tokens = MemoryTokenValidator()
         tokens.add(activated=fast_path)  # the fast path serves only activated tokens
         settings = {"fast_lane": fast_path, **settings}
@@ -64,9 +64,3 @@ async def faulty() -> AsyncIterator[FaultyUpstream]:
     await server.start()
     yield server
     await server.stop()
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port without a listener."""
-    return unused_port()

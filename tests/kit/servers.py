@@ -25,14 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.kit.ports import free_port
+
 _START_TIMEOUT = 60.0  # seconds; a cold machine under load takes a few
-
-
-def free_port() -> int:
-    """A TCP port of loopback without a listener."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _package_folder(name: str) -> Path:

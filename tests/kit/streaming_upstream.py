@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from aiohttp import WSMsgType, web
 
-from tests.kit.servers import free_port
+from tests.kit.ports import free_port
 
 
 async def _answer(request: web.Request) -> web.StreamResponse:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, DummyCookieJar, web
-from aiohttp.test_utils import unused_port
 
 from tests.kit.echo_upstream import echo_upstream, serving
+from tests.kit.ports import free_port
 from tests.kit.proxy_gates import (
     PREFIX,
     TOKEN,
@@ -100,7 +100,7 @@ async def own_origin_gate(
     kinds: dict[str, dict[str, Any]] = {
         "another-name": {},
         "another-host": {"proxy_host": "app.test"},
-        "second-port": {"proxy_port": unused_port()},
+        "second-port": {"proxy_port": free_port()},
     }
     gate = await start_gate(upstream, **kinds[request.param])
     gate.tokens.add(OTHER_TOKEN)

@@ -125,14 +125,12 @@ async def test_a_draining_node_is_not_ready_and_ends_its_connections(
 
 
 async def test_recovery_is_seen_by_the_background_check(
-    aiohttp_client: AiohttpClient, make_app: MakeApp, unused_tcp_port: int
+    aiohttp_client: AiohttpClient, make_app: MakeApp, free_port: int
 ) -> None:
-    app = make_app(
-        zenzefi_target_url=f"http://127.0.0.1:{unused_tcp_port}", health_check_interval=0.05
-    )
+    app = make_app(zenzefi_target_url=f"http://127.0.0.1:{free_port}", health_check_interval=0.05)
     client = await aiohttp_client(app)
     await settled(lambda: app[HEALTH].state == "degraded")
-    async with TestServer(web.Application(), port=unused_tcp_port):
+    async with TestServer(web.Application(), port=free_port):
         await settled(lambda: app[HEALTH].state == "healthy")
         assert (await (await client.get("/health")).json())["status"] == "healthy"
 
