@@ -60,15 +60,25 @@ class _Scanner:
         self._worker = worker
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
+        if self._worker is None:
+            return self._finder.edits(window, final)
+        prelude = self._prelude(self._worker, window)
+        if not final and len(window) < len(prelude) and prelude.startswith(window):
+            return 0, []  # the script may already begin with it
         settled, edits = self._finder.edits(window, final)
-        if self._worker is None or not (settled or final):
+        if not (settled or final):
             return settled, edits
-        context, self._worker = self._worker, None
-        prelude = worker_prelude(
+        self._worker = None
+        if window.startswith(prelude):
+            return settled, edits
+        return settled, [Edit(0, 0, prelude), *edits]
+
+    @staticmethod
+    def _prelude(context: Context, source: bytes) -> bytes:
+        return worker_prelude(
             context.mount,
             context.origins,
             query=_query(context),
-            source=window,
+            source=source,
             key=context.marks_key,
         )
-        return settled, [Edit(0, 0, prelude), *edits]

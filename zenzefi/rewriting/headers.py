@@ -176,7 +176,9 @@ def _worker_scope(value: str, view: View) -> str | None:
     segments = path.lower().replace("%2e", ".").split("/")
     if not path.startswith("/") or path.startswith("//") or {".", ".."} & set(segments):
         return None
-    return view.mount.prefix + path
+    mapped = view.mapper.map(path, view.url)
+    # Without its slash, the prefix would also be the scope of paths that only begin like it.
+    return mapped + "/" if mapped == view.mount.prefix else mapped
 
 
 _OPENER_POLICY = re.compile(r"\A(\s*)noopener-allow-popups(?=\s*(?:;|$))")

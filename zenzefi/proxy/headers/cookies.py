@@ -5,6 +5,8 @@ Pure. RFC 6265bis throughout. Rules:
 - A cookie that a browser would refuse from the upstream is dropped.
 - ``Domain`` goes (the gate's host alone keeps the cookie), ``Path`` moves under the mount,
   ``Secure`` goes where the gate itself is plain http; every other byte stays.
+- An upstream that honours ``X-Forwarded-Prefix`` or ``X-Forwarded-Host`` sets a path that is
+  already under the mount, or the gate's host as ``Domain``: both are accepted as they are meant.
 - A name that means something else here is escaped with one reversible prefix: the gate's own
   names, ``__Host-``, ``__Secure-`` and ``__Http-`` names where the mount can't keep their promise,
   and names that begin with the escape itself.
@@ -12,6 +14,7 @@ Pure. RFC 6265bis throughout. Rules:
 
 from __future__ import annotations
 
+import functools
 import re
 
 from zenzefi.gate_cookies import is_gate_cookie
@@ -38,7 +41,7 @@ def map_set_cookie(value: str, upstream: Origin, mount: Mount) -> str | None:
         name, content = "", pair
     name, content = name.strip(_WS), content.strip(_WS)
     attributes = _attributes(parts)
-    if not _is_accepted(name, content, attributes, upstream.host):
+    if not _is_accepted(name, content, attributes, (upstream.host, mount.public.host)):
         return None
     secure_gate = mount.public.scheme == "https"
     kept: list[str] = []
@@ -51,7 +54,8 @@ def map_set_cookie(value: str, upstream: Origin, mount: Mount) -> str | None:
             # On plain http browsers refuse all three (RFC 6265bis, 5.7): better a lax cookie.
             continue
         if key == "path" and text.startswith("/") and mount.prefix:
-            kept.append(part.replace(text, mount.prefix + text, 1))
+            rest = text[len(_repeated(mount.prefix).match(text)[0]) :]  # type: ignore[index]  # matches the empty string
+            kept.append(part.replace(text, mount.prefix + rest, 1))
             continue
         kept.append(part)
     if _needs_escape(name, secure_gate):
@@ -80,6 +84,12 @@ def unmap_cookie(value: str) -> str:
 _GATE_OR_ESCAPE = re.compile(r"(?i)zenzefi|" + re.escape(ESCAPE))
 
 
+@functools.lru_cache(maxsize=64)
+def _repeated(prefix: str) -> re.Pattern[str]:
+    """Any number of whole prefixes at the start of a path."""
+    return re.compile(rf"(?:{re.escape(prefix)}(?=/|\Z))*")
+
+
 def _attribute(part: str) -> tuple[str, str]:
     key, _, text = part.partition("=")
     return key.strip(_WS).lower(), text.strip(_WS)
@@ -89,8 +99,10 @@ def _attributes(parts: list[str]) -> list[tuple[str, str]]:
     return [_attribute(part) for part in parts]
 
 
-def _is_accepted(name: str, content: str, attributes: list[tuple[str, str]], host: str) -> bool:
-    """RFC 6265bis, 5.6 and 5.7: would a browser at the upstream keep this cookie?"""
+def _is_accepted(
+    name: str, content: str, attributes: list[tuple[str, str]], hosts: tuple[str, ...]
+) -> bool:
+    """RFC 6265bis, 5.6 and 5.7: would a browser at one of these hosts keep this cookie?"""
     last = dict(attributes)  # the last attribute of a name wins
     if not name and not content:
         return False
@@ -98,10 +110,8 @@ def _is_accepted(name: str, content: str, attributes: list[tuple[str, str]], hos
         # Sent back as "content", which would read as a cookie of that name (5.7 step 21).
         return False
     domain = last.get("domain", "").lower().removeprefix(".")
-    if domain and domain != host:
-        is_address = host.startswith("[") or re.fullmatch(r"[\d.]+", host)
-        if is_address or not host.endswith("." + domain):
-            return False
+    if domain and not any(_covers(domain, host) for host in hosts):
+        return False
     promise = _PROMISE.match(name)
     if promise is None:
         return True
@@ -111,6 +121,14 @@ def _is_accepted(name: str, content: str, attributes: list[tuple[str, str]], hos
     if "http" in kind and "httponly" not in last:
         return False
     return not kind.startswith("host") or (last.get("path") == "/" and not domain)
+
+
+def _covers(domain: str, host: str) -> bool:
+    """RFC 6265bis, 5.1.3: whether the domain is the host or one above it."""
+    if domain == host:
+        return True
+    is_address = host.startswith("[") or re.fullmatch(r"[\d.]+", host)
+    return not is_address and host.endswith("." + domain)
 
 
 def _needs_escape(name: str, secure_gate: bool) -> bool:
