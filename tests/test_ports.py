@@ -13,7 +13,7 @@ def test_no_port_is_handed_out_twice() -> None:
     assert len(set(taken)) == len(taken)
 
 
-def test_the_processes_of_a_run_have_parts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processes_of_a_run_have_separate_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = []
     for worker in ("master", "gw0", "gw1", "gw2", "gw3"):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)

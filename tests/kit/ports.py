@@ -2,8 +2,8 @@
 
 A port that the system assigned and that was closed again can be assigned a second time: to another
 server of the same test, or to any outgoing connection. These ports therefore lie below the range
-from which systems assign (Linux: 32768, RFC 6335: 49152), each process of a test run has a part of
-its own, and none is handed out twice before the part is used up.
+from which systems assign (Linux: 32768, RFC 6335: 49152), each process of a test run has its
+own part, and none is handed out twice before the part is used up.
 """
 
 from __future__ import annotations
