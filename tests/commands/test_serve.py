@@ -124,6 +124,43 @@ def test_sighup_reads_the_file_of_settings_anew(gate: GateProcess, tmp_path: Pat
     assert "is not a rate" in gate.output
 
 
+@pytest.mark.parametrize(
+    "gate",
+    [{"TRUSTED_PROXY": "10.0.0.1", "ZENZEFI_TARGET_URL": "http://127.0.0.1:9"}],
+    indirect=True,
+)
+def test_what_a_reload_can_not_change_is_named(gate: GateProcess, tmp_path: Path) -> None:
+    """The settings that ``serve`` completes by itself are not among it."""
+    assert "Unknown setting TRUSTED_PROXY. Did you mean TRUSTED_PROXIES?" in gate.announcement
+    (tmp_path / ".env").write_text("TOKEN_PRICE_1H=7.00\n")
+    gate.process.send_signal(signal.SIGHUP)
+    until(lambda: "settings reloaded" in gate.output)
+    assert '"needs_restart": []' in gate.output
+    (tmp_path / ".env").write_text(
+        "DRAIN_TIMEOUT=7\nBACKEND_URL=http://127.0.0.1:1\nSECRET_KEY=" + "k7Lq" * 12 + "\n"
+        "TRUSTED_PROXIES=10.0.0.0/8\nTOKEN_PRICE_24=5\n"
+    )
+    gate.process.send_signal(signal.SIGHUP)
+    names = '"needs_restart": ["backend_url", "drain_timeout", "secret_key", "trusted_proxies"]'
+    until(lambda: names in gate.output)
+    assert "Did you mean TOKEN_PRICE_24H?" in gate.output
+    assert "k7Lq" not in gate.output
+
+
+def test_a_misspelt_setting_is_named_with_those_that_are_missing(tmp_path: Path) -> None:
+    done = _serve(
+        *("--port", "0"),
+        data_dir=str(tmp_path),
+        DATABASE_URL="postgresql://u@127.0.0.1:1/d",
+        SECRETKEY="x",
+        TARGET_URL="http://127.0.0.1:9",
+    )
+    assert done.returncode == 3
+    assert "SECRET_KEY is required" in done.stderr
+    assert "Unknown setting SECRETKEY. Did you mean SECRET_KEY?" in done.stderr
+    assert "Unknown setting TARGET_URL. Did you mean ZENZEFI_TARGET_URL?" in done.stderr
+
+
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,33 @@ def test_the_workers_share_the_memory_of_the_imported_application(
         rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
         sizes = dict(re.findall(r"^(\w+): +(\d+) kB", rollup, re.M))
         assert int(sizes["Shared_Dirty"]) > int(sizes["Private_Dirty"])
+
+
+async def test_every_gauge_that_takes_the_least_worker_leaves_the_supervisor_out(
+    node: tuple[GateProcess, str],
+) -> None:
+    _, metrics = node
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(metric, metrics, "ends_subscription") != 1:  # noqa: ASYNC110 - others' state
+            await asyncio.sleep(0.1)
+
+
+def test_the_workers_share_one_listener_of_metrics_without_a_warning(
+    node: tuple[GateProcess, str],
+) -> None:
+    gate, metrics = node
+    for worker in psutil.Process(gate.process.pid).children()[:1]:
+        os.kill(worker.pid, signal.SIGKILL)
+    assert metric(metrics, "ends_subscription") in (0, 1)  # the other worker responds at once
+    gate.stop()
+    assert "metrics listener" not in gate.output + gate.announcement
+
+
+def test_a_metrics_address_in_use_is_one_warning(tmp_path: Path, redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        gate = GateProcess(
+            str(tmp_path), "--workers", "2", REDIS_URL=redis_url, METRICS_LISTEN=listen
+        )
+        gate.stop()
+    assert gate.announcement.count(f"METRICS_LISTEN: {listen} can't be listened on") == 1

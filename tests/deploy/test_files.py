@@ -20,15 +20,21 @@ DEPLOY = ROOT / "deploy"
 SETTINGS = {name.upper() for name in Settings.model_fields}
 
 
-def test_the_unit_is_one_that_systemd_accepts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["zenzefi.service", "zenzefi.socket"])
+def test_the_unit_is_one_that_systemd_accepts(tmp_path: Path, name: str) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed: the unit is not verified")
-    unit = tmp_path / "zenzefi.service"
-    text = (DEPLOY / "zenzefi.service").read_text()
-    unit.write_text(text.replace("/opt/zenzefi/bin/zenzefi", shutil.which("true") or "/bin/true"))
+    for unit in ("zenzefi.service", "zenzefi.socket"):
+        text = (DEPLOY / unit).read_text()
+        program_of_unit = shutil.which("true") or "/bin/true"
+        (tmp_path / unit).write_text(text.replace("/opt/zenzefi/bin/zenzefi", program_of_unit))
     done = subprocess.run(
-        [program, "verify", unit], capture_output=True, text=True, timeout=60, check=False
+        [program, "verify", tmp_path / name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
 

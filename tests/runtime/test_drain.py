@@ -14,7 +14,8 @@ from aiohttp import web
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.runtime import drain
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER, GateRunner, ListeningSite
-from zenzefi.runtime.server import PortTaken, bind, serve
+from zenzefi.runtime.server import serve
+from zenzefi.runtime.sockets import PortTaken, bind
 from zenzefi.settings import SETTINGS, Settings
 
 

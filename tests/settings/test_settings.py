@@ -186,12 +186,12 @@ def test_a_weak_key_is_refused_on_an_address_that_other_machines_reach(
 ) -> None:
     set_environment(monkeypatch, SECRET_KEY="password", **more)
     settings = load_settings()
-    problem = listening.problem(settings, host)
+    problem = listening.problem(settings, [host])
     assert (problem is None) == (host in PRIVATE)
     assert problem is None or ("SECRET_KEY" in problem and '"password"' not in problem)
-    assert listening.warnings(settings, host) == []
+    assert listening.warnings(settings, [host]) == []
     set_environment(monkeypatch, SECRET_KEY=GOOD_KEY)
-    assert listening.problem(load_settings(), host) is None
+    assert listening.problem(load_settings(), [host]) is None
 
 
 @pytest.mark.parametrize("host", [*PRIVATE, *PUBLIC])
@@ -200,10 +200,10 @@ def test_debug_on_an_address_that_other_machines_reach_logs_a_warning(
 ) -> None:
     set_environment(monkeypatch, SECRET_KEY="password", DEBUG="true")
     settings = load_settings()
-    assert listening.problem(settings, host) is None
-    assert bool(listening.warnings(settings, host)) == (host in PUBLIC)
+    assert listening.problem(settings, [host]) is None
+    assert bool(listening.warnings(settings, [host])) == (host in PUBLIC)
     set_environment(monkeypatch, BACKEND_URL="https://gate.example")
-    assert listening.warnings(load_settings(), host)
+    assert listening.warnings(load_settings(), [host])
 
 
 def test_no_message_contains_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

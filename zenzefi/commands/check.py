@@ -33,10 +33,10 @@ async def check(wants_json: bool) -> None:
     a balance differs from its ledger.
     """
     from zenzefi.runtime.checks import Check
-    from zenzefi.settings import SettingsError, load_settings, own_origin
+    from zenzefi.settings import SettingsError, load_settings, own_origin, unknown_settings
 
     quiet_libraries()
-    notes = _notes()
+    notes = unknown_settings()
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -69,19 +69,6 @@ def _show(found: list[Check], notes: list[str], wants_json: bool) -> None:
         click.echo(f"  {mark}  {one.name:<{width}}  {one_line(one.detail)}")
     for note in notes:
         click.echo(f"  {click.style('note ', fg='yellow')}  {one_line(note)}")
-
-
-def _notes() -> list[str]:
-    """What looks like a mistake and may be none."""
-    from dotenv import dotenv_values
-
-    from zenzefi.settings import Settings, misspelt
-
-    file = Settings.model_config.get("env_file")
-    names = {*os.environ, *(dotenv_values(str(file)) if file else ())}
-    return [
-        f"Unknown setting {name}. Did you mean {meant}?" for name, meant in misspelt(names).items()
-    ]
 
 
 async def _all(settings: Settings) -> list[Check]:

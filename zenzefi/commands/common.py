@@ -45,19 +45,21 @@ def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
 
 def read_settings() -> Settings:
     """The settings; ends the command with the list of all mistakes when there are any."""
-    from zenzefi.settings import SettingsError, load_settings
+    from zenzefi.settings import SettingsError, load_settings, unknown_settings
 
     try:
         return load_settings()
     except SettingsError as error:
-        _fail_with(error.problems)
+        _fail_with(error.problems, unknown_settings())
 
 
-def _fail_with(problems: Sequence[str]) -> NoReturn:
+def _fail_with(problems: Sequence[str], notes: Sequence[str] = ()) -> NoReturn:
     noun = "setting needs" if len(problems) == 1 else "settings need"
     click.secho(f"zenzefi: {len(problems)} {noun} attention:", fg="red", err=True)
     for problem in problems:
         click.echo(f"  - {printable.lines(problem)}", err=True)
+    for note in notes:
+        click.echo(f"  note: {printable.lines(note)}", err=True)
     raise SystemExit(Exit.SETTINGS)
 
 
@@ -92,7 +94,7 @@ class explained:  # noqa: N801 - a context manager that reads as a clause
         from zenzefi.errors import GateError
         from zenzefi.rewriting.plugins.registry import PluginError
         from zenzefi.runtime.checks import reason
-        from zenzefi.runtime.server import PortTaken
+        from zenzefi.runtime.sockets import PortTaken
         from zenzefi.settings import SettingsError
 
         if isinstance(error, SettingsError | PluginError):

@@ -198,7 +198,7 @@ async def _run(
 
     from zenzefi.client.agent import Agent
     from zenzefi.client.certificate import server_context
-    from zenzefi.runtime.server import PortTaken, bind
+    from zenzefi.runtime.sockets import PortTaken, bind
 
     folder = _folder()
     context, fingerprint = None, ""

@@ -6,21 +6,25 @@ import asyncio
 import contextlib
 import gc
 import os
-import socket
 import sys
 import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from zenzefi.commands.common import Exit, explained, fail, read_settings
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from aiohttp import web
 
+    from zenzefi.commands.endpoints import Endpoints
     from zenzefi.settings import Settings
 
 host_option = click.option(
@@ -39,19 +43,31 @@ port_option = click.option(
 @host_option
 @port_option
 @click.option(
+    "--unix",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Listen on a Unix socket instead; TRUSTED_PROXIES=unix trusts its clients.",
+)
+@click.option(
     "--workers",
     default=1,
     show_default=True,
     type=click.IntRange(1, 128),
     help="Processes that share the port; more than one needs Redis.",
 )
-def serve(host: str, port: int, workers: int) -> None:
+def serve(host: str, port: int, unix: Path | None, workers: int) -> None:
     """Start the gate.
 
     Without ZENZEFI_TARGET_URL the bundled demo site is the upstream. SIGTERM drains, a second
-    one stops immediately; SIGHUP reloads prices, scopes, limits and plugins.
+    one stops immediately; SIGHUP reloads prices, scopes, limits and plugins. Sockets that systemd
+    passes (socket activation) are used instead of --host, --port and --unix.
     """
-    _serve(read_settings(), host, port, workers)
+    context = click.get_current_context()
+    if unix is not None and any(
+        context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        for name in ("host", "port")
+    ):
+        raise click.UsageError("--unix excludes --host and --port.")
+    _serve(read_settings(), host, port, workers, unix)
 
 
 @click.command()
@@ -79,9 +95,11 @@ async def _demo_site(host: str, port: int) -> None:
         fail(f"{host}:{port} can't be listened on: {error.strerror}.")
 
 
-def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
+def _serve(
+    settings: Settings, host: str, port: int, workers: int, unix: Path | None = None
+) -> None:
     if workers == 1:
-        _listen_and_run(settings, host, port, workers)
+        _listen_and_run(settings, host, port, workers, unix)
         return
     if settings.redis_dsn is None:
         fail(
@@ -92,56 +110,81 @@ def _serve(settings: Settings, host: str, port: int, workers: int) -> None:
     with tempfile.TemporaryDirectory(prefix="zenzefi-metrics-") as shared:
         # Before anything imports prometheus_client: it decides then where its values live.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
-        _listen_and_run(settings, host, port, workers)
+        _listen_and_run(settings, host, port, workers, unix)
 
 
-def _listen_and_run(settings: Settings, host: str, port: int, workers: int) -> None:
+def _listen_and_run(
+    settings: Settings, host: str, port: int, workers: int, unix: Path | None
+) -> None:
+    from zenzefi.commands import endpoints
     from zenzefi.observability import logs
+
+    logs.configure(settings)
+    with endpoints.opened(settings, host, port, unix, workers) as where:
+        _run(settings, where)
+
+
+def _run(loaded: Settings, where: Endpoints) -> None:
     from zenzefi.runtime import listening
     from zenzefi.runtime.server import notify_supervisor, run
-    from zenzefi.settings import parse_origin
+    from zenzefi.settings import parse_origin, unknown_settings
 
-    problem = listening.problem(settings, host)
+    problem = listening.problem(loaded, where.hosts)
     if problem:
         fail(problem, Exit.SETTINGS)
-    logs.configure(settings)
-    sockets = _listen(host, port, settings.proxy_port, workers)
-    port = sockets[0][0].getsockname()[1]
-    address = _address(host, port)
-    is_configured = "backend_url" in settings.model_fields_set
+    settings, is_configured = loaded, "backend_url" in loaded.model_fields_set
     if not is_configured:
-        # A browser on this machine can't open the address that means all of them.
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
-        settings = settings.model_copy(update={"backend_url": _address(shown, port)})
-        address = settings.backend_url
-    if settings.target_origin == parse_origin(address):
-        fail(f"ZENZEFI_TARGET_URL is this gate itself: {address}.", Exit.SETTINGS)
+        settings = loaded.model_copy(update={"backend_url": _browsers_url(where)})
+    if where.url and settings.target_origin == parse_origin(where.url):
+        fail(f"ZENZEFI_TARGET_URL is this gate itself: {where.url}.", Exit.SETTINGS)
     with explained():
         warnings = asyncio.run(_preflight(settings))
-    warnings += listening.warnings(settings, host)
-    warnings += _mount_warnings(settings, None if is_configured else host)
+    warnings += unknown_settings()
+    warnings += where.warnings
+    warnings += listening.warnings(settings, where.hosts)
+    warnings += _mount_warnings(settings, None if is_configured else where.hosts[0])
+    behind = where.url or where.name
+    listens = behind if is_configured and behind != settings.backend_url else None
 
     def announce() -> None:
-        _announce(settings, address, workers, warnings)
+        _announce(settings, listens, len(where.groups), warnings)
         notify_supervisor("READY=1")
 
-    if workers == 1:
+    gate = _Gate(settings, loaded, where.metrics)
+    if len(where.groups) == 1:
         with explained():
-            run(_one_process(settings, sockets[0], announce))
+            run(_one_process(gate, where.groups[0], announce))
         return
-    raise SystemExit(_many_processes(settings, sockets, announce))
+    raise SystemExit(_many_processes(gate, where.groups, announce))
 
 
-def _listen(host: str, port: int, second: int | None, workers: int) -> list[list[socket.socket]]:
-    """The listening sockets of each worker: of ``port`` first, then of ``PROXY_PORT``."""
-    from zenzefi.runtime.server import bind
+def _browsers_url(where: Endpoints) -> str:
+    """The address to open in a browser on this machine, if ``BACKEND_URL`` is not set."""
+    if where.url is None:
+        fail(
+            "BACKEND_URL is required with a Unix socket: the address that browsers use.",
+            Exit.SETTINGS,
+        )
+    # A browser can't open the address that means all addresses of this machine.
+    return where.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
 
-    if second == port:
-        fail(f"PROXY_PORT must be another port than --port: both are {port}.", Exit.SETTINGS)
-    with explained():
-        ports = [port] if second is None else [port, second]
-        found = [bind(host, one, workers) for one in ports]
-    return [list(group) for group in zip(*found, strict=True)]
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """The content of one process. ``loaded``: the settings before ``serve`` completed them."""
+
+    settings: Settings
+    loaded: Settings
+    metrics: socket.socket | None
+
+    def application(self, settings: Settings) -> web.Application:
+        from zenzefi.app import create_app
+        from zenzefi.runtime.health import METRICS_SOCKET
+
+        app = create_app(settings)
+        if self.metrics is not None:
+            app[METRICS_SOCKET] = self.metrics
+        return app
 
 
 def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
@@ -163,12 +206,8 @@ def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
     return warnings
 
 
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _many_processes(
-    settings: Settings, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
+    gate: _Gate, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
 ) -> int:
     # The application is imported before the fork, so that the workers share its memory. Frozen
     # objects are not visited by garbage collections, which would copy their pages.
@@ -178,17 +217,19 @@ def _many_processes(
     from zenzefi.runtime.server import run
     from zenzefi.runtime.workers import Supervisor
 
+    # Its files would count as those of a worker, whose gauges stay 0.
+    forget_process(os.getpid())
     gc.collect()
     gc.freeze()
 
     def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
         with explained():
-            run(_one_process(settings, sockets, ready))
+            run(_one_process(gate, sockets, ready))
 
     return Supervisor(
         work,
         sockets,
-        stop_timeout=settings.drain_delay + settings.drain_timeout + 5,
+        stop_timeout=gate.settings.drain_delay + gate.settings.drain_timeout + 5,
         on_ready=announce,
         on_end=forget_process,
     ).run()
@@ -219,27 +260,21 @@ async def _preflight(settings: Settings) -> list[str]:
 
 
 async def _one_process(
-    settings: Settings, sockets: Sequence[socket.socket], on_ready: Callable[[], None]
+    gate: _Gate, sockets: Sequence[socket.socket], on_ready: Callable[[], None]
 ) -> None:
     from zenzefi.runtime import server
     from zenzefi.runtime.reload import reload
 
-    async with _upstream(settings) as complete:
-        app = _gate(complete)
+    async with _upstream(gate.settings) as settings:
+        app = gate.application(settings)
         await server.serve(
             app,
             sockets,
             drain_delay=settings.drain_delay,
             drain_timeout=settings.drain_timeout,
             on_ready=on_ready,
-            on_reload=lambda: reload(app),
+            on_reload=lambda: reload(app, gate.loaded),
         )
-
-
-def _gate(settings: Settings) -> web.Application:
-    from zenzefi.app import create_app
-
-    return create_app(settings)
 
 
 @contextlib.asynccontextmanager
@@ -255,7 +290,7 @@ async def _upstream(settings: Settings) -> AsyncIterator[Settings]:
         yield settings.model_copy(update={"zenzefi_target_url": origin, "application_name": name})
 
 
-def _announce(settings: Settings, address: str, workers: int, warnings: list[str]) -> None:
+def _announce(settings: Settings, listens: str | None, workers: int, warnings: list[str]) -> None:
     """Where to click. On the error stream: the standard output belongs to the log."""
     upstream = settings.zenzefi_target_url or "the bundled demo site"
     place = f"{settings.data_dir} (SQLite)" if settings.is_embedded else "PostgreSQL"
@@ -268,8 +303,8 @@ def _announce(settings: Settings, address: str, workers: int, warnings: list[str
     ]
     if settings.own_origin is not None:
         lines.append(f"  browsers   {settings.own_origin}/ shows the application")
-    if address != settings.backend_url:
-        lines.append(f"  listens    {address}, behind the web server at the address above")
+    if listens is not None:
+        lines.append(f"  listens    {listens}, behind the web server at the address above")
     if workers > 1:
         lines.append(f"  workers    {workers}")
     lines.append(f"  API        {settings.backend_url}/docs")

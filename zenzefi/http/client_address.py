@@ -1,7 +1,8 @@
 """The client's address, and whether its forwarded headers are trusted.
 
 ``X-Forwarded-For`` is read from the right. While an address is a trusted proxy, the address before
-it is used; the first address that is not a trusted proxy is the client.
+it is used; the first address that is not a trusted proxy is the client. The clients of a Unix
+socket have no address: ``unix`` in ``TRUSTED_PROXIES`` trusts all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from zenzefi.settings import SETTINGS, Network
+from zenzefi.settings.values import UNIX_PEERS
 
 _MAX_HOPS = 16
 
@@ -53,7 +55,9 @@ def resolve_client_address(
     """
     direct = _parse(remote or "")
     if direct is None:
-        return ClientAddress("")
+        if UNIX_PEERS not in trusted:
+            return ClientAddress("")
+        direct = UNIX_PEERS.network_address
     if not trusted or not any(direct in network for network in trusted):
         return ClientAddress(str(direct))
     client = direct
@@ -64,21 +68,33 @@ def resolve_client_address(
         client = address
         if not any(address in network for network in trusted):
             break
-    return ClientAddress(str(client), is_behind_trusted_proxy=True)
+    known = "" if client in UNIX_PEERS else str(client)
+    return ClientAddress(known, is_behind_trusted_proxy=True)
+
+
+def socket_address(request: web.BaseRequest) -> str:
+    """The address of the socket's other end; ``""`` on a Unix socket.
+
+    There it is a name that the client chose, which may look like an address.
+    """
+    transport = request.transport
+    if transport is not None and not isinstance(transport.get_extra_info("peername"), tuple):
+        return ""
+    return request.remote or ""
 
 
 def client_address_of(request: web.BaseRequest) -> ClientAddress:
     """The peer of this request, resolved once."""
     if CLIENT_ADDRESS in request:
         return request[CLIENT_ADDRESS]
-    return ClientAddress(request.remote or "")
+    return ClientAddress(socket_address(request))
 
 
 @web.middleware
 async def client_address_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Resolve the client's address for the middlewares and handlers that follow."""
     request[CLIENT_ADDRESS] = resolve_client_address(
-        request.remote,
+        socket_address(request),
         request.headers.getall("X-Forwarded-For", ()),
         request.app[SETTINGS].trusted_proxies,
     )

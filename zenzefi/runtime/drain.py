@@ -45,6 +45,7 @@ from aiohttp.web_protocol import RequestHandler
 from zenzefi.http.expect_continue import not_yet
 from zenzefi.http.head_limits import HeadLimits
 from zenzefi.runtime import descriptors, new_connections
+from zenzefi.runtime.sockets import InheritedSocket
 from zenzefi.settings import SETTINGS
 
 log = logging.getLogger(__name__)
@@ -172,8 +173,11 @@ class ListeningSite(web.SockSite):
     async def take_pending(self) -> None:
         """Accept the connections in the backlog, which closing the listener would reset.
 
-        From now on no new connection begins.
+        From now on no new connection begins. A socket of systemd stays open: the next process
+        accepts what is in its backlog.
         """
+        if isinstance(self._listener, InheritedSocket):
+            return
         new_connections.refuse(self._listener)
         loop = asyncio.get_running_loop()
         server = self._runner.server

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -188,6 +189,8 @@ class Health:
 
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)
+METRICS_SOCKET: web.AppKey[socket.socket] = web.AppKey("metrics_socket", socket.socket)
+"""The listening socket of ``METRICS_LISTEN``. All workers of a node accept from it."""
 
 
 @web.middleware
@@ -270,22 +273,14 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def _metrics_listener(app: web.Application) -> AsyncIterator[None]:
-    """Serve the metrics on ``METRICS_LISTEN``.
-
-    The first worker that binds the address serves the metrics of all workers.
-    """
-    host, _, port = str(app[SETTINGS].metrics_listen).rpartition(":")
+    """Serve the metrics of all workers on ``app[METRICS_SOCKET]``, if there is one."""
     alone = web.Application()
     alone.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(alone, access_log=None)
     await runner.setup()
     try:
-        try:
-            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        except OSError as error:
-            log.warning(
-                "metrics listener failed: address=%s:%s error=%s", host, port, error.strerror
-            )
+        if METRICS_SOCKET in app:
+            await web.SockSite(runner, app[METRICS_SOCKET]).start()
         yield
     finally:
         await runner.cleanup()

@@ -7,6 +7,7 @@ connect to it.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from zenzefi.settings import Settings
 
@@ -24,17 +25,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def problem(settings: Settings, host: str) -> str | None:
-    """Why ``zenzefi serve`` must not listen on this address; ``None`` if it may."""
+def problem(settings: Settings, hosts: Sequence[str]) -> str | None:
+    """Why ``zenzefi serve`` must not listen on these addresses; ``None`` if it may."""
     weakness = settings.secret_key_weakness
-    if weakness is None or settings.debug or is_loopback(host):
+    reachable = [host for host in hosts if not is_loopback(host)]
+    if weakness is None or settings.debug or not reachable:
         return None
-    return f"{weakness} Other machines can reach --host {host}."
+    return f"{weakness} Other machines can reach --host {reachable[0]}."
 
 
-def warnings(settings: Settings, host: str) -> list[str]:
-    """Warnings about this address with these settings."""
-    if not settings.debug or (is_loopback(host) and settings.is_private):
+def warnings(settings: Settings, hosts: Sequence[str]) -> list[str]:
+    """Warnings about these addresses with these settings."""
+    if not settings.debug or (all(map(is_loopback, hosts)) and settings.is_private):
         return []
     text = (
         "DEBUG=true where other machines can reach this gate: weak keys, the mock payment provider "

@@ -5,7 +5,7 @@ Closing a listener resets the connections in its backlog, and between the last `
 the segments that begin a connection. The client sends its SYN again after a second (RFC 6298, 2.1)
 and reaches another worker of the same port, or is refused because nothing listens.
 
-Elsewhere, and where filters are not permitted, the functions do nothing.
+Elsewhere, on Unix sockets, and where filters are not permitted, the functions do nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _INSTRUCTIONS = 5
 
 def refuse(sock: socket.socket) -> None:
     """Let no new connection begin at a listening socket. Those in its backlog stay."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
         return
     program = ctypes.create_string_buffer(_PROGRAM, len(_PROGRAM))
     with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 The settings are read again. If any of them is invalid, nothing changes and the mistakes are logged.
 Settings that can't change in a running process (addresses, databases, keys) keep their values until
-the next start.
+the next start, and the log names those that differ from the start.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from zenzefi.settings import SETTINGS, Settings, SettingsError, load_settings
+from zenzefi.settings import SETTINGS, Settings, SettingsError, load_settings, unknown_settings
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,12 @@ def setup(app: web.Application) -> None:
     app[ON_RELOAD] = []
 
 
-async def reload(app: web.Application) -> list[str]:
-    """Read the settings again and apply the reloadable ones; return the names of changed ones."""
+async def reload(app: web.Application, started_with: Settings | None = None) -> list[str]:
+    """Read the settings again and apply the reloadable ones; return the names of changed ones.
+
+    ``started_with``: the settings as they were read at the start. Others of them that have changed
+    are logged, because they need a restart.
+    """
     try:
         fresh = await asyncio.to_thread(load_settings)
     except SettingsError as error:
@@ -70,8 +74,23 @@ async def reload(app: web.Application) -> list[str]:
         with contextlib.suppress(SettingsError):  # a file may still be invalid
             await _apply(app, changed, before)
         return []
-    log.info("settings reloaded", extra={"changed": changed})
+    waiting = [] if started_with is None else _need_restart(started_with, fresh)
+    unknown = await asyncio.to_thread(unknown_settings)
+    log.log(
+        logging.WARNING if waiting or unknown else logging.INFO,
+        "settings reloaded",
+        extra={"changed": changed, "needs_restart": waiting, "unknown": unknown},
+    )
     return changed
+
+
+def _need_restart(started_with: Settings, fresh: Settings) -> list[str]:
+    """The settings that have other values now and can't be reloaded."""
+    return sorted(
+        name
+        for name in Settings.model_fields.keys() - set(RELOADABLE)
+        if getattr(fresh, name) != getattr(started_with, name)
+    )
 
 
 async def _apply(app: web.Application, names: Iterable[str], values: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Runs the application in one process: sockets, event loop, signals.
+"""Runs the application in one process: event loop, signals, garbage collection.
 
 :mod:`zenzefi.runtime.workers` runs several processes, :mod:`zenzefi.runtime.drain` stops one.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import os
@@ -20,66 +19,15 @@ from aiohttp import web
 
 from zenzefi.runtime import descriptors
 from zenzefi.runtime.drain import GateRunner, ListeningSite
+from zenzefi.runtime.sockets import name_of
 from zenzefi.tasks import cancel
 from zenzefi.version import __version__
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 DESCRIPTORS = 65536
 """Limit of open descriptors to request from the system."""
 _STOP = (signal.SIGTERM, signal.SIGINT)
-
-
-class PortTaken(Exception):
-    """The address can't be listened on. The text contains the address and the reason."""
-
-
-def bind(host: str, port: int, count: int = 1) -> list[socket.socket]:
-    """Open ``count`` listening sockets on one address, one per worker; port 0 means a free port.
-
-    The kernel distributes connections over them (SO_REUSEPORT).
-
-    Raises :class:`PortTaken`.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sockets: list[socket.socket] = []
-    try:
-        # An exclusive bind first: with SO_REUSEPORT alone, two gates could share a port by mistake.
-        with _bound(family, host, port, reuse_port=False) as probe:
-            port = probe.getsockname()[1]
-            if count == 1:
-                sockets.append(probe.dup())
-        while len(sockets) < count:
-            sockets.append(_bound(family, host, port, reuse_port=True))
-        for sock in sockets:
-            sock.listen(BACKLOG)
-            sock.setblocking(False)
-    except OSError as error:
-        for sock in sockets:
-            sock.close()
-        reason = (
-            "another program uses it"
-            if error.errno == errno.EADDRINUSE
-            else error.strerror or str(error)
-        )
-        raise PortTaken(f"{host}:{port} can't be listened on: {reason}.") from None
-    return sockets
-
-
-def _bound(family: int, host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Inherited by accepted connections: small responses are sent without delay.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 async def serve(
@@ -155,7 +103,7 @@ async def _reload(
 
 
 def _names(sockets: Sequence[socket.socket]) -> list[str]:
-    return [":".join(map(str, sock.getsockname()[:2])) for sock in sockets if sock.fileno() >= 0]
+    return [name_of(sock) for sock in sockets if sock.fileno() >= 0]
 
 
 def notify_supervisor(state: str) -> None:

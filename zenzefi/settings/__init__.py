@@ -9,7 +9,7 @@ from __future__ import annotations
 from zenzefi.settings.billing import DURATIONS, RefundPolicy
 from zenzefi.settings.errors import SettingsError
 from zenzefi.settings.gate import default_data_dir
-from zenzefi.settings.loading import load_settings, misspelt
+from zenzefi.settings.loading import load_settings, misspelt, unknown_settings
 from zenzefi.settings.model import GROUPS, SETTINGS, Settings
 from zenzefi.settings.reverse_proxy import DevicePolicy
 from zenzefi.settings.values import Network, parse_origin
@@ -27,4 +27,5 @@ __all__ = [
     "load_settings",
     "misspelt",
     "parse_origin",
+    "unknown_settings",
 ]

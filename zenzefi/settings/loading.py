@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 
 from zenzefi.settings.errors import SettingsConflict, SettingsError
@@ -43,16 +45,32 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     return settings
 
 
+def unknown_settings() -> list[str]:
+    """A sentence for each variable that looks like a misspelt setting, here or in ``.env``."""
+    file = Settings.model_config.get("env_file")
+    names = {*os.environ, *(dotenv_values(str(file)) if file else ())}
+    return [
+        f"Unknown setting {name}. Did you mean {meant}?" for name, meant in misspelt(names).items()
+    ]
+
+
 def misspelt(names: Iterable[str]) -> dict[str, str]:
     """Variables whose names resemble a setting but are none, each with the most similar setting."""
     known = {name.upper() for name in Settings.model_fields}
+    stems = {_stem(name): name for name in known}
     found = {}
     for name in sorted({name.upper() for name in names}):
         plain = name.removesuffix("_FILE")
         if name not in known and plain not in known:
-            for similar in difflib.get_close_matches(plain, known, 1, 0.88):
-                found[name] = similar + name[len(plain) :]
+            for similar in difflib.get_close_matches(_stem(plain), stems, 1, 0.88):
+                found[name] = stems[similar] + name[len(plain) :]
     return found
+
+
+def _stem(name: str) -> str:
+    """The words of a name without what is easily confused: plural, underscores, the prefix."""
+    words = name.removeprefix("ZENZEFI_").split("_")
+    return "".join(re.sub(r"(?<=..)(?:IES|Y|S)$", "", word) for word in words)
 
 
 def _unreadable_files() -> dict[str, str]:

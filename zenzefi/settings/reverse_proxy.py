@@ -54,7 +54,8 @@ class ReverseProxySettings(BaseSettings):
     )
     trusted_proxies: NetworkList = Field(
         [],
-        description="Comma list of networks whose forwarded headers are trusted.",
+        description="Comma list of networks whose forwarded headers are trusted. `unix`: the "
+        "clients of a Unix socket.",
     )
     request_line_limit: int = Field(
         16 * 1024,

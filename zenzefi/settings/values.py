@@ -48,11 +48,20 @@ def _split(value: Any) -> Any:
     return value
 
 
+UNIX_PEERS = ipaddress.ip_network("::/128")
+"""``unix`` in a list of networks: the clients of a Unix socket, which have no address. The
+unspecified address stands for them, because no connection comes from it (RFC 4291, 2.5.2)."""
+
+
 def _networks(value: Any) -> Any:
     try:
-        return [ipaddress.ip_network(item) for item in _split(value)]
+        return [
+            UNIX_PEERS if item == "unix" else ipaddress.ip_network(item) for item in _split(value)
+        ]
     except ValueError as error:
-        raise ValueError(f"{error} (write addresses or networks like 10.0.0.0/8)") from None
+        raise ValueError(
+            f"{error} (write addresses or networks like 10.0.0.0/8, or unix)"
+        ) from None
 
 
 def _json_object(value: Any) -> Any:

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import GateError
-from zenzefi.http.client_address import resolve_client_address
+from zenzefi.http.client_address import resolve_client_address, socket_address
 from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import under_prefix
@@ -217,7 +217,7 @@ class KnownRequests:
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
         client = resolve_client_address(
-            request.remote, headers.getall("X-Forwarded-For", ()), self._trusted
+            socket_address(request), headers.getall("X-Forwarded-For", ()), self._trusted
         )
         is_own_origin = gate.mounts.is_own_origin(
             headers.get("Host"),
