@@ -35,7 +35,7 @@ async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFacto
         app = proxy_app(tokens, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
         runners.append(runner)
         return RunningGate(port, app, tokens)
 

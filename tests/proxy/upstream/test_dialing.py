@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, GateFactory
 from tests.kit.waiting import until
-from zenzefi.proxy.upstream.dialing import Address, connect_first, interleaved
+from zenzefi.proxy.upstream import pool
+from zenzefi.proxy.upstream.dialing import Address, connect_first, dial, interleaved
 
 V4 = [Address(socket.AF_INET, (f"192.0.2.{number}", 80)) for number in range(3)]
 V6 = [Address(socket.AF_INET6, (f"2001:db8::{number}", 80, 0, 0)) for number in range(3)]
@@ -115,4 +117,19 @@ async def test_the_gate_reaches_an_upstream_at_its_second_address(
 
     gate = await start_gate(f"http://application.test:{port}")
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    assert (await gate.request(PREFIX + "/x")).endswith(b"\r\n\r\nimage")
+
+
+@pytest.mark.every_loop
+async def test_a_stall_of_the_event_loop_is_not_a_timeout_of_the_upstream(
+    start_gate: GateFactory, faulty: FaultyUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.keep_responding(IMAGE_RESPONSE)
+
+    async def dial_during_a_stall(host: str, port: int) -> socket.socket:
+        asyncio.get_running_loop().call_soon(time.sleep, 1.0)
+        return await dial(host, port)
+
+    monkeypatch.setattr(pool, "dial", dial_during_a_stall)
+    gate = await start_gate(faulty.url, upstream_connect_timeout=0.5)
     assert (await gate.request(PREFIX + "/x")).endswith(b"\r\n\r\nimage")

@@ -26,7 +26,7 @@ async def test_a_thousand_idle_streams_of_one_token_delay_no_other(
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     streams = 1000 if resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= wanted else 150
-    gate = await start_gate(counting.url, upstream_connect_timeout=20, upstream_queue_timeout=2)
+    gate = await start_gate(counting.url, upstream_connect_timeout=2, upstream_queue_timeout=2)
     others = [f"{number:064d}" for number in range(40)]
     for token in others:
         gate.tokens.add(token, activated=True)

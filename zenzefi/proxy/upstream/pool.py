@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
+from zenzefi.deadline import Deadline
 from zenzefi.observability.metrics import (
     UPSTREAM_CONNECTIONS,
     UPSTREAM_QUEUE,
@@ -210,7 +211,7 @@ class Upstream:
         began = loop.time()
         try:
             with contextlib.suppress(TimeoutError):  # a slot granted at the same time is used
-                async with asyncio.timeout(self._queue_timeout):
+                async with Deadline(self._queue_timeout):
                     await granted
             if waiter.slot is None:
                 raise refusal(budget.withdraw(waiter))
@@ -239,7 +240,7 @@ class Upstream:
 
         try:
             descriptors.require_descriptors()
-            async with asyncio.timeout(self._connect_timeout):
+            async with Deadline(self._connect_timeout):
                 sock = await dial(host, self.origin.port)
                 transport, connection = await asyncio.get_running_loop().create_connection(
                     protocol,
