@@ -7,7 +7,6 @@ import contextlib
 import gc
 import socket
 import struct
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,20 +15,6 @@ from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from zenzefi.tokens.access import TokenAccess
 
 pytestmark = pytest.mark.every_loop
-
-
-@pytest.fixture
-async def loop_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[str]]:
-    """The errors that the event loop and the logs report; the test fails if there are any."""
-    found: list[str] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: found.append(repr(context)))
-    yield found
-    gc.collect()
-    await asyncio.sleep(0)
-    loop.set_exception_handler(None)
-    found += [record.getMessage() for record in caplog.records if record.exc_info]
-    assert found == []
 
 
 def request(path: str, *headers: str, method: str = "GET") -> bytes:

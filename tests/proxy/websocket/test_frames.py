@@ -65,3 +65,22 @@ def test_close_frames_have_code_and_reason_and_stay_short() -> None:
     masked = close_frame(1001, "", masked=True)
     assert masked[1] == 0x82
     assert bytes(a ^ b for a, b in zip(masked[6:], masked[2:6], strict=False)) == b"\x03\xe9"
+
+
+@given(FRAMES, st.booleans(), st.lists(st.integers(1, 70000), max_size=30))
+def test_a_close_frame_is_met_where_it_begins_and_not_in_a_payload(
+    frames: Any, has_close: bool, cuts: list[int]
+) -> None:
+    data = b"".join(frames)
+    end = len(data)
+    if has_close:
+        data += close_frame(1000, "", masked=True)
+    cursor, position, met = FrameCursor(), 0, False
+    for cut in [*cuts, len(data)]:
+        piece = data[position : position + cut]
+        position += len(piece)
+        met = cursor.meets_close(piece)
+        if met:
+            assert position > end
+            break
+    assert met == has_close

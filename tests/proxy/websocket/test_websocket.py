@@ -11,7 +11,7 @@ from tests.kit.echo_upstream import CLOSED_WITH
 from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, BrowserMount, GateFactory, RunningGate
 from tests.kit.raw_connections import WEBSOCKET_UPGRADE
-from zenzefi.proxy.websocket import relay
+from zenzefi.proxy.websocket import relay, side
 from zenzefi.tokens.access import TokenAccess
 
 
@@ -319,7 +319,7 @@ async def test_a_browser_that_takes_nothing_is_dropped(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    monkeypatch.setattr(relay, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(side, "STALL_SECONDS", 0.3)
     gate.gate.websockets._ping_seconds = 0.1
     _, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=1000)
     lines = [f"GET {PREFIX}/s HTTP/1.1", "Host: h", f"X-Access-Token: {TOKEN}", *WEBSOCKET_UPGRADE]

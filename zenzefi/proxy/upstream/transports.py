@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 
+if sys.platform != "win32":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
 _MAX_RESCUE_READS = 16  # of 64 KiB each: not more than may be buffered anyway
 
 
@@ -43,3 +47,17 @@ def unread_of(transport: asyncio.BaseTransport | None) -> Iterator[bytes]:
         if not data:
             return
         yield data
+
+
+def unacknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes in the socket's send queue that the peer's system has not acknowledged, tcp(7).
+
+    0 where the system does not tell. Call it before ``connection_lost``.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sys.platform == "win32":
+        return 0
+    try:
+        return int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):  # the socket is closed, or the system has no such call
+        return 0

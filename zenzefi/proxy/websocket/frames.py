@@ -13,6 +13,7 @@ CLOSE_TOKEN_ENDED = 4401
 CLOSE_TOO_MUCH = 4429
 """As HTTP's 429. Section 7.4.2: from 4000 on is for applications, here the gate and its clients."""
 PING = b"\x89\x00"
+_CLOSE = 8  # opcode, section 5.2
 _MAX_REASON = 123  # bytes; section 5.5: a control frame's payload is at most 125
 
 
@@ -95,3 +96,11 @@ class FrameCursor:
             if stop_at_boundary and not self._left:
                 return index - held
         return size - held
+
+    def meets_close(self, data: bytes) -> bool:
+        """Follow ``data`` up to the first close frame; returns whether one begins in it."""
+        while data:
+            if self.is_at_boundary and data[0] & 0x0F == _CLOSE:
+                return True
+            data = data[self.feed(data, stop_at_boundary=True) :]
+        return False

@@ -10,24 +10,34 @@ frames (RFC 6455, 5.4). Only if a plugin reads messages, frames are parsed and b
 States::
 
     created --run--> OPEN --end()--> CLOSING --close read, timeout--> DONE
-                      |                                                ^
-                      +-------------a side is lost---------------------+
+                      | |                                              ^ ^
+                      | +-------------a side is lost-------------------+ |
+                      +--browser's EOF--> HALF --upstream lost, timeout--+
 
 - created: both transports already have their protocols; early bytes are kept.
-- OPEN: a side that stops reading pauses the other one. A side that reads nothing for
-  :data:`STALL_SECONDS` is aborted. After each interval without bytes from the browser it is pinged,
-  and aborted if it has sent nothing by the next interval.
+- OPEN: a side that stops reading pauses the other one.
+- HALF: the browser has ended its side of the connection, and the EOF was passed on; what the
+  upstream still sends is relayed, until it sends nothing for FLUSH_SECONDS. Over TLS
+  there is no such state: a browser's EOF is its loss.
 - CLOSING: each direction is relayed up to the end of its current frame; then a close frame is
   written, and later bytes are dropped. The browser's close, or GOODBYE_SECONDS, ends this state.
 - DONE: ``done`` is resolved, and :meth:`WebSocketRelay.abort` closes both transports. When many
   relays end at the same time, ``done`` is resolved in slices (:class:`SlicedCalls`), because what
-  follows it costs more than a frame.
+  follows it costs more than a frame. Bytes that were written before are still sent
+  (:class:`Side`).
+
+Liveness is judged by progress: a byte from the browser (such as a pong), or a byte that its system
+has acknowledged (:func:`unacknowledged`). After an interval without a byte from the browser it is
+pinged. If the ping is unanswered, the first interval without any progress ends the WebSocket: a
+slow reader gets a ping late, because it waits behind all that was written before. A side that
+acknowledges nothing for :data:`STALL_SECONDS` while bytes wait for it is aborted in any case.
 
 Invariants:
 
 - No frame of the gate is written inside another frame.
-- Nothing is relayed to a side after its close frame.
+- Nothing is relayed to a side after its close frame, or after its EOF.
 - At most the write buffers of the two transports hold relayed bytes.
+- A transport that is lost is never called again: uvloop's would raise RuntimeError.
 - The upstream's slot is freed when its transport is closed, not before.
 """
 
@@ -40,106 +50,15 @@ from typing import cast
 
 from aiohttp import web
 
-from zenzefi.http.request_handler import STALL_SECONDS, GateRequestHandler
+from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.upstream.transports import unread_of
-from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, FrameCursor, close_frame
+from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, close_frame
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
+from zenzefi.proxy.websocket.side import FLUSH_SECONDS, GoneTransport, Side
 from zenzefi.sliced_calls import SlicedCalls
-
-_FLUSH_SECONDS = 10.0  # for what is buffered when the other side has ended
 
 GOODBYE_SECONDS = 2.0
 """For a frame to end and a close to be read, before the socket goes."""
-
-
-class _Side(asyncio.Protocol):
-    """One side of a relay."""
-
-    def __init__(self, transport: asyncio.Transport, on_lost: Callable[[], None]) -> None:
-        self.transport = transport
-        self.other: asyncio.Transport | None = None
-        self.cursor = FrameCursor()  # of the bytes that are written to this side
-        self.relayed = 0
-        self.is_lost = False
-        self.stalled_at: float | None = None  # when it stopped taking bytes
-        self.receive: Callable[[bytes], None] = self._early
-        self._on_lost = on_lost
-        self._waiting = b""
-
-    def _early(self, data: bytes) -> None:
-        self._waiting += data
-
-    def connect(self, receive: Callable[[bytes], None], first: bytes) -> None:
-        """Begin to receive, with the bytes that arrived earlier first."""
-        waiting, self._waiting = first + self._waiting, b""
-        self.receive = receive
-        if waiting:
-            receive(waiting)
-
-    def data_received(self, data: bytes) -> None:
-        self.receive(data)
-
-    def eof_received(self) -> bool:
-        return False
-
-    def pause_writing(self) -> None:
-        self.stalled_at = asyncio.get_running_loop().time()
-        if self.other is not None:
-            _quietly(self.other.pause_reading)
-
-    def resume_writing(self) -> None:
-        self.stalled_at = None
-        if self.other is not None:
-            _quietly(self.other.resume_reading)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:
-            for data in unread_of(self.transport):
-                self.receive(data)
-        self.is_lost = True
-        self._on_lost()
-
-    def close(self) -> None:
-        """Close it; buffered bytes are still written if the side reads them in time."""
-        if self.is_lost:
-            return
-        if self.transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.transport.abort)
-        if not self.transport.is_closing():
-            self.transport.close()
-
-
-class _Gone(asyncio.Transport):
-    """A stand-in for a transport that was closed before the relay began."""
-
-    def write(self, data: object) -> None:
-        """Drop it."""
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """No event comes any more."""
-
-    def pause_reading(self) -> None:
-        """Nothing is read."""
-
-    def resume_reading(self) -> None:
-        """Nothing is read."""
-
-    def is_closing(self) -> bool:
-        return True
-
-    def abort(self) -> None:
-        """It is closed."""
-
-
-def _quietly(change: Callable[[], None]) -> None:
-    try:
-        change()
-    except RuntimeError:  # the transport is closing, or already in that state
-        return
 
 
 class WebSocketRelay:
@@ -160,7 +79,7 @@ class WebSocketRelay:
             raise ConnectionResetError("the browser is gone already")
         # An upstream that has closed meanwhile may have sent frames before: they are delivered.
         upgraded = exchange.detach()
-        upstream = upgraded.transport or _Gone()
+        upstream = upgraded.transport or GoneTransport()
         self._slot = upgraded.slot
         self._loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
@@ -174,10 +93,11 @@ class WebSocketRelay:
         self._last_received = -1  # bytes of the browser at the last tick
         self._timer: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.TimerHandle | None = None
-        self._browser = _Side(browser, self._browser_lost)
-        self._upstream = _Side(upstream, self._upstream_lost)
-        self._browser.other, self._upstream.other = upstream, browser
-        self._filters: dict[_Side, MessageFilter] = {}
+        self._half: asyncio.TimerHandle | None = None
+        self._browser = Side(browser, self._browser_ended, self._browser_lost)
+        self._upstream = Side(upstream, lambda: False, self._upstream_lost)
+        self._browser.other, self._upstream.other = self._upstream, self._browser
+        self._filters: dict[Side, MessageFilter] = {}
         if messages is not None:
             up, down = partial(messages, "to_upstream"), partial(messages, "to_browser")
             self._filters[self._upstream] = MessageFilter(up, masked=True)
@@ -206,16 +126,14 @@ class WebSocketRelay:
         """Relay until one side ends."""
         self._browser.connect(self._relay_to(self._upstream), self._from_browser)
         self._upstream.connect(self._relay_to(self._browser), self._from_upstream)
-        for end in (self._browser, self._upstream):
-            _quietly(end.transport.resume_reading)
-        if isinstance(self._upstream.transport, _Gone):
+        if self._upstream.is_lost:
             self._upstream_lost()
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
         await self.done
 
     def abort(self) -> None:
         """End both sides."""
-        for timer in (self._timer, self._goodbye):
+        for timer in (self._timer, self._goodbye, self._half):
             if timer is not None:
                 timer.cancel()
         self._is_finished = True
@@ -238,24 +156,38 @@ class WebSocketRelay:
         if self._upstream.cursor.is_at_boundary:
             self._say_goodbye(self._upstream)
 
-    def _say_goodbye(self, end: _Side) -> None:
+    def _say_goodbye(self, end: Side, rest: bytes = b"") -> None:
+        """Send the close frame to this side; ``rest``: received bytes that follow."""
         if self._ending is None:
             return
         code, reason = self._ending
         is_browser = end is self._browser
         if not is_browser:
             code = CLOSE_GOING_AWAY  # the reason concerns the gate and its user alone
-        end.transport.write(close_frame(code, reason if is_browser else "", masked=not is_browser))
+        if not end.is_ended:
+            frame = close_frame(code, reason if is_browser else "", masked=not is_browser)
+            end.transport.write(frame)
         # From now on no more bytes are relayed to this side.
-        source = self._upstream if is_browser else self._browser
-        source.receive = self._after_goodbye if source is self._browser else _drop
+        if is_browser:
+            self._upstream.receive = _drop
+            if self._browser.has_ended:
+                self._lost()
+        else:
+            self._browser.receive = self._after_goodbye
+            self._after_goodbye(rest)
 
     def _after_goodbye(self, data: bytes) -> None:
         """Wait for the browser's close frame."""
-        if data[:1] == b"\x88":
+        end = self._upstream
+        try:
+            data = self._filters[end].feed(data) if self._filters else data
+        except FrameError:  # the end of this frame is not known
+            self._browser.receive = _drop
+            return
+        if end.cursor.meets_close(data):
             self._lost()
 
-    def _relay_to(self, end: _Side) -> Callable[[bytes], None]:
+    def _relay_to(self, end: Side) -> Callable[[bytes], None]:
         """The function that relays bytes to this side: a short one if no plugin reads messages."""
         if end.is_lost:
             return _drop
@@ -270,7 +202,7 @@ class WebSocketRelay:
 
         return pass_on
 
-    def _relay(self, end: _Side, data: bytes) -> None:
+    def _relay(self, end: Side, data: bytes) -> None:
         """Relay bytes through the plugins, and up to the end of a frame while closing."""
         if self._filters:
             try:
@@ -282,29 +214,50 @@ class WebSocketRelay:
         end.relayed += used
         end.transport.write(data[:used])
         if self._ending is not None and end.cursor.is_at_boundary:
-            self._say_goodbye(end)
+            self._say_goodbye(end, data[used:])
 
     def _tick(self) -> None:
-        """Ping an idle browser (RFC 6455, 5.5.2); abort it if it sends nothing until the next."""
+        """Ping an idle browser (RFC 6455, 5.5.2); abort it if nothing at all has happened since."""
         if self._is_finished:
             return
-        browser = self._browser
-        for end in (browser, self._upstream):
-            stalled_at = end.stalled_at
-            if stalled_at is not None and self._loop.time() - stalled_at >= STALL_SECONDS:
-                end.transport.abort()
+        browser, upstream, now = self._browser, self._upstream, self._loop.time()
+        upstream.has_progressed(now)
+        is_alive = browser.has_progressed(now)
+        for side in (browser, upstream):
+            if side.is_stalled(now):
+                side.transport.abort()
                 return
-        received = self._upstream.relayed
+        received = upstream.relayed
         if received != self._last_received:
             self._last_received = received
             self._is_ping_pending = False
         elif self._is_ping_pending:
-            browser.transport.abort()
-            return
-        elif browser.cursor.is_at_boundary and self._ending is None:
+            if not is_alive:
+                browser.transport.abort()
+                return
+        elif browser.cursor.is_at_boundary and self._ending is None and not browser.has_ended:
             browser.transport.write(PING)
             self._is_ping_pending = True
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+
+    def _browser_ended(self) -> bool:
+        """The browser sends nothing more; returns whether the upstream may still send."""
+        if self._ending is not None or self._is_finished or not self._upstream.end_writing():
+            return False
+        self._last_received = -1
+        self._await_upstream(self._browser.relayed)
+        return True
+
+    def _await_upstream(self, relayed: int) -> None:
+        """Give the upstream time to send more and to end; ``relayed``: bytes to the browser."""
+
+        def check() -> None:
+            if self._browser.relayed == relayed and not self._browser.is_full:
+                self._lost()
+            else:
+                self._await_upstream(self._browser.relayed)
+
+        self._half = self._loop.call_later(FLUSH_SECONDS, check)
 
     def _browser_lost(self) -> None:
         # uvloop raises RuntimeError for a write to a closed transport; asyncio drops the bytes.
