@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import Protocol
 
 from aiohttp import web
 
@@ -33,17 +34,24 @@ from zenzefi.proxy.rewriter import (
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import (
     BodyBroken,
-    UpstreamExchange,
     UpstreamResponse,
 )
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
 from zenzefi.rewriting.origin_search import LONGEST
 from zenzefi.tokens.errors import SignInRequired
+from zenzefi.tokens.open_connections import ClientIdentity
 
 log = logging.getLogger(__name__)
 
 _LONGEST_WITHHELD = 0.05  # seconds
 _SLICE = 16 * 1024  # bytes fed to a rewriter before the loop gets its turn: below 20 ms on any page
+
+
+class OpenStream(Protocol):
+    """A response that does not end by itself."""
+
+    def break_off(self) -> None:
+        """End it; the client detects that its end is missing."""
 
 
 class HttpForwarder:
@@ -60,11 +68,11 @@ class HttpForwarder:
         self._policy = policy
         self._token_validator = token_validator
         self._rewriter = rewriter
-        self._event_streams: set[ClientResponse] = set()
+        self.event_streams: set[OpenStream] = set()
 
     def drain(self) -> None:
         """End the event streams, which would not end by themselves: browsers connect again."""
-        for client in list(self._event_streams):
+        for client in list(self.event_streams):
             client.break_off()
 
     async def forward(self, proxied: ProxyRequest) -> ClientResponse:
@@ -86,11 +94,7 @@ class HttpForwarder:
 
         purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
         if body is None:
-            begun = started_response(request)
-            if begun is not None:
-                for status, pairs in begun.interims:
-                    on_interim(status, pairs)
-                return await self._pass_on(proxied, begun)
+            check_pending(request)
             response = await self._upstream.send(request.method, head, None, on_interim, purpose)
             if self._rewriter.must_refetch(proxied, response):
                 await response.skip()
@@ -120,7 +124,7 @@ class HttpForwarder:
             proxied.access.token_id,
             proxied.client_identity,
             client,
-            partial(revalidate, self._token_validator, proxied),
+            partial(revalidate, self._token_validator, proxied.token, proxied.client_identity),
             is_long_lived=is_long_lived,
             is_authenticating=self._policy.authorization is None and has_credentials(raw),
         )
@@ -145,7 +149,7 @@ class HttpForwarder:
         if mapped.unless_found is not None and response.has_body:
             held = await hold(response) if response.may_pass_unchanged else response.read_ready()
             is_whole = response.is_complete and len(held) <= LONGEST
-            if not (is_whole and mapped.unless_found.is_unchanged(held)):
+            if not is_whole or mapped.unless_found.finds(held):
                 mapped = mapped.unless_found.otherwise()
         client = ClientResponse(
             response.status,
@@ -171,15 +175,15 @@ class HttpForwarder:
         if not first and (failure := response.failure) is not None:
             raise failure  # nothing has been sent: another response can be given
         if client.content_type == "text/event-stream":
-            self._event_streams.add(client)
+            self.event_streams.add(client)
         try:
             with self._token_validator.register(
                 proxied.access, _closer(request), proxied.client_identity
             ):
-                await revalidate(self._token_validator, proxied)
+                await revalidate(self._token_validator, proxied.token, proxied.client_identity)
                 await self._streamed(proxied, response, client, first, keep_alive=keep_alive)
         finally:
-            self._event_streams.discard(client)
+            self.event_streams.discard(client)
         return client
 
     async def _streamed(
@@ -234,7 +238,7 @@ class HttpForwarder:
                 proxied.access, _closer(request), proxied.client_identity
             ),
         ):
-            await revalidate(self._token_validator, proxied)
+            await revalidate(self._token_validator, proxied.token, proxied.client_identity)
             while piece := held or await _read_in_time(response, rewrite, out):
                 held = b""
                 for start in range(0, len(piece), _SLICE):
@@ -358,24 +362,22 @@ def _upgrade_for_426(pairs: Pairs) -> Pairs:
     return [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
 
-async def revalidate(token_validator: TokenValidation, proxied: ProxyRequest) -> None:
+async def revalidate(token_validator: TokenValidation, token: str, client: ClientIdentity) -> None:
     """Once something is held: was the token or the sign-in ended just before?
 
     Raises :class:`SignInRequired` and what ``validate`` raises.
     """
-    if token_validator.is_signed_out(proxied.client_identity):
+    if token_validator.is_signed_out(client):
         raise SignInRequired
-    if token_validator.cached(proxied.token) is None:
-        await token_validator.validate(proxied.token)
+    if token_validator.cached(token) is None:
+        await token_validator.validate(token)
 
 
-def started_response(request: web.BaseRequest) -> UpstreamExchange | None:
-    """The response that the fast path has begun for this request and hands over.
-
-    Raises the errors of the fast path (:mod:`zenzefi.proxy.fast_path`).
-    """
-    take = getattr(request.protocol, "take_started_response", None)
-    return None if take is None else take(request)
+def check_pending(request: web.BaseRequest) -> None:
+    """Raise the error of the fast path (:mod:`zenzefi.proxy.fast_path`) for this request."""
+    check = getattr(request.protocol, "check_pending", None)
+    if check is not None:
+        check(request)
 
 
 def _closer(request: web.BaseRequest) -> Callable[[str], None]:

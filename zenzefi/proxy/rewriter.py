@@ -52,9 +52,9 @@ class UnchangedUnlessFound:
     otherwise: Callable[[], MappedResponse]
     """The response if the body is not complete in time, or has a mention."""
 
-    def is_unchanged(self, body: bytes) -> bool:
-        """Whether a whole body passes unchanged."""
-        return not self.search.finds(body, self.coding)
+    def finds(self, body: bytes) -> bool:
+        """Whether a whole body must be rewritten."""
+        return self.search.finds(body, self.coding)
 
 
 class ResponseHead(Protocol):

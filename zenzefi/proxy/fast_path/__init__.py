@@ -60,7 +60,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -102,7 +102,7 @@ class FastPath:
         self.token_validator = gate.token_validator
         self._rewriting = rewriting
         self._generation = rewriting.generation
-        self._sessions = app[SESSION_TRACKING]
+        self.sessions = app[SESSION_TRACKING]
         self._observer = app[OBSERVER]
         self._access_log = self._observer.access_log
         self._tally = Tally()
@@ -114,7 +114,7 @@ class FastPath:
         self.known_requests = KnownRequests(
             gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._head_table_of
         )
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._ids: list[bytes] = []
         self.is_open = False
@@ -135,9 +135,9 @@ class FastPath:
         self.is_open = False
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._connecting:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._connecting, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._count()
 
     def _sweep(self) -> None:
@@ -175,12 +175,14 @@ class FastPath:
         slot = self.upstream.take_slot(token_id)
         if slot is None:
             return False
-        task = asyncio.get_running_loop().create_task(
-            self._connect(handler, handler.exchange, slot), name="fast path: connect to upstream"
-        )
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self.start_task(self._connect(handler, handler.exchange, slot))
         return True
+
+    def start_task(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Start a task for something that a request has to wait for."""
+        task = asyncio.get_running_loop().create_task(coroutine, name="forwarding")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, handler: FastPathHandler, exchange: object, slot: Slot) -> None:
         try:
@@ -220,17 +222,22 @@ class FastPath:
         status: int,
         sent: int,
         seconds: float,
+        *,
+        is_stream: bool = False,
     ) -> None:
         """Record a request that the fast path served.
 
-        ``sent``: bytes of the body; ``seconds``: from the request's head to the response's end.
+        ``sent``: bytes of the body; ``seconds``: from the request's head to the response's end;
+        ``is_stream``: an event stream, which the sessions count while it lasts, and whose duration
+        says nothing about speed.
         """
         self.served += 1
-        if not known.uncounted_requests:
-            self._to_count.append(known)
-        known.uncounted_requests += 1
-        known.uncounted_bytes += sent
-        self._tally.add(method, status, sent, seconds)
+        if not is_stream:
+            if not known.uncounted_requests:
+                self._to_count.append(known)
+            known.uncounted_requests += 1
+            known.uncounted_bytes += sent
+        self._tally.add(method, status, sent, -1 if is_stream else seconds)
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
             self._access_log.add(
@@ -252,7 +259,7 @@ class FastPath:
         """Report the requests served since the last count to sessions and metrics."""
         to_count, self._to_count = self._to_count, []
         for known in to_count:
-            self._sessions.note(
+            self.sessions.note(
                 known.access,
                 device_id=known.device_id,
                 address=known.address,

@@ -19,19 +19,21 @@ from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.proxy.browser_response import interim_head
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.fast_path.body_source import BodySource
-from zenzefi.proxy.fast_path.handover import PendingHandover
+from zenzefi.proxy.fast_path.handover import PendingError
 from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_requests import KnownRequest
-from zenzefi.proxy.fast_path.receiver import choose_receiver
+from zenzefi.proxy.fast_path.parked_response import ParkedResponse
+from zenzefi.proxy.fast_path.receiver import choose_receiver, settle
 from zenzefi.proxy.fast_path.response_writer import LAST_CHUNK, write_chunk, write_start
+from zenzefi.proxy.forwarder import revalidate
 from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.interfaces import RequestTracking
 from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.rewriter import MappedResponse, ResponseHead
 from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.proxy.upstream.sinks import ResponseStart
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path import FastPath
@@ -49,6 +51,7 @@ class FastPathResponse(GateRequestHandler):
         "_is_chunked",
         "_is_closing_after",
         "_is_to_splice",
+        "_is_validated",
         "_known",
         "_original",
         "_outgoing",
@@ -61,9 +64,9 @@ class FastPathResponse(GateRequestHandler):
         "_started",
         "_status",
         "_target",
+        "_tracking",
         "exchange",
         "head_table",
-        "interims",
     )
 
     head_table: HeadTable
@@ -86,14 +89,15 @@ class FastPathResponse(GateRequestHandler):
         self._sent = 0
         self._started = 0.0
         self._registration: Any = None
-        self._pending = PendingHandover()
+        self._is_validated = False  # for the current response
+        self._tracking: RequestTracking | None = None  # of an event stream
+        self._pending = PendingError()
         self.exchange: object = None
         """Identifies the request that the fast path serves; ``None`` between requests."""
-        self.interims: list[tuple[int, Pairs]] = []  # 1xx responses for the standard path
 
     @abc.abstractmethod
-    def hand_over(self, result: UpstreamExchange | GateError | None) -> None:
-        """Pass the request to the standard path."""
+    def hand_over(self, error: GateError | None) -> None:
+        """Pass the request to the standard path, which sends it, or responds with the error."""
 
     # --- called by the upstream's connection
 
@@ -106,26 +110,56 @@ class FastPathResponse(GateRequestHandler):
     def register(self) -> bool:
         known = self._known
         if known is None:
-            return False
+            raise UpstreamUnreachable
         token_validator = self._fast_path.token_validator
         identity = known.identity
-        registration = token_validator.register(known.access, self._token_ended, identity)
-        registration.__enter__()
-        if token_validator.cached(known.token) is None or token_validator.is_signed_out(identity):
-            registration.__exit__(None, None, None)
-            return False
-        self._registration = registration
-        return True
+        if self._registration is None:
+            registration = token_validator.register(known.access, self._token_ended, identity)
+            registration.__enter__()
+            self._registration = registration
+        return self._is_validated or not (
+            token_validator.cached(known.token) is None or token_validator.is_signed_out(identity)
+        )
+
+    def validate(self, parked: ParkedResponse) -> None:
+        self._fast_path.start_task(self._validate(parked, self.exchange))
+
+    async def _validate(self, parked: ParkedResponse, exchange: object) -> None:
+        known = self._known
+        if known is None:
+            return
+        try:
+            await revalidate(self._fast_path.token_validator, known.token, known.identity)
+        except GateError as error:
+            if self.exchange is exchange:
+                parked.abandon()
+                self.failed(error)
+        else:
+            if self.exchange is exchange:
+                self._is_validated = True
+                parked.deliver(self)
+
+    def close_after_response(self) -> None:
+        self._close = True
+
+    def close_when_done(self) -> None:
+        if self._known is None:
+            super().close_when_done()
+        else:
+            self._close = True
+
+    def end_at_drain(self) -> None:
+        known = self._known
+        if known is not None:
+            self._fast_path.http.event_streams.add(self)
+            self._tracking = self._fast_path.sessions.begin(known.access, known.identity)
+            self._tracking.progress = lambda: (0, self._sent)
+            self._tracking.__enter__()
 
     def interim(self, status: int, headers: Pairs) -> None:
         known, transport = self._known, self.transport
-        if known is None or transport is None:
-            return
-        try:
+        if known is not None and transport is not None:
             lines = self._fast_path.http.interim(self._for_engine(known), status, headers)
-        except GateError:  # the standard path reports it
-            self.interims.append((status, headers))
-        else:
             transport.write(interim_head(status, lines))
 
     def _for_engine(self, known: KnownRequest) -> EngineRequest:
@@ -142,16 +176,32 @@ class FastPathResponse(GateRequestHandler):
             raise UpstreamUnreachable
         return self._fast_path.http.head(self._for_engine(self._known), head)
 
-    def receive_from(self, source: BodySource) -> None:
+    def receive_from(self, source: BodySource | None) -> None:
         self._connection = source
+        if self._paused and source is not None:
+            source.pause()
 
     def _unregister(self) -> None:
         registration, self._registration = self._registration, None
+        tracking, self._tracking = self._tracking, None
+        self._is_validated = False
         if registration is not None:
             registration.__exit__(None, None, None)
+        if tracking is not None:
+            self._fast_path.http.event_streams.discard(self)
+            tracking.__exit__(None, None, None)
 
     def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
-        choose_receiver(self, connection, response)
+        choose_receiver(self, connection, settle(self, connection, response))
+
+    def receive(
+        self,
+        connection: UpstreamConnection | None,
+        response: ResponseStart,
+        *,
+        was_searched: bool,
+    ) -> BodySink:
+        return choose_receiver(self, connection, response, was_searched=was_searched)
 
     def failed(self, error: GateError) -> None:
         self.hand_over(error)
@@ -165,7 +215,9 @@ class FastPathResponse(GateRequestHandler):
         self._status = status
         self._sent = len(first)
         self._is_chunked = length == -1
-        self._is_closing_after = is_last = not known.keep_alive or self._fast_path.drain.is_draining
+        self._is_closing_after = is_last = (
+            not known.keep_alive or self._close or self._fast_path.drain.is_draining
+        )
         write_start(
             transport, lines, self._request_id, length, first, is_last=is_last, is_done=is_done
         )
@@ -210,9 +262,15 @@ class FastPathResponse(GateRequestHandler):
         self._finish()
 
     def broken(self, error: GateError) -> None:
-        # The body has a length or is chunked, so the client detects that its end is missing.
         self._fast_path.log_broken(error)
         self._connection = None
+        self.break_off()
+
+    def break_off(self) -> None:
+        """End the response; the client detects that its end is missing.
+
+        The body has a length or is chunked.
+        """
         self._done()
         self.force_close()
 
@@ -238,6 +296,7 @@ class FastPathResponse(GateRequestHandler):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
+        is_stream = self._tracking is not None
         self._unregister()
         self._original = self._outgoing = b""
         self._is_to_splice = False
@@ -253,4 +312,5 @@ class FastPathResponse(GateRequestHandler):
                 self._status,
                 self._sent,
                 self._loop.time() - self._started,
+                is_stream=is_stream,
             )

@@ -10,8 +10,8 @@ Invariants (states: :mod:`zenzefi.proxy.fast_path`):
   time aiohttp's task waits for a request and writes nothing.
 - The original request is kept while it WAITs, so it can be handed over. In STREAMING a failure can
   only close the connection.
-- A started response is taken only by the request that it belongs to (:class:`PendingHandover`), and
-  is dropped when another request begins or the connection closes.
+- An error is taken only by the request that it belongs to (:class:`PendingError`), and is dropped
+  when another request begins or the connection closes.
 - A request that ends here is recorded here; a request that was handed over, by the standard path.
 """
 
@@ -27,7 +27,6 @@ from zenzefi.errors import GateError
 from zenzefi.proxy.fast_path.client_response import FastPathResponse, Original
 from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
 
 _METHODS = (b"GET ", b"HEAD ")
 
@@ -140,17 +139,14 @@ class FastPathHandler(FastPathResponse):
 
     # --- handover
 
-    def hand_over(self, result: UpstreamExchange | GateError | None) -> None:
+    def hand_over(self, error: GateError | None) -> None:
         original = self._original
         self._fast_path.handed_over += 1
         self._unregister()
         self._known = self.exchange = None
         self._connection = None
-        self.interims = []
         self._original = self._outgoing = b""
         if self._parser is None:  # the client has disconnected
-            if isinstance(result, UpstreamExchange):
-                result.drop()
             return
         if isinstance(original, bytes):
             # The parser has not got these bytes yet. It expects the start of a request.
@@ -158,17 +154,17 @@ class FastPathHandler(FastPathResponse):
         else:
             self._messages.append(original)
         waiter = self._waiter
-        if result is not None and self._messages:
-            self._pending.put(self._messages[0][0], result)
+        if error is not None and self._messages:
+            self._pending.put(self._messages[0][0], error)
         if waiter is None or waiter.done() or not self._messages:
             self._pending.drop()
             self.force_close()
             return
         self._wake()
 
-    def take_started_response(self, request: BaseRequest) -> UpstreamExchange | None:
-        """See :meth:`PendingHandover.take`."""
-        return self._pending.take(request._message)
+    def check_pending(self, request: BaseRequest) -> None:
+        """Raise the error of the fast path for this request, if there is one."""
+        self._pending.check(request._message)
 
     # --- the connection
 

@@ -1,38 +1,30 @@
-"""Responses that the fast path has started and the standard path completes."""
+"""Errors of the fast path, for which the standard path makes the response."""
 
 from __future__ import annotations
 
 from zenzefi.errors import GateError
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
 
 
-class PendingHandover:
-    """The result of the fast path for one request, until the standard path takes it."""
+class PendingError:
+    """The error of one request, until the standard path takes it."""
 
-    __slots__ = ("_message", "_result")
+    __slots__ = ("_error", "_message")
 
     def __init__(self) -> None:
         self._message: object = None
-        self._result: UpstreamExchange | GateError | None = None
+        self._error: GateError | None = None
 
-    def put(self, message: object, result: UpstreamExchange | GateError) -> None:
-        """Hold a result for the request that was parsed as ``message``."""
-        self._message, self._result = message, result
+    def put(self, message: object, error: GateError) -> None:
+        """Hold the error of the request that was parsed as ``message``."""
+        self._message, self._error = message, error
 
-    def take(self, message: object) -> UpstreamExchange | None:
-        """Remove and return the response to this request, if any.
-
-        Raises the :class:`GateError` of a failed exchange.
-        """
-        if self._result is None or self._message is not message:
-            return None
-        result, self._message, self._result = self._result, None, None
-        if isinstance(result, GateError):
-            raise result
-        return result
+    def check(self, message: object) -> None:
+        """Raise the error of this request, if there is one, once."""
+        if self._error is None or self._message is not message:
+            return
+        error, self._message, self._error = self._error, None, None
+        raise error
 
     def drop(self) -> None:
-        """Drop a response that was not taken, because the standard path rejected the request."""
-        result, self._message, self._result = self._result, None, None
-        if isinstance(result, UpstreamExchange):
-            result.drop()
+        """Forget an error that was not taken, because the standard path rejected the request."""
+        self._message = self._error = None

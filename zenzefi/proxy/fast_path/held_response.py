@@ -1,21 +1,22 @@
-"""Holds a response whose body may pass unchanged, until it is known whether it does.
+"""Holds the beginning of a body that may pass unchanged, until it is known whether it does.
 
-Between the head and the end of the body the response is a sink of the connection. It ends in one of
-two ways: the body is complete in time and its search finds nothing, so the client gets it as it
-came; or the engine continues with all that was held (:mod:`zenzefi.proxy.held_body`).
+A body that the engine would change only at mentions of the upstream is searched first
+(:mod:`zenzefi.rewriting.origin_search`). The search needs the whole body, so a body is held until
+it is complete, :data:`LONGEST` bytes and :data:`held_body.SECONDS` at most. Then either the search
+has found nothing, and the client gets the body as it came; or the engine continues with all that
+was held.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
 from zenzefi.proxy import held_body
-from zenzefi.proxy.fast_path.head_table import Head
-from zenzefi.proxy.fast_path.rewritten_response import send_mapped
+from zenzefi.proxy.fast_path.parked_response import ParkedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
@@ -23,81 +24,62 @@ if TYPE_CHECKING:
     from zenzefi.proxy.fast_path.receiver import FastPathClient
 
 
-class HeldResponse:
-    """One held response, a ``BodySink``; ``head``: what the head table has read."""
+class HeldResponse(ParkedResponse):
+    """One held response.
 
-    __slots__ = ("_client", "_connection", "_head", "_pieces", "_response", "_size", "_timer")
+    ``finds`` tells of a whole body whether the engine has to rewrite it; ``lines`` and ``length``
+    are the head of a body that passes unchanged (:meth:`FastPathClient.head`).
+    """
+
+    __slots__ = ("_client", "_finds", "_length", "_lines", "_timer")
 
     def __init__(
         self,
-        connection: UpstreamConnection,
+        connection: UpstreamConnection | None,
         client: FastPathClient,
         response: ResponseStart,
-        head: Head,
+        finds: Callable[[bytes], bool],
+        lines: list[bytes],
+        length: int,
     ) -> None:
-        self._connection = connection
+        super().__init__(connection, response)
         self._client = client
-        self._response = response
-        self._head = head
-        self._pieces = [response.first] if response.first else []
-        self._size = len(response.first)
+        self._finds = finds
+        self._lines = lines
+        self._length = length
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(held_body.SECONDS, self._give_up)
+        client.receive_from(self)
 
     def piece(self, data: bytes) -> None:
         """Hold the next bytes of the body."""
-        self._pieces.append(data)
-        self._size += len(data)
+        super().piece(data)
         if self._size > LONGEST:
             self._give_up()
 
-    def moved(self, count: int) -> None:
-        """Not called: a held response is never spliced."""
-
     def end(self) -> None:
-        """The body is complete: search it. The connection was returned to the pool."""
+        """The body is complete: search it."""
+        super().end()
         self._timer.cancel()
         body = b"".join(self._pieces)
-        # The token may have ended meanwhile.
-        if not self._head.finds(body) and self._client.register():
-            self._client.head(
-                self._head.status, self._head.lines, self._head.length, body, is_done=True
-            )
-            return
-        self._pieces = [body]
-        self._continue(None, is_done=True)
+        if self._finds(body):
+            self._give_up()
+        else:
+            status = self._response.read.status
+            self._client.head(status, self._lines, self._length, body, is_done=True)
 
     def broken(self, error: GateError) -> None:
         """The body is truncated or malformed: its bytes before that are delivered."""
+        super().broken(error)
+        self._give_up()
+
+    def abandon(self) -> None:
+        """The response is not needed."""
         self._timer.cancel()
-        exchange = self._exchange(None)
-        exchange.broken(error)
-        self._client.hand_over(exchange)
+        super().abandon()
 
     def _give_up(self) -> None:
-        """The body is too long or too slow to be held."""
+        """The body has a mention, is broken, or is too long or too slow to be held."""
         self._timer.cancel()
-        if self._connection.delivers_to(self):
-            self._continue(self._connection, is_done=False)
-
-    def _continue(self, connection: UpstreamConnection | None, *, is_done: bool) -> None:
-        """Let the engine rewrite the body, here if possible, else on the standard path."""
-        response = self._response._replace(first=b"".join(self._pieces), is_done=is_done)
-        try:
-            if send_mapped(self._client, connection, response, was_searched=True):
-                return
-        except GateError as error:
-            if connection is not None:
-                connection.abandon()
-            self._client.failed(error)
-            return
-        exchange = self._exchange(connection)
-        if connection is not None:
-            connection.deliver_to(exchange)
-        self._client.hand_over(exchange)
-
-    def _exchange(self, connection: UpstreamConnection | None) -> UpstreamExchange:
-        exchange = UpstreamExchange(self._client.owner)
-        exchange.begin_held(self._response, b"".join(self._pieces), connection)
-        exchange.may_pass_unchanged = False
-        return exchange
+        self.was_searched = True
+        self.deliver(self._client)

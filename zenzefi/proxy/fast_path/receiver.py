@@ -1,4 +1,14 @@
-"""Chooses the receiver of a response on the fast path: the client, or the standard path."""
+"""Chooses the receiver of a response: the client, the engine, or a place where it waits.
+
+A head that the head table has read, and that needs nothing else, is written at once. The engine
+decides about every other head, and its body takes one of four ways::
+
+    passes unchanged              -> the client
+    is rewritten                  -> RewrittenBody -> the client
+    is searched first             -> HeldResponse, then one of the two above
+    lasts, and the token must be  -> ParkedResponse, until the token is validated, then here again
+    validated first
+"""
 
 from __future__ import annotations
 
@@ -6,12 +16,13 @@ from typing import Protocol
 
 from zenzefi.proxy.fast_path.head_table import Head
 from zenzefi.proxy.fast_path.held_response import HeldResponse
-from zenzefi.proxy.fast_path.rewritten_response import RewritingClient, send_mapped
+from zenzefi.proxy.fast_path.parked_response import ParkedResponse
+from zenzefi.proxy.fast_path.rewritten_response import MappedHead, RewritingClient, RewrittenBody
 from zenzefi.proxy.headers.pairs import Pairs
+from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.proxy.upstream.sinks import ResponseStart
+from zenzefi.proxy.upstream.ownership import ConnectionOwner, is_event_stream
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 
@@ -22,53 +33,153 @@ class FastPathClient(RewritingClient, Protocol):
     def has_derived_tag(self) -> bool:
         """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
 
-    interims: list[tuple[int, Pairs]]
-    """The 1xx responses before this response, which were not passed on."""
-
     def owner(self) -> ConnectionOwner | None:
         """Return the owner of a connection that must not be shared; ``None``: close it."""
 
-    def hand_over(self, result: UpstreamExchange) -> None:
-        """Pass the request to the standard path, which continues with this response."""
+    def receive(
+        self,
+        connection: UpstreamConnection | None,
+        response: ResponseStart,
+        *,
+        was_searched: bool,
+    ) -> BodySink:
+        """Call :func:`choose_receiver` for this client."""
+
+    def map_response(self, head: MappedHead) -> MappedResponse:
+        """The head for this client. Raises :class:`GateError`."""
+
+    def register(self) -> bool:
+        """Register the connection, so that a long response ends when its token ends.
+
+        Returns false if the token may have ended already: it must be validated.
+        """
+
+    def validate(self, parked: ParkedResponse) -> None:
+        """Validate the token, then deliver the response, or fail."""
+
+    def close_after_response(self) -> None:
+        """Close the client's connection after this response."""
+
+    def end_at_drain(self) -> None:
+        """The response is an event stream: it ends when the process drains."""
+
+
+def settle(
+    client: FastPathClient, connection: UpstreamConnection, response: ResponseStart
+) -> ResponseStart:
+    """Settle what the head means for its connection; returns the response to be passed on.
+
+    It happens before the connection can be released. Raises :class:`~zenzefi.errors.GateError`.
+    """
+    read = response.read
+    is_usual = isinstance(read, Head) and read.is_usual
+    if is_usual and not connection.is_private:
+        return response
+    head = response.plain()
+    connection.settle(head.headers, client.owner)
+    if connection.owner is not None and not head.may_reuse:
+        client.close_after_response()
+    if is_event_stream(head.headers):
+        client.end_at_drain()
+    return response if is_usual else response._replace(read=head)
 
 
 def choose_receiver(
-    client: FastPathClient, connection: UpstreamConnection, response: ResponseStart
-) -> None:
-    """Write a response to the client; hand it over if only the standard path can.
+    client: FastPathClient,
+    connection: UpstreamConnection | None,
+    response: ResponseStart,
+    *,
+    was_searched: bool = False,
+) -> BodySink:
+    """Choose the receiver of a response and begin with it; returns the receiver.
 
-    Raises :class:`~zenzefi.errors.GateError` as
+    ``connection``: ``None`` if it was released; ``was_searched``: a search has shown that the body
+    must be rewritten. Raises :class:`~zenzefi.errors.GateError` as
     :meth:`~zenzefi.proxy.upstream.sinks.ResponseSink.begin` does.
     """
     read, is_done = response.read, response.is_done
-    is_searched = False
-    if isinstance(read, Head) and read.is_usual and not client.interims:
-        status, length = read.status, read.length
-        is_usual = True
-        is_searched = read.search is not None and (response.has_body or connection.is_head)
-        if is_searched:
-            if not is_done and length <= LONGEST:
-                connection.deliver_to(HeldResponse(connection, client, response, read))
-                return
-            is_usual = is_done and response.has_body and not read.finds(response.first)
-        if status == 304 and client.has_derived_tag:
-            is_usual = False
-        if is_usual and (is_done or client.register()):
-            if is_done:
-                connection.release()
-            else:
-                connection.deliver_to(client)
-            announced = (
-                length if length >= 0 and status != 204 else -1 if response.has_body else None
-            )
-            client.head(status, read.lines, announced, response.first, is_done=is_done)
-            return
-    if not client.interims and send_mapped(
-        client, connection, response, was_searched=is_searched and response.has_body
-    ):
-        return
-    exchange = UpstreamExchange(client.owner)
-    exchange.may_pass_unchanged = not is_searched
-    exchange.begin(connection, response)
-    exchange.interims, client.interims = client.interims, []
-    client.hand_over(exchange)
+    if was_searched or not isinstance(read, Head) or not read.is_usual:
+        return _send_mapped(client, connection, response, was_searched=was_searched)
+    status, length = read.status, read.length
+    is_mapped = False
+    if read.search is not None and status not in _BODYLESS:
+        if not is_done and length <= LONGEST:
+            return HeldResponse(connection, client, response, read.finds, read.lines, length)
+        was_searched = response.has_body
+        is_mapped = not (is_done and response.has_body) or read.finds(response.first)
+    if is_mapped or (status == 304 and client.has_derived_tag):
+        return _send_mapped(client, connection, response, was_searched=was_searched)
+    if not is_done and not client.register():
+        return _validated(client, connection, response)
+    _deliver(connection, response, client)
+    announced = length if length >= 0 and status != 204 else -1 if response.has_body else None
+    client.head(status, read.lines, announced, response.first, is_done=is_done)
+    return client
+
+
+def _send_mapped(
+    client: FastPathClient,
+    connection: UpstreamConnection | None,
+    response: ResponseStart,
+    *,
+    was_searched: bool,
+) -> BodySink:
+    """Send a response whose head or body the engine maps."""
+    head = MappedHead(response)
+    mapped = client.map_response(head)
+    search = mapped.unless_found if response.has_body else None
+    if search is not None:
+        if not (was_searched or response.is_done) and (head.length or 0) <= LONGEST:
+            length = -1 if mapped.length is None else mapped.length
+            lines = _lines(head, mapped.headers)
+            return HeldResponse(connection, client, response, search.finds, lines, length)
+        if was_searched or not response.is_done or search.finds(response.first):
+            mapped = search.otherwise()
+    rewrite = mapped.rewrite if response.has_body else None
+    if (rewrite is not None or not response.is_done) and not client.register():
+        return _validated(client, connection, response, was_searched=was_searched)
+    lines = _lines(head, mapped.headers)
+    if rewrite is not None:
+        body = RewrittenBody(client, head.status, lines, rewrite)
+        client.receive_from(body)
+        _deliver(connection, response, body)
+        body.begin(None if response.is_done else connection, response)
+        return body
+    announced = mapped.length if head.status != 204 else None
+    if announced is None and response.has_body:
+        announced = -1
+    _deliver(connection, response, client)
+    client.head(head.status, lines, announced, response.first, is_done=response.is_done)
+    return client
+
+
+def _validated(
+    client: FastPathClient,
+    connection: UpstreamConnection | None,
+    response: ResponseStart,
+    *,
+    was_searched: bool = False,
+) -> ParkedResponse:
+    """Park a response until the token is validated."""
+    parked = ParkedResponse(connection, response, was_searched=was_searched)
+    client.receive_from(parked)
+    client.validate(parked)
+    return parked
+
+
+def _deliver(
+    connection: UpstreamConnection | None, response: ResponseStart, sink: BodySink
+) -> None:
+    if connection is not None:
+        if response.is_done:
+            connection.release()
+        else:
+            connection.deliver_to(sink)
+
+
+def _lines(head: MappedHead, headers: Pairs) -> list[bytes]:
+    start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
+    return [start, *(b"%b: %b\r\n" % pair for pair in headers)]
+
+
+_BODYLESS = (204, 304)

@@ -1,17 +1,16 @@
-"""Responses that the engine maps: their heads, and their bodies as they stream to the client.
+"""A body on its way through the engine to the client.
 
 Theory of operation
 -------------------
 
-:func:`send_mapped` lets the engine decide about a head, with the functions of the standard path. A
-body that passes unchanged then goes to the client as any other. A body that is rewritten goes
-through a :class:`RewrittenBody`::
+::
 
     connection --piece--> waiting --turn--> engine --head, piece, end--> client
 
 - A turn is a callback of at most :data:`_STEPS` steps of the engine; none begins after
   :data:`_TURN` seconds. The first turn runs at once, the following ones between other callbacks of
   the loop.
+- The end of a body whose plugin needs the whole document is made in a thread.
 - The engine rests while the client reads more slowly. Reading from the upstream pauses while more
   than ``BUFFER`` bytes wait for the engine.
 - Output that the engine withholds until it knows the type or the encoding leaves after
@@ -33,11 +32,9 @@ from zenzefi.http.request_handler import STALL_SECONDS
 from zenzefi.proxy.errors import UpstreamTimeout
 from zenzefi.proxy.fast_path.body_source import BodySource
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.rewriter import BodyTransform, MappedResponse
+from zenzefi.proxy.rewriter import BodyTransform
 from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.connection_auth import is_challenged
-from zenzefi.proxy.upstream.ownership import is_event_stream
 from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 
 log = logging.getLogger(__name__)
@@ -49,7 +46,7 @@ _LONGEST_WITHHELD = 0.05  # seconds
 
 
 class MappedHead:
-    """The head of a response, as the standard path's functions read it."""
+    """The head of a response, as the engine reads it."""
 
     def __init__(self, response: ResponseStart) -> None:
         plain = response.plain()
@@ -63,15 +60,6 @@ class MappedHead:
 class RewritingClient(BodySink, Protocol):
     """The client's connection, as a mapped response needs it."""
 
-    def map_response(self, head: MappedHead) -> MappedResponse:
-        """The head for this client. Raises :class:`GateError`."""
-
-    def register(self) -> bool:
-        """Register the connection, so that a long response ends when its token ends.
-
-        Returns false if the token may have ended already: the standard path must validate it.
-        """
-
     def head(
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
     ) -> None:
@@ -82,68 +70,11 @@ class RewritingClient(BodySink, Protocol):
         ``first``: the first bytes of the body; ``is_done``: they are the whole body.
         """
 
-    def receive_from(self, source: BodySource) -> None:
+    def receive_from(self, source: BodySource | None) -> None:
         """Pause and end ``source`` with the client from now on."""
 
     def failed(self, error: GateError) -> None:
         """No response follows."""
-
-
-def send_mapped(
-    client: RewritingClient,
-    connection: UpstreamConnection | None,
-    response: ResponseStart,
-    *,
-    was_searched: bool,
-) -> bool:
-    """Send a response whose head or body the engine maps. False: only the standard path can.
-
-    ``connection``: ``None`` if it was released; ``was_searched``: a search has shown that the body
-    must be rewritten. Raises :class:`GateError` for an invalid head.
-    """
-    head = MappedHead(response)
-    if head.status == 101 or is_challenged(head.headers) or is_event_stream(head.headers):
-        return False
-    mapped = client.map_response(head)
-    if mapped.unless_found is not None:
-        is_known = was_searched or response.is_done
-        if not is_known:
-            return False
-        if was_searched or not mapped.unless_found.is_unchanged(response.first):
-            mapped = mapped.unless_found.otherwise()
-    rewrite = mapped.rewrite if response.has_body else None
-    if rewrite is not None and rewrite.heavy:
-        return False
-    if (rewrite is not None or not response.is_done) and not client.register():
-        return False
-    lines = _lines(head, mapped.headers)
-    if rewrite is not None:
-        body = RewrittenBody(client, head.status, lines, rewrite)
-        client.receive_from(body)
-        _deliver(connection, response, body)
-        body.begin(None if response.is_done else connection, response)
-        return True
-    length = mapped.length
-    if length is None or head.status == 204:
-        length = -1 if response.has_body else None
-    _deliver(connection, response, client)
-    client.head(head.status, lines, length, response.first, is_done=response.is_done)
-    return True
-
-
-def _deliver(
-    connection: UpstreamConnection | None, response: ResponseStart, sink: BodySink
-) -> None:
-    if connection is not None:
-        if response.is_done:
-            connection.release()
-        else:
-            connection.deliver_to(sink)
-
-
-def _lines(head: MappedHead, headers: Pairs) -> list[bytes]:
-    start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
-    return [start, *(b"%b: %b\r\n" % pair for pair in headers)]
 
 
 class RewrittenBody:
@@ -153,6 +84,7 @@ class RewrittenBody:
         "_client",
         "_connection",
         "_error",
+        "_finishing",
         "_handle",
         "_is_begun",
         "_is_complete",
@@ -184,6 +116,7 @@ class RewrittenBody:
         self._handle: asyncio.Handle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
+        self._finishing: asyncio.Future[bytes] | None = None  # the thread's result, if it is heavy
         self._error: GateError | None = None
         self._is_complete = False  # all of the body has been received
         self._is_begun = False  # the head was sent
@@ -267,7 +200,7 @@ class RewrittenBody:
 
     def _run(self) -> None:
         """Work now, unless a turn is planned or the client is slower."""
-        if self._handle is None and not self._is_paused:
+        if self._handle is None and self._finishing is None and not self._is_paused:
             self._turn()
 
     def _turn(self) -> None:
@@ -290,7 +223,7 @@ class RewrittenBody:
         self._send(made, is_last=is_last)
         if error is not None:
             self._fail(error)
-        if is_last or error is not None:
+        if is_last or error is not None or self._finishing is not None:
             return
         if self._steps is not None or self._is_complete or self._error is not None:
             self._handle = self._loop.call_soon(self._turn)
@@ -331,9 +264,30 @@ class RewrittenBody:
             self._steps = None
         if self._error is not None:
             raise self._error
-        if self._is_complete and (rest := self._rewrite.finish()):
+        if not self._is_complete:
+            return False
+        if self._rewrite.heavy:
+            self._finishing = self._loop.run_in_executor(None, self._rewrite.finish)
+            self._finishing.add_done_callback(self._finished)
+            return False
+        if rest := self._rewrite.finish():
             made.append(rest)
-        return self._is_complete
+        return True
+
+    def _finished(self, finishing: asyncio.Future[bytes]) -> None:
+        """A thread has made the end of the body."""
+        if finishing.cancelled():
+            return
+        error = finishing.exception()
+        if self._is_over:
+            return
+        if error is None:
+            self._send([finishing.result()], is_last=True)
+        elif isinstance(error, GateError):
+            self._fail(error)
+        else:
+            log.error("rewriting a response failed", exc_info=error)
+            self._fail(GateError())
 
     def _send(self, made: list[bytes], *, is_last: bool) -> None:
         out = made[0] if len(made) == 1 else b"".join(made)
@@ -342,6 +296,8 @@ class RewrittenBody:
             self._connection.resume()
         if is_last:
             self._is_over = True
+            if self._stall is not None:
+                self._stall.cancel()
         if self._is_begun:
             if out:
                 client.piece(out)

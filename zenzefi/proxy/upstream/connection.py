@@ -148,10 +148,6 @@ class UpstreamConnection(FlowControlledConnection):
         """Let ``sink`` receive the rest of the body."""
         self._sink = sink
 
-    def delivers_to(self, sink: BodySink) -> bool:
-        """Whether ``sink`` receives the body."""
-        return self._sink is sink
-
     def release(self) -> None:
         """The exchange is complete: use the connection again if possible, else close it."""
         self._end_splice()
@@ -370,10 +366,13 @@ class UpstreamConnection(FlowControlledConnection):
         if facts.status == 100:
             if self.content is not None:
                 self.content.source.invite()
-        elif isinstance(facts, PlainHead):
-            client.interim(facts.status, facts.headers)
         else:
-            client.interim(facts.status, parse_head(found.raw)[1])
+            headers = facts.headers if isinstance(facts, PlainHead) else parse_head(found.raw)[1]
+            try:
+                client.interim(facts.status, headers)
+            except GateError as error:
+                self.fail(error)
+                return
         if rest:
             self.data_received(rest)
 

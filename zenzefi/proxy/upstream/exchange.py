@@ -117,8 +117,6 @@ class UpstreamExchange:
         self.has_body = False
         self.may_pass_unchanged = True
         self.closes_client = False
-        self.interims: list[tuple[int, Pairs]] = []
-        """Status and headers of the 1xx responses before it that were not passed on."""
         self.has_read_content = False
         """Whether content of the request was read from the client, which can't be repeated."""
         self.may_send_again = False
@@ -240,16 +238,6 @@ class UpstreamExchange:
             if head.status != 101:
                 connection.deliver_to(self)
         self._wake()
-
-    def begin_held(
-        self, response: ResponseStart, held: bytes, connection: UpstreamConnection | None
-    ) -> None:
-        """Continue a response of which another sink has received ``held``.
-
-        ``connection``: ``None`` if the body is complete.
-        """
-        self._connection = connection
-        self._fill(response.plain(), held, has_body=response.has_body)
 
     def _fill(self, head: PlainHead, first: bytes, *, has_body: bool) -> None:
         self.status = head.status

@@ -76,7 +76,11 @@ class ResponseSink(Protocol):
         """
 
     def interim(self, status: int, headers: Pairs) -> None:
-        """Receive a 1xx response other than 100 and 101."""
+        """Receive a 1xx response other than 100 and 101.
+
+        Raises :class:`GateError` if it is refused: the connection is closed, and :meth:`failed`
+        follows.
+        """
 
     def failed(self, error: GateError) -> None:
         """No response follows."""

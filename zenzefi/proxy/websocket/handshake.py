@@ -111,7 +111,7 @@ class WebSocketProxy:
 
         # Held from before the handshake on: a token that ends meanwhile is not missed.
         with self._token_validator.register(proxied.access, end, proxied.client_identity):
-            await revalidate(self._token_validator, proxied)
+            await revalidate(self._token_validator, proxied.token, proxied.client_identity)
             messages = self._rewriter.messages(proxied)
             purpose = self._http.purpose(proxied, is_long_lived=True)
             with cancelled_when_lost(proxied.request):
