@@ -10,11 +10,11 @@ speed changes. ``docs/explanation/fast-path.md`` lists the conditions.
 
 States of a request::
 
-    received --known or admitted--> WAITING --head------> STREAMING --end--> recorded
-        |                              |  |                 |   |
-        |                              |  +--head--> HELD --+   +--failure--> connection closed
+    received --known or admitted--> WAITING --head--------> STREAMING --end--> recorded
+        |                              |  |                   |   |
+        |                              |  +--head--> PARKED --+   +--failure--> connection closed
         +--not common--> STANDARD <----+---------------+
-                           PATH           unusual head or body, error, no free connection
+                           PATH           error before the head was sent, no free connection
 
 The client gets bytes from one writer at a time:
 
@@ -34,7 +34,7 @@ Guarantees:
 - A request is sent again only if no byte of its response was passed on; it is a GET or HEAD.
 - A truncated body is never completed. The client's connection is closed instead.
 - A response reaches only the request that it belongs to. A connection with unexpected bytes is
-  closed, and a started response is taken by the identity of the request.
+  closed, and an error is taken by the identity of the request.
 - The fast path never waits for a free connection, and reads ahead of a slower receiver by no more
   than 256 kB and one read.
 
@@ -50,7 +50,8 @@ least once a second a sweep updates this state, and reports sessions and metrics
 - ``rewritten_response``: a response that the engine maps
 - ``rewritten_types``: the types and headers that need the rewriting engine
 - ``response_writer``: writes heads and chunks to the client
-- ``handover``: unusual responses, for the standard path
+- ``parked_response``: a response that waits for the validation of its token
+- ``handover``: errors, for the standard path
 - :mod:`zenzefi.proxy.upstream`: the connections to the upstream
 """
 
@@ -122,7 +123,7 @@ class FastPath:
         self.served = 0
         """Requests that the fast path served."""
         self.handed_over = 0
-        """Requests that the fast path began and handed over to the standard path."""
+        """Requests that the fast path began and the standard path completes."""
 
     # --- start and stop
 

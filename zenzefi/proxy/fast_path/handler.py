@@ -1,8 +1,8 @@
 """The protocol of a client's connection: aiohttp's request handler behind the fast path.
 
 A complete request that the fast path can serve is served by callbacks, without a task or a
-``web.Request``. All other requests are left to the base class. A request whose response turns out
-to be unusual is handed over to it.
+``web.Request``. All other requests are left to the base class, and so are requests that fail before
+their responses have begun.
 
 Invariants (states: :mod:`zenzefi.proxy.fast_path`):
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class HeldResponse(ParkedResponse):
     """One held response.
 
-    ``finds`` tells of a whole body whether the engine has to rewrite it; ``lines`` and ``length``
+    ``finds`` returns whether the engine has to rewrite a whole body; ``lines`` and ``length``
     are the head of a body that passes unchanged (:meth:`FastPathClient.head`).
     """
 
