@@ -10,9 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
+from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.http.cookie_reset import COOKIE_RESET_PATH, expired_cookies
-from zenzefi.http.head_limits import HEADERS, LINE, MAX_HEAD, MAX_LONG_HEADS, HeadLimits
+from zenzefi.http.head_limits import (
+    HEADER_LINES,
+    HEADERS,
+    LINE,
+    MAX_HEAD,
+    MAX_HEADER_LINES,
+    MAX_LONG_HEADS,
+    HeadLimits,
+)
 
 COOKIES = "Cookie: " + "; ".join(f"visit{n}={'v' * 4000}" for n in range(20))
 """80 kB, as a site with many cookies may leave them in a browser."""
@@ -54,6 +64,75 @@ async def test_larger_headers_get_431(proxy_gate: RunningGate, size: int) -> Non
     error = json.loads(body)
     assert error["code"] == "headers_too_large"
     assert error["request_id"]
+
+
+@pytest.mark.parametrize("line", ["X-A: b", "X-A-{n}: b", "Cookie: a{n}=b", "a:"])
+@pytest.mark.parametrize("count", [HEADER_LINES + 1, 1000, MAX_HEADER_LINES - 1, 20_000])
+async def test_more_header_lines_get_431(proxy_gate: RunningGate, line: str, count: int) -> None:
+    given = (line.format(n=n) for n in range(count))
+    start, lines, body = split(await proxy_gate.request(f"{PREFIX}/", *given))
+    assert start.split()[1] == b"431"
+    assert "Connection: close" in lines or start.startswith(b"HTTP/1.0 ")
+    assert json.loads(body)["code"] == "headers_too_large"
+
+
+async def test_the_number_of_header_lines_is_a_setting(
+    start_gate: GateFactory, faulty: FaultyUpstream
+) -> None:
+    faulty.always(IMAGE_RESPONSE)
+    gate = await start_gate(faulty.url, request_header_lines_limit=300)
+    ours = 3  # Host, X-Access-Token and Connection
+    for count, status in [(100, b"200"), (300 - ours, b"200"), (301 - ours, b"431")]:
+        response = await gate.request(f"{PREFIX}/", *(f"X-{n}: b" for n in range(count)))
+        assert response.split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", ()),
+        ("POST", ("Content-Length: 1000000",)),
+        ("POST", ("Transfer-Encoding: chunked",)),
+        ("PUT", ("Content-Length: 10", "Expect: 100-continue")),
+        ("PROPFIND", ()),
+        ("GET", WEBSOCKET_UPGRADE),
+    ],
+)
+@pytest.mark.parametrize("host", ["gate.test", "app.test:8000"])
+@pytest.mark.parametrize(
+    ("target", "extra", "status"),
+    [
+        ("a" * (LINE + 10), (), b"414"),
+        ("", (f"X-A: {'a' * HEADERS}",), b"431"),
+        ("", ("X-A: b",) * (HEADER_LINES + 1), b"431"),
+    ],
+)
+async def test_the_same_response_everywhere_before_any_content(
+    start_gate: GateFactory,
+    host: str,
+    method: str,
+    headers: tuple[str, ...],
+    target: str,
+    extra: tuple[str, ...],
+    status: bytes,
+) -> None:
+    """At the gate's host below the prefix and at that of the application; nothing follows."""
+    gate = await start_gate("http://127.0.0.1:9", proxy_host="app.test:8000")
+    prefix = PREFIX if host == "gate.test" else ""
+    lines = [f"{method} {prefix}/{target} HTTP/1.1", f"Host: {host}", *headers, *extra, "", ""]
+    response = await gate.raw("\r\n".join(lines).encode())
+    assert response.split()[1] == status
+    assert b"100 Continue" not in response
+
+
+async def test_a_navigation_with_too_many_header_lines_gets_the_page(
+    start_gate: GateFactory,
+) -> None:
+    gate = await start_gate("http://127.0.0.1:9", has_page_texts=True)
+    many = (f"Cookie: visit{n}=1" for n in range(HEADER_LINES))
+    response = await gate.request(f"{PREFIX}/page", *many, *NAVIGATION, token=None)
+    assert response.startswith(b"HTTP/1.1 431 ")
+    assert f'<form method="post" action="{COOKIE_RESET_PATH}">'.encode() in response
 
 
 async def test_the_limits_are_settings(start_gate: GateFactory) -> None:

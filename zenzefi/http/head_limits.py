@@ -1,4 +1,4 @@
-"""Limits of a request's head: its first line (414) and its header lines together (431).
+"""Limits of a request's head: its first line (414), its header lines and their number (431).
 
 A head beyond the limits is still read, up to :data:`MAX_HEAD`, because a browser that stores too
 many cookies sends them again with every request: the response must be a page in the visitor's
@@ -13,6 +13,10 @@ LINE = 16 * 1024
 """Default limit of the request line, in bytes."""
 HEADERS = 64 * 1024
 """Default limit of all header lines, in bytes."""
+HEADER_LINES = 128
+"""Default limit of the number of header lines."""
+MAX_HEADER_LINES = 4096
+"""Header lines that are read of any head."""
 MAX_HEAD = 1024 * 1024
 """Bytes that are read of any head. A browser stores about 180 cookies of 4 kB for one site."""
 MAX_LONG_HEADS = 32
@@ -28,7 +32,8 @@ class UriTooLong(GateError):
 
 
 class HeadersTooLarge(GateError):
-    """The header lines are longer than ``REQUEST_HEADERS_LIMIT``."""
+    """The header lines are longer than ``REQUEST_HEADERS_LIMIT``, or more than
+    ``REQUEST_HEADER_LINES_LIMIT``."""
 
     status = 431
     code = "headers_too_large"
@@ -38,13 +43,17 @@ class HeadersTooLarge(GateError):
 class HeadLimits:
     """The limits of one server, and the connections on which a longer head arrives."""
 
-    __slots__ = ("_long", "headers", "line")
+    __slots__ = ("_long", "header_lines", "headers", "line")
 
-    def __init__(self, line: int = LINE, headers: int = HEADERS) -> None:
+    def __init__(
+        self, line: int = LINE, headers: int = HEADERS, header_lines: int = HEADER_LINES
+    ) -> None:
         self.line = line
         """Bytes of the request line, without its line end."""
         self.headers = headers
         """Bytes of all header lines with their line ends."""
+        self.header_lines = header_lines
+        """Number of header lines."""
         self._long: set[object] = set()
 
     def may_read(self, connection: object, size: int) -> bool:
@@ -60,8 +69,9 @@ class HeadLimits:
         """The head on ``connection`` is complete, or it is refused."""
         self._long.discard(connection)
 
-    def problem(self, line: int, headers: int) -> GateError | None:
-        """The error for a head with parts of these sizes, in bytes."""
+    def problem(self, line: int, headers: int, header_lines: int) -> GateError | None:
+        """The error for a head with parts of these sizes in bytes, and so many header lines."""
         if line > self.line:
             return UriTooLong()
-        return HeadersTooLarge() if headers > self.headers else None
+        is_larger = headers > self.headers or header_lines > self.header_lines
+        return HeadersTooLarge() if is_larger else None

@@ -51,7 +51,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from zenzefi.errors import GateError
 from zenzefi.http.framing import ChunkedEnd, FirstLine, HeadEnd, SizedEnd, length_of
-from zenzefi.http.head_limits import MAX_HEAD, HeadLimits
+from zenzefi.http.head_limits import MAX_HEAD, MAX_HEADER_LINES, HeadLimits
 from zenzefi.http_syntax import TCHAR
 
 HELD = 64 * 1024
@@ -88,6 +88,7 @@ class RequestStream(RequestHandler):
         "_first_line",
         "_head_end",
         "_head_limits",
+        "_head_lines",
         "_idle_waiter",
         "_is_head_whole",
         "_last_content",
@@ -101,12 +102,17 @@ class RequestStream(RequestHandler):
     ) -> None:
         self._idle_waiter: asyncio.Future[None] | None = None
         # Heads beyond the limits have to be parsed too: see zenzefi.http.head_limits.
-        options |= {"max_line_size": MAX_HEAD, "max_field_size": MAX_HEAD}
+        options |= {
+            "max_line_size": MAX_HEAD,
+            "max_field_size": MAX_HEAD,
+            "max_headers": MAX_HEADER_LINES,
+        }
         super().__init__(*args, **options)  # type: ignore[arg-type]  # handed through as they came
         self._head_limits = head_limits or HeadLimits()
         self._phase = Phase.START
         self._unread = b""  # received bytes that the parser has not got yet
         self._head_end = HeadEnd()
+        self._head_lines = 0  # of the current head: line ends so far
         self._first_line = FirstLine()
         self._is_head_whole = False  # the parser got the head in one piece and unchanged
         self._method: str | None = None  # the method that the stand-in replaces
@@ -190,6 +196,7 @@ class RequestStream(RequestHandler):
                 self._unread = _STAND_IN + data[space:]
         self._phase = Phase.HEAD
         self._head_end = HeadEnd()
+        self._head_lines = 0
         self._first_line = FirstLine()
         return True
 
@@ -200,7 +207,9 @@ class RequestStream(RequestHandler):
         end = self._head_end.find(data)
         head = data if end < 0 else data[:end]
         self._first_line.feed(head)
-        if not self._head_limits.may_read(self, self._head_end.size):
+        self._head_lines += head.count(b"\n")
+        has_room = self._head_lines <= MAX_HEADER_LINES
+        if not (has_room and self._head_limits.may_read(self, self._head_end.size)):
             self._unread = b""
             self._refuse(LineTooLong(b"", MAX_HEAD))
             return
@@ -242,7 +251,9 @@ class RequestStream(RequestHandler):
     def head_problem(self) -> GateError | None:
         """The error for a head beyond the limits; of the request that is being served."""
         line = self._first_line.size
-        return self._head_limits.problem(line - 2, self._head_end.size - line - 2)
+        return self._head_limits.problem(
+            line - 2, self._head_end.size - line - 2, self._head_lines - 2
+        )
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
         """Called when a head is complete: aiohttp's task serves it. ``head``: its raw bytes."""

@@ -130,7 +130,11 @@ class GateRunner(web.AppRunner):
             request_factory=server.request_factory,
             factory=self.app[REQUEST_HANDLER],
             loop=asyncio.get_running_loop(),
-            head_limits=HeadLimits(settings.request_line_limit, settings.request_headers_limit),
+            head_limits=HeadLimits(
+                settings.request_line_limit,
+                settings.request_headers_limit,
+                settings.request_header_lines_limit,
+            ),
             **server._kwargs,  # the options that aiohttp has derived from those above
         )
 

@@ -70,6 +70,13 @@ class ReverseProxySettings(BaseSettings):
         description="Bytes of all headers of a request, cookies included. More get 431; a browser "
         "gets a page that offers to remove the site's cookies.",
     )
+    request_header_lines_limit: int = Field(
+        128,
+        ge=32,
+        le=4000,
+        description="Number of header lines of a request. More get 431, as with "
+        "`REQUEST_HEADERS_LIMIT`.",
+    )
     device_policy: DevicePolicy = Field(
         DevicePolicy.OPTIONAL,
         description="`off`, `optional` or `required`: whether a token is bound to one device.",
