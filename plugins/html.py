@@ -15,6 +15,7 @@ from zenzefi.plugins import (
     HtmlOptions,
     HtmlScanner,
     Match,
+    Mount,
     Needs,
     OriginFinder,
     Plugin,
@@ -34,6 +35,7 @@ class Html(Plugin):
     matches = Match(content_types=("text/html",))
     needs = Needs.CHUNKS
     varies = ("Sec-Fetch-Dest", "Accept")
+    _reads_spellings = True
 
     class Options(PluginOptions):
         """``address``: the path in the address bar under a prefix, mounted or the upstream's own
@@ -44,6 +46,10 @@ class Html(Plugin):
         runtime: bool = True
 
     options: Options
+
+    def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
+        """True at a root mount: rooted URLs stay, and documents get no runtime."""
+        return mount.is_root
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""

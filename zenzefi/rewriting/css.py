@@ -204,7 +204,7 @@ class CssScanner:
             before = data[start - 1 : start] if start else b""
             if before == b"#":
                 return end
-        name = _unescape(data[start:end]).lower()
+        name = unescape(data[start:end]).lower()
         if at:
             if name in ("import", "namespace"):
                 self._expect = name
@@ -262,10 +262,10 @@ class CssScanner:
         if data[end : end + 1] != b"(":
             self._expect = "prefix" if expect == "namespace" else ""
             return end if expect == "namespace" else pos
-        if _unescape(found[0]).lower() not in ("url", "src"):
+        if unescape(found[0]).lower() not in ("url", "src"):
             return pos
         self._mute = True
-        after = self._called(_unescape(found[0]).lower().encode(), data, end, edits, final)
+        after = self._called(unescape(found[0]).lower().encode(), data, end, edits, final)
         if after < 0:
             self._expect, self._mute = expect, False
         return after
@@ -337,7 +337,7 @@ class CssScanner:
             return
         if len(raw) > _LONGEST_ESCAPED and b"\\" in raw:
             return
-        url = _unescape(raw)
+        url = unescape(raw)
         mapped = self._map(url)
         if mapped is not url and mapped != url:
             edits.append(Edit(at, at + len(raw), _splice(raw, url, mapped, special)))
@@ -353,7 +353,8 @@ def _cut(data: bytes, end: int) -> bool:
     return end == len(data) or (end == len(data) - 1 and data[end] == 0x5C)
 
 
-def _unescape(raw: bytes) -> str:
+def unescape(raw: bytes) -> str:
+    """Text without escapes; non-ASCII bytes as surrogates."""
     if b"\0" in raw:  # section 3.3: every U+0000 is read as U+FFFD
         raw = raw.replace(b"\0", b"\\fffd ")
     if b"\\" not in raw:

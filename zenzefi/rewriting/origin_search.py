@@ -1,35 +1,40 @@
 """The search that tells that a body passes unchanged, because it does not name the upstream.
 
 Every edit of the bundled mapping of JSON and of scripts is at a mention of one of the upstream's
-origins (:mod:`zenzefi.rewriting.literals`). In most such bodies there is none. A body that is
-received whole and has no mention can leave as it came, with its content coding and its validators,
-and costs one search at the speed of ``bytes.find``.
+origins (:mod:`zenzefi.rewriting.literals`); at a root mount the same holds for HTML and style
+sheets, in any spelling (:mod:`zenzefi.rewriting.host_spellings`). In most such bodies there is
+none. A body that is received whole and has no mention can leave as it came, with its content coding
+and its validators, and costs one search at the speed of ``bytes.find``.
 """
 
 from __future__ import annotations
 
 import codecs as encodings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from zenzefi.origin import Mount, Origin
+from zenzefi.origin import Mount
 from zenzefi.rewriting import charset, codecs
+from zenzefi.rewriting.double_byte import codec_of
+from zenzefi.rewriting.host_spellings import HostSearch
 from zenzefi.rewriting.literals import OriginFinder
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
+from zenzefi.rewriting.url_map import UrlMap
 
 LONGEST = 64 * 1024
 """The longest body that is searched, in bytes as it is sent: one step of the event loop."""
 _LONGEST_DECODED = 512 * 1024
 _TRANSCODED = ("utf-16-le", "utf-16-be", "iso-2022-jp")
 _MARKS = (encodings.BOM_UTF16_LE, encodings.BOM_UTF16_BE)
+_ESCAPE = b"\x1b"
 
 
 class OriginSearch:
     """The search for mentions in the bodies of one content type at one mount."""
 
-    def __init__(self, origins: Iterable[Origin], mount: Mount, varies: Sequence[str]) -> None:
+    def __init__(self, has_mention: Callable[[bytes], bool], varies: Sequence[str]) -> None:
         self.varies = tuple(varies)
         """Request headers on which it depends whether the body is rewritten."""
-        self._finder = OriginFinder(origins, mount)
+        self._has_mention = has_mention
 
     def finds(self, body: bytes, content_encoding: str) -> bool:
         """Whether a whole body may have a mention; true as well if finding out would be costly.
@@ -41,13 +46,13 @@ class OriginSearch:
         data = _decoded(body, content_encoding)
         if data is None or data.startswith(_MARKS):
             return True
-        return next(self._finder.find(data), None) is not None
+        return self._has_mention(data)
 
 
 def search_for(
     entries: Sequence[LoadedPlugin],
     label: str,
-    origins: Iterable[Origin],
+    mapper: UrlMap,
     mount: Mount,
     destination: str | None,
 ) -> OriginSearch | None:
@@ -56,14 +61,37 @@ def search_for(
     ``entries`` are all plugins that may want such a body; those of the operator count as wanting
     it with any content.
     """
-    if not entries or charset.by_label(charset.label(label)) in _TRANSCODED:
+    encoding = charset.by_label(charset.label(label))
+    if not entries or encoding in _TRANSCODED:
         return None
     for entry in entries:
         if not entry.bundled or not entry.plugin._edits_mentions_only(mount, destination):
             return None
     # At a root nothing depends on the request: workers and documents get no script of the gate.
     varies = {name for entry in entries for name in entry.plugin.varies if not mount.is_root}
-    return OriginSearch(origins, mount, sorted(varies))
+    if not any(entry.plugin._reads_spellings for entry in entries):
+        finder = OriginFinder(mapper.origins, mount)
+        return OriginSearch(lambda data: next(finder.find(data), None) is not None, sorted(varies))
+    hosts = HostSearch(mapper.origins, relocated=mount.public.scheme != mapper.upstream.scheme)
+    if not hosts.is_possible or codec_of(encoding) is not None:
+        return None
+
+    def has_mention(data: bytes) -> bool:
+        return _names_encoding(data, encoding) or hosts.finds(data)
+
+    return OriginSearch(has_mention, sorted(varies))
+
+
+def _names_encoding(data: bytes, encoding: str) -> bool:
+    """Whether the body itself may say that it has to be decoded before it is read."""
+    if _ESCAPE in data:  # ISO-2022-JP, by a <meta>
+        return not encoding
+    return not encoding and data.startswith(b"@charset") and _is_decoded(data)
+
+
+def _is_decoded(data: bytes) -> bool:
+    name = charset.by_rule(data, True)
+    return name in _TRANSCODED or codec_of(name or "") is not None
 
 
 def _decoded(body: bytes, content_encoding: str) -> bytes | None:

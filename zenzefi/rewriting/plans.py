@@ -89,7 +89,7 @@ class Plans:
             entries = list(dict.fromkeys(entry for plan in found for entry in plan.entries))
             if len(self._searches) >= _PLANS:
                 self._searches.clear()
-            self._searches[key] = search_for(entries, label, mapper.origins, mount, destination)
+            self._searches[key] = search_for(entries, label, mapper, mount, destination)
         return self._searches[key]
 
     def _refresh(self) -> None:

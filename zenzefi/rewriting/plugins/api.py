@@ -258,6 +258,9 @@ class Plugin:
     tags: ClassVar[tuple[str, ...]] = ()
     """``needs = "tokens"``: the elements whose tags it gets (``body``; ``/body`` for end tags).
     All other content is then skipped at full speed. Empty: every tag, comment and text run."""
+    _reads_spellings: ClassVar[bool] = False
+    """Whether it recognises the upstream's host in every spelling of markup, not only the plain
+    one (:meth:`_edits_mentions_only`)."""
     version: ClassVar[str] = "1"
     """Change it when the output changes: validators and caches depend on it."""
 
