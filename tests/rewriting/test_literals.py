@@ -103,6 +103,28 @@ def test_what_stands_behind_a_port_may_make_it_another_host(size: int) -> None:
     assert run(b"http://127.0.0.1:9000.", PORT, size=size) == b"http://gate.example:8000/p."
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('A = "https://app.example";', 'A = "http://gate.example:8000";'),
+        ("A = 'https://app.example'", "A = 'http://gate.example:8000'"),
+        ("`https://app.example:443`", "`http://gate.example:8000`"),
+        (r'"{\"a\":\"https:\/\/app.example\"}"', r'"{\"a\":\"http:\/\/gate.example:8000\"}"'),
+        ('["wss://app.example"]', '["ws://gate.example:8000"]'),
+        ('"https://app.example/"', '"http://gate.example:8000/p/"'),
+        ("\"https://app.example'", "\"http://gate.example:8000/p'"),
+        ("`https://app.example${path}`", "`http://gate.example:8000/p${path}`"),
+        ('"see https://app.example"', '"see http://gate.example:8000/p"'),
+        ('"//app.example"', '"//gate.example:8000/p"'),
+        ('"https://me@app.example"', '"http://me@gate.example:8000/p"'),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_string_that_is_the_origin_stays_an_origin(source: str, expected: str, size: int) -> None:
+    assert run(source.encode(), size=size) == expected.encode()
+    assert run(expected.encode(), size=size) == expected.encode()
+
+
 def test_a_scheme_that_stays_keeps_its_spelling() -> None:
     assert run(b"Https://app.example/", mount=ROOT) == b"Https://seen.example/"
 

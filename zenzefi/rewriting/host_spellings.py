@@ -26,8 +26,8 @@ from zenzefi.rewriting.html import references
 _ASCII = bytes(range(128))
 _HOST_CHARACTER = re.compile(r"[a-z0-9._-]")
 _NUMBER = re.compile(r"[0-9.]+|\[.*")
-# What is before a host wherever the scanners read one: two slashes in any spelling, the scheme's
-# colon with fewer slashes, or a user's "@".
+# The scanners read a host only after one of these: two slashes in any spelling, the scheme's colon
+# with fewer slashes, or a user's "@".
 _BEFORE = (rb"[/\\:;}][/\\]", rb"[25][fc]", rb"[25][fc][/\\]", rb"[ps]:", rb"[@;}]")
 _POLICY = b"content-security-policy"
 """The policies of ``<meta>`` name hosts by patterns too."""
@@ -35,7 +35,7 @@ _JSON_ELEMENTS = (b"importmap", b"speculationrules")
 _NESTED = 4
 """Levels of character references: a ``srcdoc`` may contain another one, three deep."""
 
-# A character reference, without the most usual ones, which are no part of a host.
+# A character reference, except the most usual ones, which never help to spell a host.
 _REFERENCE = re.compile(
     rb"&(?!(?:amp|lt|gt|quot|apos|nbsp|#(?:39|34|160|x27));)(?:#[xX]?[0-9a-fA-F]*|[a-zA-Z][a-zA-Z0-9]*);?"
 )
@@ -167,7 +167,7 @@ def _folded(text: bytes) -> bytes | None:
 
 @functools.lru_cache(maxsize=4096)
 def _fold(character: str) -> str | None:
-    """What a character means in a host's name (UTS 46), ``None`` if it never helps to spell one."""
+    """The characters for this one in a host's name (UTS 46), ``None`` if they never spell one."""
     try:
         fold = idna.uts46_remap(character, std3_rules=False, transitional=False)
     except (UnicodeError, idna.IDNAError):

@@ -32,6 +32,9 @@ _ALLOWED = bytes(
 
 _SOCKETS = {"http": "ws", "https": "wss"}
 
+# Inside a string of a script the quotes of JSON are escaped.
+_QUOTE = re.compile(rb"(?<!\\)\\?[\"'`]\Z")
+
 # Every spelling of "/" and of ":", the longer ones first.
 _SLASH = (
     rb"\\u002f",
@@ -86,6 +89,8 @@ class Spelled(NamedTuple):
     slashes: tuple[bytes, ...]
     """Two slashes, or three in some spellings."""
     user: bytes
+    is_origin: bool = False
+    """Whether it is a whole string in quotes: an origin to compare with, and no prefix of paths."""
 
 
 class OriginFinder:
@@ -93,7 +98,9 @@ class OriginFinder:
 
     Only *absolute* mentions count: two slashes before the host, a matching scheme if there is one,
     and no text after it that would make it a different host or port. The replacement is the mount's
-    root in the same spelling: same case of the scheme, same slashes.
+    root in the same spelling: same case of the scheme, same slashes. A whole string in quotes that
+    is the origin becomes the mount's origin without its path, as ``location.origin`` is: scripts
+    compare it, and the runtime maps the URLs that they build from it.
     """
 
     def __init__(self, origins: Iterable[Origin], mount: Mount) -> None:
@@ -162,7 +169,9 @@ class OriginFinder:
         colon = spelled.colon or (b"%3A" if slash[:1] == b"%" else b":")
         if slash[:1] == b"%" and colon[:1] == b"%":
             authority = authority.replace(b":", colon)
-        prefix = self._mount.prefix.encode().replace(b"/", _forward(slash))
+        prefix = b""
+        if not spelled.is_origin:
+            prefix = self._mount.prefix.encode().replace(b"/", _forward(slash))
         new = scheme + b"".join(spelled.slashes) + spelled.user + authority + prefix
         return Edit(spelled.start, spelled.end, new)
 
@@ -269,4 +278,13 @@ class _Target:
             front["colon"] or b"",
             (front["first"], front["second"], front["third"]),
             front["user"],
+            bool(front["scheme"])
+            and not front["user"]
+            and _is_in_quotes(before[: front.start()], window, after.end()),
         )
+
+
+def _is_in_quotes(before: bytes, window: bytes, end: int) -> bool:
+    """Whether the text between ``before`` and ``end`` is a whole string."""
+    quote = _QUOTE.search(before[-3:])
+    return quote is not None and window.startswith(quote[0], end)
