@@ -24,15 +24,24 @@ class CountingUpstream(asyncio.Protocol):
     open: ClassVar[set[CountingUpstream]]
     made: ClassVar[int]
     most: ClassVar[int] = 0
+    held: ClassVar[list[CountingUpstream] | None]
+    """Requests for ``/held``, until :meth:`release`."""
 
     @classmethod
     async def serve(cls) -> type[CountingUpstream]:
-        kind: Any = type("Counting", (cls,), {"open": set(), "made": 0})
+        kind: Any = type("Counting", (cls,), {"open": set(), "made": 0, "held": []})
         loop = asyncio.get_running_loop()
         kind.server = await loop.create_server(kind, "127.0.0.1", 0, backlog=4096)
         kind.url = f"http://127.0.0.1:{kind.server.sockets[0].getsockname()[1]}"
         upstream: type[CountingUpstream] = kind
         return upstream
+
+    @classmethod
+    def release(cls) -> None:
+        """Respond to all requests for ``/held``, and from now on as to those for ``/slow``."""
+        held, cls.held = cls.held or [], None
+        for connection in held:
+            connection.respond_slowly()
 
     @classmethod
     async def stop(cls) -> None:
@@ -71,7 +80,7 @@ class CountingUpstream(asyncio.Protocol):
 
     def respond(self, head: bytes) -> None:
         path = head.split(b" ")[1].partition(b"?")[0]
-        loop = asyncio.get_running_loop()
+        held = type(self).held
         if path == b"/socket":
             key = head.lower().partition(b"sec-websocket-key:")[0]
             line = head[len(key) :].split(b":", 1)[1].split(b"\r\n")[0].strip()
@@ -84,8 +93,10 @@ class CountingUpstream(asyncio.Protocol):
             self.transport.write(STREAM)
         elif path == b"/never":
             return
-        elif path == b"/slow":
-            loop.call_later(0.05, self.transport.write, SEEN)
+        elif path == b"/held" and held is not None:
+            held.append(self)
+        elif path in (b"/held", b"/slow"):
+            self.respond_slowly()
         elif path == b"/last":
             self.transport.write(SEEN[:-2] + b"o")
         elif path == b"/cut":
@@ -98,6 +109,9 @@ class CountingUpstream(asyncio.Protocol):
             self.transport.write(SEEN[:-2])
         else:
             self.transport.write(SEEN)
+
+    def respond_slowly(self) -> None:
+        asyncio.get_running_loop().call_later(0.05, self.transport.write, SEEN)
 
 
 def token_header(token: str) -> dict[str, str]:

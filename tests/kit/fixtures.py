@@ -23,6 +23,7 @@ import pytest
 import redis as redis_client
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from jinja2.bccache import Bucket
 
@@ -41,7 +42,10 @@ _PRIMARY = "postgres"
 _EMBEDDED = "embedded"
 
 # A slow machine is not a failure: no test asserts the duration of an example.
-hypothesis_settings.register_profile("zenzefi", deadline=None)
+# On a busy machine examples and their generation take long; neither has a time limit.
+hypothesis_settings.register_profile(
+    "zenzefi", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("zenzefi")
 
 
