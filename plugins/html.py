@@ -51,6 +51,12 @@ class Html(Plugin):
         """True at a root mount: rooted URLs stay, and documents get no runtime."""
         return mount.is_root
 
+    def _varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
+        """Only under a prefix, where documents get the runtime and fragments do not."""
+        if mount.is_root:
+            return ()
+        return self.varies if destination is None else ("Sec-Fetch-Dest",)
+
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
         shown = _is_shown(context)

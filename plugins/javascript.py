@@ -42,6 +42,14 @@ class JavaScript(Plugin):
         """False for a worker's script under a prefix, which gets the runtime."""
         return mount.is_root or not is_worker(destination, "")
 
+    def _varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
+        """Only for a worker's script under a prefix, which gets the runtime.
+
+        The same script for a page does not vary: the runtime marks the address of each worker, so
+        no worker asks for the page's address.
+        """
+        return () if mount.is_root or not is_worker(destination, "") else self.varies
+
     def scanner(self, context: Context) -> Scanner:
         """A search for the host, in C."""
         finder = OriginFinder(context.origins, context.mount)

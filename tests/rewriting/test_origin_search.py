@@ -193,12 +193,13 @@ def test_its_addresses_in_headers_are_mapped() -> None:
     assert response["Link"] == "</api/v1/proxy/next>; rel=next"
 
 
-def test_a_script_says_that_a_worker_gets_another_one() -> None:
+def test_a_script_of_a_page_does_not_vary_and_that_of_a_worker_is_never_searched() -> None:
     headers = {"Content-Type": SCRIPT, "ETag": '"v1"'}
-    assert unchanged(headers) == {**headers, "Vary": "Sec-Fetch-Dest"}
-    said = {**headers, "Vary": "Origin, Sec-Fetch-Dest"}
-    assert unchanged(said) == said
-    assert unchanged(headers, mount=ROOT) == headers
+    for destination in (None, "script", "empty"):
+        for mount in (PREFIX, ROOT):
+            assert unchanged(headers, destination=destination, mount=mount) == headers
+    worker = exchange(headers, destination="worker")
+    assert ENGINE.origin_search(worker) is None
 
 
 def test_a_worker_never_revalidates_the_script_of_a_page() -> None:

@@ -127,7 +127,7 @@ class Engine:
         if decoders is None or coding is None:
             return None
         permission = self._permission(exchange, plan)
-        sent = self._rewritten_headers(exchange, entries, coding, permission)
+        sent = self._rewritten_headers(exchange, found, coding, permission)
         return BodyRewrite(
             headers=sent,
             decoders=decoders,
@@ -151,7 +151,8 @@ class Engine:
             found = self._entries(exchange)
             coding = self._coding(exchange)
             if found is not None and coding is not None:  # the same fields that a GET would have
-                return self._rewritten_headers(exchange, found[1], coding, None)
+                permission = self._permission(exchange, found[0])
+                return self._rewritten_headers(exchange, found, coding, permission)
         return headers
 
     @staticmethod
@@ -263,16 +264,20 @@ class Engine:
     def _rewritten_headers(
         self,
         exchange: Exchange,
-        entries: list[LoadedPlugin],
+        found: tuple[Plan, list[LoadedPlugin]],
         coding: str,
         permission: csp.Permission | None,
     ) -> list[tuple[str, str]]:
+        plan, entries = found
         headers = self._without_body_fields(exchange, self._mapped(exchange, permission))
         out = [(n, v) for n, v in headers if n.lower() != "content-encoding"]
         was_coded = len(out) != len(headers)
         if coding != "identity":
             out.append(("Content-Encoding", coding))
-        varies = {name for entry in entries for name in entry.plugin.varies}
+        mount, destination = exchange.mount, exchange.destination
+        varies = {n for entry in entries for n in entry.plugin._varies(mount, destination)}
+        if plan.told_by_destination:
+            varies.add("Sec-Fetch-Dest")
         if was_coded:
             varies.add("Accept-Encoding")
         return varying(out, varies)
@@ -324,7 +329,8 @@ class Engine:
 
     def _key(self, exchange: Exchange) -> str:
         """Eight hex digits that change with everything a rewritten body depends on."""
-        return tag_key(exchange, self.registry.fingerprint, self.plans.varies)
+        varies = self.plans.varies(exchange.mount, exchange.destination)
+        return tag_key(exchange, self.registry.fingerprint, varies)
 
     def _recall(
         self, exchange: Exchange, entries: list[LoadedPlugin], coding: str

@@ -18,6 +18,7 @@ from zenzefi.rewriting.double_byte import codec_of
 from zenzefi.rewriting.host_spellings import HostSearch
 from zenzefi.rewriting.literals import OriginFinder
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
+from zenzefi.rewriting.result_key import varied_by
 from zenzefi.rewriting.url_map import UrlMap
 
 LONGEST = 64 * 1024
@@ -67,11 +68,10 @@ def search_for(
     for entry in entries:
         if not entry.bundled or not entry.plugin._edits_mentions_only(mount, destination):
             return None
-    # At a root nothing depends on the request: workers and documents get no script of the gate.
-    varies = {name for entry in entries for name in entry.plugin.varies if not mount.is_root}
+    varies = varied_by(entries, mount, destination)
     if not any(entry.plugin._reads_spellings for entry in entries):
         finder = OriginFinder(mapper.origins, mount)
-        return OriginSearch(lambda data: next(finder.find(data), None) is not None, sorted(varies))
+        return OriginSearch(lambda data: next(finder.find(data), None) is not None, varies)
     hosts = HostSearch(mapper.origins, relocated=mount.public.scheme != mapper.upstream.scheme)
     if not hosts.is_possible or codec_of(encoding) is not None:
         return None
@@ -79,7 +79,7 @@ def search_for(
     def has_mention(data: bytes) -> bool:
         return _names_encoding(data, encoding) or hosts.finds(data)
 
-    return OriginSearch(has_mention, sorted(varies))
+    return OriginSearch(has_mention, varies)
 
 
 def _names_encoding(data: bytes, encoding: str) -> bool:

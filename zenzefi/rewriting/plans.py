@@ -26,6 +26,8 @@ class Plan:
     doubt: sniff.Doubt
     entries: tuple[LoadedPlugin, ...]
     """Plugins that may want the body, under any reading of it."""
+    told_by_destination: bool = False
+    """Whether the label alone means another type."""
 
 
 class Plans:
@@ -38,22 +40,29 @@ class Plans:
         self._registry = registry
         self._plans: dict[tuple[str, str | None, bool], Plan] = {}
         self._searches: dict[tuple[str, str | None, Mount], OriginSearch | None] = {}
-        self._varies: tuple[str, ...] = ()
+        self._varies: dict[tuple[Mount, str | None], tuple[str, ...]] = {}
         self._generation = -1
         self._looked = 0.0
 
-    @property
-    def varies(self) -> tuple[str, ...]:
+    def varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
         """The request headers that any plugin depends on."""
         self._refresh()
-        return self._varies
+        names = self._varies.get((mount, destination))
+        if names is None:
+            if len(self._varies) >= _PLANS:
+                self._varies.clear()
+            names = varied_by(self._registry.entries, mount, destination)
+            self._varies[mount, destination] = names
+        return names
 
     def plan(self, label: str, destination: str | None, nosniff: bool) -> Plan:
         """The plan; ``nosniff``: the response forbids to guess its type."""
         self._refresh()
         plan = self._plans.get((label, destination, nosniff))
         if plan is None:
-            effective, doubt = sniff.by_label(sniff.essence(label), destination, nosniff)
+            essence = sniff.essence(label)
+            effective, doubt = sniff.by_label(essence, destination, nosniff)
+            told = effective != sniff.by_label(essence, None, nosniff)[0]
             readings = {
                 sniff.Doubt.NONE: (effective,),
                 sniff.Doubt.HTML_OR_DATA: (sniff.HTML, sniff.JSON, sniff.JAVASCRIPT),
@@ -65,7 +74,7 @@ class Plans:
                 if entry.plugin.needs is not Needs.HEADERS
                 and any(entry.plugin.matches.content_type(reading) for reading in readings)
             )
-            plan = Plan(effective, doubt, entries)
+            plan = Plan(effective, doubt, entries, told)
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
             self._plans[label, destination, nosniff] = plan
@@ -102,4 +111,4 @@ class Plans:
             self._generation = registry.generation
             self._plans.clear()
             self._searches.clear()
-            self._varies = varied_by(registry.entries)
+            self._varies.clear()

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 
+from zenzefi.origin import Mount
 from zenzefi.rewriting.plugins.exchange import Exchange
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.version import __version__
@@ -16,9 +17,12 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _PASSING = frozenset(("age", "date"))
 
 
-def varied_by(entries: Iterable[LoadedPlugin]) -> tuple[str, ...]:
-    """The request headers that any of the plugins declares, in lower case and sorted."""
-    return tuple(sorted({name.lower() for entry in entries for name in entry.plugin.varies}))
+def varied_by(
+    entries: Iterable[LoadedPlugin], mount: Mount, destination: str | None
+) -> tuple[str, ...]:
+    """The request headers on which the plugins' results depend, in lower case and sorted."""
+    names = {n for entry in entries for n in entry.plugin._varies(mount, destination)}
+    return tuple(sorted({name.lower() for name in names}))
 
 
 def _base(exchange: Exchange, fingerprint: str) -> list[object]:
@@ -48,7 +52,7 @@ def depends_on(
     The bundled plugins read only the request headers that they declare. Other plugins are not
     checked, so for them every header counts.
     """
-    varies = varied_by(entries)
+    varies = varied_by(entries, exchange.mount, exchange.destination)
     if "*" in varies:
         return None
     parts = _base(exchange, fingerprint)

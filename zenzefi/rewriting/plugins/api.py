@@ -304,6 +304,14 @@ class Plugin:
         """
         return False
 
+    def _varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
+        """The part of ``varies`` on which a response for this destination depends.
+
+        ``destination`` is ``Sec-Fetch-Dest``, or ``None``. Bundled plugins narrow it: browsers
+        fetch again, and service workers find nothing in their cache, where a response varies.
+        """
+        return self.varies
+
     def scanner(self, context: Context) -> Scanner | None:
         """``needs = "chunks"``: return a new scanner for this body, or ``None`` to skip it."""
         return None
