@@ -158,7 +158,12 @@ async def test_forwarded_headers_next_to_a_token_header_are_trusted(
 async def test_forwarded_headers_of_a_trusted_proxy_are_accepted(
     start_gate: GateFactory, upstream: str, browser: ClientSession
 ) -> None:
-    gate = await start_gate(upstream, trusted_proxies="127.0.0.0/8", browser_mount="prefix")
+    gate = await start_gate(
+        upstream,
+        trusted_proxies="127.0.0.0/8",
+        browser_mount="prefix",
+        upstream_view="public",
+    )
     async with browser.get(
         gate.proxy_url + "/x",
         headers={

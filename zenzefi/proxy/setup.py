@@ -48,6 +48,7 @@ from zenzefi.runtime.drain import REQUEST_HANDLER
 from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings, SettingsError, parse_origin
 from zenzefi.settings.own_origin import BrowserMount, notes
+from zenzefi.settings.upstream import UpstreamView
 from zenzefi.tokens.setup import REDIS_CACHE, SCOPES
 from zenzefi.upstream_tls import UpstreamTls
 
@@ -80,6 +81,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         origin,
         settings.zenzefi_basic_auth_user,
         password.get_secret_value() if password else None,
+        is_public=settings.upstream_view is UpstreamView.PUBLIC,
     )
     mappers = MapperCache(
         origin, [parse_origin(alias) for alias in settings.zenzefi_target_aliases]

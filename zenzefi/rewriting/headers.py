@@ -53,8 +53,9 @@ def _url(value: str, view: View) -> str:
 def _redirect(value: str, view: View) -> str:
     """A redirect's target.
 
-    The upstream receives the gate's host in X-Forwarded-Host, and many frameworks build absolute
-    URLs from it without the prefix. Such a URL means the upstream, not the gate's own pages.
+    In the public view (``UPSTREAM_VIEW``) the upstream knows the gate's host, and many frameworks
+    build absolute URLs from it without the prefix. Such a URL means the upstream, not the gate's
+    own pages.
     """
     text = value.strip(_SPACE)
     public, prefix = str(view.mount.public), view.mount.prefix

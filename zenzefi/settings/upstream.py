@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 import ssl
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from zenzefi.settings.values import OriginList, OriginUrl
+
+
+class UpstreamView(StrEnum):
+    """Whose host and addresses the upstream sees in requests: one consistent view."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
 
 
 class UpstreamSettings(BaseSettings):
@@ -31,6 +39,13 @@ class UpstreamSettings(BaseSettings):
     zenzefi_basic_auth_password: SecretStr | None = Field(
         None,
         description="Password for basic authentication at the upstream.",
+    )
+    upstream_view: UpstreamView = Field(
+        UpstreamView.PRIVATE,
+        description="The address that requests name to the application. `private`: `Host`, "
+        "`Origin` and `Referer` are its own, and nothing names the gate. `public`: they are the "
+        "gate's, with `X-Forwarded-Host`, `-Proto` and `-Prefix` "
+        "(docs/how-to/run-in-production.md).",
     )
     zenzefi_verify_ssl: bool = Field(True, description="Verify the upstream's certificate.")
     zenzefi_ca_file: Path | None = Field(

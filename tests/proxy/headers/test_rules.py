@@ -29,6 +29,7 @@ CLIENT_IDENTITY = Identity("user-1", "token-1", "203.0.113.9", "request-1")
 
 TOKEN = "T" * 64
 PLAIN = RequestPolicy(UPSTREAM)
+PUBLIC = RequestPolicy(UPSTREAM, is_public=True)
 
 
 def sent(
@@ -129,13 +130,14 @@ def test_connection_cannot_take_the_gates_own_headers_out() -> None:
 
 
 def test_the_gate_sends_the_client_identity_and_address() -> None:
-    pairs = sent()
+    assert named(sent(), b"forwarded") == [b"for=203.0.113.9"]
+    pairs = sent(policy=PUBLIC)
     assert named(pairs, b"x-forwarded-for") == [b"203.0.113.9"]
     assert named(pairs, b"x-forwarded-proto") == [b"https"]
     assert named(pairs, b"x-forwarded-host") == [b"gate.example"]
     assert named(pairs, b"x-forwarded-prefix") == [b"/api/v1/proxy"]
     assert named(pairs, b"forwarded") == [b"for=203.0.113.9;host=gate.example;proto=https"]
-    six = sent(identity=Identity("u", "t", "2001:db8::1", "r"), mount=CLIENT)
+    six = sent(identity=Identity("u", "t", "2001:db8::1", "r"), mount=CLIENT, policy=PUBLIC)
     assert named(six, b"forwarded") == [b'for="[2001:db8::1]";host="127.0.0.1:61000";proto=https']
     assert named(six, b"x-forwarded-prefix") == []
 

@@ -1,6 +1,14 @@
 """Request headers: one readable table, and the function that applies it.
 
 Pure. Hop-by-hop fields and those that ``Connection`` names never pass (RFC 9110, 7.6.1).
+
+The upstream gets one of two views, whole (``UPSTREAM_VIEW``). Applications compare ``Origin`` or
+``Referer`` with the host that they take for their address, and refuse where one names the gate and
+the other does not. *Private*: the request is for the upstream's own address. ``Host``, ``Origin``,
+``Referer`` and ``Destination`` name it, and no header names the gate. *Public*: the request is for
+the address in the browser. ``Host``, ``X-Forwarded-Host``, ``-Proto``, ``-Prefix`` and
+``Forwarded`` name the mount; ``Origin`` and ``Referer`` pass untouched. The client's address is in
+both.
 """
 
 from __future__ import annotations
@@ -43,7 +51,7 @@ REQUEST_RULES = (
     Rule("transfer-encoding", Verb.SET, FRAMING),
     Rule("content-length", Verb.SET, FRAMING),
     Rule("expect", Verb.SET, "passed on exactly when the gate waits for the 100 itself"),
-    Rule("host", Verb.SET, "the upstream's own"),
+    Rule("host", Verb.SET, "the upstream's own, or the gate's in the public view"),
     Rule("x-access-token", Verb.DROP, _SECRET),
     Rule("x-device-id", Verb.DROP, "between the client and the gate"),
     Rule("x-user-id", Verb.SET, _IDENTITY),
@@ -79,10 +87,10 @@ REQUEST_RULES = (
     Rule("x-host", Verb.DROP, _ROUTING),
     Rule("x-http-host-override", Verb.DROP, _ROUTING),
     Rule("cookie", Verb.MAP, "the gate's cookies stay here, mapped names get their own back"),
-    Rule("origin", Verb.MAP, "the upstream compares it with itself (Django's CSRF check)"),
-    Rule("referer", Verb.MAP, "the upstream knows only its own addresses"),
+    Rule("origin", Verb.MAP, "the upstream compares it with its host (Django's CSRF check)"),
+    Rule("referer", Verb.MAP, "the upstream compares it as it does Origin"),
     Rule("hx-current-url", Verb.MAP, "htmx names the page here, as Referer does"),
-    Rule("destination", Verb.MAP, "WebDAV names the target of COPY and MOVE here"),
+    Rule("destination", Verb.MAP, "WebDAV's target of COPY and MOVE (RFC 4918, 10.3)"),
     Rule("accept-encoding", Verb.MAP, "the desktop client can only take identity"),
     Rule("available-dictionary", Verb.DROP, DICTIONARY),
     Rule("dictionary-id", Verb.DROP, DICTIONARY),
@@ -123,14 +131,18 @@ class RequestPolicy:
 
     upstream: Origin
     authorization: bytes | None = None
+    is_public: bool = False
+    """Whether the upstream gets the public view."""
 
     @classmethod
-    def build(cls, upstream: Origin, user: str | None, password: str | None) -> RequestPolicy:
+    def build(
+        cls, upstream: Origin, user: str | None, password: str | None, *, is_public: bool = False
+    ) -> RequestPolicy:
         """``user`` and ``password`` are the upstream's basic auth, if it has any (RFC 7617)."""
         if not user:
-            return cls(upstream)
+            return cls(upstream, is_public=is_public)
         pair = base64.b64encode(f"{user}:{password or ''}".encode())
-        return cls(upstream, b"Basic " + pair)
+        return cls(upstream, b"Basic " + pair, is_public)
 
 
 _OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
@@ -163,7 +175,8 @@ def request_headers(
     """
     pairs = raw if isinstance(raw, (list, tuple)) else list(raw)
     named = named_by_connection(pairs)
-    out: Pairs = [(b"Host", policy.upstream.authority.encode())]
+    seen = mount.public if policy.is_public else policy.upstream
+    out: Pairs = [(b"Host", seen.authority.encode())]
     for name, value in pairs:
         low = name.lower()
         verb = _REQUEST_VERBS.get(low)
@@ -194,21 +207,24 @@ def request_headers(
 
 
 def _set_by_gate(policy: RequestPolicy, mount: Mount, identity: Identity) -> Pairs:
-    public = mount.public
     client = identity.client
     node = f'"[{client}]"' if ":" in client else client or "unknown"  # RFC 7239, 6
-    host = f'"{public.authority}"' if ":" in public.authority else public.authority
+    forwarded = f"for={node}"
     out = [
         (b"X-User-Id", identity.user_id.encode()),
         (b"X-Token-Id", identity.token_id.encode()),
         (b"X-Forwarded-For", client.encode()),
-        (b"X-Forwarded-Proto", public.scheme.encode()),
-        (b"X-Forwarded-Host", public.authority.encode()),
-        (b"Forwarded", f"for={node};host={host};proto={public.scheme}".encode()),
         (b"X-Request-ID", identity.request_id.encode()),
     ]
-    if mount.prefix:
-        out.append((b"X-Forwarded-Prefix", mount.prefix.encode()))
+    if policy.is_public:
+        public = mount.public
+        host = f'"{public.authority}"' if ":" in public.authority else public.authority
+        forwarded += f";host={host};proto={public.scheme}"
+        out.append((b"X-Forwarded-Proto", public.scheme.encode()))
+        out.append((b"X-Forwarded-Host", public.authority.encode()))
+        if mount.prefix:
+            out.append((b"X-Forwarded-Prefix", mount.prefix.encode()))
+    out.append((b"Forwarded", forwarded.encode()))
     if mount.kind is MountKind.CLIENT:
         out.append((b"Accept-Encoding", b"identity"))  # it drops Content-Encoding
     if policy.authorization is not None:
@@ -218,9 +234,22 @@ def _set_by_gate(policy: RequestPolicy, mount: Mount, identity: Identity) -> Pai
     return out
 
 
-def _map_url_back(value: bytes, _policy: RequestPolicy, _mount: Mount, back: UrlUnmapper) -> bytes:
+def _map_page(value: bytes, policy: RequestPolicy, _mount: Mount, back: UrlUnmapper) -> bytes:
+    return value if policy.is_public else _unmapped(value, back)
+
+
+def _unmapped(value: bytes, back: UrlUnmapper) -> bytes:
     text = value.decode("utf-8", "surrogateescape")
     return back.unmap(text).encode("utf-8", "surrogateescape")
+
+
+def _map_target(value: bytes, policy: RequestPolicy, mount: Mount, back: UrlUnmapper) -> bytes:
+    """Another resource of the upstream: at the host of ``Host``, with a path like the target's."""
+    unmapped = _unmapped(value, back)
+    own = f"{policy.upstream}/".encode()
+    if policy.is_public and unmapped.startswith(own):
+        return f"{mount.public}/".encode() + unmapped[len(own) :]
+    return unmapped
 
 
 def _without_token(referer: bytes, token: str) -> bytes:
@@ -234,7 +263,7 @@ def _map_cookie(value: bytes, _policy: RequestPolicy, _mount: Mount, _back: UrlU
 
 
 def _map_origin(value: bytes, policy: RequestPolicy, mount: Mount, _back: UrlUnmapper) -> bytes:
-    if value == str(mount.public).encode():
+    if value == str(mount.public).encode() and not policy.is_public:
         return str(policy.upstream).encode()
     return value
 
@@ -247,8 +276,8 @@ def _map_codings(value: bytes, _policy: RequestPolicy, mount: Mount, _back: UrlU
 _REQUEST_MAPS: dict[bytes, Callable[[bytes, RequestPolicy, Mount, UrlUnmapper], bytes]] = {
     b"cookie": _map_cookie,
     b"origin": _map_origin,
-    b"referer": _map_url_back,
-    b"hx-current-url": _map_url_back,
-    b"destination": _map_url_back,
+    b"referer": _map_page,
+    b"hx-current-url": _map_page,
+    b"destination": _map_target,
     b"accept-encoding": _map_codings,
 }
