@@ -121,13 +121,20 @@ const SCHEMES = { 'http:': 'http:', 'https:': 'https:', 'ws:': 'http:', 'wss:': 
 const HAS_SCHEME = /^[a-z][a-z0-9+.-]*:/i;
 const CLIMBS = /(^|[/\\])(\.|%2e){2}([/\\?#]|$)/i;
 
-const isInside = path => path === mount || path.startsWith(inMount);
+const isInside = path => path.startsWith(mount) && (path.length === mount.length || '/?#'.includes(path[mount.length]));
 const strip = path => isInside(path) ? path.slice(mount.length) || '/' : path;
 const workerURL = document ? '' : location.protocol === 'blob:' ? gate + inMount : location.href;
-const baseURL = () => document ? document.baseURI : workerURL;
+const baseOf = document && getOwnPropertyDescriptor(globalThis.Node.prototype, 'baseURI').get;
+/** The base of relative URLs: of the node's document, or of this page or worker. */
+const baseURL = node => document ? apply(baseOf, node ?? document, []) : workerURL;
+// The usual rooted URL, which needs no parsing.
+const PLAIN = /^\/(?![/\\])[\w\-.~/]*(?:[?#][^\t\n\r]*)?$/;
 
-/** The URL that the browser must use for `value`; the same `value` if nothing changes. */
-function map(value) {
+/** The URL that the browser must use for `value` (in `node`, if given); the same `value` if nothing changes. */
+function map(value, node) {
+  if (typeof value === 'string' && PLAIN.test(value) && !value.includes('/.')) {
+    return isInside(value) ? value : mount + value;
+  }
   if (value === null || value === undefined || typeof value === 'symbol') return value;
   const text = String(value).replace(/^[\0- ]+|[\0- ]+$|[\t\n\r]/g, '');
   if (text === '' || text[0] === '#') return value;
@@ -136,13 +143,13 @@ function map(value) {
   const climbs = CLIMBS.test(text);
   if (!absolute) {
     if (rooted && !climbs && text[1] !== '/' && text[1] !== '\\' && text[0] === '/') {
-      return isInside(/^[^?#]*/.exec(text)[0]) ? value : mount + text;
+      return isInside(text) ? value : mount + text;
     }
     if (!rooted && !climbs && !bare) return value;
   }
   let url;
   try {
-    const base = new URL(baseURL());
+    const base = new URL(baseURL(node));
     // "../" stops at the upstream's root, not at the gate's.
     if (!absolute && !rooted) base.pathname = strip(base.pathname);
     url = new URL(text, base);
@@ -175,28 +182,69 @@ function mapForHistory(value) {
   return value;
 }
 
+const literal = text => text.replace(/[^\w/]/g, '\\$&');
+const MOUNTED = new RegExp(`^([\\0- ]*(?:(?:${here.protocol}|${here.protocol.replace('http', 'ws')})?//${literal(here.host)})?)${literal(mount)}(?=([/?#])|$)`);
 /** A URL of the browser in the upstream's view: without the mount. */
-function unmap(value) {
-  if (typeof value !== 'string') return value;
-  const start = value.startsWith(gate) ? gate.length : 0;
-  const [path] = /^[^?#]*/.exec(value.slice(start));
-  return isInside(path) ? value.slice(0, start) + strip(path) + value.slice(start + path.length) : value;
-}
+const unmap = value => typeof value === 'string' && value.includes(mount)
+  ? value.replace(MOUNTED, (_, before, next) => next === '/' ? before : `${before}/`) : value;
 
 // --- mapping markup, style sheets and JSON ------------------------------------------------------------
 
-const mapList = text => text.replace(/\S+/g, map);
-const mapSrcset = text => text.replace(/([\s,]*)(\S*[^\s,])([^,]*)/g, (_, gap, url, rest) => gap + map(url) + rest);
+// Each function maps a text with `change`, which is map() or unmap(); `node` is where the text is used.
+const changeList = (text, change, node) => text.replace(/\S+/g, url => change(url, node));
+const changeSrcset = (text, change, node) => text.replace(/([\s,]*)(\S*[^\s,])([^,]*)/g, (_, gap, url, rest) => gap + change(url, node) + rest);
 
-const CSS = /\/\*[^]*?\*\/|(@import\s*|url\(\s*)(?:"((?:[^"\\]|\\[^])*)"|'((?:[^'\\]|\\[^])*)')|url\(\s*([^\s"'()\\]+)|"(?:[^"\\]|\\[^])*"|'(?:[^'\\]|\\[^])*'/gi;
-const mapCss = text => /url\(|@import/i.test(text)
-  ? text.replace(CSS, (whole, before, double, single, plain) => {
-      const url = double ?? single ?? plain;
-      if (!url) return whole;
-      const mapped = map(url);
-      return mapped === url ? whole : whole.replace(url, () => mapped);
-    })
-  : text;
+const STRING = /"((?:[^"\\]|\\[^])*)"|'((?:[^'\\]|\\[^])*)'/.source;
+const SELECTED = `\\[\\s*((?:[\\w*-]*\\|)?(?:xlink\\\\:)?(href|src|action|formaction|poster|data|background|cite|longdesc|ping|srcset|imagesrcset|style))\\s*([~|^*]?)=\\s*(?:${STRING}|(-?(?!\\d)(?:[\\w-]|[^\\0-\\x7f]|\\\\[^])+))\\s*([is]?)\\s*\\]`;
+const CSS = new RegExp(`/\\*[^]*?\\*/|(@import\\s*|url\\(\\s*)(?:${STRING})|url\\(\\s*([^\\s"'()\\\\]+)|${SELECTED}|${STRING}`, 'gi');
+const SELECTOR = new RegExp(`${SELECTED}|${STRING}`, 'gi');
+const MADE = new RegExp(`:is\\((\\[(?:${STRING}|[^"'\\]])*\\])(?::where\\(:not\\((?:${STRING}|[^"')])*\\)\\))?,\\[(?:${STRING}|[^"'\\]])*\\]\\)`, 'g');
+const unescapeCss = text => text.replace(/\\(?:([0-9a-f]{1,6})\s?|\n|([^]))/gi, (_, code, other) => code ? String.fromCodePoint(Math.min(0x10ffff, parseInt(code, 16))) : other ?? '');
+const quoteCss = text => `"${text.replace(/["\\]/g, '\\$&').replace(/[\n\r\f]/g, found => `\\${found.charCodeAt().toString(16)} `)}"`;
+
+/** An attribute selector that finds what the page's author wrote, mapped or not. */
+function mapSelected(whole, name, attribute, operator, double, single, plain, flag) {
+  const { change } = KINDS.get(attribute.toLowerCase());
+  const text = unescapeCss(double ?? single ?? plain);
+  const other = value => `[${name}${operator}=${quoteCss(value)}${flag && ` ${flag}`}]`;
+  if (operator === '' || operator === '~' || operator === '|') {
+    const mapped = change(text, map);
+    return mapped === text ? whole : `:is(${whole},${other(mapped)})`;
+  }
+  if (change !== changeOne) return whole;
+  // A part of the mount is no part of what the author wrote. Specificity stays: `:where()` has none.
+  const unmounted = `${whole}:where(:not([${name}^=${quoteCss(inMount)}],[${name}^=${quoteCss(gate + inMount)}]))`;
+  if (operator === '*') return text.length > 2 && inMount.includes(text) ? `:is(${unmounted},[${name}^=${quoteCss(text[0] === '/' ? mount + text : inMount + text)}])` : whole;
+  if (text === '/') return whole;
+  const mapped = map(text);
+  return mapped === text ? whole : `:is(${inMount.startsWith(text) ? unmounted : whole},${other(mapped)})`;
+}
+
+const selectors = new Map(); // selector -> mapped, for those of the querying methods
+function mapSelector(text) {
+  if (typeof text !== 'string' || !text.includes('[')) return text;
+  let mapped = selectors.get(text);
+  if (mapped === undefined) {
+    mapped = text.replace(SELECTOR, (whole, name, ...rest) => name ? mapSelected(whole, name, ...rest) : whole);
+    if (selectors.size > 1000 || bare) selectors.clear();
+    selectors.set(text, mapped);
+  }
+  return mapped;
+}
+
+/** A style sheet or a list of declarations. */
+function changeCss(text, change, node) {
+  if (!/url\(|@import|\[/i.test(text)) return text;
+  const changed = text.replace(CSS, (whole, before, double, single, plain, name, ...rest) => {
+    if (name) return change === map ? mapSelected(whole, name, ...rest) : whole;
+    const url = before ? double ?? single : plain;
+    if (!url) return whole;
+    const mapped = change(url, node);
+    return mapped === url ? whole : whole.replace(url, () => mapped);
+  });
+  return change === unmap && changed.includes(':is(') ? changed.replace(MADE, (whole, written) => whole.includes(mount) ? written : whole) : changed;
+}
+const mapCss = (text, node) => changeCss(text, map, node);
 
 const RAW = new Set(['script', 'style', 'textarea', 'title', 'xmp', 'noembed', 'noframes', 'iframe', 'plaintext']);
 const TAG = /[a-z][^\s/>]*/iy;
@@ -206,10 +254,13 @@ const decode = text => text.replace(/&(?:amp|quot|apos|lt|gt|#x?[0-9a-f]+);/gi, 
   ENTITIES[entity.toLowerCase()] ?? (entity[1] === '#'
     ? String.fromCodePoint(Math.min(0x10ffff, entity[2].toLowerCase() === 'x' ? parseInt(entity.slice(3), 16) : parseInt(entity.slice(2), 10)))
     : entity));
-const encode = (text, quote) => text.replace(/&/g, '&amp;').replace(quote === "'" ? /'/g : /"/g, quote === "'" ? '&#39;' : '&quot;');
+const encode = (text, quote, raw = '') => {
+  const encoded = text.replace(/&/g, '&amp;').replace(quote === "'" ? /'/g : /"/g, quote === "'" ? '&#39;' : '&quot;');
+  return /&[lg]t;/i.test(raw) ? encoded.replace(/</g, '&lt;').replace(/>/g, '&gt;') : encoded;
+};
 
-/** Markup with its URLs mapped; every other character stays. */
-function mapHtml(text) {
+/** Markup with its URLs changed; every other character stays. */
+function changeHtml(text, change, node) {
   let out = '';
   let done = 0;
   let at = 0;
@@ -230,11 +281,11 @@ function mapHtml(text) {
       const kind = raw && kindOf(name, found[1].toLowerCase());
       if (!kind) continue;
       const value = decode(raw);
-      const mapped = kind(value);
+      const mapped = kind(value, change, node);
       if (mapped === value) continue;
       const quote = found[2] !== undefined ? '"' : found[3] !== undefined ? "'" : '';
       const start = ATTRIBUTE.lastIndex - raw.length - quote.length;
-      out += text.slice(done, start) + (quote ? encode(mapped, quote) : `"${encode(mapped, '"')}"`);
+      out += text.slice(done, start) + (quote ? encode(mapped, quote, raw) : `"${encode(mapped, '"', raw)}"`);
       done = start + raw.length;
     }
     at = text.indexOf('>', end) + 1;
@@ -244,20 +295,22 @@ function mapHtml(text) {
     close.lastIndex = at;
     const stop = close.exec(text)?.index ?? text.length;
     if (name === 'style') {
-      out += text.slice(done, at) + mapCss(text.slice(at, stop));
+      out += text.slice(done, at) + changeCss(text.slice(at, stop), change, node);
       done = stop;
     }
     at = stop;
   }
   return done ? out + text.slice(done) : text;
 }
+const mapHtml = (text, node) => changeHtml(text, map, node);
 
 /** Where the runtime is inserted into a document; undefined if the document already has it. */
 const placeInHead = html => html.includes(NAME) ? undefined
   : /^(?:\ufeff|ï»¿)?(?:\s|<!--[^]*?-->|<!doctype[^>]*>)*(?:<html[^>]*>\s*)?(?:<head[^>]*>)?/i.exec(html)[0].length;
 /** A document given as text (srcdoc): mapped, and the runtime put first in its head. */
-const mapSrcdoc = text => {
-  const html = mapHtml(text);
+const changeSrcdoc = (text, change, node) => {
+  if (change === unmap) return changeHtml(tagHtml ? text.replace(tagHtml, '') : text, unmap);
+  const html = changeHtml(text, change, node);
   const place = tagHtml ? placeInHead(html) : undefined;
   return place === undefined ? html : html.slice(0, place) + tagHtml + html.slice(place);
 };
@@ -268,7 +321,7 @@ const mapSrcdoc = text => {
 async function asDocument(response) {
   if (!response?.headers || response.redirected || !/^text\/html/i.test(response.headers.get('Content-Type'))) return response;
   const { status, statusText, headers } = response;
-  if (!response.url) return new Response(mapSrcdoc(await response.text()), { status, statusText, headers });
+  if (!response.url) return new Response(changeSrcdoc(await response.text(), map), { status, statusText, headers });
   const bytes = await response.blob();
   const place = placeInHead(new TextDecoder('latin1').decode(await bytes.arrayBuffer()));
   const body = place === undefined ? bytes : new Blob([bytes.slice(0, place), tagHtml, bytes.slice(place)]);
@@ -292,24 +345,50 @@ const mapJson = {
     : key === 'urls' || key === 'href_matches' ? map(found) : found,
 };
 
-// Attribute -> [how it is mapped, elements]; "*" is every element of the platform's own.
-const one = text => map(text);
-const KINDS = {
-  'href': [one, '*'], 'xlink:href': [one, '*'], 'src': [one, '*'],
-  'action': [one, 'form'], 'formaction': [one, 'button input'], 'poster': [one, 'video'],
-  'data': [one, 'object'], 'background': [one, 'body table thead tbody tfoot tr td th'],
-  'cite': [one, 'q blockquote ins del'], 'longdesc': [one, 'img iframe'],
-  'ping': [mapList, 'a area'], 'srcset': [mapSrcset, 'img source'], 'imagesrcset': [mapSrcset, 'link'],
-  'style': [mapCss, '*'], 'srcdoc': [mapSrcdoc, 'iframe'],
-};
+// Attribute -> how its value is mapped, and on which elements; "*" is every element of the platform's own.
+const changeOne = (text, change, node) => change(text, node);
+const KINDS = new Map(Object.entries({
+  'href': [changeOne, '*'], 'xlink:href': [changeOne, '*'], 'src': [changeOne, '*'],
+  'action': [changeOne, 'form'], 'formaction': [changeOne, 'button input'], 'poster': [changeOne, 'video'],
+  'data': [changeOne, 'object'], 'background': [changeOne, 'body table thead tbody tfoot tr td th'],
+  'cite': [changeOne, 'q blockquote ins del'], 'longdesc': [changeOne, 'img iframe'],
+  'ping': [changeList, 'a area'], 'srcset': [changeSrcset, 'img source'], 'imagesrcset': [changeSrcset, 'link'],
+  'style': [changeCss, '*'], 'srcdoc': [changeSrcdoc, 'iframe'],
+}).map(([name, [change, elements]]) => [name, { change, elements: elements === '*' ? null : new Set(elements.split(' ')) }]));
 function kindOf(element, attribute) {
-  const kind = Object.hasOwn(KINDS, attribute) && KINDS[attribute];
-  if (!kind) return undefined;
-  const fits = kind[1] === '*' ? !element.includes('-') : kind[1].split(' ').includes(element);
-  return fits ? kind[0] : undefined;
+  const kind = KINDS.get(attribute);
+  if (kind === undefined) return undefined;
+  return (kind.elements === null ? !element.includes('-') : kind.elements.has(element)) ? kind.change : undefined;
 }
 // How the parser reads an element's content: as a style sheet, as text or as markup.
-const contentKind = element => element?.localName === 'style' ? mapCss : RAW.has(element?.localName) ? String : mapHtml;
+const changeText = text => text;
+const contentKind = element => element?.localName === 'style' ? changeCss : RAW.has(element?.localName) ? changeText : changeHtml;
+
+// --- what scripts read back -------------------------------------------------------------------
+
+// Attributes read as the page wrote them: unmapped, or as remembered where that would be another text.
+const written = new WeakMap(); // element -> attribute -> [value of the attribute, what the page wrote]
+function writeAttribute(element, name, change, value) {
+  const text = String(value);
+  const mapped = change(text, map, element);
+  if (mapped.includes(mount) && change(mapped, unmap) !== text) {
+    let known = written.get(element);
+    if (!known) written.set(element, known = new Map());
+    known.set(name, [mapped, text]);
+  } else {
+    written.get(element)?.delete(name);
+  }
+  return mapped;
+}
+/** The value of an attribute as the page wrote it; `value` itself if the gate did not map it. */
+function asWritten(element, name, value) {
+  if (typeof value !== 'string' || !value.includes(mount) || !element) return value;
+  const attribute = String(name).toLowerCase();
+  const change = kindOf(element.localName, attribute);
+  if (!change) return value;
+  const known = written.get(element)?.get(attribute.replace(/^.*:/, ''));
+  return known?.[0] === value ? known[1] : change(value, unmap);
+}
 
 // --- wrapping --------------------------------------------------------------------------------
 
@@ -333,11 +412,11 @@ const trusted = (kind, text) => {
   policy ??= globalThis.trustedTypes.createPolicy('zenzefi', { createHTML: String, createScript: String, createScriptURL: String });
   return policy[kind](text);
 };
-/** `how(value)` for a string or a Trusted Type, which stays one; untouched when nothing changes. */
-function through(how, value) {
+/** `how(value, node)` for a string or a Trusted Type, which stays one; untouched when nothing changes. */
+function through(how, value, node) {
   if (value === null || value === undefined || typeof value === 'symbol') return value;
   const text = String(value);
-  const mapped = how(text);
+  const mapped = how(text, node);
   if (mapped === text) return value;
   const types = globalThis.trustedTypes;
   const kind = types?.isHTML(value) ? 'createHTML' : types?.isScriptURL(value) ? 'createScriptURL' : '';
@@ -378,11 +457,8 @@ function install(scope) {
   const setter = (object, name, change) => property(object, name, found => {
     if (found.set) found.set = wrap(found.set, onCall(change));
   });
-  const read = (object, name, which = () => true) => property(object, name, found => {
-    found.value = wrap(found.value, { apply(native, self, args) {
-      const value = apply(native, self, args);
-      return which(self, args) ? unmap(value) : value;
-    } });
+  const read = (object, name, change) => property(object, name, found => {
+    if (typeof found.value === 'function') found.value = wrap(found.value, { apply: (native, self, args) => change(apply(native, self, args), self, args) });
   });
   const getter = (object, name, change) => property(object, name, found => {
     if (found.get) found.get = wrap(found.get, { apply: (native, self, args) => change(apply(native, self, args), self) });
@@ -463,7 +539,7 @@ function install(scope) {
       for (const [name, list] of Object.entries(READ)) {
         for (const attribute of list.split(' ')) getter(proto(name), attribute, unmap);
       }
-      read(proto('WorkerLocation'), 'toString');
+      read(proto('WorkerLocation'), 'toString', unmap);
       method(proto('FetchEvent'), 'respondWith', (args, event) => {
         if (DOCUMENTS.has(event.request.destination)) args[0] = Promise.resolve(args[0]).then(asDocument);
       });
@@ -506,44 +582,66 @@ function install(scope) {
   const getAttribute = element.getAttribute;
   const setAttribute = element.setAttribute;
   const byAttribute = (self, name, value) => {
-    const kind = typeof self?.localName === 'string' && kindOf(self.localName, String(name).toLowerCase());
-    return kind ? through(kind, value) : value;
+    const attribute = String(name).toLowerCase();
+    const change = typeof self?.localName === 'string' && kindOf(self.localName, attribute);
+    return change ? through(text => writeAttribute(self, attribute.replace(/^.*:/, ''), change, text), value) : value;
   };
   method(element, 'setAttribute', (args, self) => { if (args.length > 1) args[1] = byAttribute(self, args[0], args[1]); });
   method(element, 'setAttributeNS', (args, self) => {
     if (args.length > 2) args[2] = byAttribute(self, String(args[1]).replace(/^.*:/, ''), args[2]);
   });
-  for (const name of ['setAttributeNode', 'setAttributeNodeNS']) {
-    method(element, name, (args, self) => {
-      const attribute = args[0];
-      if (attribute instanceof scope.Attr) attribute.value = byAttribute(self, attribute.localName, attribute.value);
-    });
-  }
-  // A NamedNodeMap does not know its element.
+  const { get: rawValue, set: setRawValue } = getOwnPropertyDescriptor(proto('Attr'), 'value');
+  const intoAttribute = (attribute, self) => {
+    if (!(attribute instanceof scope.Attr) || !self) return;
+    const value = apply(rawValue, attribute, []);
+    const mapped = byAttribute(self, attribute.localName, value);
+    if (mapped !== value) apply(setRawValue, attribute, [mapped]);
+  };
+  for (const name of ['setAttributeNode', 'setAttributeNodeNS']) method(element, name, ([attribute], self) => intoAttribute(attribute, self));
+  // A NamedNodeMap does not know its element; its attributes do.
   const owners = new WeakMap();
-  getter(element, 'attributes', (attributes, self) => { owners.set(attributes, self); return attributes; });
-  for (const name of ['setNamedItem', 'setNamedItemNS']) {
-    method(proto('NamedNodeMap'), name, ([attribute], self) => {
-      if (attribute instanceof scope.Attr && owners.has(self)) {
-        attribute.value = byAttribute(owners.get(self), attribute.localName, attribute.value);
-      }
-    });
-  }
-  setter(proto('Attr'), 'value', (args, self) => {
-    if (self?.ownerElement) args[0] = byAttribute(self.ownerElement, self.localName, args[0]);
+  getter(element, 'attributes', (attributes, self) => {
+    if (attributes.length === 0) owners.set(attributes, self);
+    return attributes;
   });
+  for (const name of ['setNamedItem', 'setNamedItemNS']) {
+    method(proto('NamedNodeMap'), name, ([attribute], self) => intoAttribute(attribute, self[0]?.ownerElement ?? owners.get(self)));
+  }
+  const attributeValue = (args, self) => {
+    if (self instanceof scope.Attr && self.ownerElement) args[0] = byAttribute(self.ownerElement, self.localName, args[0]);
+  };
+  const attributeRead = (value, self) =>
+    typeof value === 'string' && value.includes(mount) && self instanceof scope.Attr ? asWritten(self.ownerElement, self.localName, value) : value;
+  setter(proto('Attr'), 'value', attributeValue);
+  getter(proto('Attr'), 'value', attributeRead);
+  for (const name of ['nodeValue', 'textContent']) {
+    setter(proto('Node'), name, attributeValue);
+    getter(proto('Node'), name, attributeRead);
+  }
+  read(element, 'getAttribute', (value, self, args) => asWritten(self, args[0], value));
+  read(element, 'getAttributeNS', (value, self, args) => asWritten(self, args[1], value));
+  getter(proto('MutationRecord'), 'oldValue', (value, record) => record.type === 'attributes' ? asWritten(record.target, record.attributeName, value) : value);
+  for (const owner of ['Document', 'DocumentFragment', 'Element']) {
+    for (const name of ['querySelector', 'querySelectorAll', 'matches', 'closest', 'webkitMatchesSelector']) method(proto(owner), name, first(mapSelector));
+  }
   const PROPERTIES = {
     HTMLAnchorElement: 'href ping', HTMLAreaElement: 'href ping', HTMLLinkElement: 'href imageSrcset', HTMLBaseElement: 'href',
     HTMLScriptElement: 'src', HTMLImageElement: 'src srcset longDesc', HTMLIFrameElement: 'src srcdoc longDesc',
-    HTMLFrameElement: 'src', HTMLEmbedElement: 'src', HTMLObjectElement: 'data', HTMLMediaElement: 'src',
+    HTMLFrameElement: 'src longDesc', HTMLEmbedElement: 'src', HTMLObjectElement: 'data', HTMLMediaElement: 'src',
     HTMLVideoElement: 'poster', HTMLSourceElement: 'src srcset', HTMLTrackElement: 'src', HTMLInputElement: 'src formAction',
     HTMLButtonElement: 'formAction', HTMLFormElement: 'action', HTMLBodyElement: 'background', HTMLQuoteElement: 'cite',
     HTMLModElement: 'cite',
   };
+  // These reflect the attribute's text; the others return a URL: what the browser uses.
+  const TEXTS = new Set(['ping', 'srcset', 'imagesrcset', 'srcdoc', 'background']);
   for (const [name, list] of Object.entries(PROPERTIES)) {
-    for (const attribute of list.split(' ')) {
-      const [kind] = KINDS[attribute.toLowerCase()];
-      setter(proto(name), attribute, args => { args[0] = through(kind, args[0]); });
+    for (const property of list.split(' ')) {
+      const attribute = property.toLowerCase();
+      const { change } = KINDS.get(attribute);
+      setter(proto(name), property, (args, self) => { args[0] = through(text => writeAttribute(self, attribute, change, text), args[0]); });
+      if (TEXTS.has(attribute)) getter(proto(name), property, (value, self) => asWritten(self, attribute, value));
+      // Routers compare links and forms with the address bar, so in bare mode all show the upstream's paths.
+      else if (bare) getter(proto(name), property, unmap);
     }
   }
   for (const name of ['HTMLAnchorElement', 'HTMLAreaElement']) {
@@ -551,47 +649,44 @@ function install(scope) {
     setter(proto(name), 'pathname', (args, self) => {
       if (isInside(apply(pathname.get, self, []))) args[0] = map(`/${String(args[0]).replace(/^\//, '')}`);
     });
-  }
-  if (bare) {
-    // Routers compare links and forms with the address bar, so both show the upstream's paths.
-    const READ = {
-      HTMLAnchorElement: 'href pathname', HTMLAreaElement: 'href pathname', HTMLBaseElement: 'href',
-      HTMLFormElement: 'action', HTMLButtonElement: 'formAction', HTMLInputElement: 'formAction',
-    };
-    for (const [name, list] of Object.entries(READ)) {
-      for (const attribute of list.split(' ')) getter(proto(name), attribute, unmap);
+    if (bare) {
+      getter(proto(name), 'pathname', unmap);
+      read(proto(name), 'toString', unmap);
     }
-    for (const name of ['HTMLAnchorElement', 'HTMLAreaElement']) read(proto(name), 'toString');
-    const READ_ATTRIBUTE = { a: 'href', area: 'href', base: 'href', form: 'action', button: 'formaction', input: 'formaction' };
-    read(element, 'getAttribute', (self, args) => READ_ATTRIBUTE[self.localName] === String(args[0]).toLowerCase());
   }
   const animated = new WeakSet();
   for (const name of ['SVGAElement', 'SVGUseElement', 'SVGImageElement', 'SVGScriptElement', 'SVGFEImageElement', 'SVGGradientElement', 'SVGPatternElement', 'SVGTextPathElement', 'SVGMPathElement']) {
     getter(proto(name), 'href', value => { animated.add(value); return value; });
   }
   setter(proto('SVGAnimatedString'), 'baseVal', (args, self) => { if (animated.has(self)) args[0] = through(map, args[0]); });
+  getter(proto('SVGAnimatedString'), 'baseVal', (value, self) => animated.has(self) ? unmap(value) : value);
   property(scope, 'Audio', found => { found.value = wrap(found.value, onNew(first(map))); });
 
   // Markup.
+  const writeMarkup = (kind, value, node) => through(text => kind(text, map, node), value);
+  const readMarkup = (kind, value) => typeof value === 'string' && value.includes(mount) ? kind(value, unmap) : value;
   for (const owner of ['Element', 'ShadowRoot']) {
-    for (const name of ['innerHTML', 'outerHTML']) {
-      setter(proto(owner), name, (args, self) => {
-        args[0] = through(contentKind(name === 'innerHTML' ? self : self.parentElement), args[0]);
-      });
-    }
+    setter(proto(owner), 'innerHTML', (args, self) => { args[0] = writeMarkup(contentKind(self), args[0], self); });
+    getter(proto(owner), 'innerHTML', (value, self) => readMarkup(contentKind(self), value));
+    setter(proto(owner), 'outerHTML', (args, self) => { args[0] = writeMarkup(contentKind(self.parentElement), args[0], self); });
+    getter(proto(owner), 'outerHTML', value => readMarkup(changeHtml, value));
     for (const name of ['setHTML', 'setHTMLUnsafe']) {
-      method(proto(owner), name, (args, self) => { if (args.length) args[0] = through(contentKind(self), args[0]); });
+      method(proto(owner), name, (args, self) => { if (args.length) args[0] = writeMarkup(contentKind(self), args[0], self); });
     }
+    read(proto(owner), 'getHTML', (value, self) => readMarkup(contentKind(self), value));
   }
-  method(element, 'insertAdjacentHTML', (args, self) => { if (args.length > 1) args[1] = through(contentKind(self), args[1]); });
-  method(proto('Range'), 'createContextualFragment', first(value => through(mapHtml, value)));
+  read(proto('XMLSerializer'), 'serializeToString', value => readMarkup(changeHtml, value));
+  method(element, 'insertAdjacentHTML', (args, self) => { if (args.length > 1) args[1] = writeMarkup(contentKind(self), args[1], self); });
+  method(proto('Range'), 'createContextualFragment', (args, self) => {
+    if (args.length) args[0] = writeMarkup(contentKind(self.startContainer), args[0], self.startContainer);
+  });
   method(proto('DOMParser'), 'parseFromString', args => {
     // Other XML is data, whatever its attributes are called.
     if (/^(text\/html|image\/svg\+xml|application\/xhtml\+xml)$/.test(args[1])) args[0] = through(mapHtml, args[0]);
   });
   for (const name of ['parseHTML', 'parseHTMLUnsafe']) method(scope.Document, name, first(value => through(mapHtml, value)));
   for (const name of ['write', 'writeln']) {
-    method(proto('Document'), name, args => args.map(value => through(mapHtml, value)));
+    method(proto('Document'), name, (args, self) => args.map(value => through(mapHtml, value, self)));
   }
 
   // Styles.
@@ -637,7 +732,9 @@ function install(scope) {
   for (const name of ['set', 'append']) {
     method(proto('StylePropertyMap'), name, args => args.map((value, at) => at && typeof value === 'string' ? mapCss(value) : value));
   }
-  for (const name of ['CSSStyleSheet', 'CSSGroupingRule']) method(proto(name), 'insertRule', css);
+  for (const name of ['CSSStyleSheet', 'CSSGroupingRule', 'CSSStyleRule']) method(proto(name), 'insertRule', css);
+  method(proto('CSSStyleSheet'), 'addRule', args => { if (args.length) args[0] = mapSelector(args[0]); if (args.length > 1) args[1] = through(mapCss, args[1]); });
+  setter(proto('CSSStyleRule'), 'selectorText', first(mapSelector));
   for (const name of ['replace', 'replaceSync']) method(proto('CSSStyleSheet'), name, css);
   type('FontFace', args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
   const data = getOwnPropertyDescriptor(proto('CharacterData'), 'data');
