@@ -165,6 +165,89 @@ def test_an_unfinished_token_is_bounded_and_costs_linear_work(
     assert seen < 5 * total
 
 
+@pytest.mark.parametrize(
+    ("css", "expected"),
+    [
+        ('a[href="/x"]{}', 'a:is([href="/x"],[href="/m/x"]){}'),
+        ("a[ HREF = '/x' i ]{}", "a:is([ HREF = '/x' i ],[HREF=\"/m/x\" i]){}"),
+        ("a[href=\\/x]{}", 'a:is([href=\\/x],[href="/m/x"]){}'),
+        ('[src^="/r/"]{}', ':is([src^="/r/"],[src^="/m/r/"]){}'),
+        ('[xlink\\:href="/x"]{}', ':is([xlink\\:href="/x"],[xlink\\:href="/m/x"]){}'),
+        ('[*|href="/x"]{}', ':is([*|href="/x"],[*|href="/m/x"]){}'),
+        ('a:not([href="/x"]){}', 'a:not(:is([href="/x"],[href="/m/x"])){}'),
+        (
+            'a[href^="/m"]{}',
+            'a:is([href^="/m"]:where(:not([href^="/m/"])),[href^="/m/m"]){}',
+        ),
+        (
+            'a[href*="/m/"]{}',
+            'a[href*="/m/"]{}',
+        ),
+        ('a[href$="/x"]{}', 'a[href$="/x"]{}'),
+        ('a[href^="/"]{}', 'a[href^="/"]{}'),
+        ('a[href="x"]{}', 'a[href="x"]{}'),
+        ("a[href=/x]{}", "a[href=/x]{}"),
+        ('a[href="/m/x"]{}', 'a[href="/m/x"]{}'),
+        ('a[data-href="/x"]{}', 'a[data-href="/x"]{}'),
+        ('a[title="/x"]{}', 'a[title="/x"]{}'),
+        ("a[title='[href=\"/x\"]']{}", "a[title='[href=\"/x\"]']{}"),
+        ('/* a[href="/x"] */', '/* a[href="/x"] */'),
+        ("a{content:\"[href='/x']\"}", "a{content:\"[href='/x']\"}"),
+        ('a[href="/x]{b:url(/y)}', 'a[href="/x]{b:url(/y)}'),
+    ],
+)
+def test_an_attribute_selector_finds_what_the_author_wrote(css: str, expected: str) -> None:
+    assert rewrite(css) == expected
+    assert rewrite(expected) == expected
+    for size in (1, 2, 3, 7):
+        assert rewrite(css, size) == expected
+
+
+def test_a_part_of_the_mount_is_no_part_of_an_address() -> None:
+    def mount(url: str) -> str:
+        return "/api/v1/proxy" + url if url.startswith("/") and "/api/v1/proxy/" not in url else url
+
+    rewritten = rewrite_css(b'a[href*="/api/"]{}', mount)
+    assert rewritten == (
+        b'a:is([href*="/api/"]:where(:not([href^="/api/v1/proxy/"])),'
+        b'[href^="/api/v1/proxy/api/"]){}'
+    )
+    assert rewrite_css(rewritten, mount) == rewritten
+
+
+def test_a_selector_does_not_name_the_upstream() -> None:
+    def own(url: str) -> str:
+        return url.replace("http://up.example/", "https://gate.example/")
+
+    css = b"a[href=\"http://up.example/x\"],a[href^='http://up.example/']{}"
+    expected = b'a[href="https://gate.example/x"],a[href^="https://gate.example/"]{}'
+    assert rewrite_css(css, own) == rewrite_css(expected, own) == expected
+
+
+selector_pieces = st.sampled_from(
+    [
+        *"\"'[]=^*,():a /\\\n",
+        "[href=",
+        '"/x"',
+        "'/y'",
+        "]",
+        "[src^=",
+        ":is(",
+        '[href="/x"]',
+        ':is([href="/x"],[href="/m/x"])',
+        "\\/x",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(selector_pieces, max_size=12).map("".join), st.integers(1, 9))
+def test_selectors_are_the_same_wherever_a_chunk_ends_and_mapped_once(css: Any, size: int) -> None:
+    once = rewrite(css)
+    assert rewrite(css, size) == once
+    assert rewrite(once) == once
+
+
 pieces = st.sampled_from(
     [
         *"\"'()\\/*@{};:, \n\r\faux\x00\x7fé",

@@ -1,7 +1,8 @@
 """URLs in style sheets, rewritten as a stream (CSS Syntax 3, CSS Values 4, CSS Images 4).
 
 ``url()`` in every spelling, ``src()`` and the strings of ``@import`` and ``image-set()`` are
-rewritten; comments, other strings and ``@namespace``, whose URL is only a name, are not.
+rewritten, and so are attribute selectors that name one; comments, other strings and
+``@namespace``, whose URL is only a name, are not.
 
 Theory of operation: one pattern (``_RUN``) matches everything without a URL; Python runs at an
 opening bracket or ``@`` that may matter. The state between windows is ``_inside`` (an unfinished
@@ -20,6 +21,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from zenzefi.rewriting.css_escapes import IN_STRING, IN_TOKEN, splice_css, unescape
+from zenzefi.rewriting.css_selectors import mapped_selector
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.scanner import rewrite_whole
 
@@ -35,7 +38,7 @@ _FOREIGN_NAME = rb"\\[^-0-9A-Za-z\n\r\f](?>%s+|%s)*(?=[^-\w\x80-\xff\\])" % (_NA
 # Text without URLs. Lookaheads require the next byte, so that a token cut by the end of a chunk is
 # not taken for another one.
 _RUN = re.compile(
-    rb"(?>[\x00-!#-&)-.0-?A-[\]-\xff]+"  # [^"'/\\@(], spelled in the way that re runs faster
+    rb"(?>[\x00-!#-&)-.0-?A-Z\]-\xff]+"  # [^"'/\\@([], spelled in the way that re runs faster
     rb"|\((?<![uU][rR][lL]\()(?<![sS][rR][cC]\()(?<!-[sS][eE][tT]\()"
     rb"|/(?=[^*])|%s|%s|@(?=[^iInN\\])|%s\(?)*" % (_COMMENT, _STRING, _FOREIGN_NAME)
 )
@@ -66,9 +69,6 @@ _URL_TOKEN = re.compile(
     rb"((?>[^\"'()\\ \t\n\r\f\x01-\x08\x0b\x0e-\x1f\x7f]+|%s)*)[ \t\n\r\f]*(?:\)|(\Z))" % _ESCAPE
 )
 _BAD_URL = re.compile(rb"(?>[^)\\]+|\\[\s\S]?)*(\)|\Z)")
-_UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n\r\f])|([\s\S]?))")
-_IN_STRING = re.compile(r"[\"'\\\x00-\x1f\x7f]|[^\x00-\x7f\udc80-\udcff]")
-_IN_TOKEN = re.compile(r"[\"'()\\\x00-\x20\x7f]|[^\x00-\x7f\udc80-\udcff]")
 
 _LONGEST_ESCAPED = 1 << 16  # longer URLs with escapes are not genuine, and slow to parse
 
@@ -168,6 +168,8 @@ class CssScanner:
         if c == b")":
             self._depth -= 1
             return pos + 1
+        if c == b"[":
+            return self._selector(data, pos, edits, final)
         if c in (b'"', b"'"):
             return self._string(data, pos, edits, final)
         if c == b"/":
@@ -175,6 +177,14 @@ class CssScanner:
                 return len(data) if final else self._let_go(b"*", data, pos + 2)
             return pos + 1 if final else -1
         return self._name(data, pos, edits, final)
+
+    def _selector(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        found = mapped_selector(data, pos, self._map, final)
+        if found is None:
+            return -1
+        if found[1]:
+            edits.append(Edit(pos, found[0], found[1]))
+        return found[0]
 
     def _string(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         """A string in image-set(), or one that the chunk cuts."""
@@ -306,7 +316,7 @@ class CssScanner:
         if token is None:
             return len(data)
         raw = token[1]
-        self._address(raw, at, _IN_TOKEN, edits)
+        self._address(raw, at, IN_TOKEN, edits)
         return token.end()
 
     def _address_string(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
@@ -328,7 +338,7 @@ class CssScanner:
         else:
             end = found.end()
             raw = data[pos + 1 : end - 1]
-        self._address(raw, pos + 1, _IN_STRING, edits)
+        self._address(raw, pos + 1, IN_STRING, edits)
         return end
 
     def _address(self, raw: bytes, at: int, special: re.Pattern[str], edits: list[Edit]) -> None:
@@ -340,7 +350,7 @@ class CssScanner:
         url = unescape(raw)
         mapped = self._map(url)
         if mapped is not url and mapped != url:
-            edits.append(Edit(at, at + len(raw), _splice(raw, url, mapped, special)))
+            edits.append(Edit(at, at + len(raw), splice_css(raw, url, mapped, special)))
 
 
 def rewrite_css(data: bytes, map_url: Callable[[str], str]) -> bytes:
@@ -351,41 +361,3 @@ def rewrite_css(data: bytes, map_url: Callable[[str], str]) -> bytes:
 def _cut(data: bytes, end: int) -> bool:
     """Whether a name that ends here may continue in the next chunk."""
     return end == len(data) or (end == len(data) - 1 and data[end] == 0x5C)
-
-
-def unescape(raw: bytes) -> str:
-    """Text without escapes; non-ASCII bytes as surrogates."""
-    if b"\0" in raw:  # section 3.3: every U+0000 is read as U+FFFD
-        raw = raw.replace(b"\0", b"\\fffd ")
-    if b"\\" not in raw:
-        return raw.decode("ascii", "surrogateescape")
-    out: list[str] = []
-    last = 0
-    for found in _UNESCAPE.finditer(raw):
-        out.append(raw[last : found.start()].decode("ascii", "surrogateescape"))
-        last = found.end()
-        if found[1] is not None:
-            code = int(found[1], 16)
-            bad = code == 0 or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF
-            out.append("\ufffd" if bad else chr(code))
-        elif found[3] is not None:
-            out.append(found[3].decode("ascii", "surrogateescape"))
-    out.append(raw[last:].decode("ascii", "surrogateescape"))
-    return "".join(out)
-
-
-def _splice(raw: bytes, url: str, new: str, special: re.Pattern[str]) -> bytes:
-    """``new`` instead of ``raw``; the unchanged end keeps the spelling of ``raw``."""
-    at = raw.find(b"\\")
-    tail = url[at:] if at >= 0 else ""
-    if tail and new.endswith(tail):
-        return _escape(new[: len(new) - len(tail)], special) + raw[at:]
-    return _escape(new, special)
-
-
-def _escape(text: str, special: re.Pattern[str]) -> bytes:
-    def escape(found: re.Match[str]) -> str:
-        c = found[0]
-        return "\\" + c if " " <= c < "\x7f" else f"\\{ord(c):x} "
-
-    return special.sub(escape, text).encode("ascii", "surrogateescape")

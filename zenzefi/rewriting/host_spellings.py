@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 import idna
 
 from zenzefi.origin import Origin
-from zenzefi.rewriting.css import unescape
+from zenzefi.rewriting.css_escapes import unescape
 from zenzefi.rewriting.hosts import read_host
 from zenzefi.rewriting.html import references
 
