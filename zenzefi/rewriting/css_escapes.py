@@ -6,9 +6,9 @@ import re
 
 _UNESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[ \t\n\r\f])?|(\r\n|[\n\r\f])|([\s\S]?))")
 IN_STRING = re.compile(r"[\"'\\\x00-\x1f\x7f]|[^\x00-\x7f\udc80-\udcff]")
-"""What is escaped in a quoted string."""
+"""Characters to escape in a quoted string."""
 IN_TOKEN = re.compile(r"[\"'()\\\x00-\x20\x7f]|[^\x00-\x7f\udc80-\udcff]")
-"""What is escaped in ``url()`` without quotes."""
+"""Characters to escape in ``url()`` without quotes."""
 
 
 def unescape(raw: bytes) -> str:

@@ -212,7 +212,7 @@ function mapSelected(whole, name, attribute, operator, double, single, plain, fl
     return mapped === text ? whole : `:is(${whole},${other(mapped)})`;
   }
   if (change !== changeOne) return whole;
-  // A part of the mount is no part of what the author wrote. Specificity stays: `:where()` has none.
+  // A part of the mount was not written by the author. Specificity stays: `:where()` has none.
   const unmounted = `${whole}:where(:not([${name}^=${quoteCss(inMount)}],[${name}^=${quoteCss(gate + inMount)}]))`;
   if (operator === '*') return text.length > 2 && inMount.includes(text) ? `:is(${unmounted},[${name}^=${quoteCss(text[0] === '/' ? mount + text : inMount + text)}])` : whole;
   if (text === '/') return whole;

@@ -1,13 +1,13 @@
 sink(async () => {
   const page = new DOMParser(); // markup that a script makes; the page's own elements are the server's
   const same = (found, wanted, what) => expect(found === wanted, `${what}: ${found}`);
-  // What the server wrote.
+  // Written by the server.
   const own = document.querySelectorAll('script')[1];
   same(own.getAttribute('src'), '/static/sinks/read-back.js', 'a script of the page');
   same(document.querySelector('link[rel=stylesheet]').getAttribute('href'), '/static/css/main.css', 'a style sheet of the page');
   same(document.querySelector('.home').getAttribute('href'), `${location.origin}/`, "the site's absolute address");
   expect((await fetch(own.src)).ok && own.src.endsWith('/static/sinks/read-back.js'), 'the property is an address that works');
-  // What a script wrote, by every door.
+  // Written by a script, in every way.
   const written = ['/static/img/logo.svg?w', `${site}/static/img/logo.svg?w`, location.href, location.pathname, 'logo.svg', '../x', '#a', '', ' /padded ', 'mailto:a@b'];
   for (const value of written) {
     const link = document.createElement('a');
@@ -75,7 +75,7 @@ sink(async () => {
   const odd = '<textarea>/x</textarea><!-- href="/x" --><i data-url="/x">';
   box.innerHTML = odd;
   same(box.innerHTML, `${odd}</i>`, 'all else');
-  // What an observer is told.
+  // Read by an observer.
   const records = new Promise(resolve => new MutationObserver(resolve).observe(box, { attributes: true, subtree: true, attributeOldValue: true }));
   box.innerHTML = '<a href="/old">x</a>';
   box.firstChild.setAttribute('href', '/new');
