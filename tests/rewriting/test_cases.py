@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from tests.kit.cases import CASES
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine, Exchange
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
-
-_ROOT = Path(__file__).parents[2]
-CASES = Path(os.environ.get("ZENZEFI_CASES") or _ROOT.parent / "shared" / "cases")
-if "ZENZEFI_CASES" not in os.environ and not CASES.is_dir():
-    CASES = _ROOT.parents[1] / "shared" / "cases"  # the checkout can be one folder deeper
 
 pytestmark = pytest.mark.skipif(
     not (CASES / "check.py").is_file(),

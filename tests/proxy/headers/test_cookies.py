@@ -1,16 +1,15 @@
 import json
-import os
 import re
 import sys
 import types
 from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.cases import CASES
 from zenzefi import gate_cookies
 from zenzefi.gate_cookies import is_gate_cookie, values_of
 from zenzefi.origin import Mount, MountKind, Origin
@@ -22,10 +21,6 @@ HTTPS = Mount(MountKind.PREFIX, Origin("https", "gate.test", 443), "/api/v1/prox
 ROOT = Mount(MountKind.ORIGIN, Origin("https", "app.gate.test", 443))
 CLIENT = Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000))
 MOUNTS = [HTTP, HTTPS, ROOT, CLIENT]
-
-CASES = Path(
-    os.environ.get("ZENZEFI_CASES", Path(__file__).resolve().parents[3] / "shared" / "cases")
-)
 
 
 @pytest.mark.parametrize(
