@@ -40,6 +40,7 @@ def metric(url: str, series: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+NOWHERE = "http://127.0.0.1:9"
 LIVEZ_REQUESTS = 'gate_requests_total{method="GET",route="/livez",status_code="200"}'
 
 
@@ -98,15 +99,18 @@ async def test_what_a_dead_worker_had_open_is_open_no_more(node: tuple[GateProce
             await asyncio.sleep(0.1)
 
 
-def test_the_workers_share_the_memory_of_the_imported_application(
-    node: tuple[GateProcess, str],
-) -> None:
-    gate, _ = node
-    gate.get("/livez")
-    for worker in psutil.Process(gate.process.pid).children():
-        rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
-        sizes = dict(re.findall(r"^(\w+): +(\d+) kB", rollup, re.M))
-        assert int(sizes["Shared_Dirty"]) > int(sizes["Private_Dirty"])
+def test_the_workers_share_the_memory_of_the_application(tmp_path: Path, redis_url: str) -> None:
+    gate = GateProcess(
+        str(tmp_path), "--workers", "2", REDIS_URL=redis_url, ZENZEFI_TARGET_URL=NOWHERE
+    )
+    try:
+        gate.get("/livez")
+        for worker in psutil.Process(gate.process.pid).children():
+            rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
+            sizes = dict(re.findall(r"^(\w+): +(\d+) kB", rollup, re.M))
+            assert int(sizes["Shared_Dirty"]) > 2 * int(sizes["Private_Dirty"])
+    finally:
+        gate.stop()
 
 
 async def test_every_gauge_that_takes_the_least_worker_leaves_the_supervisor_out(

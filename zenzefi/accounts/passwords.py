@@ -37,6 +37,11 @@ def _dummy_hash() -> str:
     return str(_context.hash("the password of an unknown account"))
 
 
+def prepare() -> None:
+    """Compute the hash for unknown accounts, before the first sign-in needs it."""
+    _dummy_hash()
+
+
 def _verify(password: str, known: str | None) -> tuple[bool, str | None]:
     if known is None:
         _context.verify(password, _dummy_hash())
@@ -80,8 +85,8 @@ class Passwords:
         return await self._run(lambda: _verify(password, known))
 
     async def warm_up(self) -> None:
-        """Compute the hash for unknown accounts, before the first sign-in needs it."""
-        await self._run(_dummy_hash)
+        """Call :func:`prepare` in a thread."""
+        await self._run(prepare)
 
     def close(self) -> None:
         """Stop the threads."""

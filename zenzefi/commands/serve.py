@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import sys
 import tempfile
@@ -138,7 +137,7 @@ def _run(loaded: Settings, where: Endpoints) -> None:
     if where.url and settings.target_origin == parse_origin(where.url):
         fail(f"ZENZEFI_TARGET_URL is this gate itself: {where.url}.", Exit.SETTINGS)
     with explained():
-        warnings = asyncio.run(_preflight(settings))
+        warnings = run(_preflight(settings))
     warnings += unknown_settings()
     warnings += where.warnings
     warnings += listening.warnings(settings, where.hosts)
@@ -209,28 +208,37 @@ def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
 def _many_processes(
     gate: _Gate, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
 ) -> int:
-    # The application is imported before the fork, so that the workers share its memory. Frozen
-    # objects are not visited by garbage collections, which would copy their pages.
-    import zenzefi.app
+    # Everything is built before the fork, so that the workers share its memory. Frozen objects are
+    # not visited by garbage collections, which would copy their pages.
     import zenzefi.runtime.reload  # noqa: F401
+    from zenzefi.accounts import passwords
     from zenzefi.observability.metrics import forget_process
+    from zenzefi.runtime import memory
     from zenzefi.runtime.server import run
     from zenzefi.runtime.workers import Supervisor
 
+    app = None
+    if gate.settings.zenzefi_target_url is not None:  # the demo site has no address yet
+        with explained():
+            app = gate.application(gate.settings)
+        passwords.prepare()
     # Its files would count as those of a worker, whose gauges stay 0.
     forget_process(os.getpid())
-    gc.collect()
-    gc.freeze()
+    memory.freeze()
+
+    def announce_and_shrink() -> None:
+        announce()
+        memory.release_file_pages()
 
     def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
         with explained():
-            run(_one_process(gate, sockets, ready))
+            run(_one_process(gate, sockets, ready, app))
 
     return Supervisor(
         work,
         sockets,
         stop_timeout=gate.settings.drain_delay + gate.settings.drain_timeout + 5,
-        on_ready=announce,
+        on_ready=announce_and_shrink,
         on_end=forget_process,
     ).run()
 
@@ -260,13 +268,17 @@ async def _preflight(settings: Settings) -> list[str]:
 
 
 async def _one_process(
-    gate: _Gate, sockets: Sequence[socket.socket], on_ready: Callable[[], None]
+    gate: _Gate,
+    sockets: Sequence[socket.socket],
+    on_ready: Callable[[], None],
+    built: web.Application | None = None,
 ) -> None:
+    """Serve in this process. ``built``: the application, if it was created before the fork."""
     from zenzefi.runtime import server
     from zenzefi.runtime.reload import reload
 
     async with _upstream(gate.settings) as settings:
-        app = gate.application(settings)
+        app = gate.application(settings) if built is None else built
         await server.serve(
             app,
             sockets,

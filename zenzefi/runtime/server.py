@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from aiohttp import web
 
-from zenzefi.runtime import descriptors
+from zenzefi.runtime import descriptors, memory
 from zenzefi.runtime.drain import GateRunner, ListeningSite
 from zenzefi.runtime.sockets import name_of
 from zenzefi.tasks import cancel
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTORS = 65536
 """Limit of open descriptors to request from the system."""
+T = TypeVar("T")
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -73,8 +74,7 @@ async def serve(
             await ListeningSite(runner, sock).start()
         # Existing objects are permanent. Freezing excludes them from garbage collections, which
         # would otherwise block the event loop for tens of milliseconds each.
-        gc.collect()
-        gc.freeze()
+        memory.freeze()
         if on_ready is not None:
             on_ready()
         log.info("serving", extra={"version": __version__, "addresses": _names(sockets)})
@@ -124,15 +124,15 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def run(main: Awaitable[None]) -> None:
-    """Run one coroutine to its end in a new event loop."""
+def run(main: Awaitable[T]) -> T:
+    """Run one coroutine to its end in a new event loop, and return its result."""
     _allow_many_descriptors()
 
-    async def awaiting() -> None:
-        await main
+    async def awaiting() -> T:
+        return await main
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(awaiting())
+        return runner.run(awaiting())
 
 
 def _allow_many_descriptors() -> None:

@@ -3,11 +3,11 @@
 Theory of operation
 -------------------
 The supervisor opens all listening sockets before it forks: a group of sockets for each worker, all
-on the same addresses (SO_REUSEPORT). It serves no requests. The command imports the application and
+on the same addresses (SO_REUSEPORT). It serves no requests. The command builds the application and
 freezes its objects before that, so that the workers share this memory; it has no thread, event loop
-or connection at the fork. A worker inherits its group and closes the others. The kernel distributes
-new connections over the groups. A connection that arrives while a crashed worker is being replaced
-waits in the group's backlog, and the replacement accepts it.
+or connection at the fork (:mod:`zenzefi.runtime.memory`). A worker inherits its group and closes
+the others. The kernel distributes new connections over the groups. A connection that arrives while
+a crashed worker is being replaced waits in the group's backlog, and the replacement accepts it.
 
 States of a worker::
 
