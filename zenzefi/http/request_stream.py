@@ -152,7 +152,8 @@ class RequestStream(RequestHandler):
         while self._unread and self.transport is not None and not self._force_close:
             phase = self._phase
             if phase is Phase.CONTENT:
-                self._read_content()
+                if not self._read_content():
+                    break
             elif phase is Phase.HEAD:
                 self._read_head()
             elif phase is Phase.DEAF:
@@ -264,21 +265,22 @@ class RequestStream(RequestHandler):
         if self._messages and waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _read_content(self) -> None:
-        """Pass on the received part of the content to the parser."""
+    def _read_content(self) -> bool:
+        """Pass on the received part of the content to the parser; false while it has to wait."""
         data, end = self._unread, self._end
         if self._last_content.is_eof():  # the parser has found an earlier end
             self._read_no_more()
-            return
+            return True
         used = end.feed(data)
         self._unread = data[used:]
         self._feed(data[:used])
         if self._phase is Phase.DEAF:
-            return
+            return True
         if end.is_broken:
             self._refuse(TransferEncodingError("chunks"))
         elif end.is_complete:
             self._phase = Phase.START
+        return True
 
     def _feed(self, data: bytes) -> None:
         if self._parser is None:

@@ -25,10 +25,11 @@ same checks. They differ in two respects only:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from zenzefi.http.client_address import ClientAddress, client_address_of
 from zenzefi.http.request_id import request_id_of
@@ -37,11 +38,10 @@ from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER, Mount, Origin
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
 from zenzefi.proxy.headers.request import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
-from zenzefi.proxy.method_override import InspectedBody, query_methods, scanner_for
+from zenzefi.proxy.method_override import ContentInspection, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriting_adapter import MapperCache
-from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.proxy.websocket.handshake import check_origin, is_websocket
 from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.rate_limits.middleware import limit_token
@@ -83,7 +83,7 @@ class _Granted:
     """The results of the checks that do not wait."""
 
     device_id: str | None
-    inspection: Callable[[RequestBody], RequestBody] | None
+    inspection: ContentInspection | None
 
 
 def resolve(
@@ -223,7 +223,10 @@ class Admission:
             path, query = requested.target.path, requested.target.query
             self.check_scope(access.scope, path, query, (requested.method, *overrides))
             self._check_destination(requested, access.scope, unmapper)
-        inspection = self._inspection(requested, access.scope)
+        inspection = None
+        request, target = requested.request, requested.target
+        if request.body_exists and target is not None:
+            inspection = self.inspection(request.headers, access.scope, target.path)
         device_ids = requested.request.headers.getall(DEVICE_HEADER, ())
         return _Granted(device_of(device_ids, self._device_policy), inspection)
 
@@ -240,22 +243,18 @@ class Admission:
             check_path(path)
             self._scopes.check(scope, path, requested.method)
 
-    def _inspection(
-        self, requested: AccessRequest, scope: str
-    ) -> Callable[[RequestBody], RequestBody] | None:
-        """What wraps a content that might name another method than the scope covers.
+    def inspection(
+        self, headers: CIMultiDictProxy[str], scope: str, path: str
+    ) -> ContentInspection | None:
+        """What inspects a content that might name another method than the scope covers.
 
-        Raises ``ScopeRefused`` for a content that could hide one.
+        ``None`` if nothing has to be inspected. Raises ``ScopeRefused`` for a content that could
+        hide one.
         """
-        request, target = requested.request, requested.target
-        if not request.body_exists or target is None:
-            return None
-        path = target.path
         if not self._scopes.restricts_methods(scope, path):
             return None
         scanner = scanner_for(
-            request.headers.getall("Content-Type", ()),
-            request.headers.getall("Content-Encoding", ()),
+            headers.getall("Content-Type", ()), headers.getall("Content-Encoding", ())
         )
         if scanner is None:
             return None
@@ -263,7 +262,7 @@ class Admission:
         def judge(method: str) -> None:
             self._scopes.check(scope, path, method)
 
-        return lambda body: InspectedBody(body, scanner, judge)
+        return ContentInspection(scanner, judge)
 
     # --- all together
 

@@ -23,6 +23,7 @@ from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.headers.response import response_headers
 from zenzefi.proxy.held_body import hold
 from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.method_override import InspectedBody
 from zenzefi.proxy.private_response import private
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
 from zenzefi.proxy.rewriter import (
@@ -93,8 +94,8 @@ class HttpForwarder:
             write_interim(request, status, self.interim(proxied.for_engine, status, pairs))
 
         purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
+        check_pending(request)
         if body is None:
-            check_pending(request)
             response = await self._upstream.send(request.method, head, None, on_interim, purpose)
             if self._rewriter.must_refetch(proxied, response):
                 await response.skip()
@@ -108,7 +109,8 @@ class HttpForwarder:
         with self._token_validator.register(
             proxied.access, _closer(request), proxied.client_identity
         ):
-            content = body if proxied.inspection is None else proxied.inspection(body)
+            inspection = proxied.inspection
+            content = body if inspection is None else InspectedBody(body, inspection)
             response = await self._upstream.send(request.method, head, content, on_interim, purpose)
             return await self._pass_on(proxied, response)
 

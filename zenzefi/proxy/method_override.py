@@ -296,32 +296,24 @@ def scanner_for(types: Sequence[str], codings: Sequence[str]) -> MethodScanner |
     return MultipartScanner("".join(found[0]).encode("ascii"))
 
 
-class InspectedBody:
-    """A request's content on its way to the upstream, with the methods in it judged.
+class ContentInspection:
+    """Judges the methods in one content, piece by piece."""
 
-    A refused method breaks the request off before its end has been sent, and an application acts on
-    complete requests only: the upstream gets everything but what completes it.
-    """
+    __slots__ = ("_judge", "_judged", "_scanner")
 
-    def __init__(
-        self, body: RequestBody, scanner: MethodScanner, judge: Callable[[str], None]
-    ) -> None:
-        self._body = body
+    def __init__(self, scanner: MethodScanner, judge: Callable[[str], None]) -> None:
         self._scanner = scanner
         self._judge = judge
         self._judged: set[str] = set()
-        self._left = body.length
-        self.length = body.length
-        self.expects_continue = body.expects_continue
 
-    async def read(self) -> bytes:
-        """The next piece, ``b""`` at the end. Raises what ``judge`` raises for a method."""
-        piece = await self._body.read()
+    def check(self, piece: bytes, *, is_last: bool) -> None:
+        """The next piece of the content. Raises what ``judge`` raises for a method.
+
+        ``is_last``: it completes the content. Do not send a piece before it was checked: an
+        application acts on complete requests only, and a refused content is never completed.
+        """
         found = self._scanner.feed(piece) if piece else []
-        if self._left is not None:
-            self._left -= len(piece)
-        # With a declared length the last piece completes the request.
-        if not piece or self._left == 0:
+        if is_last:
             found += self._scanner.finish()
         for method in found:
             if method not in self._judged:
@@ -329,6 +321,25 @@ class InspectedBody:
                     raise _ambiguous("The content names too many methods")
                 self._judge(method)
                 self._judged.add(method)
+
+
+class InspectedBody:
+    """A request's content on its way to the upstream, with the methods in it judged."""
+
+    def __init__(self, body: RequestBody, inspection: ContentInspection) -> None:
+        self._body = body
+        self._inspection = inspection
+        self._left = body.length
+        self.length = body.length
+        self.expects_continue = body.expects_continue
+
+    async def read(self) -> bytes:
+        """The next piece, ``b""`` at the end. Raises as :meth:`ContentInspection.check`."""
+        piece = await self._body.read()
+        if self._left is not None:
+            self._left -= len(piece)
+        # With a declared length the last piece completes the request.
+        self._inspection.check(piece, is_last=not piece or self._left == 0)
         return piece
 
     def invite(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from zenzefi.http.target import Target
 from zenzefi.origin import Mount
 from zenzefi.proxy.headers.request import Identity, UrlUnmapper
 from zenzefi.proxy.interfaces import RequestTracking
-from zenzefi.proxy.upstream.exchange import RequestBody
+from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -46,7 +45,7 @@ class ProxyRequest:
     device_id: str | None = None
     sign_in: UUID | None = None
     sign_in_secret: str | None = None
-    inspection: Callable[[RequestBody], RequestBody] | None = None
+    inspection: ContentInspection | None = None
 
     @property
     def client_identity(self) -> ClientIdentity:

@@ -31,7 +31,8 @@ Guarantees:
   because both call the same functions. The token, the sign-in, the device and the scope are checked
   for each request.
 - A response that is not complete with its head ends when its token ends.
-- A request is sent again only if no byte of its response was passed on; it is a GET or HEAD.
+- A request is sent again only if its method is idempotent (RFC 9110, 9.2.2), no byte of a response
+  was received, and all of its content that was read is still held.
 - A truncated body is never completed. The client's connection is closed instead.
 - A response reaches only the request that it belongs to. A connection with unexpected bytes is
   closed, and an error is taken by the identity of the request.
@@ -42,6 +43,7 @@ The fast path is closed while a plugin has hooks for heads, and while requests a
 least once a second a sweep updates this state, and reports sessions and metrics.
 
 - ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
+- ``upload``: the content of a request that arrives in pieces
 - ``client_response``: its part that receives a response
 - ``known_requests``: header blocks that were admitted before
 - ``head_table``: the head of a response, line by line
@@ -221,6 +223,7 @@ class FastPath:
         target: bytes,
         request_id: bytes,
         status: int,
+        received: int,
         sent: int,
         seconds: float,
         *,
@@ -228,8 +231,8 @@ class FastPath:
     ) -> None:
         """Record a request that the fast path served.
 
-        ``sent``: bytes of the body; ``seconds``: from the request's head to the response's end;
-        ``is_stream``: an event stream, which the sessions count while it lasts, and whose duration
+        ``received`` and ``sent``: bytes of the two bodies; ``seconds``: from the request's head to
+        the response's end; ``is_stream``: an event stream, which the sessions count while it lasts, and whose duration
         says nothing about speed.
         """
         self.served += 1
@@ -237,7 +240,8 @@ class FastPath:
             if not known.uncounted_requests:
                 self._to_count.append(known)
             known.uncounted_requests += 1
-            known.uncounted_bytes += sent
+            known.uncounted_received += received
+            known.uncounted_sent += sent
         self._tally.add(method, status, sent, -1 if is_stream else seconds)
         if self._access_log is not None:
             path = target.partition(b"?")[0].decode()
@@ -265,11 +269,11 @@ class FastPath:
                 device_id=known.device_id,
                 address=known.address,
                 agent=known.agent,
-                bytes_in=0,
-                bytes_out=known.uncounted_bytes,
+                bytes_in=known.uncounted_received,
+                bytes_out=known.uncounted_sent,
                 requests=known.uncounted_requests,
             )
-            known.uncounted_requests = known.uncounted_bytes = 0
+            known.uncounted_requests = known.uncounted_received = known.uncounted_sent = 0
         self._observer.tally(self._tally)
 
     def log_broken(self, error: GateError) -> None:

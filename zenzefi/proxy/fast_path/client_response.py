@@ -16,6 +16,7 @@ from aiohttp.streams import StreamReader
 
 from zenzefi.errors import GateError
 from zenzefi.http.request_handler import GateRequestHandler
+from zenzefi.http.request_stream import Phase
 from zenzefi.proxy.browser_response import interim_head
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.fast_path.body_source import BodySource
@@ -56,6 +57,7 @@ class FastPathResponse(GateRequestHandler):
         "_original",
         "_outgoing",
         "_pending",
+        "_received",
         "_registration",
         "_remote",
         "_request_id",
@@ -86,6 +88,7 @@ class FastPathResponse(GateRequestHandler):
         self._is_chunked = False
         self._is_to_splice = False
         self._status = 0
+        self._received = 0  # bytes of the request's content
         self._sent = 0
         self._started = 0.0
         self._registration: Any = None
@@ -98,6 +101,10 @@ class FastPathResponse(GateRequestHandler):
     @abc.abstractmethod
     def hand_over(self, error: GateError | None) -> None:
         """Pass the request to the standard path, which sends it, or responds with the error."""
+
+    @abc.abstractmethod
+    def end_connection(self) -> None:
+        """The last response is complete: close the connection."""
 
     # --- called by the upstream's connection
 
@@ -216,7 +223,10 @@ class FastPathResponse(GateRequestHandler):
         self._sent = len(first)
         self._is_chunked = length == -1
         self._is_closing_after = is_last = (
-            not known.keep_alive or self._close or self._fast_path.drain.is_draining
+            not known.keep_alive
+            or self._close
+            or self._fast_path.drain.is_draining
+            or self._phase is Phase.CONTENT  # unread content can't be skipped safely
         )
         write_start(
             transport, lines, self._request_id, length, first, is_last=is_last, is_done=is_done
@@ -284,7 +294,7 @@ class FastPathResponse(GateRequestHandler):
         """The response is complete: continue with the next request."""
         self._done()
         if self._is_closing_after or self._close or self._force_close:
-            self.force_close()
+            self.end_connection()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._unread:
@@ -310,6 +320,7 @@ class FastPathResponse(GateRequestHandler):
                 self._target,
                 self._request_id,
                 self._status,
+                self._received,
                 self._sent,
                 self._loop.time() - self._started,
                 is_stream=is_stream,

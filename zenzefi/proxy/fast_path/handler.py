@@ -1,8 +1,8 @@
 """The protocol of a client's connection: aiohttp's request handler behind the fast path.
 
-A complete request that the fast path can serve is served by callbacks, without a task or a
-``web.Request``. All other requests are left to the base class, and so are requests that fail before
-their responses have begun.
+A request that the fast path can serve is served by callbacks, without a task or a ``web.Request``.
+All other requests are left to the base class, and so are requests that fail before their responses
+have begun.
 
 Invariants (states: :mod:`zenzefi.proxy.fast_path`):
 
@@ -13,28 +13,40 @@ Invariants (states: :mod:`zenzefi.proxy.fast_path`):
 - An error is taken only by the request that it belongs to (:class:`PendingError`), and is dropped
   when another request begins or the connection closes.
 - A request that ends here is recorded here; a request that was handed over, by the standard path.
+- A recognised request never reaches the parser, nor does its content (``_is_raw``): the scanner of
+  :mod:`zenzefi.http.framing` alone finds its end. The contents of other requests pass the parser.
+- After a response that came before the end of the content, no further request is read.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_request import BaseRequest
 
 from zenzefi.errors import GateError
-from zenzefi.proxy.fast_path.client_response import FastPathResponse, Original
-from zenzefi.proxy.fast_path.known_requests import LINE, KnownRequest
+from zenzefi.http.framing import SizedEnd
+from zenzefi.http.request_stream import HELD, Phase
+from zenzefi.proxy.errors import UpstreamUnreachable
+from zenzefi.proxy.fast_path.client_content import FastPathContent
+from zenzefi.proxy.fast_path.client_response import Original
+from zenzefi.proxy.fast_path.known_requests import KnownRequest, without_content
+from zenzefi.proxy.fast_path.upload import Upload
 from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.pool import IDEMPOTENT
 
-_METHODS = (b"GET ", b"HEAD ")
 
-
-class FastPathHandler(FastPathResponse):
+class FastPathHandler(FastPathContent):
     """One connection from a client."""
 
-    __slots__ = ()
+    __slots__ = ("_is_handing_over",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._is_handing_over = False
 
     # --- the client's requests
 
@@ -49,31 +61,52 @@ class FastPathHandler(FastPathResponse):
 
     def _begin_request(self) -> bool:
         self._pending.drop()
+        self._drop_upload()
+        self._is_raw = False
+        self._rest = None
         return self._recognise(self._unread) or super()._begin_request()
 
     def _recognise(self, data: bytes) -> bool:
-        """Serve a request whose header block was admitted before, if ``data`` is exactly one."""
+        """Serve the request at the start of ``data``, if its header block was admitted before."""
         fast_path = self._fast_path
         # A client that owns an upstream connection is served on it, by the standard path.
-        if not fast_path.is_open or self.owned is not None or not data.startswith(_METHODS):
+        if not fast_path.is_open or self.owned is not None:
             return False
-        end = data.find(b"\r\n")
-        known = fast_path.known_requests.find(data[end + 2 :], self._remote)
-        line = LINE.fullmatch(data, 0, end) if known is not None else None
-        if known is None or line is None or end > self._head_limits.line:
+        known_requests = fast_path.known_requests
+        found = known_requests.recognise(data, self._remote, self._head_limits.line)
+        if found is None:
             return False
-        target = fast_path.known_requests.target(known, line[2])
-        if target is None:
-            return False
-        self._unread = b""
-        self._begin(known, line[1], target, data)
+        known, method, target, size, length = found
+        if not length:
+            self._unread = data[size:]
+            self._begin(known, method, target, data[:size])
+            return True
+        # None is sent before the upstream asks for it.
+        content = b"" if known.expects_continue else data[size : size + length]
+        rest = length - len(content)
+        try:
+            inspection = known_requests.inspection(known, target)
+            if inspection is not None:
+                inspection.check(content, is_last=not rest)
+        except GateError:
+            return False  # the standard path refuses it
+        size += len(content)
+        self._unread = data[size:]
+        self._is_raw = True
+        upload = None
+        if rest:
+            self._phase = Phase.CONTENT
+            self._end = SizedEnd(rest)
+            upload = self._new_upload(known, rest, inspection, is_parsed=False)
+        self._begin(known, method, target, data[:size], length, content, upload)
         return True
 
     def _on_request(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> None:
         """A head is complete: serve the request here if the fast path can."""
+        if self._is_handing_over:
+            return
         if (
-            content is not EMPTY_PAYLOAD
-            or self._upgraded
+            self._upgraded
             or self._close
             or not self._fast_path.is_open
             or self.owned is not None
@@ -81,30 +114,46 @@ class FastPathHandler(FastPathResponse):
         ):
             super()._on_request(message, content, head)
 
-    def _admit(self, message: RawRequestMessage, payload: StreamReader, data: bytes) -> bool:
+    def _admit(self, message: RawRequestMessage, content: StreamReader, head: bytes) -> bool:
         task = self._task_handler
         if task is None or self._request_factory is None:
             return False
         writer = StreamWriter(self, self._loop)
-        request: BaseRequest = self._request_factory(message, payload, self, writer, task)
+        request: BaseRequest = self._request_factory(message, content, self, writer, task)
         known_requests = self._fast_path.known_requests
         admitted = known_requests.admit(request, self._remote)
         if admitted is None:
             return False
-        known, target = admitted
-        end = data.find(b"\r\n")
-        # Stored only if the parser got exactly these bytes.
-        if end > 0 and LINE.fullmatch(data, 0, end):
-            known_requests.remember(data[end + 2 :], known)
+        known, target, length, inspection = admitted
+        if head:  # the parser got exactly these bytes
+            known_requests.remember(head, admitted)
         self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
-        self._begin(known, message.method.encode(), target, (message, payload))
+        upload = None
+        if content is not EMPTY_PAYLOAD:
+            upload = self._new_upload(known, length, inspection, is_parsed=True)
+        method = message.method.encode()
+        self._begin(known, method, target, (message, content), length, upload=upload)
         return True
 
     # --- one exchange
 
-    def _begin(self, known: KnownRequest, method: bytes, target: bytes, original: Original) -> None:
+    def _begin(
+        self,
+        known: KnownRequest,
+        method: bytes,
+        target: bytes,
+        original: Original,
+        length: int | None = None,
+        content: bytes = b"",
+        upload: Upload | None = None,
+    ) -> None:
+        """Start the exchange.
+
+        ``length``: of the whole content; ``content``: its first part, or all of it without an
+        ``upload``.
+        """
         fast_path = self._fast_path
         request_id = known.request_id or fast_path.new_request_id()
         self._known = known
@@ -113,28 +162,47 @@ class FastPathHandler(FastPathResponse):
         self._target = target
         self._original = original
         self._request_id = request_id
+        self._received = len(content)
         self._sent = 0
         self._started = self._loop.time()
         self.exchange = original
         self._request_in_progress = True
-        request = self._outgoing = known.request(method, target, request_id)
+        self._upload = upload
+        self._outgoing = known.head(method, target, request_id, length) + content
+        if upload is not None and not self.register():  # it may last: it ends with the token
+            self.hand_over(None)
+            return
         connection = fast_path.take(known.access.token_id)
         if connection is not None:
-            self._connection = connection
-            connection.send(self, request, is_head=method == b"HEAD")
+            self._transmit(connection)
         elif not fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
+    def _transmit(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        is_head = self._request_method == b"HEAD"
+        upload = self._upload
+        if upload is None:
+            connection.send(self, self._outgoing, is_head=is_head)
+            return
+        connection.send(self, self._outgoing, is_head=is_head, source=upload, length=upload.length)
+        if connection.content is not None and self._upload is upload:
+            upload.start(connection)
+
     def use_connection(self, connection: UpstreamConnection) -> None:
         """Send the request on a new connection."""
-        self._connection = connection
-        connection.send(self, self._outgoing, is_head=self._request_method == b"HEAD")
+        self._transmit(connection)
+        self._advance()
 
     def send_again(self) -> None:
         """Send the request once more, on a new connection (RFC 9112, 9.3.1)."""
         self._connection = None
-        known = self._known
-        if known is None or not self._fast_path.connect(self, known.access.token_id):
+        known, upload = self._known, self._upload
+        if self._request_method.decode() not in IDEMPOTENT or (
+            upload is not None and upload.received
+        ):
+            self.hand_over(UpstreamUnreachable())
+        elif known is None or not self._fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
 
     # --- handover
@@ -143,16 +211,19 @@ class FastPathHandler(FastPathResponse):
         original = self._original
         self._fast_path.handed_over += 1
         self._unregister()
+        self._drop_upload()
         self._known = self.exchange = None
         self._connection = None
         self._original = self._outgoing = b""
         if self._parser is None:  # the client has disconnected
             return
         if isinstance(original, bytes):
-            # The parser has not got these bytes yet. It expects the start of a request.
-            self._feed(original)
+            self._parse_original(original, is_sent=self._is_raw and error is not None)
         else:
-            self._messages.append(original)
+            message, content = original
+            self._messages.append(
+                (message._replace(should_close=True), content) if self._close else original
+            )
         waiter = self._waiter
         if error is not None and self._messages:
             self._pending.put(self._messages[0][0], error)
@@ -161,6 +232,36 @@ class FastPathHandler(FastPathResponse):
             self.force_close()
             return
         self._wake()
+        self._loop.call_soon(self._advance)
+
+    def _parse_original(self, original: bytes, *, is_sent: bool) -> None:
+        """Let the parser read a recognised request, which it has not got yet.
+
+        ``is_sent``: the content is on its way. Then the parser gets the head without it, and the
+        standard path sees a content that it can't read, only wait for.
+        """
+        size = original.find(b"\r\n\r\n") + 4
+        head, content = original[:size], original[size:]
+        unread, phase, end = self._unread, self._phase, self._end
+        self._unread = without_content(head) if is_sent else head
+        self._phase = Phase.START
+        self._is_handing_over = True
+        super()._begin_request()
+        self._read_head()
+        self._is_handing_over = False
+        if not is_sent:
+            self._is_raw = False
+            self._unread = content + unread
+            return
+        self._unread = unread
+        if self._messages:
+            rest = self._rest = StreamReader(self, HELD, loop=self._loop)
+            rest.total_bytes = self._received
+            self._phase, self._end = phase, end
+            if phase is not Phase.CONTENT:
+                rest.feed_eof()
+            self._last_content = rest
+            self._messages[-1] = self._messages[-1][0], rest
 
     def check_pending(self, request: BaseRequest) -> None:
         """Raise the error of the fast path for this request, if there is one."""

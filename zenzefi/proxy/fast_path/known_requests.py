@@ -4,7 +4,11 @@ Browsers repeat their headers: the same block comes with every image of a page. 
 C parser and the functions of the standard path (request validation, mount, header policy) process
 it. The result is stored under the bytes of the block, and the next request with the same block
 costs one dictionary lookup. Everything that can change between two requests is checked each time:
-the token, the sign-in, the device, and the scope for the path.
+the token, the sign-in, the device, and the scope for the method and the path.
+
+The length of a content differs from request to request. Its digits are cut out of the block before
+the lookup, and are written into the request for the upstream. A block is stored only if the parser
+has accepted it with exactly one length, and other digits don't change what it means.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from aiohttp import web
@@ -30,6 +35,7 @@ from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.request import overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
+from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.mount import parse_forwarded
 from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.tickets import ENTER_PATH
@@ -42,17 +48,18 @@ from zenzefi.tokens.scopes import FULL
 
 HeadTableOf = Callable[[Mount, str | None], HeadTable]
 
-LINE = re.compile(rb"(GET|HEAD) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1")
+LINE = re.compile(
+    rb"(?!TRACE |CONNECT )([A-Z-]{1,32}) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1"
+)
 """An unambiguous request line: no percent-encoding and no parameter in the path.
 
-:meth:`KnownRequests.target` rejects the remaining ambiguous paths. All other lines are parsed by
+``KnownRequests._target`` rejects the remaining ambiguous paths. All other lines are parsed by
 :mod:`zenzefi.http.target`.
 """
 
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)")
 _UNUSUAL = (
     "Upgrade",
-    "Expect",
-    "Transfer-Encoding",
     "Range",
     "If-Range",
     "If-Match",
@@ -82,15 +89,19 @@ class KnownRequest:
     secret: str | None
     """The secret of the proxy cookie, for requests that sent one."""
     is_own_origin: bool
-    methods: tuple[str, ...]
-    """The methods that the scope must cover for each path. A scope that covers GET covers HEAD."""
+    overrides: tuple[str, ...]
+    """Methods that the scope must cover in addition to the request's, for each path."""
+    has_content: bool
+    expects_continue: bool
     keep_alive: bool
     request_id: bytes | None
     """The client's own request ID; ``None``: each request gets a new one."""
     before: bytes
     """The request for the upstream from its target to its request ID."""
     after: bytes
-    """The rest of the request."""
+    """The rest of the head, without what frames the content."""
+    is_for_one_target: bool
+    """Whether the head depends on the method and the target, so that it is not remembered."""
     head_table: HeadTable
     for_engine: EngineRequest
     """The first request with these headers; method and target differ per request."""
@@ -98,7 +109,9 @@ class KnownRequest:
     """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
     uncounted_requests: int = 0
     """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
-    uncounted_bytes: int = 0
+    uncounted_received: int = 0
+    """Bytes of their contents."""
+    uncounted_sent: int = 0
     """Bytes of the bodies of their responses."""
 
     @property
@@ -106,9 +119,46 @@ class KnownRequest:
         """The client that uses the token."""
         return ClientIdentity(self.device_id, self.address, self.agent, self.sign_in)
 
-    def request(self, method: bytes, target: bytes, request_id: bytes) -> bytes:
-        """The complete request for the upstream."""
-        return b"%b %b%b%b%b" % (method, target, self.before, request_id, self.after)
+    def head(self, method: bytes, target: bytes, request_id: bytes, length: int | None) -> bytes:
+        """The head for the upstream; ``length``: bytes of the content, ``None`` if chunked."""
+        if not self.has_content:
+            # RFC 9110, 8.6: methods that anticipate content say that there is none.
+            framing = b"Content-Length: 0\r\n\r\n" if method in _WITH_CONTENT else b"\r\n"
+        else:
+            framing = (
+                b"Transfer-Encoding: chunked\r\n"
+                if length is None
+                else b"Content-Length: %d\r\n" % length
+            )
+            framing += b"Expect: 100-continue\r\n\r\n" if self.expects_continue else b"\r\n"
+        return b"%b %b%b%b%b%b" % (method, target, self.before, request_id, self.after, framing)
+
+
+class Recognised(NamedTuple):
+    """A request whose header block is known."""
+
+    known: KnownRequest
+    method: bytes
+    target: bytes
+    size: int
+    """Bytes of its head."""
+    length: int
+    """Bytes of its content."""
+
+
+class Admitted(NamedTuple):
+    """A parsed request that was admitted."""
+
+    known: KnownRequest
+    target: bytes
+    length: int | None
+    """Bytes of its content; ``None`` if it is chunked."""
+    inspection: ContentInspection | None
+
+
+def without_content(head: bytes) -> bytes:
+    """A head that was recognised, for a request without content."""
+    return _LENGTH.sub(b"\r\nContent-Length: 0", head, count=1)
 
 
 class KnownRequests:
@@ -132,7 +182,41 @@ class KnownRequests:
         self._known: dict[bytes, KnownRequest] = {}
         self._size = 0
 
-    def find(self, block: bytes, remote: str) -> KnownRequest | None:
+    def recognise(self, data: bytes, remote: str, max_line: int) -> Recognised | None:
+        """Return the request at the start of ``data``, if its header block is known.
+
+        ``max_line``: bytes that its first line may have.
+        """
+        end = data.find(b"\r\n")
+        size = data.find(b"\r\n\r\n", end) + 4 if end > 0 else 0
+        if size < 4 or end > max_line:
+            return None
+        length = 0
+        known = self._find(data[end + 2 : size], remote)
+        if known is None:
+            found = _LENGTH.search(data, end, size)
+            if found is None:
+                return None
+            length = int(found[1])
+            known = self._find(data[end + 2 : found.start(1)] + data[found.end(1) : size], remote)
+        if known is None or known.has_content is not (length > 0):
+            return None
+        line = LINE.fullmatch(data, 0, end)
+        if line is None:
+            return None
+        method = line[1]
+        target = self._target(known, method, line[2])
+        return None if target is None else Recognised(known, method, target, size, length)
+
+    def inspection(self, known: KnownRequest, target: bytes) -> ContentInspection | None:
+        """See :meth:`Admission.inspection`; for the content of a recognised request."""
+        scope = known.access.scope
+        if scope == FULL:
+            return None
+        path = target.partition(b"?")[0].decode()
+        return self._admission.inspection(known.for_engine.headers, scope, path)
+
+    def _find(self, block: bytes, remote: str) -> KnownRequest | None:
         """Return the known request of a header block, if its token and device are still valid."""
         known = self._known.get(block)
         if known is None or known.remote != remote:
@@ -150,8 +234,22 @@ class KnownRequests:
             return None
         return known
 
-    def remember(self, block: bytes, known: KnownRequest) -> None:
-        """Store it. All stored requests are removed first if the budget is exceeded."""
+    def remember(self, head: bytes, admitted: Admitted) -> None:
+        """Store the header block of ``head``, which was parsed as exactly these bytes.
+
+        All stored requests are removed first if the budget is exceeded.
+        """
+        known = admitted.known
+        end = head.find(b"\r\n")
+        if known.is_for_one_target or end <= 0 or not LINE.fullmatch(head, 0, end):
+            return
+        block = head[end + 2 :]
+        if known.has_content:
+            found = _LENGTH.findall(head)
+            match = _LENGTH.search(head, end)
+            if match is None or len(found) != 1 or int(match[1]) != admitted.length:
+                return
+            block = head[end + 2 : match.start(1)] + head[match.end(1) :]
         # The headers that the engine sees take about as much as the block and its result.
         size = 2 * (len(block) + len(known.before) + len(known.after)) + 1024
         if len(block) > _MAX_BLOCK:
@@ -167,7 +265,7 @@ class KnownRequests:
         self._known.clear()
         self._size = 0
 
-    def target(self, known: KnownRequest, raw: bytes) -> bytes | None:
+    def _target(self, known: KnownRequest, method: bytes, raw: bytes) -> bytes | None:
         """Return the upstream's target for a match of :data:`LINE`; ``None``: standard path."""
         if known.is_own_origin:
             if raw.startswith((_PREFIX, _OWN)):
@@ -184,29 +282,30 @@ class KnownRequests:
         scope = known.access.scope
         if scope != FULL:
             try:
-                self._admission.check_scope(scope, path.decode(), query.decode(), known.methods)
+                methods = (method.decode(), *known.overrides)
+                self._admission.check_scope(scope, path.decode(), query.decode(), methods)
             except GateError:
                 return None
         return raw
 
-    def admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
-        """Admit a parsed request: return it as a known request, and the upstream's target.
+    def admit(self, request: web.BaseRequest, remote: str) -> Admitted | None:
+        """Admit a parsed request.
 
         ``None`` for all requests that the fast path does not serve, rejected ones included: the
         standard path raises the error.
         """
-        if request.method not in ("GET", "HEAD") or request.version != HttpVersion11:
+        if request.version != HttpVersion11:
             return None
         try:
             return self._admit(request, remote)
         except GateError:
             return None
 
-    def _admit(self, request: web.BaseRequest, remote: str) -> tuple[KnownRequest, bytes] | None:
+    def _admit(self, request: web.BaseRequest, remote: str) -> Admitted | None:
         gate = self._gate
         headers = request.headers
         received_target = check(request)
-        if any(name in headers for name in _UNUSUAL) or headers.get("Content-Length", "0") != "0":
+        if any(name in headers for name in _UNUSUAL):
             return None
         # An event stream does not end by itself. The standard path ends open streams on drain.
         if headers.get("Accept", "").strip().lower() == "text/event-stream":
@@ -234,17 +333,18 @@ class KnownRequests:
         if proxied is None:
             return None
         raw_headers = request._message.raw_headers
+        has_content = request.body_exists
         pairs = request_headers(
             raw_headers,
             gate.http._policy,
             proxied.mount,
             proxied.identity,
             proxied.unmapper,
-            is_bodiless=True,
+            is_bodiless=not has_content,
             token=proxied.token,
         )
         pairs = gate.http._rewriter.request(proxied, pairs)
-        block = b"\r\n".join(b"%b: %b" % pair for pair in pairs) + b"\r\n\r\n"
+        block = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
         before, found, after = block.partition(b"X-Request-ID: " + marker.encode())
         if not found:
             return None
@@ -259,19 +359,25 @@ class KnownRequests:
             sign_in=proxied.sign_in,
             secret=proxied.sign_in_secret,
             is_own_origin=is_own_origin,
-            methods=("GET", *overriding_methods(raw_headers)),
+            overrides=tuple(overriding_methods(raw_headers)),
+            has_content=has_content,
+            expects_continue=has_content and "Expect" in headers,
             keep_alive=connection[0].lower() == "keep-alive",
             request_id=request_id.encode() if offered == request_id else None,
             before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
             after=after,
+            is_for_one_target="Destination" in headers and proxied.access.scope != FULL,
             head_table=self._head_table_of(proxied.mount, headers.get("Sec-Fetch-Dest")),
             for_engine=proxied.for_engine,
             has_derived_tag="~z" in ",".join(headers.getall("If-None-Match", ())),
         )
-        raw = self.target(known, received_target.raw.encode())
-        return None if raw is None else (known, raw)
+        raw = self._target(known, request.method.encode(), received_target.raw.encode())
+        if raw is None:
+            return None
+        return Admitted(known, raw, request.content_length, proxied.inspection)
 
 
+_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 _PREFIX = PROXY_PREFIX.encode()
 _BELOW = _PREFIX + b"/"
 _OWN = ENTER_PATH.rpartition("/")[0].encode() + b"/"

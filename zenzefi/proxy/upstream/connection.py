@@ -125,8 +125,8 @@ class UpstreamConnection(FlowControlledConnection):
     ) -> None:
         """Start an exchange.
 
-        ``request``: the head, and the content if there is no ``source``; ``length``: bytes of the
-        content that ``source`` will write, ``None`` if it is chunked; ``may_upgrade``: a 101 is
+        ``request``: the head, and the content or its first part; ``length``: bytes of the content
+        that ``source`` will write, ``None`` if it is chunked; ``may_upgrade``: a 101 is
         expected. The connection may be lost already: then the methods of ``client`` are called
         before this one returns.
         """
@@ -140,9 +140,9 @@ class UpstreamConnection(FlowControlledConnection):
         if self.transport.is_closing():
             self._ended(None)
         else:
-            self.transport.write(request)
-            if source is not None:
+            if source is not None:  # before the write, which may pause it
                 self.content = RequestContent(self.transport, source, length)
+            self.transport.write(request)
 
     def deliver_to(self, sink: BodySink) -> None:
         """Let ``sink`` receive the rest of the body."""

@@ -19,6 +19,7 @@ from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
+from zenzefi.proxy.upstream.request_content import CONTINUE_SECONDS
 from zenzefi.proxy.upstream.response_head import PlainHead, PlainHeadReader
 from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.proxy.upstream.slots import Slot
@@ -26,7 +27,6 @@ from zenzefi.proxy.upstream.slots import Slot
 if TYPE_CHECKING:
     from zenzefi.proxy.upstream.connection import UpstreamConnection
 
-_CONTINUE_SECONDS = 1.0  # RFC 9110, 10.1.1: a client must not wait forever for a 100
 _MAX_SKIPPED = 1024 * 1024  # bytes of an unwanted body that are read to keep its connection
 _PLAIN_HEADS = PlainHeadReader()
 
@@ -173,7 +173,7 @@ class UpstreamExchange:
         """Read the content from the client and write it to the connection, piece by piece."""
         if body.expects_continue:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CONTINUE_SECONDS):
+                async with asyncio.timeout(CONTINUE_SECONDS):
                     await self._invited.wait()
             if self.status:
                 return  # the final response came instead of an invitation

@@ -44,8 +44,8 @@ from zenzefi.upstream_tls import UpstreamTls
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 1.0
-# RFC 9110, 9.2.2; the gate sends no TRACE.
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+"""Methods that may be repeated (RFC 9110, 9.2.2). The gate sends no TRACE."""
 LONG_LIVED_SECONDS = 10.0
 """A request that lasts longer is counted as long-lived."""
 
@@ -288,7 +288,7 @@ class Upstream:
                 await exchange.start(connection, method, head, body, on_interim)
             except UpstreamUnreachable:
                 await exchange.close()
-                is_repeatable = exchange.may_send_again and method in _IDEMPOTENT
+                is_repeatable = exchange.may_send_again and method in IDEMPOTENT
                 if not is_repeatable or is_fresh or purpose.is_authenticating:
                     raise
             except BaseException:

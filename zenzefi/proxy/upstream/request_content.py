@@ -6,6 +6,9 @@ import asyncio
 
 from zenzefi.proxy.upstream.sinks import ContentSource
 
+CONTINUE_SECONDS = 1.0
+"""RFC 9110, 10.1.1: a client must not wait forever for a 100."""
+
 
 class RequestContent:
     """Writes the content of one request, with its framing (RFC 9112, 6 and 7.1)."""
@@ -27,6 +30,11 @@ class RequestContent:
     def is_awaited(self) -> bool:
         """Whether the upstream waits for the source."""
         return not (self.is_complete or self._is_paused)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is closed, so that what is written is lost."""
+        return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Write a piece; nothing if the connection is lost."""
