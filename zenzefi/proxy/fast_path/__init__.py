@@ -232,8 +232,8 @@ class FastPath:
         """Record a request that the fast path served.
 
         ``received`` and ``sent``: bytes of the two bodies; ``seconds``: from the request's head to
-        the response's end; ``is_stream``: an event stream, which the sessions count while it lasts, and whose duration
-        says nothing about speed.
+        the response's end; ``is_stream``: an event stream, which the sessions count while it lasts,
+        and whose duration says nothing about speed.
         """
         self.served += 1
         if not is_stream:

@@ -33,7 +33,7 @@ class RequestContent:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the connection is closed, so that what is written is lost."""
+        """Whether the connection is closed."""
         return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
