@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.kit.contents import NOTHING, hang_up, recording, request, send
 from tests.kit.faulty_upstream import OK_HEAD, FaultyUpstream, Wire, write
-from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
-from tests.kit.raw_connections import Connect, RawConnection, fast_path_of
-from tests.kit.request_model import ReceivedRequest, read_request, response_to
+from tests.kit.proxy_gates import TOKEN, GateFactory, RunningGate
+from tests.kit.raw_connections import Connect, fast_path_of
 
-ID = "X-Request-ID: contents-1"
-NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
-READER = "R" * 64
-FORM = "Content-Type: application/x-www-form-urlencoded"
 METHODS = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS", "PROPFIND", "BREW", "like"]
 CONTENTS = [
     b"",
@@ -27,59 +22,6 @@ CONTENTS = [
     bytes(range(256)) * 40,
     b"z" * 150_000,
 ]
-
-Sender = Callable[[RawConnection, bytes, list[int]], Awaitable[None]]
-
-
-def recording(faulty: FaultyUpstream, *responses: bytes) -> list[ReceivedRequest]:
-    """Let the upstream read whole requests; it responds to them in turn, the last one repeats."""
-    seen: list[ReceivedRequest] = []
-    left = list(responses)
-
-    async def script(wire: Wire) -> None:
-        while True:
-            if b"\r\nExpect: " in wire.head:
-                await wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            received = await read_request(wire.reader, wire.head)
-            seen.append(received)
-            if left:
-                await wire.send(left.pop(0) if len(left) > 1 else left[0])
-            else:
-                await wire.send(response_to(received))
-            await wire.read_head()
-
-    faulty.script = script
-    return seen
-
-
-def request(method: str, content: bytes, *headers: str, sizes: tuple[int, ...] = ()) -> bytes:
-    """A request; ``sizes``: those of its chunks, else it has a length."""
-    lines = [f"{method} {PREFIX}/x HTTP/1.1", "Host: gate.test:8000", f"X-Access-Token: {TOKEN}"]
-    lines += [ID, *headers]
-    if not sizes:
-        lines.append(f"Content-Length: {len(content)}")
-        return "\r\n".join([*lines, "", ""]).encode() + content
-    lines.append("Transfer-Encoding: chunked")
-    framed, rest, left = b"", content, list(sizes)
-    while rest:
-        size = left.pop(0) if len(left) > 1 else left[0]
-        framed += b"%x\r\n%b\r\n" % (len(rest[:size]), rest[:size])
-        rest = rest[size:]
-    return "\r\n".join([*lines, "", ""]).encode() + framed + b"0\r\n\r\n"
-
-
-async def send(browser: RawConnection, data: bytes, cuts: list[int]) -> None:
-    for cut in cuts:
-        piece, data = data[:cut], data[cut:]
-        write(browser.writer, piece)
-        await asyncio.sleep(0.002)
-    write(browser.writer, data)
-
-
-async def hang_up(faulty: FaultyUpstream) -> None:
-    """End the pooled connections, and let the gate notice it."""
-    faulty.hang_up()
-    await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -300,120 +242,3 @@ async def test_an_upload_ends_with_its_token(
             browser.close()
         await ended.wait()
     assert b"".join(rest) == b""
-
-
-@pytest.mark.parametrize("is_known", [True, False])
-@pytest.mark.parametrize("cut", [0, 3, 14])
-@pytest.mark.parametrize("content", [b"a=1&_method=DELETE", b"_method=DELETE&a=2"])
-async def test_a_method_in_a_content_must_be_covered(
-    start_gate: GateFactory,
-    faulty: FaultyUpstream,
-    connect: Connect,
-    is_known: bool,
-    cut: int,
-    content: bytes,
-) -> None:
-    gate = await start_gate(faulty.url, scopes={"reader": ["GET,POST /x"]})
-    gate.tokens.add(READER, "reader", activated=True)
-    seen = recording(faulty, NOTHING)
-    browser = await connect(gate)
-    allowed = request("POST", b"a=1&_method=POST", FORM).replace(TOKEN.encode(), READER.encode())
-    for _ in range(is_known):
-        write(browser.writer, allowed)
-        assert (await browser.read("POST")).start == b"HTTP/1.1 204 No Content"
-    refused = request("POST", content, FORM).replace(TOKEN.encode(), READER.encode())
-    cuts = [len(refused) - len(content) + cut] if cut else []
-    await send(browser, refused, cuts)
-    assert (await browser.read("POST")).start.startswith(b"HTTP/1.1 403")
-    assert len(seen) == is_known
-
-
-@pytest.mark.every_loop
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-async def test_a_content_is_sent_again_only_if_the_method_permits_it(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, method: str
-) -> None:
-    """RFC 9110, 9.2.2. The content came with its head, so it is still held."""
-    gate = await start_gate(faulty.url)
-    seen = recording(faulty, NOTHING)
-    browser = await connect(gate)
-    data = request(method, b"abcd")
-    write(browser.writer, data)
-    assert (await browser.read(method)).start == b"HTTP/1.1 204 No Content"
-    dies = [True]
-
-    async def script(wire: Wire) -> None:
-        while True:
-            seen.append(await read_request(wire.reader, wire.head))
-            if len(seen) == 3 and dies.pop():
-                wire.reset()
-                return
-            await wire.send(NOTHING)
-            await wire.read_head()
-
-    await hang_up(faulty)
-    faulty.script = script
-    for expected in (b"204", b"204" if method == "PUT" else b"502"):
-        write(browser.writer, data)
-        assert (await browser.read(method)).start[9:12] == expected
-    assert len(seen) == 3 + (method == "PUT")
-
-
-@pytest.mark.every_loop
-async def test_bytes_of_contents_are_counted(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
-) -> None:
-    gate = await start_gate(faulty.url)
-    recording(faulty, NOTHING)
-    browser = await connect(gate)
-    counted: list[int] = []
-    fast_path = fast_path_of(gate)
-    record = fast_path.record
-
-    def recorded(*values: object) -> None:
-        counted.append(values[5])  # type: ignore[arg-type]
-        record(*values)  # type: ignore[arg-type]
-
-    fast_path.record = recorded  # type: ignore[method-assign, assignment]
-    for sizes in ((), (), (3,)):
-        for cuts in ([], [-40], [-3]):
-            data = request("POST", b"c" * 100, sizes=sizes)
-            await send(browser, data, [len(data) + cut for cut in cuts])
-            assert (await browser.read("POST")).start == b"HTTP/1.1 204 No Content"
-    assert counted == [100] * 9
-
-
-@pytest.mark.every_loop
-@pytest.mark.parametrize(
-    "disguise",
-    [
-        "Content-Length: \r\nContent-Length: 4",
-        "Content-Length: 4\r\nContent-Length: 4",
-        "Content-Length: 4\r\nTransfer-Encoding: chunked",
-        "Content-Length: 4, 4",
-        "Content-Length: +4",
-        "Content-Length:",
-        "Content-Length : 4",
-        "X-A: 1\r\n Content-Length: 4",
-        "X-A: 1\rContent-Length: 4",
-        "X-A: 1\nContent-Length: 4",
-    ],
-)
-async def test_no_other_header_block_passes_for_a_known_one(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, disguise: str
-) -> None:
-    """Request smuggling: a length that two servers could read in two ways is refused."""
-    gate = await start_gate(faulty.url)
-    seen = recording(faulty, NOTHING)
-    known = request("POST", b"abcd")
-    browser = await connect(gate)
-    for _ in range(2):
-        write(browser.writer, known)
-        assert (await browser.read("POST")).start == b"HTTP/1.1 204 No Content"
-    for _ in range(2):
-        forged = known.replace(b"Content-Length: 4", disguise.encode())
-        browser = await connect(gate)
-        write(browser.writer, forged)
-        got = await browser.read("POST")
-        assert got.start.endswith(b" 400 Bad Request"), got
-    assert len(seen) == 2
