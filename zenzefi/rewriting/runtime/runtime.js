@@ -15,8 +15,8 @@
  * States
  *   A realm (a window, a frame or a worker) is installed at most once: MARK and `realms` record it.
  *   A root mount needs no mapping, so the script ends there at once. Same-origin frames that load
- *   nothing (about:blank, srcdoc) have their own natives and are installed when a script first
- *   reaches them. With the option address=upstream ("bare"), the address bar and some getters show
+ *   nothing (about:blank, srcdoc) have their own natives and are installed by this page when they
+ *   are made or first reached; a document that arrives later takes over from it. With the option address=upstream ("bare"), the address bar and some getters show
  *   the upstream's own paths; service workers always see their requests that way.
  *
  * Guarantees
@@ -39,10 +39,15 @@ const COOKIE_ESCAPE = 'zup-';
 const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
 const { URL, Map, WeakMap, WeakSet, Proxy, String, Blob, Response, TextDecoder, setTimeout, document, location } = globalThis;
 const AboutBlank = /^about:(blank|srcdoc)/;
+const { call, bind } = Function.prototype;
+const done = Promise.resolve();
+const then = done.then.bind(done);
 
 // --- the mount and the options ----------------------------------------------------------------------------
 
-if (globalThis[MARK]) return;
+// A browser keeps the window of an empty document for the first real one, with the wrappers that
+// another page has put there: this page replaces them by its own.
+if (globalThis[MARK]?.() === false) return;
 const tag = document?.currentScript;
 // A worker has no currentScript; the call stack names the script with its query.
 const stack = tag ? '' : String(new Error().stack);
@@ -393,11 +398,11 @@ function asWritten(element, name, value) {
 // --- wrapping --------------------------------------------------------------------------------
 
 const natives = new WeakMap(); // wrapper -> what it wraps, for Function.prototype.toString
-function wrap(native, handler) {
-  const wrapper = new Proxy(native, handler);
+function remember(wrapper, native) {
   natives.set(wrapper, native);
   return wrapper;
 }
+const wrap = (native, handler) => remember(new Proxy(native, handler), native);
 // An error in the runtime must not break the page: the call proceeds with its original arguments.
 const attempt = (change, args, self) => {
   const given = args.slice();
@@ -406,6 +411,32 @@ const attempt = (change, args, self) => {
 const onCall = change => ({ apply: (native, self, args) => apply(native, self, attempt(change, args, self)) });
 const onNew = change => ({ construct: (native, args, target) => construct(native, attempt(change, args), target) });
 const first = how => args => { if (args.length) args[0] = how(args[0]); };
+
+/**
+ * A wrapper without a frame of its own on the stack while the native runs. `postMessage` gives the
+ * receiver the window of the topmost script (HTML, "incumbent settings object"), and any function
+ * of ours would be that script. Only functions of the engine are called: `Function.prototype.call`
+ * puts receiver and arguments into one list, `Reflect.set` hands the list to the trap below, which
+ * changes the arguments and returns, and the look-up with which a Proxy checks the result of its
+ * trap (ECMA-262, 10.5.9, step 10) calls the native. The value returned is true.
+ */
+function wrapUnseen(native, change) {
+  const check = {};
+  const forget = () => { delete check.getOwnPropertyDescriptor; };
+  const calls = new Proxy(new Proxy(function () {}, check), {
+    get(_, name) {
+      forget(); // the result of this trap is checked, too
+      return name === 'apply' ? call : undefined;
+    },
+    set(_, name, [self, args]) {
+      const run = apply(bind, native, [self, ...attempt(change, args)]);
+      defineProperty(check, 'getOwnPropertyDescriptor', { configurable: true, get: run });
+      then(forget); // keeps no message alive
+      return true;
+    },
+  });
+  return remember(new Proxy(native, new Proxy(calls, { apply: Reflect.set })), native);
+}
 
 let policy;
 const trusted = (kind, text) => {
@@ -434,20 +465,29 @@ const holderOf = (object, name) => {
   return object;
 };
 
+const FRAMES = new Set(['iframe', 'frame', 'object', 'embed']);
 const DOCUMENTS = new Set(['document', 'iframe', 'frame', 'embed', 'object', 'fencedframe']);
-const realms = new WeakSet();
 let blobs; // blob URL -> Blob, while the page keeps it
 let tagHtml = '';
 
 /** Wrap the sinks of one realm: this one, or that of a same-origin about:blank frame. */
 function install(scope) {
-  if (realms.has(scope)) return;
-  realms.add(scope);
-  defineProperty(scope, MARK, { value: true });
+  if (scope[MARK]) return;
+  const foreign = scope !== globalThis;
+  const before = []; // in a frame of this page: what is put back when a document arrives
+  const leave = foreign && new scope.AbortController();
+  defineProperty(scope, MARK, { configurable: true, value() {
+    if (!foreign) return false;
+    leave.abort();
+    for (const [object, name, found] of before.reverse()) defineProperty(object, name, found);
+    delete scope[MARK];
+    return true;
+  } });
 
   const property = (object, name, change) => {
     const found = object && getOwnPropertyDescriptor(object, name);
     if (!found?.configurable) return;
+    if (foreign) before.push([object, name, { ...found }]);
     change(found);
     defineProperty(object, name, found);
   };
@@ -557,16 +597,18 @@ function install(scope) {
       return reach(apply(native, self, args));
     } });
   });
-  method(scope, 'postMessage', args => {
+  property(scope, 'postMessage', found => {
     const own = target => typeof target === 'string' && isUpstream(target.replace(/\/$/, ''));
-    if (own(args[1])) args[1] = gate;
-    else if (own(args[1]?.targetOrigin)) args[1] = { ...args[1], targetOrigin: gate };
+    found.value = wrapUnseen(found.value, args => {
+      if (own(args[1])) args[1] = gate;
+      else if (own(args[1]?.targetOrigin)) args[1] = { ...args[1], targetOrigin: gate };
+    });
   });
   method(proto('HTMLFormElement'), 'submit', (args, form) => { prepareForm(form); });
-  scope.addEventListener('submit', event => { if (!event.defaultPrevented) prepareForm(event.target, event.submitter); });
   method(proto('Navigation'), 'navigate', first(map));
   const destination = getOwnPropertyDescriptor(proto('NavigationDestination') ?? {}, 'url');
-  scope.navigation?.addEventListener('navigate', event => {
+  const onSubmit = event => { if (!event.defaultPrevented) prepareForm(event.target, event.submitter); };
+  const onNavigate = event => {
     const to = apply(destination.get, event.destination, []);
     if (!event.cancelable || event.navigationType === 'traverse' || event.destination.sameDocument || event.formData || event.downloadRequest !== null) return;
     const mapped = map(to);
@@ -575,7 +617,18 @@ function install(scope) {
     // Not from within the event: the browser ignores a navigation that starts there.
     const replace = event.navigationType !== 'push';
     scope.setTimeout(() => replace ? scope.location.replace(mapped) : scope.location.assign(mapped));
-  });
+  };
+  // An empty frame is there as soon as it is inserted: window.frames and names lead to it as well.
+  const onLoad = event => { if (FRAMES.has(event.target.localName)) reach(event.target.contentWindow); };
+  const reachAll = () => { for (let i = 0; i < scope.length; i++) reach(scope[i]); };
+  const listen = () => {
+    const { signal } = leave || {};
+    scope.addEventListener('submit', onSubmit, { signal });
+    scope.navigation?.addEventListener('navigate', onNavigate, { signal });
+    scope.document.addEventListener('load', onLoad, { signal, capture: true });
+  };
+  listen();
+  getter(scope, 'frames', found => { reachAll(); return found; });
 
   // Attributes and the properties that reflect them.
   const element = proto('Element');
@@ -687,6 +740,10 @@ function install(scope) {
   for (const name of ['parseHTML', 'parseHTMLUnsafe']) method(scope.Document, name, first(value => through(mapHtml, value)));
   for (const name of ['write', 'writeln']) {
     method(proto('Document'), name, (args, self) => args.map(value => through(mapHtml, value, self)));
+  }
+  // A document that is opened loses its listeners.
+  for (const name of ['open', 'write', 'writeln']) {
+    read(proto('Document'), name, (value, self) => { if (self === scope.document) listen(); return value; });
   }
 
   // Styles.
