@@ -34,7 +34,7 @@ from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
 from zenzefi.proxy.sign_in import SignIn
 from zenzefi.proxy.tickets import ENTER_PATH, Tickets, spent_tickets
-from zenzefi.proxy.unmounted_requests import origin_page
+from zenzefi.proxy.unmounted_requests import origin_page, reloads_front_page
 from zenzefi.proxy.upstream.limits import Limits
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
@@ -248,11 +248,14 @@ async def unmounted_requests_middleware(
     Pages under the prefix are of header clients, and of browsers with ``BROWSER_MOUNT=prefix``.
     """
     gate = request.app.get(GATE)
-    if gate is None or not isinstance(request.match_info.http_exception, web.HTTPNotFound):
+    if gate is None:
+        return await handler(request)
+    target: Target = request[TARGET]
+    is_missing = isinstance(request.match_info.http_exception, web.HTTPNotFound)
+    if not is_missing and not _shows_upstreams_front_page(request, target):
         return await handler(request)
     if not gate.mounts.browsers_at_prefix and TOKEN_HEADER not in request.headers:
         return await handler(request)
-    target: Target = request[TARGET]
     page = origin_page(
         request.headers,
         request.headers.get("Host"),
@@ -260,7 +263,8 @@ async def unmounted_requests_middleware(
     )
     if page is None or not target.path.startswith("/"):
         return await handler(request)
-    gate.unmounted_requests.count(page, target.path)
+    if is_missing:
+        gate.unmounted_requests.count(page, target.path)
     if is_websocket(request):  # browsers follow no redirect of a WebSocket
         return await gate.handle(request, target)
     return web.Response(
@@ -270,4 +274,14 @@ async def unmounted_requests_middleware(
             "Cache-Control": "no-store",
             "Vary": "Referer",
         },
+    )
+
+
+def _shows_upstreams_front_page(request: web.Request, target: Target) -> bool:
+    """Whether a reload of ``/`` means the application's front page, by ``address=upstream``."""
+    if not reloads_front_page(request.headers, request.method, target.raw):
+        return False
+    return any(
+        getattr(entry.plugin.options, "address", "mount") == "upstream"
+        for entry in request.app[ENGINE].registry.entries
     )

@@ -70,3 +70,18 @@ def origin_page(
     if not has_cookie or headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         return None
     return ""
+
+
+def reloads_front_page(headers: Mapping[str, str], method: str, raw: str) -> bool:
+    """Whether a browser reloads ``/`` as a page.
+
+    With ``address=upstream``, the address bar shows ``/`` for the application's front page. A
+    reload requests it from the gate, which has a front page too. Browsers mark a reload by
+    ``Cache-Control``: ``max-age=0``, or ``no-cache`` if it bypasses the cache.
+    """
+    return (
+        raw == "/"
+        and method == "GET"
+        and headers.get("Sec-Fetch-Dest") == "document"
+        and headers.get("Cache-Control") in ("max-age=0", "no-cache")
+    )

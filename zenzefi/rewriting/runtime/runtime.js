@@ -64,7 +64,7 @@ const nonce = tag?.nonce;
 const { createElement } = document ?? {};
 const prepend = document && globalThis.Element.prototype.prepend;
 // Opt-in: the address bar shows the upstream's own path, for routers that know no prefix.
-const bare = Boolean(document) && option('address') === 'upstream';
+const bare = option('address') === 'upstream' || (!document && location.search.includes(BARE_MARK));
 
 // --- the upstream's origins ---------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ function map(value, node) {
     if (rooted && !climbs && text[1] !== '/' && text[1] !== '\\' && text[0] === '/') {
       return isInside(text) ? value : mount + text;
     }
-    if (!rooted && !climbs && !bare) return value;
+    if (!rooted && !climbs && !(bare && document)) return value;
   }
   let url;
   try {
@@ -466,6 +466,17 @@ const holderOf = (object, name) => {
 };
 
 const FRAMES = new Set(['iframe', 'frame', 'object', 'embed']);
+const READS = {
+  Request: 'url referrer', Response: 'url', Client: 'url', ServiceWorkerRegistration: 'scope', XMLHttpRequest: 'responseURL',
+  WebSocket: 'url', EventSource: 'url', PerformanceEntry: 'name', Notification: 'icon badge image',
+};
+const PAGE_READS = {
+  Document: 'URL documentURI referrer', Node: 'baseURI', HTMLImageElement: 'currentSrc', HTMLMediaElement: 'currentSrc',
+  StyleSheet: 'href', CSSImportRule: 'href', NavigationHistoryEntry: 'url', NavigationDestination: 'url',
+  HashChangeEvent: 'oldURL newURL', StorageEvent: 'url', LargestContentfulPaint: 'url',
+};
+const WORKER_MARKS = /[?&](?:\.zenzefi-address=upstream&)?\.zenzefi-worker=(?:module|classic)(?=#|$)/;
+const serviceScripts = new Map(); // address of a service worker's script -> as the page gave it, resolved
 const DOCUMENTS = new Set(['document', 'iframe', 'frame', 'embed', 'object', 'fencedframe']);
 let blobs; // blob URL -> Blob, while the page keeps it
 let tagHtml = '';
@@ -555,7 +566,11 @@ function install(scope) {
   method(container, 'register', args => {
     const options = args[1];
     if (!args.length) return;
-    args[0] = through(text => markWorker(map(text), options?.type === 'module', bare), args[0]);
+    const meant = String(args[0]);
+    args[0] = through(text => markWorker(map(text), options?.type === 'module'), args[0]);
+    // Scripts compare the worker's address with the one that they gave, resolved.
+    const { href, origin } = new URL(meant, baseURL());
+    if (origin === gate) serviceScripts.set(new URL(args[0], baseURL()).href, bare ? unmap(href) : href);
     if (options?.scope !== undefined) args[1] = { ...options, scope: map(options.scope) };
   });
   method(container, 'getRegistration', first(map));
@@ -571,20 +586,32 @@ function install(scope) {
   });
   method(scope.URL, 'revokeObjectURL', args => { blobs?.delete(String(args[0])); });
 
+  const destination = getOwnPropertyDescriptor(proto('NavigationDestination') ?? {}, 'url');
+  // The addresses that a service worker reads are the upstream's: it distinguishes requests by their
+  // paths. With the upstream's addresses in the address bar, all others have to be like it.
+  const isService = Boolean(scope.ServiceWorkerGlobalScope && scope instanceof scope.ServiceWorkerGlobalScope);
+  const reads = list => {
+    for (const [name, attributes] of Object.entries(list)) for (const attribute of attributes.split(' ')) getter(proto(name), attribute, unmap);
+  };
+  if (isService || bare) reads(READS);
+  // In a worker no property is unforgeable, not even those of location.
+  const shownLocation = value => (isService || bare ? unmap(value) : value).replace(WORKER_MARKS, '');
+  for (const name of ['href', 'pathname', 'search']) getter(proto('WorkerLocation'), name, shownLocation);
+  read(proto('WorkerLocation'), 'toString', shownLocation);
+  getter(proto('ServiceWorker'), 'scriptURL', url => serviceScripts.get(url) ?? unmap(url).replace(WORKER_MARKS, ''));
   if (!scope.document) {
-    // A service worker distinguishes requests by their paths. In a worker no property is unforgeable:
-    // even location can show the upstream's paths.
-    if (scope.ServiceWorkerGlobalScope && scope instanceof scope.ServiceWorkerGlobalScope) {
-      const READ = { Request: 'url referrer', Response: 'url', Client: 'url', ServiceWorkerRegistration: 'scope', WorkerLocation: 'href pathname' };
-      for (const [name, list] of Object.entries(READ)) {
-        for (const attribute of list.split(' ')) getter(proto(name), attribute, unmap);
-      }
-      read(proto('WorkerLocation'), 'toString', unmap);
+    if (isService) {
       method(proto('FetchEvent'), 'respondWith', (args, event) => {
         if (DOCUMENTS.has(event.request.destination)) args[0] = Promise.resolve(args[0]).then(asDocument);
       });
     }
     return;
+  }
+  if (bare) {
+    reads(PAGE_READS);
+    const pictures = list => Object.freeze(list.map(picture => Object.freeze({ ...picture, src: unmap(picture.src) })));
+    getter(proto('MediaMetadata'), 'artwork', pictures);
+    method(proto('Performance'), 'getEntriesByName', first(name => String(name).startsWith(`${gate}/`) ? map(name) : name));
   }
 
   // Navigation.
@@ -606,7 +633,6 @@ function install(scope) {
   });
   method(proto('HTMLFormElement'), 'submit', (args, form) => { prepareForm(form); });
   method(proto('Navigation'), 'navigate', first(map));
-  const destination = getOwnPropertyDescriptor(proto('NavigationDestination') ?? {}, 'url');
   const onSubmit = event => { if (!event.defaultPrevented) prepareForm(event.target, event.submitter); };
   const onNavigate = event => {
     const to = apply(destination.get, event.destination, []);
@@ -899,13 +925,14 @@ function mapCookie(line) {
 // --- workers ---------------------------------------------------------------------------------
 
 const { createObjectURL, revokeObjectURL } = URL;
-const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({ v: here.searchParams.get('v') ?? '', upstream: option('upstream') })}`;
+const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({
+  v: here.searchParams.get('v') ?? '', upstream: option('upstream'), ...bare && { address: 'upstream' } })}`;
 /** A request does not say whether a script is a module and, to a plain http origin, not its destination. */
-function markWorker(address, module, isBare = false) {
-  if (!module && !isBare && globalThis.isSecureContext) return address;
+function markWorker(address, module) {
+  if (!module && !bare && globalThis.isSecureContext) return address;
   if (!new URL(address, baseURL()).href.startsWith(gate + inMount)) return address;
   const [, path, hash] = /^([^#]*)(.*)$/s.exec(address);
-  return `${path}${path.includes('?') ? '&' : '?'}${isBare ? BARE_MARK + '&' : ''}${WORKER_MARK}${module ? 'module' : 'classic'}${hash}`;
+  return `${path}${path.includes('?') ? '&' : '?'}${bare ? `${BARE_MARK}&` : ''}${WORKER_MARK}${module ? 'module' : 'classic'}${hash}`;
 }
 
 // --- start -----------------------------------------------------------------------------------
@@ -918,12 +945,12 @@ if (tag) {
   tag.remove();
 }
 if (!document) {
-  const address = location.search.includes(BARE_MARK) ? ' data-address="upstream"' : '';
+  const address = bare ? ' data-address="upstream"' : '';
   const [src, upstream] = [`${mount}${NAME}?v=${here.searchParams.get('v') ?? ''}`, option('upstream')].map(text => encode(text, '"'));
   tagHtml = `<script src="${src}" data-upstream="${upstream}"${address}></script>`;
 }
 install(globalThis);
-if (bare && isInside(location.pathname)) {
+if (bare && document && isInside(location.pathname)) {
   const { pathname, search, hash } = location;
   try { history.replaceState(history.state, '', strip(pathname) + search + hash); } catch { /* a sandbox */ }
 }
