@@ -399,7 +399,7 @@ function asWritten(element, name, value) {
 
 const natives = new WeakMap(); // wrapper -> what it wraps, for Function.prototype.toString
 function remember(wrapper, native) {
-  natives.set(wrapper, native);
+  natives.set(wrapper, natives.get(native) ?? native);
   return wrapper;
 }
 const wrap = (native, handler) => remember(new Proxy(native, handler), native);
