@@ -413,7 +413,7 @@ const onNew = change => ({ construct: (native, args, target) => construct(native
 const first = how => args => { if (args.length) args[0] = how(args[0]); };
 
 /**
- * A wrapper without a frame of its own on the stack while the native runs. `postMessage` gives the
+ * A wrapper that adds no function to the stack while the native runs. `postMessage` gives the
  * receiver the window of the topmost script (HTML, "incumbent settings object"), and any function
  * of ours would be that script. Only functions of the engine are called: `Function.prototype.call`
  * puts receiver and arguments into one list, `Reflect.set` hands the list to the trap below, which

@@ -43,7 +43,7 @@ sink(async () => {
   expect((await child.eval("fetch('/api/lights/1')")).ok, "the frame's own fetch");
   await child.eval("import('/static/js/hand-module.js')").catch(caught => expect(false, `import in the frame: ${caught}`));
   expect(!child.document.querySelector('script[src*=".zenzefi"]'), 'the document is the one that the server wrote');
-  // Frames without a document of their own, by every way to them.
+  // Empty frames, by every way to them.
   const blanks = [
     () => into(document.createElement('iframe')),
     () => { document.getElementById('stage').insertAdjacentHTML('beforeend', '<iframe name="blank"></iframe>'); },
