@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,17 @@ async def faulty() -> AsyncIterator[FaultyUpstream]:
     await server.start()
     yield server
     await server.stop()
+
+
+@pytest.fixture
+async def loop_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[str]]:
+    """The errors that the event loop and the logs report; the test fails if there are any."""
+    found: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: found.append(repr(context)))
+    yield found
+    gc.collect()
+    await asyncio.sleep(0)
+    loop.set_exception_handler(None)
+    found += [record.getMessage() for record in caplog.records if record.exc_info]
+    assert found == []

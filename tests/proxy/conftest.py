@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -106,17 +105,3 @@ async def own_origin_gate(
     gate = await start_gate(upstream, **kinds[request.param])
     gate.tokens.add(OTHER_TOKEN)
     return gate
-
-
-@pytest.fixture
-async def loop_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[list[str]]:
-    """The errors that the event loop and the logs report; the test fails if there are any."""
-    found: list[str] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: found.append(repr(context)))
-    yield found
-    gc.collect()
-    await asyncio.sleep(0)
-    loop.set_exception_handler(None)
-    found += [record.getMessage() for record in caplog.records if record.exc_info]
-    assert found == []

@@ -42,7 +42,7 @@ from zenzefi.proxy.method_override import ContentInspection, query_methods, scan
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriting_adapter import MapperCache
-from zenzefi.proxy.websocket.handshake import check_origin, is_websocket
+from zenzefi.proxy.websocket.opening import check_origin, is_websocket
 from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.rate_limits.middleware import limit_token
 from zenzefi.settings import DevicePolicy

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
-from zenzefi.errors import GateError, UpstreamProtocolError
+from zenzefi.errors import UpstreamProtocolError
 from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_event_source
 from zenzefi.http.request_handler import GateRequestHandler
-from zenzefi.http.target import Target
 from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_interim
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.headers.request import RequestPolicy, request_headers
+from zenzefi.proxy.headers.request import RequestPolicy, request_head, request_headers
 from zenzefi.proxy.headers.response import response_headers
 from zenzefi.proxy.held_body import hold
 from zenzefi.proxy.interfaces import TokenValidation
@@ -32,9 +31,9 @@ from zenzefi.proxy.rewriter import (
     ResponseHead,
     Rewriter,
 )
+from zenzefi.proxy.streaming import aborting_after_begin, stream
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import (
-    BodyBroken,
     UpstreamResponse,
 )
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
@@ -183,25 +182,10 @@ class HttpForwarder:
                 proxied.access, _closer(request), proxied.client_identity
             ):
                 await revalidate(self._token_validator, proxied.token, proxied.client_identity)
-                await self._streamed(proxied, response, client, first, keep_alive=keep_alive)
+                await stream(request, response, client, first, keep_alive=keep_alive)
         finally:
             self.event_streams.discard(client)
         return client
-
-    async def _streamed(
-        self,
-        proxied: ProxyRequest,
-        response: UpstreamResponse,
-        client: ClientResponse,
-        first: bytes,
-        *,
-        keep_alive: bool,
-    ) -> None:
-        with _aborting_after_begin(client):
-            await client.begin(proxied.request, first, is_last=False, keep_alive=keep_alive)
-            while piece := await response.read():
-                await client.send(piece)
-            await client.finish()
 
     def interim(self, request: EngineRequest, status: int, pairs: Pairs) -> Pairs:
         """The headers of a 1xx response. Raises :class:`UpstreamProtocolError`."""
@@ -235,7 +219,7 @@ class HttpForwarder:
                 await client.begin(request, data, is_last=False, keep_alive=keep_alive)
 
         with (
-            _aborting_after_begin(client),
+            aborting_after_begin(client),
             self._token_validator.register(
                 proxied.access, _closer(request), proxied.client_identity
             ),
@@ -324,33 +308,6 @@ async def _read_in_time(
     finally:
         if not reading.cancel() and not reading.cancelled():
             reading.exception()  # else asyncio logs it if out() failed first
-
-
-@contextlib.contextmanager
-def _aborting_after_begin(client: ClientResponse) -> Iterator[None]:
-    """Once the head of a response is out, a failure ends the connection.
-
-    Before that the failure is raised, as a :class:`GateError` where there is one for it.
-    """
-    try:
-        yield
-    except ConnectionError:  # the browser is gone
-        client.break_off()
-    except Exception as error:
-        cause = error.error if isinstance(error, BodyBroken) else error
-        if not client.is_begun:
-            raise cause from None
-        if isinstance(cause, GateError):
-            log.warning("transfer of a body aborted: error=%s", cause.code)
-        else:
-            log.exception("transfer of a body aborted")
-        client.break_off()
-
-
-def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
-    """A request's head as bytes: the target exactly as it was checked."""
-    line = f"{method} {target.raw} HTTP/1.1".encode()
-    return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"
 
 
 def _upgrade_for_426(pairs: Pairs) -> Pairs:

@@ -21,7 +21,8 @@ from zenzefi.proxy.sign_in import redirect_or_refuse
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.proxy.upstream.pool import Upstream
-from zenzefi.proxy.websocket.handshake import WebSocketProxy, is_websocket
+from zenzefi.proxy.websocket.handshake import WebSocketProxy
+from zenzefi.proxy.websocket.opening import is_websocket
 
 
 class Gate:

@@ -38,7 +38,8 @@ from zenzefi.proxy.unmounted_requests import origin_page, reloads_front_page
 from zenzefi.proxy.upstream.limits import Limits
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
-from zenzefi.proxy.websocket.handshake import WebSocketProxy, is_websocket
+from zenzefi.proxy.websocket.handshake import WebSocketProxy
+from zenzefi.proxy.websocket.opening import is_websocket
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
 from zenzefi.rate_limits.limiter import LIMITS
 from zenzefi.rewriting.engine import Engine

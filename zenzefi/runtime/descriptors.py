@@ -14,7 +14,7 @@ import asyncio
 import errno
 import logging
 import os
-import resource
+import sys
 import time
 from typing import Any
 
@@ -22,6 +22,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.observability.metrics import DESCRIPTOR_SHORTAGES
+
+if sys.platform != "win32":
+    import resource
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ _line = _ThrottledLog()
 
 def limit() -> int:
     """The maximum number of open descriptors of this process."""
+    if sys.platform == "win32":  # the desktop client
+        return 2**31
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else soft
 

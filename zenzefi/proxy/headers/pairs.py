@@ -38,6 +38,12 @@ TRAILERS = "trailers are not passed on (RFC 9110, 6.5.1 allows it)"
 DICTIONARY = "dictionary codings can't be rewritten"
 
 
+def of_one_connection(rules: Iterable[Rule]) -> frozenset[bytes]:
+    """The names of the rows for fields that concern one connection, also between two proxies."""
+    reasons = (HOP, FRAMING, TRAILERS)
+    return frozenset(rule.name.encode() for rule in rules if rule.reason.startswith(reasons))
+
+
 def named_by_connection(pairs: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
     """The names in ``Connection``, in lower case: fields of one connection (RFC 9110, 7.6.1)."""
     named: set[bytes] = set()

@@ -281,3 +281,9 @@ _REQUEST_MAPS: dict[bytes, Callable[[bytes, RequestPolicy, Mount, UrlUnmapper], 
     b"destination": _map_target,
     b"accept-encoding": _map_codings,
 }
+
+
+def request_head(method: str, target: Target, pairs: Pairs) -> bytes:
+    """A request's head as bytes: the target exactly as it was checked."""
+    line = f"{method} {target.raw} HTTP/1.1".encode()
+    return b"\r\n".join([line, *(b"%b: %b" % pair for pair in pairs)]) + b"\r\n\r\n"

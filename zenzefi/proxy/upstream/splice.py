@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
+import sys
 from collections.abc import Callable
 from typing import Protocol
+
+if sys.platform != "win32":
+    import fcntl
 
 LARGE = 1024 * 1024
 """Bytes that must remain for a splice to be faster than copying."""

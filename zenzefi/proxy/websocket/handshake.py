@@ -9,18 +9,13 @@ import hashlib
 import logging
 from functools import partial
 
-from aiohttp import web
-from aiohttp.http import HttpVersion11
-
 from zenzefi.errors import UpstreamProtocolError
-from zenzefi.http.errors import CrossSiteRefused
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
-from zenzefi.origin import Mount
 from zenzefi.proxy.browser_response import ClientResponse
-from zenzefi.proxy.forwarder import HttpForwarder, request_head, revalidate
+from zenzefi.proxy.forwarder import HttpForwarder, revalidate
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.headers.request import RequestPolicy, request_headers
+from zenzefi.proxy.headers.request import RequestPolicy, request_head, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriter import Rewriter
@@ -36,34 +31,6 @@ log = logging.getLogger(__name__)
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _PING_SECONDS = 30.0
-
-
-def is_websocket(request: web.BaseRequest) -> bool:
-    """Whether it is an opening handshake (RFC 6455, 4.2.1), to be refused or relayed as such."""
-    headers = request.headers
-    if headers.get("Upgrade", "").strip().lower() != "websocket":
-        return False
-    options = ",".join(headers.getall("Connection", ())).lower().split(",")
-    return (
-        request.method == "GET"
-        # RFC 9110, 7.8: an Upgrade in HTTP/1.0 is ignored.
-        and request.version == HttpVersion11
-        and "upgrade" in (option.strip() for option in options)
-    )
-
-
-def check_origin(request: web.BaseRequest, mount: Mount) -> None:
-    """Refuse a handshake that another site's page made with this browser's cookie.
-
-    RFC 6455, 10.2. Browsers always send Origin; a program without one has no cookie to abuse.
-    Raises :class:`CrossSiteRefused`.
-    """
-    origin = request.headers.get("Origin")
-    if origin is None or origin.lower() == str(mount.public):
-        return
-    scheme, _, authority = origin.lower().partition("://")
-    if scheme not in ("http", "https") or authority != request.headers.get("Host", "").lower():
-        raise CrossSiteRefused
 
 
 class WebSocketProxy:

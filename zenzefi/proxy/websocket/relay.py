@@ -84,6 +84,8 @@ class WebSocketRelay:
         self._loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
         """Resolved when the relay has ended."""
+        self.is_ended_by_upstream = False
+        """Whether the upstream was lost first."""
         self._handler = handler
         self._ping_seconds = ping_seconds
         self._finishing = finishing
@@ -268,6 +270,7 @@ class WebSocketRelay:
         """While the gate closes the WebSocket, the browser still gets time to read the close."""
         self._slot.closed()
         if self._ending is None:
+            self.is_ended_by_upstream = not self._is_finished
             self._browser.receive = _drop  # as in _browser_lost
             self._lost()
         else:

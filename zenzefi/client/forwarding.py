@@ -1,0 +1,269 @@
+"""Forwards requests to the gate: connections, bodies and WebSockets as the gate itself does it.
+
+The headers are passed on as bytes in their order. Only those that concern one connection are
+replaced (RFC 9110, 7.6.1), and those by which the agent identifies itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from aiohttp import web
+
+from zenzefi.http.error_responses import is_event_source
+from zenzefi.http.request_handler import GateRequestHandler, cancelled_when_lost
+from zenzefi.http.target import Target
+from zenzefi.http.validation import check
+from zenzefi.origin import PROXY_PREFIX, Origin
+from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_interim
+from zenzefi.proxy.headers.pairs import Pairs, named_by_connection, of_one_connection
+from zenzefi.proxy.headers.request import REQUEST_RULES, request_head
+from zenzefi.proxy.headers.response import RESPONSE_RULES
+from zenzefi.proxy.streaming import stream
+from zenzefi.proxy.upstream.connection_auth import has_credentials
+from zenzefi.proxy.upstream.exchange import UpstreamExchange
+from zenzefi.proxy.upstream.limits import Limits
+from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
+from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY
+from zenzefi.proxy.websocket.opening import is_websocket
+from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
+from zenzefi.sliced_calls import SlicedCalls
+from zenzefi.tokens.open_connections import ClientIdentity
+from zenzefi.upstream_tls import UpstreamTls
+
+_CONNECT_SECONDS = 15.0
+_SILENT_SECONDS = 24 * 3600.0  # the gate has the timeouts; TCP keep-alive detects a lost network
+_PING_SECONDS = 60.0  # the gate pings more often
+_CONNECTIONS = 1024  # of one computer; the gate has lower limits
+
+_NOT_SENT = of_one_connection(REQUEST_RULES) | {
+    # Set by the agent; a page must not be able to set them.
+    b"host",
+    b"expect",
+    b"proxy-authorization",
+    b"http2-settings",
+    b"x-access-token",
+    b"x-device-id",
+    b"forwarded",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-forwarded-prefix",
+}
+_NOT_RECEIVED = of_one_connection(RESPONSE_RULES) | {b"proxy-authenticate"}
+_THE_TOKEN = UUID(int=0)  # the pool shares its connections between tokens: here there is one
+
+
+@dataclass
+class Traffic:
+    """Traffic since the start: requests, and bytes of bodies to and from the application."""
+
+    requests: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+class _CountedBody(ClientBody):
+    """The content of a request, counted as it is read."""
+
+    def __init__(self, request: web.BaseRequest, traffic: Traffic) -> None:
+        super().__init__(request, _SILENT_SECONDS)
+        self._traffic = traffic
+
+    async def read(self) -> bytes:
+        """See :meth:`ClientBody.read`."""
+        piece = await super().read()
+        self._traffic.sent += len(piece)
+        return piece
+
+
+class AgentForwarder:
+    """Forwards to the gate at ``origin``; ``identity``: the headers that identify the agent."""
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, identity: Pairs) -> None:
+        if tls is None and origin.scheme == "https":
+            tls = ssl.create_default_context()
+        limits = Limits(*[_CONNECTIONS] * 6)
+        self._upstream = Upstream(
+            origin,
+            tls=UpstreamTls(tls) if tls is not None else None,
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_SILENT_SECONDS,
+            queue_timeout=_CONNECT_SECONDS,
+            limits=limits,
+        )
+        self._identity = [(b"Host", origin.authority.encode()), *identity]
+        self._total = Traffic()
+        self._relays: set[WebSocketRelay] = set()
+        self._responses: set[ClientResponse] = set()
+        self._finishing = SlicedCalls()
+        self.has_news = False
+        """Whether the gate has ended a WebSocket: the token may have ended."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """Traffic so far, that of open streams and WebSockets included."""
+        total = self._total
+        sent = total.sent
+        received = total.received + sum(client.sent for client in self._responses)
+        for relay in self._relays:
+            up, down = relay.progress()
+            sent, received = sent + up, received + down
+        return Traffic(total.requests, sent, received)
+
+    def start(self) -> None:
+        """Begin to watch the connections."""
+        self._upstream.start()
+
+    async def drain(self) -> None:
+        """End the WebSockets (1001), and wait shortly."""
+        ending = list(self._relays)
+        for relay in ending:
+            relay.end(CLOSE_GOING_AWAY, "The agent was stopped.")
+        if ending:
+            await asyncio.wait([relay.done for relay in ending], timeout=GOODBYE_SECONDS + 1)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._upstream.close()
+
+    async def forward(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Forward the request and stream the response back.
+
+        Raises :class:`GateError` while another response is possible.
+        """
+        target = check(request)
+        target = Target(PROXY_PREFIX + target.path, target.query)
+        self._total.requests += 1
+        if is_websocket(request):
+            return await self._relay(request, target)
+        with cancelled_when_lost(request):
+            return await self._exchange(request, target)
+
+    async def _exchange(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        body = _CountedBody(request, self._total) if request.body_exists else None
+
+        def on_interim(status: int, pairs: Pairs) -> None:
+            write_interim(request, status, _without(pairs, _NOT_RECEIVED))
+
+        response = await self._upstream.send(
+            request.method,
+            request_head(request.method, target, self._headers(request, body)),
+            body,
+            on_interim,
+            self._purpose(request, is_long_lived=is_event_source(request)),
+        )
+        try:
+            return await self._pass_on(request, response)
+        finally:
+            await response.close()
+
+    async def _pass_on(
+        self, request: web.BaseRequest, response: UpstreamExchange
+    ) -> ClientResponse:
+        client = _response(response)
+        self._responses.add(client)
+        try:
+            await self._stream(request, response, client)
+        finally:
+            self._responses.discard(client)
+            self._total.received += client.sent
+        return client
+
+    async def _stream(
+        self, request: web.BaseRequest, response: UpstreamExchange, client: ClientResponse
+    ) -> None:
+        keep_alive = not request.body_exists or request.content.is_eof()
+        keep_alive = keep_alive and not response.closes_client
+        first = response.read_ready()
+        if response.is_complete:
+            with contextlib.suppress(OSError):
+                await client.begin(request, first, is_last=True, keep_alive=keep_alive)
+        elif not first and response.failure is not None:
+            raise response.failure  # nothing has been sent: another response can be given
+        else:
+            await stream(request, response, client, first, keep_alive=keep_alive)
+
+    async def _relay(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        pairs = self._headers(request, None)
+        pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        purpose = self._purpose(request, is_long_lived=True)
+        exchange = UpstreamExchange(purpose.owner)
+        try:
+            with cancelled_when_lost(request):
+                connection = await self._upstream.acquire(purpose, fresh=True)
+                head = request_head("GET", target, pairs)
+                await exchange.start(connection, "GET", head, may_upgrade=True)
+                if exchange.status != 101:
+                    return await self._pass_on(request, exchange)
+            client = _response(exchange)
+            # A browser that has disconnected meanwhile needs no response.
+            with contextlib.suppress(ConnectionError):
+                await client.begin_upgrade(request)
+                relay = WebSocketRelay(request, exchange, _PING_SECONDS, self._finishing)
+                await self._run(relay)
+            return client
+        finally:
+            await exchange.close()
+
+    async def _run(self, relay: WebSocketRelay) -> None:
+        self._relays.add(relay)
+        try:
+            await relay.run()
+        finally:
+            relay.abort()
+            self._relays.discard(relay)
+            up, down = relay.progress()
+            self._total.sent += up
+            self._total.received += down
+            self.has_news = self.has_news or relay.is_ended_by_upstream
+
+    def _headers(self, request: web.BaseRequest, body: ClientBody | None) -> Pairs:
+        """The headers for the gate, with those of the content's framing."""
+        pairs = [*self._identity, *_without(request._message.raw_headers, _NOT_SENT)]
+        if body is not None and body.length is None:
+            pairs.append((b"Transfer-Encoding", b"chunked"))
+        elif body is not None or "Content-Length" in request.headers:
+            length = 0 if body is None else body.length
+            pairs.append((b"Content-Length", b"%d" % (length or 0)))
+        if body is not None and body.expects_continue:
+            pairs.append((b"Expect", b"100-continue"))
+        return pairs
+
+    def _purpose(self, request: web.BaseRequest, *, is_long_lived: bool) -> ConnectionPurpose:
+        handler = request.protocol
+        return ConnectionPurpose(
+            _THE_TOKEN,
+            ClientIdentity(None, "", ""),
+            handler if isinstance(handler, GateRequestHandler) else None,
+            _nothing,
+            is_long_lived=is_long_lived,
+            is_authenticating=has_credentials(request._message.raw_headers),
+        )
+
+
+def _response(exchange: UpstreamExchange) -> ClientResponse:
+    """The response for the browser."""
+    return ClientResponse(
+        exchange.status,
+        exchange.reason,
+        _without(exchange.headers, _NOT_RECEIVED),
+        length=exchange.length,
+        has_body=exchange.has_body,
+    )
+
+
+async def _nothing() -> None:
+    """The gate rechecks the token itself."""
+
+
+def _without(raw: Iterable[tuple[bytes, bytes]], names: frozenset[bytes]) -> Pairs:
+    """The headers without these names, and without those that ``Connection`` names."""
+    pairs = list(raw)
+    dropped = names | named_by_connection(pairs)
+    return [(name, value) for name, value in pairs if name.lower() not in dropped]
