@@ -197,11 +197,15 @@ const unmap = value => typeof value === 'string' && value.includes(mount)
 
 // Each function maps a text with `change`, which is map() or unmap(); `node` is where the text is used.
 const changeList = (text, change, node) => text.replace(/\S+/g, url => change(url, node));
+const changeValues = (text, change, node) => text.replace(/[^;]+/g, url => change(url, node)); // of an animation
 const changeSrcset = (text, change, node) => text.replace(/([\s,]*)(\S*[^\s,])([^,]*)/g, (_, gap, url, rest) => gap + change(url, node) + rest);
 
 const STRING = /"((?:[^"\\]|\\[^])*)"|'((?:[^'\\]|\\[^])*)'/.source;
 const SELECTED = `\\[\\s*((?:[\\w*-]*\\|)?(?:xlink\\\\:)?(href|src|action|formaction|poster|data|background|cite|longdesc|ping|srcset|imagesrcset|style))\\s*([~|^*]?)=\\s*(?:${STRING}|(-?(?!\\d)(?:[\\w-]|[^\\0-\\x7f]|\\\\[^])+))\\s*([is]?)\\s*\\]`;
-const CSS = new RegExp(`/\\*[^]*?\\*/|(@import\\s*|url\\(\\s*)(?:${STRING})|url\\(\\s*([^\\s"'()\\\\]+)|${SELECTED}|${STRING}`, 'gi');
+const TEXT = `(?:[^()"']|${STRING.replace(/\((?!\?)/g, '(?:')})`; // between brackets
+const SET = `((?:-webkit-)?image-set\\((?:${TEXT}|\\(${TEXT}*\\))*\\))`;
+const IN_SET = new RegExp(`(type\\(${TEXT}*\\))|(?:url\\(\\s*)?(?:${STRING})|url\\(\\s*([^\\s"'()\\\\]+)`, 'gi');
+const CSS = new RegExp(`/\\*[^]*?\\*/|${SET}|(@import\\s*|url\\(\\s*)(?:${STRING})|url\\(\\s*([^\\s"'()\\\\]+)|${SELECTED}|${STRING}`, 'gi');
 const SELECTOR = new RegExp(`${SELECTED}|${STRING}`, 'gi');
 const MADE = new RegExp(`:is\\((\\[(?:${STRING}|[^"'\\]])*\\])(?::where\\(:not\\((?:${STRING}|[^"')])*\\)\\))?,\\[(?:${STRING}|[^"'\\]])*\\]\\)`, 'g');
 const unescapeCss = text => text.replace(/\\(?:([0-9a-f]{1,6})\s?|\n|([^]))/gi, (_, code, other) => code ? String.fromCodePoint(Math.min(0x10ffff, parseInt(code, 16))) : other ?? '');
@@ -239,13 +243,16 @@ function mapSelector(text) {
 
 /** A style sheet or a list of declarations. */
 function changeCss(text, change, node) {
-  if (!/url\(|@import|\[/i.test(text)) return text;
-  const changed = text.replace(CSS, (whole, before, double, single, plain, name, ...rest) => {
-    if (name) return change === map ? mapSelected(whole, name, ...rest) : whole;
-    const url = before ? double ?? single : plain;
+  if (!/url\(|@import|image-set\(|\[/i.test(text)) return text;
+  const one = (whole, url) => {
     if (!url) return whole;
     const mapped = change(url, node);
     return mapped === url ? whole : whole.replace(url, () => mapped);
+  };
+  const changed = text.replace(CSS, (whole, set, before, double, single, plain, name, ...rest) => {
+    if (name) return change === map ? mapSelected(whole, name, ...rest) : whole;
+    if (set) return whole.replace(IN_SET, (part, type, ...found) => one(part, type ? '' : found[0] ?? found[1] ?? found[2]));
+    return one(whole, before ? double ?? single : plain);
   });
   return change === unmap && changed.includes(':is(') ? changed.replace(MADE, (whole, written) => whole.includes(mount) ? written : whole) : changed;
 }
@@ -358,6 +365,7 @@ const KINDS = new Map(Object.entries({
   'data': [changeOne, 'object'], 'background': [changeOne, 'body table thead tbody tfoot tr td th'],
   'cite': [changeOne, 'q blockquote ins del'], 'longdesc': [changeOne, 'img iframe'],
   'ping': [changeList, 'a area'], 'srcset': [changeSrcset, 'img source'], 'imagesrcset': [changeSrcset, 'link'],
+  'to': [changeOne, 'set animate'], 'from': [changeOne, 'animate'], 'by': [changeOne, 'animate'], 'values': [changeValues, 'animate'],
   'style': [changeCss, '*'], 'srcdoc': [changeSrcdoc, 'iframe'],
 }).map(([name, [change, elements]]) => [name, { change, elements: elements === '*' ? null : new Set(elements.split(' ')) }]));
 function kindOf(element, attribute) {
@@ -820,33 +828,121 @@ function install(scope) {
   setter(proto('CSSStyleRule'), 'selectorText', first(mapSelector));
   for (const name of ['replace', 'replaceSync']) method(proto('CSSStyleSheet'), name, css);
   type('FontFace', args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
-  const data = getOwnPropertyDescriptor(proto('CharacterData'), 'data');
+  // The text of a style sheet, by the element and by its text nodes.
+  const { get: getData, set: setData } = getOwnPropertyDescriptor(proto('CharacterData'), 'data');
+  const { get: getContent, set: setContent } = getOwnPropertyDescriptor(proto('Node'), 'textContent');
+  const isStyle = node => node?.localName === 'style';
   const intoStyle = (args, self) => {
-    if (self?.localName !== 'style') return;
+    if (!isStyle(self)) return;
     for (let i = 0; i < args.length; i++) {
       if (typeof args[i] === 'string') args[i] = mapCss(args[i]);
-      else if (args[i] instanceof scope.Text) apply(data.set, args[i], [mapCss(apply(data.get, args[i], []))]);
+      else if (args[i] instanceof scope.DocumentFragment) intoStyle([...args[i].childNodes], self);
+      else if (args[i] instanceof scope.Text) apply(setData, args[i], [mapCss(apply(getData, args[i], []))]);
     }
   };
-  const content = getOwnPropertyDescriptor(proto('Node'), 'textContent');
+  setter(proto('CharacterData'), 'data', (args, self) => intoStyle(args, self?.parentNode));
+  setter(proto('HTMLElement'), 'innerText', intoStyle);
+  for (const name of ['nodeValue', 'textContent']) {
+    setter(proto('Node'), name, (args, self) => intoStyle(args, self instanceof scope.CharacterData ? self.parentNode : self));
+  }
+  // A part may begin or end within an address, so that the whole text is mapped.
+  for (const [name, change] of Object.entries({
+    appendData: (text, added) => text + added,
+    insertData: (text, at, added) => text.slice(0, at) + added + text.slice(at),
+    replaceData: (text, at, count, added) => text.slice(0, at) + added + text.slice(at + count),
+  })) {
+    property(proto('CharacterData'), name, found => {
+      found.value = wrap(found.value, { apply(native, self, args) {
+        if (isStyle(self?.parentNode) && args.length === change.length - 1) {
+          const text = apply(getData, self, []);
+          const whole = change(text, ...args);
+          const mapped = mapCss(whole);
+          if (mapped !== whole && (args.length === 1 || args[0] <= text.length)) return apply(setData, self, [mapped]);
+        }
+        return apply(native, self, args);
+      } });
+    });
+  }
+
+  // Nodes that are inserted.
   /** The browser reads a data script when it is inserted into the page. */
   const dataScript = script => {
-    const how = script?.localName === 'script' && !script.isConnected && mapJson[String(script.type).toLowerCase()];
+    const how = !script.isConnected && mapJson[String(script.type).toLowerCase()];
     if (!how) return;
-    const before = JSON.parse(apply(content.get, script, []));
+    const before = JSON.parse(apply(getContent, script, []));
     const text = JSON.stringify(how(before));
     if (text === JSON.stringify(before)) return;
-    try { apply(content.set, script, [trusted('createScript', text)]); } catch { apply(content.set, script, [text]); }
+    try { apply(setContent, script, [trusted('createScript', text)]); } catch { apply(setContent, script, [text]); }
   };
+  const { querySelectorAll } = proto('DocumentFragment');
+  const { querySelectorAll: allWithin } = element;
+  const within = (node, selector) => {
+    if (node instanceof scope.Element) return [node, ...apply(allWithin, node, [selector])];
+    return node instanceof scope.DocumentFragment ? apply(querySelectorAll, node, [selector]) : [];
+  };
+  /** Elements of XML data: nothing in them was mapped, because data are not for the browser. */
+  const fromData = node => {
+    for (const found of within(node, '*')) {
+      if (isStyle(found)) apply(setContent, found, [mapCss(apply(getContent, found, []))]);
+      for (const attribute of found.attributes) intoAttribute(attribute, found);
+    }
+    return node;
+  };
+  const isData = document => /^(?:text|application)\/(?:xml|(?!xhtml)[^;]+\+xml)$/.test(document?.contentType);
   const inserted = (args, self) => {
     intoStyle(args, self);
-    args.forEach(dataScript);
+    for (const node of args) {
+      if (typeof node !== 'object' || node === null) continue;
+      if (node.localName === 'script') dataScript(node);
+      else if (node instanceof scope.DocumentFragment) for (const script of apply(querySelectorAll, node, ['script[type]'])) dataScript(script);
+      if (self && node.ownerDocument !== (self.ownerDocument ?? self) && isData(node.ownerDocument)) fromData(node);
+    }
   };
-  setter(proto('CharacterData'), 'data', (args, self) => intoStyle(args, self?.parentNode));
-  setter(proto('Node'), 'textContent', intoStyle);
-  setter(proto('HTMLElement'), 'innerText', intoStyle);
   for (const name of ['appendChild', 'insertBefore', 'replaceChild']) method(proto('Node'), name, inserted);
-  for (const name of ['append', 'prepend', 'replaceChildren']) method(element, name, inserted);
+  for (const owner of ['Element', 'DocumentFragment', 'Document']) {
+    for (const name of ['append', 'prepend', 'replaceChildren', 'moveBefore']) method(proto(owner), name, inserted);
+  }
+  for (const owner of ['Element', 'CharacterData', 'DocumentType']) {
+    for (const name of ['before', 'after', 'replaceWith']) method(proto(owner), name, (args, self) => inserted(args, self?.parentNode));
+  }
+  for (const name of ['insertAdjacentElement', 'insertAdjacentText']) {
+    method(element, name, (args, self) => {
+      const node = args.slice(1);
+      inserted(node, /^(beforebegin|afterend)$/i.test(args[0]) ? self?.parentNode : self);
+      return [args[0], ...node];
+    });
+  }
+  method(proto('Range'), 'insertNode', (args, self) => {
+    const at = self.startContainer;
+    inserted(args, at instanceof scope.CharacterData ? at.parentNode : at);
+  });
+  for (const name of ['importNode', 'adoptNode']) {
+    property(proto('Document'), name, found => {
+      found.value = wrap(found.value, { apply(native, self, args) {
+        const data = isData(args[0]?.ownerDocument);
+        const node = apply(native, self, args);
+        return data ? fromData(node) : node;
+      } });
+    });
+  }
+  read(proto('XSLTProcessor'), 'transformToFragment', fromData);
+  read(proto('XSLTProcessor'), 'transformToDocument', made => { if (made) fromData(made.documentElement); return made; });
+  method(proto('Document'), 'execCommand', args => {
+    const name = String(args[0]).toLowerCase();
+    if (name === 'inserthtml') args[2] = through(mapHtml, args[2]);
+    else if (name === 'insertimage' || name === 'createlink') args[2] = map(args[2]);
+  });
+
+  // Animations.
+  const mapFrame = frame => Object.fromEntries(Object.entries(frame).map(
+    ([name, value]) => [name, typeof value === 'string' ? mapCss(value) : Array.isArray(value) ? value.map(one => typeof one === 'string' ? mapCss(one) : one) : value]));
+  const mapFrames = frames => {
+    if (typeof frames !== 'object' || frames === null) return frames;
+    return frames[Symbol.iterator] ? Array.from(frames, mapFrame) : mapFrame(frames);
+  };
+  method(element, 'animate', first(mapFrames));
+  method(proto('KeyframeEffect'), 'setKeyframes', first(mapFrames));
+  type('KeyframeEffect', args => { if (args.length > 1) args[1] = mapFrames(args[1]); });
 
   // Cookies.
   setter(proto('Document'), 'cookie', args => { args[0] = mapCookie(String(args[0])); });
