@@ -364,7 +364,7 @@ const KINDS = new Map(Object.entries({
   'action': [changeOne, 'form'], 'formaction': [changeOne, 'button input'], 'poster': [changeOne, 'video'],
   'data': [changeOne, 'object'], 'background': [changeOne, 'body table thead tbody tfoot tr td th'],
   'cite': [changeOne, 'q blockquote ins del'], 'longdesc': [changeOne, 'img iframe'],
-  'ping': [changeList, 'a area'], 'srcset': [changeSrcset, 'img source'], 'imagesrcset': [changeSrcset, 'link'],
+  'ping': [changeList, 'a area'], 'attributionsrc': [changeList, 'a area img script'], 'srcset': [changeSrcset, 'img source'], 'imagesrcset': [changeSrcset, 'link'],
   'to': [changeOne, 'set animate'], 'from': [changeOne, 'animate'], 'by': [changeOne, 'animate'], 'values': [changeValues, 'animate'],
   'style': [changeCss, '*'], 'srcdoc': [changeSrcdoc, 'iframe'],
 }).map(([name, [change, elements]]) => [name, { change, elements: elements === '*' ? null : new Set(elements.split(' ')) }]));
@@ -568,6 +568,11 @@ function install(scope) {
   };
   type('Worker', workerArguments);
   type('SharedWorker', workerArguments);
+  method(proto('StorageAccessHandle'), 'SharedWorker', workerArguments);
+  method(proto('BackgroundFetchManager'), 'fetch', args => {
+    if (args.length > 1) args[1] = typeof args[1] === 'object' && args[1]?.[Symbol.iterator] ? Array.from(args[1], request) : request(args[1]);
+  });
+  type('FencedFrameConfig', first(map));
   method(holderOf(scope, 'importScripts'), 'importScripts', args => args.map(value => through(map, value)));
   method(proto('Worklet'), 'addModule', first(map));
   const container = proto('ServiceWorkerContainer');
@@ -641,6 +646,7 @@ function install(scope) {
   });
   method(proto('HTMLFormElement'), 'submit', (args, form) => { prepareForm(form); });
   method(proto('Navigation'), 'navigate', first(map));
+  method(proto('NavigationPrecommitController'), 'redirect', first(mapForHistory));
   const onSubmit = event => { if (!event.defaultPrevented) prepareForm(event.target, event.submitter); };
   const onNavigate = event => {
     const to = apply(destination.get, event.destination, []);
@@ -712,15 +718,15 @@ function install(scope) {
     for (const name of ['querySelector', 'querySelectorAll', 'matches', 'closest', 'webkitMatchesSelector']) method(proto(owner), name, first(mapSelector));
   }
   const PROPERTIES = {
-    HTMLAnchorElement: 'href ping', HTMLAreaElement: 'href ping', HTMLLinkElement: 'href imageSrcset', HTMLBaseElement: 'href',
-    HTMLScriptElement: 'src', HTMLImageElement: 'src srcset longDesc', HTMLIFrameElement: 'src srcdoc longDesc',
+    HTMLAnchorElement: 'href ping attributionSrc', HTMLAreaElement: 'href ping attributionSrc', HTMLLinkElement: 'href imageSrcset', HTMLBaseElement: 'href',
+    HTMLScriptElement: 'src attributionSrc', HTMLImageElement: 'src srcset longDesc attributionSrc', HTMLIFrameElement: 'src srcdoc longDesc',
     HTMLFrameElement: 'src longDesc', HTMLEmbedElement: 'src', HTMLObjectElement: 'data', HTMLMediaElement: 'src',
     HTMLVideoElement: 'poster', HTMLSourceElement: 'src srcset', HTMLTrackElement: 'src', HTMLInputElement: 'src formAction',
     HTMLButtonElement: 'formAction', HTMLFormElement: 'action', HTMLBodyElement: 'background', HTMLQuoteElement: 'cite',
-    HTMLModElement: 'cite',
+    HTMLModElement: 'cite', SVGAElement: 'ping', MathMLAnchorElement: 'href',
   };
   // These reflect the attribute's text; the others return a URL: what the browser uses.
-  const TEXTS = new Set(['ping', 'srcset', 'imagesrcset', 'srcdoc', 'background']);
+  const TEXTS = new Set(['ping', 'attributionsrc', 'srcset', 'imagesrcset', 'srcdoc', 'background']);
   for (const [name, list] of Object.entries(PROPERTIES)) {
     for (const property of list.split(' ')) {
       const attribute = property.toLowerCase();
@@ -807,7 +813,8 @@ function install(scope) {
       });
     }
   }
-  for (const name of ['HTMLElement', 'SVGElement', 'MathMLElement', 'CSSStyleRule', 'CSSFontFaceRule', 'CSSPageRule']) {
+  const STYLED = 'HTMLElement SVGElement MathMLElement CSSStyleRule CSSFontFaceRule CSSPageRule CSSKeyframeRule CSSMarginRule CSSNestedDeclarations';
+  for (const name of STYLED.split(' ')) {
     setter(proto(name), 'style', css);
     getter(proto(name), 'style', declaration => {
       if (!declaration || behind.has(declaration)) return declaration;
@@ -826,6 +833,9 @@ function install(scope) {
   for (const name of ['CSSStyleSheet', 'CSSGroupingRule', 'CSSStyleRule']) method(proto(name), 'insertRule', css);
   method(proto('CSSStyleSheet'), 'addRule', args => { if (args.length) args[0] = mapSelector(args[0]); if (args.length > 1) args[1] = through(mapCss, args[1]); });
   setter(proto('CSSStyleRule'), 'selectorText', first(mapSelector));
+  method(proto('CSSKeyframesRule'), 'appendRule', css);
+  for (const name of ['parse', 'parseAll']) method(scope.CSSStyleValue, name, args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
+  type('CSSStyleSheet', args => { if (args[0]?.baseURL !== undefined) args[0] = { ...args[0], baseURL: map(args[0].baseURL) }; });
   for (const name of ['replace', 'replaceSync']) method(proto('CSSStyleSheet'), name, css);
   type('FontFace', args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
   // The text of a style sheet, by the element and by its text nodes.
@@ -967,8 +977,9 @@ function install(scope) {
   type('MediaMetadata', args => { args[0] = pictures(args[0]); });
   type('Notification', args => { args[1] = pictures(args[1]); });
   method(proto('ServiceWorkerRegistration'), 'showNotification', args => { args[1] = pictures(args[1]); });
-  method(proto('Navigator'), 'registerProtocolHandler', args => { args[1] = map(args[1]); });
+  for (const name of ['registerProtocolHandler', 'unregisterProtocolHandler']) method(proto('Navigator'), name, args => { if (args.length > 1) args[1] = map(args[1]); });
 
+  read(proto('DocumentPictureInPicture'), 'requestWindow', opened => { opened.then(reach, () => {}); return opened; });
   // Frames that load nothing (about:blank, srcdoc) share this origin but not these wrappers.
   for (const name of ['HTMLIFrameElement', 'HTMLFrameElement', 'HTMLObjectElement']) {
     getter(proto(name), 'contentWindow', reach);
