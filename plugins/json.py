@@ -1,4 +1,4 @@
-"""JSON: strings that are absolute URLs of the upstream, by span.
+"""JSON: strings that are absolute URLs of the upstream, by span; at a root mount also in strings.
 
 Number spelling, key order, white space, byte-order marks, ``)]}'`` guards and NDJSON stay. A
 server that wraps its JSON in a call (JSONP) sends a script, and it is treated as one.
@@ -7,7 +7,7 @@ server that wraps its JSON in a call (JSONP) sends a script, and it is treated a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from zenzefi.plugins import (
@@ -43,7 +43,11 @@ _PATIENCE = 64
 
 
 class Json(Plugin):
-    """Maps strings that begin with the upstream's origin."""
+    """Maps strings that begin with the upstream's origin.
+
+    At a root mount, where no script of the gate maps what the page makes of a string, every mention
+    of the origin in one is mapped too: markup, lists of images.
+    """
 
     name = "json"
     matches = Match(
@@ -65,7 +69,9 @@ class Json(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """The scanner for JSON or for a script, by the first bytes."""
-        return _Scanner(OriginFinder(context.origins, context.mount))
+        mount = context.mount
+        accept = None if mount.is_root else _opens_string
+        return _Scanner(OriginFinder(context.origins, mount), accept)
 
 
 class RootedJson(Plugin):
@@ -120,8 +126,9 @@ class RootedJson(Plugin):
 
 
 class _Scanner:
-    def __init__(self, finder: OriginFinder) -> None:
+    def __init__(self, finder: OriginFinder, accept: Callable[[bytes], bool] | None) -> None:
         self._finder = finder
+        self._accept = accept
         self._script: bool | None = None
 
     def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
@@ -133,7 +140,7 @@ class _Scanner:
             self._script = _VALUE.match(window, at) is None
         if self._script:
             return self._finder.edits(window, final)
-        return self._finder.edits(window, final, _opens_string)
+        return self._finder.edits(window, final, self._accept)
 
 
 def _is_undecided(rest: bytes) -> bool:

@@ -71,6 +71,21 @@ async def test_event_streams_end_when_the_gate_goes_down(
                 await response.content.readany()
 
 
+async def test_event_streams_for_the_desktop_client_are_mapped_and_end_too(
+    start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
+) -> None:
+    faulty.always(EVENTS + f'data: "{faulty.url}/x"\n\n'.encode(), then="stall")
+    gate = await start_gate(faulty.url)
+    headers = {"Accept": "text/event-stream", "X-Device-ID": "desktop-1"}
+    async with client.get(gate.proxy_url + "/events", headers=headers) as response:
+        expected = b'data: 1\n\ndata: "https://127.0.0.1:61000/x"\n\n'
+        async with asyncio.timeout(3):
+            assert await response.content.readexactly(len(expected)) == expected
+            gate.gate.http.drain()
+            with pytest.raises((ClientPayloadError, ClientConnectionError)):
+                await response.content.readany()
+
+
 async def test_html_is_rewritten_as_it_comes_and_a_cut_page_stays_cut(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:

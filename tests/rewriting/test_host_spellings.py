@@ -215,6 +215,8 @@ _IN_HTML = [
     '<base href="{}"><a href="x">x</a><a href="http:x">',
     '<script src="{}" integrity="sha256-x"></script>',
     '<svg><image href="{}"/></svg>',
+    '<p data-x="{}" onclick="f(&quot;{}&quot;)">',
+    "<x-y src={}>",
     '<iframe srcdoc="&lt;a href=&apos;{}&apos;&gt;"></iframe>',
 ]
 _RAW = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -175,17 +175,22 @@ class HttpForwarder:
             return client
         if not first and (failure := response.failure) is not None:
             raise failure  # nothing has been sent: another response can be given
+        with self._registered(proxied, client):
+            await revalidate(self._token_validator, proxied.token, proxied.client_identity)
+            await stream(request, response, client, first, keep_alive=keep_alive)
+        return client
+
+    @contextlib.contextmanager
+    def _registered(self, proxied: ProxyRequest, client: ClientResponse) -> Iterator[None]:
+        """Let the response end with its token, and an event stream also when the process drains."""
         if client.content_type == "text/event-stream":
             self.event_streams.add(client)
+        closer = _closer(proxied.request)
         try:
-            with self._token_validator.register(
-                proxied.access, _closer(request), proxied.client_identity
-            ):
-                await revalidate(self._token_validator, proxied.token, proxied.client_identity)
-                await stream(request, response, client, first, keep_alive=keep_alive)
+            with self._token_validator.register(proxied.access, closer, proxied.client_identity):
+                yield
         finally:
             self.event_streams.discard(client)
-        return client
 
     def interim(self, request: EngineRequest, status: int, pairs: Pairs) -> Pairs:
         """The headers of a 1xx response. Raises :class:`UpstreamProtocolError`."""
@@ -218,12 +223,7 @@ class HttpForwarder:
             elif data:
                 await client.begin(request, data, is_last=False, keep_alive=keep_alive)
 
-        with (
-            aborting_after_begin(client),
-            self._token_validator.register(
-                proxied.access, _closer(request), proxied.client_identity
-            ),
-        ):
+        with aborting_after_begin(client), self._registered(proxied, client):
             await revalidate(self._token_validator, proxied.token, proxied.client_identity)
             while piece := held or await _read_in_time(response, rewrite, out):
                 held = b""

@@ -198,7 +198,9 @@ class Engine:
         headers = exchange.response_headers
         label = headers.get(_CONTENT_TYPE, "")
         nosniff = "nosniff" in headers.get("X-Content-Type-Options", "").lower()
-        plan = self.plans.plan(label, exchange.destination, nosniff)
+        plan = self.plans.plan(
+            label, exchange.destination, nosniff=nosniff, is_root=exchange.mount.is_root
+        )
         if not plan.entries or must_stay(exchange):
             return None
         entries = [entry for entry in plan.entries if fits(entry.plugin.matches, exchange)]

@@ -38,7 +38,7 @@ class Plans:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._plans: dict[tuple[str, str | None, bool], Plan] = {}
+        self._plans: dict[tuple[str, str | None, bool, bool], Plan] = {}
         self._searches: dict[tuple[str, str | None, Mount], OriginSearch | None] = {}
         self._varies: dict[tuple[Mount, str | None], tuple[str, ...]] = {}
         self._generation = -1
@@ -55,10 +55,11 @@ class Plans:
             self._varies[mount, destination] = names
         return names
 
-    def plan(self, label: str, destination: str | None, nosniff: bool) -> Plan:
+    def plan(self, label: str, destination: str | None, *, nosniff: bool, is_root: bool) -> Plan:
         """The plan; ``nosniff``: the response forbids to guess its type."""
         self._refresh()
-        plan = self._plans.get((label, destination, nosniff))
+        key = (label, destination, nosniff, is_root)
+        plan = self._plans.get(key)
         if plan is None:
             essence = sniff.essence(label)
             effective, doubt = sniff.by_label(essence, destination, nosniff)
@@ -73,16 +74,28 @@ class Plans:
                 for entry in self._registry.entries
                 if entry.plugin.needs is not Needs.HEADERS
                 and any(entry.plugin.matches.content_type(reading) for reading in readings)
+                and (
+                    not entry.bundled
+                    or entry.plugin._works(is_root=is_root, destination=destination)
+                )
             )
             plan = Plan(effective, doubt, entries, told)
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
-            self._plans[label, destination, nosniff] = plan
+            self._plans[key] = plan
         return plan
 
-    def may_rewrite(self, label: str, destination: str | None) -> bool:
+    def may_rewrite(self, label: str, destination: str | None, mount: Mount) -> bool:
         """Whether such a body might be rewritten, whatever its path and status."""
-        return any(self.plan(label, destination, sure).entries for sure in (False, True))
+        return bool(self._entries(label, destination, mount))
+
+    def _entries(self, label: str, destination: str | None, mount: Mount) -> list[LoadedPlugin]:
+        """All plugins that may want such a body."""
+        plans = [
+            self.plan(label, destination, nosniff=nosniff, is_root=mount.is_root)
+            for nosniff in (False, True)
+        ]
+        return list(dict.fromkeys(entry for plan in plans for entry in plan.entries))
 
     def search(
         self, label: str, destination: str | None, mount: Mount, mapper: UrlMap
@@ -94,8 +107,7 @@ class Plans:
         self._refresh()
         key = (label, destination, mount)
         if key not in self._searches:
-            found = [self.plan(label, destination, sure) for sure in (False, True)]
-            entries = list(dict.fromkeys(entry for plan in found for entry in plan.entries))
+            entries = self._entries(label, destination, mount)
             if len(self._searches) >= _PLANS:
                 self._searches.clear()
             self._searches[key] = search_for(entries, label, mapper, mount, destination)

@@ -41,7 +41,7 @@ class Rewriting:
         plans, mapper = self._engine.plans, self._mappers.get(mount)
 
         def may_rewrite(content_type: bytes) -> bool:
-            return plans.may_rewrite(_text(content_type), destination)
+            return plans.may_rewrite(_text(content_type), destination, mount)
 
         def search(content_type: bytes) -> OriginSearch | None:
             return plans.search(_text(content_type), destination, mount, mapper)

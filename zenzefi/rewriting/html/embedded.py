@@ -11,9 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zenzefi.rewriting.edits import Edit
+
 MapUrl = Callable[[str], str]
 
 _DEPTH = 32
+_LONGEST = 1 << 18  # bytes of a text that is rewritten as a whole
+_MOST_MEMBERS = 8000  # of an import map or of speculation rules
 _URL_LIKE = re.compile(r"\.{0,2}/|[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
@@ -104,3 +108,21 @@ def _parse(text: str) -> dict[str, Any] | None:
 def _dump(value: Any) -> str:
     # "<" could end the script element or open a comment in it.
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+class WholeText:
+    """Rewrites a text as a whole, unless it is too long."""
+
+    def __init__(self, change: Callable[[str], str]) -> None:
+        self._change = change
+        self._over = False
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        self._over = self._over or len(window) > _LONGEST or window.count(b":") > _MOST_MEMBERS
+        if self._over or not final:
+            return len(window) if self._over else 0, []
+        text = window.decode("utf-8", "surrogateescape")
+        new = self._change(text)
+        if new == text:
+            return len(window), []
+        return len(window), [Edit(0, len(window), new.encode("utf-8", "surrogateescape"))]

@@ -22,6 +22,7 @@ Guarantees
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -31,7 +32,8 @@ from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import embedded, syntax
 from zenzefi.rewriting.html.references import decode, encode, splice
-from zenzefi.rewriting.html.table import ATTRIBUTES, HTML_HREF, AddressSyntax
+from zenzefi.rewriting.html.root_literals import RootLiterals
+from zenzefi.rewriting.html.table import AddressSyntax, address_syntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.scanner import DecidingScanner, Scanner, rewrite_whole
@@ -45,7 +47,6 @@ _MARK = b"\xef\xbb\xbf"
 # a value. Longer ones pass unchanged.
 _LONGEST_ADDRESS = 1 << 16
 _MOST = 4000
-_MOST_MEMBERS = 8000  # of an import map or of speculation rules
 _LONGEST_KEPT = 256  # of an address whose mapping is remembered: most pages repeat theirs
 _PARTS = {
     AddressSyntax.SET: ",",
@@ -108,6 +109,12 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         self._depth = depth
         self._mode = self._at_start
         self._hurried = False
+        self._literals = RootLiterals(mapper.origins, mount) if mount.is_root else None
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        """See :class:`zenzefi.rewriting.scanner.Scanner`."""
+        self._shows_text = self._literals is not None and self._literals.may_be_in(window)
+        return super().scan(window, final)
 
     def release(self) -> None:
         """See :class:`zenzefi.rewriting.scanner.DecidingScanner`."""
@@ -127,6 +134,10 @@ class HtmlScanner(Tokenizer, DecidingScanner):
 
     # --- attributes ------------------------------------------------------------------------------
 
+    def _run(self, run: Tag, edits: list[Edit]) -> None:
+        if self._literals is not None:
+            edits += self._literals.in_run(run)
+
     def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
         group = run.lastindex or 0
         if group not in syntax.ADDRESS_GROUPS:
@@ -145,7 +156,11 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             if len(raw) <= _LONGEST_KEPT and len(written) < _MOST:
                 written[key] = new
         if new is not None:
-            edits.append(Edit(*run.span(group), new))
+            edit = Edit(*run.span(group), new)
+            if self._shows_text:  # the tag may have literals behind
+                insort(edits, edit)
+            else:
+                edits.append(edit)
 
     def _rewritten(self, raw: bytes, quote: bytes) -> bytes | None:
         """What to write for an address, ``None`` if it stays."""
@@ -157,12 +172,17 @@ class HtmlScanner(Tokenizer, DecidingScanner):
 
     def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         start, end = tag.end(1), tag.end()
+        before = len(edits)
         if name == b"meta":
             self._meta(data, start, end, edits)
         elif name == b"base":
             self._base_element(data, start, end, edits)
         else:
             self._attributes(data, name, start, end, edits)
+        if self._shows_text and self._literals is not None:
+            mapped = edits[before:]
+            found = self._literals.in_tag(tag, mapped, in_foreign=self._in_foreign())
+            edits[before:] = sorted((*mapped, *found))
 
     def _attributes(
         self, data: bytes, name: bytes, start: int, end: int, edits: list[Edit]
@@ -180,17 +200,13 @@ class HtmlScanner(Tokenizer, DecidingScanner):
                 space = data[found.start(1) - 1 : found.start(1)].isspace()
                 integrity = Edit(found.start(1) - space, found.end(), b"")
                 continue
-            entry = ATTRIBUTES.get(attribute)
-            if entry is None or attribute in seen:  # the first of repeated attributes counts
+            if attribute in seen:  # the first of repeated attributes counts
                 continue
             seen.add(attribute)
-            kind, elements = entry
             group = found.lastindex or 1
-            if group == 1 or (elements is not None and name not in elements):
+            kind = address_syntax(name, attribute, in_foreign=self._in_foreign())
+            if group == 1 or kind is None:
                 continue
-            is_svg = attribute == b"xlink:href" or (attribute == b"href" and name not in HTML_HREF)
-            if is_svg and not self._in_foreign():
-                continue  # in HTML, <image href>, <a xlink:href> and similar have no meaning
             raw = found[group]
             if len(raw) > _LONGEST_ADDRESS and (
                 kind is AddressSyntax.URL or raw.count(b"&") > _MOST
@@ -292,9 +308,9 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             if attribute == b"type" and group > 1 and not kind:
                 kind = decode(found[group]).strip().lower()
         if kind == "importmap":
-            return _Whole(lambda text: embedded.map_import_map(text, self._map))
+            return embedded.WholeText(lambda text: embedded.map_import_map(text, self._map))
         if kind == "speculationrules":
-            return _Whole(lambda text: embedded.map_speculation_rules(text, self._map))
+            return embedded.WholeText(lambda text: embedded.map_speculation_rules(text, self._map))
         return self._options.scripts(kind) if self._options.scripts is not None else None
 
     # --- where the head begins (sections 13.2.6.4.1 to .3) ----------------------------------------
@@ -372,24 +388,6 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         if not data.startswith(self._options.head, pos):
             edits.append(Edit(pos, pos, self._options.head))
         return pos
-
-
-class _Whole:
-    """Rewrites a text as a whole, unless it is too long."""
-
-    def __init__(self, change: Callable[[str], str]) -> None:
-        self._change = change
-        self._over = False
-
-    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        self._over = self._over or len(window) > TAG_LIMIT or window.count(b":") > _MOST_MEMBERS
-        if self._over or not final:
-            return len(window) if self._over else 0, []
-        text = window.decode("utf-8", "surrogateescape")
-        new = self._change(text)
-        if new == text:
-            return len(window), []
-        return len(window), [Edit(0, len(window), new.encode("utf-8", "surrogateescape"))]
 
 
 _QUOTES = {2: b'"', 3: b"'", 4: b""}

@@ -57,6 +57,22 @@ ATTRIBUTES: dict[bytes, tuple[AddressSyntax, frozenset[bytes] | None]] = {
     b"lowsrc": (AddressSyntax.URL, frozenset((b"img", b"image", b"input"))),
 }
 
+
+def address_syntax(element: bytes, attribute: bytes, *, in_foreign: bool) -> AddressSyntax | None:
+    """The syntax of an attribute's URLs on this element, ``None`` if it holds none.
+
+    Names are in lower case; ``in_foreign``: the element is in SVG or MathML.
+    """
+    entry = ATTRIBUTES.get(attribute)
+    if entry is None:
+        return None
+    kind, elements = entry
+    if elements is not None and element not in elements:
+        return None
+    is_svg = attribute == b"xlink:href" or (attribute == b"href" and element not in HTML_HREF)
+    return None if is_svg and not in_foreign else kind  # <image href> means nothing in HTML
+
+
 RAW_TEXT = frozenset((b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed", b"noframes"))
 """Elements whose content has no tags (raw text and RCDATA, section 13.2.6.2). ``script`` and
 ``plaintext`` have separate states. ``noscript`` is not in the list: its content, which browsers

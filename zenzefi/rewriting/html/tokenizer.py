@@ -99,7 +99,7 @@ class Tokenizer:
             at = found.end()
             if at > pos:
                 if self._shows_text:
-                    self._run(window, pos, at, edits)
+                    self._run(found, edits)
                 pos = at
                 if found.lastindex:
                     self._ended_with(found, edits)
@@ -171,8 +171,8 @@ class Tokenizer:
 
     # --- events for subclasses --------------------------------------------------------------------
 
-    def _run(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
-        """Text and tags without anything to edit."""
+    def _run(self, run: Tag, edits: list[Edit]) -> None:
+        """Text and tags without anything to edit, and the last tag of :meth:`_ended_with`."""
 
     def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
         """The last tag of a run, if the run's pattern has a group for it."""

@@ -101,9 +101,9 @@ class TokenScanner(Tokenizer):
     def _show(self, token: HtmlToken, edits: list[Edit]) -> None:
         edits += sorted(self._on_token(token))
 
-    def _run(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
+    def _run(self, run: Tag, edits: list[Edit]) -> None:
         if self._names is None:
-            self._show(HtmlToken("text", data[start:end], start), edits)
+            self._show(HtmlToken("text", run[0], run.start()), edits)
 
     def _comment(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         if self._names is None:

@@ -296,6 +296,14 @@ class Plugin:
         """
         return True
 
+    def _works(self, *, is_root: bool, destination: str | None) -> bool:
+        """Whether the plugin may edit any body at root mounts, or at others.
+
+        If not, bodies that no other plugin processes keep their validators. The engine calls this
+        for bundled plugins only.
+        """
+        return True
+
     def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
         """Whether every edit is at a mention of one of the upstream's origins.
 
