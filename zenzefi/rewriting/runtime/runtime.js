@@ -20,7 +20,7 @@
  *   the upstream's own paths; service workers always see their requests that way.
  *
  * Guarantees
- *   - Wrap, never replace: a Proxy keeps name, length, prototype and exceptions of the native.
+ *   - Wrap, never replace: name, length, prototype and exceptions are those of the native.
  *   - Where nothing needs mapping, the native gets the same value.
  *   - Mapping is idempotent: a mapped URL stays the same.
  *   - Reading a URL returns what the browser sees, except in bare mode and in service workers.
@@ -36,10 +36,11 @@ const WORKER_MARK = '.zenzefi-worker=';
 const BARE_MARK = '.zenzefi-address=upstream';
 const COOKIE_ESCAPE = 'zup-';
 
-const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
+const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf } = Reflect;
 const { URL, Map, WeakMap, WeakSet, Proxy, String, Blob, Response, TextDecoder, setTimeout, document, location } = globalThis;
 const AboutBlank = /^about:(blank|srcdoc)/;
-const { call, bind } = Function.prototype;
+const ownPrototype = Function.prototype;
+const { call, bind } = ownPrototype;
 const done = Promise.resolve();
 const then = done.then.bind(done);
 
@@ -133,12 +134,18 @@ const baseOf = document && getOwnPropertyDescriptor(globalThis.Node.prototype, '
 /** The base of relative URLs: of the node's document, or of this page or worker. */
 const baseURL = node => document ? apply(baseOf, node ?? document, []) : workerURL;
 // The usual rooted URL, which needs no parsing.
+const plain = new Map(); // and what was made of the last ones
 const PLAIN = /^\/(?![/\\])[\w\-.~/]*(?:[?#][^\t\n\r]*)?$/;
 
 /** The URL that the browser must use for `value` (in `node`, if given); the same `value` if nothing changes. */
 function map(value, node) {
+  const known = plain.get(value);
+  if (known !== undefined) return known;
   if (typeof value === 'string' && PLAIN.test(value) && !value.includes('/.')) {
-    return isInside(value) ? value : mount + value;
+    const mapped = isInside(value) ? value : mount + value;
+    if (plain.size > 1000) plain.clear();
+    plain.set(value, mapped); // the browser keeps its own form of a string that it has seen
+    return mapped;
   }
   if (value === null || value === undefined || typeof value === 'symbol') return value;
   const text = String(value).replace(/^[\0- ]+|[\0- ]+$|[\t\n\r]/g, '');
@@ -190,8 +197,11 @@ function mapForHistory(value) {
 const literal = text => text.replace(/[^\w/]/g, '\\$&');
 const MOUNTED = new RegExp(`^([\\0- ]*(?:(?:${here.protocol}|${here.protocol.replace('http', 'ws')})?//${literal(here.host)})?)${literal(mount)}(?=([/?#])|$)`);
 /** A URL of the browser in the upstream's view: without the mount. */
-const unmap = value => typeof value === 'string' && value.includes(mount)
-  ? value.replace(MOUNTED, (_, before, next) => next === '/' ? before : `${before}/`) : value;
+function unmap(value) {
+  if (typeof value !== 'string') return value;
+  if (value.startsWith(inMount)) return value.slice(mount.length);
+  return value.includes(mount) ? value.replace(MOUNTED, (_, before, next) => next === '/' ? before : `${before}/`) : value;
+}
 
 // --- mapping markup, style sheets and JSON ------------------------------------------------------------
 
@@ -256,7 +266,7 @@ function changeCss(text, change, node) {
   });
   return change === unmap && changed.includes(':is(') ? changed.replace(MADE, (whole, written) => whole.includes(mount) ? written : whole) : changed;
 }
-const mapCss = (text, node) => changeCss(text, map, node);
+const mapCss = (text, node) => text.includes('(') || text.includes('[') || text.includes('@') ? changeCss(text, map, node) : text;
 
 const RAW = new Set(['script', 'style', 'textarea', 'title', 'xmp', 'noembed', 'noframes', 'iframe', 'plaintext']);
 const TAG = /[a-z][^\s/>]*/iy;
@@ -384,7 +394,8 @@ const written = new WeakMap(); // element -> attribute -> [value of the attribut
 function writeAttribute(element, name, change, value) {
   const text = String(value);
   const mapped = change(text, map, element);
-  if (mapped.includes(mount) && change(mapped, unmap) !== text) {
+  const isPlain = mapped.length === mount.length + text.length && text[0] === '/' && mapped === mount + text;
+  if (!isPlain && mapped.includes(mount) && change(mapped, unmap) !== text) {
     let known = written.get(element);
     if (!known) written.set(element, known = new Map());
     known.set(name, [mapped, text]);
@@ -410,7 +421,18 @@ function remember(wrapper, native) {
   natives.set(wrapper, natives.get(native) ?? native);
   return wrapper;
 }
-const wrap = (native, handler) => remember(new Proxy(native, handler), native);
+/** `body` with the appearance of `native`: a method has no `prototype` and no `construct`, like a native function. */
+function dress(body, native) {
+  defineProperty(body, 'length', { value: native.length, configurable: true });
+  defineProperty(body, 'name', { value: native.name, configurable: true });
+  const prototype = getPrototypeOf(native);
+  if (prototype !== ownPrototype) setPrototypeOf(body, prototype);
+  return remember(body, native);
+}
+// A constructor has to be a Proxy; a function that is called costs a third without one.
+const wrap = (native, handler) => handler.construct ? remember(new Proxy(native, handler), native)
+  : dress({ wrapper(...args) { return handler.apply(native, this, args); } }.wrapper, native);
+const NONE = [];
 // An error in the runtime must not break the page: the call proceeds with its original arguments.
 const attempt = (change, args, self) => {
   const given = args.slice();
@@ -473,6 +495,8 @@ const holderOf = (object, name) => {
   return object;
 };
 
+const ATTRIBUTE_NODE = 2;
+const TEXT_NODE = 3;
 const FRAMES = new Set(['iframe', 'frame', 'object', 'embed']);
 const READS = {
   Request: 'url referrer', Response: 'url', Client: 'url', ServiceWorkerRegistration: 'scope', XMLHttpRequest: 'responseURL',
@@ -486,6 +510,8 @@ const PAGE_READS = {
 const WORKER_MARKS = /[?&](?:\.zenzefi-address=upstream&)?\.zenzefi-worker=(?:module|classic)(?=#|$)/;
 const serviceScripts = new Map(); // address of a service worker's script -> as the page gave it, resolved
 const DOCUMENTS = new Set(['document', 'iframe', 'frame', 'embed', 'object', 'fencedframe']);
+const loading = new WeakSet(); // frames whose load events come here: each new document was looked at
+const seen = new WeakSet(); // documents of the others that need no further look
 let blobs; // blob URL -> Blob, while the page keeps it
 let tagHtml = '';
 
@@ -511,16 +537,20 @@ function install(scope) {
     defineProperty(object, name, found);
   };
   const method = (object, name, change) => property(object, name, found => {
-    if (typeof found.value === 'function') found.value = wrap(found.value, onCall(change));
+    const native = found.value;
+    if (typeof native === 'function') found.value = dress({ method(...args) { return apply(native, this, attempt(change, args, this)); } }.method, native);
   });
   const setter = (object, name, change) => property(object, name, found => {
-    if (found.set) found.set = wrap(found.set, onCall(change));
+    const native = found.set;
+    if (native) found.set = dress({ setter(...args) { return apply(native, this, attempt(change, args, this)); } }.setter, native);
   });
   const read = (object, name, change) => property(object, name, found => {
-    if (typeof found.value === 'function') found.value = wrap(found.value, { apply: (native, self, args) => change(apply(native, self, args), self, args) });
+    const native = found.value;
+    if (typeof native === 'function') found.value = dress({ read(...args) { return change(apply(native, this, args), this, args); } }.read, native);
   });
   const getter = (object, name, change) => property(object, name, found => {
-    if (found.get) found.get = wrap(found.get, { apply: (native, self, args) => change(apply(native, self, args), self) });
+    const native = found.get;
+    if (native) found.get = dress({ getter() { return change(apply(native, this, NONE), this); } }.getter, native);
   });
   const type = (name, change) => property(scope, name, found => {
     const native = found.value;
@@ -659,7 +689,11 @@ function install(scope) {
     scope.setTimeout(() => replace ? scope.location.replace(mapped) : scope.location.assign(mapped));
   };
   // An empty frame is there as soon as it is inserted: window.frames and names lead to it as well.
-  const onLoad = event => { if (FRAMES.has(event.target.localName)) reach(event.target.contentWindow); };
+  const onLoad = ({ target }) => {
+    if (!FRAMES.has(target.localName)) return;
+    loading.add(target);
+    reach(target.contentWindow);
+  };
   const reachAll = () => { for (let i = 0; i < scope.length; i++) reach(scope[i]); };
   const listen = () => {
     const { signal } = leave || {};
@@ -675,9 +709,14 @@ function install(scope) {
   const getAttribute = element.getAttribute;
   const setAttribute = element.setAttribute;
   const byAttribute = (self, name, value) => {
-    const attribute = String(name).toLowerCase();
-    const change = typeof self?.localName === 'string' && kindOf(self.localName, attribute);
-    return change ? through(text => writeAttribute(self, attribute.replace(/^.*:/, ''), change, text), value) : value;
+    const attribute = KINDS.has(name) ? name : String(name).toLowerCase();
+    if (!KINDS.has(attribute)) return value;
+    const element = self?.localName;
+    const change = typeof element === 'string' && kindOf(element, attribute);
+    if (!change) return value;
+    const local = attribute.startsWith('xlink:') ? attribute.slice(6) : attribute;
+    if (typeof value === 'string') return writeAttribute(self, local, change, value);
+    return through(text => writeAttribute(self, local, change, text), value);
   };
   method(element, 'setAttribute', (args, self) => { if (args.length > 1) args[1] = byAttribute(self, args[0], args[1]); });
   method(element, 'setAttributeNS', (args, self) => {
@@ -701,16 +740,13 @@ function install(scope) {
     method(proto('NamedNodeMap'), name, ([attribute], self) => intoAttribute(attribute, self[0]?.ownerElement ?? owners.get(self)));
   }
   const attributeValue = (args, self) => {
-    if (self instanceof scope.Attr && self.ownerElement) args[0] = byAttribute(self.ownerElement, self.localName, args[0]);
+    if (self.ownerElement) args[0] = byAttribute(self.ownerElement, self.localName, args[0]);
   };
   const attributeRead = (value, self) =>
-    typeof value === 'string' && value.includes(mount) && self instanceof scope.Attr ? asWritten(self.ownerElement, self.localName, value) : value;
+    typeof value === 'string' && value.includes(mount) && self.nodeType === ATTRIBUTE_NODE ? asWritten(self.ownerElement, self.localName, value) : value;
   setter(proto('Attr'), 'value', attributeValue);
   getter(proto('Attr'), 'value', attributeRead);
-  for (const name of ['nodeValue', 'textContent']) {
-    setter(proto('Node'), name, attributeValue);
-    getter(proto('Node'), name, attributeRead);
-  }
+  for (const name of ['nodeValue', 'textContent']) getter(proto('Node'), name, attributeRead);
   read(element, 'getAttribute', (value, self, args) => asWritten(self, args[0], value));
   read(element, 'getAttributeNS', (value, self, args) => asWritten(self, args[1], value));
   getter(proto('MutationRecord'), 'oldValue', (value, record) => record.type === 'attributes' ? asWritten(record.target, record.attributeName, value) : value);
@@ -788,17 +824,17 @@ function install(scope) {
 
   // Styles.
   const css = args => { if (args.length) args[0] = through(mapCss, args[0]); };
-  // The properties of a declaration are its own, not its prototype's: only a Proxy intercepts them.
+  // In Chromium the properties of a declaration are its own, not its prototype's: only a Proxy intercepts them.
+  const isOwn = Object.hasOwn(apply(createElement, scope.document, ['p']).style, 'color');
   const declarations = new WeakMap(); // declaration -> its Proxy
   const behind = new WeakMap(); // and back
   const declared = {
-    get: (target, name) => target[name],
     set: (target, name, value) => {
       target[name] = typeof value === 'string' ? mapCss(value) : value;
       return true;
     },
   };
-  for (const holder of [proto('CSSStyleDeclaration'), proto('CSSStyleProperties')]) {
+  for (const holder of ['CSSStyleDeclaration', 'CSSStyleProperties', 'CSS2Properties'].map(proto)) {
     for (const name of holder ? Reflect.ownKeys(holder) : []) {
       if (name === 'constructor') continue;
       property(holder, name, found => {
@@ -816,8 +852,8 @@ function install(scope) {
   const STYLED = 'HTMLElement SVGElement MathMLElement CSSStyleRule CSSFontFaceRule CSSPageRule CSSKeyframeRule CSSMarginRule CSSNestedDeclarations';
   for (const name of STYLED.split(' ')) {
     setter(proto(name), 'style', css);
-    getter(proto(name), 'style', declaration => {
-      if (!declaration || behind.has(declaration)) return declaration;
+    if (isOwn) getter(proto(name), 'style', declaration => {
+      if (!declaration) return declaration;
       let proxy = declarations.get(declaration);
       if (!proxy) {
         proxy = new Proxy(declaration, declared);
@@ -853,7 +889,12 @@ function install(scope) {
   setter(proto('CharacterData'), 'data', (args, self) => intoStyle(args, self?.parentNode));
   setter(proto('HTMLElement'), 'innerText', intoStyle);
   for (const name of ['nodeValue', 'textContent']) {
-    setter(proto('Node'), name, (args, self) => intoStyle(args, self instanceof scope.CharacterData ? self.parentNode : self));
+    setter(proto('Node'), name, (args, self) => {
+      const kind = self.nodeType;
+      if (kind === ATTRIBUTE_NODE) attributeValue(args, self);
+      else if (kind === TEXT_NODE) intoStyle(args, self.parentNode);
+      else intoStyle(args, self);
+    });
   }
   // A part may begin or end within an address, so that the whole text is mapped.
   for (const [name, change] of Object.entries({
@@ -982,7 +1023,16 @@ function install(scope) {
   read(proto('DocumentPictureInPicture'), 'requestWindow', opened => { opened.then(reach, () => {}); return opened; });
   // Frames that load nothing (about:blank, srcdoc) share this origin but not these wrappers.
   for (const name of ['HTMLIFrameElement', 'HTMLFrameElement', 'HTMLObjectElement']) {
-    getter(proto(name), 'contentWindow', reach);
+    const { get } = getOwnPropertyDescriptor(proto(name), 'contentDocument') ?? {};
+    getter(proto(name), 'contentWindow', (found, self) => {
+      if (loading.has(self)) return found;
+      const document = get && apply(get, self, NONE);
+      if (document && !seen.has(document)) {
+        seen.add(document);
+        reach(found);
+      }
+      return found;
+    });
     getter(proto(name), 'contentDocument', found => { if (found?.defaultView) reach(found.defaultView); return found; });
   }
 

@@ -1,0 +1,1 @@
+"""What the runtime script costs in a browser."""
