@@ -1,1 +1,1 @@
-"""What the runtime script costs in a browser."""
+"""The cost of the runtime script in a browser."""
