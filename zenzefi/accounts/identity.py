@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import jwt
 from aiohttp import web
 from sqlalchemy import Row, Select, select
 
@@ -85,6 +84,8 @@ class Identities:
 
         ``second_factor``: whether the user signed in with one; stored in ``amr`` (RFC 8176).
         """
+        import jwt  # its 4 MB of algorithms are loaded with the first bearer token
+
         now = datetime.now(UTC)
         claims = {
             "sub": str(user.id),
@@ -99,6 +100,8 @@ class Identities:
         return Bearer(token, int(self._life.total_seconds()))
 
     def _claims(self, token: str) -> dict[str, Any]:
+        import jwt
+
         for key in self._keyring.keys("jwt"):
             try:
                 return jwt.decode(

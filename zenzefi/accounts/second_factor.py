@@ -17,11 +17,11 @@ from uuid import UUID
 
 from aiohttp import web
 from sqlalchemy import delete, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.errors import SecondFactorRejected
 from zenzefi.accounts.models import recovery_codes, users
 from zenzefi.audit.log import Actor, record
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound

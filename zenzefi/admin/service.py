@@ -9,7 +9,6 @@ from uuid import UUID
 
 from aiohttp import web
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import users
@@ -18,6 +17,7 @@ from zenzefi.accounts.service import end_web_sessions
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger
 from zenzefi.billing.ledger import Kind, Movement
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import Conflict, NotFound

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.schemas import UserOut
@@ -35,6 +34,7 @@ from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS, Payment, Refund
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import Invalid, NotFound
 from zenzefi.tokens.bundle_schemas import BundleOut
 from zenzefi.tokens.bundle_views import bundle_out

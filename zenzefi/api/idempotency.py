@@ -57,8 +57,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import id_column, metadata, now_column
 from zenzefi.db.engine import Database
 from zenzefi.db.upsert import insert_into

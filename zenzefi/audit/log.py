@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from zenzefi.audit.models import audit_logs
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import storable
 
 _MOST_OF_AGENT = 300  # characters of a User-Agent that are kept

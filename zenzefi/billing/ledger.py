@@ -43,11 +43,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.billing.models import payments, transactions
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.errors import NotFound
 

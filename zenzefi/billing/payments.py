@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger, repository, settlement
@@ -33,6 +32,7 @@ from zenzefi.billing.providers.base import (
     WebhookRejected,
 )
 from zenzefi.billing.repository import Payment, PaymentStatus, payment_of
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import Money, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import GateError, Invalid, NotFound

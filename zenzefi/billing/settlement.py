@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import GATE, Actor, record
 from zenzefi.billing import ledger, repository
@@ -23,6 +22,7 @@ from zenzefi.billing.models import payment_events, payments
 from zenzefi.billing.payment_state import PaymentFact, PaymentState, is_full, payment_state
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.repository import Payment, PaymentStatus
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.db.upsert import insert_into
 

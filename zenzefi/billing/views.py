@@ -5,7 +5,6 @@ from __future__ import annotations
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
 from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
@@ -28,6 +27,7 @@ from zenzefi.billing.schemas import (
     WebhookOut,
 )
 from zenzefi.billing.statement import STATEMENTS, Transaction
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound
 from zenzefi.http.body import content_of
 

@@ -210,6 +210,8 @@ def _many_processes(
 ) -> int:
     # Everything is built before the fork, so that the workers share its memory. Frozen objects are
     # not visited by garbage collections, which would copy their pages.
+    import jwt  # noqa: F401
+
     import zenzefi.runtime.reload  # noqa: F401
     from zenzefi.accounts import passwords
     from zenzefi.observability.metrics import forget_process

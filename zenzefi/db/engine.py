@@ -16,11 +16,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
+from zenzefi.db.async_engine import AsyncConnection, AsyncEngine, create_async_engine
 from zenzefi.db.errors import DatabaseNotWritable, DatabaseUnavailable
 from zenzefi.deadline import Deadline
 

@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 from sqlalchemy import Row, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.models import bundle_purchases, bundles
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound

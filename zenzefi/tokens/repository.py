@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import users
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.models import access_tokens

@@ -29,10 +29,10 @@ from uuid import UUID, uuid4
 from aiohttp import web
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.audit.log import Actor, record
 from zenzefi.bounded import BoundedDict
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.models import web_sessions
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import utcnow
 from zenzefi.gate_cookies import browser_of, network_of
 from zenzefi.tokens.models import access_tokens, proxy_sign_ins

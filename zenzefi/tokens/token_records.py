@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import hours_after, utcnow
 from zenzefi.keys import Keyring
 from zenzefi.tokens import token_format

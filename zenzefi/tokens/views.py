@@ -5,13 +5,13 @@ from __future__ import annotations
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.accounts.identity import User
 from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.errors import InsufficientBalance
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound, RateLimited
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.tokens.devices import DEVICES

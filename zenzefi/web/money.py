@@ -8,7 +8,6 @@ from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.errors import InsufficientBalance, PaymentNotOpen
@@ -17,6 +16,7 @@ from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
 from zenzefi.billing.schemas import TopUp
 from zenzefi.billing.statement import STATEMENTS
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import Invalid
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext

@@ -9,11 +9,11 @@ from uuid import UUID
 from aiohttp import web
 from markupsafe import Markup
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.errors import InsufficientBalance
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.origin import PROXY_PREFIX

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zenzefi import i18n
 from zenzefi.accounts.identity import IDENTITIES, User
@@ -16,6 +15,7 @@ from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.statement import STATEMENTS
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.web import confirmation, labels, pagination, view_models
