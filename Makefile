@@ -13,7 +13,7 @@ MINUTES ?= 10
 EXAMPLES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test apps lint format bench soak fuzz mutants screenshots wheel docs clean
+.PHONY: help run test apps lint format bench soak fuzz mutants screenshots wheel constraints docs clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -61,6 +61,10 @@ docs: $(VENV)/.installed-test ## Generate the pages of docs/reference
 wheel: $(VENV)/.installed-test ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel
 
+constraints: $(VENV)/.installed ## Write the newest version of every dependency into constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	@$(BIN)/python -m scripts.constraints
+
 clean: ## Delete the virtual environment and all caches (never your data)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
@@ -72,17 +76,17 @@ $(VENV)/.created: scripts/find-python.sh
 	@PYTHON='$(PYTHON)' sh scripts/find-python.sh make-venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created setup.cfg setup.py pyproject.toml
+$(VENV)/.installed: $(VENV)/.created setup.cfg setup.py pyproject.toml constraints.txt
 	@echo "Installing Zenzefi into $(VENV) (a minute or two the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
 	@echo "Installing the linters ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@

@@ -23,6 +23,12 @@ def _credentials(password: str) -> dict[str, str]:
     return {"email": ALICE["email"], "password": password}
 
 
+async def test_closed_registration_refuses_the_api_too(make_gate: MakeGate) -> None:
+    gate = await make_gate(registration="closed")
+    status, refusal = await call(gate, "POST", "/auth/register", json=ALICE)
+    assert (status, refusal["code"]) == (403, "registration_closed")
+
+
 async def test_a_newcomer_registers_signs_in_and_sees_themselves(gate: GateClient) -> None:
     status, user = await call(gate, "POST", "/auth/register", json=ALICE | {"full_name": "Alice A"})
     assert status == 201

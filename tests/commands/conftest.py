@@ -21,6 +21,7 @@ def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess
 def zenzefi(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run ``zenzefi ...`` in this process; the standard input is not a terminal."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FREE_FOR_ALL", "true")
     if request.param == "postgresql":
         monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("postgres_database"))
         monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_url"))

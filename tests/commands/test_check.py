@@ -65,6 +65,11 @@ def test_a_key_that_does_not_open_the_tokens_is_found(zenzefi: Any) -> None:
         ({"PLUGINS_DISABLED": "absent"}, "plugins", "names 'absent'"),
         ({"PAYMENT_PROVIDERS": "stripe"}, "payments", "needs STRIPE_SECRET_KEY"),
         ({"METRICS_LISTEN": "192.0.2.1:9100"}, "metrics", "can't be listened on"),
+        (
+            {"FREE_FOR_ALL": "false", "BACKEND_URL": "https://gate.example"},
+            "access",
+            "REGISTRATION=closed",
+        ),
         ({"REDIS_URL": "nonsense"}, "settings", "REDIS_URL: must start with redis://"),
         ({"REDIS_URL": "redis://h:x"}, "settings", "REDIS_URL: its port is not a number"),
         ({"DATABASE_URL": "postgresql://h:x/d"}, "settings", "DATABASE_URL: its port"),

@@ -281,3 +281,13 @@ def test_the_second_port_is_another_one(tmp_path: object) -> None:
     done = _serve("--port", port, data_dir=str(tmp_path), PROXY_PORT=port)
     assert done.returncode == 3
     assert "PROXY_PORT must be another port than --port" in done.stderr
+
+
+PRODUCTION = {"BACKEND_URL": "https://gate.example", "FREE_FOR_ALL": "false"}
+
+
+def test_a_gate_that_is_free_for_everybody_starts_only_on_request(tmp_path: Path) -> None:
+    done = _serve("--port", "0", data_dir=str(tmp_path), **PRODUCTION)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert "Everybody can register and use the application free of charge" in line

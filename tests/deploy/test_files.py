@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from zenzefi.proxy.tickets import ENTER_PATH
-from zenzefi.settings import Settings, load_settings
+from zenzefi.settings import Settings, free_access, load_settings
 from zenzefi.settings.own_origin import notes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +77,34 @@ def test_the_manifests_name_settings_ports_and_each_other_rightly() -> None:
     assert parts["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
+def test_redis_of_the_compose_file_has_a_password_and_the_nodes_know_it() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]
+    password = "${REDIS_PASSWORD:?set it in the environment}"
+    assert services["redis"]["environment"]["REDIS_PASSWORD"] == password
+    command = services["redis"]["command"][-1]
+    assert '--requirepass "$$REDIS_PASSWORD"' in command
+    assert "REDISCLI_AUTH" in services["redis"]["healthcheck"]["test"][-1]
+    assert services["gate-a"]["environment"]["REDIS_PASSWORD"] == password
+
+
+def test_the_example_and_the_manifests_do_not_let_everybody_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    example = dict(
+        line.split("=", 1)
+        for line in (DEPLOY / "gate.env.example").read_text().splitlines()
+        if "=" in line and not line.startswith("#")
+    )
+    (pods,) = (one["data"] for one in manifests() if one["kind"] == "ConfigMap")
+    for values in (example, pods):
+        with monkeypatch.context() as patch:
+            for name, value in {**values, "SECRET_KEY": "Qm8-xV2rTz6Lk9WdPq5hB3nYc7Jf1GsA"}.items():
+                patch.setenv(name, value)
+            found = load_settings({"data_dir": tmp_path})
+        assert free_access.problem(found) is None
+        assert free_access.warnings(found) == []
+
+
 def test_the_compose_file_names_settings_and_has_two_nodes_behind_one_web_server() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]
     nodes = [services["gate-a"], services["gate-b"]]
@@ -107,7 +135,7 @@ def test_the_image_takes_what_the_program_is_made_of_and_no_root() -> None:
         for name in line.split()
     }
     assert copied == {
-        *("setup.cfg", "setup.py", "pyproject.toml", "README.md"),
+        *("setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "README.md"),
         *("zenzefi", "plugins", "templates", "migrations"),
     }
     ignored = (ROOT / ".dockerignore").read_text().split()

@@ -1,4 +1,4 @@
-"""A real Prometheus loads the alerts, scrapes a gate and answers the dashboard's queries."""
+"""A real Prometheus loads the alerts, scrapes a gate and evaluates the queries of the dashboard."""
 
 import asyncio
 import json

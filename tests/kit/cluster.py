@@ -39,7 +39,8 @@ class ClusterServers:
 
     def start_node(self, **more: str) -> GateProcess:
         """One more gate."""
-        node = GateProcess(self.folder, **(self.settings | more))
+        settings = {"METRICS_ON_MAIN_PORT": "true"} | self.settings | more
+        node = GateProcess(self.folder, **settings)
         self.nodes.append(node)
         return node
 

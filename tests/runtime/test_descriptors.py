@@ -20,7 +20,11 @@ FEW = 160  # descriptors for a gate that needs some forty for itself
 @pytest.fixture(params=["true", "false"], ids=["fast path", "standard path"])
 def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess]:
     running = GateProcess(
-        str(tmp_path), FAST_LANE=request.param, ACCESS_LOG="false", LOG_FORMAT="json"
+        str(tmp_path),
+        FAST_LANE=request.param,
+        ACCESS_LOG="false",
+        LOG_FORMAT="json",
+        METRICS_ON_MAIN_PORT="true",
     )
     resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
     yield running

@@ -11,6 +11,8 @@ from zenzefi.proxy.setup import ENGINE
 from zenzefi.runtime.reload import reload
 from zenzefi.settings import SETTINGS
 
+KEY = "Qm8-xV2rTz6Lk9WdPq5hB3nYc7Jf1GsA"
+
 
 async def test_prices_scopes_and_limits_take_effect(
     make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +90,21 @@ async def test_a_broken_plugin_file_leaves_the_old_ones_in_place(
     generation = gate.app[ENGINE].registry.generation
     assert await reload(gate.app) == []
     assert gate.app[ENGINE].registry.generation == generation
+
+
+async def test_a_reload_does_not_let_everybody_in_for_nothing(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = await make_gate(
+        backend_url="https://gate.example", registration="closed", debug=False, secret_key=KEY
+    )
+    monkeypatch.setenv("BACKEND_URL", "https://gate.example")
+    monkeypatch.setenv("DATA_DIR", str(gate.app[SETTINGS].data_dir))
+    assert await reload(gate.app) == []
+    assert gate.app[SETTINGS].registration == "closed"
+    assert "settings not reloaded" in caplog.text
+    monkeypatch.setenv("FREE_FOR_ALL", "true")
+    assert sorted(await reload(gate.app)) == ["free_for_all", "registration"]
 
 
 async def test_a_mistake_changes_nothing(

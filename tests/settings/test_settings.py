@@ -184,7 +184,7 @@ PUBLIC = ["0.0.0.0", "::", "192.168.1.7", "10.0.0.1", "203.0.113.9", "fe80::1%et
 def test_a_weak_key_is_refused_on_an_address_that_other_machines_reach(
     monkeypatch: pytest.MonkeyPatch, host: str, more: dict[str, str]
 ) -> None:
-    set_environment(monkeypatch, SECRET_KEY="password", **more)
+    set_environment(monkeypatch, SECRET_KEY="password", FREE_FOR_ALL="true", **more)
     settings = load_settings()
     problem = listening.problem(settings, [host])
     assert (problem is None) == (host in PRIVATE)

@@ -31,6 +31,20 @@ async def test_registering_signs_in_and_welcomes(gate: GateClient) -> None:
     assert "Welcome!" not in visitor.text
 
 
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_closed_registration_has_no_links_and_no_form(
+    make_gate: MakeGate, language: str
+) -> None:
+    visitor = Visitor(await make_gate(registration="closed"), language)
+    for path in ("/", "/login"):
+        await visitor.open(path)
+        assert visitor.status == 200
+        assert "/register" not in visitor.html
+    await visitor.open("/register")
+    assert visitor.status == 403
+    assert {"en": "Registration is closed", "ru": "Регистрация закрыта"}[language] in visitor.text
+
+
 async def test_a_form_with_mistakes_says_so_beside_the_fields_and_keeps_what_was_typed(
     gate: GateClient,
 ) -> None:

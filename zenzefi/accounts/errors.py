@@ -5,6 +5,13 @@ from __future__ import annotations
 from zenzefi.errors import BadRequest, Forbidden, Unauthenticated
 
 
+class RegistrationClosed(Forbidden):
+    """A registration while ``REGISTRATION`` is ``closed``."""
+
+    code = "registration_closed"
+    default = "Registration is closed. Ask the operator for an account."
+
+
 class EmailTaken(BadRequest):
     """Registration with the e-mail address of an existing account."""
 

@@ -11,20 +11,27 @@ from uuid import UUID, uuid4
 from aiohttp import web
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
+from zenzefi.accounts.errors import EmailTaken, LoginRejected, RegistrationClosed, UsernameTaken
 from zenzefi.accounts.identity import Identities, User, select_users, user_of
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.accounts.passwords import Passwords
 from zenzefi.accounts.schemas import email_key, username_key
 from zenzefi.audit.log import Actor, record
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
+from zenzefi.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+def refuse_if_closed(settings: Settings) -> None:
+    """Raise ``RegistrationClosed`` if only administrators create accounts."""
+    if settings.registration == "closed":
+        raise RegistrationClosed
 
 
 class Accounts:

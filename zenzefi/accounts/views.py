@@ -10,6 +10,7 @@ from zenzefi.accounts.errors import (
     EmailTaken,
     LoginRejected,
     PasswordRejected,
+    RegistrationClosed,
     SecondFactorRejected,
     UsernameTaken,
 )
@@ -22,17 +23,19 @@ from zenzefi.accounts.schemas import (
     UserOut,
 )
 from zenzefi.accounts.second_factor import SECOND_FACTOR
-from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE
+from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE, refuse_if_closed
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.errors import Invalid, RateLimited
 from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
+from zenzefi.settings import SETTINGS
 
 routes = Routes("Accounts")
 
 
-@routes.post("/auth/register", status=201, errors=(EmailTaken, UsernameTaken))
+@routes.post("/auth/register", status=201, errors=(EmailTaken, UsernameTaken, RegistrationClosed))
 async def register(request: web.Request, body: Registration) -> UserOut:
     """Create an account."""
+    refuse_if_closed(request.app[SETTINGS])
     user = await request.app[ACCOUNTS].register(
         actor_of(request),
         email=body.email,

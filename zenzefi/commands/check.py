@@ -33,7 +33,13 @@ async def check(wants_json: bool) -> None:
     a balance differs from its ledger.
     """
     from zenzefi.runtime.checks import Check
-    from zenzefi.settings import SettingsError, load_settings, own_origin, unknown_settings
+    from zenzefi.settings import (
+        SettingsError,
+        free_access,
+        load_settings,
+        own_origin,
+        unknown_settings,
+    )
 
     quiet_libraries()
     notes = unknown_settings()
@@ -44,10 +50,11 @@ async def check(wants_json: bool) -> None:
     else:
         if settings.secret_key_weakness:
             notes.append(settings.secret_key_weakness)
-        notes += own_origin.notes(settings)
+        notes += own_origin.notes(settings) + free_access.warnings(settings)
         with progress("Testing what the settings name"):
             found = [
                 Check("settings", ok=True, detail="complete and consistent"),
+                _access(settings),
                 *await _all(settings),
             ]
     _show(found, notes, wants_json)
@@ -133,6 +140,19 @@ async def _keys(settings: Settings, database: Database) -> Check:
             is_setting=True,
         )
     return Check(name, ok=True, detail=f"{detail}, decrypts the stored tokens")
+
+
+def _access(settings: Settings) -> Check:
+    """Whether the operator has chosen who gets access, and at what price."""
+    from zenzefi.runtime.checks import Check
+    from zenzefi.settings import free_access
+
+    problem = free_access.problem(settings)
+    if problem is not None:
+        return Check("access", ok=False, detail=problem.rstrip("."), is_setting=True)
+    who = "everybody" if settings.registration == "open" else "administrators only"
+    free = " free of charge" if settings.free_for_all else ""
+    return Check("access", ok=True, detail=f"registration: {who}{free}")
 
 
 def _plugins(settings: Settings) -> Check:

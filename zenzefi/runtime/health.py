@@ -3,7 +3,8 @@
 - ``/health``, for clients: always 200, with the state in the body.
 - ``/livez``, for process supervisors: 200 as long as the event loop runs.
 - ``/readyz``, for load balancers: 503 while draining or without the database.
-- ``/metrics``, for Prometheus: on a separate listener if ``METRICS_LISTEN`` is set.
+- ``/metrics``, for Prometheus: on the listener of ``METRICS_LISTEN``, and on the main port only
+  with ``METRICS_ON_MAIN_PORT``.
 
 The state comes from a periodic check in the background. ``/health`` and ``/readyz`` check the
 database again, so that a loss is reported at once; concurrent requests share one check.
@@ -226,10 +227,9 @@ def setup(app: web.Application) -> None:
         await health.close()
 
     app.cleanup_ctx.append(watching)
-    if settings.metrics_listen is None:
+    if settings.metrics_on_main_port:
         app.router.add_get("/metrics", _metrics)
-    else:
-        app.cleanup_ctx.append(_metrics_listener)
+    app.cleanup_ctx.append(_metrics_listener)
 
 
 async def _health(request: web.Request) -> web.Response:
@@ -274,13 +274,15 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _metrics_listener(app: web.Application) -> AsyncIterator[None]:
     """Serve the metrics of all workers on ``app[METRICS_SOCKET]``, if there is one."""
+    if METRICS_SOCKET not in app:
+        yield
+        return
     alone = web.Application()
     alone.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(alone, access_log=None)
     await runner.setup()
     try:
-        if METRICS_SOCKET in app:
-            await web.SockSite(runner, app[METRICS_SOCKET]).start()
+        await web.SockSite(runner, app[METRICS_SOCKET]).start()
         yield
     finally:
         await runner.cleanup()

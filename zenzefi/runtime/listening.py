@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from zenzefi.settings import Settings
+from zenzefi.settings import Settings, free_access
 
 
 def is_loopback(host: str) -> bool:
@@ -30,16 +30,17 @@ def problem(settings: Settings, hosts: Sequence[str]) -> str | None:
     weakness = settings.secret_key_weakness
     reachable = [host for host in hosts if not is_loopback(host)]
     if weakness is None or settings.debug or not reachable:
-        return None
+        return free_access.problem(settings, is_reachable=bool(reachable))
     return f"{weakness} Other machines can reach --host {reachable[0]}."
 
 
 def warnings(settings: Settings, hosts: Sequence[str]) -> list[str]:
     """Warnings about these addresses with these settings."""
+    free = free_access.warnings(settings)
     if not settings.debug or (all(map(is_loopback, hosts)) and settings.is_private):
-        return []
+        return free
     text = (
         "DEBUG=true where other machines can reach this gate: weak keys, the mock payment provider "
         "and e-mails in the log are allowed. Set DEBUG=false in production."
     )
-    return [text]
+    return [*free, text]

@@ -14,7 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from zenzefi.settings import SETTINGS, Settings, SettingsError, load_settings, unknown_settings
+from zenzefi.settings import (
+    SETTINGS,
+    Settings,
+    SettingsError,
+    free_access,
+    load_settings,
+    unknown_settings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +31,8 @@ RELOADABLE = (
     "token_price_24h",
     "token_price_7d",
     "token_price_30d",
+    "free_for_all",
+    "registration",
     "scopes",
     "plugins_disabled",
     "plugin_options",
@@ -63,6 +72,10 @@ async def reload(app: web.Application, started_with: Settings | None = None) -> 
         fresh = await asyncio.to_thread(load_settings)
     except SettingsError as error:
         log.error("settings not reloaded", extra={"problems": error.problems})
+        return []
+    problem = free_access.problem(fresh)
+    if problem is not None and free_access.problem(app[SETTINGS]) is None:
+        log.error("settings not reloaded", extra={"problems": [problem]})
         return []
     current = app[SETTINGS]
     changed = [name for name in RELOADABLE if getattr(fresh, name) != getattr(current, name)]

@@ -36,6 +36,11 @@ class BillingSettings(BaseSettings):
     token_price_30d: Price = Field(
         Decimal("0.00"), description="Price of a token for 30 days in ZNC."
     )
+    free_for_all: bool = Field(
+        False,
+        description="Confirms that everybody may register and use the application free of charge. "
+        "Without prices or `REGISTRATION=closed`, a gate that other machines can reach needs it.",
+    )
     refund_used_tokens: RefundPolicy = Field(
         "nothing", description="Refund of a used token: `nothing` or `pro_rata`."
     )

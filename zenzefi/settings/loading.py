@@ -70,7 +70,7 @@ def misspelt(names: Iterable[str]) -> dict[str, str]:
 def _stem(name: str) -> str:
     """The words of a name without what is easily confused: plural, underscores, the prefix."""
     words = name.removeprefix("ZENZEFI_").split("_")
-    return "".join(re.sub(r"(?<=..)(?:IES|Y|S)$", "", word) for word in words)
+    return "".join(re.sub(r"(?<=...)(?:IES|Y|S)$", "", word) for word in words)
 
 
 def _unreadable_files() -> dict[str, str]:

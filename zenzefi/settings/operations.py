@@ -38,8 +38,12 @@ class OperationsSettings(BaseSettings):
     )
     metrics_listen: Listener | None = Field(
         None,
-        description="`host:port` of a separate listener for `/metrics`, which is then not served "
-        "on the main port.",
+        description="`host:port` of a separate listener for `/metrics`.",
+    )
+    metrics_on_main_port: bool = Field(
+        False,
+        description="Serve `/metrics` on the main port too, where everybody who can reach the "
+        "gate can read them.",
     )
     tracing: bool = Field(
         False,

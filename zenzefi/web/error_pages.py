@@ -58,6 +58,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("For administrators only"),
         N_("Your account does not have access to this page."),
     ),
+    "registration_closed": (
+        N_("Registration is closed"),
+        N_("New accounts are created by the operator of this gate. Ask them for one."),
+    ),
     "insufficient_balance": (
         N_("The balance is too low"),
         N_("Top up your balance, then buy the token."),

@@ -108,6 +108,11 @@ class PageContext:
         return isolation.address(self.request) if self.request.method == "GET" else self.section
 
     @property
+    def registration_open(self) -> bool:
+        """Whether visitors can create an account."""
+        return self.request.app[SETTINGS].registration == "open"
+
+    @property
     def version(self) -> str:
         """Version of the gate."""
         return __version__

@@ -11,7 +11,7 @@ from zenzefi import i18n
 from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
-from zenzefi.accounts.service import ACCOUNTS
+from zenzefi.accounts.service import ACCOUNTS, refuse_if_closed
 from zenzefi.errors import NotFound
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.i18n import gettext as _
@@ -51,6 +51,7 @@ async def register_form(page: PageContext) -> web.StreamResponse:
     """Registration form."""
     if page.signed_in_user is not None:
         return page.redirect("/account")
+    refuse_if_closed(page.request.app[SETTINGS])
     wanted = own_path(page.request.query.get("next", ""))
     return page.render("register.html", form=Form(), next=wanted)
 
@@ -58,6 +59,7 @@ async def register_form(page: PageContext) -> web.StreamResponse:
 @routes.post("/register")
 async def register(page: PageContext) -> web.StreamResponse:
     """Create an account and sign in."""
+    refuse_if_closed(page.request.app[SETTINGS])
     form = await page.form()
     wanted = own_path(form.raw("next"))
     entry = form.read(Registration, "email", "username", "password")
