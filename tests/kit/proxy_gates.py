@@ -25,6 +25,7 @@ from zenzefi.http.expect_continue import expectation_middleware
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.request_id import request_id_middleware
 from zenzefi.http.validation import validation_middleware
+from zenzefi.observability import tracing
 from zenzefi.proxy import setup as proxy_setup
 from zenzefi.proxy.interfaces import DEVICE_CLAIMS, SESSION_TRACKING, SIGN_INS, TOKEN_VALIDATOR
 from zenzefi.rate_limits import middleware
@@ -265,6 +266,7 @@ def proxy_app(
     app = web.Application(
         middlewares=[
             request_id_middleware,
+            *([observation.observation_middleware] if settings.get("tracing") else []),
             errors_middleware,
             validation_middleware,
             client_address_middleware,
@@ -294,6 +296,7 @@ def proxy_app(
     request_id.setup(app)
     server_header.setup(app)
     observation.setup(app)
+    tracing.setup(app)
     reload.setup(app)
     drain.setup(app)
     middleware.setup(app)

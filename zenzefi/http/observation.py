@@ -134,7 +134,10 @@ async def observation_middleware(request: web.Request, handler: Handler) -> web.
     if tracing is None or request.path in PROBES:
         trace_id = trace_id_of(request.headers.get("traceparent"))
     else:
-        request[SPAN] = tracing.begin(request)
+        begun = getattr(request.protocol, "take_span", None)
+        request[SPAN] = (begun is not None and begun(request)) or tracing.begin(
+            request.method, request.scheme, request.rel_url.raw_path, request.headers
+        )
         trace_id = request[SPAN].trace_id
     CURRENT.set(Trace(request_id, trace_id))
     status, sent, is_stream = _CLIENT_GONE, 0, False

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -60,19 +60,22 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
         self._scrub = Scrubber()
 
-    def begin(self, request: web.Request) -> ServerSpan:
-        """Start the span of a new request, below the client's span if it sent one."""
+    def begin(self, method: str, scheme: str, path: str, headers: Mapping[str, str]) -> ServerSpan:
+        """Start the span of a new request, below the client's span if it sent one.
+
+        ``path``: as the client sent it; ``headers``: of the request, by case-insensitive names.
+        """
         from opentelemetry.trace import SpanKind
 
-        carried = {name: value for name in _CARRIED if (value := request.headers.get(name))}
+        carried = {name: value for name in _CARRIED if (value := headers.get(name))}
         span = self._tracer.start_span(
-            request.method,
+            method,
             context=self._propagator.extract(carried),
             kind=SpanKind.SERVER,
             attributes={
-                "http.request.method": request.method,
-                "url.scheme": request.scheme,
-                "url.path": self._scrub(request.rel_url.raw_path),
+                "http.request.method": method,
+                "url.scheme": scheme,
+                "url.path": self._scrub(path),
             },
         )
         return ServerSpan(self, span)
@@ -116,14 +119,19 @@ class ServerSpan:
         self.trace_id = format(span.get_span_context().trace_id, "032x")
         """The trace ID for log lines, 32 hex digits."""
 
+    def start_toward(self, host: str, port: int, method: str) -> UpstreamSpan:
+        """Start the span of one request to the upstream."""
+        span = self._tracing.toward(self._span, host, port, method)
+        return UpstreamSpan(span, self._tracing.carried(span)["traceparent"])
+
     @contextlib.contextmanager
     def toward(self, host: str, port: int, method: str) -> Iterator[UpstreamSpan]:
         """The span of one request to the upstream, ended with the context."""
-        span = self._tracing.toward(self._span, host, port, method)
+        span = self.start_toward(host, port, method)
         try:
-            yield UpstreamSpan(span, self._tracing.carried(span)["traceparent"])
+            yield span
         except BaseException as error:
-            _failed(span, type(error).__name__)
+            span.failed(type(error).__name__)
             raise
         finally:
             span.end()
@@ -148,6 +156,14 @@ class UpstreamSpan:
         self._span = span
         self.traceparent = traceparent
         """The header that is sent to the upstream."""
+
+    def failed(self, kind: str) -> None:
+        """Record that no response came."""
+        _failed(self._span, kind)
+
+    def end(self) -> None:
+        """End the span."""
+        self._span.end()
 
     def responded(self, status: int) -> None:
         """Record the status code of the upstream's response."""

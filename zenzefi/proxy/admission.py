@@ -137,6 +137,11 @@ class Admission:
         self.mappers = mappers
         self._upstream = str(upstream)
 
+    @property
+    def limits(self) -> RateLimits:
+        """The rate limits, among them that of proxied requests."""
+        return self._limits
+
     # --- the token
 
     async def authenticate(self, requested: AccessRequest) -> ProxyCredentials:
@@ -274,7 +279,8 @@ class Admission:
         ``requested`` has a target, and :meth:`may_use` was true. Raises what the checks raise.
         """
         access = credentials.access
-        await limit_token(self._limits, access.token_id)
+        if not _was_counted(requested.request):
+            await limit_token(self._limits, access.token_id)
         granted = self._authorize(requested, access, self.mappers.get(mount))
         if granted.device_id is not None:
             await self._devices.claim(access, granted.device_id)
@@ -286,8 +292,8 @@ class Admission:
         """Admit a request without waiting; ``None`` if that is not possible.
 
         Then the token, the sign-in or the device claim is not in this process's caches, or the
-        token is not activated. Proxied requests must not be rate-limited. ``request_id`` is sent to
-        the upstream. Raises what the checks raise, and ``OwnOriginRequired``.
+        token is not activated. The caller counts the request in the rate limit. ``request_id`` is
+        sent to the upstream. Raises what the checks raise, and ``OwnOriginRequired``.
         """
         credentials = self._authenticate_now(requested)
         if credentials is None or not credentials.access.is_activated:
@@ -357,3 +363,9 @@ class Admission:
                 access, requested.identity(granted.device_id, credentials)
             ),
         )
+
+
+def _was_counted(request: web.BaseRequest) -> bool:
+    """Whether the fast path has counted this request in the rate limit of its token."""
+    counted = getattr(request.protocol, "was_counted", None)
+    return counted is not None and bool(counted(request))

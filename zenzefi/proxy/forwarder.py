@@ -65,9 +65,9 @@ class HttpForwarder:
         rewriter: Rewriter,
     ) -> None:
         self._upstream = upstream
-        self._policy = policy
+        self.policy = policy
         self._token_validator = token_validator
-        self._rewriter = rewriter
+        self.rewriter = rewriter
         self.event_streams: set[OpenStream] = set()
 
     def drain(self) -> None:
@@ -84,7 +84,7 @@ class HttpForwarder:
         """
         request = proxied.request
         body = ClientBody(request, self._upstream.read_timeout) if request.body_exists else None
-        early = self._rewriter.early(proxied)
+        early = self.rewriter.early(proxied.for_engine)
         if early is not None:
             return await self._early(proxied, *early)
         head = self._head(proxied, body)
@@ -93,10 +93,9 @@ class HttpForwarder:
             write_interim(request, status, self.interim(proxied.for_engine, status, pairs))
 
         purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
-        check_pending(request)
         if body is None:
             response = await self._upstream.send(request.method, head, None, on_interim, purpose)
-            if self._rewriter.must_refetch(proxied, response):
+            if self.rewriter.must_refetch(proxied.for_engine, response):
                 await response.skip()
                 head = self._head(proxied, None, without_range=True)
                 response = await self._upstream.send(
@@ -127,7 +126,7 @@ class HttpForwarder:
             client,
             partial(revalidate, self._token_validator, proxied.token, proxied.client_identity),
             is_long_lived=is_long_lived,
-            is_authenticating=self._policy.authorization is None and has_credentials(raw),
+            is_authenticating=self.policy.authorization is None and has_credentials(raw),
         )
 
     async def _pass_on(self, proxied: ProxyRequest, response: UpstreamResponse) -> ClientResponse:
@@ -194,7 +193,7 @@ class HttpForwarder:
 
     def interim(self, request: EngineRequest, status: int, pairs: Pairs) -> Pairs:
         """The headers of a 1xx response. Raises :class:`UpstreamProtocolError`."""
-        return self._rewriter.interim(request, status, self._mapped(pairs, request.mount))
+        return self.rewriter.interim(request, status, self._mapped(pairs, request.mount))
 
     def head(self, request: EngineRequest, response: ResponseHead) -> MappedResponse:
         """The response's head for this browser. Raises :class:`UpstreamProtocolError`."""
@@ -203,7 +202,7 @@ class HttpForwarder:
             pairs.append((b"Content-Length", b"%d" % response.length))
         if response.status == 426:
             pairs += _upgrade_for_426(response.headers)
-        return private(response.status, self._rewriter.response(request, response, pairs))
+        return private(response.status, self.rewriter.response(request, response, pairs))
 
     async def _rewritten(
         self,
@@ -264,14 +263,14 @@ class HttpForwarder:
         request = proxied.request
         pairs = request_headers(
             request._message.raw_headers,
-            self._policy,
+            self.policy,
             proxied.mount,
             proxied.identity,
             proxied.unmapper,
             is_bodiless=body is None,
             token=proxied.token,
         )
-        pairs = self._rewriter.request(proxied, pairs)
+        pairs = self.rewriter.request(proxied.for_engine, pairs)
         if without_range:
             pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
         if body is None:
@@ -288,7 +287,7 @@ class HttpForwarder:
 
     def _mapped(self, pairs: Pairs, mount: Mount) -> Pairs:
         try:
-            return response_headers(pairs, self._policy.upstream, mount)
+            return response_headers(pairs, self.policy.upstream, mount)
         except ValueError:
             raise UpstreamProtocolError from None
 

@@ -13,7 +13,7 @@ from zenzefi.origin import PROXY_PREFIX, Origin
 from zenzefi.proxy.admission import Admission, resolve
 from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
-from zenzefi.proxy.forwarder import HttpForwarder
+from zenzefi.proxy.forwarder import HttpForwarder, check_pending
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.mount import Mounts
 from zenzefi.proxy.proxy_request import ProxyRequest
@@ -85,6 +85,7 @@ class Gate:
             return redirect_or_refuse(self.mounts, request, target.raw)
         proxied = await self.admission.admit(requested, credentials, mount)
         with proxied.tracking:
+            check_pending(request)
             span = request.get(SPAN)
             if span is None:
                 return await self._pass_on(proxied)

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
-from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting.origin_search import OriginSearch
 
 
@@ -73,10 +72,10 @@ class ResponseHead(Protocol):
 class Rewriter(Protocol):
     """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
 
-    def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
+    def early(self, request: EngineRequest) -> tuple[int, MappedResponse, bytes] | None:
         """A plugin's response instead of the upstream's: status, head, body."""
 
-    def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
+    def request(self, request: EngineRequest, headers: Pairs) -> Pairs:
         """The request's headers as the engine needs them (validators, ranges, codings)."""
 
     def interim(self, request: EngineRequest, status: int, headers: Pairs) -> Pairs:
@@ -90,7 +89,7 @@ class Rewriter(Protocol):
         ``None`` if no plugin reads messages: then frames pass raw.
         """
 
-    def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
+    def must_refetch(self, request: EngineRequest, response: ResponseHead) -> bool:
         """Whether the response is a part of a body that must be rewritten as a whole."""
 
     def response(

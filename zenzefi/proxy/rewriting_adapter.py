@@ -16,7 +16,6 @@ from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
 from zenzefi.proxy.rewriter import MappedResponse, ResponseHead, UnchangedUnlessFound
-from zenzefi.proxy.upstream.exchange import UpstreamResponse
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.body import BodyRewrite
 from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, Exchange
@@ -55,17 +54,17 @@ class EngineRewriter:
         self._upstream = upstream
         self._mappers = mappers
 
-    def early(self, proxied: ProxyRequest) -> tuple[int, MappedResponse, bytes] | None:
+    def early(self, request: EngineRequest) -> tuple[int, MappedResponse, bytes] | None:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         if not self._engine.registry.with_hook("early_response"):
             return None
-        early = self._engine.early_response(self._exchange(proxied.for_engine, 0, CIMultiDict()))
+        early = self._engine.early_response(self._exchange(request, 0, CIMultiDict()))
         if early is None:
             return None
         headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
         return early.status, MappedResponse(_to_pairs(headers), len(early.body)), early.body
 
-    def request(self, proxied: ProxyRequest, headers: Pairs) -> Pairs:
+    def request(self, request: EngineRequest, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         rest: Pairs = []
         if not self._engine.registry.with_hook("request_headers"):
@@ -75,7 +74,7 @@ class EngineRewriter:
             if not headers:
                 return rest
         changed = CIMultiDict(_to_text(headers))
-        self._engine.prepare_request(self._exchange(proxied.for_engine, 0, CIMultiDict()), changed)
+        self._engine.prepare_request(self._exchange(request, 0, CIMultiDict()), changed)
         return rest + _to_pairs(changed.items())
 
     def interim(self, request: EngineRequest, status: int, headers: Pairs) -> Pairs:
@@ -98,14 +97,12 @@ class EngineRewriter:
 
         return through
 
-    def must_refetch(self, proxied: ProxyRequest, response: UpstreamResponse) -> bool:
+    def must_refetch(self, request: EngineRequest, response: ResponseHead) -> bool:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         if response.status != 206:
             return False
         headers = CIMultiDict(_to_text(response.headers))
-        return self._engine.must_refetch(
-            self._exchange(proxied.for_engine, response.status, headers)
-        )
+        return self._engine.must_refetch(self._exchange(request, response.status, headers))
 
     def response(
         self, request: EngineRequest, response: ResponseHead, headers: Pairs

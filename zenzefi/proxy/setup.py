@@ -175,7 +175,7 @@ def mount_upstream(app: web.Application, origin: Origin) -> None:
     app.cleanup_ctx.append(_lifetime)
     app.cleanup_ctx.append(_watching_plugins)
     app.on_startup.append(_warn)
-    if settings.fast_lane and not settings.tracing:  # the fast path makes no spans
+    if settings.fast_lane:
         fast_path.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 

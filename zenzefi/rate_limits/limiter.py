@@ -133,6 +133,23 @@ class RateLimits:
         RATE_LIMIT_FAILURES.inc()
         return await self._hit(self._local, name, rates, key, cost)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether this process counts alone, so that :meth:`hit_now` may be used."""
+        return isinstance(self._storage, MemoryStorage)
+
+    def hit_now(self, name: Name, *key: str) -> None:
+        """Count one use in this process, without waiting. Raises as :meth:`hit`."""
+        rates = self.rates(name)
+        counting = self._hit(self._counter, name, rates, key, 1)
+        try:
+            counting.send(None)
+        except StopIteration:
+            return
+        finally:
+            counting.close()
+        raise RuntimeError("these counters are not in this process")
+
     async def give_back(self, name: Name, *key: str) -> None:
         """Uncount one use under ``key``, for example of an attempt that succeeded."""
         for rate in self.rates(name):

@@ -10,7 +10,6 @@ from tests.kit.proxy_gates import PREFIX, GateFactory
 from tests.kit.proxy_stand_ins import NoSessions
 from tests.kit.raw_connections import Connect, RawConnection, fast_path_of
 from tests.kit.waiting import until
-from zenzefi.settings import SETTINGS
 from zenzefi.tokens.access import TokenAccess
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 4\r\n\r\ndata"
@@ -215,27 +214,3 @@ async def test_the_gates_own_paths_never_take_the_fast_path(
     assert b'"connected":true' in response.body
     assert (await browser.request("/gate-page")).body == b"a page of the gate"
     assert fast_path_of(gate).served == 1
-
-
-async def test_rate_limited_requests_do_not_take_the_fast_path(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
-) -> None:
-    faulty.keep_responding(IMAGE_RESPONSE)
-    gate = await start_gate(faulty.url, rate_limit_proxy="3/hour")
-    browser = await connect(gate)
-    starts = [(await browser.request(PREFIX + "/a.png")).start for _ in range(5)]
-    assert [int(start.split()[1]) for start in starts] == [200, 200, 200, 429, 429]
-
-
-async def test_enabling_a_rate_limit_disables_the_fast_path(
-    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
-) -> None:
-    faulty.keep_responding(IMAGE_RESPONSE)
-    gate = await start_gate(faulty.url)
-    browser = await connect(gate)
-    await browser.request(PREFIX + "/a.png")
-    assert fast_path_of(gate).served == 1
-    gate.app[SETTINGS].rate_limit_proxy = "1/hour"
-    await until(lambda: not fast_path_of(gate).is_open)
-    statuses = [int((await browser.request(PREFIX + "/a.png")).start.split()[1]) for _ in range(2)]
-    assert statuses == [200, 429]

@@ -39,13 +39,16 @@ Guarantees:
 - The fast path never waits for a free connection, and reads ahead of a slower receiver by no more
   than 256 kB and one read.
 
-The fast path is closed while a plugin has hooks for heads, and while requests are rate-limited. At
-least once a second a sweep updates this state, and reports sessions and metrics.
+Once a second a sweep reports sessions and metrics, and forgets known requests after a change of the
+plugins.
 
 - ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
 - ``upload``: the content of a request that arrives in pieces
 - ``client_response``: its part that receives a response
+- ``client_content``: its part that passes the content of a request on
 - ``known_requests``: header blocks that were admitted before
+- ``known_request``: one of them, and the requests made from it
+- ``spans``: the spans of a request, with tracing
 - ``head_table``: the head of a response, line by line
 - ``receiver``: chooses the receiver of a response
 - ``held_response``: a response whose body may pass unchanged
@@ -53,7 +56,7 @@ least once a second a sweep updates this state, and reports sessions and metrics
 - ``rewritten_types``: the types and headers that need the rewriting engine
 - ``response_writer``: writes heads and chunks to the client
 - ``parked_response``: a response that waits for the validation of its token
-- ``handover``: errors, for the standard path
+- ``handover``: a request that was handed over, for the standard path
 - :mod:`zenzefi.proxy.upstream`: the connections to the upstream
 """
 
@@ -74,13 +77,19 @@ from zenzefi.bounded import BoundedDict
 from zenzefi.errors import GateError
 from zenzefi.http.observation import OBSERVER, Tally
 from zenzefi.observability.access_log import AccessLogEntry
+from zenzefi.observability.trace_context import trace_id_of
+from zenzefi.observability.tracing import TRACING
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.fast_path.handler import FastPathHandler
 from zenzefi.proxy.fast_path.head_table import HeadTable
-from zenzefi.proxy.fast_path.known_requests import KnownRequest, KnownRequests
+from zenzefi.proxy.fast_path.known_request import KnownRequest
+from zenzefi.proxy.fast_path.known_requests import KnownRequests
 from zenzefi.proxy.fast_path.rewritten_types import Rewriting
+from zenzefi.proxy.fast_path.spans import Spans
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
+from zenzefi.proxy.proxy_request import EngineRequest
+from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
@@ -101,7 +110,6 @@ class FastPath:
         settings = app[SETTINGS]
         self._gate = gate
         self.http = gate.http
-        self._settings = settings
         self.token_validator = gate.token_validator
         self._rewriting = rewriting
         self._generation = rewriting.generation
@@ -115,8 +123,17 @@ class FastPath:
         self.upstream = gate.upstream
         self._tables: BoundedDict[tuple[Mount, str | None], HeadTable] = BoundedDict(_MAX_TABLES)
         self.known_requests = KnownRequests(
-            gate, app[SIGN_INS], settings.trusted_proxies, own_paths(app), self._head_table_of
+            gate,
+            app[SIGN_INS],
+            settings.trusted_proxies,
+            own_paths(app),
+            self._head_table_of,
+            rewriting,
+            is_traced=TRACING in app,
         )
+        self.limits = gate.admission.limits
+        self._tracing = app.get(TRACING)
+        self.has_early = False  # whether plugins may respond instead of the upstream
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._ids: list[bytes] = []
@@ -152,11 +169,9 @@ class FastPath:
             self._generation = rewriting.generation
             self._tables.clear()
             self.known_requests.clear()
+        self.has_early = rewriting.has_hook("early_response")
         self._count()
-        self.is_open = (
-            not rewriting.has_hooks
-            and self._settings.rate_limit_proxy == "off"  # only the standard path applies it
-        )
+        self.is_open = True
 
     # --- connections to the upstream
 
@@ -201,6 +216,24 @@ class FastPath:
 
     # --- for the handlers
 
+    def early(self, request: EngineRequest) -> tuple[int, MappedResponse, bytes] | None:
+        """A plugin's response instead of the upstream's, or ``None``."""
+        return self.http.rewriter.early(request) if self.has_early else None
+
+    def spans(self, known: KnownRequest, method: bytes, target: bytes) -> Spans | None:
+        """Start the spans of a request, if there is tracing."""
+        if self._tracing is None:
+            return None
+        headers = known.for_engine.headers
+        path = self.path(known, target)
+        return Spans(self._tracing, self._origin, method.decode(), known.scheme, path, headers)
+
+    @staticmethod
+    def path(known: KnownRequest, target: bytes) -> str:
+        """The path of a request as the client sent it."""
+        path = target.partition(b"?")[0].decode()
+        return path if known.is_own_origin else PROXY_PREFIX + path
+
     def new_request_id(self) -> bytes:
         """Return a request ID: 16 hex digits, as in :mod:`zenzefi.http.request_id`."""
         if not self._ids:
@@ -228,6 +261,7 @@ class FastPath:
         seconds: float,
         *,
         is_stream: bool = False,
+        trace_id: str | None = None,
     ) -> None:
         """Record a request that the fast path served.
 
@@ -244,19 +278,18 @@ class FastPath:
             known.uncounted_sent += sent
         self._tally.add(method, status, sent, -1 if is_stream else seconds)
         if self._access_log is not None:
-            path = target.partition(b"?")[0].decode()
             self._access_log.add(
                 AccessLogEntry(
                     time.time(),
                     "proxy",
                     method.decode(),
-                    path if known.is_own_origin else PROXY_PREFIX + path,
+                    self.path(known, target),
                     status,
                     seconds,
                     sent,
                     known.address,
                     request_id.decode(),
-                    (self.new_request_id() + self.new_request_id()).decode(),
+                    trace_id or trace_id_of(known.for_engine.headers.get("traceparent")),
                 )
             )
 

@@ -6,7 +6,9 @@ length; the scanner of :mod:`zenzefi.http.framing` finds its end.
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import re
 from typing import Any
 
 from aiohttp import web
@@ -17,11 +19,14 @@ from zenzefi.http.request_handler import LINGER_SECONDS
 from zenzefi.http.request_stream import Phase
 from zenzefi.proxy.browser_response import interim_head
 from zenzefi.proxy.fast_path.client_response import FastPathResponse
-from zenzefi.proxy.fast_path.known_requests import KnownRequest
+from zenzefi.proxy.fast_path.known_request import KnownRequest
+from zenzefi.proxy.fast_path.rewritten_response import MappedHead
 from zenzefi.proxy.fast_path.upload import Upload
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.sinks import ResponseStart
+
+_RANGE = re.compile(rb"(?i)\r\n(?:if-)?range:[^\r\n]*")
 
 
 class FastPathContent(FastPathResponse):
@@ -40,7 +45,29 @@ class FastPathContent(FastPathResponse):
         """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
         if self._upload is not None and self._upload.is_waiting:
             self._drop_upload()  # this response takes the place of the invitation
-        super().begin(connection, response)
+        if response.read.status == 206 and self._asks_for_whole(response):
+            connection.abandon()
+            self._connection = None
+            self.send_request()
+        else:
+            super().begin(connection, response)
+
+    def _asks_for_whole(self, response: ResponseStart) -> bool:
+        """Whether the whole body is needed; then the request was changed accordingly."""
+        known = self._known
+        head, end, content = self._outgoing.partition(b"\r\n\r\n")
+        whole = _RANGE.sub(b"", head)
+        if known is None or self._upload is not None or whole == head:
+            return False
+        request = self.for_engine(known)
+        if not self._fast_path.http.rewriter.must_refetch(request, MappedHead(response)):
+            return False
+        self._outgoing = whole + end + content
+        return True
+
+    @abc.abstractmethod
+    def send_request(self) -> None:
+        """Send the request, on any connection."""
 
     def _new_upload(
         self,

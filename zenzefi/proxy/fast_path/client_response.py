@@ -17,15 +17,17 @@ from aiohttp.streams import StreamReader
 from zenzefi.errors import GateError
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.request_stream import Phase
+from zenzefi.observability import metrics
 from zenzefi.proxy.browser_response import interim_head
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.fast_path.body_source import BodySource
-from zenzefi.proxy.fast_path.handover import PendingError
+from zenzefi.proxy.fast_path.handover import HandedOver
 from zenzefi.proxy.fast_path.head_table import HeadTable
-from zenzefi.proxy.fast_path.known_requests import KnownRequest
+from zenzefi.proxy.fast_path.known_request import KnownRequest
 from zenzefi.proxy.fast_path.parked_response import ParkedResponse
 from zenzefi.proxy.fast_path.receiver import choose_receiver, settle
 from zenzefi.proxy.fast_path.response_writer import LAST_CHUNK, write_chunk, write_start
+from zenzefi.proxy.fast_path.spans import Spans
 from zenzefi.proxy.forwarder import revalidate
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.interfaces import RequestTracking
@@ -49,20 +51,22 @@ class FastPathResponse(GateRequestHandler):
     __slots__ = (
         "_connection",
         "_fast_path",
+        "_handed_over",
         "_is_chunked",
         "_is_closing_after",
+        "_is_counted",
         "_is_to_splice",
         "_is_validated",
         "_known",
         "_original",
         "_outgoing",
-        "_pending",
         "_received",
         "_registration",
         "_remote",
         "_request_id",
         "_request_method",
         "_sent",
+        "_spans",
         "_started",
         "_status",
         "_target",
@@ -94,7 +98,9 @@ class FastPathResponse(GateRequestHandler):
         self._registration: Any = None
         self._is_validated = False  # for the current response
         self._tracking: RequestTracking | None = None  # of an event stream
-        self._pending = PendingError()
+        self._handed_over = HandedOver()
+        self._is_counted = False  # by the rate limit of proxied requests
+        self._spans: Spans | None = None
         self.exchange: object = None
         """Identifies the request that the fast path serves; ``None`` between requests."""
 
@@ -166,10 +172,11 @@ class FastPathResponse(GateRequestHandler):
     def interim(self, status: int, headers: Pairs) -> None:
         known, transport = self._known, self.transport
         if known is not None and transport is not None:
-            lines = self._fast_path.http.interim(self._for_engine(known), status, headers)
+            lines = self._fast_path.http.interim(self.for_engine(known), status, headers)
             transport.write(interim_head(status, lines))
 
-    def _for_engine(self, known: KnownRequest) -> EngineRequest:
+    def for_engine(self, known: KnownRequest) -> EngineRequest:
+        """The current request as the rewriting engine sees it."""
         return replace(
             known.for_engine, method=self._request_method.decode(), target=self._target.decode()
         )
@@ -181,7 +188,7 @@ class FastPathResponse(GateRequestHandler):
     def map_response(self, head: ResponseHead) -> MappedResponse:
         if self._known is None:
             raise UpstreamUnreachable
-        return self._fast_path.http.head(self._for_engine(self._known), head)
+        return self._fast_path.http.head(self.for_engine(self._known), head)
 
     def receive_from(self, source: BodySource | None) -> None:
         self._connection = source
@@ -313,6 +320,7 @@ class FastPathResponse(GateRequestHandler):
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
+        spans, self._spans = self._spans, None
         if known is not None:
             self._fast_path.record(
                 known,
@@ -324,4 +332,8 @@ class FastPathResponse(GateRequestHandler):
                 self._sent,
                 self._loop.time() - self._started,
                 is_stream=is_stream,
+                trace_id=spans.trace_id if spans is not None else None,
             )
+            if spans is not None:
+                method = self._request_method.decode()
+                spans.end(metrics.method_label(method), self._status, known.address)

@@ -10,7 +10,7 @@ Invariants (states: :mod:`zenzefi.proxy.fast_path`):
   time aiohttp's task waits for a request and writes nothing.
 - The original request is kept while it WAITs, so it can be handed over. In STREAMING a failure can
   only close the connection.
-- An error is taken only by the request that it belongs to (:class:`PendingError`), and is dropped
+- An error is taken only by the request that it belongs to (:class:`HandedOver`), and is dropped
   when another request begins or the connection closes.
 - A request that ends here is recorded here; a request that was handed over, by the standard path.
 - A recognised request never reaches the parser, nor does its content (``_is_raw``): the scanner of
@@ -30,11 +30,14 @@ from aiohttp.web_request import BaseRequest
 from zenzefi.errors import GateError
 from zenzefi.http.framing import SizedEnd
 from zenzefi.http.request_stream import HELD, Phase
+from zenzefi.observability.tracing import ServerSpan
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.fast_path.client_content import FastPathContent
 from zenzefi.proxy.fast_path.client_response import Original
-from zenzefi.proxy.fast_path.known_requests import KnownRequest, without_content
+from zenzefi.proxy.fast_path.known_request import KnownRequest
+from zenzefi.proxy.fast_path.known_requests import without_content
 from zenzefi.proxy.fast_path.upload import Upload
+from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.pool import IDEMPOTENT
 
@@ -60,7 +63,7 @@ class FastPathHandler(FastPathContent):
         return self._known is None and super()._is_idle
 
     def _begin_request(self) -> bool:
-        self._pending.drop()
+        self._handed_over.drop()
         self._drop_upload()
         self._is_raw = False
         self._rest = None
@@ -168,15 +171,86 @@ class FastPathHandler(FastPathContent):
         self.exchange = original
         self._request_in_progress = True
         self._upload = upload
-        self._outgoing = known.head(method, target, request_id, length) + content
-        if upload is not None and not self.register():  # it may last: it ends with the token
+        self._is_counted = False
+        limits = fast_path.limits
+        if not limits.rates("proxy"):
+            self._start(known, length, content)
+        elif limits.is_local:
+            try:
+                limits.hit_now("proxy", str(known.access.token_id))
+            except GateError as error:
+                self._refuse_counted(error)
+            else:
+                self._is_counted = True
+                self._start(known, length, content)
+        else:
+            fast_path.start_task(self._count(known, length, content, original))
+
+    async def _count(
+        self, known: KnownRequest, length: int | None, content: bytes, exchange: object
+    ) -> None:
+        """Count the request for all nodes, then start it."""
+        try:
+            await self._fast_path.limits.hit("proxy", str(known.access.token_id))
+        except GateError as error:
+            if self.exchange is exchange:
+                self._refuse_counted(error)
+        else:
+            if self.exchange is exchange:
+                self._is_counted = True
+                self._start(known, length, content)
+                self._advance()
+
+    def _refuse_counted(self, error: GateError) -> None:
+        self._is_counted = True
+        self.hand_over(error)
+
+    def _start(self, known: KnownRequest, length: int | None, content: bytes) -> None:
+        """Send the request; the arguments are those of :meth:`_begin`."""
+        fast_path = self._fast_path
+        method, target, request_id = self._request_method, self._target, self._request_id
+        spans = self._spans = fast_path.spans(known, method, target)
+        if fast_path.has_early and self._respond_early(known):
+            return
+        if known.pairs is not None:
+            known = known.hooked(method, target, request_id, fast_path.http.rewriter.request)
+            request_id = b""
+        traceparent = spans.traceparent if spans is not None else None
+        self._outgoing = known.head(method, target, request_id, length, traceparent) + content
+        if self._upload is not None and not self.register():  # it may last: it ends with the token
             self.hand_over(None)
             return
-        connection = fast_path.take(known.access.token_id)
+        self.send_request()
+
+    def send_request(self) -> None:
+        """Send the request on a pooled connection, on a new one, or on the standard path."""
+        known = self._known
+        if known is None:
+            return
+        connection = self._fast_path.take(known.access.token_id)
         if connection is not None:
             self._transmit(connection)
-        elif not fast_path.connect(self, known.access.token_id):
+        elif not self._fast_path.connect(self, known.access.token_id):
             self.hand_over(None)
+
+    def _respond_early(self, known: KnownRequest) -> bool:
+        """Send a plugin's response, if there is one."""
+        early = self._fast_path.early(self.for_engine(known))
+        if early is None:
+            return False
+        # Not at once: a client may have pipelined hundreds of such requests.
+        self._loop.call_soon(self._send_early, self.exchange, *early)
+        return True
+
+    def _send_early(
+        self, exchange: object, status: int, mapped: MappedResponse, body: bytes
+    ) -> None:
+        if self.exchange is not exchange:
+            return
+        lines = [b"HTTP/1.1 %d \r\n" % status, *(b"%b: %b\r\n" % pair for pair in mapped.headers)]
+        has_body = self._request_method != b"HEAD" and status not in (204, 304)
+        length = len(body) if status != 204 else None
+        self.head(status, lines, length, body if has_body else b"", is_done=True)
 
     def _transmit(self, connection: UpstreamConnection) -> None:
         self._connection = connection
@@ -225,10 +299,17 @@ class FastPathHandler(FastPathContent):
                 (message._replace(should_close=True), content) if self._close else original
             )
         waiter = self._waiter
-        if error is not None and self._messages:
-            self._pending.put(self._messages[0][0], error)
+        spans, self._spans = self._spans, None
+        parsed = self._messages[0][0] if self._messages else None
+        if isinstance(parsed, RawRequestMessage):
+            self._handed_over.put(
+                parsed,
+                error,
+                is_counted=self._is_counted,
+                span=spans.hand_over(error) if spans is not None else None,
+            )
         if waiter is None or waiter.done() or not self._messages:
-            self._pending.drop()
+            self._handed_over.drop()
             self.force_close()
             return
         self._wake()
@@ -265,7 +346,15 @@ class FastPathHandler(FastPathContent):
 
     def check_pending(self, request: BaseRequest) -> None:
         """Raise the error of the fast path for this request, if there is one."""
-        self._pending.check(request._message)
+        self._handed_over.check(request._message)
+
+    def was_counted(self, request: BaseRequest) -> bool:
+        """Whether the rate limit has counted this request."""
+        return self._handed_over.was_counted(request._message)
+
+    def take_span(self, request: BaseRequest) -> ServerSpan | None:
+        """Return the span that the fast path has begun for this request, if there is one."""
+        return self._handed_over.take_span(request._message)
 
     # --- the connection
 
@@ -288,7 +377,7 @@ class FastPathHandler(FastPathContent):
         if self._known is not None:
             self._status = self._status or 499
             self._done()
-        self._pending.drop()
+        self._handed_over.drop()
         super().connection_lost(exc)
 
     def close(self) -> None:

@@ -101,11 +101,14 @@ class HeadTable:
         may_rewrite: Callable[[bytes], bool],
         engine_names: frozenset[bytes],
         search: Callable[[bytes], OriginSearch | None] = lambda _: None,
+        *,
+        is_hooked: bool = False,
     ) -> None:
         self.upstream = upstream
         self.mount = mount
         self._may_rewrite = may_rewrite
         self._search = search
+        self._is_hooked = is_hooked  # a plugin may change any head
         self._engine_names = engine_names
         self._known: dict[bytes, HeadRow] = {}
 
@@ -156,7 +159,7 @@ class HeadTable:
         found = _found(details, status, has_type=has_type)
         lines += found.lines
         is_typed = has_type or found.search is not None or status in _UNTYPED
-        is_usual = is_typed and not found.is_unusual
+        is_usual = is_typed and not found.is_unusual and not self._is_hooked
         # The forbidden content of a 204 may follow at any time.
         may_reuse = not (is_closing or (status == 204 and (is_chunked or length > 0)))
         return Head(

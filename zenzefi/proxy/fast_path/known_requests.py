@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
-from uuid import UUID
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -31,19 +29,18 @@ from zenzefi.http.validation import check
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.admission import resolve
 from zenzefi.proxy.fast_path.head_table import HeadTable
+from zenzefi.proxy.fast_path.known_request import KnownRequest, header_lines
+from zenzefi.proxy.fast_path.rewritten_types import Rewriting
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.request import overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.mount import parse_forwarded
-from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.rewriting.runtime import WORKER_MARK
 from zenzefi.settings import Network
-from zenzefi.tokens.access import TokenAccess
-from zenzefi.tokens.open_connections import ClientIdentity
 from zenzefi.tokens.scopes import FULL
 
 HeadTableOf = Callable[[Mount, str | None], HeadTable]
@@ -60,78 +57,10 @@ LINE = re.compile(
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*(?=\r\n)")
 _UNUSUAL = (
     "Upgrade",
-    "Range",
-    "If-Range",
-    "If-Match",
-    "Trailer",
-    "TE",
-    "Traceparent",
     *TARGET_HEADERS,  # forward auth
 )
 _MAX_BLOCK = 8 * 1024  # bytes of a stored header block
 _BUDGET = 4 * 1024 * 1024  # bytes of all stored blocks and results
-
-
-@dataclass(slots=True)
-class KnownRequest:
-    """The result of admitting one header block from one address."""
-
-    access: TokenAccess
-    token: str
-    device_id: str | None
-    remote: str
-    """The address of the peer, which may be a trusted proxy."""
-    address: str
-    """The address of the client."""
-    agent: str
-    is_behind_proxy: bool
-    sign_in: UUID | None
-    secret: str | None
-    """The secret of the proxy cookie, for requests that sent one."""
-    is_own_origin: bool
-    overrides: tuple[str, ...]
-    """Methods that the scope must cover in addition to the request's, for each path."""
-    has_content: bool
-    expects_continue: bool
-    keep_alive: bool
-    request_id: bytes | None
-    """The client's own request ID; ``None``: each request gets a new one."""
-    before: bytes
-    """The request for the upstream from its target to its request ID."""
-    after: bytes
-    """The rest of the head, without what frames the content."""
-    is_for_one_target: bool
-    """Whether the head depends on the method and the target, so that it is not remembered."""
-    head_table: HeadTable
-    for_engine: EngineRequest
-    """The first request with these headers; method and target differ per request."""
-    has_derived_tag: bool
-    """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
-    uncounted_requests: int = 0
-    """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
-    uncounted_received: int = 0
-    """Bytes of their contents."""
-    uncounted_sent: int = 0
-    """Bytes of the bodies of their responses."""
-
-    @property
-    def identity(self) -> ClientIdentity:
-        """The client that uses the token."""
-        return ClientIdentity(self.device_id, self.address, self.agent, self.sign_in)
-
-    def head(self, method: bytes, target: bytes, request_id: bytes, length: int | None) -> bytes:
-        """The head for the upstream; ``length``: bytes of the content, ``None`` if chunked."""
-        if not self.has_content:
-            # RFC 9110, 8.6: methods that anticipate content say that there is none.
-            framing = b"Content-Length: 0\r\n\r\n" if method in _WITH_CONTENT else b"\r\n"
-        else:
-            framing = (
-                b"Transfer-Encoding: chunked\r\n"
-                if length is None
-                else b"Content-Length: %d\r\n" % length
-            )
-            framing += b"Expect: 100-continue\r\n\r\n" if self.expects_continue else b"\r\n"
-        return b"%b %b%b%b%b%b" % (method, target, self.before, request_id, self.after, framing)
 
 
 class Recognised(NamedTuple):
@@ -171,6 +100,9 @@ class KnownRequests:
         trusted: Sequence[Network],
         own_paths: frozenset[bytes],
         head_table_of: HeadTableOf,
+        rewriting: Rewriting,
+        *,
+        is_traced: bool,
     ) -> None:
         self._gate = gate
         self._admission = gate.admission
@@ -179,6 +111,8 @@ class KnownRequests:
         self._trusted = trusted
         self._own_paths = own_paths
         self._head_table_of = head_table_of
+        self._rewriting = rewriting
+        self._is_traced = is_traced
         self._known: dict[bytes, KnownRequest] = {}
         self._size = 0
 
@@ -335,17 +269,19 @@ class KnownRequests:
         raw_headers = request._message.raw_headers
         has_content = request.body_exists
         pairs = request_headers(
-            raw_headers,
-            gate.http._policy,
+            [pair for pair in raw_headers if pair[0].lower() != b"traceparent"]
+            if self._is_traced
+            else raw_headers,
+            gate.http.policy,
             proxied.mount,
             proxied.identity,
             proxied.unmapper,
             is_bodiless=not has_content,
             token=proxied.token,
         )
-        pairs = gate.http._rewriter.request(proxied, pairs)
-        block = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
-        before, found, after = block.partition(b"X-Request-ID: " + marker.encode())
+        is_hooked = self._rewriting.has_hook("request_headers")
+        own = pairs if is_hooked else gate.http.rewriter.request(proxied.for_engine, pairs)
+        before, found, after = header_lines(own).partition(b"X-Request-ID: " + marker.encode())
         if not found:
             return None
         known = KnownRequest(
@@ -366,9 +302,13 @@ class KnownRequests:
             request_id=request_id.encode() if offered == request_id else None,
             before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
             after=after,
-            is_for_one_target="Destination" in headers and proxied.access.scope != FULL,
+            # The scope is checked for the destination; the path tells whether ranges are sent.
+            is_for_one_target="Range" in headers
+            or ("Destination" in headers and proxied.access.scope != FULL),
             head_table=self._head_table_of(proxied.mount, headers.get("Sec-Fetch-Dest")),
+            pairs=pairs if is_hooked else None,
             for_engine=proxied.for_engine,
+            scheme=request.scheme,
             has_derived_tag="~z" in ",".join(headers.getall("If-None-Match", ())),
         )
         raw = self._target(known, request.method.encode(), received_target.raw.encode())
@@ -377,7 +317,6 @@ class KnownRequests:
         return Admitted(known, raw, request.content_length, proxied.inspection)
 
 
-_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 _PREFIX = PROXY_PREFIX.encode()
 _BELOW = _PREFIX + b"/"
 _OWN = ENTER_PATH.rpartition("/")[0].encode() + b"/"

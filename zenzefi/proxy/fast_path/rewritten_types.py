@@ -11,7 +11,6 @@ from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.headers import TABLE
 from zenzefi.rewriting.origin_search import OriginSearch
 
-_HOOKS = ("request_headers", "response_headers", "early_response")
 # Only the engine can map these headers. Headers that the policy drops are not passed to it.
 _ENGINE_NAMES = frozenset(
     row.name.lower().encode() for row in TABLE if row.verb != "keep"
@@ -30,11 +29,9 @@ class Rewriting:
         """A number that changes when plugins are reloaded."""
         return self._engine.registry.generation
 
-    @property
-    def has_hooks(self) -> bool:
-        """Whether a plugin has a hook for heads, which the fast path does not call."""
-        registry = self._engine.registry
-        return any(map(registry.with_hook, _HOOKS))
+    def has_hook(self, name: str) -> bool:
+        """Whether a plugin has this hook."""
+        return bool(self._engine.registry.with_hook(name))
 
     def head_table(self, upstream: Origin, mount: Mount, destination: str | None) -> HeadTable:
         """A new table for the heads of responses at ``mount`` to requests for ``destination``."""
@@ -46,7 +43,8 @@ class Rewriting:
         def search(content_type: bytes) -> OriginSearch | None:
             return plans.search(_text(content_type), destination, mount, mapper)
 
-        return HeadTable(upstream, mount, may_rewrite, _ENGINE_NAMES, search)
+        is_hooked = self.has_hook("response_headers")
+        return HeadTable(upstream, mount, may_rewrite, _ENGINE_NAMES, search, is_hooked=is_hooked)
 
 
 def _text(value: bytes) -> str:
