@@ -1,25 +1,8 @@
-"""DASH manifests (ISO/IEC 23009-1): BaseURL, Location, segment templates and lists, xlink."""
+"""DASH manifests (ISO/IEC 23009-1), by their table in ``zenzefi/rewriting/xml_formats.py``."""
 
 from __future__ import annotations
 
-from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, XmlRules
-
-RULES = XmlRules(
-    attributes=frozenset(
-        (
-            "href",
-            "src",
-            "url",
-            "media",
-            "initialization",
-            "sourceURL",
-            "index",
-            "bitstreamSwitching",
-        )
-    ),
-    elements=frozenset(("Location", "PatchLocation")),
-    base_element="BaseURL",
-)
+from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, xml_format
 
 
 class Dash(Plugin):
@@ -31,4 +14,4 @@ class Dash(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per manifest."""
-        return XmlReader(RULES, context.mapper, context.url)
+        return XmlReader(xml_format("dash"), context.mapper, context.url)

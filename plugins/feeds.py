@@ -6,28 +6,7 @@ would show all entries as new.
 
 from __future__ import annotations
 
-from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, XmlRules
-
-RULES = XmlRules(
-    attributes=frozenset(("href", "src", "url", "poster", "xmlUrl", "htmlUrl")),
-    elements=frozenset(
-        (
-            "link",
-            "url",
-            "comments",
-            "docs",
-            "icon",
-            "logo",
-            "uri",
-            "loc",
-            "commentRss",
-            "content_loc",
-            "thumbnail_loc",
-            "player_loc",
-        )
-    ),
-    styles=True,
-)
+from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, xml_format
 
 
 class Feeds(Plugin):
@@ -48,4 +27,4 @@ class Feeds(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
-        return XmlReader(RULES, context.mapper, context.url)
+        return XmlReader(xml_format("feed"), context.mapper, context.url)

@@ -63,6 +63,10 @@ class Json(Plugin):
     )
     needs = Needs.CHUNKS
 
+    def applies(self, context: Context) -> bool:
+        """Skip rule sets, which have their own plugin."""
+        return context.content_type != "application/speculationrules+json"
+
     def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
         """True: only absolute URLs of the upstream are mapped."""
         return True

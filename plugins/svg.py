@@ -2,28 +2,7 @@
 
 from __future__ import annotations
 
-from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, XmlRules
-
-RULES = XmlRules(
-    attributes=frozenset(
-        (
-            "href",
-            "src",
-            "url",
-            "poster",
-            "action",
-            "formaction",
-            "data",
-            "cite",
-            "background",
-            "longdesc",
-            "manifest",
-        )
-    ),
-    lists=frozenset(("srcset", "imagesrcset")),
-    styles=True,
-    refresh=True,
-)
+from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, xml_format
 
 
 class Svg(Plugin):
@@ -35,4 +14,4 @@ class Svg(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
-        return XmlReader(RULES, context.mapper, context.url)
+        return XmlReader(xml_format("document"), context.mapper, context.url)

@@ -1,35 +1,9 @@
-"""Any other XML, with the URLs of feeds, SVG and XHTML.
-
-Namespace names, schema locations and identifiers look like URLs but are not mapped.
-"""
+"""Any other XML: the root element shows the format (WebDAV, OpenSearch, WSDL, XHTML, feeds...)."""
 
 from __future__ import annotations
 
-from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, XmlRules
+from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlByRoot
 
-RULES = XmlRules(
-    attributes=frozenset(("href", "src", "url", "poster")),
-    elements=frozenset(
-        (
-            "link",
-            "url",
-            "comments",
-            "docs",
-            "icon",
-            "logo",
-            "uri",
-            "loc",
-            "commentRss",
-            "content_loc",
-            "thumbnail_loc",
-            "player_loc",
-            "BaseURL",
-            "Location",
-            "PatchLocation",
-        )
-    ),
-    styles=True,
-)
 _OWN_PLUGINS = frozenset(
     (
         "application/rss+xml",
@@ -57,4 +31,4 @@ class Xml(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
-        return XmlReader(RULES, context.mapper, context.url)
+        return XmlByRoot(context.mapper, context.url)

@@ -12,6 +12,7 @@ from zenzefi.rewriting.csp import map_policy
 from zenzefi.rewriting.css import CssScanner
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
+from zenzefi.rewriting.html.embedded import WholeText, map_speculation_rules
 from zenzefi.rewriting.literals import OriginFinder, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.plugins.api import (
@@ -29,7 +30,8 @@ from zenzefi.rewriting.plugins.api import (
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
 from zenzefi.rewriting.scanner import Scanner
 from zenzefi.rewriting.url_map import UrlMap
-from zenzefi.rewriting.xmlspans import XmlReader, XmlRules
+from zenzefi.rewriting.xml_formats import XmlRules, xml_format
+from zenzefi.rewriting.xmlspans import XmlByRoot, XmlReader
 
 __all__ = [
     "DOCUMENT_DESTINATIONS",
@@ -55,12 +57,16 @@ __all__ = [
     "TextEdit",
     "Token",
     "UrlMap",
+    "WholeText",
+    "XmlByRoot",
     "XmlReader",
     "XmlRules",
     "is_worker",
     "map_policy",
     "map_refresh",
+    "map_speculation_rules",
     "map_srcset",
     "runtime_tag",
     "worker_prelude",
+    "xml_format",
 ]

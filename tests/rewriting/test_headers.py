@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.csp import map_policy, permit
-from zenzefi.rewriting.headers import TABLE, View, map_headers
+from zenzefi.rewriting.header_values import View
+from zenzefi.rewriting.headers import TABLE, map_headers
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("https", "app.example", 443)

@@ -18,7 +18,8 @@ from zenzefi.origin import Mount, Origin
 from zenzefi.proxy.headers.cookies import ESCAPE, map_set_cookie
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
-from zenzefi.rewriting.headers import TABLE, View, map_headers
+from zenzefi.rewriting.header_values import View
+from zenzefi.rewriting.headers import TABLE, map_headers
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 

@@ -17,7 +17,8 @@ from zenzefi.observability.logs import Scrubber
 from zenzefi.proxy import unmounted_requests
 from zenzefi.proxy.headers import request, response
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
-from zenzefi.rewriting.headers import TABLE, View, map_headers
+from zenzefi.rewriting.header_values import View
+from zenzefi.rewriting.headers import TABLE, map_headers
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 
 VIEW = View(PAGE, MAPPER, MOUNT)

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.rewriting.headers import ORIGIN_WIDE, TABLE, View, map_headers
+from zenzefi.rewriting.header_values import View
+from zenzefi.rewriting.headers import ORIGIN_WIDE, TABLE, map_headers
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("http", "10.0.0.5", 8000)

@@ -18,7 +18,8 @@ from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.body import BodyRewrite, Decide, Step
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
 from zenzefi.rewriting.double_byte import DoubleByte, codec_of
-from zenzefi.rewriting.headers import BODY_HEADERS, View, map_headers, varying
+from zenzefi.rewriting.header_values import View
+from zenzefi.rewriting.headers import BODY_HEADERS, map_headers, varying
 from zenzefi.rewriting.origin_search import OriginSearch
 from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.plans import Plan, Plans

@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from zenzefi.origin import Mount
 from zenzefi.rewriting.csp import map_policy
+from zenzefi.rewriting.header_values import (
+    SPACE,
+    View,
+    map_address,
+    map_challenge,
+    map_for_script,
+    map_report_to,
+)
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.url_map import UrlMap
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The URL and mount of a response, for mapping its headers."""
-
-    url: str
-    mapper: UrlMap
-    mount: Mount
-
 
 Mapping = Callable[[str, View], str | None]
 """Maps a header's value to the browser's view; ``None`` drops the header."""
@@ -41,15 +37,6 @@ class HeaderRule:
     reason: str
 
 
-_SPACE = " \t\n\f\r"
-
-
-def _url(value: str, view: View) -> str:
-    text = value.strip(_SPACE)
-    new = view.mapper.map(text, view.url)
-    return value if new == text else new
-
-
 def _redirect(value: str, view: View) -> str:
     """A redirect's target.
 
@@ -57,7 +44,7 @@ def _redirect(value: str, view: View) -> str:
     build absolute URLs from it without the prefix. Such a URL means the upstream, not the gate's
     own pages.
     """
-    text = value.strip(_SPACE)
+    text = value.strip(SPACE)
     public, prefix = str(view.mount.public), view.mount.prefix
     rest = text[len(public) :]
     if (
@@ -68,7 +55,7 @@ def _redirect(value: str, view: View) -> str:
     ):
         upstream = "/".join(view.url.split("/", 3)[:3])
         return view.mapper.map(upstream + rest, view.url)
-    return _url(value, view)
+    return map_address(value, view)
 
 
 def _refresh(value: str, view: View) -> str:
@@ -90,11 +77,11 @@ def _link(value: str, view: View) -> str:
         if match["target"] is not None:
             if not match["close"]:
                 return match[0]
-            return f"<{_url(match['target'], view)}>"
+            return f"<{map_address(match['target'], view)}>"
         if match["name"] is None:
             return match[0]
         if match["name"].lower() == "anchor":
-            new = _url(match["value"], view)
+            new = map_address(match["value"], view)
         else:
             new = map_srcset(match["value"], lambda url: view.mapper.map(url, view.url))
         return match["before"] + new + match["after"]
@@ -105,7 +92,7 @@ def _link(value: str, view: View) -> str:
 def _origin(value: str, view: View) -> str:
     """A single origin, ``*`` or ``null`` (CORS)."""
     origins = {str(origin) for origin in view.mapper.origins}
-    return str(view.mount.public) if value.strip(_SPACE).lower() in origins else value
+    return str(view.mount.public) if value.strip(SPACE).lower() in origins else value
 
 
 def _origins(value: str, view: View) -> str:
@@ -125,13 +112,7 @@ def _quoted_origins(value: str, view: View) -> str:
 
 def _quoted_urls(value: str, view: View) -> str:
     """URLs as structured-field strings (Reporting-Endpoints, Speculation-Rules)."""
-    return re.sub(r'"([^"\\]*)"', lambda m: f'"{_url(m[1], view)}"', value)
-
-
-def _report_to(value: str, view: View) -> str | None:
-    if not view.mount.is_root:
-        return None
-    return re.sub(r'("url"\s*:\s*")([^"\\]*)"', lambda m: f'{m[1]}{_url(m[2], view)}"', value)
+    return re.sub(r'"([^"\\]*)"', lambda m: f'"{map_address(m[1], view)}"', value)
 
 
 def _policy(value: str, view: View) -> str:
@@ -152,7 +133,7 @@ def _root_only(value: str, view: View) -> str | None:
 
 def _clear_site_data(value: str, view: View) -> str | None:
     """Only caches may be cleared: the gate's origin has cookies and storage of other parties."""
-    kinds = [kind.strip(_SPACE) for kind in value.split(",")]
+    kinds = [kind.strip(SPACE) for kind in value.split(",")]
     allowed = ['"cache"', '"storage"'] if view.mount.is_root else ['"cache"']
     kept = allowed if '"*"' in kinds else [kind for kind in kinds if kind in allowed]
     return ", ".join(kept) or None
@@ -169,9 +150,9 @@ def _worker_scope(value: str, view: View) -> str | None:
     dropped, and the browser then allows the script's folder.
     """
     if view.mount.is_root:
-        return _url(value, view)
-    resolved = view.mapper.resolve(value.strip(_SPACE), view.url)
-    if not value.strip(_SPACE) or resolved is None or not view.mapper.is_own(resolved):
+        return map_address(value, view)
+    resolved = view.mapper.resolve(value.strip(SPACE), view.url)
+    if not value.strip(SPACE) or resolved is None or not view.mapper.is_own(resolved):
         return None
     path = quote(urlsplit(resolved).path, safe=_UNESCAPED, errors="surrogateescape") or "/"
     segments = path.lower().replace("%2e", ".").split("/")
@@ -226,15 +207,33 @@ ORIGIN_WIDE = {
 TABLE = (
     HeaderRule("Location", "map", _redirect, "a redirect must stay under the mount"),
     HeaderRule(
-        "Content-Location", "map", _url, "it names the resource as the browser must ask for it"
+        "Content-Location",
+        "map",
+        map_address,
+        "the resource as the browser must ask for it",
     ),
     HeaderRule("Refresh", "map", _refresh, "a redirect with a delay; parsed as browsers parse it"),
     HeaderRule(
         "Link", "map", _link, "preloads and rel links are fetched; anchor and imagesrcset too"
     ),
-    HeaderRule("SourceMap", "map", _url, "developer tools fetch it"),
-    HeaderRule("X-SourceMap", "map", _url, "the older name of SourceMap"),
-    HeaderRule("X-Pingback", "map", _url, "an address of the upstream"),
+    HeaderRule("WWW-Authenticate", "map", map_challenge, "addresses for programs, protected paths"),
+    *(
+        HeaderRule(name, "map", map_for_script, "a script navigates there")
+        for name in (
+            "HX-Location",
+            "HX-Redirect",
+            "HX-Push-Url",
+            "HX-Replace-Url",
+            "Turbo-Location",
+            "Turbolinks-Location",
+            "X-Inertia-Location",
+            "X-Up-Location",
+            "X-PJAX-URL",
+        )
+    ),
+    HeaderRule("SourceMap", "map", map_address, "developer tools fetch it"),
+    HeaderRule("X-SourceMap", "map", map_address, "the older name of SourceMap"),
+    HeaderRule("X-Pingback", "map", map_address, "an address of the upstream"),
     HeaderRule(
         "Content-Security-Policy", "map", _policy, "sources that mean the upstream mean the gate"
     ),
@@ -285,7 +284,10 @@ TABLE = (
         for name, reason in ORIGIN_WIDE.items()
     ),
     HeaderRule(
-        "Report-To", "map", _report_to, "origin-wide: only where the origin is the upstream's own"
+        "Report-To",
+        "map",
+        map_report_to,
+        "origin-wide: only where the origin is the upstream's own",
     ),
     HeaderRule("Alt-Svc", "drop", _drop, "it would lead the browser around the gate"),
     HeaderRule("Onion-Location", "drop", _drop, "it would lead the browser around the gate"),

@@ -27,10 +27,12 @@ JAVASCRIPT = "text/javascript"
 HTML = "text/html"
 JSON = "application/json"
 CSS = "text/css"
+MANIFEST = "application/manifest+json"
 
 WAIT = 1024
 """Most decoded bytes for which a decision waits."""
 
+_JSON_LABELS = ("", JSON, "text/json", "text/plain", "application/octet-stream")
 _SPACE = b"\t\n\x0b\x0c\r "
 _MARK = b"\xef\xbb\xbf"
 _TAG = re.compile(rb"<[!/a-zA-Z?]")
@@ -70,6 +72,10 @@ def by_label(label: str, destination: str | None, nosniff: bool) -> tuple[str, D
     if not nosniff:
         if destination in SCRIPT_DESTINATIONS and not _NEVER_SCRIPT.match(label):
             return JAVASCRIPT, Doubt.NONE
+        if (
+            destination == "manifest" and label in _JSON_LABELS
+        ):  # of any type (Web App Manifest, 1.3)
+            return MANIFEST, Doubt.NONE
         if destination == "style" and label in ("", HTML, "text/plain"):
             return CSS, Doubt.NONE
     if label == HTML:

@@ -10,33 +10,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.scanner import DecidingScanner
 from zenzefi.rewriting.url_map import UrlMap
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class XmlRules:
-    """The attributes and elements with URLs of a kind of document; all names without prefix."""
-
-    attributes: frozenset[str] = frozenset()
-    elements: frozenset[str] = frozenset()
-    """Elements whose whole text is one URL."""
-    lists: frozenset[str] = frozenset()
-    """Attributes with a ``srcset``."""
-    base_element: str = ""
-    """Its text is a URL, and the base of the following URLs in its parent (DASH BaseURL)."""
-    styles: bool = False
-    """``style`` attributes and elements, and ``url()`` in presentation attributes."""
-    refresh: bool = False
-    """``<meta http-equiv="refresh">`` (XHTML)."""
-
+from zenzefi.rewriting.xml_formats import XmlRules, rules_by_root
 
 _SPACE = b"\t\n\r "
+_WORD = re.compile(rb"[^\t\n\r ]+")
 _NAME = rb"[^\s/>=\"'<]+"
 _TAG = re.compile(
     rb"<(?P<end>/?)(?P<name>(?>[A-Za-z_:\x80-\xff]%b))"
@@ -118,7 +102,8 @@ def _patterns(rules: XmlRules) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     names += [b"style"] if rules.styles else []
     prefix = rb"(?:[^\s<>/=:\"']*:)?"
     watched = rb"(?!%b(?:%b)[\s/>])" % (prefix, b"|".join(names)) if names else b""
-    attributes = [re.escape(name.encode()) for name in rules.attributes | rules.lists]
+    named = rules.attributes | rules.lists | rules.unprefixed | {name for _, name in rules.spaced}
+    attributes = [re.escape(name.encode()) for name in named]
     attributes += [b"base", b"content"] + ([b"style"] if rules.styles else [])
     some = rb"[\s:\"'](?:%b)\s*=" % b"|".join(attributes)
     url = rb"|(?i:url\()" if rules.styles else b""
@@ -251,19 +236,31 @@ class XmlReader:
                 self._put(edits, value, offset + attribute.start(part), old)
                 self._push(self._depth, self._mapper.resolve(_in_attribute(value), old))
             elif not full.startswith(b"xmlns"):
-                found.append((full.rpartition(b":")[2], value, offset + attribute.start(part)))
+                found.append((full, value, offset + attribute.start(part)))
         is_refresh = self._rules.refresh and _is_refresh(name, found)
-        for local, value, place in found:
-            self._attribute(local, value, place, edits, is_refresh=is_refresh)
+        element = name.decode("latin-1")
+        for full, value, place in found:
+            self._attribute(element, full, value, place, edits, is_refresh=is_refresh)
         edits[first:] = sorted(edits[first:])  # xml:base was read before the others
 
     def _attribute(
-        self, local: bytes, value: bytes, place: int, edits: list[Edit], *, is_refresh: bool
+        self,
+        element: str,
+        full: bytes,
+        value: bytes,
+        place: int,
+        edits: list[Edit],
+        *,
+        is_refresh: bool,
     ) -> None:
         """Map the URLs of one attribute; ``place`` is the position of its value."""
+        local = full.rpartition(b":")[2]
         rules, text = self._rules, local.decode("latin-1")
-        if text in rules.attributes:
+        if text in rules.attributes or (text in rules.unprefixed and b":" not in full):
             self._put(edits, value, place, self._base)
+        elif (element, text) in rules.spaced:
+            for word in islice(_WORD.finditer(value), _MOST):
+                self._put(edits, word[0], place + word.start(), self._base)
         elif text in rules.lists:
             if value.count(b",") <= _MOST:
                 self._replace(edits, value, place, map_srcset(_in_attribute(value), self._map))
@@ -353,7 +350,31 @@ class XmlReader:
         edits.append(Edit(place, place + len(raw), _encoded(new, read)))
 
 
+class XmlByRoot(DecidingScanner):
+    """Reads a document by the table of the format that its root element shows."""
+
+    def __init__(self, mapper: UrlMap, url: str) -> None:
+        self._mapper = mapper
+        self._url = url
+        self._hurried = False
+        self._reader: XmlReader | None = None
+
+    def release(self) -> None:
+        """See :class:`zenzefi.rewriting.scanner.DecidingScanner`."""
+        self._hurried = True
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        """As :meth:`XmlReader.scan`."""
+        if self._reader is None:
+            rules = rules_by_root(window, final or (self._hurried and bool(window.strip())))
+            if rules is None:
+                return 0, []
+            self._reader = XmlReader(rules, self._mapper, self._url)
+        return self._reader.scan(window, final)
+
+
 def _is_refresh(name: bytes, attributes: list[tuple[bytes, bytes, int]]) -> bool:
     return name == b"meta" and any(
-        local == b"http-equiv" and value.lower() == b"refresh" for local, value, _ in attributes
+        full.rpartition(b":")[2] == b"http-equiv" and value.lower() == b"refresh"
+        for full, value, _ in attributes
     )

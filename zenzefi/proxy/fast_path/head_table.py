@@ -213,7 +213,8 @@ class HeadTable:
         # Event streams take the standard path, which ends them on drain.
         if value.lower().startswith(b"text/event-stream"):
             return _UNUSUAL_ROW
-        line = b"%b: %b\r\n" % (name, value)
+        mapped = response_headers([(name, value)], self.upstream, self.mount)
+        line = b"".join(b"%b: %b\r\n" % pair for pair in mapped)
         if not self._may_rewrite(value):
             return HeadRow(_CONTENT_TYPE, line)
         search = self._search(value)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from zenzefi.http_syntax import TOKEN_BYTES
-from zenzefi.origin import Mount, Origin
+from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.cookies import map_set_cookie
 from zenzefi.proxy.headers.pairs import (
     DICTIONARY,
@@ -41,6 +41,7 @@ RESPONSE_RULES = (
     Rule("x-request-id", Verb.SET, "the gate sends its own"),
     Rule("set-cookie", Verb.MAP, "kept at the gate's host, below the mount"),
     Rule("use-as-dictionary", Verb.DROP, DICTIONARY),
+    Rule("content-type", Verb.MAP, "the desktop client cuts the charset after a space"),
     Rule("cache-control", Verb.MAP, "caches between the gate and the browser check no token"),
     Rule("surrogate-control", Verb.DROP, _CACHES),
     Rule("cdn-cache-control", Verb.DROP, _CACHES),
@@ -78,7 +79,7 @@ def response_headers(raw: Iterable[tuple[bytes, bytes]], upstream: Origin, mount
                 out.append((name, value))
         elif verb is Verb.MAP:
             mapped = _RESPONSE_MAPS[low](value, upstream, mount)
-            if mapped:
+            if mapped is not None:
                 out.append((name, mapped))
     return out
 
@@ -125,11 +126,21 @@ def for_one_browser(pairs: Pairs) -> Pairs:
     return out
 
 
-def _map_set_cookie(value: bytes, upstream: Origin, mount: Mount) -> bytes:
-    return (map_set_cookie(value.decode("latin-1"), upstream, mount) or "").encode("latin-1")
+def _map_set_cookie(value: bytes, upstream: Origin, mount: Mount) -> bytes | None:
+    mapped = map_set_cookie(value.decode("latin-1"), upstream, mount)
+    return mapped.encode("latin-1") if mapped else None
 
 
-_RESPONSE_MAPS: dict[bytes, Callable[[bytes, Origin, Mount], bytes]] = {
+_SPACED_CHARSET = re.compile(rb";[ \t]+(?=charset=)", re.I)
+
+
+def _map_content_type(value: bytes, _upstream: Origin, mount: Mount) -> bytes:
+    """Without the space in ``; charset=``, which that client searches for to remove it."""
+    return _SPACED_CHARSET.sub(b";", value) if mount.kind is MountKind.CLIENT else value
+
+
+_RESPONSE_MAPS: dict[bytes, Callable[[bytes, Origin, Mount], bytes | None]] = {
     b"set-cookie": _map_set_cookie,
+    b"content-type": _map_content_type,
     b"cache-control": lambda value, _upstream, _mount: value,  # later: for_one_browser
 }

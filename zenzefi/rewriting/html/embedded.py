@@ -12,6 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.html.url_patterns import UrlPatterns
+from zenzefi.rewriting.url_map import UrlMap
+
+_LONGEST = 1 << 18
+_MOST_MEMBERS = 8000  # of an import map or of speculation rules
 
 MapUrl = Callable[[str], str]
 
@@ -63,12 +68,15 @@ def _map_like(url: str, map_url: MapUrl) -> str:
     return map_url(url) if _URL_LIKE.match(url) else url
 
 
-def map_speculation_rules(text: str, map_url: MapUrl) -> str:
-    """Map the ``urls`` and ``href_matches`` of speculation rules."""
+def map_speculation_rules(text: str, mapper: UrlMap, document_url: str) -> str:
+    """Map the addresses and URL patterns of a rule set (HTML, 7.6.1).
+
+    ``document_url`` is the URL that relative addresses are resolved against.
+    """
     parsed = _parse(text)
     if parsed is None or _is_deep(parsed):
         return text
-    new = _map_rules(parsed, map_url)
+    new = _map_rules(parsed, UrlPatterns(mapper, document_url))
     return text if new == parsed else _dump(new)
 
 
@@ -87,13 +95,17 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _map_rules(value: Any, map_url: MapUrl, key: str = "") -> Any:
+def _map_rules(value: Any, patterns: UrlPatterns, key: str = "") -> Any:
+    if key == "href_matches":  # "parse a document rule predicate", one pattern or a list
+        if isinstance(value, list):
+            return [_map_rules(v, patterns, key) for v in value]
+        return patterns.map(value)
     if isinstance(value, dict):
-        return {k: _map_rules(v, map_url, k) for k, v in value.items()}
+        return {k: _map_rules(v, patterns, k) for k, v in value.items()}
     if isinstance(value, list):
-        return [_map_rules(v, map_url, key) for v in value]
-    if isinstance(value, str) and key in ("urls", "href_matches"):
-        return map_url(value)
+        return [_map_rules(v, patterns, key) for v in value]
+    if isinstance(value, str) and key == "urls":  # "parse a speculation rule"
+        return patterns.map_url(value)
     return value
 
 
@@ -111,13 +123,14 @@ def _dump(value: Any) -> str:
 
 
 class WholeText:
-    """Rewrites a text as a whole, unless it is too long."""
+    """A scanner that rewrites a text as a whole, unless it is longer than 256 KiB."""
 
     def __init__(self, change: Callable[[str], str]) -> None:
         self._change = change
         self._over = False
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        """See :class:`zenzefi.rewriting.scanner.Scanner`."""
         self._over = self._over or len(window) > _LONGEST or window.count(b":") > _MOST_MEMBERS
         if self._over or not final:
             return len(window) if self._over else 0, []

@@ -310,7 +310,9 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         if kind == "importmap":
             return embedded.WholeText(lambda text: embedded.map_import_map(text, self._map))
         if kind == "speculationrules":
-            return embedded.WholeText(lambda text: embedded.map_speculation_rules(text, self._map))
+            return embedded.WholeText(
+                lambda text: embedded.map_speculation_rules(text, self._mapper, self._base)
+            )
         return self._options.scripts(kind) if self._options.scripts is not None else None
 
     # --- where the head begins (sections 13.2.6.4.1 to .3) ----------------------------------------
