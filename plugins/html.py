@@ -5,19 +5,17 @@ The plugin maps URLs in the markup; the runtime maps URLs that scripts build.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from zenzefi.plugins import (
     DOCUMENT_DESTINATIONS,
     Context,
-    Edit,
     HtmlOptions,
     HtmlScanner,
     Match,
     Mount,
     Needs,
-    OriginFinder,
+    OriginScanner,
     Plugin,
     PluginOptions,
     Scanner,
@@ -67,7 +65,7 @@ class Html(Plugin):
             HtmlOptions(
                 head=self._head(context) if shown else b"",
                 shown=shown,
-                scripts=lambda kind: _Script(context),
+                scripts=lambda kind: OriginScanner(context.origins, context.mount),
                 csp=lambda policy: map_policy(policy, context.mapper, context.mount, context.url),
             ),
         )
@@ -92,13 +90,3 @@ def _is_shown(context: Context) -> bool:
         # browser lists this type in navigations, and no browser does for requests of scripts.
         return _NAVIGATION in context.request_headers.get("Accept", _NAVIGATION)
     return context.destination in DOCUMENT_DESTINATIONS
-
-
-class _Script:
-    """An inline script: byte-identical, unless it contains the upstream's origin."""
-
-    def __init__(self, context: Context) -> None:
-        self._finder = OriginFinder(context.origins, context.mount)
-
-    def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
-        return self._finder.edits(window, final)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlReader, xml_format
+from zenzefi.plugins import (
+    Context,
+    Match,
+    Needs,
+    OriginScanner,
+    Plugin,
+    Scanner,
+    XmlReader,
+    xml_format,
+)
 
 
 class Svg(Plugin):
@@ -14,4 +23,9 @@ class Svg(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
-        return XmlReader(xml_format("document"), context.mapper, context.url)
+        return XmlReader(
+            xml_format("document"),
+            context.mapper,
+            context.url,
+            lambda: OriginScanner(context.origins, context.mount),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zenzefi.plugins import Context, Match, Needs, Plugin, Scanner, XmlByRoot
+from zenzefi.plugins import Context, Match, Needs, OriginScanner, Plugin, Scanner, XmlByRoot
 
 _OWN_PLUGINS = frozenset(
     (
@@ -31,4 +31,8 @@ class Xml(Plugin):
 
     def scanner(self, context: Context) -> Scanner:
         """One scanner per document."""
-        return XmlByRoot(context.mapper, context.url)
+        return XmlByRoot(
+            context.mapper,
+            context.url,
+            lambda: OriginScanner(context.origins, context.mount),
+        )

@@ -13,7 +13,7 @@ from zenzefi.rewriting.css import CssScanner
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
 from zenzefi.rewriting.html.embedded import WholeText, map_speculation_rules
-from zenzefi.rewriting.literals import OriginFinder, Spelled
+from zenzefi.rewriting.literals import OriginFinder, OriginScanner, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.plugins.api import (
     Context,
@@ -30,8 +30,9 @@ from zenzefi.rewriting.plugins.api import (
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
 from zenzefi.rewriting.scanner import Scanner
 from zenzefi.rewriting.url_map import UrlMap
+from zenzefi.rewriting.xml_by_root import XmlByRoot
 from zenzefi.rewriting.xml_formats import XmlRules, xml_format
-from zenzefi.rewriting.xmlspans import XmlByRoot, XmlReader
+from zenzefi.rewriting.xmlspans import XmlReader
 
 __all__ = [
     "DOCUMENT_DESTINATIONS",
@@ -50,6 +51,7 @@ __all__ = [
     "Needs",
     "Origin",
     "OriginFinder",
+    "OriginScanner",
     "Plugin",
     "PluginOptions",
     "Scanner",

@@ -70,7 +70,7 @@ def map_for_script(value: str, view: View) -> str:
     return map_address(value, view) if _ABSOLUTE.match(value) else value
 
 
-# RFC 9110, 11.6.1. Quoted strings that are no address are skipped as a whole.
+# RFC 9110, 11.6.1. Other quoted strings are skipped as a whole.
 _CHALLENGE = re.compile(
     r"(?:^|,)[ \t]*(?P<scheme>[!#$%&'*+.^_`|~\w-]+)[ \t]+(?=[!#$%&'*+.^_`|~\w-]+[ \t]*=)"
     r"|(?<![\w-])(?P<name>domain|realm|resource_metadata|error_uri|authorization_uri)"

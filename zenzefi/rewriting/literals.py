@@ -190,6 +190,17 @@ class OriginFinder:
         return longest
 
 
+class OriginScanner:
+    """A scanner of an inline script: byte-identical, unless it contains the upstream's origin."""
+
+    def __init__(self, origins: Iterable[Origin], mount: Mount) -> None:
+        self._finder = OriginFinder(origins, mount)
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
+        """See :class:`zenzefi.rewriting.scanner.Scanner`."""
+        return self._finder.edits(window, final)
+
+
 def _forward(slash: bytes) -> bytes:
     """The forward slash in the same spelling.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from zenzefi.rewriting.css import rewrite_css
+
 _SPACE = " \t\n\f\r"
 _REFRESH_TIME = re.compile(
     r"[ \t\n\f\r]*(?:\d[\d.]*|\.[\d.]*)(?:[ \t\n\f\r]+[;,]?|[;,])[ \t\n\f\r]*"
@@ -62,3 +64,22 @@ def map_srcset(value: str, map_url: Callable[[str], str]) -> str:
             at = descriptors.end()
     out.append(value[at:])
     return "".join(out)
+
+
+def map_animation(attribute: str, value: str, map_url: Callable[[str], str]) -> str:
+    """The values, separated by semicolons, that an animation of SVG gives to ``attribute``.
+
+    They are URLs for ``href``, and style values for all others (SVG 1.1, 19.2.7 and 19.2.5).
+    """
+
+    def put(part: str) -> str:
+        if attribute in ("href", "xlink:href"):
+            bare = part.strip(_SPACE)
+            new = map_url(bare) if bare else bare
+            return part if new == bare else part.replace(bare, new, 1)
+        raw = part.encode("utf-8", "surrogateescape")
+        return rewrite_css(raw, map_url).decode("utf-8", "surrogateescape")
+
+    if attribute not in ("href", "xlink:href") and "url(" not in value.lower():
+        return value
+    return ";".join(map(put, value.split(";")))

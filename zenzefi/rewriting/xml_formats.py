@@ -29,6 +29,8 @@ class XmlRules:
     """Its text is a URL, and the base of the following URLs in its parent (DASH BaseURL)."""
     styles: bool = False
     """``style`` attributes and elements, and ``url()`` in presentation attributes."""
+    scripts: bool = False
+    """``script`` elements."""
     refresh: bool = False
     """``<meta http-equiv="refresh">`` (XHTML)."""
 
@@ -44,6 +46,7 @@ DOCUMENT = XmlRules(
     ),
     lists=_names("srcset imagesrcset"),  # HTML, 4.8.4.2.1 and 4.2.4
     styles=True,
+    scripts=True,
     refresh=True,
 )
 """XHTML and SVG documents."""

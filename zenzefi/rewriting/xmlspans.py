@@ -14,10 +14,10 @@ from itertools import islice
 
 from zenzefi.rewriting.css import rewrite_css
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
-from zenzefi.rewriting.scanner import DecidingScanner
+from zenzefi.rewriting.microsyntax import map_animation, map_refresh, map_srcset
+from zenzefi.rewriting.scanner import Scanner, rewrite_whole
 from zenzefi.rewriting.url_map import UrlMap
-from zenzefi.rewriting.xml_formats import XmlRules, rules_by_root
+from zenzefi.rewriting.xml_formats import XmlRules
 
 _SPACE = b"\t\n\r "
 _WORD = re.compile(rb"[^\t\n\r ]+")
@@ -41,6 +41,7 @@ _DOCTYPE = re.compile(
 )
 _HREF = re.compile(rb"\shref[\t\n\r ]*=[\t\n\r ]*(?:\"([^\"]*)\"|'([^']*)')")
 _CDATA = re.compile(rb"((?>\s*))(?:<!\[CDATA\[(.*?)\]\]>)?((?>\s*))\Z", re.S)
+_PARTS = re.compile(rb"<!\[CDATA\[(.*?)\]\]>|([^<]+)", re.S)
 _STYLESHEET = b"<?xml-stylesheet"
 # SVG's presentation attributes that may have a url().
 _PRESENTATION = frozenset(
@@ -61,6 +62,7 @@ _Read = Callable[[bytes], str]
 _REFERENCE = re.compile(r"&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(amp|lt|gt|quot|apos));")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _ESCAPES = {ord(char): f"&{name};" for name, char in _NAMED.items()}
+_IN_TEXT = {ord("&"): "&amp;", ord("<"): "&lt;"}
 _NEWLINES = str.maketrans("\t\n\r", "   ")
 
 
@@ -91,7 +93,7 @@ def _character(match: re.Match[str]) -> str:
 def _encoded(text: str, read: _Read) -> bytes:
     """The inverse of ``read``."""
     if read is not _characters:
-        text = text.translate(_ESCAPES)
+        text = text.translate(_ESCAPES if read is _in_attribute else _IN_TEXT)
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -100,11 +102,12 @@ def _patterns(rules: XmlRules) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     """The patterns of text that passes unread, and of tags whose attributes may have URLs."""
     names = [re.escape(name.encode()) for name in rules.elements | {rules.base_element} if name]
     names += [b"style"] if rules.styles else []
+    names += [b"script"] if rules.scripts else []
     prefix = rb"(?:[^\s<>/=:\"']*:)?"
     watched = rb"(?!%b(?:%b)[\s/>])" % (prefix, b"|".join(names)) if names else b""
     named = rules.attributes | rules.lists | rules.unprefixed | {name for _, name in rules.spaced}
     attributes = [re.escape(name.encode()) for name in named]
-    attributes += [b"base", b"content"] + ([b"style"] if rules.styles else [])
+    attributes += [b"base", b"content"] + ([b"style", b"attributeName"] if rules.styles else [])
     some = rb"[\s:\"'](?:%b)\s*=" % b"|".join(attributes)
     url = rb"|(?i:url\()" if rules.styles else b""
     run = rb"(?>[^<]+|</[^<>]*>|<%b[A-Za-z_:\x80-\xff][^\s<>/=\"']*\s*/?>)*" % watched
@@ -114,14 +117,19 @@ def _patterns(rules: XmlRules) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
 class XmlReader:
     """Reads one document; a scanner (``zenzefi.plugins.Scanner``)."""
 
-    def __init__(self, rules: XmlRules, mapper: UrlMap, url: str) -> None:
+    def __init__(
+        self, rules: XmlRules, mapper: UrlMap, url: str, script: Callable[[], Scanner] | None = None
+    ) -> None:
         self._rules = rules
+        self._script = script
         self._mapper = mapper
         self._bases = [(0, url, False)]
         self._until = b""  # the end of a comment or its like that began in an earlier window
         self._has_doctype = False
         self._depth = 0
         self._names = {name.encode() for name in rules.elements | {rules.base_element} if name}
+        self._names |= {b"style"} if rules.styles else set()
+        self._names |= {b"script"} if rules.scripts and script is not None else set()
         self._run, self._telling = _patterns(rules)
 
     @property
@@ -171,7 +179,7 @@ class XmlReader:
             self._leave()
             return tag.end()
         empty = tag["attributes"].endswith(b"/")
-        if not empty and (name in self._names or (self._rules.styles and name == b"style")):
+        if not empty and name in self._names:
             close = window.find(b"<", tag.end())
             while close >= 0 and window.startswith(b"<![CDATA[", close):
                 ending = window.find(b"]]>", close)
@@ -241,6 +249,8 @@ class XmlReader:
         element = name.decode("latin-1")
         for full, value, place in found:
             self._attribute(element, full, value, place, edits, is_refresh=is_refresh)
+        if self._rules.styles and name in (b"set", b"animate"):
+            self._animation(found, edits)
         edits[first:] = sorted(edits[first:])  # xml:base was read before the others
 
     def _attribute(
@@ -271,6 +281,15 @@ class XmlReader:
         elif text == "content" and is_refresh:
             self._replace(edits, value, place, map_refresh(_in_attribute(value), self._map))
 
+    def _animation(self, found: list[tuple[bytes, bytes, int]], edits: list[Edit]) -> None:
+        """The values that an animation of SVG gives to an attribute."""
+        animated = next((v for full, v, _ in found if full == b"attributeName"), b"")
+        attribute = _in_attribute(animated).strip()
+        for full, value, place in found:
+            if full in (b"to", b"from", b"by", b"values") and value.count(b";") <= _MOST:
+                new = map_animation(attribute, _in_attribute(value), self._map)
+                self._replace(edits, value, place, new)
+
     def _leave(self) -> None:
         while len(self._bases) > 1 and self._bases[-1][0] >= self._depth:
             self._bases.pop()
@@ -278,15 +297,18 @@ class XmlReader:
 
     def _text(self, name: bytes, window: bytes, start: int, end: int, edits: list[Edit]) -> None:
         raw = window[start:end]
+        if name in (b"style", b"script"):
+            for part in islice(_PARTS.finditer(raw), _MOST):
+                is_text = part[1] is None
+                read = _decoded if is_text else _characters
+                self._source(name, part[is_text + 1], start + part.start(is_text + 1), edits, read)
+            return
         read = _decoded
         if b"<" in raw:
             match = _CDATA.match(raw)
             if match is None or match[2] is None:
                 return
             start, raw, read = start + match.start(2), match[2], _characters
-        if name == b"style":
-            self._style(edits, raw, start, read)
-            return
         value = raw.strip(_SPACE)
         if not value:
             return
@@ -300,6 +322,16 @@ class XmlReader:
         if is_base and not is_another:
             resolved = self._mapper.resolve(read(value), base)
             self._push(self._depth - 1, resolved, is_text=True)
+
+    def _source(self, name: bytes, raw: bytes, place: int, edits: list[Edit], read: _Read) -> None:
+        """A part of a style sheet or of a script: text, or a CDATA section."""
+        if name == b"style":
+            self._style(edits, raw, place, read)
+        elif self._script is not None:
+            source = read(raw).encode("utf-8", "surrogateescape")
+            new = rewrite_whole(self._script(), source)
+            if new != source:
+                self._replace(edits, raw, place, new.decode("utf-8", "surrogateescape"), read)
 
     def _push(self, level: int, base: str | None, *, is_text: bool = False) -> None:
         if base and len(self._bases) <= _MOST_BASES:
@@ -348,29 +380,6 @@ class XmlReader:
         if raw.startswith(head) and b"&" not in head:
             raw, new = head, new[: len(new) - same]
         edits.append(Edit(place, place + len(raw), _encoded(new, read)))
-
-
-class XmlByRoot(DecidingScanner):
-    """Reads a document by the table of the format that its root element shows."""
-
-    def __init__(self, mapper: UrlMap, url: str) -> None:
-        self._mapper = mapper
-        self._url = url
-        self._hurried = False
-        self._reader: XmlReader | None = None
-
-    def release(self) -> None:
-        """See :class:`zenzefi.rewriting.scanner.DecidingScanner`."""
-        self._hurried = True
-
-    def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
-        """As :meth:`XmlReader.scan`."""
-        if self._reader is None:
-            rules = rules_by_root(window, final or (self._hurried and bool(window.strip())))
-            if rules is None:
-                return 0, []
-            self._reader = XmlReader(rules, self._mapper, self._url)
-        return self._reader.scan(window, final)
 
 
 def _is_refresh(name: bytes, attributes: list[tuple[bytes, bytes, int]]) -> bool:

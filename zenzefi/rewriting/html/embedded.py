@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.edits import Edit, apply
+from zenzefi.rewriting.html.references import decode
 from zenzefi.rewriting.html.url_patterns import UrlPatterns
+from zenzefi.rewriting.scanner import Scanner
 from zenzefi.rewriting.url_map import UrlMap
 
 _LONGEST = 1 << 18
@@ -120,6 +122,35 @@ def _parse(text: str) -> dict[str, Any] | None:
 def _dump(value: Any) -> str:
     # "<" could end the script element or open a comment in it.
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+class ReferencedText:
+    """Reads text with character references (a style sheet in SVG) by a scanner of plain text.
+
+    From the first reference on, the text is read as a whole; longer ones than 256 KiB pass.
+    """
+
+    def __init__(self, scanner: Scanner) -> None:
+        self._scanner = scanner
+        self._over = False
+
+    def scan(self, window: bytes, final: bool) -> tuple[int, Sequence[Edit]]:
+        """See :class:`zenzefi.rewriting.scanner.Scanner`."""
+        self._over = self._over or len(window) > _LONGEST
+        if b"&" not in window or self._over:
+            return self._scanner.scan(window, final)
+        if not final:
+            return 0, []
+        plain = decode(window).encode("utf-8", "surrogateescape")
+        _, edits = self._scanner.scan(plain, True)
+        if not edits:
+            return len(window), []
+        new = apply(plain, edits).decode("utf-8", "surrogateescape")
+        return len(window), [Edit(0, len(window), _escaped(new))]
+
+
+def _escaped(text: str) -> bytes:
+    return text.replace("&", "&amp;").replace("<", "&lt;").encode("utf-8", "surrogateescape")
 
 
 class WholeText:

@@ -31,11 +31,12 @@ from zenzefi.origin import Mount
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import embedded, syntax
+from zenzefi.rewriting.html.elements import MOST, QUOTES, animation_edits, meta_edits
 from zenzefi.rewriting.html.references import decode, encode, splice
 from zenzefi.rewriting.html.root_literals import RootLiterals
-from zenzefi.rewriting.html.table import AddressSyntax, address_syntax
+from zenzefi.rewriting.html.table import ANIMATIONS, INERT, AddressSyntax, address_syntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
-from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
+from zenzefi.rewriting.microsyntax import map_srcset
 from zenzefi.rewriting.scanner import DecidingScanner, Scanner, rewrite_whole
 from zenzefi.rewriting.url_map import UrlMap
 
@@ -46,7 +47,6 @@ _MARK = b"\xef\xbb\xbf"
 # Limits on the cost of one tag, so that it can't block the event loop: bytes of a URL, and parts of
 # a value. Longer ones pass unchanged.
 _LONGEST_ADDRESS = 1 << 16
-_MOST = 4000
 _LONGEST_KEPT = 256  # of an address whose mapping is remembered: most pages repeat theirs
 _PARTS = {
     AddressSyntax.SET: ",",
@@ -63,6 +63,7 @@ _DATA = re.compile(
 # A rooted URL whose mapping is certain: the prefix in front of it.
 _PLAIN_ROOTED = re.compile(rb"/(?!/)(?>[^&.%\\\x00-\x20]+|\.(?!\.))*")
 _MARKUP = re.compile(rb"<[!/a-zA-Z?]")
+_NO_BASE = re.compile(r"(?i)(?:data|javascript):")  # "set the frozen base URL" (HTML, 4.2.3)
 _WORD = re.compile(r"[^ \t\n\f\r]+")
 
 
@@ -102,6 +103,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         self._mapper = mapper
         self._mount = mount
         self._base = document_url
+        self._inert: list[bytes] = []  # open elements in which no base counts
         super().__init__(self._run_from_base(), syntax.foreign_address_run(*self._view))
         self._written: dict[tuple[int, bytes], bytes | None] = {}
         self._has_base = False
@@ -130,7 +132,8 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             self._front = b""
         levels = self._mapper.levels(self._base)
         most = syntax.MOST_LEVELS
-        return syntax.address_run(*self._view, most if levels is None else min(levels, most))
+        most = most if levels is None else min(levels, most)
+        return syntax.address_run(*self._view, most, inert=bool(self._inert))
 
     # --- attributes ------------------------------------------------------------------------------
 
@@ -153,7 +156,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             new = written[key]
         else:
             new = self._rewritten(raw, syntax.ADDRESS_GROUPS[group])
-            if len(raw) <= _LONGEST_KEPT and len(written) < _MOST:
+            if len(raw) <= _LONGEST_KEPT and len(written) < MOST:
                 written[key] = new
         if new is not None:
             edit = Edit(*run.span(group), new)
@@ -174,7 +177,14 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         start, end = tag.end(1), tag.end()
         before = len(edits)
         if name == b"meta":
-            self._meta(data, start, end, edits)
+            edits += meta_edits(data, start, end, self._map, self._options.csp)
+        elif name in ANIMATIONS:
+            if self._in_foreign():
+                edits += animation_edits(data, start, end, self._map)
+        elif name in INERT:
+            if not self._in_foreign() and b"noscript" not in self._inert:
+                self._inert.append(name)
+                self._html_run = self._run_from_base()
         elif name == b"base":
             self._base_element(data, start, end, edits)
         else:
@@ -184,13 +194,19 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             found = self._literals.in_tag(tag, mapped, in_foreign=self._in_foreign())
             edits[before:] = sorted((*mapped, *found))
 
+    def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
+        if name in self._inert and not self._in_foreign():
+            while self._inert.pop() != name:
+                pass
+            self._html_run = self._run_from_base()
+
     def _attributes(
         self, data: bytes, name: bytes, start: int, end: int, edits: list[Edit]
     ) -> None:
         seen: set[bytes] = set()
         integrity: Edit | None = None
         resource = ""
-        for _ in range(_MOST):
+        for _ in range(MOST):
             found = syntax.ADDRESS.match(data, start, end - 1)
             if found is None:
                 break
@@ -209,7 +225,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
                 continue
             raw = found[group]
             if len(raw) > _LONGEST_ADDRESS and (
-                kind is AddressSyntax.URL or raw.count(b"&") > _MOST
+                kind is AddressSyntax.URL or raw.count(b"&") > MOST
             ):
                 continue
             value = decode(raw)
@@ -221,14 +237,14 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             if name in (b"link", b"script") and attribute in (b"href", b"src"):
                 resource = value
             if new is not value and new != value:
-                put = splice(raw, value, new, _QUOTES[group])
+                put = splice(raw, value, new, QUOTES[group])
                 edits.append(Edit(*found.span(group), put))
         if integrity is not None and self._may_change(resource):
             edits.append(integrity)
             edits.sort()
 
     def _value(self, kind: AddressSyntax, value: str) -> str:
-        if value.count(_PARTS[kind]) > _MOST:
+        if value.count(_PARTS[kind]) > MOST:
             return value
         if kind is AddressSyntax.SET:
             return map_srcset(value, self._map)
@@ -257,44 +273,29 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         return not self._mount.is_root
 
     def _base_element(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
-        if self._has_base:
+        if self._has_base or self._inert or self._in_foreign():
             return
-        for name, group, found in islice(syntax.attributes(data, start, end - 1), _MOST):
+        for name, group, found in islice(syntax.attributes(data, start, end - 1), MOST):
             if name == b"href" and group > 1:
                 raw = found[group]
                 value = decode(raw)
                 new = self._map(value)
                 self._has_base = True
-                self._base = self._mapper.resolve(value, self._base) or self._base
+                base = self._mapper.resolve(value, self._base)
+                if base is not None and not _NO_BASE.match(base):
+                    self._base = base
                 self._html_run = self._run_from_base()
                 self._written.clear()
                 if new != value:
-                    put = splice(raw, value, new, _QUOTES[group])
+                    put = splice(raw, value, new, QUOTES[group])
                     edits.append(Edit(*found.span(group), put))
                 return
 
-    def _meta(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
-        first: dict[bytes, tuple[int, Tag]] = {}
-        for name, group, found in islice(syntax.attributes(data, start, end - 1), _MOST):
-            if group > 1:
-                first.setdefault(name, (group, found))
-        if b"http-equiv" not in first or b"content" not in first:
-            return
-        group, found = first[b"http-equiv"]
-        kind = decode(found[group]).strip().lower()
-        group, found = first[b"content"]
-        raw = found[group]
-        value = decode(raw)
-        if kind == "refresh":
-            new = map_refresh(value, self._map)
-        elif kind == "content-security-policy" and self._options.csp is not None:
-            new = self._options.csp(value)
-        else:
-            return
-        if new != value:
-            edits.append(Edit(*found.span(group), splice(raw, value, new, _QUOTES[group])))
-
     # --- text inside elements --------------------------------------------------------------------
+
+    def _style_reader(self, *, is_section: bool) -> Scanner:
+        style = CssScanner(self._map)
+        return style if is_section else embedded.ReferencedText(style)
 
     def _text_reader(self, name: bytes, tag: Tag) -> Scanner | None:
         if name == b"style":
@@ -390,6 +391,3 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         if not data.startswith(self._options.head, pos):
             edits.append(Edit(pos, pos, self._options.head))
         return pos
-
-
-_QUOTES = {2: b'"', 3: b"'", 4: b""}

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from zenzefi.rewriting.html.table import ATTRIBUTES, RAW_TEXT
+from zenzefi.rewriting.html.table import ATTRIBUTES, INERT, PRESENTATION, RAW_TEXT
 
 _WS = rb"\t\n\f\r "
 
@@ -58,9 +58,24 @@ def raw_text_end(name: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"</%s(?=[%s/>])" % (any_case(name), _WS))
 
 
+# --- marks in special content ---------------------------------------------------------------------
+
+LONG_TAG = re.compile(rb">|=[\t\n\f\r ]*([\"'])")
+FONT = re.compile(rb"[\t\n\f\r /](?:[cC][oO][lL][oO][rR]|[fF][aA][cC][eE]|[sS][iI][zZ][eE])[^\w-]")
+HTML_ANNOTATION = re.compile(rb"(?i)encoding\s*=\s*[\"']?(?:text/html|application/xhtml\+xml)\b")
+
+_WS_OR_END = rb"(?=[\t\n\f\r />])"
+UNESCAPED = re.compile(rb"<(?:!--|(/)%s%s)" % (any_case(b"script"), _WS_OR_END))
+ESCAPED = re.compile(rb"-->|<(/?)%s%s" % (any_case(b"script"), _WS_OR_END))
+
+
 # --- runs ---------------------------------------------------------------------------------------
 
-_ALWAYS = (*sorted(RAW_TEXT), b"script", b"plaintext", b"base", b"meta", b"svg", b"math")
+_ALWAYS = (
+    *sorted(RAW_TEXT),
+    *(b"script", b"plaintext", b"base", b"meta", b"svg", b"math"),
+    *sorted(INERT),
+)
 # SVG's drawing elements: they do not affect the tree builder.
 _DRAWING = (
     b"path",
@@ -118,18 +133,22 @@ _TEXT = rb"(?=[^a-zA-Z/!?])"  # a "<" that does not open markup
 # The usual spelling of attributes without a URL: lower case, after one space. Tried before all
 # others, for speed only. No attribute with a URL begins like those of the first line.
 _QUICK_VALUE = rb"(?>\"[^\"]*\"|'[^']*'|[^%s\"'>=`]+)" % _WS
+_NO_PAINT = (
+    rb"(?!=(?:\"[^\"]*?[uU][rR][lL]\((?!'?#)|'[^']*?[uU][rR][lL]\((?!\"?#)"
+    rb"|[^%s\"'>]*?[uU][rR][lL]\((?!#)))"
+) % _WS
 _QUICK_ATTRIBUTE = (
     rb"(?:[egjknoqrtuvwyz][a-zA-Z\-]*"
     rb"|class|id|data-[a-z0-9_\-]+"
     rb"|a(?:cc[a-z\-]+|l[a-z]+|ria-[a-z]+|s|sync|uto[a-z]+)|b(?:order|gcolor)"
     rb"|c(?:ontent|harset|o(?:ls|lspan|lor|ords)|hecked|ontrols|rossorigin|ell[a-z]+|[xy])"
-    rb"|d(?:atetime|ir|isabled|efer|raggable|ecoding|ownload)?|f(?:or|etch[a-z]+|ill[a-z\-]*)"
+    rb"|d(?:atetime|ir|isabled|efer|raggable|ecoding|ownload)?|f(?:or|etch[a-z]+|ill%(p)s[a-z\-]*)"
     rb"|h(?:eight|idden|reflang)|i(?:tem[a-z]+|nputmode|smap)"
     rb"|l(?:ang|abel|ist|oading)|m(?:edia|ethod|ultiple|uted|in|ax(?:length)?)"
     rb"|p(?:laceholder|roperty|attern|oints|re[a-z]+)"
-    rb"|s(?:cope|elected|hape|izes?|lot|pan|pellcheck|tep|troke[a-z\-]*)|x[12]?"
-    rb"|xmlns(?::[a-z]+)?)(?:=%s|(?=[ />]))"
-) % _QUICK_VALUE
+    rb"|s(?:cope|elected|hape|izes?|lot|pan|pellcheck|tep|troke%(p)s[a-z\-]*)|x[12]?"
+    rb"|xmlns(?::[a-z]+)?)(?:=%(v)s|(?=[ />]))"
+) % {b"v": _QUICK_VALUE, b"p": _NO_PAINT}
 
 
 def _quick_name(special: Iterable[bytes]) -> bytes:
@@ -213,9 +232,15 @@ def _foreign_run(
     )
 
 
-_INTERESTING = rb"(?:%s|[dD][aA][tT][aA](?=[%s=/>]))" % (
+# A presentation attribute with a url() that is not only a fragment.
+_PAINT = (
+    rb"(?:%(n)s)(?>[%(w)s]*=[%(w)s]*)(?:\"[^\"]*?[uU][rR][lL]\((?!'?#)"
+    rb"|'[^']*?[uU][rR][lL]\((?!\"?#)|[^%(w)s\"'>]*?[uU][rR][lL]\((?!#))"
+) % {b"n": _choice(PRESENTATION), b"w": _WS}
+_INTERESTING = rb"(?:%s|[dD][aA][tT][aA](?=[%s=/>])|%s)" % (
     _choice(name for name in (*sorted(ATTRIBUTES), b"integrity") if name != b"data"),
     _WS,
+    _PAINT,
 )
 ADDRESS = re.compile(
     rb"(?>(?: %(q)s)*)(?>(?>[%(w)s/]+|(?!%(i)s)%(a)s)*)"
@@ -278,7 +303,7 @@ def _spellings(
 
 @functools.lru_cache(maxsize=64)
 def address_run(
-    hosts: tuple[bytes, ...], root: bool, relocated: bool, levels: int
+    hosts: tuple[bytes, ...], root: bool, relocated: bool, levels: int, *, inert: bool = False
 ) -> re.Pattern[bytes]:
     """The run in HTML that stops where a URL may change.
 
@@ -287,11 +312,13 @@ def address_run(
 
     ``hosts`` are the upstream's; ``root`` says that rooted URLs stay, ``relocated`` that the
     scheme differs between the views (then fewer URLs are decided by their spelling);
-    ``levels`` is how often ``../`` may begin a URL that stays.
+    ``levels`` is how often ``../`` may begin a URL that stays. With ``inert`` the run stops at the
+    end tags of inert elements too.
     """
     boring, quick = _spellings(hosts, root, relocated, levels)
     complete = _COMPLETE % {b"q": quick, b"d": b"|".join(_DRAWING), b"c": _COMMENT}
-    return _html_run(boring, quick, (), (), _BEARING, complete, _USUAL_ADDRESS)
+    ends = sorted(INERT) if inert else ()
+    return _html_run(boring, quick, (), ends, _BEARING, complete, _USUAL_ADDRESS)
 
 
 @functools.lru_cache(maxsize=64)

@@ -24,10 +24,16 @@ SVG_HREF = frozenset(
     b" animate set animatemotion animatetransform cursor discard tref altglyph glyphref"
     b" font-face-uri color-profile".split()
 )
+MATHML_HREF = frozenset(
+    b"math mi mn mo ms mtext mspace mglyph mrow mfrac msqrt mroot mstyle merror mpadded mphantom"
+    b" mfenced menclose msub msup msubsup munder mover munderover mmultiscripts mprescripts none"
+    b" mtable mtr mlabeledtr mtd maction semantics annotation annotation-xml".split()
+)
+"""Every element of MathML may be a link (MathML 3, 2.1.6)."""
 
 ATTRIBUTES: dict[bytes, tuple[AddressSyntax, frozenset[bytes] | None]] = {
     # name: (kind, the elements on which it counts, None for all)
-    b"href": (AddressSyntax.URL, HTML_HREF | SVG_HREF),
+    b"href": (AddressSyntax.URL, HTML_HREF | SVG_HREF | MATHML_HREF),
     b"xlink:href": (AddressSyntax.URL, None),
     b"src": (
         AddressSyntax.URL,
@@ -57,20 +63,36 @@ ATTRIBUTES: dict[bytes, tuple[AddressSyntax, frozenset[bytes] | None]] = {
     b"lowsrc": (AddressSyntax.URL, frozenset((b"img", b"image", b"input"))),
 }
 
+PRESENTATION = frozenset(
+    b"fill stroke filter mask clip-path cursor marker marker-start marker-mid marker-end".split()
+)
+"""SVG's presentation attributes that may have a ``url()`` (SVG 2, 6.6), and the properties that an
+animation may set (SMIL, 19.2 of SVG 1.1)."""
+ANIMATIONS = frozenset((b"set", b"animate"))
+"""SVG elements that set another attribute of their parent, named by ``attributeName``."""
+ANIMATED = frozenset((b"to", b"from", b"by", b"values"))
+"""The attributes of an animation that have the values."""
+INERT = frozenset((b"template", b"noscript"))
+"""Elements whose content is not in the document (or not where scripts run): no base in them
+counts (HTML, 4.2.3)."""
+
 
 def address_syntax(element: bytes, attribute: bytes, *, in_foreign: bool) -> AddressSyntax | None:
     """The syntax of an attribute's URLs on this element, ``None`` if it holds none.
 
     Names are in lower case; ``in_foreign``: the element is in SVG or MathML.
     """
+    in_foreign = in_foreign or element in FOREIGN_ROOTS
+    if attribute in PRESENTATION and in_foreign:
+        return AddressSyntax.CSS
     entry = ATTRIBUTES.get(attribute)
     if entry is None:
         return None
     kind, elements = entry
     if elements is not None and element not in elements:
         return None
-    is_svg = attribute == b"xlink:href" or (attribute == b"href" and element not in HTML_HREF)
-    return None if is_svg and not in_foreign else kind  # <image href> means nothing in HTML
+    is_foreign = attribute == b"xlink:href" or (attribute == b"href" and element not in HTML_HREF)
+    return None if is_foreign and not in_foreign else kind  # <image href> means nothing in HTML
 
 
 RAW_TEXT = frozenset((b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed", b"noframes"))

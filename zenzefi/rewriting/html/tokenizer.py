@@ -42,14 +42,6 @@ from zenzefi.rewriting.scanner import Scanner
 TAG_LIMIT = 1 << 18
 """Bytes of the longest tag, or of the longest text rewritten as a whole; longer ones pass."""
 
-_LONG_TAG = re.compile(rb">|=[\t\n\f\r ]*([\"'])")
-_FONT = re.compile(rb"[\t\n\f\r /](?:[cC][oO][lL][oO][rR]|[fF][aA][cC][eE]|[sS][iI][zZ][eE])[^\w-]")
-_HTML_ANNOTATION = re.compile(rb"(?i)encoding\s*=\s*[\"']?(?:text/html|application/xhtml\+xml)\b")
-
-_WS_OR_END = rb"(?=[\t\n\f\r />])"
-_UNESCAPED = re.compile(rb"<(?:!--|(/)%s%s)" % (syntax.any_case(b"script"), _WS_OR_END))
-_ESCAPED = re.compile(rb"-->|<(/?)%s%s" % (syntax.any_case(b"script"), _WS_OR_END))
-
 _CDATA = b"<![CDATA["
 _MARKS = (b"<!--", _CDATA, b"<!doctype", b"<!DOCTYPE")
 
@@ -192,6 +184,9 @@ class Tokenizer:
     def _text_reader(self, name: bytes, tag: Tag) -> Scanner | None:
         """The scanner of a raw text element's content, or ``None``."""
 
+    def _style_reader(self, *, is_section: bool) -> Scanner | None:
+        """The scanner of a style sheet in SVG: of a CDATA section, or of other text."""
+
     # --- tags ------------------------------------------------------------------------------------
 
     def _start_tag(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
@@ -246,7 +241,7 @@ class Tokenizer:
         return bool(self._foreign) and self._foreign[-1] in FOREIGN_ROOTS
 
     def _leaves_foreign(self, name: bytes, raw: bytes) -> bool:
-        if name in BREAKOUT or (name == b"font" and _FONT.search(raw) is not None):
+        if name in BREAKOUT or (name == b"font" and syntax.FONT.search(raw) is not None):
             self._leave_foreign()
             return True
         return False
@@ -260,11 +255,11 @@ class Tokenizer:
         # <math> in SVG is an unknown element of SVG; <svg> in MathML an image in an annotation.
         if name in (root, b"svg") or (
             name in INTEGRATION_POINTS[root]
-            and (name != b"annotation-xml" or _HTML_ANNOTATION.search(tag[0]) is not None)
+            and (name != b"annotation-xml" or syntax.HTML_ANNOTATION.search(tag[0]) is not None)
         ):
             self._foreign.append(name)
         elif name == b"style" and root == b"svg":
-            self._text = self._text_reader(name, tag)
+            self._text = self._style_reader(is_section=False)
             self._mode = self._in_foreign_style
 
     # --- modes: each reads content up to its end, then returns to ``_resume`` --------------------
@@ -303,7 +298,7 @@ class Tokenizer:
                     if end < 0:
                         break
                     quote, pos = b"", end + 1
-                found = _LONG_TAG.search(data, pos)
+                found = syntax.LONG_TAG.search(data, pos)
                 if found is None:
                     break
                 pos = found.end()
@@ -326,17 +321,31 @@ class Tokenizer:
         return self._pass_text(data, pos, hold if hold >= 0 else end, edits)
 
     def _in_foreign_style(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
-        """A style sheet in SVG is ordinary text: it ends at the next markup."""
+        """A style sheet in SVG is text and CDATA sections; each is read as a style sheet."""
         end = data.find(b"<", pos)
-        if end >= 0 or final:
-            return self._end_text(data, pos, end if end >= 0 else len(data), edits)
-        return self._pass_text(data, pos, len(data), edits)
+        if not final and (end < 0 or _CDATA.startswith(data[end:])):
+            return self._pass_text(data, pos, len(data) if end < 0 else end, edits)
+        at = self._end_text(data, pos, end if end >= 0 else len(data), edits)
+        if not data.startswith(_CDATA, at):
+            return at
+        self._text = self._style_reader(is_section=True)
+        return self._enter(self._in_style_section, at + 9)
+
+    def _in_style_section(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
+        end = data.find(b"]]>", pos)
+        if end < 0 and not final:
+            return self._pass_text(data, pos, max(pos, len(data) - 2), edits)
+        at = self._end_text(data, pos, end if end >= 0 else len(data), edits)
+        if end < 0:
+            return at
+        self._text = self._style_reader(is_section=False)
+        return self._enter(self._in_foreign_style, end + 3)
 
     def _in_script(self, data: bytes, pos: int, edits: list[Edit], final: bool) -> int:
         """Script data (section 13.2.5.4) with its three levels of escapes."""
         at, escaped = pos + self._ahead, self._escaped
         while True:
-            found = (_ESCAPED if escaped else _UNESCAPED).search(data, at)
+            found = (syntax.ESCAPED if escaped else syntax.UNESCAPED).search(data, at)
             if found is None:
                 break
             at = found.end()

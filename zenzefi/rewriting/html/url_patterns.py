@@ -1,7 +1,8 @@
 """URL patterns (WHATWG URL Pattern) that match the upstream's addresses, for the browser's view.
 
-Only what can be told without matching is mapped: a pattern with the upstream's host and port, and
-a path pattern that begins with a slash. Wildcards for hosts match the gate as they are.
+Only patterns that are certain to match the upstream are mapped: a pattern with the upstream's
+host and port, and a path pattern that begins with a slash. Wildcards for hosts match the gate as
+they are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zenzefi.rewriting.url_map import UrlMap
 # "Parse a constructor string": a scheme that is itself a pattern, then the authority.
 _ANY_SCHEME = re.compile(r"(?:\*|http\{s\}\?|http\(s\?\)|http\(\.\*\)|:[A-Za-z_]\w*)://([^/?#]*)")
 _ROOTED = re.compile(r"\\/|\{/")
-"""Beginnings of an absolute path besides a slash ("is an absolute pathname")."""
+"""Other beginnings of an absolute path ("is an absolute pathname")."""
 
 
 class UrlPatterns:
@@ -28,7 +29,7 @@ class UrlPatterns:
         self._public = mapper.map(f"{mapper.upstream}/", document_url)
 
     def map_url(self, url: str) -> str:
-        """An address that is no pattern."""
+        """A plain address."""
         return self._mapper.map(url, self._base)
 
     def map(self, pattern: Any) -> Any:
