@@ -14,6 +14,7 @@ from zenzefi.plugins import (
     HtmlScanner,
     Match,
     Mount,
+    MountKind,
     Needs,
     OriginScanner,
     Plugin,
@@ -34,6 +35,7 @@ class Html(Plugin):
     needs = Needs.CHUNKS
     varies = ("Sec-Fetch-Dest", "Accept")
     _reads_spellings = True
+    _reads_words = (b"manifest",)
 
     class Options(PluginOptions):
         """``address``: the path in the address bar under a prefix, mounted or the upstream's own
@@ -65,6 +67,7 @@ class Html(Plugin):
             HtmlOptions(
                 head=self._head(context) if shown else b"",
                 shown=shown,
+                credentials=context.mount.kind is not MountKind.CLIENT,
                 scripts=lambda kind: OriginScanner(context.origins, context.mount),
                 csp=lambda policy: map_policy(policy, context.mapper, context.mount, context.url),
             ),

@@ -274,6 +274,31 @@ async def test_an_unmounted_request_without_evidence_stays_404(
         assert await response.text() == "a page of the gate"
 
 
+async def test_the_way_back_from_a_sign_in_provider_is_recovered(
+    prefix_gate: RunningGate, browser: ClientSession
+) -> None:
+    """``redirect_uri = location.origin + "/callback"``: a link of another site."""
+    link = {
+        **COOKIE,
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+        "Referer": "https://provider.example/",
+    }
+    url = prefix_gate.url + "/callback?code=1"
+    async with browser.get(url, headers=link, allow_redirects=False) as response:
+        assert response.status == 307
+        assert response.headers["Location"] == PREFIX + "/callback?code=1"
+    changes = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "iframe"}
+    others = [{**link, name: value} for name, value in changes.items()]
+    others.append({name: value for name, value in link.items() if name != "Cookie"})
+    for headers in others:
+        async with browser.get(url, headers=headers, allow_redirects=False) as response:
+            assert response.status == 404
+    async with browser.post(url, headers=link, allow_redirects=False) as response:
+        assert response.status == 404
+
+
 def test_evidence_of_an_unmounted_request() -> None:
     host = "gate.example"
     mounted = {"Referer": f"https://gate.example{PREFIX}/a?b"}

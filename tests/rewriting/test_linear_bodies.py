@@ -19,6 +19,8 @@ REGISTRY = Registry([bundled("plugins")], entry_points=False)
 ENGINE = Engine(REGISTRY)
 KINDS = {
     "text/html": (
+        *("<template>", "<noscript>", "<svg><style>&amp;", "<svg><style><![CDATA[x]]>"),
+        *("<svg><g fill='url(", '<g fill="', "<link rel='", "<svg><animate values='/x;"),
         *("<a ", "<a", "<!--", "<!-", "<![CDATA[", "<!doctype ", "<script>", "</script", "<style>"),
         *("<svg>", "<math>", "<svg><style>", '<a href="', "<a href='/x' ", '<a title=">', "<a\n/"),
         *("<base href='a/'>", "<link href=x integrity=y>", "<meta http-equiv=refresh content=0 "),

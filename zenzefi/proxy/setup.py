@@ -261,6 +261,7 @@ async def unmounted_requests_middleware(
         request.headers,
         request.headers.get("Host"),
         has_cookie=bool(gate.cookies.tokens(request)),
+        method=request.method,
     )
     if page is None or not target.path.startswith("/"):
         return await handler(request)

@@ -54,12 +54,19 @@ class UnmountedRequests:
 
 
 def origin_page(
-    headers: Mapping[str, str], host: str | None, *, has_cookie: bool, prefix: str = PROXY_PREFIX
+    headers: Mapping[str, str],
+    host: str | None,
+    *,
+    has_cookie: bool,
+    method: str = "",
+    prefix: str = PROXY_PREFIX,
 ) -> str | None:
     """The path of the mounted page that sent the request (``""`` if only known to be one).
 
     ``None`` means that nothing shows it came from under the mount. Evidence is, in this order: a
     Referer under the mount; the proxy cookie, unless fetch metadata says that another site asks.
+    A link of another site counts, as a link into the mount does: sign-in providers lead back to
+    ``location.origin + "/callback"``. Nothing but a GET of the page in the window is such a link.
     """
     # Not urlsplit(), which raises for some addresses.
     referer = _REFERER.fullmatch(headers.get("Referer", ""))
@@ -67,9 +74,19 @@ def origin_page(
         path = referer[2]
         if path.startswith(prefix + "/"):
             return path
-    if not has_cookie or headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+    if not has_cookie:
         return None
-    return ""
+    is_foreign = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    return None if is_foreign and not _is_link(headers, method) else ""
+
+
+def _is_link(headers: Mapping[str, str], method: str) -> bool:
+    """Whether it is a top-level navigation with GET (Fetch Metadata, 2.1 and 2.2)."""
+    return (
+        method == "GET"
+        and headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest") == "document"
+    )
 
 
 def reloads_front_page(headers: Mapping[str, str], method: str, raw: str) -> bool:

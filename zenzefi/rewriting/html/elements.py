@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import islice
 
@@ -16,6 +17,40 @@ MOST = 4000
 """Attributes of one tag, or parts of one value, that are mapped; others pass unchanged."""
 QUOTES = {2: b'"', 3: b"'", 4: b""}
 """The quotes of a value, by its group in the patterns of attributes."""
+
+
+class InertElements:
+    """The open elements in which no ``<base>`` counts: templates, and one ``noscript``.
+
+    Where scripts run, ``noscript`` is raw text (HTML, 13.2.6.4.4), so its end tag alone counts; in
+    a template it is an element, which ends with the template.
+    """
+
+    def __init__(self) -> None:
+        self._templates = 0
+        self._noscript = False
+
+    def __bool__(self) -> bool:
+        """Whether any is open."""
+        return self._noscript or self._templates > 0
+
+    def opens(self, name: bytes) -> None:
+        """A start tag of one of them."""
+        if name == b"noscript":
+            self._noscript = True
+        elif not self._noscript:
+            self._templates += 1
+
+    def closes(self, name: bytes) -> None:
+        """An end tag of one of them."""
+        if name == b"noscript":
+            self._noscript = False
+        elif self._templates:
+            self._templates, self._noscript = self._templates - 1, False
+
+
+_WITH_CREDENTIALS = b' crossorigin="use-credentials"'
+_MANIFEST = re.compile(rb"[mM][aA][nN][iI][fF][eE][sS][tT]")
 
 
 def meta_edits(
@@ -36,6 +71,34 @@ def meta_edits(
     if kind == "content-security-policy" and map_policy is not None:
         return _edits(first[b"content"], map_policy)
     return []
+
+
+def credential_edits(
+    data: bytes, start: int, end: int, own: Callable[[str], str | None]
+) -> list[Edit]:
+    """``crossorigin="use-credentials"`` for a manifest of the upstream.
+
+    Browsers fetch a manifest without cookies otherwise, even from the page's origin (HTML,
+    4.6.7.10), so the gate would refuse the request.
+    """
+    if _MANIFEST.search(data, start, end) is None:
+        return []
+    first: dict[bytes, tuple[int, Tag]] = {}
+    for name, group, found in islice(syntax.attributes(data, start, end - 1), MOST):
+        first.setdefault(name, (group, found))
+
+    def value(name: bytes) -> str:
+        group, found = first.get(name, (1, None))
+        return "" if found is None or group == 1 else decode(found[group])
+
+    if "manifest" not in value(b"rel").lower().split() or own(value(b"href")) is None:
+        return []
+    if b"crossorigin" not in first:
+        return [Edit(start, start, _WITH_CREDENTIALS)]
+    if value(b"crossorigin").strip().lower() == "use-credentials":
+        return []
+    found = first[b"crossorigin"][1]
+    return [Edit(found.start(1), found.end(), _WITH_CREDENTIALS[1:])]
 
 
 def animation_edits(data: bytes, start: int, end: int, map_url: Callable[[str], str]) -> list[Edit]:

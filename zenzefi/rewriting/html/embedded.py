@@ -17,9 +17,6 @@ from zenzefi.rewriting.html.url_patterns import UrlPatterns
 from zenzefi.rewriting.scanner import Scanner
 from zenzefi.rewriting.url_map import UrlMap
 
-_LONGEST = 1 << 18
-_MOST_MEMBERS = 8000  # of an import map or of speculation rules
-
 MapUrl = Callable[[str], str]
 
 _DEPTH = 32

@@ -30,8 +30,8 @@ from itertools import islice
 from zenzefi.origin import Mount
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.html import embedded, syntax
-from zenzefi.rewriting.html.elements import MOST, QUOTES, animation_edits, meta_edits
+from zenzefi.rewriting.html import elements, embedded, syntax
+from zenzefi.rewriting.html.elements import MOST, QUOTES
 from zenzefi.rewriting.html.references import decode, encode, splice
 from zenzefi.rewriting.html.root_literals import RootLiterals
 from zenzefi.rewriting.html.table import ANIMATIONS, INERT, AddressSyntax, address_syntax
@@ -44,9 +44,8 @@ _SNIFF = 1024
 _MAX_DEPTH = 3  # srcdoc in srcdoc
 _MARK = b"\xef\xbb\xbf"
 
-# Limits on the cost of one tag, so that it can't block the event loop: bytes of a URL, and parts of
-# a value. Longer ones pass unchanged.
-_LONGEST_ADDRESS = 1 << 16
+# Limits on the cost of one tag, which must not block the event loop. Longer ones pass unchanged.
+_LONGEST_ADDRESS = 1 << 16  # bytes
 _LONGEST_KEPT = 256  # of an address whose mapping is remembered: most pages repeat theirs
 _PARTS = {
     AddressSyntax.SET: ",",
@@ -80,10 +79,11 @@ class HtmlOptions:
     """Returns the scanner for an inline script by its ``type`` in lower case, or ``None``."""
     csp: Callable[[str], str] | None = None
     """Maps the content of ``<meta http-equiv=content-security-policy>``."""
+    credentials: bool = False
+    """Whether web manifests are to be fetched with the browser's cookies."""
     keep_integrity: Callable[[str], bool] | None = None
-    """Whether the resource at a URL of the upstream is certainly not rewritten. By default,
-    ``integrity`` is kept in a root mount; under a prefix it is removed from the upstream's own
-    resources, because browsers would block a rewritten style sheet."""
+    """Whether the upstream's resource at a URL is certainly not rewritten. By default, a root mount
+    keeps ``integrity``; under a prefix it goes, or a rewritten style sheet would be blocked."""
 
 
 class HtmlScanner(Tokenizer, DecidingScanner):
@@ -103,7 +103,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         self._mapper = mapper
         self._mount = mount
         self._base = document_url
-        self._inert: list[bytes] = []  # open elements in which no base counts
+        self._inert = elements.InertElements()
         super().__init__(self._run_from_base(), syntax.foreign_address_run(*self._view))
         self._written: dict[tuple[int, bytes], bytes | None] = {}
         self._has_base = False
@@ -177,27 +177,27 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         start, end = tag.end(1), tag.end()
         before = len(edits)
         if name == b"meta":
-            edits += meta_edits(data, start, end, self._map, self._options.csp)
-        elif name in ANIMATIONS:
-            if self._in_foreign():
-                edits += animation_edits(data, start, end, self._map)
-        elif name in INERT:
-            if not self._in_foreign() and b"noscript" not in self._inert:
-                self._inert.append(name)
-                self._html_run = self._run_from_base()
+            edits += elements.meta_edits(data, start, end, self._map, self._options.csp)
+        elif name in ANIMATIONS and self._in_foreign():
+            edits += elements.animation_edits(data, start, end, self._map)
+        elif name in INERT and not self._in_foreign():
+            self._inert.opens(name)
+            self._html_run = self._run_from_base()
         elif name == b"base":
             self._base_element(data, start, end, edits)
         else:
             self._attributes(data, name, start, end, edits)
+            if name == b"link" and self._options.credentials:
+                edits += elements.credential_edits(data, start, end, self._own)
+                edits.sort()
         if self._shows_text and self._literals is not None:
             mapped = edits[before:]
             found = self._literals.in_tag(tag, mapped, in_foreign=self._in_foreign())
             edits[before:] = sorted((*mapped, *found))
 
     def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
-        if name in self._inert and not self._in_foreign():
-            while self._inert.pop() != name:
-                pass
+        if name in INERT and self._inert and not self._in_foreign():
+            self._inert.closes(name)
             self._html_run = self._run_from_base()
 
     def _attributes(
@@ -263,14 +263,17 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             new = raw
         return value if new == raw else new.decode("utf-8", "surrogateescape")
 
+    def _own(self, url: str) -> str | None:
+        """The absolute URL, if it belongs to the upstream."""
+        absolute = self._mapper.resolve(url, self._base)
+        return absolute if absolute is not None and self._mapper.is_own(absolute) else None
+
     def _may_change(self, url: str) -> bool:
         """Whether the resource may be rewritten, so that its integrity metadata would not match."""
-        absolute = self._mapper.resolve(url, self._base)
-        if absolute is None or not self._mapper.is_own(absolute):
-            return False
-        if self._options.keep_integrity is not None:
-            return not self._options.keep_integrity(absolute)
-        return not self._mount.is_root
+        keeps, absolute = self._options.keep_integrity, self._own(url)
+        if absolute is None or keeps is None:
+            return absolute is not None and not self._mount.is_root
+        return not keeps(absolute)
 
     def _base_element(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         if self._has_base or self._inert or self._in_foreign():

@@ -138,6 +138,7 @@ _NO_PAINT = (
     rb"|[^%s\"'>]*?[uU][rR][lL]\((?!#)))"
 ) % _WS
 _QUICK_ATTRIBUTE = (
+    rb"(?!rel=(?:\"[^\">]*|'[^'>]*|)[mM][aA][nN][iI][fF][eE][sS][tT])"
     rb"(?:[egjknoqrtuvwyz][a-zA-Z\-]*"
     rb"|class|id|data-[a-z0-9_\-]+"
     rb"|a(?:cc[a-z\-]+|l[a-z]+|ria-[a-z]+|s|sync|uto[a-z]+)|b(?:order|gcolor)"
@@ -237,10 +238,13 @@ _PAINT = (
     rb"(?:%(n)s)(?>[%(w)s]*=[%(w)s]*)(?:\"[^\"]*?[uU][rR][lL]\((?!'?#)"
     rb"|'[^']*?[uU][rR][lL]\((?!\"?#)|[^%(w)s\"'>]*?[uU][rR][lL]\((?!#))"
 ) % {b"n": _choice(PRESENTATION), b"w": _WS}
-_INTERESTING = rb"(?:%s|[dD][aA][tT][aA](?=[%s=/>])|%s)" % (
+# The relation of a web manifest, among others or alone.
+_MANIFEST = rb"[rR][eE][lL][%s]*=[^>=]*?[mM][aA][nN][iI][fF][eE][sS][tT]" % _WS
+_INTERESTING = rb"(?:%s|[dD][aA][tT][aA](?=[%s=/>])|%s|%s)" % (
     _choice(name for name in (*sorted(ATTRIBUTES), b"integrity") if name != b"data"),
     _WS,
     _PAINT,
+    _MANIFEST,
 )
 ADDRESS = re.compile(
     rb"(?>(?: %(q)s)*)(?>(?>[%(w)s/]+|(?!%(i)s)%(a)s)*)"

@@ -261,6 +261,8 @@ class Plugin:
     _reads_spellings: ClassVar[bool] = False
     """Whether it recognises the upstream's host in every spelling of markup, not only the plain
     one (:meth:`_edits_mentions_only`)."""
+    _reads_words: ClassVar[tuple[bytes, ...]] = ()
+    """Words in lower case: a body with one of them may have an edit without a mention."""
     version: ClassVar[str] = "1"
     """Change it when the output changes: validators and caches depend on it."""
 
