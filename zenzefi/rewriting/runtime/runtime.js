@@ -281,8 +281,10 @@ const encode = (text, quote, raw = '') => {
   return /&[lg]t;/i.test(raw) ? encoded.replace(/</g, '&lt;').replace(/>/g, '&gt;') : encoded;
 };
 
+const WITH_ADDRESS = /(?:href|src|srcset|srcdoc|action|poster|data|background|cite|longdesc|ping|style|to|from|by|values)\s*=|<style/i;
 /** Markup with its URLs changed; every other character stays. */
 function changeHtml(text, change, node) {
+  if (!WITH_ADDRESS.test(text)) return text;
   let out = '';
   let done = 0;
   let at = 0;
@@ -298,7 +300,7 @@ function changeHtml(text, change, node) {
     if (!name) { at++; continue; }
     ATTRIBUTE.lastIndex = TAG.lastIndex;
     let end = ATTRIBUTE.lastIndex;
-    for (let found; (found = ATTRIBUTE.exec(text)); end = ATTRIBUTE.lastIndex) {
+    if (text[end] !== '>') for (let found; (found = ATTRIBUTE.exec(text)); end = ATTRIBUTE.lastIndex) {
       const raw = found[2] ?? found[3] ?? found[4];
       const kind = raw && kindOf(name, found[1].toLowerCase());
       if (!kind) continue;
@@ -495,6 +497,10 @@ const holderOf = (object, name) => {
   return object;
 };
 
+const IMAGE_PROPERTIES = ['backdrop-filter', 'background', 'background-image', 'border-image', 'border-image-source', 'clip-path', 'content', 'cursor',
+  'fill', 'filter', 'list-style', 'list-style-image', 'marker', 'marker-end', 'marker-mid', 'marker-start', 'mask', 'mask-image', 'offset', 'offset-path',
+  'shape-outside', 'src', 'stroke', '-webkit-border-image', '-webkit-clip-path', '-webkit-filter', '-webkit-mask', '-webkit-mask-box-image',
+  '-webkit-mask-box-image-source', '-webkit-mask-image', '-webkit-shape-outside'];
 const ATTRIBUTE_NODE = 2;
 const TEXT_NODE = 3;
 const FRAMES = new Set(['iframe', 'frame', 'object', 'embed']);
@@ -524,7 +530,10 @@ function install(scope) {
   defineProperty(scope, MARK, { configurable: true, value() {
     if (!foreign) return false;
     leave.abort();
-    for (const [object, name, found] of before.reverse()) defineProperty(object, name, found);
+    for (const [object, name, found] of before.reverse()) {
+      if (found) defineProperty(object, name, found);
+      else delete object[name];
+    }
     delete scope[MARK];
     return true;
   } });
@@ -824,45 +833,29 @@ function install(scope) {
 
   // Styles.
   const css = args => { if (args.length) args[0] = through(mapCss, args[0]); };
-  // In Chromium the properties of a declaration are its own, not its prototype's: only a Proxy intercepts them.
+  const declaration = proto('CSSStyleDeclaration');
+  const { getPropertyValue, setProperty } = declaration;
+  method(declaration, 'setProperty', args => { if (typeof args[1] === 'string') args[1] = mapCss(args[1]); });
+  setter(declaration, 'cssText', css);
+  // In Chromium the properties of a declaration are its own, unless the prototype has them (Web IDL, "named
+  // property visibility"). CSSOM has them all on the prototype; here those that accept an address get there.
   const isOwn = Object.hasOwn(apply(createElement, scope.document, ['p']).style, 'color');
-  const declarations = new WeakMap(); // declaration -> its Proxy
-  const behind = new WeakMap(); // and back
-  const declared = {
-    set: (target, name, value) => {
-      target[name] = typeof value === 'string' ? mapCss(value) : value;
-      return true;
-    },
-  };
-  for (const holder of ['CSSStyleDeclaration', 'CSSStyleProperties', 'CSS2Properties'].map(proto)) {
-    for (const name of holder ? Reflect.ownKeys(holder) : []) {
-      if (name === 'constructor') continue;
-      property(holder, name, found => {
-        for (const part of ['value', 'get', 'set']) {
-          if (typeof found[part] !== 'function') continue;
-          const at = name === 'setProperty' ? 1 : part === 'set' ? 0 : -1;
-          found[part] = wrap(found[part], { apply(native, self, args) {
-            if (typeof args[at] === 'string') args[at] = mapCss(args[at]);
-            return apply(native, behind.get(self) ?? self, args);
-          } });
-        }
-      });
+  const holders = [declaration, proto('CSSStyleProperties'), proto('CSS2Properties')];
+  for (const dashed of IMAGE_PROPERTIES) {
+    const camel = dashed.replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
+    for (const name of new Set([dashed, camel, camel.replace(/^Webkit/, 'webkit')])) {
+      const holder = holders.find(one => one && Object.hasOwn(one, name));
+      if (holder) setter(holder, name, css);
+      else if (isOwn) {
+        const get = dress({ get() { return apply(getPropertyValue, this, [dashed]); } }.get, getPropertyValue);
+        const set = dress({ set(value) { apply(setProperty, this, [dashed, value === null ? '' : mapCss(String(value))]); } }.set, setProperty);
+        if (foreign) before.push([declaration, name]);
+        defineProperty(declaration, name, { configurable: true, enumerable: true, get, set });
+      }
     }
   }
   const STYLED = 'HTMLElement SVGElement MathMLElement CSSStyleRule CSSFontFaceRule CSSPageRule CSSKeyframeRule CSSMarginRule CSSNestedDeclarations';
-  for (const name of STYLED.split(' ')) {
-    setter(proto(name), 'style', css);
-    if (isOwn) getter(proto(name), 'style', declaration => {
-      if (!declaration) return declaration;
-      let proxy = declarations.get(declaration);
-      if (!proxy) {
-        proxy = new Proxy(declaration, declared);
-        declarations.set(declaration, proxy);
-        behind.set(proxy, declaration);
-      }
-      return proxy;
-    });
-  }
+  for (const name of STYLED.split(' ')) setter(proto(name), 'style', css);
   for (const name of ['set', 'append']) {
     method(proto('StylePropertyMap'), name, args => args.map((value, at) => at && typeof value === 'string' ? mapCss(value) : value));
   }
