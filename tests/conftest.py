@@ -8,5 +8,6 @@ pytest_plugins = [
     "tests.kit.fixtures",
     "tests.kit.chromium",
     "tests.kit.distribution",
+    "tests.kit.firefox",
     "tests.kit.proxy_fixtures",
 ]
