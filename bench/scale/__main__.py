@@ -68,10 +68,10 @@ def of_sockets(one: sockets.Measured, busy: float) -> str:
         "All use one access token, which is revoked at the end. A step is what the event loop does",
         "without serving anything else, in CPU time.",
         "",
-        "| WebSockets | opened in | memory each | CPU while idle | all closed after revocation "
-        "| CPU for it | longest step |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-        f"| {one.sockets:,} | {one.opened:.1f} s | {kib:.1f} KiB "
+        "| WebSockets | opened in | longest step | memory each | CPU while idle "
+        "| all closed after revocation | CPU for it | longest step |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {one.sockets:,} | {one.opened:.1f} s | {_shown(one.opening_step)} | {kib:.1f} KiB "
         f"| {one.idle_cpu * 100:.1f} % of a core | {one.ended:.2f} s "
         f"| {one.ended_cpu:.2f} s | {_shown(one.longest_step)} |",
         "",
@@ -80,8 +80,10 @@ def of_sockets(one: sockets.Measured, busy: float) -> str:
         "| target | measured | reached |",
         "|---|---:|---|",
         f"| all closed within 1 s | {one.ended:.2f} s | {_reached(one.ended, 1)} |",
-        f"| no step longer than 50 ms | {_shown(one.longest_step)} "
+        f"| no step longer than 50 ms meanwhile | {_shown(one.longest_step)} "
         f"| {_reached(one.longest_step, 0.05)} |",
+        f"| no step longer than 50 ms while they open | {_shown(one.opening_step)} "
+        f"| {_reached(one.opening_step, 0.05)} |",
     ]
     return "\n".join(lines)
 

@@ -35,6 +35,7 @@ class Measured:
 
     sockets: int
     opened: float  # until all were open
+    opening_step: float  # CPU time of the longest step of the event loop until then
     bytes_each: float
     bytes_before: int
     idle_cpu: float  # share of one core, measured over several pings
@@ -185,9 +186,11 @@ async def _measure(
     await asyncio.gather(*map(open_one, range(20)))  # loads lazy modules
     await asyncio.sleep(1)
     before = kernel.pss(pid)
+    await asyncio.to_thread(longest_step, pid, node.report)
     started = time.perf_counter()
     await asyncio.gather(*map(open_one, range(20, wanted)))
     opened = time.perf_counter() - started
+    opening = await asyncio.to_thread(longest_step, pid, node.report)
     await asyncio.sleep(2)
     each = (kernel.pss(pid) - before) / (wanted - 20)
     cpu = kernel.cpu_seconds(pid)
@@ -205,7 +208,7 @@ async def _measure(
     ended = time.perf_counter() - started
     step = await asyncio.to_thread(longest_step, pid, node.report)
     ended_cpu = kernel.cpu_seconds(pid) - ended_cpu
-    return Measured(wanted, opened, each, before, cpu, ended, ended_cpu, step, set(closed))
+    return Measured(wanted, opened, opening, each, before, cpu, ended, ended_cpu, step, set(closed))
 
 
 def measure(wanted: int, idle: float) -> Measured:

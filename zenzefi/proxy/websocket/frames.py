@@ -34,40 +34,41 @@ def xor(payload: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
+SHORT_MASKED = 122
+"""The second byte of a masked frame of up to 131 bytes is its size plus this number (5.2)."""
+SHORT_UNMASKED = -2
+"""The second byte of an unmasked frame of up to 127 bytes is its size plus this number."""
+
+
 class FrameCursor:
     """Follows one direction of a WebSocket's bytes from frame to frame."""
 
-    __slots__ = ("_header", "_left", "frames")
+    __slots__ = ("_header", "_left", "frames", "is_at_boundary")
 
     def __init__(self) -> None:
         self._header = b""  # the beginning of a header that is not complete yet
         self._left = 0  # bytes of the current frame's payload still to come
         self.frames = 0
         """Frames begun so far, control frames and fragments each for itself."""
-
-    @property
-    def is_at_boundary(self) -> bool:
+        self.is_at_boundary = True
         """Whether the next byte begins a frame."""
-        return not self._left and not self._header
 
     def feed(self, data: bytes, *, stop_at_boundary: bool = False) -> int:
         """Follow ``data``; returns how many bytes were followed.
 
         That is all of them, or with ``stop_at_boundary`` those up to the first frame's end.
         """
+        used = self._follow(data, stop_at_boundary=stop_at_boundary)
+        self.is_at_boundary = not self._left and not self._header
+        return used
+
+    def _follow(self, data: bytes, *, stop_at_boundary: bool) -> int:
         size = len(data)
-        if self._header:
-            held = len(self._header)
+        held = len(self._header)
+        if held:
             data = self._header + data
             self._header = b""
             size += held
-        else:
-            held = 0
-            if not self._left and size > 1:  # most often exactly one short frame
-                second = data[1]
-                if size == (second & 0x7F) + (6 if second & 0x80 else 2) and second & 0x7F < 126:
-                    self.frames += 1
-                    return size
         index = 0
         while index < size:
             if self._left:

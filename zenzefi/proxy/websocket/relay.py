@@ -52,7 +52,13 @@ from aiohttp import web
 
 from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, PING, close_frame
+from zenzefi.proxy.websocket.frames import (
+    CLOSE_GOING_AWAY,
+    PING,
+    SHORT_MASKED,
+    SHORT_UNMASKED,
+    close_frame,
+)
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
 from zenzefi.proxy.websocket.side import FLUSH_SECONDS, GoneTransport, Side
 from zenzefi.sliced_calls import SlicedCalls
@@ -150,8 +156,8 @@ class WebSocketRelay:
         if self._ending is not None or self._is_finished:
             return
         self._ending = (code, reason)
-        self._browser.receive = partial(self._relay, self._upstream)
-        self._upstream.receive = partial(self._relay, self._browser)
+        self._browser.receive_by(partial(self._relay, self._upstream))
+        self._upstream.receive_by(partial(self._relay, self._browser))
         self._goodbye = self._loop.call_later(GOODBYE_SECONDS, self._lost)
         if self._browser.cursor.is_at_boundary:
             self._say_goodbye(self._browser)
@@ -171,11 +177,11 @@ class WebSocketRelay:
             end.transport.write(frame)
         # From now on no more bytes are relayed to this side.
         if is_browser:
-            self._upstream.receive = _drop
+            self._upstream.receive_by(_drop)
             if self._browser.has_ended:
                 self._lost()
         else:
-            self._browser.receive = self._after_goodbye
+            self._browser.receive_by(self._after_goodbye)
             self._after_goodbye(rest)
 
     def _after_goodbye(self, data: bytes) -> None:
@@ -184,7 +190,7 @@ class WebSocketRelay:
         try:
             data = self._filters[end].feed(data) if self._filters else data
         except FrameError:  # the end of this frame is not known
-            self._browser.receive = _drop
+            self._browser.receive_by(_drop)
             return
         if end.cursor.meets_close(data):
             self._lost()
@@ -195,11 +201,18 @@ class WebSocketRelay:
             return _drop
         if self._filters:
             return partial(self._relay, end)
-        feed, write = end.cursor.feed, end.transport.write
+        cursor, write = end.cursor, end.transport.write
+        is_masked = end is self._upstream
+        longest, difference = (131, SHORT_MASKED) if is_masked else (127, SHORT_UNMASKED)
 
         def pass_on(data: bytes) -> None:
-            feed(data)
-            end.relayed += len(data)
+            size = len(data)
+            # Most often exactly one short frame.
+            if 1 < size <= longest and data[1] == size + difference and cursor.is_at_boundary:
+                cursor.frames += 1
+            else:
+                cursor.feed(data)
+            end.relayed += size
             write(data)
 
         return pass_on
@@ -263,7 +276,7 @@ class WebSocketRelay:
 
     def _browser_lost(self) -> None:
         # uvloop raises RuntimeError for a write to a closed transport; asyncio drops the bytes.
-        self._upstream.receive = _drop
+        self._upstream.receive_by(_drop)
         self._lost()
 
     def _upstream_lost(self) -> None:
@@ -271,10 +284,10 @@ class WebSocketRelay:
         self._slot.closed()
         if self._ending is None:
             self.is_ended_by_upstream = not self._is_finished
-            self._browser.receive = _drop  # as in _browser_lost
+            self._browser.receive_by(_drop)  # as in _browser_lost
             self._lost()
         else:
-            self._browser.receive = self._after_goodbye
+            self._browser.receive_by(self._after_goodbye)
 
     def _lost(self) -> None:
         if not self._is_finished:
