@@ -127,6 +127,7 @@ class ClientResponse(web.StreamResponse):
         self._is_begun = True
         self._keep_alive = False
         self._write(b"\r\n".join(lines) + b"\r\n\r\n")
+        self._request = None  # no cycle: see zenzefi.runtime.memory
 
     def _head(self, request: web.BaseRequest, *, keep_alive: bool) -> bytes:
         is_11 = request.version >= HttpVersion11
@@ -214,6 +215,7 @@ class ClientResponse(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing: :meth:`finish` or :meth:`break_off` has ended the body."""
+        self._request = None
 
 
 def _line(name: str, value: str) -> bytes:

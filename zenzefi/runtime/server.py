@@ -75,10 +75,12 @@ async def serve(
         # Existing objects are permanent. Freezing excludes them from garbage collections, which
         # would otherwise block the event loop for tens of milliseconds each.
         memory.freeze()
+        collections = memory.ShortCollections()
         if on_ready is not None:
             on_ready()
         log.info("serving", extra={"version": __version__, "addresses": _names(sockets)})
         await stopping.wait()
+        collections.close()
         log.info("draining", extra={"deadline_seconds": drain_timeout})
     finally:
         reloading.cancel()  # no reload while draining

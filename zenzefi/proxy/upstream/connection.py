@@ -174,6 +174,7 @@ class UpstreamConnection(FlowControlledConnection):
         tail, self._tail = bytes(self._tail or b""), None
         self.disown()
         self._keeper.connections.discard(self)
+        self.slot.connection = None  # no cycle: see zenzefi.runtime.memory
         return None if self._is_lost else self.transport, tail
 
     @property

@@ -60,7 +60,7 @@ from zenzefi.proxy.websocket.frames import (
     close_frame,
 )
 from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
-from zenzefi.proxy.websocket.side import FLUSH_SECONDS, GoneTransport, Side
+from zenzefi.proxy.websocket.side import FLUSH_SECONDS, GoneTransport, Side, drop
 from zenzefi.sliced_calls import SlicedCalls
 
 GOODBYE_SECONDS = 2.0
@@ -177,7 +177,7 @@ class WebSocketRelay:
             end.transport.write(frame)
         # From now on no more bytes are relayed to this side.
         if is_browser:
-            self._upstream.receive_by(_drop)
+            self._upstream.receive_by(drop)
             if self._browser.has_ended:
                 self._lost()
         else:
@@ -190,7 +190,7 @@ class WebSocketRelay:
         try:
             data = self._filters[end].feed(data) if self._filters else data
         except FrameError:  # the end of this frame is not known
-            self._browser.receive_by(_drop)
+            self._browser.receive_by(drop)
             return
         if end.cursor.meets_close(data):
             self._lost()
@@ -198,7 +198,7 @@ class WebSocketRelay:
     def _relay_to(self, end: Side) -> Callable[[bytes], None]:
         """The function that relays bytes to this side: a short one if no plugin reads messages."""
         if end.is_lost:
-            return _drop
+            return drop
         if self._filters:
             return partial(self._relay, end)
         cursor, write = end.cursor, end.transport.write
@@ -276,7 +276,7 @@ class WebSocketRelay:
 
     def _browser_lost(self) -> None:
         # uvloop raises RuntimeError for a write to a closed transport; asyncio drops the bytes.
-        self._upstream.receive_by(_drop)
+        self._upstream.receive_by(drop)
         self._lost()
 
     def _upstream_lost(self) -> None:
@@ -284,7 +284,7 @@ class WebSocketRelay:
         self._slot.closed()
         if self._ending is None:
             self.is_ended_by_upstream = not self._is_finished
-            self._browser.receive_by(_drop)  # as in _browser_lost
+            self._browser.receive_by(drop)  # as in _browser_lost
             self._lost()
         else:
             self._browser.receive_by(self._after_goodbye)
@@ -297,7 +297,3 @@ class WebSocketRelay:
     def _resolve(self) -> None:
         if not self.done.done():  # a cancelled request has cancelled it
             self.done.set_result(None)
-
-
-def _drop(_data: bytes) -> None:
-    """Drop bytes after a close frame (RFC 6455, 5.5.1)."""

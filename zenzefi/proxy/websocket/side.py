@@ -141,7 +141,12 @@ class Side(asyncio.Protocol):
         self.is_lost = True
         if self._flush_timer is not None:
             self._flush_timer.cancel()
+            self._flush_timer = None
         self._on_lost()
+        # Nothing here refers to the relay or the transport any more: both are freed at once, not
+        # by a garbage collection (zenzefi.runtime.memory).
+        self.transport, self.other = _GONE, None
+        self.data_received, self._on_eof, self._on_lost = drop, _no, _nothing
 
     def has_progressed(self, now: float) -> bool:
         """Whether the peer has acknowledged bytes since the last call; ``now``: the loop's time."""
@@ -179,6 +184,21 @@ class Side(asyncio.Protocol):
             self._flush_timer = loop.call_later(FLUSH_SECONDS, self._flush, deadline)
         else:
             self.transport.abort()
+
+
+_GONE = GoneTransport()
+
+
+def drop(_data: bytes) -> None:
+    """Drop received bytes: after a close frame (RFC 6455, 5.5.1), or without another side."""
+
+
+def _no() -> bool:
+    return False
+
+
+def _nothing() -> None:
+    """The relay has ended."""
 
 
 def quietly(change: Callable[[], None]) -> None:
