@@ -16,11 +16,18 @@ import zenzefi.tokens.setup
 from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, Idempotency
 from zenzefi.db.engine import DATABASE
-from zenzefi.http import cookie_reset, observation, request_id, server_header
+from zenzefi.http import (
+    cookie_reset,
+    ignored_forwarding,
+    observation,
+    request_id,
+    server_header,
+)
 from zenzefi.http.client_address import client_address_middleware
 from zenzefi.http.cors import cors_middleware
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.expect_continue import expectation_middleware
+from zenzefi.http.ignored_forwarding import ignored_forwarding_middleware
 from zenzefi.http.observation import observation_middleware
 from zenzefi.http.request_id import request_id_middleware
 from zenzefi.http.service_workers import service_workers_middleware
@@ -60,6 +67,7 @@ def create_app(settings: Settings) -> web.Application:
             recheck_middleware,
             validation_middleware,
             client_address_middleware,
+            ignored_forwarding_middleware,
             own_origin_middleware,
             service_workers_middleware,
             unmounted_requests_middleware,
@@ -81,6 +89,7 @@ def create_app(settings: Settings) -> web.Application:
     i18n.install(environment)
     # Each part may use the earlier ones, and is cleaned up before them.
     cookie_reset.setup(app)
+    ignored_forwarding.setup(app)
     zenzefi.db.setup.setup(app)
     tracing.setup(app)
     observation.setup(app)

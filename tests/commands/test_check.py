@@ -3,7 +3,9 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +92,17 @@ def test_an_unreachable_mail_server_is_reported(zenzefi: Any) -> None:
     done = zenzefi("check", "--json", MAIL_URL="smtp://me:hunter2@127.0.0.1:1")
     assert failed(done)["mail"] == "127.0.0.1:1 can't be used (Connection refused)"
     assert "hunter2" not in done.output
+
+
+def test_a_proxy_whose_headers_were_ignored_is_named(zenzefi: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    file = tmp_path / "data" / "ignored-proxies.json"
+    file.write_text(json.dumps({"10.0.0.9": time.time()}))
+    (note,) = json.loads(zenzefi("check", "--json").stdout)["notes"]
+    assert "10.0.0.9" in note
+    assert "TRUSTED_PROXIES" in note
+    listed = zenzefi("check", "--json", TRUSTED_PROXIES="10.0.0.0/24")
+    assert json.loads(listed.stdout)["notes"] == []
 
 
 def test_a_name_close_to_a_setting_gets_a_suggestion(zenzefi: Any) -> None:

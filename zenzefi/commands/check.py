@@ -32,6 +32,7 @@ async def check(wants_json: bool) -> None:
     Exit status: 0 if everything works, 3 if a setting is invalid, 4 if a server can't be reached or
     a balance differs from its ledger.
     """
+    from zenzefi.http import ignored_forwarding
     from zenzefi.runtime.checks import Check
     from zenzefi.settings import (
         SettingsError,
@@ -51,6 +52,7 @@ async def check(wants_json: bool) -> None:
         if settings.secret_key_weakness:
             notes.append(settings.secret_key_weakness)
         notes += own_origin.notes(settings) + free_access.warnings(settings)
+        notes += ignored_forwarding.notes(settings)
         with progress("Testing what the settings name"):
             found = [
                 Check("settings", ok=True, detail="complete and consistent"),

@@ -124,6 +124,7 @@ def _listen_and_run(
 
 
 def _run(loaded: Settings, where: Endpoints) -> None:
+    from zenzefi.http import ignored_forwarding
     from zenzefi.runtime import listening
     from zenzefi.runtime.server import notify_supervisor, run
     from zenzefi.settings import parse_origin, unknown_settings
@@ -140,6 +141,7 @@ def _run(loaded: Settings, where: Endpoints) -> None:
         warnings = run(_preflight(settings))
     warnings += unknown_settings()
     warnings += where.warnings
+    warnings += ignored_forwarding.notes(settings)
     warnings += listening.warnings(settings, where.hosts)
     warnings += _mount_warnings(settings, None if is_configured else where.hosts[0])
     behind = where.url or where.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 from aiohttp import web
@@ -14,11 +15,13 @@ from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.db.engine import DATABASE
 from zenzefi.errors import NotFound
+from zenzefi.http import ignored_forwarding
 from zenzefi.i18n import gettext as _
 from zenzefi.proxy.setup import ENGINE, GATE
 from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.runtime.health import HEALTH
+from zenzefi.settings import SETTINGS
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
@@ -52,6 +55,7 @@ async def overview(page: PageContext) -> web.StreamResponse:
         waiting=waiting,
         plugin_errors=sum(entry.statistics.errors for entry in _plugins(page)),
         misdirected=0 if misdirected is None else misdirected.total,
+        unlisted_proxies=await asyncio.to_thread(ignored_forwarding.peers, app[SETTINGS]),
     )
 
 
