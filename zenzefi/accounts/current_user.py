@@ -16,6 +16,7 @@ from zenzefi.accounts.errors import (
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.errors import GateError
 from zenzefi.http.errors import AmbiguousRequest
+from zenzefi.http.observation import SUBJECT
 from zenzefi.rate_limits.middleware import limit_user
 from zenzefi.settings import SETTINGS
 
@@ -53,6 +54,7 @@ async def current_user(request: web.Request) -> User:
         token = bearer_token(request)
         presented = await request.app[IDENTITIES].authenticate(token)
         request[USER], request[_SECOND_FACTOR] = presented.user, presented.second_factor
+        request[SUBJECT] = (presented.user.id, None)
         if presented.jti is not None:
             request[BEARER_ID] = presented.jti
         await limit_user(request, request[USER].id)

@@ -14,13 +14,16 @@ from prometheus_client import Counter
 from zenzefi.http.client_address import client_address_of
 from zenzefi.http.request_id import request_id_of
 from zenzefi.observability import logs, metrics
-from zenzefi.observability.access_log import AccessLog, AccessLogEntry
+from zenzefi.observability.access_log import AccessLog, AccessLogEntry, Subject
 from zenzefi.observability.trace_context import CURRENT, Trace, trace_id_of
 from zenzefi.observability.tracing import PROBES, SPAN, TRACING
 from zenzefi.settings import SETTINGS
 
 PROXIED = web.RequestKey("proxied", bool)
 """Set on a proxied request, at either mount."""
+
+SUBJECT: web.RequestKey[Subject] = web.RequestKey("subject", tuple)
+"""Set once the user of a request is known, for the access log."""
 
 BEGUN = web.RequestKey("begun", web.StreamResponse)
 """The response that is being sent, to count its bytes if the client disconnects."""
@@ -112,7 +115,9 @@ OBSERVER: web.AppKey[Observer] = web.AppKey("observer", Observer)
 def setup(app: web.Application) -> None:
     """Create the observer; add :func:`observation_middleware` after that of the request ID."""
     settings = app[SETTINGS]
-    access_log = AccessLog(as_json=logs.is_json(settings)) if settings.access_log else None
+    access_log = None
+    if settings.access_log:
+        access_log = AccessLog(as_json=logs.is_json(settings), with_ids=settings.access_log_ids)
     app[OBSERVER] = Observer(access_log)
 
     async def writing(_: web.Application) -> AsyncIterator[None]:
@@ -166,6 +171,7 @@ async def observation_middleware(request: web.Request, handler: Handler) -> web.
             client_address_of(request).address,
             request_id,
             trace_id,
+            request.get(SUBJECT, (None, None)),
         )
         if PROXIED in request:
             observer.proxied(about, is_stream=is_stream)

@@ -13,6 +13,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from typing import NamedTuple, TextIO
+from uuid import UUID
 
 from zenzefi.observability.logs import Scrubber
 from zenzefi.observability.metrics import LOG_LINES_LOST
@@ -24,8 +25,15 @@ _PERIOD = 0.5  # seconds between batches
 _CAPACITY = 20_000  # lines; further ones are dropped and counted
 
 
+Subject = tuple[UUID | None, UUID | None]
+"""The IDs of a request's user and access token."""
+
+
 class AccessLogEntry(NamedTuple):
-    """One request. ``at`` is a Unix time, ``seconds`` the duration, ``sent`` the body's bytes."""
+    """One request. ``at`` is a Unix time, ``seconds`` the duration, ``sent`` the body's bytes.
+
+    ``subject``: the IDs of its user and access token, if they are known.
+    """
 
     at: float
     kind: str
@@ -37,13 +45,18 @@ class AccessLogEntry(NamedTuple):
     address: str
     request_id: str
     trace_id: str
+    subject: Subject = (None, None)
 
 
 class AccessLog:
-    """Collects entries and writes them twice a second. :meth:`close` writes the last ones."""
+    """Collects entries and writes them twice a second. :meth:`close` writes the last ones.
 
-    def __init__(self, *, as_json: bool, out: TextIO | None = None) -> None:
+    ``with_ids``: whether the lines have the IDs of user and access token.
+    """
+
+    def __init__(self, *, as_json: bool, with_ids: bool = False, out: TextIO | None = None) -> None:
         self._as_json = as_json
+        self._with_ids = with_ids
         self._out = out
         self._entries: list[AccessLogEntry] = []
         self._lost = 0
@@ -94,11 +107,14 @@ class AccessLog:
         time = datetime.fromtimestamp(entry.at, UTC)
         # Tokens are long, so short paths need no scrubbing.
         path = entry.path if len(entry.path) < 60 else self._scrub(entry.path)
+        names = zip(("user_id", "token_id"), entry.subject, strict=True)
+        ids = {name: str(value) for name, value in names if value and self._with_ids}
         if self._as_json:
             fields = entry._asdict()
             fields["path"] = path
             fields["seconds"] = round(entry.seconds, 6)
-            del fields["at"]
+            del fields["at"], fields["subject"]
+            fields |= ids
             if not entry.trace_id:
                 del fields["trace_id"]
             stamp = time.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -110,6 +126,7 @@ class AccessLog:
             one_line(
                 f"{time:%H:%M:%S} {entry.status} {entry.method:<4} {path} "
                 f"{entry.seconds * 1000:.1f} ms {entry.sent} B {entry.address}"
+                + "".join(f" {name}={value}" for name, value in ids.items())
             )
             + "\n"
         )

@@ -32,6 +32,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from zenzefi.http.client_address import ClientAddress, client_address_of
+from zenzefi.http.observation import SUBJECT
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, token_parameters, without_token
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER, Mount, Origin
@@ -151,6 +152,11 @@ class Admission:
         in the cookies. Raises ``TokenMissing``, ``SignInRequired`` or what the token validator
         raises.
         """
+        credentials = await self._authenticate(requested)
+        requested.request[SUBJECT] = (credentials.access.user_id, credentials.access.token_id)
+        return credentials
+
+    async def _authenticate(self, requested: AccessRequest) -> ProxyCredentials:
         address = requested.client.address
         if requested.token is not None:
             return ProxyCredentials(

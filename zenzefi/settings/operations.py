@@ -20,6 +20,11 @@ class OperationsSettings(BaseSettings):
         "auto", description="`auto` (pretty on a terminal, else JSON), `pretty` or `json`."
     )
     access_log: bool = Field(True, description="Log one line per request, in batches.")
+    access_log_ids: bool = Field(
+        False,
+        description="Add the IDs of user and access token to each line of the access log. They are "
+        "personal data.",
+    )
     health_check_interval: float = Field(
         30, gt=0, le=3600, description="Seconds between background checks."
     )

@@ -35,6 +35,7 @@ from zenzefi.gate_cookies import FLASH, SESSION, VISIT
 from zenzefi.http.body import fields_of
 from zenzefi.http.client_address import client_address_of
 from zenzefi.http.errors import CrossSiteRefused
+from zenzefi.http.observation import SUBJECT
 from zenzefi.http.request_id import request_id_of
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING, Signer
@@ -265,6 +266,7 @@ class PageContext:
         for secret, user, session in found:
             if not is_shared or session_binding.is_of(session, self.request):
                 self.signed_in_user, self.session, self.secret = user, session, secret
+                self.request[SUBJECT] = (user.id, None)
                 await sessions.touch(session)
                 return
         if found:

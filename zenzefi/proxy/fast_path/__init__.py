@@ -290,6 +290,7 @@ class FastPath:
                     known.address,
                     request_id.decode(),
                     trace_id or trace_id_of(known.for_engine.headers.get("traceparent")),
+                    (known.access.user_id, known.access.token_id),
                 )
             )
 
