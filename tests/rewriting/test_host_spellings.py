@@ -216,12 +216,17 @@ _IN_HTML = [
     '<script src="{}" integrity="sha256-x"></script>',
     '<svg><image href="{}"/></svg>',
     '<p data-x="{}" onclick="f(&quot;{}&quot;)">',
+    '<svg><set attributeName=href to="{}"/><use href="{}"/></svg>',
+    '<svg><p xlink:href="{}"></svg><math href="{}"></math>',
     "<x-y src={}>",
     '<iframe srcdoc="&lt;a href=&apos;{}&apos;&gt;"></iframe>',
 ]
 _RAW = [
     "<style>{}</style>",
     "<script>f('{}')</script>",
+    "<svg><style>{}</style></svg>",
+    '<script type=speculationrules>{{"prefetch": [{{"urls": ["{}"], "where":'
+    ' {{"href_matches": "{}"}}}}]}}</script>',
     '<script type=importmap>{{"imports": {{"a": "{}"}}}}</script>',
     '<meta http-equiv=content-security-policy content="default-src *.example {}">',
     "<!-- {} --><p>{}</p>",
@@ -310,3 +315,28 @@ def test_style_sheets_that_declare_a_double_byte_encoding_count_as_found() -> No
     assert found is not None
     assert found.finds(b'@charset "shift_jis"; a { b: c }', "")
     assert not found.finds(b'@charset "utf-8"; a { b: c }', "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"&#97;" * 5000,
+        b"\\a" * 5000,
+        b"%61" * 5000,
+        b":" * 60_000,
+        "".join(map(chr, range(0x4E00, 0x4E00 + 5000))).encode(),
+        "".join(map(chr, range(0x1D400, 0x1D400 + 50))).encode(),
+    ],
+    ids=["references", "escapes", "encoded", "colons", "characters", "folding"],
+)
+def test_what_would_take_long_to_search_counts_as_found(body: bytes) -> None:
+    found = search(HTML)
+    assert found is not None
+    assert found.finds(body, "")
+
+
+def test_so_do_many_numbers_after_slashes() -> None:
+    found = search(HTML, ROOT, NUMBERED)
+    assert found is not None
+    assert found.finds(b"//1.2.3.4/ " * 5000, "")
+    assert not found.finds(b"//1.2.3.4/ " * 50, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ logger = logging.getLogger("zenzefi.rewriting")
 
 # A step of work is long enough to be worth a turn of the event loop, and short enough not to block.
 _LONG, _SHORT = 0.005, 0.001  # seconds of CPU
-_SMALLEST, _FIRST, _LARGEST = 2048, 8 * 1024, 64 * 1024  # bytes
+_SMALLEST, _FIRST, _LARGEST = 2048, 16 * 1024, 64 * 1024  # bytes
 
 
 class Step(Protocol):
@@ -63,7 +64,7 @@ class BodyRewrite:
         self.heavy = heavy
         self._decoders = decoders
         self._decide: Decide | None = decide
-        self._encoder = codecs.encoder(coding)
+        self._coding = coding
         self._budget = budget
         self._head = b""
         self._transcoder: charset.Transcoder = charset.Plain()
@@ -77,6 +78,11 @@ class BodyRewrite:
         self._kept: list[bytes] | None = [] if recall else None
         self._keep = recall.largest if recall else 0
         self._may_release = True
+
+    @functools.cached_property
+    def _encoder(self) -> codecs.Encoder:
+        # Made when it is needed: a cached result is encoded already.
+        return codecs.encoder(self._coding)
 
     def feed(self, data: bytes) -> bytes:
         """All output for ``data``. Raises :class:`zenzefi.rewriting.codecs.CorruptBody`."""

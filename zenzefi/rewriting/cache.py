@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 
@@ -21,8 +21,8 @@ class Key(NamedTuple):
     """The upstream's ETag, ``""`` without one."""
     length: int
     """Bytes of the encoded body, as ``Content-Length`` says."""
-    depends: str
-    """A digest of everything except the body that the result depends on."""
+    depends: Hashable
+    """Everything except the body that the result depends on."""
 
 
 class CachedResult(NamedTuple):

@@ -32,6 +32,10 @@ _BEFORE = (rb"[/\\:;}][/\\]", rb"[25][fc]", rb"[25][fc][/\\]", rb"[ps]:", rb"[@;
 _POLICY = b"content-security-policy"
 """The policies of ``<meta>`` name hosts by patterns too."""
 _JSON_ELEMENTS = (b"importmap", b"speculationrules")
+_MOST = 4000
+"""Escapes, characters or numbers to look at one by one; a body with more counts as found."""
+_MOST_COLONS = 50_000
+_MOST_FOLDS = 32
 _NESTED = 4
 """Levels of character references: a ``srcdoc`` may contain another one, three deep."""
 
@@ -50,6 +54,7 @@ _NUMBERS = tuple(
     (mark, re.compile(before + rb"([0-9][0-9a-fx.]*)"))
     for mark, before in ((b"//", rb"//"), (b"\\", rb"\\[/\\]"), (b"\\", rb"/\\"), (b"@", rb"@"))
 )
+_DENSE = ((b"&", _MOST), (b"\\", _MOST), (b"%", _MOST), (b":", _MOST_COLONS))
 
 
 class HostSearch:
@@ -68,7 +73,12 @@ class HostSearch:
         """False for an internationalised name: its spellings are not known here."""
 
     def finds(self, data: bytes) -> bool:
-        """Whether the scanners may find one of the hosts in a whole body."""
+        """Whether the scanners may find one of the hosts in a whole body.
+
+        Also true if finding out would take long: the search is one step of the event loop.
+        """
+        if any(data.count(mark) > most for mark, most in _DENSE):
+            return True
         plain = _plain(data)
         return self._names(plain) or any(map(self._names, self._readings(data, plain)))
 
@@ -93,8 +103,15 @@ class HostSearch:
             return True
         if text.isascii():
             return False
-        folded = _folded(text)
-        return folded is not None and self._has_literal(folded)
+        characters = set(text.translate(None, _ASCII).decode("utf-8", "replace"))
+        if len(characters) > _MOST:
+            return True
+        folds = {c: fold for c in characters if (fold := _fold(c)) is not None}
+        if len(folds) > _MOST_FOLDS:
+            return True
+        for character, fold in folds.items():
+            text = text.replace(character.encode(), fold.encode())
+        return bool(folds) and self._has_literal(text)
 
     def _has_literal(self, text: bytes) -> bool:
         return any(
@@ -104,12 +121,13 @@ class HostSearch:
     def _has_number(self, text: bytes) -> bool:
         if self._has_brackets and any(mark in text for mark in (b"//[", b"\\[", b"@[", b":[")):
             return True
-        return any(
-            read_host(found[1].decode()) in self._numbers
-            for mark, pattern in _NUMBERS
-            if mark in text
-            for found in pattern.finditer(text)
-        )
+        for mark, pattern in _NUMBERS:
+            if mark not in text:
+                continue
+            for count, found in enumerate(pattern.finditer(text)):
+                if count == _MOST or read_host(found[1].decode()) in self._numbers:
+                    return True
+        return False
 
 
 def _after_slashes(host: bytes) -> re.Pattern[bytes]:
@@ -152,17 +170,6 @@ def _is_part(escape: bytes, text: str) -> bool:
     return any(
         _PART_OF_URL.match(c) is not None if c.isascii() else _fold(c) is not None for c in text
     )
-
-
-def _folded(text: bytes) -> bytes | None:
-    """The text with the characters that domain names map to ASCII; ``None`` if there are none."""
-    characters = set(text.translate(None, _ASCII).decode("utf-8", "replace"))
-    folds = {c: fold for c in characters if (fold := _fold(c)) is not None}
-    if not folds:
-        return None
-    for character, fold in folds.items():
-        text = text.replace(character.encode(), fold.encode())
-    return text
 
 
 @functools.lru_cache(maxsize=4096)

@@ -21,9 +21,9 @@ from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.result_key import varied_by
 from zenzefi.rewriting.url_map import UrlMap
 
-LONGEST = 64 * 1024
+LONGEST = 256 * 1024
 """The longest body that is searched, in bytes as it is sent: one step of the event loop."""
-_LONGEST_DECODED = 512 * 1024
+_LONGEST_DECODED = 1024 * 1024
 _TRANSCODED = ("utf-16-le", "utf-16-be", "iso-2022-jp")
 _MARKS = (encodings.BOM_UTF16_LE, encodings.BOM_UTF16_BE)
 _ESCAPE = b"\x1b"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
-from zenzefi.origin import Mount
+from multidict import CIMultiDictProxy
+
+from zenzefi.origin import Mount, Origin
 from zenzefi.rewriting.plugins.exchange import Exchange
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.version import __version__
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_Values = tuple[tuple[str, ...], ...]
+_READ = ("Content-Type", "X-Content-Type-Options", "Content-Encoding")
+"""The response's headers that decide how a body is read."""
 # They differ between responses and do not describe the body.
 _PASSING = frozenset(("age", "date"))
 
@@ -25,11 +31,6 @@ def varied_by(
     return tuple(sorted({name.lower() for name in names}))
 
 
-def _base(exchange: Exchange, fingerprint: str) -> list[object]:
-    origins = sorted(map(str, exchange.mapper.origins))
-    return [__version__, fingerprint, exchange.mount.root, exchange.mount.kind.value, origins]
-
-
 def tag_key(exchange: Exchange, fingerprint: str, varies: Sequence[str]) -> str:
     """Eight hex digits for a derived ETag.
 
@@ -40,37 +41,46 @@ def tag_key(exchange: Exchange, fingerprint: str, varies: Sequence[str]) -> str:
     """
     if "*" in varies:
         return secrets.token_hex(4)
-    asked = [exchange.request_headers.getall(name, []) for name in varies]
-    return _digest([*_base(exchange, fingerprint), exchange.user, asked])[:8]
+    asked = _values(exchange.request_headers, varies)
+    return _tag(fingerprint, exchange.mount, exchange.mapper.origins, exchange.user, asked)
+
+
+@functools.lru_cache(maxsize=1024)
+def _tag(
+    fingerprint: str, mount: Mount, origins: frozenset[Origin], user: str, asked: _Values
+) -> str:
+    base = [__version__, fingerprint, mount.root, mount.kind.value, sorted(map(str, origins))]
+    return _digest((*base, user, asked))[:8]
 
 
 def depends_on(
     exchange: Exchange, fingerprint: str, entries: Sequence[LoadedPlugin], coding: str
-) -> str | None:
-    """A digest of all inputs of a result except the body; ``None`` if they are not known.
+) -> Hashable | None:
+    """All inputs of a result except the body; ``None`` if they are not known.
 
     The bundled plugins read only the request headers that they declare. Other plugins are not
-    checked, so for them every header counts.
+    checked, so for them every header counts, as a digest: headers contain secrets.
     """
     varies = varied_by(entries, exchange.mount, exchange.destination)
     if "*" in varies:
         return None
-    parts = _base(exchange, fingerprint)
-    parts += [exchange.url, exchange.destination, coding]
-    parts += [[entry.name for entry in entries], varies]
     sent, received = exchange.request_headers, exchange.response_headers
+    asked: Hashable
     if all(entry.bundled for entry in entries):
-        parts.append([sent.getall(name, []) for name in varies])
-        names = ("Content-Type", "X-Content-Type-Options", "Content-Encoding")
-        parts.append([received.getall(name, []) for name in names])
+        asked = _values(sent, varies), _values(received, _READ)
     else:
-        parts.append(list(sent.items()))
-        parts.append([pair for pair in received.items() if pair[0].lower() not in _PASSING])
-        parts.append(exchange.user)
-    return _digest(parts)
+        kept = [pair for pair in received.items() if pair[0].lower() not in _PASSING]
+        asked = _digest((list(sent.items()), kept, exchange.user))
+    names = tuple([entry.name for entry in entries])
+    made = fingerprint, exchange.mount, exchange.mapper.origins, names, varies, coding
+    return made, exchange.url, exchange.destination, asked
 
 
-def _digest(parts: list[object]) -> str:
+def _values(headers: CIMultiDictProxy[str], names: Sequence[str]) -> _Values:
+    return tuple([tuple(headers.getall(name, ())) for name in names])
+
+
+def _digest(parts: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -183,7 +183,7 @@ async def _chunks(browser: RawConnection) -> bytes:
 async def test_a_long_body_is_not_held_until_its_end(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, is_sized: bool
 ) -> None:
-    long = BODY * 2000
+    long = BODY * 8000
     if is_sized:
         respond_in_pieces(faulty, sized(long) + long)
     else:

@@ -59,8 +59,6 @@ _DATA = re.compile(
     rb"\{\s*[\"'}]|\[\s*[\[{\"\]]|\)\]\}|//|/\*|(?:function|import|export)\b|(?:var|let|const)\s+[\w$]+\s*[=;]"
     rb"|(?:window|document|self|this)\.|[\w$.]+\((?=\s*[\[{\"'])|'use strict'"
 )
-# A rooted URL whose mapping is certain: the prefix in front of it.
-_PLAIN_ROOTED = re.compile(rb"/(?!/)(?>[^&.%\\\x00-\x20]+|\.(?!\.))*")
 _MARKUP = re.compile(rb"<[!/a-zA-Z?]")
 _NO_BASE = re.compile(r"(?i)(?:data|javascript):")  # "set the frozen base URL" (HTML, 4.2.3)
 _WORD = re.compile(r"[^ \t\n\f\r]+")
@@ -141,22 +139,26 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         if self._literals is not None:
             edits += self._literals.in_run(run)
 
-    def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
-        group = run.lastindex or 0
-        if group not in syntax.ADDRESS_GROUPS:
-            return
-        raw = run[group]
+    def _ended_with(self, run: Tag, edits: list[Edit]) -> int:
         front = self._front
-        if front and _PLAIN_ROOTED.fullmatch(raw) is not None and not raw.startswith(front):
-            edits.append(Edit(*run.span(group), front + raw))
-            return
-        key = group, raw
+        if front:  # rooted URLs follow one another, so they are mapped in one loop
+            data, match = run.string, self._html_run.match
+            while run.lastindex == syntax.ROOTED:
+                start, end = run.span(syntax.ROOTED)
+                if data.startswith(front, start):
+                    break  # mapped before, or a folder of the same name
+                edits.append(Edit(start, end, front + run[syntax.ROOTED]))
+                run = match(data, run.end())  # type: ignore[assignment]  # matches the empty string
+        group = run.lastindex
+        if group is None:
+            return run.end()
+        key = group, run[group]
         written = self._written
         if key in written:
             new = written[key]
         else:
-            new = self._rewritten(raw, syntax.ADDRESS_GROUPS[group])
-            if len(raw) <= _LONGEST_KEPT and len(written) < MOST:
+            new = self._rewritten(run[group], syntax.ADDRESS_GROUPS[group])
+            if len(run[group]) <= _LONGEST_KEPT and len(written) < MOST:
                 written[key] = new
         if new is not None:
             edit = Edit(*run.span(group), new)
@@ -164,6 +166,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
                 insort(edits, edit)
             else:
                 edits.append(edit)
+        return run.end()
 
     def _rewritten(self, raw: bytes, quote: bytes) -> bytes | None:
         """What to write for an address, ``None`` if it stays."""

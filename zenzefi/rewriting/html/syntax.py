@@ -260,10 +260,13 @@ _BEARING = rb"a|area|link|form|img|input|source|audio|video|embed|track"
 _USUAL_ADDRESS = (
     rb"(?:<(?:(a|area|link)|(form)|img|input|source|audio|video|embed|track)(?>(?: %(q)s)*)"
     rb" (?(1)href|(?(2)action|src))"
-    rb"=(?:\"([^\"]*)\"|'([^']*)'|([^%(w)s\"'>=`]+))(?>(?: %(q)s)*) ?/?>)?"
+    rb"=(?:\"(/(?!/)(?>[^\"&.%%\\\x00-\x20]+|\.(?!\.))*)\""
+    rb"|\"([^\"]*)\"|'([^']*)'|([^%(w)s\"'>=`]+))(?>(?: %(q)s)*) ?/?>)?"
     % {b"q": _QUICK_ATTRIBUTE, b"w": _WS}
 )
-ADDRESS_GROUPS = {3: b'"', 4: b"'", 5: b""}
+ROOTED = 3
+"""The group of a rooted URL with which a run ends: mapping it puts the prefix in front."""
+ADDRESS_GROUPS = {ROOTED: b'"', 4: b'"', 5: b"'", 6: b""}
 """The groups of the URL with which a run ends, and the quotes around it."""
 
 # Elements without markup in them, or with drawings only, in their usual spelling.

@@ -94,7 +94,7 @@ class Tokenizer:
                     self._run(found, edits)
                 pos = at
                 if found.lastindex:
-                    self._ended_with(found, edits)
+                    pos = self._ended_with(found, edits)
                     continue
                 if pos == size:
                     break
@@ -166,8 +166,12 @@ class Tokenizer:
     def _run(self, run: Tag, edits: list[Edit]) -> None:
         """Text and tags without anything to edit, and the last tag of :meth:`_ended_with`."""
 
-    def _ended_with(self, run: Tag, edits: list[Edit]) -> None:
-        """The last tag of a run, if the run's pattern has a group for it."""
+    def _ended_with(self, run: Tag, edits: list[Edit]) -> int:
+        """The last tag of a run, if the run's pattern has a group for it.
+
+        Returns the position up to which it has read; it may go on with the next runs.
+        """
+        return run.end()
 
     def _comment(self, data: bytes, start: int, end: int, edits: list[Edit]) -> None:
         """A comment that is complete in the window."""
