@@ -143,6 +143,17 @@ def test_other_sites_keep_their_names_in_both_views(mount: Mount, is_public: boo
 
 
 @pytest.mark.parametrize("is_public", [False, True])
+@pytest.mark.parametrize("mount", MOUNTS, ids=str)
+def test_conditions_of_webdav_name_the_resources_of_the_upstream(
+    mount: Mount, is_public: bool
+) -> None:
+    value = f'<{mount.root}c> (<urn:uuid:1> [W/"x"]) <{mount.prefix}/d> (Not <DAV:no-lock>)'
+    headers = arrived(mount, UPSTREAMS[0], {"If": value}, is_public=is_public)
+    root = mount.public if is_public else UPSTREAMS[0]
+    assert headers["if"] == f'<{root}/c> (<urn:uuid:1> [W/"x"]) </d> (Not <DAV:no-lock>)'
+
+
+@pytest.mark.parametrize("is_public", [False, True])
 def test_a_referer_never_shows_the_token(is_public: bool) -> None:
     for mount in MOUNTS:
         sent = {"Referer": f"{mount.root}a?token={TOKEN}&b"}

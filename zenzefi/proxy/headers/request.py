@@ -91,6 +91,7 @@ REQUEST_RULES = (
     Rule("referer", Verb.MAP, "the upstream compares it as it does Origin"),
     Rule("hx-current-url", Verb.MAP, "htmx names the page here, as Referer does"),
     Rule("destination", Verb.MAP, "WebDAV's target of COPY and MOVE (RFC 4918, 10.3)"),
+    Rule("if", Verb.MAP, "WebDAV's conditions name resources (RFC 4918, 10.4)"),
     Rule("accept-encoding", Verb.MAP, "the desktop client can only take identity"),
     Rule("available-dictionary", Verb.DROP, DICTIONARY),
     Rule("dictionary-id", Verb.DROP, DICTIONARY),
@@ -262,6 +263,14 @@ def _map_cookie(value: bytes, _policy: RequestPolicy, _mount: Mount, _back: UrlU
     return unmap_cookie(value.decode("latin-1")).encode("latin-1")
 
 
+def _map_conditions(value: bytes, policy: RequestPolicy, mount: Mount, back: UrlUnmapper) -> bytes:
+    """The resources of tagged lists; state tokens are URLs of other schemes, which stay."""
+    return _CODED_URL.sub(lambda url: b"<%b>" % _map_target(url[1], policy, mount, back), value)
+
+
+_CODED_URL = re.compile(rb"<([^>]*)>")
+
+
 def _map_origin(value: bytes, policy: RequestPolicy, mount: Mount, _back: UrlUnmapper) -> bytes:
     if value == str(mount.public).encode() and not policy.is_public:
         return str(policy.upstream).encode()
@@ -279,6 +288,7 @@ _REQUEST_MAPS: dict[bytes, Callable[[bytes, RequestPolicy, Mount, UrlUnmapper], 
     b"referer": _map_page,
     b"hx-current-url": _map_page,
     b"destination": _map_target,
+    b"if": _map_conditions,
     b"accept-encoding": _map_codings,
 }
 
