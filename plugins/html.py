@@ -67,6 +67,7 @@ class Html(Plugin):
             HtmlOptions(
                 head=self._head(context) if shown else b"",
                 shown=shown,
+                hashes=context.inline_hashes,
                 credentials=context.mount.kind is not MountKind.CLIENT,
                 scripts=lambda kind: OriginScanner(context.origins, context.mount),
                 csp=lambda policy: map_policy(policy, context.mapper, context.mount, context.url),

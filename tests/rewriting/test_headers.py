@@ -52,6 +52,11 @@ def sent(name: str, value: str, mount: Mount = PREFIX) -> str | None:
         ("Link", '</a>; anchor="/b", </c>', '</p/a>; anchor="/p/b", </p/c>'),
         ("Link", '<x>; anchor="/b"; imagesrcset="/c"', '<x>; anchor="/p/b"; imagesrcset="/p/c"'),
         ("Link", "</a; rel=next", "</a; rel=next"),
+        (
+            "Link",
+            '</a.css>; integrity="sha256-x"; rel=preload, <//x.example/b>; integrity="sha256-y"',
+            '</p/a.css>; rel=preload, <//x.example/b>; integrity="sha256-y"',
+        ),
         ("SourceMap", "/a.map", "/p/a.map"),
         ("X-SourceMap", "a.map", "a.map"),
         ("Access-Control-Allow-Origin", "https://app.example", "http://gate.example:8000"),

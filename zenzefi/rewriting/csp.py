@@ -6,6 +6,8 @@ gate, and policies of pages that get the gate's runtime script allow it.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,6 +133,76 @@ def _fits(match: re.Match[str], scheme: str, origin: Origin) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
+class InlineHashes:
+    """The hashes by which policies allow inline scripts and styles (CSP Level 3, 6.7.3.3).
+
+    An element that the gate edits has another hash. If every policy with hashes allowed its source,
+    it gets the nonce, which these policies allow too.
+    """
+
+    nonce: str
+    scripts: tuple[frozenset[str], ...]
+    """One set for each policy with hashes: ``sha256-...``."""
+    styles: tuple[frozenset[str], ...]
+
+    def allows(self, element: bytes, text: bytes) -> bool:
+        """Whether each policy allows ``script`` or ``style`` with this text in UTF-8."""
+        policies = self.scripts if element == b"script" else self.styles
+        if not policies:
+            return False
+        source = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return all(
+            any(_digest(hashed[:6], source) == hashed for hashed in hashes) for hashes in policies
+        )
+
+
+def _digest(algorithm: str, text: bytes) -> str:
+    digest = hashlib.new(algorithm, text).digest()
+    return f"{algorithm}-{base64.b64encode(digest).decode()}"
+
+
+_ELEMENTS = {
+    "script": ("script-src-elem", "script-src", "default-src"),
+    "style": ("style-src-elem", "style-src", "default-src"),
+}
+_MOST_HASHES = 1000  # of one policy; an element is compared with each
+
+
+def permit_edited(values: Sequence[str], nonce: str) -> tuple[tuple[str, ...], InlineHashes | None]:
+    """The policies with ``nonce`` where they allow inline elements by hash, and the hashes."""
+    found: dict[str, list[frozenset[str]]] = {kind: [] for kind in _ELEMENTS}
+    out = []
+    for value in values:
+        policies = value.split(",")
+        for index, policy in enumerate(policies):
+            parts, directives = _directives(policy)
+            for kind, names in _ELEMENTS.items():
+                governing = next((name for name in names if name in directives), None)
+                if governing is None:
+                    continue
+                at, sources = directives[governing]
+                hashes = [source for source in sources if _HASH.fullmatch(source)]
+                if not hashes or len(hashes) > _MOST_HASHES:
+                    continue
+                found[kind].append(frozenset(map(_normal_hash, hashes)))
+                if f"'nonce-{nonce}'" not in parts[at].split():
+                    parts[at] = f"{parts[at].rstrip()} 'nonce-{nonce}'"
+            policies[index] = ";".join(parts)
+        out.append(",".join(policies))
+    scripts, styles = (tuple(found[kind]) for kind in _ELEMENTS)
+    if not scripts and not styles:
+        return tuple(values), None
+    return tuple(out), InlineHashes(nonce, scripts, styles)
+
+
+def _normal_hash(source: str) -> str:
+    """The hash of a source; base64 may use either alphabet (CSP Level 3, 2.3.1)."""
+    algorithm, _, digest = source.strip("'").partition("-")
+    digest = digest.replace("-", "+").replace("_", "/")
+    return f"{algorithm.lower()}-{digest}"
+
+
+@dataclass(frozen=True, slots=True)
 class Permission:
     """The page's policies with permission for the gate's own script."""
 
@@ -140,6 +212,8 @@ class Permission:
     """The nonce for the gate's script elements, if the policies need one."""
     allowed: bool
     """False if the page runs no scripts at all, so that none is inserted."""
+    hashes: InlineHashes | None = None
+    """The inline elements that the policies allow by their hash, if there are any."""
 
 
 def permit(values: Sequence[str], public: Origin, fresh_nonce: str) -> Permission:
@@ -165,12 +239,7 @@ def permit(values: Sequence[str], public: Origin, fresh_nonce: str) -> Permissio
 
 
 def _permit_one(policy: str, public: Origin, nonce: str) -> tuple[str, bool, bool]:
-    directives: dict[str, tuple[int, list[str]]] = {}
-    parts = policy.split(";")
-    for at, part in enumerate(parts):
-        words = part.split()
-        if words:
-            directives.setdefault(words[0].lower(), (at, words[1:]))
+    parts, directives = _directives(policy)
     if "sandbox" in directives and "allow-scripts" not in directives["sandbox"][1]:
         return policy, False, False
     if "trusted-types" in directives:
@@ -196,6 +265,17 @@ def _permit_one(policy: str, public: Origin, nonce: str) -> tuple[str, bool, boo
     if f"'nonce-{nonce}'" not in sources:
         parts[at] = f"{parts[at].rstrip()} 'nonce-{nonce}'"
     return ";".join(parts), True, True
+
+
+def _directives(policy: str) -> tuple[list[str], dict[str, tuple[int, list[str]]]]:
+    """The parts of a policy, and the position and words of each directive; the first one counts."""
+    directives: dict[str, tuple[int, list[str]]] = {}
+    parts = policy.split(";")
+    for at, part in enumerate(parts):
+        words = part.split()
+        if words:
+            directives.setdefault(words[0].lower(), (at, words[1:]))
+    return parts, directives
 
 
 def _with_own_policy(directive: str, names: list[str]) -> str:

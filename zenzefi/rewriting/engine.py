@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
@@ -316,19 +317,24 @@ class Engine:
         ]
 
     def _permission(self, exchange: Exchange, plan: Plan) -> csp.Permission | None:
-        """The permission for the runtime, which only documents under a prefix get."""
-        if exchange.mount.is_root or plan.effective != sniff.HTML:
+        """The permission for the runtime, which only documents under a prefix get, and for inline
+        elements that are allowed by their hash."""
+        if plan.effective != sniff.HTML:
             return None
         if exchange.destination is not None and exchange.destination not in DOCUMENT_DESTINATIONS:
             return None
         policies = exchange.response_headers.getall("Content-Security-Policy", ())
-        if not policies:
+        has_hashes = any("'sha" in value.lower() for value in policies)
+        if not policies or (exchange.mount.is_root and not has_hashes):
             return None
-        mapped = [
-            csp.map_policy(value, exchange.mapper, exchange.mount, exchange.url)
-            for value in policies
-        ]
-        return csp.permit(mapped, exchange.mount.public, secrets.token_urlsafe(16))
+        mount, fresh = exchange.mount, secrets.token_urlsafe(16)
+        mapped = [csp.map_policy(v, exchange.mapper, mount, exchange.url) for v in policies]
+        if mount.is_root:
+            permission = csp.Permission(tuple(mapped), None, True)
+        else:
+            permission = csp.permit(mapped, mount.public, fresh)
+        values, hashes = csp.permit_edited(permission.values, permission.nonce or fresh)
+        return replace(permission, values=values, hashes=hashes)
 
     def _key(self, exchange: Exchange) -> str:
         """Eight hex digits that change with everything a rewritten body depends on."""

@@ -65,7 +65,8 @@ def _refresh(value: str, view: View) -> str:
 # RFC 8288, appendix B. An unclosed bracket or quote reaches to the end, as in browsers. If it were
 # skipped instead, each of many opening brackets would be searched to the end.
 _LINK = re.compile(
-    r"(?P<before>;[ \t]*(?P<name>anchor|imagesrcset)[ \t]*=[ \t]*\")(?P<value>[^\"]*)(?P<after>\"?)"
+    r"(?P<before>;[ \t]*(?P<name>anchor|imagesrcset|integrity)[ \t]*=[ \t]*\")"
+    r"(?P<value>[^\"]*)(?P<after>\"?)"
     r"|\"(?>[^\"\\]+|\\.?)*\"?"
     r"|<(?P<target>[^>]*)(?P<close>>?)",
     re.I | re.S,
@@ -73,13 +74,25 @@ _LINK = re.compile(
 
 
 def _link(value: str, view: View) -> str:
+    """Links with their addresses mapped.
+
+    ``integrity`` of the upstream's own resources goes under a prefix, as in markup: a preloaded
+    style sheet is rewritten, so its hash would not match.
+    """
+    is_own = False
+
     def put(match: re.Match[str]) -> str:
+        nonlocal is_own
         if match["target"] is not None:
             if not match["close"]:
                 return match[0]
+            absolute = view.mapper.resolve(match["target"], view.url)
+            is_own = absolute is not None and view.mapper.is_own(absolute)
             return f"<{map_address(match['target'], view)}>"
         if match["name"] is None:
             return match[0]
+        if match["name"].lower() == "integrity":
+            return "" if is_own and not view.mount.is_root else match[0]
         if match["name"].lower() == "anchor":
             new = map_address(match["value"], view)
         else:

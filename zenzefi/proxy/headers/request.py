@@ -268,7 +268,7 @@ def _map_conditions(value: bytes, policy: RequestPolicy, mount: Mount, back: Url
     return _CODED_URL.sub(lambda url: b"<%b>" % _map_target(url[1], policy, mount, back), value)
 
 
-_CODED_URL = re.compile(rb"<([^>]*)>")
+_CODED_URL = re.compile(rb"<([^<>]*)>")
 
 
 def _map_origin(value: bytes, policy: RequestPolicy, mount: Mount, _back: UrlUnmapper) -> bytes:

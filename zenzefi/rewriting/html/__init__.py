@@ -1,6 +1,7 @@
 """Rewriting of HTML: tokenizer, table of addresses, scanners."""
 
-from zenzefi.rewriting.html.scanner import HtmlOptions, HtmlScanner
+from zenzefi.rewriting.html.options import HtmlOptions
+from zenzefi.rewriting.html.scanner import HtmlScanner
 from zenzefi.rewriting.html.tokens import HtmlToken, TokenScanner
 
 __all__ = ["HtmlOptions", "HtmlScanner", "HtmlToken", "TokenScanner"]

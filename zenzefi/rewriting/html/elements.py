@@ -6,17 +6,45 @@ import re
 from collections.abc import Callable
 from itertools import islice
 
+from zenzefi.rewriting.csp import InlineHashes
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import syntax
 from zenzefi.rewriting.html.references import decode, splice
 from zenzefi.rewriting.html.table import ANIMATED
-from zenzefi.rewriting.html.tokenizer import Tag
+from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag
 from zenzefi.rewriting.microsyntax import map_animation, map_refresh
+from zenzefi.rewriting.scanner import Scanner, rewrite_whole
 
 MOST = 4000
 """Attributes of one tag, or parts of one value, that are mapped; others pass unchanged."""
 QUOTES = {2: b'"', 3: b"'", 4: b""}
 """The quotes of a value, by its group in the patterns of attributes."""
+
+
+def nonce_edits(
+    hashes: InlineHashes,
+    data: bytes,
+    tag: Tag,
+    reader_of: Callable[[bytes, Tag], Scanner | None],
+) -> list[Edit] | None:
+    """The nonce of an inline script or style that its hash allows and that will be edited.
+
+    ``None`` while its end is missing. Longer ones than 256 KiB get none.
+    """
+    name = tag[1].lower()
+    if name not in (b"script", b"style"):
+        return []
+    end = syntax.raw_text_end(name).search(data, tag.end())
+    if end is None:
+        return None if len(data) - tag.start() <= TAG_LIMIT else []
+    text = data[tag.end() : end.start()]
+    names = {name for name, _, _ in syntax.attributes(tag[0], len(tag[1]) + 1, len(tag[0]) - 1)}
+    if names & {b"nonce", b"src"} or not hashes.allows(name, text):
+        return []
+    reader = reader_of(name, tag)
+    if reader is None or rewrite_whole(reader, text) == text:
+        return []
+    return [Edit(tag.end(1), tag.end(1), f' nonce="{hashes.nonce}"'.encode())]
 
 
 class InertElements:

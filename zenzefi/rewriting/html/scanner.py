@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 
 from zenzefi.origin import Mount
@@ -32,6 +30,7 @@ from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import elements, embedded, syntax
 from zenzefi.rewriting.html.elements import MOST, QUOTES
+from zenzefi.rewriting.html.options import HtmlOptions
 from zenzefi.rewriting.html.references import decode, encode, splice
 from zenzefi.rewriting.html.root_literals import RootLiterals
 from zenzefi.rewriting.html.table import ANIMATIONS, INERT, AddressSyntax, address_syntax
@@ -62,26 +61,6 @@ _DATA = re.compile(
 _MARKUP = re.compile(rb"<[!/a-zA-Z?]")
 _NO_BASE = re.compile(r"(?i)(?:data|javascript):")  # "set the frozen base URL" (HTML, 4.2.3)
 _WORD = re.compile(r"[^ \t\n\f\r]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HtmlOptions:
-    """Options of the scanner; by default it only maps URLs."""
-
-    head: bytes = b""
-    """Markup for the very start of ``<head>`` (the runtime); for documents only."""
-    shown: bool = False
-    """Whether a browser shows the body as a document. Otherwise a body that begins like a script or
-    JSON counts as one with the wrong label, even if its strings contain markup."""
-    scripts: Callable[[str], Scanner | None] | None = None
-    """Returns the scanner for an inline script by its ``type`` in lower case, or ``None``."""
-    csp: Callable[[str], str] | None = None
-    """Maps the content of ``<meta http-equiv=content-security-policy>``."""
-    credentials: bool = False
-    """Whether web manifests are to be fetched with the browser's cookies."""
-    keep_integrity: Callable[[str], bool] | None = None
-    """Whether the upstream's resource at a URL is certainly not rewritten. By default, a root mount
-    keeps ``integrity``; under a prefix it goes, or a rewritten style sheet would be blocked."""
 
 
 class HtmlScanner(Tokenizer, DecidingScanner):
@@ -175,6 +154,14 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         url = decode(raw)
         new = self._mapper.map(url, self._base)
         return None if new is url or new == url else splice(raw, url, new, quote)
+
+    def _start_tag(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
+        if self._options.hashes is not None and not self._foreign:
+            nonces = elements.nonce_edits(self._options.hashes, data, tag, self._text_reader)
+            if nonces is None:
+                return -1
+            edits += nonces
+        return super()._start_tag(data, tag, edits)
 
     def _tag_edits(self, data: bytes, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         start, end = tag.end(1), tag.end()

@@ -19,6 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import BaseModel, ConfigDict
 
 from zenzefi.origin import Mount, Origin
+from zenzefi.rewriting.csp import InlineHashes
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.runtime.marks import NO_KEY
 from zenzefi.rewriting.scanner import Scanner
@@ -130,6 +131,8 @@ class Context:
     ``None`` if the policy needs none."""
     scripts_allowed: bool = True
     """False if the page's Content-Security-Policy allows no script at all."""
+    inline_hashes: InlineHashes | None = None
+    """The hashes by which the policy allows inline scripts and styles, if it has some."""
     marks_key: str = NO_KEY
     """The gate's key for :func:`zenzefi.rewriting.runtime.runtime_tag`."""
     state: dict[str, Any] = field(default_factory=dict)

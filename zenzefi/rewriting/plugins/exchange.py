@@ -62,6 +62,7 @@ def context_of(
         response_headers=exchange.response_headers,
         script_nonce=permission.nonce if permission else None,
         scripts_allowed=permission.allowed if permission else True,
+        inline_hashes=permission.hashes if permission else None,
         marks_key=exchange.marks_key,
     )
 
