@@ -216,6 +216,7 @@ _IN_HTML = [
     '<script src="{}" integrity="sha256-x"></script>',
     '<svg><image href="{}"/></svg>',
     '<p data-x="{}" onclick="f(&quot;{}&quot;)">',
+    '<link rel="mAniFest" href="{}">',
     '<svg><set attributeName=href to="{}"/><use href="{}"/></svg>',
     '<svg><p xlink:href="{}"></svg><math href="{}"></math>',
     "<x-y src={}>",

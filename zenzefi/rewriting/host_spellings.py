@@ -60,15 +60,19 @@ _DENSE = ((b"&", _MOST), (b"\\", _MOST), (b"%", _MOST), (b":", _MOST_COLONS))
 class HostSearch:
     """The search for the hosts of these origins.
 
-    ``relocated``: the browser sees the upstream's pages under another scheme.
+    ``relocated``: the browser sees the upstream's pages under another scheme; ``words``: further
+    words, in lower case, that count as a host.
     """
 
-    def __init__(self, origins: Collection[Origin], *, relocated: bool) -> None:
+    def __init__(
+        self, origins: Collection[Origin], *, relocated: bool, words: Collection[bytes] = ()
+    ) -> None:
         hosts = sorted({origin.host for origin in origins})
         self._hosts = [(host.encode(), _after_slashes(host.encode())) for host in hosts]
         self._numbers = frozenset(host for host in hosts if _NUMBER.fullmatch(host))
         self._has_brackets = any(host.startswith("[") for host in hosts)
         self._relocated = relocated
+        self._words = (_POLICY, *words)
         self.is_possible = all(host.isascii() and "xn--" not in host for host in hosts)
         """False for an internationalised name: its spellings are not known here."""
 
@@ -93,7 +97,7 @@ class HostSearch:
 
     def _names(self, text: bytes) -> bool:
         """Whether a host is in the text, which is in lower case and has no line breaks."""
-        if self._has_literal(text) or _POLICY in text:
+        if self._has_literal(text) or any(word in text for word in self._words):
             return True
         if b"\\" in text and b"\\u" in text and any(name in text for name in _JSON_ELEMENTS):
             return True  # their strings may be escaped

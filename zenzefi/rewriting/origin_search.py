@@ -72,16 +72,13 @@ def search_for(
     if not any(entry.plugin._reads_spellings for entry in entries):
         finder = OriginFinder(mapper.origins, mount)
         return OriginSearch(lambda data: next(finder.find(data), None) is not None, varies)
-    hosts = HostSearch(mapper.origins, relocated=mount.public.scheme != mapper.upstream.scheme)
+    words = {word for entry in entries for word in entry.plugin._reads_words}
+    is_relocated = mount.public.scheme != mapper.upstream.scheme
+    hosts = HostSearch(mapper.origins, relocated=is_relocated, words=words)
     if not hosts.is_possible or codec_of(encoding) is not None:
         return None
 
-    words = {word for entry in entries for word in entry.plugin._reads_words}
-    spellings = [form for word in words for form in (word, word.title(), word.upper())]
-
     def has_mention(data: bytes) -> bool:
-        if any(word in data for word in spellings):
-            return True
         return _names_encoding(data, encoding) or hosts.finds(data)
 
     return OriginSearch(has_mention, varies)
