@@ -77,6 +77,33 @@ async def test_a_body_without_a_mention_leaves_as_it_came(
         assert (fast_path_of(gate).served, fast_path_of(gate).handed_over) == (3, 0)
 
 
+@pytest.mark.parametrize("has_mention", [False, True])
+@pytest.mark.parametrize("kind", [b"text/html", b"text/css"])
+async def test_a_page_without_a_mention_leaves_as_it_came_at_a_root_mount(
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    connect: Connect,
+    fast_lane: bool,
+    kind: bytes,
+    has_mention: bool,
+) -> None:
+    body = b"<a href='/x'>x</a><style>@import '%b/y';</style>" % (
+        faulty.url.encode() if has_mention else b""
+    )
+    head = sized(body).replace(b"application/json", kind)
+    assert kind in head
+    respond_in_pieces(faulty, head + body)
+    gate = await start_gate(faulty.url)
+    browser = await connect(gate)
+    for _ in range(3):
+        response = await browser.request(f"{PREFIX}/page", "X-Device-ID: desktop-1")
+        assert response.body == body.replace(faulty.url.encode(), b"https://127.0.0.1:61000")
+        assert tag(response).startswith(DERIVED) is has_mention
+        assert (b"Content-Length: %d" % len(body) in response.headers) is not has_mention
+    if fast_lane:
+        assert fast_path_of(gate).handed_over == 0
+
+
 async def test_a_body_with_a_mention_is_mapped_and_its_tag_derived(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
