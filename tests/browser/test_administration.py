@@ -54,6 +54,9 @@ async def test_a_user_is_found_credited_watched_and_closed(
     await user.wait_for_url("**/api/v1/proxy/")
     await user.goto("/lost", referer=user.url)  # as a script does that builds an address by itself
     await user.wait_for_url("**/api/v1/proxy/lost")
+    lights = f"{paid.upstream_root}lights/"
+    await user.goto("/lights/", referer=lights)  # as a router does that knows no mount
+    await user.wait_for_url(lights)
     await paid.gate.app[SESSION_TRACKER].flush()
 
     await admin.goto("/admin/plugins")
@@ -61,6 +64,7 @@ async def test_a_user_is_found_credited_watched_and_closed(
     await expect(html.locator("td").first).not_to_have_text("0")
     await admin.goto("/admin/strays")
     await expect(admin.locator("tbody")).to_contain_text("/lost")
+    await expect(admin.locator("main")).to_contain_text("requested their own address")
     await expect(admin.locator("tbody tr th").first).to_contain_text("/api/v1/proxy/")
 
     await admin.goto("/admin/sessions")

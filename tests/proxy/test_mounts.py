@@ -20,7 +20,11 @@ from tests.kit.raw_connections import WEBSOCKET_UPGRADE
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.mount import CLIENT, Mounts, parse_forwarded
-from zenzefi.proxy.unmounted_requests import UnmountedRequests, origin_page
+from zenzefi.proxy.unmounted_requests import (
+    UnmountedRequests,
+    origin_page,
+    reloads_front_page,
+)
 
 PUBLIC = Origin("https", "gate.example", 443)
 COOKIE = {"Cookie": f"zenzefi_access_token={TOKEN}"}
@@ -211,6 +215,41 @@ async def test_an_unmounted_request_with_a_mounted_referer_is_redirected_and_rec
     assert [(row.page, row.path, row.count) for row in gate.gate.unmounted_requests.rows()] == [
         (PREFIX + "/page", "/made/up", 2)
     ]
+
+
+@pytest.mark.parametrize(
+    ("page", "path", "compares"),
+    [
+        (PREFIX + "/lights", "/lights", True),
+        (PREFIX + "/", "/", True),
+        (PREFIX + "/lights", "/api", False),
+        ("", "/lights", False),
+    ],
+)
+def test_a_page_that_requests_its_own_address_compares_addresses(
+    page: str, path: str, compares: bool
+) -> None:
+    requests = UnmountedRequests()
+    requests.count(PREFIX + "/other", "/lights")
+    requests.count(page, path)
+    assert requests.has_pages_that_compare_addresses() == compares
+
+
+@pytest.mark.parametrize(
+    ("headers", "method", "raw", "reloads"),
+    [
+        ({"Sec-Fetch-Dest": "document", "Cache-Control": "max-age=0"}, "GET", "/", True),
+        ({"Sec-Fetch-Dest": "document", "Cache-Control": "no-cache"}, "GET", "/", True),
+        ({"Sec-Fetch-Dest": "document"}, "GET", "/", False),
+        ({"Sec-Fetch-Dest": "empty", "Cache-Control": "no-cache"}, "GET", "/", False),
+        ({"Sec-Fetch-Dest": "document", "Cache-Control": "max-age=0"}, "POST", "/", False),
+        ({"Sec-Fetch-Dest": "document", "Cache-Control": "max-age=0"}, "GET", "/health", False),
+    ],
+)
+def test_only_a_reload_of_the_front_page_may_mean_the_applications(
+    headers: dict[str, str], method: str, raw: str, reloads: bool
+) -> None:
+    assert reloads_front_page(headers, method, raw) == reloads
 
 
 async def test_an_unmounted_request_keeps_its_method_and_content(

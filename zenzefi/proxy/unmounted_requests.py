@@ -47,6 +47,14 @@ class UnmountedRequests:
         self.total += 1
         PROXY_UNMOUNTED_REQUESTS.inc()
 
+    def has_pages_that_compare_addresses(self) -> bool:
+        """Whether a page requested its own address, without the mount.
+
+        A router does so that reads ``location`` and finds a path that it does not know; the
+        option ``address=upstream`` of the HTML plugin helps it.
+        """
+        return any(page == PROXY_PREFIX + path for page, path in self._rows)
+
     def rows(self) -> list[UnmountedRequest]:
         """The most frequent first."""
         rows = [UnmountedRequest(page, path, count) for (page, path), count in self._rows.items()]

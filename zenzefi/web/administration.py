@@ -241,4 +241,5 @@ async def misdirected(page: PageContext) -> web.StreamResponse:
         "admin/misdirected.html",
         rows=[] if table is None else table.rows()[:_REQUESTS_SHOWN],
         total=0 if table is None else table.total,
+        compares=table is not None and table.has_pages_that_compare_addresses(),
     )
