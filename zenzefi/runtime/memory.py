@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _MADV_DONTNEED = 4  # madvise(2)
+_OLDEST = 4  # collections of the middle generation before one of the oldest; 10 by default
 _COUNT_AFTER = 50  # collections of the longest permitted time between two counts
 
 
@@ -52,10 +53,14 @@ class ShortCollections:
         self._spent = 0.0  # seconds of collections whose survivors became permanent
         self._permanent = gc.get_freeze_count()
         self._is_complete = False
+        self._threshold = gc.get_threshold()
+        young, middle, _ = self._threshold
+        gc.set_threshold(young, middle, _OLDEST)
         gc.callbacks.append(self._collected)
 
     def close(self) -> None:
         """Leave the collections alone from now on."""
+        gc.set_threshold(*self._threshold)
         gc.callbacks.remove(self._collected)
 
     def _collected(self, phase: str, info: dict[str, int]) -> None:

@@ -236,12 +236,14 @@ class WebSocketRelay:
         if self._is_finished:
             return
         browser, upstream, now = self._browser, self._upstream, self._loop.time()
-        upstream.has_progressed(now)
-        is_alive = browser.has_progressed(now)
+        is_watched = self._is_ping_pending or browser.is_full
+        is_alive = is_watched and browser.has_progressed(now)
         for side in (browser, upstream):
-            if side.is_stalled(now):
-                side.transport.abort()
-                return
+            if side.is_full:
+                side.has_progressed(now)
+                if side.is_stalled(now):
+                    side.transport.abort()
+                    return
         received = upstream.relayed
         if received != self._last_received:
             self._last_received = received
@@ -251,6 +253,7 @@ class WebSocketRelay:
                 browser.transport.abort()
                 return
         elif browser.cursor.is_at_boundary and self._ending is None and not browser.has_ended:
+            browser.has_progressed(now)
             browser.transport.write(PING)
             self._is_ping_pending = True
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
