@@ -77,14 +77,17 @@ async def test_a_browser_that_leaves_ends_the_work_at_the_upstream(
         await gone.wait()
 
 
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1000000000\r\n\r\n", b"\r\n"], ids=["spliced", "copied"]
+)
 async def test_a_slow_browser_stops_the_upstream(
-    start_gate: GateFactory, faulty: FaultyUpstream
+    start_gate: GateFactory, faulty: FaultyUpstream, framing: bytes
 ) -> None:
     sent = 0
 
     async def script(wire: Wire) -> None:
         nonlocal sent
-        await wire.send(OK_HEAD + b"Content-Length: 1000000000\r\n\r\n")
+        await wire.send(OK_HEAD + framing)
         while True:
             await wire.send(b"z" * 100_000)
             sent += 100_000

@@ -12,7 +12,7 @@ from tests.kit.proxy_gates import (
     RunningGate,
     head_of,
 )
-from zenzefi.proxy.browser_response import ClientResponse
+from zenzefi.rewriting.body import BodyRewrite
 
 
 async def test_a_length_cut_by_the_upstream_is_seen_as_a_break(
@@ -157,17 +157,23 @@ async def test_a_range_of_a_body_that_is_not_rewritten_passes(
 
 
 async def test_an_internal_error_after_the_head_sends_no_second_response(
-    gate: RunningGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def finish(self: object) -> None:
+    def finish(self: object) -> bytes:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(ClientResponse, "finish", finish)
-    response = await gate.request(PREFIX + "/stream?n=3&pause=0.05", "Accept: text/event-stream")
+    monkeypatch.setattr(BodyRewrite, "finish", finish)
+    page = b"<!doctype html><p>" + b"piece " * 5000
+    faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + page)
+    gate = await start_gate(faulty.url)
+    response = await gate.request(PREFIX + "/x")
     assert response.count(b"HTTP/1.1") == 1
-    assert b"piece 2" in response
+    assert b"piece" in response
     assert not response.endswith(b"0\r\n\r\n")
-    assert "transfer of a body aborted" in caplog.text
+    assert "rewriting a response failed" in caplog.text
 
 
 @pytest.mark.parametrize(

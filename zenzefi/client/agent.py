@@ -16,11 +16,10 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from zenzefi.client.forwarding import AgentForwarder, Traffic
+from zenzefi.client.forwarding import AgentConnection, AgentForwarder, Traffic
 from zenzefi.errors import GateError
 from zenzefi.http.expect_continue import not_yet
 from zenzefi.http.head_limits import MAX_HEAD, MAX_HEADER_LINES, HeadLimits
-from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.origin import DEVICE_HEADER, PROXY_PREFIX, TOKEN_HEADER, Origin
 from zenzefi.proxy.errors import UpstreamTimeout, UpstreamUnreachable
 
@@ -142,10 +141,10 @@ def _is_link(request: web.BaseRequest) -> bool:
 class _Server(web.Server):
     """aiohttp's low-level server with the gate's protocol for connections."""
 
-    def __call__(self) -> GateRequestHandler:
+    def __call__(self) -> AgentConnection:
         # The gate applies its limits, and has a page for a browser with too many cookies.
         limits = HeadLimits(MAX_HEAD, MAX_HEAD, MAX_HEADER_LINES)
-        return GateRequestHandler(self, loop=self._loop, head_limits=limits, **self._kwargs)
+        return AgentConnection(self, loop=self._loop, head_limits=limits, **self._kwargs)
 
 
 class _Runner(web.BaseRunner):

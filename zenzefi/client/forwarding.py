@@ -11,24 +11,30 @@ import contextlib
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
 
 from aiohttp import web
 
 from zenzefi.http.error_responses import is_event_source
-from zenzefi.http.request_handler import GateRequestHandler, cancelled_when_lost
+from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.http.target import Target
 from zenzefi.http.validation import check
 from zenzefi.origin import PROXY_PREFIX, Origin
-from zenzefi.proxy.browser_response import ClientBody, ClientResponse, write_interim
+from zenzefi.proxy.browser.awaited_response import AwaitedResponse
+from zenzefi.proxy.browser.client_body import ClientBody
+from zenzefi.proxy.browser.connection import SendingConnection
 from zenzefi.proxy.headers.pairs import Pairs, named_by_connection, of_one_connection
 from zenzefi.proxy.headers.request import REQUEST_RULES, request_head
 from zenzefi.proxy.headers.response import RESPONSE_RULES
-from zenzefi.proxy.streaming import stream
+from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.limits import Limits
+from zenzefi.proxy.upstream.ownership import ConnectionOwner
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
+from zenzefi.proxy.upstream.response_head import PlainHeadReader
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY
 from zenzefi.proxy.websocket.opening import is_websocket
 from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
@@ -57,6 +63,7 @@ _NOT_SENT = of_one_connection(REQUEST_RULES) | {
 }
 _NOT_RECEIVED = of_one_connection(RESPONSE_RULES) | {b"proxy-authenticate"}
 _THE_TOKEN = UUID(int=0)  # the pool shares its connections between tokens: here there is one
+_THE_USER = ClientIdentity(None, "", "")
 
 
 @dataclass
@@ -71,8 +78,8 @@ class Traffic:
 class _CountedBody(ClientBody):
     """The content of a request, counted as it is read."""
 
-    def __init__(self, request: web.BaseRequest, traffic: Traffic) -> None:
-        super().__init__(request, _SILENT_SECONDS)
+    def __init__(self, request: web.BaseRequest, client: AgentConnection, traffic: Traffic) -> None:
+        super().__init__(request, client, _SILENT_SECONDS)
         self._traffic = traffic
 
     async def read(self) -> bytes:
@@ -80,6 +87,39 @@ class _CountedBody(ClientBody):
         piece = await super().read()
         self._traffic.sent += len(piece)
         return piece
+
+
+class AgentConnection(SendingConnection):
+    """A browser's connection to the agent: responses pass with other headers, and no more."""
+
+    head_table = PlainHeadReader()
+
+    def owner(self) -> ConnectionOwner | None:
+        """See :class:`SendingConnection`."""
+        return None if self.is_lost else ConnectionOwner(self, _THE_TOKEN, _THE_USER)
+
+    def interim(self, status: int, headers: Pairs) -> None:
+        """Pass a 1xx response on."""
+        self.write_interim(status, _without(headers, _NOT_RECEIVED))
+
+    def receive(
+        self,
+        connection: UpstreamConnection | None,
+        response: ResponseStart,
+        *,
+        was_searched: bool,
+    ) -> BodySink:
+        """See :class:`SendingConnection`."""
+        head = response.plain()
+        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+        lines += [b"%b: %b\r\n" % pair for pair in _without(head.headers, _NOT_RECEIVED)]
+        length: int | None = head.length
+        if length == -1 or head.status == 204:
+            length = -1 if response.has_body else None
+        if connection is not None:
+            connection.deliver_to(self)
+        self.head(head.status, lines, length, response.first, is_done=response.is_done)
+        return self
 
 
 class AgentForwarder:
@@ -100,7 +140,7 @@ class AgentForwarder:
         self._identity = [(b"Host", origin.authority.encode()), *identity]
         self._total = Traffic()
         self._relays: set[WebSocketRelay] = set()
-        self._responses: set[ClientResponse] = set()
+        self._responses: set[AwaitedResponse] = set()
         self._finishing = SlicedCalls()
         self.has_news = False
         """Whether the gate has ended a WebSocket: the token may have ended."""
@@ -110,7 +150,7 @@ class AgentForwarder:
         """Traffic so far, that of open streams and WebSockets included."""
         total = self._total
         sent = total.sent
-        received = total.received + sum(client.sent for client in self._responses)
+        received = total.received + sum(response.sent for response in self._responses)
         for relay in self._relays:
             up, down = relay.progress()
             sent, received = sent + up, received + down
@@ -140,74 +180,74 @@ class AgentForwarder:
         target = check(request)
         target = Target(PROXY_PREFIX + target.path, target.query)
         self._total.requests += 1
-        if is_websocket(request):
-            return await self._relay(request, target)
-        with cancelled_when_lost(request):
-            return await self._exchange(request, target)
+        return await self._serve(request, target)
 
-    async def _exchange(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
-        body = _CountedBody(request, self._total) if request.body_exists else None
+    async def _serve(self, request: web.BaseRequest, target: Target) -> AwaitedResponse:
+        client = cast(AgentConnection, request.protocol)
+        awaited = AwaitedResponse(request, client)
+        client.serve(awaited)
+        self._responses.add(awaited)
+        try:
+            if is_websocket(request):
+                await self._relay(request, target, client, awaited)
+            else:
+                with cancelled_when_lost(request):
+                    await self._exchange(request, target, client, awaited)
+        finally:
+            client.give_up(awaited)
+            self._responses.discard(awaited)
+            self._total.received += awaited.sent
+        return awaited
 
-        def on_interim(status: int, pairs: Pairs) -> None:
-            write_interim(request, status, _without(pairs, _NOT_RECEIVED))
-
-        response = await self._upstream.send(
+    async def _exchange(
+        self,
+        request: web.BaseRequest,
+        target: Target,
+        client: AgentConnection,
+        awaited: AwaitedResponse,
+    ) -> None:
+        body = _CountedBody(request, client, self._total) if request.body_exists else None
+        exchange = await self._upstream.send(
             request.method,
             request_head(request.method, target, self._headers(request, body)),
             body,
-            on_interim,
-            self._purpose(request, is_long_lived=is_event_source(request)),
+            client,
+            self._purpose(request, client, is_long_lived=is_event_source(request)),
         )
-        try:
-            return await self._pass_on(request, response)
-        finally:
-            await response.close()
+        await self._deliver(exchange, awaited)
 
-    async def _pass_on(
-        self, request: web.BaseRequest, response: UpstreamExchange
-    ) -> ClientResponse:
-        client = _response(response)
-        self._responses.add(client)
+    async def _deliver(self, exchange: UpstreamExchange, awaited: AwaitedResponse) -> None:
         try:
-            await self._stream(request, response, client)
+            if exchange.parked is not None:
+                exchange.parked.deliver()
+            await awaited.ended
         finally:
-            self._responses.discard(client)
-            self._total.received += client.sent
-        return client
+            await exchange.close()
 
-    async def _stream(
-        self, request: web.BaseRequest, response: UpstreamExchange, client: ClientResponse
+    async def _relay(
+        self,
+        request: web.BaseRequest,
+        target: Target,
+        client: AgentConnection,
+        awaited: AwaitedResponse,
     ) -> None:
-        keep_alive = not request.body_exists or request.content.is_eof()
-        keep_alive = keep_alive and not response.closes_client
-        first = response.read_ready()
-        if response.is_complete:
-            with contextlib.suppress(OSError):
-                await client.begin(request, first, is_last=True, keep_alive=keep_alive)
-        elif not first and response.failure is not None:
-            raise response.failure  # nothing has been sent: another response can be given
-        else:
-            await stream(request, response, client, first, keep_alive=keep_alive)
-
-    async def _relay(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         pairs = self._headers(request, None)
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-        purpose = self._purpose(request, is_long_lived=True)
-        exchange = UpstreamExchange(purpose.owner)
+        purpose = self._purpose(request, client, is_long_lived=True)
+        exchange = UpstreamExchange(client)
         try:
             with cancelled_when_lost(request):
                 connection = await self._upstream.acquire(purpose, fresh=True)
                 head = request_head("GET", target, pairs)
                 await exchange.start(connection, "GET", head, may_upgrade=True)
-                if exchange.status != 101:
-                    return await self._pass_on(request, exchange)
-            client = _response(exchange)
+                if exchange.upgrade is None:
+                    await self._deliver(exchange, awaited)
+                    return
             # A browser that has disconnected meanwhile needs no response.
             with contextlib.suppress(ConnectionError):
-                await client.begin_upgrade(request)
+                client.upgrade(_without(exchange.upgrade.headers, _NOT_RECEIVED))
                 relay = WebSocketRelay(request, exchange, _PING_SECONDS, self._finishing)
                 await self._run(relay)
-            return client
         finally:
             await exchange.close()
 
@@ -235,27 +275,17 @@ class AgentForwarder:
             pairs.append((b"Expect", b"100-continue"))
         return pairs
 
-    def _purpose(self, request: web.BaseRequest, *, is_long_lived: bool) -> ConnectionPurpose:
-        handler = request.protocol
+    def _purpose(
+        self, request: web.BaseRequest, client: AgentConnection, *, is_long_lived: bool
+    ) -> ConnectionPurpose:
         return ConnectionPurpose(
             _THE_TOKEN,
-            ClientIdentity(None, "", ""),
-            handler if isinstance(handler, GateRequestHandler) else None,
+            _THE_USER,
+            client,
             _nothing,
             is_long_lived=is_long_lived,
             is_authenticating=has_credentials(request._message.raw_headers),
         )
-
-
-def _response(exchange: UpstreamExchange) -> ClientResponse:
-    """The response for the browser."""
-    return ClientResponse(
-        exchange.status,
-        exchange.reason,
-        _without(exchange.headers, _NOT_RECEIVED),
-        length=exchange.length,
-        has_body=exchange.has_body,
-    )
 
 
 async def _nothing() -> None:

@@ -11,11 +11,11 @@ from zenzefi.http.validation import TARGET
 from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import PROXY_PREFIX, Origin
 from zenzefi.proxy.admission import Admission, resolve
-from zenzefi.proxy.browser_response import ClientResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
-from zenzefi.proxy.forwarder import HttpForwarder, check_pending
+from zenzefi.proxy.forwarder import HttpForwarder, client_of
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.mount import Mounts
+from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.sign_in import redirect_or_refuse
 from zenzefi.proxy.tickets import Tickets
@@ -85,7 +85,7 @@ class Gate:
             return redirect_or_refuse(self.mounts, request, target.raw)
         proxied = await self.admission.admit(requested, credentials, mount)
         with proxied.tracking:
-            check_pending(request)
+            client_of(request).check_pending(request)
             span = request.get(SPAN)
             if span is None:
                 return await self._pass_on(proxied)
@@ -95,7 +95,7 @@ class Gate:
                 exchange.responded(response.status)
                 return response
 
-    async def _pass_on(self, proxied: ProxyRequest) -> ClientResponse:
+    async def _pass_on(self, proxied: ProxyRequest) -> ProxiedResponse:
         if is_websocket(proxied.request):
             return await self.websockets.relay(proxied)
         with cancelled_when_lost(proxied.request):

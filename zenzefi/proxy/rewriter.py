@@ -8,6 +8,7 @@ from typing import Protocol
 
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
+from zenzefi.proxy.upstream.response_head import PlainHead
 from zenzefi.rewriting.origin_search import OriginSearch
 
 
@@ -67,6 +68,17 @@ class ResponseHead(Protocol):
     def length(self) -> int | None: ...
     @property
     def has_body(self) -> bool: ...
+
+
+class MappedHead:
+    """The head of a response, read as pairs; a :class:`ResponseHead`."""
+
+    def __init__(self, plain: PlainHead, *, has_body: bool) -> None:
+        self.status = plain.status
+        self.reason = plain.reason
+        self.headers = plain.headers
+        self.length = plain.length if plain.length >= 0 else None
+        self.has_body = has_body
 
 
 class Rewriter(Protocol):

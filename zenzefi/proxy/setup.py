@@ -147,7 +147,6 @@ def setup(app: web.Application) -> None:
 
 def mount_upstream(app: web.Application, origin: Origin) -> None:
     """Mount the reverse proxy of one upstream; ``app`` must hold the engine as well."""
-    settings = app[SETTINGS]
     plugin_metrics.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
 
@@ -175,8 +174,7 @@ def mount_upstream(app: web.Application, origin: Origin) -> None:
     app.cleanup_ctx.append(_lifetime)
     app.cleanup_ctx.append(_watching_plugins)
     app.on_startup.append(_warn)
-    if settings.fast_lane:
-        fast_path.setup(app, gate, app[ENGINE])
+    fast_path.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
 

@@ -11,7 +11,7 @@ from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, GateFactory
 from tests.kit.raw_connections import Connect, RawConnection, RawResponse, fast_path_of
 from tests.kit.waiting import until
-from zenzefi.proxy import held_body
+from zenzefi.proxy.fast_path import held_response
 
 HEAD = (
     b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: "abc"\r\n'
@@ -30,7 +30,7 @@ def fast_lane(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies that come in pieces are complete in time, however busy the machine is."""
-    monkeypatch.setattr(held_body, "SECONDS", 30.0)
+    monkeypatch.setattr(held_response, "SECONDS", 30.0)
 
 
 def respond_in_pieces(faulty: FaultyUpstream, *pieces: bytes) -> None:

@@ -91,6 +91,7 @@ from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
 from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.response_head import HeadReader
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER
@@ -127,12 +128,13 @@ class FastPath:
             app[SIGN_INS],
             settings.trusted_proxies,
             own_paths(app),
-            self._head_table_of,
+            self.head_table_of,
             rewriting,
             is_traced=TRACING in app,
         )
         self.limits = gate.admission.limits
         self._tracing = app.get(TRACING)
+        self._is_enabled = settings.fast_lane
         self.has_early = False  # whether plugins may respond instead of the upstream
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -171,7 +173,7 @@ class FastPath:
             self.known_requests.clear()
         self.has_early = rewriting.has_hook("early_response")
         self._count()
-        self.is_open = True
+        self.is_open = self._is_enabled
 
     # --- connections to the upstream
 
@@ -241,7 +243,8 @@ class FastPath:
             self._ids = [digits[i : i + 16] for i in range(0, len(digits), 16)]
         return self._ids.pop()
 
-    def _head_table_of(self, mount: Mount, destination: str | None) -> HeadTable:
+    def head_table_of(self, mount: Mount, destination: str | None) -> HeadReader:
+        """The reader of the heads of responses at ``mount`` to requests for ``destination``."""
         key = (mount, destination)
         table = self._tables.get(key)
         if table is None:
@@ -309,10 +312,6 @@ class FastPath:
             )
             known.uncounted_requests = known.uncounted_received = known.uncounted_sent = 0
         self._observer.tally(self._tally)
-
-    def log_broken(self, error: GateError) -> None:
-        """Log that the body of a response is truncated or malformed."""
-        log.warning("response body broken: error=%s", error.code)
 
 
 def own_paths(app: web.Application) -> frozenset[bytes]:

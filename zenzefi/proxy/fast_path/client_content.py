@@ -17,12 +17,11 @@ from aiohttp.streams import StreamReader
 from zenzefi.errors import BadRequest, GateError
 from zenzefi.http.request_handler import LINGER_SECONDS
 from zenzefi.http.request_stream import Phase
-from zenzefi.proxy.browser_response import interim_head
 from zenzefi.proxy.fast_path.client_response import FastPathResponse
 from zenzefi.proxy.fast_path.known_request import KnownRequest
-from zenzefi.proxy.fast_path.rewritten_response import MappedHead
 from zenzefi.proxy.fast_path.upload import Upload
 from zenzefi.proxy.method_override import ContentInspection
+from zenzefi.proxy.rewriter import MappedHead
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.sinks import ResponseStart
 
@@ -59,8 +58,8 @@ class FastPathContent(FastPathResponse):
         whole = _RANGE.sub(b"", head)
         if known is None or self._upload is not None or whole == head:
             return False
-        request = self.for_engine(known)
-        if not self._fast_path.http.rewriter.must_refetch(request, MappedHead(response)):
+        received = MappedHead(response.plain(), has_body=response.has_body)
+        if not self._fast_path.http.must_refetch(self.for_engine(known), received):
             return False
         self._outgoing = whole + end + content
         return True
@@ -88,8 +87,8 @@ class FastPathContent(FastPathResponse):
 
     def send_continue(self) -> None:
         """See :class:`~zenzefi.proxy.fast_path.upload.UploadingClient`."""
-        if self._phase is Phase.CONTENT and self.transport is not None:
-            self.transport.write(interim_head(100, ()))
+        if self._phase is Phase.CONTENT:
+            self.write_interim(100, [])
 
     def content_wanted(self) -> None:
         """See :class:`~zenzefi.proxy.fast_path.upload.UploadingClient`."""

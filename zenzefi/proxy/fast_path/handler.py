@@ -58,10 +58,6 @@ class FastPathHandler(FastPathContent):
         address = transport.get_extra_info("peername")
         self._remote = str(address[0]) if isinstance(address, tuple) else ""
 
-    @property
-    def _is_idle(self) -> bool:
-        return self._known is None and super()._is_idle
-
     def _begin_request(self) -> bool:
         self._handed_over.drop()
         self._drop_upload()
@@ -284,7 +280,7 @@ class FastPathHandler(FastPathContent):
     def hand_over(self, error: GateError | None) -> None:
         original = self._original
         self._fast_path.handed_over += 1
-        self._unregister()
+        self._release()
         self._drop_upload()
         self._known = self.exchange = None
         self._connection = None
@@ -355,42 +351,3 @@ class FastPathHandler(FastPathContent):
     def take_span(self, request: BaseRequest) -> ServerSpan | None:
         """Return the span that the fast path has begun for this request, if there is one."""
         return self._handed_over.take_span(request._message)
-
-    # --- the connection
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self._connection is not None:
-            self._connection.pause()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        connection = self._connection
-        if connection is None:
-            return
-        if self._is_to_splice and self.transport is not None:
-            self._begin_splice(connection, self.transport)
-        else:
-            connection.resume()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._known is not None:
-            self._status = self._status or 499
-            self._done()
-        self._handed_over.drop()
-        super().connection_lost(exc)
-
-    def close(self) -> None:
-        """Close the connection after the request that the fast path is serving, if any."""
-        if self._known is None:
-            super().close()
-        else:
-            self._close = True
-
-    def _process_keepalive(self) -> None:
-        if self._known is None:
-            super()._process_keepalive()
-        else:
-            self._keepalive_handle = self._loop.call_later(
-                self._keepalive_timeout, self._process_keepalive
-            )

@@ -2,7 +2,7 @@
 
 A body that the engine would change only at mentions of the upstream is searched first
 (:mod:`zenzefi.rewriting.origin_search`). The search needs the whole body, so a body is held until
-it is complete, :data:`LONGEST` bytes and :data:`held_body.SECONDS` at most. Then either the search
+it is complete, :data:`LONGEST` bytes and :data:`SECONDS` at most. Then either the search
 has found nothing, and the client gets the body as it came; or the engine continues with all that
 was held.
 """
@@ -14,14 +14,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zenzefi.errors import GateError
-from zenzefi.proxy import held_body
-from zenzefi.proxy.fast_path.parked_response import ParkedResponse
+from zenzefi.proxy.browser.parked_response import ParkedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 if TYPE_CHECKING:
     from zenzefi.proxy.fast_path.receiver import FastPathClient
+
+SECONDS = 0.05
+"""The longest time for which a body is held: browsers show what they have."""
 
 
 class HeldResponse(ParkedResponse):
@@ -31,7 +33,9 @@ class HeldResponse(ParkedResponse):
     are the head of a body that passes unchanged (:meth:`FastPathClient.head`).
     """
 
-    __slots__ = ("_client", "_finds", "_length", "_lines", "_timer")
+    _client: FastPathClient
+
+    __slots__ = ("_finds", "_length", "_lines", "_timer")
 
     def __init__(
         self,
@@ -42,14 +46,12 @@ class HeldResponse(ParkedResponse):
         lines: list[bytes],
         length: int,
     ) -> None:
-        super().__init__(connection, response)
-        self._client = client
+        super().__init__(client, connection, response)
         self._finds = finds
         self._lines = lines
         self._length = length
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(held_body.SECONDS, self._give_up)
-        client.receive_from(self)
+        self._timer = loop.call_later(SECONDS, self._give_up)
 
     def piece(self, data: bytes) -> None:
         """Hold the next bytes of the body."""
@@ -82,4 +84,4 @@ class HeldResponse(ParkedResponse):
         """The body has a mention, is broken, or is too long or too slow to be held."""
         self._timer.cancel()
         self.was_searched = True
-        self.deliver(self._client)
+        self.deliver()

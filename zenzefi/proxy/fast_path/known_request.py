@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 from uuid import UUID
 
-from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import EngineRequest
+from zenzefi.proxy.upstream.response_head import HeadReader
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -52,7 +53,7 @@ class KnownRequest:
     """The rest of the head, without what frames the content."""
     is_for_one_target: bool
     """Whether the head depends on the method and the target, so that it is not remembered."""
-    head_table: HeadTable
+    head_table: HeadReader
     pairs: Pairs | None
     """The headers for the upstream before a plugin's hook; ``None`` without such a hook."""
     for_engine: EngineRequest
@@ -60,6 +61,7 @@ class KnownRequest:
     scheme: str
     has_derived_tag: bool
     """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
+    is_http_10: ClassVar[bool] = False
     uncounted_requests: int = 0
     """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
     uncounted_received: int = 0

@@ -28,7 +28,6 @@ from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.admission import resolve
-from zenzefi.proxy.fast_path.head_table import HeadTable
 from zenzefi.proxy.fast_path.known_request import KnownRequest, header_lines
 from zenzefi.proxy.fast_path.rewritten_types import Rewriting
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
@@ -39,11 +38,12 @@ from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.mount import parse_forwarded
 from zenzefi.proxy.tickets import ENTER_PATH
 from zenzefi.proxy.upstream.connection_auth import has_credentials
+from zenzefi.proxy.upstream.response_head import HeadReader
 from zenzefi.rewriting.runtime import WORKER_MARK
 from zenzefi.settings import Network
 from zenzefi.tokens.scopes import FULL
 
-HeadTableOf = Callable[[Mount, str | None], HeadTable]
+HeadTableOf = Callable[[Mount, str | None], HeadReader]
 
 LINE = re.compile(
     rb"(?!TRACE |CONNECT )([A-Z-]{1,32}) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1"

@@ -14,36 +14,23 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from zenzefi.proxy.browser.parked_response import ParkedResponse, ParkingClient
 from zenzefi.proxy.fast_path.head_table import Head
 from zenzefi.proxy.fast_path.held_response import HeldResponse
-from zenzefi.proxy.fast_path.parked_response import ParkedResponse
-from zenzefi.proxy.fast_path.rewritten_response import MappedHead, RewritingClient, RewrittenBody
+from zenzefi.proxy.fast_path.rewritten_response import RewritingClient, RewrittenBody
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.rewriter import MappedResponse
+from zenzefi.proxy.rewriter import MappedHead, MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.ownership import ConnectionOwner, is_event_stream
 from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 
-class FastPathClient(RewritingClient, Protocol):
+class FastPathClient(RewritingClient, ParkingClient, Protocol):
     """The client's connection, as the choice needs it."""
 
     @property
     def has_derived_tag(self) -> bool:
         """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
-
-    def owner(self) -> ConnectionOwner | None:
-        """Return the owner of a connection that must not be shared; ``None``: close it."""
-
-    def receive(
-        self,
-        connection: UpstreamConnection | None,
-        response: ResponseStart,
-        *,
-        was_searched: bool,
-    ) -> BodySink:
-        """Call :func:`choose_receiver` for this client."""
 
     def map_response(self, head: MappedHead) -> MappedResponse:
         """The head for this client. Raises :class:`GateError`."""
@@ -57,31 +44,11 @@ class FastPathClient(RewritingClient, Protocol):
     def validate(self, parked: ParkedResponse) -> None:
         """Validate the token, then deliver the response, or fail."""
 
-    def close_after_response(self) -> None:
-        """Close the client's connection after this response."""
+    def must_refetch(self, head: MappedHead) -> bool:
+        """Whether the response is a part of a body that must be rewritten as a whole."""
 
-    def end_at_drain(self) -> None:
-        """The response is an event stream: it ends when the process drains."""
-
-
-def settle(
-    client: FastPathClient, connection: UpstreamConnection, response: ResponseStart
-) -> ResponseStart:
-    """Settle what the head means for its connection; returns the response to be passed on.
-
-    It happens before the connection can be released. Raises :class:`~zenzefi.errors.GateError`.
-    """
-    read = response.read
-    is_usual = isinstance(read, Head) and read.is_usual
-    if is_usual and not connection.is_private:
-        return response
-    head = response.plain()
-    connection.settle(head.headers, client.owner)
-    if connection.owner is not None and not head.may_reuse:
-        client.close_after_response()
-    if is_event_stream(head.headers):
-        client.end_at_drain()
-    return response if is_usual else response._replace(read=head)
+    def refetch(self, parked: ParkedResponse) -> None:
+        """Send the request again without its ``Range``, in place of this response."""
 
 
 def choose_receiver(
@@ -125,7 +92,11 @@ def _send_mapped(
     was_searched: bool,
 ) -> BodySink:
     """Send a response whose head or body the engine maps."""
-    head = MappedHead(response)
+    head = MappedHead(response.plain(), has_body=response.has_body)
+    if head.status == 206 and client.must_refetch(head):
+        parked = ParkedResponse(client, connection, response)
+        client.refetch(parked)
+        return parked
     mapped = client.map_response(head)
     search = mapped.unless_found if response.has_body else None
     if search is not None:
@@ -161,8 +132,7 @@ def _validated(
     was_searched: bool = False,
 ) -> ParkedResponse:
     """Park a response until the token is validated."""
-    parked = ParkedResponse(connection, response, was_searched=was_searched)
-    client.receive_from(parked)
+    parked = ParkedResponse(client, connection, response, was_searched=was_searched)
     client.validate(parked)
     return parked
 

@@ -29,9 +29,8 @@ from typing import Protocol
 
 from zenzefi.errors import GateError
 from zenzefi.http.request_handler import STALL_SECONDS
+from zenzefi.proxy.browser.body_source import BodySource
 from zenzefi.proxy.errors import UpstreamTimeout
-from zenzefi.proxy.fast_path.body_source import BodySource
-from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.rewriter import BodyTransform
 from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.connection import UpstreamConnection
@@ -43,18 +42,6 @@ SLICE = 16 * 1024  # bytes of the body that the engine gets at once
 _TURN = 0.002  # seconds
 _STEPS = 3
 _LONGEST_WITHHELD = 0.05  # seconds
-
-
-class MappedHead:
-    """The head of a response, as the engine reads it."""
-
-    def __init__(self, response: ResponseStart) -> None:
-        plain = response.plain()
-        self.status = plain.status
-        self.reason = plain.reason
-        self.headers: Pairs = plain.headers
-        self.length = plain.length if plain.length >= 0 else None
-        self.has_body = response.has_body
 
 
 class RewritingClient(BodySink, Protocol):

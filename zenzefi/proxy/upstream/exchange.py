@@ -1,42 +1,31 @@
-"""One request and its response on a connection to the upstream, as coroutines see it.
+"""One request on a connection to the upstream, as the task sees it that sends it.
 
 :class:`UpstreamExchange` is a thin view of :class:`UpstreamConnection`: the connection calls it,
-and it wakes the coroutine that waits. It serves requests from their beginning
-(:meth:`UpstreamExchange.start`), and responses that a client without coroutines has begun and does
-not finish (:meth:`UpstreamExchange.begin`).
+and it wakes the coroutine that waits for the head (:meth:`UpstreamExchange.start`). It writes the
+content of the request. The response is parked (:class:`Parked`) until the coroutine delivers it;
+from then on callbacks send it, and this object only writes the rest of the content.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from zenzefi.errors import GateError
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.proxy.upstream.request_content import CONTINUE_SECONDS
-from zenzefi.proxy.upstream.response_head import PlainHead, PlainHeadReader
+from zenzefi.proxy.upstream.request_content import CONTINUE_SECONDS, RequestContent
+from zenzefi.proxy.upstream.response_head import HeadReader, PlainHead, PlainHeadReader
 from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.proxy.upstream.slots import Slot
 
 if TYPE_CHECKING:
     from zenzefi.proxy.upstream.connection import UpstreamConnection
 
-_MAX_SKIPPED = 1024 * 1024  # bytes of an unwanted body that are read to keep its connection
 _PLAIN_HEADS = PlainHeadReader()
-
-
-class BodyBroken(Exception):
-    """The body of a response is truncated or malformed; ``error`` is the error for the client."""
-
-    def __init__(self, error: GateError) -> None:
-        self.error = error
-        super().__init__(error.code)
 
 
 class Upgraded(NamedTuple):
@@ -64,73 +53,56 @@ class RequestBody(Protocol):
         """Send 100 Continue to the client."""
 
 
-class UpstreamResponse(Protocol):
-    """A response whose head has been received and whose body is streamed.
+class Parked(Protocol):
+    """A response that has begun, and waits for its delivery."""
 
-    The caller closes it once (:meth:`close`), also after an error.
-    """
+    def deliver(self) -> None:
+        """Send it to the client."""
 
-    status: int
-    reason: bytes
-    headers: Pairs
-    length: int | None
-    """The declared Content-Length, ``None`` without one (or with chunks)."""
+    def abandon(self) -> None:
+        """Close its connection."""
 
-    has_body: bool
-    may_pass_unchanged: bool
-    """Whether it is not known yet that the body must be rewritten, or can't be held to find out."""
-    closes_client: bool
-    """Whether the client's connection must end with this response, as the upstream's does."""
+    async def skip(self) -> None:
+        """Close it unread, but keep a connection that can't be replaced."""
 
-    def read_ready(self) -> bytes:
-        """The received part of the body, without waiting."""
+
+class ExchangingClient(Protocol):
+    """The client's connection, as an exchange needs it."""
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the whole body has been received and read."""
+    def head_table(self) -> HeadReader:
+        """Reads the head of the response."""
 
-    @property
-    def failure(self) -> GateError | None:
-        """The error of a broken body of which no byte is left to read."""
+    def owner(self) -> ConnectionOwner | None:
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
 
-    async def read(self) -> bytes:
-        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
+    def interim(self, status: int, headers: Pairs) -> None:
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
 
-    async def close(self) -> None:
-        """Release the connection if the exchange is complete, else close it."""
+    def park(self, connection: UpstreamConnection, response: ResponseStart) -> Parked:
+        """Park a response that has begun. Raises :class:`GateError` if it is refused."""
 
 
 class UpstreamExchange:
-    """One request and its response on one connection; an :class:`UpstreamResponse` once begun.
+    """One request and the beginning of its response on one connection."""
 
-    ``owner`` returns the client that an authenticated connection belongs to from now on.
-    """
-
-    head_table = _PLAIN_HEADS
-
-    def __init__(self, owner: Callable[[], ConnectionOwner | None]) -> None:
-        self.owner = owner
-        self.status = 0
-        self.reason = b""
-        self.headers: Pairs = []
-        self.length: int | None = None
-        self.has_body = False
-        self.may_pass_unchanged = True
-        self.closes_client = False
+    def __init__(self, client: ExchangingClient) -> None:
+        self._client = client
+        self.head_table = client.head_table
+        self.upgrade: PlainHead | None = None
+        """The head of a 101."""
+        self.parked: Parked | None = None
+        """Any other response."""
         self.has_read_content = False
         """Whether content of the request was read from the client, which can't be repeated."""
         self.may_send_again = False
         """Whether a reused connection was closed before the first byte of a response."""
-        self._on_interim: Callable[[int, Pairs], None] | None = None
-        self._connection: UpstreamConnection | None = None  # until the end of the exchange
+        # Until the response has begun; that of a 101 until :meth:`detach`.
+        self._connection: UpstreamConnection | None = None
         self._begun: asyncio.Future[None] | None = None  # while start() waits
         self._upload: asyncio.Task[None] | None = None
         self._invited = asyncio.Event()  # also set when there is no need to wait for a 100
         self._writable = asyncio.Event()
-        self._pieces: deque[bytes] = deque()
-        self._waiting = 0  # bytes in them
-        self._error: GateError | None = None
-        self._waiter: asyncio.Future[None] | None = None
 
     async def start(
         self,
@@ -138,7 +110,6 @@ class UpstreamExchange:
         method: str,
         head: bytes,
         body: RequestBody | None = None,
-        on_interim: Callable[[int, Pairs], None] | None = None,
         *,
         may_upgrade: bool = False,
     ) -> None:
@@ -146,7 +117,8 @@ class UpstreamExchange:
 
         Raises :class:`GateError`, also that of ``body.read``.
         """
-        self._on_interim = on_interim
+        if may_upgrade:
+            self.head_table = _PLAIN_HEADS
         self._connection = connection
         self._begun = begun = asyncio.get_running_loop().create_future()
         connection.send(
@@ -160,8 +132,10 @@ class UpstreamExchange:
         content = connection.content
         if body is not None and content is not None:
             self._writable.set()
-            self._upload = asyncio.create_task(self._send(body), name="upstream upload")
-            self._upload.add_done_callback(self._upload_done)
+            self._upload = asyncio.create_task(
+                self._send(connection, content, body), name="upstream upload"
+            )
+            self._upload.add_done_callback(partial(self._upload_done, connection, content))
         try:
             await begun
         finally:
@@ -169,19 +143,19 @@ class UpstreamExchange:
 
     # --- the content of the request
 
-    async def _send(self, body: RequestBody) -> None:
+    async def _send(
+        self, connection: UpstreamConnection, content: RequestContent, body: RequestBody
+    ) -> None:
         """Read the content from the client and write it to the connection, piece by piece."""
         if body.expects_continue:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CONTINUE_SECONDS):
                     await self._invited.wait()
-            if self.status:
+            if self.parked is not None:
                 return  # the final response came instead of an invitation
             body.invite()
-        while (connection := self._connection) is not None and connection.content is not None:
-            content = connection.content
-            if content.is_complete:
-                return
+        # The connection has another content, or none, once the exchange has ended.
+        while connection.content is content and not content.is_complete:
             piece = await body.read()
             self.has_read_content = True
             if not piece:
@@ -190,17 +164,21 @@ class UpstreamExchange:
             content.write(piece)
             await self._writable.wait()
 
-    def _upload_done(self, upload: asyncio.Task[None]) -> None:
+    def _upload_done(
+        self,
+        connection: UpstreamConnection,
+        content: RequestContent,
+        upload: asyncio.Task[None],
+    ) -> None:
+        """End the exchange if its content can't be completed."""
         error = None if upload.cancelled() else upload.exception()
-        if error is not None:
-            self._raise(error)
-
-    def _raise(self, error: BaseException) -> None:
-        """Raise an error of the client's side where start() waits, and end the exchange."""
+        if error is None:
+            return
         begun = self._begun
         if begun is not None and not begun.done():
             begun.set_exception(error)
-        self.abort()  # a response that has begun can't be replaced by an error
+        if connection.content is content:
+            connection.fail(UpstreamUnreachable())  # breaks off a response that has begun
 
     def pause(self) -> None:
         """The upstream reads the content more slowly."""
@@ -216,122 +194,40 @@ class UpstreamExchange:
 
     # --- the connection's side
 
+    def owner(self) -> ConnectionOwner | None:
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
+        return self._client.owner()
+
     def interim(self, status: int, headers: Pairs) -> None:
-        """Receive a 1xx response."""
-        try:
-            if self._on_interim is not None:
-                self._on_interim(status, headers)
-        except Exception as error:
-            self._raise(error)
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
+        self._client.interim(status, headers)
 
     def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
         """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
-        head = response.plain()
-        connection.settle(head.headers, self.owner)
-        self.closes_client = not head.may_reuse and connection.owner is not None
-        self._fill(head, response.first, has_body=response.has_body)
-        if response.is_done:
-            self._end_connection()
-            connection.release()
+        if response.read.status == 101:
+            self.upgrade = response.plain()
         else:
-            self._connection = connection
-            if head.status != 101:
-                connection.deliver_to(self)
-        self._wake()
-
-    def _fill(self, head: PlainHead, first: bytes, *, has_body: bool) -> None:
-        self.status = head.status
-        self.reason = head.reason
-        self.headers = head.headers
-        self.length = head.length if head.length >= 0 else None
-        self.has_body = has_body
+            self.parked = self._client.park(connection, response)
+            self._connection = None
         self._invited.set()
-        if first:
-            self._pieces.append(first)
-            self._waiting = len(first)
-
-    def piece(self, data: bytes) -> None:
-        """Receive the next bytes of the body."""
-        self._pieces.append(data)
-        self._waiting += len(data)
-        if self._waiting > BUFFER and self._connection is not None:
-            self._connection.pause()
-        self._wake()
-
-    def moved(self, count: int) -> None:
-        """Not called: such a response is never spliced."""
-
-    def end(self) -> None:
-        """The body is complete."""
-        self._end_connection()
-        self._wake()
-
-    def broken(self, error: GateError) -> None:
-        """The body is truncated or malformed."""
-        self._end_connection()
-        self._error = error
-        self._wake()
+        begun = self._begun
+        if begun is not None and not begun.done():
+            begun.set_result(None)
 
     def failed(self, error: GateError) -> None:
-        """No response follows."""
-        self._end_connection()
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
+        self._connection = None
+        self._invited.set()
         begun = self._begun
         if begun is not None and not begun.done():
             begun.set_exception(error)
 
     def send_again(self) -> None:
-        """The reused connection was closed before the first byte of a response."""
+        """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
         self.may_send_again = not self.has_read_content
         self.failed(UpstreamUnreachable())
 
-    def _end_connection(self) -> None:
-        self._connection = None
-        self._writable.set()
-        self._invited.set()
-
-    def _wake(self) -> None:
-        for waiter in (self._begun, self._waiter):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-
-    # --- the response
-
-    def read_ready(self) -> bytes:
-        """The received part of the body, without waiting."""
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self._waiting = 0
-        if self._connection is not None:
-            self._connection.resume()
-        return data
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the whole body has been received and read."""
-        return self._connection is None and self._error is None and not self._pieces
-
-    @property
-    def failure(self) -> GateError | None:
-        """The error of a broken body of which no byte is left to read."""
-        return None if self._pieces else self._error
-
-    async def read(self) -> bytes:
-        """The next piece of the body, ``b""`` at its end; raises :class:`BodyBroken`."""
-        while not self._pieces:
-            if self._error is not None:
-                raise BodyBroken(self._error)
-            if self._connection is None:
-                return b""
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        data = self._pieces.popleft()
-        self._waiting -= len(data)
-        if self._connection is not None and self._waiting <= BUFFER // 2:
-            self._connection.resume()
-        return data
+    # --- the end
 
     def detach(self) -> Upgraded:
         """Take the transport after a 101."""
@@ -341,36 +237,11 @@ class UpstreamExchange:
         transport, tail = connection.detach()
         return Upgraded(transport, tail, connection.slot)
 
-    def abort(self) -> None:
-        """Close the connection at once; a pending :meth:`read` raises :class:`BodyBroken`."""
-        connection = self._connection
-        if connection is not None:
-            self.broken(UpstreamUnreachable())
-            connection.abandon()
-
-    async def skip(self) -> None:
-        """Close the response unread.
-
-        On a connection that belongs to one client up to 1 MiB of the body is read first, because
-        another connection could not replace it.
-        """
-        if self._connection is not None and self._connection.owner is not None:
-            left = _MAX_SKIPPED
-            with contextlib.suppress(BodyBroken):
-                while left > 0 and (piece := await self.read()):
-                    left -= len(piece)
-        await self.close()
-
-    def drop(self) -> None:
-        """Close the connection if the exchange is incomplete."""
-        connection = self._connection
-        self._end_connection()
-        if connection is not None:
-            connection.abandon()
-
     async def close(self) -> None:
-        """Close the connection if the exchange is incomplete, and stop the upload."""
-        self.drop()
+        """Close the connection if no response was delivered, and stop the upload."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
         upload = self._upload
         if upload is not None and not upload.done():
             upload.cancel()

@@ -26,12 +26,11 @@ from zenzefi.observability.metrics import (
 )
 from zenzefi.origin import Origin
 from zenzefi.proxy.errors import UpstreamUnreachable
-from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.budget import ConnectionBudget
 from zenzefi.proxy.upstream.connecting import check_pin, connect_error, keep_alive
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.dialing import dial
-from zenzefi.proxy.upstream.exchange import RequestBody, UpstreamExchange
+from zenzefi.proxy.upstream.exchange import ExchangingClient, RequestBody, UpstreamExchange
 from zenzefi.proxy.upstream.limits import Limits, Refused
 from zenzefi.proxy.upstream.ownership import ClientConnection, ConnectionOwner
 from zenzefi.proxy.upstream.refusal import refusal
@@ -269,7 +268,7 @@ class Upstream:
         method: str,
         head: bytes,
         body: RequestBody | None,
-        on_interim: Callable[[int, Pairs], None],
+        client: ExchangingClient,
         purpose: ConnectionPurpose,
     ) -> UpstreamExchange:
         """Send one request and wait for the head of the response.
@@ -277,15 +276,15 @@ class Upstream:
         A request is sent once more on a fresh connection if a reused one was closed before any byte
         of a response arrived (RFC 9112, 9.3.1). The method must be idempotent (RFC 9110, 9.2.2), no
         content may have been read, and the request may not authenticate the connection.
-        ``on_interim`` receives 1xx responses. Raises the errors of :meth:`acquire` and of
-        ``body.read``, and :class:`UpstreamProtocolError`.
+        ``client`` receives 1xx responses and parks the response. Raises the errors of
+        :meth:`acquire` and of ``body.read``, and :class:`UpstreamProtocolError`.
         """
         is_fresh = False
         while True:
             connection = await self.acquire(purpose, fresh=is_fresh)
-            exchange = UpstreamExchange(purpose.owner)
+            exchange = UpstreamExchange(client)
             try:
-                await exchange.start(connection, method, head, body, on_interim)
+                await exchange.start(connection, method, head, body)
             except UpstreamUnreachable:
                 await exchange.close()
                 is_repeatable = exchange.may_send_again and method in IDEMPOTENT

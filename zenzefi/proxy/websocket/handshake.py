@@ -12,16 +12,22 @@ from functools import partial
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
-from zenzefi.proxy.browser_response import ClientResponse
-from zenzefi.proxy.forwarder import HttpForwarder, revalidate
+from zenzefi.proxy.forwarder import (
+    HttpForwarder,
+    SendingClient,
+    client_of,
+    revalidate,
+)
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import RequestPolicy, request_head, request_headers
 from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import ProxyRequest
-from zenzefi.proxy.rewriter import Rewriter
+from zenzefi.proxy.rewriter import MappedHead, Rewriter
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.pool import Upstream
+from zenzefi.proxy.upstream.response_head import PlainHead
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
 from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
@@ -63,12 +69,24 @@ class WebSocketProxy:
         """WebSockets open now."""
         return len(self._open)
 
-    async def relay(self, proxied: ProxyRequest) -> ClientResponse:
+    async def relay(self, proxied: ProxyRequest) -> ProxiedResponse:
         """The handshake, then the relay until one side ends.
 
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
         upstream is passed on as it is.
         """
+        client = client_of(proxied.request)
+        awaited = ProxiedResponse(proxied, client)
+        client.serve(awaited)
+        try:
+            await self._relay(proxied, client, awaited)
+        finally:
+            client.give_up(awaited)
+        return awaited
+
+    async def _relay(
+        self, proxied: ProxyRequest, client: SendingClient, awaited: ProxiedResponse
+    ) -> None:
         relay: WebSocketRelay | None = None
 
         def end(reason: str) -> None:
@@ -84,26 +102,29 @@ class WebSocketProxy:
             purpose = self._http.purpose(proxied, is_long_lived=True)
             with cancelled_when_lost(proxied.request):
                 connection = await self._upstream.acquire(purpose, fresh=True)
-            exchange = UpstreamExchange(purpose.owner)
+            exchange = UpstreamExchange(client)
             try:
-                response = await self._handshake(
-                    proxied, exchange, connection, is_raw=messages is None
-                )
-                if exchange.status == 101:
-                    # A browser that has disconnected meanwhile needs no response.
-                    with contextlib.suppress(ConnectionError):
-                        await response.begin_upgrade(proxied.request)
-                        relay = WebSocketRelay(
-                            proxied.request,
-                            exchange,
-                            self._ping_seconds,
-                            self._finishing,
-                            messages,
-                        )
-                        proxied.tracking.progress = relay.progress
-                        await self._run(proxied, relay)
-                        response.sent = relay.sent
-                return response
+                await self._handshake(proxied, exchange, connection, is_raw=messages is None)
+                if exchange.upgrade is None:
+                    await self._http.deliver(proxied, exchange)
+                    await awaited.ended
+                    return
+                pairs = self._accepted(exchange.upgrade, proxied)
+                if not proxied.access.is_activated:
+                    await self._token_validator.activate(proxied.access)
+                # A browser that has disconnected meanwhile needs no response.
+                with contextlib.suppress(ConnectionError):
+                    client.upgrade(pairs)
+                    relay = WebSocketRelay(
+                        proxied.request,
+                        exchange,
+                        self._ping_seconds,
+                        self._finishing,
+                        messages,
+                    )
+                    proxied.tracking.progress = relay.progress
+                    await self._run(proxied, relay)
+                    awaited.end(relay.sent, closes=True)
             finally:
                 await exchange.close()
 
@@ -128,18 +149,11 @@ class WebSocketProxy:
         connection: UpstreamConnection,
         *,
         is_raw: bool,
-    ) -> ClientResponse:
-        """Shake hands with the upstream; returns the 101, or the refusal that was passed on."""
+    ) -> None:
+        """Shake hands with the upstream, which may refuse."""
         with cancelled_when_lost(proxied.request):
             head = self._head(proxied, is_raw=is_raw)
             await exchange.start(connection, "GET", head, may_upgrade=True)
-        if exchange.status == 101:
-            pairs = self._accepted(exchange, proxied)
-        if not proxied.access.is_activated:
-            await self._token_validator.activate(proxied.access)
-        if exchange.status != 101:
-            return await self._http.respond(proxied, exchange)
-        return ClientResponse(101, b"Switching Protocols", pairs, length=None, has_body=False)
 
     async def drain(self) -> None:
         """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
@@ -165,15 +179,15 @@ class WebSocketProxy:
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
         return request_head("GET", proxied.target, pairs)
 
-    def _accepted(self, exchange: UpstreamExchange, proxied: ProxyRequest) -> Pairs:
+    def _accepted(self, upgrade: PlainHead, proxied: ProxyRequest) -> Pairs:
         """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""
         key = proxied.request.headers.get("Sec-WebSocket-Key", "").encode()
         expected = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        headers = {name.lower(): value.strip() for name, value in exchange.headers}
+        headers = {name.lower(): value.strip() for name, value in upgrade.headers}
         if (
             headers.get(b"upgrade", b"").lower() != b"websocket"
             or headers.get(b"sec-websocket-accept") != expected
         ):
             log.warning("invalid WebSocket handshake from the upstream")
             raise UpstreamProtocolError
-        return self._http.head(proxied.for_engine, exchange).headers
+        return self._http.head(proxied.for_engine, MappedHead(upgrade, has_body=False)).headers

@@ -1,29 +1,49 @@
 """A response that can't be passed on yet, and the beginning of its body.
 
-A response is parked while something has to be awaited (the token's validation, its activation), and
-:mod:`zenzefi.proxy.fast_path.held_response` parks a body while it is searched. The connection's
-reading pauses when ``BUFFER`` bytes are held. No byte is lost: the receiver that is chosen in the
-end gets the held bytes, and then the error or the end of the body, if they came meanwhile.
+A response is parked while something has to be awaited: the token's validation, its activation, or
+the search of its body. The connection's reading pauses when ``BUFFER`` bytes are held. No byte is
+lost: the receiver that is chosen in the end gets the held bytes, and then the error or the end of
+the body, if they came meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from zenzefi.errors import GateError
+from zenzefi.proxy.browser.body_source import BodySource
 from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.sinks import ResponseStart
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 
-if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path.receiver import FastPathClient
+_MAX_SKIPPED = 1024 * 1024  # bytes of an unwanted body that are read to keep its connection
+
+
+class ParkingClient(Protocol):
+    """The client's connection, as a parked response needs it."""
+
+    def receive_from(self, source: BodySource | None) -> None:
+        """Pause and end ``source`` with the client from now on."""
+
+    def receive(
+        self,
+        connection: UpstreamConnection | None,
+        response: ResponseStart,
+        *,
+        was_searched: bool,
+    ) -> BodySink:
+        """Choose the receiver of the body. Raises :class:`GateError`."""
+
+    def failed(self, error: GateError) -> None:
+        """No response follows, and nothing was sent."""
 
 
 class ParkedResponse:
     """One response without a receiver: a ``BodySink`` and a ``BodySource``."""
 
     __slots__ = (
+        "_client",
         "_connection",
         "_error",
         "_is_done",
@@ -35,6 +55,7 @@ class ParkedResponse:
 
     def __init__(
         self,
+        client: ParkingClient,
         connection: UpstreamConnection | None,
         response: ResponseStart,
         *,
@@ -44,6 +65,7 @@ class ParkedResponse:
 
         ``was_searched``: a search has shown that the body must be rewritten.
         """
+        self._client = client
         self._response = response
         self.was_searched = was_searched
         self._pieces = [response.first] if response.first else []
@@ -57,6 +79,7 @@ class ParkedResponse:
                 connection.release()
             else:
                 connection.deliver_to(self)
+        client.receive_from(self)
 
     # --- from the upstream
 
@@ -103,10 +126,32 @@ class ParkedResponse:
 
     # --- the end of the wait
 
-    def deliver(self, client: FastPathClient) -> None:
+    async def skip(self) -> None:
+        """Close it unread, but keep a connection that can't be replaced.
+
+        On a connection that belongs to one client up to 1 MiB of the body is read first.
+        """
+        connection = self._connection
+        if connection is None or connection.owner is None:
+            self.abandon()
+            return
+        discarded = DiscardedBody(connection)
+        connection.deliver_to(discarded)
+        connection.resume()
+        try:
+            await discarded.ended
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        self._connection = None
+
+    def deliver(self) -> None:
         """Choose the receiver of the response, and give it what was held."""
+        client = self._client
         connection, self._connection = self._connection, None
         response = self._response._replace(first=b"".join(self._pieces), is_done=self._is_done)
+        self._pieces.clear()
+        self._response = self._response._replace(first=b"")
         if self._error is not None and not response.first:
             client.failed(self._error)  # nothing was sent: another response can be given
             return
@@ -122,3 +167,31 @@ class ParkedResponse:
             return
         if self._error is not None:
             sink.broken(self._error)
+
+
+class DiscardedBody:
+    """Drops a body, so that its connection can be used again; a ``BodySink``."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connection = connection
+        self._left = _MAX_SKIPPED
+
+    def piece(self, data: bytes) -> None:
+        """Drop bytes of the body; the connection is closed after too many."""
+        self._left -= len(data)
+        if self._left < 0:
+            self._connection.abandon()
+            self.end()
+
+    def moved(self, count: int) -> None:
+        """Not called: such a body is never spliced."""
+
+    def end(self) -> None:
+        """The body is complete."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def broken(self, error: GateError) -> None:
+        """The body is truncated or malformed, and its connection closed."""
+        self.end()
