@@ -20,7 +20,7 @@ Invariants:
 - The source of the body (``_connection``) is the only one that writes a body. It is paused while
   the client reads more slowly, and abandoned when the response is over.
 - A body that is not complete is never ended as if it were.
-- What is counted is what was written: ``sent`` and ``_status``.
+- Accounts contain only written bytes: ``sent`` and ``_status``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The client's connection: what is known of the request whose response it sends.
+"""The client's connection: the facts of the request whose response it sends.
 
 The receivers of a response (:mod:`zenzefi.proxy.fast_path.receiver`) ask here for what depends on
 the request: its token, its client, the mapping of heads.
