@@ -13,12 +13,10 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import machine
+from bench import machine, page
 from bench.scale import sockets, tokens
 
 ROOT = Path(__file__).resolve().parents[2]
-_BEGIN = "<!-- bench.scale.{}: begin (written by `python -m bench.scale`; do not edit) -->"
-_END = "<!-- bench.scale.{}: end -->"
 
 
 def _shown(seconds: float) -> str:
@@ -93,16 +91,8 @@ def _reached(seconds: float, most: float) -> str:
 
 
 def write(name: str, section: str, path: Path) -> None:
-    """Put a section between its markers, or at the end of the page without markers."""
-    begin, end = _BEGIN.format(name), _END.format(name)
-    page = path.read_text()
-    block = f"{begin}\n\n{section.rstrip()}\n\n{end}\n"
-    if begin in page:
-        before, rest = page.split(begin, 1)
-        page = before + block + rest.split(end, 1)[1].removeprefix("\n")
-    else:
-        page = page.rstrip() + "\n\n" + block
-    path.write_text(page)
+    """Write one of the two sections."""
+    page.write(f"bench.scale.{name}", "bench.scale", section, path)
 
 
 def main() -> int:
