@@ -142,6 +142,17 @@ def test_what_cannot_be_searched_cheaply_counts_as_found(body: bytes, coding: st
     assert found.finds(body, coding)
 
 
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_a_body_seen_before_gets_the_same_result(coding: str) -> None:
+    found = search(JSON)
+    assert found is not None
+    for mention in (b"elsewhere.example", b"app.example"):
+        body = b'["https://%b/"]' % mention + b" " * 5000
+        sent = gzip.compress(body) if coding else body
+        results = [found.finds(sent, coding) for _ in range(3)]
+        assert results == [mention == b"app.example"] * 3
+
+
 PIECES = st.sampled_from(
     [
         *(b"http", b"https", b":", b"/", b"//", b"\\/", b"\\u002f", b"%2f", b"%3A", b"wss"),

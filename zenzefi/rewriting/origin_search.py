@@ -10,8 +10,10 @@ and its validators, and costs one search at the speed of ``bytes.find``.
 from __future__ import annotations
 
 import codecs as encodings
+import hashlib
 from collections.abc import Callable, Sequence
 
+from zenzefi.bounded import BoundedDict
 from zenzefi.origin import Mount
 from zenzefi.rewriting import charset, codecs
 from zenzefi.rewriting.double_byte import codec_of
@@ -24,6 +26,10 @@ from zenzefi.rewriting.url_map import UrlMap
 LONGEST = 256 * 1024
 """The longest body that is searched, in bytes as it is sent: one step of the event loop."""
 _LONGEST_DECODED = 1024 * 1024
+_MOST_KNOWN = 1024
+"""Bodies whose result is remembered by their digest: most responses repeat."""
+_WORTH_KNOWING = 4096
+"""The shortest body, in bytes, whose search costs more than its digest."""
 _TRANSCODED = ("utf-16-le", "utf-16-be", "iso-2022-jp")
 _MARKS = (encodings.BOM_UTF16_LE, encodings.BOM_UTF16_BE)
 _ESCAPE = b"\x1b"
@@ -36,6 +42,7 @@ class OriginSearch:
         self.varies = tuple(varies)
         """Request headers on which it depends whether the body is rewritten."""
         self._has_mention = has_mention
+        self._known: BoundedDict[tuple[bytes, str], bool] = BoundedDict(_MOST_KNOWN)
 
     def finds(self, body: bytes, content_encoding: str) -> bool:
         """Whether a whole body may have a mention; true as well if finding out would be costly.
@@ -44,6 +51,15 @@ class OriginSearch:
         """
         if len(body) > LONGEST:
             return True
+        if len(body) < _WORTH_KNOWING and not content_encoding:
+            return self._searched(body, content_encoding)
+        key = hashlib.sha256(body).digest(), content_encoding
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._searched(body, content_encoding)
+        return found
+
+    def _searched(self, body: bytes, content_encoding: str) -> bool:
         data = _decoded(body, content_encoding)
         if data is None or data.startswith(_MARKS):
             return True
