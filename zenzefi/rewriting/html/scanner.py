@@ -110,7 +110,9 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         levels = self._mapper.levels(self._base)
         most = syntax.MOST_LEVELS
         most = most if levels is None else min(levels, most)
-        return syntax.address_run(*self._view, most, inert=bool(self._inert))
+        runs = [syntax.address_run(*self._view, most, inert=inert) for inert in (False, True)]
+        self._runs = runs
+        return runs[bool(self._inert)]
 
     # --- attributes ------------------------------------------------------------------------------
 
@@ -172,7 +174,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             edits += elements.animation_edits(data, start, end, self._map)
         elif name in INERT and not self._in_foreign():
             self._inert.opens(name)
-            self._html_run = self._run_from_base()
+            self._html_run = self._runs[True]
         elif name == b"base":
             self._base_element(data, start, end, edits)
         else:
@@ -188,7 +190,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
     def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         if name in INERT and self._inert and not self._in_foreign():
             self._inert.closes(name)
-            self._html_run = self._run_from_base()
+            self._html_run = self._runs[bool(self._inert)]
 
     def _attributes(
         self, data: bytes, name: bytes, start: int, end: int, edits: list[Edit]
