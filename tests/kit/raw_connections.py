@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.kit.faulty_upstream import write
 from tests.kit.proxy_gates import TOKEN, RunningGate
-from zenzefi.proxy.fast_path import FAST_PATH, FastPath
+from zenzefi.proxy.forwarding import FORWARDING, Forwarding
 
 
 @dataclass
@@ -84,8 +84,8 @@ class RawConnection:
         self.writer.transport.abort()
 
 
-def fast_path_of(gate: RunningGate) -> FastPath:
-    found: FastPath = gate.app[FAST_PATH]
+def forwarding_of(gate: RunningGate) -> Forwarding:
+    found: Forwarding = gate.app[FORWARDING]
     return found
 
 

@@ -1,6 +1,6 @@
 """HTTP requests that a task sends: what has to be awaited is awaited here.
 
-The response is sent by callbacks (:mod:`zenzefi.proxy.fast_path`), as for every request. The task
+The response is sent by callbacks (:mod:`zenzefi.proxy.forwarding`), as for every request. The task
 awaits what comes before it: a connection, the beginning of the response, the token's activation;
 and then the end of the response.
 """
@@ -61,7 +61,7 @@ class SendingClient(ClientConnection, CountingClient, ExchangingClient, Inviting
     def head(
         self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
     ) -> None:
-        """See :class:`~zenzefi.proxy.fast_path.rewritten_response.RewritingClient`."""
+        """See :class:`~zenzefi.proxy.forwarding.rewritten_response.RewritingClient`."""
 
     def upgrade(self, pairs: Pairs) -> None:
         """Write a 101; the task owns the transport afterwards.

@@ -17,7 +17,7 @@ from zenzefi.http.target import Target, under_prefix
 from zenzefi.http.validation import TARGET
 from zenzefi.keys import Keyring
 from zenzefi.origin import PROXY_PREFIX, TOKEN_HEADER, Origin
-from zenzefi.proxy import fast_path, forward_auth, plugin_metrics, runtime_script
+from zenzefi.proxy import forward_auth, forwarding, plugin_metrics, runtime_script
 from zenzefi.proxy.admission import Admission
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.errors import UpstreamUnreachable
@@ -174,7 +174,7 @@ def mount_upstream(app: web.Application, origin: Origin) -> None:
     app.cleanup_ctx.append(_lifetime)
     app.cleanup_ctx.append(_watching_plugins)
     app.on_startup.append(_warn)
-    fast_path.setup(app, gate, app[ENGINE])
+    forwarding.setup(app, gate, app[ENGINE])
     app.on_shutdown.append(_drain)
 
 

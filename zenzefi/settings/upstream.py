@@ -103,7 +103,8 @@ class UpstreamSettings(BaseSettings):
     )
     fast_lane: bool = Field(
         True,
-        description="Serve repeated requests on the fast path (docs/explanation/fast-path.md).",
+        description="Serve requests that need not wait without a separate task. If false, each "
+        "request has a task, which is slower (docs/explanation/forwarding.md).",
     )
 
     @field_validator("zenzefi_ca_file")

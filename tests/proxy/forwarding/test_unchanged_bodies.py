@@ -9,9 +9,9 @@ import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, GateFactory
-from tests.kit.raw_connections import Connect, RawConnection, RawResponse, fast_path_of
+from tests.kit.raw_connections import Connect, RawConnection, RawResponse, forwarding_of
 from tests.kit.waiting import until
-from zenzefi.proxy.fast_path import held_response
+from zenzefi.proxy.forwarding import held_response
 
 HEAD = (
     b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: "abc"\r\n'
@@ -74,7 +74,7 @@ async def test_a_body_without_a_mention_leaves_as_it_came(
         assert b"Accept-Ranges: bytes" in response.headers
     assert faulty.connections == 1
     if fast_lane:
-        assert (fast_path_of(gate).served, fast_path_of(gate).handed_over) == (3, 0)
+        assert (forwarding_of(gate).served, forwarding_of(gate).handed_over) == (3, 0)
 
 
 @pytest.mark.parametrize("has_mention", [False, True])
@@ -101,7 +101,7 @@ async def test_a_page_without_a_mention_leaves_as_it_came_at_a_root_mount(
         assert tag(response).startswith(DERIVED) is has_mention
         assert (b"Content-Length: %d" % len(body) in response.headers) is not has_mention
     if fast_lane:
-        assert fast_path_of(gate).handed_over == 0
+        assert forwarding_of(gate).handed_over == 0
 
 
 async def test_a_body_with_a_mention_is_mapped_and_its_tag_derived(
@@ -142,7 +142,7 @@ async def test_where_the_body_is_cut_into_pieces_does_not_matter(
     assert expected is not None
     assert (tag(expected) == TAG) is not has_mention
     if fast_lane:
-        assert fast_path_of(gate).handed_over == 0
+        assert forwarding_of(gate).handed_over == 0
 
 
 @pytest.mark.usefixtures("patience")

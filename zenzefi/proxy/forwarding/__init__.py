@@ -1,62 +1,62 @@
-"""The fast path: common requests, served by callbacks from socket to socket.
+"""Forwarding: requests to the upstream, and all responses back, by callbacks.
 
 Theory of operation
 -------------------
 
-A request is common if its header block is unambiguous and its token is active and in this process's
-cache. All other requests take the standard path
-(:mod:`zenzefi.proxy.forwarder`), which can serve every request: without the fast path only the
-speed changes. ``docs/explanation/fast-path.md`` lists the conditions.
+A request enters in one of two ways. It needs no task if its header block is unambiguous and its
+token is active and in this process's cache (the fast path). All other requests have aiohttp's task,
+which awaits what has to be awaited, and sends them (the standard path,
+:mod:`zenzefi.proxy.forwarder`). From the head of the response on, both are the same program.
+``docs/explanation/forwarding.md`` lists the conditions.
 
 States of a request::
 
     received --known or admitted--> WAITING --head--------> STREAMING --end--> recorded
         |                              |  |                   |   |
         |                              |  +--head--> PARKED --+   +--failure--> connection closed
-        +--not common--> STANDARD <----+---------------+
-                           PATH           error before the head was sent, no free connection
+        +---not common--> TASK <-------+---------------+
+                           |     error before the head was sent, no free connection
+                           +--head--> PARKED --> STREAMING --end--> the task goes on
 
 The client gets bytes from one writer at a time:
 
-- aiohttp's task, between requests and on the standard path. The fast path begins a request only
-  while this task waits for one, and wakes it only after it has given up the request.
-- :class:`FastPathResponse`, from the head of the response to its end. It has one caller: the
+- aiohttp's task, between requests, and for the gate's own responses. A request is begun only while
+  this task waits for one, and the task is woken only after the request was given up.
+- :class:`ForwardingResponse`, from the head of the response to its end. It has one caller: the
   upstream connection that serves the request, or the :class:`RewrittenBody` behind that.
 - A splice, for the rest of a large body. It starts when the transport's write buffer is empty, and
   nothing else is written until it ends.
 
 Guarantees:
 
-- The fast path admits only requests that the standard path admits, and both send the same headers,
-  because both call the same functions. The token, the sign-in, the device and the scope are checked
-  for each request.
+- Both entries admit the same requests and send the same headers, because both call the same
+  functions. The token, the sign-in, the device and the scope are checked for each request.
 - A response that is not complete with its head ends when its token ends.
 - A request is sent again only if its method is idempotent (RFC 9110, 9.2.2), no byte of a response
   was received, and all of its content that was read is still held.
 - A truncated body is never completed. The client's connection is closed instead.
 - A response reaches only the request that it belongs to. A connection with unexpected bytes is
   closed, and an error is taken by the identity of the request.
-- The fast path never waits for a free connection, and reads ahead of a slower receiver by no more
-  than 256 kB and one read.
+- Callbacks never wait for a free connection, and read ahead of a slower receiver by no more than
+  256 kB and one read.
 
 Once a second a sweep reports sessions and metrics, and forgets known requests after a change of the
 plugins.
 
 - ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
 - ``upload``: the content of a request that arrives in pieces
-- ``client_response``: its part that receives a response
-- ``client_content``: its part that passes the content of a request on
+- ``client_response``: the facts of the request, for its response
+- ``client_content``: passes the content of a request on
 - ``known_requests``: header blocks that were admitted before
 - ``known_request``: one of them, and the requests made from it
 - ``spans``: the spans of a request, with tracing
 - ``head_table``: the head of a response, line by line
 - ``receiver``: chooses the receiver of a response
 - ``held_response``: a response whose body may pass unchanged
-- ``rewritten_response``: a response that the engine maps
+- ``rewritten_response``: a body on its way through the engine
 - ``rewritten_types``: the types and headers that need the rewriting engine
-- ``response_writer``: writes heads and chunks to the client
-- ``parked_response``: a response that waits for the validation of its token
-- ``handover``: a request that was handed over, for the standard path
+- ``handover``: a request that gets a task after all
+- :mod:`zenzefi.proxy.browser`: the client's connection as the sender of responses
 - :mod:`zenzefi.proxy.upstream`: the connections to the upstream
 """
 
@@ -80,12 +80,12 @@ from zenzefi.observability.access_log import AccessLogEntry
 from zenzefi.observability.trace_context import trace_id_of
 from zenzefi.observability.tracing import TRACING
 from zenzefi.origin import PROXY_PREFIX, Mount
-from zenzefi.proxy.fast_path.handler import FastPathHandler
-from zenzefi.proxy.fast_path.head_table import HeadTable
-from zenzefi.proxy.fast_path.known_request import KnownRequest
-from zenzefi.proxy.fast_path.known_requests import KnownRequests
-from zenzefi.proxy.fast_path.rewritten_types import Rewriting
-from zenzefi.proxy.fast_path.spans import Spans
+from zenzefi.proxy.forwarding.handler import ForwardingHandler
+from zenzefi.proxy.forwarding.head_table import HeadTable
+from zenzefi.proxy.forwarding.known_request import KnownRequest
+from zenzefi.proxy.forwarding.known_requests import KnownRequests
+from zenzefi.proxy.forwarding.rewritten_types import Rewriting
+from zenzefi.proxy.forwarding.spans import Spans
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
 from zenzefi.proxy.proxy_request import EngineRequest
@@ -104,7 +104,7 @@ _SWEEP_SECONDS = 1.0
 _MAX_TABLES = 32
 
 
-class FastPath:
+class Forwarding:
     """The fast path of one gate: its known requests, state and counters."""
 
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
@@ -186,7 +186,7 @@ class FastPath:
         """Take a pooled connection, if there is one and the token may have it."""
         return self.upstream.take(token_id)
 
-    def connect(self, handler: FastPathHandler, token_id: UUID) -> bool:
+    def connect(self, handler: ForwardingHandler, token_id: UUID) -> bool:
         """Start opening a connection for a request.
 
         Returns false if the limit of connections, in total or of this token, is reached: the
@@ -204,7 +204,7 @@ class FastPath:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, handler: FastPathHandler, exchange: object, slot: Slot) -> None:
+    async def _connect(self, handler: ForwardingHandler, exchange: object, slot: Slot) -> None:
         try:
             connection = await self.upstream.open(slot)
         except GateError as error:
@@ -324,20 +324,22 @@ def own_paths(app: web.Application) -> frozenset[bytes]:
     return frozenset(names)
 
 
-FAST_PATH = web.AppKey("fast_path", FastPath)
+FORWARDING = web.AppKey("forwarding", Forwarding)
 
 
 def setup(app: web.Application, gate: Gate, engine: Engine) -> None:
     """Put the fast path in front of an application. All routes must have been added before."""
 
     def handler(server: Any, **options: Any) -> RequestHandler:
-        return FastPathHandler(server, fast_path=app[FAST_PATH], **options)
+        return ForwardingHandler(server, forwarding=app[FORWARDING], **options)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
-        fast_path = app[FAST_PATH] = FastPath(gate, Rewriting(engine, gate.admission.mappers), app)
-        fast_path.start()
+        forwarding = app[FORWARDING] = Forwarding(
+            gate, Rewriting(engine, gate.admission.mappers), app
+        )
+        forwarding.start()
         yield
-        await fast_path.close()
+        await forwarding.close()
 
     app[REQUEST_HANDLER] = handler
     app.cleanup_ctx.append(lifetime)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.proxy.fast_path.head_table import HeadTable
+from zenzefi.proxy.forwarding.head_table import HeadTable
 from zenzefi.proxy.upstream.response_head import validate_head
 
 UPSTREAM = Origin("http", "upstream.test", 80)

@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from zenzefi.proxy.browser.parked_response import ParkedResponse, ParkingClient
-from zenzefi.proxy.fast_path.head_table import Head
-from zenzefi.proxy.fast_path.held_response import HeldResponse
-from zenzefi.proxy.fast_path.rewritten_response import RewritingClient, RewrittenBody
+from zenzefi.proxy.forwarding.head_table import Head
+from zenzefi.proxy.forwarding.held_response import HeldResponse
+from zenzefi.proxy.forwarding.rewritten_response import RewritingClient, RewrittenBody
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.rewriter import MappedHead, MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
@@ -25,7 +25,7 @@ from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 
-class FastPathClient(RewritingClient, ParkingClient, Protocol):
+class ReceivingClient(RewritingClient, ParkingClient, Protocol):
     """The client's connection, as the choice needs it."""
 
     @property
@@ -52,7 +52,7 @@ class FastPathClient(RewritingClient, ParkingClient, Protocol):
 
 
 def choose_receiver(
-    client: FastPathClient,
+    client: ReceivingClient,
     connection: UpstreamConnection | None,
     response: ResponseStart,
     *,
@@ -85,7 +85,7 @@ def choose_receiver(
 
 
 def _send_mapped(
-    client: FastPathClient,
+    client: ReceivingClient,
     connection: UpstreamConnection | None,
     response: ResponseStart,
     *,
@@ -125,7 +125,7 @@ def _send_mapped(
 
 
 def _validated(
-    client: FastPathClient,
+    client: ReceivingClient,
     connection: UpstreamConnection | None,
     response: ResponseStart,
     *,

@@ -28,9 +28,9 @@ from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.admission import resolve
-from zenzefi.proxy.fast_path.known_request import KnownRequest, header_lines
-from zenzefi.proxy.fast_path.rewritten_types import Rewriting
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
+from zenzefi.proxy.forwarding.known_request import KnownRequest, header_lines
+from zenzefi.proxy.forwarding.rewritten_types import Rewriting
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.request import overriding_methods, request_headers
 from zenzefi.proxy.interfaces import SignIns

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.kit.contents import NOTHING, recording, request
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream, Wire, write
 from tests.kit.proxy_gates import PREFIX, GateFactory
-from tests.kit.raw_connections import Connect, RawConnection, fast_path_of
+from tests.kit.raw_connections import Connect, RawConnection, forwarding_of
 from zenzefi.observability import tracing
 from zenzefi.plugins import EarlyResponse, Needs, Plugin
 from zenzefi.rewriting.engine import Engine
@@ -41,7 +41,7 @@ async def test_limited_requests_stay_on_the_fast_path(
     more = {} if storage == "memory" else {"redis_url": request.getfixturevalue("redis_url")}
     gate = await start_gate(faulty.url, rate_limit_proxy="3/hour", **more)
     assert await statuses(await connect(gate), 5) == [200, 200, 200, 429, 429]
-    assert fast_path_of(gate).served == 3
+    assert forwarding_of(gate).served == 3
 
 
 @pytest.mark.parametrize("storage", ["memory", "redis"])
@@ -62,7 +62,7 @@ async def test_a_limited_request_with_content_arrives_whole(
     write(browser.writer, post(b"c" * 1000, ()))
     assert (await browser.read("POST")).start.startswith(b"HTTP/1.1 429")
     assert [received.content for received in seen] == [b"c" * 1000] * 3
-    assert fast_path_of(gate).served == 3
+    assert forwarding_of(gate).served == 3
 
 
 def post(content: bytes, sizes: tuple[int, ...]) -> bytes:
@@ -110,7 +110,7 @@ async def test_a_part_of_a_page_is_requested_as_a_whole(
     assert got.start == b"HTTP/1.1 200 OK"
     assert got.body.endswith(b"<p>a")
     assert await statuses(browser, 1, "/x.bin") == [200]
-    fast_path = fast_path_of(gate)
+    fast_path = forwarding_of(gate)
     assert (fast_path.served, fast_path.handed_over) == (2 + is_reused, 0)
     assert len(faulty.heads) == 3 + is_reused
 
@@ -159,7 +159,7 @@ async def test_hooks_for_heads_have_the_same_effect_on_both_paths(
                 shapes.append(got.shape)
         found.append((shapes, list(faulty.heads)))
         if is_fast:
-            assert fast_path_of(gate).served == len(shapes)
+            assert forwarding_of(gate).served == len(shapes)
     assert found[0] == found[1]
     heads = b"".join(found[0][1])
     assert b"X-Seen-Target: b\r\n" in heads
@@ -178,7 +178,7 @@ async def test_hundreds_of_pipelined_early_responses_come_in_order(
         browser.send(PREFIX + "/early/x")
     for _ in range(400):
         assert (await browser.read()).body == b"teapot"
-    assert fast_path_of(gate).served == 400
+    assert forwarding_of(gate).served == 400
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ async def test_spans_are_made_on_the_fast_path(
     browser = await connect(gate)
     for headers in ([], [], [CALLER]):
         assert (await browser.request(PREFIX + "/a.png?q=1", *headers)).body == b"image"
-    assert fast_path_of(gate).served == 3
+    assert forwarding_of(gate).served == 3
     faulty.keep_responding(b"garbage\r\n\r\n")
     faulty.hang_up()
     assert await statuses(browser, 1) == [502]

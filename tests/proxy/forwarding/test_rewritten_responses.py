@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
-from tests.kit.raw_connections import Connect, RawConnection, fast_path_of
+from tests.kit.raw_connections import Connect, RawConnection, forwarding_of
 from zenzefi.proxy.setup import ENGINE
 
 LINK = b'<p><a href="/x">x</a></p>\n'
@@ -45,7 +45,7 @@ async def test_documents_style_sheets_and_redirects_need_no_task(
         browser.close()
         faulty.hang_up()
     assert b"Location: /api/v1/proxy/there" in response.headers
-    assert (fast_path_of(gate).served, fast_path_of(gate).handed_over) == (9, 0)
+    assert (forwarding_of(gate).served, forwarding_of(gate).handed_over) == (9, 0)
 
 
 async def test_early_hints_arrive_before_the_response_is_there(
@@ -68,7 +68,7 @@ async def test_early_hints_arrive_before_the_response_is_there(
     assert b"Link: </api/v1/proxy/s.css>; rel=preload" in hints.headers
     was_read.set()
     assert (await browser.read()).body.endswith(MAPPED)
-    assert fast_path_of(gate).handed_over == 0
+    assert forwarding_of(gate).handed_over == 0
 
 
 async def test_a_page_that_comes_in_pieces_is_passed_on_in_pieces(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "splice"), reason="this system can't splice")
@@ -21,7 +21,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\
 
 
 def splices_of(gate: RunningGate) -> Any:
-    return [c for c in fast_path_of(gate).connections if c._splice is not None]
+    return [c for c in forwarding_of(gate).connections if c._splice is not None]
 
 
 async def test_a_large_body_arrives_whole_and_the_browsers_connection_stays_open(
@@ -42,7 +42,7 @@ async def test_a_large_body_arrives_whole_and_the_browsers_connection_stays_open
         assert hashlib.sha256(response.body).digest() == hashlib.sha256(BODY).digest()
         assert (await browser.request(PREFIX + "/small")).body == b"image"
     assert faulty.connections == 4  # one for each large body, which nothing may follow
-    assert fast_path_of(gate).served == 6
+    assert forwarding_of(gate).served == 6
     assert not splices_of(gate)
     assert len(os.listdir("/proc/self/fd")) < 60
 
@@ -92,7 +92,7 @@ async def test_a_large_body_that_is_cut_is_seen_as_a_break(
     response = await browser.request(PREFIX + "/x")
     assert not response.is_whole
     assert len(response.body) <= SIZE // 2
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)
 
 
 async def spliced(
@@ -115,7 +115,7 @@ async def test_a_token_that_ends_ends_the_splice(
     gate.tokens.revoke()
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await browser.reader.readexactly(SIZE)
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)
 
 
 async def test_a_browser_that_leaves_ends_the_splice(
@@ -124,7 +124,7 @@ async def test_a_browser_that_leaves_ends_the_splice(
     gate = await start_gate(faulty.url)
     browser = await spliced(gate, faulty, connect)
     browser.close()
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)
     assert not gate.tokens.open_connections.get(gate.tokens.known[TOKEN].token_id)
 
 
@@ -135,4 +135,4 @@ async def test_an_upstream_that_falls_silent_ends_the_splice(
     browser = await spliced(gate, faulty, connect)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await browser.reader.readexactly(SIZE)
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)

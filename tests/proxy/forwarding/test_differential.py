@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, forwarding_of
 
 ZIPPED = gzip.compress(b'{"a": 1}', mtime=0)
 ID = "X-Request-ID: differential-1"
@@ -186,4 +186,4 @@ async def test_mixed_requests_are_the_same_on_both_paths(both: Both) -> None:
         names = {line.split(":")[0].lower() for line in headers}
         mixed = headers + [line for line in more if line.split(":")[0].lower() not in names]
         await both.compare(method, target, mixed, chance.choice(RESPONSES[:16]))
-    assert fast_path_of(both.gates[0]).served > 40
+    assert forwarding_of(both.gates[0]).served > 40

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream
 from tests.kit.proxy_gates import PREFIX, GateFactory
 from tests.kit.proxy_stand_ins import NoSessions
-from tests.kit.raw_connections import Connect, RawConnection, fast_path_of
+from tests.kit.raw_connections import Connect, RawConnection, forwarding_of
 from tests.kit.waiting import until
 from zenzefi.tokens.access import TokenAccess
 
@@ -25,7 +25,7 @@ async def test_a_304_is_served_on_the_fast_path(
         response = await browser.request(f"{PREFIX}/x", 'If-None-Match: "e"')
         assert response.start == b"HTTP/1.1 304 Not Modified"
         assert b'ETag: "e"' in response.headers
-    assert (fast_path_of(gate).served, fast_path_of(gate).handed_over) == (3, 0)
+    assert (forwarding_of(gate).served, forwarding_of(gate).handed_over) == (3, 0)
     assert faulty.connections == 1
 
 
@@ -38,8 +38,8 @@ async def test_common_requests_are_served_on_the_fast_path_over_one_connection(
     for number in range(5):
         response = await browser.request(f"{PREFIX}/{number}?q={number}")
         assert (response.body, response.is_whole) == (b"image", True)
-    assert fast_path_of(gate).served == 5
-    assert fast_path_of(gate).handed_over == 0
+    assert forwarding_of(gate).served == 5
+    assert forwarding_of(gate).handed_over == 0
     assert faulty.connections == 1
     assert [head.split()[1] for head in faulty.heads] == [b"/%d?q=%d" % (n, n) for n in range(5)]
 
@@ -57,7 +57,7 @@ async def test_a_connection_returns_from_the_standard_path_to_the_fast_path(
             await browser.request(PREFIX + "/x")
 
     await asyncio.gather(*map(hurry, browsers))
-    assert fast_path_of(gate).served >= 8 * 18
+    assert forwarding_of(gate).served >= 8 * 18
 
 
 async def test_the_setting_disables_the_fast_path(
@@ -67,8 +67,8 @@ async def test_the_setting_disables_the_fast_path(
     gate = await start_gate(faulty.url, fast_lane=False)
     browser = await connect(gate)
     assert (await browser.request(PREFIX + "/x")).body == b"image"
-    assert not fast_path_of(gate).is_open
-    assert fast_path_of(gate).served == 0
+    assert not forwarding_of(gate).is_open
+    assert forwarding_of(gate).served == 0
 
 
 async def test_event_streams_are_served_on_the_fast_path(
@@ -79,8 +79,8 @@ async def test_event_streams_are_served_on_the_fast_path(
     browser = await connect(gate)
     for _ in range(3):
         assert b"data" in (await browser.request(PREFIX + "/x")).body
-    assert fast_path_of(gate).handed_over == 0
-    assert fast_path_of(gate).served == 3
+    assert forwarding_of(gate).handed_over == 0
+    assert forwarding_of(gate).served == 3
     assert len(faulty.heads) == 3
     assert faulty.connections == 1
 
@@ -96,7 +96,7 @@ async def test_a_large_event_stream_is_streamed_with_back_pressure(
     browser = await connect(gate)
     response = await browser.request(PREFIX + "/x")
     assert len(response.body) == size
-    assert fast_path_of(gate).handed_over == 0
+    assert forwarding_of(gate).handed_over == 0
 
 
 SLOPPY_RESPONSES = {
@@ -150,7 +150,7 @@ async def test_scopes_are_checked_for_each_path_of_a_known_request(
         refused = await browser.request(PREFIX + path)
         assert refused.start.split()[1] in (b"403", b"400")
         browser = await connect(gate)
-    assert fast_path_of(gate).served == 2
+    assert forwarding_of(gate).served == 2
 
 
 async def test_a_device_that_lost_its_claim_is_rejected(
@@ -176,7 +176,7 @@ async def test_a_device_that_lost_its_claim_is_rejected(
     mine = "X-Device-ID: 0123456789abcdef0123"
     for _ in range(3):
         assert (await browser.request(PREFIX + "/x", mine)).body == b"image"
-    assert fast_path_of(gate).served == 2
+    assert forwarding_of(gate).served == 2
     claims.holder = "another-device"
     assert (await browser.request(PREFIX + "/x", mine)).start.startswith(b"HTTP/1.1 409")
 
@@ -194,7 +194,7 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
 
     faulty.keep_responding(IMAGE_RESPONSE)
     gate = await start_gate(faulty.url)
-    fast_path_of(gate).sessions = Sessions()
+    forwarding_of(gate).sessions = Sessions()
     browser = await connect(gate)
     for _ in range(7):
         await browser.request(PREFIX + "/x", "User-Agent: counted")
@@ -213,4 +213,4 @@ async def test_the_gates_own_paths_never_take_the_fast_path(
     response = await browser.request(PREFIX + "/status")
     assert b'"connected":true' in response.body
     assert (await browser.request("/gate-page")).body == b"a page of the gate"
-    assert fast_path_of(gate).served == 1
+    assert forwarding_of(gate).served == 1

@@ -20,7 +20,7 @@ from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.rewriting.origin_search import LONGEST
 
 if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path.receiver import FastPathClient
+    from zenzefi.proxy.forwarding.receiver import ReceivingClient
 
 SECONDS = 0.05
 """The longest time for which a body is held: browsers show what they have."""
@@ -30,17 +30,17 @@ class HeldResponse(ParkedResponse):
     """One held response.
 
     ``finds`` returns whether the engine has to rewrite a whole body; ``lines`` and ``length``
-    are the head of a body that passes unchanged (:meth:`FastPathClient.head`).
+    are the head of a body that passes unchanged (:meth:`ReceivingClient.head`).
     """
 
-    _client: FastPathClient
+    _client: ReceivingClient
 
     __slots__ = ("_finds", "_length", "_lines", "_timer")
 
     def __init__(
         self,
         connection: UpstreamConnection | None,
-        client: FastPathClient,
+        client: ReceivingClient,
         response: ResponseStart,
         finds: Callable[[bytes], bool],
         lines: list[bytes],

@@ -4,7 +4,7 @@ A request that the fast path can serve is served by callbacks, without a task or
 All other requests are left to the base class, and so are requests that fail before their responses
 have begun.
 
-Invariants (states: :mod:`zenzefi.proxy.fast_path`):
+Invariants (states: :mod:`zenzefi.proxy.forwarding`):
 
 - ``_known`` is set exactly while the fast path serves a request (WAITING or STREAMING). During that
   time aiohttp's task waits for a request and writes nothing.
@@ -32,17 +32,17 @@ from zenzefi.http.framing import SizedEnd
 from zenzefi.http.request_stream import HELD, Phase
 from zenzefi.observability.tracing import ServerSpan
 from zenzefi.proxy.errors import UpstreamUnreachable
-from zenzefi.proxy.fast_path.client_content import FastPathContent
-from zenzefi.proxy.fast_path.client_response import Original
-from zenzefi.proxy.fast_path.known_request import KnownRequest
-from zenzefi.proxy.fast_path.known_requests import without_content
-from zenzefi.proxy.fast_path.upload import Upload
+from zenzefi.proxy.forwarding.client_content import ForwardingContent
+from zenzefi.proxy.forwarding.client_response import Original
+from zenzefi.proxy.forwarding.known_request import KnownRequest
+from zenzefi.proxy.forwarding.known_requests import without_content
+from zenzefi.proxy.forwarding.upload import Upload
 from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.pool import IDEMPOTENT
 
 
-class FastPathHandler(FastPathContent):
+class ForwardingHandler(ForwardingContent):
     """One connection from a client."""
 
     __slots__ = ("_is_handing_over",)
@@ -67,11 +67,11 @@ class FastPathHandler(FastPathContent):
 
     def _recognise(self, data: bytes) -> bool:
         """Serve the request at the start of ``data``, if its header block was admitted before."""
-        fast_path = self._fast_path
+        forwarding = self._forwarding
         # A client that owns an upstream connection is served on it, by the standard path.
-        if not fast_path.is_open or self.owned is not None:
+        if not forwarding.is_open or self.owned is not None:
             return False
-        known_requests = fast_path.known_requests
+        known_requests = forwarding.known_requests
         found = known_requests.recognise(data, self._remote, self._head_limits.line)
         if found is None:
             return False
@@ -107,7 +107,7 @@ class FastPathHandler(FastPathContent):
         if (
             self._upgraded
             or self._close
-            or not self._fast_path.is_open
+            or not self._forwarding.is_open
             or self.owned is not None
             or not self._admit(message, content, head if self._is_head_whole else b"")
         ):
@@ -119,7 +119,7 @@ class FastPathHandler(FastPathContent):
             return False
         writer = StreamWriter(self, self._loop)
         request: BaseRequest = self._request_factory(message, content, self, writer, task)
-        known_requests = self._fast_path.known_requests
+        known_requests = self._forwarding.known_requests
         admitted = known_requests.admit(request, self._remote)
         if admitted is None:
             return False
@@ -153,8 +153,8 @@ class FastPathHandler(FastPathContent):
         ``length``: of the whole content; ``content``: its first part, or all of it without an
         ``upload``.
         """
-        fast_path = self._fast_path
-        request_id = known.request_id or fast_path.new_request_id()
+        forwarding = self._forwarding
+        request_id = known.request_id or forwarding.new_request_id()
         self._known = known
         self.head_table = known.head_table
         self._request_method = method
@@ -168,7 +168,7 @@ class FastPathHandler(FastPathContent):
         self._request_in_progress = True
         self._upload = upload
         self._is_counted = False
-        limits = fast_path.limits
+        limits = forwarding.limits
         if not limits.rates("proxy"):
             self._start(known, length, content)
         elif limits.is_local:
@@ -180,14 +180,14 @@ class FastPathHandler(FastPathContent):
                 self._is_counted = True
                 self._start(known, length, content)
         else:
-            fast_path.start_task(self._count(known, length, content, original))
+            forwarding.start_task(self._count(known, length, content, original))
 
     async def _count(
         self, known: KnownRequest, length: int | None, content: bytes, exchange: object
     ) -> None:
         """Count the request for all nodes, then start it."""
         try:
-            await self._fast_path.limits.hit("proxy", str(known.access.token_id))
+            await self._forwarding.limits.hit("proxy", str(known.access.token_id))
         except GateError as error:
             if self.exchange is exchange:
                 self._refuse_counted(error)
@@ -203,13 +203,13 @@ class FastPathHandler(FastPathContent):
 
     def _start(self, known: KnownRequest, length: int | None, content: bytes) -> None:
         """Send the request; the arguments are those of :meth:`_begin`."""
-        fast_path = self._fast_path
+        forwarding = self._forwarding
         method, target, request_id = self._request_method, self._target, self._request_id
-        spans = self._spans = fast_path.spans(known, method, target)
-        if fast_path.has_early and self._respond_early(known):
+        spans = self._spans = forwarding.spans(known, method, target)
+        if forwarding.has_early and self._respond_early(known):
             return
         if known.pairs is not None:
-            known = known.hooked(method, target, request_id, fast_path.http.rewriter.request)
+            known = known.hooked(method, target, request_id, forwarding.http.rewriter.request)
             request_id = b""
         traceparent = spans.traceparent if spans is not None else None
         self._outgoing = known.head(method, target, request_id, length, traceparent) + content
@@ -223,15 +223,15 @@ class FastPathHandler(FastPathContent):
         known = self._known
         if known is None:
             return
-        connection = self._fast_path.take(known.access.token_id)
+        connection = self._forwarding.take(known.access.token_id)
         if connection is not None:
             self._transmit(connection)
-        elif not self._fast_path.connect(self, known.access.token_id):
+        elif not self._forwarding.connect(self, known.access.token_id):
             self.hand_over(None)
 
     def _respond_early(self, known: KnownRequest) -> bool:
         """Send a plugin's response, if there is one."""
-        early = self._fast_path.early(self.for_engine(known))
+        early = self._forwarding.early(self.for_engine(known))
         if early is None:
             return False
         # Not at once: a client may have pipelined hundreds of such requests.
@@ -272,14 +272,14 @@ class FastPathHandler(FastPathContent):
             upload is not None and upload.received
         ):
             self.hand_over(UpstreamUnreachable())
-        elif known is None or not self._fast_path.connect(self, known.access.token_id):
+        elif known is None or not self._forwarding.connect(self, known.access.token_id):
             self.hand_over(None)
 
     # --- handover
 
     def hand_over(self, error: GateError | None) -> None:
         original = self._original
-        self._fast_path.handed_over += 1
+        self._forwarding.handed_over += 1
         self._release()
         self._drop_upload()
         self._known = self.exchange = None

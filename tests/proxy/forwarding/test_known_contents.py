@@ -9,7 +9,7 @@ import pytest
 from tests.kit.contents import NOTHING, hang_up, recording, request, send
 from tests.kit.faulty_upstream import FaultyUpstream, Wire, write
 from tests.kit.proxy_gates import TOKEN, GateFactory
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.request_model import read_request
 
 READER = "R" * 64
@@ -81,7 +81,7 @@ async def test_bytes_of_contents_are_counted(
     recording(faulty, NOTHING)
     browser = await connect(gate)
     counted: list[int] = []
-    fast_path = fast_path_of(gate)
+    fast_path = forwarding_of(gate)
     record = fast_path.record
 
     def recorded(*values: Any, **options: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.faulty_upstream import IMAGE_RESPONSE, FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.waiting import until
 
 
@@ -33,7 +33,7 @@ async def test_a_response_begun_for_a_rejected_request_is_discarded(
     gate.tokens.known[TOKEN] = access
     faulty.keep_responding(IMAGE_RESPONSE)
     assert (await browser.request(PREFIX + "/y")).body == b"image"
-    await until(lambda: len(fast_path_of(gate).connections) <= 1)
+    await until(lambda: len(forwarding_of(gate).connections) <= 1)
 
 
 async def test_pipelined_requests_get_their_responses_in_order(
@@ -71,9 +71,9 @@ async def test_requests_in_pieces_and_after_a_body_are_parsed_correctly(
     browser.writer.write(b"dy" + head)
     assert b'"body"' in (await browser.read()).body
     assert b'"/pieces"' in (await browser.read()).body
-    before = fast_path_of(gate).served + fast_path_of(gate).handed_over
+    before = forwarding_of(gate).served + forwarding_of(gate).handed_over
     await browser.request(PREFIX + "/again")
-    assert fast_path_of(gate).served + fast_path_of(gate).handed_over == before + 1
+    assert forwarding_of(gate).served + forwarding_of(gate).handed_over == before + 1
 
 
 async def test_a_body_that_looks_like_a_known_request_is_not_taken_for_one(
@@ -111,7 +111,7 @@ async def test_a_pooled_connection_that_died_is_replaced_once(
     assert (await browser.request(PREFIX + "/a")).body == b"image"
     assert (await browser.request(PREFIX + "/b")).body == b"image"
     assert faulty.connections == 2
-    assert fast_path_of(gate).served == 2
+    assert forwarding_of(gate).served == 2
 
 
 async def test_unsolicited_bytes_reach_no_client(
@@ -136,7 +136,7 @@ async def test_unsolicited_bytes_reach_no_client(
 
     faulty.script = late
     assert (await browser.request(PREFIX + "/a")).body == b"image"
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)
     assert (await browser.request(PREFIX + "/a")).body == b"image"
 
 
@@ -151,7 +151,7 @@ async def test_a_silent_upstream_times_out(
     browser = await connect(gate)
     got = await browser.request(PREFIX + "/x")
     assert not got.is_whole or got.start.startswith(b"HTTP/1.1 504")
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)
 
 
 async def test_the_number_of_interim_responses_is_limited(
@@ -177,7 +177,7 @@ async def test_more_requests_than_connections_are_all_served(
         *(b.request(f"{PREFIX}/large?size={1000 + i}") for i, b in enumerate(browsers))
     )
     assert [len(response.body) for response in responses] == [1000 + i for i in range(12)]
-    assert len(fast_path_of(gate).connections) <= 1
+    assert len(forwarding_of(gate).connections) <= 1
 
 
 async def test_a_slow_browser_stops_the_upstream(
@@ -212,9 +212,9 @@ async def test_a_browser_that_leaves_ends_the_exchange(
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     browser.send(PREFIX + "/x")
-    await until(lambda: any(c.is_busy for c in fast_path_of(gate).connections))
+    await until(lambda: any(c.is_busy for c in forwarding_of(gate).connections))
     browser.close()
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)
 
 
 async def test_a_draining_gate_closes_its_connections_after_the_response(
@@ -237,7 +237,7 @@ async def test_no_task_connection_or_memory_is_leaked(
     start_gate: GateFactory, upstream: str, connect: Connect
 ) -> None:
     gate = await start_gate(upstream)
-    fast_path = fast_path_of(gate)
+    fast_path = forwarding_of(gate)
     browser = await connect(gate)
     await browser.request(PREFIX + "/x")
     tasks = len(asyncio.all_tasks())

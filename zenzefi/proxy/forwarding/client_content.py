@@ -17,9 +17,9 @@ from aiohttp.streams import StreamReader
 from zenzefi.errors import BadRequest, GateError
 from zenzefi.http.request_handler import LINGER_SECONDS
 from zenzefi.http.request_stream import Phase
-from zenzefi.proxy.fast_path.client_response import FastPathResponse
-from zenzefi.proxy.fast_path.known_request import KnownRequest
-from zenzefi.proxy.fast_path.upload import Upload
+from zenzefi.proxy.forwarding.client_response import ForwardingResponse
+from zenzefi.proxy.forwarding.known_request import KnownRequest
+from zenzefi.proxy.forwarding.upload import Upload
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.rewriter import MappedHead
 from zenzefi.proxy.upstream.connection import UpstreamConnection
@@ -28,7 +28,7 @@ from zenzefi.proxy.upstream.sinks import ResponseStart
 _RANGE = re.compile(rb"(?i)\r\n(?:if-)?range:[^\r\n]*")
 
 
-class FastPathContent(FastPathResponse):
+class ForwardingContent(ForwardingResponse):
     """One connection from a client: the part that passes the content of a request on."""
 
     __slots__ = ("_is_raw", "_linger_timer", "_rest", "_upload")
@@ -59,7 +59,7 @@ class FastPathContent(FastPathResponse):
         if known is None or self._upload is not None or whole == head:
             return False
         received = MappedHead(response.plain(), has_body=response.has_body)
-        if not self._fast_path.http.must_refetch(self.for_engine(known), received):
+        if not self._forwarding.http.must_refetch(self.for_engine(known), received):
             return False
         self._outgoing = whole + end + content
         return True
@@ -79,19 +79,19 @@ class FastPathContent(FastPathResponse):
         return Upload(
             self,
             length,
-            self._fast_path.upstream.read_timeout,
+            self._forwarding.upstream.read_timeout,
             inspection=inspection,
             expects_continue=known.expects_continue,
             is_parsed=is_parsed,
         )
 
     def send_continue(self) -> None:
-        """See :class:`~zenzefi.proxy.fast_path.upload.UploadingClient`."""
+        """See :class:`~zenzefi.proxy.forwarding.upload.UploadingClient`."""
         if self._phase is Phase.CONTENT:
             self.write_interim(100, [])
 
     def content_wanted(self) -> None:
-        """See :class:`~zenzefi.proxy.fast_path.upload.UploadingClient`."""
+        """See :class:`~zenzefi.proxy.forwarding.upload.UploadingClient`."""
         self._advance()
 
     def _read_content(self) -> bool:

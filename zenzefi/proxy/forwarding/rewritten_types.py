@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zenzefi.origin import Mount, Origin
-from zenzefi.proxy.fast_path.head_table import HeadTable
+from zenzefi.proxy.forwarding.head_table import HeadTable
 from zenzefi.proxy.headers.pairs import Verb
 from zenzefi.proxy.headers.response import RESPONSE_RULES
 from zenzefi.proxy.rewriting_adapter import MapperCache

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.waiting import until
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenRevoked
@@ -75,12 +75,12 @@ async def test_a_response_waits_for_the_validation_of_its_token(
     await asyncio.sleep(0.05)
     if ending == "left":
         browser.close()
-        await until(lambda: not fast_path_of(gate).connections)
+        await until(lambda: not forwarding_of(gate).connections)
         return
     forgetting.is_revoked = ending == "revoked"
     forgetting.go_on.set()
     response = await browser.read()
-    assert fast_path_of(gate).handed_over == (ending == "revoked")
+    assert forwarding_of(gate).handed_over == (ending == "revoked")
     if ending == "revoked":
         assert response.start.startswith(b"HTTP/1.1 401")
         return
@@ -101,14 +101,14 @@ async def test_an_event_stream_ends_when_the_process_drains(
     browser = await connect(gate)
     browser.send(PREFIX + "/x")
     await browser.reader.readuntil(b"data:1\n\r\n")
-    assert fast_path_of(gate).handed_over == 0
-    http = fast_path_of(gate).http
+    assert forwarding_of(gate).handed_over == 0
+    http = forwarding_of(gate).http
     assert len(http.event_streams) == 1
     http.drain()
     assert await browser.reader.read() == b""
     assert not http.event_streams
-    await until(lambda: not fast_path_of(gate).connections)
-    assert fast_path_of(gate).served == 1
+    await until(lambda: not forwarding_of(gate).connections)
+    assert forwarding_of(gate).served == 1
 
 
 async def test_a_refused_early_hint_ends_the_exchange(
@@ -116,7 +116,7 @@ async def test_a_refused_early_hint_ends_the_exchange(
 ) -> None:
     gate = await start_gate(faulty.url)
     faulty.always(b"HTTP/1.1 103 Early Hints\r\nX-A: 1\r\n\r\n", then="stall")
-    http = fast_path_of(gate).http
+    http = forwarding_of(gate).http
 
     def refuse(*_: object) -> None:
         from zenzefi.errors import UpstreamProtocolError
@@ -127,4 +127,4 @@ async def test_a_refused_early_hint_ends_the_exchange(
     browser = await connect(gate)
     response = await browser.request(PREFIX + "/x")
     assert response.start.startswith(b"HTTP/1.1 502")
-    await until(lambda: not fast_path_of(gate).connections)
+    await until(lambda: not forwarding_of(gate).connections)

@@ -11,7 +11,7 @@ import pytest
 from tests.kit.contents import NOTHING, hang_up, recording, request, send
 from tests.kit.faulty_upstream import OK_HEAD, FaultyUpstream, Wire, write
 from tests.kit.proxy_gates import TOKEN, GateFactory, RunningGate
-from tests.kit.raw_connections import Connect, fast_path_of
+from tests.kit.raw_connections import Connect, forwarding_of
 
 METHODS = ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS", "PROPFIND", "BREW", "like"]
 CONTENTS = [
@@ -64,8 +64,8 @@ async def test_every_method_and_content_is_the_same_on_both_paths(
         found.append((list(seen), responses))
     assert found[0] == found[1]
     assert len(found[0][0]) == len(plan)
-    assert fast_path_of(gates[0]).served == len(plan)
-    assert fast_path_of(gates[0]).handed_over == 0
+    assert forwarding_of(gates[0]).served == len(plan)
+    assert forwarding_of(gates[0]).handed_over == 0
 
 
 RESPONSES = {
@@ -182,7 +182,7 @@ async def test_a_slow_upstream_stops_the_reading_of_a_content(
     go_on.set()
     assert (await browser.read("POST")).start == b"HTTP/1.1 204 No Content"
     assert received == [b"c" * size]
-    assert fast_path_of(gate).served == 1 + is_known
+    assert forwarding_of(gate).served == 1 + is_known
 
 
 @pytest.mark.every_loop

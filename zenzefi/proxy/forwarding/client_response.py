@@ -1,6 +1,6 @@
 """The client's connection: the facts of the request whose response it sends.
 
-The receivers of a response (:mod:`zenzefi.proxy.fast_path.receiver`) ask here for what depends on
+The receivers of a response (:mod:`zenzefi.proxy.forwarding.receiver`) ask here for what depends on
 the request: its token, its client, the mapping of heads.
 """
 
@@ -19,12 +19,12 @@ from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.browser.connection import SendingConnection, ServedRequest
 from zenzefi.proxy.browser.parked_response import ParkedResponse
 from zenzefi.proxy.errors import UpstreamUnreachable
-from zenzefi.proxy.fast_path.handover import HandedOver
-from zenzefi.proxy.fast_path.head_table import Head
-from zenzefi.proxy.fast_path.known_request import KnownRequest
-from zenzefi.proxy.fast_path.receiver import choose_receiver
-from zenzefi.proxy.fast_path.spans import Spans
 from zenzefi.proxy.forwarder import revalidate
+from zenzefi.proxy.forwarding.handover import HandedOver
+from zenzefi.proxy.forwarding.head_table import Head
+from zenzefi.proxy.forwarding.known_request import KnownRequest
+from zenzefi.proxy.forwarding.receiver import choose_receiver
+from zenzefi.proxy.forwarding.spans import Spans
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.interfaces import RequestTracking
 from zenzefi.proxy.proxied_response import ProxiedResponse
@@ -35,17 +35,17 @@ from zenzefi.proxy.upstream.ownership import ConnectionOwner
 from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
 
 if TYPE_CHECKING:
-    from zenzefi.proxy.fast_path import FastPath
+    from zenzefi.proxy.forwarding import Forwarding
 
 Original = bytes | tuple[RawRequestMessage, StreamReader]
 """A request as it was received: its bytes, or what the parser made of them."""
 
 
-class FastPathResponse(SendingConnection):
+class ForwardingResponse(SendingConnection):
     """One connection from a client: the part that receives a response."""
 
     __slots__ = (
-        "_fast_path",
+        "_forwarding",
         "_handed_over",
         "_is_counted",
         "_is_validated",
@@ -63,9 +63,9 @@ class FastPathResponse(SendingConnection):
 
     _known: KnownRequest | ProxiedResponse | None
 
-    def __init__(self, server: Any, *, fast_path: FastPath, **options: Any) -> None:
+    def __init__(self, server: Any, *, forwarding: Forwarding, **options: Any) -> None:
         super().__init__(server, **options)
-        self._fast_path = fast_path
+        self._forwarding = forwarding
         self._remote = ""
         self._original: Original = b""  # the request as it was received, for the handover
         self._outgoing = b""  # the request for the upstream
@@ -86,7 +86,7 @@ class FastPathResponse(SendingConnection):
 
     @property
     def _is_draining(self) -> bool:
-        return self._fast_path.drain.is_draining
+        return self._forwarding.drain.is_draining
 
     def serve(self, awaited: AwaitedResponse) -> None:
         """See :meth:`SendingConnection.serve`."""
@@ -97,7 +97,7 @@ class FastPathResponse(SendingConnection):
             self._target = request.target.encode()
             self._received = 0
             destination = request.headers.get("Sec-Fetch-Dest")
-            self.head_table = self._fast_path.head_table_of(request.mount, destination)
+            self.head_table = self._forwarding.head_table_of(request.mount, destination)
 
     # --- called for the response
 
@@ -111,7 +111,7 @@ class FastPathResponse(SendingConnection):
         known = self._known
         if known is None:
             raise UpstreamUnreachable
-        token_validator = self._fast_path.token_validator
+        token_validator = self._forwarding.token_validator
         identity = known.identity
         if self._registration is None:
             registration = token_validator.register(known.access, self.cut_off, identity)
@@ -122,14 +122,14 @@ class FastPathResponse(SendingConnection):
         )
 
     def validate(self, parked: ParkedResponse) -> None:
-        self._fast_path.start_task(self._validate(parked, self.exchange))
+        self._forwarding.start_task(self._validate(parked, self.exchange))
 
     async def _validate(self, parked: ParkedResponse, exchange: object) -> None:
         known = self._known
         if known is None:
             return
         try:
-            await revalidate(self._fast_path.token_validator, known.token, known.identity)
+            await revalidate(self._forwarding.token_validator, known.token, known.identity)
         except GateError as error:
             if self.exchange is exchange:
                 parked.abandon()
@@ -141,18 +141,18 @@ class FastPathResponse(SendingConnection):
 
     def end_at_drain(self) -> None:
         known = self._known
-        self._fast_path.http.event_streams.add(self)
+        self._forwarding.http.event_streams.add(self)
         if isinstance(known, ProxiedResponse):
             known.content_type = "text/event-stream"
         elif known is not None:
-            self._tracking = self._fast_path.sessions.begin(known.access, known.identity)
+            self._tracking = self._forwarding.sessions.begin(known.access, known.identity)
             self._tracking.progress = lambda: (0, self._sent)
             self._tracking.__enter__()
 
     def interim(self, status: int, headers: Pairs) -> None:
         known = self._known
         if known is not None:
-            http = self._fast_path.http
+            http = self._forwarding.http
             self.write_interim(status, http.interim(self.for_engine(known), status, headers))
 
     def for_engine(self, known: KnownRequest | ProxiedResponse) -> EngineRequest:
@@ -168,7 +168,7 @@ class FastPathResponse(SendingConnection):
     def map_response(self, head: ResponseHead) -> MappedResponse:
         if self._known is None:
             raise UpstreamUnreachable
-        return self._fast_path.http.head(self.for_engine(self._known), head)
+        return self._forwarding.http.head(self.for_engine(self._known), head)
 
     def must_refetch(self, head: ResponseHead) -> bool:
         """Whether the task must send the request again; :meth:`begin` does it without one."""
@@ -176,7 +176,7 @@ class FastPathResponse(SendingConnection):
         return (
             isinstance(known, ProxiedResponse)
             and known.may_refetch
-            and self._fast_path.http.must_refetch(known.for_engine, head)
+            and self._forwarding.http.must_refetch(known.for_engine, head)
         )
 
     def refetch(self, parked: ParkedResponse) -> None:
@@ -221,14 +221,14 @@ class FastPathResponse(SendingConnection):
         self._original = self._outgoing = b""
         if registration is not None:
             registration.__exit__(None, None, None)
-        self._fast_path.http.event_streams.discard(self)
+        self._forwarding.http.event_streams.discard(self)
         if tracking is not None:
             tracking.__exit__(None, None, None)
 
     def _record(self, known: ServedRequest, status: int) -> None:
         spans, self._spans = self._spans, None
         if isinstance(known, KnownRequest):
-            self._fast_path.record(
+            self._forwarding.record(
                 known,
                 self._request_method,
                 self._target,
