@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from tests.kit.faulty_upstream import FaultyUpstream, Wire, write
 from tests.kit.proxy_gates import TOKEN, GateFactory
 from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.request_model import read_request
+from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.slots import Slot
 
 READER = "R" * 64
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -71,6 +74,40 @@ async def test_a_content_is_sent_again_only_if_the_method_permits_it(
         write(browser.writer, data)
         assert (await browser.read(method)).start[9:12] == expected
     assert len(seen) == 3 + (method == "PUT")
+
+
+@pytest.mark.every_loop
+@pytest.mark.parametrize("sizes", [(), (3,)])
+async def test_a_content_that_comes_between_two_connections_is_sent_on_the_second(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect, sizes: tuple[int, ...]
+) -> None:
+    """Else the upstream would take the next request on this connection for the content."""
+    gate = await start_gate(faulty.url)
+    seen = recording(faulty, NOTHING)
+    browser = await connect(gate)
+    data = request("PUT", b"abcdefgh", sizes=sizes)
+    write(browser.writer, data)
+    assert (await browser.read("PUT")).start == b"HTTP/1.1 204 No Content"
+    upstream = forwarding_of(gate).upstream
+    open_connection = upstream.open
+    is_opening, may_open = asyncio.Event(), asyncio.Event()
+
+    async def opened(slot: Slot) -> UpstreamConnection:
+        is_opening.set()
+        await may_open.wait()
+        return await open_connection(slot)
+
+    upstream.open = opened  # type: ignore[method-assign]
+    size = data.find(b"\r\n\r\n") + 4
+    write(browser.writer, data[:size])
+    faulty.hang_up()
+    await is_opening.wait()
+    write(browser.writer, data[size:])
+    await asyncio.sleep(0.02)  # the gate has read them
+    may_open.set()
+    assert (await browser.read("PUT")).start == b"HTTP/1.1 204 No Content"
+    assert [one.content for one in seen] == [b"abcdefgh"] * 2
+    assert forwarding_of(gate).handed_over == 0
 
 
 @pytest.mark.every_loop

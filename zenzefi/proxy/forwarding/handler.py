@@ -272,7 +272,10 @@ class ForwardingHandler(ForwardingContent):
             upload is not None and upload.received
         ):
             self.hand_over(UpstreamUnreachable())
-        elif known is None or not self._forwarding.connect(self, known.access.token_id):
+            return
+        if upload is not None:
+            upload.restart()
+        if known is None or not self._forwarding.connect(self, known.access.token_id):
             self.hand_over(None)
 
     # --- handover

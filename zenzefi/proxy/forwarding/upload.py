@@ -14,6 +14,7 @@ the client pauses when too many wait (:mod:`zenzefi.http.request_stream`). State
 
 - WAITING: the client expects 100 Continue (RFC 9110, 10.1.1). It gets it when the upstream sends
   it, after one second, or never if a final response comes first.
+- CONNECTING again (:meth:`Upload.restart`): the request is sent once more on another connection.
 - FLOWING: a client that sends nothing for the read timeout is disconnected.
 
 A content that came complete with its head has no upload: it is part of the request.
@@ -108,6 +109,12 @@ class Upload:
             self._timer = self._loop.call_later(CONTINUE_SECONDS, self.invite)
         else:
             self._watch()
+
+    def restart(self) -> None:
+        """The connection was lost before any content was taken: another one will be started."""
+        self.stop()
+        self._connection = self._content = None
+        self._is_paused = False
 
     def take(self, data: bytes, *, is_last: bool) -> None:
         """Write the next bytes of the content.
