@@ -210,7 +210,8 @@ async def test_the_gates_own_paths_never_take_the_fast_path(
     gate = await start_gate(faulty.url)
     browser = await connect(gate)
     assert (await browser.request(PREFIX + "/x")).body == b"image"
-    response = await browser.request(PREFIX + "/status")
-    assert b'"connected":true' in response.body
+    for path in ("/status", "/%73tatus", "/s%74at%75s"):  # the router compares decoded paths
+        response = await browser.request(PREFIX + path)
+        assert b'"connected":true' in response.body
     assert (await browser.request("/gate-page")).body == b"a page of the gate"
     assert forwarding_of(gate).served == 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -209,7 +210,8 @@ class KnownRequests:
                 return None
             raw = raw[len(_PREFIX) :]
         path, mark, query = raw.partition(b"?")
-        if path in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
+        # The router compares decoded paths.
+        if unquote_to_bytes(path) in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
             return None
         if mark and (b"token=" in query or WORKER_MARK in query):
             return None
