@@ -50,6 +50,26 @@ async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
         assert module.endswith(plain)
 
 
+async def test_a_marked_script_is_for_a_worker_where_browsers_do_not_say_so(
+    start_gate: GateFactory,
+) -> None:
+    """On an insecure origin browsers send no fetch metadata."""
+    async with running_demo() as origin, ClientSession() as session:
+        gate = await start_gate(origin)
+
+        async def script(query: str) -> bytes:
+            url = f"{gate.proxy_url}/static/js/hand.js{query}"
+            async with session.get(url, headers={"X-Access-Token": TOKEN}) as response:
+                return await response.read()
+
+        plain = await script("")
+        for _ in range(2):
+            marked = await script("?.zenzefi-worker=classic")
+            assert marked.startswith(b"try{importScripts(")
+            assert marked.endswith(plain)
+            assert await script("") == plain
+
+
 async def test_no_response_reveals_the_upstreams_address(start_gate: GateFactory) -> None:
     async with running_demo() as origin, ClientSession() as session:
         gate = await start_gate(origin)

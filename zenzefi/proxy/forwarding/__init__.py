@@ -91,9 +91,10 @@ from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
 from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.rewriter import MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.response_head import HeadReader
+from zenzefi.proxy.upstream.response_head import HeadReader, PlainHeadReader
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
+from zenzefi.rewriting.runtime import WORKER_MARK
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER
 from zenzefi.settings import SETTINGS
 
@@ -102,6 +103,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 1.0
 _MAX_TABLES = 32
+_PLAIN_HEADS = PlainHeadReader()
 
 
 class Forwarding:
@@ -242,6 +244,12 @@ class Forwarding:
             digits = secrets.token_hex(8 * 256).encode()
             self._ids = [digits[i : i + 16] for i in range(0, len(digits), 16)]
         return self._ids.pop()
+
+    def head_reader(self, request: EngineRequest) -> HeadReader:
+        """The reader of the heads of responses to a request that is not known."""
+        if WORKER_MARK.decode() in request.target:  # only the engine recognises such a script
+            return _PLAIN_HEADS
+        return self.head_table_of(request.mount, request.headers.get("Sec-Fetch-Dest"))
 
     def head_table_of(self, mount: Mount, destination: str | None) -> HeadReader:
         """The reader of the heads of responses at ``mount`` to requests for ``destination``."""

@@ -96,8 +96,7 @@ class ForwardingResponse(SendingConnection):
             self._request_method = request.method.encode()
             self._target = request.target.encode()
             self._received = 0
-            destination = request.headers.get("Sec-Fetch-Dest")
-            self.head_table = self._forwarding.head_table_of(request.mount, destination)
+            self.head_table = self._forwarding.head_reader(request)
 
     # --- called for the response
 

@@ -406,9 +406,13 @@ function writeAttribute(element, name, change, value) {
   }
   return mapped;
 }
-/** The value of an attribute as the page wrote it; `value` itself if the gate did not map it. */
+/**
+ * The value of an attribute as the page wrote it; `value` itself if the gate did not map it. Routers take the address of
+ * <base> off the beginning of `location.pathname`, so it is mounted where `location` is.
+ */
 function asWritten(element, name, value) {
   if (typeof value !== 'string' || !value.includes(mount) || !element) return value;
+  if (element.localName === 'base' && !bare) return value;
   const attribute = String(name).toLowerCase();
   const change = kindOf(element.localName, attribute);
   if (!change) return value;

@@ -54,6 +54,9 @@ sink(async () => {
     same(element.getAttribute(attribute), value, `${name} ${attribute}`);
     same(element.cloneNode(true).getAttribute(attribute).replace(location.origin, ''), value.replace(site, ''), `a clone's ${name} ${attribute}`);
   }
+  const base = document.createElement('base'); // routers take it off the address of the page
+  base.setAttribute('href', '/lights/');
+  same(base.getAttribute('href'), new URL(base.href).pathname, 'a base is read like the address of the page');
   const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
   use.setAttributeNS('http://www.w3.org/1999/xlink', 'xlink:href', '/static/img/sprite.svg#star');
   same(use.getAttribute('xlink:href'), '/static/img/sprite.svg#star', 'xlink:href');
