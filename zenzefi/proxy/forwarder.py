@@ -155,12 +155,8 @@ class HttpForwarder:
         """Activate the token, and let callbacks send the response that has begun."""
         parked = exchange.parked
         if parked is not None:
-            try:
-                if not proxied.access.is_activated:
-                    await self._token_validator.activate(proxied.access)
-            except BaseException:
-                parked.abandon()
-                raise
+            if not proxied.access.is_activated:
+                await self._token_validator.activate(proxied.access)
             parked.deliver()
 
     def purpose(self, proxied: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:

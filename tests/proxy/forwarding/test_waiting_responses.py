@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.waiting import until
+from zenzefi.proxy.upstream.connection import UpstreamConnection
+from zenzefi.proxy.upstream.exchange import UpstreamExchange
+from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenRevoked
 
@@ -127,4 +131,33 @@ async def test_a_refused_early_hint_ends_the_exchange(
     browser = await connect(gate)
     response = await browser.request(PREFIX + "/x")
     assert response.start.startswith(b"HTTP/1.1 502")
+    await until(lambda: not forwarding_of(gate).connections)
+
+
+@pytest.mark.every_loop
+async def test_a_client_that_leaves_when_its_response_begins_leaves_no_connection(
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faulty.always(HEAD % b"image/png" + b"x" * 200_000, then="stall")
+    gate = await start_gate(faulty.url, fast_lane=False)
+    begin = UpstreamExchange.begin
+    begun = []
+
+    def leave(
+        self: UpstreamExchange, connection: UpstreamConnection, response: ResponseStart
+    ) -> None:
+        client: Any = self._client
+        client.transport.abort()
+        # Behind the loss of the client, and before the task has noticed it.
+        asyncio.get_running_loop().call_soon(begin, self, connection, response)
+        begun.append(connection)
+
+    monkeypatch.setattr(UpstreamExchange, "begin", leave)
+    browser = await connect(gate)
+    browser.send(PREFIX + "/x")
+    assert await browser.reader.read() == b""
+    await until(lambda: begun)
     await until(lambda: not forwarding_of(gate).connections)

@@ -60,7 +60,7 @@ class Parked(Protocol):
         """Send it to the client."""
 
     def abandon(self) -> None:
-        """Close its connection."""
+        """Close its connection, unless it was delivered."""
 
     async def skip(self) -> None:
         """Close it unread, but keep a connection that can't be replaced."""
@@ -242,6 +242,8 @@ class UpstreamExchange:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
+        if self.parked is not None:
+            self.parked.abandon()  # does nothing if it was delivered
         upload = self._upload
         if upload is not None and not upload.done():
             upload.cancel()
