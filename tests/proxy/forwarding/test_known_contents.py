@@ -12,6 +12,7 @@ from tests.kit.faulty_upstream import FaultyUpstream, Wire, write
 from tests.kit.proxy_gates import TOKEN, GateFactory
 from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.request_model import read_request
+from tests.kit.waiting import until
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.slots import Slot
 
@@ -108,6 +109,27 @@ async def test_a_content_that_comes_between_two_connections_is_sent_on_the_secon
     assert (await browser.read("PUT")).start == b"HTTP/1.1 204 No Content"
     assert [one.content for one in seen] == [b"abcdefgh"] * 2
     assert forwarding_of(gate).handed_over == 0
+
+
+@pytest.mark.every_loop
+async def test_a_content_that_comes_while_its_connection_is_lost_is_sent_on_the_next(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    """A write failed, and the event loop reports it in its next turn."""
+    gate = await start_gate(faulty.url)
+    seen = recording(faulty, NOTHING)
+    browser = await connect(gate)
+    data = request("PUT", b"abcdefgh")
+    write(browser.writer, data)
+    assert (await browser.read("PUT")).start == b"HTTP/1.1 204 No Content"
+    [connection] = forwarding_of(gate).connections
+    write(browser.writer, data[:-8])
+    await until(lambda: connection.is_busy)
+    client: Any = connection._client
+    connection.transport.abort()
+    client.data_received(data[-8:])
+    assert (await browser.read("PUT")).start == b"HTTP/1.1 204 No Content"
+    assert [one.content for one in seen] == [b"abcdefgh"] * 2
 
 
 @pytest.mark.every_loop

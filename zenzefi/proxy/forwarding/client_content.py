@@ -97,6 +97,8 @@ class ForwardingContent(ForwardingResponse):
     def _read_content(self) -> bool:
         upload = self._upload
         if upload is not None and upload.is_cut:
+            if isinstance(self._connection, UpstreamConnection):
+                return False  # it reports its end next, and the request may be sent again
             self._drop_upload()
             upload = None
         if upload is None:
