@@ -286,6 +286,23 @@ async def test_a_refused_handshake_is_passed_on(local: Local, faulty: FaultyUpst
     browser.close()
 
 
+async def test_the_first_request_is_news_even_if_the_browser_leaves_it(
+    local: Local, faulty: FaultyUpstream
+) -> None:
+    """It has started the token's time."""
+
+    async def script(wire: Wire) -> None:
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart")
+        await wire.reader.read()
+
+    faulty.script = script
+    browser = await local.open(get("/"))
+    assert (await receive_head(browser)).startswith(b"HTTP/1.1 200 ")
+    assert not local.agent.news.is_set()
+    browser.close()
+    await asyncio.wait_for(local.agent.news.wait(), 10)
+
+
 async def test_stopping_the_agent_closes_websockets_with_1001(
     local: Local, faulty: FaultyUpstream
 ) -> None:

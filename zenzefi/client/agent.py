@@ -106,8 +106,11 @@ class Agent:
             )
         except GateError as error:
             return web.Response(status=error.status, text=str(error.detail), headers=error.headers)
-        if response.status == 401 or self.traffic.requests == 1 or self._forwarder.has_news:
-            self._forwarder.has_news = False
+        finally:  # also if the browser has left before the end: the first request starts the time
+            if self.traffic.requests == 1 or self._forwarder.has_news:
+                self._forwarder.has_news = False
+                self.news.set()
+        if response.status == 401:
             self.news.set()
         return response
 
