@@ -103,7 +103,7 @@ class FormScanner:
         self._pending = b"&"  # from the last separator on; empty: within a field of no interest
 
     def feed(self, data: bytes) -> list[str]:
-        """See :class:`Scanner`."""
+        """See :class:`MethodScanner`."""
         data = self._pending + data
         last = max(data.rfind(b"&"), data.rfind(b";"))
         if last < 0:
@@ -124,7 +124,7 @@ class FormScanner:
         return b""
 
     def finish(self) -> list[str]:
-        """See :class:`Scanner`."""
+        """See :class:`MethodScanner`."""
         return self.feed(b"&")
 
 
@@ -144,7 +144,7 @@ class MultipartScanner:
         self._in_value = False
 
     def feed(self, data: bytes) -> list[str]:
-        """See :class:`Scanner`."""
+        """See :class:`MethodScanner`."""
         self._data += data
         found: list[str] = []
         while self._step(found):
@@ -194,7 +194,7 @@ class MultipartScanner:
         return False
 
     def finish(self) -> list[str]:
-        """See :class:`Scanner`: some servers take a part without a delimiter behind it."""
+        """See :class:`MethodScanner`: some servers take a part without a delimiter behind it."""
         if not self._in_value and not self._in_head:
             return []
         found = self.feed(b"\r\n\r\n" if self._in_head else b"")
@@ -220,7 +220,7 @@ class JsonScanner:
         self._is_first = True
 
     def feed(self, data: bytes) -> list[str]:
-        """See :class:`Scanner`."""
+        """See :class:`MethodScanner`."""
         if self._is_first and data:
             self._is_first = False
             if b"\0" in data[:4] or data[:2] in (b"\xfe\xff", b"\xff\xfe"):
@@ -244,7 +244,7 @@ class JsonScanner:
         return found
 
     def finish(self) -> list[str]:
-        """See :class:`Scanner`: a JSON text that is cut off names nothing."""
+        """See :class:`MethodScanner`: a JSON text that is cut off names nothing."""
         return []
 
 

@@ -25,7 +25,8 @@ def write_start(
 ) -> None:
     """Write the head and ``first``, the part of the body that came with it.
 
-    ``lines`` and ``length`` as in :meth:`~zenzefi.proxy.forwarding.sinks.ResponseSink.head`;
+    ``lines`` and ``length`` as in ``RewritingClient.head``
+    (:mod:`zenzefi.proxy.forwarding.rewritten_response`);
     ``connection``: the ``Connection`` lines and the head's end; ``is_done``: the body is complete.
     """
     is_chunked = length == -1

@@ -200,7 +200,6 @@ class HeadTable:
         if lower == b"content-encoding" and self.mount.kind is MountKind.CLIENT:
             return _UNUSUAL_ROW  # this client can't decode, so the gate does
         if lower == b"content-type":
-            # Event streams take the standard path, which ends them on drain.
             return self._content_type_row(name, value)
         if lower == b"cache-control":
             return HeadRow(_CACHE_CONTROL, b"%b: %b\r\n" % (name, private_cache_control(value)))
@@ -210,7 +209,7 @@ class HeadTable:
         return HeadRow(kind, b"".join(b"%b: %b\r\n" % pair for pair in mapped), detail=detail)
 
     def _content_type_row(self, name: bytes, value: bytes) -> HeadRow:
-        # Event streams take the standard path, which ends them on drain.
+        # Event streams end at drain and count in sessions while they last (``settle``).
         if value.lower().startswith(b"text/event-stream"):
             return _UNUSUAL_ROW
         mapped = response_headers([(name, value)], self.upstream, self.mount)
