@@ -1,8 +1,9 @@
 """Keys derived from SECRET_KEY, one for each purpose; indexing, encryption and signatures.
 
-Values made with PREVIOUS_SECRET_KEYS stay valid, so that a key can be replaced without losing data:
-old ciphertexts are decrypted, old indexes are found, old signatures are accepted. New values use
-the newest key.
+Only SECRET_KEY makes new values: it is the *issuing* key. Values made with one of the other
+*accepted* keys are valid as well: their ciphertexts are decrypted, their indexes are found, their
+signatures are accepted. PREVIOUS_SECRET_KEYS are accepted after a rotation. NEXT_SECRET_KEY is
+accepted before it, so that a node can read what another node already makes with the new key.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Signer:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        """``keys``: the newest key, and the previous ones after it."""
+        """``keys``: the issuing key, and the other accepted ones after it."""
         self._keys = keys
 
     def sign(self, *parts: str) -> str:
@@ -62,21 +63,29 @@ def _signature(key: bytes, parts: Sequence[str]) -> str:
 class Keyring:
     """Indexes (keyed hashes for look-ups), encryption at rest, and signers."""
 
-    def __init__(self, secret: str, previous: Sequence[str] = ()) -> None:
-        self._secrets = (secret, *previous)
+    def __init__(self, secret: str, others: Sequence[str] = ()) -> None:
+        """``secret`` is the issuing key, ``others`` are accepted too."""
+        self._secrets = tuple(dict.fromkeys((secret, *others)))
         self._keys: dict[str, tuple[bytes, ...]] = {}
         self._fernet = self.fernet("encryption")
 
     @classmethod
     def of(cls, settings: Settings) -> Keyring:
         """The keyring of a gate with these settings."""
+        others = list(settings.previous_secret_keys)
+        if settings.next_secret_key is not None:
+            others.append(settings.next_secret_key)
         return cls(
-            settings.secret_key.get_secret_value(),
-            [key.get_secret_value() for key in settings.previous_secret_keys],
+            settings.secret_key.get_secret_value(), [key.get_secret_value() for key in others]
         )
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """8 hex digits for each accepted key, the issuing one first; they do not reveal the key."""
+        return tuple(_derive(one, "fingerprint")[:4].hex() for one in self._secrets)
+
     def keys(self, purpose: str) -> tuple[bytes, ...]:
-        """The key of one purpose, and the previous ones after it."""
+        """The issuing key of one purpose, and the other accepted ones after it."""
         if purpose not in self._keys:
             self._keys[purpose] = tuple(_derive(one, purpose) for one in self._secrets)
         return self._keys[purpose]
@@ -86,19 +95,19 @@ class Keyring:
         return Signer(self.keys(purpose))
 
     def fernet(self, purpose: str) -> MultiFernet:
-        """Authenticated encryption for one purpose; decrypts values of previous keys as well."""
+        """Authenticated encryption for one purpose; decrypts values of all accepted keys."""
         return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in self.keys(purpose)])
 
     def index(self, purpose: str, value: str) -> bytes:
-        """HMAC-SHA-256 of a secret value under the newest key, stored for look-ups."""
+        """HMAC-SHA-256 of a secret value under the issuing key, stored for look-ups."""
         return hmac.digest(self.keys(purpose)[0], value.encode(), "sha256")
 
     def indexes(self, purpose: str, value: str) -> list[bytes]:
-        """The index under each key, so that rows made with a previous key are found."""
+        """The index under each accepted key, the issuing one first, to find all rows."""
         return [hmac.digest(key, value.encode(), "sha256") for key in self.keys(purpose)]
 
     def encrypt(self, value: bytes) -> bytes:
-        """Encrypt and authenticate (Fernet) with the newest key."""
+        """Encrypt and authenticate (Fernet) with the issuing key."""
         return self._fernet.encrypt(value)
 
     def decrypt(self, value: bytes) -> bytes:
@@ -107,7 +116,8 @@ class Keyring:
             return self._fernet.decrypt(value)
         except InvalidToken:
             raise LookupError(
-                "encrypted with a key that is neither SECRET_KEY nor in PREVIOUS_SECRET_KEYS"
+                "encrypted with a key that is neither SECRET_KEY, PREVIOUS_SECRET_KEYS nor "
+                "NEXT_SECRET_KEY"
             ) from None
 
 

@@ -14,7 +14,6 @@ from zenzefi.commands.common import Exit, as_json, json_option, plainly, progres
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
-    from zenzefi.db.engine import Database
     from zenzefi.runtime.checks import Check
     from zenzefi.settings import Settings
 
@@ -82,7 +81,7 @@ def _show(found: list[Check], notes: list[str], wants_json: bool) -> None:
 
 async def _all(settings: Settings) -> list[Check]:
     from zenzefi.db.engine import Database
-    from zenzefi.maintenance import reconciliation
+    from zenzefi.maintenance import reconciliation, secret_keys
     from zenzefi.runtime import checks
 
     try:
@@ -93,7 +92,7 @@ async def _all(settings: Settings) -> list[Check]:
     try:
         pending: list[Awaitable[Check]] = [
             checks.check_database(database, automatic=settings.is_embedded),
-            _keys(settings, database),
+            secret_keys.check_keys(settings, database),
             *([checks.check_redis(settings.redis_dsn)] if settings.redis_dsn else []),
             checks.check_upstream(settings),
             asyncio.to_thread(_plugins, settings),
@@ -110,38 +109,6 @@ async def _all(settings: Settings) -> list[Check]:
         return found if books is None else [found[0], books, *found[1:]]
     finally:
         await database.close()
-
-
-async def _keys(settings: Settings, database: Database) -> Check:
-    """Whether the keys open what is kept: with another key no token works any more."""
-    from sqlalchemy import select
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from zenzefi.db.errors import DatabaseUnavailable
-    from zenzefi.keys import Keyring
-    from zenzefi.runtime.checks import TIMEOUT, Check, fingerprint
-    from zenzefi.tokens.models import access_tokens
-
-    name, detail = "secret key", f"fingerprint {fingerprint(settings)} (the same on every node)"
-    newest = select(access_tokens.c.token_encrypted).order_by(access_tokens.c.created_at.desc())
-    try:
-        async with asyncio.timeout(TIMEOUT), database.read() as connection:
-            kept = (await connection.execute(newest.limit(1))).scalar_one_or_none()
-    except (DatabaseUnavailable, SQLAlchemyError, TimeoutError):
-        kept = None  # unavailable or empty: the check of the database reports it
-    if kept is None:
-        return Check(name, ok=True, detail=detail)
-    try:
-        Keyring.of(settings).decrypt(kept)
-    except LookupError:
-        return Check(
-            name,
-            ok=False,
-            detail=f"{detail} does not decrypt the tokens in the database: they were sold under "
-            "another SECRET_KEY. Name that one in PREVIOUS_SECRET_KEYS",
-            is_setting=True,
-        )
-    return Check(name, ok=True, detail=f"{detail}, decrypts the stored tokens")
 
 
 def _access(settings: Settings) -> Check:

@@ -246,6 +246,12 @@ DEPENDENCY_UP = Gauge(
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
+SECRET_KEY_CONFLICTS = Gauge(
+    "secret_key_conflicts",
+    "Disagreements between the secret keys of this node and of the other running nodes.",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
 EVENT_LOOP_LAG = Histogram(
     "event_loop_lag_seconds",
     "Seconds by which timers of the event loop are late, sampled twice a second.",

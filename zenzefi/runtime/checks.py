@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import re
 import secrets
@@ -248,12 +247,6 @@ def _tls(settings: Settings) -> ssl.SSLContext | aiohttp.Fingerprint:
     """The verification of the proxy, as aiohttp's parameter ``ssl``."""
     tls = UpstreamTls.of(settings)
     return tls.context if tls.pin is None else aiohttp.Fingerprint(tls.pin)
-
-
-def fingerprint(settings: Settings) -> str:
-    """A fingerprint of the secret key, to compare the keys of two nodes."""
-    key = settings.secret_key.get_secret_value()
-    return hashlib.sha256(b"zenzefi fingerprint" + key.encode()).hexdigest()[:8]
 
 
 # --- texts of errors

@@ -2,7 +2,8 @@
 
 - ``/health``, for clients: always 200, with the state in the body.
 - ``/livez``, for process supervisors: 200 as long as the event loop runs.
-- ``/readyz``, for load balancers: 503 while draining or without the database.
+- ``/readyz``, for load balancers: 503 while draining or without the database. It also lists the
+  fingerprints of the secret keys that this node accepts, the issuing one first.
 - ``/metrics``, for Prometheus: on the listener of ``METRICS_LISTEN``, and on the main port only
   with ``METRICS_ON_MAIN_PORT``.
 
@@ -27,6 +28,7 @@ from aiohttp.typedefs import Handler
 from zenzefi import deadline
 from zenzefi.db.engine import DATABASE, Database
 from zenzefi.db.errors import DatabaseUnavailable
+from zenzefi.keys import KEYRING
 from zenzefi.observability import metrics
 from zenzefi.runtime import checks
 from zenzefi.runtime.drain import DRAIN
@@ -259,7 +261,7 @@ async def _ready(request: web.Request) -> web.Response:
         await request.app[HEALTH].probe()
         status = "ready" if request.app[HEALTH].database_ok else "no database"
     return web.json_response(
-        {"status": status},
+        {"status": status, "secret_keys": request.app[KEYRING].fingerprints},
         status=200 if status == "ready" else 503,
         headers={"Cache-Control": "no-store"},
     )

@@ -1,10 +1,10 @@
-"""Adds the parts of the running process to an application: reload, drain, health, jobs."""
+"""Adds the parts of the running process to an application: reload, drain, health, jobs, nodes."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from zenzefi.runtime import drain, health, jobs, reload
+from zenzefi.runtime import drain, health, jobs, nodes, reload
 from zenzefi.settings import SETTINGS
 
 
@@ -14,3 +14,5 @@ def setup(app: web.Application) -> None:
     drain.setup(app)
     health.setup(app)
     jobs.setup(app, app[SETTINGS].data_dir)
+    if not app[SETTINGS].is_embedded:  # one node, whose workers share their settings
+        nodes.setup(app)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zenzefi.settings.secret_key import HOW_TO_GENERATE
+from zenzefi.settings.secret_key import weakness as weakness_of
 from zenzefi.settings.values import parse_origin
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def _secret_key(settings: Settings) -> Iterator[Conflict]:
     weakness = settings.secret_key_weakness
     if weakness and not settings.debug and not settings.is_private:
         yield fields, weakness
+    if settings.next_secret_key is None or settings.debug or settings.is_private:
+        return
+    following = weakness_of(settings.next_secret_key.get_secret_value())
+    if following is not None:
+        yield {"next_secret_key", "debug"}, f"NEXT_SECRET_KEY {following}. {HOW_TO_GENERATE}"
 
 
 def _development_only(settings: Settings) -> Iterator[Conflict]:

@@ -37,8 +37,13 @@ class GateSettings(BaseSettings):
     )
     previous_secret_keys: SecretList = Field(
         [],
-        description="Comma list of former keys that still verify and decrypt. To rotate, move the "
-        "old `SECRET_KEY` here.",
+        description="Comma list of former keys that still verify and decrypt. After a rotation, "
+        "the old `SECRET_KEY` stays here until nothing was made with it.",
+    )
+    next_secret_key: SecretStr | None = Field(
+        None,
+        description="The key that will replace `SECRET_KEY`: it verifies and decrypts, and makes "
+        "nothing yet. In a cluster, set it on every node before the first one uses it.",
     )
     backend_url: OriginUrl = Field(
         "http://127.0.0.1:8000",

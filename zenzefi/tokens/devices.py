@@ -44,11 +44,13 @@ this time."""
 _MAX_CLAIMS = 50_000
 _BATCH = 500
 _SHAPE = re.compile(r"[\x21-\x7e]{8,255}")
+Hashes = tuple[bytes, ...]
+"""The keyed hashes of one device ID under all accepted keys, the one of the issuing key first."""
 _c = device_claims.c
 _SEEN = (
     update(device_claims)
     .where(_c.token_id == bindparam("token"), _c.device == bindparam("by"))
-    .values(last_seen_at=bindparam("seen"))
+    .values(last_seen_at=bindparam("seen"), device=bindparam("current"))
 )
 
 
@@ -86,8 +88,8 @@ class Devices:
         # Recent claims made by this node: token ID -> (device, time until which it is used).
         self._claims: BoundedDict[UUID, tuple[str, float]] = BoundedDict(_MAX_CLAIMS)
         self._claiming: dict[tuple[UUID, str], asyncio.Task[None]] = {}
-        # Claims renewed in Redis and not yet written to the database: token ID -> keyed hash.
-        self._renewed: dict[UUID, bytes] = {}
+        # Claims renewed in Redis and not yet written to the database: token ID -> keyed hashes.
+        self._renewed: dict[UUID, Hashes] = {}
         token_validator.on_invalidation(self._on_invalidation)
 
     def has_claim(self, access: TokenAccess, device: str | None) -> bool:
@@ -123,30 +125,31 @@ class Devices:
             done.exception()  # retrieved: all callers may have been cancelled
 
     async def _claim(self, token_id: UUID, device: str) -> None:
-        hashed = self._hash(device)
+        hashes = self._hashes(device)
         result = None
         if self._redis_cache is not None:
-            result = await self._redis_cache.claim_device(token_id, hashed.hex(), IDLE + _RENEW)
+            result = await self._redis_cache.claim_device(token_id, hashes, IDLE + _RENEW)
         if result == 0:
             raise DeviceConflict
         if result == 1:
             if len(self._renewed) < _MAX_CLAIMS:
-                self._renewed[token_id] = hashed
+                self._renewed[token_id] = hashes
         else:
             try:
-                await self._claim_in_database(token_id, hashed)
+                await self._claim_in_database(token_id, hashes)
             except DeviceConflict:
                 if self._redis_cache is not None:  # Redis was restarted and has lost the claims
                     await self._redis_cache.release_device(token_id)
                 raise
         self._claims[token_id] = device, monotonic() + _RENEW
 
-    async def _claim_in_database(self, token_id: UUID, device: bytes) -> None:
+    async def _claim_in_database(self, token_id: UUID, hashes: Hashes) -> None:
+        device = hashes[0]
         now = self._token_validator.now()
         statement = insert_into(self._database.dialect, device_claims).values(
             token_id=token_id, device=device, claimed_at=now, last_seen_at=now
         )
-        free = or_(_c.device == device, _c.last_seen_at < now - timedelta(seconds=IDLE + KEEP))
+        free = or_(_c.device.in_(hashes), _c.last_seen_at < now - timedelta(seconds=IDLE + KEEP))
         async with self._database.begin() as connection:
             result = await connection.execute(
                 statement.on_conflict_do_update(
@@ -168,10 +171,11 @@ class Devices:
 
     def name_of(self, device: str | None) -> str | None:
         """A short name for lists of sessions. The device ID can't be derived from it."""
-        return None if device is None else self._hash(device).hex()[:12]
+        return None if device is None else self._hashes(device)[0].hex()[:12]
 
-    def _hash(self, device: str) -> bytes:
-        return self._keyring.index("device", device)
+    def _hashes(self, device: str) -> Hashes:
+        """The hash for new claims, and those under the other accepted keys."""
+        return tuple(self._keyring.indexes("device", device))
 
     def _on_invalidation(self, message: InvalidationMessage) -> None:
         if message.kind == "device":
@@ -186,19 +190,19 @@ class Devices:
         Raises ``DatabaseUnavailable``; the claims are then written by the next call.
         """
         busy = [
-            (token_id, self._hash(device))
+            (token_id, self._hashes(device))
             for token_id, devices in self._token_validator.open_connections.devices().items()
             for device in devices
         ]
         if self._redis_cache is not None:
             for start in range(0, len(busy), _BATCH):
-                some = [(token_id, hashed.hex()) for token_id, hashed in busy[start:][:_BATCH]]
-                await self._redis_cache.keep_devices(some, IDLE + _RENEW)
+                await self._redis_cache.keep_devices(busy[start:][:_BATCH], IDLE + _RENEW)
         renewed, self._renewed = self._renewed, {}
         now = self._token_validator.now()
         rows = [
-            {"token": token_id, "by": hashed, "seen": now}
-            for token_id, hashed in {*renewed.items(), *busy}
+            {"token": token_id, "by": hashed, "current": hashes[0], "seen": now}
+            for token_id, hashes in {*renewed.items(), *busy}
+            for hashed in hashes
         ]
         if not rows:
             return

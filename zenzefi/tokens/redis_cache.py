@@ -74,10 +74,13 @@ if not held or type(held) == 'table' or held == ARGV[1] then
 end
 """
 # 0: another device has the claim; 1: the claim is renewed; 2: the claim is new.
+# From ARGV[2] on: the hashes of this device under all accepted keys; the first one is stored.
 _CLAIM = """
 local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+local is_own = not held
+for at = 2, #ARGV do is_own = is_own or held == ARGV[at] end
+if not is_own then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[1])
 if held then return 1 end
 return 2
 """
@@ -220,26 +223,26 @@ class RedisCache:
 
     # --- devices
 
-    async def claim_device(self, token_id: UUID, device: str, life: int) -> int | None:
+    async def claim_device(self, token_id: UUID, hashes: Sequence[bytes], life: int) -> int | None:
         """0: another device has the claim; 1: renewed; 2: new; ``None``: Redis is unavailable.
 
-        ``life`` is the lifetime of the claim in seconds.
+        ``hashes`` are those of the device under all accepted keys; the claim is stored under the
+        first. ``life`` is the lifetime of the claim in seconds.
         """
+        arguments = _claim_arguments(token_id, hashes, life)
 
         async def work() -> int:
-            return int(
-                await self._redis.eval(_CLAIM, 1, f"{_DEVICE_KEY}{token_id}", device, str(life))
-            )
+            return int(await self._redis.eval(_CLAIM, 1, *arguments))
 
         return await self._try(work)
 
-    async def keep_devices(self, claims: Sequence[tuple[UUID, str]], life: int) -> None:
+    async def keep_devices(self, claims: Sequence[tuple[UUID, Sequence[bytes]]], life: int) -> None:
         """Renew the claims of many devices. Claims of other devices stay as they are."""
 
         async def work() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for token_id, device in claims:
-                    pipe.eval(_CLAIM, 1, f"{_DEVICE_KEY}{token_id}", device, str(life))
+                for token_id, hashes in claims:
+                    pipe.eval(_CLAIM, 1, *_claim_arguments(token_id, hashes, life))
                 await pipe.execute()
 
         await self._try(work)
@@ -374,3 +377,8 @@ def _write_tombstones(pipe: Any, message: InvalidationMessage, entries: list[str
             is_sign_in = message.kind == "sign_in"
             name = f"{_SIGN_IN_KEY}{entry}" if is_sign_in else cache_name(entry)
             pipe.set(name, TOMBSTONE, ex=TOMBSTONE_LIFE)
+
+
+def _claim_arguments(token_id: UUID, hashes: Sequence[bytes], life: int) -> list[str]:
+    """The key and the arguments of :data:`_CLAIM`."""
+    return [f"{_DEVICE_KEY}{token_id}", str(life), *(one.hex() for one in hashes)]
