@@ -15,6 +15,7 @@ from tests.kit.gate_process import GateProcess
 SETTINGS: dict[str, Any] = {
     "SECRET_KEY": "canary-key-Zq8vTn3Lx0RwYb6Kd2HmPs4",
     "PREVIOUS_SECRET_KEYS": "canary-former-Ab3kTy7Ue1QwZx5Cv9BnMp2",
+    "NEXT_SECRET_KEY": "canary-next-Mc7uJk4Ws9DfXe3Rv6TgNq8",
     "ZENZEFI_BASIC_AUTH_USER": "upstream",
     "ZENZEFI_BASIC_AUTH_PASSWORD": "canary basic auth",
     "STRIPE_SECRET_KEY": "sk_test_canarystripe",
@@ -27,7 +28,8 @@ SETTINGS: dict[str, Any] = {
     "PROXY_HOST": "app.test",
 }
 HIDDEN = {
-    *(SETTINGS["SECRET_KEY"], SETTINGS["PREVIOUS_SECRET_KEYS"], "canary basic auth"),
+    *(SETTINGS["SECRET_KEY"], SETTINGS["PREVIOUS_SECRET_KEYS"], SETTINGS["NEXT_SECRET_KEY"]),
+    "canary basic auth",
     *("sk_test_canarystripe", "whsec_canaryhook", "canary-mail-pass"),
 }
 PASSWORD = "canary pass phrase"
