@@ -63,8 +63,8 @@ class RotatedCluster:
             name = f"user{len(self._held)}"
             who = ALICE | {"email": f"{name}@example.com", "username": name}
             bearer = await sign_up(node, who)
-            token = await buy(node, bearer)
-            self._held.append((bearer, token["token"], f"device-of-{name}"))
+            bought = await buy(node, bearer)
+            self._held.append((bearer, str(bought["token"]), f"device-of-{name}"))
             visitor = Visitor(node)
             await visitor.open("/login")
             await visitor.send("/login", email=who["email"], password=who["password"])
