@@ -1,6 +1,7 @@
 """HTML: all URLs of the standard, and the runtime as the first script of documents.
 
-The plugin maps URLs in the markup; the runtime maps URLs that scripts build.
+The plugin maps URLs in the markup; the runtime maps URLs that scripts build. At a root mount these
+are only addresses with the upstream's origin, so that only documents that name it get the runtime.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from zenzefi.plugins import (
     Context,
     HtmlOptions,
     HtmlScanner,
+    IfNamed,
     Match,
     Mount,
     MountKind,
@@ -48,25 +50,33 @@ class Html(Plugin):
     options: Options
 
     def _edits_mentions_only(self, mount: Mount, destination: str | None) -> bool:
-        """True at a root mount: rooted URLs stay, and documents get no runtime."""
+        """True at a root mount: rooted URLs stay, and only documents with a mention get the
+        runtime."""
         return mount.is_root
 
     def _varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
-        """Only under a prefix, where documents get the runtime and fragments do not."""
-        if mount.is_root:
-            return ()
+        """Documents get the runtime and fragments do not."""
         return self.varies if destination is None else ("Sec-Fetch-Dest",)
 
     def scanner(self, context: Context) -> Scanner:
-        """One scanner per document."""
-        shown = _is_shown(context)
+        """One scanner per document. At a root mount, only one that names the upstream gets the
+        runtime."""
+        head = self._head(context) if _is_shown(context) else b""
+        if not head or not context.mount.is_root:
+            return self._html(context, head)
+        return IfNamed(
+            context.origins, lambda is_named: self._html(context, head if is_named else b"")
+        )
+
+    @staticmethod
+    def _html(context: Context, head: bytes) -> Scanner:
         return HtmlScanner(
             context.mapper,
             context.mount,
             context.url,
             HtmlOptions(
-                head=self._head(context) if shown else b"",
-                shown=shown,
+                head=head,
+                shown=_is_shown(context),
                 hashes=context.inline_hashes,
                 credentials=context.mount.kind is not MountKind.CLIENT,
                 scripts=lambda kind: OriginScanner(context.origins, context.mount),
@@ -82,7 +92,7 @@ class Html(Plugin):
             context.mount,
             context.origins,
             context.script_nonce,
-            self.options.address,
+            "mount" if context.mount.is_root else self.options.address,
             key=context.marks_key,
         )
 

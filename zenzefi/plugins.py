@@ -11,7 +11,7 @@ from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.rewriting.csp import map_policy
 from zenzefi.rewriting.css import CssScanner
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.html import HtmlOptions, HtmlScanner
+from zenzefi.rewriting.html import HtmlOptions, HtmlScanner, IfNamed
 from zenzefi.rewriting.html.embedded import WholeText, map_speculation_rules
 from zenzefi.rewriting.literals import OriginFinder, OriginScanner, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
@@ -43,6 +43,7 @@ __all__ = [
     "Edit",
     "HtmlOptions",
     "HtmlScanner",
+    "IfNamed",
     "JsonValue",
     "Match",
     "Message",

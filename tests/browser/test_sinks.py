@@ -115,11 +115,10 @@ async def test_workers_hold_where_browsers_do_not_say_what_a_script_is_for(
         assert at.unmounted_requests() == []
 
 
-async def test_every_check_holds_at_an_own_origin_which_has_no_runtime(
-    chromium: Browser, tmp_path: Path
-) -> None:
+async def test_every_check_holds_at_an_own_origin(chromium: Browser, tmp_path: Path) -> None:
+    """The pages name the upstream's origin in a link, and their scripts compute its addresses."""
     async with running_demo() as origin, place("own", origin, tmp_path) as at:
-        assert await run_sinks(chromium, at, SINKS, "?linked") == {}
+        assert await run_sinks(chromium, at, SINKS) == {}
 
 
 _SHAPES = """

@@ -24,6 +24,14 @@ async def test_the_script_is_served_without_a_token_and_kept(start_gate: GateFac
             assert response.status == 304
 
 
+async def test_the_script_is_at_the_root_of_the_own_origin(start_gate: GateFactory) -> None:
+    async with running_demo() as origin, ClientSession() as session:
+        gate = await start_gate(origin)
+        host = {"Host": f"app.localhost:{gate.url.rpartition(':')[2]}"}
+        async with session.get(gate.url + RUNTIME_PATH, headers=host) as response:
+            assert await response.read() == runtime_source()
+
+
 async def test_a_worker_loads_the_script_first_and_a_plain_script_does_not(
     start_gate: GateFactory,
 ) -> None:

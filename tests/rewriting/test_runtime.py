@@ -71,8 +71,8 @@ def test_the_tag_escapes_what_it_is_given() -> None:
     assert b'nonce="&quot;&gt;&lt;b&gt;"' in runtime_tag(PREFIX, [UP], nonce='"><b>')
 
 
-def test_a_root_mount_gets_nothing() -> None:
-    assert runtime_tag(ROOT, [UP]) == b""
+def test_the_script_is_at_the_root_of_a_root_mount_whose_workers_get_none() -> None:
+    assert b' src="/.zenzefi/runtime.js?v=' in runtime_tag(ROOT, [UP])
     assert worker_prelude(ROOT, [UP], query="", source=b"") == b""
 
 

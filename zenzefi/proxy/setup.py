@@ -45,6 +45,7 @@ from zenzefi.rate_limits.limiter import LIMITS
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import PluginError, Registry
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
+from zenzefi.rewriting.runtime import RUNTIME_PATH
 from zenzefi.runtime.drain import REQUEST_HANDLER
 from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings, SettingsError, parse_origin
@@ -232,6 +233,8 @@ async def own_origin_middleware(request: web.Request, handler: Handler) -> web.S
     target = request[TARGET]
     if target.path == ENTER_PATH:
         return await request.app[SIGN_IN].at_own_origin(request)
+    if target.path == RUNTIME_PATH:
+        return await runtime_script.serve_runtime(request)
     if target.path in COOKIE_RESET_PATHS or forward_auth.is_forward_auth(request, target.path):
         return await handler(request)
     # A client that knows only the prefix may ask for it at this host too.

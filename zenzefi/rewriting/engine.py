@@ -317,22 +317,18 @@ class Engine:
         ]
 
     def _permission(self, exchange: Exchange, plan: Plan) -> csp.Permission | None:
-        """The permission for the runtime, which only documents under a prefix get, and for inline
-        elements that are allowed by their hash."""
+        """The permission for the runtime, which documents get, and for inline elements that are
+        allowed by their hash."""
         if plan.effective != sniff.HTML:
             return None
         if exchange.destination is not None and exchange.destination not in DOCUMENT_DESTINATIONS:
             return None
         policies = exchange.response_headers.getall("Content-Security-Policy", ())
-        has_hashes = any("'sha" in value.lower() for value in policies)
-        if not policies or (exchange.mount.is_root and not has_hashes):
+        if not policies:
             return None
         mount, fresh = exchange.mount, secrets.token_urlsafe(16)
         mapped = [csp.map_policy(v, exchange.mapper, mount, exchange.url) for v in policies]
-        if mount.is_root:
-            permission = csp.Permission(tuple(mapped), None, True)
-        else:
-            permission = csp.permit(mapped, mount.public, fresh)
+        permission = csp.permit(mapped, mount.public, fresh)
         values, hashes = csp.permit_edited(permission.values, permission.nonce or fresh)
         return replace(permission, values=values, hashes=hashes)
 

@@ -84,7 +84,8 @@ def search_for(
     for entry in entries:
         if not entry.bundled or not entry.plugin._edits_mentions_only(mount, destination):
             return None
-    varies = varied_by(entries, mount, destination)
+    # At a root mount, a body without a mention is the same for every request.
+    varies = () if mount.is_root else varied_by(entries, mount, destination)
     if not any(entry.plugin._reads_spellings for entry in entries):
         finder = OriginFinder(mapper.origins, mount)
         return OriginSearch(lambda data: next(finder.find(data), None) is not None, varies)

@@ -82,7 +82,10 @@ def runtime_tag(
     *,
     key: str = NO_KEY,
 ) -> bytes:
-    """The element to put first in ``<head>``; empty for a root mount, which needs none.
+    """The element to put first in ``<head>``.
+
+    At a root mount, the script maps addresses with one of ``origins`` only: put it into documents
+    that name the upstream (:class:`zenzefi.rewriting.html.named.IfNamed`).
 
     ``origins`` are the upstream's own and its aliases, in any order: the page gets their marks
     under ``key`` (:mod:`zenzefi.rewriting.runtime.marks`), never the origins. ``nonce`` is the one
@@ -90,8 +93,6 @@ def runtime_tag(
     one; the script also sets it on the import map that it adds. ``address="upstream"`` shows the
     upstream's own path in the address bar (see ``docs/runtime.md`` for what that costs).
     """
-    if mount.is_root:
-        return b""
     attributes = {
         "src": f"{mount.prefix}{RUNTIME_PATH}?v={runtime_version()}",
         "data-upstream": marks(frozenset(origins), key),

@@ -14,7 +14,8 @@
  *
  * States
  *   A realm (a window, a frame or a worker) is installed at most once: MARK and `realms` record it.
- *   A root mount needs no mapping, so the script ends there at once. Same-origin frames that load
+ *   At a root mount the paths are the upstream's own: `mount` is empty, and only addresses with the
+ *   upstream's origin are mapped. Nothing has to be mapped back there. Same-origin frames that load
  *   nothing (about:blank, srcdoc) have their own natives and are installed by this page when they
  *   are made or first reached; a document that arrives later takes over from it. With the option address=upstream ("bare"), the address bar and some getters show
  *   the upstream's own paths; service workers always see their requests that way.
@@ -57,7 +58,7 @@ const option = name => (tag ? tag.dataset[name] : here.searchParams.get(name)) ?
 
 const gate = here.origin;
 const mount = here.pathname.slice(0, -NAME.length);
-if (!mount) return; // a root mount needs no mapping
+if (!mount && !option('upstream')) return; // nothing to map
 const inMount = mount + '/';
 // The page does not receive the upstream's address, only a key and a short hash of each of its origins.
 const [key = '', ...marks] = option('upstream').split(' ');
@@ -154,6 +155,7 @@ function map(value, node) {
   const absolute = HAS_SCHEME.test(text);
   const climbs = CLIMBS.test(text);
   if (!absolute) {
+    if (!mount && !/^[/\\]{2}/.test(text)) return value;
     if (rooted && !climbs && text[1] !== '/' && text[1] !== '\\' && text[0] === '/') {
       return isInside(text) ? value : mount + text;
     }
@@ -198,7 +200,7 @@ const literal = text => text.replace(/[^\w/]/g, '\\$&');
 const MOUNTED = new RegExp(`^([\\0- ]*(?:(?:${here.protocol}|${here.protocol.replace('http', 'ws')})?//${literal(here.host)})?)${literal(mount)}(?=([/?#])|$)`);
 /** A URL of the browser in the upstream's view: without the mount. */
 function unmap(value) {
-  if (typeof value !== 'string') return value;
+  if (!mount || typeof value !== 'string') return value;
   if (value.startsWith(inMount)) return value.slice(mount.length);
   return value.includes(mount) ? value.replace(MOUNTED, (_, before, next) => next === '/' ? before : `${before}/`) : value;
 }
@@ -264,7 +266,7 @@ function changeCss(text, change, node) {
     if (set) return whole.replace(IN_SET, (part, type, ...found) => one(part, type ? '' : found[0] ?? found[1] ?? found[2]));
     return one(whole, before ? double ?? single : plain);
   });
-  return change === unmap && changed.includes(':is(') ? changed.replace(MADE, (whole, written) => whole.includes(mount) ? written : whole) : changed;
+  return mount && change === unmap && changed.includes(':is(') ? changed.replace(MADE, (whole, written) => whole.includes(mount) ? written : whole) : changed;
 }
 const mapCss = (text, node) => text.includes('(') || text.includes('[') || text.includes('@') ? changeCss(text, map, node) : text;
 
@@ -1083,7 +1085,7 @@ const workerRuntime = `${gate}${mount}${NAME}?${new URLSearchParams({
   v: here.searchParams.get('v') ?? '', upstream: option('upstream'), ...bare && { address: 'upstream' } })}`;
 /** A request does not say whether a script is a module and, to a plain http origin, not its destination. */
 function markWorker(address, module) {
-  if (!module && !bare && globalThis.isSecureContext) return address;
+  if (!mount || (!module && !bare && globalThis.isSecureContext)) return address;
   if (!new URL(address, baseURL()).href.startsWith(gate + inMount)) return address;
   const [, path, hash] = /^([^#]*)(.*)$/s.exec(address);
   return `${path}${path.includes('?') ? '&' : '?'}${bare ? `${BARE_MARK}&` : ''}${WORKER_MARK}${module ? 'module' : 'classic'}${hash}`;
@@ -1094,7 +1096,7 @@ function markWorker(address, module) {
 if (tag) {
   tagHtml = tag.outerHTML.replace(/ nonce="[^"]*"/, tag.nonce ? ` nonce="${tag.nonce}"` : '');
   // Rooted module specifiers and import('/x'): the browser's own import map does it.
-  addImports({ '/': inMount, [inMount]: inMount });
+  if (mount) addImports({ '/': inMount, [inMount]: inMount });
   // The page sees its document without the tag.
   tag.remove();
 }
