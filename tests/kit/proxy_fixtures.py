@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFacto
     """Starts gates in front of an upstream's origin; settings as keyword arguments."""
     runners: list[GateRunner] = []
 
-    async def start(upstream_url: str, *, devices: Any = None, **settings: Any) -> RunningGate:
+    async def start(
+        upstream_url: str,
+        *,
+        devices: Any = None,
+        tls: ssl.SSLContext | None = None,
+        **settings: Any,
+    ) -> RunningGate:
         port = ports.free_port()
         tokens = MemoryTokenValidator()
         tokens.add(activated=fast_path)  # the fast path serves only activated tokens
@@ -37,7 +44,7 @@ async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFacto
         app = proxy_app(tokens, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024, ssl_context=tls).start()
         runners.append(runner)
         return RunningGate(port, app, tokens)
 

@@ -1,4 +1,4 @@
-"""The HTTP/1 server side of each client connection: aiohttp's handler with five additions.
+"""The HTTP/1 server side of each client connection: aiohttp's handler with six additions.
 
 - The parser gets one request at a time, up to its end (:mod:`zenzefi.http.request_stream`).
 - Any method token passes (RFC 9110, 9.1), not only those that the C parser knows by name.
@@ -7,6 +7,8 @@
   keep-alive timer; between requests only the keep-alive timer runs.
 - Requests that the parser rejects get a 400, and heads that are too long to be read a 414 or 431,
   in the gate's error shape, which echoes none of their bytes.
+- A reset is noticed within :data:`RESET_SECONDS` also while nothing is read from the client, when
+  the event loop does not report it.
 - The task that serves a request is cancelled when the client disconnects
   (:func:`cancelled_when_lost`), and an upstream connection that belongs to the client is closed
   with it.
@@ -18,6 +20,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import select
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -47,6 +50,9 @@ HEAD_SECONDS = 20.0
 LINGER_SECONDS = 1.0
 """How long the rest of a request is read after a response that came before its end."""
 
+RESET_SECONDS = 1.0
+"""How often a client from which nothing is read is asked whether it has reset its connection."""
+
 STALL_SECONDS = 300
 """A browser, or a WebSocket's upstream, that reads nothing for so long is disconnected."""
 
@@ -69,7 +75,7 @@ class OwnedConnection(Protocol):
 class GateRequestHandler(RequestStream):
     """One connection from a browser."""
 
-    __slots__ = ("_head_timer", "on_lost", "owned")
+    __slots__ = ("_head_timer", "_reset_timer", "on_lost", "owned")
 
     def __init__(self, *args: object, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -77,7 +83,7 @@ class GateRequestHandler(RequestStream):
         self.owned: OwnedConnection | None = None
         """The upstream connection that serves this client alone."""
         self._head_timer: asyncio.TimerHandle | None = None
-
+        self._reset_timer: asyncio.TimerHandle | None = None
         self._lingering_time = LINGER_SECONDS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,6 +127,20 @@ class GateRequestHandler(RequestStream):
         )
         self.force_close()
 
+    def _pause_transport_reading(self) -> None:
+        super()._pause_transport_reading()
+        if self._reset_timer is None:
+            self._reset_timer = self._loop.call_later(RESET_SECONDS, self._check_reset)
+
+    def _check_reset(self) -> None:
+        self._reset_timer = None
+        if self.transport is None or not (self._reading_paused or self._buffer_paused):
+            return
+        if was_reset(self.transport):
+            self.transport.abort()
+        else:
+            self._reset_timer = self._loop.call_later(RESET_SECONDS, self._check_reset)
+
     @property
     def is_lost(self) -> bool:
         """Whether the connection is closed."""
@@ -146,6 +166,8 @@ class GateRequestHandler(RequestStream):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        if self._reset_timer is not None:
+            self._reset_timer.cancel()
         on_lost, self.on_lost = self.on_lost, None
         owned, self.owned = self.owned, None
         super().connection_lost(exc)
@@ -179,6 +201,16 @@ class GateRequestHandler(RequestStream):
         )
         response.force_close()
         return response
+
+
+def was_reset(transport: asyncio.BaseTransport) -> bool:
+    """Whether the peer has reset the connection (RFC 9293, 3.10.7); false where that is unknown."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    waiting = select.poll()
+    waiting.register(sock.fileno(), 0)  # errors are always reported
+    return bool(waiting.poll(0))
 
 
 @contextlib.contextmanager

@@ -151,7 +151,10 @@ class UpstreamConnection(FlowControlledConnection):
     def release(self) -> None:
         """The exchange is complete: use the connection again if possible, else close it."""
         self._end_splice()
-        is_sent = self.content is None or self.content.is_complete
+        # An upstream that reads no more of the content would not read the next request either.
+        is_sent = (self.content is None or self.content.is_complete) and not (
+            self.transport.get_write_buffer_size()
+        )
         self._client = self._sink = self.content = None
         self._body.chunk_parser = None
         if (

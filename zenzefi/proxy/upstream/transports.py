@@ -30,10 +30,10 @@ def is_proper_end(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def unread_of(transport: asyncio.BaseTransport | None) -> Iterator[bytes]:
-    """The bytes in the socket's receive buffer of a connection that has just been lost.
+    """The bytes in the socket's receive buffer of a connection that is about to end.
 
     A failed write ends a transport although bytes may have arrived before the reset, and asyncio
-    does not read them any more. Call it in ``connection_lost``, while the socket is still open.
+    does not read them any more. Call it in ``connection_lost`` or before, while the socket is open.
     Over TLS there is nothing to return, because only the transport has the keys.
     """
     if transport is None or transport.get_extra_info("ssl_object") is not None:

@@ -18,7 +18,8 @@ States::
 - OPEN: a side that stops reading pauses the other one.
 - HALF: the browser has ended its side of the connection, and the EOF was passed on; what the
   upstream still sends is relayed, until it sends nothing for FLUSH_SECONDS. Over TLS
-  a browser's EOF ends the WebSocket at once.
+  a browser's EOF ends the WebSocket, because the event loops can't send behind it; what the gate's
+  system has received from the upstream until then is relayed.
 - CLOSING: each direction is relayed up to the end of its current frame; then a close frame is
   written, and later bytes are dropped. The browser's close, or GOODBYE_SECONDS, ends this state.
 - DONE: ``done`` is resolved, and :meth:`WebSocketRelay.abort` closes both transports. When many

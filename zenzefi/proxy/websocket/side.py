@@ -111,9 +111,22 @@ class Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer has ended its side: whether the connection stays open to write."""
         if not self.has_ended:
-            is_tls = self.transport.get_extra_info("ssl_object") is not None
-            self.has_ended = not is_tls and self._on_eof()
+            if self.transport.get_extra_info("ssl_object") is not None:
+                self._take_last()
+            else:
+                self.has_ended = self._on_eof()
         return self.has_ended
+
+    def _take_last(self) -> None:
+        """Relay what the other side has sent up to now.
+
+        The event loops close a TLS connection as soon as its peer has ended its side. Only bytes
+        that were written before are still sent.
+        """
+        other = self.other
+        if other is not None and not other.is_lost:
+            for data in unread_of(other.transport):
+                other.data_received(data)
 
     def end_writing(self) -> bool:
         """Send EOF to the peer; false if that is not possible."""
