@@ -173,6 +173,11 @@ def money(amount: Decimal, *, signed: bool = False) -> str:
     return f"{sign}{text}\N{NO-BREAK SPACE}{CURRENCY}"
 
 
+def price(amount: Decimal, currency: str) -> str:
+    """An amount of money that is paid, in a currency (ISO 4217): "€12.40", "12,40 €"."""
+    return numbers.format_currency(amount, currency, locale=current().locale)
+
+
 def when(moment: datetime, *, seconds: bool = False) -> Markup:
     """A ``<time>`` element in the reader's zone; a script corrects it where the zone is unknown."""
     context = current()

@@ -44,6 +44,7 @@ def config() -> Settings:
             "payment_providers": ["mock"],
             "token_price_1h": "0.50",
             "token_price_12h": "3.33",
+            "token_price_24h": "0",
         }
     )
 

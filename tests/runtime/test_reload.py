@@ -71,7 +71,7 @@ async def test_plugins_come_go_and_change(
     monkeypatch.setenv("TOKEN_PRICE_24H", "7.00")
     assert await reload(gate.app) == []
     assert names() == before
-    assert gate.app[SETTINGS].token_price_24h == 0
+    assert gate.app[SETTINGS].token_price_24h is None
     assert "colour" not in gate.app[SETTINGS].plugin_options["json-mask"]
 
     await asyncio.to_thread((folder / "shout.py").unlink)
@@ -114,7 +114,7 @@ async def test_a_mistake_changes_nothing(
     monkeypatch.setenv("TOKEN_PRICE_24H", "7.00")
     monkeypatch.setenv("TOKEN_PRICE_1H", "a lot")
     assert await reload(gate.app) == []
-    assert gate.app[SETTINGS].token_price_24h == 0
+    assert gate.app[SETTINGS].token_price_24h is None
     assert "settings not reloaded" in caplog.text
 
 

@@ -241,7 +241,9 @@ class AdminPayment(Output):
     amount_znc: MoneyOut
     """The amount in ZNC."""
     amount_rub: MoneyOut
-    """The price in roubles, at the rate of the time when the payment was opened."""
+    """The price in `currency`, at the rate of the time when the payment was opened."""
+    currency: str
+    """The currency that the buyer pays in (ISO 4217)."""
     reversed_znc: MoneyOut
     """Amount reversed by refunds and disputes, in ZNC."""
     shortfall_znc: MoneyOut

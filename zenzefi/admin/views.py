@@ -195,17 +195,21 @@ async def audit_logs(request: web.Request, admin: User, query: AuditPage) -> Lis
 async def bundles(request: web.Request, admin: User) -> list[BundleOut]:
     """All bundles, including those not on sale."""
     service = request.app[BUNDLES]
-    return [bundle_out(service, one) for one in await service.listed(active_only=False)]
+    offered = await service.offers.current()
+    return [bundle_out(service, one, offered) for one in await service.listed(active_only=False)]
 
 
 @routes.post("/admin/bundles", status=201, errors=(InvalidDuration,))
 async def create_bundle(request: web.Request, admin: User, body: NewBundle) -> BundleOut:
     """Create a bundle and put it on sale."""
-    request.app[TOKENS].check(body.duration_hours, body.scope)
     service = request.app[BUNDLES]
+    offered = await service.offers.current()
+    if body.duration_hours not in offered.known_durations:
+        raise InvalidDuration.among(offered.known_durations)
+    request.app[TOKENS].check_scope(body.scope)
     values = body.model_dump()
     values["price"] = values.pop("price_znc")
-    return bundle_out(service, await service.create(actor_of(request, admin), **values))
+    return bundle_out(service, await service.create(actor_of(request, admin), **values), offered)
 
 
 @routes.patch("/admin/bundles/{bundle_id}", errors=(NotFound,))
@@ -217,7 +221,8 @@ async def change_bundle(
     values = body.model_dump(exclude_unset=True)
     if "price_znc" in values:
         values["price"] = values.pop("price_znc")
-    return bundle_out(service, await service.change(actor_of(request, admin), bundle_id, **values))
+    changed = await service.change(actor_of(request, admin), bundle_id, **values)
+    return bundle_out(service, changed, await service.offers.current())
 
 
 def _payment(payment: Payment) -> AdminPayment:
@@ -229,6 +234,7 @@ def _payment(payment: Payment) -> AdminPayment:
         charge=payment.charge,
         amount_znc=payment.amount_znc,
         amount_rub=payment.amount_rub,
+        currency=payment.currency,
         reversed_znc=payment.reversed_znc,
         shortfall_znc=payment.shortfall_znc,
         status=payment.status,

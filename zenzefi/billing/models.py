@@ -11,6 +11,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    Text,
     UniqueConstraint,
     Uuid,
     text,
@@ -61,6 +62,19 @@ bundles = Table(
     CheckConstraint("price >= 0", name="price_not_negative"),
 )
 
+offer_versions = Table(
+    "offer_versions",
+    metadata,
+    id_column(),
+    Column("number", Integer, nullable=False, unique=True),  # 1, 2, 3 ...
+    # JSON of the price list (settings/catalogue.py); NULL: that of the settings.
+    Column("content", Text),
+    time_column("effective_from", index=True),
+    Column("actor_id", Uuid, ForeignKey("users.id")),
+    now_column("created_at"),
+)
+"""Price lists that administrators published. The one in force is the latest that has begun."""
+
 bundle_purchases = Table(
     "bundle_purchases",
     metadata,
@@ -79,7 +93,8 @@ payments = Table(
     Column("user_id", Uuid, ForeignKey("users.id"), nullable=False),
     Column("provider", String(30), nullable=False),
     Column("amount_znc", Money, nullable=False),
-    Column("amount_rub", Money, nullable=False),
+    Column("amount_rub", Money, nullable=False),  # in `currency`; the name is older than others
+    Column("currency", String(3), nullable=False, server_default=text("'RUB'")),
     Column("status", String(20), nullable=False),
     Column("reference", String(255)),  # the provider's ID of the checkout
     Column("charge", String(255)),  # the provider's ID of the transfer

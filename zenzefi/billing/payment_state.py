@@ -29,7 +29,7 @@ Guaranteed
 ----------
 - The order of facts does not matter, and a repeated fact changes nothing.
 - ``0 <= reversed_rub <= amount_rub`` and ``0 <= reversed_znc <= amount_znc``; a payment that was
-  reversed completely in roubles was reversed completely in ZNC.
+  reversed completely in its currency was reversed completely in ZNC.
 - ``reversed_znc`` is the same share of the payment as ``reversed_rub``, rounded to hundredths. The
   current exchange rate is not used.
 
@@ -44,8 +44,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from zenzefi.billing.providers.base import Outcome
 
-CURRENCY = "RUB"
-"""The currency that buyers pay in (ISO 4217)."""
+RUB = "RUB"
 _ZERO = Decimal("0.00")
 _CENT = Decimal("0.01")
 
@@ -68,7 +67,7 @@ class PaymentState:
     is_disputed: bool
     """Whether a dispute is open."""
     reversed_rub: Decimal
-    """Amount of all refunds and open disputes, in roubles."""
+    """Amount of all refunds and open disputes, in the currency of the payment."""
     reversed_znc: Decimal
     """The same amount in ZNC."""
     failures: int
@@ -76,16 +75,19 @@ class PaymentState:
 
 
 def payment_state(
-    amount_znc: Decimal, amount_rub: Decimal, facts: Iterable[PaymentFact]
+    amount_znc: Decimal,
+    amount_rub: Decimal,
+    facts: Iterable[PaymentFact],
+    currency: str = RUB,
 ) -> PaymentState:
-    """The state of a payment of ``amount_znc``, whose price was ``amount_rub``."""
+    """The state of a payment of ``amount_znc``, whose price was ``amount_rub`` in ``currency``."""
     is_paid, total = False, _ZERO
     refunds, disputes = _Parts(), _Parts()
     for fact in facts:
         amount = amount_rub if fact.amount is None else min(fact.amount, amount_rub)
         match fact.outcome:
             case Outcome.PAID:
-                is_paid |= is_full(amount_rub, fact.amount, fact.currency)
+                is_paid |= is_full(amount_rub, currency, fact.amount, fact.currency)
             case Outcome.REFUNDED if fact.part is None:
                 total = max(total, amount)
             case Outcome.REFUNDED:
@@ -124,6 +126,6 @@ class _Parts:
         return [amount for part, amount in self.reported.items() if part not in self.cancelled]
 
 
-def is_full(amount_rub: Decimal, amount: Decimal | None, currency: str | None) -> bool:
+def is_full(price: Decimal, currency: str, amount: Decimal | None, paid_in: str | None) -> bool:
     """Whether amount and currency are exactly those of the payment."""
-    return amount == amount_rub and currency == CURRENCY
+    return amount == price and paid_in == currency

@@ -20,7 +20,6 @@ from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger, repository, settlement
 from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.models import payments
-from zenzefi.billing.payment_state import CURRENCY
 from zenzefi.billing.providers.base import (
     Checkout,
     CheckoutRefused,
@@ -44,7 +43,7 @@ log = logging.getLogger(__name__)
 
 _p = payments.c
 _CENT = Decimal("0.01")
-_MAX_RUB = Decimal(10) ** 12
+_MAX_COST = Decimal(10) ** 12
 _PROVIDER_TIMEOUT = 30.0  # seconds for one call of a provider, above the timeouts of its client
 
 
@@ -65,7 +64,8 @@ class Payments:
     def __init__(
         self, settings: Settings, database: Database, providers: Mapping[str, Provider]
     ) -> None:
-        self._rate = settings.znc_to_rub_rate
+        self.currency = settings.payment_currency
+        self._rate = settings.rates[settings.payment_currency]
         self._default_return = str(settings.public_origin)
         self._database = database
         self.providers = providers
@@ -100,7 +100,7 @@ class Payments:
         """Insert a pending payment in the caller's transaction; :meth:`start` creates its checkout.
 
         ``amount`` is in ZNC. Raises ``Invalid`` for a provider that is not configured, and for an
-        amount whose price in roubles is out of range.
+        amount whose price is out of range.
         """
         provider = self.provider(provider_name)
         payment_id = uuid4()
@@ -110,7 +110,8 @@ class Payments:
                 user_id=user_id,
                 provider=provider.name,
                 amount_znc=amount,
-                amount_rub=self._to_rub(amount),
+                amount_rub=self.cost(amount),
+                currency=self.currency,
                 status=PaymentStatus.PENDING.value,
                 return_url=return_url or self._default_return,
             )
@@ -120,17 +121,21 @@ class Payments:
         )
         return await repository.one(connection, _p.id == payment_id)
 
-    def _to_rub(self, amount: Decimal) -> Decimal:
-        rub = (amount * self._rate).quantize(_CENT, ROUND_HALF_UP)
-        if not 0 < rub < _MAX_RUB:
+    def cost(self, amount: Decimal) -> Decimal:
+        """The price of ``amount`` ZNC in the currency that buyers pay in.
+
+        Raises ``Invalid`` if it is out of range.
+        """
+        cost = (amount * self._rate).quantize(_CENT, ROUND_HALF_UP)
+        if not 0 < cost < _MAX_COST:
             raise Invalid.field(
                 "body",
                 "amount_znc",
                 type="amount_out_of_range",
-                msg=f"costs {rub} {CURRENCY}, which is out of range",
+                msg=f"costs {cost} {self.currency}, which is out of range",
                 input=f"{amount:.2f}",
             )
-        return rub
+        return cost
 
     async def start(self, payment_id: UUID) -> Payment:
         """Create the checkout of a pending payment at its provider.
@@ -153,7 +158,7 @@ class Payments:
                         payment_id=payment.id,
                         user_id=payment.user_id,
                         amount=payment.amount_rub,
-                        currency=CURRENCY,
+                        currency=payment.currency,
                         description=f"{payment.amount_znc:.2f} {ledger.CURRENCY}",
                         return_url=payment.return_url or self._default_return,
                     )
@@ -194,7 +199,7 @@ class Payments:
             payment_id=opened.id,
             charge=f"mock-charge-{opened.id}",
             amount=opened.amount_rub,
-            currency=CURRENCY,
+            currency=opened.currency,
         )
         await settlement.apply(connection, "mock", paid)
         return await repository.one(connection, _p.id == opened.id)
@@ -329,7 +334,7 @@ class Payments:
                 outcome=Outcome.PAID,
                 payment_id=payment_id,
                 amount=payment.amount_rub,
-                currency=CURRENCY,
+                currency=payment.currency,
             ),
             actor,
         )

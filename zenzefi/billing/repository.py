@@ -41,6 +41,8 @@ class Payment:
     provider: str
     amount_znc: Decimal
     amount_rub: Decimal
+    """The price in :attr:`currency`."""
+    currency: str
     status: str
     reference: str | None
     charge: str | None

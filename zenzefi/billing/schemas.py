@@ -86,7 +86,9 @@ class PaymentCreated(Output):
     amount_znc: MoneyOut
     """The amount in ZNC."""
     amount_rub: MoneyOut
-    """The price in roubles, at the rate of the time when the payment was opened."""
+    """The price in `currency`, at the rate of the time when the payment was opened."""
+    currency: str
+    """The currency that the buyer pays in (ISO 4217)."""
     status: PaymentStatus
     """The status of the payment."""
 
@@ -103,7 +105,9 @@ class PaymentOut(Output):
     amount_znc: MoneyOut
     """The amount in ZNC."""
     amount_rub: MoneyOut
-    """The price in roubles, at the rate of the time when the payment was opened."""
+    """The price in `currency`, at the rate of the time when the payment was opened."""
+    currency: str
+    """The currency that the buyer pays in (ISO 4217)."""
     reversed_znc: MoneyOut
     """Amount reversed by refunds and disputes, in ZNC."""
     owed_znc: MoneyOut = Field(

@@ -72,7 +72,7 @@ async def state_of(connection: AsyncConnection, payment: Payment) -> PaymentStat
         )
     )
     facts = [PaymentFact(Outcome(row.meaning), row.amount, row.currency, row.part) for row in rows]
-    return payment_state(payment.amount_znc, payment.amount_rub, facts)
+    return payment_state(payment.amount_znc, payment.amount_rub, facts, payment.currency)
 
 
 async def _store(connection: AsyncConnection, provider: str, event: Event) -> UUID | None:
@@ -145,7 +145,7 @@ class _Settlement:
         if event.outcome is Outcome.PAID:
             if payment.credited_at is not None:
                 return "ignored: credited already"
-            if not is_full(payment.amount_rub, event.amount, event.currency):
+            if not is_full(payment.amount_rub, payment.currency, event.amount, event.currency):
                 return await self._mismatch(event)
             await self._assign_early_events(event.charge)
         now = await state_of(self._connection, payment)
@@ -216,8 +216,8 @@ class _Settlement:
     async def _mismatch(self, event: Event) -> str:
         payment = self._payment
         log.error(
-            "payment amount mismatch, not credited: payment=%s paid=%s currency=%s expected=%s",
-            *(payment.id, event.amount, event.currency, payment.amount_rub),
+            "payment amount mismatch, not credited: payment=%s paid=%s currency=%s expected=%s %s",
+            *(payment.id, event.amount, event.currency, payment.amount_rub, payment.currency),
         )
         if payment.status == PaymentStatus.PENDING:
             await self._set(status=PaymentStatus.FAILED.value)

@@ -47,6 +47,7 @@ def payment_out(payment: Payment) -> PaymentOut:
         payment_url=payment.payment_url if payment.status == "pending" else None,
         amount_znc=payment.amount_znc,
         amount_rub=payment.amount_rub,
+        currency=payment.currency,
         reversed_znc=payment.reversed_znc,
         owed_znc=payment.shortfall_znc,
         status=payment.status,
@@ -139,6 +140,7 @@ def _created(payment: Payment) -> PaymentCreated:
         payment_url=payment.payment_url,
         amount_znc=payment.amount_znc,
         amount_rub=payment.amount_rub,
+        currency=payment.currency,
         status=payment.status,
     )
 

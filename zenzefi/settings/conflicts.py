@@ -27,6 +27,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _development_only(settings)
     yield from _upstream(settings)
     yield from _own_origin(settings)
+    yield from _currency(settings)
 
 
 def _database(settings: Settings) -> Iterator[Conflict]:
@@ -114,4 +115,13 @@ def _own_origin(settings: Settings) -> Iterator[Conflict]:
         yield (
             {"proxy_port", "backend_url"},
             "PROXY_PORT must differ from the port of BACKEND_URL.",
+        )
+
+
+def _currency(settings: Settings) -> Iterator[Conflict]:
+    if settings.payment_currency not in ("RUB", *settings.currency_rates):
+        yield (
+            {"payment_currency", "currency_rates"},
+            f"PAYMENT_CURRENCY is {settings.payment_currency}: CURRENCY_RATES must contain the "
+            "price of one ZNC in it.",
         )

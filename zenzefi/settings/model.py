@@ -12,8 +12,10 @@ from pydantic import model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from zenzefi.origin import Origin
+from zenzefi.settings import free_access
 from zenzefi.settings import own_origin as mounts
 from zenzefi.settings.billing import BillingSettings
+from zenzefi.settings.catalogue import Catalogue
 from zenzefi.settings.conflicts import conflicts
 from zenzefi.settings.errors import SettingsConflict
 from zenzefi.settings.gate import GateSettings
@@ -142,18 +144,18 @@ class Settings(
         """The upstream's origin; ``None`` for the bundled demo site."""
         return parse_origin(self.zenzefi_target_url) if self.zenzefi_target_url else None
 
-    def price(self, duration_hours: int) -> Decimal:
-        """Current price of a token of this duration, in ZNC.
+    @property
+    def catalogue(self) -> Catalogue:
+        """The price list of the settings, which a published one replaces."""
+        return free_access.catalogue(self)
 
-        Raises ``KeyError`` for a duration that is not sold.
-        """
-        return {
-            1: self.token_price_1h,
-            12: self.token_price_12h,
-            24: self.token_price_24h,
-            168: self.token_price_7d,
-            720: self.token_price_30d,
-        }[duration_hours]
+    @property
+    def rates(self) -> dict[str, Decimal]:
+        """The price of one ZNC by currency (ISO 4217), the currency that buyers pay in first."""
+        known = {"RUB": self.znc_to_rub_rate, **self.currency_rates}
+        if self.payment_currency != "RUB" and "znc_to_rub_rate" not in self.model_fields_set:
+            del known["RUB"]  # a default that nobody chose
+        return {self.payment_currency: known[self.payment_currency], **known}
 
 
 SETTINGS = web.AppKey("settings", Settings)

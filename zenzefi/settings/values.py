@@ -8,12 +8,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from zenzefi.origin import DEFAULT_PORTS, Origin
@@ -130,6 +129,5 @@ Listener = Annotated[str, AfterValidator(_listener)]
 ServerUrl = Annotated[SecretStr, AfterValidator(_server_url)]
 OptionsByPlugin = Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_json_object)]
 RulesByScope = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_json_object)]
-Price = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)]
 Rate = Annotated[str, AfterValidator(_rate)]
 """``10/minute``, several joined by ``;``, or ``off``."""

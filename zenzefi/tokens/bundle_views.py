@@ -12,6 +12,7 @@ from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound
+from zenzefi.settings.catalogue import Catalogue
 from zenzefi.tokens.bundle_schemas import BundleOut, BundlePurchased, BundlesOut
 from zenzefi.tokens.bundles import BUNDLES, Bundle, Bundles
 from zenzefi.tokens.views import token_out
@@ -19,7 +20,7 @@ from zenzefi.tokens.views import token_out
 routes = Routes("Money")
 
 
-def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
+def bundle_out(service: Bundles, bundle: Bundle, offered: Catalogue) -> BundleOut:
     """The bundle object of the HTTP contract."""
     return BundleOut(
         id=bundle.id,
@@ -30,8 +31,8 @@ def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
         scope=bundle.scope,
         price_znc=bundle.price,
         total_price=bundle.price,
-        single_price_znc=service.single_price(bundle),
-        base_price=service.single_price(bundle),
+        single_price_znc=service.single_price(bundle, offered),
+        base_price=service.single_price(bundle, offered),
         is_active=bundle.is_active,
     )
 
@@ -40,7 +41,9 @@ def bundle_out(service: Bundles, bundle: Bundle) -> BundleOut:
 async def bundles(request: web.Request) -> BundlesOut:
     """Bundles on sale."""
     service = request.app[BUNDLES]
-    return BundlesOut(items=[bundle_out(service, bundle) for bundle in await service.listed()])
+    offered = await service.offers.current()
+    found = await service.listed()
+    return BundlesOut(items=[bundle_out(service, bundle, offered) for bundle in found])
 
 
 @routes.post(

@@ -22,6 +22,8 @@ from zenzefi.errors import NotFound
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES
 from zenzefi.settings import Settings
+from zenzefi.settings.catalogue import Catalogue
+from zenzefi.tokens.offers import Offers
 from zenzefi.tokens.scopes import EXAMPLES, FULL
 from zenzefi.tokens.token_records import TokenRecord, insert_token
 
@@ -60,12 +62,17 @@ class Bundles:
 
     def __init__(self, settings: Settings, database: Database, keyring: Keyring) -> None:
         self._settings = settings
+        self.offers = Offers(settings, database)
         self._database = database
         self._keyring = keyring
 
-    def single_price(self, bundle: Bundle) -> Decimal:
-        """The price of the same tokens bought one by one, in ZNC."""
-        return self._settings.price(bundle.duration_hours) * bundle.token_count
+    def single_price(self, bundle: Bundle, offered: Catalogue) -> Decimal:
+        """The price of the same tokens bought one by one, in ZNC.
+
+        The bundle's own price where single tokens like these are not on sale.
+        """
+        price = offered.price(bundle.duration_hours, bundle.scope)
+        return bundle.price if price is None else price * bundle.token_count
 
     async def listed(self, *, active_only: bool = True) -> list[Bundle]:
         """Bundles, cheapest first; by default only those on sale."""

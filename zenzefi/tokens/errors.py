@@ -10,7 +10,19 @@ class InvalidDuration(BadRequest):
     """Tokens of this duration are not sold."""
 
     code = "invalid_duration"
-    default = "Invalid duration. Must be one of: [1, 12, 24, 168, 720]"
+    default = "Tokens of this duration are not sold with this scope."
+
+    @classmethod
+    def among(cls, durations: list[int]) -> InvalidDuration:
+        """The error that names the durations on sale, in hours."""
+        return cls(f"Invalid duration. Must be one of: {durations}" if durations else None)
+
+
+class OffersChanged(Conflict):
+    """Another administrator has published offers in the meantime."""
+
+    code = "offers_changed"
+    default = "The offers have changed in the meantime. Check them and publish again."
 
 
 class TokenMissing(Unauthenticated):

@@ -10,9 +10,7 @@ from pydantic import Field, StringConstraints
 from zenzefi.api.models import ONE_LINE, WHOLE_NUMBER, Body, MoneyOut, Output, Page, Query, Time
 from zenzefi.settings import DURATIONS
 
-DurationHours = Annotated[
-    int, Field(ge=1, examples=[24], json_schema_extra={"enum": list(DURATIONS)}), WHOLE_NUMBER
-]
+DurationHours = Annotated[int, Field(ge=1, examples=list(DURATIONS)), WHOLE_NUMBER]
 """One of the durations on sale. By contract others above zero are refused with 400, not 422."""
 TokenName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), ONE_LINE]
 

@@ -19,13 +19,14 @@ from zenzefi.db.engine import Database
 from zenzefi.errors import Invalid, NotFound
 from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
-from zenzefi.settings import DURATIONS, Settings
+from zenzefi.settings import Settings
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.invalidation import REVOKED, InvalidationMessage
 from zenzefi.tokens.models import access_tokens, usage_sessions
+from zenzefi.tokens.offers import Offers
 from zenzefi.tokens.refunds import refund_due
-from zenzefi.tokens.scopes import Scopes
+from zenzefi.tokens.scopes import FULL, Scopes
 from zenzefi.tokens.sessions import end_sessions
 from zenzefi.tokens.token_records import (
     TokenRecord,
@@ -65,11 +66,10 @@ class Tokens:
         self.keyring = keyring
         self.token_validator = token_validator
         self.scopes = scopes
+        self.offers = Offers(settings, database)
 
-    def check(self, duration_hours: int, scope: str) -> Decimal:
-        """The price in ZNC. Raises ``InvalidDuration`` (400), ``Invalid`` (422: unknown scope)."""
-        if duration_hours not in DURATIONS:
-            raise InvalidDuration
+    def check_scope(self, scope: str) -> None:
+        """Raise ``Invalid`` (422) for an unknown scope."""
         if scope not in self.scopes.names:
             raise Invalid.field(
                 "body",
@@ -78,7 +78,22 @@ class Tokens:
                 msg=f"This gate knows the scopes: {', '.join(self.scopes.names)}",
                 input=scope[:50],
             )
-        return self._settings.price(duration_hours)
+
+    async def price(
+        self, duration_hours: int, scope: str, connection: AsyncConnection | None = None
+    ) -> Decimal:
+        """The current price in ZNC, read in the caller's transaction if there is one.
+
+        Raises ``InvalidDuration`` (400) and ``Invalid`` (422: unknown scope).
+        """
+        offered = await self.offers.current(connection)
+        if duration_hours not in offered.all_durations(self.scopes.names):
+            raise InvalidDuration.among(offered.durations(FULL))
+        self.check_scope(scope)
+        price = offered.price(duration_hours, scope)
+        if price is None:
+            raise InvalidDuration.among(offered.durations(scope))
+        return price
 
     async def purchase(
         self,
@@ -89,12 +104,19 @@ class Tokens:
         duration_hours: int,
         scope: str,
         name: str | None = None,
+        agreed: Decimal | None = None,
     ) -> TokenRecord:
         """Buy one token inside the caller's transaction: debit, token and ledger row together.
 
-        Raises ``InvalidDuration``, ``Invalid`` (unknown scope), ``InsufficientBalance``.
+        ``agreed`` is a price in ZNC that was agreed before (:mod:`zenzefi.tokens.orders`); without
+        it the current one applies. Raises ``InvalidDuration``, ``Invalid`` (unknown scope),
+        ``InsufficientBalance``.
         """
-        price = self.check(duration_hours, scope)
+        if agreed is None:
+            price = await self.price(duration_hours, scope, connection)
+        else:
+            self.check_scope(scope)
+            price = agreed
         token = await insert_token(
             connection,
             self.keyring,

@@ -11,7 +11,7 @@ from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
 from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings
-from zenzefi.tokens import bundle_views, views
+from zenzefi.tokens import bundle_views, offer_views, views
 from zenzefi.tokens.bundles import BUNDLES, Bundles
 from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.redis_cache import RedisCache
@@ -50,7 +50,7 @@ def setup(app: web.Application) -> None:
     sign_ins = app[SIGN_INS] = BrowserSignIns(database, keyring, token_validator, redis_cache)
     app[TOKENS] = Tokens(settings, database, keyring, token_validator, app[SCOPES])
     app[BUNDLES] = Bundles(settings, database, keyring)
-    routing.setup(app, views.routes, bundle_views.routes)
+    routing.setup(app, views.routes, bundle_views.routes, offer_views.routes)
 
     async def background_work(_: web.Application) -> AsyncIterator[None]:
         try:

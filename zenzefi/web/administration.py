@@ -22,6 +22,7 @@ from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.runtime.health import HEALTH
 from zenzefi.settings import SETTINGS
+from zenzefi.tokens.scope_texts import scope_text
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
@@ -89,7 +90,7 @@ async def tokens(page: PageContext) -> web.StreamResponse:
         state=state,
         base=pagination.pager_url("/admin/tokens", user=form.text("user"), state=state),
         confirmations=confirmation,
-        scope_title=lambda name: labels.scope(name)[0],
+        scope_title=lambda name: scope_text(name, page.request.app[SETTINGS].scope_texts)[0],
     )
 
 

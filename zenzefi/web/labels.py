@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from zenzefi.i18n import N_, hours, money, pgettext
 from zenzefi.i18n import gettext as _
+from zenzefi.tokens.scope_texts import scope_text
 from zenzefi.tokens.sessions import OTHERS
 
 _TRANSACTION_TYPES = {
@@ -126,23 +127,6 @@ def program(header: str | None) -> str:
     return browser or re.split(r"[\s/]", header, maxsplit=1)[0][:40] or _("unknown program")
 
 
-_SCOPES = {
-    "full": (N_("Everything"), N_("All pages and API calls of the application.")),
-    "certificates_only": (
-        N_("Certificates only"),
-        N_("Certificate pages only; all other pages are refused."),
-    ),
-}
-
-
-def scope(name: str) -> tuple[str, str]:
-    """Title and explanation of a scope; a scope declared by the operator keeps its name."""
-    if name in _SCOPES:
-        title, note = _SCOPES[name]
-        return _(title), _(note)
-    return name.replace("_", " "), _("A part of the application, set up by its operator.")
-
-
 _ACTIONS = {
     "user.registered": N_("Registered"),
     "user.signed_in": N_("Signed in"),
@@ -165,6 +149,7 @@ _ACTIONS = {
     "token.issued": N_("Issued a token"),
     "token.revoked": N_("Revoked a token"),
     "session.ended": N_("Ended a session"),
+    "offers.published": N_("Published offers"),
     "bundle.created": N_("Created a bundle"),
     "bundle.changed": N_("Changed a bundle"),
     "bundle.purchased": N_("Bought a bundle"),
@@ -196,6 +181,7 @@ _RESOURCES = {
     "session": N_("session"),
     "page_session": N_("sign-in"),
     "bundle": N_("bundle"),
+    "offers": N_("offers"),
     "payment": N_("payment"),
 }
 
@@ -220,13 +206,17 @@ _DETAILS = {
     "is_active": N_("active"),
     "is_superuser": N_("administrator"),
     "missing": N_("shortfall"),
+    "effective_from": N_("in force from"),
     "name": N_("name"),
+    "number": N_("number"),
     "paid": N_("paid"),
     "price": N_("price"),
+    "prices": N_("prices"),
     "reason": N_("reason"),
     "refund": N_("refund"),
     "returned": N_("returned"),
     "scope": N_("scope"),
+    "scopes": N_("prices with a scope"),
     "taken": N_("deducted"),
     "token_count": N_("tokens"),
     "tokens": N_("tokens"),
@@ -251,7 +241,9 @@ def _detail_value(name: str, value: object) -> str:
     if name == "duration_hours" and isinstance(value, int):
         return hours(value)
     if name == "scope":
-        return scope(str(value))[0]
+        return scope_text(str(value), {})[0]
     if name == "type":
         return transaction_type(str(value))
+    if name in ("prices", "scopes") and isinstance(value, dict):
+        return ", ".join(f"{key}: {_detail_value(name, one)}" for key, one in value.items())
     return "—" if value is None else str(value)

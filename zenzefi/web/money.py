@@ -1,16 +1,17 @@
-"""Pages about money: balance, top-ups, transactions with receipts and CSV, bundles."""
+"""Pages about money: balance, top-ups, transactions with receipts and CSV."""
 
 from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from decimal import Decimal
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel
 
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
-from zenzefi.billing.errors import InsufficientBalance, PaymentNotOpen
+from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.payments import PAYMENTS
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
@@ -19,9 +20,7 @@ from zenzefi.billing.statement import STATEMENTS
 from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import Invalid
 from zenzefi.i18n import gettext as _
-from zenzefi.i18n import ngettext
 from zenzefi.settings import SETTINGS
-from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.web import labels, pagination
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.page import PageContext, path_id
@@ -54,6 +53,7 @@ async def _money_page(page: PageContext, form: Form, *, status: int = 200) -> we
         form=form,
         blank=BLANK,
         once=secrets.token_urlsafe(18),
+        rate=Decimal(1),
         providers=[(name, labels.provider(name)) for name in app[PAYMENTS].providers],
         latest=latest,
         more_payments=payments_total > _LATEST,
@@ -171,58 +171,3 @@ async def receipt(page: PageContext) -> web.StreamResponse:
     item = await page.request.app[STATEMENTS].find(page.user.id, path_id(page))
     site_name = page.request.app[SETTINGS].public_origin.authority
     return page.render("account/receipt.html", item=item, site_name=site_name)
-
-
-class _PriceChanged(Exception):
-    """The price differs from the price shown on the page, so the user must confirm it first."""
-
-
-class _Bundle(BaseModel):
-    """Stored result of a bundle purchase."""
-
-    count: int
-
-
-@routes.post("/account/bundles/{id}", section="/account/buy")
-async def buy_bundle(page: PageContext) -> web.StreamResponse:
-    """Buy a bundle of tokens; a form sent twice buys once."""
-    app, bundle_id, form = page.request.app, path_id(page), await page.form()
-
-    async def work(connection: AsyncConnection) -> _Bundle:
-        bundle, tokens, _balance = await app[BUNDLES].purchase(
-            connection, page.actor, page.user.id, bundle_id
-        )
-        if form.text("seen") not in ("", f"{bundle.price:.2f}"):
-            raise _PriceChanged
-        return _Bundle(count=len(tokens))
-
-    try:
-        bought = await app[IDEMPOTENCY].run(
-            page.user.id,
-            form_key(form.text("once")),
-            f"pages.bundle.{bundle_id.hex}",
-            None,
-            _Bundle,
-            work,
-        )
-    except InsufficientBalance:
-        page.flash("bad", _("Your balance is too low for this. Top it up, then buy it."))
-        return page.redirect("/account/money#top-up")
-    except _PriceChanged:
-        page.flash(
-            "bad",
-            _(
-                "The price has changed in the meantime. Nothing was "
-                "bought; please check the new price."
-            ),
-        )
-        return page.redirect("/account/buy")
-    page.flash(
-        "good",
-        ngettext(
-            "%(num)s token bought. Its time starts with the first request.",
-            "%(num)s tokens bought. The time of each starts with its first request.",
-            bought.count,
-        ),
-    )
-    return page.redirect("/account")

@@ -12,11 +12,13 @@ from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import Registration
 from zenzefi.accounts.service import ACCOUNTS, refuse_if_closed
+from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import NotFound
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.i18n import gettext as _
 from zenzefi.proxy.setup import GATE
 from zenzefi.settings import SETTINGS
+from zenzefi.tokens.service import TOKENS
 from zenzefi.version import __version__
 from zenzefi.web import email_confirmation, view_models
 from zenzefi.web.forms import Form
@@ -42,7 +44,9 @@ def application_name(page: PageContext) -> str:
 
 async def index(page: PageContext) -> web.StreamResponse:
     """The front page."""
-    offers = view_models.offers(page.request.app[SETTINGS])
+    offers: list[view_models.DurationOffer] = []
+    with suppress(DatabaseUnavailable):  # the page is shown without prices then
+        offers = view_models.offers(await page.request.app[TOKENS].offers.current())
     return page.render("index.html", offers=offers, application=application_name(page))
 
 

@@ -14,10 +14,12 @@ from zenzefi.web import (
     administration,
     assets,
     audit,
+    buying,
     email_confirmation,
     error_pages,
     isolation,
     money,
+    offers,
     password_reset,
     profile,
     public,
@@ -42,7 +44,7 @@ def setup(app: web.Application) -> None:
     own = settings.own_origin
     app[FORM_TARGETS] = [] if own is None else [str(own)]
     app[assets.ASSETS] = assets.Assets()
-    templating.prepare(aiohttp_jinja2.get_env(app), app[assets.ASSETS])
+    templating.prepare(aiohttp_jinja2.get_env(app), app[assets.ASSETS], settings)
     app.router.add_get(assets.PREFIX + "/{name}", app[assets.ASSETS].serve)
     app.router.add_get("/", public.root, allow_head=True)
     for table in (
@@ -51,9 +53,11 @@ def setup(app: web.Application) -> None:
         password_reset.routes,
         two_factor.routes,
         tokens.routes,
+        buying.routes,
         money.routes,
         administration.routes,
         users.routes,
+        offers.routes,
         audit.routes,
         profile.routes,
     ):

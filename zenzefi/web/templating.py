@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
 
 import jinja2
-from babel import numbers
 from markupsafe import Markup
 
 from zenzefi import i18n
+from zenzefi.settings import Settings
 from zenzefi.web import charts, labels
 from zenzefi.web.assets import Assets
 
 
-def prepare(environment: jinja2.Environment, assets: Assets) -> None:
+def prepare(environment: jinja2.Environment, assets: Assets, settings: Settings) -> None:
     """Install filters and globals."""
     environment.trim_blocks = True
     environment.lstrip_blocks = True
     environment.filters.update(
         money=i18n.money,
         number=i18n.number,
-        amount=_amount,
         when=i18n.when,
         hours=i18n.hours,
         size=i18n.size,
@@ -41,9 +40,11 @@ def prepare(environment: jinja2.Environment, assets: Assets) -> None:
         spark=charts.line,
     )
 
+    def in_currencies(amount: Decimal) -> str:
+        """An amount of ZNC in the currencies of the settings, the one that buyers pay in first."""
+        return " · ".join(i18n.price(amount * rate, code) for code, rate in settings.rates.items())
 
-def _amount(value: Any) -> str:
-    return numbers.format_decimal(value, format="#,##0.00", locale=i18n.current().locale)
+    environment.filters.update(in_currencies=in_currencies, price=i18n.price)
 
 
 def _countdown(ends: datetime, seconds: float) -> Markup:

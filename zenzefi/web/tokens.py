@@ -1,32 +1,25 @@
-"""Pages about access tokens: list, details, purchase, opening, revoking, how to connect."""
+"""Pages about access tokens: list, details, opening, revoking, how to connect."""
 
 from __future__ import annotations
 
-import secrets
 from datetime import timedelta
 from uuid import UUID
 
 from aiohttp import web
 from markupsafe import Markup
-from pydantic import BaseModel
 
 from zenzefi import i18n
-from zenzefi.api.idempotency import IDEMPOTENCY, form_key
-from zenzefi.billing.errors import InsufficientBalance
-from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits.middleware import limit_release
-from zenzefi.settings import DURATIONS, SETTINGS
-from zenzefi.tokens.bundles import BUNDLES
+from zenzefi.settings import SETTINGS
 from zenzefi.tokens.devices import DEVICES
-from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import SESSION_QUERIES, distribute
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
-from zenzefi.web import charts, view_models
+from zenzefi.web import charts
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.open_upstream import redirect_to_upstream, upstream_url
 from zenzefi.web.page import PageContext, path_id
@@ -39,12 +32,6 @@ routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account")
 _ENDED_SHOWN = 4
 _CHART_DAYS = 14
 _HOURS = 24
-
-
-class _Bought(BaseModel):
-    """Stored result of a purchase: a form sent twice buys once."""
-
-    token_id: UUID
 
 
 async def _card(page: PageContext, token_id: UUID) -> TokenCard:
@@ -73,83 +60,6 @@ async def token_list(page: PageContext) -> web.StreamResponse:
         active_count=sum(one.state == "active" for one in current),
         application=application_name(page),
     )
-
-
-# --- buying
-
-
-async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
-    app = page.request.app
-    return page.render(
-        "account/buy.html",
-        status=status,
-        form=form,
-        once=secrets.token_urlsafe(18),
-        offers=view_models.offers(app[SETTINGS]),
-        scopes=view_models.scope_choices(app[TOKENS].scopes.names),
-        bundles=await app[BUNDLES].listed(),
-    )
-
-
-@routes.get("/account/buy", section="/account/buy")
-async def buy_form(page: PageContext) -> web.StreamResponse:
-    """Purchase form: durations, scopes and bundles."""
-    wanted = page.request.query.get("hours", "24")
-    chosen = wanted if wanted in map(str, DURATIONS) else "24"
-    return await _buy_page(page, Form({"duration_hours": chosen, "scope": "full"}))
-
-
-@routes.post("/account/buy", section="/account/buy")
-async def buy(page: PageContext) -> web.StreamResponse:
-    """Buy one token; a form sent twice buys once."""
-    app = page.request.app
-    form = await page.form()
-    hours, scope = form.text("duration_hours"), form.text("scope") or "full"
-    if hours not in map(str, DURATIONS):
-        form.fail("duration_hours", _("Please choose how long the token lasts."))
-        return await _buy_page(page, form, status=422)
-    if form.text(f"seen_{hours}") not in ("", f"{app[SETTINGS].price(int(hours)):.2f}"):
-        form.fail(
-            "",
-            _(
-                "The price has changed in the meantime. Nothing was "
-                "bought; please check the new price."
-            ),
-        )
-        return await _buy_page(page, form, status=422)
-    if scope not in app[TOKENS].scopes.names:
-        form.fail("", _("Please choose a scope."))
-        return await _buy_page(page, form, status=422)
-
-    async def work(connection: AsyncConnection) -> _Bought:
-        token = await app[TOKENS].purchase(
-            connection, page.actor, page.user.id, duration_hours=int(hours), scope=scope
-        )
-        return _Bought(token_id=token.id)
-
-    try:
-        bought = await app[IDEMPOTENCY].run(
-            page.user.id,
-            form_key(form.text("once"), hours, scope),
-            "pages.buy",
-            Purchase(duration_hours=int(hours), scope=scope),
-            _Bought,
-            work,
-        )
-    except InsufficientBalance:
-        price = app[SETTINGS].price(int(hours))
-        missing = price - page.user.currency_balance
-        form.fail(
-            "",
-            _(
-                "This costs %(price)s. Top up %(missing)s more, then buy it.",
-                price=i18n.money(price),
-                missing=i18n.money(missing),
-            ),
-        )
-        return await _buy_page(page, form, status=422)
-    page.flash("good", _("Token bought. Its time starts with the first request."))
-    return page.redirect(f"/account/tokens/{bought.token_id}")
 
 
 # --- one token

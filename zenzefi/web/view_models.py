@@ -10,10 +10,13 @@ from uuid import UUID
 
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
-from zenzefi.settings import DURATIONS, Settings
-from zenzefi.tokens.refunds import refund_due
+from zenzefi.settings import Settings
+from zenzefi.settings.catalogue import Catalogue
+from zenzefi.tokens.bundles import Bundle, Bundles
+from zenzefi.tokens.refunds import ZERO, refund_due
+from zenzefi.tokens.scope_texts import scope_text
+from zenzefi.tokens.scopes import FULL
 from zenzefi.tokens.token_records import TokenRecord
-from zenzefi.web import labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def token_card(token: TokenRecord, settings: Settings) -> TokenCard:
         hours=token.duration_hours,
         stub_number=number,
         stub_unit=unit,
-        scope_name=labels.scope(token.scope)[0],
+        scope_name=scope_text(token.scope, settings.scope_texts)[0],
         cost=token.cost,
         refund=refund_due(
             token.cost,
@@ -87,23 +90,23 @@ def token_card(token: TokenRecord, settings: Settings) -> TokenCard:
 
 @dataclass(frozen=True, slots=True)
 class DurationOffer:
-    """One duration on sale; ``saving`` in percent compared with single hours."""
+    """One duration on sale; ``saving`` in percent compared with the shortest one."""
 
     hours: int
     price: Decimal
     saving: int
 
 
-def offers(settings: Settings) -> list[DurationOffer]:
-    """All durations on sale, the shortest first."""
-    hour = settings.price(DURATIONS[0]) / DURATIONS[0]
-    found = []
-    for hours in DURATIONS:
-        price = settings.price(hours)
-        saving = 0
-        if hour > 0 and price < hour * hours:
-            saving = int((1 - price / (hour * hours)) * 100)
-        found.append(DurationOffer(hours, price, saving if price > 0 else 0))
+def offers(catalogue: Catalogue, scope: str = FULL) -> list[DurationOffer]:
+    """All durations on sale with a scope, the shortest first."""
+    found: list[DurationOffer] = []
+    hourly = None
+    for hours in catalogue.durations(scope):
+        price = catalogue.price(hours, scope) or ZERO
+        if hourly is None:
+            hourly = price / hours
+        saving = int((1 - price / (hourly * hours)) * 100) if price and hourly else 0
+        found.append(DurationOffer(hours, price, max(0, saving)))
     return found
 
 
@@ -116,6 +119,44 @@ class ScopeChoice:
     note: str
 
 
-def scope_choices(names: Sequence[str]) -> list[ScopeChoice]:
+def scope_choices(names: Sequence[str], settings: Settings) -> list[ScopeChoice]:
     """All scopes as choices."""
-    return [ScopeChoice(name, *labels.scope(name)) for name in names]
+    return [ScopeChoice(name, *scope_text(name, settings.scope_texts)) for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleCard:
+    """A bundle on sale: what it opens and what it saves."""
+
+    id: UUID
+    name: str
+    description: str
+    hours: int
+    count: int
+    price: Decimal
+    scope_title: str
+    scope_note: str
+    single: Decimal
+    """The price of the same tokens one by one."""
+    saving: int
+    """In percent of ``single``."""
+
+
+def bundle_cards(
+    found: Sequence[Bundle], service: Bundles, catalogue: Catalogue, settings: Settings
+) -> list[BundleCard]:
+    """The bundles on sale."""
+    cards = []
+    for one in found:
+        single = service.single_price(one, catalogue)
+        saving = int((1 - one.price / single) * 100) if single > one.price else 0
+        cards.append(
+            BundleCard(
+                *(one.id, one.name, one.description, one.duration_hours, one.token_count),
+                one.price,
+                *scope_text(one.scope, settings.scope_texts),
+                single,
+                saving,
+            )
+        )
+    return cards

@@ -74,7 +74,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A payment that a provider is to collect; ``amount`` in ``currency`` (RUB)."""
+    """A payment that a provider is to collect; ``amount`` in ``currency`` (ISO 4217)."""
 
     payment_id: UUID
     user_id: UUID
@@ -99,11 +99,11 @@ class Event:
 
     ``id`` is the provider's ID of the event; an event with a known ID changes nothing. The payment
     is found by ``payment_id``, else by ``reference`` (of the checkout), else by ``charge`` (of the
-    transfer). Set ``payment_id`` only from data that a buyer can't control. ``amount`` is in
-    roubles; ``None`` means the whole amount, except for ``PAID``. ``part`` is the provider's ID of
-    one refund or dispute, if there can be several: each counts once, and not at all after it failed
-    or was won. A refund without ``part`` states the total refunded so far. Raises ``ValueError``
-    for values that can't be stored.
+    transfer). Set ``payment_id`` only from data that a buyer can't control. ``amount`` is in the
+    currency of the payment; ``None`` means the whole amount, except for ``PAID``. ``part`` is the
+    provider's ID of one refund or dispute, if there can be several: each counts once, and not at
+    all after it failed or was won. A refund without ``part`` states the total refunded so far.
+    Raises ``ValueError`` for values that can't be stored.
     """
 
     id: str
