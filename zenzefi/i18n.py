@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gettext as gnu
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -175,7 +176,9 @@ def money(amount: Decimal, *, signed: bool = False) -> str:
 
 def price(amount: Decimal, currency: str) -> str:
     """An amount of money that is paid, in a currency (ISO 4217): "€12.40", "12,40 €"."""
-    return numbers.format_currency(amount, currency, locale=current().locale)
+    text = numbers.format_currency(amount, currency, locale=current().locale)
+    # Unicode TS 35 (currency spacing): a code of letters is set off from the digits.
+    return re.sub(r"(?<=[A-Za-z])(?=[0-9])", "\N{NO-BREAK SPACE}", text)
 
 
 def when(moment: datetime, *, seconds: bool = False) -> Markup:

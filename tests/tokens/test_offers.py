@@ -128,7 +128,7 @@ async def test_an_administrator_publishes_prices_and_buyers_see_them(
     assert visitor.soup.select_one('input[name="seen_6"]')["value"] == "1.00"
     await visitor.open("/admin/offers")
     await visitor.send("/admin/offers", seen="0", **rows)  # seen before the first list
-    assert len((await offers_of(gate).versions())) == 1
+    assert len(await offers_of(gate).versions()) == 1
     await visitor.open("/admin/audit")
     assert visitor.status == 200
 
