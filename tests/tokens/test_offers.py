@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,11 @@ async def test_an_administrator_publishes_prices_and_buyers_see_them(
     assert visitor.status == 403
     await promote(gate)
     await visitor.open("/admin/offers")
-    rows = {"hours_0": "6", "price_0_full": "1,50", "price_0_certificates_only": "1"}
+    rows: dict[str, Any] = {
+        "hours_0": "6",
+        "price_0_full": "1,50",
+        "price_0_certificates_only": "1",
+    }
     await visitor.send("/admin/offers", seen="0", hours_1="x", **rows)
     assert visitor.status == 422
     assert visitor.soup.find(id="e-hours_1") is not None
@@ -138,7 +143,12 @@ async def test_a_bundle_is_put_on_sale_and_changed_on_the_page(make_gate: MakeGa
     visitor = await Visitor(gate).register("root")
     await promote(gate)
     await visitor.open("/admin/offers")
-    fields = {"name": "Week", "duration_hours": "24h", "token_count": "7", "scope": "full"}
+    fields: dict[str, Any] = {
+        "name": "Week",
+        "duration_hours": "24h",
+        "token_count": "7",
+        "scope": "full",
+    }
     await visitor.send("/admin/bundles", **fields, price_znc="free")
     assert visitor.status == 422
     await visitor.send("/admin/bundles", **fields, price_znc="99,00")
