@@ -16,7 +16,6 @@ from typing import Any
 OFF = "off"
 MAX_HOURS = 24 * 3660
 """The longest duration that can be sold, in hours."""
-MAX_PRICE = Decimal("9999999999.99")
 _MAX_DURATIONS = 50
 _DURATION = re.compile(r"([1-9][0-9]{0,5})(h|d)?")
 _PRICE = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,2})?")

@@ -33,7 +33,7 @@ _CHOICES = (
 
 def catalogue(settings: Settings) -> Catalogue:
     """The price list of the settings."""
-    given = {hours: getattr(settings, name.lower()) for hours, name in _NAMES.items()}
+    given = _single_prices(settings)
     prices: dict[int, Decimal | None] = {
         hours: price if isinstance(price, Decimal) else None for hours, price in given.items()
     }
@@ -42,9 +42,20 @@ def catalogue(settings: Settings) -> Catalogue:
     return Catalogue(prices | settings.token_prices, settings.scope_prices)
 
 
+def _single_prices(settings: Settings) -> dict[int, Decimal | str | None]:
+    """The values of ``TOKEN_PRICE_*`` by duration in hours."""
+    return {
+        1: settings.token_price_1h,
+        12: settings.token_price_12h,
+        24: settings.token_price_24h,
+        168: settings.token_price_7d,
+        720: settings.token_price_30d,
+    }
+
+
 def _has_prices(settings: Settings) -> bool:
     """Whether any token costs something."""
-    single = [getattr(settings, name.lower()) for name in _NAMES.values()]
+    single = _single_prices(settings).values()
     tables = [settings.token_prices, *settings.scope_prices.values()]
     return any(isinstance(price, Decimal) and price > 0 for price in single) or any(
         price for table in tables for price in table.values()
@@ -69,9 +80,9 @@ def warnings(settings: Settings) -> list[str]:
         return []
     found = []
     unset = [
-        name
-        for hours, name in _NAMES.items()
-        if getattr(settings, name.lower()) is None and hours not in settings.token_prices
+        _NAMES[hours]
+        for hours, price in _single_prices(settings).items()
+        if price is None and hours not in settings.token_prices
     ]
     if unset:
         found.append(
