@@ -177,7 +177,7 @@ def money(amount: Decimal, *, signed: bool = False) -> str:
 def price(amount: Decimal, currency: str) -> str:
     """An amount of money that is paid, in a currency (ISO 4217): "€12.40", "12,40 €"."""
     text = numbers.format_currency(amount, currency, locale=current().locale)
-    # Unicode TS 35 (currency spacing): a code of letters is set off from the digits.
+    # Unicode TS 35 (currency spacing): a space separates an alphabetic code from the digits.
     return re.sub(r"(?<=[A-Za-z])(?=[0-9])", "\N{NO-BREAK SPACE}", text)
 
 

@@ -154,7 +154,7 @@ class Settings(
         """The price of one ZNC by currency (ISO 4217), the currency that buyers pay in first."""
         known = {"RUB": self.znc_to_rub_rate, **self.currency_rates}
         if self.payment_currency != "RUB" and "znc_to_rub_rate" not in self.model_fields_set:
-            del known["RUB"]  # a default that nobody chose
+            del known["RUB"]  # the default rate, which was not set
         return {self.payment_currency: known[self.payment_currency], **known}
 
 

@@ -56,7 +56,7 @@ class OfferedScope(Output):
     title: str
     """The title, in the language of `Accept-Language`."""
     description: str
-    """What the scope permits, in the same language."""
+    """A description of what it permits, in the same language."""
 
 
 class OffersOut(Output):
