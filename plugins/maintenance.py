@@ -1,15 +1,13 @@
-"""Example of ``early_response``: respond instead of the upstream. Off by default; enable it:
+"""Example of ``request``: respond instead of the upstream. Off by default; enable it:
 
 PLUGIN_OPTIONS={"maintenance": {"enabled": true, "paths": ["/reports/*"]}}
 """
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from pydantic import Field
 
-from zenzefi.plugins import Context, EarlyResponse, Plugin, PluginOptions
+from zenzefi.plugins import Exchange, OutgoingRequest, Plugin, PluginOptions, Response
 
 
 class Maintenance(Plugin):
@@ -27,11 +25,11 @@ class Maintenance(Plugin):
 
     options: Options
 
-    def early_response(self, context: Context) -> EarlyResponse | None:
-        """503 with Retry-After (RFC 9110 section 15.6.4)."""
-        if not any(fnmatchcase(context.path, pattern) for pattern in self.options.paths):
+    def request(self, exchange: Exchange, request: OutgoingRequest) -> Response | None:
+        """503 with Retry-After (RFC 9110 section 15.6.4), however the path is spelled."""
+        if not exchange.path_matches(*self.options.paths):
             return None
-        return EarlyResponse(
+        return Response(
             status=503,
             headers=(
                 ("Content-Type", "text/plain; charset=utf-8"),

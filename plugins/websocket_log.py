@@ -21,7 +21,6 @@ class WebSocketLog(Plugin):
 
     name = "websocket-log"
     enabled = False
-    messages = True
 
     class Options(PluginOptions):
         """Whether the text of messages is logged."""

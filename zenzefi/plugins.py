@@ -16,16 +16,24 @@ from zenzefi.rewriting.html.embedded import WholeText, map_speculation_rules
 from zenzefi.rewriting.literals import OriginFinder, OriginScanner, Spelled
 from zenzefi.rewriting.microsyntax import map_refresh, map_srcset
 from zenzefi.rewriting.plugins.api import (
+    Client,
     Context,
     EarlyResponse,
+    Exchange,
+    HeaderView,
     JsonValue,
     Match,
     Message,
     Needs,
+    OutgoingRequest,
+    OutgoingResponse,
     Plugin,
     PluginOptions,
+    Response,
+    Socket,
     TextEdit,
     Token,
+    UpstreamError,
 )
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
 from zenzefi.rewriting.scanner import Scanner
@@ -34,13 +42,20 @@ from zenzefi.rewriting.xml_by_root import XmlByRoot
 from zenzefi.rewriting.xml_formats import XmlRules, xml_format
 from zenzefi.rewriting.xmlspans import XmlReader
 
+API = 2
+"""The version of this API. It grows when something is added; what plugins use stays."""
+
 __all__ = [
+    "API",
     "DOCUMENT_DESTINATIONS",
     "FIELD_NAME",
+    "Client",
     "Context",
     "CssScanner",
     "EarlyResponse",
     "Edit",
+    "Exchange",
+    "HeaderView",
     "HtmlOptions",
     "HtmlScanner",
     "IfNamed",
@@ -53,12 +68,17 @@ __all__ = [
     "Origin",
     "OriginFinder",
     "OriginScanner",
+    "OutgoingRequest",
+    "OutgoingResponse",
     "Plugin",
     "PluginOptions",
+    "Response",
     "Scanner",
+    "Socket",
     "Spelled",
     "TextEdit",
     "Token",
+    "UpstreamError",
     "UrlMap",
     "WholeText",
     "XmlByRoot",

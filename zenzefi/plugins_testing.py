@@ -9,18 +9,25 @@ chunk sizes, and fails the test where the gate would only have logged::
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.origin import PROXY_PREFIX, Mount, MountKind, Origin
-from zenzefi.rewriting.engine import Engine, Exchange
-from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Plugin
+from zenzefi.rewriting.engine import Engine, ExchangeHead
+from zenzefi.rewriting.plugins.api import Plugin, Response
+from zenzefi.rewriting.plugins.client import ClientFacts
+from zenzefi.rewriting.plugins.heads import ExchangeMemory
+from zenzefi.rewriting.plugins.messages import Direction, OutgoingRequest
 from zenzefi.rewriting.plugins.registry import LoadedPlugin, Registry
+from zenzefi.rewriting.plugins.request_side import request_side
+from zenzefi.rewriting.plugins.socket_hooks import socket_hooks
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 from zenzefi.rewriting.urls import UrlMapper
 from zenzefi.settings import parse_origin
@@ -33,6 +40,16 @@ MOUNTS = {
     "client": Mount(MountKind.CLIENT, Origin("https", "127.0.0.1", 61000)),
 }
 CHUNKS = (1, 7, 65536)
+NONCE = "the-nonce-of-each-test"
+MountName = Literal["prefix", "root", "client"]
+CLIENT = ClientFacts(
+    user_id="00000000-0000-4000-8000-000000000001",
+    token_id="00000000-0000-4000-8000-000000000002",  # noqa: S106 - an ID, which is no secret
+    activated_at=datetime(2026, 1, 1, tzinfo=UTC),
+    expires_at=datetime(2026, 1, 2, tzinfo=UTC),
+    address="192.0.2.1",
+)
+"""Who is asking, unless a test says otherwise: ``dataclasses.replace(CLIENT, scope="...")``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,7 @@ class Result:
     """Spans that the plugin changed."""
     ran: bool = True
     """False where the plugin was not asked at all: its ``matches`` did not hold."""
+    status: int = 200
 
     @property
     def text(self) -> str:
@@ -63,34 +81,25 @@ class RunPlugin(Protocol):
         content_type: str = "text/html",
         options: Mapping[str, Any] | None = None,
         url: str = UPSTREAM + "/",
-        mount: Literal["prefix", "root", "client"] = "prefix",
+        mount: MountName = "prefix",
         destination: str | None = None,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        request_headers: Mapping[str, str] | None = None,
+        client: ClientFacts = CLIENT,
     ) -> Result:
-        """Run ``plugin`` alone over a response. Raises ``AssertionError`` if it misbehaves."""
+        """Run ``plugin`` alone over an exchange. Raises ``AssertionError`` if it misbehaves."""
 
 
 class PluginFailed(AssertionError):
     """The plugin raised, or broke a rule of the API; the gate would have passed the original."""
 
 
-def run(
-    plugin: type[Plugin],
-    body: bytes = b"",
-    *,
-    content_type: str = "text/html",
-    options: Mapping[str, Any] | None = None,
-    url: str = UPSTREAM + "/",
-    mount: Literal["prefix", "root", "client"] = "prefix",
-    destination: str | None = None,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Result:
-    """What :class:`RunPlugin` says, without pytest."""
-    arguments = (content_type, options, url, mount, destination, status, headers)
+def run(plugin: type[Plugin], body: bytes = b"", **arguments: Any) -> Result:
+    """What :class:`RunPlugin` says, without pytest; ``arguments`` as there."""
     with watched():
-        return _run(plugin, body, *arguments)
+        return _run(plugin, body, **arguments)
 
 
 @contextlib.contextmanager
@@ -107,23 +116,24 @@ def watched() -> Iterator[None]:
 def _run(
     plugin: type[Plugin],
     body: bytes,
-    content_type: str,
-    options: Mapping[str, Any] | None,
-    url: str,
-    mount: Literal["prefix", "root", "client"],
-    destination: str | None,
-    status: int,
-    headers: Mapping[str, str] | None,
+    *,
+    content_type: str = "text/html",
+    options: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    status: int = 200,
+    **asked: Any,
 ) -> Result:
     results = []
     for size in CHUNKS if len(body) > 1 else CHUNKS[-1:]:
         engine, entry = engine_for(plugin, options)
-        exchanged = exchange(
-            url,
-            mount=mount,
-            destination=destination,
+        before = exchange(status=0, **asked)
+        side = request_side(engine.registry, before)
+        if side is not None:
+            asyncio.run(side.request(_outgoing(before, None)))
+        exchanged = replace(
+            before,
             status=status,
-            headers={"Content-Type": content_type, **(headers or {})},
+            response_headers=_headers({"Content-Type": content_type, **(headers or {})}),
         )
         rewrite = engine.plan(exchanged)
         if rewrite is None:
@@ -131,10 +141,11 @@ def _run(
         else:
             parts = [rewrite.feed(body[i : i + size]) for i in range(0, len(body), size)]
             out, sent = b"".join(parts) + rewrite.finish(), rewrite.headers
-        if entry.statistics.errors:
-            raise PluginFailed(f"{plugin.name}: {entry.statistics.last_error}")
+        _raise(entry)
+        final = exchanged.memory.status if exchanged.memory is not None else 0
         ran = entry.statistics.calls > 0
-        results.append(Result(out, CIMultiDict(sent), entry.statistics.edits, ran))
+        edits = entry.statistics.edits
+        results.append(Result(out, CIMultiDict(sent), edits, ran, final or status))
     for size, result in zip(CHUNKS, results, strict=False):
         if result.body != results[-1].body:
             raise PluginFailed(
@@ -144,48 +155,157 @@ def _run(
     return results[-1]
 
 
+def _headers(given: Mapping[str, str] | None) -> CIMultiDictProxy[str]:
+    return CIMultiDictProxy(CIMultiDict(given or {}))
+
+
+def _outgoing(head: ExchangeHead, headers: Mapping[str, str] | None) -> OutgoingRequest:
+    path, mark, query = head.url.partition("//")[2].partition("/")[2].partition("?")
+    given = CIMultiDict(headers or {})
+    return OutgoingRequest(head.method, f"/{path}", query if mark else None, given)
+
+
 def engine_for(
     plugin: type[Plugin], options: Mapping[str, Any] | None = None
 ) -> tuple[Engine, LoadedPlugin]:
     """An engine with this one plugin. Raises ``PluginError``."""
     given = {"enabled": True, **(options or {})}
     registry = Registry(entry_points=False, classes=[plugin], options={plugin.name: given})
-    return Engine(registry), registry[plugin.name]
+    return Engine(registry, nonce=lambda: NONCE), registry[plugin.name]
 
 
 def exchange(
     url: str = UPSTREAM + "/",
     *,
-    mount: Literal["prefix", "root", "client"] = "prefix",
+    mount: MountName = "prefix",
     method: str = "GET",
     destination: str | None = None,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     request_headers: Mapping[str, str] | None = None,
-) -> Exchange:
+    client: ClientFacts = CLIENT,
+    is_websocket: bool = False,
+) -> ExchangeHead:
     """An exchange for hooks that see no body; ``status=0`` is before the response."""
     origin = parse_origin("/".join(url.split("/", 3)[:3]))
     where = MOUNTS[mount]
-    return Exchange(
+    return ExchangeHead(
         method=method,
         url=url,
         status=status,
         mapper=UrlMapper(origin, where),
         mount=where,
         destination=destination,
-        request_headers=CIMultiDictProxy(CIMultiDict(request_headers or {})),
-        response_headers=CIMultiDictProxy(CIMultiDict(headers or {})),
+        request_headers=_headers(request_headers),
+        response_headers=_headers(headers),
+        user=client.user_id,
+        client=client,
+        memory=ExchangeMemory("0123456789abcdef"),
+        is_websocket=is_websocket,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What becomes of a request: sent to the upstream like this, or responded to."""
+
+    method: str
+    path: str
+    query: str | None
+    headers: CIMultiDict[str]
+    body: bytes
+    response: Response | None
+    """The plugin's response instead of the upstream's."""
+
+
+def send(plugin: type[Plugin], url: str = UPSTREAM + "/", **arguments: Any) -> Sent:
+    """:func:`send_async` for tests without an event loop."""
+    return asyncio.run(send_async(plugin, url, **arguments))
+
+
+async def send_async(
+    plugin: type[Plugin],
+    url: str = UPSTREAM + "/",
+    *,
+    body: bytes | None = None,
+    options: Mapping[str, Any] | None = None,
+    upstream_headers: Mapping[str, str] | None = None,
+    **asked: Any,
+) -> Sent:
+    """Run the request side of a plugin: ``request``, ``request_body``, ``request_chunk``.
+
+    ``upstream_headers`` are those that the upstream would get without the plugin; ``asked`` as for
+    :func:`exchange`. The content passes ``request_chunk`` in pieces of seven bytes.
+    """
+    engine, entry = engine_for(plugin, options)
+    head = exchange(url, status=0, **asked)
+    outgoing = _outgoing(head, upstream_headers)
+    response = engine.hooks.early_response(head)
+    content = body or b""
+    side = request_side(engine.registry, head)
+    if side is not None and response is None:
+        response = await side.request(outgoing)
+        if response is None and body is not None:
+            given = await side.body(content)
+            if isinstance(given, Response):
+                response = given
+            else:
+                content = b"".join(
+                    side.chunk(given[at : at + 7], final=at + 7 >= len(given))
+                    for at in range(0, max(1, len(given)), 7)
+                )
+    _raise(entry)
+    return Sent(outgoing.method, outgoing.path, outgoing.query, outgoing.headers, content, response)
 
 
 def early(
     plugin: type[Plugin], url: str, options: Mapping[str, Any] | None = None
-) -> EarlyResponse | None:
-    """The result of ``early_response`` for a URL."""
-    engine, entry = engine_for(plugin, options)
-    early = engine.early_response(exchange(url, status=0))
-    _raise(entry)
-    return early
+) -> Response | None:
+    """The response of a plugin instead of the upstream's, for a GET of a URL."""
+    return send(plugin, url, options=options).response
+
+
+class TestedSocket:
+    """A WebSocket with one plugin: pass it messages, see what it sends."""
+
+    __test__ = False  # pytest: this is not a test
+
+    def __init__(
+        self, plugin: type[Plugin], options: Mapping[str, Any] | None = None, **asked: Any
+    ) -> None:
+        """The socket is open; ``asked`` as for :func:`exchange`."""
+        engine, self._entry = engine_for(plugin, options)
+        self.sent: list[tuple[str, str | bytes]] = []
+        """The messages that the plugin has sent by itself, with their directions."""
+        self.closed: tuple[int, str] | None = None
+        """The code and reason with which the plugin has closed it."""
+        hooks = socket_hooks(engine.registry, exchange(status=0, is_websocket=True, **asked))
+        if hooks is None:
+            raise PluginFailed(f"{plugin.name} has no hook for this WebSocket")
+        self._hooks = hooks
+        self._hooks.opened(self)
+        _raise(self._entry)
+
+    def message(self, data: str | bytes, direction: Direction = "to_browser") -> str | bytes | None:
+        """A message after the plugin; ``None`` if it drops it."""
+        out = self._hooks.message(direction, data)
+        _raise(self._entry)
+        return out
+
+    def ended(self, code: int | None = 1000) -> None:
+        """One side closes the socket."""
+        self._hooks.closed(code)
+        _raise(self._entry)
+
+    def inject(self, direction: Direction, data: str | bytes) -> bool:
+        """See :class:`zenzefi.rewriting.plugins.messages.SocketLink`."""
+        self.sent.append((direction, data))
+        return True
+
+    def end(self, code: int, reason: str) -> None:
+        """See :class:`zenzefi.rewriting.plugins.messages.SocketLink`."""
+        self.closed = code, reason
+        self._hooks.closed(code)
 
 
 def message(
@@ -193,13 +313,10 @@ def message(
     data: str | bytes,
     options: Mapping[str, Any] | None = None,
     *,
-    direction: Literal["to_upstream", "to_browser"] = "to_browser",
+    direction: Direction = "to_browser",
 ) -> str | bytes | None:
     """What ``websocket_message`` makes of a message."""
-    engine, entry = engine_for(plugin, options)
-    out = engine.message(exchange(status=101), Message(direction=direction, data=data))
-    _raise(entry)
-    return out
+    return TestedSocket(plugin, options).message(data, direction)
 
 
 def _raise(entry: LoadedPlugin) -> None:

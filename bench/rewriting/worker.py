@@ -30,7 +30,7 @@ def plan(kind: str, headers: dict[str, str] | None = None) -> BodyRewrite:
 
     from bench.rewriting import pages
     from zenzefi.origin import Mount, MountKind, Origin
-    from zenzefi.rewriting.engine import Exchange
+    from zenzefi.rewriting.engine import ExchangeHead
     from zenzefi.rewriting.urls import UrlMapper
 
     mount = Mount(MountKind.PREFIX, Origin("http", "gate.example", 8000), PREFIX)
@@ -39,7 +39,7 @@ def plan(kind: str, headers: dict[str, str] | None = None) -> BodyRewrite:
     sent = {"Content-Type": types.get(kind, "application/json"), **(headers or {})}
     destinations = {"html": "document", "css": "style", "javascript": "script"}
     rewrite = _engine().plan(
-        Exchange(
+        ExchangeHead(
             method="GET",
             url=PAGE,
             status=200,

@@ -7,7 +7,7 @@ from typing import Any
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.origin import Mount, MountKind, Origin
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.urls import UrlMapper
 
 UPSTREAM = Origin("https", "app.example", 443)
@@ -21,7 +21,7 @@ def exchange(
     request: dict[str, str] | None = None,
     mount: Mount = PREFIX,
     **changes: Any,
-) -> Exchange:
+) -> ExchangeHead:
     """A GET request and its response, with these headers and other ``changes``."""
     fields: dict[str, Any] = {
         "method": "GET",
@@ -33,10 +33,10 @@ def exchange(
         "request_headers": CIMultiDictProxy(CIMultiDict(request or {})),
         "response_headers": CIMultiDictProxy(CIMultiDict(response)),
     }
-    return Exchange(**{**fields, **changes})
+    return ExchangeHead(**{**fields, **changes})
 
 
-def rewrite_body(engine: Engine, exchanged: Exchange, data: bytes, size: int = 65536) -> bytes:
+def rewrite_body(engine: Engine, exchanged: ExchangeHead, data: bytes, size: int = 65536) -> bytes:
     """The rewritten body, fed in chunks of ``size`` bytes."""
     rewrite = engine.plan(exchanged)
     assert rewrite is not None

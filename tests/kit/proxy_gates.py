@@ -77,7 +77,7 @@ class MemoryTokenValidator:
         self.activations.append(access.token_id)
         for token, known in self.known.items():
             if known.token_id == access.token_id and not known.is_activated:
-                self.known[token] = replace(known, activated_at=datetime.now(UTC))
+                access = self.known[token] = replace(known, activated_at=datetime.now(UTC))
         return access
 
     @contextlib.contextmanager

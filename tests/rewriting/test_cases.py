@@ -19,7 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from tests.kit.cases import CASES
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.resources import bundled
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
@@ -83,7 +83,7 @@ class Fetch:
         else:
             known = message.content_type not in ("", "none")
             headers = {"Content-Type": message.content_type} if known else {}
-        exchange = Exchange(
+        exchange = ExchangeHead(
             method="GET",
             url=url,
             status=302 if name == "location" else 200,
@@ -101,7 +101,7 @@ class Fetch:
         assert cut == [whole] * len(cut), "the cut into chunks makes a difference"
         return whole
 
-    def _rewrite(self, exchange: Exchange, data: bytes, chunk: int) -> Any:
+    def _rewrite(self, exchange: ExchangeHead, data: bytes, chunk: int) -> Any:
         rewrite = self.engine.plan(exchange)
         if rewrite is None:
             return self.check.Message(data, exchange.response_headers.get("Content-Type", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from zenzefi.plugins import Context, EarlyResponse, Match, Message, Needs, Plugi
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.plugins.registry import Registry
+from zenzefi.rewriting.plugins.socket_hooks import socket_hooks
 
 
 def test_a_body_is_not_cached_after_a_plugin_failed() -> None:
@@ -65,9 +67,10 @@ def test_a_plugin_that_raises_everywhere_breaks_nothing() -> None:
     sent = CIMultiDict({"A": "b"})
     engine.prepare_request(exchanged, sent)
     assert sent == {"A": "b"}
-    assert engine.early_response(exchanged) is None
-    assert engine.wants_messages(exchanged)
-    assert engine.message(exchanged, Message(direction="to_browser", data="x")) == "x"
+    assert engine.hooks.early_response(exchanged) is None
+    sockets = socket_hooks(engine.registry, replace(exchanged, is_websocket=True))
+    assert sockets is not None
+    assert sockets.message("to_browser", "x") == "x"
     rewrite = engine.plan(exchanged)
     assert rewrite is not None
     assert dict(rewrite.headers) == {"Content-Type": "text/plain", "X": "y"}

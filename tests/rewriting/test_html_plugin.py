@@ -7,7 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.resources import bundled
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
@@ -28,7 +28,7 @@ def run(
 ) -> bytes:
     engine = Engine(Registry([bundled("plugins")], entry_points=False, options=options or {}))
     rewrite = engine.plan(
-        Exchange(
+        ExchangeHead(
             method="GET",
             url="https://app.example/dir/page",
             status=200,

@@ -12,7 +12,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from tests.kit.linear_work import MAPPER, MOUNT, PAGE, assert_linear, repeated
 from zenzefi.resources import bundled
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.plugins.registry import Registry
 
 REGISTRY = Registry([bundled("plugins")], entry_points=False)
@@ -101,7 +101,7 @@ KINDS = {
 
 def run_body(kind: str, size: int) -> Callable[[bytes], bytes]:
     def run(body: bytes) -> bytes:
-        exchange = Exchange(
+        exchange = ExchangeHead(
             method="GET",
             url=PAGE,
             status=200,

@@ -14,7 +14,7 @@ from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.plugins import Context, Needs, Plugin, TextEdit
 from zenzefi.resources import bundled
 from zenzefi.rewriting.cache import CachedResult, Key, ResultCache
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
@@ -72,7 +72,7 @@ def get(
     """The decoded body and the headers that a browser gets."""
     coded = gzip.compress(body, mtime=0)
     headers = {"Content-Encoding": "gzip", "Content-Length": str(len(coded)), **response}
-    exchange = Exchange(
+    exchange = ExchangeHead(
         method="GET",
         url=fields.get("url", URL),
         status=200,
@@ -240,7 +240,7 @@ def test_the_memory_of_bodies_is_bounded() -> None:
 def asked_with(engine: Engine, tag: str, request: dict[str, str], user: str) -> str | None:
     """``If-None-Match`` as the upstream gets it."""
     headers = CIMultiDict({**request, "If-None-Match": tag})
-    exchange = Exchange(
+    exchange = ExchangeHead(
         method="GET",
         url=URL,
         status=0,

@@ -11,7 +11,7 @@ from tests.kit.engine import exchange
 from tests.kit.mounts import MOUNTS, UPSTREAMS
 from zenzefi.origin import Mount
 from zenzefi.resources import bundled
-from zenzefi.rewriting.engine import Engine, Exchange
+from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.urls import UrlMapper
 
@@ -39,7 +39,7 @@ DESTINATIONS = {
 }
 
 
-def asked(kind: str, mount: Mount, request: dict[str, str], **changes: object) -> Exchange:
+def asked(kind: str, mount: Mount, request: dict[str, str], **changes: object) -> ExchangeHead:
     response = {"Content-Type": kind, "ETag": '"1"', "Cache-Control": "max-age=60"}
     return exchange(
         response,

@@ -44,8 +44,9 @@ def reference() -> str:
 
 def _constant(value: object) -> str:
     """The description of a constant, from the string after its assignment."""
-    defined = next(name for name, thing in vars(http_syntax).items() if thing is value)
-    return _described(ast.parse(inspect.getsource(http_syntax)).body)[defined]
+    module = plugins if value is plugins.API else http_syntax
+    defined = next(name for name, thing in vars(module).items() if thing is value)
+    return _described(ast.parse(inspect.getsource(module)).body)[defined]
 
 
 def _signature(function: Callable[..., object]) -> str:

@@ -365,6 +365,7 @@ class Admission:
             sign_in=credentials.sign_in_id,
             sign_in_secret=credentials.secret,
             inspection=granted.inspection,
+            is_websocket=requested.is_websocket,
             tracking=self._sessions.begin(
                 access, requested.identity(granted.device_id, credentials)
             ),

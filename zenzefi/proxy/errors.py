@@ -81,6 +81,13 @@ class TooManyOpenFiles(Unavailable):
     code = "too_many_open_files"
 
 
+class PluginRefused(Unavailable):
+    """A plugin that protects this request has failed, so the request was not sent."""
+
+    code = "plugin_failed"
+    default = "This request can't be checked at present. Try again in a moment."
+
+
 class UpstreamTimeout(GateError):
     """The upstream exceeded a timeout."""
 

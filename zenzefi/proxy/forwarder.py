@@ -14,9 +14,10 @@ from typing import Protocol, cast
 
 from aiohttp import web
 
-from zenzefi.errors import UpstreamProtocolError
+from zenzefi.errors import GateError, UpstreamProtocolError
 from zenzefi.http.client_address import client_address_of
 from zenzefi.http.error_responses import is_event_source
+from zenzefi.http.target import Target
 from zenzefi.origin import Mount
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse, CountingClient
 from zenzefi.proxy.browser.client_body import ClientBody, InvitingClient
@@ -28,9 +29,9 @@ from zenzefi.proxy.method_override import InspectedBody
 from zenzefi.proxy.private_response import private
 from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
-from zenzefi.proxy.rewriter import MappedResponse, ResponseHead, Rewriter
+from zenzefi.proxy.rewriter import Answer, MappedResponse, ResponseHead, Rewriter
 from zenzefi.proxy.upstream.connection_auth import has_credentials
-from zenzefi.proxy.upstream.exchange import ExchangingClient, UpstreamExchange
+from zenzefi.proxy.upstream.exchange import ExchangingClient, RequestBody, UpstreamExchange
 from zenzefi.proxy.upstream.ownership import ClientConnection
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
 from zenzefi.tokens.errors import SignInRequired
@@ -111,7 +112,7 @@ class HttpForwarder:
         try:
             early = self.rewriter.early(proxied.for_engine)
             if early is not None:
-                _send_early(client, request.method, *early)
+                send_answer(client, request.method, early)
             elif request.body_exists:
                 # An upload may last: it ends with the token.
                 with self._token_validator.register(
@@ -131,16 +132,24 @@ class HttpForwarder:
         request = proxied.request
         purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
         body: ClientBody | None = None
-        content = None
+        content: RequestBody | None = None
         if request.body_exists:
             body = ClientBody(request, client, self._upstream.read_timeout)
             inspection = proxied.inspection
             content = body if inspection is None else InspectedBody(body, inspection)
-        head = self._head(proxied, body)
+        target, pairs = proxied.target, self._pairs(proxied, is_bodiless=body is None)
+        changed = await self.rewriter.through_plugins(proxied.for_engine, target, pairs, content)
+        if changed is not None:
+            if changed.answer is not None:
+                send_answer(client, request.method, changed.answer)
+                await awaited.ended
+                return
+            target, pairs, content = changed.target, changed.headers, changed.content
+        head = _head(request.method, target, pairs, content)
         while True:
             exchange = await self._upstream.send(request.method, head, content, client, purpose)
             try:
-                await self.deliver(proxied, exchange)
+                await self.deliver(proxied, exchange, awaited)
                 unwanted = await awaited.ended
             finally:
                 await exchange.close()
@@ -149,15 +158,36 @@ class HttpForwarder:
             await unwanted.skip()
             awaited.renew()
             awaited.may_refetch = False
-            head = self._head(proxied, body, without_range=True)
+            pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
+            head = _head(request.method, target, pairs, content)
 
-    async def deliver(self, proxied: ProxyRequest, exchange: UpstreamExchange) -> None:
+    async def deliver(
+        self, proxied: ProxyRequest, exchange: UpstreamExchange, awaited: ProxiedResponse
+    ) -> None:
         """Activate the token, and let callbacks send the response that has begun."""
         parked = exchange.parked
         if parked is not None:
             if not proxied.access.is_activated:
-                await self._token_validator.activate(proxied.access)
+                access = await self._token_validator.activate(proxied.access)
+                awaited.for_engine = proxied.activated(access).for_engine
             parked.deliver()
+
+    async def instead_of_error(
+        self, proxied: ProxyRequest, error: GateError
+    ) -> ProxiedResponse | None:
+        """Send a plugin's response to a request that the upstream did not respond to, if any."""
+        answer = self.rewriter.instead_of_error(proxied.for_engine, error)
+        if answer is None:
+            return None
+        client = client_of(proxied.request)
+        awaited = ProxiedResponse(proxied, client)
+        client.serve(awaited)
+        try:
+            send_answer(client, proxied.request.method, answer)
+            await awaited.ended
+        finally:
+            client.give_up(awaited)
+        return awaited
 
     def purpose(self, proxied: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:
         """The purpose of this request's upstream connection."""
@@ -191,33 +221,18 @@ class HttpForwarder:
             pairs += _upgrade_for_426(response.headers)
         return private(response.status, self.rewriter.response(request, response, pairs))
 
-    def _head(
-        self, proxied: ProxyRequest, body: ClientBody | None, *, without_range: bool = False
-    ) -> bytes:
-        request = proxied.request
+    def _pairs(self, proxied: ProxyRequest, *, is_bodiless: bool) -> Pairs:
+        """The headers for the upstream, without the framing of the content."""
         pairs = request_headers(
-            request._message.raw_headers,
+            proxied.request._message.raw_headers,
             self.policy,
             proxied.mount,
             proxied.identity,
             proxied.unmapper,
-            is_bodiless=body is None,
+            is_bodiless=is_bodiless,
             token=proxied.token,
         )
-        pairs = self.rewriter.request(proxied.for_engine, pairs)
-        if without_range:
-            pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
-        if body is None:
-            # RFC 9110, 8.6: methods that anticipate content say that there is none.
-            if request.method in ("POST", "PUT", "PATCH"):
-                pairs.append((b"Content-Length", b"0"))
-        elif body.length is None:
-            pairs.append((b"Transfer-Encoding", b"chunked"))
-        else:
-            pairs.append((b"Content-Length", b"%d" % body.length))
-        if body is not None and body.expects_continue:
-            pairs.append((b"Expect", b"100-continue"))
-        return request_head(request.method, proxied.target, pairs)
+        return self.rewriter.request(proxied.for_engine, pairs)
 
     def _mapped(self, pairs: Pairs, mount: Mount) -> Pairs:
         try:
@@ -226,10 +241,24 @@ class HttpForwarder:
             raise UpstreamProtocolError from None
 
 
-def _send_early(
-    client: SendingClient, method: str, status: int, mapped: MappedResponse, body: bytes
-) -> None:
+def _head(method: str, target: Target, pairs: Pairs, content: RequestBody | None) -> bytes:
+    pairs = list(pairs)
+    if content is None:
+        # RFC 9110, 8.6: methods that anticipate content say that there is none.
+        if method in ("POST", "PUT", "PATCH"):
+            pairs.append((b"Content-Length", b"0"))
+    elif content.length is None:
+        pairs.append((b"Transfer-Encoding", b"chunked"))
+    else:
+        pairs.append((b"Content-Length", b"%d" % content.length))
+    if content is not None and content.expects_continue:
+        pairs.append((b"Expect", b"100-continue"))
+    return request_head(method, target, pairs)
+
+
+def send_answer(client: SendingClient, method: str, answer: Answer) -> None:
     """Send a plugin's response. The upstream did not respond, so the token is not activated."""
+    status, mapped, body = answer
     lines = [b"HTTP/1.1 %d \r\n" % status, *(b"%b: %b\r\n" % pair for pair in mapped.headers)]
     has_body = method != "HEAD" and status not in (204, 304)
     length = None if status == 204 else len(body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.errors import UpstreamFailed
 from zenzefi.http.observation import PROXIED
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.http.target import Target, under_prefix
@@ -12,6 +13,7 @@ from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import PROXY_PREFIX, Origin
 from zenzefi.proxy.admission import Admission, resolve
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
+from zenzefi.proxy.errors import UpstreamBusy, UpstreamTimeout
 from zenzefi.proxy.forwarder import HttpForwarder, client_of
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.mount import Mounts
@@ -85,15 +87,25 @@ class Gate:
             return redirect_or_refuse(self.mounts, request, target.raw)
         proxied = await self.admission.admit(requested, credentials, mount)
         with proxied.tracking:
-            client_of(request).check_pending(request)
-            span = request.get(SPAN)
-            if span is None:
-                return await self._pass_on(proxied)
-            origin = self.upstream.origin
-            with span.toward(origin.host, origin.port, request.method) as exchange:
-                response = await self._pass_on(proxied.traced(exchange.traceparent))
-                exchange.responded(response.status)
+            try:
+                return await self._sent(proxied)
+            except (UpstreamFailed, UpstreamBusy, UpstreamTimeout) as error:
+                response = await self.http.instead_of_error(proxied, error)
+                if response is None:
+                    raise
                 return response
+
+    async def _sent(self, proxied: ProxyRequest) -> ProxiedResponse:
+        request = proxied.request
+        client_of(request).check_pending(request)
+        span = request.get(SPAN)
+        if span is None:
+            return await self._pass_on(proxied)
+        origin = self.upstream.origin
+        with span.toward(origin.host, origin.port, request.method) as exchange:
+            response = await self._pass_on(proxied.traced(exchange.traceparent))
+            exchange.responded(response.status)
+            return response
 
     async def _pass_on(self, proxied: ProxyRequest) -> ProxiedResponse:
         if is_websocket(proxied.request):

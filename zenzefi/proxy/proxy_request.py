@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from aiohttp import web
@@ -13,6 +13,8 @@ from zenzefi.origin import Mount
 from zenzefi.proxy.headers.request import Identity, UrlUnmapper
 from zenzefi.proxy.interfaces import RequestTracking
 from zenzefi.proxy.method_override import ContentInspection
+from zenzefi.rewriting.plugins.client import UNKNOWN_CLIENT, ClientFacts
+from zenzefi.rewriting.plugins.heads import ExchangeMemory
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -28,6 +30,11 @@ class EngineRequest:
     """The client's, as they were received."""
     mount: Mount
     user_id: str
+    client: ClientFacts = UNKNOWN_CLIENT
+    """Who is asking, for plugins."""
+    memory: ExchangeMemory | None = None
+    """What plugins keep for this one request."""
+    is_websocket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class ProxyRequest:
     sign_in: UUID | None = None
     sign_in_secret: str | None = None
     inspection: ContentInspection | None = None
+    is_websocket: bool = False
+    memory: ExchangeMemory = field(default_factory=ExchangeMemory)
 
     @property
     def client_identity(self) -> ClientIdentity:
@@ -57,10 +66,36 @@ class ProxyRequest:
     def for_engine(self) -> EngineRequest:
         """The request as the rewriting engine sees it."""
         request = self.request
+        access = self.access
+        self.memory.id = self.identity.request_id
         return EngineRequest(
-            request.method, self.target.raw, request.headers, self.mount, self.identity.user_id
+            request.method,
+            self.target.raw,
+            request.headers,
+            self.mount,
+            self.identity.user_id,
+            facts_of(access, self.device_id, self.identity.client),
+            self.memory,
+            self.is_websocket,
         )
+
+    def activated(self, access: TokenAccess) -> ProxyRequest:
+        """The same, once its token was activated."""
+        return replace(self, access=access)
 
     def traced(self, traceparent: str) -> ProxyRequest:
         """The same, naming the gate's own span to the upstream."""
         return replace(self, identity=replace(self.identity, traceparent=traceparent))
+
+
+def facts_of(access: TokenAccess, device_id: str | None, address: str) -> ClientFacts:
+    """The facts about a client that plugins may read: never the token itself."""
+    return ClientFacts(
+        user_id=str(access.user_id),
+        token_id=str(access.token_id),
+        scope=access.scope,
+        device=device_id,
+        activated_at=access.activated_at,
+        expires_at=access.expires_at,
+        address=address,
+    )

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from zenzefi.errors import GateError
+from zenzefi.http.target import Target
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
+from zenzefi.proxy.proxy_request import EngineRequest
+from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.proxy.upstream.response_head import PlainHead
 from zenzefi.rewriting.origin_search import OriginSearch
+from zenzefi.rewriting.plugins.messages import Direction, SocketLink
 
 
 class BodyTransform(Protocol):
@@ -38,6 +42,8 @@ class MappedResponse:
     headers: Pairs
     length: int | None
     rewrite: BodyTransform | None = None
+    status: int | None = None
+    """The status that a plugin has set, ``None`` for the upstream's."""
     unless_found: UnchangedUnlessFound | None = None
     """Set if the body is searched first; then the rest is for a body that passes unchanged."""
 
@@ -55,6 +61,33 @@ class UnchangedUnlessFound:
     def finds(self, body: bytes) -> bool:
         """Whether a whole body must be rewritten."""
         return self.search.finds(body, self.coding)
+
+
+Answer = tuple[int, MappedResponse, bytes]
+"""A response of a plugin: its status, its head, its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRequest:
+    """A request after the hooks of its plugins: what is sent, or the response instead."""
+
+    target: Target
+    headers: Pairs
+    content: RequestBody | None
+    answer: Answer | None = None
+
+
+class SocketPlugins(Protocol):
+    """The plugins of one WebSocket (``zenzefi.rewriting.plugins.socket_hooks``)."""
+
+    def opened(self, link: SocketLink) -> None:
+        """The handshake is done."""
+
+    def message(self, direction: Direction, data: str | bytes) -> str | bytes | None:
+        """A message after the plugins; ``None`` drops it."""
+
+    def closed(self, code: int | None) -> None:
+        """The WebSocket has ended."""
 
 
 class ResponseHead(Protocol):
@@ -84,8 +117,22 @@ class MappedHead:
 class Rewriter(Protocol):
     """The proxy's view of the engine (:class:`zenzefi.proxy.rewriting_adapter.EngineRewriter`)."""
 
-    def early(self, request: EngineRequest) -> tuple[int, MappedResponse, bytes] | None:
-        """A plugin's response instead of the upstream's: status, head, body."""
+    def early(self, request: EngineRequest) -> Answer | None:
+        """A plugin's response instead of the upstream's, for requests without a task."""
+
+    def needs_task(self, request: EngineRequest) -> bool:
+        """Whether a plugin has hooks for this request that only a task can call."""
+
+    async def through_plugins(
+        self, request: EngineRequest, target: Target, headers: Pairs, content: RequestBody | None
+    ) -> PluginRequest | None:
+        """The request after its plugins' hooks; ``None`` without such plugins.
+
+        Raises a :class:`GateError` if it is refused.
+        """
+
+    def instead_of_error(self, request: EngineRequest, error: GateError) -> Answer | None:
+        """A plugin's response to a request that the upstream did not respond to."""
 
     def request(self, request: EngineRequest, headers: Pairs) -> Pairs:
         """The request's headers as the engine needs them (validators, ranges, codings)."""
@@ -93,13 +140,8 @@ class Rewriter(Protocol):
     def interim(self, request: EngineRequest, status: int, headers: Pairs) -> Pairs:
         """The headers of a 1xx response (browsers fetch the Link of 103 Early Hints)."""
 
-    def messages(
-        self, proxied: ProxyRequest
-    ) -> Callable[[str, str | bytes], str | bytes | None] | None:
-        """The function applied to WebSocket messages: (direction, data) -> data or ``None``.
-
-        ``None`` if no plugin reads messages: then frames pass raw.
-        """
+    def socket(self, request: EngineRequest) -> SocketPlugins | None:
+        """The plugins of a WebSocket; ``None`` if there are none: then frames pass raw."""
 
     def must_refetch(self, request: EngineRequest, response: ResponseHead) -> bool:
         """Whether the response is a part of a body that must be rewritten as a whole."""

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Literal
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from zenzefi.bounded import BoundedDict
+from zenzefi.errors import GateError, UpstreamProtocolError
+from zenzefi.http.target import Target
 from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.proxy.headers.cookies import map_set_cookie
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
-from zenzefi.proxy.rewriter import MappedResponse, ResponseHead, UnchangedUnlessFound
+from zenzefi.proxy.headers.response import response_headers
+from zenzefi.proxy.plugin_side import through_plugins
+from zenzefi.proxy.private_response import private
+from zenzefi.proxy.proxy_request import EngineRequest
+from zenzefi.proxy.rewriter import (
+    Answer,
+    MappedResponse,
+    PluginRequest,
+    ResponseHead,
+    SocketPlugins,
+    UnchangedUnlessFound,
+)
+from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.body import BodyRewrite
-from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, Exchange
+from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, ExchangeHead
 from zenzefi.rewriting.headers import BODY_HEADERS
 from zenzefi.rewriting.pipeline import Budget
-from zenzefi.rewriting.plugins.api import Message
+from zenzefi.rewriting.plugins.messages import UpstreamError
+from zenzefi.rewriting.plugins.request_side import request_side
+from zenzefi.rewriting.plugins.socket_hooks import socket_hooks
+from zenzefi.rewriting.plugins.values import Response
 from zenzefi.rewriting.urls import UrlMapper
 
 _MAX_MAPPERS = 64
@@ -54,15 +70,58 @@ class EngineRewriter:
         self._upstream = upstream
         self._mappers = mappers
 
-    def early(self, request: EngineRequest) -> tuple[int, MappedResponse, bytes] | None:
+    def early(self, request: EngineRequest) -> Answer | None:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         if not self._engine.registry.with_hook("early_response"):
             return None
-        early = self._engine.early_response(self._exchange(request, 0, CIMultiDict()))
-        if early is None:
+        early = self._engine.hooks.early_response(self._exchange(request, 0, CIMultiDict()))
+        return None if early is None else self._answer(request, early)
+
+    def _answer(self, request: EngineRequest, response: Response) -> Answer:
+        """A plugin's response as if the upstream had sent it: its addresses are mapped."""
+        pairs = _to_pairs([(n, v) for n, v in response.headers if n.lower() not in _FRAMING])
+        try:
+            pairs = response_headers(pairs, self._upstream, request.mount)
+        except ValueError:
+            raise UpstreamProtocolError from None
+        head = self._exchange(request, response.status, CIMultiDict(_to_text(pairs)))
+        planned = self._engine.plan(head) if response.body else None
+        body = response.body
+        if planned is None or planned.heavy:
+            mapped = _mapped(self._engine.map_response_headers(head))
+        else:
+            mapped, body = _mapped(planned.headers), planned.feed(body) + planned.finish()
+        status = request.memory.status if request.memory is not None else 0
+        mapped = private(status or response.status, replace(mapped, length=len(body)))
+        return status or response.status, mapped, body
+
+    def needs_task(self, request: EngineRequest) -> bool:
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
+        return (
+            request_side(self._engine.registry, self._exchange(request, 0, CIMultiDict()))
+            is not None
+        )
+
+    async def through_plugins(
+        self, request: EngineRequest, target: Target, headers: Pairs, content: RequestBody | None
+    ) -> PluginRequest | None:
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
+        side = request_side(self._engine.registry, self._exchange(request, 0, CIMultiDict()))
+        if side is None:
             return None
-        headers = [pair for pair in early.headers if pair[0].lower() not in _FRAMING]
-        return early.status, MappedResponse(_to_pairs(headers), len(early.body)), early.body
+        text = _to_text(headers)
+        changed = await through_plugins(side, request.method, target, text, content)
+        answer = None if changed.response is None else self._answer(request, changed.response)
+        return PluginRequest(changed.target, _to_pairs(changed.headers), changed.content, answer)
+
+    def instead_of_error(self, request: EngineRequest, error: GateError) -> Answer | None:
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
+        if not self._engine.registry.with_hook("upstream_error"):
+            return None
+        head = self._exchange(request, 0, CIMultiDict())
+        known = UpstreamError(code=error.code, status=error.status)
+        response = self._engine.hooks.upstream_error(head, known)
+        return None if response is None else self._answer(request, response)
 
     def request(self, request: EngineRequest, headers: Pairs) -> Pairs:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
@@ -82,20 +141,9 @@ class EngineRewriter:
         exchange = self._exchange(request, status, CIMultiDict(_to_text(headers)))
         return _to_pairs(self._engine.map_response_headers(exchange))
 
-    def messages(
-        self, proxied: ProxyRequest
-    ) -> Callable[[str, str | bytes], str | bytes | None] | None:
+    def socket(self, request: EngineRequest) -> SocketPlugins | None:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
-        exchange = self._exchange(proxied.for_engine, 0, CIMultiDict())
-        if not self._engine.wants_messages(exchange):
-            return None
-
-        def through(direction: str, data: str | bytes) -> str | bytes | None:
-            to: Literal["to_upstream", "to_browser"]
-            to = "to_upstream" if direction == "to_upstream" else "to_browser"
-            return self._engine.message(exchange, Message(direction=to, data=data))
-
-        return through
+        return socket_hooks(self._engine.registry, self._exchange(request, 0, CIMultiDict()))
 
     def must_refetch(self, request: EngineRequest, response: ResponseHead) -> bool:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
@@ -111,7 +159,9 @@ class EngineRewriter:
         text = CIMultiDict(_to_text(headers))
         exchange = self._exchange(request, response.status, text)
         has_content = response.has_body and response.length != 0
-        search = self._engine.origin_search(exchange) if has_content else None
+        # A hook that may change the status is called once, so nothing is planned twice.
+        may_search = has_content and not self._engine.registry.with_hook("response")
+        search = self._engine.origin_search(exchange) if may_search else None
         if search is None:
             return self._planned(exchange, has_content=has_content)
         coding = ", ".join(text.getall("Content-Encoding", ()))
@@ -119,7 +169,7 @@ class EngineRewriter:
         otherwise = partial(self._planned, exchange, has_content=True)
         return replace(mapped, unless_found=UnchangedUnlessFound(search, coding, otherwise))
 
-    def _planned(self, exchange: Exchange, *, has_content: bool) -> MappedResponse:
+    def _planned(self, exchange: ExchangeHead, *, has_content: bool) -> MappedResponse:
         """The response as the engine plans it, without a search."""
         rewrite: BodyRewrite | Decoding | None = None
         planned = self._engine.plan(exchange) if has_content else None
@@ -132,16 +182,19 @@ class EngineRewriter:
                     rewrite, mapped = decoding(mapped, self._engine.budget)
                 elif exchange.method == "HEAD":  # the same fields that a GET would have
                     _, mapped = decoding(mapped, self._engine.budget)
-        return _mapped(mapped, rewrite)
+        memory = exchange.memory
+        return _mapped(mapped, rewrite, memory.status if memory is not None else 0)
 
-    def _exchange(self, request: EngineRequest, status: int, headers: CIMultiDict[str]) -> Exchange:
+    def _exchange(
+        self, request: EngineRequest, status: int, headers: CIMultiDict[str]
+    ) -> ExchangeHead:
         request_headers = request.headers
         if request.mount.kind is MountKind.CLIENT:
             # It drops Content-Encoding, so it can read identity only, despite Accept-Encoding.
             own = CIMultiDict(request_headers)
             own["Accept-Encoding"] = "identity"
             request_headers = CIMultiDictProxy(own)
-        return Exchange(
+        return ExchangeHead(
             method=request.method,
             url=f"{self._upstream}{request.target}",
             status=status,
@@ -152,11 +205,15 @@ class EngineRewriter:
             response_headers=CIMultiDictProxy(headers),
             user=request.user_id,
             marks_key=self._marks_key,
+            client=request.client,
+            memory=request.memory,
+            is_websocket=request.is_websocket,
+            map_cookie=partial(map_set_cookie, upstream=self._upstream, mount=request.mount),
         )
 
 
 def _mapped(
-    headers: list[tuple[str, str]], rewrite: BodyRewrite | Decoding | None = None
+    headers: list[tuple[str, str]], rewrite: BodyRewrite | Decoding | None = None, status: int = 0
 ) -> MappedResponse:
     length: int | None = None
     kept = []
@@ -165,7 +222,7 @@ def _mapped(
             length = int(value)
         else:
             kept.append((name, value))
-    return MappedResponse(_to_pairs(kept), length, rewrite)
+    return MappedResponse(_to_pairs(kept), length, rewrite, status or None)
 
 
 class Decoding:

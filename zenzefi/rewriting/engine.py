@@ -1,6 +1,6 @@
 """The engine's interface for the proxy: plans which plugins rewrite a body, and maps headers.
 
-Pure: takes an :class:`Exchange`, returns bytes and headers. The proxy does the I/O.
+Pure: takes an :class:`ExchangeHead`, returns bytes and headers. The proxy does the I/O.
 """
 
 from __future__ import annotations
@@ -24,17 +24,25 @@ from zenzefi.rewriting.headers import BODY_HEADERS, map_headers, varying
 from zenzefi.rewriting.origin_search import OriginSearch
 from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.plans import Plan, Plans
-from zenzefi.rewriting.plugin_steps import steps_for
-from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
-from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
+from zenzefi.rewriting.plugin_steps import BodyReading, steps_for
+from zenzefi.rewriting.plugins.exchange import Exchange
+from zenzefi.rewriting.plugins.heads import ExchangeHead, fits
 from zenzefi.rewriting.plugins.hooks import Hooks
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
-from zenzefi.rewriting.result_key import cacheable_length, depends_on, tag_key
+from zenzefi.rewriting.plugins.values import Needs
+from zenzefi.rewriting.result_key import (
+    cacheable_length,
+    depends_on,
+    is_open,
+    names_varied,
+    reads_of,
+    tag_key,
+)
 from zenzefi.rewriting.runtime import is_worker
 from zenzefi.rewriting.untouched import must_stay
 
-__all__ = ["Engine", "Exchange"]
+__all__ = ["Engine", "ExchangeHead"]
 
 _NO_BODY = frozenset((204, 205, 304))
 PREPARED_HEADERS = ("If-None-Match", "If-Match", "Range", "If-Range", "Accept-Encoding")
@@ -53,17 +61,19 @@ class Engine:
         budget: Budget | None = None,
         cache: ResultCache | None = None,
         clock: Callable[[], float] = time.thread_time,
+        nonce: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
         self.registry = registry
         self.hooks = Hooks(registry)
         self.budget = budget or Budget()
         self.cache = cache if cache is not None else ResultCache()
         self._clock = clock
+        self._nonce = nonce
         self.plans = Plans(registry)
 
     # --- before the request goes out -------------------------------------------------------------
 
-    def prepare_request(self, exchange: Exchange, headers: CIMultiDict[str]) -> None:
+    def prepare_request(self, exchange: ExchangeHead, headers: CIMultiDict[str]) -> None:
         """Change the request's headers for the upstream, in place.
 
         Derived validators become the upstream's own, ``Range`` is removed if the response will be
@@ -89,21 +99,9 @@ class Engine:
             headers["Accept-Encoding"] = codecs.forwardable(asked)
         self.hooks.request_headers(exchange, headers)
 
-    def early_response(self, exchange: Exchange) -> EarlyResponse | None:
-        """A plugin's response instead of the upstream's, or ``None``."""
-        return self.hooks.early_response(exchange)
-
-    def wants_messages(self, exchange: Exchange) -> bool:
-        """Whether a plugin processes the WebSocket's messages, so that frames must be parsed."""
-        return self.hooks.wants_messages(exchange)
-
-    def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
-        """A message after the plugins that process messages; ``None`` drops it."""
-        return self.hooks.message(exchange, message)
-
     # --- when the response's head is there -------------------------------------------------------
 
-    def must_refetch(self, exchange: Exchange) -> bool:
+    def must_refetch(self, exchange: ExchangeHead) -> bool:
         """Whether a 206 has a type that is rewritten: repeat the request without ``Range``.
 
         A range of the upstream's body is not a range of the rewritten one (RFC 9110, 14).
@@ -114,7 +112,7 @@ class Engine:
             and self._entries(exchange) is not None
         )
 
-    def plan(self, exchange: Exchange) -> BodyRewrite | None:
+    def plan(self, exchange: ExchangeHead) -> BodyRewrite | None:
         """The rewriting of the body; ``None`` if it passes unchanged, in its content coding."""
         if exchange.status < 200 or exchange.status in _NO_BODY or exchange.status == 206:
             return None
@@ -130,18 +128,19 @@ class Engine:
             return None
         permission = self._permission(exchange, plan)
         sent = self._rewritten_headers(exchange, found, coding, permission)
+        used: list[Exchange] = []
         return BodyRewrite(
             headers=sent,
             decoders=decoders,
             coding=coding,
-            decide=self._decision(exchange, plan, entries, permission),
+            decide=self._decision(exchange, plan, entries, permission, used),
             budget=self.budget,
             heavy=any(e.plugin.needs is Needs.DOCUMENT for e in entries),
-            recall=self._recall(exchange, entries, coding) if permission is None else None,
+            recall=self._recall(exchange, entries, coding, used) if permission is None else None,
             clock=self._clock,
         )
 
-    def map_response_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
+    def map_response_headers(self, exchange: ExchangeHead) -> list[tuple[str, str]]:
         """The headers of a response without a body, or whose body passes unchanged."""
         headers = self._mapped(exchange)
         if exchange.status == 304:
@@ -163,7 +162,7 @@ class Engine:
         return 200 <= status < 300 and status not in _NO_BODY and status != 206
 
     @staticmethod
-    def _coding(exchange: Exchange) -> str | None:
+    def _coding(exchange: ExchangeHead) -> str | None:
         """The coding of the rewritten body; ``None`` if the upstream's can't be decoded."""
         content_encoding = _content_encoding(exchange)
         if codecs.decoders(content_encoding) is None:
@@ -173,7 +172,7 @@ class Engine:
             codecs.codings(content_encoding),
         )
 
-    def origin_search(self, exchange: Exchange) -> OriginSearch | None:
+    def origin_search(self, exchange: ExchangeHead) -> OriginSearch | None:
         """The search that tells whether the body passes unchanged: nothing found, nothing changed.
 
         ``None`` if no search can tell, or the body passes unchanged anyway.
@@ -190,13 +189,15 @@ class Engine:
         label = exchange.response_headers.get(_CONTENT_TYPE, "")
         return self.plans.search(label, exchange.destination, exchange.mount, exchange.mapper)
 
-    def unchanged_headers(self, exchange: Exchange, search: OriginSearch) -> list[tuple[str, str]]:
+    def unchanged_headers(
+        self, exchange: ExchangeHead, search: OriginSearch
+    ) -> list[tuple[str, str]]:
         """The headers of a body in which ``search`` has found nothing."""
         return varying(self._mapped(exchange), search.varies)
 
     # --- how it is decided -----------------------------------------------------------------------
 
-    def _entries(self, exchange: Exchange) -> tuple[Plan, list[LoadedPlugin]] | None:
+    def _entries(self, exchange: ExchangeHead) -> tuple[Plan, list[LoadedPlugin]] | None:
         headers = exchange.response_headers
         label = headers.get(_CONTENT_TYPE, "")
         nosniff = "nosniff" in headers.get("X-Content-Type-Options", "").lower()
@@ -210,10 +211,11 @@ class Engine:
 
     def _decision(
         self,
-        exchange: Exchange,
+        exchange: ExchangeHead,
         plan: Plan,
         entries: list[LoadedPlugin],
         permission: csp.Permission | None,
+        used: list[Exchange],
     ) -> Decide:
         label = charset.label(exchange.response_headers.get(_CONTENT_TYPE, ""))
 
@@ -235,13 +237,13 @@ class Engine:
                 if named is None:
                     return None
                 encoding = named
-            context = context_of(exchange, effective, encoding, permission)
             wanted = [
                 entry
                 for entry in entries
                 if entry.plugin.matches.content_type(effective) and entry.takes(exchange.url)
             ]
-            steps = steps_for(wanted, context, self.budget, self._clock)
+            reading = BodyReading(exchange, effective, encoding, permission)
+            steps = steps_for(wanted, reading, self.budget, self._clock, used)
             transcoder = charset.transcoder(encoding, html=effective == sniff.HTML)
             codec = codec_of(encoding) if effective == sniff.CSS else None
             if codec is not None and all(e.plugin.needs is Needs.CHUNKS for e in wanted):
@@ -253,7 +255,7 @@ class Engine:
     # --- headers ---------------------------------------------------------------------------------
 
     def _mapped(
-        self, exchange: Exchange, permission: csp.Permission | None = None
+        self, exchange: ExchangeHead, permission: csp.Permission | None = None
     ) -> list[tuple[str, str]]:
         view = View(exchange.url, exchange.mapper, exchange.mount)
         headers = list(map_headers(exchange.response_headers.items(), view))
@@ -263,46 +265,56 @@ class Engine:
                 (name, next(values) if name.lower() == _POLICY else value)
                 for name, value in headers
             ]
-        return self.hooks.response_headers(exchange, headers)
+        headers = self.hooks.response_headers(exchange, headers)
+        if self.registry.with_hook("response") and exchange.status >= 200:
+            status, headers = self.hooks.response(exchange, headers)
+            if exchange.memory is not None:
+                exchange.memory.status = status
+        return headers
 
     def _rewritten_headers(
         self,
-        exchange: Exchange,
+        exchange: ExchangeHead,
         found: tuple[Plan, list[LoadedPlugin]],
         coding: str,
         permission: csp.Permission | None,
     ) -> list[tuple[str, str]]:
         plan, entries = found
-        headers = self._without_body_fields(exchange, self._mapped(exchange, permission))
+        key = None if is_open(entries) else self._key(exchange)
+        headers = self._without_body_fields(key, self._mapped(exchange, permission))
         out = [(n, v) for n, v in headers if n.lower() != "content-encoding"]
         was_coded = len(out) != len(headers)
         if coding != "identity":
             out.append(("Content-Encoding", coding))
         mount, destination = exchange.mount, exchange.destination
-        varies = {n for entry in entries for n in entry.plugin._varies(mount, destination)}
+        varies = names_varied(entries, mount, destination)
         if plan.told_by_destination:
             varies.add("Sec-Fetch-Dest")
         if was_coded:
             varies.add("Accept-Encoding")
         return varying(out, varies)
 
+    @staticmethod
     def _without_body_fields(
-        self, exchange: Exchange, headers: list[tuple[str, str]]
+        key: str | None, headers: list[tuple[str, str]]
     ) -> list[tuple[str, str]]:
+        """The headers of a rewritten body. ``key``: of the derived ETag; ``None`` for no ETag."""
         out = []
         for name, value in headers:
             lower = name.lower()
             if lower in BODY_HEADERS:
                 continue
             if lower == "etag":
-                derived = validators.derive(value, self._key(exchange))
+                derived = validators.derive(value, key) if key is not None else None
                 if derived is not None:
                     out.append((name, derived))
                 continue
             out.append((name, value))
         return out
 
-    def _for_304(self, exchange: Exchange, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    def _for_304(
+        self, exchange: ExchangeHead, headers: list[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
         """The headers of a 304: the stored body was rewritten if the request has a derived tag.
 
         The stored policy is kept too: its nonce must match the stored body.
@@ -312,11 +324,11 @@ class Engine:
             return headers
         return [
             (name, value)
-            for name, value in self._without_body_fields(exchange, headers)
+            for name, value in self._without_body_fields(self._key(exchange), headers)
             if name.lower() not in (_POLICY, "content-encoding")
         ]
 
-    def _permission(self, exchange: Exchange, plan: Plan) -> csp.Permission | None:
+    def _permission(self, exchange: ExchangeHead, plan: Plan) -> csp.Permission | None:
         """The permission for the runtime, which documents get, and for inline elements that are
         allowed by their hash."""
         if plan.effective != sniff.HTML:
@@ -326,19 +338,24 @@ class Engine:
         policies = exchange.response_headers.getall("Content-Security-Policy", ())
         if not policies:
             return None
-        mount, fresh = exchange.mount, secrets.token_urlsafe(16)
+        mount, fresh = exchange.mount, self._nonce()
         mapped = [csp.map_policy(v, exchange.mapper, mount, exchange.url) for v in policies]
         permission = csp.permit(mapped, mount.public, fresh)
         values, hashes = csp.permit_edited(permission.values, permission.nonce or fresh)
         return replace(permission, values=values, hashes=hashes)
 
-    def _key(self, exchange: Exchange) -> str:
+    def _key(self, exchange: ExchangeHead) -> str:
         """Eight hex digits that change with everything a rewritten body depends on."""
         varies = self.plans.varies(exchange.mount, exchange.destination)
-        return tag_key(exchange, self.registry.fingerprint, varies)
+        facts = self.plans.facts(exchange.client)
+        return tag_key(exchange, self.registry.fingerprint, varies, facts)
 
     def _recall(
-        self, exchange: Exchange, entries: list[LoadedPlugin], coding: str
+        self,
+        exchange: ExchangeHead,
+        entries: list[LoadedPlugin],
+        coding: str,
+        used: list[Exchange],
     ) -> Recall | None:
         """The cache for a body that a shared cache may store; ``None`` for others."""
         length = cacheable_length(exchange)
@@ -353,14 +370,19 @@ class Engine:
 
         before = incidents()  # a result without a plugin that failed or was skipped is incomplete
         key = Key(exchange.url, exchange.response_headers.get("ETag", ""), length, depends)
-        return Recall(self.cache, key, lambda: incidents() == before)
+        keyed = reads_of(entries)
+
+        def is_sound() -> bool:
+            return incidents() == before and all(one._depends_only_on(keyed) for one in used)
+
+        return Recall(self.cache, key, is_sound)
 
 
-def _content_encoding(exchange: Exchange) -> str:
+def _content_encoding(exchange: ExchangeHead) -> str:
     return ", ".join(exchange.response_headers.getall("Content-Encoding", ()))
 
 
-def _is_for_worker(exchange: Exchange) -> bool:
+def _is_for_worker(exchange: ExchangeHead) -> bool:
     return is_worker(exchange.destination, urlsplit(exchange.url).query)
 
 

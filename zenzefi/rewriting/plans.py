@@ -9,9 +9,10 @@ from zenzefi.origin import Mount
 from zenzefi.rewriting import sniff
 from zenzefi.rewriting.origin_search import OriginSearch, search_for
 from zenzefi.rewriting.plugins.api import Needs
+from zenzefi.rewriting.plugins.client import ClientFacts
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
-from zenzefi.rewriting.result_key import varied_by
+from zenzefi.rewriting.result_key import facts_read, varied_by
 from zenzefi.rewriting.url_map import UrlMap
 
 _PLANS = 2048
@@ -41,12 +42,18 @@ class Plans:
         self._plans: dict[tuple[str, str | None, bool, bool], Plan] = {}
         self._searches: dict[tuple[str, str | None, Mount], OriginSearch | None] = {}
         self._varies: dict[tuple[Mount, str | None], tuple[str, ...]] = {}
+        self._readers: tuple[LoadedPlugin, ...] = ()  # the operator's
+        self._reads = 0
         self._generation = -1
         self._looked = 0.0
 
     def varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
         """The request headers that any plugin depends on."""
         self._refresh()
+        reads = sum([len(entry.reads.names) for entry in self._readers])
+        if reads != self._reads:  # a plugin has read something new
+            self._reads = reads
+            self._varies.clear()
         names = self._varies.get((mount, destination))
         if names is None:
             if len(self._varies) >= _PLANS:
@@ -54,6 +61,10 @@ class Plans:
             names = varied_by(self._registry.entries, mount, destination)
             self._varies[mount, destination] = names
         return names
+
+    def facts(self, client: ClientFacts) -> tuple[object, ...]:
+        """The facts about the client that any plugin depends on."""
+        return facts_read(self._readers, client) if self._readers else ()
 
     def plan(self, label: str, destination: str | None, *, nosniff: bool, is_root: bool) -> Plan:
         """The plan; ``nosniff``: the response forbids to guess its type."""
@@ -124,3 +135,4 @@ class Plans:
             self._plans.clear()
             self._searches.clear()
             self._varies.clear()
+            self._readers = tuple(entry for entry in registry.entries if not entry.bundled)

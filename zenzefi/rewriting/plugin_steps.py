@@ -8,25 +8,50 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
+from zenzefi.rewriting import csp
 from zenzefi.rewriting.body import Step
 from zenzefi.rewriting.charset import python_name
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import HtmlToken, TokenScanner
 from zenzefi.rewriting.jsonspans import JsonReader
 from zenzefi.rewriting.pipeline import Budget, Pass, Runner
-from zenzefi.rewriting.plugins.api import Context, JsonValue, Needs, TextEdit
+from zenzefi.rewriting.plugins.exchange import Exchange
 from zenzefi.rewriting.plugins.faults import PluginFault
+from zenzefi.rewriting.plugins.heads import ExchangeHead
 from zenzefi.rewriting.plugins.registry import LoadedPlugin
+from zenzefi.rewriting.plugins.values import JsonValue, Needs, TextEdit
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG, in_time
 from zenzefi.rewriting.scanner import Scanner
 
 
+@dataclass(frozen=True, slots=True)
+class BodyReading:
+    """How a body is read: its effective type, its encoding (``""``: unknown), and its policy."""
+
+    head: ExchangeHead
+    effective: str
+    encoding: str
+    permission: csp.Permission | None = None
+
+    @property
+    def charset(self) -> str:
+        """The encoding in which plugins get it."""
+        return "utf-8" if self.encoding.startswith("utf-16") else self.encoding or "utf-8"
+
+
 def steps_for(
-    entries: Sequence[LoadedPlugin], context: Context, budget: Budget, clock: Callable[[], float]
+    entries: Sequence[LoadedPlugin],
+    reading: BodyReading,
+    budget: Budget,
+    clock: Callable[[], float],
+    used: list[Exchange] | None = None,
 ) -> list[Step]:
-    """The steps for one body; empty if no plugin processes it."""
+    """The steps for one body; empty if no plugin processes it.
+
+    ``used`` gets the objects of the plugins that process it.
+    """
     steps: list[Step] = []
     seats: list[tuple[Runner, Scanner]] = []
 
@@ -35,15 +60,16 @@ def steps_for(
             steps.append(Pass(list(seats), budget, clock))
             seats.clear()
 
-    is_taken = False
+    url = reading.head.url
     for entry in entries:
         scanner = None
         try:
             WATCHDOG.enter()
-            if entry.plugin.applies(context):
-                # Each plugin has its own state; the first needs no copy.
-                own = replace(context, state={}) if is_taken else context
-                is_taken = True
+            own = entry.exchange(reading.head)
+            own._begin_body(reading.effective, reading.charset, reading.permission)
+            if used is not None:
+                used.append(own)
+            if entry.plugin.applies(own):
                 if entry.plugin.needs is Needs.DOCUMENT:
                     close()
                     steps.append(DocumentStep(entry, own, budget))
@@ -54,15 +80,15 @@ def steps_for(
             raise
         except BaseException as error:  # sys.exit() in a plugin must not end the gate
             WATCHDOG.leave()
-            entry.failed(error, context.url)
+            entry.failed(error, url)
             continue
         if scanner is not None:
-            seats.append((entry.on(context.url), scanner))
+            seats.append((entry.on(url), scanner))
     close()
     return steps
 
 
-def scanner_for(entry: LoadedPlugin, context: Context, budget: Budget) -> Scanner | None:
+def scanner_for(entry: LoadedPlugin, context: Exchange, budget: Budget) -> Scanner | None:
     """The scanner that feeds a plugin's hook. Raises :class:`PluginFault` for an invalid one."""
     plugin = entry.plugin
     if plugin.needs is Needs.CHUNKS:
@@ -79,7 +105,7 @@ def scanner_for(entry: LoadedPlugin, context: Context, budget: Budget) -> Scanne
     raise PluginFault(f"{plugin.name} needs {plugin.needs}")
 
 
-def _asking(entry: LoadedPlugin, context: Context) -> Callable[[HtmlToken], Iterable[Edit]]:
+def _asking(entry: LoadedPlugin, context: Exchange) -> Callable[[HtmlToken], Iterable[Edit]]:
     hook = entry.traced(entry.plugin.token, context.url)
 
     def ask(token: HtmlToken) -> Iterable[Edit]:
@@ -110,7 +136,7 @@ class TracedScanner:
 class TextScanner:
     """The whole body as a string, edits in characters."""
 
-    def __init__(self, entry: LoadedPlugin, context: Context, limit: int) -> None:
+    def __init__(self, entry: LoadedPlugin, context: Exchange, limit: int) -> None:
         self._hook = entry.traced(entry.plugin.text, context.url)
         self._context = context
         self._limit = limit
@@ -163,7 +189,7 @@ def _text_edits(found: object, length: int) -> list[TextEdit]:
 class JsonValueScanner:
     """The values of a JSON body, one by one, in streaming."""
 
-    def __init__(self, entry: LoadedPlugin, context: Context) -> None:
+    def __init__(self, entry: LoadedPlugin, context: Exchange) -> None:
         self._hook = entry.traced(entry.plugin.json_value, context.url)
         self._context = context
         self._reader = JsonReader()
@@ -187,7 +213,7 @@ class JsonValueScanner:
 class DocumentStep:
     """A BeautifulSoup tree of the whole body. If it is unchanged, the source passes."""
 
-    def __init__(self, entry: LoadedPlugin, context: Context, budget: Budget) -> None:
+    def __init__(self, entry: LoadedPlugin, context: Exchange, budget: Budget) -> None:
         self._entry = entry
         self._context = context
         self._limit = budget.whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from zenzefi.rewriting.plugins.exchange import Exchange
+from zenzefi.rewriting.plugins.heads import ExchangeHead
 
 _NO_TRANSFORM = re.compile(r"(?:^|,)[ \t]*no-transform[ \t]*(?:,|$)", re.I)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -16,7 +16,7 @@ _PARTS_OF_PAGES = {
 }
 
 
-def must_stay(exchange: Exchange) -> bool:
+def must_stay(exchange: ExchangeHead) -> bool:
     """Whether the content passes byte-identical.
 
     ``Cache-Control: no-transform`` forbids to change it (RFC 9111, 5.2.2.6).

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
 
+from zenzefi.http_syntax import canonical_path
 from zenzefi.settings.scope_rules import parse_rule
 from zenzefi.tokens.errors import ScopeRefused
 
@@ -126,7 +127,7 @@ class Scopes:
                 "This address is ambiguous, and this access token is limited to a scope."
             )
         try:
-            canonical = unquote_to_bytes(path).decode("utf-8")
+            canonical = canonical_path(path, "strict")
         except UnicodeDecodeError:
             raise ScopeRefused from None
         if _CONTROL.search(canonical) or not known.covers(canonical, method):

@@ -158,6 +158,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("The application sent an invalid response"),
         N_("The gate works, but the application sent an invalid response. Try again in a moment."),
     ),
+    "plugin_failed": (
+        N_("Not available right now"),
+        N_("This request can't be checked at present. Try again in a moment."),
+    ),
     "upstream_busy": (
         N_("Too busy right now"),
         N_("All connections to the application are in use. Try again in a moment."),

@@ -129,7 +129,7 @@ def test_a_coroutine_is_no_hook() -> None:
         async def early_response(self, context: Context) -> None:  # type: ignore[override] # the mistake
             return None
 
-    assert check(Later) == ["later.early_response is a coroutine; hooks are plain functions."]
+    assert check(Later) == ["later.early_response is a coroutine; this hook is a plain function."]
 
 
 def test_order_follows_before_and_after_and_else_the_names() -> None:
@@ -221,7 +221,6 @@ def test_matches_are_globs_over_types_and_paths() -> None:
         ({"before": "html"}, "before is 'html'; it is a tuple"),
         ({"tags": ("h1",)}, "tags means nothing without needs = Needs.TOKENS"),
         ({"matches": ("text/html",)}, "it is Match(...)"),
-        ({"websocket_message": lambda *_: None}, "needs messages = True"),
         ({"request_headers": lambda self, headers: None}, "it takes (self, context, headers)"),
     ],
 )

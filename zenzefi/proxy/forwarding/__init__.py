@@ -89,11 +89,12 @@ from zenzefi.proxy.forwarding.spans import Spans
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.interfaces import SESSION_TRACKING, SIGN_INS
 from zenzefi.proxy.proxy_request import EngineRequest
-from zenzefi.proxy.rewriter import MappedResponse
+from zenzefi.proxy.rewriter import Answer
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.response_head import HeadReader, PlainHeadReader
 from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
+from zenzefi.rewriting.plugins.checks import REQUEST_SIDE
 from zenzefi.rewriting.runtime import WORKER_MARK
 from zenzefi.runtime.drain import DRAIN, REQUEST_HANDLER
 from zenzefi.settings import SETTINGS
@@ -138,6 +139,7 @@ class Forwarding:
         self._tracing = app.get(TRACING)
         self._is_enabled = settings.fast_lane
         self.has_early = False  # whether plugins may respond instead of the upstream
+        self.has_request_side = False  # whether plugins have hooks that only a task can call
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._ids: list[bytes] = []
@@ -174,6 +176,7 @@ class Forwarding:
             self._tables.clear()
             self.known_requests.clear()
         self.has_early = rewriting.has_hook("early_response")
+        self.has_request_side = any(map(rewriting.has_hook, REQUEST_SIDE))
         self._count()
         self.is_open = self._is_enabled
 
@@ -220,7 +223,11 @@ class Forwarding:
 
     # --- for the handlers
 
-    def early(self, request: EngineRequest) -> tuple[int, MappedResponse, bytes] | None:
+    def needs_task(self, request: EngineRequest) -> bool:
+        """Whether a plugin has hooks for a request that only a task can call."""
+        return self.http.rewriter.needs_task(request)
+
+    def early(self, request: EngineRequest) -> Answer | None:
         """A plugin's response instead of the upstream's, or ``None``."""
         return self.http.rewriter.early(request) if self.has_early else None
 

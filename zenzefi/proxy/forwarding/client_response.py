@@ -33,6 +33,7 @@ from zenzefi.proxy.rewriter import MappedResponse, ResponseHead
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
 from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
+from zenzefi.rewriting.plugins.heads import ExchangeMemory
 
 if TYPE_CHECKING:
     from zenzefi.proxy.forwarding import Forwarding
@@ -49,6 +50,7 @@ class ForwardingResponse(SendingConnection):
         "_handed_over",
         "_is_counted",
         "_is_validated",
+        "_memory",
         "_original",
         "_outgoing",
         "_received",
@@ -79,6 +81,7 @@ class ForwardingResponse(SendingConnection):
         self._handed_over = HandedOver()
         self._is_counted = False  # by the rate limit of proxied requests
         self._spans: Spans | None = None
+        self._memory: ExchangeMemory | None = None  # of plugins, for the current request
 
     @abc.abstractmethod
     def hand_over(self, error: GateError | None) -> None:
@@ -156,8 +159,15 @@ class ForwardingResponse(SendingConnection):
 
     def for_engine(self, known: KnownRequest | ProxiedResponse) -> EngineRequest:
         """The current request as the rewriting engine sees it."""
+        request = known.for_engine
+        memory = request.memory or self._memory
+        if memory is None:
+            memory = self._memory = ExchangeMemory(self._request_id.decode())
         return replace(
-            known.for_engine, method=self._request_method.decode(), target=self._target.decode()
+            request,
+            method=self._request_method.decode(),
+            target=self._target.decode(),
+            memory=memory,
         )
 
     @property

@@ -168,6 +168,7 @@ class ForwardingHandler(ForwardingContent):
         self._request_in_progress = True
         self._upload = upload
         self._is_counted = False
+        self._memory = None
         limits = forwarding.limits
         if not limits.rates("proxy"):
             self._start(known, length, content)
@@ -206,10 +207,14 @@ class ForwardingHandler(ForwardingContent):
         forwarding = self._forwarding
         method, target, request_id = self._request_method, self._target, self._request_id
         spans = self._spans = forwarding.spans(known, method, target)
+        if forwarding.has_request_side and forwarding.needs_task(self.for_engine(known)):
+            self.hand_over(None)
+            return
         if forwarding.has_early and self._respond_early(known):
             return
         if known.pairs is not None:
-            known = known.hooked(method, target, request_id, forwarding.http.rewriter.request)
+            request = self.for_engine(known)
+            known = known.hooked(request, request_id, forwarding.http.rewriter.request)
             request_id = b""
         traceparent = spans.traceparent if spans is not None else None
         self._outgoing = known.head(method, target, request_id, length, traceparent) + content

@@ -74,14 +74,13 @@ class KnownRequest:
         """The client that uses the token."""
         return ClientIdentity(self.device_id, self.address, self.agent, self.sign_in)
 
-    def hooked(self, method: bytes, target: bytes, request_id: bytes, hook: Hook) -> KnownRequest:
+    def hooked(self, request: EngineRequest, request_id: bytes, hook: Hook) -> KnownRequest:
         """This request after ``hook``, which may change its headers."""
         if self.pairs is None:
             return self
         named = [
             (name, request_id if name == b"X-Request-ID" else value) for name, value in self.pairs
         ]
-        request = replace(self.for_engine, method=method.decode(), target=target.decode())
         lines = header_lines(hook(request, named))
         return replace(self, before=b" HTTP/1.1\r\n" + lines, after=b"")
 

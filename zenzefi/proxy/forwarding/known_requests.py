@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -309,7 +310,8 @@ class KnownRequests:
             or ("Destination" in headers and proxied.access.scope != FULL),
             head_table=self._head_table_of(proxied.mount, headers.get("Sec-Fetch-Dest")),
             pairs=pairs if is_hooked else None,
-            for_engine=proxied.for_engine,
+            # Each request has a memory of its own.
+            for_engine=replace(proxied.for_engine, memory=None),
             scheme=request.scheme,
             has_derived_tag="~z" in ",".join(headers.getall("If-None-Match", ())),
         )

@@ -109,9 +109,10 @@ def _send_mapped(
     rewrite = mapped.rewrite if response.has_body else None
     if (rewrite is not None or not response.is_done) and not client.register():
         return _validated(client, connection, response, was_searched=was_searched)
-    lines = _lines(head, mapped.headers)
+    status = mapped.status or head.status
+    lines = _lines(head, mapped.headers, status)
     if rewrite is not None:
-        body = RewrittenBody(client, head.status, lines, rewrite)
+        body = RewrittenBody(client, status, lines, rewrite)
         client.receive_from(body)
         _deliver(connection, response, body)
         body.begin(None if response.is_done else connection, response)
@@ -120,7 +121,7 @@ def _send_mapped(
     if announced is None and response.has_body:
         announced = -1
     _deliver(connection, response, client)
-    client.head(head.status, lines, announced, response.first, is_done=response.is_done)
+    client.head(status, lines, announced, response.first, is_done=response.is_done)
     return client
 
 
@@ -147,8 +148,9 @@ def _deliver(
             connection.deliver_to(sink)
 
 
-def _lines(head: MappedHead, headers: Pairs) -> list[bytes]:
-    start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
+def _lines(head: MappedHead, headers: Pairs, status: int = 0) -> list[bytes]:
+    is_changed = status not in (0, head.status)
+    start = b"HTTP/1.1 %d %b\r\n" % ((status, b"") if is_changed else (head.status, head.reason))
     return [start, *(b"%b: %b\r\n" % pair for pair in headers)]
 
 

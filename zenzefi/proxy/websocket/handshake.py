@@ -17,6 +17,7 @@ from zenzefi.proxy.forwarder import (
     SendingClient,
     client_of,
     revalidate,
+    send_answer,
 )
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import RequestPolicy, request_head, request_headers
@@ -24,7 +25,6 @@ from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriter import MappedHead, Rewriter
-from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.upstream.response_head import PlainHead
@@ -98,15 +98,31 @@ class WebSocketProxy:
         # Held from before the handshake on: a token that ends meanwhile is not missed.
         with self._token_validator.register(proxied.access, end, proxied.client_identity):
             await revalidate(self._token_validator, proxied.token, proxied.client_identity)
-            messages = self._rewriter.messages(proxied)
+            plugins = self._rewriter.socket(proxied.for_engine)
+            pairs = self._pairs(proxied, is_raw=plugins is None)
+            changed = await self._rewriter.through_plugins(
+                proxied.for_engine, proxied.target, pairs, None
+            )
+            answer = changed.answer if changed is not None else None
+            answer = answer or self._rewriter.early(proxied.for_engine)
+            if answer is not None:
+                send_answer(client, "GET", answer)
+                await awaited.ended
+                return
+            target = proxied.target
+            if changed is not None:
+                target, pairs = changed.target, changed.headers
+            pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+            head = request_head("GET", target, pairs)
             purpose = self._http.purpose(proxied, is_long_lived=True)
             with cancelled_when_lost(proxied.request):
                 connection = await self._upstream.acquire(purpose, fresh=True)
             exchange = UpstreamExchange(client)
             try:
-                await self._handshake(proxied, exchange, connection, is_raw=messages is None)
+                with cancelled_when_lost(proxied.request):
+                    await exchange.start(connection, "GET", head, may_upgrade=True)
                 if exchange.upgrade is None:
-                    await self._http.deliver(proxied, exchange)
+                    await self._http.deliver(proxied, exchange, awaited)
                     await awaited.ended
                     return
                 pairs = self._accepted(exchange.upgrade, proxied)
@@ -120,7 +136,7 @@ class WebSocketProxy:
                         exchange,
                         self._ping_seconds,
                         self._finishing,
-                        messages,
+                        plugins,
                     )
                     proxied.tracking.progress = relay.progress
                     await self._run(proxied, relay)
@@ -142,19 +158,6 @@ class WebSocketProxy:
             WEBSOCKETS_OPEN.dec()
             relay.abort()
 
-    async def _handshake(
-        self,
-        proxied: ProxyRequest,
-        exchange: UpstreamExchange,
-        connection: UpstreamConnection,
-        *,
-        is_raw: bool,
-    ) -> None:
-        """Shake hands with the upstream, which may refuse."""
-        with cancelled_when_lost(proxied.request):
-            head = self._head(proxied, is_raw=is_raw)
-            await exchange.start(connection, "GET", head, may_upgrade=True)
-
     async def drain(self) -> None:
         """Tell every open WebSocket that this node goes away (1001), and wait shortly."""
         ending = list(self._open)
@@ -163,7 +166,7 @@ class WebSocketProxy:
         if ending:
             await asyncio.wait([relay.done for relay in ending], timeout=GOODBYE_SECONDS + 1)
 
-    def _head(self, proxied: ProxyRequest, *, is_raw: bool) -> bytes:
+    def _pairs(self, proxied: ProxyRequest, *, is_raw: bool) -> Pairs:
         request = proxied.request
         pairs = request_headers(
             request._message.raw_headers,
@@ -176,8 +179,7 @@ class WebSocketProxy:
         )
         if not is_raw:  # compressed messages can't be shown to plugins
             pairs = [pair for pair in pairs if pair[0].lower() != b"sec-websocket-extensions"]
-        pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-        return request_head("GET", proxied.target, pairs)
+        return pairs
 
     def _accepted(self, upgrade: PlainHead, proxied: ProxyRequest) -> Pairs:
         """The 101's headers for the browser, if it is a proper one (RFC 6455, 4.1)."""

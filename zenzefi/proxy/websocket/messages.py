@@ -16,7 +16,11 @@ MAX_MESSAGE = 16 * 1024 * 1024
 
 Handle = Callable[[str | bytes], str | bytes | None]
 
-_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
+TEXT = 1
+"""Opcode of a text message (RFC 6455, 5.2)."""
+BINARY = 2
+"""Opcode of a binary message."""
+_CONTINUATION, _CLOSE = 0, 8
 
 
 class FrameError(Exception):
@@ -43,6 +47,8 @@ class MessageFilter:
         self._opcode = 0  # of the message that is being put together, 0 between messages
         self._parts: list[bytes] = []
         self._size = 0
+        self.close_code: int | None = None
+        """The code of the close frame that has passed, 1005 if it had none (RFC 6455, 7.1.5)."""
 
     def feed(self, data: bytes) -> bytes:
         """What leaves for ``data``. Raises :class:`FrameError`."""
@@ -81,9 +87,11 @@ class MessageFilter:
         return first & 0x0F, bool(first & 0x80), payload, raw
 
     def _take(self, opcode: int, final: bool, payload: bytes, raw: bytes) -> bytes:
+        if opcode == _CLOSE and self.close_code is None:
+            self.close_code = int.from_bytes(payload[:2], "big") if len(payload) > 1 else 1005
         if opcode >= _CLOSE:
             return raw  # control frames pass as they are, also between fragments
-        if (opcode == _CONTINUATION) != bool(self._opcode) or opcode > _BINARY:
+        if (opcode == _CONTINUATION) != bool(self._opcode) or opcode > BINARY:
             raise FrameError(1002, "The fragments of a message are out of order.")
         self._opcode = self._opcode or opcode
         self._parts.append(payload)
@@ -92,7 +100,7 @@ class MessageFilter:
             return b""
         whole, kind = b"".join(self._parts), self._opcode
         self._parts, self._size, self._opcode = [], 0, 0
-        return self._handled(whole, is_text=kind == _TEXT)
+        return self._handled(whole, is_text=kind == TEXT)
 
     def _handled(self, whole: bytes, *, is_text: bool) -> bytes:
         try:
@@ -102,8 +110,8 @@ class MessageFilter:
         if result is None:
             return b""
         if isinstance(result, str):
-            return data_frame(_TEXT, result.encode(), masked=self._masked)
-        return data_frame(_BINARY, result, masked=self._masked)
+            return data_frame(TEXT, result.encode(), masked=self._masked)
+        return data_frame(BINARY, result, masked=self._masked)
 
 
 def data_frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:

@@ -47,7 +47,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -60,9 +60,13 @@ from zenzefi.proxy.websocket.frames import (
     SHORT_UNMASKED,
     close_frame,
 )
-from zenzefi.proxy.websocket.messages import FrameError, MessageFilter
+from zenzefi.proxy.websocket.messages import BINARY, TEXT, FrameError, MessageFilter, data_frame
 from zenzefi.proxy.websocket.side import FLUSH_SECONDS, GoneTransport, Side, drop
 from zenzefi.sliced_calls import SlicedCalls
+
+if TYPE_CHECKING:
+    from zenzefi.proxy.rewriter import SocketPlugins
+    from zenzefi.rewriting.plugins.messages import Direction
 
 GOODBYE_SECONDS = 2.0
 """For a frame to end and a close to be read, before the socket goes."""
@@ -77,7 +81,7 @@ class WebSocketRelay:
         exchange: UpstreamExchange,
         ping_seconds: float,
         finishing: SlicedCalls,
-        messages: Callable[[str, str | bytes], str | bytes | None] | None = None,
+        plugins: SocketPlugins | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         handler = cast(GateRequestHandler, request.protocol)
@@ -107,8 +111,10 @@ class WebSocketRelay:
         self._upstream = Side(upstream, lambda: False, self._upstream_lost)
         self._browser.other, self._upstream.other = self._upstream, self._browser
         self._filters: dict[Side, MessageFilter] = {}
-        if messages is not None:
-            up, down = partial(messages, "to_upstream"), partial(messages, "to_browser")
+        self._plugins = plugins
+        if plugins is not None:
+            up = partial(plugins.message, "to_upstream")
+            down = partial(plugins.message, "to_browser")
             self._filters[self._upstream] = MessageFilter(up, masked=True)
             self._filters[self._browser] = MessageFilter(down, masked=False)
         # Bytes that either parser has read after the handshake belong to the WebSocket.
@@ -138,6 +144,8 @@ class WebSocketRelay:
         if self._upstream.is_lost:
             self._upstream_lost()
         self._timer = self._loop.call_later(self._ping_seconds, self._tick)
+        if self._plugins is not None:
+            self._plugins.opened(self)
         await self.done
 
     def abort(self) -> None:
@@ -146,11 +154,36 @@ class WebSocketRelay:
             if timer is not None:
                 timer.cancel()
         self._is_finished = True
+        if self._plugins is not None:
+            self._plugins.closed(self._close_code)
         self._resolve()
         self._upstream.close()
         self._browser.close()
         # aiohttp's handler no longer gets events of its transport.
         self._handler.connection_lost(None)
+
+    @property
+    def _close_code(self) -> int | None:
+        codes = [one.close_code for one in self._filters.values() if one.close_code is not None]
+        return self._ending[0] if self._ending is not None else codes[0] if codes else None
+
+    def inject(self, direction: Direction, data: str | bytes) -> bool:
+        """Send a message of a plugin's own; false if that side takes no more at present."""
+        is_up = direction == "to_upstream"
+        side = self._upstream if is_up else self._browser
+        if side.is_lost or side.is_ended or side.is_full:
+            return False
+        if self._ending is not None or self._is_finished or not side.cursor.is_at_boundary:
+            return False
+        if any(one.close_code is not None for one in self._filters.values()):
+            return False
+        is_text = isinstance(data, str)
+        payload = data.encode() if isinstance(data, str) else data
+        frame = data_frame(TEXT if is_text else BINARY, payload, masked=is_up)
+        side.cursor.feed(frame)
+        side.relayed += len(frame)
+        side.transport.write(frame)
+        return True
 
     def end(self, code: int, reason: str) -> None:
         """Close both sides properly, at the next frame boundary each."""

@@ -7,238 +7,65 @@ unchanged.
 
 from __future__ import annotations
 
-import enum
-import fnmatch
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Awaitable, Iterable
+from typing import Any, ClassVar, Literal
 
-from multidict import CIMultiDict, CIMultiDictProxy
-from pydantic import BaseModel, ConfigDict
+from multidict import CIMultiDict
+from pydantic import BaseModel
 
-from zenzefi.origin import Mount, Origin
-from zenzefi.rewriting.csp import InlineHashes
+from zenzefi.origin import Mount
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.runtime.marks import NO_KEY
+from zenzefi.rewriting.plugins.client import Client, HeaderView
+from zenzefi.rewriting.plugins.exchange import Context, Exchange
+from zenzefi.rewriting.plugins.messages import (
+    OutgoingRequest,
+    OutgoingResponse,
+    Socket,
+    UpstreamError,
+)
+from zenzefi.rewriting.plugins.values import (
+    EarlyResponse,
+    JsonValue,
+    Match,
+    Message,
+    Needs,
+    PluginOptions,
+    Response,
+    TextEdit,
+    Token,
+)
 from zenzefi.rewriting.scanner import Scanner
-from zenzefi.rewriting.url_map import UrlMap
 
-
-class TextEdit(NamedTuple):
-    """An edit with offsets in characters, for plugins that need ``text``."""
-
-    start: int
-    end: int
-    new: str
-
-
-class Needs(enum.StrEnum):
-    """The form in which a plugin gets the body, from cheap to expensive."""
-
-    HEADERS = "headers"
-    """No body at all: only header, message and early-response hooks."""
-    CHUNKS = "chunks"
-    """A streaming :class:`Scanner` over the decoded bytes."""
-    TOKENS = "tokens"
-    """HTML tags, comments and text runs, streamed, one :class:`Token` at a time."""
-    TEXT = "text"
-    """The whole body as a string (bounded; longer bodies pass unchanged)."""
-    JSON = "json"
-    """Every value of a JSON body with its path, streamed."""
-    DOCUMENT = "document"
-    """A BeautifulSoup tree (lxml) of the whole page: convenient and slow."""
-
-
-class PluginOptions(BaseModel):
-    """Base of a plugin's options: an unknown key is reported as an error at start."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """The responses that a plugin processes. All given criteria must match.
-
-    ``content_types`` are essences (``text/html``) or globs (``*/*+json``), compared in lower case
-    with the *effective* type, which is the type that a browser would use for the body
-    (:mod:`zenzefi.rewriting.sniff`). ``paths`` are globs over the upstream's path (``*`` also
-    matches slashes). ``status`` lists status codes. ``destinations`` lists ``Sec-Fetch-Dest``
-    values; a request without this header matches any.
-    """
-
-    content_types: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
-    status: tuple[int, ...] = ()
-    destinations: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raise ``TypeError`` for a string instead of a tuple, such as ``paths="/shop/*"``."""
-        for name in ("content_types", "paths", "status", "destinations"):
-            value: object = getattr(self, name)
-            kind = int if name == "status" else str
-            if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
-                example = "(404,)" if kind is int else '("...",)'
-                raise TypeError(f"Match.{name} is {value!r}; it is a tuple, like {example}")
-
-    def content_type(self, essence: str) -> bool:
-        """Whether a body of this type may concern the plugin."""
-        return not self.content_types or _glob(self.content_types).match(essence) is not None
-
-    def request(self, path: str, status: int, destination: str | None) -> bool:
-        """Whether path, status and destination match."""
-        if self.status and status not in self.status:
-            return False
-        if self.destinations and destination is not None and destination not in self.destinations:
-            return False
-        return not self.paths or _glob(self.paths).match(path) is not None
-
-
-_globs: dict[tuple[str, ...], re.Pattern[str]] = {}
-
-
-def _glob(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    found = _globs.get(patterns)
-    if found is None:  # keyed by class-level constants, so it stays as small as the plugin set
-        found = _globs[patterns] = re.compile("|".join(map(fnmatch.translate, patterns)))
-    return found
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Context:
-    """One exchange, for a plugin. ``state`` is private to the plugin and to this body."""
-
-    method: str
-    url: str
-    """The document's absolute URL at the upstream."""
-    path: str
-    """Its raw path, without the query."""
-    status: int
-    destination: str | None
-    """``Sec-Fetch-Dest``: ``document``, ``script``, ``empty``...; ``None`` without the header."""
-    content_type: str
-    """The effective essence in lower case, or ``""``."""
-    charset: str
-    """The body's encoding by its Python name. Plugins get UTF-16 bodies as UTF-8; all other
-    encodings are ASCII-compatible bytes."""
-    mount: Mount
-    mapper: UrlMap
-    request_headers: CIMultiDictProxy[str]
-    response_headers: CIMultiDictProxy[str]
-    script_nonce: str | None = None
-    """The nonce with which the page's Content-Security-Policy allows a script of the gate;
-    ``None`` if the policy needs none."""
-    scripts_allowed: bool = True
-    """False if the page's Content-Security-Policy allows no script at all."""
-    inline_hashes: InlineHashes | None = None
-    """The hashes by which the policy allows inline scripts and styles, if it has some."""
-    marks_key: str = NO_KEY
-    """The gate's key for :func:`zenzefi.rewriting.runtime.runtime_tag`."""
-    state: dict[str, Any] = field(default_factory=dict)
-
-    def map(self, url: str, document_url: str | None = None) -> str:
-        """The URL that the browser must use for ``url`` (relative to the document's URL).
-
-        Returns the same object if nothing changes.
-        """
-        return self.mapper.map(url, document_url or self.url)
-
-    @property
-    def upstream(self) -> Origin:
-        """The upstream's own origin."""
-        return self.mapper.upstream
-
-    @property
-    def origins(self) -> frozenset[Origin]:
-        """The upstream's origin and its declared aliases."""
-        return self.mapper.origins
-
-
-@runtime_checkable
-class Token(Protocol):
-    """One token of an HTML document (``needs = "tokens"``).
-
-    ``kind`` is ``start``, ``end``, ``text``, ``comment`` or ``doctype``. For tags ``name`` is in
-    lower case, and ``attributes`` maps lower-case names to decoded values (the first of repeated
-    ones, as in browsers). ``raw`` is the source.
-    """
-
-    @property
-    def kind(self) -> Literal["start", "end", "text", "comment", "doctype"]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def attributes(self) -> Mapping[str, str]: ...
-    @property
-    def raw(self) -> bytes: ...
-
-    def before(self, html: bytes) -> Edit:
-        """Insert before it."""
-
-    def after(self, html: bytes) -> Edit:
-        """Insert after it."""
-
-    def replace(self, html: bytes) -> Edit:
-        """Replace it."""
-
-    def set(self, attribute: str, value: str) -> Edit:
-        """Set an attribute of a start tag; quotes and escapes the value."""
-
-
-@dataclass(frozen=True, slots=True)
-class JsonValue:
-    """One value of a JSON body (``needs = "json"``).
-
-    ``path`` has object keys and array indexes from the root; ``raw`` is the source text of the
-    value, without white space around it. Objects and arrays are not passed, only their members.
-    """
-
-    path: tuple[str | int, ...]
-    raw: bytes
-    start: int
-
-    @property
-    def pointer(self) -> str:
-        """The path as a JSON pointer (RFC 6901): ``/items/0/url``."""
-        return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in self.path)
-
-    @property
-    def value(self) -> str | int | float | bool | None:
-        """The decoded value."""
-        decoded: str | int | float | bool | None = json.loads(self.raw)
-        return decoded
-
-    def replace(self, value: object) -> Edit:
-        """Replace it by another value (anything that :func:`json.dumps` accepts)."""
-        new = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-        return Edit(self.start, self.start + len(self.raw), new.encode("ascii"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlyResponse:
-    """A response by a plugin instead of the upstream."""
-
-    status: int = 200
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One whole WebSocket message. ``data`` is ``str`` for text and ``bytes`` for binary ones."""
-
-    direction: Literal["to_upstream", "to_browser"]
-    data: str | bytes
+__all__ = [
+    "HOOKS",
+    "Client",
+    "Context",
+    "EarlyResponse",
+    "Exchange",
+    "HeaderView",
+    "JsonValue",
+    "Match",
+    "Message",
+    "Needs",
+    "OutgoingRequest",
+    "OutgoingResponse",
+    "Plugin",
+    "PluginOptions",
+    "Response",
+    "Socket",
+    "TextEdit",
+    "Token",
+    "UpstreamError",
+]
 
 
 class Plugin:
     """Base of every plugin: set the class attributes, override the hooks you need.
 
-    One instance serves all requests of a process, so keep the data of one body in
-    ``context.state``. Hooks are plain functions, run on the event loop and must not block. If a
-    hook raises or returns an invalid result, the failure is counted and logged under the plugin's
-    name, and the original passes.
+    One instance serves all requests of a process, so keep the data of one request in
+    ``exchange.state``. Hooks run on the event loop and must not block; those of the request side
+    may be ``async``. If a hook raises or returns an invalid result, the failure is counted and
+    logged under the plugin's name, and the original passes, unless ``on_failure`` says otherwise.
     """
 
     name: ClassVar[str]
@@ -256,8 +83,20 @@ class Plugin:
     varies: ClassVar[tuple[str, ...]] = ()
     """Request headers on which the result depends; added to ``Vary`` of rewritten responses, and
     part of the ETag. ``*``: depends on something else, so no result is reused."""
+    on_failure: ClassVar[Literal["pass", "refuse"]] = "pass"
+    """If a hook of the request side fails, is interrupted or is suspended: ``pass`` sends the
+    request without it, ``refuse`` responds with 503. For plugins that protect something."""
+    timeout: ClassVar[float] = 5.0
+    """Seconds that an ``async`` hook may take; after that it has failed."""
+    longest_body: ClassVar[int] = 1024 * 1024
+    """Bytes of the longest content for ``request_body()``. A longer one passes without the hook,
+    or with ``on_failure = "refuse"`` gets 413."""
+    changes_length: ClassVar[bool] = False
+    """Whether ``request_chunk()`` may return another number of bytes. The content is then sent in
+    chunks, which some servers do not accept."""
     messages: ClassVar[bool] = False
-    """Whether it gets WebSocket messages. If so, frames are parsed instead of relayed raw."""
+    """First edition: whether it gets WebSocket messages. Now the hooks for sockets tell it. Frames
+    are then parsed instead of relayed raw."""
     tags: ClassVar[tuple[str, ...]] = ()
     """``needs = "tokens"``: the elements whose tags it gets (``body``; ``/body`` for end tags).
     All other content is then skipped at full speed. Empty: every tag, comment and text run."""
@@ -275,30 +114,81 @@ class Plugin:
     def __init__(self, options: BaseModel) -> None:
         self.options = options
 
-    def request_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
-        """Change the request's headers in place, before they go to the upstream."""
+    # --- the request
 
-    def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
-        """Change the response's headers in place, after the gate mapped them."""
+    def request(
+        self, exchange: Exchange, request: OutgoingRequest
+    ) -> Response | Awaitable[Response | None] | None:
+        """Change the request before it goes to the upstream, or return a response instead.
 
-    def early_response(self, context: Context) -> EarlyResponse | None:
-        """Return a response instead of the upstream's, or ``None`` to forward the request.
-
-        Called after the access token, scope and device were checked.
+        Called once, after the access token, scope and device were checked, also for the opening of
+        a WebSocket. May be ``async``.
         """
 
-    def websocket_message(self, context: Context, message: Message) -> str | bytes | None:
-        """Process a whole WebSocket message (requires ``messages = True``).
+    def request_body(
+        self, exchange: Exchange, body: bytes
+    ) -> bytes | Response | Awaitable[bytes | Response | None] | None:
+        """Read or replace a whole content of at most ``longest_body`` bytes, before it is sent.
+
+        Return the new content, a response instead of the upstream's, or ``None`` for no change.
+        May be ``async``. The content is as it was sent, with its ``Content-Encoding``.
+        """
+
+    def request_chunk(self, exchange: Exchange, data: bytes, final: bool) -> bytes | None:
+        """Read or replace a piece of a content on its way; ``final``: the last one, may be empty.
+
+        Return the new bytes, or ``None`` for no change. Another number of bytes needs
+        ``changes_length = True``.
+        """
+
+    def request_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        """Change the request's headers in place, before they go to the upstream.
+
+        Cheaper than ``request()``, which needs a task. Not called for WebSockets.
+        """
+
+    def early_response(self, context: Context) -> EarlyResponse | None:
+        """First edition: return a response instead of the upstream's, or ``None``.
+
+        ``request()`` can do the same, and is able to wait.
+        """
+
+    # --- the response
+
+    def response(self, exchange: Exchange, response: OutgoingResponse) -> None:
+        """Change the status or the headers of a response, in place.
+
+        What has to be awaited is awaited in ``request()`` and kept in ``exchange.state``.
+        """
+
+    def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        """Change the response's headers in place. ``response()`` can change its status, too.
+
+        The gate has mapped them before; headers that are added are mapped afterwards.
+        """
+
+    def upstream_error(self, exchange: Exchange, error: UpstreamError) -> Response | None:
+        """Return a response for a request that the upstream did not respond to, or ``None``."""
+
+    # --- WebSockets
+
+    def websocket_open(self, socket: Socket) -> None:
+        """A WebSocket was opened. ``request()`` could have refused it."""
+
+    def websocket_message(self, context: Socket, message: Message) -> str | bytes | None:
+        """Process a whole WebSocket message.
 
         Return the data to forward: ``message.data`` to pass it unchanged, ``None`` to drop it.
         """
         return message.data
 
-    def applies(self, context: Context) -> bool:
-        """Whether to process this body, for conditions that ``matches`` can't express.
+    def websocket_close(self, socket: Socket, code: int | None) -> None:
+        """A WebSocket has ended. ``code``: of the first close frame, ``None`` without one."""
 
-        Called before the body starts. Do not change ``context.state``: it is shared at this point.
-        """
+    # --- the body of the response
+
+    def applies(self, context: Context) -> bool:
+        """Whether to process this body, for conditions that ``matches`` can't express."""
         return True
 
     def _works(self, *, is_root: bool, destination: str | None) -> bool:
@@ -347,10 +237,17 @@ class Plugin:
 
 
 HOOKS = (
+    "request",
+    "request_body",
+    "request_chunk",
     "request_headers",
-    "response_headers",
     "early_response",
+    "response",
+    "response_headers",
+    "upstream_error",
+    "websocket_open",
     "websocket_message",
+    "websocket_close",
     "applies",
     "scanner",
     "token",

@@ -16,8 +16,17 @@ _USES = {
     Needs.JSON: "json_value",
     Needs.DOCUMENT: "document",
 }
-HEADER_HOOKS = ("request_headers", "response_headers", "early_response", "websocket_message")
-"""The hooks that do not get a body."""
+REQUEST_SIDE = ("request", "request_body", "request_chunk", "upstream_error")
+"""The hooks that are called in a request's task."""
+SOCKET_HOOKS = ("websocket_open", "websocket_message", "websocket_close")
+HEADER_HOOKS = (
+    *REQUEST_SIDE,
+    *("request_headers", "early_response", "response", "response_headers"),
+    *SOCKET_HOOKS,
+)
+"""The hooks that do not get the body of a response."""
+ASYNC_HOOKS = frozenset(("request", "request_body"))
+"""The hooks that may be coroutines."""
 _TUPLES = ("before", "after", "tags", "varies")
 
 
@@ -70,12 +79,11 @@ def _hooks(plugin_class: type[Plugin], needs: Needs) -> list[str]:
         for other, hook in _USES.items()
         if hook in own and other is not needs
     ]
-    if "websocket_message" in own and not plugin_class.messages:
-        problems.append(f"{name} has a websocket_message() hook, which needs messages = True.")
     for hook in sorted(own):
         function = getattr(plugin_class, hook)
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            problems.append(f"{name}.{hook} is a coroutine; hooks are plain functions.")
+        is_async = inspect.iscoroutinefunction(function) and hook not in ASYNC_HOOKS
+        if is_async or inspect.isasyncgenfunction(function):
+            problems.append(f"{name}.{hook} is a coroutine; this hook is a plain function.")
         elif not _takes(function, getattr(Plugin, hook)):
             asked = ", ".join(inspect.signature(getattr(Plugin, hook)).parameters)
             problems.append(f"{name}.{hook} can't be called: it takes ({asked}).")

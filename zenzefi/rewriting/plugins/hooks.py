@@ -6,44 +6,29 @@ a value or an invalid status would break the response. The original is used inst
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TypeVar
 
 from multidict import CIMultiDict
 
-from zenzefi.http_syntax import TOKEN
-from zenzefi.rewriting.plugins.api import EarlyResponse, Message, Needs
-from zenzefi.rewriting.plugins.exchange import Exchange, context_of, fits
-from zenzefi.rewriting.plugins.faults import PluginFault
+from zenzefi.rewriting.header_values import View
+from zenzefi.rewriting.headers import map_headers
+from zenzefi.rewriting.plugins.heads import ExchangeHead, fits
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
+from zenzefi.rewriting.plugins.messages import OutgoingResponse, UpstreamError
 from zenzefi.rewriting.plugins.registry import Registry
+from zenzefi.rewriting.plugins.results import (
+    HeaderPairs,
+    check_headers,
+    check_response,
+    check_status,
+    logged_fields,
+)
+from zenzefi.rewriting.plugins.values import Needs, Response
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 
 _T = TypeVar("_T")
-_Pairs = list[tuple[str, str]]
-
-_BREAKS = re.compile(r"[\x00\r\n]")
-# Only the gate frames messages (RFC 9112, 6).
-_FRAMING = frozenset(
-    (
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
-_SECRET = frozenset(
-    ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-access-token")
-)
-_LONGEST = 256 * 1024
-"""Most bytes of all headers that a plugin returns."""
 
 
 class Hooks:
@@ -52,7 +37,7 @@ class Hooks:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def request_headers(self, exchange: Exchange, headers: CIMultiDict[str]) -> None:
+    def request_headers(self, exchange: ExchangeHead, headers: CIMultiDict[str]) -> None:
         """Let plugins change the request's headers, in place."""
         for entry in self._with_hook("request_headers", exchange):
             new = self._changed(entry, entry.plugin.request_headers, exchange, headers)
@@ -60,18 +45,18 @@ class Hooks:
                 headers.clear()
                 headers.extend(new)
 
-    def early_response(self, exchange: Exchange) -> EarlyResponse | None:
+    def early_response(self, exchange: ExchangeHead) -> Response | None:
         """A plugin's response instead of the upstream's, or ``None``."""
         for entry in self._with_hook("early_response", exchange):
 
-            def ask(entry: LoadedPlugin = entry) -> EarlyResponse | None:
+            def ask(entry: LoadedPlugin = entry) -> Response | None:
                 hook = entry.traced(entry.plugin.early_response, exchange.url)
-                early = hook(context_of(exchange))
+                early = hook(entry.exchange(exchange))
                 if early is not None:
-                    _check_early_response(early)
+                    check_response("early_response", early)
                 return early
 
-            early = self._call(entry, ask, exchange.url)
+            early = call(entry, ask, exchange.url)
             if early is None:
                 continue
             if not entry.shadow:
@@ -79,175 +64,127 @@ class Hooks:
             entry.shadowed(b"the upstream's response", repr(early).encode())
         return None
 
-    def wants_messages(self, exchange: Exchange) -> bool:
-        """Whether a plugin processes the WebSocket's messages, so that frames must be parsed."""
-        return any(
-            entry.plugin.messages and fits(entry.plugin.matches, exchange)
-            for entry in self._registry.entries
-        )
+    def upstream_error(self, exchange: ExchangeHead, error: UpstreamError) -> Response | None:
+        """A plugin's response to a request that the upstream did not respond to, or ``None``."""
+        for entry in self._with_hook("upstream_error", exchange):
 
-    def message(self, exchange: Exchange, message: Message) -> str | bytes | None:
-        """A message after the plugins that process messages; ``None`` drops it."""
-        for entry in self._registry.entries:
-            plugin = entry.plugin
-            if not plugin.messages or not fits(plugin.matches, exchange):
-                continue
-            if not entry.takes(exchange.url):
-                continue
+            def ask(entry: LoadedPlugin = entry) -> Response | None:
+                hook = entry.traced(entry.plugin.upstream_error, exchange.url)
+                given = hook(entry.exchange(exchange), error)
+                if given is not None:
+                    check_response("upstream_error", given)
+                return given
 
-            def ask(
-                entry: LoadedPlugin = entry, message: Message = message
-            ) -> tuple[str | bytes | None]:
-                hook = entry.traced(entry.plugin.websocket_message, exchange.url)
-                data = hook(context_of(exchange), message)
-                _check_message(data)
-                return (data,)
+            given = call(entry, ask, exchange.url)
+            if given is not None and entry.shadow:
+                entry.shadowed(error.code.encode(), repr(given).encode())
+            elif given is not None:
+                return given
+        return None
 
-            got = self._call(entry, ask, exchange.url)
-            if got is None:
+    def response(self, exchange: ExchangeHead, headers: HeaderPairs) -> tuple[int, HeaderPairs]:
+        """Status and headers after the plugins' changes."""
+        status = exchange.status
+        for entry in self._with_hook("response", exchange):
+            before = list(headers)
+            old = status
+
+            def ask(entry: LoadedPlugin = entry) -> tuple[int, HeaderPairs]:
+                changed = OutgoingResponse(old, CIMultiDict(before))  # noqa: B023 - called at once
+                hook = entry.traced(entry.plugin.response, exchange.url)
+                hook(entry.exchange(exchange), changed)
+                check_status(exchange.status, changed.status)
+                after = list(changed.headers.items())
+                if after != before:  # noqa: B023 - called at once
+                    check_headers("response", before, after)  # noqa: B023 - called at once
+                    after = _with_mapped_additions(exchange, before, after)  # noqa: B023 - as above
+                return changed.status, after
+
+            got = call(entry, ask, exchange.url)
+            if got is None or got == (old, before):
                 continue
-            (data,) = got
             if entry.shadow:
-                if data != message.data:
-                    entry.shadowed(_bytes(message.data), _bytes(data))
-            elif data is None:
-                return None
+                shown = b"%d; %b" % (old, logged_fields(before, got[1]))
+                entry.shadowed(shown, b"%d; %b" % (got[0], logged_fields(got[1], before)))
             else:
-                message = replace(message, data=data)
-        return message.data
+                status, headers = got
+        return status, headers
 
-    def response_headers(self, exchange: Exchange, headers: _Pairs) -> _Pairs:
+    def response_headers(self, exchange: ExchangeHead, headers: HeaderPairs) -> HeaderPairs:
         """The mapped headers after the plugins' changes."""
         for entry in self._with_hook("response_headers", exchange):
             new = self._changed(
                 entry, entry.plugin.response_headers, exchange, CIMultiDict(headers)
             )
             if new is not None:
-                headers = new
+                headers = _with_mapped_additions(exchange, headers, new)
         return headers
 
     def _changed(
         self,
         entry: LoadedPlugin,
         hook: Callable[..., None],
-        exchange: Exchange,
+        exchange: ExchangeHead,
         headers: CIMultiDict[str],
-    ) -> _Pairs | None:
+    ) -> HeaderPairs | None:
         """The headers after a hook; ``None`` if they stay unchanged."""
         before = list(headers.items())
 
-        def ask() -> _Pairs:
+        def ask() -> HeaderPairs:
             changed = CIMultiDict(before)
-            entry.traced(hook, exchange.url)(context_of(exchange), changed)
+            entry.traced(hook, exchange.url)(entry.exchange(exchange), changed)
             after = list(changed.items())
             if after != before:
-                _check_headers(hook.__name__, before, after)
+                check_headers(hook.__name__, before, after)
             return after
 
-        after = self._call(entry, ask, exchange.url)
+        after = call(entry, ask, exchange.url)
         if after is None or after == before:
             return None
         if entry.shadow:
-            entry.shadowed(_logged(before, after), _logged(after, before))
+            entry.shadowed(logged_fields(before, after), logged_fields(after, before))
             return None
         return after
 
-    def _with_hook(self, hook: str, exchange: Exchange) -> list[LoadedPlugin]:
+    def _with_hook(self, hook: str, exchange: ExchangeHead) -> list[LoadedPlugin]:
         return [
             entry
             for entry in self._registry.with_hook(hook)
             if fits(entry.plugin.matches, exchange, labelled=True) and entry.takes(exchange.url)
         ]
 
-    @staticmethod
-    def _call(entry: LoadedPlugin, hook: Callable[[], _T], url: str) -> _T | None:
-        """The result of a hook; ``None`` if it failed, so that the original passes."""
-        start = time.perf_counter()
-        try:
-            WATCHDOG.enter()
-            result = hook()
-            WATCHDOG.leave()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() in a plugin must not end the gate
-            WATCHDOG.leave()
-            entry.failed(error, url)
-            return None
-        entry.spent(time.perf_counter() - start, 0)
-        if entry.plugin.needs is Needs.HEADERS:  # other plugins succeed with a body
-            entry.succeeded()
-        return result
 
-
-def _check_headers(hook: str, before: _Pairs, after: _Pairs) -> None:
-    """Raises :class:`PluginFault` for headers that the gate must not send (RFC 9110, 5)."""
+def _with_mapped_additions(
+    head: ExchangeHead, before: HeaderPairs, after: HeaderPairs
+) -> HeaderPairs:
+    """The headers with those mapped that a plugin has added: it wrote the upstream's addresses."""
     known = set(before)
-    size = 0
-    given: Iterable[tuple[object, object]] = after
-    for name, value in given:
-        if not isinstance(name, str) or not isinstance(value, str):
-            kind = type(value if isinstance(name, str) else name).__name__
-            raise PluginFault(f"{hook}() set {name!r} with {kind}: names and values are strings")
-        size += len(name) + len(value)
+    view = View(head.url, head.mapper, head.mount)
+    out = []
+    for name, value in after:
         if (name, value) in known:
-            continue
-        if not TOKEN.fullmatch(name):
-            raise PluginFault(f"{hook}() set {name!r}, which is not a valid header name")
-        if _BREAKS.search(value):
-            raise PluginFault(f"{hook}() set {name!r} to a value with a line break or NUL")
-    if size > _LONGEST:
-        raise PluginFault(f"{hook}() made {size} bytes of headers; {_LONGEST} are the most")
-    if _framing(before) != _framing(after):
-        names = ", ".join(sorted(_FRAMING))
-        raise PluginFault(f"{hook}() changed what frames the message ({names}): that is the gate's")
+            out.append((name, value))
+        elif name.lower() != "set-cookie":
+            out += map_headers([(name, value)], view)
+        elif (mapped := head.map_cookie(value) if head.map_cookie else value) is not None:
+            out.append((name, mapped))
+    return out
 
 
-def _logged(pairs: _Pairs, others: _Pairs) -> bytes:
-    """The fields that are only in ``pairs``, for the log; without secrets."""
-    own = [(name, value) for name, value in pairs if (name, value) not in set(others)]
-    logged = [f"{name}: {'...' if name.lower() in _SECRET else value}" for name, value in own]
-    return "; ".join(logged).encode("utf-8", "surrogateescape")
-
-
-def _framing(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return sorted((n.lower(), v) for n, v in pairs if n.lower() in _FRAMING)
-
-
-def _check_early_response(early: object) -> None:
-    """Raises :class:`PluginFault` for a response that can't be sent."""
-    if not isinstance(early, EarlyResponse):
-        raise PluginFault(f"early_response() returned {type(early).__name__}, not an EarlyResponse")
-    status: object = early.status
-    if type(status) is not int or not 200 <= status <= 599:
-        raise PluginFault(f"early_response(): {status!r} is not a status from 200 to 599")
-    body: object = early.body
-    if not isinstance(body, bytes):
-        raise PluginFault(f"early_response(): the body is {type(body).__name__}, not bytes")
-    headers: object = early.headers
-    if isinstance(headers, str | bytes) or not isinstance(headers, Sequence):
-        raise PluginFault(
-            f"early_response(): headers are (name, value) pairs, not {type(headers).__name__}"
-        )
-    for pair in headers:
-        if not (isinstance(pair, Sequence) and len(pair) == 2):
-            raise PluginFault(f"early_response(): {pair!r} is not a (name, value) pair")
-    framed = [pair for pair in early.headers if str(pair[0]).lower() not in _FRAMING]
-    _check_headers("early_response", [], framed)
-
-
-def _check_message(data: object) -> None:
-    if isinstance(data, str):
-        try:
-            data.encode()
-        except UnicodeEncodeError:  # RFC 6455, 5.6: text is UTF-8
-            raise PluginFault(
-                "websocket_message() returned text with half a surrogate pair"
-            ) from None
-    elif data is not None and not isinstance(data, bytes):
-        raise PluginFault(
-            f"websocket_message() returned {type(data).__name__}, not str, bytes or None"
-        )
-
-
-def _bytes(data: str | bytes | None) -> bytes:
-    return data.encode() if isinstance(data, str) else data or b""
+def call(entry: LoadedPlugin, hook: Callable[[], _T], url: str) -> _T | None:
+    """The result of a hook; ``None`` if it failed, so that the original passes."""
+    start = time.perf_counter()
+    try:
+        WATCHDOG.enter()
+        result = hook()
+        WATCHDOG.leave()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() in a plugin must not end the gate
+        WATCHDOG.leave()
+        entry.failed(error, url)
+        return None
+    entry.spent(time.perf_counter() - start, 0)
+    if entry.plugin.needs is Needs.HEADERS:  # other plugins succeed with a body
+        entry.succeeded()
+    return result

@@ -21,6 +21,9 @@ from multidict import CIMultiDict
 from zenzefi.bounded import BoundedDict
 from zenzefi.rewriting.edits import EditConflict
 from zenzefi.rewriting.plugins.api import Plugin, Token
+from zenzefi.rewriting.plugins.exchange import Exchange, Reads
+from zenzefi.rewriting.plugins.heads import ExchangeHead
+from zenzefi.rewriting.plugins.messages import Socket
 from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
 
 logger = logging.getLogger("zenzefi.plugins")
@@ -65,6 +68,10 @@ class LoadedPlugin:
     clock: Callable[[], float] = time.monotonic
     bundled: bool = False
     """Whether the plugin is part of the gate: its circuit never opens."""
+    hooks: frozenset[str] = frozenset()
+    """The hooks without a response's body that it overrides."""
+    reads: Reads = field(default_factory=Reads)
+    """What its bodies depend on; empty for plugins of the gate, which declare it."""
     _failing: BoundedDict[int, int] = field(default_factory=lambda: BoundedDict(_MOST_DOCUMENTS))
     """Failures per document since the last success."""
     _skipped: BoundedDict[int, tuple[float, bool]] = field(
@@ -105,6 +112,19 @@ class LoadedPlugin:
             self.statistics.skipped += 1
             return False
         return self.ready
+
+    def exchange(self, head: ExchangeHead) -> Exchange:
+        """The plugin's object for an exchange: the same one for all its hooks."""
+        memory = head.memory
+        made = Socket if head.is_websocket else Exchange
+        if memory is None or (self.bundled and not head.is_websocket):
+            return made(head, self.reads, is_plain=self.bundled)
+        known = memory.by_plugin.get(self.name)
+        if known is None:
+            known = memory.by_plugin[self.name] = made(head, self.reads)
+        else:
+            known._continue(head)
+        return known
 
     def on(self, document: str) -> PluginRun:
         """The plugin's work on one body; failures count for the document's URL."""
@@ -163,6 +183,7 @@ class LoadedPlugin:
         """Record the success of a whole body or of a hook."""
         self._failing.clear()
         self._is_open = False
+        self.reads.is_known = True
 
     def spent(self, seconds: float, edits: int, size: int = 0) -> None:
         """Record the CPU seconds, edits and bytes of one call."""

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from zenzefi.resources import bundled
 from zenzefi.rewriting.plugins.api import Plugin
-from zenzefi.rewriting.plugins.checks import check
+from zenzefi.rewriting.plugins.checks import HEADER_HOOKS, check, own_hooks
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin, PluginStatistics
 
 logger = logging.getLogger("zenzefi.plugins")
@@ -130,12 +130,7 @@ class Registry:
         if problems:
             raise PluginError(problems)
         self.found, self.entries, self._stamp = found, tuple(ordered), stamp
-        self._hooked = {
-            hook: tuple(
-                e for e in ordered if getattr(type(e.plugin), hook) is not getattr(Plugin, hook)
-            )
-            for hook in ("request_headers", "response_headers", "early_response")
-        }
+        self._hooked = {hook: tuple(e for e in ordered if hook in e.hooks) for hook in HEADER_HOOKS}
         self.fingerprint = self._digest()
         self.generation += 1
 
@@ -181,7 +176,7 @@ class Registry:
         return True
 
     def with_hook(self, hook: str) -> tuple[LoadedPlugin, ...]:
-        """The plugins that override one of the header hooks or the early response."""
+        """The plugins that override a hook which does not get the body of a response."""
         return self._hooked[hook]
 
     def __getitem__(self, name: str) -> LoadedPlugin:
@@ -262,7 +257,14 @@ class Registry:
                 trace = bool(names & {"1", "all", name})
                 is_bundled = Path(source).parent == bundled("plugins")
                 entries.append(
-                    LoadedPlugin(plugin, source, shadow, trace=trace, bundled=is_bundled)
+                    LoadedPlugin(
+                        plugin,
+                        source,
+                        shadow,
+                        trace=trace,
+                        bundled=is_bundled,
+                        hooks=frozenset(own_hooks(plugin_class) & set(HEADER_HOOKS)),
+                    )
                 )
         return entries
 
