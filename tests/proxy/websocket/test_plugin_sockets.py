@@ -95,7 +95,8 @@ async def test_each_socket_has_its_own_state_and_may_be_written_to(
                 said = json.loads(await ws.receive_str(timeout=20))
                 expected = "asked by the plugin" if text == "ask" else f"{number}: {text!r}"
                 assert said["text"] == expected
-        await until(lambda user=user: (user, 1000, 3) in Guard.ends)
+    users = {str(gate.tokens.known[token].user_id) for token in (TOKEN, OTHER)}
+    await until(lambda: set(Guard.ends) == {(user, 1000, 3) for user in users})
     assert len(Guard.ends) == 2
 
 

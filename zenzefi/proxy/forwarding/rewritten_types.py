@@ -43,7 +43,7 @@ class Rewriting:
         def search(content_type: bytes) -> OriginSearch | None:
             return plans.search(_text(content_type), destination, mount, mapper)
 
-        is_hooked = self.has_hook("response_headers")
+        is_hooked = self.has_hook("response_headers") or self.has_hook("response")
         return HeadTable(upstream, mount, may_rewrite, _ENGINE_NAMES, search, is_hooked=is_hooked)
 
 

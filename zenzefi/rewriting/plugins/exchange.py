@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -259,5 +258,3 @@ class Exchange:
 
 Context = Exchange
 """The name of :class:`Exchange` in the first edition of the API."""
-
-ExchangeOf = Callable[[ExchangeHead], Exchange]
