@@ -22,6 +22,9 @@ STEP = st.one_of(
     st.tuples(st.just("purchase"), st.sampled_from([1, 12, 24])),
     st.tuples(st.just("purchase"), st.sampled_from([1, 12]), st.sampled_from(["a", "b"])),
     st.tuples(st.just("bundle"), st.integers(0, 1)),
+    st.tuples(st.just("order"), st.sampled_from([1, 12])),
+    st.tuples(st.just("order_bundle"), st.integers(0, 1)),
+    st.tuples(st.just("cancel"), st.integers(0, 3)),
     st.tuples(st.just("revoke"), st.integers(0, 5)),
     st.tuples(st.just("use"), st.integers(0, 5)),
     st.tuples(st.just("open"), AMOUNTS),
@@ -50,6 +53,16 @@ STEP = st.one_of(
         [("receive_event", "disputed", 0, "one"), ("receive_event", "disputed", 1, "one")],
         [("credit", Decimal("0.50")), ("revoke", 0), ("revoke", 1)],
         [("receive_event", "dispute_won", 0, "one"), ("receive_event", "refunded", 1, None)],
+    ]
+)
+@example(  # two orders for one missing amount, one cancelled, all paid
+    rounds=[
+        [("order", 12), ("order_bundle", 1), ("order", 1)],
+        [("cancel", 2)],
+        [("receive_event", "paid", number, None) for number in range(3)],
+        [("receive_event", "refunded", 0, None), ("receive_event", "disputed", 1, "one")],
+        [("order", 12)],
+        [("receive_event", "paid", 3, None)],
     ]
 )
 @given(rounds=st.lists(st.lists(STEP, min_size=1, max_size=4), min_size=1, max_size=8))

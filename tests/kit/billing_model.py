@@ -19,7 +19,7 @@ from zenzefi.audit.log import GATE
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing import ledger, settlement
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.models import payment_events, payments, transactions
+from zenzefi.billing.models import orders, payment_events, payments, transactions
 from zenzefi.billing.payments import Payments
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.providers.mock import Mock
@@ -30,6 +30,7 @@ from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.settings import Settings, load_settings
 from zenzefi.tokens.bundles import Bundles
 from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.orders import Choice, Orders
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
 from zenzefi.tokens.validation import TokenValidator
@@ -66,6 +67,8 @@ class BillingModel:
         self.tokens = Tokens(settings, database, keyring, self.token_validator, Scopes({}))
         self.bundles = Bundles(settings, database, keyring)
         self.payments = Payments(settings, database, {"mock": Mock(settings)})
+        self.orders = Orders(database, self.tokens, self.bundles, self.payments)
+        self.payments.on_credit.append(self.orders.complete)
         self.idempotency = Idempotency(database, keyring)
         self.user_id = user_id or uuid4()
         self.bundle_ids: list[UUID] = []
@@ -119,6 +122,35 @@ class BillingModel:
         """A bundle is bought."""
         async with self.database.begin() as connection:
             await self.bundles.purchase(connection, GATE, self.user_id, self.bundle_ids[number])
+
+    async def order(self, hours: int) -> None:
+        """A purchase is ordered, whose payment an event or ``top_up`` may complete later."""
+        price = await self.tokens.price(hours, "full")
+        missing = await self.orders.missing(self.user_id, price)
+        if missing > 0:
+            choice = Choice(duration_hours=hours, scope="full")
+            await self._order(choice, price, missing)
+
+    async def order_bundle(self, number: int) -> None:
+        """A bundle is ordered."""
+        bundle = await self.bundles.find(self.bundle_ids[number])
+        missing = await self.orders.missing(self.user_id, bundle.price)
+        if missing > 0:
+            await self._order(Choice(bundle_id=bundle.id), bundle.price, missing)
+
+    async def _order(self, choice: Choice, price: Decimal, missing: Decimal) -> None:
+        async with self.database.begin() as connection:
+            opened = await self.payments.open(
+                connection, GATE, self.user_id, amount=missing, return_url=None
+            )
+            await self.orders.insert(connection, GATE, opened, choice, price)
+        self.payment_ids.append(opened.id)
+
+    async def cancel(self, number: int) -> None:
+        """A payment is cancelled, and its order with it."""
+        if self.payment_ids:
+            payment_id = self.payment_ids[number % len(self.payment_ids)]
+            await self.payments.cancel(GATE, payment_id, self.user_id)
 
     async def revoke(self, number: int) -> None:
         """A token is revoked."""
@@ -193,6 +225,13 @@ class BillingModel:
             told = (
                 await connection.execute(select(payments).where(p.user_id == self.user_id))
             ).all()
+            ordered = (
+                await connection.execute(
+                    select(orders, p.credited_at)
+                    .join(payments, p.id == orders.c.payment_id)
+                    .where(orders.c.user_id == self.user_id)
+                )
+            ).all()
         assert balance >= 0
         assert refunded <= paid
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
@@ -210,13 +249,17 @@ class BillingModel:
             assert moved == (0 if payment.credited_at is None else kept)
             # A user in debt has no balance: every credit repays the debt first.
             assert payment.shortfall_znc == 0 or balance == 0
+        for order in ordered:  # exactly the orders whose payment arrived are completed or failed
+            assert (order.status == "waiting") <= (order.credited_at is None)
+            assert (order.status in ("completed", "failed")) <= (order.credited_at is not None)
+            assert order.reason in (None, "insufficient_balance")
 
     async def state(self) -> list[Any]:
         """Everything that may have changed, to be compared."""
         async with self.database.read() as connection:
             found: list[Any] = [await ledger.balance(connection, self.user_id)]
             for table in (
-                *(transactions, access_tokens, payments, payment_events),
+                *(transactions, access_tokens, payments, payment_events, orders),
                 *(idempotency_keys, audit_logs),
             ):
                 query = select(table).order_by(table.c.id)

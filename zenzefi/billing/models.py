@@ -139,3 +139,35 @@ payment_events = Table(
     UniqueConstraint("provider", "event_id"),
 )
 Index("ix_payment_events_provider_charge", payment_events.c.provider, payment_events.c.charge)
+
+orders = Table(
+    "orders",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("payment_id", Uuid, ForeignKey("payments.id"), nullable=False, unique=True),
+    # The choice: a duration with a scope, or a bundle.
+    Column("duration_hours", Integer),
+    Column("scope", String(50)),
+    Column("bundle_id", Uuid, ForeignKey("bundles.id")),
+    Column("price", Money, nullable=False),  # agreed when the payment was opened
+    Column("status", String(20), nullable=False),
+    Column("reason", String(50)),  # the code of the error that made it fail
+    Column("token_id", Uuid, ForeignKey("access_tokens.id"), unique=True),
+    Column("bundle_purchase_id", Uuid, ForeignKey("bundle_purchases.id"), unique=True),
+    now_column("created_at"),
+    now_column("updated_at"),
+    CheckConstraint(
+        "status IN ('waiting', 'completed', 'failed', 'cancelled')", name="known_status"
+    ),
+    CheckConstraint(
+        "(status = 'completed') = (token_id IS NOT NULL OR bundle_purchase_id IS NOT NULL)",
+        name="completed_has_purchase",
+    ),
+    CheckConstraint(
+        "(bundle_id IS NULL) = (duration_hours IS NOT NULL AND scope IS NOT NULL)",
+        name="one_choice",
+    ),
+)
+"""Purchases that a payment completes when it arrives (tokens/orders.py)."""
+Index("ix_orders_status", orders.c.status)

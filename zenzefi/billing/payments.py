@@ -19,7 +19,7 @@ from sqlalchemy import func, select, update
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger, repository, settlement
 from zenzefi.billing.errors import PaymentNotOpen
-from zenzefi.billing.models import payments
+from zenzefi.billing.models import orders, payments
 from zenzefi.billing.providers.base import (
     Checkout,
     CheckoutRefused,
@@ -69,6 +69,7 @@ class Payments:
         self._default_return = str(settings.public_origin)
         self._database = database
         self.providers = providers
+        self.on_credit: list[settlement.OnCredit] = []
 
     def provider(self, name: str | None) -> Provider:
         """The provider of this name, ``None``: the first. Raises ``Invalid`` if not configured."""
@@ -192,6 +193,10 @@ class Payments:
         opened = await self.open(
             connection, actor, user_id, amount=amount, return_url=None, provider_name="mock"
         )
+        return await self.pay_mock(connection, opened)
+
+    async def pay_mock(self, connection: AsyncConnection, opened: Payment) -> Payment:
+        """Pay an open payment of the provider ``mock``, in the caller's transaction."""
         paid = Event(
             id=f"mock-purchase-{opened.id}",
             type="mock-purchase",
@@ -201,7 +206,7 @@ class Payments:
             amount=opened.amount_rub,
             currency=opened.currency,
         )
-        await settlement.apply(connection, "mock", paid)
+        await settlement.apply(connection, "mock", paid, on_credit=self.on_credit)
         return await repository.one(connection, _p.id == opened.id)
 
     # --- reading
@@ -260,7 +265,8 @@ class Payments:
     # --- cancelling, refunding, confirming
 
     async def cancel(self, actor: Actor, payment_id: UUID, user_id: UUID) -> Payment:
-        """Cancel a pending payment. If the buyer pays nevertheless, the payment is credited.
+        """Cancel a pending payment and its order. If the buyer pays nevertheless, the payment is
+        credited.
 
         Raises ``NotFound``, ``PaymentNotOpen``.
         """
@@ -273,6 +279,11 @@ class Payments:
             )
             if done.rowcount != 1:
                 raise PaymentNotOpen
+            await connection.execute(
+                update(orders)
+                .where(orders.c.payment_id == payment_id, orders.c.status == "waiting")
+                .values(status="cancelled", updated_at=utcnow())
+            )
             await record(connection, actor, "payment.cancelled", "payment", payment_id)
             return await repository.one(connection, _p.id == payment_id)
 
@@ -337,8 +348,9 @@ class Payments:
                 currency=payment.currency,
             ),
             actor,
+            self.on_credit,
         )
-        if outcome == "credited":
+        if outcome == settlement.CREDITED:
             await record(connection, actor, "payment.confirmed", "payment", payment_id)
         return await repository.one(connection, _p.id == payment_id)
 
@@ -364,7 +376,7 @@ class Payments:
     async def apply(self, provider: str, event: Event) -> str:
         """Apply one event, once, in a separate transaction. Returns a description of the effect."""
         async with self._database.begin() as connection:
-            return await settlement.apply(connection, provider, event)
+            return await settlement.apply(connection, provider, event, on_credit=self.on_credit)
 
     def _provider_of(self, name: str) -> Provider:
         provider = self.providers.get(name)

@@ -9,6 +9,7 @@ that can't be assigned to a payment yet is stored, and counts once the charge of
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,12 +29,22 @@ from zenzefi.db.upsert import insert_into
 
 log = logging.getLogger(__name__)
 
+CREDITED = "credited"
+"""The outcome of the event that credited a payment."""
 _e, _p = payment_events.c, payments.c
 _GIVEN_UP = {Outcome.FAILED, Outcome.EXPIRED, Outcome.CANCELLED}
 
 
+OnCredit = Callable[[AsyncConnection, UUID], Awaitable[None]]
+"""Called with the payment's ID in the transaction that credits it."""
+
+
 async def apply(
-    connection: AsyncConnection, provider: str, event: Event, actor: Actor = GATE
+    connection: AsyncConnection,
+    provider: str,
+    event: Event,
+    actor: Actor = GATE,
+    on_credit: Sequence[OnCredit] = (),
 ) -> str:
     """Apply one event inside the caller's transaction, once. Returns a short description.
 
@@ -61,6 +72,9 @@ async def apply(
         )
         outcome = await _Settlement(connection, payment, balance, actor).apply(event)
     await connection.execute(update(payment_events).where(_e.id == row_id).values(outcome=outcome))
+    if outcome == CREDITED:
+        for hook in on_credit:
+            await hook(connection, payment.id)
     return outcome
 
 
@@ -171,7 +185,7 @@ class _Settlement:
         if credit > 0:
             await self._move(credit, Kind.DEPOSIT, f"Top-up by {payment.provider}")
         await self._record("payment.credited", amount=f"{credit:.2f}")
-        return "credited"
+        return CREDITED
 
     async def _take(self, now: PaymentState, more: Decimal, outcome: Outcome) -> str:
         """Debit a reversal; the part that the balance does not cover is owed (``ledger``)."""

@@ -27,6 +27,7 @@ from zenzefi.tokens.models import (
     proxy_sign_ins,
     usage_sessions,
 )
+from zenzefi.tokens.orders import ORDERS
 from zenzefi.tokens.token_records import is_active
 
 log = logging.getLogger(__name__)
@@ -166,5 +167,6 @@ def setup(app: web.Application) -> None:
     jobs.add("figures", 15.0, work.count)
     jobs.add("idle_sessions", 60.0, work.end_idle_sessions)
     jobs.add("payment_expiry", 300.0, work.expire_payments)
+    jobs.add("orders", 30.0, app[ORDERS].complete_credited)
     jobs.add("ledger_proof", _DAY, work.reconcile_ledger)
     jobs.add("sweep", _HOUR, work.sweep)

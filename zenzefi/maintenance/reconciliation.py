@@ -8,6 +8,8 @@ account, so that it sees one consistent state while money moves. Verified for ea
   the amount.
 - Purchases and refunds in the ledger match the cost and the refunds of the tokens.
 - The payments' amounts in the ledger match the credited payments, less reversals, plus debts.
+- A completed order has one purchase of the same user at the agreed price, and its payment was
+  credited. No order waits for a payment that was credited.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Row, Select, case, func, select, type_coerce
+from sqlalchemy import CTE, BigInteger, Row, Select, and_, case, func, or_, select, type_coerce
 
 from zenzefi.accounts.models import users
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.models import payments, transactions
+from zenzefi.billing.models import bundle_purchases, orders, payments, transactions
 from zenzefi.db import migrate
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
@@ -83,6 +85,7 @@ def _failed_checks(row: Row[Any]) -> list[str]:
         "the refunds in the ledger are not those of the tokens": row.returned == row.refunded,
         "the payments in the ledger are not the credited payments": row.from_payments
         == row.credited,
+        "an order does not match its payment and its purchase": row.wrong_orders == 0,
     }
     return [text for text, is_met in conditions.items() if not is_met]
 
@@ -145,7 +148,8 @@ def _statement(after: UUID | None) -> Select[Any]:
         .group_by(p.user_id)
         .cte("paid")
     )
-    columns = [*ledger.c, *sold.c, *paid.c]
+    ordered = _orders(accounts)
+    columns = [*ledger.c, *sold.c, *paid.c, *ordered.c]
     return (
         select(
             accounts,
@@ -154,7 +158,35 @@ def _statement(after: UUID | None) -> Select[Any]:
         .join(ledger, ledger.c.user_id == accounts.c.id, isouter=True)
         .join(sold, sold.c.user_id == accounts.c.id, isouter=True)
         .join(paid, paid.c.user_id == accounts.c.id, isouter=True)
+        .join(ordered, ordered.c.user_id == accounts.c.id, isouter=True)
         .order_by(accounts.c.id)
+    )
+
+
+def _orders(accounts: CTE) -> CTE:
+    """The number of wrong orders of each account."""
+    o, p, t, b = orders.c, payments.c, access_tokens.c, bundle_purchases.c
+    is_purchased = and_(
+        func.coalesce(t.user_id, b.user_id) == o.user_id,
+        type_coerce(func.coalesce(t.cost, b.price_paid), BigInteger)
+        == type_coerce(o.price, BigInteger),
+        p.user_id == o.user_id,
+        p.credited_at.is_not(None),
+        or_(o.token_id.is_(None), o.bundle_purchase_id.is_(None)),
+    )
+    is_right = case(
+        (o.status == "completed", case((is_purchased, 1), else_=0)),
+        (and_(o.status == "waiting", p.credited_at.is_not(None)), 0),
+        else_=1,
+    )
+    return (
+        select(o.user_id, func.sum(1 - is_right).label("wrong_orders"))
+        .join(accounts, accounts.c.id == o.user_id)
+        .join(payments, p.id == o.payment_id)
+        .join(access_tokens, t.id == o.token_id, isouter=True)
+        .join(bundle_purchases, b.id == o.bundle_purchase_id, isouter=True)
+        .group_by(o.user_id)
+        .cte("ordered")
     )
 
 

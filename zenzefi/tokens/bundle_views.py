@@ -56,14 +56,12 @@ async def buy_bundle(request: web.Request, user: User, bundle_id: UUID) -> Bundl
     service = request.app[BUNDLES]
 
     async def work(connection: AsyncConnection) -> BundlePurchased:
-        bundle, tokens, left = await service.purchase(
-            connection, actor_of(request, user), user.id, bundle_id
-        )
+        bought = await service.purchase(connection, actor_of(request, user), user.id, bundle_id)
         return BundlePurchased(
-            bundle_id=bundle.id,
-            tokens=[token_out(token) for token in tokens],
-            cost_znc=bundle.price,
-            new_balance=left,
+            bundle_id=bundle_id,
+            tokens=[token_out(token) for token in bought.tokens],
+            cost_znc=bought.price,
+            new_balance=bought.balance,
         )
 
     return await request.app[IDEMPOTENCY].run(

@@ -46,6 +46,17 @@ class Bundle:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class BundlePurchase:
+    """A bundle that was bought: its tokens, the price paid and the new balance in ZNC."""
+
+    id: UUID
+    bundle: Bundle
+    tokens: list[TokenRecord]
+    price: Decimal
+    balance: Decimal
+
+
 def _bundle(row: Row[Any]) -> Bundle:
     return Bundle(**{name: row._mapping[name] for name in Bundle.__dataclass_fields__})
 
@@ -83,14 +94,30 @@ class Bundles:
             found = [_bundle(row) for row in await connection.execute(query)]
         return [one for one in found if not active_only or self._is_sold(one)]
 
+    async def find(self, bundle_id: UUID) -> Bundle:
+        """A bundle, on sale or not. Raises ``NotFound``."""
+        async with self._database.read() as connection:
+            query = select(bundles).where(_b.id == bundle_id)
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound("There is no such bundle.")
+        return _bundle(row)
+
     def _is_sold(self, bundle: Bundle) -> bool:
         return bundle.scope in {FULL, *EXAMPLES, *self._settings.scopes}
 
     async def purchase(
-        self, connection: AsyncConnection, actor: Actor, user_id: UUID, bundle_id: UUID
-    ) -> tuple[Bundle, list[TokenRecord], Decimal]:
-        """Buy a bundle inside the caller's transaction; its tokens and the new balance in ZNC.
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        user_id: UUID,
+        bundle_id: UUID,
+        *,
+        agreed: Decimal | None = None,
+    ) -> BundlePurchase:
+        """Buy a bundle inside the caller's transaction.
 
+        ``agreed`` is a price in ZNC that was agreed before; without it the current one applies.
         The cost of each token, which is also the amount of its refund, is its share of the price.
         Raises ``NotFound`` for a bundle that is not on sale (also for one whose scope was removed
         from the settings, because its tokens would permit nothing), and ``InsufficientBalance``.
@@ -103,21 +130,22 @@ class Bundles:
         bundle = None if row is None else _bundle(row)
         if bundle is None or not self._is_sold(bundle):
             raise NotFound("There is no such bundle on sale.")
+        price = bundle.price if agreed is None else agreed
         purchase_id = uuid4()
         await connection.execute(
             bundle_purchases.insert().values(
                 id=purchase_id,
                 bundle_id=bundle_id,
                 user_id=user_id,
-                price_paid=bundle.price,
+                price_paid=price,
                 token_count=bundle.token_count,
             )
         )
-        if bundle.price > 0:
+        if price > 0:
             await ledger.move(
                 connection,
                 user_id,
-                -bundle.price,
+                -price,
                 Kind.PURCHASE,
                 f"Bundle {bundle.name}",
                 bundle_purchase_id=purchase_id,
@@ -132,7 +160,7 @@ class Bundles:
                 cost=cost,
                 bundle_purchase_id=purchase_id,
             )
-            for cost in shares(bundle.price, bundle.token_count)
+            for cost in shares(price, bundle.token_count)
         ]
         await record(
             connection,
@@ -141,10 +169,11 @@ class Bundles:
             "bundle",
             bundle_id,
             tokens=bundle.token_count,
-            price=f"{bundle.price:.2f}",
+            price=f"{price:.2f}",
         )
         TOKEN_PURCHASES.labels(bundle.duration_hours).inc(bundle.token_count)
-        return bundle, tokens, await ledger.balance(connection, user_id)
+        balance = await ledger.balance(connection, user_id)
+        return BundlePurchase(purchase_id, bundle, tokens, price, balance)
 
     async def create(self, actor: Actor, **values: Any) -> Bundle:
         """Create a bundle from validated values."""

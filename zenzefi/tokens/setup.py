@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from zenzefi.api import routing
+from zenzefi.billing.payments import PAYMENTS
 from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
 from zenzefi.runtime.reload import ON_RELOAD
@@ -14,6 +15,7 @@ from zenzefi.settings import SETTINGS, Settings
 from zenzefi.tokens import bundle_views, offer_views, views
 from zenzefi.tokens.bundles import BUNDLES, Bundles
 from zenzefi.tokens.devices import DEVICES, Devices
+from zenzefi.tokens.orders import ORDERS, Orders
 from zenzefi.tokens.redis_cache import RedisCache
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
@@ -27,7 +29,7 @@ SCOPES: web.AppKey[Scopes] = web.AppKey("scopes", Scopes)
 
 
 def setup(app: web.Application) -> None:
-    """Add the services and endpoints. Settings, database and keyring must be in ``app`` before.
+    """Add the services and endpoints. Settings, database, keyring and billing must be in ``app``.
 
     The background tasks run from the start of the application to its cleanup.
     """
@@ -50,6 +52,8 @@ def setup(app: web.Application) -> None:
     sign_ins = app[SIGN_INS] = BrowserSignIns(database, keyring, token_validator, redis_cache)
     app[TOKENS] = Tokens(settings, database, keyring, token_validator, app[SCOPES])
     app[BUNDLES] = Bundles(settings, database, keyring)
+    app[ORDERS] = Orders(database, app[TOKENS], app[BUNDLES], app[PAYMENTS])
+    app[PAYMENTS].on_credit.append(app[ORDERS].complete)
     routing.setup(app, views.routes, bundle_views.routes, offer_views.routes)
 
     async def background_work(_: web.Application) -> AsyncIterator[None]:

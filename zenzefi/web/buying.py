@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from decimal import Decimal
+from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.db.async_engine import AsyncConnection
@@ -125,16 +125,7 @@ async def buy(page: PageContext) -> web.StreamResponse:
             work,
         )
     except InsufficientBalance:
-        missing = price - page.user.currency_balance
-        form.fail(
-            "",
-            _(
-                "This costs %(price)s. Top up %(missing)s more, then buy it.",
-                price=i18n.money(price),
-                missing=i18n.money(missing),
-            ),
-        )
-        return await _buy_page(page, form, status=422)
+        return page.redirect(f"/account/buy/pay?{urlencode({'hours': hours, 'scope': scope})}")
     page.flash("good", _("Token bought. Its time starts with the first request."))
     return page.redirect(f"/account/tokens/{bought.token_id}")
 
@@ -155,12 +146,10 @@ async def buy_bundle(page: PageContext) -> web.StreamResponse:
     app, bundle_id, form = page.request.app, path_id(page), await page.form()
 
     async def work(connection: AsyncConnection) -> _Bundle:
-        bundle, tokens, _balance = await app[BUNDLES].purchase(
-            connection, page.actor, page.user.id, bundle_id
-        )
-        if form.text("seen") not in ("", f"{bundle.price:.2f}"):
+        bought = await app[BUNDLES].purchase(connection, page.actor, page.user.id, bundle_id)
+        if form.text("seen") not in ("", f"{bought.price:.2f}"):
             raise _PriceChanged
-        return _Bundle(count=len(tokens))
+        return _Bundle(count=len(bought.tokens))
 
     try:
         bought = await app[IDEMPOTENCY].run(
@@ -172,8 +161,7 @@ async def buy_bundle(page: PageContext) -> web.StreamResponse:
             work,
         )
     except InsufficientBalance:
-        page.flash("bad", _("Your balance is too low for this. Top it up, then buy it."))
-        return page.redirect("/account/money#top-up")
+        return page.redirect(f"/account/buy/pay?bundle={bundle_id}")
     except _PriceChanged:
         page.flash("bad", price_changed())
         return page.redirect("/account/buy")

@@ -153,6 +153,9 @@ _ACTIONS = {
     "bundle.created": N_("Created a bundle"),
     "bundle.changed": N_("Changed a bundle"),
     "bundle.purchased": N_("Bought a bundle"),
+    "order.opened": N_("Ordered with a payment"),
+    "order.completed": N_("Order completed"),
+    "order.failed": N_("Order failed"),
     "payment.opened": N_("Started a payment"),
     "payment.confirmed": N_("Confirmed a payment"),
     "payment.credited": N_("Payment received"),
@@ -182,6 +185,7 @@ _RESOURCES = {
     "page_session": N_("sign-in"),
     "bundle": N_("bundle"),
     "offers": N_("offers"),
+    "order": N_("order"),
     "payment": N_("payment"),
 }
 

@@ -22,6 +22,7 @@ from zenzefi.errors import Invalid
 from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS
 from zenzefi.web import labels, pagination
+from zenzefi.web.checkout import order_card
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.routing import PageAccess, PageRoutes
@@ -139,7 +140,12 @@ async def payment(page: PageContext) -> web.StreamResponse:
         found = await page.request.app[PAYMENTS].check_now(found.id, page.user.id)
     own = str(page.request.app[SETTINGS].public_origin)
     outside = found.payment_url if not (found.payment_url or own).startswith(own) else None
-    return page.render("account/payment.html", payment=found, pay_url=outside)
+    return page.render(
+        "account/payment.html",
+        payment=found,
+        pay_url=outside,
+        order=await order_card(page, found.id),
+    )
 
 
 @routes.post("/account/payments/{id}/cancel")

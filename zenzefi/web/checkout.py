@@ -1,0 +1,190 @@
+"""Paying for a choice: tops up exactly what is missing, and the payment completes the purchase."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlencode
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from zenzefi import i18n
+from zenzefi.api.idempotency import IDEMPOTENCY, form_key
+from zenzefi.billing.payments import PAYMENTS
+from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
+from zenzefi.db.async_engine import AsyncConnection
+from zenzefi.errors import Invalid, NotFound
+from zenzefi.i18n import gettext as _
+from zenzefi.i18n import ngettext
+from zenzefi.settings import SETTINGS
+from zenzefi.tokens.bundles import BUNDLES
+from zenzefi.tokens.orders import ORDERS, Choice
+from zenzefi.tokens.scope_texts import scope_text
+from zenzefi.tokens.scopes import FULL
+from zenzefi.tokens.service import TOKENS
+from zenzefi.web import labels
+from zenzefi.web.buying import price_changed
+from zenzefi.web.forms import Form
+from zenzefi.web.page import PageContext
+from zenzefi.web.routing import PageAccess, PageRoutes
+
+routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/buy")
+
+
+class _Opened(BaseModel):
+    """Stored result of a form: sent twice, it opens one payment."""
+
+    payment_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A choice with its current price and the texts of its card."""
+
+    choice: Choice
+    price: Decimal
+    title: str
+    note: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The choice as fields of a form or a query."""
+        if self.choice.bundle_id is not None:
+            return {"bundle": str(self.choice.bundle_id)}
+        return {"hours": str(self.choice.duration_hours), "scope": self.choice.scope or FULL}
+
+
+async def _chosen(page: PageContext, form: Form) -> _Chosen:
+    """The choice in a form or a query. Raises ``NotFound`` for what is not on sale."""
+    app = page.request.app
+    texts = app[SETTINGS].scope_texts
+    if form.text("bundle"):
+        for one in await app[BUNDLES].listed():
+            if str(one.id) == form.text("bundle"):
+                note = _tokens(one.token_count, one.duration_hours)
+                return _Chosen(Choice(bundle_id=one.id), one.price, one.name, note)
+        raise NotFound
+    hours, scope = form.text("hours"), form.text("scope") or FULL
+    catalogue = await app[TOKENS].offers.current()
+    known = scope in app[TOKENS].scopes.names and hours.isascii() and hours.isdecimal()
+    price = catalogue.price(int(hours[:6]), scope) if known else None
+    if price is None:
+        raise NotFound
+    choice = Choice(duration_hours=int(hours), scope=scope)
+    return _Chosen(choice, price, i18n.hours(int(hours)), scope_text(scope, texts)[0])
+
+
+def _tokens(count: int, hours: int) -> str:
+    return ngettext(
+        "%(num)s token of %(duration)s",
+        "%(num)s tokens of %(duration)s each",
+        count,
+        duration=i18n.hours(hours),
+    )
+
+
+async def _page(
+    page: PageContext, chosen: _Chosen, form: Form, *, status: int = 200
+) -> web.Response:
+    app = page.request.app
+    missing = await app[ORDERS].missing(page.user.id, chosen.price)
+    if missing <= 0:
+        return page.redirect(f"/account/buy?{urlencode(chosen.fields)}")
+    payments = app[PAYMENTS]
+    paid = (missing * app[SETTINGS].rates[payments.currency]).quantize(Decimal("0.01"))
+    return page.render(
+        "account/checkout.html",
+        status=status,
+        form=form,
+        once=secrets.token_urlsafe(18),
+        chosen=chosen,
+        missing=missing,
+        owed=await payments.owed(page.user.id),
+        pay=_("Pay %(amount)s and get it", amount=i18n.price(paid, payments.currency)),
+        providers=[(name, labels.provider(name)) for name in payments.providers],
+    )
+
+
+@routes.get("/account/buy/pay")
+async def checkout(page: PageContext) -> web.StreamResponse:
+    """The choice, the missing amount, and the ways to pay it."""
+    form = Form(dict(page.request.query))
+    return await _page(page, await _chosen(page, form), Form())
+
+
+@routes.post("/account/buy/pay")
+async def pay(page: PageContext) -> web.StreamResponse:
+    """Open the payment of the missing amount; a form sent twice opens one."""
+    app, form = page.request.app, await page.form()
+    chosen, payments, provider = await _chosen(page, form), app[PAYMENTS], form.text("provider")
+    missing = await app[ORDERS].missing(page.user.id, chosen.price)
+    if form.text("seen") not in ("", f"{chosen.price:.2f}"):
+        form.fail("", price_changed())
+    elif provider not in payments.providers:
+        form.fail("", _("Please choose how to pay."))
+    if not form.ok or missing <= 0:
+        return await _page(page, chosen, form, status=422)
+
+    async def work(connection: AsyncConnection) -> _Opened:
+        opened = await app[ORDERS].open(
+            connection,
+            page.actor,
+            page.user.id,
+            chosen.choice,
+            price=chosen.price,
+            amount=missing,
+            provider_name=provider,
+            return_to=f"{app[SETTINGS].public_origin}/account/payments/",
+        )
+        return _Opened(payment_id=opened.id)
+
+    try:
+        opened = await app[IDEMPOTENCY].run(
+            page.user.id,
+            form_key(form.text("once"), *chosen.fields.values(), provider),
+            "pages.order",
+            None,
+            _Opened,
+            work,
+        )
+        await payments.start(opened.payment_id)
+    except (Invalid, CheckoutRefused):
+        form.fail("", _("The payment provider does not accept this amount."))
+        return await _page(page, chosen, form, status=422)
+    except ProviderFailed:
+        page.flash("bad", _("The payment provider does not respond. Nothing was charged."))
+    return page.redirect(f"/account/payments/{opened.payment_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCard:
+    """An order on the page of its payment."""
+
+    title: str
+    note: str
+    price: Decimal
+    status: str
+    reason: str | None
+    href: str
+
+
+async def order_card(page: PageContext, payment_id: UUID) -> OrderCard | None:
+    """The order of a payment, if it has one."""
+    app = page.request.app
+    order = await app[ORDERS].of_payment(payment_id)
+    if order is None:
+        return None
+    title, note = "", ""
+    if order.bundle_id is not None:
+        with suppress(NotFound):
+            bundle = await app[BUNDLES].find(order.bundle_id)
+            title, note = bundle.name, _tokens(bundle.token_count, bundle.duration_hours)
+    else:
+        title = i18n.hours(order.duration_hours or 0)
+        note = scope_text(order.scope or FULL, app[SETTINGS].scope_texts)[0]
+    href = "/account" if order.token_id is None else f"/account/tokens/{order.token_id}"
+    return OrderCard(title, note, order.price, order.status, order.reason, href)
