@@ -95,6 +95,7 @@ class RequestStream(RequestHandler):
         "_method",
         "_phase",
         "_unread",
+        "exchange",
     )
 
     def __init__(
@@ -118,6 +119,8 @@ class RequestStream(RequestHandler):
         self._method: str | None = None  # the method that the stand-in replaces
         self._end: SizedEnd | ChunkedEnd = SizedEnd(0)  # of the current content
         self._last_content: StreamReader = EMPTY_PAYLOAD
+        self.exchange: object = None
+        """Identifies the request whose response is sent without aiohttp, if there is one."""
 
     @property
     def _waiter(self) -> asyncio.Future[None] | None:
@@ -134,7 +137,13 @@ class RequestStream(RequestHandler):
     def _is_idle(self) -> bool:
         """Whether the last response is complete and written, so that a request may be read."""
         waiter = self._idle_waiter
-        return waiter is not None and not waiter.done() and not self._messages and not self._paused
+        return (
+            self.exchange is None
+            and waiter is not None
+            and not waiter.done()
+            and not self._messages
+            and not self._paused
+        )
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client. aiohttp passes none to let the parser continue."""

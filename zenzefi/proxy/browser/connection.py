@@ -14,7 +14,7 @@ sent here, by callbacks; a task may await its end (:class:`AwaitedResponse`)::
 
 Invariants:
 
-- ``_known`` is set exactly while a request is served. Then aiohttp writes nothing.
+- ``_known`` and ``exchange`` are set exactly while a request is served: aiohttp writes nothing.
 - The head of a final response is written once, by :meth:`SendingConnection.head`, which decides
   about the framing and the connection's end. A 1xx response is written before it, or not at all.
 - The source of the body (``_connection``) is the only one that writes a body. It is paused while
@@ -49,6 +49,7 @@ from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.ownership import ConnectionOwner, is_event_stream
 from zenzefi.proxy.upstream.response_head import HeadReader
 from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
+from zenzefi.runtime.drain import Drain
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class SendingConnection(GateRequestHandler):
 
     __slots__ = (
         "_connection",
+        "_drain",
         "_is_chunked",
         "_is_closing_after",
         "_is_to_splice",
@@ -78,14 +80,15 @@ class SendingConnection(GateRequestHandler):
         "_request_id",
         "_sent",
         "_status",
-        "exchange",
         "head_table",
     )
 
     head_table: HeadReader
 
-    def __init__(self, *args: object, **options: Any) -> None:
+    def __init__(self, *args: object, drain: Drain | None = None, **options: Any) -> None:
+        """``drain``: tells when each response is the last one on its connection."""
         super().__init__(*args, **options)
+        self._drain = drain or Drain()
         self._known: ServedRequest | None = None
         self._connection: BodySource | None = None
         self._request_id = b""
@@ -95,15 +98,8 @@ class SendingConnection(GateRequestHandler):
         self._is_to_splice = False
         self._status = 0  # of the response that has begun
         self._sent = 0
-        self.exchange: object = None
-        """Identifies the request that is served; ``None`` between requests."""
 
     # --- what depends on the request
-
-    @property
-    def _is_draining(self) -> bool:
-        """Whether each response is the last one on its connection."""
-        return False
 
     @abc.abstractmethod
     def owner(self) -> ConnectionOwner | None:
@@ -227,7 +223,7 @@ class SendingConnection(GateRequestHandler):
         is_last = (
             not known.keep_alive
             or self._close
-            or self._is_draining
+            or self._drain.is_draining
             or self._phase is Phase.CONTENT  # unread content can't be skipped safely
         )
         if isinstance(known, AwaitedResponse):
@@ -239,10 +235,10 @@ class SendingConnection(GateRequestHandler):
             is_last = is_last or status == 101
             known.begin(status, closes=is_last)
         self._is_closing_after = is_last
-        connection_lines = connection_end(status, is_last=is_last, is_http_10=known.is_http_10)
-        write_start(
-            transport, lines, self._request_id, length, first, connection_lines, is_done=is_done
-        )
+        end = b"\r\n"
+        if is_last or known.is_http_10 or status == 101:
+            end = connection_end(status, is_last=is_last, is_http_10=known.is_http_10)
+        write_start(transport, lines, self._request_id, length, first, end, is_done=is_done)
         if is_done:
             self._connection = None
             self._finish()
@@ -344,10 +340,6 @@ class SendingConnection(GateRequestHandler):
         self._release()
 
     # --- the connection
-
-    @property
-    def _is_idle(self) -> bool:
-        return self._known is None and super()._is_idle
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -65,7 +65,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 from uuid import UUID
@@ -76,9 +75,7 @@ from aiohttp.web_protocol import RequestHandler
 from zenzefi.bounded import BoundedDict
 from zenzefi.errors import GateError
 from zenzefi.http.observation import OBSERVER, Tally
-from zenzefi.observability.access_log import AccessLogEntry
-from zenzefi.observability.trace_context import trace_id_of
-from zenzefi.observability.tracing import TRACING
+from zenzefi.observability.tracing import TRACING, Tracing
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.forwarding.handler import ForwardingHandler
 from zenzefi.proxy.forwarding.head_table import HeadTable
@@ -119,9 +116,11 @@ class Forwarding:
         self._generation = rewriting.generation
         self.sessions = app[SESSION_TRACKING]
         self._observer = app[OBSERVER]
-        self._access_log = self._observer.access_log
-        self._tally = Tally()
-        self._to_count: list[KnownRequest] = []  # served since the last count
+        self.access_log = self._observer.access_log
+        self.tally = Tally()
+        """The served requests since the last report to the metrics."""
+        self.to_report: list[KnownRequest] = []
+        """Those that have served requests since the last report to the sessions."""
         self.drain = app[DRAIN]
         self._origin = gate.upstream.origin
         self.upstream = gate.upstream
@@ -136,7 +135,8 @@ class Forwarding:
             is_traced=TRACING in app,
         )
         self.limits = gate.admission.limits
-        self._tracing = app.get(TRACING)
+        self.settings = settings
+        self.tracing = app.get(TRACING)
         self._is_enabled = settings.fast_lane
         self.has_early = False  # whether plugins may respond instead of the upstream
         self.has_request_side = False  # whether plugins have hooks that only a task can call
@@ -187,10 +187,6 @@ class Forwarding:
         """All open connections to the upstream."""
         return self.upstream.connections
 
-    def take(self, token_id: UUID) -> UpstreamConnection | None:
-        """Take a pooled connection, if there is one and the token may have it."""
-        return self.upstream.take(token_id)
-
     def connect(self, handler: ForwardingHandler, token_id: UUID) -> bool:
         """Start opening a connection for a request.
 
@@ -231,19 +227,10 @@ class Forwarding:
         """A plugin's response instead of the upstream's, or ``None``."""
         return self.http.rewriter.early(request) if self.has_early else None
 
-    def spans(self, known: KnownRequest, method: bytes, target: bytes) -> Spans | None:
-        """Start the spans of a request, if there is tracing."""
-        if self._tracing is None:
-            return None
-        headers = known.for_engine.headers
-        path = self.path(known, target)
-        return Spans(self._tracing, self._origin, method.decode(), known.scheme, path, headers)
-
-    @staticmethod
-    def path(known: KnownRequest, target: bytes) -> str:
-        """The path of a request as the client sent it."""
-        path = target.partition(b"?")[0].decode()
-        return path if known.is_own_origin else PROXY_PREFIX + path
+    def spans(self, tracing: Tracing, known: KnownRequest, method: bytes, target: bytes) -> Spans:
+        """Start the spans of a request."""
+        headers, path = known.for_engine.headers, known.path(target)
+        return Spans(tracing, self._origin, method.decode(), known.scheme, path, headers)
 
     def new_request_id(self) -> bytes:
         """Return a request ID: 16 hex digits, as in :mod:`zenzefi.http.request_id`."""
@@ -267,66 +254,21 @@ class Forwarding:
             self._tables[key] = table
         return table
 
-    def record(
-        self,
-        known: KnownRequest,
-        method: bytes,
-        target: bytes,
-        request_id: bytes,
-        status: int,
-        received: int,
-        sent: int,
-        seconds: float,
-        *,
-        is_stream: bool = False,
-        trace_id: str | None = None,
-    ) -> None:
-        """Record a request that the fast path served.
-
-        ``received`` and ``sent``: bytes of the two bodies; ``seconds``: from the request's head to
-        the response's end; ``is_stream``: an event stream, which the sessions count while it lasts,
-        and whose duration says nothing about speed.
-        """
-        self.served += 1
-        if not is_stream:
-            if not known.uncounted_requests:
-                self._to_count.append(known)
-            known.uncounted_requests += 1
-            known.uncounted_received += received
-            known.uncounted_sent += sent
-        self._tally.add(method, status, sent, -1 if is_stream else seconds)
-        if self._access_log is not None:
-            self._access_log.add(
-                AccessLogEntry(
-                    time.time(),
-                    "proxy",
-                    method.decode(),
-                    self.path(known, target),
-                    status,
-                    seconds,
-                    sent,
-                    known.address,
-                    request_id.decode(),
-                    trace_id or trace_id_of(known.for_engine.headers.get("traceparent")),
-                    (known.access.user_id, known.access.token_id),
-                )
-            )
-
     def _count(self) -> None:
         """Report the requests served since the last count to sessions and metrics."""
-        to_count, self._to_count = self._to_count, []
-        for known in to_count:
+        to_report, self.to_report = self.to_report, []
+        for known in to_report:
             self.sessions.note(
                 known.access,
                 device_id=known.device_id,
                 address=known.address,
                 agent=known.agent,
-                bytes_in=known.uncounted_received,
-                bytes_out=known.uncounted_sent,
-                requests=known.uncounted_requests,
+                bytes_in=known.unreported_received,
+                bytes_out=known.unreported_sent,
+                requests=known.unreported_requests,
             )
-            known.uncounted_requests = known.uncounted_received = known.uncounted_sent = 0
-        self._observer.tally(self._tally)
+            known.unreported_requests = known.unreported_received = known.unreported_sent = 0
+        self._observer.tally(self.tally)
 
 
 def own_paths(app: web.Application) -> frozenset[bytes]:

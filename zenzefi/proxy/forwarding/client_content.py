@@ -19,6 +19,7 @@ from zenzefi.http.request_handler import LINGER_SECONDS
 from zenzefi.http.request_stream import Phase
 from zenzefi.proxy.forwarding.client_response import ForwardingResponse
 from zenzefi.proxy.forwarding.known_request import KnownRequest
+from zenzefi.proxy.forwarding.receiver import choose_receiver
 from zenzefi.proxy.forwarding.upload import Upload
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.rewriter import MappedHead
@@ -31,11 +32,10 @@ _RANGE = re.compile(rb"(?i)\r\n(?:if-)?range:[^\r\n]*")
 class ForwardingContent(ForwardingResponse):
     """One connection from a client: the part that passes the content of a request on."""
 
-    __slots__ = ("_is_raw", "_linger_timer", "_rest", "_upload")
+    __slots__ = ("_is_raw", "_linger_timer", "_rest")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._upload: Upload | None = None  # while a content flows
         self._is_raw = False
         self._rest: StreamReader | None = None  # the raw content, as the standard path sees it
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -43,13 +43,13 @@ class ForwardingContent(ForwardingResponse):
     def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
         """See :class:`~zenzefi.proxy.upstream.sinks.ResponseSink`."""
         if self._upload is not None and self._upload.is_waiting:
-            self._drop_upload()  # this response takes the place of the invitation
+            self.drop_upload()  # this response takes the place of the invitation
         if response.read.status == 206 and self._asks_for_whole(response):
             connection.abandon()
             self._connection = None
             self.send_request()
-        else:
-            super().begin(connection, response)
+            return
+        choose_receiver(self, connection, self.settle(connection, response))
 
     def _asks_for_whole(self, response: ResponseStart) -> bool:
         """Whether the whole body is needed; then the request was changed accordingly."""
@@ -99,7 +99,7 @@ class ForwardingContent(ForwardingResponse):
         if upload is not None and upload.is_cut:
             if isinstance(self._connection, UpstreamConnection):
                 return False  # it reports its end next, and the request may be sent again
-            self._drop_upload()
+            self.drop_upload()
             upload = None
         if upload is None:
             return self._skip_content() if self._is_raw else super()._read_content()
@@ -151,15 +151,11 @@ class ForwardingContent(ForwardingResponse):
             self.force_close()
         return True
 
-    def _drop_upload(self) -> None:
+    def drop_upload(self) -> None:
         upload, self._upload = self._upload, None
         if upload is not None:
             self._received += upload.received
             upload.stop()
-
-    def _done(self) -> None:
-        self._drop_upload()
-        super()._done()
 
     def end_connection(self) -> None:
         """Close the connection; a client that still sends gets a moment to read the response."""
@@ -171,7 +167,7 @@ class ForwardingContent(ForwardingResponse):
         self._loop.call_soon(self._advance)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._drop_upload()
+        self.drop_upload()
         if self._linger_timer is not None:
             self._linger_timer.cancel()
         super().connection_lost(exc)

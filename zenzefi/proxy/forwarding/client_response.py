@@ -7,6 +7,7 @@ the request: its token, its client, the mapping of heads.
 from __future__ import annotations
 
 import abc
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from aiohttp.streams import StreamReader
 
 from zenzefi.errors import GateError
 from zenzefi.observability import metrics
+from zenzefi.observability.access_log import AccessLogEntry
+from zenzefi.observability.trace_context import trace_id_of
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.browser.connection import SendingConnection, ServedRequest
 from zenzefi.proxy.browser.parked_response import ParkedResponse
@@ -25,6 +28,7 @@ from zenzefi.proxy.forwarding.head_table import Head
 from zenzefi.proxy.forwarding.known_request import KnownRequest
 from zenzefi.proxy.forwarding.receiver import choose_receiver
 from zenzefi.proxy.forwarding.spans import Spans
+from zenzefi.proxy.forwarding.upload import Upload
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.interfaces import RequestTracking
 from zenzefi.proxy.proxied_response import ProxiedResponse
@@ -61,12 +65,13 @@ class ForwardingResponse(SendingConnection):
         "_started",
         "_target",
         "_tracking",
+        "_upload",
     )
 
     _known: KnownRequest | ProxiedResponse | None
 
     def __init__(self, server: Any, *, forwarding: Forwarding, **options: Any) -> None:
-        super().__init__(server, **options)
+        super().__init__(server, drain=forwarding.drain, **options)
         self._forwarding = forwarding
         self._remote = ""
         self._original: Original = b""  # the request as it was received, for the handover
@@ -78,18 +83,19 @@ class ForwardingResponse(SendingConnection):
         self._registration: Any = None
         self._is_validated = False  # for the current response
         self._tracking: RequestTracking | None = None  # of an event stream
-        self._handed_over = HandedOver()
+        self._handed_over: HandedOver | None = None
         self._is_counted = False  # by the rate limit of proxied requests
         self._spans: Spans | None = None
         self._memory: ExchangeMemory | None = None  # of plugins, for the current request
+        self._upload: Upload | None = None  # while a content flows
+
+    @abc.abstractmethod
+    def drop_upload(self) -> None:
+        """Stop to pass the content of the request on, and add its bytes to those received."""
 
     @abc.abstractmethod
     def hand_over(self, error: GateError | None) -> None:
         """Pass the request to the standard path, which sends it, or responds with the error."""
-
-    @property
-    def _is_draining(self) -> bool:
-        return self._forwarding.drain.is_draining
 
     def serve(self, awaited: AwaitedResponse) -> None:
         """See :meth:`SendingConnection.serve`."""
@@ -202,9 +208,6 @@ class ForwardingResponse(SendingConnection):
         settled = super().settle(connection, response)
         return response if is_usual else settled
 
-    def begin(self, connection: UpstreamConnection, response: ResponseStart) -> None:
-        choose_receiver(self, connection, self.settle(connection, response))
-
     def receive(
         self,
         connection: UpstreamConnection | None,
@@ -235,24 +238,51 @@ class ForwardingResponse(SendingConnection):
             tracking.__exit__(None, None, None)
 
     def _record(self, known: ServedRequest, status: int) -> None:
+        if not isinstance(known, KnownRequest):
+            return
+        if self._upload is not None:
+            self.drop_upload()
+        forwarding = self._forwarding
+        forwarding.served += 1
+        seconds = self._loop.time() - self._started
+        if self._tracking is None:
+            if not known.unreported_requests:
+                forwarding.to_report.append(known)
+            known.unreported_requests += 1
+            known.unreported_received += self._received
+            known.unreported_sent += self._sent
+            forwarding.tally.add(self._request_method, status, self._sent, seconds)
+        else:  # the sessions count it while it lasts, and its duration says nothing about speed
+            forwarding.tally.add(self._request_method, status, self._sent, -1)
+        if forwarding.access_log is not None or self._spans is not None:
+            self._log(known, status, seconds)
+
+    def _log(self, known: KnownRequest, status: int, seconds: float) -> None:
+        """Add a served request to the access log, and end its spans."""
+        method = self._request_method.decode()
+        trace_id = None
         spans, self._spans = self._spans, None
-        if isinstance(known, KnownRequest):
-            self._forwarding.record(
-                known,
-                self._request_method,
-                self._target,
-                self._request_id,
-                status,
-                self._received,
-                self._sent,
-                self._loop.time() - self._started,
-                is_stream=self._tracking is not None,
-                trace_id=spans.trace_id if spans is not None else None,
+        if spans is not None:
+            trace_id = spans.trace_id
+            spans.end(metrics.method_label(method), status, known.address)
+        access_log = self._forwarding.access_log
+        if access_log is not None:
+            access_log.add(
+                AccessLogEntry(
+                    time.time(),
+                    "proxy",
+                    method,
+                    known.path(self._target),
+                    status,
+                    seconds,
+                    self._sent,
+                    known.address,
+                    self._request_id.decode(),
+                    trace_id or trace_id_of(known.for_engine.headers.get("traceparent")),
+                    (known.access.user_id, known.access.token_id),
+                )
             )
-            if spans is not None:
-                method = self._request_method.decode()
-                spans.end(metrics.method_label(method), status, known.address)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._handed_over.drop()
+        self._handed_over = None

@@ -34,6 +34,7 @@ from zenzefi.observability.tracing import ServerSpan
 from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.forwarding.client_content import ForwardingContent
 from zenzefi.proxy.forwarding.client_response import Original
+from zenzefi.proxy.forwarding.handover import HandedOver
 from zenzefi.proxy.forwarding.known_request import KnownRequest
 from zenzefi.proxy.forwarding.known_requests import without_content
 from zenzefi.proxy.forwarding.upload import Upload
@@ -59,8 +60,9 @@ class ForwardingHandler(ForwardingContent):
         self._remote = str(address[0]) if isinstance(address, tuple) else ""
 
     def _begin_request(self) -> bool:
-        self._handed_over.drop()
-        self._drop_upload()
+        self._handed_over = None
+        if self._upload is not None:
+            self.drop_upload()
         self._is_raw = False
         self._rest = None
         return self._recognise(self._unread) or super()._begin_request()
@@ -170,7 +172,7 @@ class ForwardingHandler(ForwardingContent):
         self._is_counted = False
         self._memory = None
         limits = forwarding.limits
-        if not limits.rates("proxy"):
+        if forwarding.settings.rate_limit_proxy == "off":
             self._start(known, length, content)
         elif limits.is_local:
             try:
@@ -206,7 +208,10 @@ class ForwardingHandler(ForwardingContent):
         """Send the request; the arguments are those of :meth:`_begin`."""
         forwarding = self._forwarding
         method, target, request_id = self._request_method, self._target, self._request_id
-        spans = self._spans = forwarding.spans(known, method, target)
+        traceparent = None
+        if forwarding.tracing is not None:
+            self._spans = forwarding.spans(forwarding.tracing, known, method, target)
+            traceparent = self._spans.traceparent
         if forwarding.has_request_side and forwarding.needs_task(self.for_engine(known)):
             self.hand_over(None)
             return
@@ -216,7 +221,6 @@ class ForwardingHandler(ForwardingContent):
             request = self.for_engine(known)
             known = known.hooked(request, request_id, forwarding.http.rewriter.request)
             request_id = b""
-        traceparent = spans.traceparent if spans is not None else None
         self._outgoing = known.head(method, target, request_id, length, traceparent) + content
         if self._upload is not None and not self.register():  # it may last: it ends with the token
             self.hand_over(None)
@@ -228,7 +232,7 @@ class ForwardingHandler(ForwardingContent):
         known = self._known
         if known is None:
             return
-        connection = self._forwarding.take(known.access.token_id)
+        connection = self._forwarding.upstream.take(known.access.token_id)
         if connection is not None:
             self._transmit(connection)
         elif not self._forwarding.connect(self, known.access.token_id):
@@ -289,7 +293,7 @@ class ForwardingHandler(ForwardingContent):
         original = self._original
         self._forwarding.handed_over += 1
         self._release()
-        self._drop_upload()
+        self.drop_upload()
         self._known = self.exchange = None
         self._connection = None
         self._original = self._outgoing = b""
@@ -306,14 +310,14 @@ class ForwardingHandler(ForwardingContent):
         spans, self._spans = self._spans, None
         parsed = self._messages[0][0] if self._messages else None
         if isinstance(parsed, RawRequestMessage):
-            self._handed_over.put(
+            self._handed_over = HandedOver(
                 parsed,
                 error,
                 is_counted=self._is_counted,
                 span=spans.hand_over(error) if spans is not None else None,
             )
         if waiter is None or waiter.done() or not self._messages:
-            self._handed_over.drop()
+            self._handed_over = None
             self.force_close()
             return
         self._wake()
@@ -350,12 +354,15 @@ class ForwardingHandler(ForwardingContent):
 
     def check_pending(self, request: BaseRequest) -> None:
         """Raise the error of the fast path for this request, if there is one."""
-        self._handed_over.check(request._message)
+        if self._handed_over is not None:
+            self._handed_over.check(request._message)
 
     def was_counted(self, request: BaseRequest) -> bool:
         """Whether the rate limit has counted this request."""
-        return self._handed_over.was_counted(request._message)
+        handed_over = self._handed_over
+        return handed_over is not None and handed_over.was_counted(request._message)
 
     def take_span(self, request: BaseRequest) -> ServerSpan | None:
         """Return the span that the fast path has begun for this request, if there is one."""
-        return self._handed_over.take_span(request._message)
+        handed_over = self._handed_over
+        return None if handed_over is None else handed_over.take_span(request._message)

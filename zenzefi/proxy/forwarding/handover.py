@@ -9,17 +9,14 @@ from zenzefi.observability.tracing import ServerSpan
 
 
 class HandedOver:
-    """The one request that was handed over, until the next one begins.
+    """One request that was handed over, kept until the next one begins.
 
     The request is identified by the object with its headers, which no other request has.
     """
 
     __slots__ = ("_error", "_headers", "_is_counted", "_span")
 
-    def __init__(self) -> None:
-        self.drop()
-
-    def put(
+    def __init__(
         self,
         message: RawRequestMessage,
         error: GateError | None,
@@ -49,8 +46,3 @@ class HandedOver:
             return None
         span, self._span = self._span, None
         return span
-
-    def drop(self) -> None:
-        """Forget the request."""
-        self._headers = self._error = self._span = None
-        self._is_counted = False

@@ -32,6 +32,7 @@ from zenzefi.rewriting.headers import varying
 from zenzefi.rewriting.origin_search import OriginSearch
 
 _MAX_ROWS = 4096  # stored lines of one mount
+_MAX_COMBINATIONS = 256  # of lines that concern the search of a body
 _MAX_ROW = 512  # bytes; longer lines are not stored
 # RFC 9112, 5: field-name ":" OWS field-value OWS; the value without control characters.
 _LINE = re.compile(b"(" + TOKEN_BYTES.pattern + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -111,6 +112,7 @@ class HeadTable:
         self._is_hooked = is_hooked  # a plugin may change any head
         self._engine_names = engine_names
         self._known: dict[bytes, HeadRow] = {}
+        self._combinations: dict[tuple[tuple[HeadRow, ...], int, bool], _Found] = {}
 
     def read(self, head: bytes) -> Head:
         """Read a complete head, up to and including its empty line.
@@ -121,7 +123,7 @@ class HeadTable:
         known = self._known
         lines = head[:-4].split(b"\r\n")
         try:
-            rows = [known[line] for line in lines]
+            rows = list(map(known.__getitem__, lines))
         except KeyError:
             rows = self._validated(head, lines)
         status, length = 0, -1
@@ -156,7 +158,7 @@ class HeadTable:
             raise UpstreamProtocolError
         if not has_cache_control:
             lines.append(_PRIVATE)
-        found = _found(details, status, has_type=has_type)
+        found = self._combined(details, status, has_type) if details else _NOTHING
         lines += found.lines
         is_typed = has_type or found.search is not None or status in _UNTYPED
         is_usual = is_typed and not found.is_unusual and not self._is_hooked
@@ -165,6 +167,17 @@ class HeadTable:
         return Head(
             status, lines, length, is_chunked, is_usual, may_reuse, found.search, found.coding
         )
+
+    def _combined(self, details: tuple[HeadRow, ...], status: int, has_type: bool) -> _Found:
+        """The result of :func:`_found`, remembered because the combinations repeat."""
+        key = details, status, has_type
+        found = self._combinations.get(key)
+        if found is None:
+            if len(self._combinations) >= _MAX_COMBINATIONS:
+                self._combinations.clear()
+            found = _found(details, status, has_type=has_type)
+            self._combinations[key] = found
+        return found
 
     def _validated(self, head: bytes, lines: list[bytes]) -> list[HeadRow]:
         """Validate a head that contains a new line, and store its lines."""
@@ -235,8 +248,6 @@ _NOTHING = _Found()
 
 def _found(rows: tuple[HeadRow, ...], status: int, *, has_type: bool) -> _Found:
     """Combine the lines of the kinds from ``_UNUSUAL`` on; ``has_type``: another type was named."""
-    if not rows:
-        return _NOTHING
     is_unusual = any(row.kind == _UNUSUAL for row in rows)
     searches = [row.detail for row in rows if isinstance(row.detail, OriginSearch)]
     if not searches or status in _UNTYPED:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 from uuid import UUID
 
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.upstream.response_head import HeadReader
@@ -62,17 +63,22 @@ class KnownRequest:
     has_derived_tag: bool
     """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
     is_http_10: ClassVar[bool] = False
-    uncounted_requests: int = 0
+    unreported_requests: int = 0
     """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
-    uncounted_received: int = 0
+    unreported_received: int = 0
     """Bytes of their contents."""
-    uncounted_sent: int = 0
+    unreported_sent: int = 0
     """Bytes of the bodies of their responses."""
 
     @property
     def identity(self) -> ClientIdentity:
         """The client that uses the token."""
         return ClientIdentity(self.device_id, self.address, self.agent, self.sign_in)
+
+    def path(self, target: bytes) -> str:
+        """The path of a request as the client sent it; ``target``: of the upstream."""
+        path = target.partition(b"?")[0].decode()
+        return path if self.is_own_origin else PROXY_PREFIX + path
 
     def hooked(self, request: EngineRequest, request_id: bytes, hook: Hook) -> KnownRequest:
         """This request after ``hook``, which may change its headers."""

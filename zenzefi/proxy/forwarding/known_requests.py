@@ -212,7 +212,8 @@ class KnownRequests:
             raw = raw[len(_PREFIX) :]
         path, mark, query = raw.partition(b"?")
         # The router compares decoded paths.
-        if unquote_to_bytes(path) in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
+        decoded = unquote_to_bytes(path) if b"%" in path else path
+        if decoded in self._own_paths or path.startswith(_PREFIX) or b"/." in path:
             return None
         if mark and (b"token=" in query or WORKER_MARK in query):
             return None

@@ -78,7 +78,10 @@ def choose_receiver(
         return _send_mapped(client, connection, response, was_searched=was_searched)
     if not is_done and not client.register():
         return _validated(client, connection, response)
-    _deliver(connection, response, client)
+    if connection is not None and is_done:
+        connection.release()
+    else:
+        _deliver(connection, response, client)
     announced = length if length >= 0 and status != 204 else -1 if response.has_body else None
     client.head(status, read.lines, announced, response.first, is_done=is_done)
     return client

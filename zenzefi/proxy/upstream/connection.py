@@ -136,7 +136,8 @@ class UpstreamConnection(FlowControlledConnection):
         self.content = None
         self.silent_sweeps = 0
         self._got_bytes = False
-        self._interims.clear()
+        if self._interims.count:
+            self._interims.clear()
         if self.transport.is_closing():
             self._ended(None)
         else:
@@ -150,7 +151,8 @@ class UpstreamConnection(FlowControlledConnection):
 
     def release(self) -> None:
         """The exchange is complete: use the connection again if possible, else close it."""
-        self._end_splice()
+        if self._splice is not None:
+            self._end_splice()
         # An upstream that reads no more of the content would not read the next request either.
         is_sent = (self.content is None or self.content.is_complete) and not (
             self.transport.get_write_buffer_size()
@@ -165,7 +167,8 @@ class UpstreamConnection(FlowControlledConnection):
         ):
             self.abandon()
             return
-        self.resume()
+        if self._is_paused:
+            self.resume()
         if self.owner is None:
             self.slot.make_idle()
 
@@ -276,7 +279,7 @@ class UpstreamConnection(FlowControlledConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the upstream."""
-        if self._head.is_empty:  # the timeout covers a whole head, even if it arrives byte by byte
+        if not self._head.held:  # the timeout covers a whole head, even if it arrives byte by byte
             self.silent_sweeps = 0
         sink = self._sink
         if sink is not None:

@@ -12,23 +12,24 @@ MAX_PER_SECOND = 16
 class InterimRate:
     """Counts the 1xx responses to one request."""
 
-    __slots__ = ("_count", "_since")
+    __slots__ = ("_since", "count")
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
+        """The number of responses in the current second."""
         self._since = 0.0
 
     def clear(self) -> None:
         """Begin to count for the next request."""
-        self._count = 0
+        self.count = 0
 
     def allows(self, now: float) -> bool:
         """Count one; returns false if more than :data:`MAX_PER_SECOND` came within a second.
 
         ``now``: a monotonic clock in seconds.
         """
-        if not self._count or now - self._since >= 1.0:
-            self._count = 0
+        if not self.count or now - self._since >= 1.0:
+            self.count = 0
             self._since = now
-        self._count += 1
-        return self._count <= MAX_PER_SECOND
+        self.count += 1
+        return self.count <= MAX_PER_SECOND

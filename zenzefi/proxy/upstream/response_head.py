@@ -34,6 +34,7 @@ MAX_HEAD = 256 * 1024
 """Bytes of a head."""
 _MAX_LINE = 64 * 1024
 _MAX_LINES = 257  # the status line and 256 headers
+_SMALL = 1024  # bytes; a shorter head is within all limits, as no line is shorter than "a:"
 _VERSION = b"HTTP/1."
 # RFC 9112, 2.2: a recipient may take a single LF for the end of a line.
 _END = re.compile(rb"\n\r?\n")
@@ -177,15 +178,11 @@ def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bool, bool]
 class HeadCollector:
     """Collects a head that arrives in pieces."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("held",)
 
     def __init__(self) -> None:
-        self._held = bytearray()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no byte of a head is held."""
-        return not self._held
+        self.held = bytearray()
+        """The received bytes of an incomplete head."""
 
     def feed(self, data: bytes) -> tuple[bytes, int] | None:
         """The bytes so far and the size of the head in them, for :func:`read_head`.
@@ -193,7 +190,7 @@ class HeadCollector:
         The size is 0 if the head does not end with an empty line of CRLF. ``None``: it is
         incomplete.
         """
-        held, seen = self._held, len(self._held)
+        held, seen = self.held, len(self.held)
         if seen:
             held += data
         whole = held if seen else data
@@ -204,7 +201,7 @@ class HeadCollector:
             or len(whole) > MAX_HEAD
             or _END.search(whole, max(0, seen - 2)) is not None
         ):
-            self._held = bytearray()
+            self.held = bytearray()
             return bytes(whole), end if end > 3 else 0
         if not seen:
             held += data
@@ -212,7 +209,7 @@ class HeadCollector:
 
     def keep(self, data: bytes) -> None:
         """Hold bytes that were returned, because the head is incomplete after all."""
-        self._held = bytearray(data)
+        self.held = bytearray(data)
 
 
 class FoundHead(NamedTuple):
@@ -235,7 +232,8 @@ def read_head(reader: HeadReader, data: bytes, size: int) -> FoundHead | None:
     """
     if size:
         raw = data[:size]
-        check_size(raw)
+        if size > _SMALL:
+            check_size(raw)
         try:
             return FoundHead(raw, size, reader.read(raw), is_sloppy=False)
         except httptools.HttpParserUpgrade:
