@@ -145,7 +145,8 @@ async def test_bytes_of_contents_are_counted(
         assert requests
         counted.append(bytes_in)
 
-    forwarding_of(gate).sessions.note = note  # type: ignore[method-assign]
+    sessions: Any = forwarding_of(gate).sessions
+    sessions.note = note
     for sizes in ((), (), (3,)):
         for cuts in ([], [-40], [-3]):
             data = request("POST", b"c" * 100, sizes=sizes)
