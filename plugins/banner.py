@@ -17,6 +17,7 @@ class Banner(Plugin):
 
     name = "banner"
     enabled = False
+    phase = "before"
     matches = Match(content_types=("text/html",), destinations=("document",))
     needs = Needs.TOKENS
     tags = ("body",)

@@ -18,6 +18,7 @@ class CssTheme(Plugin):
 
     name = "css-theme"
     enabled = False
+    phase = "before"
     matches = Match(content_types=("text/css",))
     needs = Needs.CHUNKS
 

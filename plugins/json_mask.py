@@ -15,9 +15,9 @@ class JsonMask(Plugin):
 
     name = "json-mask"
     enabled = False
+    phase = "before"
     matches = Match(content_types=("application/json", "*/*+json"))
     needs = Needs.JSON
-    before = ("json",)
 
     class Options(PluginOptions):
         """Which members are masked, and by what."""

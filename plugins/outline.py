@@ -15,9 +15,9 @@ class Outline(Plugin):
 
     name = "outline"
     enabled = False
+    phase = "before"
     matches = Match(content_types=("text/html",), destinations=("document",))
     needs = Needs.DOCUMENT
-    before = ("html",)  # it gets the upstream's page; added links are mapped like the others
 
     class Options(PluginOptions):
         """The level of the listed headings."""

@@ -27,6 +27,7 @@ from zenzefi.rewriting.plugins.heads import ExchangeMemory
 from zenzefi.rewriting.plugins.messages import Direction, OutgoingRequest
 from zenzefi.rewriting.plugins.registry import LoadedPlugin, Registry
 from zenzefi.rewriting.plugins.request_side import request_side
+from zenzefi.rewriting.plugins.services import HttpAnswer, HttpClient, PluginServices
 from zenzefi.rewriting.plugins.socket_hooks import socket_hooks
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 from zenzefi.rewriting.urls import UrlMapper
@@ -127,9 +128,7 @@ def _run(
     for size in CHUNKS if len(body) > 1 else CHUNKS[-1:]:
         engine, entry = engine_for(plugin, options)
         before = exchange(status=0, **asked)
-        side = request_side(engine.registry, before)
-        if side is not None:
-            asyncio.run(side.request(_outgoing(before, None)))
+        asyncio.run(_begin(engine, entry, before))
         exchanged = replace(
             before,
             status=status,
@@ -153,6 +152,29 @@ def _run(
                 f"  {result.body!r}\n  {results[-1].body!r}"
             )
     return results[-1]
+
+
+async def _begin(engine: Engine, entry: LoadedPlugin, head: ExchangeHead) -> None:
+    await _start(entry)
+    side = request_side(engine.registry, head)
+    if side is not None:
+        await side.request(_outgoing(head, None))
+
+
+async def _start(entry: LoadedPlugin, http: HttpClient | None = None) -> None:
+    """Call ``startup``, as the gate does before the first request."""
+    given = entry.plugin.startup(PluginServices(http or NoNetwork()))
+    if given is not None:
+        await given
+    entry.is_started = True
+
+
+class NoNetwork:
+    """The HTTP client of tests: no look-up gets an answer. Pass another one as ``http``."""
+
+    async def request(self, method: str, url: str, **_: Any) -> HttpAnswer:
+        """Raises ``OSError``."""
+        raise OSError(f"{method} {url}: tests have no network")
 
 
 def _headers(given: Mapping[str, str] | None) -> CIMultiDictProxy[str]:
@@ -230,6 +252,7 @@ async def send_async(
     body: bytes | None = None,
     options: Mapping[str, Any] | None = None,
     upstream_headers: Mapping[str, str] | None = None,
+    http: HttpClient | None = None,
     **asked: Any,
 ) -> Sent:
     """Run the request side of a plugin: ``request``, ``request_body``, ``request_chunk``.
@@ -238,6 +261,7 @@ async def send_async(
     :func:`exchange`. The content passes ``request_chunk`` in pieces of seven bytes.
     """
     engine, entry = engine_for(plugin, options)
+    await _start(entry, http)
     head = exchange(url, status=0, **asked)
     outgoing = _outgoing(head, upstream_headers)
     response = engine.hooks.early_response(head)

@@ -31,7 +31,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
 
 
 def test_every_kind_of_new_plugin_passes_its_own_test(invoke: Invoke, tmp_path: Path) -> None:
-    kinds = ("headers", "text", "json", "document", "chunks", "tokens")
+    kinds = ("headers", "text", "text_nodes", "json", "document", "chunks", "tokens")
     for needs in kinds:
         result = invoke("new", f"my-{needs}", "--needs", needs)
         assert result.exit_code == 0, result.output
@@ -49,9 +49,9 @@ def test_every_kind_of_new_plugin_passes_its_own_test(invoke: Invoke, tmp_path: 
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "7 passed" in done.stdout
     files = [f"my_{needs}.py" for needs in kinds]
-    assert invoke("check", *files).output == "6 plugins are in order.\n"
+    assert invoke("check", *files).output == "7 plugins are in order.\n"
 
 
 def test_nothing_is_written_over(invoke: Invoke, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_list_shows_order_state_and_options(
     assert rows["json-mask"]["order"] < rows["json"]["order"]
     assert rows["xml"]["state"] == "shadow"
     assert rows["banner"]["state"] == "off"
-    assert rows["json-mask"]["before"] == ["json"]
+    assert (rows["json-mask"]["phase"], rows["json"]["phase"]) == ("before", "mapping")
     assert rows["html"]["megabytes_per_second"] > 0
     assert rows["html"]["source"] == "bundled"
     lines = invoke("list", "--no-timing").output.splitlines()
@@ -170,3 +170,46 @@ def test_a_plugin_that_fails_says_how(invoke: Invoke, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "no luck" in result.output
     assert "no plugin 'ghost'" in invoke("try", "x.txt", "--plugin", "ghost").output
+
+
+def test_the_check_refuses_a_class_without_a_name_and_a_misspelt_hook(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "one.py").write_text(
+        "from zenzefi.plugins import Plugin\nclass Nameless(Plugin):\n    pass\n"
+    )
+    (tmp_path / "two.py").write_text(
+        "from zenzefi.plugins import Plugin\nclass A(Plugin):\n    name = 'a'\n"
+        "    def response_header(self, exchange, headers): pass\n"
+        "    def request(self, exchange, request): pass\n"
+    )
+    (tmp_path / "three.py").write_text(
+        "from zenzefi.plugins import Plugin\nclass B(Plugin):\n    name = 'b'\n"
+        "    def early_response(self, context): pass\n"
+    )
+    result = invoke("check", "one.py", "two.py")
+    assert result.exit_code == 1
+    assert "Nameless has no name, so it is not loaded." in result.output
+    assert "a.response_header is not part of the API; is it response_headers?" in result.output
+    kept = invoke("check", "three.py")
+    assert kept.exit_code == 0
+    assert "note: three.py: b.early_response: request() can do the same" in kept.output
+
+
+def test_trying_a_plugin_takes_headers_and_cookies(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def shown(text): return text.upper()\n")
+    (tmp_path / "greets.py").write_text(
+        "from helper import shown\n"
+        "from zenzefi.plugins import Needs, Plugin, TextEdit\n"
+        "class Greets(Plugin):\n    name = 'greets'\n    needs = Needs.TEXT\n"
+        "    def text(self, exchange, text):\n"
+        "        found = exchange.request_headers\n"
+        "        said = shown(found['Cookie'] + ' ' + found['X-A'])\n"
+        "        return [TextEdit(0, 0, said + '\\n')]\n"
+    )
+    (tmp_path / "x.txt").write_text("text\n")
+    asked = ("--cookie", "a=b", "--cookie", "c=d", "--header", "X-A=e")
+    result = invoke("try", "x.txt", "--plugin", "greets.py", *asked)
+    assert result.exit_code == 0, result.output
+    assert "+A=B; C=D E" in result.output
+    assert invoke("try", "x.txt", "--plugin", "greets.py", "--header", "none").exit_code == 2

@@ -103,6 +103,16 @@ async def test_a_path_is_blocked_however_it_is_spelled(
         assert b" 403 " in (await gate.request(PREFIX + path)).partition(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("target", ["//x", "/a|b{c}", "/a;b=1?q={x}|y", "/%41%2F"])
+async def test_a_target_that_a_plugin_does_not_change_passes_as_it_is_spelled(
+    start_gate: GateFactory, upstream: str, target: str
+) -> None:
+    gate = await start(start_gate, upstream, Guide)
+    gate.tokens.add(TOKEN, activated=True)
+    response = await gate.request(PREFIX + target)
+    assert json.loads(response.partition(b"\r\n\r\n")[2])["target"] == target
+
+
 async def test_a_redirect_of_a_plugin_stays_under_the_mount(
     start_gate: GateFactory, upstream: str, client: ClientSession
 ) -> None:

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
 from zenzefi.commands import plugin_template
 from zenzefi.commands.common import Exit, as_json, fail, json_option, read_settings
+from zenzefi.commands.plugin_source import asked_of, fetch, option_of
 from zenzefi.commands.plugin_speed import speed
 from zenzefi.printable import lines, one_line
 from zenzefi.resources import bundled
@@ -24,24 +24,6 @@ if TYPE_CHECKING:
     from zenzefi.plugins_testing import Result
     from zenzefi.rewriting.plugins.api import Plugin
     from zenzefi.rewriting.plugins.registry import Registry
-
-_LARGEST = 16 * 1024 * 1024
-_TYPES = {
-    ".html": "text/html",
-    ".htm": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".mjs": "text/javascript",
-    ".json": "application/json",
-    ".webmanifest": "application/manifest+json",
-    ".xml": "application/xml",
-    ".rss": "application/rss+xml",
-    ".atom": "application/atom+xml",
-    ".svg": "image/svg+xml",
-    ".xhtml": "application/xhtml+xml",
-    ".m3u8": "application/vnd.apple.mpegurl",
-    ".mpd": "application/dash+xml",
-}
 
 
 @click.group()
@@ -120,6 +102,7 @@ def list_(no_timing: bool, wants_json: bool) -> None:
         speed = "-" if row.megabytes_per_second is None else f"{row.megabytes_per_second:.0f}"
         click.echo(f"{number} {name}{state}{row.needs:<10}{speed:>6}  {one_line(row.matches)}")
         detail = [", ".join(f"{hook}()" for hook in row.hooks)] if row.hooks else []
+        detail += [f"{row.phase} the mapping"] if row.phase in ("before", "after") else []
         detail += [f"before {', '.join(row.before)}"] if row.before else []
         detail += [f"after {', '.join(row.after)}"] if row.after else []
         detail += [f"options {json.dumps(row.options)}"] if row.options else []
@@ -140,6 +123,8 @@ class _PluginRow:
     matches: str
     hooks: list[str]
     """Hooks other than the one for bodies."""
+    phase: str
+    """When it gets a body: ``before``, ``mapping`` or ``after``; empty if it is off."""
     before: list[str]
     after: list[str]
     options: dict[str, Any]
@@ -160,6 +145,7 @@ def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) 
         needs=str(plugin_class.needs),
         matches=_describe_match(plugin_class),
         hooks=[hook for hook in HEADER_HOOKS if hook in own(plugin_class)],
+        phase=entry.phase if entry else "",
         before=list(plugin_class.before),
         after=list(plugin_class.after),
         options=entry.plugin.options.model_dump(mode="json") if entry else {},
@@ -188,14 +174,18 @@ def _describe_match(plugin_class: type[Plugin], *, whole: bool = False) -> str:
 def check(files: Sequence[Path]) -> None:
     """Load every plugin (or only FILES), validate them, and name all mistakes at once."""
     from zenzefi.rewriting.plugins.checks import check as check_class
-    from zenzefi.rewriting.plugins.checks import does_nothing
+    from zenzefi.rewriting.plugins.checks import deprecations, does_nothing, misspelt
+    from zenzefi.rewriting.plugins.loading import nameless
     from zenzefi.rewriting.plugins.registry import PluginError, load_file
 
     if not files:
         registry = _registry()
+        loaded = [type(entry.plugin) for entry in registry.entries if not entry.bundled]
+        _report([problem for each in loaded for problem in misspelt(each)])
         click.echo(f"{len(registry.entries)} plugins are in order.")
         return
     problems: list[str] = []
+    notes: list[str] = []
     count = 0
     for path in files:
         try:
@@ -203,14 +193,20 @@ def check(files: Sequence[Path]) -> None:
         except PluginError as error:
             problems += error.problems
             continue
-        if not found:
+        unnamed = nameless(path)
+        problems += [f"{path}: {one} has no name, so it is not loaded." for one in unnamed]
+        if not found and not unnamed:
             problems.append(f"{path} has no class that derives from Plugin and has a name.")
         for plugin_class in found:
             count += 1
-            problems += [f"{path}: {problem}" for problem in check_class(plugin_class)]
+            notes += [f"{path}: {note}" for note in deprecations(plugin_class)]
+            found_here = [*check_class(plugin_class), *misspelt(plugin_class)]
+            problems += [f"{path}: {problem}" for problem in found_here]
             if does_nothing(plugin_class):
                 problems.append(f"{path}: {plugin_class.name} has no hook: it would do nothing.")
     _report(problems)
+    for note in notes:
+        click.secho(f"  note: {lines(note)}", fg="yellow", err=True)
     click.echo(f"{count} plugins are in order.")
 
 
@@ -251,6 +247,8 @@ def _registry() -> Registry:
 @click.option(
     "--mount", type=click.Choice(("prefix", "root", "client")), default="prefix", show_default=True
 )
+@click.option("--header", "headers", multiple=True, help="NAME=VALUE of the request.")
+@click.option("--cookie", "cookies", multiple=True, help="NAME=VALUE; sent as Cookie.")
 @click.option("--dest", "destination", help="Sec-Fetch-Dest, like document, script or empty.")
 def try_(
     source: str,
@@ -259,6 +257,8 @@ def try_(
     content_type: str | None,
     url: str | None,
     mount: str,
+    headers: Sequence[str],
+    cookies: Sequence[str],
     destination: str | None,
 ) -> None:
     """Run one plugin over a URL or a FILE and show what it changes, as a diff."""
@@ -266,16 +266,18 @@ def try_(
     from zenzefi.rewriting.plugins.registry import PluginError
 
     plugin_class = _named(name)
-    body, found_type, address = _fetch(source)
+    asked = asked_of(headers, cookies)
+    body, found_type, address = fetch(source, asked)
     try:
         result = _run(
             plugin_class,
             body,
             content_type=content_type or found_type,
-            options=dict(_option(option) for option in options),
+            options=dict(option_of(option) for option in options),
             url=url or address,
             mount=mount,
             destination=destination,
+            request_headers=asked,
         )
     except PluginFailed as error:
         fail(str(error))
@@ -318,40 +320,6 @@ def _named(name: str) -> type[Plugin]:
     if name not in registry.found:
         fail(f"there is no plugin {name!r}. `zenzefi plugin list` shows all.", Exit.USAGE)
     return registry.found[name][0]
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        fail(f"--option {text!r} is not KEY=VALUE.", Exit.USAGE)
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
-def _fetch(source: str) -> tuple[bytes, str, str]:
-    """``(body, content type, URL)`` of a URL or a file."""
-    if re.match(r"https?://", source):
-        import urllib.error
-        import urllib.request
-
-        try:
-            with urllib.request.urlopen(source, timeout=30) as response:  # noqa: S310 - http(s) only, checked above
-                body = response.read(_LARGEST + 1)
-                content_type = response.headers.get("Content-Type", "")
-        except (urllib.error.URLError, OSError) as error:
-            fail(f"{source} can't be read: {error}.", Exit.UNAVAILABLE)
-        if len(body) > _LARGEST:
-            fail(f"{source} is larger than {_LARGEST} bytes.")
-        parts = urlsplit(source)
-        return body, content_type, f"{source}{'' if parts.path else '/'}"
-    path = Path(source)
-    try:
-        body = path.read_bytes()
-    except OSError as error:
-        fail(f"{source} can't be read: {error.strerror}.", Exit.USAGE)
-    return body, _TYPES.get(path.suffix.lower(), "text/plain"), f"https://app.example/{path.name}"
 
 
 def show_diff(before: bytes, after: bytes) -> None:

@@ -33,9 +33,9 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
     "headers": (
         "text/html",
         "from multidict import CIMultiDict\n\n"
-        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
+        "from zenzefi.plugins import Exchange, Match, Needs, Plugin, PluginOptions",
         '''
-        def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:
+        def response_headers(self, exchange: Exchange, headers: CIMultiDict[str]) -> None:
             """Called for every response that matches."""
             headers["X-Text"] = self.options.text
         ''',
@@ -44,20 +44,31 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
     "tokens": (
         "text/html",
         "from html import escape\n\n"
-        "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Token",
+        "from zenzefi.plugins import Edit, Exchange, Match, Needs, Plugin, PluginOptions, Token",
         '''
-        def token(self, context: Context, token: Token) -> Edit | None:
+        def token(self, exchange: Exchange, token: Token) -> Edit | None:
             """Called for every opening <h1>."""
             return token.before(f"<p>{escape(self.options.text)}</p>".encode())
         ''',
         'run_plugin({cls}, b"<H1>x</H1>").body == b"<p>Hello</p><H1>x</H1>"',
     ),
+    "text_nodes": (
+        "text/html",
+        "from zenzefi.plugins import Edit, Exchange, Match, Needs, Plugin, PluginOptions, TextNode",
+        '''
+        def text_node(self, exchange: Exchange, node: TextNode) -> Edit | None:
+            """Called for every text, whole."""
+            text = node.text.replace("old", self.options.text)
+            return node.replace(text) if text != node.text else None
+        ''',
+        'run_plugin({cls}, b"<p>the old text").body == b"<p>the Hello text"',
+    ),
     "text": (
         "text/plain",
         "from collections.abc import Iterable\n\n"
-        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions, TextEdit",
+        "from zenzefi.plugins import Exchange, Match, Needs, Plugin, PluginOptions, TextEdit",
         '''
-        def text(self, context: Context, text: str) -> Iterable[TextEdit]:
+        def text(self, exchange: Exchange, text: str) -> Iterable[TextEdit]:
             """Called once with the whole body."""
             return [TextEdit(0, 0, self.options.text + "\\n")]
         ''',
@@ -65,9 +76,10 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
     ),
     "json": (
         "application/json",
-        "from zenzefi.plugins import Context, Edit, JsonValue, Match, Needs, Plugin, PluginOptions",
+        "from zenzefi.plugins import (\n    Edit,\n    Exchange,\n    JsonValue,\n    Match,\n"
+        "    Needs,\n    Plugin,\n    PluginOptions,\n)",
         '''
-        def json_value(self, context: Context, value: JsonValue) -> Edit | None:
+        def json_value(self, exchange: Exchange, value: JsonValue) -> Edit | None:
             """Called for every string, number, true, false and null."""
             return value.replace(self.options.text) if value.pointer == "/greeting" else None
         ''',
@@ -77,9 +89,9 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
     "document": (
         "text/html",
         "from typing import Any\n\n"
-        "from zenzefi.plugins import Context, Match, Needs, Plugin, PluginOptions",
+        "from zenzefi.plugins import Exchange, Match, Needs, Plugin, PluginOptions",
         '''
-        def document(self, context: Context, soup: Any) -> None:
+        def document(self, exchange: Exchange, soup: Any) -> None:
             """Called with the page as a BeautifulSoup tree."""
             for heading in soup.find_all("h1"):
                 heading.string = self.options.text
@@ -90,9 +102,9 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
         "text/plain",
         "import re\n"
         "from collections.abc import Sequence\n\n"
-        "from zenzefi.plugins import Context, Edit, Match, Needs, Plugin, PluginOptions, Scanner",
+        "from zenzefi.plugins import Edit, Exchange, Match, Needs, Plugin, PluginOptions, Scanner",
         '''
-        def scanner(self, context: Context) -> Scanner:
+        def scanner(self, exchange: Exchange) -> Scanner:
             """A new reader for every body."""
             return _Scanner(self.options.text.encode())
 
@@ -113,7 +125,6 @@ _HOOKS: dict[str, tuple[str, str, str, str]] = {
 
 _ATTRIBUTES = {
     "tokens": '    tags = ("h1",)\n',
-    "document": '    before = ("html",)  # so that addresses put in are mapped like all others\n',
 }
 
 _TEST = '''\

@@ -17,7 +17,13 @@ from zenzefi.http.target import Target, under_prefix
 from zenzefi.http.validation import TARGET
 from zenzefi.keys import Keyring
 from zenzefi.origin import PROXY_PREFIX, TOKEN_HEADER, Origin
-from zenzefi.proxy import forward_auth, forwarding, plugin_metrics, runtime_script
+from zenzefi.proxy import (
+    forward_auth,
+    forwarding,
+    plugin_lifecycle,
+    plugin_metrics,
+    runtime_script,
+)
 from zenzefi.proxy.admission import Admission
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.errors import UpstreamUnreachable
@@ -149,6 +155,7 @@ def setup(app: web.Application) -> None:
 def mount_upstream(app: web.Application, origin: Origin) -> None:
     """Mount the reverse proxy of one upstream; ``app`` must hold the engine as well."""
     plugin_metrics.setup(app, app[ENGINE])
+    plugin_lifecycle.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
 
     async def declare(changed: Settings) -> None:

@@ -40,7 +40,7 @@ from zenzefi.rewriting.result_key import (
     tag_key,
 )
 from zenzefi.rewriting.runtime import is_worker
-from zenzefi.rewriting.untouched import must_stay
+from zenzefi.rewriting.untouched import forbids_changes, must_stay
 
 __all__ = ["Engine", "ExchangeHead"]
 
@@ -204,9 +204,11 @@ class Engine:
         plan = self.plans.plan(
             label, exchange.destination, nosniff=nosniff, is_root=exchange.mount.is_root
         )
-        if not plan.entries or must_stay(exchange):
-            return None
         entries = [entry for entry in plan.entries if fits(entry.plugin.matches, exchange)]
+        if entries and must_stay(exchange):
+            if forbids_changes(exchange):
+                return None
+            entries = [entry for entry in entries if entry.plugin.attachments]
         return (plan, entries) if entries else None
 
     def _decision(

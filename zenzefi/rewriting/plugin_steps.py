@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from zenzefi.rewriting import csp
 from zenzefi.rewriting.body import Step
 from zenzefi.rewriting.charset import python_name
 from zenzefi.rewriting.edits import Edit
-from zenzefi.rewriting.html import HtmlToken, TokenScanner
+from zenzefi.rewriting.html import TokenScanner
+from zenzefi.rewriting.html.text_nodes import TextNodeScanner
 from zenzefi.rewriting.jsonspans import JsonReader
 from zenzefi.rewriting.pipeline import Budget, Pass, Runner
 from zenzefi.rewriting.plugins.exchange import Exchange
@@ -24,6 +26,8 @@ from zenzefi.rewriting.plugins.registry import LoadedPlugin
 from zenzefi.rewriting.plugins.values import JsonValue, Needs, TextEdit
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG, in_time
 from zenzefi.rewriting.scanner import Scanner
+
+_Piece = TypeVar("_Piece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,11 @@ def steps_for(
             seats.clear()
 
     url = reading.head.url
+    phase = ""
     for entry in entries:
+        if entry.phase != phase:  # the next phase gets what this one has made
+            close()
+            phase = entry.phase
         scanner = None
         try:
             WATCHDOG.enter()
@@ -101,26 +109,32 @@ def scanner_for(entry: LoadedPlugin, context: Exchange, budget: Budget) -> Scann
     if plugin.needs is Needs.JSON:
         return JsonValueScanner(entry, context)
     if plugin.needs is Needs.TOKENS:
-        return TokenScanner(_asking(entry, context), plugin.tags or None)
+        return TokenScanner(_asking(entry, plugin.token, context), plugin.tags or None)
+    if plugin.needs is Needs.TEXT_NODES:
+        ask = _asking(entry, plugin.text_node, context)
+        return TextNodeScanner(ask, python_name(context.charset))
     raise PluginFault(f"{plugin.name} needs {plugin.needs}")
 
 
-def _asking(entry: LoadedPlugin, context: Exchange) -> Callable[[HtmlToken], Iterable[Edit]]:
-    hook = entry.traced(entry.plugin.token, context.url)
+def _asking(
+    entry: LoadedPlugin, method: Callable[[Exchange, _Piece], object], context: Exchange
+) -> Callable[[_Piece], Iterable[Edit]]:
+    hook = entry.traced(method, context.url)
+    name = method.__name__
 
-    def ask(token: HtmlToken) -> Iterable[Edit]:
-        found: object = hook(context, token)
+    def ask(piece: _Piece) -> Iterable[Edit]:
+        found = hook(context, piece)
         if found is None:
             return ()
         edits = [found] if isinstance(found, Edit) else found
         if not isinstance(edits, Iterable):
             raise PluginFault(
-                f"token() returned {type(found).__name__}, not an Edit, several, or None"
+                f"{name}() returned {type(found).__name__}, not an Edit, several, or None"
             )
         checked = list(edits)
         for edit in checked:
             if not isinstance(edit, Edit):
-                raise PluginFault(f"token() returned a {type(edit).__name__} among the edits")
+                raise PluginFault(f"{name}() returned a {type(edit).__name__} among the edits")
         return checked
 
     return ask

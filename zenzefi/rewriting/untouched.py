@@ -16,18 +16,25 @@ _PARTS_OF_PAGES = {
 }
 
 
+def forbids_changes(exchange: ExchangeHead) -> bool:
+    """Whether the response says ``no-transform``, which holds for every plugin."""
+    values = exchange.response_headers.getall("Cache-Control", ())
+    return any(
+        "transform" in value.lower() and _NO_TRANSFORM.search(_QUOTED.sub("", value)) is not None
+        for value in values
+    )
+
+
 def must_stay(exchange: ExchangeHead) -> bool:
-    """Whether the content passes byte-identical.
+    """Whether the content passes byte-identical, but for plugins that ask for attachments.
 
     ``Cache-Control: no-transform`` forbids to change it (RFC 9111, 5.2.2.6).
     ``Content-Disposition: attachment`` makes it a file to save (RFC 6266, 4.2), unless a page uses
     it as a style sheet, a script or the like: there browsers ignore the header.
     """
-    headers = exchange.response_headers
-    for value in headers.getall("Cache-Control", ()):
-        if "transform" in value.lower() and _NO_TRANSFORM.search(_QUOTED.sub("", value)):
-            return True
-    disposition = headers.get("Content-Disposition")
+    if forbids_changes(exchange):
+        return True
+    disposition = exchange.response_headers.get("Content-Disposition")
     return (
         disposition is not None
         and _ATTACHMENT.match(disposition) is not None

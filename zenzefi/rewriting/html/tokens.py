@@ -25,7 +25,7 @@ class HtmlToken:
         self._start = start
         self._name = name
         self._attributes: dict[str, str] | None = None
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, tuple[int, int, int]] = {}
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class HtmlToken:
             # The encoding is unknown: non-ASCII bytes are kept as surrogates.
             value = decode(found[group]) if group > 1 else ""
             into[name] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            self._places[name] = (found.end(1), found.end())
+            self._places[name] = (found.start(1), found.end(1), found.end())
 
     def before(self, html: bytes) -> Edit:
         """Insert before it."""
@@ -70,10 +70,18 @@ class HtmlToken:
             raise ValueError(f"only a start tag has attributes, this is {self.kind}: {self.raw!r}")
         written = b'="' + encode(value, b'"') + b'"'
         if attribute.lower() in self.attributes:
-            start, end = self._places[attribute.lower()]
+            _, start, end = self._places[attribute.lower()]
             return Edit(self._start + start, self._start + end, written)
         at = self._start + len(self._name) + 1
         return Edit(at, at, b" " + attribute.encode("utf-8") + written)
+
+    def remove(self, attribute: str) -> Edit:
+        """Remove an attribute of a start tag, if it has it, with the white space before it."""
+        if attribute.lower() not in self.attributes:
+            return Edit(self._start, self._start, b"")
+        start, _, end = self._places[attribute.lower()]
+        start = len(self.raw[:start].rstrip(b"\t\n\f\r "))
+        return Edit(self._start + start, self._start + end, b"")
 
 
 class TokenScanner(Tokenizer):

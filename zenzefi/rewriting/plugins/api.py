@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from zenzefi.origin import Mount
 from zenzefi.rewriting.edits import Edit
+from zenzefi.rewriting.html.text_nodes import TextNode
 from zenzefi.rewriting.plugins.client import Client, HeaderView
 from zenzefi.rewriting.plugins.exchange import Context, Exchange
 from zenzefi.rewriting.plugins.messages import (
@@ -23,6 +24,7 @@ from zenzefi.rewriting.plugins.messages import (
     Socket,
     UpstreamError,
 )
+from zenzefi.rewriting.plugins.services import HttpAnswer, LookupCache, PluginServices
 from zenzefi.rewriting.plugins.values import (
     EarlyResponse,
     JsonValue,
@@ -43,7 +45,9 @@ __all__ = [
     "EarlyResponse",
     "Exchange",
     "HeaderView",
+    "HttpAnswer",
     "JsonValue",
+    "LookupCache",
     "Match",
     "Message",
     "Needs",
@@ -51,9 +55,11 @@ __all__ = [
     "OutgoingResponse",
     "Plugin",
     "PluginOptions",
+    "PluginServices",
     "Response",
     "Socket",
     "TextEdit",
+    "TextNode",
     "Token",
     "UpstreamError",
 ]
@@ -74,6 +80,13 @@ class Plugin:
     """The responses that it processes; all by default."""
     needs: ClassVar[Needs] = Needs.HEADERS
     """The form in which it gets the body."""
+    phase: ClassVar[Literal["before", "mapping", "after"] | None] = None
+    """When it gets the body: ``before`` addresses are mapped (the default), so that those which it
+    puts in are mapped too; with the gate's own plugins for the ``mapping``; or ``after`` it, when
+    it sees what the browser gets. Within a phase, ``before`` and ``after`` decide."""
+    attachments: ClassVar[bool] = False
+    """Whether it gets files to save (``Content-Disposition: attachment``), which usually pass
+    unchanged. ``Cache-Control: no-transform`` holds in any case."""
     before: ClassVar[tuple[str, ...]] = ()
     """Names of plugins that run after this one (absent ones are ignored)."""
     after: ClassVar[tuple[str, ...]] = ()
@@ -113,6 +126,18 @@ class Plugin:
 
     def __init__(self, options: BaseModel) -> None:
         self.options = options
+
+    # --- the process
+
+    def startup(self, services: PluginServices) -> Awaitable[None] | None:
+        """Called before the first request, and after a reload. May be ``async``, for 30 seconds.
+
+        If it raises, the plugin is left out until a later start succeeds; with
+        ``on_failure = "refuse"`` its requests get 503 until then.
+        """
+
+    def shutdown(self) -> Awaitable[None] | None:
+        """Called after the last request, or when a reload replaces it. May be ``async``."""
 
     # --- the request
 
@@ -222,6 +247,13 @@ class Plugin:
     def token(self, context: Context, token: Token) -> Iterable[Edit] | Edit | None:
         """``needs = "tokens"``: return edits made by the token's methods, or ``None``."""
 
+    def text_node(self, exchange: Exchange, node: TextNode) -> Iterable[Edit] | Edit | None:
+        """``needs = "text_nodes"``: return edits made by the node's methods, or ``None``.
+
+        A text is passed when its end has arrived, so that nothing in it is cut, wherever the
+        upstream's writes end.
+        """
+
     def text(self, context: Context, text: str) -> Iterable[TextEdit] | None:
         """``needs = "text"``: return edits over the whole body, or ``None``."""
 
@@ -231,12 +263,14 @@ class Plugin:
     def document(self, context: Context, soup: Any) -> None:
         """``needs = "document"``: change the :class:`bs4.BeautifulSoup` tree in place.
 
-        With ``before = ("html",)`` the tree has the upstream's view of the page, so that added
-        links are mapped like all others.
+        The tree has the upstream's view of the page, so that added links are mapped like all
+        others, unless ``phase`` is ``after``.
         """
 
 
 HOOKS = (
+    "startup",
+    "shutdown",
     "request",
     "request_body",
     "request_chunk",
@@ -251,6 +285,7 @@ HOOKS = (
     "applies",
     "scanner",
     "token",
+    "text_node",
     "text",
     "json_value",
     "document",

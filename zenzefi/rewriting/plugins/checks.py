@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ _GENERIC = frozenset(("enabled", "shadow"))
 _USES = {
     Needs.CHUNKS: "scanner",
     Needs.TOKENS: "token",
+    Needs.TEXT_NODES: "text_node",
     Needs.TEXT: "text",
     Needs.JSON: "json_value",
     Needs.DOCUMENT: "document",
@@ -25,8 +27,12 @@ HEADER_HOOKS = (
     *SOCKET_HOOKS,
 )
 """The hooks that do not get the body of a response."""
-ASYNC_HOOKS = frozenset(("request", "request_body"))
+LIFETIME = frozenset(("startup", "shutdown"))
+"""The hooks of the process, not of a request."""
+ASYNC_HOOKS = LIFETIME | {"request", "request_body"}
 """The hooks that may be coroutines."""
+PHASES = ("before", "mapping", "after")
+"""The phases in which plugins get a body, in their order."""
 _TUPLES = ("before", "after", "tags", "varies")
 
 
@@ -37,7 +43,42 @@ def check(plugin_class: type[Plugin]) -> list[str]:
         needs = Needs(plugin_class.needs)
     except ValueError:
         return [f"{name}.needs is {plugin_class.needs!r}; it is one of {', '.join(Needs)}."]
-    return [*_attributes(plugin_class), *_hooks(plugin_class, needs), *_options(plugin_class)]
+    return [
+        *_attributes(plugin_class),
+        *_hooks(plugin_class, needs),
+        *_options(plugin_class),
+    ]
+
+
+def misspelt(plugin_class: type[Plugin]) -> list[str]:
+    """Methods and attributes whose names look like those of the API, such as response_header."""
+    known = {name for name in vars(Plugin) if not name.startswith("_")} | set(HOOKS)
+    problems = []
+    for name in vars(plugin_class):
+        if name.startswith("_") or name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if close:
+            problems.append(
+                f"{plugin_class.name}.{name} is not part of the API; is it {close[0]}? Names of "
+                "your own begin with an underscore."
+            )
+    return problems
+
+
+def deprecations(plugin_class: type[Plugin]) -> list[str]:
+    """What a plugin of the first edition could do better now; it keeps working."""
+    name, own = plugin_class.name, own_hooks(plugin_class)
+    found = []
+    if "early_response" in own:
+        found.append(f"{name}.early_response: request() can do the same, and may be async.")
+    if plugin_class.messages:
+        found.append(f"{name}.messages is not needed any more: websocket_message() is enough.")
+    if plugin_class.phase is None and (plugin_class.before or plugin_class.after):
+        found.append(
+            f"{name}: phase says when it gets the body, instead of names of other plugins."
+        )
+    return found
 
 
 def does_nothing(plugin_class: type[Plugin]) -> bool:
@@ -62,6 +103,10 @@ def _attributes(plugin_class: type[Plugin]) -> list[str]:
             problems.append(
                 f'{name}.{attribute} is {value!r}; it is a tuple of strings, like ("h1",).'
             )
+    if plugin_class.phase not in (None, *PHASES):
+        problems.append(
+            f"{name}.phase is {plugin_class.phase!r}; it is one of {', '.join(PHASES)}."
+        )
     if plugin_class.tags and plugin_class.needs != Needs.TOKENS:
         problems.append(f"{name}.tags means nothing without needs = Needs.TOKENS.")
     return problems

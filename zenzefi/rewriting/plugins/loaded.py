@@ -68,6 +68,12 @@ class LoadedPlugin:
     clock: Callable[[], float] = time.monotonic
     bundled: bool = False
     """Whether the plugin is part of the gate: its circuit never opens."""
+    has_lifetime: bool = False
+    """Whether it has to be started and stopped."""
+    is_started: bool = True
+    """False until ``startup()`` has succeeded: until then it is left out."""
+    phase: str = "before"
+    """When it gets a body: ``before``, ``mapping`` or ``after``."""
     hooks: frozenset[str] = frozenset()
     """The hooks without a response's body that it overrides."""
     reads: Reads = field(default_factory=Reads)
@@ -92,6 +98,9 @@ class LoadedPlugin:
 
         After that one body is tried; a failure opens the circuit again immediately.
         """
+        if not self.is_started:
+            self.statistics.skipped += 1
+            return False
         if not self._is_open:
             return True
         if self.clock() < self._open_until:

@@ -8,24 +8,21 @@ name from an earlier one, so that an operator can replace a bundled plugin.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import logging
 import os
 import re
-import sys
-import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from zenzefi.resources import bundled
 from zenzefi.rewriting.plugins.api import Plugin
-from zenzefi.rewriting.plugins.checks import HEADER_HOOKS, check, own_hooks
+from zenzefi.rewriting.plugins.checks import HEADER_HOOKS, LIFETIME, PHASES, check, own_hooks
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin, PluginStatistics
+from zenzefi.rewriting.plugins.loading import PluginError, from_entry_points, from_file, load_file
+from zenzefi.rewriting.plugins.option_secrets import SecretMissing, secrets_digest, with_secrets
 
 logger = logging.getLogger("zenzefi.plugins")
 
@@ -44,14 +41,6 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
-
-
-class PluginError(Exception):
-    """Plugins can't be loaded or ordered; ``problems`` has one plain sentence per error."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(problems))
 
 
 class Registry:
@@ -81,6 +70,7 @@ class Registry:
         """Whether the engine checks for changed files, in development."""
         self._trace = os.environ.get(TRACE_VARIABLE, "") if trace is None else trace
         self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self._mapping: set[str] = set()  # names of the gate's plugins that map addresses
         self.entries: tuple[LoadedPlugin, ...] = ()
         self.found: dict[str, tuple[type[Plugin], str]] = {}
         """All plugins found, also disabled ones: name -> (class, source)."""
@@ -109,6 +99,7 @@ class Registry:
         problems: list[str] = []
         stamp = self._files()
         found: dict[str, tuple[type[Plugin], str]] = {}
+        self._mapping = set()
         for plugin_class, source in self._discover(problems):
             name = getattr(plugin_class, "name", None)
             if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -121,6 +112,8 @@ class Registry:
             if previous is not None and previous[1] == source:
                 problems.append(f"{source}: two plugins are named {name!r}.")
             found[name] = plugin_class, source
+            if plugin_class.phase is None and Path(source).parent == bundled("plugins"):
+                self._mapping.add(name)
         entries = self._entries(found, problems)
         if not problems:
             try:
@@ -207,12 +200,12 @@ class Registry:
         bundled = self._folders[:1]
         for path in self._paths():
             if path.parent in bundled:
-                yield from _from_file(path, problems)
+                yield from from_file(path, problems)
         if self._entry_points:
-            yield from _from_entry_points(problems)
+            yield from from_entry_points(problems)
         for path in self._paths():
             if path.parent not in bundled:
-                yield from _from_file(path, problems)
+                yield from from_file(path, problems)
         for plugin_class in self._classes:
             yield plugin_class, f"class {plugin_class.__module__}.{plugin_class.__qualname__}"
 
@@ -245,12 +238,15 @@ class Registry:
                 problems += [f"{source}: {fault}" for fault in faults]
                 continue
             try:
-                plugin = plugin_class(plugin_class.Options.model_validate(given))
+                resolved = with_secrets(plugin_class.Options, given)
+                plugin = plugin_class(plugin_class.Options.model_validate(resolved))
             except ValidationError as error:
                 problems += [
                     f"PLUGIN_OPTIONS.{name}{''.join('.' + str(p) for p in e['loc'])}: {e['msg']}."
                     for e in error.errors()
                 ]
+            except SecretMissing as error:
+                problems.append(f"PLUGIN_OPTIONS.{name}.{error}")
             except (Exception, SystemExit) as error:
                 problems.append(f"{source}: {name} can't be made: {type(error).__name__}: {error}.")
             else:
@@ -263,16 +259,28 @@ class Registry:
                         shadow,
                         trace=trace,
                         bundled=is_bundled,
+                        has_lifetime=bool(own_hooks(plugin_class) & LIFETIME),
+                        is_started="startup" not in own_hooks(plugin_class),
+                        phase=self._phase(plugin_class, is_bundled=is_bundled),
                         hooks=frozenset(own_hooks(plugin_class) & set(HEADER_HOOKS)),
                     )
                 )
         return entries
+
+    def _phase(self, plugin_class: type[Plugin], *, is_bundled: bool) -> str:
+        """The phase; without one, ``after = ("html",)`` (first edition) means ``after``."""
+        if plugin_class.phase is not None:
+            return plugin_class.phase
+        if is_bundled or plugin_class.name in self._mapping:
+            return "mapping"
+        return "after" if self._mapping & set(plugin_class.after) else "before"
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
         for entry in self.entries:
             plugin = entry.plugin
             options = plugin.options.model_dump_json() if plugin.options else ""
+            options += secrets_digest(plugin.options)
             line = f"{plugin.name}\0{plugin.version}\0{entry.shadow}\0{options}\n"
             digest.update(line.encode())
         for item in self._stamp:
@@ -281,13 +289,15 @@ class Registry:
 
 
 def in_order(entries: Sequence[LoadedPlugin]) -> list[LoadedPlugin]:
-    """Entries sorted by ``before`` and ``after``, otherwise by name, so that the order is fixed.
+    """Entries sorted by phase, then by ``before`` and ``after``, otherwise by name.
 
     Raises :class:`PluginError` that names the plugins of a cycle.
     """
     by_name = {entry.name: entry for entry in entries}
     earlier: dict[str, set[str]] = {name: set() for name in by_name}
     for name, entry in by_name.items():
+        rank = PHASES.index(entry.phase)
+        earlier[name] |= {e.name for e in entries if PHASES.index(e.phase) < rank}
         for other in entry.plugin.after:
             if other in by_name:
                 earlier[name].add(other)
@@ -313,72 +323,3 @@ def _circle(earlier: Mapping[str, set[str]]) -> list[str]:
         if following in walk:
             return [*walk[walk.index(following) :], following][::-1]
         walk.append(following)
-
-
-def load_file(path: Path) -> list[type[Plugin]]:
-    """The plugins of one file. Raises :class:`PluginError` if it can't be imported."""
-    problems: list[str] = []
-    found = [plugin_class for plugin_class, _ in _from_file(path, problems)]
-    if problems:
-        raise PluginError(problems)
-    return found
-
-
-def _from_file(path: Path, problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
-    # A name that can't collide with a package, and that shows the source in tracebacks.
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-    module_name = f"zenzefi_plugin_{path.stem}_{digest}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        problems.append(f"{path} can't be imported.")
-        return
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # pydantic and dataclasses look themselves up there
-    try:
-        code = compile(path.read_bytes(), str(path), "exec")  # never a stale byte-code file
-        exec(code, module.__dict__)  # noqa: S102 - importing an operator's file is the purpose
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
-        problems.append(f"{path}{_line(path, error)} does not import: {_message(error)}.")
-        return
-    yield from ((found, str(path)) for found in _classes_of(module))
-
-
-def _message(error: BaseException) -> str:
-    """Type and text of the error, as one sentence without its full stop."""
-    return f"{type(error).__name__}: {error}".rstrip(". ")
-
-
-def _line(path: Path, error: BaseException) -> str:
-    """The line of an error in this file as ``:12``, or ``""``."""
-    if isinstance(error, SyntaxError):
-        return f":{error.lineno}" if error.filename == str(path) else ""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""
-
-
-def _classes_of(module: ModuleType) -> list[type[Plugin]]:
-    return [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Plugin)
-        and value.__module__ == module.__name__
-        and "name" in vars(value)
-    ]
-
-
-def _from_entry_points(problems: list[str]) -> Iterator[tuple[type[Plugin], str]]:
-    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
-        source = f"entry point {point.name} = {point.value}"
-        try:
-            loaded = point.load()
-        except (Exception, SystemExit) as error:
-            problems.append(f"{source} does not load: {_message(error)}.")
-            continue
-        if isinstance(loaded, ModuleType):
-            yield from ((found, source) for found in _classes_of(loaded))
-        elif isinstance(loaded, type) and issubclass(loaded, Plugin):
-            yield loaded, source
-        else:
-            problems.append(f"{source} is neither a Plugin class nor a module with some.")

@@ -89,7 +89,10 @@ class RequestSide:
                 return response
             else:
                 outgoing.headers = trial.headers
-                outgoing.path, outgoing.query = new
+                if trial.path != outgoing.path:  # the client's own may have any spelling
+                    outgoing.path = trial.path
+                if trial.query != outgoing.query:
+                    outgoing.query = trial.query
         return None
 
     # --- the content

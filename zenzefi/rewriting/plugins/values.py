@@ -34,6 +34,8 @@ class Needs(enum.StrEnum):
     """A streaming :class:`Scanner` over the decoded bytes."""
     TOKENS = "tokens"
     """HTML tags, comments and text runs, streamed, one :class:`Token` at a time."""
+    TEXT_NODES = "text_nodes"
+    """The texts of an HTML document, each as a whole :class:`TextNode`; streamed."""
     TEXT = "text"
     """The whole body as a string (bounded; longer bodies pass unchanged)."""
     JSON = "json"
@@ -125,6 +127,9 @@ class Token(Protocol):
 
     def set(self, attribute: str, value: str) -> Edit:
         """Set an attribute of a start tag; quotes and escapes the value."""
+
+    def remove(self, attribute: str) -> Edit:
+        """Remove an attribute of a start tag, if it has it."""
 
 
 @dataclass(frozen=True, slots=True)
