@@ -84,6 +84,24 @@ class TwoStepOffMessage(MailMessage):
     """URL of the page that requests a password reset."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoticeMessage(MailMessage):
+    """Tells a user about an event of the account, which they can switch off."""
+
+    template: ClassVar[str] = "notice"
+
+    kind: str
+    """The kind of notice (:class:`zenzefi.mail.notice_kinds.NoticeKind`)."""
+    what: str
+    """The name of the token, or the browser of a sign-in."""
+    amount: str
+    at: str
+    link: str
+    """URL of the page about the event."""
+    settings_link: str
+    """URL of the page on which the reader chooses notices."""
+
+
 class MailRenderer:
     """Renders messages for one site."""
 

@@ -16,6 +16,10 @@ from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import payments
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import DATABASE, Database
+from zenzefi.mail.messages import MAIL_RENDERER
+from zenzefi.mail.models import mail_notices
+from zenzefi.mail.transports import transport_for
+from zenzefi.maintenance.notices import Notices
 from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.observability.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER_MISMATCHES
 from zenzefi.runtime.jobs import JOBS
@@ -117,7 +121,7 @@ class Housekeeping:
         """Tables with their primary key and the condition of the rows to delete."""
         audit, links, uses = audit_logs.c, one_time_links.c, usage_sessions.c
         sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
-        keys, claims = idempotency_keys.c, device_claims.c
+        keys, claims, notices = idempotency_keys.c, device_claims.c, mail_notices.c
         is_failure = audit.action.in_(_FAILURES)
         return [
             (audit_logs, audit.id, audit.created_at < now - self._audit_retention),
@@ -135,6 +139,7 @@ class Housekeeping:
                 or_(sessions.expires_at < now - _KEPT, sessions.ended_at < now - _KEPT),
             ),
             (usage_sessions, uses.id, uses.last_seen_at < now - self._session_retention),
+            (mail_notices, notices.id, notices.created_at < now - _KEPT),
             (device_claims, claims.token_id, claims.last_seen_at < now - _CLAIM_KEPT),
         ]
 
@@ -169,4 +174,9 @@ def setup(app: web.Application) -> None:
     jobs.add("payment_expiry", 300.0, work.expire_payments)
     jobs.add("orders", 30.0, app[ORDERS].complete_credited)
     jobs.add("ledger_proof", _DAY, work.reconcile_ledger)
+    if MAIL_RENDERER in app and settings.mail_url is not None:
+        transport = transport_for(settings.mail_url.get_secret_value())
+        jobs.add(
+            "notices", 30.0, Notices(settings, app[DATABASE], app[MAIL_RENDERER], transport).run
+        )
     jobs.add("sweep", _HOUR, work.sweep)

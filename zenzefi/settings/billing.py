@@ -85,6 +85,18 @@ class BillingSettings(BaseSettings):
         "RUB",
         description="The currency that buyers pay in: `RUB`, or one of `CURRENCY_RATES`.",
     )
+    notice_balance_below: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)] = Field(
+        Decimal("0.00"),
+        description="Users are told by e-mail when their balance falls below this amount in ZNC; "
+        "0: never.",
+    )
+    notice_before_end_hours: int = Field(
+        2,
+        ge=1,
+        le=240,
+        description="Hours before the end of an access token at which its owner is told by e-mail. "
+        "Shorter tokens are not announced.",
+    )
     stripe_secret_key: SecretStr | None = Field(None, description="Stripe's API key.")
     stripe_webhook_secret: SecretList = Field(
         [], description="Comma list of Stripe's webhook signing secrets."

@@ -1,0 +1,199 @@
+"""Notices: once for each event, in the reader's language, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from tests.kit.api import buy, give, sign_up
+from tests.kit.gates import GateClient, MakeGate
+from tests.kit.payments import open_payment, send_webhook
+from tests.kit.smtp_server import SmtpServer
+from tests.kit.visitors import Visitor
+from zenzefi.accounts.models import users, web_sessions
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import DATABASE
+from zenzefi.mail.models import mail_notices
+from zenzefi.maintenance.notices import Notices
+from zenzefi.runtime.jobs import JOBS
+from zenzefi.tokens.models import access_tokens
+
+MakeShop = Callable[..., Awaitable[GateClient]]
+
+
+@pytest.fixture
+def make_shop(make_gate: MakeGate, smtp_server: SmtpServer) -> MakeShop:
+    """A gate with prices that sends e-mail."""
+
+    async def make(**more: Any) -> GateClient:
+        return await make_gate(
+            **{
+                "mail_url": smtp_server.url,
+                "debug": True,
+                "payment_providers": ["mock"],
+                "token_price_1h": "1.00",
+                "token_price_24h": "18.00",
+                **more,
+            }
+        )
+
+    return make
+
+
+def notices_of(gate: GateClient) -> Notices:
+    (job,) = [job for job in gate.app[JOBS]._jobs if job.name == "notices"]
+    found: Notices = job.work.__self__  # type: ignore[attr-defined]
+    return found
+
+
+async def confirm(gate: GateClient, **values: Any) -> None:
+    """All addresses are confirmed."""
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(update(users).values(email_verified_at=utcnow(), **values))
+
+
+async def activate(gate: GateClient, hours_left: int) -> None:
+    """All tokens are in use and end in so many hours."""
+    async with gate.app[DATABASE].begin() as connection:
+        hours = (await connection.execute(select(access_tokens.c.duration_hours))).scalar_one()
+        now = (await connection.execute(select(utcnow()))).scalar_one()
+        begun = now - timedelta(hours=hours - hours_left)
+        await connection.execute(update(access_tokens).values(activated_at=begun))
+
+
+def told(server: SmtpServer) -> list[str]:
+    """The texts of the notices; registering sends another e-mail."""
+    texts = [message.get_content().replace("\xa0", " ") for message in server.received]
+    return [text for text in texts if "/account/notices" in text]
+
+
+async def test_a_payment_that_arrives_is_told_once(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop()
+    bearer = await sign_up(gate)
+    await confirm(gate)
+    payment_id = await open_payment(gate, bearer)
+    await send_webhook(gate, payment_id, "paid")
+    await asyncio.gather(*(notices_of(gate).run() for _ in range(4)))
+    await notices_of(gate).run()
+    (message,) = smtp_server.received
+    assert message["To"] == "alice@example.com"
+    assert "Your payment of 10.00 ZNC has arrived." in message.get_content().replace("\xa0", " ")
+    assert "/account/notices" in message.get_content()
+
+
+@pytest.mark.parametrize(("left", "subject"), [(1, "ends soon"), (0, "has ended")])
+async def test_the_end_of_a_token_is_told_in_the_readers_language(
+    make_shop: MakeShop, smtp_server: SmtpServer, left: int, subject: str
+) -> None:
+    gate = await make_shop()
+    bearer = await sign_up(gate)
+    await give(gate, "30.00")
+    await buy(gate, bearer, duration_hours=24, name="Office")
+    await confirm(gate, locale="ru" if left else "en")
+    await activate(gate, left)
+    await notices_of(gate).run()
+    (message,) = smtp_server.received
+    if left:
+        assert "скоро закончится" in message["Subject"]
+    else:
+        assert subject in message["Subject"]
+    assert "Office" in message["Subject"]
+
+
+async def test_a_low_balance_is_told_when_it_falls_below_the_limit(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop(notice_balance_below="5.00")
+    bearer = await sign_up(gate)
+    await give(gate, "7.00")
+    await confirm(gate)
+    for _ in range(4):  # 6, 5, 4, 3
+        await buy(gate, bearer, duration_hours=1)
+    await notices_of(gate).run()
+    (text,) = told(smtp_server)
+    assert "Your balance is 4.00 ZNC." in text
+
+
+async def test_a_sign_in_with_a_new_browser_is_told(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop()
+    visitor = await Visitor(gate).register("alice")
+    await confirm(gate)
+    await notices_of(gate).run()
+    assert told(smtp_server) == []
+    async with gate.app[DATABASE].begin() as connection:
+        (first,) = (await connection.execute(select(web_sessions))).all()
+        for number, agent in enumerate((first.agent, "Lynx/2.9")):
+            values = dict(first._mapping) | {"agent": agent, "created_at": utcnow()}
+            del values["id"]
+            values["secret_index"] = bytes([number]) * 32
+            await connection.execute(web_sessions.insert().values(values))
+    await notices_of(gate).run()
+    assert visitor.status == 200
+    (text,) = told(smtp_server)
+    assert "Lynx/2.9" in text
+
+
+async def test_a_mail_server_that_is_down_loses_no_notice(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop()
+    bearer = await sign_up(gate)
+    await confirm(gate)
+    await send_webhook(gate, await open_payment(gate, bearer), "paid")
+    smtp_server.failures = 2
+    for _ in range(3):
+        await notices_of(gate).run()
+        async with gate.app[DATABASE].begin() as connection:  # the pause is over
+            await connection.execute(update(mail_notices).values(due_at=utcnow()))
+    await notices_of(gate).run()
+    assert len(smtp_server.received) == 1
+    assert smtp_server.attempts == 3
+
+
+async def test_two_nodes_send_a_notice_once(make_shop: MakeShop, smtp_server: SmtpServer) -> None:
+    nodes = [await make_shop(), await make_shop()]
+    bearer = await sign_up(nodes[0])
+    await confirm(nodes[0])
+    for _ in range(3):
+        await send_webhook(nodes[0], await open_payment(nodes[0], bearer), "paid")
+    await asyncio.gather(*(notices_of(nodes[n % 2]).run() for n in range(6)))
+    assert len(smtp_server.received) == 3
+
+
+async def test_a_notice_that_is_switched_off_is_not_sent(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop()
+    visitor = await Visitor(gate).register("alice")
+    await confirm(gate)
+    await visitor.open("/account/notices")
+    boxes = [box["name"] for box in visitor.soup.select('input[type="checkbox"][checked]')]
+    assert "payment_arrived" in boxes
+    await visitor.send(
+        "/account/notices", **{name: "on" for name in boxes if name != "payment_arrived"}
+    )
+    assert visitor.soup.select_one('input[name="payment_arrived"]').get("checked") is None
+    assert visitor.soup.select_one('input[name="token_ended"]').get("checked") is not None
+    await visitor.open("/account/money")
+    await visitor.send("/account/money/top-up", amount="5", provider="mock", once="x")
+    await notices_of(gate).run()
+    assert told(smtp_server) == []
+
+
+async def test_an_address_that_is_not_confirmed_gets_no_notice(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop()
+    bearer = await sign_up(gate)
+    await send_webhook(gate, await open_payment(gate, bearer), "paid")
+    await notices_of(gate).run()
+    assert told(smtp_server) == []
