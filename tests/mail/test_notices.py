@@ -178,9 +178,8 @@ async def test_a_notice_that_is_switched_off_is_not_sent(
     await visitor.open("/account/notices")
     boxes = [box["name"] for box in visitor.soup.select('input[type="checkbox"][checked]')]
     assert "payment_arrived" in boxes
-    await visitor.send(
-        "/account/notices", **{name: "on" for name in boxes if name != "payment_arrived"}
-    )
+    kept: dict[str, Any] = {name: "on" for name in boxes if name != "payment_arrived"}
+    await visitor.send("/account/notices", **kept)
     assert visitor.soup.select_one('input[name="payment_arrived"]').get("checked") is None
     assert visitor.soup.select_one('input[name="token_ended"]').get("checked") is not None
     await visitor.open("/account/money")
