@@ -22,7 +22,7 @@ from tests.kit.ports import free_port
 _SECRET = "x7Gq2mVbN4kzR9wLp3tYc8sDf6hJ1aQe5uKo0iZr"  # key of a gate that runs for minutes
 
 VARIANTS: dict[str, dict[str, str]] = {
-    "standard path": {"FAST_LANE": "false"},
+    "admitted by tasks": {"FAST_LANE": "false"},
     "tracing": {
         "TRACING": "true",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",  # discard: nothing listens

@@ -87,7 +87,7 @@ async def test_a_node_that_crashes_loses_one_interval_at_most(cluster: Cluster) 
         node.wait()
         cluster.servers.nodes.remove(node)
     counted = (await _counted(cluster, token.bearer)).get("crashed", 0)
-    # The fast path reports its counts once a second; the machine may be busy.
+    # Requests without a task are reported once a second; the machine may be busy.
     safe = [at for at in sent if at < crashed - INTERVAL - 2]
     assert len(safe) <= counted <= len(sent)
     assert counted > 0

@@ -58,7 +58,7 @@ async def test_a_rolling_restart_loses_no_request(
 
     async def ask(number: int) -> None:
         method, path, body = (
-            ("GET", "/proxy/page", None),  # the fast path
+            ("GET", "/proxy/page", None),  # without a task
             ("POST", "/proxy/form", b"x" * 20_000),  # which nothing may send twice
             ("GET", "/proxy/status", None),  # the gate's own
         )[number % 3]

@@ -146,7 +146,7 @@ async def test_the_limits_are_settings(start_gate: GateFactory) -> None:
 async def test_a_recognised_request_has_the_same_limit_of_its_line(
     proxy_gate: RunningGate,
 ) -> None:
-    """The second request has the header block of the first, which the fast path recognises."""
+    """The second request has the header block of the first, which is recognised."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy_gate.port, limit=2**20)
     block = f"Host: gate.test\r\nX-Access-Token: {TOKEN}\r\n\r\n"
     for size, status in [(9, b"200"), (9000, b"200"), (LINE, b"414")]:

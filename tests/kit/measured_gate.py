@@ -24,13 +24,13 @@ _PROGRAM = textwrap.dedent(
     from tests.kit.proxy_gates import TOKEN, MemoryTokenValidator, proxy_app
     from zenzefi.runtime.drain import GateRunner
 
-    async def main(upstream, port, fast_path, ending):
+    async def main(upstream, port, at_once, ending):
         tokens = MemoryTokenValidator()
         tokens.add(activated=True)
         tokens.add(ending, activated=True)
         app = proxy_app(
             tokens, pathlib.Path(tempfile.mkdtemp()), upstream, port,
-            fast_lane=fast_path, upstream_read_timeout=3, trusted_proxies="127.0.0.1",
+            fast_lane=at_once, upstream_read_timeout=3, trusted_proxies="127.0.0.1",
         )
         runner = GateRunner(app)
         await runner.setup()
@@ -63,14 +63,14 @@ class MeasuredGate:
     """``log`` is the file of its standard error, ``process_info`` its process for psutil."""
 
     def __init__(
-        self, upstream: str, port: int, log: Path, *, loop: str, fast_path: bool = True
+        self, upstream: str, port: int, log: Path, *, loop: str, at_once: bool = True
     ) -> None:
         self.port = port
         self.log = log
         self.url = f"http://127.0.0.1:{port}{PREFIX}"
         with log.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, upstream, str(port), str(fast_path), ENDING, loop],
+                [sys.executable, "-c", _PROGRAM, upstream, str(port), str(at_once), ENDING, loop],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -19,14 +19,14 @@ from tests.kit.proxy_gates import GateFactory, MemoryTokenValidator, RunningGate
 from zenzefi.runtime.drain import GateRunner
 
 
-@pytest.fixture(params=[True, False], ids=["fast-path", "standard-path"])
-def fast_path(request: pytest.FixtureRequest) -> bool:
-    """Every black-box test runs with the fast path and without it."""
+@pytest.fixture(params=[True, False], ids=["at once", "by a task"])
+def at_once(request: pytest.FixtureRequest) -> bool:
+    """Every black-box test runs with requests admitted at once, and admitted by a task."""
     return bool(request.param)
 
 
 @pytest.fixture
-async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFactory]:
+async def start_gate(tmp_path: Path, at_once: bool) -> AsyncIterator[GateFactory]:
     """Starts gates in front of an upstream's origin; settings as keyword arguments."""
     runners: list[GateRunner] = []
 
@@ -39,8 +39,8 @@ async def start_gate(tmp_path: Path, fast_path: bool) -> AsyncIterator[GateFacto
     ) -> RunningGate:
         port = ports.free_port()
         tokens = MemoryTokenValidator()
-        tokens.add(activated=fast_path)  # the fast path serves only activated tokens
-        settings = {"fast_lane": fast_path, **settings}
+        tokens.add(activated=at_once)  # only activated tokens are admitted at once
+        settings = {"fast_lane": at_once, **settings}
         app = proxy_app(tokens, tmp_path, upstream_url, port, devices=devices, **settings)
         runner = GateRunner(app, drain_timeout=2)
         await runner.setup()

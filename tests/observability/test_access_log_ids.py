@@ -34,7 +34,7 @@ async def test_lines_have_the_ids_of_user_and_token(make_gate: MakeGate, fast: b
     _, me = await api.call(gate, "GET", "/users/me", bearer=bearer)
     token = await api.buy(gate, bearer)
     headers = {"X-Access-Token": str(token["token"])}
-    for _ in range(3):  # repeated requests take the fast path
+    for _ in range(3):  # repeated requests have no task
         await (await gate.get("/api/v1/proxy/page", headers=headers)).read()
     await (await gate.get("/api/v1/proxy/status", headers=headers)).read()
     await gate.get("/livez")

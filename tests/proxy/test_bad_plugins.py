@@ -130,7 +130,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("plugin", BODIES.values(), ids=BODIES.keys())
-@pytest.mark.parametrize("fast_path", [True], ids=["fast-path"])
+@pytest.mark.parametrize("at_once", [True], ids=["at once"])
 async def test_the_original_page_passes(
     start_gate: GateFactory,
     upstream: str,
@@ -235,7 +235,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("hook", MESSAGES.values(), ids=MESSAGES.keys())
-@pytest.mark.parametrize("fast_path", [True], ids=["fast-path"])
+@pytest.mark.parametrize("at_once", [True], ids=["at once"])
 async def test_the_original_message_passes(
     start_gate: GateFactory, upstream: str, client: ClientSession, hook: Callable[..., Any]
 ) -> None:

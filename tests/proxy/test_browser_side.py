@@ -1,4 +1,4 @@
-"""A browser that disconnects at the worst moment, and the bytes it receives, on both paths."""
+"""A browser that disconnects at the worst moment, and the bytes that it receives."""
 
 from __future__ import annotations
 

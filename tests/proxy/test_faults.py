@@ -186,7 +186,7 @@ async def test_bytes_after_a_response_never_become_the_next_one(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    gate.tokens.add("U" * 64, activated=True)  # the fast path serves both
+    gate.tokens.add("U" * 64, activated=True)  # both are admitted at once
     assert (await gate.request(PREFIX + "/x")).endswith(b"first")
     await asyncio.sleep(0.3)
     second = await gate.request(PREFIX + "/y", token="U" * 64)

@@ -51,11 +51,11 @@ def gate_process(
     request: pytest.FixtureRequest,
     faulty: FaultyUpstream,
     free_port: int,
-    fast_path: bool,
+    at_once: bool,
     tmp_path: Path,
 ) -> Iterator[MeasuredGate]:
     log = tmp_path / "gate.log"
-    gate = MeasuredGate(faulty.url, free_port, log, fast_path=fast_path, loop=request.param)
+    gate = MeasuredGate(faulty.url, free_port, log, at_once=at_once, loop=request.param)
     yield gate
     gate.stop()
 

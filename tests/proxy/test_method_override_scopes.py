@@ -44,7 +44,7 @@ async def test_a_method_in_the_query_must_be_covered(
     gate.tokens.add(READER, "reader", activated=True)
     gate.tokens.add(WRITER, "writer", activated=True)
     plain = await gate.request(f"{PREFIX}/files/a", method=method, token=token)
-    assert plain[9:12] == b"200"  # the fast path now recognises the head
+    assert plain[9:12] == b"200"  # the head is recognised from now on
     response = await gate.request(f"{PREFIX}/files/a?{query}", method=method, token=token)
     assert response[9:12] == str(status).encode()
     assert len(faulty.heads) == 1 + (status == 200)
@@ -53,7 +53,7 @@ async def test_a_method_in_the_query_must_be_covered(
 async def test_a_method_in_the_query_must_be_covered_in_a_recognised_head(
     start_gate: GateFactory, faulty: FaultyUpstream
 ) -> None:
-    """The same head again on one connection: the fast path serves it."""
+    """The same head again on one connection: it is recognised."""
     faulty.always(b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n")
     gate = await start_gate(faulty.url, scopes=SCOPES)
     gate.tokens.add(READER, "reader", activated=True)

@@ -1,4 +1,4 @@
-"""Signing a browser in at its separate origin: every redirect, over sockets, on both paths."""
+"""Signing a browser in at its separate origin: every redirect, over sockets."""
 
 import json
 from urllib.parse import quote, urljoin, urlsplit

@@ -39,16 +39,16 @@ sys.addaudithook(listen)
 class Stage:
     """A gate and its upstream on a loop in another thread, for tests without a loop."""
 
-    def __init__(self, data_dir: Path, *, fast_path: bool) -> None:
+    def __init__(self, data_dir: Path, *, at_once: bool) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        self.run(self._start(data_dir, fast_path=fast_path))
+        self.run(self._start(data_dir, at_once=at_once))
 
     def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    async def _start(self, data_dir: Path, *, fast_path: bool) -> None:
+    async def _start(self, data_dir: Path, *, at_once: bool) -> None:
         self.upstream = FaultyUpstream()
         await self.upstream.start()
         self.upstream.always(RESPONSE)
@@ -61,7 +61,7 @@ class Stage:
             port=0,
             backend_url="http://gate.test",
             proxy_host=OWN,
-            fast_lane=fast_path,
+            fast_lane=at_once,
         )
         self.runner = GateRunner(app, drain_timeout=1)
         await self.runner.setup()
@@ -93,11 +93,11 @@ class Stage:
         self.loop.close()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["fast-path", "standard-path"])
+@pytest.fixture(scope="module", params=[True, False], ids=["at once", "by a task"])
 def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("stage"), fast_path=request.param)
+    stage = Stage(tmp_path_factory.mktemp("stage"), at_once=request.param)
     yield stage
     stage.stop()
 

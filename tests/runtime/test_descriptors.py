@@ -17,7 +17,7 @@ from tests.kit.gate_process import GateProcess
 FEW = 160  # descriptors for a gate that needs some forty for itself
 
 
-@pytest.fixture(params=["true", "false"], ids=["fast path", "standard path"])
+@pytest.fixture(params=["true", "false"], ids=["at once", "by a task"])
 def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GateProcess]:
     running = GateProcess(
         str(tmp_path),

@@ -70,29 +70,29 @@ async def _status(gate: GateClient, way: str, token: str, address: str) -> int:
         return response.status
 
 
-@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "standard path"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "by a task"])
 async def test_a_flood_of_unknown_tokens_gets_429_and_valid_tokens_are_accepted(
     make_gate: MakeGate,
     upstream: RecordingUpstream,
     monkeypatch: pytest.MonkeyPatch,
-    fast_path: bool,
+    at_once: bool,
 ) -> None:
     """On every endpoint, from the address of the flood and from another one."""
     gate = await make_gate(
-        zenzefi_target_url=upstream.origin, trusted_proxies="127.0.0.0/8", fast_lane=fast_path
+        zenzefi_target_url=upstream.origin, trusted_proxies="127.0.0.0/8", fast_lane=at_once
     )
-    at_once = most = 0
+    running = most = 0
     find = repository.find
 
     async def counted(connection: object, indexes: list[bytes]) -> object:
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
         assert len(indexes) <= brute_force.BATCH
         try:
             return await find(connection, indexes)  # type: ignore[arg-type]
         finally:
-            at_once -= 1
+            running -= 1
 
     bearer = await sign_up(gate)
     ways = (*PATHS, "authenticate", "websocket")

@@ -161,7 +161,7 @@ async def test_a_revoked_token_leaves_no_live_session(
             await usage.flush()
         await call(gate, "DELETE", f"/tokens/{access.token_id}", bearer=bearer)
         use.progress = lambda: (1, 15)
-    _note(usage, access)  # counted by the fast path a moment later
+    _note(usage, access)  # counted a moment later
     await usage.flush()
     rows = await _rows(gate)
     assert all(row.ended_at is not None and row.end_reason == "revoked" for row in rows)
@@ -186,7 +186,7 @@ async def test_an_aborted_download_is_counted(
     for agent in (
         "first",
         "second",
-    ):  # the first one activates the token, so that the fast path serves the second
+    ):  # the first one activates the token, so that the second needs no task
         headers = {"X-Access-Token": token["token"], "User-Agent": agent}
         with suppress(ClientError):
             async with gate.get("/api/v1/proxy/endless", headers=headers) as response:
@@ -237,15 +237,15 @@ VARIED = {
 }
 
 
-@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "standard path"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "by a task"])
 @pytest.mark.parametrize("varied", VARIED)
 async def test_a_client_with_varying_headers_does_not_fill_the_table(
-    make_gate: MakeGate, upstream: RecordingUpstream, varied: str, fast_path: bool
+    make_gate: MakeGate, upstream: RecordingUpstream, varied: str, at_once: bool
 ) -> None:
     gate = await make_gate(
         zenzefi_target_url=upstream.origin,
         trusted_proxies="127.0.0.0/8",
-        fast_lane=fast_path,
+        fast_lane=at_once,
         device_policy="off",
     )
     token, _, bearer = await active_token(gate)
@@ -254,7 +254,7 @@ async def test_a_client_with_varying_headers_does_not_fill_the_table(
         for _ in range(2):
             async with gate.get("/api/v1/proxy/page", headers=headers) as response:
                 assert response.status == 200
-    # The fast path counts its requests once a second.
+    # Requests without a task are counted once a second.
     await until(
         lambda: sum(one.requests for one in gate.app[SESSION_TRACKER]._open.values()) == 120
     )

@@ -15,26 +15,27 @@ from typing import cast
 from uuid import UUID
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from zenzefi.http.error_responses import is_event_source
+from zenzefi.http.expect_continue import expectation_of
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.http.target import Target
 from zenzefi.http.validation import check
 from zenzefi.origin import PROXY_PREFIX, Origin
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse
-from zenzefi.proxy.browser.client_body import ClientBody
-from zenzefi.proxy.browser.connection import SendingConnection
+from zenzefi.proxy.browser.requesting import RequestingConnection
+from zenzefi.proxy.errors import UpstreamUnreachable
 from zenzefi.proxy.headers.pairs import Pairs, named_by_connection, of_one_connection
 from zenzefi.proxy.headers.request import REQUEST_RULES, request_head
 from zenzefi.proxy.headers.response import RESPONSE_RULES
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.connection_auth import has_credentials
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.limits import Limits
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
 from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
 from zenzefi.proxy.upstream.response_head import PlainHeadReader
-from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart, deliver
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY
 from zenzefi.proxy.websocket.opening import is_websocket
 from zenzefi.proxy.websocket.relay import GOODBYE_SECONDS, WebSocketRelay
@@ -75,27 +76,33 @@ class Traffic:
     received: int = 0
 
 
-class _CountedBody(ClientBody):
-    """The content of a request, counted as it is read."""
+@dataclass(frozen=True)
+class AgentRequest:
+    """The facts of the request that the connection serves."""
 
-    def __init__(self, request: web.BaseRequest, client: AgentConnection, traffic: Traffic) -> None:
-        super().__init__(request, client, _SILENT_SECONDS)
-        self._traffic = traffic
-
-    async def read(self) -> bytes:
-        """See :meth:`ClientBody.read`."""
-        piece = await super().read()
-        self._traffic.sent += len(piece)
-        return piece
+    keep_alive: bool
+    is_http_10: bool
+    purpose: ConnectionPurpose
 
 
-class AgentConnection(SendingConnection):
+class AgentConnection(RequestingConnection):
     """A browser's connection to the agent: responses pass with other headers, and no more."""
 
     head_table = PlainHeadReader()
+    _known: AgentRequest | None
+
+    def purpose(self) -> ConnectionPurpose:
+        """See :class:`RequestingConnection`."""
+        if self._known is None:
+            raise UpstreamUnreachable
+        return self._known.purpose
+
+    def _shared_by(self) -> UUID | None:
+        purpose = self.purpose()
+        return None if purpose.is_long_lived or purpose.is_authenticating else purpose.token_id
 
     def owner(self) -> ConnectionOwner | None:
-        """See :class:`SendingConnection`."""
+        """See :class:`~zenzefi.proxy.browser.connection.SendingConnection`."""
         return None if self.is_lost else ConnectionOwner(self, _THE_TOKEN, _THE_USER)
 
     def interim(self, status: int, headers: Pairs) -> None:
@@ -109,7 +116,7 @@ class AgentConnection(SendingConnection):
         *,
         was_searched: bool,
     ) -> BodySink:
-        """See :class:`SendingConnection`."""
+        """See :class:`~zenzefi.proxy.browser.connection.SendingConnection`."""
         head = response.plain()
         lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
         lines += [b"%b: %b\r\n" % pair for pair in _without(head.headers, _NOT_RECEIVED)]
@@ -117,9 +124,29 @@ class AgentConnection(SendingConnection):
         if length == -1 or head.status == 204:
             length = -1 if response.has_body else None
         if connection is not None:
-            connection.deliver_to(self)
+            deliver(connection, response, self)
         self.head(head.status, lines, length, response.first, is_done=response.is_done)
         return self
+
+    def serve_agent(
+        self, known: AgentRequest, awaited: AwaitedResponse, upstream: Upstream
+    ) -> None:
+        """Send the response that ``awaited`` is for, and its request to ``upstream``."""
+        self._upstream = upstream
+        self.serve(known, awaited, b"")
+
+    def forward(self, request: web.BaseRequest, head: bytes) -> None:
+        """Send a request that is served; ``head``: for the gate."""
+        self._request_method = request.method.encode()
+        self._outgoing = head
+        self._received = 0
+        if request.body_exists:
+            expects_continue = _expects_continue(request)
+            self._upload = self._new_upload(
+                request.content_length, expects_continue=expects_continue, is_parsed=True
+            )
+        self.send_request()
+        self.content_wanted()
 
 
 class AgentForwarder:
@@ -140,7 +167,7 @@ class AgentForwarder:
         self._identity = [(b"Host", origin.authority.encode()), *identity]
         self._total = Traffic()
         self._relays: set[WebSocketRelay] = set()
-        self._responses: set[AwaitedResponse] = set()
+        self._serving: set[AgentConnection] = set()
         self._finishing = SlicedCalls()
         self.has_news = False
         """Whether the gate has ended a WebSocket: the token may have ended."""
@@ -149,8 +176,8 @@ class AgentForwarder:
     def traffic(self) -> Traffic:
         """Traffic so far, that of open streams and WebSockets included."""
         total = self._total
-        sent = total.sent
-        received = total.received + sum(response.sent for response in self._responses)
+        sent = total.sent + sum(client.received for client in self._serving)
+        received = total.received + sum(client.sent for client in self._serving)
         for relay in self._relays:
             up, down = relay.progress()
             sent, received = sent + up, received + down
@@ -185,44 +212,27 @@ class AgentForwarder:
     async def _serve(self, request: web.BaseRequest, target: Target) -> AwaitedResponse:
         client = cast(AgentConnection, request.protocol)
         awaited = AwaitedResponse(request, client)
-        client.serve(awaited)
-        self._responses.add(awaited)
+        known = AgentRequest(
+            bool(request.keep_alive),
+            request.version < HttpVersion11,
+            self._purpose(request, client),
+        )
+        client.serve_agent(known, awaited, self._upstream)
+        self._serving.add(client)
         try:
             if is_websocket(request):
                 await self._relay(request, target, client, awaited)
             else:
                 with cancelled_when_lost(request):
-                    await self._exchange(request, target, client, awaited)
+                    head = request_head(request.method, target, self._headers(request))
+                    client.forward(request, head)
+                    await awaited.ended
         finally:
             client.give_up(awaited)
-            self._responses.discard(awaited)
+            self._serving.discard(client)
+            self._total.sent += client.received
             self._total.received += awaited.sent
         return awaited
-
-    async def _exchange(
-        self,
-        request: web.BaseRequest,
-        target: Target,
-        client: AgentConnection,
-        awaited: AwaitedResponse,
-    ) -> None:
-        body = _CountedBody(request, client, self._total) if request.body_exists else None
-        exchange = await self._upstream.send(
-            request.method,
-            request_head(request.method, target, self._headers(request, body)),
-            body,
-            client,
-            self._purpose(request, client, is_long_lived=is_event_source(request)),
-        )
-        await self._deliver(exchange, awaited)
-
-    async def _deliver(self, exchange: UpstreamExchange, awaited: AwaitedResponse) -> None:
-        try:
-            if exchange.parked is not None:
-                exchange.parked.deliver()
-            await awaited.ended
-        finally:
-            await exchange.close()
 
     async def _relay(
         self,
@@ -231,25 +241,19 @@ class AgentForwarder:
         client: AgentConnection,
         awaited: AwaitedResponse,
     ) -> None:
-        pairs = self._headers(request, None)
+        pairs = self._headers(request)
         pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-        purpose = self._purpose(request, client, is_long_lived=True)
-        exchange = UpstreamExchange(client)
-        try:
-            with cancelled_when_lost(request):
-                connection = await self._upstream.acquire(purpose, fresh=True)
-                head = request_head("GET", target, pairs)
-                await exchange.start(connection, "GET", head, may_upgrade=True)
-                if exchange.upgrade is None:
-                    await self._deliver(exchange, awaited)
-                    return
-            # A browser that has disconnected meanwhile needs no response.
-            with contextlib.suppress(ConnectionError):
-                client.upgrade(_without(exchange.upgrade.headers, _NOT_RECEIVED))
-                relay = WebSocketRelay(request, exchange, _PING_SECONDS, self._finishing)
-                await self._run(relay)
-        finally:
-            await exchange.close()
+        with cancelled_when_lost(request):
+            client.shake_hands(request_head("GET", target, pairs))
+            await awaited.ended
+        upgrade = awaited.upgrade
+        if upgrade is None:  # the refusal was sent
+            return
+        # A browser that has disconnected meanwhile needs no response.
+        with contextlib.suppress(ConnectionError):
+            client.upgrade(_without(upgrade.head.headers, _NOT_RECEIVED))
+            relay = WebSocketRelay(request, upgrade, _PING_SECONDS, self._finishing)
+            await self._run(relay)
 
     async def _run(self, relay: WebSocketRelay) -> None:
         self._relays.add(relay)
@@ -263,29 +267,31 @@ class AgentForwarder:
             self._total.received += down
             self.has_news = self.has_news or relay.is_ended_by_upstream
 
-    def _headers(self, request: web.BaseRequest, body: ClientBody | None) -> Pairs:
+    def _headers(self, request: web.BaseRequest) -> Pairs:
         """The headers for the gate, with those of the content's framing."""
         pairs = [*self._identity, *_without(request._message.raw_headers, _NOT_SENT)]
-        if body is not None and body.length is None:
+        length = request.content_length
+        if length is not None:
+            pairs.append((b"Content-Length", b"%d" % length))
+        elif request.body_exists:
             pairs.append((b"Transfer-Encoding", b"chunked"))
-        elif body is not None or "Content-Length" in request.headers:
-            length = 0 if body is None else body.length
-            pairs.append((b"Content-Length", b"%d" % (length or 0)))
-        if body is not None and body.expects_continue:
+        if request.body_exists and _expects_continue(request):
             pairs.append((b"Expect", b"100-continue"))
         return pairs
 
-    def _purpose(
-        self, request: web.BaseRequest, client: AgentConnection, *, is_long_lived: bool
-    ) -> ConnectionPurpose:
+    def _purpose(self, request: web.BaseRequest, client: AgentConnection) -> ConnectionPurpose:
         return ConnectionPurpose(
             _THE_TOKEN,
             _THE_USER,
             client,
             _nothing,
-            is_long_lived=is_long_lived,
+            is_long_lived=is_event_source(request) or is_websocket(request),
             is_authenticating=has_credentials(request._message.raw_headers),
         )
+
+
+def _expects_continue(request: web.BaseRequest) -> bool:
+    return request.version == HttpVersion11 and expectation_of(request) is not None
 
 
 async def _nothing() -> None:

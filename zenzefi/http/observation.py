@@ -32,7 +32,7 @@ _CLIENT_GONE = 499  # as nginx logs a client that disconnected; it is never sent
 
 
 class Tally:
-    """Counts of proxied requests on the fast path, added to the metrics once a second."""
+    """Counts of proxied requests without a task, added to the metrics once a second."""
 
     __slots__ = ("bounds", "buckets", "requests", "seconds", "sent")
 

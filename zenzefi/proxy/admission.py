@@ -12,7 +12,7 @@ order::
 The first check that fails raises its error; the later ones are not made. Nothing is sent to the
 upstream and nothing is activated before all of them have passed.
 
-The proxy (HTTP and WebSocket), forward auth and the fast path's recognised header blocks use the
+The proxy (HTTP and WebSocket), forward auth and recognised header blocks use the
 same checks. They differ in two respects only:
 
 - Waiting. :meth:`Admission.admit` may wait for Redis or the database. :meth:`Admission.admit_now`
@@ -285,8 +285,7 @@ class Admission:
         ``requested`` has a target, and :meth:`may_use` was true. Raises what the checks raise.
         """
         access = credentials.access
-        if not _was_counted(requested.request):
-            await limit_token(self._limits, access.token_id)
+        await limit_token(self._limits, access.token_id)
         granted = self._authorize(requested, access, self.mappers.get(mount))
         if granted.device_id is not None:
             await self._devices.claim(access, granted.device_id)
@@ -361,6 +360,7 @@ class Admission:
                 str(access.user_id), str(access.token_id), requested.client.address, request_id
             ),
             unmapper=self.mappers.get(mount),
+            is_behind_proxy=requested.client.is_behind_trusted_proxy,
             device_id=granted.device_id,
             sign_in=credentials.sign_in_id,
             sign_in_secret=credentials.secret,
@@ -370,9 +370,3 @@ class Admission:
                 access, requested.identity(granted.device_id, credentials)
             ),
         )
-
-
-def _was_counted(request: web.BaseRequest) -> bool:
-    """Whether the fast path has counted this request in the rate limit of its token."""
-    counted = getattr(request.protocol, "was_counted", None)
-    return counted is not None and bool(counted(request))

@@ -6,7 +6,7 @@ cookies the matching one is chosen, in any order (ADR 0015); each other one cost
 look-up or a count against the network. A program has its own cookie jar, which no script writes to:
 its proxy cookie is valid alone.
 
-The standard path and the fast path both decide here.
+Requests that are admitted at once and those that wait are both decided here.
 """
 
 from __future__ import annotations

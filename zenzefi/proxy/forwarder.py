@@ -1,39 +1,28 @@
-"""HTTP requests that a task sends: what has to be awaited is awaited here.
+"""The interface between the tasks of requests and the callbacks that serve them.
 
-The response is sent by callbacks (:mod:`zenzefi.proxy.forwarding`), as for every request. The task
-awaits what comes before it: a connection, the beginning of the response, the token's activation;
-and then the end of the response.
+A task awaits the admission of a request. Then callbacks send it and its response
+(:mod:`zenzefi.proxy.forwarding`), and the task awaits the end.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 from aiohttp import web
 
-from zenzefi.errors import GateError, UpstreamProtocolError
-from zenzefi.http.client_address import client_address_of
-from zenzefi.http.error_responses import is_event_source
-from zenzefi.http.target import Target
+from zenzefi.errors import UpstreamProtocolError
 from zenzefi.origin import Mount
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse, CountingClient
-from zenzefi.proxy.browser.client_body import ClientBody, InvitingClient
+from zenzefi.proxy.content_reader import ContentReader
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.headers.request import RequestPolicy, request_head, request_headers
+from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.headers.response import response_headers
 from zenzefi.proxy.interfaces import TokenValidation
-from zenzefi.proxy.method_override import InspectedBody
 from zenzefi.proxy.private_response import private
-from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
-from zenzefi.proxy.rewriter import Answer, MappedResponse, ResponseHead, Rewriter
-from zenzefi.proxy.upstream.connection_auth import has_credentials
-from zenzefi.proxy.upstream.exchange import ExchangingClient, RequestBody, UpstreamExchange
-from zenzefi.proxy.upstream.ownership import ClientConnection
-from zenzefi.proxy.upstream.pool import ConnectionPurpose, Upstream
+from zenzefi.proxy.rewriter import Answer, MappedResponse, PluginRequest, ResponseHead, Rewriter
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -47,22 +36,29 @@ class OpenStream(Protocol):
         """End it; the client detects that its end is missing."""
 
 
-class SendingClient(ClientConnection, CountingClient, ExchangingClient, InvitingClient, Protocol):
-    """The client's connection, which sends responses."""
+class ServingClient(CountingClient, Protocol):
+    """The client's connection, which serves requests."""
 
-    def serve(self, awaited: AwaitedResponse) -> None:
+    def serve_proxied(self, proxied: ProxyRequest, awaited: AwaitedResponse) -> None:
         """Send the response that ``awaited`` is for, from now on until it has ended."""
+
+    def forward(self, proxied: ProxyRequest, outgoing: PluginRequest) -> None:
+        """Send the request."""
+
+    def send_continue(self) -> None:
+        """Send 100 Continue to the client, unless its content is here already."""
+
+    def send_answer(self, answer: Answer) -> None:
+        """Send a plugin's response."""
 
     def give_up(self, awaited: AwaitedResponse) -> None:
         """The task does not await this response any more."""
 
+    def shake_hands(self, head: bytes) -> None:
+        """Send the handshake of a WebSocket."""
+
     def check_pending(self, request: web.BaseRequest) -> None:
         """Raise the error of the callbacks for this request, if there is one."""
-
-    def head(
-        self, status: int, lines: list[bytes], length: int | None, first: bytes, *, is_done: bool
-    ) -> None:
-        """See :class:`~zenzefi.proxy.forwarding.rewritten_response.RewritingClient`."""
 
     def upgrade(self, pairs: Pairs) -> None:
         """Write a 101; the task owns the transport afterwards.
@@ -71,24 +67,23 @@ class SendingClient(ClientConnection, CountingClient, ExchangingClient, Inviting
         """
 
 
-def client_of(request: web.BaseRequest) -> SendingClient:
+def client_of(request: web.BaseRequest) -> ServingClient:
     """The client's connection; the server makes no other kind."""
-    return cast(SendingClient, request.protocol)
+    return cast(ServingClient, request.protocol)
 
 
 class HttpForwarder:
-    """Forwards HTTP requests to the one upstream."""
+    """Maps the heads of requests and responses, and awaits responses for tasks."""
 
     def __init__(
         self,
-        upstream: Upstream,
         policy: RequestPolicy,
-        token_validator: TokenValidation,
         rewriter: Rewriter,
+        read_timeout: float,
     ) -> None:
-        self._upstream = upstream
+        """``read_timeout``: seconds without a byte of a content."""
         self.policy = policy
-        self._token_validator = token_validator
+        self._read_timeout = read_timeout
         self.rewriter = rewriter
         self.event_streams: set[OpenStream] = set()
 
@@ -97,8 +92,8 @@ class HttpForwarder:
         for stream in list(self.event_streams):
             stream.break_off()
 
-    async def forward(self, proxied: ProxyRequest) -> ProxiedResponse:
-        """Forward the request and await the end of the response.
+    async def forward(self, proxied: ProxyRequest) -> AwaitedResponse:
+        """Have the request forwarded and await the end of the response.
 
         Raises a :class:`GateError` only while another response is possible; a body that
         breaks later is broken off, so that the browser sees it. The token is activated as soon as
@@ -106,102 +101,44 @@ class HttpForwarder:
         """
         request = proxied.request
         client = client_of(request)
-        awaited = ProxiedResponse(proxied, client)
+        awaited = AwaitedResponse(request, client)
         proxied.tracking.progress = lambda: (request.content.total_bytes, awaited.sent)
-        client.serve(awaited)
         try:
-            early = self.rewriter.early(proxied.for_engine)
-            if early is not None:
-                send_answer(client, request.method, early)
-            elif request.body_exists:
-                # An upload may last: it ends with the token.
-                with self._token_validator.register(
-                    proxied.access, _closer(request), proxied.client_identity
-                ):
-                    await self._exchange(proxied, client, awaited)
+            client.serve_proxied(proxied, awaited)
+            outgoing = await self._through_plugins(proxied, client)
+            if outgoing.answer is not None:
+                client.send_answer(outgoing.answer)
             else:
-                await self._exchange(proxied, client, awaited)
+                client.forward(proxied, outgoing)
             await awaited.ended
         finally:
             client.give_up(awaited)
         return awaited
 
-    async def _exchange(
-        self, proxied: ProxyRequest, client: SendingClient, awaited: ProxiedResponse
-    ) -> None:
-        request = proxied.request
-        purpose = self.purpose(proxied, is_long_lived=is_event_source(request))
-        body: ClientBody | None = None
-        content: RequestBody | None = None
+    async def _through_plugins(self, proxied: ProxyRequest, client: ServingClient) -> PluginRequest:
+        request, for_engine = proxied.request, proxied.for_engine
+        early = self.rewriter.early(for_engine)
+        if early is not None:
+            return PluginRequest(proxied.target, [], answer=early)
+        content: ContentReader | None = None
         if request.body_exists:
-            body = ClientBody(request, client, self._upstream.read_timeout)
-            inspection = proxied.inspection
-            content = body if inspection is None else InspectedBody(body, inspection)
-        target, pairs = proxied.target, self._pairs(proxied, is_bodiless=body is None)
-        changed = await self.rewriter.through_plugins(proxied.for_engine, target, pairs, content)
-        if changed is not None:
-            if changed.answer is not None:
-                send_answer(client, request.method, changed.answer)
-                await awaited.ended
-                return
-            target, pairs, content = changed.target, changed.headers, changed.content
-        head = _head(request.method, target, pairs, content)
-        while True:
-            exchange = await self._upstream.send(request.method, head, content, client, purpose)
-            try:
-                await self.deliver(proxied, exchange, awaited)
-                unwanted = await awaited.ended
-            finally:
-                await exchange.close()
-            if unwanted is None:
-                return
-            await unwanted.skip()
-            awaited.renew()
-            awaited.may_refetch = False
-            pairs = [pair for pair in pairs if pair[0].lower() not in (b"range", b"if-range")]
-            head = _head(request.method, target, pairs, content)
+            content = ContentReader(
+                request, client.send_continue, self._read_timeout, proxied.inspection
+            )
+        pairs = self.request_pairs(proxied, request._message.raw_headers)
+        pairs = self.rewriter.request(for_engine, pairs)
+        return await self.rewriter.through_plugins(for_engine, proxied.target, pairs, content)
 
-    async def deliver(
-        self, proxied: ProxyRequest, exchange: UpstreamExchange, awaited: ProxiedResponse
-    ) -> None:
-        """Activate the token, and let callbacks send the response that has begun."""
-        parked = exchange.parked
-        if parked is not None:
-            if not proxied.access.is_activated:
-                access = await self._token_validator.activate(proxied.access)
-                awaited.for_engine = proxied.activated(access).for_engine
-            parked.deliver()
-
-    async def instead_of_error(
-        self, proxied: ProxyRequest, error: GateError
-    ) -> ProxiedResponse | None:
-        """Send a plugin's response to a request that the upstream did not respond to, if any."""
-        answer = self.rewriter.instead_of_error(proxied.for_engine, error)
-        if answer is None:
-            return None
-        client = client_of(proxied.request)
-        awaited = ProxiedResponse(proxied, client)
-        client.serve(awaited)
-        try:
-            send_answer(client, proxied.request.method, answer)
-            await awaited.ended
-        finally:
-            client.give_up(awaited)
-        return awaited
-
-    def purpose(self, proxied: ProxyRequest, *, is_long_lived: bool) -> ConnectionPurpose:
-        """The purpose of this request's upstream connection."""
-        request = proxied.request
-        # A reverse proxy's connection to the gate carries the requests of many browsers.
-        is_shared = client_address_of(request).is_behind_trusted_proxy
-        raw = request._message.raw_headers
-        return ConnectionPurpose(
-            proxied.access.token_id,
-            proxied.client_identity,
-            None if is_shared else client_of(request),
-            partial(revalidate, self._token_validator, proxied.token, proxied.client_identity),
-            is_long_lived=is_long_lived,
-            is_authenticating=self.policy.authorization is None and has_credentials(raw),
+    def request_pairs(self, proxied: ProxyRequest, raw: Iterable[tuple[bytes, bytes]]) -> Pairs:
+        """The headers for the upstream, made of the client's, before the engine changes them."""
+        return request_headers(
+            raw,
+            self.policy,
+            proxied.mount,
+            proxied.identity,
+            proxied.unmapper,
+            is_bodiless=not proxied.request.body_exists,
+            token=proxied.token,
         )
 
     def interim(self, request: EngineRequest, status: int, pairs: Pairs) -> Pairs:
@@ -221,48 +158,11 @@ class HttpForwarder:
             pairs += _upgrade_for_426(response.headers)
         return private(response.status, self.rewriter.response(request, response, pairs))
 
-    def _pairs(self, proxied: ProxyRequest, *, is_bodiless: bool) -> Pairs:
-        """The headers for the upstream, without the framing of the content."""
-        pairs = request_headers(
-            proxied.request._message.raw_headers,
-            self.policy,
-            proxied.mount,
-            proxied.identity,
-            proxied.unmapper,
-            is_bodiless=is_bodiless,
-            token=proxied.token,
-        )
-        return self.rewriter.request(proxied.for_engine, pairs)
-
     def _mapped(self, pairs: Pairs, mount: Mount) -> Pairs:
         try:
             return response_headers(pairs, self.policy.upstream, mount)
         except ValueError:
             raise UpstreamProtocolError from None
-
-
-def _head(method: str, target: Target, pairs: Pairs, content: RequestBody | None) -> bytes:
-    pairs = list(pairs)
-    if content is None:
-        # RFC 9110, 8.6: methods that anticipate content say that there is none.
-        if method in ("POST", "PUT", "PATCH"):
-            pairs.append((b"Content-Length", b"0"))
-    elif content.length is None:
-        pairs.append((b"Transfer-Encoding", b"chunked"))
-    else:
-        pairs.append((b"Content-Length", b"%d" % content.length))
-    if content is not None and content.expects_continue:
-        pairs.append((b"Expect", b"100-continue"))
-    return request_head(method, target, pairs)
-
-
-def send_answer(client: SendingClient, method: str, answer: Answer) -> None:
-    """Send a plugin's response. The upstream did not respond, so the token is not activated."""
-    status, mapped, body = answer
-    lines = [b"HTTP/1.1 %d \r\n" % status, *(b"%b: %b\r\n" % pair for pair in mapped.headers)]
-    has_body = method != "HEAD" and status not in (204, 304)
-    length = None if status == 204 else len(body)
-    client.head(status, lines, length, body if has_body else b"", is_done=True)
 
 
 def _upgrade_for_426(pairs: Pairs) -> Pairs:
@@ -285,13 +185,3 @@ async def revalidate(token_validator: TokenValidation, token: str, client: Clien
         raise SignInRequired
     if token_validator.cached(token) is None:
         await token_validator.validate(token)
-
-
-def _closer(request: web.BaseRequest) -> Callable[[str], None]:
-    """Ends this exchange at once, uncleanly: the token behind it has ended."""
-
-    def close(_reason: str) -> None:
-        if request.transport is not None:
-            request.transport.abort()
-
-    return close

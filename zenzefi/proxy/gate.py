@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from zenzefi.errors import UpstreamFailed
 from zenzefi.http.observation import PROXIED
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.http.target import Target, under_prefix
@@ -12,12 +11,11 @@ from zenzefi.http.validation import TARGET
 from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import PROXY_PREFIX, Origin
 from zenzefi.proxy.admission import Admission, resolve
+from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
-from zenzefi.proxy.errors import UpstreamBusy, UpstreamTimeout
 from zenzefi.proxy.forwarder import HttpForwarder, client_of
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.mount import Mounts
-from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.sign_in import redirect_or_refuse
 from zenzefi.proxy.tickets import Tickets
@@ -80,6 +78,7 @@ class Gate:
     async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Admit the request and pass it on; ``target`` is the upstream's."""
         request[PROXIED] = True
+        client_of(request).check_pending(request)
         requested = resolve(request, target)
         credentials = await self.admission.authenticate(requested)
         mount = self.admission.mount(requested)
@@ -87,27 +86,16 @@ class Gate:
             return redirect_or_refuse(self.mounts, request, target.raw)
         proxied = await self.admission.admit(requested, credentials, mount)
         with proxied.tracking:
-            try:
-                return await self._sent(proxied)
-            except (UpstreamFailed, UpstreamBusy, UpstreamTimeout) as error:
-                response = await self.http.instead_of_error(proxied, error)
-                if response is None:
-                    raise
+            span = request.get(SPAN)
+            if span is None:
+                return await self._pass_on(proxied)
+            origin = self.upstream.origin
+            with span.toward(origin.host, origin.port, request.method) as exchange:
+                response = await self._pass_on(proxied.traced(exchange.traceparent))
+                exchange.responded(response.status)
                 return response
 
-    async def _sent(self, proxied: ProxyRequest) -> ProxiedResponse:
-        request = proxied.request
-        client_of(request).check_pending(request)
-        span = request.get(SPAN)
-        if span is None:
-            return await self._pass_on(proxied)
-        origin = self.upstream.origin
-        with span.toward(origin.host, origin.port, request.method) as exchange:
-            response = await self._pass_on(proxied.traced(exchange.traceparent))
-            exchange.responded(response.status)
-            return response
-
-    async def _pass_on(self, proxied: ProxyRequest) -> ProxiedResponse:
+    async def _pass_on(self, proxied: ProxyRequest) -> AwaitedResponse:
         if is_websocket(proxied.request):
             return await self.websockets.relay(proxied)
         with cancelled_when_lost(proxied.request):

@@ -10,7 +10,7 @@ that could hide the parameter is refused: an unusual charset or boundary, a cont
 parameter of unbounded length. The comparison prefers false positives: names are compared without
 regard to case, and as PHP reads them (``.method``, ``+_method``, ``_method[]``).
 
-Pure, but for :class:`InspectedBody`.
+Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.tokens.errors import ScopeRefused
 
 _MAX_VALUE = 128  # bytes of a value; no method is as long
@@ -321,27 +320,3 @@ class ContentInspection:
                     raise _ambiguous("The content names too many methods")
                 self._judge(method)
                 self._judged.add(method)
-
-
-class InspectedBody:
-    """A request's content on its way to the upstream, with the methods in it judged."""
-
-    def __init__(self, body: RequestBody, inspection: ContentInspection) -> None:
-        self._body = body
-        self._inspection = inspection
-        self._left = body.length
-        self.length = body.length
-        self.expects_continue = body.expects_continue
-
-    async def read(self) -> bytes:
-        """The next piece, ``b""`` at the end. Raises as :meth:`ContentInspection.check`."""
-        piece = await self._body.read()
-        if self._left is not None:
-            self._left -= len(piece)
-        # With a declared length the last piece completes the request.
-        self._inspection.check(piece, is_last=not piece or self._left == 0)
-        return piece
-
-    def invite(self) -> None:
-        """Tell the client to send its content (100 Continue)."""
-        self._body.invite()

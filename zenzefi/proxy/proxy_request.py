@@ -49,6 +49,8 @@ class ProxyRequest:
     identity: Identity
     unmapper: UrlUnmapper
     tracking: RequestTracking
+    is_behind_proxy: bool
+    """Whether the client's connection is that of a trusted proxy, which many clients share."""
     device_id: str | None = None
     sign_in: UUID | None = None
     sign_in_secret: str | None = None
@@ -78,10 +80,6 @@ class ProxyRequest:
             self.memory,
             self.is_websocket,
         )
-
-    def activated(self, access: TokenAccess) -> ProxyRequest:
-        """The same, once its token was activated."""
-        return replace(self, access=access)
 
     def traced(self, traceparent: str) -> ProxyRequest:
         """The same, naming the gate's own span to the upstream."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from zenzefi.errors import GateError
 from zenzefi.http.target import Target
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.proxy_request import EngineRequest
-from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.proxy.upstream.response_head import PlainHead
 from zenzefi.rewriting.origin_search import OriginSearch
 from zenzefi.rewriting.plugins.messages import Direction, SocketLink
@@ -67,13 +66,42 @@ Answer = tuple[int, MappedResponse, bytes]
 """A response of a plugin: its status, its head, its body."""
 
 
+class ReadableContent(Protocol):
+    """The content of a request that plugins read before it is sent."""
+
+    length: int | None
+    """Bytes, or ``None`` if it is chunked."""
+
+    def invite(self) -> None:
+        """Send 100 Continue to a client that waits for it."""
+
+    async def read(self) -> bytes:
+        """The next piece, ``b""`` at the end; raises a :class:`GateError` if it is truncated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContent:
+    """What plugins have read of a content, and do with the rest."""
+
+    data: bytes = b""
+    """The beginning of the content, as the plugins left it."""
+    size: int = 0
+    """Bytes of it, as the client sent it."""
+    has_begun: bool = False
+    """Whether the client was asked for its content."""
+    is_whole: bool = False
+    transform: Callable[[bytes, bool], bytes] | None = None
+    """Changes a piece of the rest; its second argument tells whether it is the last one."""
+    changes_length: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class PluginRequest:
     """A request after the hooks of its plugins: what is sent, or the response instead."""
 
     target: Target
     headers: Pairs
-    content: RequestBody | None
+    read: ReadContent = field(default_factory=ReadContent)
     answer: Answer | None = None
 
 
@@ -124,9 +152,13 @@ class Rewriter(Protocol):
         """Whether a plugin has hooks for this request that only a task can call."""
 
     async def through_plugins(
-        self, request: EngineRequest, target: Target, headers: Pairs, content: RequestBody | None
-    ) -> PluginRequest | None:
-        """The request after its plugins' hooks; ``None`` without such plugins.
+        self,
+        request: EngineRequest,
+        target: Target,
+        headers: Pairs,
+        content: ReadableContent | None,
+    ) -> PluginRequest:
+        """The request after its plugins' hooks.
 
         Raises a :class:`GateError` if it is refused.
         """

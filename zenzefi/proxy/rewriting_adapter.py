@@ -24,11 +24,11 @@ from zenzefi.proxy.rewriter import (
     Answer,
     MappedResponse,
     PluginRequest,
+    ReadableContent,
     ResponseHead,
     SocketPlugins,
     UnchangedUnlessFound,
 )
-from zenzefi.proxy.upstream.exchange import RequestBody
 from zenzefi.rewriting import codecs
 from zenzefi.rewriting.body import BodyRewrite
 from zenzefi.rewriting.engine import PREPARED_HEADERS, Engine, ExchangeHead
@@ -103,16 +103,20 @@ class EngineRewriter:
         )
 
     async def through_plugins(
-        self, request: EngineRequest, target: Target, headers: Pairs, content: RequestBody | None
-    ) -> PluginRequest | None:
+        self,
+        request: EngineRequest,
+        target: Target,
+        headers: Pairs,
+        content: ReadableContent | None,
+    ) -> PluginRequest:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
         side = request_side(self._engine.registry, self._exchange(request, 0, CIMultiDict()))
         if side is None:
-            return None
+            return PluginRequest(target, headers)
         text = _to_text(headers)
         changed = await through_plugins(side, request.method, target, text, content)
         answer = None if changed.response is None else self._answer(request, changed.response)
-        return PluginRequest(changed.target, _to_pairs(changed.headers), changed.content, answer)
+        return PluginRequest(changed.target, _to_pairs(changed.headers), changed.read, answer)
 
     def instead_of_error(self, request: EngineRequest, error: GateError) -> Answer | None:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""

@@ -97,7 +97,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
     keyring = Keyring.of(settings)
     marks_key = keyring.keys("runtime")[0][:8].hex()
     rewriter = EngineRewriter(app[ENGINE], origin, mappers, marks_key)
-    http = HttpForwarder(upstream, policy, token_validator, rewriter)
+    http = HttpForwarder(policy, rewriter, settings.upstream_read_timeout)
     metering = WebSocketRateLimits(app[LIMITS])
     admission = Admission(
         mounts=Mounts(
@@ -120,7 +120,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         admission=admission,
         token_validator=token_validator,
         http=http,
-        websockets=WebSocketProxy(upstream, policy, token_validator, http, rewriter, metering),
+        websockets=WebSocketProxy(token_validator, http, rewriter, metering),
         tickets=Tickets(keyring, spent_tickets(app.get(REDIS_CACHE))),
     )
 

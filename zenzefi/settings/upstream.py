@@ -103,8 +103,8 @@ class UpstreamSettings(BaseSettings):
     )
     fast_lane: bool = Field(
         True,
-        description="Serve requests that need not wait without a separate task. If false, each "
-        "request has a task, which is slower (docs/explanation/forwarding.md).",
+        description="Admit requests at once where nothing has to be awaited. If false, a task "
+        "awaits each admission, which is slower (docs/explanation/forwarding.md).",
     )
 
     @field_validator("zenzefi_ca_file")

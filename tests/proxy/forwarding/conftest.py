@@ -1,4 +1,4 @@
-"""Gates of these tests have the fast path."""
+"""Gates of these tests admit at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import pytest
 
 
 @pytest.fixture
-def fast_path() -> bool:
-    """Gates of these tests have the fast path unless a test says otherwise."""
+def at_once() -> bool:
+    """Gates of these tests admit at once unless a test says otherwise."""
     return True

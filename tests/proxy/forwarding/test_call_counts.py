@@ -24,7 +24,7 @@ _JSON = (
 async def calls_per_request(
     gate: RunningGate, browser: RawConnection, data: Callable[[], bytes], method: str = "GET"
 ) -> float:
-    """The calls for requests of one kind on the fast path, after the first ones."""
+    """The calls for requests of one kind without a task, after the first ones."""
     counter = CallCounter()
     served = forwarding_of(gate).served
     for number in range(_REQUESTS + 3):

@@ -1,4 +1,4 @@
-"""The connections of the fast path: bytes in pieces, dead upstreams, slow and leaving browsers."""
+"""Requests without a task: bytes in pieces, dead upstreams, slow and leaving browsers."""
 
 import asyncio
 import gc
@@ -237,7 +237,7 @@ async def test_no_task_connection_or_memory_is_leaked(
     start_gate: GateFactory, upstream: str, connect: Connect
 ) -> None:
     gate = await start_gate(upstream)
-    fast_path = forwarding_of(gate)
+    forwarding = forwarding_of(gate)
     browser = await connect(gate)
     await browser.request(PREFIX + "/x")
     tasks = len(asyncio.all_tasks())
@@ -245,5 +245,5 @@ async def test_no_task_connection_or_memory_is_leaked(
         await browser.request(f"{PREFIX}/large?size={number * 100}")
     gc.collect()
     assert len(asyncio.all_tasks()) == tasks
-    assert len(fast_path.connections) == 1
+    assert len(forwarding.connections) == 1
     assert not gate.tokens.open_connections.get(gate.tokens.known[TOKEN].token_id)

@@ -1,4 +1,4 @@
-"""Requests with content on the fast path: the same results as on the standard path."""
+"""Requests with content, with and without a task: the same results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENTS = [
 
 @pytest.fixture
 async def gates(start_gate: GateFactory, faulty: FaultyUpstream) -> list[RunningGate]:
-    """One with the fast path, one without; the same token, so that the same headers are sent."""
+    """One admits at once, one by tasks; the same token, so that the same headers are sent."""
     both = [
         await start_gate(faulty.url, fast_lane=fast, backend_url="http://gate.test:8000")
         for fast in (True, False)
@@ -37,7 +37,7 @@ async def gates(start_gate: GateFactory, faulty: FaultyUpstream) -> list[Running
 
 @pytest.mark.every_loop
 @pytest.mark.parametrize("method", METHODS)
-async def test_every_method_and_content_is_the_same_on_both_paths(
+async def test_every_method_and_content_is_the_same_with_and_without_a_task(
     gates: list[RunningGate], faulty: FaultyUpstream, connect: Connect, method: str
 ) -> None:
     chance = random.Random(method)
@@ -89,7 +89,7 @@ RESPONSES = {
 @pytest.mark.parametrize("is_complete", [True, False])
 @pytest.mark.parametrize("sizes", [(), (1000,)], ids=["length", "chunked"])
 @pytest.mark.parametrize("response", RESPONSES.values(), ids=RESPONSES)
-async def test_responses_that_come_at_any_time_are_the_same_on_both_paths(
+async def test_responses_that_come_at_any_time_are_the_same_with_and_without_a_task(
     gates: list[RunningGate],
     faulty: FaultyUpstream,
     connect: Connect,

@@ -1,4 +1,4 @@
-"""The same requests on both paths: the same bytes to the upstream, the same responses back."""
+"""Requests with and without a task: the same bytes to the upstream, the same responses."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ RESPONSES = [
 
 
 class Both:
-    """A gate with the fast path, one without, and their upstream."""
+    """A gate that admits at once, one that admits by tasks, and their upstream."""
 
     def __init__(self, gates: list[RunningGate], faulty: FaultyUpstream, connect: Connect) -> None:
         self.gates = gates
@@ -141,7 +141,7 @@ class Both:
                     browser.close()
                     browser = await self.connect(gate)
             browser.close()
-            # The standard path requests a head again that the strict parser refused.
+            # A head that the strict parser refused may be requested again.
             heads = dict.fromkeys(self.faulty.heads)
             seen.append((list(heads), responses))
         assert seen[0] == seen[1]
@@ -151,10 +151,8 @@ class Both:
 async def both(start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect) -> Both:
     access = None
     gates = []
-    for fast_path in (True, False):
-        gate = await start_gate(
-            faulty.url, fast_lane=fast_path, backend_url="http://gate.test:8000"
-        )
+    for at_once in (True, False):
+        gate = await start_gate(faulty.url, fast_lane=at_once, backend_url="http://gate.test:8000")
         access = access or gate.tokens.known[TOKEN]
         gate.tokens.known[TOKEN] = access
         gates.append(gate)
@@ -162,7 +160,7 @@ async def both(start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 
 
 @pytest.mark.parametrize("response", RESPONSES, ids=lambda response: repr(response[:60])[2:60])
-async def test_every_kind_of_response_is_the_same_on_both_paths(
+async def test_every_kind_of_response_is_the_same_with_and_without_a_task(
     both: Both, response: bytes
 ) -> None:
     await both.compare("GET", "/x", [], response)
@@ -171,14 +169,14 @@ async def test_every_kind_of_response_is_the_same_on_both_paths(
 
 
 @pytest.mark.parametrize(("method", "target", "headers"), REQUESTS)
-async def test_every_kind_of_request_is_the_same_on_both_paths(
+async def test_every_kind_of_request_is_the_same_with_and_without_a_task(
     both: Both, method: str, target: str, headers: list[str]
 ) -> None:
     for response in RESPONSES[:2]:
         await both.compare(method, target, headers, response)
 
 
-async def test_mixed_requests_are_the_same_on_both_paths(both: Both) -> None:
+async def test_mixed_requests_are_the_same_with_and_without_a_task(both: Both) -> None:
     chance = random.Random(20261123)
     for _ in range(60):
         method, target, headers = chance.choice(REQUESTS)

@@ -1,4 +1,4 @@
-"""The requests that the fast path serves, and those that it leaves to the standard path."""
+"""The requests that need no task, and those that do."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ from zenzefi.tokens.access import TokenAccess
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 4\r\n\r\ndata"
 
 
-async def test_a_304_is_served_on_the_fast_path(
+async def test_a_304_is_served_without_a_task(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n')
@@ -29,7 +29,7 @@ async def test_a_304_is_served_on_the_fast_path(
     assert faulty.connections == 1
 
 
-async def test_common_requests_are_served_on_the_fast_path_over_one_connection(
+async def test_common_requests_are_served_without_a_task_over_one_connection(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -44,7 +44,7 @@ async def test_common_requests_are_served_on_the_fast_path_over_one_connection(
     assert [head.split()[1] for head in faulty.heads] == [b"/%d?q=%d" % (n, n) for n in range(5)]
 
 
-async def test_a_connection_returns_from_the_standard_path_to_the_fast_path(
+async def test_a_connection_serves_requests_with_and_without_a_task(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -60,7 +60,7 @@ async def test_a_connection_returns_from_the_standard_path_to_the_fast_path(
     assert forwarding_of(gate).served >= 8 * 18
 
 
-async def test_the_setting_disables_the_fast_path(
+async def test_the_setting_gives_each_request_a_task(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)
@@ -71,7 +71,7 @@ async def test_the_setting_disables_the_fast_path(
     assert forwarding_of(gate).served == 0
 
 
-async def test_event_streams_are_served_on_the_fast_path(
+async def test_event_streams_are_served_without_a_task(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(EVENTS)
@@ -203,7 +203,7 @@ async def test_every_request_is_counted_for_its_session_and_in_the_metrics(
     assert {agent for _, _, agent in noted} == {"counted"}
 
 
-async def test_the_gates_own_paths_never_take_the_fast_path(
+async def test_the_gates_own_paths_are_always_left_to_a_task(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     faulty.keep_responding(IMAGE_RESPONSE)

@@ -1,4 +1,4 @@
-"""Functions of the gate that leave requests on the fast path: rate limit, plugins, tracing."""
+"""Functions of the gate that need no task: rate limit, plugins, tracing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def statuses(browser: RawConnection, count: int, path: str = "/a.png") -> 
 
 
 @pytest.mark.parametrize("storage", ["memory", "redis"])
-async def test_limited_requests_stay_on_the_fast_path(
+async def test_limited_requests_need_no_task(
     start_gate: GateFactory,
     faulty: FaultyUpstream,
     connect: Connect,
@@ -110,8 +110,8 @@ async def test_a_part_of_a_page_is_requested_as_a_whole(
     assert got.start == b"HTTP/1.1 200 OK"
     assert got.body.endswith(b"<p>a")
     assert await statuses(browser, 1, "/x.bin") == [200]
-    fast_path = forwarding_of(gate)
-    assert (fast_path.served, fast_path.handed_over) == (2 + is_reused, 0)
+    forwarding = forwarding_of(gate)
+    assert (forwarding.served, forwarding.handed_over) == (2 + is_reused, 0)
     assert len(faulty.heads) == 3 + is_reused
 
 
@@ -134,7 +134,7 @@ class Changing(Plugin):
         return EarlyResponse(status=418, headers=[("X-Early", "yes")], body=b"teapot")
 
 
-async def test_hooks_for_heads_have_the_same_effect_on_both_paths(
+async def test_hooks_for_heads_have_the_same_effect_with_and_without_a_task(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
     found = []
@@ -197,7 +197,7 @@ def pairs_of(spans: InMemorySpanExporter) -> list[tuple[ReadableSpan, ReadableSp
     return [(span, below.get(span.context.span_id)) for span in servers]
 
 
-async def test_spans_are_made_on_the_fast_path(
+async def test_spans_are_made_without_a_task(
     start_gate: GateFactory,
     faulty: FaultyUpstream,
     connect: Connect,

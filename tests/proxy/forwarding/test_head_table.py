@@ -69,7 +69,7 @@ def test_a_usual_head_leaves_without_its_framing() -> None:
     ],
     ids=["rewritten", "mapped", "hop by hop", "no type"],
 )
-def test_a_head_that_the_standard_path_must_examine_is_unusual(lines: list[bytes]) -> None:
+def test_a_head_that_the_engine_must_examine_is_unusual(lines: list[bytes]) -> None:
     assert not rows().read(head(b"HTTP/1.1 200 OK", *lines)).is_usual
 
 

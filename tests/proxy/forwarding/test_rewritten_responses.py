@@ -1,4 +1,4 @@
-"""Responses that the engine maps are sent by the fast path, without a task."""
+"""Responses that the engine maps are sent without a task."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BODY = b'{"next": "/page/2", "of": "https://elsewhere.example/"}'
 TAG, DERIVED = b'ETag: "abc"', b'ETag: W/"abc~z'
 
 
-@pytest.fixture(params=[True, False], ids=["fast path", "standard path"])
+@pytest.fixture(params=[True, False], ids=["at once", "by a task"])
 def fast_lane(request: pytest.FixtureRequest) -> bool:
     """Both paths hold and search bodies."""
     return bool(request.param)

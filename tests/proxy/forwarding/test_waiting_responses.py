@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -11,8 +10,8 @@ from tests.kit.faulty_upstream import FaultyUpstream, Wire
 from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import Connect, forwarding_of
 from tests.kit.waiting import until
+from zenzefi.proxy.browser.requesting import RequestingConnection
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
 from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenRevoked
@@ -143,19 +142,19 @@ async def test_a_client_that_leaves_when_its_response_begins_leaves_no_connectio
 ) -> None:
     faulty.always(HEAD % b"image/png" + b"x" * 200_000, then="stall")
     gate = await start_gate(faulty.url, fast_lane=False)
-    begin = UpstreamExchange.begin
+    begin = RequestingConnection.begin
     begun = []
 
     def leave(
-        self: UpstreamExchange, connection: UpstreamConnection, response: ResponseStart
+        self: RequestingConnection, connection: UpstreamConnection, response: ResponseStart
     ) -> None:
-        client: Any = self._client
-        client.transport.abort()
+        assert self.transport is not None
+        self.transport.abort()
         # Behind the loss of the client, and before the task has noticed it.
         asyncio.get_running_loop().call_soon(begin, self, connection, response)
         begun.append(connection)
 
-    monkeypatch.setattr(UpstreamExchange, "begin", leave)
+    monkeypatch.setattr(RequestingConnection, "begin", leave)
     browser = await connect(gate)
     browser.send(PREFIX + "/x")
     assert await browser.reader.read() == b""

@@ -27,18 +27,19 @@ OTHER = "O" * 64
 async def test_the_upstream_never_sees_more_connections_than_the_setting(
     start_gate: GateFactory, counting: type[CountingUpstream], session: ClientSession, total: int
 ) -> None:
-    """Requests on both paths, streams, WebSockets, broken ones, clients that leave: one bound."""
+    """Requests, streams, WebSockets, broken ones, clients that leave: one bound."""
     gate = await start_gate(counting.url, upstream_max_connections=total, upstream_queue_timeout=20)
     tokens = [TOKEN, *(letter * 64 for letter in "ABCD")]
     for token in tokens[1:]:
         gate.tokens.add(token, activated=True)
     statuses: Counter[int] = Counter()
+    has_websocket = asyncio.Event()  # one of them gets a place before the streams take all
 
     async def request(number: int) -> None:
         token = tokens[number % len(tokens)]
         path = ("/x", "/slow", "/cut", "/close", "/x")[number % 5]
         method = ("GET", "POST", "GET", "GET", "HEAD", "DELETE", "GET")[number % 7]
-        # An Accept-Encoding of each kind makes header blocks of both paths.
+        # An Accept-Encoding of each kind makes header blocks of both kinds.
         extra = {"Range": "bytes=0-"} if number % 3 == 0 else {}
         with contextlib.suppress(Exception):
             async with session.request(
@@ -56,12 +57,15 @@ async def test_the_upstream_never_sees_more_connections_than_the_setting(
         token = tokens[number % len(tokens)]
         try:
             async with session.ws_connect(f"{gate.proxy_url}/socket", headers=token_header(token)):
+                has_websocket.set()
                 await asyncio.sleep(0.1)
                 statuses[101] += 1
         except WSServerHandshakeError as error:
+            has_websocket.set()
             statuses[error.status] += 1
 
     async def stream(number: int) -> None:
+        await has_websocket.wait()
         headers = token_header(tokens[number % len(tokens)]) | {"Accept": "text/event-stream"}
         async with session.get(f"{gate.proxy_url}/events", headers=headers) as response:
             statuses[response.status] += 1
@@ -213,7 +217,7 @@ async def test_a_token_that_ended_while_its_request_waited_is_not_sent(
     held = asyncio.ensure_future(
         session.get(gate.proxy_url + "/never", headers=token_header(OTHER))
     )
-    await until(lambda: budget.short == 1)
+    await until(lambda: budget.short == counting.made == 1)
     waiting = asyncio.ensure_future(gate.request(PREFIX + "/x"))
     await until(lambda: budget.waiting == 1)
     gate.tokens.revoke()

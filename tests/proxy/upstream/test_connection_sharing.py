@@ -8,7 +8,7 @@ from tests.kit.faulty_upstream import OK_HEAD, FaultyUpstream, Wire
 from tests.kit.proxy_gates import GateFactory
 
 
-async def test_requests_of_both_paths_share_the_pooled_connections(
+async def test_requests_with_and_without_a_task_share_the_pooled_connections(
     start_gate: GateFactory, faulty: FaultyUpstream, client: ClientSession
 ) -> None:
     async def script(wire: Wire) -> None:

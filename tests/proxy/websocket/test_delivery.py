@@ -44,8 +44,8 @@ class Reads(Plugin):
 
 
 @pytest.fixture
-def fast_path() -> bool:
-    """As by default: WebSockets are served by the standard path in both cases."""
+def at_once() -> bool:
+    """As by default: a task serves WebSockets in both cases."""
     return True
 
 

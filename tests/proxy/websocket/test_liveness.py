@@ -19,8 +19,8 @@ PING, PONG = b"\x89\x00", frame(b"", opcode=10, masked=True)
 
 
 @pytest.fixture
-def fast_path() -> bool:
-    """As by default: WebSockets are served by the standard path in both cases."""
+def at_once() -> bool:
+    """As by default: a task serves WebSockets in both cases."""
     return True
 
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.every_loop, pytest.mark.usefixtures("loop_errors")]
 
 
 @pytest.fixture
-def fast_path() -> bool:
+def at_once() -> bool:
     """As by default: WebSockets are served by a task in both cases."""
     return True
 

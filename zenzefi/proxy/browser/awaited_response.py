@@ -7,11 +7,10 @@ from typing import Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import GateError
 from zenzefi.http.observation import BEGUN
-from zenzefi.proxy.upstream.exchange import Parked
+from zenzefi.proxy.upstream.upgrade import Upgrade
 
 
 class CountingClient(Protocol):
@@ -28,26 +27,18 @@ class AwaitedResponse(web.StreamResponse):
     The client's connection sends it, so aiohttp has nothing to write.
     """
 
-    def __init__(
-        self, request: web.BaseRequest, client: CountingClient, request_id: bytes = b""
-    ) -> None:
-        """``request_id``: sent with the response, if it is not empty."""
+    def __init__(self, request: web.BaseRequest, client: CountingClient) -> None:
         super().__init__()
         self._request: web.BaseRequest | None = request  # until the end: it refers to this object
         self._is_kept = bool(request.keep_alive)
-        self.request_id = request_id
-        self.is_http_10 = request.version < HttpVersion11
-        self.ended: asyncio.Future[Parked | None]
-        """Set when the response is over: to a response that is not wanted, if it is to be fetched
-        without a range. Its exception is an error for which another response can be given."""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Resolved when the response is over. Its exception is an error for which another response
+        can be given."""
+        self.upgrade: Upgrade | None = None
+        """The upstream's connection after a 101, which resolves ``ended`` as well."""
         self._client: CountingClient | None = client
         self._sent = 0
         self._closes = False
-        self.renew()
-
-    def renew(self) -> None:
-        """Await a response to the request, or to another one in its place."""
-        self.ended = asyncio.get_running_loop().create_future()
 
     # --- called by the client's connection
 
@@ -66,16 +57,24 @@ class AwaitedResponse(web.StreamResponse):
         if not self.ended.done():
             self.ended.set_result(None)
 
+    def upgraded(self, upgrade: Upgrade) -> None:
+        """The upstream has accepted a handshake; :meth:`discard` closes its connection."""
+        if self.ended.done():
+            upgrade.close()
+        else:
+            self.upgrade = upgrade
+            self.ended.set_result(None)
+
+    def discard(self) -> None:
+        """Close an upgraded connection that was not taken."""
+        if self.upgrade is not None:
+            self.upgrade.close()
+
     def fail(self, error: GateError) -> None:
         """No response was sent, so another one can be."""
         self._client = self._request = None
         if not self.ended.done():
             self.ended.set_exception(error)
-
-    def refetch(self, parked: Parked) -> None:
-        """The whole response is needed, not this part of it."""
-        if not self.ended.done():
-            self.ended.set_result(parked)
 
     # --- read by other parts
 

@@ -35,7 +35,6 @@ from zenzefi.http.request_handler import GateRequestHandler
 from zenzefi.http.request_stream import Phase
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.browser.body_source import BodySource
-from zenzefi.proxy.browser.parked_response import ParkedResponse
 from zenzefi.proxy.browser.response_writer import (
     LAST_CHUNK,
     connection_end,
@@ -70,6 +69,7 @@ class SendingConnection(GateRequestHandler):
     """One connection from a client: the part that sends responses, a ``BodySink``."""
 
     __slots__ = (
+        "_awaited",
         "_connection",
         "_drain",
         "_is_chunked",
@@ -90,6 +90,7 @@ class SendingConnection(GateRequestHandler):
         super().__init__(*args, **options)
         self._drain = drain or Drain()
         self._known: ServedRequest | None = None
+        self._awaited: AwaitedResponse | None = None  # if a task awaits the response
         self._connection: BodySource | None = None
         self._request_id = b""
         self._is_closing_after = False
@@ -133,21 +134,22 @@ class SendingConnection(GateRequestHandler):
 
     # --- called by a task that awaits the response
 
-    def serve(self, awaited: AwaitedResponse) -> None:
-        """Send the response that ``awaited`` is for, from now on until it has ended."""
-        self._known = self.exchange = awaited
-        self._request_id = awaited.request_id
+    def serve(self, known: ServedRequest, awaited: AwaitedResponse, request_id: bytes) -> None:
+        """Send the response that ``awaited`` is for, from now on until it has ended.
+
+        ``request_id``: sent with the response, if it is not empty.
+        """
+        self._known = known
+        self._awaited = self.exchange = awaited
+        self._request_id = request_id
         self._sent = self._status = 0
         self._is_closing_after = False
 
     def give_up(self, awaited: AwaitedResponse) -> None:
         """The task does not await this response any more."""
-        if self._known is awaited:
+        awaited.discard()
+        if self._awaited is awaited:
             self._done()
-
-    def park(self, connection: UpstreamConnection, response: ResponseStart) -> ParkedResponse:
-        """Park a response that has begun. Raises :class:`GateError` if it is refused."""
-        return ParkedResponse(self, connection, self.settle(connection, response))
 
     def upgrade(self, pairs: Pairs) -> None:
         """Write a 101; the task owns the transport afterwards.
@@ -199,11 +201,11 @@ class SendingConnection(GateRequestHandler):
 
     def failed(self, error: GateError) -> None:
         """No response follows, and nothing was sent."""
-        known = self._known
-        if isinstance(known, AwaitedResponse):
-            self._known = self.exchange = self._connection = None
-            self._release()
-            known.fail(error)
+        awaited, self._awaited = self._awaited, None
+        self._known = self.exchange = self._connection = None
+        self._release()
+        if awaited is not None:
+            awaited.fail(error)
 
     # --- the final response
 
@@ -226,14 +228,14 @@ class SendingConnection(GateRequestHandler):
             or self._drain.is_draining
             or self._phase is Phase.CONTENT  # unread content can't be skipped safely
         )
-        if isinstance(known, AwaitedResponse):
-            if known.is_http_10:
-                lines[0] = b"HTTP/1.0" + lines[0][8:]
-                if self._is_chunked:
-                    self._is_chunked, self._is_until_close = False, True
-                    length, is_last = None, True
+        if known.is_http_10:
+            lines[0] = b"HTTP/1.0" + lines[0][8:]
+            if self._is_chunked:
+                self._is_chunked, self._is_until_close = False, True
+                length, is_last = None, True
+        if self._awaited is not None:
             is_last = is_last or status == 101
-            known.begin(status, closes=is_last)
+            self._awaited.begin(status, closes=is_last)
         self._is_closing_after = is_last
         end = b"\r\n"
         if is_last or known.is_http_10 or status == 101:
@@ -307,7 +309,7 @@ class SendingConnection(GateRequestHandler):
 
     def _finish(self) -> None:
         """The response is complete: continue with the next request."""
-        is_awaited = isinstance(self._known, AwaitedResponse)
+        is_awaited = self._awaited is not None
         self._done()
         if is_awaited:  # the rest is aiohttp's work
             return
@@ -324,14 +326,15 @@ class SendingConnection(GateRequestHandler):
 
     def _done(self) -> None:
         known, self._known = self._known, None
+        awaited, self._awaited = self._awaited, None
         self.exchange = None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abandon()
         self._is_to_splice = False
         status, self._status = self._status, 0
-        if isinstance(known, AwaitedResponse):
-            known.end(self._sent, closes=self._is_closing_after or self._close)
+        if awaited is not None:
+            awaited.end(self._sent, closes=self._is_closing_after or self._close)
         elif known is not None:
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():

@@ -15,7 +15,7 @@ from zenzefi.errors import GateError
 from zenzefi.proxy.browser.body_source import BodySource
 from zenzefi.proxy.upstream.body_flow import BUFFER
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart, deliver
 
 _MAX_SKIPPED = 1024 * 1024  # bytes of an unwanted body that are read to keep its connection
 
@@ -74,11 +74,9 @@ class ParkedResponse:
         self._error: GateError | None = None
         self._connection = connection
         if connection is not None:
+            deliver(connection, response, self)
             if response.is_done:
                 self._connection = None
-                connection.release()
-            else:
-                connection.deliver_to(self)
         client.receive_from(self)
 
     # --- from the upstream

@@ -3,25 +3,27 @@
 Theory of operation
 -------------------
 
-A request enters in one of two ways. It needs no task if its header block is unambiguous and its
-token is active and in this process's cache (the fast path). All other requests have aiohttp's task,
-which awaits what has to be awaited, and sends them (the standard path,
-:mod:`zenzefi.proxy.forwarder`). From the head of the response on, both are the same program.
-``docs/explanation/forwarding.md`` lists the conditions.
+A request is admitted at once by a callback, or aiohttp's task awaits its admission, if something
+has to be awaited or the request is unusual. From then on there is one program of callbacks, which
+sends the request and the response. ``docs/explanation/forwarding.md`` lists the conditions.
 
 States of a request::
 
-    received --known or admitted--> WAITING --head--------> STREAMING --end--> recorded
-        |                              |  |                   |   |
-        |                              |  +--head--> PARKED --+   +--failure--> connection closed
-        +---not common--> TASK <-------+---------------+
-                           |     error before the head was sent, no free connection
-                           +--head--> PARKED --> STREAMING --end--> the task goes on
+    received --admitted at once----------> WAITING --head--------> STREAMING --end--> over
+        |                                  ^  |  |                   |   |
+        +--> TASK --admission awaited------+  |  +--head--> PARKED --+   +--failure--> closed
+              ^                               |
+              +--error before the head--------+
+
+- WAITING: for the rate limit, a connection, or the response.
+- PARKED: the response waits for the validation of the token or its activation.
+- TASK: aiohttp's task. After the admission it awaits the end of the response. A request that fails
+  without a task gets one, which responds with the error.
 
 The client gets bytes from one writer at a time:
 
-- aiohttp's task, between requests, and for the gate's own responses. A request is begun only while
-  this task waits for one, and the task is woken only after the request was given up.
+- aiohttp's task, between requests, and for the gate's own responses. A request is begun here only
+  while this task waits for a request, or by this task, which then waits for the end.
 - :class:`ForwardingResponse`, from the head of the response to its end. It has one caller: the
   upstream connection that serves the request, or the :class:`RewrittenBody` behind that.
 - A splice, for the rest of a large body. It starts when the transport's write buffer is empty, and
@@ -29,8 +31,8 @@ The client gets bytes from one writer at a time:
 
 Guarantees:
 
-- Both entries admit the same requests and send the same headers, because both call the same
-  functions. The token, the sign-in, the device and the scope are checked for each request.
+- Requests are admitted by the same functions, whether at once or by a task. The token, the sign-in,
+  the device and the scope are checked for each request.
 - A response that is not complete with its head ends when its token ends.
 - A request is sent again only if its method is idempotent (RFC 9110, 9.2.2), no byte of a response
   was received, and all of its content that was read is still held.
@@ -44,19 +46,17 @@ Once a second a sweep reports sessions and metrics, and forgets known requests a
 plugins.
 
 - ``handler``: the client's connection, a subclass of aiohttp's ``RequestHandler``
-- ``upload``: the content of a request that arrives in pieces
 - ``client_response``: the facts of the request, for its response
-- ``client_content``: passes the content of a request on
 - ``known_requests``: header blocks that were admitted before
-- ``known_request``: one of them, and the requests made from it
+- ``known_request``: the facts of an admitted request, and its head for the upstream
 - ``spans``: the spans of a request, with tracing
 - ``head_table``: the head of a response, line by line
 - ``receiver``: chooses the receiver of a response
 - ``held_response``: a response whose body may pass unchanged
 - ``rewritten_response``: a body on its way through the engine
 - ``rewritten_types``: the types and headers that need the rewriting engine
-- ``handover``: a request that gets a task after all
-- :mod:`zenzefi.proxy.browser`: the client's connection as the sender of responses
+- ``handover``: a request that gets a task for its error response
+- :mod:`zenzefi.proxy.browser`: the client's connection as the sender of requests and responses
 - :mod:`zenzefi.proxy.upstream`: the connections to the upstream
 """
 
@@ -66,14 +66,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.bounded import BoundedDict
-from zenzefi.errors import GateError
 from zenzefi.http.observation import OBSERVER, Tally
 from zenzefi.observability.tracing import TRACING, Tracing
 from zenzefi.origin import PROXY_PREFIX, Mount
@@ -89,7 +88,6 @@ from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.rewriter import Answer
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.response_head import HeadReader, PlainHeadReader
-from zenzefi.proxy.upstream.slots import Slot
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.checks import REQUEST_SIDE
 from zenzefi.rewriting.runtime import WORKER_MARK
@@ -105,7 +103,7 @@ _PLAIN_HEADS = PlainHeadReader()
 
 
 class Forwarding:
-    """The fast path of one gate: its known requests, state and counters."""
+    """The state of forwarding in one gate: its known requests and counters."""
 
     def __init__(self, gate: Gate, rewriting: Rewriting, app: web.Application) -> None:
         settings = app[SETTINGS]
@@ -130,7 +128,7 @@ class Forwarding:
             app[SIGN_INS],
             settings.trusted_proxies,
             own_paths(app),
-            self.head_table_of,
+            self.head_reader,
             rewriting,
             is_traced=TRACING in app,
         )
@@ -144,20 +142,20 @@ class Forwarding:
         self._timer: asyncio.TimerHandle | None = None
         self._ids: list[bytes] = []
         self.is_open = False
-        """Whether requests may take the fast path at present."""
+        """Whether requests may be admitted at once at present."""
         self.served = 0
-        """Requests that the fast path served."""
+        """Requests that were served without a task."""
         self.handed_over = 0
-        """Requests that the fast path began and the standard path completes."""
+        """Requests that failed without a task, and got one."""
 
     # --- start and stop
 
     def start(self) -> None:
-        """Open the fast path and start the sweep."""
+        """Begin to admit requests at once, and start the sweep."""
         self._sweep()
 
     async def close(self) -> None:
-        """Close the fast path and all its connections, and report the last requests."""
+        """Leave all requests to tasks, and report the last ones."""
         self.is_open = False
         if self._timer is not None:
             self._timer.cancel()
@@ -187,40 +185,19 @@ class Forwarding:
         """All open connections to the upstream."""
         return self.upstream.connections
 
-    def connect(self, handler: ForwardingHandler, token_id: UUID) -> bool:
-        """Start opening a connection for a request.
-
-        Returns false if the limit of connections, in total or of this token, is reached: the
-        standard path waits for one.
-        """
-        slot = self.upstream.take_slot(token_id)
-        if slot is None:
-            return False
-        self.start_task(self._connect(handler, handler.exchange, slot))
-        return True
-
     def start_task(self, coroutine: Coroutine[None, None, None]) -> None:
         """Start a task for something that a request has to wait for."""
         task = asyncio.get_running_loop().create_task(coroutine, name="forwarding")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, handler: ForwardingHandler, exchange: object, slot: Slot) -> None:
-        try:
-            connection = await self.upstream.open(slot)
-        except GateError as error:
-            if handler.exchange is exchange:
-                handler.hand_over(error)
-            return
-        if handler.exchange is exchange:
-            handler.use_connection(connection)
-        else:
-            connection.slot.make_idle()
-
     # --- for the handlers
 
-    def needs_task(self, request: EngineRequest) -> bool:
+    def needs_task(self, known: KnownRequest, method: bytes, target: bytes) -> bool:
         """Whether a plugin has hooks for a request that only a task can call."""
+        if not self.has_request_side:
+            return False
+        request = replace(known.for_engine, method=method.decode(), target=target.decode())
         return self.http.rewriter.needs_task(request)
 
     def early(self, request: EngineRequest) -> Answer | None:
@@ -243,11 +220,7 @@ class Forwarding:
         """The reader of the heads of responses to a request that is not known."""
         if WORKER_MARK.decode() in request.target:  # only the engine recognises such a script
             return _PLAIN_HEADS
-        return self.head_table_of(request.mount, request.headers.get("Sec-Fetch-Dest"))
-
-    def head_table_of(self, mount: Mount, destination: str | None) -> HeadReader:
-        """The reader of the heads of responses at ``mount`` to requests for ``destination``."""
-        key = (mount, destination)
+        key = mount, destination = request.mount, request.headers.get("Sec-Fetch-Dest")
         table = self._tables.get(key)
         if table is None:
             table = self._rewriting.head_table(self._origin, mount, destination)
@@ -285,7 +258,7 @@ FORWARDING = web.AppKey("forwarding", Forwarding)
 
 
 def setup(app: web.Application, gate: Gate, engine: Engine) -> None:
-    """Put the fast path in front of an application. All routes must have been added before."""
+    """Serve the requests of an application by callbacks. All routes must have been added before."""
 
     def handler(server: Any, **options: Any) -> RequestHandler:
         return ForwardingHandler(server, forwarding=app[FORWARDING], **options)

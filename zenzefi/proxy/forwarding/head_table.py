@@ -2,7 +2,7 @@
 
 The module does no I/O. If a head contains a new line, the C parser (llhttp through httptools, in
 strict mode) validates the whole head before any of its lines is used. The table only stores the
-results of the header policy (:mod:`zenzefi.proxy.headers.response`), so both paths send the same
+results of the header policy (:mod:`zenzefi.proxy.headers.response`), so all requests get the same
 headers.
 
 Invariants:
@@ -10,7 +10,7 @@ Invariants:
 - A line enters the table only from a head that the C parser accepted.
 - A head made only of stored lines is well-formed line by line. Rules that concern several lines
   (two lengths, two framings, a status line that is not the first line) are checked for every head.
-- The framing headers of the upstream never reach the client. The fast path writes its own.
+- The framing headers of the upstream never reach the client, whose connection writes its own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CACHE_CONTROL = 6
 _CLOSING = 7  # Connection: close
 _INVALID = 8  # a malformed length, or an unexpected transfer coding (RFC 9112, 6.1 and 6.3)
 # Those from here on are looked at together (:func:`_found`); ``HeadRow.detail`` has the value.
-_UNUSUAL = 9  # needs the standard path: rewriting, redirects, hop-by-hop headers
+_UNUSUAL = 9  # the engine decides: rewriting, redirects, hop-by-hop headers
 _CODING = 10
 _VARY = 11
 _SEARCHED = 12  # a content type whose bodies may pass unchanged; ``detail`` is the search
@@ -74,7 +74,7 @@ class Head(NamedTuple):
     """The Content-Length in bytes, -1 if there is none."""
     is_chunked: bool
     is_usual: bool
-    """Whether the fast path may pass it on: no unusual line, and a type unless 204 or 304."""
+    """Whether it needs no engine: no unusual line, and a type unless 204 or 304."""
     may_reuse: bool
     """Whether another exchange may follow on the connection (RFC 9112, 9.3)."""
     search: OriginSearch | None = None

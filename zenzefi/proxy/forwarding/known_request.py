@@ -1,15 +1,19 @@
-"""One known request: the result of admitting a header block, and the requests made from it."""
+"""A known request: the facts of an admitted request, and its head for the upstream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
 from uuid import UUID
 
+from aiohttp.http import HttpVersion11
+
+from zenzefi.http.error_responses import is_event_source
+from zenzefi.http.expect_continue import expectation_of
 from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.proxy_request import EngineRequest
+from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
+from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.response_head import HeadReader
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
@@ -26,13 +30,14 @@ def header_lines(pairs: Pairs) -> bytes:
 
 @dataclass(slots=True)
 class KnownRequest:
-    """The result of admitting one header block from one address."""
+    """The facts of a request, or of all requests with one header block.
+
+    The fields up to ``for_engine`` describe any admitted request, the others a header block.
+    """
 
     access: TokenAccess
     token: str
     device_id: str | None
-    remote: str
-    """The address of the peer, which may be a trusted proxy."""
     address: str
     """The address of the client."""
     agent: str
@@ -40,35 +45,78 @@ class KnownRequest:
     sign_in: UUID | None
     secret: str | None
     """The secret of the proxy cookie, for requests that sent one."""
-    is_own_origin: bool
-    overrides: tuple[str, ...]
-    """Methods that the scope must cover in addition to the request's, for each path."""
+    scheme: str
+    keep_alive: bool
+    is_http_10: bool
     has_content: bool
     expects_continue: bool
-    keep_alive: bool
-    request_id: bytes | None
-    """The client's own request ID; ``None``: each request gets a new one."""
-    before: bytes
-    """The request for the upstream from its target to its request ID."""
-    after: bytes
-    """The rest of the head, without what frames the content."""
-    is_for_one_target: bool
-    """Whether the head depends on the method and the target, so that it is not remembered."""
-    head_table: HeadReader
-    pairs: Pairs | None
-    """The headers for the upstream before a plugin's hook; ``None`` without such a hook."""
-    for_engine: EngineRequest
-    """The first request with these headers; method and target differ per request."""
-    scheme: str
     has_derived_tag: bool
     """Whether the client revalidates a rewritten body, so that the engine maps a 304."""
-    is_http_10: ClassVar[bool] = False
+    is_long_lived: bool
+    """Of an ``EventSource``, or the handshake of a WebSocket."""
+    is_authenticating: bool
+    """Carries credentials for its connection (:mod:`zenzefi.proxy.upstream.connection_auth`)."""
+    head_table: HeadReader
+    for_engine: EngineRequest
+    """The first request with these headers; method and target differ per request."""
+    before: bytes = b""
+    """The request for the upstream from its target to its request ID."""
+    after: bytes = b""
+    """The rest of the head, without what frames the content."""
+    remote: str = ""
+    """The address of the peer, which may be a trusted proxy."""
+    is_own_origin: bool = False
+    overrides: tuple[str, ...] = ()
+    """Methods that the scope must cover in addition to the request's, for each path."""
+    request_id: bytes | None = None
+    """The client's own request ID; ``None``: each request gets a new one."""
+    is_for_one_target: bool = False
+    """Whether the head depends on the method and the target, so that it is not remembered."""
+    pairs: Pairs | None = None
+    """The headers for the upstream before a plugin's hook; ``None`` without such a hook."""
     unreported_requests: int = 0
     """Requests not yet reported to :class:`~zenzefi.proxy.interfaces.SessionTracking`."""
     unreported_received: int = 0
     """Bytes of their contents."""
     unreported_sent: int = 0
     """Bytes of the bodies of their responses."""
+
+    @classmethod
+    def of(
+        cls,
+        proxied: ProxyRequest,
+        for_engine: EngineRequest,
+        head_table: HeadReader,
+        *,
+        may_authenticate: bool,
+    ) -> KnownRequest:
+        """The description of one admitted request.
+
+        ``may_authenticate``: the client's own credentials are sent to the upstream.
+        """
+        request, headers = proxied.request, proxied.request.headers
+        is_http_10 = request.version < HttpVersion11
+        has_content = request.body_exists
+        return cls(
+            access=proxied.access,
+            token=proxied.token,
+            device_id=proxied.device_id,
+            address=proxied.identity.client,
+            agent=headers.get("User-Agent", ""),
+            is_behind_proxy=proxied.is_behind_proxy,
+            sign_in=proxied.sign_in,
+            secret=proxied.sign_in_secret,
+            scheme=request.scheme,
+            keep_alive=bool(request.keep_alive),
+            is_http_10=is_http_10,
+            has_content=has_content,
+            expects_continue=has_content and not is_http_10 and expectation_of(request) is not None,
+            has_derived_tag="~z" in ",".join(headers.getall("If-None-Match", ())),
+            is_long_lived=is_event_source(request) or proxied.is_websocket,
+            is_authenticating=may_authenticate and has_credentials(request._message.raw_headers),
+            head_table=head_table,
+            for_engine=for_engine,
+        )
 
     @property
     def identity(self) -> ClientIdentity:

@@ -1,7 +1,7 @@
 """Known requests: header blocks that were admitted before, recognised by their bytes.
 
 Browsers repeat their headers: the same block comes with every image of a page. The first time, the
-C parser and the functions of the standard path (request validation, mount, header policy) process
+C parser and the functions of admission (request validation, mount, header policy) process
 it. The result is stored under the bytes of the block, and the next request with the same block
 costs one dictionary lookup. Everything that can change between two requests is checked each time:
 the token, the sign-in, the device, and the scope for the method and the path.
@@ -28,24 +28,24 @@ from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
 from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
-from zenzefi.origin import PROXY_PREFIX, Mount
+from zenzefi.origin import PROXY_PREFIX
 from zenzefi.proxy.admission import resolve
 from zenzefi.proxy.forward_auth import TARGET_HEADERS
 from zenzefi.proxy.forwarding.known_request import KnownRequest, header_lines
 from zenzefi.proxy.forwarding.rewritten_types import Rewriting
 from zenzefi.proxy.gate import Gate
-from zenzefi.proxy.headers.request import overriding_methods, request_headers
+from zenzefi.proxy.headers.request import overriding_methods
 from zenzefi.proxy.interfaces import SignIns
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.mount import parse_forwarded
+from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
 from zenzefi.proxy.tickets import ENTER_PATH
-from zenzefi.proxy.upstream.connection_auth import has_credentials
 from zenzefi.proxy.upstream.response_head import HeadReader
 from zenzefi.rewriting.runtime import WORKER_MARK
 from zenzefi.settings import Network
 from zenzefi.tokens.scopes import FULL
 
-HeadTableOf = Callable[[Mount, str | None], HeadReader]
+HeadReaderOf = Callable[[EngineRequest], HeadReader]
 
 LINE = re.compile(
     rb"(?!TRACE |CONNECT )([A-Z-]{1,32}) (/[A-Za-z0-9/._~!$&'()*+,=:@-]*(?:\?[!$-~]*)?) HTTP/1\.1"
@@ -101,7 +101,7 @@ class KnownRequests:
         sign_ins: SignIns,
         trusted: Sequence[Network],
         own_paths: frozenset[bytes],
-        head_table_of: HeadTableOf,
+        head_reader: HeadReaderOf,
         rewriting: Rewriting,
         *,
         is_traced: bool,
@@ -112,7 +112,7 @@ class KnownRequests:
         self._sign_ins = sign_ins
         self._trusted = trusted
         self._own_paths = own_paths
-        self._head_table_of = head_table_of
+        self._head_reader = head_reader
         self._rewriting = rewriting
         self._is_traced = is_traced
         self._known: dict[bytes, KnownRequest] = {}
@@ -196,13 +196,22 @@ class KnownRequests:
             self._size += size
         self._known[block] = known
 
+    def facts(self, proxied: ProxyRequest, for_engine: EngineRequest) -> KnownRequest:
+        """The facts of an admitted request."""
+        return KnownRequest.of(
+            proxied,
+            for_engine,
+            self._head_reader(for_engine),
+            may_authenticate=self._gate.http.policy.authorization is None,
+        )
+
     def clear(self) -> None:
         """Remove all stored requests, because the rewriting has changed."""
         self._known.clear()
         self._size = 0
 
     def _target(self, known: KnownRequest, method: bytes, raw: bytes) -> bytes | None:
-        """Return the upstream's target for a match of :data:`LINE`; ``None``: standard path."""
+        """Return the upstream's target for a match of :data:`LINE`; ``None``: a task."""
         if known.is_own_origin:
             if raw.startswith((_PREFIX, _OWN)):
                 return None
@@ -229,8 +238,8 @@ class KnownRequests:
     def admit(self, request: web.BaseRequest, remote: str) -> Admitted | None:
         """Admit a parsed request.
 
-        ``None`` for all requests that the fast path does not serve, rejected ones included: the
-        standard path raises the error.
+        ``None`` for all requests that need a task, rejected ones included: the task raises the
+        error.
         """
         if request.version != HttpVersion11:
             return None
@@ -244,11 +253,6 @@ class KnownRequests:
         headers = request.headers
         received_target = check(request)
         if any(name in headers for name in _UNUSUAL):
-            return None
-        # An event stream does not end by itself. The standard path ends open streams on drain.
-        if headers.get("Accept", "").strip().lower() == "text/event-stream":
-            return None
-        if has_credentials(request._message.raw_headers):  # they authenticate one connection
             return None
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
@@ -271,50 +275,32 @@ class KnownRequests:
         if proxied is None:
             return None
         raw_headers = request._message.raw_headers
-        has_content = request.body_exists
-        pairs = request_headers(
+        http = gate.http
+        pairs = http.request_pairs(
+            proxied,
             [pair for pair in raw_headers if pair[0].lower() != b"traceparent"]
             if self._is_traced
             else raw_headers,
-            gate.http.policy,
-            proxied.mount,
-            proxied.identity,
-            proxied.unmapper,
-            is_bodiless=not has_content,
-            token=proxied.token,
         )
         is_hooked = self._rewriting.has_hook("request_headers")
-        own = pairs if is_hooked else gate.http.rewriter.request(proxied.for_engine, pairs)
+        for_engine = proxied.for_engine
+        own = pairs if is_hooked else http.rewriter.request(for_engine, pairs)
         before, found, after = header_lines(own).partition(b"X-Request-ID: " + marker.encode())
         if not found:
             return None
-        known = KnownRequest(
-            access=proxied.access,
-            token=proxied.token,
-            device_id=proxied.device_id,
-            remote=remote,
-            address=client.address,
-            agent=requested.agent,
-            is_behind_proxy=client.is_behind_trusted_proxy,
-            sign_in=proxied.sign_in,
-            secret=proxied.sign_in_secret,
-            is_own_origin=is_own_origin,
-            overrides=tuple(overriding_methods(raw_headers)),
-            has_content=has_content,
-            expects_continue=has_content and "Expect" in headers,
-            keep_alive=connection[0].lower() == "keep-alive",
-            request_id=request_id.encode() if offered == request_id else None,
-            before=b" HTTP/1.1\r\n" + before + b"X-Request-ID: ",
-            after=after,
-            # The scope is checked for the destination; the path tells whether ranges are sent.
-            is_for_one_target="Range" in headers
-            or ("Destination" in headers and proxied.access.scope != FULL),
-            head_table=self._head_table_of(proxied.mount, headers.get("Sec-Fetch-Dest")),
-            pairs=pairs if is_hooked else None,
-            # Each request has a memory of its own.
-            for_engine=replace(proxied.for_engine, memory=None),
-            scheme=request.scheme,
-            has_derived_tag="~z" in ",".join(headers.getall("If-None-Match", ())),
+        known = self.facts(proxied, for_engine)
+        known.before, known.after = b" HTTP/1.1\r\n" + before + b"X-Request-ID: ", after
+        known.pairs = pairs if is_hooked else None
+        known.for_engine = replace(known.for_engine, memory=None)  # each request has another one
+        known.remote = remote
+        known.is_own_origin = is_own_origin
+        known.overrides = tuple(overriding_methods(raw_headers))
+        known.request_id = request_id.encode() if offered == request_id else None
+        # The scope is checked for the destination; the path tells whether ranges are sent.
+        known.is_for_one_target = (
+            "Range" in headers
+            or ("Destination" in headers and proxied.access.scope != FULL)
+            or known.is_authenticating
         )
         raw = self._target(known, request.method.encode(), received_target.raw.encode())
         if raw is None:

@@ -21,7 +21,7 @@ from zenzefi.proxy.forwarding.rewritten_response import RewritingClient, Rewritt
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.rewriter import MappedHead, MappedResponse
 from zenzefi.proxy.upstream.connection import UpstreamConnection
-from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart
+from zenzefi.proxy.upstream.sinks import BodySink, ResponseStart, deliver
 from zenzefi.rewriting.origin_search import LONGEST
 
 
@@ -43,12 +43,6 @@ class ReceivingClient(RewritingClient, ParkingClient, Protocol):
 
     def validate(self, parked: ParkedResponse) -> None:
         """Validate the token, then deliver the response, or fail."""
-
-    def must_refetch(self, head: MappedHead) -> bool:
-        """Whether the response is a part of a body that must be rewritten as a whole."""
-
-    def refetch(self, parked: ParkedResponse) -> None:
-        """Send the request again without its ``Range``, in place of this response."""
 
 
 def choose_receiver(
@@ -80,8 +74,8 @@ def choose_receiver(
         return _validated(client, connection, response)
     if connection is not None and is_done:
         connection.release()
-    else:
-        _deliver(connection, response, client)
+    elif connection is not None:
+        connection.deliver_to(client)
     announced = length if length >= 0 and status != 204 else -1 if response.has_body else None
     client.head(status, read.lines, announced, response.first, is_done=is_done)
     return client
@@ -96,10 +90,6 @@ def _send_mapped(
 ) -> BodySink:
     """Send a response whose head or body the engine maps."""
     head = MappedHead(response.plain(), has_body=response.has_body)
-    if head.status == 206 and client.must_refetch(head):
-        parked = ParkedResponse(client, connection, response)
-        client.refetch(parked)
-        return parked
     mapped = client.map_response(head)
     search = mapped.unless_found if response.has_body else None
     if search is not None:
@@ -117,13 +107,15 @@ def _send_mapped(
     if rewrite is not None:
         body = RewrittenBody(client, status, lines, rewrite)
         client.receive_from(body)
-        _deliver(connection, response, body)
+        if connection is not None:
+            deliver(connection, response, body)
         body.begin(None if response.is_done else connection, response)
         return body
     announced = mapped.length if head.status != 204 else None
     if announced is None and response.has_body:
         announced = -1
-    _deliver(connection, response, client)
+    if connection is not None:
+        deliver(connection, response, client)
     client.head(status, lines, announced, response.first, is_done=response.is_done)
     return client
 
@@ -139,16 +131,6 @@ def _validated(
     parked = ParkedResponse(client, connection, response, was_searched=was_searched)
     client.validate(parked)
     return parked
-
-
-def _deliver(
-    connection: UpstreamConnection | None, response: ResponseStart, sink: BodySink
-) -> None:
-    if connection is not None:
-        if response.is_done:
-            connection.release()
-        else:
-            connection.deliver_to(sink)
 
 
 def _lines(head: MappedHead, headers: Pairs, status: int = 0) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The responses that need the rewriting engine, as the fast path asks for them."""
+"""The responses that need the rewriting engine, as head tables ask for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spans of one request on the fast path: its own, and that of its request to the upstream."""
+"""The spans of one request without a task: its own, and that of its request to the upstream."""
 
 from __future__ import annotations
 

@@ -118,12 +118,6 @@ class ConnectionBudget:
         self.short += 1
         return slot
 
-    def take_new(self, token: UUID, pool: IdlePool) -> Slot | None:
-        """A slot for a short request's new connection, if one is free and no request waits."""
-        if self.open >= self.limits.total or self._turns or not self._fits(token):
-            return None
-        return self._charge(self._new(pool), token, is_long_lived=False)
-
     def take(
         self, token: UUID, pool: IdlePool, *, is_fresh: bool, is_long_lived: bool
     ) -> Slot | None:

@@ -1,7 +1,6 @@
 """The pool of connections to the upstream. Only the configured origin is ever connected.
 
-All requests share it, those of the fast path and of the standard path, within the limits of
-:mod:`zenzefi.proxy.upstream.budget`. Connections that
+All requests share it within the limits of :mod:`zenzefi.proxy.upstream.budget`. Connections that
 :mod:`zenzefi.proxy.upstream.connection_auth` recognises as authenticated are not shared: they
 belong to one client's connection.
 """
@@ -30,7 +29,6 @@ from zenzefi.proxy.upstream.budget import ConnectionBudget
 from zenzefi.proxy.upstream.connecting import check_pin, connect_error, keep_alive
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.dialing import dial
-from zenzefi.proxy.upstream.exchange import ExchangingClient, RequestBody, UpstreamExchange
 from zenzefi.proxy.upstream.limits import Limits, Refused
 from zenzefi.proxy.upstream.ownership import ClientConnection, ConnectionOwner
 from zenzefi.proxy.upstream.refusal import refusal
@@ -139,10 +137,6 @@ class Upstream:
                 return connection
             slot.closing()
         return None
-
-    def take_slot(self, token: UUID) -> Slot | None:
-        """A slot for a short request's new connection (:meth:`open`), if one is free."""
-        return self.budget.take_new(token, self._pool)
 
     async def acquire(
         self, purpose: ConnectionPurpose, *, fresh: bool = False
@@ -260,42 +254,6 @@ class Upstream:
             raise connect_error(error) from None
         keep_alive(transport)
         return connection
-
-    # --- exchanges
-
-    async def send(
-        self,
-        method: str,
-        head: bytes,
-        body: RequestBody | None,
-        client: ExchangingClient,
-        purpose: ConnectionPurpose,
-    ) -> UpstreamExchange:
-        """Send one request and wait for the head of the response.
-
-        A request is sent once more on a fresh connection if a reused one was closed before any byte
-        of a response arrived (RFC 9112, 9.3.1). The method must be idempotent (RFC 9110, 9.2.2), no
-        content may have been read, and the request may not authenticate the connection.
-        ``client`` receives 1xx responses and parks the response. Raises the errors of
-        :meth:`acquire` and of ``body.read``, and :class:`UpstreamProtocolError`.
-        """
-        is_fresh = False
-        while True:
-            connection = await self.acquire(purpose, fresh=is_fresh)
-            exchange = UpstreamExchange(client)
-            try:
-                await exchange.start(connection, method, head, body)
-            except UpstreamUnreachable:
-                await exchange.close()
-                is_repeatable = exchange.may_send_again and method in IDEMPOTENT
-                if not is_repeatable or is_fresh or purpose.is_authenticating:
-                    raise
-            except BaseException:
-                await exchange.close()
-                raise
-            else:
-                return exchange
-            is_fresh = True
 
 
 def _return_slot(slot: Slot) -> None:

@@ -90,3 +90,11 @@ class ResponseSink(Protocol):
 
     def owner(self) -> ConnectionOwner | None:
         """Return the owner of a connection that must not be shared; ``None``: close it."""
+
+
+def deliver(connection: UpstreamConnection, response: ResponseStart, sink: BodySink) -> None:
+    """Let ``sink`` receive the rest of the body; release the connection if there is none."""
+    if response.is_done:
+        connection.release()
+    else:
+        connection.deliver_to(sink)

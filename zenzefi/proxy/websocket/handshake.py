@@ -12,21 +12,18 @@ from functools import partial
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.http.request_handler import cancelled_when_lost
 from zenzefi.observability.metrics import WEBSOCKETS_OPEN
+from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.forwarder import (
     HttpForwarder,
-    SendingClient,
+    ServingClient,
     client_of,
     revalidate,
-    send_answer,
 )
 from zenzefi.proxy.headers.pairs import Pairs
-from zenzefi.proxy.headers.request import RequestPolicy, request_head, request_headers
+from zenzefi.proxy.headers.request import request_head
 from zenzefi.proxy.interfaces import TokenValidation
-from zenzefi.proxy.proxied_response import ProxiedResponse
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriter import MappedHead, Rewriter
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
-from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.upstream.response_head import PlainHead
 from zenzefi.proxy.websocket.frames import CLOSE_GOING_AWAY, CLOSE_TOKEN_ENDED
 from zenzefi.proxy.websocket.rate_limit import WebSocketRateLimits
@@ -44,8 +41,6 @@ class WebSocketProxy:
 
     def __init__(
         self,
-        upstream: Upstream,
-        policy: RequestPolicy,
         token_validator: TokenValidation,
         http: HttpForwarder,
         rewriter: Rewriter,
@@ -53,8 +48,6 @@ class WebSocketProxy:
         *,
         ping_seconds: float = _PING_SECONDS,
     ) -> None:
-        self._upstream = upstream
-        self._policy = policy
         self._token_validator = token_validator
         self._http = http
         self._rewriter = rewriter
@@ -69,23 +62,23 @@ class WebSocketProxy:
         """WebSockets open now."""
         return len(self._open)
 
-    async def relay(self, proxied: ProxyRequest) -> ProxiedResponse:
+    async def relay(self, proxied: ProxyRequest) -> AwaitedResponse:
         """The handshake, then the relay until one side ends.
 
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
         upstream is passed on as it is.
         """
         client = client_of(proxied.request)
-        awaited = ProxiedResponse(proxied, client)
-        client.serve(awaited)
+        awaited = AwaitedResponse(proxied.request, client)
         try:
+            client.serve_proxied(proxied, awaited)
             await self._relay(proxied, client, awaited)
         finally:
             client.give_up(awaited)
         return awaited
 
     async def _relay(
-        self, proxied: ProxyRequest, client: SendingClient, awaited: ProxiedResponse
+        self, proxied: ProxyRequest, client: ServingClient, awaited: AwaitedResponse
     ) -> None:
         relay: WebSocketRelay | None = None
 
@@ -100,49 +93,33 @@ class WebSocketProxy:
             await revalidate(self._token_validator, proxied.token, proxied.client_identity)
             plugins = self._rewriter.socket(proxied.for_engine)
             pairs = self._pairs(proxied, is_raw=plugins is None)
-            changed = await self._rewriter.through_plugins(
+            outgoing = await self._rewriter.through_plugins(
                 proxied.for_engine, proxied.target, pairs, None
             )
-            answer = changed.answer if changed is not None else None
-            answer = answer or self._rewriter.early(proxied.for_engine)
+            answer = outgoing.answer or self._rewriter.early(proxied.for_engine)
             if answer is not None:
-                send_answer(client, "GET", answer)
+                client.send_answer(answer)
                 await awaited.ended
                 return
-            target = proxied.target
-            if changed is not None:
-                target, pairs = changed.target, changed.headers
-            pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-            head = request_head("GET", target, pairs)
-            purpose = self._http.purpose(proxied, is_long_lived=True)
+            pairs = [*outgoing.headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
             with cancelled_when_lost(proxied.request):
-                connection = await self._upstream.acquire(purpose, fresh=True)
-            exchange = UpstreamExchange(client)
-            try:
-                with cancelled_when_lost(proxied.request):
-                    await exchange.start(connection, "GET", head, may_upgrade=True)
-                if exchange.upgrade is None:
-                    await self._http.deliver(proxied, exchange, awaited)
-                    await awaited.ended
-                    return
-                pairs = self._accepted(exchange.upgrade, proxied)
-                if not proxied.access.is_activated:
-                    await self._token_validator.activate(proxied.access)
-                # A browser that has disconnected meanwhile needs no response.
-                with contextlib.suppress(ConnectionError):
-                    client.upgrade(pairs)
-                    relay = WebSocketRelay(
-                        proxied.request,
-                        exchange,
-                        self._ping_seconds,
-                        self._finishing,
-                        plugins,
-                    )
-                    proxied.tracking.progress = relay.progress
-                    await self._run(proxied, relay)
-                    awaited.end(relay.sent, closes=True)
-            finally:
-                await exchange.close()
+                client.shake_hands(request_head("GET", outgoing.target, pairs))
+                await awaited.ended
+            upgrade = awaited.upgrade
+            if upgrade is None:  # the refusal was sent
+                return
+            pairs = self._accepted(upgrade.head, proxied)
+            if not proxied.access.is_activated:
+                await self._token_validator.activate(proxied.access)
+            # A browser that has disconnected meanwhile needs no response.
+            with contextlib.suppress(ConnectionError):
+                client.upgrade(pairs)
+                relay = WebSocketRelay(
+                    proxied.request, upgrade, self._ping_seconds, self._finishing, plugins
+                )
+                proxied.tracking.progress = relay.progress
+                await self._run(proxied, relay)
+                awaited.end(relay.sent, closes=True)
 
     async def _run(self, proxied: ProxyRequest, relay: WebSocketRelay) -> None:
         """Until one side ends. Raises nothing: after the 101 no other response is possible."""
@@ -167,16 +144,7 @@ class WebSocketProxy:
             await asyncio.wait([relay.done for relay in ending], timeout=GOODBYE_SECONDS + 1)
 
     def _pairs(self, proxied: ProxyRequest, *, is_raw: bool) -> Pairs:
-        request = proxied.request
-        pairs = request_headers(
-            request._message.raw_headers,
-            self._policy,
-            proxied.mount,
-            proxied.identity,
-            proxied.unmapper,
-            is_bodiless=True,
-            token=proxied.token,
-        )
+        pairs = self._http.request_pairs(proxied, proxied.request._message.raw_headers)
         if not is_raw:  # compressed messages can't be shown to plugins
             pairs = [pair for pair in pairs if pair[0].lower() != b"sec-websocket-extensions"]
         return pairs

@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from zenzefi.http.request_handler import GateRequestHandler
-from zenzefi.proxy.upstream.exchange import UpstreamExchange
+from zenzefi.proxy.upstream.upgrade import Upgrade
 from zenzefi.proxy.websocket.frames import (
     CLOSE_GOING_AWAY,
     PING,
@@ -78,7 +78,7 @@ class WebSocketRelay:
     def __init__(
         self,
         request: web.BaseRequest,
-        exchange: UpstreamExchange,
+        upgrade: Upgrade,
         ping_seconds: float,
         finishing: SlicedCalls,
         plugins: SocketPlugins | None = None,
@@ -89,7 +89,7 @@ class WebSocketRelay:
         if browser is None:
             raise ConnectionResetError("the browser is gone already")
         # An upstream that has closed meanwhile may have sent frames before: they are delivered.
-        upgraded = exchange.detach()
+        upgraded = upgrade.detach()
         upstream = upgraded.transport or GoneTransport()
         self._slot = upgraded.slot
         self._loop = loop

@@ -23,6 +23,7 @@ A content that came complete with its head has no upload: it is part of the requ
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from zenzefi.errors import GateError
@@ -55,10 +56,12 @@ class Upload:
         "_last",
         "_loop",
         "_timer",
+        "is_done",
         "is_parsed",
         "is_waiting",
         "length",
         "received",
+        "transform",
     )
 
     def __init__(
@@ -86,15 +89,19 @@ class Upload:
         self._timer: asyncio.TimerHandle | None = None
         self.is_waiting = expects_continue
         """Whether the client was not asked for the content yet."""
+        self.is_done = False
+        """Whether all of the content was taken."""
         self.is_parsed = is_parsed
         self.length = length
         self.received = 0
         """Bytes that were taken."""
+        self.transform: Callable[[bytes, bool], bytes] | None = None
+        """Changes a piece of the content; its second argument tells whether it is the last one."""
 
     @property
     def is_blocked(self) -> bool:
         """Whether no content may be taken at present."""
-        return self._content is None or self.is_waiting or self._is_paused
+        return self._content is None or self.is_waiting or self._is_paused or self.is_done
 
     @property
     def is_cut(self) -> bool:
@@ -105,7 +112,10 @@ class Upload:
         """The head of the request was written to ``connection``."""
         self._connection = connection
         self._content = connection.content
-        if self.is_waiting:
+        if self.is_done:  # an empty content, sent again
+            if self._content is not None:
+                self._content.end()
+        elif self.is_waiting:
             self._timer = self._loop.call_later(CONTINUE_SECONDS, self.invite)
         else:
             self._watch()
@@ -123,8 +133,11 @@ class Upload:
         """
         if self._inspection is not None:
             self._inspection.check(data, is_last=is_last)
+        self.is_done = is_last
         self.received += len(data)
         self._last = self._loop.time()
+        if self.transform is not None:
+            data = self.transform(data, is_last)
         content = self._content
         if content is not None:
             content.write(data)
