@@ -78,6 +78,7 @@ class Html(Plugin):
                 head=head,
                 shown=_is_shown(context),
                 hashes=context.inline_hashes,
+                nonce=context.fresh_nonce,
                 credentials=context.mount.kind is not MountKind.CLIENT,
                 scripts=lambda kind: OriginScanner(context.origins, context.mount),
                 csp=lambda policy: map_policy(policy, context.mapper, context.mount, context.url),

@@ -40,8 +40,9 @@ from zenzefi.rewriting.plugins.api import (
     UpstreamError,
 )
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
-from zenzefi.rewriting.scanner import Scanner
+from zenzefi.rewriting.scanner import Scanner, rewrite_whole
 from zenzefi.rewriting.url_map import UrlMap
+from zenzefi.rewriting.way_back import WayBack, way_back
 from zenzefi.rewriting.xml_by_root import XmlByRoot
 from zenzefi.rewriting.xml_formats import XmlRules, xml_format
 from zenzefi.rewriting.xmlspans import XmlReader
@@ -88,6 +89,7 @@ __all__ = [
     "Token",
     "UpstreamError",
     "UrlMap",
+    "WayBack",
     "WholeText",
     "XmlByRoot",
     "XmlReader",
@@ -97,7 +99,9 @@ __all__ = [
     "map_refresh",
     "map_speculation_rules",
     "map_srcset",
+    "rewrite_whole",
     "runtime_tag",
+    "way_back",
     "worker_prelude",
     "xml_format",
 ]

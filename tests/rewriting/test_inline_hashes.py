@@ -31,7 +31,8 @@ def source_of(text: str, algorithm: str = "sha256") -> str:
 
 def sent(mount: Mount, policies: list[str], body: str, size: int = 65536) -> tuple[list[str], str]:
     """The policies and the page that the browser gets."""
-    headers = CIMultiDict([("Content-Type", "text/html")])
+    length = str(len(body.encode()))  # so that the result may be stored
+    headers = CIMultiDict([("Content-Type", "text/html"), ("Content-Length", length)])
     for policy in policies:
         headers.add("Content-Security-Policy", policy)
     exchanged = exchange(
@@ -46,7 +47,7 @@ def sent(mount: Mount, policies: list[str], body: str, size: int = 65536) -> tup
     data = body.encode()
     parts = [rewrite.feed(data[at : at + size]) for at in range(0, len(data), size)]
     out = (b"".join(parts) + rewrite.finish()).decode()
-    kept = CIMultiDict(rewrite.headers).getall("Content-Security-Policy")
+    kept = CIMultiDict(rewrite.headers).getall("Content-Security-Policy", [])
     return kept, re.sub(r"<script src=[^>]*runtime\.js[^>]*></script>", "", out)
 
 
@@ -128,3 +129,56 @@ def test_line_breaks_are_hashed_as_browsers_read_them(mount: Mount) -> None:
     page = f"<!doctype html><style>{text}</style>".replace("\n", "\r\n")
     _, out = sent(mount, [f"style-src {source_of(text)}"], page)
     assert nonce_of("style", out)
+
+
+def page_with(policy: str, rest: str) -> str:
+    return f'<!doctype html><meta http-equiv=Content-Security-Policy content="{policy}">{rest}'
+
+
+def policy_in(page: str) -> str:
+    found = re.search(r'content="([^"]*)"', page)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("mount", MOUNTS, ids=str)
+@pytest.mark.parametrize(
+    ("element", "text", "directive"),
+    [("script", SCRIPT, "script-src"), ("style", STYLE, "default-src")],
+)
+def test_a_policy_in_the_page_allows_the_edited_elements_behind_it(
+    element: str, text: str, directive: str, mount: Mount
+) -> None:
+    policy = f"img-src *; {directive} 'self' {source_of(text)}"
+    for size in SIZES:
+        rest = f"<{element}>{text}</{element}><{element}>{text} </{element}>"
+        _, out = sent(mount, [], page_with(policy, rest), size)
+        assert nonce_of(element, out) in nonces(policy_in(out), directive)
+        assert out.count(" nonce=") == 1  # the second one was not allowed
+        assert source_of(text) in policy_in(out)
+
+
+@pytest.mark.parametrize("mount", MOUNTS, ids=str)
+def test_the_policies_of_the_page_and_of_its_headers_must_both_allow_it(mount: Mount) -> None:
+    allowed, refused = source_of(STYLE), source_of("other")
+    body = page_with(f"style-src {allowed}", f"<style>{STYLE}</style>")
+    (kept,), out = sent(mount, [f"style-src {allowed}"], body)
+    assert nonce_of("style", out) in nonces(kept, "style-src") & nonces(policy_in(out), "style-src")
+    _, out = sent(mount, [f"style-src {refused}"], body)
+    assert nonce_of("style", out) is None
+
+
+@pytest.mark.parametrize("mount", MOUNTS, ids=str)
+def test_no_two_responses_have_the_same_nonce(mount: Mount) -> None:
+    """A stored result would repeat it: whoever reads one page could put scripts into another."""
+    body = page_with(f"style-src {source_of(STYLE)}", f"<style>{STYLE}</style>")
+    found = {nonce_of("style", sent(mount, [], body)[1]) for _ in range(3)}
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("mount", MOUNTS, ids=str)
+def test_a_policy_without_hashes_stays(mount: Mount) -> None:
+    body = page_with("style-src 'self'", f"<style>{STYLE}</style>")
+    _, out = sent(mount, [], body)
+    assert policy_in(out) == "style-src 'self'"
+    assert nonce_of("style", out) is None

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -283,6 +283,23 @@ def test_the_message_log_passes_every_message(caplog: pytest.LogCaptureFixture) 
         assert kit.message(plugin, b"\0\1") == b"\0\1"
     assert "to_browser text, 12 long" in caplog.text
     assert "secret words" not in caplog.text
+
+
+@pytest.mark.parametrize("direction", ["to_upstream", "to_browser", "both"])
+def test_messages_carry_the_addresses_of_the_side_that_reads_them(
+    direction: Literal["to_upstream", "to_browser", "both"],
+) -> None:
+    plugin = bundled_plugin("websocket-addresses")
+    options = {"direction": direction}
+
+    def sent(text: str | bytes, to: Literal["to_upstream", "to_browser"]) -> str | bytes | None:
+        return kit.message(plugin, text, options, direction=to)
+
+    shown, own = f'{{"url": "{GATE}/a/b?c"}}', '{"url": "https://app.example/a/b?c"}'
+    assert sent(shown, "to_upstream") == (shown if direction == "to_browser" else own)
+    assert sent(own, "to_browser") == (own if direction == "to_upstream" else shown)
+    assert sent(shown.encode(), "to_upstream") == shown.encode()
+    assert sent("hello", "to_upstream") == "hello"
 
 
 def test_plugins_import_only_the_public_api() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -145,6 +146,12 @@ class InlineHashes:
     """One set for each policy with hashes: ``sha256-...``."""
     styles: tuple[frozenset[str], ...]
 
+    def and_those_of(self, others: InlineHashes | None) -> InlineHashes:
+        """The hashes of both; each policy must allow an element."""
+        if others is None:
+            return self
+        return InlineHashes(self.nonce, self.scripts + others.scripts, self.styles + others.styles)
+
     def allows(self, element: bytes, text: bytes) -> bool:
         """Whether each policy allows ``script`` or ``style`` with this text in UTF-8."""
         policies = self.scripts if element == b"script" else self.styles
@@ -195,11 +202,35 @@ def permit_edited(values: Sequence[str], nonce: str) -> tuple[tuple[str, ...], I
     return tuple(out), InlineHashes(nonce, scripts, styles)
 
 
+def permit_behind(
+    policy: str, known: InlineHashes | None, fresh: FreshNonce
+) -> tuple[str, InlineHashes | None]:
+    """As :func:`permit_edited`, for a policy in the document; with the hashes of ``known``."""
+    (policy,), hashes = permit_edited((policy,), known.nonce if known else str(fresh))
+    return policy, known if hashes is None else hashes.and_those_of(known)
+
+
 def _normal_hash(source: str) -> str:
     """The hash of a source; base64 may use either alphabet (CSP Level 3, 2.3.1)."""
     algorithm, _, digest = source.strip("'").partition("-")
     digest = digest.replace("-", "+").replace("_", "/")
     return f"{algorithm.lower()}-{digest}"
+
+
+class FreshNonce:
+    """A nonce for one response, made when it is needed. A result that contains one is not kept."""
+
+    def __init__(self) -> None:
+        self._value = ""
+
+    def __bool__(self) -> bool:
+        """Whether it was needed."""
+        return bool(self._value)
+
+    def __str__(self) -> str:
+        """The nonce: 128 bits (CSP Level 3, 7.1)."""
+        self._value = self._value or secrets.token_urlsafe(16)
+        return self._value
 
 
 @dataclass(frozen=True, slots=True)

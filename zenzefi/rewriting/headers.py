@@ -277,7 +277,10 @@ TABLE = (
     HeaderRule("Cross-Origin-Resource-Policy", "keep", _keep, "who may embed this response"),
     HeaderRule("Document-Policy", "keep", _keep, "limits on this document"),
     HeaderRule("Document-Isolation-Policy", "keep", _keep, "the process of this document"),
-    HeaderRule("Integrity-Policy", "keep", _keep, "what this document may load"),
+    HeaderRule(
+        "Integrity-Policy", "drop", _drop, "integrity goes from resources that may be rewritten"
+    ),
+    HeaderRule("Integrity-Policy-Report-Only", "drop", _drop, "as the enforced policy"),
     HeaderRule("Supports-Loading-Mode", "keep", _keep, "whether this document may be loaded ahead"),
     HeaderRule(
         "Origin-Trial", "keep", _keep, "features of this document; a token names its origin"

@@ -36,7 +36,7 @@ _SOCKETS = {"http": "ws", "https": "wss"}
 _QUOTE = re.compile(rb"(?<!\\)\\?[\"'`]\Z")
 
 # Every spelling of "/" and of ":", the longer ones first.
-_SLASH = (
+SLASHES = (
     rb"\\u002f",
     rb"\u002f",
     rb"\u005c",
@@ -56,7 +56,7 @@ _SLASH = (
     b"/",
     b"\\",
 )
-_COLON = (
+COLONS = (
     rb"\\u003a",
     rb"\u003a",
     rb"\u{3a}",
@@ -229,7 +229,7 @@ class _Target:
         self.folds = re.search(rb"[a-z]", self.host) is not None
         socket = _SOCKETS[origin.scheme]
         schemes = (origin.scheme.encode(), socket.encode())
-        slash, colon = _any(_SLASH), _any(_COLON)
+        slash, colon = _any(SLASHES), _any(COLONS)
         self._before = re.compile(
             rb"(?:(?<![\w+.-])(?P<scheme>%b)(?P<colon>%b)|(?<![:\w]))"
             rb"(?P<first>%b)(?P<second>%b)(?P<third>(?:%b)?)(?P<user>(?:[\w.:~-]*@)?)\Z"
@@ -244,7 +244,7 @@ class _Target:
             re.I,
         )
         # An unfinished mention at the end of a window. Nested options, one per part.
-        half_colon = b"|".join(map(re.escape, _beginnings(_COLON)))
+        half_colon = b"|".join(map(re.escape, _beginnings(COLONS)))
         spoils = rb"(?:\.|%b|%b)" % (colon, half_colon)
         port_part = rb"%b(?:%b%b?|%b)" % (
             colon,
@@ -260,7 +260,7 @@ class _Target:
             or b"(?!)",
         )
         user_part = rb"(?:[\w.:~-]{0,128}@?(?:%b)?|%b)" % (host_part, host_part)
-        halves = b"|".join(map(re.escape, _beginnings(_SLASH)))
+        halves = b"|".join(map(re.escape, _beginnings(SLASHES)))
         third = rb"(?:%b(?:%b)?|%b|%b)" % (slash, user_part, user_part, halves)
         second = rb"(?:%b(?:%b)?|%b)" % (slash, third, halves)
         slashes = rb"(?:%b(?:%b)?|%b)" % (slash, second, halves)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zenzefi.rewriting.csp import InlineHashes
+from zenzefi.rewriting.csp import FreshNonce, InlineHashes
 from zenzefi.rewriting.scanner import Scanner
 
 
@@ -24,6 +24,8 @@ class HtmlOptions:
     """Maps the content of ``<meta http-equiv=content-security-policy>``."""
     hashes: InlineHashes | None = None
     """The inline scripts and styles that the document's policy allows by their hash."""
+    nonce: FreshNonce | None = None
+    """For those that a policy in ``<meta>`` allows by their hash; without one, they get none."""
     credentials: bool = False
     """Whether web manifests are to be fetched with the browser's cookies."""
     keep_integrity: Callable[[str], bool] | None = None

@@ -26,6 +26,7 @@ from bisect import insort
 from itertools import islice
 
 from zenzefi.origin import Mount
+from zenzefi.rewriting.csp import permit_behind
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import elements, embedded, syntax
@@ -88,6 +89,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         self._depth = depth
         self._mode = self._at_start
         self._hurried = False
+        self._hashes = self._options.hashes
         self._literals = RootLiterals(mapper.origins, mount) if mount.is_root else None
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
@@ -158,8 +160,8 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         return None if new is url or new == url else splice(raw, url, new, quote)
 
     def _start_tag(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
-        if self._options.hashes is not None and not self._foreign:
-            nonces = elements.nonce_edits(self._options.hashes, data, tag, self._text_reader)
+        if self._hashes is not None and not self._foreign:
+            nonces = elements.nonce_edits(self._hashes, data, tag, self._text_reader)
             if nonces is None:
                 return -1
             edits += nonces
@@ -169,7 +171,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         start, end = tag.end(1), tag.end()
         before = len(edits)
         if name == b"meta":
-            edits += elements.meta_edits(data, start, end, self._map, self._options.csp)
+            edits += elements.meta_edits(data, start, end, self._map, self._policy)
         elif name in ANIMATIONS and self._in_foreign():
             edits += elements.animation_edits(data, start, end, self._map)
         elif name in INERT and not self._in_foreign():
@@ -186,6 +188,15 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             mapped = edits[before:]
             found = self._literals.in_tag(tag, mapped, in_foreign=self._in_foreign())
             edits[before:] = sorted((*mapped, *found))
+
+    def _policy(self, policy: str) -> str:
+        """A policy in ``<meta>``, which also applies to the inline elements behind it."""
+        if self._options.csp is not None:
+            policy = self._options.csp(policy)
+        if self._options.nonce is None or "'sha" not in policy.lower():
+            return policy
+        policy, self._hashes = permit_behind(policy, self._hashes, self._options.nonce)
+        return policy
 
     def _end_tag_edits(self, name: bytes, tag: Tag, edits: list[Edit]) -> None:
         if name in INERT and self._inert and not self._in_foreign():

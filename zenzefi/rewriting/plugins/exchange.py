@@ -53,6 +53,7 @@ class Exchange:
         "_content_type",
         "_head",
         "_is_plain",
+        "_nonce",
         "_permission",
         "_reads",
         "_state",
@@ -69,6 +70,7 @@ class Exchange:
         self._permission: csp.Permission | None = None
         self._body_reads: set[str] | None = None
         self._carried = False
+        self._nonce: csp.FreshNonce | None = None
 
     # --- called by the engine
 
@@ -85,7 +87,9 @@ class Exchange:
             self._carried = bool(self._state)
 
     def _depends_only_on(self, names: frozenset[str]) -> bool:
-        """Whether the body has read nothing but ``names``."""
+        """Whether the body has read nothing but ``names``, and contains no fresh nonce."""
+        if self._nonce:
+            return False
         return self._body_reads is None or self._body_reads <= names
 
     def _note(self, name: str) -> None:
@@ -220,6 +224,13 @@ class Exchange:
     def inline_hashes(self) -> InlineHashes | None:
         """The hashes by which the policy allows inline scripts and styles, if it has some."""
         return self._permission.hashes if self._permission else None
+
+    @property
+    def fresh_nonce(self) -> csp.FreshNonce:
+        """A nonce for a policy that is a part of the body. A body with one is never reused."""
+        if self._nonce is None:
+            self._nonce = csp.FreshNonce()
+        return self._nonce
 
     # --- addresses
 
