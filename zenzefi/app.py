@@ -12,9 +12,11 @@ import zenzefi.api.docs
 import zenzefi.billing.setup
 import zenzefi.db.setup
 import zenzefi.mail.setup
+import zenzefi.personal_data.setup
 import zenzefi.tokens.setup
 from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, Idempotency
+from zenzefi.branding import BRAND, load_brand
 from zenzefi.db.engine import DATABASE
 from zenzefi.http import (
     cookie_reset,
@@ -78,6 +80,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app[SETTINGS] = settings
     app[KEYRING] = Keyring.of(settings)
+    app[BRAND] = load_brand(settings)
     request_id.setup(app)
     server_header.setup(app)
     environment = aiohttp_jinja2.setup(
@@ -87,6 +90,7 @@ def create_app(settings: Settings) -> web.Application:
         undefined=jinja2.StrictUndefined,
     )
     i18n.install(environment)
+    environment.globals["brand"] = app[BRAND]
     # Each part may use the earlier ones, and is cleaned up before them.
     cookie_reset.setup(app)
     ignored_forwarding.setup(app)
@@ -101,6 +105,7 @@ def create_app(settings: Settings) -> web.Application:
     zenzefi.billing.setup.setup(app)
     zenzefi.tokens.setup.setup(app)
     zenzefi.admin.setup.setup(app)
+    zenzefi.personal_data.setup.setup(app)
     housekeeping.setup(app)
     app[interfaces.TOKEN_VALIDATOR] = app[TOKEN_VALIDATOR]
     app[interfaces.SIGN_INS] = app[SIGN_INS]

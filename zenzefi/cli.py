@@ -22,7 +22,7 @@ _COMMANDS = {
     ),
     "plugin": ("zenzefi.commands.plugin", "plugin", "Write, list, check and try plugins."),
     "check": ("zenzefi.commands.check", "check", "Test the settings against the real servers."),
-    "user": ("zenzefi.commands.users", "user", "Create, list and change accounts."),
+    "user": ("zenzefi.commands.help_customers", "user", "Create, list and change accounts."),
     "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),
     "connect": (
         "zenzefi.commands.connect",

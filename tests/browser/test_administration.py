@@ -44,7 +44,7 @@ async def test_a_user_is_found_credited_watched_and_closed(
     await _find(admin, "boris")
     await admin.get_by_label("Amount in ZNC").fill("20")
     await admin.get_by_label("Reason").fill("For the workshop")
-    await admin.get_by_role("button", name="Credit").click()
+    await admin.get_by_role("button", name="Change the balance").click()
     await expect(admin.locator(".notice--good")).to_contain_text("20.00")
 
     await user.goto("/account/money")
@@ -97,7 +97,7 @@ async def test_the_audit_log_is_filtered_read_and_saved(
     await _find(admin, "boris")
     await admin.get_by_label("Amount in ZNC").fill("5")
     await admin.get_by_label("Reason").fill("=SUM(A1)")
-    await admin.get_by_role("button", name="Credit").click()
+    await admin.get_by_role("button", name="Change the balance").click()
     await admin.get_by_role("link", name="Audit log of this account").click()
     await expect(admin.locator("tbody tr")).to_have_count(2)
     await admin.get_by_label("Action", exact=True).select_option(label="Credited a balance")

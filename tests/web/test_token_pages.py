@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from tests.kit.api import give
+from tests.kit.api import give, user_id_of
 from tests.kit.gates import GateClient, MakeGate
 from tests.kit.recording_upstream import RecordingUpstream
 from tests.kit.visitors import Visitor
 from zenzefi.db.engine import DATABASE
-from zenzefi.tokens.models import device_claims
+from zenzefi.keys import KEYRING
+from zenzefi.tokens.models import access_tokens, device_claims
+from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.sessions import SESSION_TRACKER
+from zenzefi.tokens.token_records import insert_token
 
 HOSTILE = '"><script>alert(1)</script>{{7*7}}'
 
@@ -164,18 +171,43 @@ async def test_a_device_that_has_long_been_idle_is_not_said_to_hold_the_token(
     assert "No device is using this token" in visitor.text
 
 
-async def test_the_connect_page_shows_the_users_token(gate: GateClient) -> None:
+async def test_the_connect_page_has_commands_and_no_token(gate: GateClient) -> None:
     visitor = await Visitor(gate).register()
     await visitor.open("/account/connect")
     assert "You need a token first." in visitor.text
     path = await visitor.buy()
     value = visitor.soup.find(id="token-value").get_text()
     await visitor.open("/account/connect")
-    for block in ("c-token", "c-curl", "c-ws", "c-status"):
-        assert value in visitor.soup.find(id=block).get_text()
-    # Other users of a machine can read the arguments of its programs.
-    assert value not in visitor.soup.find(id="c-client").get_text()
+    for block in ("c-client", "c-curl", "c-powershell", "c-status", "c-status-powershell", "c-ws"):
+        assert "://" in visitor.soup.find(id=block).get_text(), block
+    assert value not in visitor.html
     assert f"{path}/open" in visitor.html
+    assert visitor.soup.select_one(f'main a[href="{path}"]')
+    assert visitor.soup.select_one(".qr svg")
+
+
+async def test_the_command_for_scripts_keeps_the_token_out_of_arguments(
+    gate: GateClient, upstream: RecordingUpstream
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    visitor = await Visitor(gate).register()
+    await visitor.buy()
+    value = visitor.soup.find(id="token-value").get_text()
+    await visitor.open("/account/connect")
+    written = visitor.soup.find(id="c-curl").get_text()
+    address = f"http://{gate.host}:{gate.port}/api/v1/proxy/"
+    command = re.sub(r"'https?://[^']+'", f"'{address}'", written)
+    assert value not in command
+    shell = await asyncio.create_subprocess_exec(
+        *("sh", "-c", command.replace("stty -echo; ", "").replace("stty echo; ", "")),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    output, _ = await shell.communicate(f"{value}\n".encode())
+    assert b'"path": "/"' in output
+    assert [request.path for request in upstream.requests] == ["/"]
 
 
 async def test_another_users_token_does_not_exist(gate: GateClient) -> None:
@@ -192,3 +224,72 @@ async def test_another_users_token_does_not_exist(gate: GateClient) -> None:
         await other.open("/account")
     await owner.open("/account")
     assert "Ready" in owner.text
+
+
+async def _many(gate: GateClient, count: int) -> None:
+    keyring, user_id = gate.app[KEYRING], await user_id_of(gate, {"username": "alice"})
+    async with gate.app[DATABASE].begin() as connection:
+        for number in range(count):
+            token = await insert_token(
+                connection,
+                keyring,
+                user_id=user_id,
+                duration_hours=24,
+                scope="full",
+                cost=Decimal(0),
+                name=f"Ноутбук {number}" if number % 10 == 0 else f"Box {number} 100%",
+            )
+            changes: dict[str, Any] = {"created_at": datetime.now(UTC) - timedelta(days=9)}
+            if number % 4 == 1:
+                changes["activated_at"] = datetime.now(UTC) - timedelta(hours=1 + number / 100)
+            elif number % 4 == 2:
+                changes["activated_at"] = datetime.now(UTC) - timedelta(days=2)
+            elif number % 4 == 3:
+                changes["revoked_at"] = datetime.now(UTC)
+            await connection.execute(
+                update(access_tokens).where(access_tokens.c.id == token.id).values(**changes)
+            )
+
+
+def _titles(visitor: Visitor) -> list[str]:
+    return [link.get_text() for link in visitor.soup.select(".ticket__name")]
+
+
+async def test_many_tokens_are_paged_searched_and_filtered_without_their_values(
+    gate: GateClient,
+) -> None:
+    visitor = await Visitor(gate).register("alice")
+    await _many(gate, 60)
+    values = [
+        token.plaintext
+        for token in await gate.app[TOKENS].of_user(await user_id_of(gate, {"username": "alice"}))
+    ]
+    await visitor.open("/account")
+    assert len(_titles(visitor)) == 20
+    # Active ones first, those that end first at the top.
+    states = [state.get_text() for state in visitor.soup.select(".ticket .state")]
+    assert states == ["Active"] * 15 + ["Ready"] * 5
+    assert _titles(visitor)[0] == "Box 57 100%"
+    await visitor.open(visitor.soup.select_one('a[rel="next"]')["href"])
+    assert len(_titles(visitor)) == 10 + 4
+    assert "Ended" in visitor.text
+    for query, count in (
+        ("search=ноутбук", 3),
+        ("search=НОУТБУК&state=all", 6),
+        ("search=100%25&state=ended", 20),
+        ("search=box 7 &state=all", 1),
+        ("search=B_x 9", 0),
+        ("state=ready", 15),
+        ("state=active", 15),
+        ("state=nonsense", 20),
+        (f"search={values[0]}&state=all", 1),
+    ):
+        await visitor.open(f"/account?{query}")
+        shown = min(count, 20)
+        assert len(_titles(visitor)) == shown, query
+        assert not [value for value in values if value and value in visitor.html], query
+    await visitor.open("/account?search=nothing")
+    assert "No tokens match this filter." in visitor.text
+    # The details of every token can be reached on every screen.
+    await visitor.open("/account")
+    assert len(visitor.soup.select('.ticket .row a[href^="/account/tokens/"]')) == 20

@@ -7,6 +7,7 @@ from typing import ClassVar
 from aiohttp import hdrs, web
 
 from zenzefi.accounts.errors import (
+    AddressNotConfirmed,
     CredentialsRejected,
     InactiveUser,
     NotAuthenticated,
@@ -14,6 +15,7 @@ from zenzefi.accounts.errors import (
     SecondFactorRequired,
 )
 from zenzefi.accounts.identity import IDENTITIES, User
+from zenzefi.accounts.registration import REGISTRATIONS
 from zenzefi.errors import GateError
 from zenzefi.http.errors import AmbiguousRequest
 from zenzefi.http.observation import SUBJECT
@@ -21,6 +23,9 @@ from zenzefi.rate_limits.middleware import limit_user
 from zenzefi.settings import SETTINGS
 
 USER: web.RequestKey[User] = web.RequestKey("user", User)
+_OWN_ACCOUNT = "/api/v1/users/me"
+"""What users may call before they have confirmed their address."""
+
 BEARER_ID: web.RequestKey[str] = web.RequestKey("bearer_id", str)
 """The ``jti`` of the request's bearer token, if it has one."""
 _SECOND_FACTOR: web.RequestKey[bool] = web.RequestKey("second_factor", bool)
@@ -58,6 +63,8 @@ async def current_user(request: web.Request) -> User:
         if presented.jti is not None:
             request[BEARER_ID] = presented.jti
         await limit_user(request, request[USER].id)
+        if request.path != _OWN_ACCOUNT:
+            request.app[REGISTRATIONS].require_confirmed_address(request[USER])
     return request[USER]
 
 
@@ -84,6 +91,7 @@ class BearerAuthentication:
         NotAuthenticated,
         CredentialsRejected,
         InactiveUser,
+        AddressNotConfirmed,
     )
     admin_errors: ClassVar[tuple[type[GateError], ...]] = (
         *user_errors,

@@ -12,6 +12,34 @@ class RegistrationClosed(Forbidden):
     default = "Registration is closed. Ask the operator for an account."
 
 
+class InvitationRequired(Forbidden):
+    """A registration without a valid invitation while ``REGISTRATION`` is ``invitation``."""
+
+    code = "invitation_required"
+    default = "Registration needs a valid invitation link. Ask the operator for one."
+
+
+class MailDomainRefused(BadRequest):
+    """A registration with an address outside of ``REGISTRATION_DOMAINS``."""
+
+    code = "mail_domain_refused"
+    default = "Addresses of this mail domain can't register here."
+
+
+class TermsNotAccepted(BadRequest):
+    """A registration without acceptance of the current terms of use (``TERMS_VERSION``)."""
+
+    code = "terms_not_accepted"
+    default = "Accept the current terms of use: send their version as accept_terms."
+
+
+class AddressNotConfirmed(Forbidden):
+    """A call by a user who must confirm the e-mail address first."""
+
+    code = "address_not_confirmed"
+    default = "Confirm your e-mail address first: open the link that was sent to it."
+
+
 class EmailTaken(BadRequest):
     """Registration with the e-mail address of an existing account."""
 

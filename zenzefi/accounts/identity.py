@@ -39,6 +39,7 @@ class User:
     locale: str | None
     email_verified_at: datetime | None
     totp_enabled_at: datetime | None
+    terms_version: str | None
 
 
 _FIELDS = tuple(User.__dataclass_fields__)

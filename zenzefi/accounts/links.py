@@ -35,6 +35,7 @@ class Purpose(StrEnum):
 
     RESET = "password_reset"
     VERIFY = "email_verification"
+    SECOND_FACTOR = "second_factor_reset"
 
 
 class Links:
@@ -81,8 +82,11 @@ class Links:
         async with self._database.read() as connection:
             return int((await connection.execute(_recent(user, purpose))).scalar_one()) >= MOST
 
-    async def spend(self, purpose: Purpose, secret: str) -> UUID:
-        """Use a link and return its user. Raises ``NotFound`` if it is used, expired or invalid."""
+    async def spend(self, purpose: Purpose, secret: str, *, user_id: UUID | None = None) -> UUID:
+        """Use a link and return its user; ``user_id``: only this user's.
+
+        Raises ``NotFound`` if it is used, expired or invalid.
+        """
         if not _SECRET.fullmatch(secret):
             raise NotFound
         fits = and_(
@@ -93,7 +97,7 @@ class Links:
         )
         async with self._database.begin() as connection:
             row = (await connection.execute(select(_l.id, _l.user_id).where(fits))).one_or_none()
-            if row is None:
+            if row is None or user_id not in (None, row.user_id):
                 raise NotFound
             done = await connection.execute(
                 update(one_time_links)

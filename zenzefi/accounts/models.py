@@ -1,4 +1,4 @@
-"""Tables of accounts: users, their page sessions, one-time links and recovery codes."""
+"""Tables of accounts: users, page sessions, one-time links, recovery codes, invitations."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ users = Table(
     Column("totp_secret", LargeBinary),  # encrypted, with the same keys as access tokens at rest
     Column("totp_last_step", Integer),  # a code is valid once
     time_column("totp_enabled_at", nullable=True),
+    Column("terms_version", String(40)),  # the version of the terms that was accepted last
+    time_column("terms_accepted_at", nullable=True),
+    time_column("deleted_at", nullable=True),
+    Column("note", Text),  # of administrators; users never see it
     now_column("created_at"),
     now_column("updated_at"),
     CheckConstraint("currency_balance >= 0", name="balance_not_negative"),
@@ -90,3 +94,21 @@ recovery_codes = Table(
     now_column("created_at"),
     time_column("used_at", nullable=True),
 )
+
+invitations = Table(
+    "invitations",
+    metadata,
+    id_column(),
+    Column("secret_index", LargeBinary(32), nullable=False, unique=True),
+    # If set, only this address can register with the link.
+    Column("email", String(320)),
+    Column("email_key", String(320)),
+    Column("note", String(200)),
+    Column("created_by", Uuid, ForeignKey("users.id")),
+    now_column("created_at"),
+    time_column("expires_at"),
+    time_column("used_at", nullable=True),
+    Column("used_by", Uuid, ForeignKey("users.id"), index=True),
+    time_column("withdrawn_at", nullable=True),
+)
+Index("ix_invitations_created_at", invitations.c.created_at)

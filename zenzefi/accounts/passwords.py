@@ -43,7 +43,7 @@ def prepare() -> None:
 
 
 def _verify(password: str, known: str | None) -> tuple[bool, str | None]:
-    if known is None:
+    if not known:  # also of a deleted account, which has no hash
         _context.verify(password, _dummy_hash())
         return False, None
     if known.startswith("$2"):
@@ -80,7 +80,8 @@ class Passwords:
     async def verify(self, password: str, known: str | None) -> tuple[bool, str | None]:
         """Whether the password matches, and a new hash to store if the known one is outdated.
 
-        ``known=None`` (unknown account) takes as long as a wrong password. Raises ``Unavailable``.
+        ``known=None`` (unknown account; empty: deleted) takes as long as a wrong password. Raises
+        ``Unavailable``.
         """
         return await self._run(lambda: _verify(password, known))
 

@@ -73,6 +73,10 @@ class Registration(Body):
     """The password, at least 8 characters."""
     full_name: FullName | None = None
     """The full name."""
+    invitation: Annotated[str, Field(max_length=100)] = ""
+    """The last part of the invitation link, if the gate requires one."""
+    accept_terms: Annotated[str, Field(max_length=40)] | None = None
+    """The version of the terms of use that the user accepts, if the gate has terms."""
 
 
 class Credentials(Body):

@@ -27,7 +27,6 @@ from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
 from zenzefi.keys import Keyring
 
-ISSUER = "Zenzefi"
 CODES = 10
 _STEP = 30  # seconds
 _SECRET_SIZE = 20  # bytes; RFC 4226, 4: 160 bits are recommended
@@ -71,11 +70,11 @@ class SecondFactor:
         return secret
 
     @staticmethod
-    def uri(secret: str, email: str) -> str:
-        """The ``otpauth://`` URI for the QR code."""
+    def uri(secret: str, email: str, issuer: str) -> str:
+        """The ``otpauth://`` URI for the QR code; ``issuer`` is the site's name in the app."""
         import pyotp
 
-        return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
+        return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=issuer)
 
     async def enable(self, actor: Actor, user_id: UUID, code: str, attempt: Attempt) -> list[str]:
         """Enable two-step sign-in with a first code, and return the recovery codes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +12,7 @@ from aiohttp import web
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 
-from zenzefi.accounts.errors import EmailTaken, LoginRejected, RegistrationClosed, UsernameTaken
+from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.accounts.identity import Identities, User, select_users, user_of
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.accounts.passwords import Passwords
@@ -23,15 +23,12 @@ from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
 from zenzefi.observability.metrics import AUTH_ATTEMPTS
-from zenzefi.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def refuse_if_closed(settings: Settings) -> None:
-    """Raise ``RegistrationClosed`` if only administrators create accounts."""
-    if settings.registration == "closed":
-        raise RegistrationClosed
+WithinRegistration = Callable[[AsyncConnection, UUID], Awaitable[None]]
+"""Writes more rows in the transaction that inserts a new user with this ID."""
 
 
 class Accounts:
@@ -59,8 +56,15 @@ class Accounts:
         password: str,
         full_name: str | None = None,
         is_superuser: bool = False,
+        is_confirmed: bool = False,
+        within: WithinRegistration | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> User:
-        """Create an account. Raises ``EmailTaken`` or ``UsernameTaken``."""
+        """Create an account. Raises ``EmailTaken`` or ``UsernameTaken``.
+
+        ``is_confirmed``: the operator vouches for the address. ``within`` is called in the
+        transaction; what it raises cancels the registration. ``details`` are for the audit log.
+        """
         async with self._database.read() as connection:
             await self._refuse_taken(connection, email, username)
         hashed = await self.passwords.hash(password)
@@ -74,12 +78,17 @@ class Accounts:
             "full_name": full_name or None,
             "password_hash": hashed,
             "is_superuser": is_superuser,
+            "email_verified_at": utcnow() if is_confirmed else None,
         }
         try:
             async with self._database.begin() as connection:
                 await connection.execute(users.insert().values(**values))
+                if within is not None:
+                    await within(connection, user_id)
                 mine = replace(actor, user_id=actor.user_id or user_id)
-                await record(connection, mine, "user.registered", "user", user_id)
+                await record(
+                    connection, mine, "user.registered", "user", user_id, **(details or {})
+                )
                 return await _one(connection, users.c.id == user_id)
         except IntegrityError:
             # A concurrent registration took the name or the address: find out which one.

@@ -9,9 +9,11 @@ from aiohttp import web
 from zenzefi.accounts import views
 from zenzefi.accounts.current_user import BearerAuthentication
 from zenzefi.accounts.identity import IDENTITIES, Identities
+from zenzefi.accounts.invitations import INVITATIONS, Invitations
 from zenzefi.accounts.links import LINKS, Links
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS, PageSessions
 from zenzefi.accounts.passwords import Passwords
+from zenzefi.accounts.registration import ON_REGISTER, REGISTRATIONS, Registrations
 from zenzefi.accounts.second_factor import SECOND_FACTOR, SecondFactor
 from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE, Accounts
 from zenzefi.api import routing
@@ -30,6 +32,11 @@ def setup(app: web.Application) -> None:
     app[LINKS] = Links(app[DATABASE], app[KEYRING])
     app[ON_PASSWORD_CHANGE] = []
     app[ACCOUNTS] = Accounts(app[DATABASE], passwords, app[IDENTITIES])
+    app[INVITATIONS] = Invitations(app[DATABASE], app[KEYRING])
+    app[REGISTRATIONS] = Registrations(
+        app[SETTINGS], app[DATABASE], app[ACCOUNTS], app[INVITATIONS]
+    )
+    app[ON_REGISTER] = []
     routing.setup(app, views.routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:

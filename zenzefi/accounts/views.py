@@ -8,13 +8,17 @@ from zenzefi.accounts.current_user import BEARER_ID
 from zenzefi.accounts.errors import (
     CodeRejected,
     EmailTaken,
+    InvitationRequired,
     LoginRejected,
+    MailDomainRefused,
     PasswordRejected,
     RegistrationClosed,
     SecondFactorRejected,
+    TermsNotAccepted,
     UsernameTaken,
 )
 from zenzefi.accounts.identity import User
+from zenzefi.accounts.registration import ON_REGISTER, REGISTRATIONS, NewAccount
 from zenzefi.accounts.schemas import (
     BearerOut,
     Credentials,
@@ -23,26 +27,41 @@ from zenzefi.accounts.schemas import (
     UserOut,
 )
 from zenzefi.accounts.second_factor import SECOND_FACTOR
-from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE, refuse_if_closed
+from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.errors import Invalid, RateLimited
 from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
-from zenzefi.settings import SETTINGS
 
 routes = Routes("Accounts")
 
 
-@routes.post("/auth/register", status=201, errors=(EmailTaken, UsernameTaken, RegistrationClosed))
+@routes.post(
+    "/auth/register",
+    status=201,
+    errors=(
+        EmailTaken,
+        UsernameTaken,
+        RegistrationClosed,
+        InvitationRequired,
+        MailDomainRefused,
+        TermsNotAccepted,
+    ),
+)
 async def register(request: web.Request, body: Registration) -> UserOut:
     """Create an account."""
-    refuse_if_closed(request.app[SETTINGS])
-    user = await request.app[ACCOUNTS].register(
+    user = await request.app[REGISTRATIONS].register(
         actor_of(request),
-        email=body.email,
-        username=body.username,
-        password=body.password,
-        full_name=body.full_name,
+        NewAccount(
+            email=body.email,
+            username=body.username,
+            password=body.password,
+            full_name=body.full_name,
+            invitation=body.invitation,
+            terms=body.accept_terms,
+        ),
     )
+    for notify in request.app[ON_REGISTER]:
+        notify(request, user)
     return UserOut.of(user)
 
 
@@ -80,7 +99,14 @@ async def change_me(request: web.Request, user: User, body: ProfileChange) -> Us
     """
     changes = body.model_dump(exclude_unset=True, include={"full_name", "password"})
     if "password" in changes:
-        await _confirm_owner(request, user, body)
+        if body.current_password is None:
+            raise Invalid.field(
+                "body",
+                "current_password",
+                type="missing",
+                msg="A new password requires the current one.",
+            )
+        await confirm_owner(request, user, body.current_password, body.code)
     changed = await request.app[ACCOUNTS].change(
         actor_of(request, user), user.id, keep_jti=request.get(BEARER_ID), **changes
     )
@@ -90,26 +116,19 @@ async def change_me(request: web.Request, user: User, body: ProfileChange) -> Us
     return UserOut.of(changed)
 
 
-async def _confirm_owner(request: web.Request, user: User, body: ProfileChange) -> None:
+async def confirm_owner(request: web.Request, user: User, password: str, code: str | None) -> None:
     """Verify password and code, because the bearer token may be stolen.
 
-    Raises ``Invalid`` without the current password, ``PasswordRejected``, ``CodeRejected``, and
-    ``RateLimited``: attempts count as attempts to sign in.
+    Raises ``PasswordRejected``, ``CodeRejected``, and ``RateLimited``: attempts count as attempts
+    to sign in.
     """
-    if body.current_password is None:
-        raise Invalid.field(
-            "body",
-            "current_password",
-            type="missing",
-            msg="A new password requires the current one.",
-        )
     await limit_sign_in(request, user.email, "confirm")
     actor = actor_of(request, user)
-    if not await request.app[ACCOUNTS].is_password(actor, user.id, body.current_password):
+    if not await request.app[ACCOUNTS].is_password(actor, user.id, password):
         raise PasswordRejected
     if user.totp_enabled_at is not None:
         attempt = code_attempt(request, user.email)
         try:
-            await request.app[SECOND_FACTOR].check(actor, user.id, body.code or "", attempt)
+            await request.app[SECOND_FACTOR].check(actor, user.id, code or "", attempt)
         except SecondFactorRejected:
             raise CodeRejected from None

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from zenzefi.admin import views
+from zenzefi.accounts.links import LINKS
+from zenzefi.admin import help_views, invitation_views, views
+from zenzefi.admin.customer_help import CUSTOMER_HELP, CustomerHelp
 from zenzefi.admin.service import ADMINISTRATION, Administration
 from zenzefi.api import routing
 from zenzefi.audit.reading import AUDIT_LOG, AuditLog
 from zenzefi.db.engine import DATABASE
 from zenzefi.tokens.service import TOKENS
+from zenzefi.tokens.sign_ins import SIGN_INS
 
 
 def setup(app: web.Application) -> None:
     """Provide the services and mount the API; requires accounts, tokens and billing."""
     app[ADMINISTRATION] = Administration(app[DATABASE], app[TOKENS])
+    app[CUSTOMER_HELP] = CustomerHelp(app[DATABASE], app[LINKS], app[TOKENS], app[SIGN_INS])
     app[AUDIT_LOG] = AuditLog(app[DATABASE])
-    routing.setup(app, views.routes)
+    routing.setup(app, views.routes, help_views.routes, invitation_views.routes)

@@ -1,7 +1,8 @@
-"""``/openapi.json``, and the two pages that show it: ``/docs`` (Swagger UI), ``/redoc`` (ReDoc).
+"""``/openapi.json``, and the files of its viewers: Swagger UI (``/docs``) and ReDoc (``/redoc``).
 
-The scripts of the pages come from installed packages, not from the network. The pages contain no
-inline code, so their Content-Security-Policy allows none.
+The scripts come from installed packages, not from the network. The pages of the viewers are in
+:mod:`zenzefi.web.api_reference`. They contain no inline code, so their Content-Security-Policy
+allows none.
 """
 
 from __future__ import annotations
@@ -37,26 +38,19 @@ _REDOC_START = b"""\
 "use strict";
 Redoc.init("/openapi.json", { nativeScrollbars: true }, document.getElementById("docs"));
 """
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Zenzefi API</title>{links}</head>
-<body><div id="docs"><noscript>This page requires JavaScript. The description is available at
-<a href="/openapi.json">/openapi.json</a>.</noscript></div>{scripts}</body>
-</html>
-"""
 # Both viewers add styles at run time; scripts are restricted to this origin.
-_POLICY = (
+_VIEWER_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
+VIEWER_HEADERS = {
+    "Content-Security-Policy": _VIEWER_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+"""Headers of the pages that run a viewer."""
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 
@@ -107,18 +101,11 @@ _FILES = {
 }
 
 
-def _page(*names: str) -> str:
-    links = "".join(
-        f'<link rel="stylesheet" href="/docs/{name}">' for name in names if name.endswith(".css")
-    )
-    scripts = "".join(
-        f'<script src="/docs/{name}"></script>' for name in names if name.endswith(".js")
-    )
-    return _PAGE.format(links=links, scripts=scripts)
-
-
-_DOCS = _page("swagger-ui.css", "swagger-ui.js", "swagger-start.js")
-_REDOC = _page("redoc.js", "redoc-start.js")
+VIEWERS: dict[str, tuple[str, ...]] = {
+    "/docs": ("swagger-ui.css", "swagger-ui.js", "swagger-start.js"),
+    "/redoc": ("redoc.js", "redoc-start.js"),
+}
+"""The files of each viewer, by the path of its page."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +119,12 @@ class _Description:
     operations: list[Operation]
     server: str
     authentication: Authentication
+    title: str
 
     @cached_property
     def encoded(self) -> bytes:
         """The description as JSON; to be read in a thread."""
-        described = describe(self.operations, self.server, self.authentication)
+        described = describe(self.operations, self.server, self.authentication, title=self.title)
         return json.dumps(described, ensure_ascii=False).encode()
 
 
@@ -151,14 +139,6 @@ async def _openapi(request: web.Request) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
     )
-
-
-async def _swagger(request: web.Request) -> web.Response:
-    return web.Response(text=_DOCS, content_type="text/html", headers=_HEADERS)
-
-
-async def _redoc(request: web.Request) -> web.Response:
-    return web.Response(text=_REDOC, content_type="text/html", headers=_HEADERS)
 
 
 async def _asset(request: web.Request) -> web.Response:
@@ -182,11 +162,14 @@ async def _asset(request: web.Request) -> web.Response:
 
 
 def setup(app: web.Application) -> None:
-    """Mount the description and its pages; requires that all operations are mounted."""
+    """Mount the description and the files of its viewers; all operations must be mounted."""
     operations: list[Operation] = app[OPERATIONS]
-    server = str(app[SETTINGS].public_origin)
-    app[_DESCRIPTION] = _Description(operations, server, app[AUTHENTICATION])
+    settings = app[SETTINGS]
+    app[_DESCRIPTION] = _Description(
+        operations,
+        str(settings.public_origin),
+        app[AUTHENTICATION],
+        f"{settings.site_name} gate",
+    )
     app.router.add_get("/openapi.json", _openapi)
-    app.router.add_get("/docs", _swagger)
-    app.router.add_get("/redoc", _redoc)
     app.router.add_get("/docs/{name}", _asset)

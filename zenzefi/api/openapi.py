@@ -88,7 +88,11 @@ _INVALID: JsonSchemaValue = {
 
 
 def describe(
-    operations: Sequence[Operation], server: str, authentication: Authentication
+    operations: Sequence[Operation],
+    server: str,
+    authentication: Authentication,
+    *,
+    title: str,
 ) -> dict[str, Any]:
     """The OpenAPI description of these operations.
 
@@ -109,7 +113,7 @@ def describe(
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Zenzefi gate",
+            "title": title,
             "version": __version__,
             "description": (
                 "Accounts, access tokens and payments of a gate in front of a web application. "

@@ -119,7 +119,13 @@ def _access(settings: Settings) -> Check:
     problem = free_access.problem(settings)
     if problem is not None:
         return Check("access", ok=False, detail=problem.rstrip("."), is_setting=True)
-    who = "everybody" if settings.registration == "open" else "administrators only"
+    who = {
+        "open": "everybody",
+        "invitation": "by invitation",
+        "closed": "administrators only",
+    }[settings.registration]
+    if settings.registration_domains:
+        who += f", mail domains: {', '.join(settings.registration_domains)}"
     free = " free of charge" if settings.free_for_all else ""
     return Check("access", ok=True, detail=f"registration: {who}{free}")
 

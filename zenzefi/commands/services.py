@@ -31,6 +31,7 @@ class Services:
     keyring: Keyring
     accounts: Accounts
     tokens: Tokens
+    redis_cache: RedisCache | None
 
     async def user(self, email: str) -> User:
         """The user with this address; ends the command when there is none."""
@@ -60,6 +61,7 @@ async def services() -> AsyncIterator[Services]:
             keyring,
             Accounts(database, passwords, Identities(settings, database, keyring)),
             Tokens(settings, database, keyring, token_validator, Scopes(settings.scopes)),
+            redis_cache,
         )
     finally:
         passwords.close()

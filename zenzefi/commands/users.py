@@ -63,6 +63,7 @@ async def create(
             password=given.password,
             full_name=given.full_name,
             is_superuser=admin,
+            is_confirmed=True,
         )
     if wants_json:
         as_json(_fields(made))
@@ -91,6 +92,42 @@ def _checked(email: str, username: str, password: str, full_name: str | None) ->
             for problem in error.errors(include_input=False)
         ]
         fail("; ".join(problems), Exit.USAGE)
+
+
+@user.command()
+@click.option("--email", help="Only this address can register with the link.")
+@click.option("--note", help="A note for administrators.")
+@click.option(
+    "--days",
+    default=7,
+    show_default=True,
+    type=click.IntRange(1, 90),
+    help="How long the link is valid.",
+)
+@json_option
+@plainly
+async def invite(email: str | None, note: str | None, days: int, wants_json: bool) -> None:
+    """Create a link with which one visitor can register."""
+    from pydantic import ValidationError
+
+    from zenzefi.accounts.invitations import Invitations
+    from zenzefi.admin.invitation_schemas import NewInvitation
+    from zenzefi.audit.log import GATE
+    from zenzefi.commands.services import services
+
+    try:
+        entry = NewInvitation(email=email, note=note, days=days)
+    except ValidationError as error:
+        fail("; ".join(str(problem["msg"]) for problem in error.errors()), Exit.USAGE)
+    async with services() as with_:
+        made, secret = await Invitations(with_.database, with_.keyring).create(
+            GATE, email=entry.email, note=entry.note, days=entry.days
+        )
+        link = f"{with_.settings.public_origin}/register?invitation={secret}"
+    if wants_json:
+        as_json({"id": str(made.id), "link": link, "expires_at": made.expires_at.isoformat()})
+    else:
+        click.echo(link)
 
 
 @user.command("list")

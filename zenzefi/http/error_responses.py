@@ -12,15 +12,18 @@ import html
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from zenzefi.branding import BRAND, palette
 from zenzefi.errors import GateError, Invalid, MethodRefused, NotFound, PayloadTooLarge
 from zenzefi.http.cookie_reset import COOKIE_RESET_PATH, return_path_of
 from zenzefi.http.request_id import request_id_of
+from zenzefi.settings.branding import DEFAULT_NAME
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +67,18 @@ button:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 p.id{margin-top:1.5rem;font-size:.88rem;color:var(--ink-2)}
 code{font-family:ui-monospace,"Liberation Mono",monospace}
 """
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_MARK = """\
+<svg width="34" height="34" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8"
+stroke-linecap="round" aria-hidden="true"><path d="M4 21V11a8 8 0 0 1 16 0v10M12 21v-9M2.5 21h19"/>
+</svg>"""
 # Self-contained: on the application's own origin every path belongs to the upstream, so the gate's
 # style sheet is not available.
 _PAGE = """<!doctype html>
 <html lang="{language}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
+<title>{title}{site}</title><style>{style}</style></head>
 <body><main>
-<svg width="34" height="34" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8"
-stroke-linecap="round" aria-hidden="true"><path d="M4 21V11a8 8 0 0 1 16 0v10M12 21v-9M2.5 21h19"/>
-</svg>
+{mark}
 <h1>{title}</h1><p>{detail}</p>{link}
 <p class="id">{status} · {request} <code>{request_id}</code></p></main></body>
 </html>
@@ -85,10 +89,51 @@ _FORM = (
 )
 
 
-def _page_headers(form_action: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What the brand of a site adds to every error page."""
+
+    style: str
+    mark: str
+    site: str
+
+    @property
+    def style_hash(self) -> str:
+        """The hash of the style for the policy of the page (CSP 3, 6.7.2.3)."""
+        return base64.b64encode(hashlib.sha256(self.style.encode()).digest()).decode()
+
+
+@lru_cache(maxsize=8)
+def _frame(name: str, color: str | None, picture: str) -> _Frame:
+    style = _STYLE
+    if color is not None:
+        light, dark = (palette(color, is_dark=is_dark) for is_dark in (False, True))
+        style += ":root{{{}}}@media(prefers-color-scheme:dark){{:root{{{}}}}}".format(
+            *(
+                f"--accent:{colors['--accent']};--strong:{colors['--accent-strong']};"
+                f"--on:{colors['--on-accent']}"
+                for colors in (light, dark)
+            )
+        )
+    mark = f'<img src="{html.escape(picture)}" height="34" alt="">' if picture else _MARK
+    site = "" if name == DEFAULT_NAME else f" · {html.escape(name)}"
+    return _Frame(style, mark, site)
+
+
+def _frame_of(request: web.BaseRequest) -> _Frame:
+    # A request that failed before it was routed has no application.
+    brand = request.app.get(BRAND) if isinstance(request, web.Request) else None
+    if brand is None:
+        return _frame(DEFAULT_NAME, None, "")
+    image = brand.logo or brand.icon
+    return _frame(brand.name, brand.color, "" if image is None else image.data_url)
+
+
+def _page_headers(form_action: str, frame: _Frame) -> dict[str, str]:
     return {
         "Content-Security-Policy": (
-            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+            f"default-src 'none'; style-src 'sha256-{frame.style_hash}'; img-src data:; "
+            "base-uri 'none'; "
             f"form-action {form_action}; frame-ancestors 'self'"
         ),
         "X-Content-Type-Options": "nosniff",
@@ -137,7 +182,7 @@ def _page_text(request: web.BaseRequest, error: GateError, detail: str) -> Error
     return found or ErrorPageText("en", HTTPStatus(error.status).phrase, detail)
 
 
-def _page(text: ErrorPageText, status: int, request_id: str, path: str) -> str:
+def _page(text: ErrorPageText, status: int, request_id: str, path: str, frame: _Frame) -> str:
     link = ""
     if text.href:
         link = f'<p class="on"><a href="{html.escape(text.href)}">{html.escape(text.link)}</a></p>'
@@ -153,7 +198,9 @@ def _page(text: ErrorPageText, status: int, request_id: str, path: str) -> str:
         link=link,
         request=html.escape(text.request),
         request_id=html.escape(request_id),
-        style=_STYLE,
+        style=frame.style,
+        mark=frame.mark,
+        site=frame.site,
     )
 
 
@@ -164,12 +211,12 @@ def error_response(request: web.BaseRequest, error: GateError) -> web.Response:
         return web.Response(status=204, headers=headers)
     request_id = request_id_of(request)
     if is_navigation(request) and isinstance(error.detail, str):
-        text = _page_text(request, error, error.detail)
+        text, frame = _page_text(request, error, error.detail), _frame_of(request)
         return web.Response(
             status=error.status,
-            text=_page(text, error.status, request_id, return_path_of(request)),
+            text=_page(text, error.status, request_id, return_path_of(request), frame),
             content_type="text/html",
-            headers={**headers, **_page_headers("'self'" if text.button else "'none'")},
+            headers={**headers, **_page_headers("'self'" if text.button else "'none'", frame)},
         )
     return web.json_response(error.body(request_id), status=error.status, headers=headers)
 

@@ -102,15 +102,59 @@ class NoticeMessage(MailMessage):
     """URL of the page on which the reader chooses notices."""
 
 
+@dataclass(frozen=True, slots=True)
+class ResetTwoStepMessage(MailMessage):
+    """Lets a user switch two-step sign-in off."""
+
+    template: ClassVar[str] = "reset_two_step"
+
+    link: str
+    """URL of the page that takes the password."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressChangedMessage(MailMessage):
+    """Tells a user, at the old address, that an administrator changed the address."""
+
+    template: ClassVar[str] = "address_changed"
+
+    address: str
+    """The new address."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationMessage(MailMessage):
+    """Invites a person without an account to register."""
+
+    template: ClassVar[str] = "invitation"
+
+    link: str
+    """URL of the registration form, with the secret of the invitation."""
+
+
 class MailRenderer:
     """Renders messages for one site."""
 
-    def __init__(self, environment: jinja2.Environment, *, site_name: str, site_url: str) -> None:
-        """``environment`` finds ``mail/*.txt`` and has translations (:func:`i18n.install`)."""
+    def __init__(
+        self,
+        environment: jinja2.Environment,
+        *,
+        site_name: str,
+        site_url: str,
+        support: str = "",
+    ) -> None:
+        """``environment`` finds ``mail/*.txt`` and has translations (:func:`i18n.install`).
+
+        ``support`` is the address for questions, in the signature.
+        """
         self._environment = environment.overlay(
             autoescape=False, trim_blocks=False, lstrip_blocks=False
         )
-        self._site = {"site_name": _single_line(site_name), "site_url": _single_line(site_url)}
+        self._site = {
+            "site_name": _single_line(site_name),
+            "site_url": _single_line(site_url),
+            "support": _single_line(support),
+        }
 
     def render(self, message: MailMessage, context: i18n.LocaleContext) -> EmailMessage:
         """The message in the reader's language, without ``From``.

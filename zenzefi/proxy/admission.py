@@ -37,12 +37,14 @@ from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, check_path, token_parameters, without_token
 from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER, Mount, Origin
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
+from zenzefi.proxy.errors import UnaskedRequest
 from zenzefi.proxy.headers.request import Identity, UrlUnmapper, overriding_methods
 from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
 from zenzefi.proxy.method_override import ContentInspection, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriting_adapter import MapperCache
+from zenzefi.proxy.unasked_requests import is_unasked
 from zenzefi.proxy.websocket.opening import check_origin, is_websocket
 from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.rate_limits.middleware import limit_token
@@ -224,9 +226,13 @@ class Admission:
         """Check the scope and the device header.
 
         ``unmapper`` is ``None`` if another server passes the request on: only that server knows
-        how it reads a second address. Raises ``ScopeRefused``, ``InvalidDeviceId`` and
-        ``DeviceRequired``.
+        how it reads a second address. Raises ``ScopeRefused``, ``InvalidDeviceId``,
+        ``DeviceRequired`` and, for a token that is not activated, ``UnaskedRequest``.
         """
+        if not access.is_activated:
+            path = "" if requested.target is None else requested.target.path
+            if is_unasked(requested.request.headers, path):
+                raise UnaskedRequest
         if access.scope != FULL:
             if requested.target is None:
                 raise ScopeRefused

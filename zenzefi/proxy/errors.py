@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from zenzefi.errors import Forbidden, GateError, Unauthenticated, Unavailable, UpstreamFailed
+from zenzefi.errors import (
+    Forbidden,
+    GateError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+)
 from zenzefi.origin import TOKEN_CHALLENGE
 
 
@@ -15,6 +22,16 @@ class OwnOriginRequired(Unauthenticated):
         "A cookie does not authenticate here. Open the application from your account page, or "
         "send the X-Access-Token header."
     )
+
+
+class UnaskedRequest(NotFound):
+    """A request that a browser makes by itself, such as a prefetch, with a token not used before.
+
+    It would start the time of the token. The same request passes once the token is in use.
+    """
+
+    code = "unasked_request"
+    default = "A request that a browser makes by itself does not start the time of a token."
 
 
 class SignInLinkInvalid(Unauthenticated):

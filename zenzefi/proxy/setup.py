@@ -40,7 +40,8 @@ from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.rewriting_adapter import EngineRewriter, MapperCache
 from zenzefi.proxy.sign_in import SignIn
 from zenzefi.proxy.tickets import ENTER_PATH, Tickets, spent_tickets
-from zenzefi.proxy.unmounted_requests import origin_page, reloads_front_page
+from zenzefi.proxy.unasked_requests import is_unasked
+from zenzefi.proxy.unmounted_requests import OwnPages, origin_page, reloads_front_page
 from zenzefi.proxy.upstream.limits import Limits
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.views import Views
@@ -65,6 +66,7 @@ log = logging.getLogger(__name__)
 GATE = web.AppKey("gate", Gate)
 ENGINE = web.AppKey("engine", Engine)
 """The rewriting engine."""
+_OWN_PAGES = web.AppKey("own_pages", OwnPages)
 
 
 def build_gate(app: web.Application, origin: Origin) -> Gate:
@@ -157,6 +159,7 @@ def mount_upstream(app: web.Application, origin: Origin) -> None:
     plugin_metrics.setup(app, app[ENGINE])
     plugin_lifecycle.setup(app, app[ENGINE])
     gate = app[GATE] = build_gate(app, origin)
+    app[_OWN_PAGES] = OwnPages(app.router)
 
     async def declare(changed: Settings) -> None:
         app[SCOPES].declare(changed.scopes)
@@ -268,8 +271,11 @@ async def unmounted_requests_middleware(
     page = origin_page(
         request.headers,
         request.headers.get("Host"),
-        has_cookie=bool(gate.cookies.tokens(request)),
+        # The browser sends the cookie with what nobody asked for as well, such as an icon.
+        has_cookie=bool(gate.cookies.tokens(request))
+        and not is_unasked(request.headers, target.path),
         method=request.method,
+        own_pages=frozenset() if _shows_upstream_paths(request) else request.app[_OWN_PAGES].names,
     )
     if page is None or not target.path.startswith("/"):
         return await handler(request)
@@ -291,6 +297,11 @@ def _shows_upstreams_front_page(request: web.Request, target: Target) -> bool:
     """Whether a reload of ``/`` means the application's front page, by ``address=upstream``."""
     if not reloads_front_page(request.headers, request.method, target.raw):
         return False
+    return _shows_upstream_paths(request)
+
+
+def _shows_upstream_paths(request: web.Request) -> bool:
+    """Whether pages of the application are seen at its own paths, by ``address=upstream``."""
     return any(
         getattr(entry.plugin.options, "address", "mount") == "upstream"
         for entry in request.app[ENGINE].registry.entries

@@ -9,7 +9,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
+
+from aiohttp import web
 
 from zenzefi.bounded import BoundedDict
 from zenzefi.observability.metrics import PROXY_UNMOUNTED_REQUESTS
@@ -68,6 +72,7 @@ def origin_page(
     has_cookie: bool,
     method: str = "",
     prefix: str = PROXY_PREFIX,
+    own_pages: AbstractSet[str] = frozenset(),
 ) -> str | None:
     """The path of the mounted page that sent the request (``""`` if only known to be one).
 
@@ -75,6 +80,9 @@ def origin_page(
     Referer under the mount; the proxy cookie, unless fetch metadata says that another site asks.
     A link of another site counts, as a link into the mount does: sign-in providers lead back to
     ``location.origin + "/callback"``. Nothing but a GET of the page in the window is such a link.
+
+    A page of the gate, whose path begins with one of ``own_pages``, is not under the mount; what it
+    requests is not recovered, whatever cookie the browser sends with it.
     """
     # Not urlsplit(), which raises for some addresses.
     referer = _REFERER.fullmatch(headers.get("Referer", ""))
@@ -82,10 +90,30 @@ def origin_page(
         path = referer[2]
         if path.startswith(prefix + "/"):
             return path
+        if first_segment(path) in own_pages:
+            return None
     if not has_cookie:
         return None
     is_foreign = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
     return None if is_foreign and not _is_link(headers, method) else ""
+
+
+def first_segment(path: str) -> str:
+    """The first segment of a path: ``docs`` of ``/docs/x``."""
+    return path[1:].partition("/")[0]
+
+
+class OwnPages:
+    """The paths of the gate's pages, which are known once all routes are mounted."""
+
+    def __init__(self, router: web.UrlDispatcher) -> None:
+        self._router = router
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The first segments of these paths, without the front page and the API."""
+        found = {first_segment(resource.canonical) for resource in self._router.resources()}
+        return frozenset(found - {"", first_segment(PROXY_PREFIX)})
 
 
 def _is_link(headers: Mapping[str, str], method: str) -> bool:

@@ -38,7 +38,6 @@ from zenzefi.version import __version__
 
 log = logging.getLogger(__name__)
 
-SERVICE = "Zenzefi"
 State = Literal["healthy", "degraded", "unhealthy"]
 _RETRY = 2.0  # seconds between checks while a dependency is down, to detect its recovery soon
 _FRESH = 0.4  # seconds for which the last check of the database is reused
@@ -240,7 +239,7 @@ async def _health(request: web.Request) -> web.Response:
     return web.json_response(
         {
             "status": request.app[HEALTH].state,
-            "service": SERVICE,
+            "service": request.app[SETTINGS].site_name,
             "version": __version__,
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         },

@@ -28,6 +28,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _upstream(settings)
     yield from _own_origin(settings)
     yield from _currency(settings)
+    yield from _registration(settings)
 
 
 def _database(settings: Settings) -> Iterator[Conflict]:
@@ -124,4 +125,19 @@ def _currency(settings: Settings) -> Iterator[Conflict]:
             {"payment_currency", "currency_rates"},
             f"PAYMENT_CURRENCY is {settings.payment_currency}: CURRENCY_RATES must contain the "
             "price of one ZNC in it.",
+        )
+
+
+def _registration(settings: Settings) -> Iterator[Conflict]:
+    if settings.mail_url is None:
+        for name in ("require_confirmed_address", "registration_domains"):
+            if getattr(settings, name):
+                yield (
+                    {name, "mail_url"},
+                    f"{name.upper()} needs MAIL_URL: users confirm their addresses by e-mail.",
+                )
+    if settings.terms_version and not settings.terms_url and settings.branding_dir is None:
+        yield (
+            {"terms_version", "terms_url", "branding_dir"},
+            "TERMS_VERSION needs the terms: set TERMS_URL, or put terms.md into BRANDING_DIR.",
         )

@@ -98,7 +98,7 @@ def warnings(settings: Settings) -> list[str]:
 
 def _free(settings: Settings) -> list[str]:
     """The settings of prices that let everybody in for nothing."""
-    if settings.free_for_all or settings.registration == "closed":
+    if settings.free_for_all or settings.registration != "open":
         return []
     offered = catalogue(settings)
     found = [_NAMES.get(h, "TOKEN_PRICES") for h, price in offered.prices.items() if price == 0]

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
@@ -52,11 +51,6 @@ class GateSettings(BaseSettings):
     data_dir: Path = Field(
         default_factory=default_data_dir,
         description="SQLite file, certificates and keys of the embedded default.",
-    )
-    registration: Literal["open", "closed"] = Field(
-        "open",
-        description="`open`: everybody can register. `closed`: only administrators create "
-        "accounts (`zenzefi user create`).",
     )
     access_token_expire_minutes: int = Field(
         60,

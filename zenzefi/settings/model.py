@@ -15,11 +15,13 @@ from zenzefi.origin import Origin
 from zenzefi.settings import free_access
 from zenzefi.settings import own_origin as mounts
 from zenzefi.settings.billing import BillingSettings
+from zenzefi.settings.branding import BrandingSettings
 from zenzefi.settings.catalogue import Catalogue
 from zenzefi.settings.conflicts import conflicts
 from zenzefi.settings.errors import SettingsConflict
 from zenzefi.settings.gate import GateSettings
 from zenzefi.settings.operations import OperationsSettings
+from zenzefi.settings.registration import RegistrationSettings
 from zenzefi.settings.reverse_proxy import ReverseProxySettings
 from zenzefi.settings.secret_key import HOW_TO_GENERATE, weakness
 from zenzefi.settings.servers import ServerSettings
@@ -33,6 +35,8 @@ GROUPS: dict[str, type[BaseSettings]] = {
     "The upstream": UpstreamSettings,
     "Reverse proxy": ReverseProxySettings,
     "Money": BillingSettings,
+    "Registration": RegistrationSettings,
+    "Branding": BrandingSettings,
     "Operations": OperationsSettings,
 }
 """The groups by their heading in ``docs/reference/settings.md``."""
@@ -44,6 +48,8 @@ class Settings(
     UpstreamSettings,
     ReverseProxySettings,
     BillingSettings,
+    RegistrationSettings,
+    BrandingSettings,
     OperationsSettings,
 ):
     """All settings of one gate. ``load_settings`` creates it and reports every mistake."""
@@ -84,6 +90,11 @@ class Settings(
         """
         is_declared = self.is_embedded or "backend_url" in self.model_fields_set
         return is_declared and mounts.is_loopback(self.public_origin.host)
+
+    @property
+    def needs_confirmed_address(self) -> bool:
+        """Whether users must confirm their address: an unconfirmed one proves no mail domain."""
+        return self.require_confirmed_address or bool(self.registration_domains)
 
     @property
     def secret_key_weakness(self) -> str | None:

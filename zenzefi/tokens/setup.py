@@ -22,6 +22,7 @@ from zenzefi.tokens.service import TOKENS, Tokens
 from zenzefi.tokens.session_queries import SESSION_QUERIES, SessionQueries
 from zenzefi.tokens.sessions import SESSION_TRACKER, SessionTracker
 from zenzefi.tokens.sign_ins import SIGN_INS, BrowserSignIns
+from zenzefi.tokens.token_search import TOKEN_SEARCH, TokenSearch
 from zenzefi.tokens.validation import TOKEN_VALIDATOR, TokenValidator
 
 REDIS_CACHE: web.AppKey[RedisCache] = web.AppKey("redis_cache", RedisCache)
@@ -51,6 +52,7 @@ def setup(app: web.Application) -> None:
     app[SESSION_QUERIES] = SessionQueries(database, token_validator.clock)
     sign_ins = app[SIGN_INS] = BrowserSignIns(database, keyring, token_validator, redis_cache)
     app[TOKENS] = Tokens(settings, database, keyring, token_validator, app[SCOPES])
+    app[TOKEN_SEARCH] = TokenSearch(database, keyring)
     app[BUNDLES] = Bundles(settings, database, keyring)
     app[ORDERS] = Orders(database, app[TOKENS], app[BUNDLES], app[PAYMENTS])
     app[PAYMENTS].on_credit.append(app[ORDERS].complete)

@@ -16,6 +16,7 @@ from pathlib import Path
 import brotli
 from aiohttp import web
 
+from zenzefi.branding import Brand
 from zenzefi.errors import NotFound
 from zenzefi.http_syntax import weights
 
@@ -26,7 +27,10 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
 }
+# A picture opened by itself is a document: it runs no script and loads nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +50,31 @@ def _coded(body: bytes) -> Mapping[str, bytes]:
 
 
 class Assets:
-    """All files of one folder, read at start."""
+    """All files of one folder, read at start, and those of the brand."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = FOLDER, brand: Brand | None = None) -> None:
         self._by_name: dict[str, Asset] = {}
         self._by_url: dict[str, Asset] = {}
         for path in sorted(folder.iterdir()):
-            if path.suffix not in _TYPES:
-                continue
-            body = path.read_bytes()
-            digest = hashlib.sha256(body).hexdigest()[:12]
-            asset = Asset(
-                url=f"{PREFIX}/{path.stem}.{digest}{path.suffix}",
-                content_type=_TYPES[path.suffix],
-                plain=body,
-                coded=_coded(body),
-            )
-            self._by_name[path.name] = asset
-            self._by_url[asset.url] = asset
+            if path.suffix in _TYPES:
+                self._add(path.name, path.read_bytes())
+        for image in () if brand is None else (brand.logo, brand.icon):
+            if image is not None:
+                self._add(image.name, image.content)
+        if brand is not None and brand.css:
+            self._add("brand.css", brand.css.encode())
+
+    def _add(self, name: str, body: bytes) -> None:
+        stem, suffix = Path(name).stem, Path(name).suffix
+        digest = hashlib.sha256(body).hexdigest()[:12]
+        asset = Asset(
+            url=f"{PREFIX}/{stem}.{digest}{suffix}",
+            content_type=_TYPES[suffix],
+            plain=body,
+            coded={} if suffix == ".png" else _coded(body),
+        )
+        self._by_name[name] = asset
+        self._by_url[asset.url] = asset
 
     def url(self, name: str) -> str:
         """URL path of a file. Raises ``KeyError`` for an unknown name."""
@@ -80,6 +91,7 @@ class Assets:
             "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
             "Cross-Origin-Resource-Policy": "same-origin",
+            "Content-Security-Policy": _POLICY,
         }
         accepted = weights(request.headers.get("Accept-Encoding", ""))
         for coding, body in asset.coded.items():

@@ -72,6 +72,18 @@ def promote(name: str) -> Confirmation:
     )
 
 
+def delete_account() -> Confirmation:
+    """An administrator deletes an account."""
+    return Confirmation(
+        _("Delete this account?"),
+        _(
+            "Name, address and sign-ins are erased, and all tokens end immediately, without a "
+            "refund. The ledger stays, without the name. This can't be undone."
+        ),
+        _("Delete the account"),
+    )
+
+
 def demote(name: str) -> Confirmation:
     """An administrator removes another administrator's rights."""
     return Confirmation(

@@ -16,9 +16,8 @@ from zenzefi.web.routing import PageAccess, PageRoutes
 routes = PageRoutes(access=PageAccess.ANYONE)
 
 
-def send_confirmation(page: PageContext, user: User) -> None:
+def send_confirmation(request: web.Request, user: User) -> None:
     """Queue the e-mail with the link; does nothing if the gate sends no e-mail."""
-    request = page.request
     links = request.app[LINKS]
 
     async def prepare() -> MailMessage | None:
@@ -41,7 +40,7 @@ async def confirm_form(page: PageContext) -> web.StreamResponse:
 async def confirm(page: PageContext) -> web.StreamResponse:
     """Confirm the address with the link."""
     form = await page.form()
-    target = "/login" if page.signed_in_user is None else "/account/profile"
+    target = "/login" if page.signed_in_user is None else "/account"
     try:
         await page.request.app[LINKS].confirm_address(page.actor, form.raw("link"))
     except NotFound:
@@ -64,6 +63,6 @@ async def confirm_again(page: PageContext) -> web.StreamResponse:
             ),
         )
         return page.redirect("/account/profile")
-    send_confirmation(page, page.user)
+    send_confirmation(page.request, page.user)
     page.flash("info", _("An e-mail is on its way to %(email)s.", email=page.user.email))
     return page.redirect("/account/profile")

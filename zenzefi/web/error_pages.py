@@ -62,6 +62,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("Registration is closed"),
         N_("New accounts are created by the operator of this gate. Ask them for one."),
     ),
+    "invitation_required": (
+        N_("You need an invitation"),
+        N_("Only people with a valid invitation link can register. Ask the operator for one."),
+    ),
+    "address_not_confirmed": (
+        N_("Please confirm your e-mail address"),
+        N_("Open the link that was sent to your address. Then you can use your account."),
+    ),
     "insufficient_balance": (
         N_("The balance is too low"),
         N_("Top up your balance, then buy the token."),
@@ -138,6 +146,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "scope_refused": (
         N_("Outside the scope of your token"),
         N_("This token does not cover this page. Buy a token with a wider scope."),
+    ),
+    "unasked_request": (
+        N_("Your browser asked for this by itself"),
+        N_("Nothing was opened, and the time of your token has not started."),
     ),
     "device_conflict": (
         N_("In use on another device"),

@@ -115,5 +115,5 @@ def own_path(value: str, otherwise: str = "/account") -> str:
     ):
         return otherwise
     path = value.partition("?")[0].partition("#")[0]
-    known = path == "/" or path.split("/")[1] in ("account", "admin", "login", "register")
+    known = path == "/" or path.split("/")[1] in ("account", "admin", "legal", "login", "register")
     return value if known and "/." not in path and "%" not in path else otherwise

@@ -61,8 +61,8 @@ async def confirm_password(page: PageContext, form: Form) -> bool:
     return False
 
 
-async def _confirm_code(page: PageContext, form: Form) -> None:
-    """With two-step sign-in, a new password requires a code as well as the old password."""
+async def confirm_code(page: PageContext, form: Form) -> None:
+    """With two-step sign-in, check a code as well; adds an error to the field ``code``."""
     if page.user.totp_enabled_at is None:
         return
     attempt = code_attempt(page.request, page.user.email)
@@ -99,7 +99,7 @@ async def change_password(page: PageContext) -> web.StreamResponse:
     form = await page.form()
     change = form.read(ProfileChange, "password")
     if await confirm_password(page, form) and change is not None:
-        await _confirm_code(page, form)
+        await confirm_code(page, form)
     if change is None or not form.ok:
         return await _profile(page, password=form, status=422)
     await page.request.app[ACCOUNTS].change(

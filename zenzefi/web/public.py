@@ -8,10 +8,19 @@ from dataclasses import replace
 from aiohttp import web
 
 from zenzefi import i18n
-from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
+from zenzefi.accounts.errors import (
+    EmailTaken,
+    InvitationRequired,
+    LoginRejected,
+    MailDomainRefused,
+    TermsNotAccepted,
+    UsernameTaken,
+)
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
+from zenzefi.accounts.registration import ON_REGISTER, REGISTRATIONS, NewAccount
 from zenzefi.accounts.schemas import Registration
-from zenzefi.accounts.service import ACCOUNTS, refuse_if_closed
+from zenzefi.accounts.service import ACCOUNTS
+from zenzefi.branding import BRAND
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import NotFound
 from zenzefi.http.error_responses import is_navigation
@@ -20,7 +29,7 @@ from zenzefi.proxy.setup import GATE
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.service import TOKENS
 from zenzefi.version import __version__
-from zenzefi.web import email_confirmation, view_models
+from zenzefi.web import view_models
 from zenzefi.web.forms import Form
 from zenzefi.web.logout import end_current_session, end_session
 from zenzefi.web.outgoing_mail import has_mail
@@ -52,35 +61,62 @@ async def index(page: PageContext) -> web.StreamResponse:
 
 @routes.get("/register")
 async def register_form(page: PageContext) -> web.StreamResponse:
-    """Registration form."""
+    """Registration form; with an invitation, the link contains its secret."""
     if page.signed_in_user is not None:
         return page.redirect("/account")
-    refuse_if_closed(page.request.app[SETTINGS])
+    invitation = page.request.query.get("invitation", "")[:100]
+    address = await page.request.app[REGISTRATIONS].check_invitation(invitation)
     wanted = own_path(page.request.query.get("next", ""))
-    return page.render("register.html", form=Form(), next=wanted)
+    return _register_page(page, Form({"email": address or "", "invitation": invitation}), wanted)
+
+
+def _register_page(
+    page: PageContext, form: Form, wanted: str, *, status: int = 200
+) -> web.Response:
+    settings = page.request.app[SETTINGS]
+    return page.render(
+        "register.html",
+        status=status,
+        form=form,
+        next=wanted,
+        terms=settings.terms_version,
+        domains=settings.registration_domains,
+    )
 
 
 @routes.post("/register")
 async def register(page: PageContext) -> web.StreamResponse:
     """Create an account and sign in."""
-    refuse_if_closed(page.request.app[SETTINGS])
+    registrations = page.request.app[REGISTRATIONS]
+    registrations.refuse_if_closed()
     form = await page.form()
     wanted = own_path(form.raw("next"))
     entry = form.read(Registration, "email", "username", "password")
     if entry is not None:
-        accounts = page.request.app[ACCOUNTS]
+        account = NewAccount(
+            email=entry.email,
+            username=entry.username,
+            password=entry.password,
+            invitation=form.text("invitation"),
+            terms=form.text("accept_terms") or None,
+        )
         try:
-            page.signed_in_user = await accounts.register(
-                page.actor, email=entry.email, username=entry.username, password=entry.password
-            )
+            page.signed_in_user = await registrations.register(page.actor, account)
+        except TermsNotAccepted:
+            form.fail("accept_terms", _("Please accept the terms of use."))
+        except MailDomainRefused:
+            form.fail("email", _("Addresses of this mail domain can't register here."))
+        except InvitationRequired:
+            form.fail("", _("This invitation is for another address, or it is no longer valid."))
         except EmailTaken:
             form.fail("email", _("An account with this address already exists."))
         except UsernameTaken:
             form.fail("username", _("That username is taken. Please choose another."))
     if not form.ok or page.signed_in_user is None:
-        return page.render("register.html", status=422, form=form, next=wanted)
+        return _register_page(page, form, wanted, status=422)
     page.flash("good", _("Welcome! Your account is ready."))
-    email_confirmation.send_confirmation(page, page.user)
+    for notify in page.request.app[ON_REGISTER]:
+        notify(page.request, page.user)
     response = page.redirect(wanted)
     secret = await page.request.app[PAGE_SESSIONS].start(page.actor, page.user, page.agent)
     page.signed_in(response, secret)
@@ -190,6 +226,6 @@ async def root(request: web.Request) -> web.StreamResponse:
     if is_navigation(request):
         return await _front_page(request)
     return web.json_response(
-        {"message": "Zenzefi gate", "version": __version__, "docs": "/docs"},
+        {"message": f"{request.app[BRAND].name} gate", "version": __version__, "docs": "/docs"},
         headers={"Vary": "Accept, Sec-Fetch-Mode"},
     )

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from zenzefi import i18n
 from zenzefi.accounts.errors import NotSuperuser
+from zenzefi.accounts.registration import REGISTRATIONS
 from zenzefi.errors import GateError
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.http.errors import CrossSiteRefused
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 View = Callable[[PageContext], Awaitable[web.StreamResponse]]
 FORM_TARGETS: web.AppKey[list[str]] = web.AppKey("form_targets", list)
 """Origins other than the gate's to which the response to a form may redirect (CSP form-action)."""
+
+
+CONFIRM_STEP = "/account/confirm-address"
+TERMS_STEP = "/account/terms"
+_ALWAYS_OPEN = ("/account/profile", "/account/sign-ins/", CONFIRM_STEP, TERMS_STEP)
+"""Pages that a user may open before these steps."""
 
 
 class PageAccess(Enum):
@@ -128,11 +135,24 @@ async def _respond(page: PageContext, route: PageRoute) -> web.StreamResponse:
         return page.redirect(f"/login?next={quote(isolation.address(page.request), safe='/')}")
     if route.method == hdrs.METH_POST:
         await page.require_form_token()
+    step = _pending_step(page, route)
+    if step is not None:
+        return page.redirect(step)
     if route.access is PageAccess.ADMINISTRATOR:
         redirect = _require_administrator(page)
         if redirect is not None:
             return redirect
     return await route.view(page)
+
+
+def _pending_step(page: PageContext, route: PageRoute) -> str | None:
+    """The page with what the user must do first: confirm the address, accept new terms."""
+    if route.access is PageAccess.ANYONE or route.path.startswith(_ALWAYS_OPEN):
+        return None
+    registrations = page.request.app[REGISTRATIONS]
+    if registrations.has_unconfirmed_address(page.user):
+        return CONFIRM_STEP
+    return TERMS_STEP if registrations.has_new_terms(page.user) else None
 
 
 async def _confirm_identity(page: PageContext, route: PageRoute) -> web.StreamResponse:

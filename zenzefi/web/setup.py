@@ -5,30 +5,41 @@ from __future__ import annotations
 import aiohttp_jinja2
 from aiohttp import web
 
+from zenzefi.accounts.registration import ON_REGISTER
 from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
+from zenzefi.branding import BRAND
 from zenzefi.db.engine import DATABASE
 from zenzefi.http.error_responses import ERROR_PAGE_TEXT
 from zenzefi.settings import SETTINGS
 from zenzefi.web import (
     administration,
+    api_reference,
     assets,
     audit,
     buying,
     checkout,
+    connect,
+    customer_help,
     email_confirmation,
     error_pages,
+    invitations,
     isolation,
+    legal,
     money,
+    my_data,
     notices,
     offers,
     password_reset,
     profile,
     public,
+    registration_steps,
     security_notices,
     templating,
+    token_list,
     tokens,
     two_factor,
+    two_step_reset,
     users,
 )
 from zenzefi.web.routing import FORM_TARGETS
@@ -40,29 +51,39 @@ def setup(app: web.Application) -> None:
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_PAGE_TEXT] = error_pages.page_text
     isolation.setup(app)
+    app[ON_REGISTER].append(email_confirmation.send_confirmation)
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
     # Chromium applies form-action to redirects after a form as well, and the form that opens the
     # application redirects to the upstream's own origin.
     own = settings.own_origin
     app[FORM_TARGETS] = [] if own is None else [str(own)]
-    app[assets.ASSETS] = assets.Assets()
+    app[assets.ASSETS] = assets.Assets(brand=app[BRAND])
     templating.prepare(aiohttp_jinja2.get_env(app), app[assets.ASSETS], settings)
     app.router.add_get(assets.PREFIX + "/{name}", app[assets.ASSETS].serve)
     app.router.add_get("/", public.root, allow_head=True)
+    api_reference.mount(app)
     for table in (
         public.routes,
+        legal.routes,
+        registration_steps.routes,
+        invitations.routes,
         email_confirmation.routes,
         password_reset.routes,
         two_factor.routes,
+        token_list.routes,
         tokens.routes,
         buying.routes,
         checkout.routes,
+        connect.routes,
         money.routes,
         notices.routes,
         administration.routes,
         users.routes,
         offers.routes,
+        customer_help.routes,
+        two_step_reset.routes,
         audit.routes,
         profile.routes,
+        my_data.routes,
     ):
         table.mount(app)

@@ -1,4 +1,4 @@
-"""Pages about access tokens: list, details, opening, revoking, how to connect."""
+"""Pages about access tokens: details, opening, revoking."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from markupsafe import Markup
 from zenzefi import i18n
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
-from zenzefi.origin import PROXY_PREFIX
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.devices import DEVICES
@@ -20,16 +19,14 @@ from zenzefi.tokens.session_queries import SESSION_QUERIES, distribute
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import charts
-from zenzefi.web.forms import BLANK, Form
-from zenzefi.web.open_upstream import redirect_to_upstream, upstream_url
+from zenzefi.web.forms import Form
+from zenzefi.web.open_upstream import redirect_to_upstream
 from zenzefi.web.page import PageContext, path_id
-from zenzefi.web.public import application_name
 from zenzefi.web.routing import PageAccess, PageRoutes
 from zenzefi.web.view_models import TokenCard, token_card
 
 routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account")
 
-_ENDED_SHOWN = 4
 _CHART_DAYS = 14
 _HOURS = 24
 
@@ -37,29 +34,6 @@ _HOURS = 24
 async def _card(page: PageContext, token_id: UUID) -> TokenCard:
     token = await page.request.app[TOKENS].find(token_id, page.user.id)
     return token_card(token, page.request.app[SETTINGS])
-
-
-async def _cards(page: PageContext, *, active_only: bool = False) -> list[TokenCard]:
-    found = await page.request.app[TOKENS].of_user(page.user.id, active_only=active_only, limit=500)
-    return [token_card(token, page.request.app[SETTINGS]) for token in found]
-
-
-@routes.get("/account")
-async def token_list(page: PageContext) -> web.StreamResponse:
-    """All tokens: usable ones first, active before unused."""
-    cards = await _cards(page)
-    current = [one for one in cards if not one.ended]
-    current.sort(key=lambda one: (one.state != "active", one.seconds_left))
-    ended = [one for one in cards if one.ended]
-    shown = ended if page.request.query.get("ended") == "all" else ended[:_ENDED_SHOWN]
-    return page.render(
-        "account/tokens.html",
-        current=current,
-        ended=shown,
-        more_ended=len(ended) > len(shown),
-        active_count=sum(one.state == "active" for one in current),
-        application=application_name(page),
-    )
 
 
 # --- one token
@@ -182,30 +156,3 @@ async def open_application(page: PageContext) -> web.StreamResponse:
     if not token.is_active or token.plaintext is None:
         raise NotFound
     return await redirect_to_upstream(page, token.plaintext)
-
-
-# --- how to connect
-
-
-@routes.get("/account/connect", section="/account/connect")
-async def connect(page: PageContext) -> web.StreamResponse:
-    """Instructions, filled in with the user's token and the addresses of this gate."""
-    cards = [one for one in await _cards(page, active_only=True) if one.value]
-    wanted = page.request.query.get("token", "")
-    cards.sort(key=lambda one: (str(one.id) != wanted, one.state != "active"))
-    chosen = cards[0] if cards else None
-    settings = page.request.app[SETTINGS]
-    gate = str(settings.public_origin)
-    prefix = gate + PROXY_PREFIX + "/"
-    return page.render(
-        "account/connect.html",
-        token=chosen,
-        tokens=[(str(one.id), one.title) for one in sorted(cards, key=lambda one: one.title)],
-        blank=BLANK,
-        application=application_name(page),
-        gate=gate,
-        upstream_url=upstream_url(page),
-        prefix=prefix,
-        websocket=prefix.replace("http", "ws", 1),
-        status_url=f"{prefix}status",
-    )

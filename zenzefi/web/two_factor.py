@@ -13,6 +13,7 @@ from zenzefi.accounts.errors import SecondFactorRejected
 from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.second_factor import SECOND_FACTOR
+from zenzefi.branding import BRAND
 from zenzefi.errors import RateLimited
 from zenzefi.gate_cookies import HALFWAY
 from zenzefi.i18n import gettext as _
@@ -105,7 +106,8 @@ async def _setup_page(page: PageContext, form: Form, *, status: int = 200) -> we
 
     second_factor = page.request.app[SECOND_FACTOR]
     secret = await second_factor.prepare(page.user.id)
-    picture = segno.make(second_factor.uri(secret, page.user.email), error="m")
+    uri = second_factor.uri(secret, page.user.email, page.request.app[BRAND].name)
+    picture = segno.make(uri, error="m")
     svg = picture.svg_inline(scale=4, border=0, dark="#000", svgclass=None, lineclass=None)
     return page.render(
         "account/two_factor.html",

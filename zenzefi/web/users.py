@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import TypeVar
 from uuid import UUID
 
 from aiohttp import web
@@ -10,9 +11,12 @@ from pydantic import BaseModel
 
 from zenzefi import i18n
 from zenzefi.accounts.identity import IDENTITIES, User
+from zenzefi.admin.customer_help import CUSTOMER_HELP
+from zenzefi.admin.help_schemas import Debit
 from zenzefi.admin.schemas import Credit
 from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
+from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.statement import STATEMENTS
 from zenzefi.db.async_engine import AsyncConnection
@@ -26,6 +30,7 @@ from zenzefi.web.routing import PageAccess, PageRoutes
 routes = PageRoutes(access=PageAccess.ADMINISTRATOR, section="/admin")
 
 _CREDITS = (Kind.DEPOSIT, Kind.BONUS, Kind.ADJUSTMENT)
+_DEBIT = "debit"
 _LATEST = 10
 _CHANGES = {
     "activate": {"is_active": True},
@@ -84,7 +89,11 @@ async def _user_page(page: PageContext, form: Form, *, status: int = 200) -> web
         person=person,
         form=form,
         once=secrets.token_urlsafe(18),
-        kinds=[(kind.value, labels.transaction_type(kind)) for kind in _CREDITS],
+        kinds=[
+            *((kind.value, labels.transaction_type(kind)) for kind in _CREDITS),
+            (_DEBIT, _("Debit")),
+        ],
+        note=await app[CUSTOMER_HELP].note(person.id),
         tokens=[(token, view_models.token_state(token)) for token, _owner in tokens],
         token_count=token_count,
         ledger=ledger,
@@ -106,15 +115,11 @@ class _Credited(BaseModel):
 
 @routes.post("/admin/users/{id}/credit")
 async def credit(page: PageContext) -> web.StreamResponse:
-    """Credit a balance, with a reason that is stored in the ledger."""
+    """Credit or debit a balance, with a reason that is stored in the ledger."""
     person, form = await _user(page), await page.form()
-    typed = dict(form.values)
-    typed["amount"] = form.text("amount").replace(" ", "").replace(",", ".")
-    entry = Form(typed)
-    given = entry.read(Credit, "amount", "reason", "transaction_type")
-    form.errors.update(entry.errors)
-    if "amount" in form.errors:
-        form.errors["amount"] = _("Please enter an amount above zero, such as 100 or 12.50.")
+    if form.text("transaction_type") == _DEBIT:
+        return await _debit(page, person, form)
+    given = _entered(form, Credit, "amount", "reason", "transaction_type")
     if "transaction_type" in form.errors or (given and given.transaction_type not in _CREDITS):
         form.errors["transaction_type"] = _("Please choose a type from the list.")
     if given is None or not form.ok:
@@ -141,6 +146,49 @@ async def credit(page: PageContext) -> web.StreamResponse:
         work,
     )
     page.flash("good", _("%(amount)s credited.", amount=i18n.money(given.amount)))
+    return page.redirect(f"/admin/users/{person.id}")
+
+
+_EntryT = TypeVar("_EntryT", bound=BaseModel)
+
+
+def _entered(form: Form, model: type[_EntryT], *names: str) -> _EntryT | None:
+    """The values of a form with an amount, which people write in several ways."""
+    typed = dict(form.values)
+    typed["amount"] = form.text("amount").replace(" ", "").replace(",", ".")
+    entry = Form(typed)
+    given = entry.read(model, *names)
+    form.errors.update(entry.errors)
+    if "amount" in form.errors:
+        form.errors["amount"] = _("Please enter an amount above zero, such as 100 or 12.50.")
+    return given
+
+
+async def _debit(page: PageContext, person: User, form: Form) -> web.StreamResponse:
+    given = _entered(form, Debit, "amount", "reason")
+    if given is None or not form.ok:
+        return await _user_page(page, form, status=422)
+    entered = given
+
+    async def work(connection: AsyncConnection) -> _Credited:
+        movement = await page.request.app[CUSTOMER_HELP].debit(
+            connection, page.actor, person.id, amount=entered.amount, reason=entered.reason
+        )
+        return _Credited(transaction_id=movement.id)
+
+    try:
+        await page.request.app[IDEMPOTENCY].run(
+            page.user.id,
+            form_key(form.text("once"), entered),
+            f"pages.debit.{person.id.hex}",
+            entered,
+            _Credited,
+            work,
+        )
+    except InsufficientBalance:
+        form.fail("amount", _("The balance is lower than this amount."))
+        return await _user_page(page, form, status=422)
+    page.flash("good", _("%(amount)s debited.", amount=i18n.money(given.amount)))
     return page.redirect(f"/admin/users/{person.id}")
 
 

@@ -8,23 +8,20 @@ if (here.searchParams.has("isolated")) {
   history.replaceState(history.state, "", here);
 }
 
-// Copy buttons: <button data-copy="id of the text"> or <button data-copy-text="the text">, hidden
-// until this runs.
-for (const button of document.querySelectorAll("button[data-copy], button[data-copy-text]")) {
-  const source = button.dataset.copy ? document.getElementById(button.dataset.copy) : null;
-  if (!navigator.clipboard || !(source || button.dataset.copyText)) continue;
+// Copy buttons: <button data-copy="id of the text">, hidden until this runs.
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  const source = document.getElementById(button.dataset.copy);
+  if (!navigator.clipboard || !source) continue;
   button.hidden = false;
   const label = button.querySelector("[data-label]");
   const usual = label.textContent;
   let timer = 0;
   button.addEventListener("click", async () => {
-    const text = source ? source.textContent : button.dataset.copyText;
     try {
-      await navigator.clipboard.writeText(text.trim());
+      await navigator.clipboard.writeText(source.textContent.trim());
       label.textContent = button.dataset.done;
       button.dataset.state = "done";
     } catch {
-      if (!source) return;
       getSelection().selectAllChildren(source);
       label.textContent = button.dataset.failed;
     }

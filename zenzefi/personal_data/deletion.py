@@ -1,0 +1,112 @@
+"""Deletion of an account: personal data is erased, the ledger stays under a pseudonym.
+
+Kept, because accounting law requires it or others depend on it: the rows of ledger, payments,
+tokens and bundles, without a name. The balance stays what the ledger says, so the reconciliation
+still holds. Rows of the audit log expire with it (``AUDIT_RETENTION_DAYS``).
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from aiohttp import web
+from sqlalchemy import delete, func, select, update
+
+from zenzefi.accounts.models import (
+    invitations,
+    one_time_links,
+    recovery_codes,
+    users,
+    web_sessions,
+)
+from zenzefi.admin.service import Administration
+from zenzefi.audit.log import Actor, record
+from zenzefi.db.base import utcnow
+from zenzefi.db.engine import Database
+from zenzefi.tokens.models import access_tokens, device_claims, usage_sessions
+from zenzefi.tokens.sign_ins import BrowserSignIns
+
+_NO_PASSWORD = ""
+
+
+class Deletions:
+    """The service that deletes accounts. Callers check who may."""
+
+    def __init__(
+        self, database: Database, administration: Administration, sign_ins: BrowserSignIns
+    ) -> None:
+        self._database = database
+        self._administration = administration
+        self._sign_ins = sign_ins
+
+    async def delete(self, actor: Actor, user_id: UUID) -> None:
+        """Delete an account, at once and on every node. A second call changes nothing.
+
+        Access tokens end without a refund, and the balance can't be used any more. Raises
+        ``NotFound``, and ``LastAdministrator`` for the last one.
+        """
+        # Ends tokens, sign-ins and open connections before the data is erased. If the node fails in
+        # between, the account is deactivated, and the deletion can be repeated.
+        await self._administration.change_user(
+            actor, user_id, {"is_active": False, "is_superuser": False}
+        )
+        await self._sign_ins.end_of_user(user_id)
+        pseudonym = f"deleted-{user_id.hex}"
+        mine = access_tokens.c.user_id == user_id
+        async with self._database.begin() as connection:
+            done = await connection.execute(
+                update(users)
+                .where(users.c.id == user_id, users.c.deleted_at.is_(None))
+                .values(
+                    email=f"{pseudonym}@deleted.invalid",
+                    email_key=f"{pseudonym}@deleted.invalid",
+                    username=pseudonym,
+                    username_key=pseudonym,
+                    full_name=None,
+                    password_hash=_NO_PASSWORD,
+                    credential_version=users.c.credential_version + 1,
+                    kept_jti=None,
+                    locale=None,
+                    note=None,
+                    email_verified_at=None,
+                    totp_secret=None,
+                    totp_last_step=None,
+                    totp_enabled_at=None,
+                    deleted_at=utcnow(),
+                    updated_at=utcnow(),
+                )
+            )
+            if done.rowcount != 1:
+                return
+            await connection.execute(
+                update(access_tokens)
+                .where(mine, access_tokens.c.revoked_at.is_(None))
+                .values(revoked_at=utcnow(), revoked_reason="account_deleted")
+            )
+            await connection.execute(update(access_tokens).where(mine).values(name=None))
+            await connection.execute(
+                update(usage_sessions)
+                .where(usage_sessions.c.user_id == user_id)
+                .values(address=None, agent=None, device=None)
+            )
+            tokens = select(access_tokens.c.id).where(mine)
+            await connection.execute(
+                delete(device_claims).where(device_claims.c.token_id.in_(tokens))
+            )
+            for table in (one_time_links, recovery_codes, web_sessions):
+                await connection.execute(delete(table).where(table.c.user_id == user_id))
+            await connection.execute(
+                update(invitations)
+                .where(invitations.c.used_by == user_id)
+                .values(email=None, email_key=None, note=None)
+            )
+            await record(connection, actor, "user.deleted", "user", user_id)
+
+    async def is_deleted(self, user_id: UUID) -> bool:
+        """Whether this account was deleted."""
+        query = select(func.count()).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
+        async with self._database.read() as connection:
+            return bool((await connection.execute(query)).scalar_one())
+
+
+DELETIONS: web.AppKey[Deletions] = web.AppKey("deletions", Deletions)
