@@ -113,7 +113,12 @@ def _properties(values: Mapping[str, str]) -> str:
 def load_brand(settings: Settings) -> Brand:
     """Read the brand. Raises ``SettingsError`` for files that can't be used."""
     folder = settings.branding_dir
-    urls = {name: getattr(settings, f"{name}_url") for name in LEGAL_PAGES}
+    urls = {
+        "imprint": settings.imprint_url,
+        "terms": settings.terms_url,
+        "privacy": settings.privacy_url,
+        "contact": settings.contact_url,
+    }
     brand = Brand(
         name=settings.site_name,
         color=settings.brand_color,

@@ -13,11 +13,14 @@ import pytest
 from zenzefi import i18n
 from zenzefi.mail import messages
 from zenzefi.mail.messages import (
+    AddressChangedMessage,
     ConfirmAddressMessage,
+    InvitationMessage,
     MailMessage,
     MailRenderer,
     PasswordChangedMessage,
     ResetPasswordMessage,
+    ResetTwoStepMessage,
     TwoStepOffMessage,
     TwoStepOnMessage,
 )
@@ -40,6 +43,9 @@ class Case:
         | PasswordChangedMessage
         | TwoStepOnMessage
         | TwoStepOffMessage
+        | ResetTwoStepMessage
+        | AddressChangedMessage
+        | InvitationMessage
     ]
     subjects: dict[str, str]
     first: dict[str, str]
@@ -100,6 +106,39 @@ CASES = [
         {
             "en": "Two-step sign-in was switched off for your account at gate.example.",
             "ru": "Для вашей учётной записи на gate.example выключен двухэтапный вход.",
+        },
+    ),
+    Case(
+        ResetTwoStepMessage,
+        {
+            "en": "Switch off two-step sign-in at gate.example",
+            "ru": "Отключение двухэтапного входа на gate.example",
+        },
+        {
+            "en": "The administrator of gate.example sent you a link",
+            "ru": "Администратор gate.example отправил вам ссылку",
+        },
+    ),
+    Case(
+        AddressChangedMessage,
+        {
+            "en": "Your e-mail address at gate.example was changed",
+            "ru": "Ваш адрес электронной почты на gate.example изменён",
+        },
+        {
+            "en": "The e-mail address of your account at gate.example was changed",
+            "ru": "Администратор изменил адрес электронной почты вашей учётной записи на",
+        },
+    ),
+    Case(
+        InvitationMessage,
+        {
+            "en": "Your invitation to gate.example",
+            "ru": "Приглашение на gate.example",
+        },
+        {
+            "en": "You are invited to create an account at gate.example.",
+            "ru": "Вас приглашают зарегистрироваться на gate.example.",
         },
     ),
 ]

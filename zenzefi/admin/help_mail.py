@@ -37,9 +37,9 @@ def message_with_link(origin: Origin, user: User, purpose: Purpose, secret: str)
     return kind(user.email, user.username, link)
 
 
-def address_changed(before: User, email: str) -> MailMessage:
-    """The notice to the old address."""
-    return AddressChangedMessage(before.email, before.username, email)
+def address_changed(origin: Origin, before: User) -> MailMessage:
+    """The notice to the old address; it does not contain the new one."""
+    return AddressChangedMessage(before.email, before.username, f"{origin}/login")
 
 
 def require_mail(app: web.Application) -> None:

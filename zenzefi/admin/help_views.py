@@ -69,7 +69,8 @@ async def correct_address(
     before = await request.app[CUSTOMER_HELP].correct_address(
         actor_of(request, admin), user_id, body.email
     )
-    help_mail.send(request.app, before, help_mail.address_changed(before, body.email))
+    origin = request.app[SETTINGS].public_origin
+    help_mail.send(request.app, before, help_mail.address_changed(origin, before))
     return HelpDone()
 
 

@@ -102,7 +102,9 @@ async def set_email(email: str, new_email: str) -> None:
         one = await with_.user(email)
         before = await customer_help.correct_address(GATE, one.id, entry.email)
         if with_.settings.mail_url is not None:
-            await _mail(with_, before, help_mail.address_changed(before, entry.email))
+            await _mail(
+                with_, before, help_mail.address_changed(with_.settings.public_origin, before)
+            )
     click.echo(f"The address is now {one_line(entry.email)}. It is not confirmed yet.")
 
 

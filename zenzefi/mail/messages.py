@@ -118,8 +118,8 @@ class AddressChangedMessage(MailMessage):
 
     template: ClassVar[str] = "address_changed"
 
-    address: str
-    """The new address."""
+    link: str
+    """URL of the sign-in form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from zenzefi.accounts.models import (
     invitations,
@@ -101,12 +101,6 @@ class Deletions:
                 .values(email=None, email_key=None, note=None)
             )
             await record(connection, actor, "user.deleted", "user", user_id)
-
-    async def is_deleted(self, user_id: UUID) -> bool:
-        """Whether this account was deleted."""
-        query = select(func.count()).where(users.c.id == user_id, users.c.deleted_at.is_not(None))
-        async with self._database.read() as connection:
-            return bool((await connection.execute(query)).scalar_one())
 
 
 DELETIONS: web.AppKey[Deletions] = web.AppKey("deletions", Deletions)

@@ -121,8 +121,9 @@ async def correct_address(page: PageContext) -> web.StreamResponse:
         except EmailTaken:
             form.fail("email", _("An account with this address already exists."))
         else:
-            notice = help_mail.address_changed(before, entry.email)
-            help_mail.send(page.request.app, before, notice)
+            app = page.request.app
+            notice = help_mail.address_changed(app[SETTINGS].public_origin, before)
+            help_mail.send(app, before, notice)
             page.flash("good", _("The address is corrected. It is not confirmed yet."))
             return page.redirect(f"/admin/users/{user_id}")
     return await _help_page(page, form, status=422)
