@@ -228,3 +228,34 @@ async def test_spans_are_made_without_a_task(
     assert made[-1][1] is not None
     assert made[-1][1].status.status_code is StatusCode.ERROR
     assert made[2][0].context.trace_id == int(TRACE, 16)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "caller", "is_sampled"),
+    [
+        ("parentbased_always_on", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-00", False),
+        ("parentbased_always_off", CALLER, True),
+        ("parentbased_always_off", "X-No-Trace: 1", False),
+        ("always_off", CALLER, False),
+        ("always_on", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-00", True),
+        ("traceidratio", CALLER, True),
+    ],
+)
+async def test_the_sampler_decides_for_both_spans_of_a_request(
+    start_gate: GateFactory,
+    faulty: FaultyUpstream,
+    connect: Connect,
+    spans: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: str,
+    caller: str,
+    is_sampled: bool,
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    faulty.keep_responding(IMAGE_RESPONSE)
+    gate = await start_gate(faulty.url, tracing=True)
+    assert (await (await connect(gate)).request(PREFIX + "/a.png", caller)).body == b"image"
+    gate.app[tracing.TRACING]._provider.force_flush()
+    assert len(spans.get_finished_spans()) == (2 if is_sampled else 0)
+    (line,) = [x for x in faulty.heads[-1].split(b"\r\n") if x.startswith(b"traceparent: ")]
+    assert line.endswith(b"-01" if is_sampled else b"-00")
