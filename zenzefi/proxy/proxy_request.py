@@ -36,6 +36,19 @@ class EngineRequest:
     """What plugins keep for this one request."""
     is_websocket: bool = False
 
+    def at(self, method: str, target: str, memory: ExchangeMemory) -> EngineRequest:
+        """A request with the same headers for another target (cheaper than ``replace``)."""
+        return EngineRequest(
+            method,
+            target,
+            self.headers,
+            self.mount,
+            self.user_id,
+            self.client,
+            memory,
+            self.is_websocket,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyRequest:

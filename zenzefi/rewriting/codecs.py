@@ -6,6 +6,7 @@ that flushed data of the upstream reaches the client. :mod:`zenzefi.rewriting.de
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -49,15 +50,16 @@ def decoders(content_encoding: str) -> list[Decoder] | None:
     return [decoder(name) for name in reversed(names)]
 
 
-def codings(content_encoding: str) -> list[str]:
+@functools.lru_cache(maxsize=256)
+def codings(content_encoding: str) -> tuple[str, ...]:
     """The codings in the order in which they were applied, without ``identity``.
 
     A value without any coding (``utf-8``, ``none``, ``binary``) counts as none: browsers ignore it.
     """
     names = [part.strip().lower() for part in content_encoding.split(",")]
     if _REGISTERED.isdisjoint(_ALIASES.get(name, name) for name in names):
-        return []
-    return [_ALIASES.get(name, name) for name in names if name not in ("", "identity")]
+        return ()
+    return tuple(_ALIASES.get(name, name) for name in names if name not in ("", "identity"))
 
 
 class _Deflate:

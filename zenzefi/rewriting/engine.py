@@ -135,7 +135,7 @@ class Engine:
             coding=coding,
             decide=self._decision(exchange, plan, entries, permission, used),
             budget=self.budget,
-            heavy=any(e.plugin.needs is Needs.DOCUMENT for e in entries),
+            heavy=plan.may_be_heavy and any(e.plugin.needs is Needs.DOCUMENT for e in entries),
             recall=self._recall(exchange, entries, coding, used) if permission is None else None,
             clock=self._clock,
         )
@@ -282,8 +282,10 @@ class Engine:
         permission: csp.Permission | None,
     ) -> list[tuple[str, str]]:
         plan, entries = found
-        key = None if is_open(entries) else self._key(exchange)
-        headers = self._without_body_fields(key, self._mapped(exchange, permission))
+        mapped = self._mapped(exchange, permission)
+        has_tag = "etag" in [name.lower() for name, _ in mapped]
+        key = self._key(exchange) if has_tag and not is_open(entries) else None
+        headers = self._without_body_fields(key, mapped)
         out = [(n, v) for n, v in headers if n.lower() != "content-encoding"]
         was_coded = len(out) != len(headers)
         if coding != "identity":
@@ -368,7 +370,7 @@ class Engine:
             return None
 
         def incidents() -> int:
-            return sum(entry.statistics.errors + entry.statistics.skipped for entry in entries)
+            return sum([entry.statistics.errors + entry.statistics.skipped for entry in entries])
 
         before = incidents()  # a result without a plugin that failed or was skipped is incomplete
         key = Key(exchange.url, exchange.response_headers.get("ETag", ""), length, depends)
@@ -385,7 +387,7 @@ def _content_encoding(exchange: ExchangeHead) -> str:
 
 
 def _is_for_worker(exchange: ExchangeHead) -> bool:
-    return is_worker(exchange.destination, urlsplit(exchange.url).query)
+    return is_worker(exchange.destination, exchange.url.partition("?")[2].partition("#")[0])
 
 
 def _without(names: Collection[str], headers: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -29,6 +29,8 @@ class Plan:
     """Plugins that may want the body, under any reading of it."""
     told_by_destination: bool = False
     """Whether the label alone means another type."""
+    may_be_heavy: bool = False
+    """Whether one of the plugins needs the whole document."""
 
 
 class Plans:
@@ -90,7 +92,8 @@ class Plans:
                     or entry.plugin._works(is_root=is_root, destination=destination)
                 )
             )
-            plan = Plan(effective, doubt, entries, told)
+            is_heavy = any(entry.plugin.needs is Needs.DOCUMENT for entry in entries)
+            plan = Plan(effective, doubt, entries, told, is_heavy)
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
             self._plans[key] = plan

@@ -124,7 +124,7 @@ def depends_on(
         return None
     sent, received = exchange.request_headers, exchange.response_headers
     asked: Hashable
-    if all(entry.bundled for entry in entries):
+    if False not in [entry.bundled for entry in entries]:
         asked = _values(sent, varies), _values(received, _READ)
     else:
         kept = [pair for pair in received.items() if pair[0].lower() not in _PASSING]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zenzefi.errors import UpstreamProtocolError
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.forwarding.head_table import HeadTable
-from zenzefi.proxy.upstream.response_head import validate_head
+from zenzefi.proxy.upstream.response_head import read_plain, validate_head
 
 UPSTREAM = Origin("http", "upstream.test", 80)
 MOUNT = Mount(MountKind.PREFIX, Origin("http", "gate.test", 8000), "/api/v1/proxy")
@@ -129,3 +129,19 @@ def test_a_malformed_head_is_never_accepted_even_with_known_lines(heads: Any) ->
             continue
         validate_head(whole)
         assert read == rows().read(whole)
+
+
+@given(
+    st.lists(st.sampled_from([*LINES, b"X:  y \t", b"x:", b"X-Y: \xe9;a:b"]), max_size=6),
+    st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.0 404 ", b"HTTP/1.1 304", b"HTTP/1.1 204 a  b"]),
+)
+def test_the_pairs_of_stored_lines_are_those_of_the_parser(
+    lines: list[bytes], first: bytes
+) -> None:
+    table, raw = rows(), head(first, *lines)
+    for _ in range(2):
+        try:
+            read = table.read(raw)
+        except (UpstreamProtocolError, httptools.HttpParserError):
+            return
+        assert read.plain(raw) == read_plain(raw)

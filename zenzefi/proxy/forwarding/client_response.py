@@ -190,12 +190,7 @@ class ForwardingResponse(RequestingConnection):
         memory = request.memory or self._memory
         if memory is None:
             memory = self._memory = ExchangeMemory(self._request_id.decode())
-        return replace(
-            request,
-            method=self._request_method.decode(),
-            target=self._target.decode(),
-            memory=memory,
-        )
+        return request.at(self._request_method.decode(), self._target.decode(), memory)
 
     @property
     def has_derived_tag(self) -> bool:

@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import httptools
@@ -27,7 +27,12 @@ from zenzefi.http_syntax import TOKEN_BYTES
 from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.response import PRIVATE, private_cache_control, response_headers
 from zenzefi.proxy.upstream.connection_auth import is_challenged
-from zenzefi.proxy.upstream.response_head import validate_head
+from zenzefi.proxy.upstream.response_head import (
+    PlainHead,
+    plain_head,
+    read_plain,
+    validate_head,
+)
 from zenzefi.rewriting.headers import varying
 from zenzefi.rewriting.origin_search import OriginSearch
 
@@ -62,6 +67,10 @@ class HeadRow(NamedTuple):
     out: bytes = b""
     number: int = 0
     detail: str | OriginSearch = ""
+    pair: tuple[bytes, bytes] | None = None
+    """The received name and value; ``None`` for the status line."""
+    reason: bytes = b""
+    """The reason phrase of a status line."""
 
 
 class Head(NamedTuple):
@@ -81,6 +90,17 @@ class Head(NamedTuple):
     """Set if the body passes unchanged only if this finds nothing in it."""
     coding: str = ""
     """The Content-Encoding; known where there is a search."""
+    rows: Sequence[HeadRow] = ()
+    """Its stored lines."""
+
+    def plain(self, head: bytes) -> PlainHead:
+        """See :class:`HeadFacts`; without the parser where the lines are known."""
+        status, *rows = self.rows
+        pairs = [row.pair for row in rows if row.pair is not None]
+        if len(pairs) != len(rows):
+            return read_plain(head)
+        is_http_10 = status.kind == _STATUS_1_0
+        return plain_head(self.status, status.reason, pairs, is_http_10=is_http_10)
 
     def finds(self, body: bytes) -> bool:
         """Whether the whole body must be rewritten."""
@@ -129,28 +149,29 @@ class HeadTable:
         status, length = 0, -1
         is_chunked = has_type = has_cache_control = is_closing = False
         details: tuple[HeadRow, ...] = ()
-        for index, (kind, out, number, _) in enumerate(rows):
-            lines[index] = out
+        for index, row in enumerate(rows):
+            kind = row.kind
+            lines[index] = row.out
             if not kind:
                 continue
             if kind == _LENGTH:
-                if length not in (-1, number):
+                if length not in (-1, row.number):
                     raise UpstreamProtocolError  # RFC 9112, 6.3 rule 5
-                length = number
+                length = row.number
             elif kind == _CONTENT_TYPE:
                 has_type = True
             elif kind == _CACHE_CONTROL:
                 has_cache_control = True
             elif kind == _STATUS and not index:
-                status = number
+                status = row.number
             elif kind == _STATUS_1_0 and not index:
-                status, is_closing = number, True
+                status, is_closing = row.number, True
             elif kind == _CHUNKED and not is_chunked:  # chunked twice is an error, below
                 is_chunked = True
             elif kind == _CLOSING:
                 is_closing = True
             elif kind >= _UNUSUAL:
-                details += (rows[index],)
+                details += (row,)
             else:
                 raise UpstreamProtocolError
         # Both framings are an attack or a bug (RFC 9112, 6.3 rule 3).
@@ -165,7 +186,7 @@ class HeadTable:
         # The forbidden content of a 204 may follow at any time.
         may_reuse = not (is_closing or (status == 204 and (is_chunked or length > 0)))
         return Head(
-            status, lines, length, is_chunked, is_usual, may_reuse, found.search, found.coding
+            status, lines, length, is_chunked, is_usual, may_reuse, found.search, found.coding, rows
         )
 
     def _combined(self, details: tuple[HeadRow, ...], status: int, has_type: bool) -> _Found:
@@ -196,6 +217,9 @@ class HeadTable:
         if match is None:
             return HeadRow(_INVALID) if line.lower().startswith(_FRAMING) else _UNUSUAL_ROW
         name, value = match[1], match[2].rstrip(b" \t")
+        return self._row_of(name, value)._replace(pair=(name, value))
+
+    def _row_of(self, name: bytes, value: bytes) -> HeadRow:
         lower = name.lower()
         if is_challenged(((name, value),)):
             return _UNUSUAL_ROW
@@ -267,7 +291,8 @@ def _status_row(line: bytes) -> HeadRow:
     if match is None:  # the C parser skips empty lines before a head, which are not allowed
         raise httptools.HttpParserError("no status line")
     out = b"HTTP/1.1 %b %b\r\n" % (match[2], match[3] or b"")
-    return HeadRow(_STATUS if match[1] == b"1" else _STATUS_1_0, out, int(match[2]))
+    kind = _STATUS if match[1] == b"1" else _STATUS_1_0
+    return HeadRow(kind, out, int(match[2]), reason=match[3] or b"")
 
 
 _UNUSUAL_ROW = HeadRow(_UNUSUAL)

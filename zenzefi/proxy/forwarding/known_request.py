@@ -25,7 +25,7 @@ _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 def header_lines(pairs: Pairs) -> bytes:
     """Header lines as bytes."""
-    return b"".join(b"%b: %b\r\n" % pair for pair in pairs)
+    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
 
 @dataclass(slots=True)

@@ -136,7 +136,7 @@ def _validated(
 def _lines(head: MappedHead, headers: Pairs, status: int = 0) -> list[bytes]:
     is_changed = status not in (0, head.status)
     start = b"HTTP/1.1 %d %b\r\n" % ((status, b"") if is_changed else (head.status, head.reason))
-    return [start, *(b"%b: %b\r\n" % pair for pair in headers)]
+    return [start, *[b"%b: %b\r\n" % pair for pair in headers]]
 
 
 _BODYLESS = (204, 304)

@@ -5,6 +5,7 @@ Pure. Hop-by-hop fields and those that ``Connection`` names never pass (RFC 9110
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 
@@ -92,6 +93,7 @@ PRIVATE = (b"Cache-Control", b"private")
 """``Cache-Control`` of a response that had none."""
 
 
+@functools.lru_cache(maxsize=256)
 def private_cache_control(value: bytes) -> bytes:
     """One ``Cache-Control`` value without directives that let shared caches store the response.
 

@@ -34,6 +34,7 @@ def is_challenged(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def has_credentials(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a request's headers authenticate its connection."""
-    return any(
-        name.lower() in _AUTHORIZATIONS and _CREDENTIALS.match(value) for name, value in headers
-    )
+    for name, value in headers:
+        if name.lower() in _AUTHORIZATIONS and _CREDENTIALS.match(value):
+            return True
+    return False

@@ -100,7 +100,8 @@ class OwnableConnection(asyncio.Protocol, abc.ABC):
 
 def is_event_stream(headers: Pairs) -> bool:
     """Whether a response's headers announce an event stream (WHATWG HTML, 9.2)."""
-    return any(
-        name.lower() == b"content-type" and value.strip().lower().startswith(b"text/event-stream")
-        for name, value in headers
-    )
+    for name, value in headers:
+        is_type = len(name) == 12 and name.lower() == b"content-type"
+        if is_type and value.strip().lower().startswith(b"text/event-stream"):
+            return True
+    return False

@@ -63,6 +63,9 @@ class HeadFacts(Protocol):
     def may_reuse(self) -> bool:
         """Whether another exchange may follow on the connection (RFC 9112, 9.3)."""
 
+    def plain(self, head: bytes) -> PlainHead:
+        """The same head as pairs; ``head``: its bytes."""
+
 
 class HeadReader(Protocol):
     """Reads complete heads, up to and including their empty lines."""
@@ -84,6 +87,10 @@ class PlainHead(NamedTuple):
     may_reuse: bool
     reason: bytes
     headers: Pairs
+
+    def plain(self, _head: bytes) -> PlainHead:
+        """See :class:`HeadFacts`."""
+        return self
 
 
 class PlainHeadReader:
@@ -141,11 +148,15 @@ def read_plain(head: bytes, *, is_lenient: bool = False) -> PlainHead:
     if match is None or not head.startswith(b"\r\n", match.end()):
         raise httptools.HttpParserError("no status line")
     headers = parse_head(head, is_lenient=is_lenient)[1]
-    status = int(match[2])
+    return plain_head(int(match[2]), match[3] or b"", headers, is_http_10=match[1] == b"0")
+
+
+def plain_head(status: int, reason: bytes, headers: Pairs, *, is_http_10: bool) -> PlainHead:
+    """A head whose parts were validated. Raises :class:`UpstreamProtocolError` as above."""
     length, is_chunked, is_closing = framing_of(headers)
     # The forbidden content of a 204 may follow at any time. HTTP/1.0 is not persistent.
-    is_last = is_closing or match[1] == b"0" or (status == 204 and (is_chunked or length > 0))
-    return PlainHead(status, length, is_chunked, not is_last, match[3] or b"", headers)
+    is_last = is_closing or is_http_10 or (status == 204 and (is_chunked or length > 0))
+    return PlainHead(status, length, is_chunked, not is_last, reason, headers)
 
 
 def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bool, bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zenzefi.errors import GateError
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
-from zenzefi.proxy.upstream.response_head import HeadFacts, HeadReader, PlainHead, read_plain
+from zenzefi.proxy.upstream.response_head import HeadFacts, HeadReader, PlainHead
 
 if TYPE_CHECKING:
     from zenzefi.proxy.upstream.connection import UpstreamConnection
@@ -57,7 +57,7 @@ class ResponseStart(NamedTuple):
 
     def plain(self) -> PlainHead:
         """The head as pairs."""
-        return self.read if isinstance(self.read, PlainHead) else read_plain(self.raw)
+        return self.read.plain(self.raw)
 
 
 class ResponseSink(Protocol):
