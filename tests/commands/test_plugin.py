@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,3 +214,32 @@ def test_trying_a_plugin_takes_headers_and_cookies(invoke: Invoke, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert "+A=B; C=D E" in result.output
     assert invoke("try", "x.txt", "--plugin", "greets.py", "--header", "none").exit_code == 2
+
+
+def test_a_new_package_has_an_entry_point_and_passes_its_own_test(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    result = invoke("new", "my-plugin", "--package")
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "zenzefi-my-plugin"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    points = project["project"]["entry-points"]["zenzefi.plugins"]
+    assert points == {"my-plugin": "my_plugin:MyPlugin"}
+    assert "zenzefi plugin check" in (folder / ".github/workflows/test.yml").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PATH": os.environ["PATH"],
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    assert invoke("check", str(folder / "src" / "my_plugin.py")).exit_code == 0
+    assert "exists already" in invoke("new", "my-plugin", "--package").output

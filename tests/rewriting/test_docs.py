@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from zenzefi import plugins
-from zenzefi.commands.hooks_reference import attributes, reference
+from zenzefi.commands.hooks_reference import EXAMPLES, attributes, reference
 from zenzefi.rewriting.plugins.api import HOOKS, Plugin
 from zenzefi.rewriting.plugins.registry import Registry
 
@@ -98,3 +98,9 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert (inspect.getdoc(thing) or "").strip()
     assert not (inspect.getdoc(thing) or "").startswith(f"{name}(")  # a bare signature
     assert f"`{name}" in reference()
+
+
+@pytest.mark.parametrize("hook", EXAMPLES)
+def test_the_example_of_a_hook_shows_it(hook: str) -> None:
+    file = (ROOT / "docs" / "reference" / EXAMPLES[hook]).resolve()
+    assert re.search(rf"\n    (async )?def {hook}\(", file.read_text(encoding="utf-8"))

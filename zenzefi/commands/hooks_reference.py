@@ -19,6 +19,26 @@ Made from the docstrings of `zenzefi.plugins` by `make docs`; a test fails when 
 The tutorial is [Write a plugin in ten minutes](../plugins.md).
 """
 
+_RECIPES, _BUNDLED = "../plugins", "../../plugins"
+EXAMPLES = {
+    "startup": f"{_RECIPES}/single_sign_on.py",
+    "request": f"{_RECIPES}/path_block.py",
+    "request_headers": f"{_BUNDLED}/header_policy.py",
+    "response": f"{_RECIPES}/ab_test.py",
+    "response_headers": f"{_BUNDLED}/header_policy.py",
+    "websocket_open": f"{_RECIPES}/socket_audit.py",
+    "websocket_message": f"{_BUNDLED}/websocket_log.py",
+    "websocket_close": f"{_RECIPES}/socket_audit.py",
+    "applies": f"{_RECIPES}/translation.py",
+    "scanner": f"{_BUNDLED}/css_theme.py",
+    "token": f"{_BUNDLED}/banner.py",
+    "text_node": f"{_RECIPES}/masking.py",
+    "text": f"{_RECIPES}/watermark.py",
+    "json_value": f"{_BUNDLED}/json_mask.py",
+    "document": f"{_BUNDLED}/outline.py",
+}
+"""A plugin that shows a hook, by the path from the reference."""
+
 
 def reference() -> str:
     """The whole page, as Markdown."""
@@ -28,6 +48,8 @@ def reference() -> str:
     for hook in HOOKS:
         function = getattr(Plugin, hook)
         parts += [f"#### `{_signature(function)}`\n", _doc(function)]
+        if example := EXAMPLES.get(hook):
+            parts.append(f"Example: [{example.rpartition('/')[2]}]({example}).\n")
     parts.append("## What hooks get and return\n")
     for name in plugins.__all__:
         thing = getattr(plugins, name)

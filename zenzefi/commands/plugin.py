@@ -50,18 +50,27 @@ def plugin() -> None:
     default=Path(),
     help="Where to write, by default the current folder.",
 )
-def new(name: str, needs: str, folder: Path) -> None:
+@click.option(
+    "--package", "as_package", is_flag=True, help="Write a package with entry point, tests and CI."
+)
+def new(name: str, needs: str, folder: Path, as_package: bool) -> None:
     """Write a plugin NAME and its test, ready to run."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,49}", name):
         fail("a name has lower-case letters, digits, '-' and '_'.", Exit.USAGE)
     module = name.replace("-", "_")
     if module in sys.stdlib_module_names:
         fail(f"{module}.py would hide Python's own {module} in this folder.", Exit.USAGE)
-    files = (folder / f"{module}.py", folder / f"test_{module}.py")
+    if as_package:
+        written = plugin_template.render_package(name, needs)
+        folder = folder / f"zenzefi-{name}"
+    else:
+        texts = plugin_template.render(name, needs)
+        written = dict(zip((f"{module}.py", f"test_{module}.py"), texts, strict=True))
+    files = tuple(folder / path for path in written)
     for path in files:
         if path.exists():
             fail(f"{path} exists already; nothing was written.")
-    for path, text in zip(files, plugin_template.render(name, needs), strict=True):
+    for path, text in zip(files, written.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         click.echo(f"  wrote {path}")
@@ -69,7 +78,7 @@ def new(name: str, needs: str, folder: Path) -> None:
 Next:
   pytest {files[1]}
   zenzefi plugin try URL|FILE --plugin {files[0]}
-  PLUGIN_DIR={folder.resolve()} DEBUG=true zenzefi serve""")
+  PLUGIN_DIR={files[0].parent.resolve()} DEBUG=true zenzefi serve""")
     if (bundled("plugins") / files[0].name).exists():
         click.secho(f"\nNote: it takes the place of the bundled plugin {name!r}.", fg="yellow")
 

@@ -165,3 +165,73 @@ def render(name: str, needs: str) -> tuple[str, str]:
         file=f"test_{module}.py", module=module, cls=cls, check=check.format(cls=cls)
     )
     return source, test
+
+
+_PROJECT = """\
+[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "zenzefi-{name}"
+version = "1.0"
+description = "A plugin for zenzefi."
+requires-python = ">=3.11"
+dependencies = ["zenzefi"]
+
+[project.optional-dependencies]
+test = ["pytest"]
+
+[project.entry-points."zenzefi.plugins"]
+{name} = "{module}:{cls}"
+
+[tool.setuptools]
+py-modules = ["{module}"]
+package-dir = {{"" = "src"}}
+
+[tool.pytest.ini_options]
+pythonpath = ["src"]
+testpaths = ["tests"]
+"""
+
+_CI = """\
+name: test
+on: [push, pull_request]
+permissions:
+  contents: read
+jobs:
+  test:
+    runs-on: ubuntu-latest
+    strategy:
+      matrix:
+        python: ["3.11", "3.14"]
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: ${{ matrix.python }}
+      - run: pip install .[test]
+      - run: zenzefi plugin check src/*.py
+      - run: pytest
+"""
+
+_README = """\
+# zenzefi-{name}
+
+A plugin for zenzefi. `pip install .` installs it, and `zenzefi plugin list` shows it. Options:
+`PLUGIN_OPTIONS={{"{name}": {{"text": "..."}}}}`.
+"""
+
+
+def render_package(name: str, needs: str) -> dict[str, str]:
+    """The files of a package with a new plugin, its test and its CI: path to text."""
+    module = name.replace("-", "_")
+    cls = "".join(part.capitalize() for part in module.split("_"))
+    source, test = render(name, needs)
+    return {
+        f"src/{module}.py": source,
+        f"tests/test_{module}.py": test,
+        "pyproject.toml": _PROJECT.format(name=name, module=module, cls=cls),
+        "README.md": _README.format(name=name),
+        ".github/workflows/test.yml": _CI,
+    }

@@ -133,3 +133,25 @@ def nameless(path: Path) -> list[str]:
         and value.__module__ == module.__name__
         and not hasattr(value, "name")
     ]
+
+
+def _modules_of_packages() -> dict[str, Path]:
+    points = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    tops = {point.module.partition(".")[0] for point in points} - {"zenzefi"}
+    return {
+        name: Path(file)
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in tops and (file := getattr(module, "__file__", None))
+    }
+
+
+def package_files() -> list[Path]:
+    """The loaded source files of the packages that entry points name."""
+    return list(_modules_of_packages().values())
+
+
+def forget_packages() -> None:
+    """Let the packages of entry points be imported anew, because a file of theirs has changed."""
+    for name in _modules_of_packages():
+        del sys.modules[name]
+    importlib.invalidate_caches()

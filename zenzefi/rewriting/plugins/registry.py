@@ -21,7 +21,14 @@ from zenzefi.resources import bundled
 from zenzefi.rewriting.plugins.api import Plugin
 from zenzefi.rewriting.plugins.checks import HEADER_HOOKS, LIFETIME, PHASES, check, own_hooks
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin, PluginStatistics
-from zenzefi.rewriting.plugins.loading import PluginError, from_entry_points, from_file, load_file
+from zenzefi.rewriting.plugins.loading import (
+    PluginError,
+    forget_packages,
+    from_entry_points,
+    from_file,
+    load_file,
+    package_files,
+)
 from zenzefi.rewriting.plugins.option_secrets import SecretMissing, secrets_digest, with_secrets
 
 logger = logging.getLogger("zenzefi.plugins")
@@ -70,6 +77,7 @@ class Registry:
         """Whether the engine checks for changed files, in development."""
         self._trace = os.environ.get(TRACE_VARIABLE, "") if trace is None else trace
         self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self._packages: frozenset[Path] = frozenset()  # loaded files of installed plugins
         self._mapping: set[str] = set()  # names of the gate's plugins that map addresses
         self.entries: tuple[LoadedPlugin, ...] = ()
         self.found: dict[str, tuple[type[Plugin], str]] = {}
@@ -97,7 +105,10 @@ class Registry:
     def load(self) -> None:
         """(Re)load all plugins; after an error the previous ones stay loaded."""
         problems: list[str] = []
-        stamp = self._files()
+        if self._packages and not set(self._files()) >= {
+            item for item in self._stamp if Path(item[0]) in self._packages
+        }:
+            forget_packages()
         found: dict[str, tuple[type[Plugin], str]] = {}
         self._mapping = set()
         for plugin_class, source in self._discover(problems):
@@ -122,7 +133,9 @@ class Registry:
                 problems += error.problems
         if problems:
             raise PluginError(problems)
-        self.found, self.entries, self._stamp = found, tuple(ordered), stamp
+        self.found, self.entries = found, tuple(ordered)
+        self._packages = frozenset(package_files()) if self._entry_points else frozenset()
+        self._stamp = self._files()
         self._hooked = {hook: tuple(e for e in ordered if hook in e.hooks) for hook in HEADER_HOOKS}
         self.fingerprint = self._digest()
         self.generation += 1
@@ -180,10 +193,17 @@ class Registry:
 
     def _files(self) -> tuple[tuple[str, int, int], ...]:
         out = []
-        for path in self._paths():
+        for path in [*self._paths(), *self._helpers(), *self._packages]:
+            if not path.exists():
+                continue
             stat = path.stat()
             out.append((str(path), stat.st_mtime_ns, stat.st_size))
         return tuple(out)
+
+    def _helpers(self) -> Iterator[Path]:
+        """Modules beside plugins, which plugins import: a change of one concerns them too."""
+        for folder in self._folders[1:]:
+            yield from sorted(folder.glob("_*.py"))
 
     def _paths(self) -> Iterator[Path]:
         for folder in self._folders:
