@@ -160,8 +160,8 @@ def section(found: dict[str, Measured]) -> str:
     lines += [
         "",
         "Pages that a process has written to are its own: code that runs writes the reference",
-        "counts of the objects it uses. The supervisor (the first value of a row) keeps the",
-        "original of each page that all workers have written to, so that it can replace a worker.",
+        "counts of the objects it uses. The first value of a row with several workers is the",
+        "supervisor, a program of its own.",
     ]
     return "\n".join(lines)
 

@@ -22,7 +22,7 @@ def sizes():
 
 memory.freeze()
 before = sizes()
-memory.release_file_pages()
+memory.release()
 after = sizes()
 # All of it still works, and comes back when it is used.
 ssl.create_default_context()
@@ -64,4 +64,4 @@ Anonymous:             0 kB
 
 
 def test_only_private_file_mappings_without_a_written_page_are_released() -> None:
-    assert list(_unwritten(SMAPS)) == [(0x55D0, 0x10), (0x7F20, 0x20)]
+    assert list(_unwritten(SMAPS.splitlines())) == [(0x55D0, 0x10), (0x7F20, 0x20)]

@@ -29,6 +29,8 @@ class Endpoints:
     url: str | None
     metrics: socket.socket | None = None
     warnings: list[str] = field(default_factory=list)
+    socket_file: tuple[str, int] | None = None
+    """Path and inode of a Unix socket that was created."""
 
 
 @contextlib.contextmanager
@@ -40,14 +42,14 @@ def opened(
     Ends the command if an address can't be listened on. The address of the metrics is optional: if
     it is in use, a warning says so.
     """
-    from zenzefi.runtime import sockets
+    from zenzefi.runtime import sockets, supervisor
 
-    inode = None
+    socket_file = None
     with explained():
         shared = sockets.inherited()
         if unix is not None and not shared:
             shared = [sockets.bind_unix(unix)]
-            inode = unix.lstat().st_ino
+            socket_file = str(unix.absolute()), unix.lstat().st_ino
     groups = (
         sockets.groups(shared, workers)
         if shared
@@ -63,10 +65,11 @@ def opened(
             url=f"http://{sockets.name_of(tcp[0])}" if tcp else None,
             metrics=metrics,
             warnings=warnings,
+            socket_file=socket_file,
         )
     finally:
-        if unix is not None and inode is not None:
-            sockets.remove_unix(unix, inode)
+        if socket_file is not None:
+            supervisor.remove_socket_file(*socket_file)
 
 
 def _on_tcp(host: str, port: int, second: int | None, workers: int) -> list[list[socket.socket]]:

@@ -7,21 +7,19 @@ import contextlib
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from zenzefi.commands.common import Exit, explained, fail, read_settings
+from zenzefi.commands.gate import Gate, one_process
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from aiohttp import web
+    from collections.abc import Callable, Sequence
 
     from zenzefi.commands.endpoints import Endpoints
     from zenzefi.settings import Settings
@@ -109,24 +107,31 @@ def _serve(
     with tempfile.TemporaryDirectory(prefix="zenzefi-metrics-") as shared:
         # Before anything imports prometheus_client: it decides then where its values live.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
-        _listen_and_run(settings, host, port, workers, unix)
+        _listen_and_run(settings, host, port, workers, unix, shared)
 
 
 def _listen_and_run(
-    settings: Settings, host: str, port: int, workers: int, unix: Path | None
+    settings: Settings,
+    host: str,
+    port: int,
+    workers: int,
+    unix: Path | None,
+    folder: str | None = None,
 ) -> None:
     from zenzefi.commands import endpoints
     from zenzefi.observability import logs
 
     logs.configure(settings)
     with endpoints.opened(settings, host, port, unix, workers) as where:
-        _run(settings, where)
+        _run(settings, where, folder)
 
 
-def _run(loaded: Settings, where: Endpoints) -> None:
+def _run(loaded: Settings, where: Endpoints, folder: str | None) -> None:
+    """``folder``: a temporary folder for the metrics of several workers."""
     from zenzefi.http import ignored_forwarding
     from zenzefi.runtime import listening
-    from zenzefi.runtime.server import notify_supervisor, run
+    from zenzefi.runtime.server import run
+    from zenzefi.runtime.supervisor import notify_systemd
     from zenzefi.settings import parse_origin, unknown_settings
 
     problem = listening.problem(loaded, where.hosts)
@@ -147,16 +152,18 @@ def _run(loaded: Settings, where: Endpoints) -> None:
     behind = where.url or where.name
     listens = behind if is_configured and behind != settings.backend_url else None
 
-    def announce() -> None:
-        _announce(settings, listens, len(where.groups), warnings)
-        notify_supervisor("READY=1")
+    announcement = _announcement(settings, listens, len(where.groups), warnings)
+    gate = Gate(settings, loaded, where.metrics)
+    if folder is not None:
+        _many_processes(gate, where, announcement, folder)
 
-    gate = _Gate(settings, loaded, where.metrics)
-    if len(where.groups) == 1:
-        with explained():
-            run(_one_process(gate, where.groups[0], announce))
-        return
-    raise SystemExit(_many_processes(gate, where.groups, announce))
+    def announce() -> None:
+        click.echo(announcement, err=True)
+        sys.stderr.flush()
+        notify_systemd("READY=1")
+
+    with explained():
+        run(one_process(gate, where.groups[0], announce))
 
 
 def _browsers_url(where: Endpoints) -> str:
@@ -168,24 +175,6 @@ def _browsers_url(where: Endpoints) -> str:
         )
     # A browser can't open the address that means all addresses of this machine.
     return where.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
-
-
-@dataclass(frozen=True, slots=True)
-class _Gate:
-    """The content of one process. ``loaded``: the settings before ``serve`` completed them."""
-
-    settings: Settings
-    loaded: Settings
-    metrics: socket.socket | None
-
-    def application(self, settings: Settings) -> web.Application:
-        from zenzefi.app import create_app
-        from zenzefi.runtime.health import METRICS_SOCKET
-
-        app = create_app(settings)
-        if self.metrics is not None:
-            app[METRICS_SOCKET] = self.metrics
-        return app
 
 
 def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
@@ -207,44 +196,53 @@ def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
     return warnings
 
 
-def _many_processes(
-    gate: _Gate, sockets: Sequence[Sequence[socket.socket]], announce: Callable[[], None]
-) -> int:
+def _many_processes(gate: Gate, where: Endpoints, announcement: str, folder: str) -> NoReturn:
     # Everything is built before the fork, so that the workers share its memory. Frozen objects are
     # not visited by garbage collections, which would copy their pages.
     import jwt  # noqa: F401
 
     import zenzefi.runtime.reload  # noqa: F401
     from zenzefi.accounts import passwords
-    from zenzefi.observability.metrics import forget_process
-    from zenzefi.runtime import memory
+    from zenzefi.commands import worker
+    from zenzefi.observability.logs import is_json
+    from zenzefi.runtime import memory, supervisor, workers
     from zenzefi.runtime.server import run
-    from zenzefi.runtime.workers import Supervisor
 
     app = None
     if gate.settings.zenzefi_target_url is not None:  # the demo site has no address yet
         with explained():
             app = gate.application(gate.settings)
         passwords.prepare()
+    metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
     # Its files would count as those of a worker, whose gauges stay 0.
-    forget_process(os.getpid())
+    supervisor.forget_metrics(metrics_folder, os.getpid())
+    readiness = workers.Readiness()
+    content = worker.WorkerContent.of(gate, where.groups, readiness.writing).saved()
+    kept = [content] if gate.metrics is None else [content, gate.metrics.fileno()]
+    supervision = workers.Supervision(
+        command=worker.command(content),
+        kept=kept,
+        stop_timeout=gate.settings.drain_delay + gate.settings.drain_timeout + 5,
+        announcement=_encoded(announcement),
+        metrics_folder=metrics_folder,
+        is_json=is_json(gate.settings),
+        socket_file=where.socket_file,
+        folder=folder,
+    )
     memory.freeze()
-
-    def announce_and_shrink() -> None:
-        announce()
-        memory.release_file_pages()
+    memory.release()
 
     def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
         with explained():
-            run(_one_process(gate, sockets, ready, app))
+            run(one_process(gate, sockets, ready, app))
 
-    return Supervisor(
-        work,
-        sockets,
-        stop_timeout=gate.settings.drain_delay + gate.settings.drain_timeout + 5,
-        on_ready=announce_and_shrink,
-        on_end=forget_process,
-    ).run()
+    workers.run(work, where.groups, readiness, supervision)
+
+
+def _encoded(text: str) -> bytes:
+    """The text as ``click.echo`` would write it to the standard error output."""
+    text = f"{text}\n" if sys.stderr.isatty() else f"{click.unstyle(text)}\n"
+    return text.encode(sys.stderr.encoding, "backslashreplace")
 
 
 async def _preflight(settings: Settings) -> list[str]:
@@ -271,43 +269,10 @@ async def _preflight(settings: Settings) -> list[str]:
     return warnings
 
 
-async def _one_process(
-    gate: _Gate,
-    sockets: Sequence[socket.socket],
-    on_ready: Callable[[], None],
-    built: web.Application | None = None,
-) -> None:
-    """Serve in this process. ``built``: the application, if it was created before the fork."""
-    from zenzefi.runtime import server
-    from zenzefi.runtime.reload import reload
-
-    async with _upstream(gate.settings) as settings:
-        app = gate.application(settings) if built is None else built
-        await server.serve(
-            app,
-            sockets,
-            drain_delay=settings.drain_delay,
-            drain_timeout=settings.drain_timeout,
-            on_ready=on_ready,
-            on_reload=lambda: reload(app, gate.loaded),
-        )
-
-
-@contextlib.asynccontextmanager
-async def _upstream(settings: Settings) -> AsyncIterator[Settings]:
-    """The settings with an upstream in them: the demo site, run here, where none is named."""
-    if settings.zenzefi_target_url is not None:
-        yield settings
-        return
-    from zenzefi.demo import running_demo
-
-    async with running_demo() as origin:
-        name = settings.application_name or "Lantern & Tide"
-        yield settings.model_copy(update={"zenzefi_target_url": origin, "application_name": name})
-
-
-def _announce(settings: Settings, listens: str | None, workers: int, warnings: list[str]) -> None:
-    """Where to click. On the error stream: the standard output belongs to the log."""
+def _announcement(
+    settings: Settings, listens: str | None, workers: int, warnings: list[str]
+) -> str:
+    """Where to click. For the error stream: the standard output belongs to the log."""
     upstream = settings.zenzefi_target_url or "the bundled demo site"
     place = f"{settings.data_dir} (SQLite)" if settings.is_embedded else "PostgreSQL"
     lines = [
@@ -327,5 +292,4 @@ def _announce(settings: Settings, listens: str | None, workers: int, warnings: l
     for warning in warnings:
         lines += ["", click.style(f"  ! {one_line(warning)}", fg="yellow")]
     lines += ["", "  Ctrl+C ends it.", ""]
-    click.echo("\n".join(lines), err=True)
-    sys.stderr.flush()
+    return "\n".join(lines)

@@ -301,12 +301,6 @@ def method_label(method: str) -> str:
     return method if method in METHODS else "other"
 
 
-def forget_process(pid: int) -> None:
-    """Drop the gauges of a worker that has exited; its counters are kept."""
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # ships none
-
-
 def exposition(accept: str) -> tuple[bytes, str]:
     """The exposition of all workers of this node, and its content type."""
     registry = REGISTRY

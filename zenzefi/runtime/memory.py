@@ -1,9 +1,8 @@
 """Memory of processes that were forked from one image.
 
-The workers share the pages of the supervisor until one of them writes to a page, and reference
-counts are written whenever an object is used. So everything that a worker needs to start is loaded
-before the fork: what is loaded afterwards exists once in each process. The supervisor itself needs
-little afterwards, and releases the file pages that only it has mapped.
+The workers share all pages until one of them writes to a page, and reference counts are written
+whenever an object is used. So everything that a worker needs to start is loaded before the fork:
+what is loaded afterwards exists once in each process.
 
 A process that serves keeps its garbage collections short (:class:`ShortCollections`).
 """
@@ -16,8 +15,7 @@ import gc
 import re
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 _MADV_DONTNEED = 4  # madvise(2)
 _OLDEST = 4  # collections of the middle generation before one of the oldest; 10 by default
@@ -86,25 +84,28 @@ class ShortCollections:
                     gc.unfreeze()
 
 
-def release_file_pages() -> None:
-    """Unmap the pages of programs and libraries that this process has read.
+def release() -> None:
+    """Give memory back to the system that the start needed and serving does not.
 
-    They stay in the page cache, and come back when they are needed. Only mappings without a
+    Free memory of the C library, and the pages of programs and libraries that this process has
+    read: they stay in the page cache, and come back when they are needed. Only mappings without a
     written page are released, because writes to the others would be lost. Does nothing where
     ``/proc`` does not describe the mappings.
     """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    with contextlib.suppress(OSError, AttributeError):
-        for start, size in list(_unwritten(Path("/proc/self/smaps").read_text())):
+    with contextlib.suppress(OSError, AttributeError), open("/proc/self/smaps") as smaps:
+        for start, size in list(_unwritten(smaps)):
             libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
+    with contextlib.suppress(AttributeError):  # musl has no malloc_trim
+        libc.malloc_trim(ctypes.c_size_t(0))
 
 
-def _unwritten(smaps: str) -> Iterator[tuple[int, int]]:
+def _unwritten(smaps: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Address and size of the read-only file mappings without a written page."""
     head: tuple[int, int] | None = None
-    for line in smaps.splitlines():
+    for line in smaps:
         found = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+) *(.*)", line)
         if found is not None:
             is_file = found[4] != "0" and found[3] in ("r-xp", "r--p")

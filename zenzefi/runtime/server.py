@@ -75,6 +75,7 @@ async def serve(
         # Existing objects are permanent. Freezing excludes them from garbage collections, which
         # would otherwise block the event loop for tens of milliseconds each.
         memory.freeze()
+        memory.release()
         collections = memory.ShortCollections()
         if on_ready is not None:
             on_ready()
@@ -106,15 +107,6 @@ async def _reload(
 
 def _names(sockets: Sequence[socket.socket]) -> list[str]:
     return [name_of(sock) for sock in sockets if sock.fileno() >= 0]
-
-
-def notify_supervisor(state: str) -> None:
-    """Send ``READY=1`` or another state to systemd, if it started this process (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path[:1] in ("/", "@"):
-        address = f"\0{path[1:]}" if path.startswith("@") else path
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(state.encode(), address)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -100,13 +100,6 @@ def _remove_stale(path: Path) -> None:
                 path.unlink()
 
 
-def remove_unix(path: Path, inode: int) -> None:
-    """Remove the file of a Unix socket, unless another program has replaced it."""
-    with contextlib.suppress(OSError):
-        if path.lstat().st_ino == inode:
-            path.unlink()
-
-
 def inherited() -> list[socket.socket]:
     """The listening sockets that systemd passed to this process (sd_listen_fds(3))."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):

@@ -1,235 +1,154 @@
-"""Several worker processes on one port, and the supervisor that starts and replaces them.
+"""Several worker processes on one port: forks them and becomes their supervisor.
 
-Theory of operation
--------------------
-The supervisor opens all listening sockets before it forks: a group of sockets for each worker, all
-on the same addresses (SO_REUSEPORT). It serves no requests. The command builds the application and
-freezes its objects before that, so that the workers share this memory; it has no thread, event loop
-or connection at the fork (:mod:`zenzefi.runtime.memory`). A worker inherits its group and closes
-the others. The kernel distributes new connections over the groups. A connection that arrives while
-a crashed worker is being replaced waits in the group's backlog, and the replacement accepts it.
-
-States of a worker::
-
-    fork ──> starting ──ready()──> serving ──SIGTERM──> draining ──> exited
-                 └────────crash────────┴───────────────────┴──────────^
-
-States of the supervisor::
-
-    running ──SIGTERM, SIGINT──> stopping ──timeout, second signal──> killing ──> returns
-       └──3 quick exits in a row──────^
-
-Events, in each of these states:
-
-- A worker exits (SIGCHLD). *Running*: it is replaced at once, in the same group of sockets. An exit
-  within ``_QUICK_EXIT`` seconds of the start counts as quick; three of them in a row mean that the
-  program can't start at all, and the supervisor stops with exit code 1. *Stopping* and *killing*:
-  it is only reaped.
-- SIGTERM or SIGINT. *Running*: the supervisor closes its copies of the listening sockets, because
-  the kernel would queue connections that no process accepts, and sends SIGTERM to the workers,
-  which drain (:mod:`zenzefi.runtime.drain`). *Stopping*: it sends SIGKILL.
-- SIGHUP is sent on to every worker, which reloads its settings (:mod:`zenzefi.runtime.reload`).
-- The stop timeout expires: SIGKILL.
-
-All signals wake the main loop through a pipe (``signal.set_wakeup_fd``), so a signal between two
-checks is not lost. Workers report ``ready()`` through a second pipe with one byte each.
-
-Guarantees:
-
-- There is at most one process for each group of sockets.
-- :meth:`Supervisor.run` returns only when all workers have exited.
-- A worker handles SIGTERM and SIGHUP from its first moment: they are blocked across the fork, and
-  unblocked by the worker's event loop. One that arrives in between is delivered then.
-- ``on_ready`` is called once, when all workers have become ready for the first time.
-- The exit code is 0 only if every worker exited with 0 after a stop.
+The command builds the application and freezes its objects before the fork, so that the workers
+share this memory (:mod:`zenzefi.runtime.memory`). It has no thread, event loop or connection then.
+Afterwards it replaces itself with a small program (:mod:`zenzefi.runtime.supervisor`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import marshal
 import os
-import select
 import signal
 import socket
 import sys
-import time
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from types import FrameType
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
 
-log = logging.getLogger(__name__)
+from zenzefi.runtime import supervisor
 
-_QUICK_EXIT = 5.0  # seconds
-_MAX_QUICK_EXITS = 3
-_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+Work = Callable[[Sequence[socket.socket], Callable[[], None]], None]
+"""Serves one group of sockets until SIGTERM, and calls its second argument once it is ready."""
 
 
-class Supervisor:
-    """Starts the workers, replaces crashed ones and forwards signals.
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What the supervisor needs, besides the workers themselves.
 
-    ``sockets`` holds a group of listening sockets for each worker. ``work(sockets, ready)`` runs in
-    the worker with one group: it calls ``ready()`` once it accepts connections, and serves until
-    SIGTERM. ``on_ready`` is called in the supervisor when all workers are ready for the first time,
-    ``on_end`` with the process ID of each worker that has exited. ``stop_timeout`` is the time in
-    seconds between SIGTERM and SIGKILL.
+    ``command`` starts a replacement; the index of its group of sockets is appended to it.
+    ``kept`` are further descriptors that a replacement inherits. ``stop_timeout`` is in seconds,
+    ``socket_file`` the path and inode of a Unix socket to remove at the end, ``folder`` a folder to
+    remove then.
     """
 
-    def __init__(
-        self,
-        work: Callable[[Sequence[socket.socket], Callable[[], None]], None],
-        sockets: Sequence[Sequence[socket.socket]],
-        *,
-        stop_timeout: float,
-        on_ready: Callable[[], None],
-        on_end: Callable[[int], None],
-    ) -> None:
-        self._work = work
-        self._sockets = [list(group) for group in sockets]
-        self._stop_timeout = stop_timeout
-        self._on_ready = on_ready
-        self._on_end = on_end
-        self._starting = len(self._sockets)
-        self._workers: dict[int, tuple[int, float]] = {}  # pid -> (index, started)
-        self._stopping = False
-        self._kill_at = float("inf")
-        self._quick_exits = 0
-        self._woken = self._readiness = self._report = -1
+    command: Sequence[str]
+    kept: Sequence[int]
+    stop_timeout: float
+    announcement: bytes
+    metrics_folder: str
+    is_json: bool
+    socket_file: tuple[str, int] | None = None
+    folder: str | None = None
 
-    def run(self) -> int:
-        """Supervise until all workers have exited, and return the exit code."""
-        stops = (signal.SIGTERM, signal.SIGINT)
-        before = {
-            number: signal.getsignal(number) for number in (*stops, signal.SIGHUP, signal.SIGCHLD)
-        }
-        # Every signal writes a byte into this pipe, which wakes select() in _wait without a race.
-        self._woken, waker = os.pipe()
-        os.set_blocking(waker, False)
-        os.set_blocking(self._woken, False)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        self._readiness, self._report = os.pipe()
-        os.set_blocking(self._readiness, False)
-        for number in stops:
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._forward)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+class Readiness:
+    """The pipe in which a worker reports that it is ready."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+
+    def reporter(self, index: int) -> Callable[[], None]:
+        """The function that reports it for the worker with this index."""
+        return reporter(self.writing, index)
+
+
+def reporter(pipe: int, index: int) -> Callable[[], None]:
+    """A function that reports through ``pipe`` that the worker with this index is ready."""
+
+    def report() -> None:
+        os.write(pipe, bytes((index,)))
+
+    return report
+
+
+def run(
+    work: Work,
+    groups: Sequence[Sequence[socket.socket]],
+    readiness: Readiness,
+    supervision: Supervision,
+) -> NoReturn:
+    """Fork a worker for each group of sockets, and supervise them until all have exited.
+
+    Does not return: this process becomes the supervisor, whose exit code is 0 if all workers
+    stopped properly.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # They stay blocked until the event loop of a worker, or the supervisor, handles them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.SIGNALS)
+    workers = [_fork(work, groups, index, readiness) for index in range(len(groups))]
+    try:
+        _hand_over(workers, groups, readiness, supervision)
+    except OSError:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def _fork(
+    work: Work, groups: Sequence[Sequence[socket.socket]], index: int, readiness: Readiness
+) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.close(readiness.reading)
+        for other, group in enumerate(groups):
+            if other != index:
+                for sock in group:
+                    sock.close()
+        work(groups[index], readiness.reporter(index))
         code = 0
-        try:
-            for index in range(len(self._sockets)):
-                self._start(index)
-            while self._workers:
-                code = self._reap() or code
-                self._kill_after_timeout()
-                self._wait()
-        finally:
-            signal.set_wakeup_fd(-1)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            for end in (self._woken, waker, self._readiness, self._report):
-                os.close(end)
-        return code
-
-    def _wait(self) -> None:
-        if self._workers:
-            select.select([self._woken, self._readiness], [], [], 1.0)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._woken, 4096)
-        with contextlib.suppress(BlockingIOError):
-            ready = len(os.read(self._readiness, 4096))
-            if self._starting > 0 >= self._starting - ready:
-                self._on_ready()
-            self._starting -= ready
-
-    def _start(self, index: int) -> None:
-        # A worker that receives SIGTERM while it starts must still serve the connections in its
-        # backlog, so the signals stay blocked until its event loop handles them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-        pid = os.fork()
-        if pid:
-            self._workers[pid] = (index, time.monotonic())
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
-            return
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            for other, group in enumerate(self._sockets):
-                if other != index:
-                    _close(group)
-            self._work(self._sockets[index], self._report_ready)
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Not sys.exit(), which would run the exit handlers that the parent registered.
-            os._exit(code)
-
-    def _report_ready(self) -> None:
-        os.write(self._report, b".")
-
-    def _reap(self) -> int:
-        """Reap exited workers, and replace them while running; return an exit code."""
-        exit_code = 0
-        while self._workers:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                self._workers.clear()
-                break
-            if pid == 0:
-                break
-            if pid not in self._workers:
-                continue
-            index, started = self._workers.pop(pid)
-            self._on_end(pid)
-            code = os.waitstatus_to_exitcode(status)
-            if self._stopping:
-                exit_code = exit_code or (0 if code == 0 else 1)
-                continue
-            is_quick = time.monotonic() - started < _QUICK_EXIT
-            self._quick_exits = self._quick_exits + 1 if is_quick else 0
-            log.error("worker exited: worker=%d exit_code=%d", index, code)
-            if self._quick_exits >= _MAX_QUICK_EXITS:
-                log.error("workers fail to start: stopping")
-                self._stop(signal.SIGTERM, None)
-                exit_code = 1
-                continue
-            self._start(index)
-        return exit_code
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping:
-            self._signal_all(signal.SIGKILL)
-            return
-        self._stopping = True
-        self._kill_at = time.monotonic() + self._stop_timeout
-        # While copies of the listeners are open here, the kernel queues connections in them.
-        for group in self._sockets:
-            _close(group)
-        self._signal_all(signal.SIGTERM)
-
-    def _forward(self, number: int, frame: FrameType | None) -> None:
-        self._signal_all(signal.Signals(number))
-
-    def _kill_after_timeout(self) -> None:
-        if time.monotonic() > self._kill_at:
-            log.error("workers did not exit in time; killing them")
-            self._kill_at = float("inf")
-            self._signal_all(signal.SIGKILL)
-
-    def _signal_all(self, number: signal.Signals) -> None:
-        for pid in list(self._workers):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit(), which would run the exit handlers that the parent registered.
+        os._exit(code)
 
 
-def _close(sockets: Sequence[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
+def _hand_over(
+    workers: Sequence[int],
+    groups: Sequence[Sequence[socket.socket]],
+    readiness: Readiness,
+    supervision: Supervision,
+) -> NoReturn:
+    descriptors = [[sock.fileno() for sock in group] for group in groups]
+    plan = {
+        "workers": list(workers),
+        "groups": descriptors,
+        "command": list(supervision.command),
+        "readiness": readiness.reading,
+        "stop_timeout": supervision.stop_timeout,
+        "announcement": supervision.announcement,
+        "metrics_folder": supervision.metrics_folder,
+        "is_json": supervision.is_json,
+    }
+    content = marshal.dumps((plan, supervision.socket_file, supervision.folder))
+    described = anonymous_file(content)
+    inherited = [readiness.reading, readiness.writing, described, *supervision.kept]
+    for descriptor in (*inherited, *(one for group in descriptors for one in group)):
+        os.set_inheritable(descriptor, True)
+    program = str(Path(supervisor.__file__).resolve())
+    command = [sys.executable, "-I", "-S", program, str(described)]
+    os.execv(command[0], command)  # noqa: S606 - no shell
+
+
+def anonymous_file(content: bytes) -> int:
+    """The descriptor of a file without a name, in memory where the system permits that."""
+    try:
+        descriptor = os.memfd_create("zenzefi")
+    except (AttributeError, OSError):
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(content)
+    return descriptor
