@@ -66,3 +66,14 @@ async def test_cleared_calls_do_not_run() -> None:
     sliced.clear()
     await asyncio.sleep(0)
     assert ran == [1]
+
+
+async def test_calls_wait_for_more_urgent_ones_elsewhere() -> None:
+    ran: list[str] = []
+    urgent = SlicedCalls(1)
+    later = SlicedCalls(2, lambda: bool(urgent))
+    urgent.add([lambda: ran.append("urgent")] * 3)
+    later.add([lambda: ran.append("later")] * 2)
+    while len(later):  # noqa: ASYNC110 - the loop runs them
+        await asyncio.sleep(0)
+    assert ran == ["urgent"] * 3 + ["later"] * 2

@@ -21,10 +21,12 @@ class SlicedCalls:
     exception is logged and does not prevent the others.
     """
 
-    __slots__ = ("_is_scheduled", "_size", "_waiting")
+    __slots__ = ("_is_scheduled", "_must_wait", "_size", "_waiting")
 
-    def __init__(self, size: int = SLICE) -> None:
+    def __init__(self, size: int = SLICE, must_wait: Callable[[], bool] = lambda: False) -> None:
+        """``must_wait``: whether more urgent calls wait elsewhere; they run first."""
         self._size = size
+        self._must_wait = must_wait
         self._waiting: deque[Callable[[], object]] = deque()
         self._is_scheduled = False
 
@@ -49,6 +51,8 @@ class SlicedCalls:
             return
         # Scheduled before the calls: one of them may add more, which then wait for the next step.
         asyncio.get_running_loop().call_soon(self._run)
+        if self._must_wait():
+            return
         for _ in range(min(self._size, len(waiting))):
             try:
                 waiting.popleft()()

@@ -33,6 +33,7 @@ from zenzefi.rewriting.engine import Engine
 from zenzefi.runtime import drain, reload
 from zenzefi.runtime.drain import REQUEST_HANDLER
 from zenzefi.settings import SETTINGS, Settings, parse_origin
+from zenzefi.sliced_calls import SlicedCalls
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.errors import TokenInvalid
 from zenzefi.tokens.open_connections import ClientIdentity
@@ -54,6 +55,7 @@ class MemoryTokenValidator:
         self.open_connections: dict[UUID, list[Callable[[str], None]]] = {}
         self.by_sign_in: dict[UUID | None, list[Callable[[str], None]]] = {}
         self.signed_out: set[UUID] = set()
+        self.closing = SlicedCalls()
 
     def add(
         self, token: str = TOKEN, scope: str = "full", *, activated: bool = False
@@ -97,6 +99,10 @@ class MemoryTokenValidator:
             closers.remove(close)
             of_browser.remove(close)
 
+    @property
+    def is_closing(self) -> bool:
+        return bool(self.closing)
+
     def is_signed_out(self, client: ClientIdentity) -> bool:
         return client.sign_in in self.signed_out
 
@@ -107,8 +113,8 @@ class MemoryTokenValidator:
 
     def revoke(self, token: str = TOKEN, reason: str = "The access token was revoked.") -> None:
         access = self.known.pop(token)
-        for close in list(self.open_connections.get(access.token_id, [])):
-            close(reason)
+        ending = self.open_connections.get(access.token_id, [])
+        self.closing.add([functools.partial(close, reason) for close in ending])
 
 
 class MemorySignIns:

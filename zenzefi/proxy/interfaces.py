@@ -45,6 +45,10 @@ class TokenValidation(Protocol):
         ``close(reason)`` is called when the token ends, or the session or sign-in of ``client``.
         """
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether registered connections wait to be closed in a later step of the event loop."""
+
     def is_signed_out(self, client: ClientIdentity) -> bool:
         """Whether the client's sign-in is known to have ended."""
 

@@ -161,6 +161,11 @@ class OpenConnections:
 
     # --- closing
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether connections wait to be closed in a later step of the event loop."""
+        return bool(self._closing)
+
     def _close(self, connections: Iterable[OpenConnection], reason: str) -> int:
         chosen = list(connections)
         for connection in chosen:

@@ -279,16 +279,17 @@ class TokenValidator:
         close: Callable[[str], None],
         client: ClientIdentity | None = None,
     ) -> OpenConnection:
-        """Register an open connection (a WebSocket, a stream), to be closed with the token.
-
-        ``close(reason)`` is called at most once, in the event loop. The connection is closed too
-        when the session or sign-in of ``client`` ends. Use the result as a context manager, or call
-        :meth:`OpenConnection.release`.
-        """
+        """Register an open connection. ``close(reason)`` is called at most once, in the loop,
+        when the token ends, or the session or sign-in of ``client``."""
         connection = self.open_connections.add(access, close, client)
         # The token may have been activated after ``access`` was read.
         self._set_timer(self.cache.of(access.token_id) or access)
         return connection
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether open connections wait to be closed in a later step of the event loop."""
+        return self.open_connections.is_closing
 
     def is_signed_out(self, client: ClientIdentity) -> bool:
         """Whether the client's sign-in is known to have ended."""

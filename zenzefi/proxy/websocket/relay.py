@@ -157,6 +157,8 @@ class WebSocketRelay:
         if self._plugins is not None:
             self._plugins.closed(self._close_code)
         self._resolve()
+        if self._ending is not None and self._upstream.cursor.is_at_boundary:
+            self._write_upstream_close()
         self._upstream.close()
         self._browser.close()
         # aiohttp's handler no longer gets events of its transport.
@@ -190,33 +192,40 @@ class WebSocketRelay:
         if self._ending is not None or self._is_finished:
             return
         self._ending = (code, reason)
-        self._browser.receive_by(partial(self._relay, self._upstream))
-        self._upstream.receive_by(partial(self._relay, self._browser))
         self._goodbye = self._loop.call_later(GOODBYE_SECONDS, self._lost)
         if self._browser.cursor.is_at_boundary:
-            self._say_goodbye(self._browser)
-        if self._upstream.cursor.is_at_boundary:
-            self._say_goodbye(self._upstream)
-
-    def _say_goodbye(self, end: Side, rest: bytes = b"") -> None:
-        """Send the close frame to this side; ``rest``: received bytes that follow."""
-        if self._ending is None:
-            return
-        code, reason = self._ending
-        is_browser = end is self._browser
-        if not is_browser:
-            code = CLOSE_GOING_AWAY  # the reason concerns the gate and its user alone
-        if not end.is_ended:
-            frame = close_frame(code, reason if is_browser else "", masked=not is_browser)
-            end.transport.write(frame)
-        # From now on no more bytes are relayed to this side.
-        if is_browser:
-            self._upstream.receive_by(drop)
-            if self._browser.has_ended:
-                self._lost()
+            self._close_browser()
         else:
-            self._browser.receive_by(self._after_goodbye)
-            self._after_goodbye(rest)
+            self._upstream.receive_by(partial(self._relay, self._browser))
+        if self._upstream.cursor.is_at_boundary:
+            self._close_upstream(b"")
+        else:
+            self._browser.receive_by(partial(self._relay, self._upstream))
+
+    def _close_browser(self) -> None:
+        """Send the close frame to the browser. From now on nothing more is relayed to it."""
+        if self._ending is not None and not self._browser.is_ended:
+            code, reason = self._ending
+            self._browser.transport.write(close_frame(code, reason, masked=False))
+        self._upstream.receive_by(drop)
+        if self._browser.has_ended:
+            self._lost()
+
+    def _close_upstream(self, rest: bytes) -> None:
+        """Relay nothing more to the upstream; ``rest``: bytes of the browser that follow.
+
+        Its close frame is sent when all browsers have got theirs: it decides about nothing.
+        """
+        self._finishing.add((self._write_upstream_close,))
+        self._browser.receive_by(self._after_goodbye)
+        self._after_goodbye(rest)
+
+    def _write_upstream_close(self) -> None:
+        """Send the close frame to the upstream, once; the reason is for the user alone."""
+        end = self._upstream
+        if not (end.is_ended or end.is_lost or end.transport.is_closing()):
+            end.is_ended = True
+            end.transport.write(close_frame(CLOSE_GOING_AWAY, "", masked=True))
 
     def _after_goodbye(self, data: bytes) -> None:
         """Wait for the browser's close frame."""
@@ -263,7 +272,10 @@ class WebSocketRelay:
         end.relayed += used
         end.transport.write(data[:used])
         if self._ending is not None and end.cursor.is_at_boundary:
-            self._say_goodbye(end, data[used:])
+            if end is self._browser:
+                self._close_browser()
+            else:
+                self._close_upstream(data[used:])
 
     def _tick(self) -> None:
         """Ping an idle browser (RFC 6455, 5.5.2); abort it if nothing at all has happened since."""

@@ -79,7 +79,7 @@ class Side(asyncio.Protocol):
         self.relayed = 0
         self.is_lost = isinstance(transport, GoneTransport)
         self.has_ended = False  # the peer sends nothing more
-        self.is_ended = False  # EOF was sent to the peer
+        self.is_ended = False  # EOF or the gate's close frame was sent to the peer
         self.is_full = False  # it takes no more bytes for now
         self.progress_at = 0.0
         self.data_received = self._early
