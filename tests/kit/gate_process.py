@@ -59,7 +59,7 @@ class GateProcess:
         ]
         for reader in self._readers:
             reader.start()
-        assert self._ready.wait(60), "the gate said nothing for a minute"
+        assert self._ready.wait(240), "the gate said nothing for four minutes"
         found = re.search(r"listens +http://127\.0\.0\.1:(\d+)", self.announcement) or re.search(
             r"http://127\.0\.0\.1:(\d+)/", self.announcement
         )
