@@ -84,7 +84,7 @@ def serving(
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(240)
         yield process, lines
     finally:
         process.terminate()
