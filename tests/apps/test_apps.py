@@ -7,26 +7,19 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.kit.applications import Walk, built_app, python_app, shop, walked
+from tests.kit.applications import (
+    built_app,
+    python_app,
+    same_behind_the_gate,
+    shop,
+    walked,
+)
 from tests.kit.browser_gates import MountName, Place, place
 
 pytestmark = [pytest.mark.apps, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 MOUNTS: tuple[MountName, ...] = ("prefix", "own")
-
-
-async def same_behind_the_gate(
-    chromium: Browser, upstream: str, mount: MountName, folder: Path, walk: Walk
-) -> None:
-    """Walk without the gate, then behind it: nothing may differ."""
-    expected, _, known = await walked(chromium, Place(f"{upstream}/"), walk)
-    async with place(mount, upstream, folder) as at:
-        texts, outside, complaints = await walked(chromium, at, walk)
-        assert texts == expected
-        assert outside == []
-        assert [error for error in complaints if error not in known] == []
-        assert at.unmounted_requests() == []
 
 
 async def swagger(page: Page, root: str) -> list[str]:

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession, web
 from playwright.async_api import Browser, Page, expect
 
 from tests.apps import install
-from tests.kit.browser_gates import Place
+from tests.kit.browser_gates import MountName, Place, place
 from tests.kit.chromium import watch
 from tests.kit.ports import free_port
 
@@ -28,14 +30,33 @@ def _require_installation() -> None:
 async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[str]:
     """Run a script of ``tests/apps/python``; yields its origin once ``probe`` returns 200."""
     _require_installation()
+    folder = install.HERE / "python"
+    command = (APPS / "venv/bin/python", folder / script)
+    async with _program(command, folder, probe, *arguments) as origin:
+        yield origin
+
+
+@contextlib.asynccontextmanager
+async def node_app(script: str, probe: str, *arguments: str) -> AsyncIterator[str]:
+    """Run a script below ``tests/apps/node`` with Node.js; as :func:`python_app`."""
+    _require_installation()
+    path = APPS / "node" / script
+    async with _program((install.node(APPS), path), path.parent, probe, *arguments) as origin:
+        yield origin
+
+
+@contextlib.asynccontextmanager
+async def _program(
+    command: tuple[str | Path, ...], folder: Path, probe: str, *arguments: str
+) -> AsyncIterator[str]:
+    """Run a server whose first argument is its port."""
     port = str(free_port())
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
     process = await asyncio.create_subprocess_exec(
-        APPS / "venv/bin/python",
-        install.HERE / "python" / script,
+        *command,
         port,
         *arguments,
-        cwd=install.HERE / "python",
+        cwd=folder,
         env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -49,7 +70,7 @@ async def python_app(script: str, probe: str, *arguments: str) -> AsyncIterator[
                         if response.status == 200:
                             break
                 if process.returncode is not None:
-                    pytest.fail(f"{script} exited with status {process.returncode}")
+                    pytest.fail(f"{command[-1]} exited with status {process.returncode}")
                 await asyncio.sleep(0.1)
         yield origin
     finally:
@@ -72,7 +93,8 @@ async def built_app(name: str) -> AsyncIterator[str]:
         return web.Response(text=image, content_type="image/svg+xml")
 
     async def page(request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(folder / "index.html")
+        named = folder / request.match_info["path"].replace("/", "_")  # files of the root only
+        return web.FileResponse(named if named.is_file() else folder / "index.html")
 
     app = web.Application()
     app.router.add_get("/api/items.json", items)
@@ -108,6 +130,19 @@ async def walked(
     plain = [text.replace(at.root, "ROOT/").replace(origin + "/", "ROOT/") for text in texts]
     complaints = [error.replace(at.root, "ROOT/") for error in seen.errors]
     return plain, seen.outside(at.root), complaints
+
+
+async def same_behind_the_gate(
+    chromium: Browser, upstream: str, mount: MountName, folder: Path, walk: Walk, **settings: Any
+) -> None:
+    """Walk without the gate, then behind it: nothing may differ."""
+    expected, _, known = await walked(chromium, Place(f"{upstream}/"), walk)
+    async with place(mount, upstream, folder, **settings) as at:
+        texts, outside, complaints = await walked(chromium, at, walk)
+        assert texts == expected
+        assert outside == []
+        assert [error for error in complaints if error not in known] == []
+        assert at.unmounted_requests() == []
 
 
 async def shop(page: Page, root: str) -> list[str]:

@@ -32,8 +32,9 @@ _ALLOWED = bytes(
 
 _SOCKETS = {"http": "ws", "https": "wss"}
 
-# Inside a string of a script the quotes of JSON are escaped.
-_QUOTE = re.compile(rb"(?<!\\)\\?[\"'`]\Z")
+# Inside a string of a script the quotes of JSON are escaped, inside an attribute they may be
+# character references.
+_QUOTE = re.compile(rb"(?:(?<!\\)\\?[\"'`]|&(?:quot|apos|#3[49]);)\Z")
 
 # Every spelling of "/" and of ":", the longer ones first.
 SLASHES = (
@@ -297,5 +298,5 @@ class _Target:
 
 def _is_in_quotes(before: bytes, window: bytes, end: int) -> bool:
     """Whether the text between ``before`` and ``end`` is a whole string."""
-    quote = _QUOTE.search(before[-3:])
+    quote = _QUOTE.search(before[-6:])
     return quote is not None and window.startswith(quote[0], end)

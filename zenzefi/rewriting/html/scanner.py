@@ -30,10 +30,10 @@ from zenzefi.rewriting.csp import permit_behind
 from zenzefi.rewriting.css import CssScanner, rewrite_css
 from zenzefi.rewriting.edits import Edit
 from zenzefi.rewriting.html import elements, embedded, syntax
+from zenzefi.rewriting.html.attribute_literals import AttributeLiterals
 from zenzefi.rewriting.html.elements import MOST, QUOTES
 from zenzefi.rewriting.html.options import HtmlOptions
 from zenzefi.rewriting.html.references import decode, encode, splice
-from zenzefi.rewriting.html.root_literals import RootLiterals
 from zenzefi.rewriting.html.table import ANIMATIONS, INERT, AddressSyntax, address_syntax
 from zenzefi.rewriting.html.tokenizer import TAG_LIMIT, Tag, Tokenizer
 from zenzefi.rewriting.microsyntax import map_srcset
@@ -90,11 +90,11 @@ class HtmlScanner(Tokenizer, DecidingScanner):
         self._mode = self._at_start
         self._hurried = False
         self._hashes = self._options.hashes
-        self._literals = RootLiterals(mapper.origins, mount) if mount.is_root else None
+        self._literals = AttributeLiterals(mapper.origins, mount)
 
     def scan(self, window: bytes, final: bool) -> tuple[int, list[Edit]]:
         """See :class:`zenzefi.rewriting.scanner.Scanner`."""
-        self._shows_text = self._literals is not None and self._literals.may_be_in(window)
+        self._shows_text = self._literals.may_be_in(window)
         return super().scan(window, final)
 
     def release(self) -> None:
@@ -119,12 +119,11 @@ class HtmlScanner(Tokenizer, DecidingScanner):
     # --- attributes ------------------------------------------------------------------------------
 
     def _run(self, run: Tag, edits: list[Edit]) -> None:
-        if self._literals is not None:
-            edits += self._literals.in_run(run)
+        edits += self._literals.in_run(run)
 
     def _ended_with(self, run: Tag, edits: list[Edit]) -> int:
         front = self._front
-        if front:  # rooted URLs follow one another, so they are mapped in one loop
+        if front and not self._shows_text:  # rooted URLs follow one another, so they are mapped in one loop
             data, match = run.string, self._html_run.match
             while run.lastindex == syntax.ROOTED:
                 start, end = run.span(syntax.ROOTED)
@@ -184,7 +183,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             if name == b"link" and self._options.credentials:
                 edits += elements.credential_edits(data, start, end, self._own)
                 edits.sort()
-        if self._shows_text and self._literals is not None:
+        if self._shows_text:
             mapped = edits[before:]
             found = self._literals.in_tag(tag, mapped, in_foreign=self._in_foreign())
             edits[before:] = sorted((*mapped, *found))

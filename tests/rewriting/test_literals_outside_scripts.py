@@ -1,4 +1,4 @@
-"""At root mounts every mention of the upstream's origin in markup and texts is an address."""
+"""Every mention of the upstream's origin in attributes and, at root mounts, in texts is an address."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def rewritten(
     size: int = 65536,
     destination: str | None = None,
 ) -> str:
+    if mount is PREFIX:
+        destination = "empty"  # a fragment: without the runtime script
     exchanged = exchange({"Content-Type": content_type}, mount=mount, destination=destination)
     if ENGINE.plan(exchanged) is None:
         return source
@@ -93,14 +95,43 @@ STAYS = [
 
 @pytest.mark.parametrize("source", STAYS)
 @pytest.mark.parametrize("size", SIZES)
-def test_names_texts_and_other_origins_stay(source: str, size: int) -> None:
+@pytest.mark.parametrize("mount", [ROOT, PREFIX])
+def test_names_texts_and_other_origins_stay(source: str, size: int, mount: Mount) -> None:
     page = source.replace("{U}", UP)
-    assert rewritten(page, size=size) == page
+    assert rewritten(page, size=size, mount=mount) == page
 
 
-def test_the_prefix_is_unchanged() -> None:
-    page = f'<p data-url="{UP}/x" onclick="location=\'{UP}/x\'">'
-    assert page in rewritten(page, mount=PREFIX)
+IN_ATTRIBUTES = [
+    ('<p hx-get="{U}/x?y=1" hx-target="#z">', '<p hx-get="{M}/x?y=1" hx-target="#z">'),
+    ("<p data-hx-post='{U}/x'>", "<p data-hx-post='{M}/x'>"),
+    ('<div data-app="{U}">', '<div data-app="{O}">'),
+    (
+        '<div data-app="{&quot;a&quot;:&quot;{U}&quot;,&quot;b&quot;:&quot;{U}/x&quot;}">',
+        '<div data-app="{&quot;a&quot;:&quot;{O}&quot;,&quot;b&quot;:&quot;{M}/x&quot;}">',
+    ),
+    (
+        """<b onclick="location.href='{U}/x'; f('{U}')">""",
+        """<b onclick="location.href='{M}/x'; f('{O}')">""",
+    ),
+    ('<a href="/x" data-a="{U}/y"><a href="/z">', '<a href="{P}/x" data-a="{M}/y"><a href="{P}/z">'),
+    ('<meta property="og:url" content="{U}/x">', '<meta property="og:url" content="{M}/x">'),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), IN_ATTRIBUTES)
+@pytest.mark.parametrize("size", SIZES)
+def test_under_a_prefix_an_origin_stays_an_origin(source: str, expected: str, size: int) -> None:
+    gate = str(PREFIX.public)
+    for name, text in (("M", gate + PREFIX.prefix), ("O", gate), ("P", PREFIX.prefix)):
+        expected = expected.replace("{" + name + "}", text)
+    out = rewritten(source.replace("{U}", UP), mount=PREFIX, size=size)
+    assert out == expected
+    assert rewritten(out, mount=PREFIX, size=size) == expected
+
+
+def test_under_a_prefix_values_of_form_controls_stay() -> None:
+    page = f'<input name="next" value="{UP}/x" data-url="/y"><option value={UP}>'
+    assert rewritten(page, mount=PREFIX) == page
 
 
 @given(

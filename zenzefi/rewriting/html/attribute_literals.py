@@ -1,9 +1,11 @@
-"""The upstream's origin in attributes that hold no URL by the standard, at a root mount.
+"""The upstream's origin in attributes that hold no URL by the standard.
 
-At a root mount no script of the gate maps what scripts read from the page: ``onclick``, ``data-*``,
-the content of ``<meta>``, attributes of custom elements, ``javascript:`` URLs, JSON and markup in
-attributes. Every mention of the upstream's origin in them is an address there, and it is found as
-in scripts (:mod:`zenzefi.rewriting.literals`). Names of namespaces stay.
+Scripts read them: ``onclick``, ``data-*``, ``hx-get``, the content of ``<meta>``, attributes of
+custom elements, ``javascript:`` URLs, JSON and markup in attributes. At a root mount no script of
+the gate maps what they read. Under a prefix it is mapped when it is used, but scripts compare it
+with ``location`` before. So every mention of the upstream's origin in them is an address, and it is
+found as in scripts (:mod:`zenzefi.rewriting.literals`). Names of namespaces stay. Under a prefix
+the values of form controls stay, too: the page sends them back.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ _BEGINNING = 256  # bytes in which "javascript:" is looked for
 _MOST = 4000  # attributes of one tag
 
 
-class RootLiterals:
+class AttributeLiterals:
     """Finds these mentions in the tags of one document."""
 
     def __init__(self, origins: Iterable[Origin], mount: Mount) -> None:
         self._finder = OriginFinder(origins, mount)
+        self._skipped = b"" if mount.is_root else b"value"
 
     def may_be_in(self, window: bytes) -> bool:
         """Whether the window has a mention at all: most pages have none."""
@@ -60,7 +63,7 @@ class RootLiterals:
         if element == b"meta":
             attributes = _without_directives(attributes)
         for name, group, found in attributes:
-            if group == 1 or name.startswith(b"xmlns"):
+            if group == 1 or name.startswith(b"xmlns") or name == self._skipped:
                 continue
             is_mapped = address_syntax(element, name, in_foreign=in_foreign) is not None
             if is_mapped and not _SCRIPT_URL.match(decode(found[group][:_BEGINNING])):
@@ -69,7 +72,9 @@ class RootLiterals:
             if any(start < other_end and other < end for other, other_end in taken):
                 continue
             for spelled in self._finder.find(found[group]):
-                edit = self._finder.edit(spelled)
+                is_whole = spelled.scheme and spelled.end - spelled.start == len(found[group])
+                is_origin = spelled.is_origin or bool(is_whole)
+                edit = self._finder.edit(spelled._replace(is_origin=is_origin))
                 yield Edit(start + edit.start, start + edit.end, edit.new)
 
 

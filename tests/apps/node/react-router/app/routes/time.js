@@ -1,0 +1,1 @@
+export const loader = ({ request }) => new Response(`asked at ${new URL(request.url).pathname}`);
