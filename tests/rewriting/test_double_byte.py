@@ -59,3 +59,39 @@ def test_an_ascii_style_sheet_stays_as_it_is() -> None:
     css = b"a{b:c\\64}"
     kind = {"Content-Type": "text/css; charset=shift_jis"}
     assert rewrite_body(ENGINE, exchange(kind), css) == css
+
+
+@pytest.mark.parametrize("mount", [PREFIX, ROOT])
+@pytest.mark.parametrize("how", ["header", "meta", "http-equiv"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("label", BACKSLASHES)
+def test_styles_inside_a_page_are_read_in_its_encoding(
+    label: str, size: int, how: str, mount: Mount
+) -> None:
+    text = BACKSLASHES[label]
+    declared = {
+        "header": "",
+        "meta": f'<meta charset="{label}">',
+        "http-equiv": f'<meta http-equiv="Content-Type" content="text/html; charset={label}">',
+    }[how]
+    page = (
+        f'<!doctype html><head>{declared}<title>{text}</title><style>a{{font-family:"{text}";'
+        f"b:url(https://app.example/{text});c:url(/{text})}}</style></head>"
+        f"<p style='b:url(https://app.example/{text});c:url(/{text})'>{text}"
+        f'<img src="https://app.example/{text}" alt={text}>'
+    )
+    kind = f"text/html; charset={label}" if how == "header" else "text/html"
+    exchanged = exchange({"Content-Type": kind}, mount=mount, destination="empty")
+    made = rewrite_body(ENGINE, exchanged, page.encode(label), size)
+    expected = page.replace("https://app.example/", mount.root)
+    assert made.decode(label) == expected.replace("url(/", f"url({mount.prefix}/")
+
+
+@given(st.lists(st.one_of(pieces, st.sampled_from([b"<p>", b"\\", b"\x1b$B"]))), st.integers(1, 9))
+@pytest.mark.parametrize("label", BACKSLASHES)
+def test_a_page_without_addresses_survives_in_any_encoding(
+    label: str, parts: list[bytes], size: int
+) -> None:
+    page = b"".join([b"<p>", *parts[:3], f"<meta charset={label}>".encode(), *parts])
+    exchanged = exchange({"Content-Type": "text/html"}, mount=ROOT)
+    assert rewrite_body(ENGINE, exchanged, page, size) == page

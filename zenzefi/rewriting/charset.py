@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from zenzefi.rewriting.double_byte import DoubleByte
+from zenzefi.rewriting.double_byte import DoubleByte, codec_of
 
 _UTF16 = {
     "utf-16": "utf-16-le",
@@ -196,17 +196,20 @@ def _unfinished_escape(data: bytes) -> int:
 
 
 class Undeclared:
-    """HTML without a declared encoding: ISO-2022-JP if a ``<meta>`` declares it.
+    """HTML without an encoding in its headers: a ``<meta>`` may declare one.
 
-    The decision is made at the first escape byte. Before it both readings are equal, so no byte has
-    to wait for the prescan.
+    ISO-2022-JP is decided at the first escape byte. Before it both readings are equal, so no byte
+    has to wait for the prescan. For a double-byte encoding the reading changes with the chunk in
+    which the ``<meta>`` ends: what came before is text or markup without style sheets.
+    ``double_byte`` tells whether it is looked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, double_byte: bool = False) -> None:
+        self._looks = double_byte
         self._head = b""
         self._seen = 0
         self._waiting = b""
-        self._inner: Plain | Iso2022Jp | None = None
+        self._inner: Plain | Iso2022Jp | DoubleByte | None = None
 
     def decode(self, data: bytes, final: bool) -> bytes:
         """Lift two-byte runs if the body is ISO-2022-JP."""
@@ -215,6 +218,10 @@ class Undeclared:
         if len(self._head) < PRESCAN:
             self._head += data[: PRESCAN - len(self._head)]
         self._seen += len(data)
+        found = self._double_byte(data) if self._looks and not self._waiting else None
+        if found is not None:
+            self._inner = found
+            return found.decode(data, final)
         data = self._waiting + data
         self._waiting = b""
         escape = data.find(b"\x1b")
@@ -232,9 +239,20 @@ class Undeclared:
         waiting, self._waiting = self._waiting, b""
         return self._decide().decode(waiting, False) if waiting else b""
 
+    def _double_byte(self, data: bytes) -> DoubleByte | None:
+        """The transcoder, once the end of a ``<meta>`` has arrived that declares it."""
+        if b">" not in data:
+            return None
+        label = prescan(self._head)
+        codec = codec_of(label)
+        self._looks = not label
+        return DoubleByte(codec) if codec is not None else None
+
     def _decide(self) -> Plain | Iso2022Jp:
-        self._inner = Iso2022Jp() if by_label(prescan(self._head)) == "iso-2022-jp" else Plain()
-        return self._inner
+        is_japanese = by_label(prescan(self._head)) == "iso-2022-jp"
+        inner = Iso2022Jp() if is_japanese else Plain()
+        self._inner = inner
+        return inner
 
     def encode(self, data: bytes, final: bool) -> bytes:
         """Lower the lifted bytes."""
@@ -244,13 +262,20 @@ class Undeclared:
 Transcoder = Plain | Utf16 | Iso2022Jp | Undeclared | DoubleByte
 
 
-def transcoder(encoding: str, *, html: bool) -> Transcoder:
-    """The transcoder of one body; ``encoding`` is from :func:`by_mark` or :func:`by_label`."""
+def transcoder(encoding: str, *, html: bool, double_byte: bool = False) -> Transcoder:
+    """The transcoder of one body; ``encoding`` is from :func:`by_mark` or :func:`by_label`.
+
+    ``double_byte``: whether the body may contain style sheets and is read by scanners only, so that
+    the characters of Shift_JIS, GBK and Big5 are moved out of ASCII.
+    """
     if encoding in ("utf-16-le", "utf-16-be"):
         return Utf16(encoding)
     if encoding == "iso-2022-jp":
         return Iso2022Jp()
-    return Undeclared() if html and not encoding else Plain()
+    codec = codec_of(encoding) if double_byte else None
+    if codec is not None:
+        return DoubleByte(codec)
+    return Undeclared(double_byte=double_byte) if html and not encoding else Plain()
 
 
 def python_name(encoding: str) -> str:

@@ -18,7 +18,6 @@ from zenzefi.origin import MountKind
 from zenzefi.rewriting import charset, codecs, csp, sniff, validators
 from zenzefi.rewriting.body import BodyRewrite, Decide, Step
 from zenzefi.rewriting.cache import Key, Recall, ResultCache
-from zenzefi.rewriting.double_byte import DoubleByte, codec_of
 from zenzefi.rewriting.header_values import View
 from zenzefi.rewriting.headers import BODY_HEADERS, map_headers, varying
 from zenzefi.rewriting.origin_search import OriginSearch
@@ -246,10 +245,12 @@ class Engine:
             ]
             reading = BodyReading(exchange, effective, encoding, permission)
             steps = steps_for(wanted, reading, self.budget, self._clock, used)
-            transcoder = charset.transcoder(encoding, html=effective == sniff.HTML)
-            codec = codec_of(encoding) if effective == sniff.CSS else None
-            if codec is not None and all(e.plugin.needs is Needs.CHUNKS for e in wanted):
-                transcoder = DoubleByte(codec)
+            transcoder = charset.transcoder(
+                encoding,
+                html=effective == sniff.HTML,
+                double_byte=effective in (sniff.CSS, sniff.HTML)
+                and all(entry.plugin.needs is Needs.CHUNKS for entry in wanted),
+            )
             return (transcoder if steps else charset.Plain()), steps
 
         return decide

@@ -138,11 +138,11 @@ class ReferencedText:
             return self._scanner.scan(window, final)
         if not final:
             return 0, []
-        plain = decode(window).encode("utf-8", "surrogateescape")
+        plain = decode(window).encode("utf-8", "surrogatepass")
         _, edits = self._scanner.scan(plain, True)
         if not edits:
             return len(window), []
-        new = apply(plain, edits).decode("utf-8", "surrogateescape")
+        new = apply(plain, edits).decode("utf-8", "surrogatepass")
         return len(window), [Edit(0, len(window), _escaped(new))]
 
 

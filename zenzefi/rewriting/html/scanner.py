@@ -252,7 +252,8 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             return map_srcset(value, self._map)
         if kind is AddressSyntax.LIST:
             return _WORD.sub(lambda found: self._map(found[0]), value)
-        raw = value.encode("utf-8", "surrogateescape")
+        # Escaped bytes stay apart from characters: together they may look like UTF-8.
+        raw = value.encode("utf-8", "surrogatepass")
         if kind is AddressSyntax.CSS:
             new = rewrite_css(raw, self._map)
         elif self._depth < _MAX_DEPTH and b"<" in raw:
@@ -263,7 +264,7 @@ class HtmlScanner(Tokenizer, DecidingScanner):
             new = rewrite_whole(inner, raw)
         else:
             new = raw
-        return value if new == raw else new.decode("utf-8", "surrogateescape")
+        return value if new == raw else new.decode("utf-8", "surrogatepass")
 
     def _own(self, url: str) -> str | None:
         """The absolute URL, if it belongs to the upstream."""
