@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.kit.applications import built_app, node_app, same_behind_the_gate
-from tests.kit.browser_gates import MountName
+from tests.kit.applications import built_app, node_app, same_behind_the_gate, walked
+from tests.kit.browser_gates import MountName, Place, place
 
 pytestmark = [pytest.mark.apps, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -77,21 +77,29 @@ async def test_next_with_its_default_bundler(
     chromium: Browser, mount: MountName, view: str, tmp_path: Path
 ) -> None:
     async with node_app("next/server.mjs", "/api/time") as upstream:
-        await same_behind_the_gate(
-            chromium, upstream, mount, tmp_path, pages, upstream_view=view
-        )
+        await same_behind_the_gate(chromium, upstream, mount, tmp_path, pages, upstream_view=view)
 
 
-@pytest.mark.parametrize("mount", MOUNTS)
+@pytest.mark.parametrize("mount", ["own", "client"])
 async def test_react_router_as_a_framework(
     chromium: Browser, mount: MountName, tmp_path: Path
 ) -> None:
-    # Its router reads location.pathname.
-    options = {"html": {"address": "upstream"}} if mount == "prefix" else None
     async with node_app("react-router/server.mjs", "/api/time") as upstream:
-        await same_behind_the_gate(
-            chromium, upstream, mount, tmp_path, pages, plugin_options=options
-        )
+        await same_behind_the_gate(chromium, upstream, mount, tmp_path, pages)
+
+
+async def test_react_router_as_a_framework_under_the_prefix_by_option(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    options = {"html": {"address": "upstream"}}  # its router reads location.pathname
+    async with node_app("react-router/server.mjs", "/api/time") as upstream:
+        expected, _, _ = await walked(chromium, Place(f"{upstream}/"), pages)
+        async with place("prefix", upstream, tmp_path, plugin_options=options) as at:
+            texts, outside, complaints = await walked(chromium, at, pages)
+            assert (texts, complaints) == (expected, [])
+            # The reload asks for what the address bar shows, and the gate leads it back.
+            origin = at.root.removesuffix("/api/v1/proxy/")
+            assert set(outside) == {f"{origin}/items/1?from=action"}
 
 
 async def offline(page: Page, root: str) -> list[str]:

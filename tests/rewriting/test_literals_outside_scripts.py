@@ -1,4 +1,4 @@
-"""Every mention of the upstream's origin in attributes and, at root mounts, in texts is an address."""
+"""Every mention of the upstream's origin in attributes is an address, at roots in texts too."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ IN_ATTRIBUTES = [
         """<b onclick="location.href='{U}/x'; f('{U}')">""",
         """<b onclick="location.href='{M}/x'; f('{O}')">""",
     ),
-    ('<a href="/x" data-a="{U}/y"><a href="/z">', '<a href="{P}/x" data-a="{M}/y"><a href="{P}/z">'),
+    (
+        '<a href="/x" data-a="{U}/y"><a href="/z">',
+        '<a href="{P}/x" data-a="{M}/y"><a href="{P}/z">',
+    ),
     ('<meta property="og:url" content="{U}/x">', '<meta property="og:url" content="{M}/x">'),
 ]
 
