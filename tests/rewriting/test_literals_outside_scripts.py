@@ -26,7 +26,7 @@ def rewritten(
     size: int = 65536,
     destination: str | None = None,
 ) -> str:
-    if mount is PREFIX:
+    if content_type == "text/html":
         destination = "empty"  # a fragment: without the runtime script
     exchanged = exchange({"Content-Type": content_type}, mount=mount, destination=destination)
     if ENGINE.plan(exchanged) is None:

@@ -123,9 +123,8 @@ class HtmlScanner(Tokenizer, DecidingScanner):
 
     def _ended_with(self, run: Tag, edits: list[Edit]) -> int:
         front = self._front
-        if (
-            front and not self._shows_text
-        ):  # rooted URLs follow one another, so they are mapped in one loop
+        if front and not self._shows_text:
+            # Rooted URLs follow one another, so they are mapped in one loop.
             data, match = run.string, self._html_run.match
             while run.lastindex == syntax.ROOTED:
                 start, end = run.span(syntax.ROOTED)
