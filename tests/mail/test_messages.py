@@ -18,12 +18,14 @@ from zenzefi.mail.messages import (
     InvitationMessage,
     MailMessage,
     MailRenderer,
+    NoticeMessage,
     PasswordChangedMessage,
     ResetPasswordMessage,
     ResetTwoStepMessage,
     TwoStepOffMessage,
     TwoStepOnMessage,
 )
+from zenzefi.mail.notice_kinds import NoticeKind
 from zenzefi.resources import bundled
 
 SITE = "gate.example"
@@ -165,9 +167,34 @@ def render(message: MailMessage, language: str, site_name: str = SITE) -> EmailM
 def test_every_message_and_every_template_is_covered() -> None:
     kinds = {case.kind for case in CASES}
     public = [value for value in vars(messages).values() if isinstance(value, type)]
-    assert kinds == {kind for kind in public if issubclass(kind, MailMessage)} - {MailMessage}
+    others = {MailMessage, NoticeMessage}  # notices have their own test below
+    assert kinds == {kind for kind in public if issubclass(kind, MailMessage)} - others
     templates = {path.stem for path in (bundled("templates") / "mail").iterdir()}
-    assert templates == {kind.template for kind in kinds} | {"layout"}
+    assert templates == {kind.template for kind in kinds} | {"layout", NoticeMessage.template}
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_every_kind_of_notice_has_its_text_and_says_how_to_switch_it_off(language: str) -> None:
+    found = set()
+    for kind in NoticeKind:
+        notice = NoticeMessage(
+            "marta@example.com",
+            "Marta",
+            kind=kind.value,
+            what="Office\nBcc: eve@example.com",
+            amount="10.00 ZNC",
+            at="1 December 2026",
+            link=LINK,
+            settings_link=f"https://{SITE}/account/notices",
+        )
+        message = render(notice, language)
+        text = message.get_content()
+        assert SITE in message["Subject"]
+        assert message["Bcc"] is None
+        assert LINK in text
+        assert f"https://{SITE}/account/notices" in text
+        found.add((message["Subject"], text))
+    assert len(found) == len(NoticeKind)
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
