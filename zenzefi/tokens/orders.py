@@ -55,7 +55,7 @@ _BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a buyer has chosen: one token, or a bundle."""
+    """The choice of a buyer: one token, or a bundle."""
 
     duration_hours: int | None = None
     scope: str | None = None
