@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_mail_notices_user_id_users"),
         sa.PrimaryKeyConstraint("id", name="pk_mail_notices"),
-        sa.UniqueConstraint("kind", "event_id", name="uq_mail_notices_kind"),
+        sa.UniqueConstraint("kind", "event_id", name="uq_mail_notices_kind_event_id"),
     )
     op.create_index("ix_mail_notices_user_id", "mail_notices", ["user_id"])
     op.create_index("ix_mail_notices_sent_at_due_at", "mail_notices", ["sent_at", "due_at"])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import zipfile
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor, promote
 from zenzefi.cli import main
 from zenzefi.db.base import metadata
 from zenzefi.db.engine import DATABASE
+from zenzefi.mail.models import mail_notices
 from zenzefi.maintenance.reconciliation import reconcile
 
 PARTS = {"account", "access_tokens", "transactions", "payments", "sessions", "sign_ins", "activity"}
@@ -84,6 +86,16 @@ async def test_a_deleted_account_is_gone_and_the_books_still_add_up(make_gate: M
     user_id = await user_id_of(gate)
     note = {"note": "Alice pays late"}
     await call(gate, "PATCH", f"/admin/users/{user_id}/note", bearer=admin, json=note)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(
+            mail_notices.insert().values(
+                user_id=user_id,
+                kind="token_ended",
+                event_id=uuid4(),
+                content='{"what": "Alice\'s laptop"}',
+                due_at=datetime.now(UTC),
+            )
+        )
     before = await reconcile(gate.app[DATABASE])
     for body, status in (
         ({}, 422),

@@ -23,10 +23,13 @@ from zenzefi.admin.service import Administration
 from zenzefi.audit.log import Actor, record
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
+from zenzefi.mail.models import mail_notices, muted_notices
 from zenzefi.tokens.models import access_tokens, device_claims, usage_sessions
 from zenzefi.tokens.sign_ins import BrowserSignIns
 
 _NO_PASSWORD = ""
+
+_NOTICES = (mail_notices, muted_notices)
 
 
 class Deletions:
@@ -93,7 +96,7 @@ class Deletions:
             await connection.execute(
                 delete(device_claims).where(device_claims.c.token_id.in_(tokens))
             )
-            for table in (one_time_links, recovery_codes, web_sessions):
+            for table in (one_time_links, recovery_codes, web_sessions, *_NOTICES):
                 await connection.execute(delete(table).where(table.c.user_id == user_id))
             await connection.execute(
                 update(invitations)
