@@ -1,4 +1,4 @@
-"""A WebDAV client at each mount: what litmus checks of a server that speaks of its own addresses.
+"""A WebDAV client at each mount reads and sends addresses, as litmus does with a server.
 
 Every address that the client reads is one that it can use, and every one that it sends is the
 server's (RFC 4918: hrefs 14.7, lock roots 14.12, Destination 10.3, If 10.4).

@@ -170,7 +170,7 @@ def test_the_policies_of_the_page_and_of_its_headers_must_both_allow_it(mount: M
 
 @pytest.mark.parametrize("mount", MOUNTS, ids=str)
 def test_no_two_responses_have_the_same_nonce(mount: Mount) -> None:
-    """A stored result would repeat it: whoever reads one page could put scripts into another."""
+    """A stored result would repeat it, and an author of one page could use it in another."""
     body = page_with(f"style-src {source_of(STYLE)}", f"<style>{STYLE}</style>")
     found = {nonce_of("style", sent(mount, [], body)[1]) for _ in range(3)}
     assert len(found) == 3

@@ -25,7 +25,7 @@ _COLON, _SLASH = (
     b"(?:" + b"|".join(map(re.escape, spellings)) + b")"
     for spellings in (COLONS, [slash for slash in SLASHES if not _is_backslash(slash)])
 )
-# An escape may end in a letter or a digit: "\n", "\u0022", "%22". Those of a slash or a colon do
+# An escape may end in a word character: "\n", "\u0022", "%22". Those of a slash or a colon do
 # not count, because a longer path or a host would end there.
 _ESCAPE = (
     rb"(?<=\\[nrtbf])|(?<=\\u00[014-7][\da-f])|(?<=\\u002[\da-e])|(?<=\\u003[b-f])"
