@@ -47,9 +47,9 @@ async def test_a_flood_after_a_waiting_request_is_not_read(
     assert taken < 16_000_000
 
 
-@pytest.mark.parametrize("at_once", [1, 20])
+@pytest.mark.parametrize("together", [1, 20])
 async def test_a_client_that_reads_no_response_gets_a_limited_number(
-    start_gate: GateFactory, faulty: FaultyUpstream, at_once: int
+    start_gate: GateFactory, faulty: FaultyUpstream, together: int
 ) -> None:
     async def script(wire: Wire) -> None:
         body = b"z" * 30_000
@@ -61,13 +61,13 @@ async def test_a_client_that_reads_no_response_gets_a_limited_number(
 
     faulty.script = script
     gate = await start_gate(faulty.url)
-    one = f"GET {PREFIX}/x HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode() * at_once
+    one = f"GET {PREFIX}/x HTTP/1.1\r\n{HOST}\r\n{AUTH}\r\n\r\n".encode() * together
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, ("127.0.0.1", gate.port))
-        for _ in range(1200 // at_once):  # 36 MB of responses
+        for _ in range(1200 // together):  # 36 MB of responses
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await loop.sock_sendall(sock, one)

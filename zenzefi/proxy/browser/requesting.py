@@ -28,6 +28,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from zenzefi.errors import BadRequest, GateError
+from zenzefi.http.errors import RequestTimeout
 from zenzefi.http.request_handler import LINGER_SECONDS
 from zenzefi.http.request_stream import Phase
 from zenzefi.proxy.browser.connection import SendingConnection
@@ -256,6 +257,8 @@ class RequestingConnection(SendingConnection):
                 data = content.read_nowait()
             except web.RequestPayloadError:
                 raise BadRequest("The request's content is not framed properly.") from None
+            except (OSError, RuntimeError):  # the client has disconnected
+                raise RequestTimeout from None
             is_last = content.is_eof()
             if not data and not is_last:
                 return
