@@ -161,7 +161,7 @@ def section(found: dict[str, Measured]) -> str:
         "",
         "Pages that a process has written to are its own: code that runs writes the reference",
         "counts of the objects it uses. The first value of a row with several workers is the",
-        "supervisor, a program of its own.",
+        "supervisor, a small program.",
     ]
     return "\n".join(lines)
 

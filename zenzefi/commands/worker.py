@@ -59,7 +59,7 @@ class WorkerContent:
         return [_opened(kind, descriptor) for descriptor in self.groups[index]]
 
     def gate(self) -> Gate:
-        """What a worker serves."""
+        """The gate that a worker serves."""
         metrics = None if self.metrics is None else _opened(socket.socket, self.metrics)
         return Gate(self.settings, self.loaded, metrics)
 
@@ -73,7 +73,7 @@ def _opened(kind: type[socket.socket], descriptor: int) -> socket.socket:
 
 def command(content: int) -> list[str]:
     """The command that starts a replacement; the index of its group of sockets is appended."""
-    # The same modules as in this process: neither its folder nor its path are searched anew.
+    # The same modules as in this process: neither its folder nor its path are searched again.
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
     return [sys.executable, "-P", "-c", code, str(content)]
 

@@ -1,6 +1,6 @@
 """Replaces worker processes and forwards signals: ``python -I -S supervisor.py DESCRIPTOR``.
 
-It runs as a program of its own and imports only small modules of the standard library, because its
+It runs as a separate program and imports only small modules of the standard library, because its
 memory is added to that of the workers: 5 MB. The process that built the application and forked
 the workers would keep the original of every page that all of them have written to, so it replaces
 itself with this program (:func:`zenzefi.runtime.workers.hand_over`).

@@ -27,7 +27,7 @@ Work = Callable[[Sequence[socket.socket], Callable[[], None]], None]
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What the supervisor needs, besides the workers themselves.
+    """The arguments of the supervisor, except the workers themselves.
 
     ``command`` starts a replacement; the index of its group of sockets is appended to it.
     ``kept`` are further descriptors that a replacement inherits. ``stop_timeout`` is in seconds,
