@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class ServedGate:
     """The content of one process. ``loaded``: the settings before ``serve`` completed them."""
 
     settings: Settings
@@ -35,7 +35,7 @@ class Gate:
 
 
 async def one_process(
-    gate: Gate,
+    gate: ServedGate,
     sockets: Sequence[socket.socket],
     on_ready: Callable[[], None],
     built: web.Application | None = None,

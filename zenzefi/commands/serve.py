@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from zenzefi.commands.common import Exit, explained, fail, read_settings
-from zenzefi.commands.gate import Gate, one_process
+from zenzefi.commands.gate import ServedGate, one_process
 from zenzefi.printable import one_line
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _run(loaded: Settings, where: Endpoints, folder: str | None) -> None:
     listens = behind if is_configured and behind != settings.backend_url else None
 
     announcement = _announcement(settings, listens, len(where.groups), warnings)
-    gate = Gate(settings, loaded, where.metrics)
+    gate = ServedGate(settings, loaded, where.metrics)
     if folder is not None:
         _many_processes(gate, where, announcement, folder)
 
@@ -196,7 +196,7 @@ def _mount_warnings(settings: Settings, host: str | None) -> list[str]:
     return warnings
 
 
-def _many_processes(gate: Gate, where: Endpoints, announcement: str, folder: str) -> NoReturn:
+def _many_processes(gate: ServedGate, where: Endpoints, announcement: str, folder: str) -> NoReturn:
     # Everything is built before the fork, so that the workers share its memory. Frozen objects are
     # not visited by garbage collections, which would copy their pages.
     import jwt  # noqa: F401

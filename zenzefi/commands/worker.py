@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zenzefi.commands.common import explained
-from zenzefi.commands.gate import Gate, one_process
+from zenzefi.commands.gate import ServedGate, one_process
 from zenzefi.observability import logs
 from zenzefi.runtime import workers
 from zenzefi.runtime.server import run
@@ -37,7 +37,7 @@ class WorkerContent:
 
     @classmethod
     def of(
-        cls, gate: Gate, groups: Sequence[Sequence[socket.socket]], readiness: int
+        cls, gate: ServedGate, groups: Sequence[Sequence[socket.socket]], readiness: int
     ) -> WorkerContent:
         """The content for these sockets; ``readiness`` is the pipe of the supervisor."""
         return cls(
@@ -58,10 +58,10 @@ class WorkerContent:
         kind = InheritedSocket if self.are_inherited else socket.socket
         return [_opened(kind, descriptor) for descriptor in self.groups[index]]
 
-    def gate(self) -> Gate:
+    def gate(self) -> ServedGate:
         """The gate that a worker serves."""
         metrics = None if self.metrics is None else _opened(socket.socket, self.metrics)
-        return Gate(self.settings, self.loaded, metrics)
+        return ServedGate(self.settings, self.loaded, metrics)
 
 
 def _opened(kind: type[socket.socket], descriptor: int) -> socket.socket:
