@@ -26,7 +26,7 @@ class Maintenance(Plugin):
     options: Options
 
     def request(self, exchange: Exchange, request: OutgoingRequest) -> Response | None:
-        """503 with Retry-After (RFC 9110 section 15.6.4), however the path is spelled."""
+        """503 with Retry-After (RFC 9110 section 15.6.4), for every spelling of the path."""
         if not exchange.path_matches(*self.options.paths):
             return None
         return Response(

@@ -1,4 +1,4 @@
-"""Colours of the brand: whatever the operator chooses, texts can be read."""
+"""Colours of the brand: texts can be read with every colour that the operator chooses."""
 
 from __future__ import annotations
 

@@ -51,5 +51,5 @@ def readable_on(background: Rgb, color: Rgb, least: float = READABLE) -> Rgb:
 
 
 def text_on(background: Rgb) -> Rgb:
-    """White or black, whichever is easier to read on the background."""
+    """White or black: the one with the higher contrast to the background."""
     return max(_WHITE, _BLACK, key=lambda color: contrast(background, color))

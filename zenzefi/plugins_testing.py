@@ -45,7 +45,7 @@ NONCE = "the-nonce-of-each-test"
 MountName = Literal["prefix", "root", "client"]
 CLIENT = ClientFacts(
     user_id="00000000-0000-4000-8000-000000000001",
-    token_id="00000000-0000-4000-8000-000000000002",  # noqa: S106 - an ID, which is no secret
+    token_id="00000000-0000-4000-8000-000000000002",  # noqa: S106 - an ID, not a secret
     activated_at=datetime(2026, 1, 1, tzinfo=UTC),
     expires_at=datetime(2026, 1, 2, tzinfo=UTC),
     address="192.0.2.1",
@@ -170,7 +170,7 @@ async def _start(entry: LoadedPlugin, http: HttpClient | None = None) -> None:
 
 
 class NoNetwork:
-    """The HTTP client of tests: no look-up gets an answer. Pass another one as ``http``."""
+    """The HTTP client of tests: no look-up gets a response. Pass another one as ``http``."""
 
     async def request(self, method: str, url: str, **_: Any) -> HttpAnswer:
         """Raises ``OSError``."""

@@ -97,7 +97,7 @@ async def test_pages_whose_libraries_compare_addresses(
     chromium: Browser, mount: MountName, tmp_path: Path
 ) -> None:
     # Under the prefix, TinyMCE would store relative links with the mount, and Turbo would load a
-    # document where a response lies outside of its <meta name="turbo-root">.
+    # document where a response is outside its <meta name="turbo-root">.
     options = {"html": {"address": "upstream"}} if mount == "prefix" else None
     async with node_app("libraries/server.mjs", "/htmx") as upstream:
         await same_behind_the_gate(

@@ -1,4 +1,4 @@
-"""What a browser requests by itself starts no token and is not counted as misdirected."""
+"""Requests that a browser makes by itself start no token and are not counted as misdirected."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Accounts:
     ) -> User:
         """Create an account. Raises ``EmailTaken`` or ``UsernameTaken``.
 
-        ``is_confirmed``: the operator vouches for the address. ``within`` is called in the
+        ``is_confirmed``: the operator trusts the address. ``within`` is called in the
         transaction; what it raises cancels the registration. ``details`` are for the audit log.
         """
         async with self._database.read() as connection:

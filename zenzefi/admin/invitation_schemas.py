@@ -41,7 +41,7 @@ class InvitationOut(Output):
     expires_at: Time
     """When the link becomes invalid."""
     used_at: Time | None
-    """When somebody registered with it, or `null`."""
+    """When a user registered with it, or `null`."""
     used_by: UUID | None
     """The user who registered with it, or `null`."""
     withdrawn_at: Time | None

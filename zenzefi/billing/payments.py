@@ -73,9 +73,8 @@ class Payments:
 
     def provider(self, name: str | None) -> Provider:
         """The provider of this name, ``None``: the first. Raises ``Invalid`` if not configured."""
-        chosen = next(iter(self.providers.values()), None) if name is None else None
-        if name is not None:
-            chosen = self.providers.get(name)
+        name = next(iter(self.providers), None) if name is None else name
+        chosen = None if name is None else self.providers.get(name)
         if chosen is None:
             raise Invalid.field(
                 "body",

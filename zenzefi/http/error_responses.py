@@ -91,7 +91,7 @@ _FORM = (
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What the brand of a site adds to every error page."""
+    """The additions of a site's brand to every error page."""
 
     style: str
     mark: str

@@ -123,7 +123,7 @@ class Exports:
     async def _write(self, user_id: UUID, file: IO[bytes]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
             for part in _PARTS:
-                # zipfile writes one member at a time, so the JSON waits in a file of its own.
+                # zipfile writes one member at a time, so the JSON waits in a separate file.
                 with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as objects:
                     with archive.open(f"{part.name}.csv", "w") as table:
                         # A byte order mark, without which Excel does not detect UTF-8.

@@ -97,7 +97,7 @@ class ReadContent:
 
 @dataclass(frozen=True, slots=True)
 class PluginRequest:
-    """A request after the hooks of its plugins: what is sent, or the response instead."""
+    """A request after the hooks of its plugins, or the response instead of it."""
 
     target: Target
     headers: Pairs

@@ -271,7 +271,7 @@ async def unmounted_requests_middleware(
     page = origin_page(
         request.headers,
         request.headers.get("Host"),
-        # The browser sends the cookie with what nobody asked for as well, such as an icon.
+        # The browser sends the cookie with its own requests as well, such as for an icon.
         has_cookie=bool(gate.cookies.tokens(request))
         and not is_unasked(request.headers, target.path),
         method=request.method,

@@ -1,7 +1,7 @@
 """Requests that a browser makes by itself, which must not start the time of a token.
 
-A token's time starts with the first request that its user makes. Browsers also request things that
-nobody asked for: the icon of a page that names none, pages that the user may open next (prefetch
+A token's time starts with the first request that its user makes. Browsers also make other
+requests: for the icon of a page that names none, pages that the user may open next (prefetch
 and prerender), and files of well-known names. Once a token is in use they pass like any other
 request.
 """

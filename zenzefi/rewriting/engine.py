@@ -71,7 +71,6 @@ class Engine:
         self.plans = Plans(registry)
 
     # --- before the request goes out -------------------------------------------------------------
-
     def prepare_request(self, exchange: ExchangeHead, headers: CIMultiDict[str]) -> None:
         """Change the request's headers for the upstream, in place.
 

@@ -63,7 +63,7 @@ def _headers_read(entry: LoadedPlugin) -> set[str]:
 
 
 def reads_of(entries: Iterable[LoadedPlugin]) -> frozenset[str]:
-    """What the bodies of the operator's plugins have read so far."""
+    """The facts that the bodies of the operator's plugins have read so far."""
     return frozenset(name for entry in entries if not entry.bundled for name in entry.reads.names)
 
 

@@ -87,14 +87,14 @@ class BillingSettings(BaseSettings):
     )
     notice_balance_below: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)] = Field(
         Decimal("0.00"),
-        description="Users are told by e-mail when their balance falls below this amount in ZNC; "
+        description="Users get an e-mail when their balance falls below this amount in ZNC; "
         "0: never.",
     )
     notice_before_end_hours: int = Field(
         2,
         ge=1,
         le=240,
-        description="Hours before the end of an access token at which its owner is told by e-mail. "
+        description="Hours before the end of an access token at which its owner gets an e-mail. "
         "Shorter tokens are not announced.",
     )
     stripe_secret_key: SecretStr | None = Field(None, description="Stripe's API key.")

@@ -120,7 +120,7 @@ def _matches(search: str) -> ColumnElement[bool]:
         func.lower(_t.name).contains(text.lower(), autoescape=True),
         *(_t.name.contains(spelling, autoescape=True) for spelling in sorted(spellings)),
     )
-    # Whoever pastes a whole token finds it: only its first characters are stored readably.
+    # A whole token that is pasted is found: only its first characters are stored readably.
     return or_(by_name, _t.prefix.startswith(text[:PREFIX_LENGTH], autoescape=True))
 
 

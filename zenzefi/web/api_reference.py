@@ -18,7 +18,7 @@ from zenzefi.api.docs import VIEWER_HEADERS, VIEWERS
 
 @dataclass(frozen=True, slots=True)
 class _ReferencePage:
-    """What the template reads as ``page``."""
+    """The value ``page`` of the template."""
 
     path: str
     language: str

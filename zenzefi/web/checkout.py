@@ -35,8 +35,8 @@ from zenzefi.web.routing import PageAccess, PageRoutes
 routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/buy")
 
 
-class _Opened(BaseModel):
-    """Stored result of a form: sent twice, it opens one payment."""
+class OpenedPayment(BaseModel):
+    """Stored result of a form: a form sent twice opens one payment."""
 
     payment_id: UUID
 
@@ -129,7 +129,7 @@ async def pay(page: PageContext) -> web.StreamResponse:
     if not form.ok or missing <= 0:
         return await _page(page, chosen, form, status=422)
 
-    async def work(connection: AsyncConnection) -> _Opened:
+    async def work(connection: AsyncConnection) -> OpenedPayment:
         opened = await app[ORDERS].open(
             connection,
             page.actor,
@@ -140,7 +140,7 @@ async def pay(page: PageContext) -> web.StreamResponse:
             provider_name=provider,
             return_to=f"{app[SETTINGS].public_origin}/account/payments/",
         )
-        return _Opened(payment_id=opened.id)
+        return OpenedPayment(payment_id=opened.id)
 
     try:
         opened = await app[IDEMPOTENCY].run(
@@ -148,7 +148,7 @@ async def pay(page: PageContext) -> web.StreamResponse:
             form_key(form.text("once"), *chosen.fields.values(), provider),
             "pages.order",
             None,
-            _Opened,
+            OpenedPayment,
             work,
         )
         await payments.start(opened.payment_id)

@@ -57,7 +57,7 @@ async def _help_page(
 
 @routes.get(_BASE)
 async def help_form(page: PageContext) -> web.StreamResponse:
-    """What can be done for this customer."""
+    """The page with all actions for this customer."""
     return await _help_page(page)
 
 

@@ -148,7 +148,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("This token does not cover this page. Buy a token with a wider scope."),
     ),
     "unasked_request": (
-        N_("Your browser asked for this by itself"),
+        N_("Your browser requested this by itself"),
         N_("Nothing was opened, and the time of your token has not started."),
     ),
     "device_conflict": (

@@ -5,10 +5,8 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from decimal import Decimal
-from uuid import UUID
 
 from aiohttp import web
-from pydantic import BaseModel
 
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.billing.errors import PaymentNotOpen
@@ -22,7 +20,7 @@ from zenzefi.errors import Invalid
 from zenzefi.i18n import gettext as _
 from zenzefi.settings import SETTINGS
 from zenzefi.web import labels, pagination
-from zenzefi.web.checkout import order_card
+from zenzefi.web.checkout import OpenedPayment, order_card
 from zenzefi.web.forms import BLANK, Form
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.routing import PageAccess, PageRoutes
@@ -31,12 +29,6 @@ routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/money")
 
 _ROWS = 20
 _LATEST = 5
-
-
-class _Opened(BaseModel):
-    """Stored result of a top-up: a form sent twice opens one payment."""
-
-    payment_id: UUID
 
 
 async def _money_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
@@ -89,10 +81,10 @@ async def top_up(page: PageContext) -> web.StreamResponse:
         return await _money_page(page, form, status=422)
     amount = entry.amount_znc
 
-    async def work(connection: AsyncConnection) -> _Opened:
+    async def work(connection: AsyncConnection) -> OpenedPayment:
         if provider == "mock":  # for development: paid at once
             paid = await payments.mock_payment(connection, page.actor, page.user.id, amount)
-            return _Opened(payment_id=paid.id)
+            return OpenedPayment(payment_id=paid.id)
         payment = await payments.open(
             connection,
             page.actor,
@@ -101,7 +93,7 @@ async def top_up(page: PageContext) -> web.StreamResponse:
             return_url=f"{page.request.app[SETTINGS].public_origin}/account/money",
             provider_name=provider,
         )
-        return _Opened(payment_id=payment.id)
+        return OpenedPayment(payment_id=payment.id)
 
     try:
         opened = await page.request.app[IDEMPOTENCY].run(
@@ -109,7 +101,7 @@ async def top_up(page: PageContext) -> web.StreamResponse:
             form_key(form.text("once"), provider, amount),
             "pages.top-up",
             TopUp(amount_znc=amount, provider=provider),
-            _Opened,
+            OpenedPayment,
             work,
         )
         await payments.start(opened.payment_id)

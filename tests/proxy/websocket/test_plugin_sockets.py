@@ -1,4 +1,4 @@
-"""Plugins with one object for a WebSocket: open, messages, messages of their own, close."""
+"""Plugins with one object for a WebSocket: open, messages, their own messages, close."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def upstream_app() -> web.Application:
 
 
 class Guard(Plugin):
-    """Refuses, greets, counts, answers by itself, closes."""
+    """Refuses, greets, counts, replies by itself, closes."""
 
     name = "guard"
     ends: list[tuple[str, int | None, int]]

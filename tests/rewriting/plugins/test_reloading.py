@@ -1,4 +1,4 @@
-"""Development reloads notice every kind of plugin: files, modules beside them, packages."""
+"""Development reloads notice every kind of plugin: files, modules of their folder, packages."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class Plugin:
     def response(self, exchange: Exchange, response: OutgoingResponse) -> None:
         """Change the status or the headers of a response, in place.
 
-        What has to be awaited is awaited in ``request()`` and kept in ``exchange.state``.
+        Await results in ``request()`` and keep them in ``exchange.state``.
         """
 
     def response_headers(self, context: Context, headers: CIMultiDict[str]) -> None:

@@ -67,7 +67,7 @@ def misspelt(plugin_class: type[Plugin]) -> list[str]:
 
 
 def deprecations(plugin_class: type[Plugin]) -> list[str]:
-    """What a plugin of the first edition could do better now; it keeps working."""
+    """Better ways for a plugin of the first edition, which keeps working."""
     name, own = plugin_class.name, own_hooks(plugin_class)
     found = []
     if "early_response" in own:

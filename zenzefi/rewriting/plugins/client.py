@@ -37,8 +37,8 @@ UNKNOWN_CLIENT = ClientFacts()
 class Client:
     """Who is asking. The access token itself is never shown to plugins.
 
-    What is read becomes part of the keys under which results are cached, so that a result that
-    depends on the client is not reused for another one.
+    The facts that are read become part of the keys under which results are cached, so that a result
+    that depends on the client is not reused for another one.
     """
 
     __slots__ = ("_facts", "_note")

@@ -21,7 +21,7 @@ _MOST_READS = 64
 
 
 class Reads:
-    """What the bodies of one plugin depend on, as far as they have been read: names of headers
+    """The dependencies of the bodies of one plugin, as far as they have been read: names of headers
     and of facts about the client, or :data:`~zenzefi.rewriting.plugins.client.ANYTHING`."""
 
     __slots__ = ("is_known", "names")
@@ -78,7 +78,7 @@ class Exchange:
         self._head = head
 
     def _begin_body(self, effective: str, charset: str, permission: csp.Permission | None) -> None:
-        """A body of this type and encoding begins: record from now on what is read."""
+        """A body of this type and encoding begins: record the facts that are read from now on."""
         self._content_type = effective
         self._charset = charset
         self._permission = permission

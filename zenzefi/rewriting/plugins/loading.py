@@ -99,7 +99,7 @@ def from_entry_points(problems: list[str]) -> Iterator[tuple[type[Plugin], str]]
 
 
 def _let_import_helpers(folder: Path) -> None:
-    """Let a plugin import modules beside it, and read them anew.
+    """Let a plugin import modules of its folder, and read them again.
 
     The folder comes last, so that no file in it hides a module of Python or of a package.
     """
@@ -151,7 +151,7 @@ def package_files() -> list[Path]:
 
 
 def forget_packages() -> None:
-    """Let the packages of entry points be imported anew, because a file of theirs has changed."""
+    """Let the packages of entry points be imported again, because a file of theirs has changed."""
     for name in _modules_of_packages():
         del sys.modules[name]
     importlib.invalidate_caches()

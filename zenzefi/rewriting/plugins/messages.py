@@ -1,4 +1,4 @@
-"""What a plugin changes: the request for the upstream, the head of a response, a WebSocket."""
+"""The objects that a plugin changes: request, head of a response, WebSocket."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ class Registry:
         return tuple(out)
 
     def _helpers(self) -> Iterator[Path]:
-        """Modules beside plugins, which plugins import: a change of one concerns them too."""
+        """Modules in the folders of plugins, which plugins import."""
         for folder in self._folders[1:]:
             yield from sorted(folder.glob("_*.py"))
 

@@ -89,7 +89,7 @@ def check_response(hook: str, early: object) -> None:
 
 
 def check_message(data: object) -> None:
-    """Raises :class:`PluginFault` for data that is no message."""
+    """Raises :class:`PluginFault` for data of another type."""
     if isinstance(data, str):
         try:
             data.encode()

@@ -1,4 +1,4 @@
-"""What the gate gives plugins at start: a bounded cache, and a client for look-ups over HTTP."""
+"""Services for plugins, given at start: a bounded cache, and a client for look-ups over HTTP."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class HttpClient(Protocol):
 
 
 class PluginServices:
-    """What :meth:`zenzefi.plugins.Plugin.startup` gets."""
+    """The argument of :meth:`zenzefi.plugins.Plugin.startup`."""
 
     def __init__(self, http: HttpClient) -> None:
         self.http = http
