@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zenzefi.commands.common import Exit, fail, plainly
+from zenzefi.commands.common import Exit, as_json, fail, json_option, plainly
 from zenzefi.commands.users import user
 from zenzefi.printable import one_line
 
@@ -36,6 +36,13 @@ async def _help() -> AsyncIterator[tuple[Services, CustomerHelp]]:
         yield with_, CustomerHelp(with_.database, links, with_.tokens, sign_ins)
 
 
+def _report(wants_json: bool, text: str, **fields: object) -> None:
+    if wants_json:
+        as_json(fields)
+    else:
+        click.echo(text)
+
+
 async def _mail(with_: Services, to: User, message: MailMessage) -> None:
     """Send an e-mail now: no queue runs in a command."""
     from zenzefi.admin.help_mail import language_of
@@ -44,7 +51,7 @@ async def _mail(with_: Services, to: User, message: MailMessage) -> None:
     await direct_sender(with_.settings)(language_of(to), message)
 
 
-async def _send_link(email: str, purpose: Purpose) -> None:
+async def _send_link(email: str, purpose: Purpose, wants_json: bool) -> None:
     from zenzefi.admin import help_mail
     from zenzefi.audit.log import GATE
     from zenzefi.mail.transports import NotSent
@@ -59,34 +66,37 @@ async def _send_link(email: str, purpose: Purpose) -> None:
             await _mail(with_, one, help_mail.message_with_link(origin, one, purpose, secret))
         except NotSent as error:
             fail(f"the e-mail was not sent: {error}", Exit.UNAVAILABLE)
-    click.echo(f"Sent a link to {one_line(one.email)}.")
+    _report(wants_json, f"Sent a link to {one_line(one.email)}.", email=one.email)
 
 
 @user.command("reset-password")
 @click.argument("email")
+@json_option
 @plainly
-async def reset_password(email: str) -> None:
+async def reset_password(email: str, wants_json: bool) -> None:
     """Send the account EMAIL a link to choose a new password."""
     from zenzefi.accounts.links import Purpose
 
-    await _send_link(email, Purpose.RESET)
+    await _send_link(email, Purpose.RESET, wants_json)
 
 
 @user.command("reset-two-step")
 @click.argument("email")
+@json_option
 @plainly
-async def reset_two_step(email: str) -> None:
+async def reset_two_step(email: str, wants_json: bool) -> None:
     """Send the account EMAIL a link that switches two-step sign-in off."""
     from zenzefi.accounts.links import Purpose
 
-    await _send_link(email, Purpose.SECOND_FACTOR)
+    await _send_link(email, Purpose.SECOND_FACTOR, wants_json)
 
 
 @user.command("set-email")
 @click.argument("email")
 @click.argument("new_email", metavar="NEW-EMAIL")
+@json_option
 @plainly
-async def set_email(email: str, new_email: str) -> None:
+async def set_email(email: str, new_email: str, wants_json: bool) -> None:
     """Correct the address of the account EMAIL to NEW-EMAIL, which is then unconfirmed."""
     from pydantic import ValidationError
 
@@ -105,60 +115,68 @@ async def set_email(email: str, new_email: str) -> None:
             await _mail(
                 with_, before, help_mail.address_changed(with_.settings.public_origin, before)
             )
-    click.echo(f"The address is now {one_line(entry.email)}. It is not confirmed yet.")
+    text = f"The address is now {one_line(entry.email)}. It is not confirmed yet."
+    _report(wants_json, text, email=entry.email)
 
 
 @user.command("end-sign-ins")
 @click.argument("email")
+@json_option
 @plainly
-async def end_sign_ins(email: str) -> None:
+async def end_sign_ins(email: str, wants_json: bool) -> None:
     """End all sign-ins of the account EMAIL; its access tokens stay valid."""
     from zenzefi.audit.log import GATE
 
     async with _help() as (with_, customer_help):
         one = await with_.user(email)
         await customer_help.end_sign_ins(GATE, one.id)
-    click.echo("All sign-ins have ended.")
+    _report(wants_json, "All sign-ins have ended.", email=one.email)
 
 
 @user.command()
 @click.argument("email")
 @click.argument("text", required=False)
+@json_option
 @plainly
-async def note(email: str, text: str | None) -> None:
+async def note(email: str, text: str | None, wants_json: bool) -> None:
     """Show the note on the account EMAIL, or replace it by TEXT ('' removes it)."""
     from zenzefi.audit.log import GATE
 
     async with _help() as (with_, customer_help):
         one = await with_.user(email)
         if text is None:
-            click.echo(await customer_help.note(one.id))
+            written = await customer_help.note(one.id)
+            _report(wants_json, written, email=one.email, note=written)
             return
         await customer_help.set_note(GATE, one.id, text.strip()[:2000])
-    click.echo("Saved.")
+    _report(wants_json, "Saved.", email=one.email, note=text.strip()[:2000])
 
 
 @user.command()
 @click.argument("email")
 @click.argument("amount")
 @click.option("--reason", required=True, help="Stored in the ledger and visible to the user.")
+@json_option
 @plainly
-async def debit(email: str, amount: str, reason: str) -> None:
+async def debit(email: str, amount: str, reason: str, wants_json: bool) -> None:
     """Debit AMOUNT ZNC from the account EMAIL."""
-    await _change_balance(email, amount, reason, is_debit=True)
+    await _change_balance(email, amount, reason, wants_json, is_debit=True)
 
 
 @user.command()
 @click.argument("email")
 @click.argument("amount")
 @click.option("--reason", required=True, help="Stored in the ledger and visible to the user.")
+@json_option
 @plainly
-async def credit(email: str, amount: str, reason: str) -> None:
+async def credit(email: str, amount: str, reason: str, wants_json: bool) -> None:
     """Credit AMOUNT ZNC to the account EMAIL."""
-    await _change_balance(email, amount, reason, is_debit=False)
+    await _change_balance(email, amount, reason, wants_json, is_debit=False)
 
 
-async def _change_balance(email: str, amount: str, reason: str, *, is_debit: bool) -> None:
+async def _change_balance(
+    email: str, amount: str, reason: str, wants_json: bool, *, is_debit: bool
+) -> None:
     from pydantic import ValidationError
 
     from zenzefi.admin.help_schemas import Debit
@@ -186,14 +204,16 @@ async def _change_balance(email: str, amount: str, reason: str, *, is_debit: boo
                     reason=entry.reason,
                     kind=Kind.DEPOSIT,
                 )
-    click.echo(f"The balance is now {movement.balance:.2f} ZNC.")
+    text = f"The balance is now {movement.balance:.2f} ZNC."
+    _report(wants_json, text, email=one.email, balance=f"{movement.balance:.2f}")
 
 
 @user.command()
 @click.argument("email")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @plainly
-async def delete(email: str, yes: bool) -> None:
+async def delete(email: str, yes: bool, wants_json: bool) -> None:
     """Delete the account EMAIL: personal data is erased, the ledger stays without the name."""
     from zenzefi.admin.service import Administration
     from zenzefi.audit.log import GATE
@@ -209,4 +229,4 @@ async def delete(email: str, yes: bool) -> None:
         )
         administration = Administration(with_.database, with_.tokens)
         await Deletions(with_.database, administration, sign_ins).delete(GATE, one.id)
-    click.echo("Deleted.")
+    _report(wants_json, "Deleted.", id=one.id)

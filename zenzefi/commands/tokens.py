@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from zenzefi.tokens.token_records import TokenRecord
 
 
+_USUAL_HOURS = ("1", "12", "24", "168", "720")
+
+
 @click.group()
 def token() -> None:
     """Issue, show, list and revoke access tokens.
@@ -31,6 +34,9 @@ def token() -> None:
     default=24,
     show_default=True,
     type=click.IntRange(1, 24 * 3660),
+    shell_complete=lambda _context, _parameter, typed: [
+        hours for hours in _USUAL_HOURS if hours.startswith(typed)
+    ],
     help="Duration in hours.",
 )
 @click.option("--scope", default="full", show_default=True, help="Scope of the token.")
