@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import logging
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +43,17 @@ from zenzefi.proxy.upstream.response_head import PlainHeadReader
 from zenzefi.proxy.upstream.sinks import ResponseStart
 from zenzefi.proxy.upstream.upgrade import Upgrade
 
+log = logging.getLogger(__name__)
+
 _PLAIN_HEADS = PlainHeadReader()
+
+
+def gate_error(error: Exception) -> GateError:
+    """The error for the client; one that is not the gate's own is logged, and becomes a 500."""
+    if isinstance(error, GateError):
+        return error
+    log.error("unexpected error", exc_info=error)
+    return GateError()
 
 
 class RequestingConnection(SendingConnection):
@@ -125,10 +136,11 @@ class RequestingConnection(SendingConnection):
             if has_owned and self.owned is None and purpose.is_authenticating:
                 raise UpstreamUnreachable  # a new connection begins the handshake from its start
             connection = await self._upstream.acquire(purpose, fresh=is_fresh)
-        except GateError as error:
+        except Exception as error:
+            known = gate_error(error)
             if self.exchange is exchange:
                 self._connecting = None
-                self.failed(error)
+                self.failed(known)
             return
         if self.exchange is not exchange:
             connection.abandon()
@@ -283,6 +295,8 @@ class RequestingConnection(SendingConnection):
         if upload is not None:
             self._received += upload.received
             upload.stop()
+            if self._phase is Phase.CONTENT:  # what waited for the upload can be dropped
+                self._loop.call_soon(self._advance)
 
     # --- the end
 

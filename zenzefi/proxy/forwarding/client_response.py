@@ -24,7 +24,7 @@ from zenzefi.observability.access_log import AccessLogEntry
 from zenzefi.observability.trace_context import trace_id_of
 from zenzefi.proxy.browser.connection import ServedRequest
 from zenzefi.proxy.browser.parked_response import ParkedResponse
-from zenzefi.proxy.browser.requesting import RequestingConnection
+from zenzefi.proxy.browser.requesting import RequestingConnection, gate_error
 from zenzefi.proxy.errors import UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
 from zenzefi.proxy.forwarder import revalidate
 from zenzefi.proxy.forwarding.handover import HandedOver
@@ -101,12 +101,13 @@ class ForwardingResponse(RequestingConnection):
     ) -> None:
         try:
             await awaitable
-        except GateError as error:
+        except Exception as error:
+            known = gate_error(error)
             if self.exchange is exchange:
                 source, self._connection = self._connection, None
                 if source is not None:
                     source.abandon()
-                self.failed(error)
+                self.failed(known)
         else:
             if self.exchange is exchange:
                 go_on()

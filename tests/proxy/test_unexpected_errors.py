@@ -1,0 +1,27 @@
+"""Errors that nobody expected, in what a request waits for: a response, and nothing held."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.kit.faulty_upstream import OK_HEAD, FaultyUpstream
+from tests.kit.proxy_gates import PREFIX, GateFactory
+
+
+@pytest.mark.every_loop
+async def test_an_activation_that_raises_ends_with_an_error_response(
+    start_gate: GateFactory, faulty: FaultyUpstream, monkeypatch: Any
+) -> None:
+    faulty.keep_responding(OK_HEAD + b"Content-Length: 5\r\n\r\nfirst")
+    gate = await start_gate(faulty.url)
+    gate.tokens.add(activated=False)
+
+    async def activate(access: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(gate.tokens, "activate", activate)
+    got = await gate.request(PREFIX + "/x", timeout=5)
+    assert got.startswith(b"HTTP/1.1 500"), got
