@@ -96,6 +96,22 @@ def test_a_token_at_its_share_does_not_block_others() -> None:
     assert budget.withdraw(waiter) is Reason.FULL  # and full it is by now
 
 
+def test_requests_of_one_token_keep_their_order_and_delay_no_other_token() -> None:
+    """A long-lived request waits behind a short one of its token, though it lacks only a slot."""
+    budget, pool = budget_of(2, per_token=1)
+    mine, other = take(budget, ALICE, pool), take(budget, BOB, pool)
+    served: list[Any] = []
+    short = wait(budget, ALICE, pool, served)
+    long_lived = wait(budget, ALICE, pool, served, is_long_lived=True)
+    other.make_idle()
+    assert not served
+    assert take(budget, BOB, pool) is other
+    mine.make_idle()
+    assert served == [short.slot]
+    served[0].make_idle()
+    assert served == [short.slot, long_lived.slot]
+
+
 def test_a_timeout_names_what_the_request_waited_for() -> None:
     budget, pool = budget_of(8, per_token=1)
     take(budget, ALICE, pool)
@@ -328,10 +344,16 @@ class Model(RuleBasedStateMachine):
         self._collect()
 
     def _ready(self) -> Any:
-        """Waiting requests that lack nothing but a slot."""
+        """The first waiting requests of tokens, as far as they lack nothing but a slot.
+
+        Later ones wait for the first one of their token, whatever they lack.
+        """
+        heads: Any = {}
+        for waiter in self.waiting:
+            heads.setdefault(waiter.token, waiter)
         return [
             waiter
-            for waiter in self.waiting
+            for waiter in heads.values()
             if waiter.is_long_lived
             or self.budget.held(waiter.token)[0] < self.budget.limits.per_token
         ]
@@ -359,16 +381,7 @@ class Model(RuleBasedStateMachine):
     def no_wake_up_is_lost(self) -> None:
         if not hasattr(self, "budget"):
             return
-        heads: Any = {}
-        for waiter in self.waiting:
-            heads.setdefault(waiter.token, waiter)
-        ready = [
-            waiter
-            for waiter in heads.values()
-            if waiter.is_long_lived
-            or self.budget.held(waiter.token)[0] < self.budget.limits.per_token
-        ]
-        if ready:
+        if self._ready():
             assert self.budget.open == self.budget.limits.total
             assert not self.idle or any(slot.connection.is_closing for slot in self.closing), (
                 "an idle one is closed to make room"
