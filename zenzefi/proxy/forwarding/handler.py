@@ -197,6 +197,8 @@ class ForwardingHandler(ForwardingResponse):
         self._target = proxied.target.raw.encode()
         self._received = 0
         self._memory = None
+        if known.has_content:  # plugins may await it: it ends with the token
+            self.register()
 
     def forward(self, proxied: ProxyRequest, outgoing: PluginRequest) -> None:
         """Send a request that is served."""
