@@ -233,7 +233,8 @@ class ForwardingResponse(RequestingConnection):
         """Whether the whole body is needed; then the request was changed accordingly."""
         head, end, content = self._outgoing.partition(b"\r\n\r\n")
         whole = _RANGE.sub(b"", head)
-        if self._upload is not None or whole == head:
+        # A content that the client was not asked for could not be sent with the second request.
+        if self._upload is not None or known.expects_continue or whole == head:
             return False
         received = MappedHead(response.plain(), has_body=response.has_body)
         if not self._forwarding.http.must_refetch(self.for_engine(known), received):
