@@ -184,7 +184,16 @@ class RequestingConnection(SendingConnection):
             self._connection = None
             self._awaited.upgraded(Upgrade(connection, response.plain()))
         else:
-            self._respond(connection, response)
+            try:
+                self._respond(connection, response)
+            except Exception as error:
+                raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> GateError:
+        """The error for a response that could not be chosen; one that has begun is broken off."""
+        if self._status and not isinstance(error, GateError):
+            self.break_off()
+        return gate_error(error)
 
     def _respond(self, connection: UpstreamConnection, response: ResponseStart) -> None:
         """Send the response that has begun. Raises :class:`GateError`."""

@@ -259,7 +259,10 @@ class ForwardingResponse(RequestingConnection):
         *,
         was_searched: bool,
     ) -> BodySink:
-        return choose_receiver(self, connection, response, was_searched=was_searched)
+        try:
+            return choose_receiver(self, connection, response, was_searched=was_searched)
+        except Exception as error:
+            raise self._refusal(error) from None
 
     def send_answer(self, answer: Answer) -> None:
         """Send a plugin's response. The upstream sent none, so the token is not activated."""
