@@ -96,22 +96,6 @@ def test_a_token_at_its_share_does_not_block_others() -> None:
     assert budget.withdraw(waiter) is Reason.FULL  # and full it is by now
 
 
-def test_requests_of_one_token_keep_their_order_and_delay_no_other_token() -> None:
-    """A long-lived request waits behind a short one of its token, though it lacks only a slot."""
-    budget, pool = budget_of(2, per_token=1)
-    mine, other = take(budget, ALICE, pool), take(budget, BOB, pool)
-    served: list[Any] = []
-    short = wait(budget, ALICE, pool, served)
-    long_lived = wait(budget, ALICE, pool, served, is_long_lived=True)
-    other.make_idle()
-    assert not served
-    assert take(budget, BOB, pool) is other
-    mine.make_idle()
-    assert served == [short.slot]
-    served[0].make_idle()
-    assert served == [short.slot, long_lived.slot]
-
-
 def test_a_timeout_names_what_the_request_waited_for() -> None:
     budget, pool = budget_of(8, per_token=1)
     take(budget, ALICE, pool)
