@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,12 @@ def money(amount: Decimal, *, signed: bool = False) -> str:
 
 
 def price(amount: Decimal, currency: str) -> str:
-    """An amount of money that is paid, in a currency (ISO 4217): "€12.40", "12,40 €"."""
-    text = numbers.format_currency(amount, currency, locale=current().locale)
+    """An amount of money that is paid, in a currency (ISO 4217): "€12.40", "12,40 €".
+
+    Rounded as payments are: hundredths, half up.
+    """
+    rounded = amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    text = numbers.format_currency(rounded, currency, locale=current().locale)
     # Unicode TS 35 (currency spacing): a space separates an alphabetic code from the digits.
     return re.sub(r"(?<=[A-Za-z])(?=[0-9])", "\N{NO-BREAK SPACE}", text)
 

@@ -280,3 +280,34 @@ async def test_the_form_sent_twice_opens_one_payment(make_gate: MakeGate) -> Non
         assert visitor.status == 200
     found, total = await gate.app[PAYMENTS].listed(limit=5, offset=0)
     assert (total, found[0].amount_znc) == (1, Decimal("18.00"))
+
+
+@pytest.mark.parametrize("hours", ["0000240", "000024999", "9" * 5000, "00002400000000"])
+async def test_the_price_of_a_short_token_does_not_buy_a_long_one(
+    make_gate: MakeGate, hours: str
+) -> None:
+    gate = await make_gate(**PRICED)
+    visitor = await visitor_who_pays(gate)
+    await visitor.send("/account/buy/pay", hours=hours, scope="full", provider="mock", once="y")
+    assert visitor.status == 404
+    await visitor.open("/account/buy")
+    await visitor.send("/account/buy", duration_hours=hours, scope="full", once="z")
+    assert visitor.status == 422
+    assert (await gate.app[PAYMENTS].listed(limit=5, offset=0))[1] == 0
+
+
+async def test_the_amount_on_the_button_is_the_amount_that_is_charged(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(
+        **PRICED | {"token_price_1h": "0.25"},
+        payment_currency="EUR",
+        currency_rates='{"EUR": "0.1"}',
+    )
+    visitor = await visitor_who_pays(gate, 1)
+    assert "Pay €0.03 and get it" in visitor.text
+    await visitor.send(
+        "/account/buy/pay", hours="1", scope="full", seen="0.25", provider="mock", once="y"
+    )
+    (paid,), _ = await gate.app[PAYMENTS].listed(limit=5, offset=0)
+    assert paid.amount_rub == Decimal("0.03")

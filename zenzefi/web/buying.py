@@ -85,11 +85,11 @@ async def buy_form(page: PageContext) -> web.StreamResponse:
 
 def _chosen_price(form: Form, catalogue: Catalogue, scopes: list[str]) -> Decimal | None:
     """The price of what the form chooses; ``None`` with errors in the form."""
-    hours, scope = form.text("duration_hours"), form.text("scope") or FULL
+    hours, scope = form.whole_number("duration_hours"), form.text("scope") or FULL
     if scope not in scopes:
         form.fail("", _("Please choose a scope."))
         return None
-    price = catalogue.price(int(hours), scope) if hours.isascii() and hours.isdecimal() else None
+    price = None if hours is None else catalogue.price(hours, scope)
     if price is None:
         form.fail("duration_hours", _("Please choose how long the token lasts."))
         return None

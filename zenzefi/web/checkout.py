@@ -68,14 +68,14 @@ async def _chosen(page: PageContext, form: Form) -> _Chosen:
                 note = _tokens(one.token_count, one.duration_hours)
                 return _Chosen(Choice(bundle_id=one.id), one.price, one.name, note)
         raise NotFound
-    hours, scope = form.text("hours"), form.text("scope") or FULL
-    catalogue = await app[TOKENS].offers.current()
-    known = scope in app[TOKENS].scopes.names and hours.isascii() and hours.isdecimal()
-    price = catalogue.price(int(hours[:6]), scope) if known else None
+    hours, scope = form.whole_number("hours"), form.text("scope") or FULL
+    if hours is None or scope not in app[TOKENS].scopes.names:
+        raise NotFound
+    price = (await app[TOKENS].offers.current()).price(hours, scope)
     if price is None:
         raise NotFound
-    choice = Choice(duration_hours=int(hours), scope=scope)
-    return _Chosen(choice, price, i18n.hours(int(hours)), scope_text(scope, texts)[0])
+    choice = Choice(duration_hours=hours, scope=scope)
+    return _Chosen(choice, price, i18n.hours(hours), scope_text(scope, texts)[0])
 
 
 def _tokens(count: int, hours: int) -> str:
@@ -95,7 +95,7 @@ async def _page(
     if missing <= 0:
         return page.redirect(f"/account/buy?{urlencode(chosen.fields)}")
     payments = app[PAYMENTS]
-    paid = (missing * app[SETTINGS].rates[payments.currency]).quantize(Decimal("0.01"))
+    paid = missing * app[SETTINGS].rates[payments.currency]
     return page.render(
         "account/checkout.html",
         status=status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
+_WHOLE_NUMBER = re.compile("[0-9]{1,9}")
 
 
 @dataclass(slots=True)
@@ -28,6 +30,11 @@ class Form:
     def raw(self, name: str) -> str:
         """Value of a field unchanged: a password may begin with a space."""
         return self.values.get(name, "")
+
+    def whole_number(self, name: str) -> int | None:
+        """Value of a field as a whole number of at most nine digits; ``None`` for other texts."""
+        text = self.text(name)
+        return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
     def fail(self, name: str, message: str) -> None:
         """Add an error to a field that has none yet."""

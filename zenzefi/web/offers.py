@@ -128,7 +128,7 @@ async def publish(page: PageContext) -> web.StreamResponse:
     if form.text("use") != "settings":
         catalogue = _read(form, service.scopes.names)
     effective_from = _time(form)
-    seen = form.text("seen")
+    seen = form.whole_number("seen")
     if not form.ok:
         return await _page(page, form, status=422)
     try:
@@ -136,7 +136,7 @@ async def publish(page: PageContext) -> web.StreamResponse:
             page.actor,
             catalogue,
             effective_from=effective_from,
-            seen=int(seen) if seen.isascii() and seen.isdecimal() else -1,
+            seen=-1 if seen is None else seen,
         )
     except OffersChanged:
         page.flash(
@@ -190,8 +190,7 @@ def _bundle(form: Form) -> dict[str, Any] | None:
     except ValueError:
         form.fail("duration_hours", _("Please enter a duration, such as 6, 12h or 30d."))
         return None
-    count = form.text("token_count")
-    given["token_count"] = int(count) if count.isascii() and count.isdecimal() else 0
+    given["token_count"] = form.whole_number("token_count") or 0
     try:
         values = NewBundle.model_validate(given).model_dump()
     except ValidationError as error:
