@@ -7,8 +7,9 @@ import io
 import json
 import zipfile
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -16,14 +17,21 @@ from sqlalchemy import select
 
 from tests.kit.api import ALICE, BOB, buy, call, give, sign_up, sign_up_admin, user_id_of
 from tests.kit.gates import GateClient, MakeGate, Stores
+from tests.kit.payments import open_payment, send_webhook
 from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor, promote
+from zenzefi.audit.log import GATE
+from zenzefi.billing.payments import PAYMENTS
 from zenzefi.cli import main
 from zenzefi.db.base import metadata
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.models import mail_notices
 from zenzefi.maintenance.reconciliation import reconcile
+from zenzefi.tokens.orders import ORDERS, Choice
 
-PARTS = {"account", "access_tokens", "transactions", "payments", "sessions", "sign_ins", "activity"}
+PARTS = {
+    *("account", "access_tokens", "transactions", "payments", "orders"),
+    *("sessions", "sign_ins", "activity"),
+}
 
 
 def _read(content: bytes) -> dict[str, Any]:
@@ -185,3 +193,61 @@ def test_the_command_line_deletes(stores: Stores, monkeypatch: pytest.MonkeyPatc
     last = CliRunner().invoke(main, ["user", "delete", "root@example.com", "--yes"])
     assert last.exit_code == 1
     assert "last active administrator" in last.output
+
+
+async def test_a_payment_that_arrives_after_the_deletion_buys_nothing(make_gate: MakeGate) -> None:
+    gate = await make_gate(debug=True, payment_providers=["mock"], token_price_24h="2.00")
+    bearer = await sign_up(gate)
+    user_id = await user_id_of(gate)
+    payment_id = await open_payment(gate, bearer, "2.00")
+    payments, choice = gate.app[PAYMENTS], Choice(duration_hours=24, scope="full")
+    opened = await payments.find(UUID(payment_id))
+    async with gate.app[DATABASE].begin() as connection:
+        await gate.app[ORDERS].insert(connection, GATE, opened, choice, Decimal("2.00"))
+    body = {"current_password": ALICE["password"]}
+    assert (await call(gate, "POST", "/users/me/delete", bearer=bearer, json=body))[0] == 200
+    assert await send_webhook(gate, payment_id, "paid", f"{opened.amount_rub}") == "credited"
+    order = await gate.app[ORDERS].of_payment(UUID(payment_id))
+    assert order is not None
+    assert (order.status, order.token_id) == ("cancelled", None)
+    assert (await reconcile(gate.app[DATABASE])).wrong == 0
+    assert (await payments.find(UUID(payment_id))).user_id == user_id
+
+
+async def test_nobody_brings_a_deleted_account_back(gate: GateClient) -> None:
+    admin = await sign_up_admin(gate)
+    await sign_up(gate)
+    path = f"/admin/users/{await user_id_of(gate)}"
+    assert (await call(gate, "DELETE", path, bearer=admin))[0] == 200
+    for method, operation, body in (
+        ("PATCH", "", {"is_active": True}),
+        ("PATCH", "", {"is_superuser": True}),
+        ("PATCH", "/email", {"email": "new@example.com"}),
+        ("PATCH", "/note", {"note": "was Alice"}),
+        ("POST", "/tokens", {"duration_hours": 1, "reason": "x"}),
+    ):
+        status, _ = await call(gate, method, path + operation, bearer=admin, json=body)
+        assert status == 404, operation
+    assert (await call(gate, "DELETE", path, bearer=admin))[0] == 200
+
+
+async def test_the_download_names_currencies_and_orders(make_gate: MakeGate) -> None:
+    gate = await make_gate(
+        debug=True,
+        payment_providers=["mock"],
+        payment_currency="EUR",
+        currency_rates='{"EUR": "0.5"}',
+        token_price_24h="2.00",
+    )
+    bearer = await sign_up(gate)
+    payment_id = await open_payment(gate, bearer, "2.00")
+    opened = await gate.app[PAYMENTS].find(UUID(payment_id))
+    choice = Choice(duration_hours=24, scope="full")
+    async with gate.app[DATABASE].begin() as connection:
+        await gate.app[ORDERS].insert(connection, GATE, opened, choice, Decimal("2.00"))
+    response = await gate.get(
+        "/api/v1/users/me/data", headers={"Authorization": f"Bearer {bearer}"}
+    )
+    files = _read(await response.read())
+    assert [one["currency"] for one in json.loads(files["payments.json"])] == ["EUR"]
+    assert [one["payment_id"] for one in json.loads(files["orders.json"])] == [payment_id]

@@ -40,6 +40,7 @@ class User:
     email_verified_at: datetime | None
     totp_enabled_at: datetime | None
     terms_version: str | None
+    deleted_at: datetime | None = None
 
 
 _FIELDS = tuple(User.__dataclass_fields__)

@@ -44,7 +44,10 @@ class TwoStepNotEnabled(Conflict):
 
 
 class CustomerHelp:
-    """The service of help for customers. Callers check that the user is an administrator."""
+    """The service of help for customers. Callers check that the user is an administrator.
+
+    A deleted account is not found, except to debit a balance that was paid back.
+    """
 
     def __init__(
         self, database: Database, links: Links, tokens: Tokens, sign_ins: BrowserSignIns
@@ -154,7 +157,7 @@ class CustomerHelp:
 
         Raises ``NotFound``, ``InsufficientBalance``.
         """
-        await _one(connection, user_id)
+        await _one(connection, user_id, also_deleted=True)
         movement = await ledger.move(
             connection, user_id, -amount, Kind.ADJUSTMENT, reason, actor_id=actor.user_id
         )
@@ -206,9 +209,11 @@ class CustomerHelp:
         return token
 
 
-async def _one(connection: AsyncConnection, user_id: UUID) -> User:
+async def _one(
+    connection: AsyncConnection, user_id: UUID, *, also_deleted: bool = False
+) -> User:
     row = (await connection.execute(select_users().where(users.c.id == user_id))).one_or_none()
-    if row is None:
+    if row is None or (row.deleted_at is not None and not also_deleted):
         raise NotFound("There is no such user.")
     return user_of(row)
 

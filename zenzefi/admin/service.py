@@ -82,6 +82,8 @@ class Administration:
             values = {k: v for k, v in changes.items() if v != getattr(before, k)}
             if not values:
                 return before
+            if True in values.values() and before.deleted_at is not None:
+                raise NotFound("This account was deleted.")
             if before.is_superuser and before.is_active and False in values.values() and not others:
                 raise LastAdministrator
             await connection.execute(

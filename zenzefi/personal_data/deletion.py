@@ -21,6 +21,7 @@ from zenzefi.accounts.models import (
 )
 from zenzefi.admin.service import Administration
 from zenzefi.audit.log import Actor, record
+from zenzefi.billing.models import orders
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.mail.models import mail_notices, muted_notices
@@ -69,6 +70,8 @@ class Deletions:
                     password_hash=_NO_PASSWORD,
                     credential_version=users.c.credential_version + 1,
                     kept_jti=None,
+                    is_active=False,
+                    is_superuser=False,
                     locale=None,
                     note=None,
                     email_verified_at=None,
@@ -87,6 +90,12 @@ class Deletions:
                 .values(revoked_at=utcnow(), revoked_reason="account_deleted")
             )
             await connection.execute(update(access_tokens).where(mine).values(name=None))
+            # A payment that still arrives is credited; it must not buy a token for nobody.
+            await connection.execute(
+                update(orders)
+                .where(orders.c.user_id == user_id, orders.c.status == "waiting")
+                .values(status="cancelled", updated_at=utcnow())
+            )
             await connection.execute(
                 update(usage_sessions)
                 .where(usage_sessions.c.user_id == user_id)

@@ -23,7 +23,7 @@ from sqlalchemy import Column, Row, Select, Table, and_, or_, select
 
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.audit.models import audit_logs
-from zenzefi.billing.models import payments, transactions
+from zenzefi.billing.models import orders, payments, transactions
 from zenzefi.db.engine import Database
 from zenzefi.printable import in_cell
 from zenzefi.tokens.models import access_tokens, usage_sessions
@@ -78,8 +78,16 @@ _PARTS = (
         "payments",
         payments,
         (
-            *("id", "provider", "status", "amount_znc", "amount_rub", "reversed_znc"),
+            *("id", "provider", "status", "amount_znc", "amount_rub", "currency", "reversed_znc"),
             *("created_at", "updated_at", "credited_at"),
+        ),
+    ),
+    _Part(
+        "orders",
+        orders,
+        (
+            *("id", "payment_id", "duration_hours", "scope", "bundle_id", "price", "status"),
+            *("reason", "token_id", "bundle_purchase_id", "created_at", "updated_at"),
         ),
     ),
     _Part(
