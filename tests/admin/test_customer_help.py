@@ -16,9 +16,12 @@ from tests.kit.api import ALICE, BOB, buy, call, give, sign_in, sign_up, sign_up
 from tests.kit.gates import GateClient, MakeGate, Stores
 from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor, last_link, promote
 from zenzefi.accounts.identity import IDENTITIES
+from zenzefi.accounts.links import LINKS, Purpose
+from zenzefi.admin.customer_help import CUSTOMER_HELP
 from zenzefi.audit.models import audit_logs
 from zenzefi.cli import main
 from zenzefi.db.engine import DATABASE
+from zenzefi.errors import NotFound
 from zenzefi.maintenance.reconciliation import reconcile
 
 CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -273,3 +276,24 @@ def test_the_command_line_helps_too(stores: Stores, monkeypatch: pytest.MonkeyPa
     code, link = run("invite", "--email", "guest@example.com")
     assert code == 0
     assert re.search(r"/register\?invitation=[\w-]{43}\n$", link)
+
+
+async def test_a_link_for_an_address_that_was_replaced_meanwhile_is_worth_nothing(
+    gate: GateClient,
+) -> None:
+    """The e-mail is built later than the request: the address can change in between."""
+    admin = await sign_up_admin(gate)
+    await sign_up(gate)
+    user_id = await user_id_of(gate)
+    before = await gate.app[CUSTOMER_HELP].user(user_id)
+    path = f"/admin/users/{user_id}/email"
+    body = {"email": "new@example.com"}
+    assert (await call(gate, "PATCH", path, bearer=admin, json=body))[0] == 200
+    for purpose in Purpose:
+        secret = await gate.app[LINKS].issue(before, purpose)
+        assert secret is not None
+        with pytest.raises(NotFound):
+            await gate.app[LINKS].spend(purpose, secret)
+        fresh = await gate.app[LINKS].issue(await gate.app[CUSTOMER_HELP].user(user_id), purpose)
+        assert fresh is not None
+        assert await gate.app[LINKS].spend(purpose, fresh) == user_id

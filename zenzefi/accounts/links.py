@@ -85,11 +85,15 @@ class Links:
     async def spend(self, purpose: Purpose, secret: str, *, user_id: UUID | None = None) -> UUID:
         """Use a link and return its user; ``user_id``: only this user's.
 
-        Raises ``NotFound`` if it is used, expired or invalid.
+        Raises ``NotFound`` if it is used, expired or invalid, or was sent to another address than
+        the user has now.
         """
         if not _SECRET.fullmatch(secret):
             raise NotFound
         fits = and_(
+            # The address that the link was sent to is still the user's.
+            _l.user_id == users.c.id,
+            _l.payload == users.c.email_key,
             _l.purpose == purpose.value,
             _l.secret_index.in_(self._keyring.indexes(purpose.value, secret)),
             _l.used_at.is_(None),
