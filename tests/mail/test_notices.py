@@ -196,3 +196,21 @@ async def test_an_address_that_is_not_confirmed_gets_no_notice(
     await send_webhook(gate, await open_payment(gate, bearer), "paid")
     await notices_of(gate).run()
     assert told(smtp_server) == []
+
+
+async def test_a_notice_does_not_go_to_an_address_that_is_no_longer_confirmed(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop()
+    bearer = await sign_up(gate)
+    await confirm(gate)
+    payment_id = await open_payment(gate, bearer, "12.50")
+    await send_webhook(gate, payment_id, "paid", "125.00")
+    notices = notices_of(gate)
+    await notices.collect()
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(
+            update(users).values(email="typo@example.com", email_verified_at=None)
+        )
+    await notices.send()
+    assert told(smtp_server) == []

@@ -186,7 +186,7 @@ class Notices:
         """Send one row; whether to go on with the next one."""
         if not await self._claim(row.id):
             return True
-        if row.is_muted or not row.is_active:
+        if row.is_muted or not row.is_active or row.email_verified_at is None:
             await self._set(row.id, sent_at=utcnow())
             return True
         try:
@@ -276,7 +276,7 @@ def _due() -> Select[Any]:
     return (
         select(
             *(_n.id, _n.kind, _n.content, _n.attempts),
-            *(_u.email, _u.username, _u.locale, _u.is_active),
+            *(_u.email, _u.email_verified_at, _u.username, _u.locale, _u.is_active),
             _is_muted(_n.kind).label("is_muted"),
         )
         .join(users, _u.id == _n.user_id)
