@@ -15,6 +15,7 @@ from tests.kit.gates import GateClient, MakeGate
 from tests.kit.payments import open_payment, send_webhook
 from tests.kit.smtp_server import SmtpServer
 from tests.kit.visitors import Visitor
+from tests.kit.waiting import until
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import DATABASE
@@ -57,6 +58,16 @@ async def confirm(gate: GateClient, **values: Any) -> None:
         await connection.execute(update(users).values(email_verified_at=utcnow(), **values))
 
 
+async def customer(gate: GateClient, server: SmtpServer) -> str:
+    """A user with a confirmed address, after the e-mail about the registration; the bearer."""
+    bearer = await sign_up(gate)
+    await until(lambda: server.received)
+    server.received.clear()
+    server.attempts = 0
+    await confirm(gate)
+    return bearer
+
+
 async def activate(gate: GateClient, hours_left: int) -> None:
     """All tokens are in use and end in so many hours."""
     async with gate.app[DATABASE].begin() as connection:
@@ -76,8 +87,7 @@ async def test_a_payment_that_arrives_is_told_once(
     make_shop: MakeShop, smtp_server: SmtpServer
 ) -> None:
     gate = await make_shop()
-    bearer = await sign_up(gate)
-    await confirm(gate)
+    bearer = await customer(gate, smtp_server)
     payment_id = await open_payment(gate, bearer)
     await send_webhook(gate, payment_id, "paid")
     await asyncio.gather(*(notices_of(gate).run() for _ in range(4)))
@@ -93,7 +103,7 @@ async def test_the_end_of_a_token_is_told_in_the_readers_language(
     make_shop: MakeShop, smtp_server: SmtpServer, left: int, subject: str
 ) -> None:
     gate = await make_shop()
-    bearer = await sign_up(gate)
+    bearer = await customer(gate, smtp_server)
     await give(gate, "30.00")
     await buy(gate, bearer, duration_hours=24, name="Office")
     await confirm(gate, locale="ru" if left else "en")
@@ -146,8 +156,7 @@ async def test_a_mail_server_that_is_down_loses_no_notice(
     make_shop: MakeShop, smtp_server: SmtpServer
 ) -> None:
     gate = await make_shop()
-    bearer = await sign_up(gate)
-    await confirm(gate)
+    bearer = await customer(gate, smtp_server)
     await send_webhook(gate, await open_payment(gate, bearer), "paid")
     smtp_server.failures = 2
     for _ in range(3):
@@ -161,8 +170,7 @@ async def test_a_mail_server_that_is_down_loses_no_notice(
 
 async def test_two_nodes_send_a_notice_once(make_shop: MakeShop, smtp_server: SmtpServer) -> None:
     nodes = [await make_shop(), await make_shop()]
-    bearer = await sign_up(nodes[0])
-    await confirm(nodes[0])
+    bearer = await customer(nodes[0], smtp_server)
     for _ in range(3):
         await send_webhook(nodes[0], await open_payment(nodes[0], bearer), "paid")
     await asyncio.gather(*(notices_of(nodes[n % 2]).run() for n in range(6)))
