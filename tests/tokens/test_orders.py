@@ -25,6 +25,7 @@ from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.orders import ORDERS, Choice
+from zenzefi.tokens.service import TOKENS
 
 PRICED: dict[str, Any] = {
     "debug": True,
@@ -311,3 +312,25 @@ async def test_the_amount_on_the_button_is_the_amount_that_is_charged(
     )
     (paid,), _ = await gate.app[PAYMENTS].listed(limit=5, offset=0)
     assert paid.amount_rub == Decimal("0.03")
+
+
+async def test_a_price_that_changes_while_the_form_is_handled_is_not_charged(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = await make_gate(**PRICED)
+    visitor = await Visitor(gate).register("alice")
+    await give(gate, "50.00")
+    await visitor.open("/account/buy")
+    offers, read = gate.app[TOKENS].offers, gate.app[TOKENS].offers.current
+
+    async def then_it_rises(connection: Any = None) -> Any:
+        found = await read(connection)
+        gate.app[SETTINGS].token_price_24h = Decimal("20.00")
+        return found
+
+    monkeypatch.setattr(offers, "current", then_it_rises)
+    choice = {"duration_hours": "24", "scope": "full", "seen_24": "18.00"}
+    await visitor.send("/account/buy", **choice, once="y")
+    assert "The price has changed" in visitor.text
+    await visitor.open("/account/money")
+    assert "50.00 ZNC" in visitor.text.replace("\xa0", " ")

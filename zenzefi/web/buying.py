@@ -37,6 +37,10 @@ class _Bought(BaseModel):
     token_id: UUID
 
 
+class _PriceChanged(Exception):
+    """The price differs from the price shown on the page, so the user must confirm it first."""
+
+
 def price_changed() -> str:
     """The message for a price that differs from the one on the page."""
     return _(
@@ -113,6 +117,8 @@ async def buy(page: PageContext) -> web.StreamResponse:
         token = await tokens.purchase(
             connection, page.actor, page.user.id, duration_hours=int(hours), scope=scope
         )
+        if token.cost != price:  # another price list came into force since it was read
+            raise _PriceChanged
         return _Bought(token_id=token.id)
 
     try:
@@ -126,12 +132,11 @@ async def buy(page: PageContext) -> web.StreamResponse:
         )
     except InsufficientBalance:
         return page.redirect(f"/account/buy/pay?{urlencode({'hours': hours, 'scope': scope})}")
+    except _PriceChanged:
+        form.fail("", price_changed())
+        return await _buy_page(page, form, status=422)
     page.flash("good", _("Token bought. Its time starts with the first request."))
     return page.redirect(f"/account/tokens/{bought.token_id}")
-
-
-class _PriceChanged(Exception):
-    """The price differs from the price shown on the page, so the user must confirm it first."""
 
 
 class _Bundle(BaseModel):
