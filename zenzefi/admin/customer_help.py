@@ -209,9 +209,7 @@ class CustomerHelp:
         return token
 
 
-async def _one(
-    connection: AsyncConnection, user_id: UUID, *, also_deleted: bool = False
-) -> User:
+async def _one(connection: AsyncConnection, user_id: UUID, *, also_deleted: bool = False) -> User:
     row = (await connection.execute(select_users().where(users.c.id == user_id))).one_or_none()
     if row is None or (row.deleted_at is not None and not also_deleted):
         raise NotFound("There is no such user.")
