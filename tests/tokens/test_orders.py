@@ -329,7 +329,7 @@ async def test_a_price_that_changes_while_the_form_is_handled_is_not_charged(
         return found
 
     monkeypatch.setattr(offers, "current", then_it_rises)
-    choice = {"duration_hours": "24", "scope": "full", "seen_24": "18.00"}
+    choice: dict[str, Any] = {"duration_hours": "24", "scope": "full", "seen_24": "18.00"}
     await visitor.send("/account/buy", **choice, once="y")
     assert "The price has changed" in visitor.text
     await visitor.open("/account/money")

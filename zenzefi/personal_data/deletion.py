@@ -90,7 +90,7 @@ class Deletions:
                 .values(revoked_at=utcnow(), revoked_reason="account_deleted")
             )
             await connection.execute(update(access_tokens).where(mine).values(name=None))
-            # A payment that still arrives is credited; it must not buy a token for nobody.
+            # A payment that still arrives is credited; it must not buy a token.
             await connection.execute(
                 update(orders)
                 .where(orders.c.user_id == user_id, orders.c.status == "waiting")
