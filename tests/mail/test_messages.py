@@ -114,7 +114,7 @@ CASES = [
         ResetTwoStepMessage,
         {
             "en": "Switch off two-step sign-in at gate.example",
-            "ru": "Отключение двухэтапного входа на gate.example",
+            "ru": "Выключение двухэтапного входа на gate.example",
         },
         {
             "en": "The administrator of gate.example sent you a link",
