@@ -21,10 +21,20 @@ from zenzefi.db.base import utcnow
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.models import mail_notices
 from zenzefi.maintenance.notices import Notices
-from zenzefi.runtime.jobs import JOBS
+from zenzefi.runtime.jobs import JOBS, Jobs
 from zenzefi.tokens.models import access_tokens
 
 MakeShop = Callable[..., Awaitable[GateClient]]
+
+
+@pytest.fixture(autouse=True)
+def no_other_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests run the job themselves; a leader in the background would take notices from them."""
+
+    async def idle(_: Jobs) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Jobs, "run", idle)
 
 
 @pytest.fixture
