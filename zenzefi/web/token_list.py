@@ -28,9 +28,10 @@ async def token_list(page: PageContext) -> web.StreamResponse:
     """Usable tokens, the active ones first, or those that match a filter."""
     app = page.request.app
     search = pagination.filter_value(page, "search")[:100]
-    if is_well_formed(search):  # a whole token was pasted: the page must not contain it
-        search = search[:PREFIX_LENGTH]
     state = pagination.filter_value(page, "state")
+    if is_well_formed(search):  # a whole token was pasted: neither page nor address may keep it
+        found_by = pagination.pager_url("/account", search=search[:PREFIX_LENGTH], state=state)
+        return page.redirect(found_by.rstrip("&"))
     which = TokenFilter(state) if state in set(TokenFilter) else TokenFilter.USABLE
     offset = pagination.offset(page)
     tokens = app[TOKEN_SEARCH]
