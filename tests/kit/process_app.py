@@ -1,6 +1,7 @@
 """An application with only the running process: reload, drain, health, jobs, observation."""
 
 from collections.abc import Callable
+from typing import cast
 
 from aiohttp import web
 
@@ -9,12 +10,21 @@ from zenzefi.http import observation, request_id
 from zenzefi.http.error_responses import errors_middleware
 from zenzefi.http.observation import observation_middleware
 from zenzefi.http.request_id import request_id_middleware
+from zenzefi.keys import KEYRING, Keyring
 from zenzefi.maintenance import housekeeping
 from zenzefi.observability import tracing
 from zenzefi.runtime import setup as runtime
 from zenzefi.settings import SETTINGS, Settings
+from zenzefi.tokens.orders import ORDERS, Orders
 
 MakeApp = Callable[..., web.Application]
+
+
+class NoOrders:
+    """In place of the orders: this application sells nothing."""
+
+    async def complete_credited(self) -> None:
+        """There are none."""
 
 
 def process_app(settings: Settings, database_url: str) -> web.Application:
@@ -23,6 +33,8 @@ def process_app(settings: Settings, database_url: str) -> web.Application:
         middlewares=[request_id_middleware, observation_middleware, errors_middleware]
     )
     app[SETTINGS] = settings
+    app[KEYRING] = Keyring.of(settings)
+    app[ORDERS] = cast(Orders, NoOrders())
     database = app[DATABASE] = Database(database_url)
 
     async def closing(_: web.Application) -> None:

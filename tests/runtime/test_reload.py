@@ -20,10 +20,11 @@ async def test_prices_scopes_and_limits_take_effect(
     gate = await make_gate()
     bearer = await api.sign_up(gate)
     monkeypatch.setenv("TOKEN_PRICE_24H", "7.00")
+    monkeypatch.setenv("TOKEN_PRICE_1H", "0.00")
     monkeypatch.setenv("SCOPES", '{"reports": ["/reports/**"]}')
     monkeypatch.setenv("DATA_DIR", str(gate.app[SETTINGS].data_dir))
     changed = await reload(gate.app)
-    assert sorted(changed) == ["scopes", "token_price_24h"]
+    assert sorted(changed) == ["scopes", "token_price_1h", "token_price_24h"]
     body = {"duration_hours": 24}
     status, _ = await api.call(gate, "POST", "/tokens/purchase", bearer=bearer, json=body)
     assert status == 402
