@@ -38,7 +38,8 @@ def test_file_pages_go_and_everything_that_was_written_stays() -> None:
     )
     before, after, later = json.loads(done.stdout)
     assert after["Rss"] < before["Rss"] - 2_000
-    assert after["Anonymous"] >= before["Anonymous"]
+    # Only free memory of malloc goes.
+    assert after["Anonymous"] > before["Anonymous"] * 0.8
     assert later["Rss"] > after["Rss"]
 
 
