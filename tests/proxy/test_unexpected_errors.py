@@ -1,4 +1,4 @@
-"""Errors that nobody expected, in what a request waits for: a response, and nothing held."""
+"""Unexpected errors while a request waits: it gets a response, and nothing stays held."""
 
 from __future__ import annotations
 
