@@ -330,7 +330,7 @@ class Model(RuleBasedStateMachine):
     def _ready(self) -> Any:
         """The first waiting requests of tokens, as far as they lack nothing but a slot.
 
-        Later ones wait for the first one of their token, also if they lack.
+        Later ones wait for the first one of their token in every case.
         """
         heads: Any = {}
         for waiter in self.waiting:
