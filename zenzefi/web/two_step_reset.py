@@ -1,7 +1,7 @@
 """Page of the link with which a user without their authenticator app switches two-step sign-in off.
 
-The link comes by e-mail, from an administrator. The password is required as well: neither the
-mailbox nor the password alone is enough.
+The link comes by e-mail, from an administrator. The password is required as well, but a person
+who reads the mailbox can also replace the password with a link.
 """
 
 from __future__ import annotations
