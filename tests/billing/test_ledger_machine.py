@@ -24,6 +24,9 @@ STEP = st.one_of(
     st.tuples(st.just("bundle"), st.integers(0, 1)),
     st.tuples(st.just("order"), st.sampled_from([1, 12])),
     st.tuples(st.just("order_bundle"), st.integers(0, 1)),
+    st.tuples(st.just("renew"), st.integers(0, 5), st.sampled_from([Decimal(1), Decimal(9)])),
+    st.tuples(st.just("stop_renewal"), st.integers(0, 5)),
+    st.tuples(st.just("end"), st.integers(0, 5)),
     st.tuples(st.just("cancel"), st.integers(0, 3)),
     st.tuples(st.just("revoke"), st.integers(0, 5)),
     st.tuples(st.just("use"), st.integers(0, 5)),
@@ -63,6 +66,16 @@ STEP = st.one_of(
         [("receive_event", "refunded", 0, None), ("receive_event", "disputed", 1, "one")],
         [("order", 12)],
         [("receive_event", "paid", 3, None)],
+    ]
+)
+@example(  # renewed, renewed again, too expensive, and a race of everything
+    rounds=[
+        [("top_up", Decimal("10.00"))],
+        [("purchase", 1), ("purchase", 12)],
+        [("renew", 0, Decimal(9)), ("renew", 1, Decimal(9))],
+        [("end", 0), ("end", 1), ("stop_renewal", 0), ("purchase", 12)],
+        [("end", 0), ("revoke", 0), ("renew", 0, Decimal(1))],
+        [("end", 0), ("receive_event", "disputed", 0, "one")],
     ]
 )
 @given(rounds=st.lists(st.lists(STEP, min_size=1, max_size=4), min_size=1, max_size=8))

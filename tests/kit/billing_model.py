@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.kit.gates import SECRET_KEY
@@ -23,14 +24,15 @@ from zenzefi.billing.models import orders, payment_events, payments, transaction
 from zenzefi.billing.payments import Payments
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.providers.mock import Mock
-from zenzefi.db.base import Money
+from zenzefi.db.base import Money, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
 from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.settings import Settings, load_settings
 from zenzefi.tokens.bundles import Bundles
-from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.models import access_tokens, renewals
 from zenzefi.tokens.orders import Choice, Orders
+from zenzefi.tokens.renewals import Renewals
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
 from zenzefi.tokens.validation import TokenValidator
@@ -68,6 +70,7 @@ class BillingModel:
         self.bundles = Bundles(settings, database, keyring)
         self.payments = Payments(settings, database, {"mock": Mock(settings)})
         self.orders = Orders(database, self.tokens, self.bundles, self.payments)
+        self.renewals = Renewals(database, self.tokens)
         self.payments.on_credit.append(self.orders.complete)
         self.idempotency = Idempotency(database, keyring)
         self.user_id = user_id or uuid4()
@@ -167,6 +170,37 @@ class BillingModel:
             assert value is not None
             await self.token_validator.activate(await self.token_validator.validate(value))
 
+    async def renew(self, number: int, ceiling: Decimal) -> None:
+        """The renewal of a token is switched on."""
+        mine = await self.tokens.of_user(self.user_id)
+        if mine:
+            token = mine[number % len(mine)]
+            await self.renewals.switch_on(GATE, token.id, self.user_id, ceiling)
+
+    async def stop_renewal(self, number: int) -> None:
+        """The renewal of a token is switched off."""
+        mine = await self.tokens.of_user(self.user_id)
+        if mine:
+            await self.renewals.stop(GATE, mine[number % len(mine)].id, self.user_id)
+
+    async def end(self, number: int) -> None:
+        """The time of a token passes; the job of renewals runs three times at once."""
+        mine = await self.tokens.of_user(self.user_id)
+        if mine:
+            token = mine[number % len(mine)]
+            await self._let_pass(token.id, token.duration_hours)
+        await asyncio.gather(*(self.renewals.renew_ended() for _ in range(3)))
+
+    async def _let_pass(self, token_id: UUID, hours: int) -> None:
+        t = access_tokens.c
+        async with self.database.begin() as connection:
+            now = (await connection.execute(select(utcnow()))).scalar_one()
+            await connection.execute(
+                update(access_tokens)
+                .where(t.id == token_id, t.activated_at.is_(None), t.revoked_at.is_(None))
+                .values(activated_at=now - timedelta(hours=hours, minutes=1))
+            )
+
     async def open(self, amount: Decimal) -> UUID:
         """A payment is opened."""
         async with self.database.begin() as connection:
@@ -254,12 +288,25 @@ class BillingModel:
             assert (order.status in ("completed", "failed")) <= (order.credited_at is not None)
             assert order.reason in (None, "insufficient_balance")
 
+        await self._check_renewals()
+
+    async def _check_renewals(self) -> None:
+        """A token that ended has one successor at most, and none costs more than agreed."""
+        r, t = renewals.c, access_tokens.c
+        async with self.database.read() as connection:
+            query = select(renewals, t.cost).join(access_tokens, t.id == r.next_token_id)
+            rows = (await connection.execute(query.where(r.user_id == self.user_id))).all()
+        assert len({row.token_id for row in rows}) == len(rows)
+        assert len({row.next_token_id for row in rows}) == len(rows)
+        for row in rows:
+            assert row.cost == row.price <= row.ceiling
+
     async def state(self) -> list[Any]:
         """Everything that may have changed, to be compared."""
         async with self.database.read() as connection:
             found: list[Any] = [await ledger.balance(connection, self.user_id)]
             for table in (
-                *(transactions, access_tokens, payments, payment_events, orders),
+                *(transactions, access_tokens, payments, payment_events, orders, renewals),
                 *(idempotency_keys, audit_logs),
             ):
                 query = select(table).order_by(table.c.id)

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, update
 
-from tests.kit.api import buy, give, sign_up
+from tests.kit.api import buy, give, sign_up, user_id_of
 from tests.kit.gates import GateClient, MakeGate
 from tests.kit.payments import open_payment, send_webhook
 from tests.kit.smtp_server import SmtpServer
 from tests.kit.visitors import Visitor
 from tests.kit.waiting import until
 from zenzefi.accounts.models import users, web_sessions
+from zenzefi.audit.log import GATE
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.models import mail_notices
 from zenzefi.maintenance.notices import Notices
 from zenzefi.runtime.jobs import JOBS, Jobs
 from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.renewals import RENEWALS
 
 MakeShop = Callable[..., Awaitable[GateClient]]
 
@@ -81,7 +85,8 @@ async def customer(gate: GateClient, server: SmtpServer) -> str:
 async def activate(gate: GateClient, hours_left: int) -> None:
     """All tokens are in use and end in so many hours."""
     async with gate.app[DATABASE].begin() as connection:
-        hours = (await connection.execute(select(access_tokens.c.duration_hours))).scalar_one()
+        query = select(access_tokens.c.duration_hours).limit(1)
+        hours = (await connection.execute(query)).scalar_one()
         now = (await connection.execute(select(utcnow()))).scalar_one()
         begun = now - timedelta(hours=hours - hours_left)
         await connection.execute(update(access_tokens).values(activated_at=begun))
@@ -125,6 +130,31 @@ async def test_the_end_of_a_token_is_told_in_the_readers_language(
     else:
         assert subject in message["Subject"]
     assert "Office" in message["Subject"]
+
+
+async def test_a_renewal_is_told_before_and_after(
+    make_shop: MakeShop, smtp_server: SmtpServer
+) -> None:
+    gate = await make_shop(token_price_1h="off")
+    bearer = await customer(gate, smtp_server)
+    await give(gate, "60.00")
+    owner, renewals = await user_id_of(gate), gate.app[RENEWALS]
+    for name in ("first", "second"):
+        token = await buy(gate, bearer, duration_hours=24, name=name)
+        await renewals.switch_on(GATE, UUID(token["id"]), owner, Decimal("20.00"))
+    await activate(gate, 1)
+    await notices_of(gate).run()
+    texts = told(smtp_server)
+    assert len(texts) == 2
+    assert all("for at most 20.00 ZNC. You can stop this" in " ".join(t.split()) for t in texts)
+    smtp_server.received.clear()
+    await activate(gate, 0)
+    for _ in range(2):
+        await renewals.renew_ended()
+        await notices_of(gate).run()
+    subjects = " ".join(str(message["Subject"]) for message in smtp_server.received)
+    assert len(smtp_server.received) == 2
+    assert subjects.count("has been renewed") == subjects.count("could not be renewed") == 1
 
 
 async def test_a_low_balance_is_told_when_it_falls_below_the_limit(

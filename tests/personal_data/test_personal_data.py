@@ -29,7 +29,7 @@ from zenzefi.maintenance.reconciliation import reconcile
 from zenzefi.tokens.orders import ORDERS, Choice
 
 PARTS = {
-    *("account", "access_tokens", "transactions", "payments", "orders"),
+    *("account", "access_tokens", "transactions", "payments", "orders", "renewals"),
     *("sessions", "sign_ins", "activity"),
 }
 

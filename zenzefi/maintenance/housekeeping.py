@@ -29,9 +29,11 @@ from zenzefi.tokens.models import (
     access_tokens,
     device_claims,
     proxy_sign_ins,
+    renewals,
     usage_sessions,
 )
 from zenzefi.tokens.orders import ORDERS
+from zenzefi.tokens.renewals import RENEWALS
 from zenzefi.tokens.token_records import is_active
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,7 @@ class Housekeeping:
         audit, links, uses = audit_logs.c, one_time_links.c, usage_sessions.c
         sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
         keys, claims, notices = idempotency_keys.c, device_claims.c, mail_notices.c
+        renewal = renewals.c
         is_failure = audit.action.in_(_FAILURES)
         return [
             (audit_logs, audit.id, audit.created_at < now - self._audit_retention),
@@ -140,6 +143,11 @@ class Housekeeping:
             ),
             (usage_sessions, uses.id, uses.last_seen_at < now - self._session_retention),
             (mail_notices, notices.id, notices.created_at < now - _KEPT),
+            (
+                renewals,
+                renewal.id,
+                renewal.status.in_(("stopped", "failed")) & (renewal.updated_at < now - _KEPT),
+            ),
             (device_claims, claims.token_id, claims.last_seen_at < now - _CLAIM_KEPT),
         ]
 
@@ -173,6 +181,7 @@ def setup(app: web.Application) -> None:
     jobs.add("idle_sessions", 60.0, work.end_idle_sessions)
     jobs.add("payment_expiry", 300.0, work.expire_payments)
     jobs.add("orders", 30.0, app[ORDERS].complete_credited)
+    jobs.add("renewals", 15.0, app[RENEWALS].renew_ended)
     jobs.add("ledger_proof", _DAY, work.reconcile_ledger)
     if MAIL_RENDERER in app and settings.mail_url is not None:
         transport = transport_for(settings.mail_url.get_secret_value())

@@ -45,7 +45,7 @@ from zenzefi import i18n
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.billing.models import payments, transactions
 from zenzefi.db.async_engine import AsyncConnection
-from zenzefi.db.base import hours_after, utcnow
+from zenzefi.db.base import Money, hours_after, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.db.upsert import insert_into
 from zenzefi.mail.messages import MailRenderer, NoticeMessage
@@ -53,7 +53,7 @@ from zenzefi.mail.models import mail_notices, muted_notices
 from zenzefi.mail.notice_kinds import NoticeKind
 from zenzefi.mail.transports import MailTransport, NotSent
 from zenzefi.settings import Settings
-from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.models import access_tokens, renewals
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ _FOUND_FOR = 24  # hours
 _LEASE = timedelta(minutes=5)
 _LONGEST_PAUSE = timedelta(hours=1)
 _BATCH = 200
-_n, _u, _t, _p, _x = (
-    table.c for table in (mail_notices, users, access_tokens, payments, transactions)
+_n, _u, _t, _p, _x, _r = (
+    table.c for table in (mail_notices, users, access_tokens, payments, transactions, renewals)
 )
 
 
@@ -147,16 +147,18 @@ class Notices:
             .where(_x.amount < 0, _x.balance_after < low, before_it >= int(low.scaleb(2)))
             .where(_is_recent(_x.created_at))
         )
+        ends_soon = and_(
+            ends_at > utcnow(),
+            ends_at <= hours_after(utcnow(), before),
+            _t.duration_hours > before,
+        )
+        has_ended = and_(ends_at <= utcnow(), _is_recent(ends_at))
         return [
-            (
-                NoticeKind.TOKEN_ENDS_SOON,
-                tokens.where(
-                    ends_at > utcnow(),
-                    ends_at <= hours_after(utcnow(), before),
-                    _t.duration_hours > before,
-                ),
-            ),
-            (NoticeKind.TOKEN_ENDED, tokens.where(ends_at <= utcnow(), _is_recent(ends_at))),
+            (NoticeKind.TOKEN_ENDS_SOON, tokens.where(ends_soon, ~_is_renewed())),
+            (NoticeKind.TOKEN_ENDED, tokens.where(has_ended, ~_is_renewed())),
+            (NoticeKind.RENEWAL_SOON, _renewals("waiting", ends_at).where(ends_soon)),
+            (NoticeKind.RENEWED, _renewals("renewed", ends_at)),
+            (NoticeKind.RENEWAL_FAILED, _renewals("failed", ends_at)),
             (NoticeKind.BALANCE_LOW, spent),
             (
                 NoticeKind.PAYMENT_ARRIVED,
@@ -248,6 +250,26 @@ class Notices:
 
 def _is_recent(moment: ColumnElement[Any]) -> ColumnElement[bool]:
     return hours_after(moment, _FOUND_FOR) > utcnow()
+
+
+def _is_renewed() -> ColumnElement[bool]:
+    """Whether a token's renewal is on or took place: other notices say when it ends."""
+    return select(_r.id).where(_r.token_id == _t.id, _r.status != "stopped").exists()
+
+
+def _renewals(status: str, ends_at: ColumnElement[Any]) -> Select[Any]:
+    """Renewals; ``token_id`` is the token of the page that the e-mail links to."""
+    query = (
+        select(
+            *(_r.user_id, _r.token_id.label("event_id"), _t.prefix, _t.name, ends_at.label("at")),
+            func.coalesce(_r.price, _r.ceiling, type_=Money).label("amount"),
+            func.coalesce(_r.next_token_id, _r.token_id).label("token_id"),
+        )
+        .join(access_tokens, _t.id == _r.token_id)
+        .join(users, _u.id == _r.user_id)
+        .where(_r.status == status)
+    )
+    return query if status == "waiting" else query.where(_is_recent(_r.updated_at))
 
 
 def _is_muted(kind: Any) -> ColumnElement[bool]:

@@ -10,6 +10,8 @@ account, so that it sees one consistent state while money moves. Verified for ea
 - The payments' amounts in the ledger match the credited payments, less reversals, plus debts.
 - A completed order has one purchase of the same user at the agreed price, and its payment was
   credited. No order waits for a payment that was credited.
+- A renewal that took place has one token of the same user, bought after the renewed one had ended,
+  at the price and within the ceiling of the renewal.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ from zenzefi.accounts.models import users
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.models import bundle_purchases, orders, payments, transactions
 from zenzefi.db import migrate
+from zenzefi.db.base import hours_after
 from zenzefi.db.engine import Database
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.runtime import checks
-from zenzefi.tokens.models import access_tokens
+from zenzefi.tokens.models import access_tokens, renewals
 
 _BATCH = 500  # accounts in one statement, which keeps each statement short
 _MAX_REPORTED = 100
@@ -86,6 +89,7 @@ def _failed_checks(row: Row[Any]) -> list[str]:
         "the payments in the ledger are not the credited payments": row.from_payments
         == row.credited,
         "an order does not match its payment and its purchase": row.wrong_orders == 0,
+        "a renewal does not match its tokens": row.wrong_renewals == 0,
     }
     return [text for text, is_met in conditions.items() if not is_met]
 
@@ -148,8 +152,8 @@ def _statement(after: UUID | None) -> Select[Any]:
         .group_by(p.user_id)
         .cte("paid")
     )
-    ordered = _orders(accounts)
-    columns = [*ledger.c, *sold.c, *paid.c, *ordered.c]
+    ordered, renewed = _orders(accounts), _renewals(accounts)
+    columns = [*ledger.c, *sold.c, *paid.c, *ordered.c, *renewed.c]
     return (
         select(
             accounts,
@@ -159,6 +163,7 @@ def _statement(after: UUID | None) -> Select[Any]:
         .join(sold, sold.c.user_id == accounts.c.id, isouter=True)
         .join(paid, paid.c.user_id == accounts.c.id, isouter=True)
         .join(ordered, ordered.c.user_id == accounts.c.id, isouter=True)
+        .join(renewed, renewed.c.user_id == accounts.c.id, isouter=True)
         .order_by(accounts.c.id)
     )
 
@@ -187,6 +192,30 @@ def _orders(accounts: CTE) -> CTE:
         .join(bundle_purchases, b.id == o.bundle_purchase_id, isouter=True)
         .group_by(o.user_id)
         .cte("ordered")
+    )
+
+
+def _renewals(accounts: CTE) -> CTE:
+    """The number of wrong renewals of each account."""
+    before, after = access_tokens.alias("before"), access_tokens.alias("after")
+    r, ended, bought = renewals.c, before.c, after.c
+    is_right = and_(
+        ended.user_id == r.user_id,
+        bought.user_id == r.user_id,
+        bought.duration_hours == ended.duration_hours,
+        bought.scope == ended.scope,
+        bought.created_at >= hours_after(ended.activated_at, ended.duration_hours),
+        type_coerce(bought.cost, BigInteger) == type_coerce(r.price, BigInteger),
+        type_coerce(r.price, BigInteger) <= type_coerce(r.ceiling, BigInteger),
+    )
+    return (
+        select(r.user_id, func.sum(case((is_right, 0), else_=1)).label("wrong_renewals"))
+        .join(accounts, accounts.c.id == r.user_id)
+        .join(before, ended.id == r.token_id)
+        .join(after, bought.id == r.next_token_id)
+        .where(r.status == "renewed")
+        .group_by(r.user_id)
+        .cte("renewed")
     )
 
 

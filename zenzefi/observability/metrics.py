@@ -111,6 +111,12 @@ TOKEN_PURCHASES = Counter(
     ["duration_hours"],
     registry=REGISTRY,
 )
+TOKEN_RENEWALS = Counter(
+    "token_renewals_total",
+    "Renewals of access tokens, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 TOKEN_REVOCATIONS = Counter(
     "token_revocations_total",
     "Access tokens revoked by their owners or by administrators.",

@@ -25,7 +25,7 @@ from zenzefi.billing.models import orders
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.mail.models import mail_notices, muted_notices
-from zenzefi.tokens.models import access_tokens, device_claims, usage_sessions
+from zenzefi.tokens.models import access_tokens, device_claims, renewals, usage_sessions
 from zenzefi.tokens.sign_ins import BrowserSignIns
 
 _NO_PASSWORD = ""
@@ -95,6 +95,11 @@ class Deletions:
                 update(orders)
                 .where(orders.c.user_id == user_id, orders.c.status == "waiting")
                 .values(status="cancelled", updated_at=utcnow())
+            )
+            await connection.execute(
+                update(renewals)
+                .where(renewals.c.user_id == user_id, renewals.c.status == "waiting")
+                .values(status="stopped", reason="account_deleted", updated_at=utcnow())
             )
             await connection.execute(
                 update(usage_sessions)

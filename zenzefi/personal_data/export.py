@@ -26,7 +26,7 @@ from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import orders, payments, transactions
 from zenzefi.db.engine import Database
 from zenzefi.printable import in_cell
-from zenzefi.tokens.models import access_tokens, usage_sessions
+from zenzefi.tokens.models import access_tokens, renewals, usage_sessions
 
 _BATCH = 500
 MAX_ROWS = 100_000
@@ -88,6 +88,14 @@ _PARTS = (
         (
             *("id", "payment_id", "duration_hours", "scope", "bundle_id", "price", "status"),
             *("reason", "token_id", "bundle_purchase_id", "created_at", "updated_at"),
+        ),
+    ),
+    _Part(
+        "renewals",
+        renewals,
+        (
+            *("id", "token_id", "ceiling", "status", "reason", "price", "next_token_id"),
+            *("created_at", "updated_at"),
         ),
     ),
     _Part(

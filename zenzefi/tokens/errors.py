@@ -25,6 +25,13 @@ class OffersChanged(Conflict):
     default = "The offers have changed in the meantime. Check them and publish again."
 
 
+class NotRenewable(Conflict):
+    """The token has ended, so that its renewal can't be switched on or stopped any more."""
+
+    code = "not_renewable"
+    default = "This access token has ended. Buy a new one."
+
+
 class TokenMissing(Unauthenticated):
     """A proxied request without an access token."""
 

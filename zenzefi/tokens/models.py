@@ -48,6 +48,33 @@ access_tokens = Table(
 Index("ix_access_tokens_user_id_created_at", access_tokens.c.user_id, access_tokens.c.created_at)
 Index("ix_access_tokens_created_at", access_tokens.c.created_at)
 
+renewals = Table(
+    "renewals",
+    metadata,
+    id_column(),
+    Column("token_id", Uuid, ForeignKey("access_tokens.id"), nullable=False, unique=True),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("ceiling", Money, nullable=False),  # the highest price that is paid
+    Column("status", String(20), nullable=False),
+    Column("reason", String(50)),  # why it failed or was stopped
+    Column("price", Money),  # the price paid
+    Column("next_token_id", Uuid, ForeignKey("access_tokens.id"), unique=True),
+    now_column("created_at"),
+    now_column("updated_at"),
+    CheckConstraint("ceiling >= 0", name="ceiling_not_negative"),
+    CheckConstraint("price IS NULL OR price <= ceiling", name="price_within_ceiling"),
+    CheckConstraint(
+        "status IN ('waiting', 'stopped', 'renewed', 'failed')",
+        name="known_status",
+    ),
+    CheckConstraint(
+        "(status = 'renewed') = (next_token_id IS NOT NULL AND price IS NOT NULL)",
+        name="renewed_has_token",
+    ),
+)
+"""Tokens to renew when they end, one row for each token (tokens/renewals.py)."""
+Index("ix_renewals_status", renewals.c.status)
+
 proxy_sign_ins = Table(
     "proxy_sign_ins",
     metadata,

@@ -12,11 +12,12 @@ from zenzefi.db.engine import DATABASE
 from zenzefi.keys import KEYRING
 from zenzefi.runtime.reload import ON_RELOAD
 from zenzefi.settings import SETTINGS, Settings
-from zenzefi.tokens import bundle_views, offer_views, views
+from zenzefi.tokens import bundle_views, offer_views, renewal_views, views
 from zenzefi.tokens.bundles import BUNDLES, Bundles
 from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.orders import ORDERS, Orders
 from zenzefi.tokens.redis_cache import RedisCache
+from zenzefi.tokens.renewals import RENEWALS, Renewals
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import TOKENS, Tokens
 from zenzefi.tokens.session_queries import SESSION_QUERIES, SessionQueries
@@ -55,8 +56,9 @@ def setup(app: web.Application) -> None:
     app[TOKEN_SEARCH] = TokenSearch(database, keyring)
     app[BUNDLES] = Bundles(settings, database, keyring)
     app[ORDERS] = Orders(database, app[TOKENS], app[BUNDLES], app[PAYMENTS])
+    app[RENEWALS] = Renewals(database, app[TOKENS])
     app[PAYMENTS].on_credit.append(app[ORDERS].complete)
-    routing.setup(app, views.routes, bundle_views.routes, offer_views.routes)
+    routing.setup(app, views.routes, renewal_views.routes, bundle_views.routes, offer_views.routes)
 
     async def background_work(_: web.Application) -> AsyncIterator[None]:
         try:

@@ -36,6 +36,13 @@ class Form:
         text = self.text(name)
         return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
+    def amount_text(self, name: str) -> str:
+        """Value of a field as the API writes amounts, without spaces and with a decimal point.
+
+        Users write a decimal comma, and spaces between thousands.
+        """
+        return re.sub(r"\s", "", self.text(name)).replace(",", ".")
+
     def fail(self, name: str, message: str) -> None:
         """Add an error to a field that has none yet."""
         self.errors.setdefault(name, message)

@@ -79,6 +79,19 @@ def payment_states() -> list[tuple[str, str]]:
     return [(name, payment_state(name)) for name in _PAYMENT_STATES]
 
 
+_NO_LONGER_SOLD = N_("Such tokens were no longer sold.")
+_RENEWAL_REASONS = {
+    "insufficient_balance": N_("The balance was too low."),
+    "price_above_ceiling": N_("The price was above your limit."),
+    "too_late": N_("The gate was down for more than a day after the end."),
+}
+
+
+def renewal_reason(code: str) -> str:
+    """Why a renewal failed, as a sentence."""
+    return _(_RENEWAL_REASONS.get(code, _NO_LONGER_SOLD))
+
+
 _PROVIDERS = {
     "manual": N_("Request an invoice"),
     "mock": N_("Simulate a payment (development)"),
@@ -158,6 +171,11 @@ _ACTIONS = {
     "token.purchased": N_("Bought a token"),
     "token.issued": N_("Issued a token"),
     "token.revoked": N_("Revoked a token"),
+    "renewal.on": N_("Switched the renewal of a token on"),
+    "renewal.off": N_("Switched the renewal of a token off"),
+    "renewal.renewed": N_("Token renewed"),
+    "renewal.failed": N_("Renewal of a token failed"),
+    "renewal.stopped": N_("Renewal of a revoked token stopped"),
     "session.ended": N_("Ended a session"),
     "offers.published": N_("Published offers"),
     "bundle.created": N_("Created a bundle"),

@@ -67,9 +67,8 @@ async def money(page: PageContext) -> web.StreamResponse:
 async def top_up(page: PageContext) -> web.StreamResponse:
     """Open a payment and show where to pay; a form sent twice opens one payment."""
     payments, form = page.request.app[PAYMENTS], await page.form()
-    # Users write a decimal comma, and spaces between thousands.
-    typed = form.text("amount").replace("\N{NO-BREAK SPACE}", "").replace(" ", "")
-    entry = Form({"amount_znc": typed.replace(",", ".")}).read(TopUp, "amount_znc")
+    typed = form.amount_text("amount")
+    entry = Form({"amount_znc": typed}).read(TopUp, "amount_znc")
     provider = form.text("provider")
     if not typed:
         form.fail("amount", _("Please fill this in."))

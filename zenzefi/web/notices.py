@@ -19,6 +19,9 @@ routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/profile")
 _LABELS = {
     NoticeKind.TOKEN_ENDS_SOON: N_("a token ends soon"),
     NoticeKind.TOKEN_ENDED: N_("a token has ended"),
+    NoticeKind.RENEWAL_SOON: N_("a token will be renewed soon"),
+    NoticeKind.RENEWED: N_("a token has been renewed"),
+    NoticeKind.RENEWAL_FAILED: N_("a token could not be renewed"),
     NoticeKind.BALANCE_LOW: N_("the balance is low"),
     NoticeKind.PAYMENT_ARRIVED: N_("a payment has arrived"),
     NoticeKind.PAYMENT_FAILED: N_("a payment has failed"),

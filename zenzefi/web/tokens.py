@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from aiohttp import web
 from markupsafe import Markup
 
 from zenzefi import i18n
-from zenzefi.errors import NotFound
+from zenzefi.errors import GateError, NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.devices import DEVICES
+from zenzefi.tokens.errors import NotRenewable
+from zenzefi.tokens.renewal_views import RenewalOn
+from zenzefi.tokens.renewals import RENEWALS, Renewal
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import SESSION_QUERIES, distribute
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
-from zenzefi.web import charts
+from zenzefi.web import charts, labels
 from zenzefi.web.forms import Form
 from zenzefi.web.open_upstream import redirect_to_upstream
 from zenzefi.web.page import PageContext, path_id
@@ -50,6 +55,7 @@ async def _token_page(
         status=status,
         token=shown,
         form=form or Form({"name": shown.name}),
+        renewal=await _renewal(page, token_id),
         device_seen_at=await uses.device_seen_at(token_id),
         use=use,
         chart=await _chart(page, shown),
@@ -82,6 +88,33 @@ async def _chart(page: PageContext, shown: TokenCard) -> Markup:
     return charts.traffic(title, bars)
 
 
+@dataclass(frozen=True, slots=True)
+class RenewalCard:
+    """The renewal of a token, as its page shows it."""
+
+    renewal: Renewal | None
+    price: Decimal | None
+    """The current price in ZNC; ``None`` where such tokens are not on sale."""
+    reason: str
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the token will be renewed when it ends."""
+        return self.renewal is not None and self.renewal.is_on
+
+
+async def _renewal(page: PageContext, token_id: UUID) -> RenewalCard:
+    tokens = page.request.app[TOKENS]
+    token = await tokens.find(token_id, page.user.id)
+    found = await page.request.app[RENEWALS].find(token_id, page.user.id)
+    try:
+        price: Decimal | None = await tokens.price(token.duration_hours, token.scope)
+    except GateError:
+        price = None
+    reason = labels.renewal_reason(found.reason) if found is not None and found.reason else ""
+    return RenewalCard(found, price, reason)
+
+
 @routes.get("/account/tokens/{id}")
 async def one(page: PageContext) -> web.StreamResponse:
     """One token with its value, device and sessions."""
@@ -102,6 +135,37 @@ async def rename(page: PageContext) -> web.StreamResponse:
     await page.request.app[TOKENS].rename(token_id, page.user.id, name or None)
     page.flash("good", _("The name is saved."))
     return page.redirect(f"/account/tokens/{token_id}")
+
+
+@routes.post("/account/tokens/{id}/renewal")
+async def renew(page: PageContext) -> web.StreamResponse:
+    """Renew a token when it ends, up to a price."""
+    token_id, form = path_id(page), await page.form()
+    entry = Form({"ceiling_znc": form.amount_text("ceiling")}).read(RenewalOn, "ceiling_znc")
+    if entry is None:
+        form.fail("ceiling", _("Please enter an amount, such as 100 or 12.50."))
+        return await _token_page(page, token_id, form, status=422)
+    try:
+        await page.request.app[RENEWALS].switch_on(
+            page.actor, token_id, page.user.id, entry.ceiling_znc
+        )
+    except NotRenewable:
+        page.flash("bad", _("This token has ended. Buy a new one."))
+    else:
+        page.flash("good", _("The token will be renewed when it ends."))
+    return page.redirect(f"/account/tokens/{token_id}")
+
+
+@routes.post("/account/tokens/{id}/renewal/stop")
+async def stop_renewal(page: PageContext) -> web.StreamResponse:
+    """Do not renew a token when it ends."""
+    try:
+        await page.request.app[RENEWALS].stop(page.actor, path_id(page), page.user.id)
+    except NotRenewable:
+        page.flash("info", _("The token has been renewed before."))
+    else:
+        page.flash("good", _("The token will not be renewed."))
+    return page.redirect(f"/account/tokens/{path_id(page)}")
 
 
 @routes.post("/account/tokens/{id}/release")
