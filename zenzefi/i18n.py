@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from pathlib import Path
@@ -199,6 +199,18 @@ def when(moment: datetime, *, seconds: bool = False) -> Markup:
         "seconds" if seconds else "minutes",
         text,
     )
+
+
+def date_text(day: date) -> str:
+    """A day with its year: "23 Nov 2026"."""
+    return dates.format_date(day, "d MMM y", locale=current().locale)
+
+
+def percent(share: float) -> str:
+    """A share with one decimal place: "12.5%"."""
+    locale = current().locale
+    pattern = "#,##0.#" + locale.percent_formats[None].pattern.lstrip("#,0")
+    return numbers.format_percent(share, format=pattern, locale=locale)
 
 
 def day(moment: datetime) -> str:

@@ -9,6 +9,8 @@ that begins like a formula is marked as text.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 _HOSTILE = (
@@ -61,3 +63,10 @@ def in_cell(text: str) -> str:
         return f"{match[1]}'{match[2]}" if begins_a_cell else match[0]
 
     return _FORMULA.sub(marked, text)
+
+
+def csv_record(*cells: object) -> bytes:
+    """One CSV record (RFC 4180) in UTF-8; ``None`` is an empty cell, text is :func:`in_cell`."""
+    out = io.StringIO()
+    csv.writer(out).writerow([in_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    return out.getvalue().encode()

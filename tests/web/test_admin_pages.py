@@ -21,7 +21,10 @@ from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE
 from zenzefi.web import labels
 
-PAGES = ("", "/users", "/tokens", "/sessions", "/payments", "/audit", "/plugins", "/strays")
+PAGES = (
+    *("", "/reports", "/users", "/tokens", "/sessions", "/payments", "/audit", "/plugins"),
+    "/strays",
+)
 
 
 async def id_of(gate: GateClient, name: str) -> str:

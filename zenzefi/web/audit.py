@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator
-from datetime import date, datetime, time, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from aiohttp import web
 
-from zenzefi import i18n
 from zenzefi.admin.service import ADMINISTRATION
 from zenzefi.audit.reading import AUDIT_LOG, AuditFilter, AuditRow
 from zenzefi.i18n import gettext as _
-from zenzefi.printable import in_cell
-from zenzefi.web import labels, pagination
+from zenzefi.printable import csv_record
+from zenzefi.web import day_fields, labels, pagination
 from zenzefi.web.forms import Form
 from zenzefi.web.page import PageContext
 from zenzefi.web.routing import PageAccess, PageRoutes
@@ -37,33 +34,14 @@ async def _filters(page: PageContext, form: Form) -> AuditFilter:
         if about is None:
             form.fail("who", _("No user with that name, e-mail or ID."))
             about = _NO_USER
-    since, until = _day(form, "since"), _day(form, "until")
+    since, until = day_fields.day(form, "since"), day_fields.day(form, "until")
     return AuditFilter(
         about=about,
         action=form.text("action") or None,
         resource_type=form.text("kind") or None,
-        since=None if since is None else _midnight(since),
-        until=None if until is None else _midnight(until + timedelta(days=1)),
+        since=None if since is None else day_fields.midnight(since),
+        until=None if until is None else day_fields.midnight(until + timedelta(days=1)),
     )
-
-
-def _day(form: Form, name: str) -> date | None:
-    text = form.text(name)
-    if not text:
-        return None
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        found = date.max
-    if not date(2000, 1, 1) <= found < date(9000, 1, 1):
-        form.fail(name, _("Please enter a date such as 2026-11-23."))
-        return None
-    return found
-
-
-def _midnight(day: date) -> datetime:
-    """Start of a day in the reader's time zone."""
-    return datetime.combine(day, time(), i18n.current().zone)
 
 
 @routes.get("/admin/audit")
@@ -111,7 +89,7 @@ async def audit_csv(page: PageContext) -> web.StreamResponse:
 
 
 async def _lines(page: PageContext, query: AuditFilter) -> AsyncIterator[bytes]:
-    yield _line(
+    yield csv_record(
         "time",
         "user_id",
         "action",
@@ -123,7 +101,7 @@ async def _lines(page: PageContext, query: AuditFilter) -> AsyncIterator[bytes]:
         "user_agent",
     )
     async for row in page.request.app[AUDIT_LOG].each(query, most=_MAX_CSV_ROWS):
-        yield _line(
+        yield csv_record(
             row.created_at.isoformat(),
             row.user_id or "",
             row.action,
@@ -134,10 +112,3 @@ async def _lines(page: PageContext, query: AuditFilter) -> AsyncIterator[bytes]:
             json.dumps(row.details, ensure_ascii=False),
             row.agent or "",
         )
-
-
-def _line(*cells: object) -> bytes:
-    """One CSV record (RFC 4180); cells that a spreadsheet would execute are marked as text."""
-    out = io.StringIO()
-    csv.writer(out).writerow([in_cell(str(cell)) for cell in cells])
-    return out.getvalue().encode()

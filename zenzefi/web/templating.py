@@ -22,6 +22,8 @@ def prepare(environment: jinja2.Environment, assets: Assets, settings: Settings)
         money=i18n.money,
         number=i18n.number,
         when=i18n.when,
+        date=i18n.date_text,
+        percent=i18n.percent,
         hours=i18n.hours,
         size=i18n.size,
         span=i18n.span,
