@@ -78,6 +78,7 @@ async def test_a_report_agrees_with_what_was_bought(make_gate: MakeGate) -> None
     assert len(report["periods"]) == 30
     assert today == report["total"] | {"first": today["first"]}
     assert today["first"] == today["last"] == str(datetime.now(UTC).date())
+    assert today["conversion"] == pytest.approx(1 / 3)
     shown = {name: today[name] for name in ("registered", "buyers", "active_users", "tokens")}
     assert shown == {"registered": 3, "buyers": 1, "active_users": 0, "tokens": 5}
     money = ("spent_znc", "refunded_znc", "revenue_znc", "credited_znc", "returned_znc")

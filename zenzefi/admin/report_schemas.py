@@ -44,6 +44,8 @@ class PeriodOut(Output):
     """Users who registered."""
     buyers: int
     """Those of the registered users who have bought something since."""
+    conversion: float | None
+    """`buyers` divided by `registered`; `null` without new users."""
     active_users: int
     """Users with a session. Sessions are kept for `SESSION_RETENTION_DAYS`."""
     tokens: int
@@ -71,6 +73,7 @@ class PeriodOut(Output):
             last=figures.last,
             registered=figures.registered,
             buyers=figures.buyers,
+            conversion=figures.conversion,
             active_users=figures.active_users,
             tokens=figures.tokens,
             spent_znc=figures.spent,
