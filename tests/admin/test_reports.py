@@ -1,4 +1,4 @@
-"""Reports: periods without I/O, and the figures over HTTP, each on both kinds of stores."""
+"""Reports: periods without I/O, and the totals over HTTP, each on both kinds of stores."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from pydantic import Field
 
-from zenzefi.admin.reports import OfferSales, PeriodFigures, PeriodLength, Report, ReportRange
+from zenzefi.admin.reports import OfferSales, PeriodLength, PeriodTotals, Report, ReportRange
 from zenzefi.api.models import MoneyOut, Output, Query
 from zenzefi.errors import Invalid
 
@@ -34,7 +34,7 @@ class ReportQuery(Query):
 
 
 class PeriodOut(Output):
-    """The figures of one period, or of the whole range."""
+    """The totals of one period, or of the whole range."""
 
     first: date
     """The first day."""
@@ -66,23 +66,23 @@ class PeriodOut(Output):
     """Money of these payments by currency (ISO 4217), before refunds."""
 
     @classmethod
-    def of(cls, figures: PeriodFigures) -> PeriodOut:
-        """The response for these figures."""
+    def of(cls, totals: PeriodTotals) -> PeriodOut:
+        """The response for these totals."""
         return cls(
-            first=figures.first,
-            last=figures.last,
-            registered=figures.registered,
-            buyers=figures.buyers,
-            conversion=figures.conversion,
-            active_users=figures.active_users,
-            tokens=figures.tokens,
-            spent_znc=figures.spent,
-            refunded_znc=figures.refunded,
-            revenue_znc=figures.revenue,
-            payments=figures.payments,
-            credited_znc=figures.credited,
-            returned_znc=figures.returned,
-            received=figures.received,
+            first=totals.first,
+            last=totals.last,
+            registered=totals.registered,
+            buyers=totals.buyers,
+            conversion=totals.conversion,
+            active_users=totals.active_users,
+            tokens=totals.tokens,
+            spent_znc=totals.spent,
+            refunded_znc=totals.refunded,
+            revenue_znc=totals.revenue,
+            payments=totals.payments,
+            credited_znc=totals.credited,
+            returned_znc=totals.returned,
+            received=totals.received,
         )
 
 
@@ -119,7 +119,7 @@ class OfferSalesOut(Output):
 
 
 class ReportOut(Output):
-    """A report: figures by period, totals, and sales by offer."""
+    """A report: totals by period and of the whole range, and sales by offer."""
 
     by: PeriodLength
     """The length of the periods; the first and the last one may be incomplete."""

@@ -32,7 +32,7 @@ _DAYS = 30
 
 
 def _range(form: Form) -> ReportRange:
-    """The range of the form; an invalid one gets an error, and the default takes its place."""
+    """The range of the form; an invalid one gets an error and is replaced by the default."""
     chosen = form.text("by")
     length = PeriodLength(chosen) if chosen in list(PeriodLength) else PeriodLength.DAY
     today, zone = day_fields.today(), i18n.current().zone
