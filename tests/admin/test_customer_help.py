@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.kit.api import ALICE, BOB, buy, call, give, sign_in, sign_up, sign_up_admin, user_id_of
 from tests.kit.gates import GateClient, MakeGate, Stores
 from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor, last_link, promote
 from zenzefi.accounts.identity import IDENTITIES
-from zenzefi.accounts.links import LINKS, Purpose
+from zenzefi.accounts.links import LINKS, RESET_HOLD, Purpose
+from zenzefi.accounts.models import one_time_links
 from zenzefi.admin.customer_help import CUSTOMER_HELP
 from zenzefi.audit.models import audit_logs
 from zenzefi.cli import main
@@ -207,6 +209,64 @@ async def test_password_and_second_step_are_reset_by_links_only(
     reset = await last_link(gate, caplog, "/login/reset")
     assert reset.partition("=")[2] not in root.html
     assert {"user.second_factor_link_sent", "user.reset_link_sent"} <= set(await _actions(gate))
+
+
+async def test_a_mailbox_alone_never_ends_two_step_sign_in(
+    mailing: GateClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thief of the mailbox has every link, but neither the password nor the authenticator app."""
+    gate = mailing
+    root = await Visitor(gate).register("root")
+    await promote(gate)
+    victim = await Visitor(gate).register("marta")
+    await enable_two_factor(victim)
+    help_page = f"/admin/users/{await user_id_of(gate, {'username': 'marta'})}/help"
+    thief, mine = await Visitor(gate).open("/login/forgotten"), "a password of the thief"
+    await thief.send("/login/forgotten", email="marta@example.com")
+    reset = await last_link(gate, caplog, "/login/reset")
+    await root.open(help_page)
+    await root.send(help_page, action="reset-two-step")
+    two_step = await last_link(gate, caplog, "/login/reset-two-step")
+    await thief.open(reset)
+    await thief.send("/login/reset", link=reset.partition("=")[2], password=mine)
+    assert "The new password is set." in thief.html
+    await thief.open(two_step)
+    secret = two_step.partition("=")[2]
+    await thief.send("/login/reset-two-step", email="marta@example.com", current=mine, link=secret)
+    assert "expired or was already used" in thief.html
+    # The other way round: the thief writes to the support after the new password.
+    await root.open(help_page)
+    await root.send(help_page, action="reset-two-step")
+    assert "the mailbox alone would be enough for both" in root.text
+    assert await last_link(gate, caplog, "/login/reset-two-step") == two_step
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(
+            update(one_time_links).values(used_at=datetime.now(UTC) - RESET_HOLD)
+        )
+    await root.send(help_page, action="reset-two-step")
+    assert "A link is on its way" in root.text
+
+
+async def test_a_link_for_the_second_step_ends_links_for_the_password(
+    mailing: GateClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = mailing
+    victim = await Visitor(gate).register("marta")
+    await enable_two_factor(victim)
+    thief = await Visitor(gate).open("/login/forgotten")
+    await thief.send("/login/forgotten", email="marta@example.com")
+    reset = await last_link(gate, caplog, "/login/reset")
+    marta = await gate.app[LINKS].find_user("marta@example.com")
+    assert marta is not None
+    secret = await gate.app[LINKS].issue(marta, Purpose.SECOND_FACTOR)
+    owner = await Visitor(gate).open(f"/login/reset-two-step?link={secret}")
+    await owner.send(
+        "/login/reset-two-step", email="marta@example.com", current=PASSWORD, link=str(secret)
+    )
+    assert "Two-step sign-in is off." in owner.html
+    await thief.open(reset)
+    await thief.send("/login/reset", link=reset.partition("=")[2], password="of the thief")
+    assert "expired or was already used" in thief.html
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, func, select, update
 
 from tests.kit import api
 from tests.kit.gates import GateClient, MakeGate
-from zenzefi.accounts.models import one_time_links, users, web_sessions
+from zenzefi.accounts.models import invitations, one_time_links, users, web_sessions
 from zenzefi.api.idempotency import idempotency_keys
 from zenzefi.audit.models import audit_logs
 from zenzefi.db.engine import DATABASE
@@ -21,6 +21,9 @@ from zenzefi.observability.metrics import ACTIVE_SESSIONS, ACTIVE_TOKENS, LEDGER
 from zenzefi.runtime.jobs import JOBS
 from zenzefi.tables import metadata
 from zenzefi.tokens.models import device_claims, proxy_sign_ins, usage_sessions
+
+LAST_USE = object()
+"""Stands for the time when a row was last of use."""
 
 
 def work(gate: GateClient) -> Housekeeping:
@@ -116,6 +119,11 @@ def _row_of(table: Table, user_id: UUID, token_id: UUID, at: datetime) -> dict[s
             "expires_at": at + timedelta(days=14),
             "ended_at": at,
         },
+        "invitations": {
+            "secret_index": secret,
+            "created_at": at - timedelta(days=7),
+            "expires_at": at,
+        },
         "usage_sessions": mine | {"token_id": token_id, "started_at": at, "last_seen_at": at},
         "device_claims": {
             "token_id": token_id,
@@ -142,6 +150,9 @@ def _row_of(table: Table, user_id: UUID, token_id: UUID, at: datetime) -> dict[s
         (proxy_sign_ins, timedelta(days=44), {"ended_at": None}),
         (usage_sessions, timedelta(days=90), {}),
         (device_claims, timedelta(days=1), {}),
+        (invitations, timedelta(days=30), {}),
+        # Used before they expired: kept like the audit log.
+        (invitations, timedelta(days=365), {"used_at": LAST_USE}),
     ],
 )
 async def test_rows_are_deleted_after_their_retention_and_no_earlier(
@@ -160,7 +171,9 @@ async def test_rows_are_deleted_after_their_retention_and_no_earlier(
     async with gate.app[DATABASE].begin() as connection:
         await connection.execute(delete(table))
         for number, token_id in enumerate(tokens):
-            row = _row_of(table, user_id, token_id, young if number == 0 else old) | fields
+            at = young if number == 0 else old
+            given = {name: at if value is LAST_USE else value for name, value in fields.items()}
+            row = _row_of(table, user_id, token_id, at) | given
             await connection.execute(table.insert().values(**row))
     await work(gate).sweep()
     async with gate.app[DATABASE].read() as connection:

@@ -26,6 +26,7 @@ from zenzefi.db.base import metadata
 from zenzefi.db.engine import DATABASE
 from zenzefi.mail.models import mail_notices
 from zenzefi.maintenance.reconciliation import reconcile
+from zenzefi.tokens.models import proxy_sign_ins
 from zenzefi.tokens.orders import ORDERS, Choice
 
 PARTS = {
@@ -104,6 +105,18 @@ async def test_a_deleted_account_is_gone_and_the_books_still_add_up(make_gate: M
                 due_at=datetime.now(UTC),
             )
         )
+        await connection.execute(
+            proxy_sign_ins.insert().values(
+                user_id=user_id,
+                token_id=UUID(token["id"]),
+                family_id=uuid4(),
+                secret_index=bytes(32),
+                network="203.0.113.9",
+                agent="Alice's browser",
+                is_sealed=True,
+                expires_at=datetime.now(UTC),
+            )
+        )
     before = await reconcile(gate.app[DATABASE])
     for body, status in (
         ({}, 422),
@@ -118,7 +131,7 @@ async def test_a_deleted_account_is_gone_and_the_books_still_add_up(make_gate: M
     assert (await call(gate, "POST", "/auth/login", json=pseudonym))[0] == 401
     status, _ = await call(gate, "GET", "/proxy/status", headers={"X-Access-Token": token["token"]})
     assert status == 401
-    assert await _mentions(gate, ("alice", "Alice", "Liddell")) == []
+    assert await _mentions(gate, ("alice", "Alice", "Liddell", "203.0.113.9")) == []
     after = await reconcile(gate.app[DATABASE])
     assert (after.wrong, after.rows, after.accounts) == (0, before.rows, before.accounts)
     again = await sign_up(gate, ALICE)

@@ -1,4 +1,8 @@
-"""One-time links in e-mails: a random secret in the link, its keyed hash in the database."""
+"""One-time links in e-mails: a random secret in the link, its keyed hash in the database.
+
+A link that was used has ``used_at``. One that became invalid otherwise (:func:`end_links`) has
+expired.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import one_time_links, users
 from zenzefi.accounts.schemas import email_key
 from zenzefi.audit.log import Actor, record
+from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.db.base import storable, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import NotFound
@@ -25,6 +30,13 @@ from zenzefi.keys import Keyring
 LIFE = timedelta(hours=1)
 MOST = 5
 """Maximum of links to one user for one purpose within :data:`LIFE`, against flooded mailboxes."""
+
+RESET_HOLD = timedelta(days=3)
+"""After a new password by link, no link switches two-step sign-in off for this time.
+
+Otherwise the mailbox alone would be enough for both steps: a link for the password, then one for
+the second step. The owner has this time to notice that their password no longer works.
+"""
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _l = one_time_links.c
@@ -60,11 +72,7 @@ class Links:
             )
             if int((await connection.execute(_recent(user, purpose))).scalar_one()) >= MOST:
                 return None
-            await connection.execute(
-                update(one_time_links)
-                .where(_l.user_id == user.id, _l.purpose == purpose.value, _l.used_at.is_(None))
-                .values(used_at=now)
-            )
+            await end_links(connection, user.id, purpose)
             await connection.execute(
                 one_time_links.insert().values(
                     user_id=user.id,
@@ -81,6 +89,16 @@ class Links:
         """Whether this user has reached the limit of links for this purpose."""
         async with self._database.read() as connection:
             return int((await connection.execute(_recent(user, purpose))).scalar_one()) >= MOST
+
+    async def was_reset(self, user_id: UUID) -> bool:
+        """Whether a link has replaced this user's password within :data:`RESET_HOLD`."""
+        query = select(_l.id).where(
+            _l.user_id == user_id,
+            _l.purpose == Purpose.RESET.value,
+            _l.used_at > datetime.now(UTC) - RESET_HOLD,
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query.limit(1))).first() is not None
 
     async def spend(self, purpose: Purpose, secret: str, *, user_id: UUID | None = None) -> UUID:
         """Use a link and return its user; ``user_id``: only this user's.
@@ -105,7 +123,7 @@ class Links:
                 raise NotFound
             done = await connection.execute(
                 update(one_time_links)
-                .where(_l.id == row.id, _l.used_at.is_(None))
+                .where(_l.id == row.id, _l.used_at.is_(None), _l.expires_at > datetime.now(UTC))
                 .values(used_at=utcnow())
             )
             if done.rowcount != 1:
@@ -130,6 +148,21 @@ class Links:
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else user_of(row)
+
+
+async def end_links(connection: AsyncConnection, user_id: UUID, *purposes: Purpose) -> None:
+    """Make the user's unused links for these purposes invalid, in the caller's transaction."""
+    now = datetime.now(UTC)
+    await connection.execute(
+        update(one_time_links)
+        .where(
+            _l.user_id == user_id,
+            _l.purpose.in_([purpose.value for purpose in purposes]),
+            _l.used_at.is_(None),
+            _l.expires_at > now,
+        )
+        .values(expires_at=now)
+    )
 
 
 def _recent(user: User, purpose: Purpose) -> Select[Any]:

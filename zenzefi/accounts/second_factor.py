@@ -19,6 +19,7 @@ from aiohttp import web
 from sqlalchemy import delete, func, or_, select, update
 
 from zenzefi.accounts.errors import SecondFactorRejected
+from zenzefi.accounts.links import Purpose, end_links
 from zenzefi.accounts.models import recovery_codes, users
 from zenzefi.audit.log import Actor, record
 from zenzefi.db.async_engine import AsyncConnection
@@ -97,7 +98,10 @@ class SecondFactor:
             return await self._fresh_codes(connection, user_id)
 
     async def disable(self, actor: Actor, user_id: UUID) -> None:
-        """Disable two-step sign-in; deletes the secret and the recovery codes."""
+        """Disable two-step sign-in; deletes the secret and the recovery codes.
+
+        Ends the links for a password or the second step, like a new password.
+        """
         async with self._database.begin() as connection:
             await connection.execute(
                 update(users)
@@ -107,6 +111,7 @@ class SecondFactor:
             await connection.execute(
                 delete(recovery_codes).where(recovery_codes.c.user_id == user_id)
             )
+            await end_links(connection, user_id, Purpose.RESET, Purpose.SECOND_FACTOR)
             await record(connection, actor, "user.second_factor_off", "user", user_id)
 
     async def check(self, actor: Actor, user_id: UUID, code: str, attempt: Attempt) -> None:

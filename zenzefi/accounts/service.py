@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
 from zenzefi.accounts.identity import Identities, User, select_users, user_of
+from zenzefi.accounts.links import Purpose, end_links
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.accounts.passwords import Passwords
 from zenzefi.accounts.schemas import email_key, username_key
@@ -155,8 +156,10 @@ class Accounts:
     ) -> User:
         """Change ``full_name``, ``password`` or both.
 
-        A new password invalidates all bearer tokens except ``keep_jti``, and ends all page sessions
-        except ``keep_session``. Raises ``NotFound`` if the account does not exist.
+        A new password invalidates all bearer tokens except ``keep_jti``, ends all page sessions
+        except ``keep_session``, and ends the links for a password or the second step: after a reset
+        by one link, the mailbox must not be enough for the other. Raises ``NotFound`` if the
+        account does not exist.
         """
         password = changes.pop("password", None)
         values: dict[str, Any] = {"updated_at": utcnow()}
@@ -172,6 +175,7 @@ class Accounts:
             await connection.execute(update(users).where(users.c.id == user_id).values(**values))
             if password is not None:
                 await end_web_sessions(connection, user_id, keep=keep_session)
+                await end_links(connection, user_id, Purpose.RESET, Purpose.SECOND_FACTOR)
                 await record(connection, actor, "user.password_changed", "user", user_id)
             return await _one(connection, users.c.id == user_id)
 

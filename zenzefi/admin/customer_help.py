@@ -15,8 +15,8 @@ from sqlalchemy.exc import IntegrityError
 
 from zenzefi.accounts.errors import EmailTaken
 from zenzefi.accounts.identity import User, select_users, user_of
-from zenzefi.accounts.links import Links, Purpose
-from zenzefi.accounts.models import one_time_links, users
+from zenzefi.accounts.links import Links, Purpose, end_links
+from zenzefi.accounts.models import users
 from zenzefi.accounts.schemas import email_key
 from zenzefi.accounts.service import end_web_sessions
 from zenzefi.audit.log import Actor, record
@@ -43,6 +43,19 @@ class TwoStepNotEnabled(Conflict):
     default = "This user has no two-step sign-in."
 
 
+class PasswordRecentlyReset(Conflict):
+    """A link that switches two-step sign-in off, shortly after a link replaced the password.
+
+    The mailbox would be enough for both steps.
+    """
+
+    code = "password_recently_reset"
+    default = (
+        "A link has replaced this user's password in the last three days. Until then, no link can "
+        "switch two-step sign-in off: the mailbox alone would be enough for both."
+    )
+
+
 class CustomerHelp:
     """The service of help for customers. Callers check that the user is an administrator.
 
@@ -65,11 +78,15 @@ class CustomerHelp:
     async def link(self, actor: Actor, user_id: UUID, purpose: Purpose) -> tuple[User, str]:
         """The user and the secret of a new link, which the caller sends to the user's address.
 
-        Raises ``NotFound``, ``TwoStepNotEnabled``, and ``RateLimited`` after several links.
+        Raises ``NotFound``, ``TwoStepNotEnabled``, ``PasswordRecentlyReset``, and ``RateLimited``
+        after several links.
         """
         user = await self.user(user_id)
-        if purpose is Purpose.SECOND_FACTOR and user.totp_enabled_at is None:
-            raise TwoStepNotEnabled
+        if purpose is Purpose.SECOND_FACTOR:
+            if user.totp_enabled_at is None:
+                raise TwoStepNotEnabled
+            if await self._links.was_reset(user_id):
+                raise PasswordRecentlyReset
         secret = await self._links.issue(user, purpose)
         if secret is None:
             raise RateLimited(3600, "This user was sent several links. Wait an hour.")
@@ -95,11 +112,7 @@ class CustomerHelp:
                         updated_at=utcnow(),
                     )
                 )
-                await connection.execute(
-                    update(one_time_links)
-                    .where(one_time_links.c.user_id == user_id, one_time_links.c.used_at.is_(None))
-                    .values(used_at=utcnow())
-                )
+                await end_links(connection, user_id, *Purpose)
                 await record(
                     connection,
                     actor,

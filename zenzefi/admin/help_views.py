@@ -10,7 +10,7 @@ from zenzefi.accounts.errors import EmailTaken
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.links import Purpose
 from zenzefi.admin import help_mail
-from zenzefi.admin.customer_help import CUSTOMER_HELP, TwoStepNotEnabled
+from zenzefi.admin.customer_help import CUSTOMER_HELP, PasswordRecentlyReset, TwoStepNotEnabled
 from zenzefi.admin.help_mail import MailNotConfigured
 from zenzefi.admin.help_schemas import (
     AddressCorrection,
@@ -53,7 +53,13 @@ async def reset_password(request: web.Request, admin: User, user_id: UUID) -> He
 
 @routes.post(
     "/admin/users/{user_id}/reset-two-step",
-    errors=(NotFound, MailNotConfigured, TwoStepNotEnabled, RateLimited),
+    errors=(
+        NotFound,
+        MailNotConfigured,
+        TwoStepNotEnabled,
+        PasswordRecentlyReset,
+        RateLimited,
+    ),
 )
 async def reset_two_step(request: web.Request, admin: User, user_id: UUID) -> HelpDone:
     """Send the user a link that switches two-step sign-in off, after the password."""

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import Column, ColumnElement, Table, and_, delete, func, or_, select, update
 
-from zenzefi.accounts.models import one_time_links, web_sessions
+from zenzefi.accounts.models import invitations, one_time_links, web_sessions
 from zenzefi.api.idempotency import idempotency_keys
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import payments
@@ -125,6 +125,7 @@ class Housekeeping:
         sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
         keys, claims, notices = idempotency_keys.c, device_claims.c, mail_notices.c
         renewal = renewals.c
+        invited = invitations.c
         is_failure = audit.action.in_(_FAILURES)
         return [
             (audit_logs, audit.id, audit.created_at < now - self._audit_retention),
@@ -147,6 +148,14 @@ class Housekeeping:
                 renewals,
                 renewal.id,
                 renewal.status.in_(("stopped", "failed")) & (renewal.updated_at < now - _KEPT),
+            ),
+            (
+                invitations,
+                invited.id,
+                or_(
+                    invited.used_at.is_(None) & (invited.expires_at < now - _KEPT),
+                    invited.used_at < now - self._audit_retention,
+                ),
             ),
             (device_claims, claims.token_id, claims.last_seen_at < now - _CLAIM_KEPT),
         ]

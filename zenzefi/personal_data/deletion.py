@@ -25,12 +25,22 @@ from zenzefi.billing.models import orders
 from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.mail.models import mail_notices, muted_notices
-from zenzefi.tokens.models import access_tokens, device_claims, renewals, usage_sessions
+from zenzefi.tokens.models import (
+    access_tokens,
+    device_claims,
+    proxy_sign_ins,
+    renewals,
+    usage_sessions,
+)
 from zenzefi.tokens.sign_ins import BrowserSignIns
 
 _NO_PASSWORD = ""
 
-_NOTICES = (mail_notices, muted_notices)
+_PERSONAL = (
+    *(one_time_links, recovery_codes, web_sessions, proxy_sign_ins),
+    *(mail_notices, muted_notices),
+)
+"""Tables whose rows of the user are deleted."""
 
 
 class Deletions:
@@ -110,7 +120,7 @@ class Deletions:
             await connection.execute(
                 delete(device_claims).where(device_claims.c.token_id.in_(tokens))
             )
-            for table in (one_time_links, recovery_codes, web_sessions, *_NOTICES):
+            for table in _PERSONAL:
                 await connection.execute(delete(table).where(table.c.user_id == user_id))
             await connection.execute(
                 update(invitations)

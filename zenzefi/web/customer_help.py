@@ -13,7 +13,7 @@ from zenzefi import i18n
 from zenzefi.accounts.errors import EmailTaken
 from zenzefi.accounts.links import Purpose
 from zenzefi.admin import help_mail
-from zenzefi.admin.customer_help import CUSTOMER_HELP, TwoStepNotEnabled
+from zenzefi.admin.customer_help import CUSTOMER_HELP, PasswordRecentlyReset, TwoStepNotEnabled
 from zenzefi.admin.help_schemas import AddressCorrection, Explained, IssuedToken, NoteChange
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
 from zenzefi.db.async_engine import AsyncConnection
@@ -103,6 +103,14 @@ async def act(page: PageContext) -> web.StreamResponse:
         page.flash("bad", _("This site sends no e-mail. Set MAIL_URL."))
     except TwoStepNotEnabled:
         page.flash("bad", _("This user has no two-step sign-in."))
+    except PasswordRecentlyReset:
+        page.flash(
+            "bad",
+            _(
+                "A link has replaced this user's password in the last three days. Until then, no "
+                "link can switch two-step sign-in off: the mailbox alone would be enough for both."
+            ),
+        )
     except RateLimited:
         page.flash("bad", _("This user was sent several links. Wait an hour."))
     return page.redirect(f"/admin/users/{user_id}/help")

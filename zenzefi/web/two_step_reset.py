@@ -1,7 +1,8 @@
 """Page of the link with which a user without their authenticator app switches two-step sign-in off.
 
-The link comes by e-mail, from an administrator. The password is required as well, but a person
-who reads the mailbox can also replace the password with a link.
+The link comes by e-mail, from an administrator. The password is required as well, and a mailbox is
+not enough for both: a new password ends the link, and after a new password by link, administrators
+can't send this one for three days.
 """
 
 from __future__ import annotations
