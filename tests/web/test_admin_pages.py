@@ -6,20 +6,16 @@ import csv
 import io
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-import zenzefi
 from tests.kit.gates import GateClient, MakeGate
 from tests.kit.recording_upstream import RecordingUpstream
 from tests.kit.visitors import Visitor, promote
-from zenzefi import i18n
 from zenzefi.accounts.models import users
 from zenzefi.db.engine import DATABASE
-from zenzefi.web import labels
 
 PAGES = (
     *("", "/reports", "/users", "/tokens", "/sessions", "/payments", "/audit", "/plugins"),
@@ -186,6 +182,8 @@ async def test_a_session_is_listed_and_ended(
     await gate.app[SESSION_TRACKER].flush()
     await root.open("/admin/sessions")
     assert "<b>" not in root.html
+    assert f"{value[:8]}…" in root.soup.select_one("tbody tr").get_text()
+    assert value not in root.html
     await root.send(root.soup.select_one('form[action$="/end"]')["action"])
     assert "The session has ended" in root.text
     await user.open(user.soup.select_one('a[href^="/account/connect"]')["href"])
@@ -280,39 +278,6 @@ async def test_the_audit_log_is_filtered_by_user_and_days(gate: GateClient, root
         await root.open(f"/admin/audit?since={broken}")
         assert "such as 2026-11-23" in root.text
         assert root.soup.find(id="f-since")["value"] == broken
-
-
-def test_every_action_that_is_written_down_has_a_name() -> None:
-    pattern = re.compile(r'"((?:user|token|session|bundle|payment)\.[a-z_]+)"')
-    source = Path(zenzefi.__file__).parent
-    written = {
-        name
-        for path in source.rglob("*.py")
-        if path.parent.name != "web"
-        for name in pattern.findall(path.read_text(encoding="utf-8"))
-    }
-    assert len(written) > 25
-    assert written - dict(labels.audit_actions()).keys() == set()
-
-
-def test_audit_details_are_translated() -> None:
-    with i18n.using(i18n.locale_context("ru")):
-        shown = [
-            labels.audit_detail("duration_hours", 24),
-            labels.audit_detail("amount", "12.50"),
-            labels.audit_detail("type", "bonus"),
-            labels.audit_detail("is_active", False),
-            labels.audit_detail("reason", "<b>"),
-            labels.audit_detail("other", None),
-        ]
-    assert shown == [
-        ("срок", "24 часа"),
-        ("сумма", "12,50\N{NO-BREAK SPACE}ZNC"),
-        ("тип", "Бонус"),
-        ("активен", "нет"),
-        ("причина", "<b>"),
-        ("other", "—"),
-    ]
 
 
 async def test_the_overview_says_what_waits_for_somebody(make_gate: MakeGate) -> None:

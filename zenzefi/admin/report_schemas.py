@@ -96,7 +96,7 @@ class OfferSalesOut(Output):
     scope: str
     """The scope of the tokens."""
     sales: int
-    """Number of purchases. Free and issued tokens have an entry of their own."""
+    """Number of purchases. Free and issued tokens have a separate entry."""
     tokens: int
     """Number of tokens."""
     spent_znc: MoneyOut

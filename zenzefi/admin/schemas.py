@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from zenzefi.api.models import (
     ONE_LINE,
     WHOLE_NUMBER,
     Amount,
     Body,
+    Listing,
     MoneyOut,
     Output,
     Page,
@@ -21,7 +23,7 @@ from zenzefi.api.models import (
 )
 from zenzefi.billing.ledger import Kind
 from zenzefi.billing.repository import PaymentStatus
-from zenzefi.tokens.schemas import DurationHours
+from zenzefi.tokens.schemas import DurationHours, SessionOut
 
 Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), ONE_LINE
@@ -223,6 +225,13 @@ class AdminPaymentPage(AdminPage):
     """Only payments of this user."""
     status: PaymentStatus | None = None
     """Only payments with this status."""
+    number: Annotated[str, StringConstraints(strip_whitespace=True, max_length=255)] | None = None
+    """Only payments with this ID, the beginning of an ID (four digits or more), or an ID of the
+    provider."""
+    since: date | None = Field(None, ge=date(2000, 1, 1), lt=date(9000, 1, 1))
+    """Only payments that were opened on this day (UTC) or later."""
+    until: date | None = Field(None, ge=date(2000, 1, 1), lt=date(9000, 1, 1))
+    """Only payments that were opened on this day (UTC) or earlier."""
 
 
 class AdminPayment(Output):
@@ -256,3 +265,40 @@ class AdminPayment(Output):
     """When the payment was last changed."""
     credited_at: Time | None
     """When the balance was credited, or `null`."""
+
+
+class PaymentTotalOut(Output):
+    """All payments of one currency that match the filter, on all pages."""
+
+    currency: str
+    """The currency (ISO 4217)."""
+    payments: int
+    """Number of payments."""
+    arrived: int
+    """Number of those that were credited."""
+    received: MoneyOut
+    """Money of those that were credited, in `currency`."""
+    credited: MoneyOut
+    """The same in ZNC."""
+    returned: MoneyOut
+    """The part that was refunded or disputed, in ZNC."""
+
+
+class AdminPaymentListing(Listing[AdminPayment]):
+    """A page of payments, with totals."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"description": "A page of payments, with the totals of all pages."}
+    )
+
+    totals: list[PaymentTotalOut]
+    """Totals by currency."""
+
+
+class AdminSession(SessionOut):
+    """A session with the names of its user and token."""
+
+    username: str | None
+    """The user's name."""
+    token_prefix: str | None
+    """The first characters of the token's value."""

@@ -187,6 +187,13 @@ class Administration:
         async with self._database.read() as connection:
             return {row.id: str(row.username) for row in await connection.execute(query)}
 
+    async def token_prefixes(self, token_ids: Iterable[UUID]) -> dict[UUID, str]:
+        """The first characters of the tokens with these IDs, in one query."""
+        query = select(access_tokens.c.id, access_tokens.c.prefix)
+        query = query.where(access_tokens.c.id.in_(set(token_ids)))
+        async with self._database.read() as connection:
+            return {row.id: str(row.prefix) for row in await connection.execute(query)}
+
     async def find_user(self, text: str) -> UUID | None:
         """The ID of the user with this ID, e-mail address or username, in this order."""
         text = storable(text.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from aiohttp import web
@@ -11,7 +12,9 @@ from zenzefi.accounts.identity import User
 from zenzefi.accounts.schemas import UserOut
 from zenzefi.admin.schemas import (
     AdminPayment,
+    AdminPaymentListing,
     AdminPaymentPage,
+    AdminSession,
     AdminSessionPage,
     AdminToken,
     AdminTokenPage,
@@ -21,6 +24,7 @@ from zenzefi.admin.schemas import (
     Credit,
     Credited,
     NewBundle,
+    PaymentTotalOut,
     TokenRevocation,
     UserChange,
     UserPage,
@@ -32,6 +36,7 @@ from zenzefi.api.routing import Routes, actor_of
 from zenzefi.audit.reading import AUDIT_LOG, AuditFilter
 from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.ledger import Kind
+from zenzefi.billing.payment_search import PAYMENT_SEARCH, PaymentFilter
 from zenzefi.billing.payments import PAYMENTS, Payment, Refund
 from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
 from zenzefi.db.async_engine import AsyncConnection
@@ -159,7 +164,7 @@ async def revoke_token(request: web.Request, admin: User, token_id: UUID) -> Tok
 @routes.get("/admin/sessions")
 async def sessions(
     request: web.Request, admin: User, query: AdminSessionPage
-) -> Listing[SessionOut]:
+) -> Listing[AdminSession]:
     """Sessions, last seen first."""
     found, total = await request.app[SESSION_QUERIES].listed(
         user_id=query.user_id,
@@ -167,8 +172,18 @@ async def sessions(
         limit=query.limit,
         offset=query.offset,
     )
-    items = [SessionOut.model_validate(session, from_attributes=True) for session in found]
-    return Listing[SessionOut](items=items, total=total, limit=query.limit, offset=query.offset)
+    administration = request.app[ADMINISTRATION]
+    names = await administration.names(session.user_id for session in found)
+    prefixes = await administration.token_prefixes(session.token_id for session in found)
+    items = [
+        AdminSession(
+            **SessionOut.model_validate(session, from_attributes=True).model_dump(),
+            username=names.get(session.user_id),
+            token_prefix=prefixes.get(session.token_id),
+        )
+        for session in found
+    ]
+    return Listing[AdminSession](items=items, total=total, limit=query.limit, offset=query.offset)
 
 
 @routes.delete("/admin/sessions/{session_id}", errors=(NotFound,))
@@ -244,16 +259,33 @@ def _payment(payment: Payment) -> AdminPayment:
     )
 
 
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time(), UTC)
+
+
 @routes.get("/admin/payments")
 async def payments(
     request: web.Request, admin: User, query: AdminPaymentPage
-) -> Listing[AdminPayment]:
-    """Payments, newest first."""
-    found, total = await request.app[PAYMENTS].listed(
-        user_id=query.user_id, status=query.status, limit=query.limit, offset=query.offset
+) -> AdminPaymentListing:
+    """Payments, newest first, with the totals of all that match."""
+    until = None if query.until is None else query.until + timedelta(days=1)
+    wanted = PaymentFilter(
+        user_id=query.user_id,
+        number=query.number or None,
+        status=query.status,
+        since=_midnight(query.since),
+        until=_midnight(until),
     )
-    items = [_payment(payment) for payment in found]
-    return Listing[AdminPayment](items=items, total=total, limit=query.limit, offset=query.offset)
+    found, totals = await request.app[PAYMENT_SEARCH].find(
+        wanted, limit=query.limit, offset=query.offset
+    )
+    return AdminPaymentListing(
+        items=[_payment(payment) for payment in found],
+        total=sum(one.payments for one in totals),
+        limit=query.limit,
+        offset=query.offset,
+        totals=[PaymentTotalOut.model_validate(one, from_attributes=True) for one in totals],
+    )
 
 
 @routes.post(

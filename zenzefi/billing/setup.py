@@ -8,6 +8,7 @@ from aiohttp import web
 
 from zenzefi.api import routing
 from zenzefi.billing import views
+from zenzefi.billing.payment_search import PAYMENT_SEARCH, PaymentSearch
 from zenzefi.billing.payments import PAYMENTS, Payments
 from zenzefi.billing.providers.load import load_providers
 from zenzefi.billing.statement import STATEMENTS, Statements
@@ -23,6 +24,7 @@ def setup(app: web.Application) -> None:
     settings, database = app[SETTINGS], app[DATABASE]
     providers = load_providers(settings)
     app[STATEMENTS] = Statements(database)
+    app[PAYMENT_SEARCH] = PaymentSearch(app[DATABASE])
     app[PAYMENTS] = Payments(settings, database, providers)
     routing.setup(app, views.routes)
 

@@ -1,20 +1,14 @@
-"""Pages for administrators about the gate: statistics, tokens, sessions, payments, plugins."""
+"""Pages for administrators about the gate: statistics, tokens, sessions, plugins."""
 
 from __future__ import annotations
 
 import asyncio
-from uuid import UUID
 
 from aiohttp import web
 
-from zenzefi.accounts.identity import IDENTITIES, User
 from zenzefi.admin.overview import OVERVIEWS
 from zenzefi.admin.service import ADMINISTRATION
-from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.payments import PAYMENTS
-from zenzefi.billing.providers.base import NotRefundable, ProviderFailed
-from zenzefi.db.engine import DATABASE
-from zenzefi.errors import NotFound
 from zenzefi.http import ignored_forwarding
 from zenzefi.i18n import gettext as _
 from zenzefi.proxy.setup import ENGINE, GATE
@@ -26,7 +20,7 @@ from zenzefi.tokens.scope_texts import scope_text
 from zenzefi.tokens.service import TOKENS
 from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
-from zenzefi.web import confirmation, labels, pagination, view_models
+from zenzefi.web import confirmation, pagination, users, view_models
 from zenzefi.web.forms import Form
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.routing import PageAccess, PageRoutes
@@ -99,7 +93,7 @@ async def revoke(page: PageContext) -> web.StreamResponse:
     """Revoke a user's token without a refund."""
     app = page.request.app
     token = await app[TOKENS].find(path_id(page))
-    owner = await _owner(page, token.user_id)
+    owner = await users.owner(page, token.user_id)
     unconfirmed = await confirmation.ask(
         page, confirmation.revoke_token(token.prefix, owner.username), back="/admin/tokens"
     )
@@ -110,13 +104,6 @@ async def revoke(page: PageContext) -> web.StreamResponse:
     )
     page.flash("good", _("The token is revoked."))
     return page.redirect("/admin/tokens")
-
-
-async def _owner(page: PageContext, user_id: UUID) -> User:
-    found = await page.request.app[IDENTITIES].find(user_id)
-    if found is None:
-        raise NotFound
-    return found
 
 
 @routes.get("/admin/sessions")
@@ -130,6 +117,9 @@ async def sessions(page: PageContext) -> web.StreamResponse:
         "admin/sessions.html",
         listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
         names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
+        prefixes=await page.request.app[ADMINISTRATION].token_prefixes(
+            row.token_id for row in found
+        ),
         form=Form(),
         states=[("live", _("Active sessions")), ("all", _("All"))],
         state=state,
@@ -143,75 +133,6 @@ async def end_session(page: PageContext) -> web.StreamResponse:
     await page.request.app[SESSION_TRACKER].end(page.actor, path_id(page))
     page.flash("good", _("The session has ended, and its open connections are closed."))
     return page.redirect("/admin/sessions")
-
-
-# --- payments
-
-
-@routes.get("/admin/payments")
-async def payments(page: PageContext) -> web.StreamResponse:
-    """Payments of all users."""
-    status = pagination.filter_value(page, "status")
-    statuses = labels.payment_states()
-    known = status if status in dict(statuses) else ""
-    found, total = await page.request.app[PAYMENTS].listed(
-        status=known or None, limit=pagination.ROWS, offset=pagination.offset(page)
-    )
-    return page.render(
-        "admin/payments.html",
-        listing=pagination.ListPage(found, total, pagination.ROWS, pagination.offset(page)),
-        names=await page.request.app[ADMINISTRATION].names(row.user_id for row in found),
-        form=Form(),
-        statuses=[("", _("All")), *statuses],
-        chosen=known,
-        base=pagination.pager_url("/admin/payments", status=known),
-        confirmations=confirmation,
-    )
-
-
-@routes.post("/admin/payments/{id}/confirm")
-async def confirm(page: PageContext) -> web.StreamResponse:
-    """Confirm that the money of a manual payment has arrived."""
-    payment = await page.request.app[PAYMENTS].find(path_id(page))
-    owner = await _owner(page, payment.user_id)
-    unconfirmed = await confirmation.ask(
-        page,
-        confirmation.confirm_payment(payment.amount_znc, owner.username),
-        back="/admin/payments",
-    )
-    if unconfirmed is not None:
-        return unconfirmed
-    try:
-        async with page.request.app[DATABASE].begin() as connection:
-            await page.request.app[PAYMENTS].confirm(connection, page.actor, payment.id)
-    except PaymentNotOpen:
-        page.flash("bad", _("This payment can't be confirmed manually."))
-    else:
-        page.flash("good", _("Confirmed. The amount has been credited."))
-    return page.redirect("/admin/payments")
-
-
-@routes.post("/admin/payments/{id}/refund")
-async def refund(page: PageContext) -> web.StreamResponse:
-    """Have the provider refund a payment."""
-    payment = await page.request.app[PAYMENTS].find(path_id(page))
-    owner = await _owner(page, payment.user_id)
-    unconfirmed = await confirmation.ask(
-        page,
-        confirmation.refund_payment(payment.amount_znc, owner.username),
-        back="/admin/payments",
-    )
-    if unconfirmed is not None:
-        return unconfirmed
-    try:
-        await page.request.app[PAYMENTS].refund(page.actor, payment.id)
-    except (NotRefundable, ProviderFailed):
-        page.flash("bad", _("This can't be refunded here. Refund it at the payment provider."))
-    else:
-        page.flash(
-            "good", _("The refund has been requested. The balance changes when it is confirmed.")
-        )
-    return page.redirect("/admin/payments")
 
 
 # --- plugins and misdirected requests

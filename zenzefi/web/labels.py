@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
-from zenzefi.i18n import N_, hours, money, pgettext
+from zenzefi.i18n import N_, hours, money, pgettext, when
 from zenzefi.i18n import gettext as _
+from zenzefi.settings.catalogue import OFF
 from zenzefi.tokens.scope_texts import scope_text
 from zenzefi.tokens.sessions import OTHERS
 
@@ -259,6 +261,13 @@ _DETAILS = {
     "tokens": N_("tokens"),
     "type": N_("type"),
 }
+_AUDIT_REASONS = {
+    **_RENEWAL_REASONS,
+    "stopped_by_owner": N_("The owner stopped it."),
+    "token_revoked": N_("The token was revoked."),
+    "not_found": _NO_LONGER_SOLD,
+    "invalid_duration": _NO_LONGER_SOLD,
+}
 _AMOUNTS = frozenset({"amount", "cost", "missing", "price", "refund", "returned", "taken"})
 
 
@@ -268,19 +277,56 @@ def audit_detail(name: str, value: object) -> tuple[str, str]:
 
 
 def _detail_value(name: str, value: object) -> str:
+    if value is None:
+        return _("now") if name == "effective_from" else "—"
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    if name in _AMOUNTS and isinstance(value, str):
-        try:
-            return money(Decimal(value))
-        except InvalidOperation:
-            return value
+    if name in ("prices", "scopes") and isinstance(value, dict):
+        return ", ".join(f"{_price_key(key)}: {_prices(one)}" for key, one in value.items()) or "—"
     if name == "duration_hours" and isinstance(value, int):
         return hours(value)
-    if name == "scope":
-        return scope_text(str(value), {})[0]
-    if name == "type":
-        return transaction_type(str(value))
-    if name in ("prices", "scopes") and isinstance(value, dict):
-        return ", ".join(f"{key}: {_detail_value(name, one)}" for key, one in value.items())
-    return "—" if value is None else str(value)
+    return _detail_text(name, str(value))
+
+
+def _detail_text(name: str, text: str) -> str:
+    if name in _AMOUNTS:
+        return _amount(text)
+    match name:
+        case "scope":
+            return scope_text(text, {})[0]
+        case "type":
+            return transaction_type(text)
+        case "reason" if text in _AUDIT_REASONS:
+            return _(_AUDIT_REASONS[text])
+        case "prices" if text == "settings":
+            return _("those of the settings")
+        case "effective_from":
+            return _moment(text)
+        case _:
+            return text
+
+
+def _amount(text: str) -> str:
+    try:
+        return money(Decimal(text))
+    except InvalidOperation:
+        return text
+
+
+def _moment(text: str) -> str:
+    try:
+        return when(datetime.fromisoformat(text)).striptags()
+    except ValueError:
+        return text
+
+
+def _price_key(key: str) -> str:
+    """A duration in hours, or a scope."""
+    return hours(int(key)) if key.isdigit() else scope_text(key, {})[0]
+
+
+def _prices(value: object) -> str:
+    """A price, ``off``, or the prices of a scope by duration."""
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{_price_key(k)}: {_prices(v)}" for k, v in value.items()) + ")"
+    return _("not on sale") if value == OFF else _amount(str(value))

@@ -70,11 +70,16 @@ async def users(page: PageContext) -> web.StreamResponse:
     )
 
 
-async def _user(page: PageContext) -> User:
-    found = await page.request.app[IDENTITIES].find(path_id(page))
+async def owner(page: PageContext, user_id: UUID) -> User:
+    """The owner of a token or payment. Raises ``NotFound``."""
+    found = await page.request.app[IDENTITIES].find(user_id)
     if found is None:
         raise NotFound
     return found
+
+
+async def _user(page: PageContext) -> User:
+    return await owner(page, path_id(page))
 
 
 async def _user_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
