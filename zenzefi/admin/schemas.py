@@ -22,6 +22,7 @@ from zenzefi.api.models import (
     Time,
 )
 from zenzefi.billing.ledger import Kind
+from zenzefi.billing.payment_search import PaymentTotal
 from zenzefi.billing.repository import PaymentStatus
 from zenzefi.tokens.schemas import DurationHours, SessionOut
 
@@ -282,6 +283,18 @@ class PaymentTotalOut(Output):
     """The same in ZNC."""
     returned: MoneyOut
     """The part that was refunded or disputed, in ZNC."""
+
+    @classmethod
+    def of(cls, total: PaymentTotal) -> PaymentTotalOut:
+        """The response for this total."""
+        return cls(
+            currency=total.currency,
+            payments=total.payments,
+            arrived=total.arrived,
+            received=total.received,
+            credited=total.credited,
+            returned=total.returned,
+        )
 
 
 class AdminPaymentListing(Listing[AdminPayment]):

@@ -284,7 +284,7 @@ async def payments(
         total=sum(one.payments for one in totals),
         limit=query.limit,
         offset=query.offset,
-        totals=[PaymentTotalOut.model_validate(one, from_attributes=True) for one in totals],
+        totals=[PaymentTotalOut.of(one) for one in totals],
     )
 
 
