@@ -24,6 +24,8 @@ STEP = st.one_of(
     st.tuples(st.just("bundle"), st.integers(0, 1)),
     st.tuples(st.just("order"), st.sampled_from([1, 12])),
     st.tuples(st.just("order_bundle"), st.integers(0, 1)),
+    st.tuples(st.just("promo"), st.sampled_from([1, 12]), st.integers(0, 1)),
+    st.tuples(st.just("order_promo"), st.sampled_from([1, 12]), st.integers(0, 1)),
     st.tuples(st.just("renew"), st.integers(0, 5), st.sampled_from([Decimal(1), Decimal(9)])),
     st.tuples(st.just("stop_renewal"), st.integers(0, 5)),
     st.tuples(st.just("end"), st.integers(0, 5)),
@@ -66,6 +68,14 @@ STEP = st.one_of(
         [("receive_event", "refunded", 0, None), ("receive_event", "disputed", 1, "one")],
         [("order", 12)],
         [("receive_event", "paid", 3, None)],
+    ]
+)
+@example(  # one code for two orders and a purchase at the same time
+    rounds=[
+        [("order_promo", 12, 0), ("order_promo", 12, 0), ("order_promo", 12, 1)],
+        [("top_up", Decimal("10.00")), ("promo", 12, 0)],
+        [("receive_event", "paid", number, None) for number in range(3)],
+        [("promo", 12, 1), ("promo", 12, 1), ("revoke", 0)],
     ]
 )
 @example(  # renewed, renewed again, too expensive, and a race of everything

@@ -22,6 +22,7 @@ ADMIN = (
     *("/admin", "/admin/users", "/admin/users?search=nobody", "/admin/tokens"),
     *("/admin/tokens?user=nobody", "/admin/sessions", "/admin/sessions?state=all"),
     *("/admin/payments", "/admin/payments?status=failed", "/admin/audit"),
+    "/admin/promo-codes",
     *("/admin/audit?who=nobody&since=never", "/admin/plugins", "/admin/strays"),
 )
 NAME = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft_and_more"

@@ -20,7 +20,7 @@ from zenzefi.audit.log import GATE
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing import ledger, settlement
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.models import orders, payment_events, payments, transactions
+from zenzefi.billing.models import orders, payment_events, payments, promo_uses, transactions
 from zenzefi.billing.payments import Payments
 from zenzefi.billing.providers.base import Event, Outcome
 from zenzefi.billing.providers.mock import Mock
@@ -32,6 +32,7 @@ from zenzefi.settings import Settings, load_settings
 from zenzefi.tokens.bundles import Bundles
 from zenzefi.tokens.models import access_tokens, renewals
 from zenzefi.tokens.orders import Choice, Orders
+from zenzefi.tokens.promo_codes import PromoCodes
 from zenzefi.tokens.renewals import Renewals
 from zenzefi.tokens.scopes import Scopes
 from zenzefi.tokens.service import Tokens
@@ -70,11 +71,13 @@ class BillingModel:
         self.bundles = Bundles(settings, database, keyring)
         self.payments = Payments(settings, database, {"mock": Mock(settings)})
         self.orders = Orders(database, self.tokens, self.bundles, self.payments)
+        self.promo_codes = PromoCodes(database, self.tokens)
         self.renewals = Renewals(database, self.tokens)
         self.payments.on_credit.append(self.orders.complete)
         self.idempotency = Idempotency(database, keyring)
         self.user_id = user_id or uuid4()
         self.bundle_ids: list[UUID] = []
+        self.codes: list[str] = []
         self.payment_ids: list[UUID] = []
 
     async def begin(self) -> None:
@@ -101,6 +104,9 @@ class BillingModel:
                 price=Decimal(price),
             )
             self.bundle_ids.append(made.id)
+        half = await self.promo_codes.create(GATE, max_uses=1, percent=50)
+        less = await self.promo_codes.create(GATE, max_uses=1, amount=Decimal("2.00"))
+        self.codes += [half.code, less.code]
 
     # --- what may happen
 
@@ -132,6 +138,28 @@ class BillingModel:
         missing = await self.orders.missing(self.user_id, price)
         if missing > 0:
             choice = Choice(duration_hours=hours, scope="full")
+            await self._order(choice, price, missing)
+
+    async def promo(self, hours: int, number: int) -> None:
+        """A token is bought with a promo code."""
+        async with self.database.begin() as connection:
+            await self.promo_codes.purchase(
+                connection,
+                GATE,
+                self.user_id,
+                self.codes[number],
+                duration_hours=hours,
+                scope="full",
+            )
+
+    async def order_promo(self, hours: int, number: int) -> None:
+        """A purchase with a promo code is ordered."""
+        full = await self.tokens.price(hours, "full")
+        promo = await self.promo_codes.valid(self.codes[number], self.user_id)
+        price = promo.price(full)
+        missing = await self.orders.missing(self.user_id, price)
+        if missing > 0:
+            choice = Choice(hours, "full", promo_code_id=promo.id, discount=full - price)
             await self._order(choice, price, missing)
 
     async def order_bundle(self, number: int) -> None:
@@ -286,9 +314,20 @@ class BillingModel:
         for order in ordered:  # exactly the orders whose payment arrived are completed or failed
             assert (order.status == "waiting") <= (order.credited_at is None)
             assert (order.status in ("completed", "failed")) <= (order.credited_at is not None)
-            assert order.reason in (None, "insufficient_balance")
+            codes = {None, "insufficient_balance", "promo_code_invalid", "promo_code_used"}
+            assert order.reason in codes
 
         await self._check_renewals()
+        await self._check_promo_codes()
+
+    async def _check_promo_codes(self) -> None:
+        """Each code was used once at most, for a token that cost what its use says."""
+        use, t = promo_uses.c, access_tokens.c
+        async with self.database.read() as connection:
+            query = select(promo_uses, t.cost).join(access_tokens, t.id == use.token_id)
+            rows = (await connection.execute(query.where(use.user_id == self.user_id))).all()
+        assert len({row.promo_code_id for row in rows}) == len(rows) <= len(self.codes)
+        assert all(row.cost == row.paid for row in rows)
 
     async def _check_renewals(self) -> None:
         """A token that ended has one successor at most, and none costs more than agreed."""

@@ -30,7 +30,7 @@ from zenzefi.tokens.models import proxy_sign_ins
 from zenzefi.tokens.orders import ORDERS, Choice
 
 PARTS = {
-    *("account", "access_tokens", "transactions", "payments", "orders", "renewals"),
+    *("account", "access_tokens", "transactions", "payments", "orders", "renewals", "promo_codes"),
     *("sessions", "sign_ins", "activity"),
 }
 

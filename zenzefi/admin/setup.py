@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.accounts.links import LINKS
-from zenzefi.admin import help_views, invitation_views, report_views, views
+from zenzefi.admin import help_views, invitation_views, promo_views, report_views, views
 from zenzefi.admin.customer_help import CUSTOMER_HELP, CustomerHelp
 from zenzefi.admin.reports import REPORTS, Reports
 from zenzefi.admin.service import ADMINISTRATION, Administration
@@ -23,5 +23,10 @@ def setup(app: web.Application) -> None:
     app[REPORTS] = Reports(app[DATABASE])
     app[AUDIT_LOG] = AuditLog(app[DATABASE])
     routing.setup(
-        app, views.routes, help_views.routes, invitation_views.routes, report_views.routes
+        app,
+        views.routes,
+        help_views.routes,
+        invitation_views.routes,
+        promo_views.routes,
+        report_views.routes,
     )

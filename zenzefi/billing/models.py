@@ -140,6 +140,43 @@ payment_events = Table(
 )
 Index("ix_payment_events_provider_charge", payment_events.c.provider, payment_events.c.charge)
 
+promo_codes = Table(
+    "promo_codes",
+    metadata,
+    id_column(),
+    Column("code", String(40), nullable=False, unique=True),  # in capital letters
+    Column("percent", Integer),
+    Column("amount", Money),
+    Column("max_uses", Integer),  # NULL: any number
+    Column("used", Integer, nullable=False, server_default=text("0")),
+    time_column("starts_at", nullable=True),
+    time_column("ends_at", nullable=True),
+    Column("is_active", Boolean, nullable=False, server_default=true()),
+    now_column("created_at"),
+    CheckConstraint("(percent IS NULL) <> (amount IS NULL)", name="one_discount"),
+    CheckConstraint(
+        "percent IS NULL OR (percent >= 1 AND percent <= 100)", name="percent_in_range"
+    ),
+    CheckConstraint("amount IS NULL OR amount > 0", name="amount_positive"),
+    CheckConstraint("max_uses IS NULL OR used <= max_uses", name="used_within_limit"),
+)
+
+promo_uses = Table(
+    "promo_uses",
+    metadata,
+    id_column(),
+    Column("promo_code_id", Uuid, ForeignKey("promo_codes.id"), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("token_id", Uuid, ForeignKey("access_tokens.id"), nullable=False, unique=True),
+    Column("discount", Money, nullable=False),
+    Column("paid", Money, nullable=False),
+    now_column("created_at"),
+    UniqueConstraint("promo_code_id", "user_id"),
+    CheckConstraint("discount >= 0", name="discount_not_negative"),
+    CheckConstraint("paid >= 0", name="paid_not_negative"),
+)
+"""Tokens that were bought with a promo code (tokens/promo_codes.py)."""
+
 orders = Table(
     "orders",
     metadata,
@@ -151,6 +188,9 @@ orders = Table(
     Column("scope", String(50)),
     Column("bundle_id", Uuid, ForeignKey("bundles.id")),
     Column("price", Money, nullable=False),  # agreed when the payment was opened
+    # A row of promo_codes, which are never deleted, and what it takes off the price.
+    Column("promo_code_id", Uuid),
+    Column("discount", Money, nullable=False, server_default=text("0")),
     Column("status", String(20), nullable=False),
     Column("reason", String(50)),  # the code of the error that made it fail
     Column("token_id", Uuid, ForeignKey("access_tokens.id"), unique=True),

@@ -12,6 +12,8 @@ account, so that it sees one consistent state while money moves. Verified for ea
   credited. No order waits for a payment that was credited.
 - A renewal that took place has one token of the same user, bought after the renewed one had ended,
   at the price and within the ceiling of the renewal.
+- A token that was bought with a promo code belongs to the user of the code and cost what the use
+  says, and the uses of the code are as many as it counts.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ from sqlalchemy import CTE, BigInteger, Row, Select, and_, case, func, or_, sele
 
 from zenzefi.accounts.models import users
 from zenzefi.billing.ledger import Kind
-from zenzefi.billing.models import bundle_purchases, orders, payments, transactions
+from zenzefi.billing.models import (
+    bundle_purchases,
+    orders,
+    payments,
+    promo_codes,
+    promo_uses,
+    transactions,
+)
 from zenzefi.db import migrate
 from zenzefi.db.base import hours_after
 from zenzefi.db.engine import Database
@@ -90,6 +99,7 @@ def _failed_checks(row: Row[Any]) -> list[str]:
         == row.credited,
         "an order does not match its payment and its purchase": row.wrong_orders == 0,
         "a renewal does not match its tokens": row.wrong_renewals == 0,
+        "a use of a promo code does not match its token": row.wrong_uses == 0,
     }
     return [text for text, is_met in conditions.items() if not is_met]
 
@@ -152,8 +162,8 @@ def _statement(after: UUID | None) -> Select[Any]:
         .group_by(p.user_id)
         .cte("paid")
     )
-    ordered, renewed = _orders(accounts), _renewals(accounts)
-    columns = [*ledger.c, *sold.c, *paid.c, *ordered.c, *renewed.c]
+    ordered, renewed, used = _orders(accounts), _renewals(accounts), _promo_uses(accounts)
+    columns = [*ledger.c, *sold.c, *paid.c, *ordered.c, *renewed.c, *used.c]
     return (
         select(
             accounts,
@@ -164,6 +174,7 @@ def _statement(after: UUID | None) -> Select[Any]:
         .join(paid, paid.c.user_id == accounts.c.id, isouter=True)
         .join(ordered, ordered.c.user_id == accounts.c.id, isouter=True)
         .join(renewed, renewed.c.user_id == accounts.c.id, isouter=True)
+        .join(used, used.c.user_id == accounts.c.id, isouter=True)
         .order_by(accounts.c.id)
     )
 
@@ -216,6 +227,25 @@ def _renewals(accounts: CTE) -> CTE:
         .where(r.status == "renewed")
         .group_by(r.user_id)
         .cte("renewed")
+    )
+
+
+def _promo_uses(accounts: CTE) -> CTE:
+    """The number of wrong uses of promo codes of each account."""
+    use, code, t, every = promo_uses.c, promo_codes.c, access_tokens.c, promo_uses.alias("every")
+    uses = select(func.count()).where(every.c.promo_code_id == use.promo_code_id)
+    is_right = and_(
+        t.user_id == use.user_id,
+        type_coerce(t.cost, BigInteger) == type_coerce(use.paid, BigInteger),
+        code.used == uses.correlate(promo_uses).scalar_subquery(),
+    )
+    return (
+        select(use.user_id, func.sum(case((is_right, 0), else_=1)).label("wrong_uses"))
+        .join(accounts, accounts.c.id == use.user_id)
+        .join(access_tokens, t.id == use.token_id)
+        .join(promo_codes, code.id == use.promo_code_id)
+        .group_by(use.user_id)
+        .cte("used")
     )
 
 

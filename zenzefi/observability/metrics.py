@@ -117,6 +117,11 @@ TOKEN_RENEWALS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+PROMO_CODE_USES = Counter(
+    "promo_code_uses_total",
+    "Access tokens sold with a promo code.",
+    registry=REGISTRY,
+)
 TOKEN_REVOCATIONS = Counter(
     "token_revocations_total",
     "Access tokens revoked by their owners or by administrators.",

@@ -23,7 +23,7 @@ from sqlalchemy import Column, Row, Select, Table, and_, or_, select
 
 from zenzefi.accounts.models import users, web_sessions
 from zenzefi.audit.models import audit_logs
-from zenzefi.billing.models import orders, payments, transactions
+from zenzefi.billing.models import orders, payments, promo_uses, transactions
 from zenzefi.db.engine import Database
 from zenzefi.printable import in_cell
 from zenzefi.tokens.models import access_tokens, renewals, usage_sessions
@@ -97,6 +97,11 @@ _PARTS = (
             *("id", "token_id", "ceiling", "status", "reason", "price", "next_token_id"),
             *("created_at", "updated_at"),
         ),
+    ),
+    _Part(
+        "promo_codes",
+        promo_uses,
+        ("id", "promo_code_id", "token_id", "discount", "paid", "created_at"),
     ),
     _Part(
         "sessions",

@@ -32,6 +32,27 @@ class NotRenewable(Conflict):
     default = "This access token has ended. Buy a new one."
 
 
+class PromoCodeInvalid(BadRequest):
+    """The promo code is unknown, switched off, used up, or outside its period."""
+
+    code = "promo_code_invalid"
+    default = "This promo code is not valid."
+
+
+class PromoCodeUsed(Conflict):
+    """This user has used the promo code before."""
+
+    code = "promo_code_used"
+    default = "You have used this promo code before."
+
+
+class PromoCodeTaken(Conflict):
+    """There is a promo code of this name."""
+
+    code = "promo_code_taken"
+    default = "There is a promo code of this name. Choose another one."
+
+
 class TokenMissing(Unauthenticated):
     """A proxied request without an access token."""
 

@@ -16,6 +16,7 @@ node. The purchase runs in a savepoint. If it is refused (the balance was spent 
 was removed), the order fails, and the money stays on the balance.
 
 - The price is the one that the buyer agreed to, also if prices change before the payment arrives.
+  A promo code counts when the order is completed; if it was used up by then, the order fails.
 - An expired or failed payment that is paid nevertheless completes its order. A cancelled one only
   credits the balance.
 - A periodic job completes orders whose payment was credited without the hook, for example by an
@@ -45,6 +46,7 @@ from zenzefi.db.base import utcnow
 from zenzefi.db.engine import Database
 from zenzefi.errors import GateError
 from zenzefi.tokens.bundles import Bundles
+from zenzefi.tokens.promo_codes import record_use
 from zenzefi.tokens.service import Tokens
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,9 @@ class Choice:
     duration_hours: int | None = None
     scope: str | None = None
     bundle_id: UUID | None = None
+    promo_code_id: UUID | None = None
+    discount: Decimal = ledger.ZERO
+    """The discount of the promo code, in ZNC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Order:
     scope: str | None
     bundle_id: UUID | None
     price: Decimal
+    promo_code_id: UUID | None
+    discount: Decimal
     status: str
     reason: str | None
     token_id: UUID | None
@@ -154,6 +161,8 @@ class Orders:
                 scope=choice.scope,
                 bundle_id=choice.bundle_id,
                 price=price,
+                promo_code_id=choice.promo_code_id,
+                discount=choice.discount,
                 status="waiting",
             )
         )
@@ -211,6 +220,10 @@ class Orders:
             scope=order.scope or "",
             agreed=order.price,
         )
+        if order.promo_code_id is not None:
+            await record_use(
+                connection, order.promo_code_id, order.user_id, token, discount=order.discount
+            )
         return {"token_id": token.id}
 
     async def complete_credited(self) -> None:

@@ -24,6 +24,8 @@ class Purchase(Body):
     """The scope of the token: the paths that it permits."""
     name: TokenName | None = None
     """A name for the token, shown in lists."""
+    promo_code: Annotated[str, Field(max_length=40)] | None = None
+    """A promo code, which lowers the price."""
 
 
 class TokenOut(Output):

@@ -16,6 +16,7 @@ from zenzefi.tokens import bundle_views, offer_views, renewal_views, views
 from zenzefi.tokens.bundles import BUNDLES, Bundles
 from zenzefi.tokens.devices import DEVICES, Devices
 from zenzefi.tokens.orders import ORDERS, Orders
+from zenzefi.tokens.promo_codes import PROMO_CODES, PromoCodes
 from zenzefi.tokens.redis_cache import RedisCache
 from zenzefi.tokens.renewals import RENEWALS, Renewals
 from zenzefi.tokens.scopes import Scopes
@@ -56,6 +57,7 @@ def setup(app: web.Application) -> None:
     app[TOKEN_SEARCH] = TokenSearch(database, keyring)
     app[BUNDLES] = Bundles(settings, database, keyring)
     app[ORDERS] = Orders(database, app[TOKENS], app[BUNDLES], app[PAYMENTS])
+    app[PROMO_CODES] = PromoCodes(database, app[TOKENS])
     app[RENEWALS] = Renewals(database, app[TOKENS])
     app[PAYMENTS].on_credit.append(app[ORDERS].complete)
     routing.setup(app, views.routes, renewal_views.routes, bundle_views.routes, offer_views.routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
@@ -15,7 +16,8 @@ from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound, RateLimited
 from zenzefi.rate_limits.middleware import limit_release
 from zenzefi.tokens.devices import DEVICES
-from zenzefi.tokens.errors import InvalidDuration
+from zenzefi.tokens.errors import InvalidDuration, PromoCodeInvalid, PromoCodeUsed
+from zenzefi.tokens.promo_codes import PROMO_CODES
 from zenzefi.tokens.schemas import (
     Purchase,
     Released,
@@ -55,7 +57,10 @@ def token_out(token: TokenRecord) -> TokenOut:
 @routes.post(
     "/tokens/purchase",
     status=201,
-    errors=(InvalidDuration, InsufficientBalance, IdempotencyInFlight),
+    errors=(
+        *(InvalidDuration, InsufficientBalance, IdempotencyInFlight),
+        *(PromoCodeInvalid, PromoCodeUsed),
+    ),
     headers=(HEADER,),
 )
 async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut:
@@ -67,15 +72,18 @@ async def purchase(request: web.Request, user: User, body: Purchase) -> TokenOut
     tokens = request.app[TOKENS]
 
     async def work(connection: AsyncConnection) -> TokenOut:
-        token = await tokens.purchase(
-            connection,
-            actor_of(request, user),
-            user.id,
-            duration_hours=body.duration_hours,
-            scope=body.scope,
-            name=body.name,
+        actor = actor_of(request, user)
+        choice: dict[str, Any] = {
+            "duration_hours": body.duration_hours,
+            "scope": body.scope,
+            "name": body.name,
+        }
+        if body.promo_code is None:
+            return token_out(await tokens.purchase(connection, actor, user.id, **choice))
+        promo_codes = request.app[PROMO_CODES]
+        return token_out(
+            await promo_codes.purchase(connection, actor, user.id, body.promo_code, **choice)
         )
-        return token_out(token)
 
     return await request.app[IDEMPOTENCY].run(
         user.id, key_of(request), "tokens.purchase", body, TokenOut, work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from zenzefi.i18n import ngettext
 from zenzefi.settings import SETTINGS
 from zenzefi.settings.catalogue import Catalogue
 from zenzefi.tokens.bundles import BUNDLES
+from zenzefi.tokens.errors import PromoCodeInvalid, PromoCodeUsed
+from zenzefi.tokens.promo_codes import PROMO_CODES, PromoCode
 from zenzefi.tokens.schemas import Purchase
 from zenzefi.tokens.scopes import FULL
 from zenzefi.tokens.service import TOKENS
@@ -48,6 +51,19 @@ def price_changed() -> str:
     )
 
 
+async def promo_code(page: PageContext, form: Form) -> PromoCode | None:
+    """The promo code in the field ``code``; ``None``, with an error in the form, if not valid."""
+    if not form.text("code"):
+        return None
+    try:
+        return await page.request.app[PROMO_CODES].valid(form.text("code"), page.user.id)
+    except PromoCodeUsed:
+        form.fail("code", _("You have used this promo code before."))
+    except PromoCodeInvalid:
+        form.fail("code", _("This promo code is not valid."))
+    return None
+
+
 async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.Response:
     app = page.request.app
     settings, tokens = app[SETTINGS], app[TOKENS]
@@ -56,7 +72,8 @@ async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.
     scope = form.text("scope")
     if scope not in names:
         scope = names[0] if names else FULL
-    shown = view_models.offers(catalogue, scope)
+    promo = await promo_code(page, form)
+    shown = view_models.with_promo_code(view_models.offers(catalogue, scope), promo)
     chosen = form.text("duration_hours")
     if chosen not in {str(offer.hours) for offer in shown}:
         usual = [offer.hours for offer in shown if offer.hours == _USUAL_HOURS]
@@ -67,6 +84,7 @@ async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.
         form=form,
         once=secrets.token_urlsafe(18),
         offers=shown,
+        promo=promo,
         chosen=chosen,
         scope=scope,
         scopes=view_models.scope_choices(names, settings),
@@ -83,11 +101,20 @@ async def buy_form(page: PageContext) -> web.StreamResponse:
     """Purchase form: durations, scopes and bundles."""
     query = page.request.query
     return await _buy_page(
-        page, Form({"duration_hours": query.get("hours", ""), "scope": query.get("scope", FULL)})
+        page,
+        Form(
+            {
+                "duration_hours": query.get("hours", ""),
+                "scope": query.get("scope", FULL),
+                "code": query.get("code", ""),
+            }
+        ),
     )
 
 
-def _chosen_price(form: Form, catalogue: Catalogue, scopes: list[str]) -> Decimal | None:
+def _chosen_price(
+    form: Form, catalogue: Catalogue, scopes: list[str], promo: PromoCode | None
+) -> Decimal | None:
     """The price of what the form chooses; ``None`` with errors in the form."""
     hours, scope = form.whole_number("duration_hours"), form.text("scope") or FULL
     if scope not in scopes:
@@ -97,6 +124,7 @@ def _chosen_price(form: Form, catalogue: Catalogue, scopes: list[str]) -> Decima
     if price is None:
         form.fail("duration_hours", _("Please choose how long the token lasts."))
         return None
+    price = price if promo is None else promo.price(price)
     if form.text(f"seen_{hours}") not in ("", f"{price:.2f}"):
         form.fail("", price_changed())
         return None
@@ -107,16 +135,22 @@ def _chosen_price(form: Form, catalogue: Catalogue, scopes: list[str]) -> Decima
 async def buy(page: PageContext) -> web.StreamResponse:
     """Buy one token; a form sent twice buys once."""
     app, form = page.request.app, await page.form()
-    tokens = app[TOKENS]
-    price = _chosen_price(form, await tokens.offers.current(), tokens.scopes.names)
-    if price is None:
+    tokens, promo = app[TOKENS], await promo_code(page, form)
+    price = _chosen_price(form, await tokens.offers.current(), tokens.scopes.names, promo)
+    if price is None or not form.ok:
         return await _buy_page(page, form, status=422)
     hours, scope = form.text("duration_hours"), form.text("scope") or FULL
 
+    code = None if promo is None else promo.code
+
     async def work(connection: AsyncConnection) -> _Bought:
-        token = await tokens.purchase(
-            connection, page.actor, page.user.id, duration_hours=int(hours), scope=scope
-        )
+        choice: dict[str, Any] = {"duration_hours": int(hours), "scope": scope}
+        if code is None:
+            token = await tokens.purchase(connection, page.actor, page.user.id, **choice)
+        else:
+            token = await app[PROMO_CODES].purchase(
+                connection, page.actor, page.user.id, code, **choice
+            )
         if token.cost != price:  # another price list came into force since it was read
             raise _PriceChanged
         return _Bought(token_id=token.id)
@@ -124,14 +158,18 @@ async def buy(page: PageContext) -> web.StreamResponse:
     try:
         bought = await app[IDEMPOTENCY].run(
             page.user.id,
-            form_key(form.text("once"), hours, scope),
+            form_key(form.text("once"), hours, scope, code or ""),
             "pages.buy",
-            Purchase(duration_hours=int(hours), scope=scope),
+            Purchase(duration_hours=int(hours), scope=scope, promo_code=code),
             _Bought,
             work,
         )
     except InsufficientBalance:
-        return page.redirect(f"/account/buy/pay?{urlencode({'hours': hours, 'scope': scope})}")
+        query = {"hours": hours, "scope": scope} | ({} if code is None else {"code": code})
+        return page.redirect(f"/account/buy/pay?{urlencode(query)}")
+    except (PromoCodeInvalid, PromoCodeUsed):  # used up since it was read
+        form.fail("code", _("This promo code is not valid."))
+        return await _buy_page(page, form, status=422)
     except _PriceChanged:
         form.fail("", price_changed())
         return await _buy_page(page, form, status=422)

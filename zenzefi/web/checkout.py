@@ -27,7 +27,7 @@ from zenzefi.tokens.scope_texts import scope_text
 from zenzefi.tokens.scopes import FULL
 from zenzefi.tokens.service import TOKENS
 from zenzefi.web import labels
-from zenzefi.web.buying import price_changed
+from zenzefi.web.buying import price_changed, promo_code
 from zenzefi.web.forms import Form
 from zenzefi.web.page import PageContext
 from zenzefi.web.routing import PageAccess, PageRoutes
@@ -49,13 +49,16 @@ class _Chosen:
     price: Decimal
     title: str
     note: str
+    code: str = ""
+    """The promo code, which the price contains."""
 
     @property
     def fields(self) -> dict[str, str]:
         """The choice as fields of a form or a query."""
         if self.choice.bundle_id is not None:
             return {"bundle": str(self.choice.bundle_id)}
-        return {"hours": str(self.choice.duration_hours), "scope": self.choice.scope or FULL}
+        fields = {"hours": str(self.choice.duration_hours), "scope": self.choice.scope or FULL}
+        return fields | ({"code": self.code} if self.code else {})
 
 
 async def _chosen(page: PageContext, form: Form) -> _Chosen:
@@ -74,8 +77,15 @@ async def _chosen(page: PageContext, form: Form) -> _Chosen:
     price = (await app[TOKENS].offers.current()).price(hours, scope)
     if price is None:
         raise NotFound
-    choice = Choice(duration_hours=hours, scope=scope)
-    return _Chosen(choice, price, i18n.hours(hours), scope_text(scope, texts)[0])
+    title, note = i18n.hours(hours), scope_text(scope, texts)[0]
+    promo = await promo_code(page, form)
+    if promo is None:
+        return _Chosen(Choice(duration_hours=hours, scope=scope), price, title, note)
+    paid = promo.price(price)
+    choice = Choice(
+        duration_hours=hours, scope=scope, promo_code_id=promo.id, discount=price - paid
+    )
+    return _Chosen(choice, paid, title, note, promo.code)
 
 
 def _tokens(count: int, hours: int) -> str:

@@ -54,8 +54,12 @@ class Form:
 
     def read(self, model: type[_ModelT], *names: str) -> _ModelT | None:
         """Validate the named fields; ``None`` if invalid, with an error for each invalid field."""
+        return self.validate(model, {name: self.raw(name) for name in names})
+
+    def validate(self, model: type[_ModelT], values: Mapping[str, Any]) -> _ModelT | None:
+        """Validate values that were read from the fields; like :meth:`read`."""
         try:
-            return model.model_validate({name: self.raw(name) for name in names})
+            return model.model_validate(values)
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_input=False):
                 name = str(problem["loc"][0]) if problem["loc"] else ""

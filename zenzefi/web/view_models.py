@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -13,6 +13,7 @@ from zenzefi.i18n import ngettext
 from zenzefi.settings import Settings
 from zenzefi.settings.catalogue import Catalogue
 from zenzefi.tokens.bundles import Bundle, Bundles
+from zenzefi.tokens.promo_codes import PromoCode
 from zenzefi.tokens.refunds import ZERO, refund_due
 from zenzefi.tokens.scope_texts import scope_text
 from zenzefi.tokens.scopes import FULL
@@ -95,6 +96,15 @@ class DurationOffer:
     hours: int
     price: Decimal
     saving: int
+    before: Decimal | None = None
+    """The price without the promo code, if one is used."""
+
+
+def with_promo_code(found: list[DurationOffer], promo: PromoCode | None) -> list[DurationOffer]:
+    """The offers at the prices of a promo code."""
+    if promo is None:
+        return found
+    return [replace(one, price=promo.price(one.price), before=one.price) for one in found]
 
 
 def offers(catalogue: Catalogue, scope: str = FULL) -> list[DurationOffer]:
