@@ -33,11 +33,15 @@ from zenzefi.rewriting.plugins.api import (
     PluginOptions,
     PluginServices,
     Response,
+    Route,
+    RouteRequest,
     Socket,
+    StaticFiles,
     TextEdit,
     TextNode,
     Token,
     UpstreamError,
+    route,
 )
 from zenzefi.rewriting.runtime import is_worker, runtime_tag, worker_prelude
 from zenzefi.rewriting.scanner import Scanner, rewrite_whole
@@ -47,7 +51,7 @@ from zenzefi.rewriting.xml_by_root import XmlByRoot
 from zenzefi.rewriting.xml_formats import XmlRules, xml_format
 from zenzefi.rewriting.xmlspans import XmlReader
 
-API = 2
+API = 3
 """The version of this API. It grows when something is added; what plugins use stays."""
 
 __all__ = [
@@ -81,9 +85,12 @@ __all__ = [
     "PluginOptions",
     "PluginServices",
     "Response",
+    "Route",
+    "RouteRequest",
     "Scanner",
     "Socket",
     "Spelled",
+    "StaticFiles",
     "TextEdit",
     "TextNode",
     "Token",
@@ -100,6 +107,7 @@ __all__ = [
     "map_speculation_rules",
     "map_srcset",
     "rewrite_whole",
+    "route",
     "runtime_tag",
     "way_back",
     "worker_prelude",

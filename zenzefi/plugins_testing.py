@@ -24,9 +24,11 @@ from zenzefi.rewriting.engine import Engine, ExchangeHead
 from zenzefi.rewriting.plugins.api import Plugin, Response
 from zenzefi.rewriting.plugins.client import ClientFacts
 from zenzefi.rewriting.plugins.heads import ExchangeMemory
-from zenzefi.rewriting.plugins.messages import Direction, OutgoingRequest
+from zenzefi.rewriting.plugins.messages import Direction, OutgoingRequest, UpstreamError
 from zenzefi.rewriting.plugins.registry import LoadedPlugin, Registry
 from zenzefi.rewriting.plugins.request_side import request_side
+from zenzefi.rewriting.plugins.route_values import PLUGIN_PATH
+from zenzefi.rewriting.plugins.routes import RouteFailed, tried
 from zenzefi.rewriting.plugins.services import HttpAnswer, HttpClient, PluginServices
 from zenzefi.rewriting.plugins.socket_hooks import socket_hooks
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
@@ -142,8 +144,7 @@ def _run(
             out, sent = b"".join(parts) + rewrite.finish(), rewrite.headers
         _raise(entry)
         final = exchanged.memory.status if exchanged.memory is not None else 0
-        ran = entry.statistics.calls > 0
-        edits = entry.statistics.edits
+        ran, edits = entry.statistics.calls > 0, entry.statistics.edits
         results.append(Result(out, CIMultiDict(sent), edits, ran, final or status))
     for size, result in zip(CHUNKS, results, strict=False):
         if result.body != results[-1].body:
@@ -183,8 +184,8 @@ def _headers(given: Mapping[str, str] | None) -> CIMultiDictProxy[str]:
 
 def _outgoing(head: ExchangeHead, headers: Mapping[str, str] | None) -> OutgoingRequest:
     path, mark, query = head.url.partition("//")[2].partition("/")[2].partition("?")
-    given = CIMultiDict(headers or {})
-    return OutgoingRequest(head.method, f"/{path}", query if mark else None, given)
+    target = f"/{path}", query if mark else None
+    return OutgoingRequest(head.method, *target, CIMultiDict(headers or {}))
 
 
 def engine_for(
@@ -282,11 +283,56 @@ async def send_async(
     return Sent(outgoing.method, outgoing.path, outgoing.query, outgoing.headers, content, response)
 
 
+def call(plugin: type[Plugin], path: str = "/", **arguments: Any) -> Response:
+    """:func:`call_async` for tests without an event loop."""
+    return asyncio.run(call_async(plugin, path, **arguments))
+
+
+async def call_async(
+    plugin: type[Plugin],
+    path: str = "/",
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    options: Mapping[str, Any] | None = None,
+    client: ClientFacts | None = CLIENT,
+    http: HttpClient | None = None,
+    **asked: Any,
+) -> Response:
+    """A request for a page or file of a plugin; ``path`` is below the plugin's own, with its query.
+
+    Without a ``client`` the request has no access token. The status is 401, 404 or 405 where the
+    gate would refuse the request. ``asked`` as for :func:`exchange`.
+    """
+    engine, entry = engine_for(plugin, options)
+    await _start(entry, http)
+    head = exchange(
+        f"{UPSTREAM}{PLUGIN_PATH}{plugin.name}{path}",
+        status=0,
+        method=method,
+        client=client or ClientFacts(scope="", address=CLIENT.address),
+        **asked,
+    )
+    with contextlib.suppress(RouteFailed):
+        return await tried(engine.registry, head, body, has_token=client is not None)
+    _raise(entry)
+    raise PluginFailed(f"{plugin.name}: {path} failed")
+
+
 def early(
     plugin: type[Plugin], url: str, options: Mapping[str, Any] | None = None
 ) -> Response | None:
     """The response of a plugin instead of the upstream's, for a GET of a URL."""
     return send(plugin, url, options=options).response
+
+
+def failed(plugin: type[Plugin], code: str, status: int, **asked: Any) -> Response | None:
+    """What ``upstream_error`` responds if the upstream has not; ``asked`` as for `exchange`."""
+    engine, entry = engine_for(plugin)
+    head, error = exchange(status=0, **asked), UpstreamError(code=code, status=status)
+    response = engine.hooks.upstream_error(head, error)
+    _raise(entry)
+    return response
 
 
 class TestedSocket:

@@ -185,8 +185,11 @@ def test_the_check_refuses_a_class_without_a_name_and_a_misspelt_hook(
         "    def request(self, exchange, request): pass\n"
     )
     (tmp_path / "three.py").write_text(
-        "from zenzefi.plugins import Plugin\nclass B(Plugin):\n    name = 'b'\n"
-        "    def early_response(self, context): pass\n"
+        "from zenzefi.plugins import Plugin, route\nclass B(Plugin):\n    name = 'b'\n"
+        "    messages = True\n"
+        "    def websocket_message(self, context, message): return message.data\n"
+        "    @route('/x', methods=('GET', 'POST'), anonymous=True)\n"
+        "    def page(self, exchange, request): pass\n"
     )
     result = invoke("check", "one.py", "two.py")
     assert result.exit_code == 1
@@ -194,7 +197,8 @@ def test_the_check_refuses_a_class_without_a_name_and_a_misspelt_hook(
     assert "a.response_header is not part of the API; is it response_headers?" in result.output
     kept = invoke("check", "three.py")
     assert kept.exit_code == 0
-    assert "note: three.py: b.early_response: request() can do the same" in kept.output
+    assert "note: three.py: b.messages is not needed any more" in kept.output
+    assert "b: GET POST /x anonymous" in kept.output
 
 
 def test_trying_a_plugin_takes_headers_and_cookies(invoke: Invoke, tmp_path: Path) -> None:

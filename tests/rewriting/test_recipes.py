@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +15,8 @@ from typing import Any
 import pytest
 
 from zenzefi import plugins_testing as kit
-from zenzefi.plugins import HttpAnswer, Plugin
-from zenzefi.plugins_testing import CLIENT, TestedSocket, run, send
+from zenzefi.plugins import HttpAnswer, Plugin, PluginServices
+from zenzefi.plugins_testing import CLIENT, TestedSocket, call, failed, run, send
 from zenzefi.rewriting.plugins.checks import check, deprecations, does_nothing, misspelt
 from zenzefi.rewriting.plugins.loading import load_file
 
@@ -36,8 +38,8 @@ def test_a_recipe_has_no_mistake_and_is_listed(file: Path) -> None:
     assert f"({file.name})" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
-def test_there_are_ten_recipes() -> None:
-    assert len(FILES) == 10
+def test_there_are_fifteen_recipes() -> None:
+    assert len(FILES) == 15
 
 
 def test_time_left_is_the_users_own() -> None:
@@ -157,3 +159,74 @@ def test_a_page_is_translated_for_who_prefers_the_language() -> None:
     asked = {"Accept-Language": "ru-RU,ru;q=0.9"}
     out = run(recipe("translation"), page, options=options, request_headers=asked)
     assert out.text == "<title>Войти</title><p>Войти с ключом</p>"
+
+
+def test_feedback_is_logged_with_its_user(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "zenzefi.plugins.feedback")
+    feedback = recipe("feedback")
+    page = call(feedback).body.decode()
+    (style,) = re.findall(r'href="/\.zenzefi/plugins/feedback(/static/[^"]+)"', page)
+    assert call(feedback, style).body.startswith(b"main {")
+    assert 'action="/.zenzefi/plugins/feedback/"' in page
+    for client in (CLIENT, OTTO):
+        sent = call(feedback, method="POST", body=b"text=a+%3Cb%3E", client=client)
+        assert (sent.status, sent.headers[0]) == (
+            303,
+            ("Location", "/.zenzefi/plugins/feedback/?sent=1"),
+        )
+        assert f"user={client.user_id} text='a <b>'" in caplog.text
+    assert call(feedback, method="POST", body=b"text=+").status == 422
+    assert call(feedback, client=None).status == 401
+
+
+def test_a_content_with_a_forbidden_text_is_refused_before_the_upstream_gets_it() -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    options = {"forbidden": ["project falcon"]}
+    for body in (b"a=Project+Falcon", b"a=project%20falcon", b"{'a': 'PROJECT FALCON'}"):
+        sent = send(
+            recipe("content_filter"),
+            body=body,
+            method="POST",
+            options=options,
+            request_headers=form,
+        )
+        assert sent.response is not None
+        assert sent.response.status == 422
+    passed = send(recipe("content_filter"), body=b"a=falcon", method="POST", options=options)
+    assert (passed.response, passed.body) == (None, b"a=falcon")
+    packed = {"Content-Encoding": "gzip"}
+    refused = send(recipe("content_filter"), body=b"\x1f\x8b", request_headers=packed).response
+    assert refused is not None
+    assert refused.status == 415
+
+
+def test_an_upload_is_logged_by_its_digest(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "zenzefi.plugins.upload_audit")
+    audit = recipe("upload_audit")
+    for client in (CLIENT, OTTO):
+        body = client.user_id.encode()
+        sent = send(audit, kit.UPSTREAM + "/up", body=body, method="PUT", client=client)
+        assert sent.body == body
+        digest = hashlib.sha256(body).hexdigest()
+        line = f"user={client.user_id} path=/up bytes=36 sha256={digest}"
+        assert line in caplog.text
+    stopped = audit(audit.Options())
+    stopped.startup(PluginServices(kit.NoNetwork()))
+    stopped.shutdown()
+    assert "uploads in this process: 0" in caplog.text
+
+
+def test_an_error_page_comes_only_for_pages() -> None:
+    page = {"Accept": "text/html"}
+    found = failed(recipe("error_page"), "upstream_unreachable", 502, request_headers=page)
+    assert found is not None
+    assert (found.status, found.headers[1]) == (503, ("Retry-After", "30"))
+    assert b"Back in a moment" in found.body
+    assert failed(recipe("error_page"), "upstream_unreachable", 502) is None
+
+
+def test_robots_are_told_to_stay_away() -> None:
+    found = send(recipe("robots"), kit.UPSTREAM + "/robots.txt").response
+    assert found is not None
+    assert found.body == b"User-agent: *\nDisallow: /\n"
+    assert send(recipe("robots"), kit.UPSTREAM + "/robots").response is None

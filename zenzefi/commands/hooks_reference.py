@@ -22,10 +22,15 @@ The tutorial is [Write a plugin in ten minutes](../plugins.md).
 _RECIPES, _BUNDLED = "../plugins", "../../plugins"
 EXAMPLES = {
     "startup": f"{_RECIPES}/single_sign_on.py",
+    "shutdown": f"{_RECIPES}/upload_audit.py",
     "request": f"{_RECIPES}/path_block.py",
+    "request_body": f"{_RECIPES}/content_filter.py",
+    "request_chunk": f"{_RECIPES}/upload_audit.py",
     "request_headers": f"{_BUNDLED}/header_policy.py",
+    "early_response": f"{_RECIPES}/robots.py",
     "response": f"{_RECIPES}/ab_test.py",
     "response_headers": f"{_BUNDLED}/header_policy.py",
+    "upstream_error": f"{_RECIPES}/error_page.py",
     "websocket_open": f"{_RECIPES}/socket_audit.py",
     "websocket_message": f"{_BUNDLED}/websocket_log.py",
     "websocket_close": f"{_RECIPES}/socket_audit.py",
@@ -48,9 +53,13 @@ def reference() -> str:
     for hook in HOOKS:
         function = getattr(Plugin, hook)
         parts += [f"#### `{_signature(function)}`\n", _doc(function)]
-        if example := EXAMPLES.get(hook):
-            parts.append(f"Example: [{example.rpartition('/')[2]}]({example}).\n")
-    parts.append("## What hooks get and return\n")
+        example = EXAMPLES[hook]
+        parts.append(f"Example: [{example.rpartition('/')[2]}]({example}).\n")
+    parts += ["### Addresses\n", f"#### `{_signature(Plugin.address)}`\n", _doc(Plugin.address)]
+    parts += [
+        f"Example: [feedback.py]({_RECIPES}/feedback.py).\n",
+        "## What hooks get and return\n",
+    ]
     for name in plugins.__all__:
         thing = getattr(plugins, name)
         if thing is Plugin:

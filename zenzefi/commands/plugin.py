@@ -111,6 +111,7 @@ def list_(no_timing: bool, wants_json: bool) -> None:
         speed = "-" if row.megabytes_per_second is None else f"{row.megabytes_per_second:.0f}"
         click.echo(f"{number} {name}{state}{row.needs:<10}{speed:>6}  {one_line(row.matches)}")
         detail = [", ".join(f"{hook}()" for hook in row.hooks)] if row.hooks else []
+        detail += [f"pages {', '.join(row.routes)}"] if row.routes else []
         detail += [f"{row.phase} the mapping"] if row.phase in ("before", "after") else []
         detail += [f"before {', '.join(row.before)}"] if row.before else []
         detail += [f"after {', '.join(row.after)}"] if row.after else []
@@ -132,6 +133,8 @@ class _PluginRow:
     matches: str
     hooks: list[str]
     """Hooks other than the one for bodies."""
+    routes: list[str]
+    """Its own pages and files, with their methods; ``anonymous`` where no token is needed."""
     phase: str
     """When it gets a body: ``before``, ``mapping`` or ``after``; empty if it is off."""
     before: list[str]
@@ -154,6 +157,7 @@ def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) 
         needs=str(plugin_class.needs),
         matches=_describe_match(plugin_class),
         hooks=[hook for hook in HEADER_HOOKS if hook in own(plugin_class)],
+        routes=_describe_routes(plugin_class),
         phase=entry.phase if entry else "",
         before=list(plugin_class.before),
         after=list(plugin_class.after),
@@ -161,6 +165,18 @@ def _row(registry: Registry, name: str, order: Sequence[str], *, measure: bool) 
         source="bundled" if source.startswith(str(bundled("plugins"))) else source,
         megabytes_per_second=speed(plugin_class) if measure and entry else None,
     )
+
+
+def _describe_routes(plugin_class: type[Plugin]) -> list[str]:
+    from zenzefi.rewriting.plugins.served import declared_routes
+
+    shown = [
+        f"{' '.join(route.methods)} {route.path}{' anonymous' if route.anonymous else ''}"
+        for route, _ in declared_routes(plugin_class)
+    ]
+    if plugin_class.static is not None:
+        shown.append(f"GET /static/{' anonymous' if plugin_class.static.anonymous else ''}")
+    return shown
 
 
 def _describe_match(plugin_class: type[Plugin], *, whole: bool = False) -> str:
@@ -195,6 +211,7 @@ def check(files: Sequence[Path]) -> None:
         return
     problems: list[str] = []
     notes: list[str] = []
+    pages: list[str] = []
     count = 0
     for path in files:
         try:
@@ -210,13 +227,27 @@ def check(files: Sequence[Path]) -> None:
             count += 1
             notes += [f"{path}: {note}" for note in deprecations(plugin_class)]
             found_here = [*check_class(plugin_class), *misspelt(plugin_class)]
+            found_here += _unusable_files(plugin_class)
             problems += [f"{path}: {problem}" for problem in found_here]
             if does_nothing(plugin_class):
                 problems.append(f"{path}: {plugin_class.name} has no hook: it would do nothing.")
+            pages += [f"{plugin_class.name}: {page}" for page in _describe_routes(plugin_class)]
     _report(problems)
     for note in notes:
         click.secho(f"  note: {lines(note)}", fg="yellow", err=True)
+    for page in pages:
+        click.echo(f"  {one_line(page)}")
     click.echo(f"{count} plugins are in order.")
+
+
+def _unusable_files(plugin_class: type[Plugin]) -> list[str]:
+    from zenzefi.rewriting.plugins.served import FilesUnusable, served_by
+
+    try:
+        served_by(plugin_class, plugin_class.static)
+    except FilesUnusable as error:
+        return [str(error)]
+    return []
 
 
 def _report(problems: Sequence[str]) -> None:

@@ -105,6 +105,12 @@ class PluginRefused(Unavailable):
     default = "This request can't be checked at present. Try again in a moment."
 
 
+class PluginPageFailed(GateError):
+    """The handler of a plugin's page raised, took too long, or returned an invalid response."""
+
+    code = "plugin_page_failed"
+
+
 class UpstreamTimeout(GateError):
     """The upstream exceeded a timeout."""
 

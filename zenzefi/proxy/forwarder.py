@@ -20,9 +20,11 @@ from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.headers.response import response_headers
 from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.private_response import private
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
 from zenzefi.proxy.rewriter import Answer, MappedResponse, PluginRequest, ResponseHead, Rewriter
+from zenzefi.rewriting.plugins.served import is_plugin_path
 from zenzefi.tokens.errors import SignInRequired
 from zenzefi.tokens.open_connections import ClientIdentity
 
@@ -105,7 +107,7 @@ class HttpForwarder:
         proxied.tracking.progress = lambda: (request.content.total_bytes, awaited.sent)
         try:
             client.serve_proxied(proxied, awaited)
-            outgoing = await self._through_plugins(proxied, client)
+            outgoing = await self._through_plugins(proxied)
             if outgoing.answer is not None:
                 client.send_answer(outgoing.answer)
             else:
@@ -115,16 +117,25 @@ class HttpForwarder:
             client.give_up(awaited)
         return awaited
 
-    async def _through_plugins(self, proxied: ProxyRequest, client: ServingClient) -> PluginRequest:
+    def content(
+        self, request: web.BaseRequest, inspection: ContentInspection | None = None
+    ) -> ContentReader | None:
+        """The content of a request for plugins, ``None`` without one."""
+        if not request.body_exists:
+            return None
+        client = client_of(request)
+        return ContentReader(request, client.send_continue, self._read_timeout, inspection)
+
+    async def _through_plugins(self, proxied: ProxyRequest) -> PluginRequest:
         request, for_engine = proxied.request, proxied.for_engine
+        if is_plugin_path(proxied.target.path):
+            content = self.content(request, proxied.inspection)
+            answer = await self.rewriter.page(for_engine, content)
+            return PluginRequest(proxied.target, [], answer=answer)
         early = self.rewriter.early(for_engine)
         if early is not None:
             return PluginRequest(proxied.target, [], answer=early)
-        content: ContentReader | None = None
-        if request.body_exists:
-            content = ContentReader(
-                request, client.send_continue, self._read_timeout, proxied.inspection
-            )
+        content = self.content(request, proxied.inspection)
         pairs = self.request_pairs(proxied, request._message.raw_headers)
         pairs = self.rewriter.request(for_engine, pairs)
         return await self.rewriter.through_plugins(for_engine, proxied.target, pairs, content)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
+from zenzefi.errors import NotFound
 from zenzefi.http.observation import PROXIED
 from zenzefi.http.request_handler import cancelled_when_lost
+from zenzefi.http.request_id import request_id_of
 from zenzefi.http.target import Target, under_prefix
 from zenzefi.http.validation import TARGET
 from zenzefi.observability.tracing import SPAN
 from zenzefi.origin import PROXY_PREFIX, Origin
-from zenzefi.proxy.admission import Admission, resolve
+from zenzefi.proxy.admission import AccessRequest, Admission, resolve
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
 from zenzefi.proxy.forwarder import HttpForwarder, client_of
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.mount import Mounts
-from zenzefi.proxy.proxy_request import ProxyRequest
+from zenzefi.proxy.plugin_pages import anonymous_response, refuse_other_sites
+from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
 from zenzefi.proxy.sign_in import redirect_or_refuse
 from zenzefi.proxy.tickets import Tickets
 from zenzefi.proxy.unmounted_requests import UnmountedRequests
 from zenzefi.proxy.upstream.pool import Upstream
 from zenzefi.proxy.websocket.handshake import WebSocketProxy
 from zenzefi.proxy.websocket.opening import is_websocket
+from zenzefi.rewriting.plugins.client import ClientFacts
+from zenzefi.rewriting.plugins.heads import ExchangeMemory
+from zenzefi.rewriting.plugins.served import is_plugin_path
 
 
 class Gate:
@@ -80,10 +88,18 @@ class Gate:
         request[PROXIED] = True
         client_of(request).check_pending(request)
         requested = resolve(request, target)
+        is_plugin = is_plugin_path(target.path)
+        if is_plugin and self.http.rewriter.is_anonymous_page(request.method, target.path):
+            return await self._anonymous_page(requested, target)
         credentials = await self.admission.authenticate(requested)
         mount = self.admission.mount(requested)
         if not self.admission.may_use(credentials, mount):
             return redirect_or_refuse(self.mounts, request, target.raw)
+        if is_plugin:
+            if requested.is_websocket:
+                raise NotFound
+            if credentials.is_by_cookie:
+                refuse_other_sites(request, mount)
         proxied = await self.admission.admit(requested, credentials, mount)
         with proxied.tracking:
             span = request.get(SPAN)
@@ -94,6 +110,22 @@ class Gate:
                 response = await self._pass_on(proxied.traced(exchange.traceparent))
                 exchange.responded(response.status)
                 return response
+
+    async def _anonymous_page(self, requested: AccessRequest, target: Target) -> web.Response:
+        """A page or file of a plugin that needs no access token: nothing tells who is asking."""
+        request = requested.request
+        page = EngineRequest(
+            method=request.method,
+            target=target.raw,
+            headers=request.headers,
+            mount=self.admission.mount(replace(requested, token=None)),
+            user_id="",
+            client=ClientFacts(scope="", address=requested.client.address),
+            memory=ExchangeMemory(request_id_of(request)),
+        )
+        with cancelled_when_lost(request):
+            answer = await self.http.rewriter.page(page, self.http.content(request))
+        return anonymous_response(answer)
 
     async def _pass_on(self, proxied: ProxyRequest) -> AwaitedResponse:
         if is_websocket(proxied.request):

@@ -148,6 +148,12 @@ class Rewriter(Protocol):
     def early(self, request: EngineRequest) -> Answer | None:
         """A plugin's response instead of the upstream's, for requests without a task."""
 
+    def is_anonymous_page(self, method: str, path: str) -> bool:
+        """Whether a page or file of a plugin needs no access token."""
+
+    async def page(self, request: EngineRequest, content: ReadableContent | None) -> Answer:
+        """The response of a plugin's own page or file. Raises a :class:`GateError`."""
+
     def needs_task(self, request: EngineRequest) -> bool:
         """Whether a plugin has hooks for this request that only a task can call."""
 

@@ -17,6 +17,7 @@ from zenzefi.origin import Mount, MountKind, Origin
 from zenzefi.proxy.headers.cookies import map_set_cookie
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.response import response_headers
+from zenzefi.proxy.plugin_pages import plugin_page
 from zenzefi.proxy.plugin_side import through_plugins
 from zenzefi.proxy.private_response import private
 from zenzefi.proxy.proxy_request import EngineRequest
@@ -36,6 +37,7 @@ from zenzefi.rewriting.headers import BODY_HEADERS
 from zenzefi.rewriting.pipeline import Budget
 from zenzefi.rewriting.plugins.messages import UpstreamError
 from zenzefi.rewriting.plugins.request_side import request_side
+from zenzefi.rewriting.plugins.routes import is_anonymous
 from zenzefi.rewriting.plugins.socket_hooks import socket_hooks
 from zenzefi.rewriting.plugins.values import Response
 from zenzefi.rewriting.urls import UrlMapper
@@ -94,6 +96,20 @@ class EngineRewriter:
         status = request.memory.status if request.memory is not None else 0
         mapped = private(status or response.status, replace(mapped, length=len(body)))
         return status or response.status, mapped, body
+
+    def is_anonymous_page(self, method: str, path: str) -> bool:
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
+        return is_anonymous(self._engine.registry, method, path)
+
+    async def page(self, request: EngineRequest, content: ReadableContent | None) -> Answer:
+        """See :class:`zenzefi.proxy.rewriter.Rewriter`."""
+        head = self._exchange(request, 0, CIMultiDict())
+        path = request.target.partition("?")[0]
+        response, is_mapped = await plugin_page(self._engine.registry, head, path, content)
+        if is_mapped:
+            return self._answer(request, response)
+        length = len(response.body) if response.status != 304 else None
+        return response.status, MappedResponse(_to_pairs(response.headers), length), response.body
 
     def needs_task(self, request: EngineRequest) -> bool:
         """See :class:`zenzefi.proxy.rewriter.Rewriter`."""

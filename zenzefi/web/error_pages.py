@@ -174,6 +174,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("Not available right now"),
         N_("This request can't be checked at present. Try again in a moment."),
     ),
+    "plugin_page_failed": (
+        N_("This page does not work right now"),
+        N_(
+            "Something went wrong on our side. Try again; if it keeps happening, send us the "
+            "request ID below."
+        ),
+    ),
     "upstream_busy": (
         N_("Too busy right now"),
         N_("All connections to the application are in use. Try again in a moment."),

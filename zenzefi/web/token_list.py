@@ -12,6 +12,7 @@ from zenzefi.tokens.token_search import TOKEN_SEARCH, TokenFilter
 from zenzefi.web import pagination
 from zenzefi.web.forms import Form
 from zenzefi.web.page import PageContext
+from zenzefi.web.plugin_menu import plugin_pages
 from zenzefi.web.public import application_name
 from zenzefi.web.routing import PageAccess, PageRoutes
 from zenzefi.web.view_models import token_card
@@ -54,6 +55,7 @@ async def token_list(page: PageContext) -> web.StreamResponse:
         ended=[token_card(token, settings) for token in ended],
         counts=counts,
         form=Form({"search": search}),
+        plugin_pages=plugin_pages(app, page.language),
         filtered=filtered,
         # Few tokens need no filter.
         has_filter=filtered or counts.all > _ENDED_SHOWN,

@@ -269,7 +269,7 @@ class ForwardingResponse(RequestingConnection):
         status, mapped, body = answer
         lines = [b"HTTP/1.1 %d \r\n" % status, *(b"%b: %b\r\n" % pair for pair in mapped.headers)]
         has_body = self._request_method != b"HEAD" and status not in (204, 304)
-        length = len(body) if status != 204 else None
+        length = len(body) if status not in (204, 304) else None
         self.head(status, lines, length, body if has_body else b"", is_done=True)
 
     def _instead_of(self, error: GateError) -> Answer | None:

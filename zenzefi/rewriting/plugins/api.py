@@ -7,7 +7,8 @@ unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from multidict import CIMultiDict
@@ -23,6 +24,14 @@ from zenzefi.rewriting.plugins.messages import (
     OutgoingResponse,
     Socket,
     UpstreamError,
+)
+from zenzefi.rewriting.plugins.route_values import (
+    PLUGIN_PATH,
+    STATIC,
+    Route,
+    RouteRequest,
+    StaticFiles,
+    route,
 )
 from zenzefi.rewriting.plugins.services import HttpAnswer, LookupCache, PluginServices
 from zenzefi.rewriting.plugins.values import (
@@ -57,11 +66,15 @@ __all__ = [
     "PluginOptions",
     "PluginServices",
     "Response",
+    "Route",
+    "RouteRequest",
     "Socket",
+    "StaticFiles",
     "TextEdit",
     "TextNode",
     "Token",
     "UpstreamError",
+    "route",
 ]
 
 
@@ -118,6 +131,10 @@ class Plugin:
     one (:meth:`_edits_mentions_only`)."""
     _reads_words: ClassVar[tuple[bytes, ...]] = ()
     """Words in lower case: a body with one of them may have an edit without a mention."""
+    static: ClassVar[StaticFiles | None] = None
+    """A folder of files that it serves under its own path, below ``static/``."""
+    _tags: Mapping[str, str] = MappingProxyType({})
+    """The versions of these files, by name."""
     version: ClassVar[str] = "1"
     """Change it when the output changes: validators and caches depend on it."""
 
@@ -126,6 +143,15 @@ class Plugin:
 
     def __init__(self, options: BaseModel) -> None:
         self.options = options
+
+    def address(self, path: str = "/") -> str:
+        """The address at the application of one of its pages or files, such as ``/static/x.css``.
+
+        The gate maps it like all addresses of the application. That of a file names its version,
+        so that browsers may keep it.
+        """
+        tag = self._tags.get(path.removeprefix(f"/{STATIC}/"), "")
+        return f"{PLUGIN_PATH}{self.name}{path}{'?v=' if tag else ''}{tag}"
 
     # --- the process
 
@@ -173,9 +199,10 @@ class Plugin:
         """
 
     def early_response(self, context: Context) -> EarlyResponse | None:
-        """First edition: return a response instead of the upstream's, or ``None``.
+        """Return a response instead of the upstream's, or ``None``.
 
-        ``request()`` can do the same, and is able to wait.
+        Cheaper than ``request()``, which needs a task, and which is able to wait. Called before all
+        other hooks of the request.
         """
 
     # --- the response

@@ -8,6 +8,7 @@ import inspect
 from pydantic import BaseModel
 
 from zenzefi.rewriting.plugins.api import HOOKS, Match, Needs, Plugin
+from zenzefi.rewriting.plugins.served import declared_routes, route_problems
 
 _GENERIC = frozenset(("enabled", "shadow"))
 _USES = {
@@ -47,12 +48,18 @@ def check(plugin_class: type[Plugin]) -> list[str]:
         *_attributes(plugin_class),
         *_hooks(plugin_class, needs),
         *_options(plugin_class),
+        *route_problems(plugin_class, _takes, _handler),
     ]
+
+
+def _handler(self: object, exchange: object, request: object) -> None:
+    """A handler of a route, as the gate calls it."""
 
 
 def misspelt(plugin_class: type[Plugin]) -> list[str]:
     """Methods and attributes whose names look like those of the API, such as response_header."""
     known = {name for name in vars(Plugin) if not name.startswith("_")} | set(HOOKS)
+    known |= {handler for _, handler in declared_routes(plugin_class)}
     problems = []
     for name in vars(plugin_class):
         if name.startswith("_") or name in known:
@@ -68,10 +75,8 @@ def misspelt(plugin_class: type[Plugin]) -> list[str]:
 
 def deprecations(plugin_class: type[Plugin]) -> list[str]:
     """Better ways for a plugin of the first edition, which keeps working."""
-    name, own = plugin_class.name, own_hooks(plugin_class)
+    name = plugin_class.name
     found = []
-    if "early_response" in own:
-        found.append(f"{name}.early_response: request() can do the same, and may be async.")
     if plugin_class.messages:
         found.append(f"{name}.messages is not needed any more: websocket_message() is enough.")
     if plugin_class.phase is None and (plugin_class.before or plugin_class.after):
@@ -83,6 +88,8 @@ def deprecations(plugin_class: type[Plugin]) -> list[str]:
 
 def does_nothing(plugin_class: type[Plugin]) -> bool:
     """Whether none of its hooks is ever called, which is probably a mistake."""
+    if declared_routes(plugin_class) or plugin_class.static is not None:
+        return False
     return plugin_class.needs == Needs.HEADERS and not own_hooks(plugin_class) & set(HEADER_HOOKS)
 
 

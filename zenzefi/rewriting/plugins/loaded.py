@@ -24,6 +24,7 @@ from zenzefi.rewriting.plugins.api import Plugin, Token
 from zenzefi.rewriting.plugins.exchange import Exchange, Reads
 from zenzefi.rewriting.plugins.heads import ExchangeHead
 from zenzefi.rewriting.plugins.messages import Socket
+from zenzefi.rewriting.plugins.served import Served
 from zenzefi.rewriting.plugins.watchdog import Blocked, Cost
 
 logger = logging.getLogger("zenzefi.plugins")
@@ -78,12 +79,20 @@ class LoadedPlugin:
     """The hooks without a response's body that it overrides."""
     reads: Reads = field(default_factory=Reads)
     """What its bodies depend on; empty for plugins of the gate, which declare it."""
+    served: Served = field(default_factory=Served)
+    """Its own pages and files."""
+    running: int = 0
+    """Calls of its handlers that have not returned yet."""
     _failing: BoundedDict[int, int] = field(default_factory=lambda: BoundedDict(_MOST_DOCUMENTS))
     """Failures per document since the last success."""
     _skipped: BoundedDict[int, tuple[float, bool]] = field(
         default_factory=lambda: BoundedDict(_MOST_DOCUMENTS)
     )
     """Documents to skip: until when, and whether they blocked the event loop."""
+    _blocked_routes: BoundedDict[str, float] = field(
+        default_factory=lambda: BoundedDict(_MOST_DOCUMENTS)
+    )
+    """Routes whose handlers have blocked the event loop: left out until then."""
     _is_open: bool = False
     _open_until: float = 0.0
 
@@ -146,23 +155,39 @@ class LoadedPlugin:
         them, or after two documents that blocked. A failure without a ``document`` counts as a
         different document.
         """
-        statistics = self.statistics
-        statistics.errors += 1
-        key = hash(document) if document else -statistics.errors
+        key = hash(document) if document else -(self.statistics.errors + 1)
         count = self._failing[key] = self._failing.get(key, 0) + 1
         has_blocked = isinstance(error, Blocked)
         if has_blocked or isinstance(error, Cost) or count >= _BREAK_AFTER:
             self._skip(key, has_blocked)
-        text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self.statistics.last_error = text
-        logger.error(
-            "plugin %s failed, body passed unchanged: %s",
-            self.name,
-            text,
-            exc_info=error if isinstance(error, BaseException) else None,
-        )
+        self._record("plugin %s failed, body passed unchanged: %s", error)
         if not self.bundled:
             self._maybe_open()
+
+    def _record(self, text: str, error: BaseException | str) -> None:
+        """Count and log an error."""
+        self.statistics.errors += 1
+        shown = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.statistics.last_error = shown
+        raised = error if isinstance(error, BaseException) else None
+        logger.error(text, self.name, shown, exc_info=raised)
+
+    # --- its own pages
+
+    def may_serve(self, route: str, most: int) -> bool:
+        """Whether a handler may be called now, with ``most`` calls at a time."""
+        is_blocked = self.clock() < self._blocked_routes.get(route, 0.0)
+        if not self.is_started or is_blocked or self.running >= most:
+            self.statistics.skipped += 1
+            return False
+        return True
+
+    def route_failed(self, route: str, error: BaseException, *, has_blocked: bool) -> None:
+        """Count and log the failure of a handler, which does not suspend the plugin's hooks."""
+        self._record("plugin %s: a handler failed: %s", error)
+        if has_blocked:
+            self._blocked_routes[route] = self.clock() + _BREAK_SECONDS
+            logger.error("plugin %s: %s left out for %d s", self.name, route, _BREAK_SECONDS)
 
     def _skip(self, document: int, has_blocked: bool) -> None:
         now = self.clock()

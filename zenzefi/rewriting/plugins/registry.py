@@ -30,6 +30,7 @@ from zenzefi.rewriting.plugins.loading import (
     package_files,
 )
 from zenzefi.rewriting.plugins.option_secrets import SecretMissing, secrets_digest, with_secrets
+from zenzefi.rewriting.plugins.served import FilesUnusable, served_by, static_paths
 
 logger = logging.getLogger("zenzefi.plugins")
 
@@ -85,6 +86,8 @@ class Registry:
         self.fingerprint = ""
         """Changes with the set of plugins, their order, versions and options."""
         self._hooked: dict[str, tuple[LoadedPlugin, ...]] = {}
+        self.serving: dict[str, LoadedPlugin] = {}
+        """The plugins that have pages or files, by name; none in shadow mode."""
         self.generation = 0
         """Number of loads; values derived from the entries are stale after a change."""
         self.load()
@@ -134,6 +137,7 @@ class Registry:
         if problems:
             raise PluginError(problems)
         self.found, self.entries = found, tuple(ordered)
+        self.serving = {e.name: e for e in ordered if e.served and not e.shadow}
         self._packages = frozenset(package_files()) if self._entry_points else frozenset()
         self._stamp = self._files()
         self._hooked = {hook: tuple(e for e in ordered if hook in e.hooks) for hook in HEADER_HOOKS}
@@ -193,7 +197,7 @@ class Registry:
 
     def _files(self) -> tuple[tuple[str, int, int], ...]:
         out = []
-        for path in [*self._paths(), *self._helpers(), *self._packages]:
+        for path in [*self._paths(), *self._helpers(), *self._packages, *self._served_files()]:
             if not path.exists():
                 continue
             stat = path.stat()
@@ -204,6 +208,11 @@ class Registry:
         """Modules in the folders of plugins, which plugins import."""
         for folder in self._folders[1:]:
             yield from sorted(folder.glob("_*.py"))
+
+    def _served_files(self) -> Iterator[Path]:
+        for entry in self.entries:
+            if entry.served.folder is not None:
+                yield from static_paths(entry.served.folder)
 
     def _paths(self) -> Iterator[Path]:
         for folder in self._folders:
@@ -260,6 +269,8 @@ class Registry:
             try:
                 resolved = with_secrets(plugin_class.Options, given)
                 plugin = plugin_class(plugin_class.Options.model_validate(resolved))
+                served = served_by(plugin_class, plugin_class.static)
+                plugin._tags = {below: file.tag for below, file in served.files.items()}
             except ValidationError as error:
                 problems += [
                     f"PLUGIN_OPTIONS.{name}{''.join('.' + str(p) for p in e['loc'])}: {e['msg']}."
@@ -267,6 +278,8 @@ class Registry:
                 ]
             except SecretMissing as error:
                 problems.append(f"PLUGIN_OPTIONS.{name}.{error}")
+            except FilesUnusable as error:
+                problems.append(f"{source}: {error}")
             except (Exception, SystemExit) as error:
                 problems.append(f"{source}: {name} can't be made: {type(error).__name__}: {error}.")
             else:
@@ -283,6 +296,7 @@ class Registry:
                         is_started="startup" not in own_hooks(plugin_class),
                         phase=self._phase(plugin_class, is_bundled=is_bundled),
                         hooks=frozenset(own_hooks(plugin_class) & set(HEADER_HOOKS)),
+                        served=served,
                     )
                 )
         return entries
