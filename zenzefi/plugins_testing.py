@@ -148,10 +148,8 @@ def _run(
         results.append(Result(out, CIMultiDict(sent), edits, ran, final or status))
     for size, result in zip(CHUNKS, results, strict=False):
         if result.body != results[-1].body:
-            raise PluginFailed(
-                f"{plugin.name}: chunks of {size} bytes give another result than the whole body:\n"
-                f"  {result.body!r}\n  {results[-1].body!r}"
-            )
+            differ = f"{result.body!r}\n  {results[-1].body!r}"
+            raise PluginFailed(f"{plugin.name}: chunks of {size} bytes differ:\n  {differ}")
     return results[-1]
 
 
@@ -256,7 +254,7 @@ async def send_async(
     http: HttpClient | None = None,
     **asked: Any,
 ) -> Sent:
-    """Run the request side of a plugin: ``request``, ``request_body``, ``request_chunk``.
+    """Run the hooks of a request: ``early_response``, ``request_headers``, ``request`` and others.
 
     ``upstream_headers`` are those that the upstream would get without the plugin; ``asked`` as for
     :func:`exchange`. The content passes ``request_chunk`` in pieces of seven bytes.
@@ -266,8 +264,9 @@ async def send_async(
     head = exchange(url, status=0, **asked)
     outgoing = _outgoing(head, upstream_headers)
     response = engine.hooks.early_response(head)
-    content = body or b""
-    side = request_side(engine.registry, head)
+    content, side = body or b"", request_side(engine.registry, head)
+    if response is None:
+        engine.hooks.request_headers(head, outgoing.headers)
     if side is not None and response is None:
         response = await side.request(outgoing)
         if response is None and body is not None:
