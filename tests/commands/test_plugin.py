@@ -247,3 +247,37 @@ def test_a_new_package_has_an_entry_point_and_passes_its_own_test(
     assert "1 passed" in done.stdout
     assert invoke("check", str(folder / "src" / "my_plugin.py")).exit_code == 0
     assert "exists already" in invoke("new", "my-plugin", "--package").output
+
+
+def test_the_commands_lead_from_an_empty_folder_to_a_plugin_that_runs(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/plugins.md shows, one command after the other."""
+    made = invoke("new", "greeting", "--needs", "tokens")
+    assert "zenzefi plugin try URL|FILE --plugin greeting.py" in made.output
+    assert invoke("check", "greeting.py").output == "1 plugins are in order.\n"
+    (tmp_path / "page.html").write_text("<h1>Lamps</h1>")
+    tried = invoke("try", "page.html", "--plugin", "greeting.py", "--option", "text=Good day")
+    assert "+<p>Good day</p><h1>Lamps</h1>" in tried.output
+    monkeypatch.setenv("PLUGIN_DIR", str(tmp_path))
+    monkeypatch.setenv("PLUGIN_OPTIONS", '{"greeting": {"text": "Hi", "shadow": true}}')
+    assert invoke("check").exit_code == 0
+    listed = json.loads(invoke("list", "--no-timing", "--json").output)["plugins"]
+    (row,) = [one for one in listed if one["name"] == "greeting"]
+    assert (row["state"], row["phase"], row["options"]) == ("shadow", "before", {"text": "Hi"})
+    assert row["source"] == str(tmp_path / "greeting.py")
+    assert "before the mapping" in invoke("list", "--no-timing").output
+    # Pages and files are named too, and a mistake in one of them stops the check.
+    source = tmp_path / "greeting.py"
+    text = source.read_text().replace("import Edit,", "import Response, StaticFiles, route, Edit,")
+    page = "\n    static = StaticFiles()\n\n    @route('/{x}')\n"
+    page += "    def page(self, exchange, request):\n        return Response()\n"
+    source.write_text(text + page)
+    assert "there is no folder" in invoke("check", "greeting.py").output
+    (tmp_path / "static").mkdir()
+    assert "greeting: GET /{x}\n  greeting: GET /static/" in invoke("check", "greeting.py").output
+    assert "pages GET /{x}, GET /static/" in invoke("list", "--no-timing").output
+    # A package of it is a plugin as well.
+    assert invoke("new", "greeting", "--package").exit_code == 0
+    packed = tmp_path / "zenzefi-greeting" / "src" / "greeting.py"
+    assert invoke("check", str(packed)).output == "1 plugins are in order.\n"

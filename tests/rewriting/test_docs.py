@@ -44,7 +44,7 @@ def test_the_code_of_the_tutorial_runs_and_passes_its_own_tests(tmp_path: Path) 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_the_plugins_of_the_tutorial_load_from_a_folder(tmp_path: Path) -> None:
