@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
-from tests.kit.hostile_attacks import BY_A_REQUEST, FROM_A_WINDOW, IN_A_FRAME
+from tests.kit.hostile_attacks import BY_A_REQUEST, FROM_A_WINDOW, IN_A_FRAME, loot_of
 from tests.kit.hostile_site import Trap, Where, register, run, trap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -44,17 +44,8 @@ SEND_A_FORM = """
 async def loot_of_all(site: Trap, chromium: Browser) -> dict[str, str]:
     """What any attack on the account read, by its name."""
     page = await site.visitor(chromium)
-    found: dict[str, str] = {}
     attacks = {**FROM_A_WINDOW, "frames": IN_A_FRAME, "requests": BY_A_REQUEST}
-    for name, script in attacks.items():
-        await page.goto(site.url())
-        arguments = "const [gate, url] = args;"
-        loot = await run(page, arguments + script, site.gate, site.url())
-        if loot:
-            found[name] = loot
-        for other in page.context.pages:
-            if other is not page:
-                await other.close()
+    found = await loot_of(page, site.gate, site.url(), attacks)
     await page.goto(site.url())
     await run(page, SEND_A_FORM, site.gate)
     await page.goto(f"{site.gate}/account")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
-from tests.kit.hostile_attacks import BY_A_REQUEST, FROM_A_WINDOW, IN_A_FRAME, opener_read
-from tests.kit.hostile_site import Trap, run, trap
+from tests.kit.hostile_attacks import BY_A_REQUEST, IN_A_FRAME, loot_of, opener_read
+from tests.kit.hostile_site import run, trap
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -23,22 +23,6 @@ POLICIES: dict[str, list[tuple[str, str]]] = {
 }
 
 
-async def windows(site: Trap, chromium: Browser, url: str) -> dict[str, str]:
-    """Each attack in a profile that is signed in; what it got, by its name."""
-    page = await site.visitor(chromium)
-    found: dict[str, str] = {}
-    for name, script in FROM_A_WINDOW.items():
-        await page.goto(url)
-        loot = await run(page, "const [gate, url] = args;" + script, site.gate, url)
-        if loot:
-            found[name] = loot
-        for other in page.context.pages:
-            if other is not page:
-                await other.close()
-    await page.context.close()
-    return found
-
-
 @pytest.mark.parametrize(
     ("scheme", "policy"),
     [*(("http", policy) for policy in POLICIES), ("https", "same-origin"), ("https", "isolated")],
@@ -47,8 +31,8 @@ async def test_no_window_that_the_application_opens_can_be_read(
     sqlite_database: str, tmp_path: Path, chromium: Browser, scheme: str, policy: str
 ) -> None:
     async with trap(tmp_path / "gate", sqlite_database, scheme=scheme) as site:
-        url = site.url(headers=POLICIES[policy])
-        assert await windows(site, chromium, url) == {}
+        page = await site.visitor(chromium)
+        assert await loot_of(page, site.gate, site.url(headers=POLICIES[policy])) == {}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -110,18 +94,11 @@ async def test_a_policy_that_a_service_worker_forged_opens_nothing(
         await page.goto(site.url())
         await run(page, REGISTER, site.url("/forger.js", body=FORGER))
         url = f"{site.mount}/page?forge={policy}"
-        found: dict[str, str] = {}
-        for name, script in FROM_A_WINDOW.items():
-            await page.goto(url)
-            assert await page.text_content("#here") == "forged"
-            loot = await run(page, "const [gate, url] = args;" + script, site.gate, url)
-            if loot:
-                found[name] = loot
-            for other in page.context.pages:
-                if other is not page:
-                    await other.close()
         await page.goto(url)
-        assert (found, await opener_read(page, TO_THE_PAGE)) == ({}, "")
+        assert await page.text_content("#here") == "forged"
+        assert await loot_of(page, site.gate, url) == {}
+        await page.goto(url)
+        assert await opener_read(page, TO_THE_PAGE) == ""
 
 
 async def test_going_back_to_a_page_of_the_account_opens_nothing(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 from playwright.async_api import Page
 
 from tests.kit.hostile_site import ATTACK_HELPERS, run
@@ -84,7 +87,7 @@ IN_A_FRAME = """
   const tries = {
     iframe: 'src', frame: 'src', embed: 'src', object: 'data', sandbox: 'src', fencedframe: 'src',
   };
-  for (const [name, attribute] of Object.entries(tries)) {
+  const inElement = async ([name, attribute]) => {
     const element = name === 'sandbox' ? 'iframe' : name;
     const frame = document.createElementNS('http://www.w3.org/1999/xhtml', element);
     if (name === 'sandbox') frame.setAttribute('sandbox', 'allow-scripts allow-same-origin');
@@ -93,19 +96,20 @@ IN_A_FRAME = """
     const found = await watched({
       get location() { return frame.contentWindow.location },
       get document() { return frame.contentWindow.document },
-    }, 600);
-    if (found) return name + ' ' + found;
-  }
-  for (const srcdoc of ['<p>blank</p>', '']) {
+    });
+    return found && name + ' ' + found;
+  };
+  const inSrcdoc = async srcdoc => {
     const frame = document.createElementNS('http://www.w3.org/1999/xhtml', 'iframe');
     if (srcdoc) frame.setAttribute('srcdoc', srcdoc);
     document.body.append(frame);
     await pause(200);
     frame.contentWindow.location.href = gate + '/account/buy';
-    const found = await watched(frame.contentWindow, 600);
-    if (found) return 'srcdoc ' + found;
-  }
-  return '';
+    const found = await watched(frame.contentWindow);
+    return found && 'srcdoc ' + found;
+  };
+  const all = [...Object.entries(tries).map(inElement), ...['<p>blank</p>', ''].map(inSrcdoc)];
+  return (await Promise.all(all)).find(Boolean);
 """
 
 
@@ -145,6 +149,34 @@ BY_A_REQUEST = """
     setTimeout(done, 3000, '');
   }));
 """
+
+
+async def loot_of(
+    page: Page, gate: str, url: str, attacks: Mapping[str, str] = FROM_A_WINDOW
+) -> dict[str, str]:
+    """What each attack got, by its name, started from ``url`` in the profile of ``page``.
+
+    Attacks wait most of the time, so three take place at once, each in a page of its own: windows
+    that no opener connects do not find each other by name.
+    """
+    turn = asyncio.Semaphore(3)
+    found: dict[str, str] = {}
+
+    async def attack(name: str, script: str) -> None:
+        async with turn:
+            start = await page.context.new_page()
+            await start.goto(url)
+            loot = await run(start, "const [gate, url] = args;" + script, gate, url)
+            if loot:
+                found[name] = loot
+
+    async with asyncio.TaskGroup() as group:
+        for name, script in attacks.items():
+            group.create_task(attack(name, script))
+    for other in page.context.pages:
+        if other is not page:
+            await other.close()
+    return found
 
 
 # A blank window has the policy of its opener, and stays when that goes to the page.
