@@ -4,9 +4,12 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-# Tests run in parallel, each process with its own servers, unless TEST_REDIS_URL names a server.
+# Tests run in parallel, each process with its own servers, unless TEST_REDIS_URL names a server. One
+# process more than cores: many tests wait for a browser or a socket. The files in the order of their
+# names: those of browsers and programs, the longest, are not left to the end.
 # `make test ARGS=...` runs a part.
-ALL := $(if $(TEST_REDIS_URL),,--numprocesses logical --maxprocesses 4 --dist loadfile)
+PROCESSES := `$(BIN)/python -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))'`
+ALL := $(if $(TEST_REDIS_URL),,--numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MINUTES ?= 10
