@@ -156,7 +156,7 @@ async def loot_of(
 ) -> dict[str, str]:
     """What each attack got, by its name, started from ``url`` in the profile of ``page``.
 
-    Attacks wait most of the time, so three take place at once, each in a page of its own: windows
+    Attacks wait most of the time, so three take place at once, each in a separate page: windows
     that no opener connects do not find each other by name.
     """
     turn = asyncio.Semaphore(3)
