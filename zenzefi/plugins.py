@@ -8,6 +8,7 @@ point of the group ``zenzefi.plugins``. ``docs/plugins.md`` is the tutorial,
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.http_syntax import TOKEN as FIELD_NAME
 from zenzefi.origin import Mount, MountKind, Origin
+from zenzefi.rewriting.content_way_back import ContentWayBack, content_way_back
 from zenzefi.rewriting.csp import map_policy
 from zenzefi.rewriting.css import CssScanner
 from zenzefi.rewriting.edits import Edit
@@ -59,6 +60,7 @@ __all__ = [
     "DOCUMENT_DESTINATIONS",
     "FIELD_NAME",
     "Client",
+    "ContentWayBack",
     "Context",
     "CssScanner",
     "EarlyResponse",
@@ -101,6 +103,7 @@ __all__ = [
     "XmlByRoot",
     "XmlReader",
     "XmlRules",
+    "content_way_back",
     "is_worker",
     "map_policy",
     "map_refresh",

@@ -100,6 +100,24 @@ def test_mapping_back_twice_changes_nothing_more(text: str, mount: Mount) -> Non
     assert unmapped(once, mount) == once
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            (
+                *("https", "wss", ":", "://", "gate.example", "app.gate.example:8443"),
+                *("127.0.0.1:61000", "/api", "/v1", "/proxy", "/api/v1/proxy", "\\/", "x", " "),
+                *("%2Fapi%2Fv1%2Fproxy", '"', "\\u0022", "%22", ".", "-"),
+            )
+        ),
+        max_size=30,
+    ).map("".join),
+    st.sampled_from(MOUNTS),
+)
+def test_the_search_finds_what_the_expression_finds(text: str, mount: Mount) -> None:
+    back = way_back(UPSTREAM, mount)
+    assert back.unmap(text.encode()) == back._pattern.sub(back._replacement, text.encode())
+
+
 @given(st.text(max_size=100), st.sampled_from(MOUNTS))
 def test_text_without_an_address_stays(text: str, mount: Mount) -> None:
     assert unmapped(text, mount) == text

@@ -115,11 +115,14 @@ class Plugin:
     timeout: ClassVar[float] = 5.0
     """Seconds that an ``async`` hook may take; after that it has failed."""
     longest_body: ClassVar[int] = 1024 * 1024
-    """Bytes of the longest content for ``request_body()``. A longer one passes without the hook,
-    or with ``on_failure = "refuse"`` gets 413."""
-    changes_length: ClassVar[bool] = False
+    """Bytes of the longest content for ``request_body()``. A longer one passes without the hook
+    (``request_chunk()`` may take it), or with ``on_failure = "refuse"`` gets 413."""
+    changes_length: bool = False
     """Whether ``request_chunk()`` may return another number of bytes. The content is then sent in
-    chunks, which some servers do not accept."""
+    chunks, which some servers do not accept, unless ``request_body()`` got the whole of it."""
+    request_types: tuple[str, ...] = ()
+    """The types (or globs) of the contents that ``request_body()`` and ``request_chunk()`` read;
+    all by default. Other contents are not held back. ``__init__()`` may set it from options."""
     messages: ClassVar[bool] = False
     """First edition: whether it gets WebSocket messages. Now the hooks for sockets tell it. Frames
     are then parsed instead of relayed raw."""

@@ -34,7 +34,7 @@ ASYNC_HOOKS = LIFETIME | {"request", "request_body"}
 """The hooks that may be coroutines."""
 PHASES = ("before", "mapping", "after")
 """The phases in which plugins get a body, in their order."""
-_TUPLES = ("before", "after", "tags", "varies")
+_TUPLES = ("before", "after", "tags", "varies", "request_types")
 
 
 def check(plugin_class: type[Plugin]) -> list[str]:

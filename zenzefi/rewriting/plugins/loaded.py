@@ -135,7 +135,8 @@ class LoadedPlugin:
         """The plugin's object for an exchange: the same one for all its hooks."""
         memory = head.memory
         made = Socket if head.is_websocket else Exchange
-        if memory is None or (self.bundled and not head.is_websocket):
+        has_memory = head.is_websocket or "request_chunk" in self.hooks
+        if memory is None or (self.bundled and not has_memory):
             return made(head, self.reads, is_plain=self.bundled)
         known = memory.by_plugin.get(self.name)
         if known is None:

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from multidict import CIMultiDict
 
+from zenzefi.rewriting import sniff
 from zenzefi.rewriting.plugins.faults import PluginFault
-from zenzefi.rewriting.plugins.heads import ExchangeHead, fits
+from zenzefi.rewriting.plugins.heads import CONTENT_TYPE, ExchangeHead, fits
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.messages import OutgoingRequest
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.plugins.results import check_headers, check_response, logged_fields
-from zenzefi.rewriting.plugins.values import Needs, Response
+from zenzefi.rewriting.plugins.values import Needs, Response, globs
 from zenzefi.rewriting.plugins.watchdog import WATCHDOG
 
 _T = TypeVar("_T")
@@ -48,7 +49,7 @@ class RequestSide:
         """The plugins that take this hook now. Raises :class:`PluginRefusal`."""
         out = []
         for entry in self._entries:
-            if not has_hook(entry, hook):
+            if not _is_wanted(entry, hook, self._head):
                 continue
             if entry.takes(self._head.url):
                 out.append(entry)
@@ -100,7 +101,7 @@ class RequestSide:
     @property
     def longest_body(self) -> int:
         """Bytes of the longest content that ``request_body`` gets; 0 without such a hook."""
-        wanted = [e.plugin.longest_body for e in self._entries if has_hook(e, "request_body")]
+        wanted = [e.plugin.longest_body for e in self._reading("request_body")]
         return max(wanted, default=0)
 
     async def body(self, body: bytes) -> bytes | Response:
@@ -132,24 +133,27 @@ class RequestSide:
 
     def too_long(self, entry: LoadedPlugin | None = None) -> None:
         """The content is longer than plugins read. Raises PluginRefusal."""
-        for one in [entry] if entry else self._entries:
-            if has_hook(one, "request_body"):
-                one.overspent(f"a content is larger than {one.plugin.longest_body} bytes")
-                if one.plugin.on_failure == "refuse":
-                    raise PluginRefusal(one.name, is_too_long=True)
+        for one in [entry] if entry else self._reading("request_body"):
+            must_read = one.plugin.on_failure == "refuse"
+            if has_hook(one, "request_chunk") and not must_read:
+                continue  # it takes long contents in pieces
+            one.overspent(f"a content is larger than {one.plugin.longest_body} bytes")
+            if must_read:
+                raise PluginRefusal(one.name, is_too_long=True)
+
+    def _reading(self, hook: str) -> list[LoadedPlugin]:
+        """The plugins with this hook that read a content of this type."""
+        return [entry for entry in self._entries if _is_wanted(entry, hook, self._head)]
 
     @property
     def has_chunk_hook(self) -> bool:
         """Whether the content passes :meth:`chunk`."""
-        return any(has_hook(entry, "request_chunk") for entry in self._entries)
+        return bool(self._reading("request_chunk"))
 
     @property
     def changes_length(self) -> bool:
         """Whether the length of the content may change on its way."""
-        return any(
-            has_hook(entry, "request_chunk") and entry.plugin.changes_length
-            for entry in self._entries
-        )
+        return any(entry.plugin.changes_length for entry in self._reading("request_chunk"))
 
     def chunk(self, data: bytes, *, final: bool) -> bytes:
         """A piece of the content after the plugins. Raises PluginRefusal."""
@@ -209,9 +213,18 @@ def has_hook(entry: LoadedPlugin, hook: str) -> bool:
     return hook in entry.hooks
 
 
+def _is_wanted(entry: LoadedPlugin, hook: str, head: ExchangeHead) -> bool:
+    """Whether the plugin has a hook, and reads contents of the request's type if it is for them."""
+    types = entry.plugin.request_types
+    if hook not in entry.hooks or not types or hook == "request":
+        return hook in entry.hooks
+    declared = sniff.essence(head.request_headers.get(CONTENT_TYPE))
+    return globs(types).match(declared) is not None
+
+
 def request_side(registry: Registry, head: ExchangeHead) -> RequestSide | None:
     """The plugins of the request side that match; ``None`` if there are none."""
-    hooked = [e for e in registry.entries if not e.hooks.isdisjoint(_HOOKS)]
+    hooked = [e for e in registry.entries if any(_is_wanted(e, hook, head) for hook in _HOOKS)]
     wanted = [entry for entry in hooked if fits(entry.plugin.matches, head)]
     return RequestSide(wanted, head) if wanted else None
 
