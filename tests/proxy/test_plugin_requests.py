@@ -281,40 +281,6 @@ async def test_a_content_that_is_too_long_passes_or_is_refused(
                 assert json.loads(await response.read())["body"] == long.decode()
 
 
-async def test_a_plugin_gets_only_contents_of_the_types_that_it_reads(
-    start_gate: GateFactory, upstream: str, client: ClientSession
-) -> None:
-    class Json(Plugin):
-        name = "json-only"
-        longest_body = 10
-        request_types = ("application/json", "*/*+json")
-        on_failure = "refuse"
-
-        def request_body(self, exchange: Exchange, body: bytes) -> bytes:
-            return body.upper()
-
-        def request_chunk(self, exchange: Exchange, data: bytes, final: bool) -> bytes:
-            return data.replace(b"1", b"2")
-
-    gate = await start(start_gate, upstream, Json)
-    url = gate.proxy_url + "/x"
-    for content_type, expected in (
-        ("application/json; charset=utf-8", "A2"),
-        ("application/problem+json", "A2"),
-        ("text/plain", "a1"),
-        ("x", "a1"),
-    ):
-        headers = {"Content-Type": content_type}
-        said = await echoed(client, url, method="POST", data=b"a1", headers=headers)
-        assert said["body"] == expected
-    long = {"method": "POST", "data": b"a1" * 6}
-    said = await echoed(client, url, headers={"Content-Type": "text/plain"}, **long)
-    assert said["body"] == "a1" * 6
-    headers = {**ASKED, "Content-Type": "application/json"}
-    async with client.post(url, headers=headers, data=b"a1" * 6) as response:
-        assert response.status == 413
-
-
 @pytest.mark.parametrize("changes", [False, True])
 async def test_a_content_is_changed_on_its_way(
     start_gate: GateFactory, upstream: str, client: ClientSession, changes: bool

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession, FormData, web
 
 from tests.kit.proxy_gates import TOKEN, GateFactory
+from zenzefi.plugins import Exchange, Plugin
 from zenzefi.resources import bundled
 from zenzefi.rewriting.engine import Engine
 from zenzefi.rewriting.plugins.registry import Registry
@@ -175,3 +176,33 @@ async def test_a_content_that_may_not_change_passes(
 async def test_without_the_option_nothing_changes(open_page: Callable[..., Any]) -> None:
     page = await open_page(enabled=False)
     assert (await page.send("/api/v1/proxy/x", Content_Type="text/html")).body == "/api/v1/proxy/x"
+
+
+async def test_a_plugin_gets_only_contents_of_the_types_that_it_reads(
+    start_gate: GateFactory, upstream: str, session: ClientSession, received: list[Received]
+) -> None:
+    class Json(Plugin):
+        name = "json-only"
+        longest_body = 10
+        request_types = ("application/json", "*/*+json")
+        on_failure = "refuse"
+
+        def request_body(self, exchange: Exchange, body: bytes) -> bytes:
+            return body.upper()
+
+        def request_chunk(self, exchange: Exchange, data: bytes, final: bool) -> bytes:
+            return data.replace(b"1", b"2")
+
+    gate = await start_gate(upstream, engine=Engine(Registry(entry_points=False, classes=[Json])))
+    for content_type, data, expected in (
+        ("application/json; charset=utf-8", b"a1", "A2"),
+        ("application/problem+json", b"a1", "A2"),
+        ("text/plain", b"a1", "a1"),
+        ("x", b"a1", "a1"),
+        ("text/plain", b"a1" * 6, "a1" * 6),
+        ("application/json", b"a1" * 6, None),
+    ):
+        headers = {"X-Access-Token": TOKEN, "Content-Type": content_type}
+        async with session.post(gate.proxy_url + "/x", headers=headers, data=data) as response:
+            assert response.status == (413 if expected is None else 200)
+        assert expected is None or received[-1].body == expected

@@ -17,6 +17,7 @@ from zenzefi.origin import PROXY_PREFIX, Origin
 from zenzefi.proxy.admission import AccessRequest, Admission, resolve
 from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
+from zenzefi.proxy.form_posts import FormPosts, sent_again
 from zenzefi.proxy.forwarder import HttpForwarder, client_of
 from zenzefi.proxy.interfaces import TokenValidation
 from zenzefi.proxy.mount import Mounts
@@ -31,6 +32,7 @@ from zenzefi.proxy.websocket.opening import is_websocket
 from zenzefi.rewriting.plugins.client import ClientFacts
 from zenzefi.rewriting.plugins.heads import ExchangeMemory
 from zenzefi.rewriting.plugins.served import is_plugin_path
+from zenzefi.tokens.errors import SignInRequired, TokenMissing
 
 
 class Gate:
@@ -45,6 +47,7 @@ class Gate:
         http: HttpForwarder,
         websockets: WebSocketProxy,
         tickets: Tickets,
+        form_posts: FormPosts,
     ) -> None:
         self.upstream = upstream
         self.admission = admission
@@ -52,6 +55,7 @@ class Gate:
         self.http = http
         self.websockets = websockets
         self.tickets = tickets
+        self.form_posts = form_posts
         self.unmounted_requests = UnmountedRequests()
 
     @property
@@ -91,7 +95,12 @@ class Gate:
         is_plugin = is_plugin_path(target.path)
         if is_plugin and self.http.rewriter.is_anonymous_page(request.method, target.path):
             return await self._anonymous_page(requested, target)
-        credentials = await self.admission.authenticate(requested)
+        try:
+            credentials = await self.admission.authenticate(requested)
+        except (TokenMissing, SignInRequired):
+            if not self.form_posts.concerns(request, target):
+                raise
+            return await sent_again(request)
         mount = self.admission.mount(requested)
         if not self.admission.may_use(credentials, mount):
             return redirect_or_refuse(self.mounts, request, target.raw)

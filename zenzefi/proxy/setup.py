@@ -27,6 +27,7 @@ from zenzefi.proxy import (
 from zenzefi.proxy.admission import Admission
 from zenzefi.proxy.credentials import ProxyCookies
 from zenzefi.proxy.errors import UpstreamUnreachable
+from zenzefi.proxy.form_posts import FormPosts
 from zenzefi.proxy.forwarder import HttpForwarder
 from zenzefi.proxy.gate import Gate
 from zenzefi.proxy.headers.request import RequestPolicy
@@ -124,6 +125,7 @@ def build_gate(app: web.Application, origin: Origin) -> Gate:
         http=http,
         websockets=WebSocketProxy(token_validator, http, rewriter, metering),
         tickets=Tickets(keyring, spent_tickets(app.get(REDIS_CACHE))),
+        form_posts=FormPosts(settings.form_post_origins, settings.form_post_paths),
     )
 
 

@@ -116,7 +116,7 @@ class WayBack:
         return b"".join((*out, text[at:end])), end
 
     def _matches(self, text: bytes, at: int) -> Iterator[re.Match[bytes]]:
-        """What the expression finds from ``at`` on, in order."""
+        """The addresses from ``at`` on, in order."""
         while key := self._keys.search(text, at):
             first = max(at, key.start() - _HELD)
             at = key.end()

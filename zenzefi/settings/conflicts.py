@@ -27,6 +27,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _development_only(settings)
     yield from _upstream(settings)
     yield from _own_origin(settings)
+    yield from _form_posts(settings)
     yield from _currency(settings)
     yield from _registration(settings)
 
@@ -41,6 +42,14 @@ def _database(settings: Settings) -> Iterator[Conflict]:
         yield (
             {"postgres_server", "postgres_user", "postgres_db"},
             "POSTGRES_SERVER, POSTGRES_USER and POSTGRES_DB go together: set all three.",
+        )
+
+
+def _form_posts(settings: Settings) -> Iterator[Conflict]:
+    if bool(settings.form_post_origins) != bool(settings.form_post_paths):
+        yield (
+            {"form_post_origins", "form_post_paths"},
+            "FORM_POST_ORIGINS and FORM_POST_PATHS go together: set both.",
         )
 
 

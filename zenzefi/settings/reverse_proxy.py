@@ -16,6 +16,7 @@ from zenzefi.settings.values import (
     HostAndPort,
     NetworkList,
     OptionsByPlugin,
+    OriginList,
     RulesByScope,
 )
 
@@ -87,6 +88,18 @@ class ReverseProxySettings(BaseSettings):
         "within a segment, `**` across segments) after optional methods: `GET,POST /reports/**`. "
         "`full` is built in.",
     )
+    form_post_origins: OriginList = Field(
+        [],
+        description="Comma list of origins of sign-in providers that send their response as a form "
+        "(`response_mode=form_post`, SAML's POST binding). Browsers send no cookies with it; the "
+        "gate lets the browser send it again, from the application's origin.",
+    )
+    form_post_paths: CommaList = Field(
+        [],
+        description="Comma list of the application's paths that may get such forms, such as "
+        "`/signin-oidc`. They must be protected against cross-site request forgery by themselves "
+        "(`state`, `nonce`, `RelayState`), because cookies are sent with the form.",
+    )
     plugin_dir: Path | None = Field(None, description="Folder of plugins, one file each.")
     plugins_disabled: CommaList = Field(
         [],
@@ -96,6 +109,14 @@ class ReverseProxySettings(BaseSettings):
         {},
         description="JSON object: plugin name to its options.",
     )
+
+    @field_validator("form_post_paths")
+    @classmethod
+    def _exact_paths(cls, value: list[str]) -> list[str]:
+        for path in value:
+            if not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)+/?", path) or "/." in path:
+                raise ValueError(f"{path!r} is not a plain path like /signin-oidc")
+        return value
 
     @field_validator("scopes")
     @classmethod
