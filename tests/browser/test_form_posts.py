@@ -41,8 +41,13 @@ async def test_the_response_of_a_provider_arrives_with_the_applications_cookies(
     async with serving(app) as upstream, serving(login) as at:
         # The gate is at app.localhost, or at 127.0.0.1: for each, the other name is another site.
         site = at if mount == "own" else at.replace("127.0.0.1", "login.localhost")
-        settings = {"form_post_origins": [site], "form_post_paths": ["/signin-oidc"]}
-        async with place(mount, upstream, tmp_path, **settings) as where:
+        async with place(
+            mount,
+            upstream,
+            tmp_path,
+            form_post_origins=[site],
+            form_post_paths=["/signin-oidc"],
+        ) as where:
             context = await where.open(chromium)
             page = await context.new_page()
             await page.goto(where.root)
