@@ -66,6 +66,7 @@ class Mount:
     public: Origin
     prefix: str = ""
     root: str = field(init=False)
+    _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
@@ -73,6 +74,11 @@ class Mount:
                 f"a mount's prefix starts with a slash and does not end in one: {self.prefix!r}"
             )
         object.__setattr__(self, "root", f"{self.public}{self.prefix}/")
+        object.__setattr__(self, "_hash", hash((self.kind, self.public, self.prefix)))
+
+    def __hash__(self) -> int:
+        """Computed once: each request looks up what belongs to its mount."""
+        return self._hash
 
     @property
     def is_root(self) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -20,8 +21,7 @@ from zenzefi.settings.values import UNIX_PEERS
 _MAX_HOPS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class ClientAddress:
+class ClientAddress(NamedTuple):
     """The client's address in text (``""`` on a Unix socket) and whether a trusted proxy spoke."""
 
     address: str
@@ -31,18 +31,27 @@ class ClientAddress:
 CLIENT_ADDRESS = web.RequestKey("peer", ClientAddress)
 
 
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@lru_cache(maxsize=1024)  # only addresses: an error is not kept
+def _address(text: str) -> tuple[_Address, str]:
+    """An address, and its canonical text. Raises ``ValueError``."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address, str(mapped or address)
+
+
+def _parse(text: str) -> tuple[_Address, str] | None:
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        return _address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def resolve_client_address(
@@ -57,19 +66,18 @@ def resolve_client_address(
     if direct is None:
         if UNIX_PEERS not in trusted:
             return ClientAddress("")
-        direct = UNIX_PEERS.network_address
-    if not trusted or not any(direct in network for network in trusted):
-        return ClientAddress(str(direct))
-    client = direct
+        direct = UNIX_PEERS.network_address, ""
+    client, known = direct
+    if not trusted or not any(client in network for network in trusted):
+        return ClientAddress(known)
     for entry in reversed(",".join(forwarded_for).split(",")[-_MAX_HOPS:]):
-        address = _parse(entry)
-        if address is None:
+        found = _parse(entry)
+        if found is None:
             break
-        client = address
-        if not any(address in network for network in trusted):
+        client, known = found
+        if not any(client in network for network in trusted):
             break
-    known = "" if client in UNIX_PEERS else str(client)
-    return ClientAddress(known, is_behind_trusted_proxy=True)
+    return ClientAddress("" if client in UNIX_PEERS else known, is_behind_trusted_proxy=True)
 
 
 def socket_address(request: web.BaseRequest) -> str:

@@ -15,14 +15,18 @@ HEADER = "X-Request-ID"
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9_.:-]{8,128}")
 
 
+def offered_id(request: web.BaseRequest) -> str | None:
+    """The ID that the client has chosen, if it is acceptable."""
+    offered = request.headers.get(HEADER)
+    return offered if offered is not None and _ACCEPTABLE.fullmatch(offered) else None
+
+
 def request_id_of(request: web.BaseRequest) -> str:
     """The ID of this request; assigns one before the middleware has run."""
     if REQUEST_ID in request:
         return request[REQUEST_ID]
-    offered = request.headers.get(HEADER, "")
-    fresh = offered if _ACCEPTABLE.fullmatch(offered) else secrets.token_hex(8)
-    request[REQUEST_ID] = fresh
-    return fresh
+    assigned = request[REQUEST_ID] = offered_id(request) or secrets.token_hex(8)
+    return assigned
 
 
 async def _add_id(request: web.Request, response: web.StreamResponse) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -18,14 +19,14 @@ from pydantic_settings import NoDecode
 from zenzefi.origin import DEFAULT_PORTS, Origin
 
 
+@lru_cache(maxsize=1024)  # each request asks for its own few; the length of a host bounds a key
 def parse_origin(value: str) -> Origin:
     """Parse ``http(s)://host[:port][/]``.
 
-    Raises ``ValueError`` for anything else: a path, a user, a query, another scheme.
+    Raises ``ValueError`` for anything else: a path, a user, a query, another scheme, a host of more
+    than 255 characters (RFC 1035, 2.3.4).
     """
-    match = re.fullmatch(
-        r"(?i)(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", value.strip()
-    )
+    match = _ORIGIN.fullmatch(value.strip())
     if match is None:
         raise ValueError(
             f"{value!r} is not an origin like https://app.example:8443 (no path, no user)"
@@ -35,6 +36,9 @@ def parse_origin(value: str) -> Origin:
     if not 1 <= number <= 65535:
         raise ValueError(f"port {number} is not between 1 and 65535")
     return Origin(scheme, host, number)
+
+
+_ORIGIN = re.compile(r"(?i)(https?)://(\[[0-9a-f:.]{1,253}\]|[a-z0-9._-]{1,255})(?::(\d{1,5}))?/?")
 
 
 def _normalized_origin(value: str) -> str:
