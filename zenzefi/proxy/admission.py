@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
@@ -39,7 +39,12 @@ from zenzefi.origin import DEVICE_HEADER, TOKEN_HEADER, Mount, Origin
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
 from zenzefi.proxy.errors import UnaskedRequest
 from zenzefi.proxy.headers.request import Identity, UrlUnmapper, overriding_methods
-from zenzefi.proxy.interfaces import DeviceClaims, SessionTracking, TokenValidation
+from zenzefi.proxy.interfaces import (
+    DeviceClaims,
+    RequestTracking,
+    SessionTracking,
+    TokenValidation,
+)
 from zenzefi.proxy.method_override import ContentInspection, query_methods, scanner_for
 from zenzefi.proxy.mount import Mounts, parse_forwarded
 from zenzefi.proxy.proxy_request import ProxyRequest
@@ -48,6 +53,7 @@ from zenzefi.proxy.unasked_requests import is_unasked
 from zenzefi.proxy.websocket.opening import check_origin, is_websocket
 from zenzefi.rate_limits.limiter import RateLimits
 from zenzefi.rate_limits.middleware import limit_token
+from zenzefi.rewriting.plugins.heads import ExchangeMemory
 from zenzefi.settings import DevicePolicy
 from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.devices import device_of
@@ -57,8 +63,7 @@ from zenzefi.tokens.scopes import FULL, Scopes
 from zenzefi.tokens.token_format import is_well_formed
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRequest:
+class AccessRequest(NamedTuple):
     """The access that a request needs, from its head and its peer. Nothing has been checked yet."""
 
     request: web.BaseRequest
@@ -81,8 +86,7 @@ class AccessRequest:
         return ClientIdentity(device_id, self.client.address, self.agent, credentials.sign_in_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Granted:
+class _Granted(NamedTuple):
     """The results of the checks that do not wait."""
 
     device_id: str | None
@@ -292,12 +296,13 @@ class Admission:
         """
         access = credentials.access
         await limit_token(self._limits, access.token_id)
-        granted = self._authorize(requested, access, self.mappers.get(mount))
+        unmapper = self.mappers.get(mount)
+        granted = self._authorize(requested, access, unmapper)
         if granted.device_id is not None:
             await self._devices.claim(access, granted.device_id)
-        return self._admitted(
-            requested, credentials, mount, granted, request_id_of(requested.request)
-        )
+        request_id = request_id_of(requested.request)
+        admitted = self._admitted(requested, credentials, mount, unmapper, granted, request_id)
+        return admitted._replace(memory=ExchangeMemory(request_id))
 
     def admit_now(self, requested: AccessRequest, request_id: str) -> ProxyRequest | None:
         """Admit a request without waiting; ``None`` if that is not possible.
@@ -312,11 +317,16 @@ class Admission:
         mount = self.mount(requested)
         if not self.may_use(credentials, mount):
             return None
-        granted = self._authorize(requested, credentials.access, self.mappers.get(mount))
+        unmapper = self.mappers.get(mount)
+        granted = self._authorize(requested, credentials.access, unmapper)
         device_id = granted.device_id
         if device_id is not None and not self.has_claim(credentials.access, device_id):
             return None
-        return self._admitted(requested, credentials, mount, granted, request_id)
+        return self._admitted(requested, credentials, mount, unmapper, granted, request_id)
+
+    def track(self, proxied: ProxyRequest) -> RequestTracking:
+        """Track the traffic of an admitted request. Enter the result while the request lasts."""
+        return self._sessions.begin(proxied.access, proxied.client_identity)
 
     async def authorize(self, requested: AccessRequest) -> TokenAccess:
         """Make the checks alone, for a server that passes the request on by itself; activates.
@@ -341,6 +351,7 @@ class Admission:
         requested: AccessRequest,
         credentials: ProxyCredentials,
         mount: Mount,
+        unmapper: UrlUnmapper,
         granted: _Granted,
         request_id: str,
     ) -> ProxyRequest:
@@ -365,14 +376,11 @@ class Admission:
             identity=Identity(
                 str(access.user_id), str(access.token_id), requested.client.address, request_id
             ),
-            unmapper=self.mappers.get(mount),
+            unmapper=unmapper,
             is_behind_proxy=requested.client.is_behind_trusted_proxy,
             device_id=granted.device_id,
             sign_in=credentials.sign_in_id,
             sign_in_secret=credentials.secret,
             inspection=granted.inspection,
             is_websocket=requested.is_websocket,
-            tracking=self._sessions.begin(
-                access, requested.identity(granted.device_id, credentials)
-            ),
         )

@@ -19,7 +19,7 @@ from zenzefi.proxy.content_reader import ContentReader
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import RequestPolicy, request_headers
 from zenzefi.proxy.headers.response import response_headers
-from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.interfaces import RequestTracking, TokenValidation
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.proxy.private_response import private
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
@@ -94,7 +94,7 @@ class HttpForwarder:
         for stream in list(self.event_streams):
             stream.break_off()
 
-    async def forward(self, proxied: ProxyRequest) -> AwaitedResponse:
+    async def forward(self, proxied: ProxyRequest, tracking: RequestTracking) -> AwaitedResponse:
         """Have the request forwarded and await the end of the response.
 
         Raises a :class:`GateError` only while another response is possible; a body that
@@ -104,7 +104,7 @@ class HttpForwarder:
         request = proxied.request
         client = client_of(request)
         awaited = AwaitedResponse(request, client)
-        proxied.tracking.progress = lambda: (request.content.total_bytes, awaited.sent)
+        tracking.progress = lambda: (request.content.total_bytes, awaited.sent)
         try:
             client.serve_proxied(proxied, awaited)
             outgoing = await self._through_plugins(proxied)

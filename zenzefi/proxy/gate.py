@@ -19,7 +19,7 @@ from zenzefi.proxy.browser.awaited_response import AwaitedResponse
 from zenzefi.proxy.credentials import ProxyCookies, ProxyCredentials
 from zenzefi.proxy.form_posts import FormPosts, sent_again
 from zenzefi.proxy.forwarder import HttpForwarder, client_of
-from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.interfaces import RequestTracking, TokenValidation
 from zenzefi.proxy.mount import Mounts
 from zenzefi.proxy.plugin_pages import anonymous_response, refuse_other_sites
 from zenzefi.proxy.proxy_request import EngineRequest, ProxyRequest
@@ -110,13 +110,14 @@ class Gate:
             if credentials.is_by_cookie:
                 refuse_other_sites(request, mount)
         proxied = await self.admission.admit(requested, credentials, mount)
-        with proxied.tracking:
+        tracking = self.admission.track(proxied)
+        with tracking:
             span = request.get(SPAN)
             if span is None:
-                return await self._pass_on(proxied)
+                return await self._pass_on(proxied, tracking)
             origin = self.upstream.origin
             with span.toward(origin.host, origin.port, request.method) as exchange:
-                response = await self._pass_on(proxied.traced(exchange.traceparent))
+                response = await self._pass_on(proxied.traced(exchange.traceparent), tracking)
                 exchange.responded(response.status)
                 return response
 
@@ -136,8 +137,8 @@ class Gate:
             answer = await self.http.rewriter.page(page, self.http.content(request))
         return anonymous_response(answer)
 
-    async def _pass_on(self, proxied: ProxyRequest) -> AwaitedResponse:
+    async def _pass_on(self, proxied: ProxyRequest, tracking: RequestTracking) -> AwaitedResponse:
         if is_websocket(proxied.request):
-            return await self.websockets.relay(proxied)
+            return await self.websockets.relay(proxied, tracking)
         with cancelled_when_lost(proxied.request):
-            return await self.http.forward(proxied)
+            return await self.http.forward(proxied, tracking)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from uuid import UUID
 
 from aiohttp import web
@@ -11,7 +11,6 @@ from multidict import CIMultiDictProxy
 from zenzefi.http.target import Target
 from zenzefi.origin import Mount
 from zenzefi.proxy.headers.request import Identity, UrlUnmapper
-from zenzefi.proxy.interfaces import RequestTracking
 from zenzefi.proxy.method_override import ContentInspection
 from zenzefi.rewriting.plugins.client import UNKNOWN_CLIENT, ClientFacts
 from zenzefi.rewriting.plugins.heads import ExchangeMemory
@@ -19,8 +18,7 @@ from zenzefi.tokens.access import TokenAccess
 from zenzefi.tokens.open_connections import ClientIdentity
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRequest:
+class EngineRequest(NamedTuple):
     """The part of a request on which the mapping of its response depends."""
 
     method: str
@@ -50,8 +48,7 @@ class EngineRequest:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyRequest:
+class ProxyRequest(NamedTuple):
     """One admitted request: everything was checked, nothing was sent yet."""
 
     request: web.BaseRequest
@@ -61,7 +58,6 @@ class ProxyRequest:
     token: str
     identity: Identity
     unmapper: UrlUnmapper
-    tracking: RequestTracking
     is_behind_proxy: bool
     """Whether the client's connection is that of a trusted proxy, which many clients share."""
     device_id: str | None = None
@@ -69,7 +65,8 @@ class ProxyRequest:
     sign_in_secret: str | None = None
     inspection: ContentInspection | None = None
     is_websocket: bool = False
-    memory: ExchangeMemory = field(default_factory=ExchangeMemory)
+    memory: ExchangeMemory | None = None
+    """What plugins keep for it; ``None``: for each request of its kind another one."""
 
     @property
     def client_identity(self) -> ClientIdentity:
@@ -80,33 +77,31 @@ class ProxyRequest:
     @property
     def for_engine(self) -> EngineRequest:
         """The request as the rewriting engine sees it."""
-        request = self.request
-        access = self.access
-        self.memory.id = self.identity.request_id
+        request, identity = self.request, self.identity
         return EngineRequest(
             request.method,
             self.target.raw,
             request.headers,
             self.mount,
-            self.identity.user_id,
-            facts_of(access, self.device_id, self.identity.client),
+            identity.user_id,
+            facts_of(self.access, identity, self.device_id),
             self.memory,
             self.is_websocket,
         )
 
     def traced(self, traceparent: str) -> ProxyRequest:
         """The same, naming the gate's own span to the upstream."""
-        return replace(self, identity=replace(self.identity, traceparent=traceparent))
+        return self._replace(identity=self.identity._replace(traceparent=traceparent))
 
 
-def facts_of(access: TokenAccess, device_id: str | None, address: str) -> ClientFacts:
+def facts_of(access: TokenAccess, identity: Identity, device_id: str | None) -> ClientFacts:
     """The facts about a client that plugins may read: never the token itself."""
     return ClientFacts(
-        user_id=str(access.user_id),
-        token_id=str(access.token_id),
+        user_id=identity.user_id,
+        token_id=identity.token_id,
         scope=access.scope,
         device=device_id,
         activated_at=access.activated_at,
         expires_at=access.expires_at,
-        address=address,
+        address=identity.client,
     )

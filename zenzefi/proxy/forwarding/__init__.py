@@ -66,7 +66,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -197,7 +196,7 @@ class Forwarding:
         """Whether a plugin has hooks for a request that only a task can call."""
         if not self.has_request_side:
             return False
-        request = replace(known.for_engine, method=method.decode(), target=target.decode())
+        request = known.for_engine._replace(method=method.decode(), target=target.decode())
         return self.http.rewriter.needs_task(request)
 
     def early(self, request: EngineRequest) -> Answer | None:

@@ -34,7 +34,7 @@ from zenzefi.proxy.forwarding.receiver import choose_receiver
 from zenzefi.proxy.forwarding.spans import Spans
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.interfaces import RequestTracking
-from zenzefi.proxy.proxy_request import EngineRequest, facts_of
+from zenzefi.proxy.proxy_request import EngineRequest
 from zenzefi.proxy.rewriter import Answer, MappedHead, MappedResponse, ResponseHead
 from zenzefi.proxy.upstream.connection import UpstreamConnection
 from zenzefi.proxy.upstream.ownership import ConnectionOwner
@@ -226,8 +226,12 @@ class ForwardingResponse(RequestingConnection):
 
     async def _activate(self, known: KnownRequest) -> None:
         access = await self._forwarding.token_validator.activate(known.access)
-        facts = facts_of(access, known.device_id, known.address)
-        known.for_engine = replace(known.for_engine, client=facts)
+        facts = replace(
+            known.for_engine.client,
+            activated_at=access.activated_at,
+            expires_at=access.expires_at,
+        )
+        known.for_engine = known.for_engine._replace(client=facts)
 
     def _asks_for_whole(self, known: KnownRequest, response: ResponseStart) -> bool:
         """Whether the whole body is needed; then the request was changed accordingly."""

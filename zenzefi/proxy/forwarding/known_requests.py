@@ -14,8 +14,8 @@ has accepted it with exactly one length, and other digits don't change what it m
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -24,8 +24,7 @@ from aiohttp.http import HttpVersion11
 
 from zenzefi.errors import GateError
 from zenzefi.http.client_address import resolve_client_address, socket_address
-from zenzefi.http.request_id import HEADER as REQUEST_ID_HEADER
-from zenzefi.http.request_id import request_id_of
+from zenzefi.http.request_id import offered_id
 from zenzefi.http.target import under_prefix
 from zenzefi.http.validation import check
 from zenzefi.origin import PROXY_PREFIX
@@ -117,6 +116,7 @@ class KnownRequests:
         self._is_traced = is_traced
         self._known: dict[bytes, KnownRequest] = {}
         self._size = 0
+        self._marker = f"@{secrets.token_hex(16)}@"  # stands for the request ID, unknown to clients
 
     def recognise(self, data: bytes, remote: str, max_line: int) -> Recognised | None:
         """Return the request at the start of ``data``, if its header block is known.
@@ -252,8 +252,9 @@ class KnownRequests:
         gate = self._gate
         headers = request.headers
         received_target = check(request)
-        if any(name in headers for name in _UNUSUAL):
-            return None
+        for name in _UNUSUAL:
+            if name in headers:
+                return None
         connection = headers.getall("Connection", ("keep-alive",))
         if len(connection) > 1 or connection[0].lower() not in ("keep-alive", "close"):
             return None
@@ -267,9 +268,7 @@ class KnownRequests:
         target = received_target if is_own_origin else under_prefix(received_target, PROXY_PREFIX)
         if target is None:
             return None
-        offered = headers.get(REQUEST_ID_HEADER)
-        request_id = request_id_of(request)
-        marker = f"@{request_id}@"
+        marker = self._marker
         requested = resolve(request, target, client=client)
         proxied = self._admission.admit_now(requested, marker)
         if proxied is None:
@@ -291,11 +290,11 @@ class KnownRequests:
         known = self.facts(proxied, for_engine)
         known.before, known.after = b" HTTP/1.1\r\n" + before + b"X-Request-ID: ", after
         known.pairs = pairs if is_hooked else None
-        known.for_engine = replace(known.for_engine, memory=None)  # each request has another one
         known.remote = remote
         known.is_own_origin = is_own_origin
         known.overrides = tuple(overriding_methods(raw_headers))
-        known.request_id = request_id.encode() if offered == request_id else None
+        offered = offered_id(request)
+        known.request_id = None if offered is None else offered.encode()
         # The scope is checked for the destination; the path tells whether ranges are sent.
         known.is_for_one_target = (
             "Range" in headers

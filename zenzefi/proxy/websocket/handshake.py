@@ -21,7 +21,7 @@ from zenzefi.proxy.forwarder import (
 )
 from zenzefi.proxy.headers.pairs import Pairs
 from zenzefi.proxy.headers.request import request_head
-from zenzefi.proxy.interfaces import TokenValidation
+from zenzefi.proxy.interfaces import RequestTracking, TokenValidation
 from zenzefi.proxy.proxy_request import ProxyRequest
 from zenzefi.proxy.rewriter import MappedHead, Rewriter
 from zenzefi.proxy.upstream.response_head import PlainHead
@@ -65,7 +65,7 @@ class WebSocketProxy:
         """WebSockets open now."""
         return len(self._open)
 
-    async def relay(self, proxied: ProxyRequest) -> AwaitedResponse:
+    async def relay(self, proxied: ProxyRequest, tracking: RequestTracking) -> AwaitedResponse:
         """The handshake, then the relay until one side ends.
 
         Raises a :class:`GateError` while the handshake can still be refused; a refusal by the
@@ -75,13 +75,17 @@ class WebSocketProxy:
         awaited = AwaitedResponse(proxied.request, client)
         try:
             client.serve_proxied(proxied, awaited)
-            await self._relay(proxied, client, awaited)
+            await self._relay(proxied, tracking, client, awaited)
         finally:
             client.give_up(awaited)
         return awaited
 
     async def _relay(
-        self, proxied: ProxyRequest, client: ServingClient, awaited: AwaitedResponse
+        self,
+        proxied: ProxyRequest,
+        tracking: RequestTracking,
+        client: ServingClient,
+        awaited: AwaitedResponse,
     ) -> None:
         relay: WebSocketRelay | None = None
 
@@ -120,7 +124,7 @@ class WebSocketProxy:
                 relay = WebSocketRelay(
                     proxied.request, upgrade, self._ping_seconds, self._finishing, plugins
                 )
-                proxied.tracking.progress = relay.progress
+                tracking.progress = relay.progress
                 await self._run(proxied, relay)
                 awaited.end(relay.sent, closes=True)
 
