@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -131,8 +131,7 @@ def _run(
         engine, entry = engine_for(plugin, options)
         before = exchange(status=0, **asked)
         asyncio.run(_begin(engine, entry, before))
-        exchanged = replace(
-            before,
+        exchanged = before._replace(
             status=status,
             response_headers=_headers({"Content-Type": content_type, **(headers or {})}),
         )

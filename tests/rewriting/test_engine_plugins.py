@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def test_a_plugin_that_raises_everywhere_breaks_nothing() -> None:
     engine.prepare_request(exchanged, sent)
     assert sent == {"A": "b"}
     assert engine.hooks.early_response(exchanged) is None
-    sockets = socket_hooks(engine.registry, replace(exchanged, is_websocket=True))
+    sockets = socket_hooks(engine.registry, exchanged._replace(is_websocket=True))
     assert sockets is not None
     assert sockets.message("to_browser", "x") == "x"
     rewrite = engine.plan(exchanged)

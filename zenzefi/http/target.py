@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from zenzefi.http.errors import AmbiguousRequest
@@ -26,8 +26,7 @@ _TOKEN_PARAMETER = re.compile(r"(?:^|(?<=&))token=[^&]*(?:&|$)")
 _MAX_DECODINGS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The upstream's part of a request target, raw.
 
     ``path`` starts with a slash; ``query`` is ``None`` without a question mark and ``""`` with a

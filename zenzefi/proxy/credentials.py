@@ -11,7 +11,7 @@ Requests that are admitted at once and those that wait are both decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from aiohttp import web
@@ -28,8 +28,7 @@ from zenzefi.tokens.token_format import is_well_formed
 _MAX_TRIED = 16  # proxy cookies of a program
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyCredentials:
+class ProxyCredentials(NamedTuple):
     """A validated access, its token, and the sign-in if a browser's cookie supplied it."""
 
     access: TokenAccess
@@ -45,8 +44,7 @@ class ProxyCredentials:
         return None if self.sign_in is None else self.sign_in.id
 
 
-@dataclass(frozen=True, slots=True)
-class OfferedCookies:
+class OfferedCookies(NamedTuple):
     """The gate's cookies of one request, as far as they concern the proxy."""
 
     tokens: list[str]

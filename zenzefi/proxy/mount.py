@@ -7,7 +7,7 @@ request carries a valid token in its header); they are strictly parsed and never
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from multidict import MultiMapping
 
@@ -24,8 +24,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PREFIX = re.compile(r"/|(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 
-@dataclass(frozen=True, slots=True)
-class Forwarded:
+class Forwarded(NamedTuple):
     """The browser's address as a trusted reverse proxy or client reports it."""
 
     proto: str | None = None

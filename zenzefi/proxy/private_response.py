@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from zenzefi.proxy.headers.response import for_one_browser
 from zenzefi.proxy.rewriter import MappedResponse, UnchangedUnlessFound
 
@@ -13,12 +11,11 @@ def private(status: int, mapped: MappedResponse) -> MappedResponse:
     if status == 101:
         return mapped
     unless_found = mapped.unless_found
-    return replace(
-        mapped,
+    return mapped._replace(
         headers=for_one_browser(mapped.headers),
         unless_found=unless_found and _private_otherwise(status, unless_found),
     )
 
 
 def _private_otherwise(status: int, unless_found: UnchangedUnlessFound) -> UnchangedUnlessFound:
-    return replace(unless_found, otherwise=lambda: private(status, unless_found.otherwise()))
+    return unless_found._replace(otherwise=lambda: private(status, unless_found.otherwise()))

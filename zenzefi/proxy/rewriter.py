@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from zenzefi.errors import GateError
 from zenzefi.http.target import Target
@@ -34,8 +34,7 @@ class BodyTransform(Protocol):
         """The remaining output at the end of the body."""
 
 
-@dataclass(frozen=True, slots=True)
-class MappedResponse:
+class MappedResponse(NamedTuple):
     """The decision of the engine: the head to send, and how the body is changed (if at all)."""
 
     headers: Pairs
@@ -47,8 +46,7 @@ class MappedResponse:
     """Set if the body is searched first; then the rest is for a body that passes unchanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnchangedUnlessFound:
+class UnchangedUnlessFound(NamedTuple):
     """A body that passes unchanged if ``search`` finds nothing in it."""
 
     search: OriginSearch

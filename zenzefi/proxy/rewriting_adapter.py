@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -94,7 +93,7 @@ class EngineRewriter:
         else:
             mapped, body = _mapped(planned.headers), planned.feed(body) + planned.finish()
         status = request.memory.status if request.memory is not None else 0
-        mapped = private(status or response.status, replace(mapped, length=len(body)))
+        mapped = private(status or response.status, mapped._replace(length=len(body)))
         return status or response.status, mapped, body
 
     def is_anonymous_page(self, method: str, path: str) -> bool:
@@ -187,7 +186,7 @@ class EngineRewriter:
         coding = ", ".join(text.getall("Content-Encoding", ()))
         mapped = _mapped(self._engine.unchanged_headers(exchange, search))
         otherwise = partial(self._planned, exchange, has_content=True)
-        return replace(mapped, unless_found=UnchangedUnlessFound(search, coding, otherwise))
+        return mapped._replace(unless_found=UnchangedUnlessFound(search, coding, otherwise))
 
     def _planned(self, exchange: ExchangeHead, *, has_content: bool) -> MappedResponse:
         """The response as the engine plans it, without a search."""

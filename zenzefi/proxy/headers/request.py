@@ -17,7 +17,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from zenzefi.http.target import Target, without_token
 from zenzefi.origin import Mount, MountKind, Origin
@@ -115,8 +115,7 @@ class UrlUnmapper(Protocol):
         """The upstream's URL; a URL that is not below the mount is returned unchanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """The gate's statements about one request to the upstream; values are header-safe ASCII."""
 
     user_id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDictProxy
@@ -35,8 +35,7 @@ class ExchangeMemory:
     """The status of the response after the plugins; 0 if no plugin saw it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeHead:
+class ExchangeHead(NamedTuple):
     """A request with the head of its response.
 
     ``url`` is the absolute URL at the upstream, raw. ``destination`` is ``Sec-Fetch-Dest``, or
