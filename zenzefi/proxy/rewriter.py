@@ -42,6 +42,9 @@ class MappedResponse(NamedTuple):
     rewrite: BodyTransform | None = None
     status: int | None = None
     """The status that a plugin has set, ``None`` for the upstream's."""
+    again: Callable[[], BodyTransform] | None = None
+    """Begins the change of the next body whose head is equal, after an equal request, and which
+    gets the same headers; ``None``: each response must be mapped."""
     unless_found: UnchangedUnlessFound | None = None
     """Set if the body is searched first; then the rest is for a body that passes unchanged."""
 
@@ -121,6 +124,8 @@ class ResponseHead(Protocol):
 
     @property
     def status(self) -> int: ...
+    @property
+    def reason(self) -> bytes: ...
     @property
     def headers(self) -> Pairs: ...
     @property

@@ -241,7 +241,8 @@ def _mapped(
             length = int(value)
         else:
             kept.append((name, value))
-    return MappedResponse(_to_pairs(kept), length, rewrite, status or None)
+    again = rewrite.again if isinstance(rewrite, BodyRewrite) else None
+    return MappedResponse(_to_pairs(kept), length, rewrite, status or None, again)
 
 
 class Decoding:

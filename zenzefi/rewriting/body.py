@@ -45,7 +45,9 @@ class BodyRewrite:
     """A body being rewritten. Feed it in slices of at most 64 KiB, then finish it.
 
     ``headers`` are the response's headers for the browser. If ``heavy`` is true, :meth:`finish` may
-    take long, because a plugin works on the whole document: call it off the event loop.
+    take long, because a plugin works on the whole document: call it off the event loop. ``again``
+    begins another one with these headers, for a response with an equal head to an equal request;
+    ``None``: each response must be planned.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class BodyRewrite:
         heavy: bool = False,
         recall: Recall | None = None,
         clock: Callable[[], float] = time.thread_time,
+        again: Callable[[], BodyRewrite] | None = None,
     ) -> None:
         self.headers = headers
+        self.again = again
         self.heavy = heavy
         self._decoders = decoders
         self._decide: Decide | None = decide

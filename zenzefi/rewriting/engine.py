@@ -15,27 +15,23 @@ from multidict import CIMultiDict
 
 from zenzefi.http_syntax import DOCUMENT_DESTINATIONS
 from zenzefi.origin import MountKind
-from zenzefi.rewriting import charset, codecs, csp, sniff, validators
-from zenzefi.rewriting.body import BodyRewrite, Decide, Step
-from zenzefi.rewriting.cache import Key, Recall, ResultCache
+from zenzefi.rewriting import codecs, csp, sniff, validators
+from zenzefi.rewriting.body import BodyRewrite
+from zenzefi.rewriting.cache import ResultCache
 from zenzefi.rewriting.header_values import View
 from zenzefi.rewriting.headers import BODY_HEADERS, map_headers, varying
 from zenzefi.rewriting.origin_search import OriginSearch
 from zenzefi.rewriting.pipeline import Budget
+from zenzefi.rewriting.planned import PlannedBody, cached_body
 from zenzefi.rewriting.plans import Plan, Plans
-from zenzefi.rewriting.plugin_steps import BodyReading, steps_for
-from zenzefi.rewriting.plugins.exchange import Exchange
 from zenzefi.rewriting.plugins.heads import ExchangeHead, fits
 from zenzefi.rewriting.plugins.hooks import Hooks
 from zenzefi.rewriting.plugins.loaded import LoadedPlugin
 from zenzefi.rewriting.plugins.registry import Registry
 from zenzefi.rewriting.plugins.values import Needs
 from zenzefi.rewriting.result_key import (
-    cacheable_length,
-    depends_on,
     is_open,
     names_varied,
-    reads_of,
     tag_key,
 )
 from zenzefi.rewriting.runtime import is_worker
@@ -120,23 +116,29 @@ class Engine:
         if found is None:
             return None
         plan, entries = found
-        decoders = codecs.decoders(_content_encoding(exchange))
         coding = self._coding(exchange)
-        if decoders is None or coding is None:
+        if coding is None:
             return None
         permission = self._permission(exchange, plan)
-        sent = self._rewritten_headers(exchange, found, coding, permission)
-        used: list[Exchange] = []
-        return BodyRewrite(
-            headers=sent,
-            decoders=decoders,
+        cached = None
+        if permission is None:
+            fingerprint = self.registry.fingerprint
+            cached = cached_body(self.cache, exchange, fingerprint, entries, coding)
+        return PlannedBody(
+            exchange,
+            plan,
+            entries,
+            headers=self._rewritten_headers(exchange, found, coding, permission),
+            content_encoding=_content_encoding(exchange),
             coding=coding,
-            decide=self._decision(exchange, plan, entries, permission, used),
+            permission=permission,
+            cached=cached,
+            is_heavy=plan.may_be_heavy and any(e.plugin.needs is Needs.DOCUMENT for e in entries),
+            # A permission has a nonce, which is for one response.
+            is_repeatable=permission is None and self.plans.are_constant,
             budget=self.budget,
-            heavy=plan.may_be_heavy and any(e.plugin.needs is Needs.DOCUMENT for e in entries),
-            recall=self._recall(exchange, entries, coding, used) if permission is None else None,
             clock=self._clock,
-        )
+        ).begin()
 
     def map_response_headers(self, exchange: ExchangeHead) -> list[tuple[str, str]]:
         """The headers of a response without a body, or whose body passes unchanged."""
@@ -208,51 +210,6 @@ class Engine:
                 return None
             entries = [entry for entry in entries if entry.plugin.attachments]
         return (plan, entries) if entries else None
-
-    def _decision(
-        self,
-        exchange: ExchangeHead,
-        plan: Plan,
-        entries: list[LoadedPlugin],
-        permission: csp.Permission | None,
-        used: list[Exchange],
-    ) -> Decide:
-        label = charset.label(exchange.response_headers.get(_CONTENT_TYPE, ""))
-
-        def decide(head: bytes, final: bool) -> tuple[charset.Transcoder, list[Step]] | None:
-            if charset.may_be_mark(head) and not final:
-                return None
-            encoding = charset.by_mark(head) or charset.by_label(label)
-            effective = plan.effective
-            if plan.doubt is not sniff.Doubt.NONE:
-                if encoding.startswith("utf-16"):
-                    effective = sniff.HTML
-                else:
-                    settled = sniff.by_body(plan.doubt, head, final)
-                    if settled is None:
-                        return None
-                    effective = settled
-            if effective == sniff.CSS and not encoding:
-                named = charset.by_rule(head, final)
-                if named is None:
-                    return None
-                encoding = named
-            wanted = [
-                entry
-                for entry in entries
-                if entry.plugin.matches.content_type(effective) and entry.takes(exchange.url)
-            ]
-            reading = BodyReading(exchange, effective, encoding, permission)
-            steps = steps_for(wanted, reading, self.budget, self._clock, used)
-            transcoder = charset.transcoder(
-                encoding,
-                html=effective == sniff.HTML,
-                double_byte=effective in (sniff.CSS, sniff.HTML)
-                and all(entry.plugin.needs is Needs.CHUNKS for entry in wanted),
-            )
-            return (transcoder if steps else charset.Plain()), steps
-
-        return decide
 
     # --- headers ---------------------------------------------------------------------------------
 
@@ -353,33 +310,6 @@ class Engine:
         varies = self.plans.varies(exchange.mount, exchange.destination)
         facts = self.plans.facts(exchange.client)
         return tag_key(exchange, self.registry.fingerprint, varies, facts)
-
-    def _recall(
-        self,
-        exchange: ExchangeHead,
-        entries: list[LoadedPlugin],
-        coding: str,
-        used: list[Exchange],
-    ) -> Recall | None:
-        """The cache for a body that a shared cache may store; ``None`` for others."""
-        length = cacheable_length(exchange)
-        if length is None or length > self.cache.largest:
-            return None
-        depends = depends_on(exchange, self.registry.fingerprint, entries, coding)
-        if depends is None:
-            return None
-
-        def incidents() -> int:
-            return sum([entry.statistics.errors + entry.statistics.skipped for entry in entries])
-
-        before = incidents()  # a result without a plugin that failed or was skipped is incomplete
-        key = Key(exchange.url, exchange.response_headers.get("ETag", ""), length, depends)
-        keyed = reads_of(entries)
-
-        def is_sound() -> bool:
-            return incidents() == before and all(one._depends_only_on(keyed) for one in used)
-
-        return Recall(self.cache, key, is_sound)
 
 
 def _content_encoding(exchange: ExchangeHead) -> str:

@@ -46,12 +46,15 @@ class Plans:
         self._varies: dict[tuple[Mount, str | None], tuple[str, ...]] = {}
         self._readers: tuple[LoadedPlugin, ...] = ()  # the operator's
         self._reads = 0
+        self.are_constant = False
+        """Whether equal heads always have equal plans and headers: no plugin of the operator takes
+        part, and none changes headers."""
         self._generation = -1
         self._looked = 0.0
 
     def varies(self, mount: Mount, destination: str | None) -> tuple[str, ...]:
         """The request headers that any plugin depends on."""
-        self._refresh()
+        self.refresh()
         reads = sum([len(entry.reads.names) for entry in self._readers])
         if reads != self._reads:  # a plugin has read something new
             self._reads = reads
@@ -70,7 +73,7 @@ class Plans:
 
     def plan(self, label: str, destination: str | None, *, nosniff: bool, is_root: bool) -> Plan:
         """The plan; ``nosniff``: the response forbids to guess its type."""
-        self._refresh()
+        self.refresh()
         key = (label, destination, nosniff, is_root)
         plan = self._plans.get(key)
         if plan is None:
@@ -118,7 +121,7 @@ class Plans:
 
         ``None`` if no search can tell that a body passes unchanged.
         """
-        self._refresh()
+        self.refresh()
         key = (label, destination, mount)
         if key not in self._searches:
             entries = self._entries(label, destination, mount)
@@ -127,7 +130,7 @@ class Plans:
             self._searches[key] = search_for(entries, label, mapper, mount, destination)
         return self._searches[key]
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Notice changed files (in development), and plugins that were loaded again."""
         registry = self._registry
         if registry.watch and time.monotonic() - self._looked > _LOOK_EVERY:
@@ -139,3 +142,5 @@ class Plans:
             self._searches.clear()
             self._varies.clear()
             self._readers = tuple(entry for entry in registry.entries if not entry.bundled)
+            hooked = registry.with_hook("response_headers") or registry.with_hook("response")
+            self.are_constant = not (self._readers or hooked)

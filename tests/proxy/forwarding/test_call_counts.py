@@ -15,6 +15,10 @@ from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate
 from tests.kit.raw_connections import Connect, RawConnection, forwarding_of
 
 _REQUESTS = 20
+_PAGE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nDate: Mon, 05 Jan 2026 00:00:00 GMT\r\n"
+    b'ETag: "1"\r\nContent-Length: 26\r\n\r\n<a href="/next">next</a>  '
+)
 _JSON = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
     b'Content-Length: 16\r\n\r\n{"answer": "42"}'
@@ -60,6 +64,14 @@ async def test_a_json_response_needs_few_calls_more(
     assert await calls_per_request(gate, await connect(gate), get) < 65
 
 
+async def test_a_page_seen_before_needs_few_calls_more(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    faulty.keep_responding(_PAGE)
+    gate = await start_gate(faulty.url)
+    assert await calls_per_request(gate, await connect(gate), get) < 110
+
+
 async def test_a_request_with_content_needs_few_calls_more(
     start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
 ) -> None:
@@ -82,4 +94,4 @@ async def test_a_header_block_never_seen_before_costs_a_bounded_number_of_calls(
     def new() -> bytes:
         return get(f"X-Page-View: {next(numbers)}")
 
-    assert await calls_per_request(gate, await connect(gate), new) < 150
+    assert await calls_per_request(gate, await connect(gate), new) < 140

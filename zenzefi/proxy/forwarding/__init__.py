@@ -73,12 +73,14 @@ from aiohttp.web_protocol import RequestHandler
 
 from zenzefi.bounded import BoundedDict
 from zenzefi.http.observation import OBSERVER, Tally
+from zenzefi.observability.metrics import CACHE_ENTRIES
 from zenzefi.observability.tracing import TRACING, Tracing
 from zenzefi.origin import PROXY_PREFIX, Mount
 from zenzefi.proxy.forwarding.handler import ForwardingHandler
 from zenzefi.proxy.forwarding.head_table import HeadTable
 from zenzefi.proxy.forwarding.known_request import KnownRequest
 from zenzefi.proxy.forwarding.known_requests import KnownRequests
+from zenzefi.proxy.forwarding.mapped_heads import MappedHeads
 from zenzefi.proxy.forwarding.rewritten_types import Rewriting
 from zenzefi.proxy.forwarding.spans import Spans
 from zenzefi.proxy.gate import Gate
@@ -122,6 +124,7 @@ class Forwarding:
         self._origin = gate.upstream.origin
         self.upstream = gate.upstream
         self._tables: BoundedDict[tuple[Mount, str | None], HeadTable] = BoundedDict(_MAX_TABLES)
+        self.mapped_heads = MappedHeads()
         self.known_requests = KnownRequests(
             gate,
             app[SIGN_INS],
@@ -172,6 +175,7 @@ class Forwarding:
             self._generation = rewriting.generation
             self._tables.clear()
             self.known_requests.clear()
+            self.mapped_heads.clear()
         self.has_early = rewriting.has_hook("early_response")
         self.has_request_side = any(map(rewriting.has_hook, REQUEST_SIDE))
         self._count()
@@ -241,6 +245,7 @@ class Forwarding:
             )
             known.unreported_requests = known.unreported_received = known.unreported_sent = 0
         self._observer.tally(self.tally)
+        CACHE_ENTRIES.labels("mapped_heads").set(len(self.mapped_heads))
 
 
 def own_paths(app: web.Application) -> frozenset[bytes]:

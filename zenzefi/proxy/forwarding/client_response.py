@@ -198,9 +198,19 @@ class ForwardingResponse(RequestingConnection):
         return self._known is not None and self._known.has_derived_tag
 
     def map_response(self, head: ResponseHead) -> MappedResponse:
-        if self._known is None:
+        known = self._known
+        if known is None:
             raise UpstreamUnreachable
-        return self._forwarding.http.head(self.for_engine(self._known), head)
+        map_head = partial(self._map_head, known, head)
+        if known.for_engine.memory is not None or head.status != 200:
+            return map_head()
+        if self._request_method != b"GET":
+            return map_head()
+        heads = self._forwarding.mapped_heads
+        return heads.map(known.for_engine.headers, self._target, head, map_head)
+
+    def _map_head(self, known: KnownRequest, head: ResponseHead) -> MappedResponse:
+        return self._forwarding.http.head(self.for_engine(known), head)
 
     # --- the response
 

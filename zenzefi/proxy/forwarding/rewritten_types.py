@@ -27,6 +27,7 @@ class Rewriting:
     @property
     def generation(self) -> int:
         """A number that changes when plugins are reloaded."""
+        self._engine.plans.refresh()
         return self._engine.registry.generation
 
     def has_hook(self, name: str) -> bool:
