@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zenzefi.origin import Mount
 from zenzefi.rewriting.edits import Edit, apply
@@ -17,8 +17,7 @@ SPACE = " \t\n\f\r"
 """White space around a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """The URL and mount of a response, for mapping its headers."""
 
     url: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.kit.faulty_upstream import FaultyUpstream
-from tests.kit.proxy_gates import PREFIX, GateFactory, RunningGate, shared_engine
+from tests.kit.proxy_gates import PREFIX, TOKEN, GateFactory, RunningGate, shared_engine
 from tests.kit.raw_connections import Connect, RawResponse, forwarding_of
 
+OTHER = "o" * len(TOKEN)
 BODY = b'<!doctype html><title>Guide</title><a href="/next">next</a><script>1</script>'
 _POLICY = b"Content-Security-Policy: script-src 'self'"
 
@@ -136,3 +137,21 @@ async def test_plugins_that_were_loaded_again_map_the_next_head(
     assert not len(forwarding.mapped_heads)
     await browser.request(f"{PREFIX}/guide")
     assert len(planned) == 2
+
+
+async def test_two_users_do_not_share_a_mapped_head(
+    start_gate: GateFactory, faulty: FaultyUpstream, connect: Connect
+) -> None:
+    """A derived tag is for one user: the page may depend on who asks."""
+    faulty.keep_responding(page(b'ETag: "1"'))
+    gate: RunningGate = await start_gate(faulty.url)
+    gate.tokens.add(OTHER)
+    browser = await connect(gate)
+    tags = {
+        token: {
+            field(await browser.request(f"{PREFIX}/guide", token=token), b"ETag") for _ in range(3)
+        }
+        for token in (TOKEN, OTHER)
+    }
+    assert all(len(found) == 1 for found in tags.values())
+    assert tags[TOKEN] != tags[OTHER]

@@ -138,6 +138,7 @@ class Forwarding:
         self.settings = settings
         self.tracing = app.get(TRACING)
         self._is_enabled = settings.fast_lane
+        self.maps_alike = False  # whether a mapped head may be used again
         self.has_early = False  # whether plugins may respond instead of the upstream
         self.has_request_side = False  # whether plugins have hooks that only a task can call
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,6 +177,7 @@ class Forwarding:
             self._tables.clear()
             self.known_requests.clear()
             self.mapped_heads.clear()
+        self.maps_alike = rewriting.maps_alike
         self.has_early = rewriting.has_hook("early_response")
         self.has_request_side = any(map(rewriting.has_hook, REQUEST_SIDE))
         self._count()

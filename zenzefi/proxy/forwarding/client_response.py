@@ -201,13 +201,17 @@ class ForwardingResponse(RequestingConnection):
         known = self._known
         if known is None:
             raise UpstreamUnreachable
+        forwarding = self._forwarding
+        if (
+            not forwarding.maps_alike
+            or known.for_engine.memory is not None
+            or head.status != 200
+            or self._request_method != b"GET"
+        ):
+            return self._map_head(known, head)
         map_head = partial(self._map_head, known, head)
-        if known.for_engine.memory is not None or head.status != 200:
-            return map_head()
-        if self._request_method != b"GET":
-            return map_head()
-        heads = self._forwarding.mapped_heads
-        return heads.map(known.for_engine.headers, self._target, head, map_head)
+        headers = known.for_engine.headers
+        return forwarding.mapped_heads.map(headers, self._target, head, map_head)
 
     def _map_head(self, known: KnownRequest, head: ResponseHead) -> MappedResponse:
         return self._forwarding.http.head(self.for_engine(known), head)

@@ -253,13 +253,14 @@ class ForwardingHandler(ForwardingResponse):
         self._spans = spans
         if forwarding.has_early and self._awaited is None and self._respond_early(known):
             return
+        hooked = None
         if known.pairs is not None:
-            request = self.for_engine(known)
-            known = known.hooked(request, request_id, forwarding.http.rewriter.request)
-            request_id = b""
+            rewriter = forwarding.http.rewriter
+            hooked = known.hooked(self.for_engine(known), request_id, rewriter.request)
         traceparent = spans.traceparent if spans is not None else None
         target = changed or target
-        self._outgoing = known.head(method, target, request_id, length, traceparent) + content
+        head = known.head(method, target, request_id, length, traceparent, hooked)
+        self._outgoing = head + content
         if self._upload is not None and not self.register():  # it may last: it ends with the token
             self._after_validation(known, self.send_request)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp.http import HttpVersion11
@@ -128,15 +128,14 @@ class KnownRequest:
         path = target.partition(b"?")[0].decode()
         return path if self.is_own_origin else PROXY_PREFIX + path
 
-    def hooked(self, request: EngineRequest, request_id: bytes, hook: Hook) -> KnownRequest:
-        """This request after ``hook``, which may change its headers."""
+    def hooked(self, request: EngineRequest, request_id: bytes, hook: Hook) -> bytes | None:
+        """The headers for the upstream after ``hook``; ``None``: nothing calls it."""
         if self.pairs is None:
-            return self
+            return None
         named = [
             (name, request_id if name == b"X-Request-ID" else value) for name, value in self.pairs
         ]
-        lines = header_lines(hook(request, named))
-        return replace(self, before=b" HTTP/1.1\r\n" + lines, after=b"")
+        return header_lines(hook(request, named))
 
     def head(
         self,
@@ -145,8 +144,12 @@ class KnownRequest:
         request_id: bytes,
         length: int | None,
         traceparent: str | None = None,
+        hooked: bytes | None = None,
     ) -> bytes:
-        """The head for the upstream; ``length``: bytes of the content, ``None`` if chunked."""
+        """The head for the upstream.
+
+        ``length``: bytes of the content, ``None`` if chunked; ``hooked``: see :meth:`hooked`.
+        """
         if not self.has_content:
             # RFC 9110, 8.6: methods that anticipate content say that there is none.
             framing = b"Content-Length: 0\r\n\r\n" if method in _WITH_CONTENT else b"\r\n"
@@ -159,4 +162,6 @@ class KnownRequest:
             framing += b"Expect: 100-continue\r\n\r\n" if self.expects_continue else b"\r\n"
         if traceparent is not None:
             framing = b"traceparent: %b\r\n%b" % (traceparent.encode(), framing)
+        if hooked is not None:
+            return b"%b %b HTTP/1.1\r\n%b%b" % (method, target, hooked, framing)
         return b"%b %b%b%b%b%b" % (method, target, self.before, request_id, self.after, framing)

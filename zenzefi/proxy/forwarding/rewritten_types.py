@@ -30,6 +30,11 @@ class Rewriting:
         self._engine.plans.refresh()
         return self._engine.registry.generation
 
+    @property
+    def maps_alike(self) -> bool:
+        """Whether the engine maps equal heads alike."""
+        return self._engine.plans.are_constant
+
     def has_hook(self, name: str) -> bool:
         """Whether a plugin has this hook."""
         return bool(self._engine.registry.with_hook(name))
