@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from zenzefi.runtime.supervisor import forget_metrics
+from zenzefi.runtime.supervisor import forget_metrics, read_all
+from zenzefi.runtime.workers import anonymous_file
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKED = """
@@ -208,3 +210,30 @@ def test_gauges_of_a_worker_are_dropped_as_by_the_library(tmp_path: Path) -> Non
         left.append(sorted(path.name for path in folder.iterdir()))
     assert left[0] == left[1]
     forget_metrics("", 7)  # without a folder there is nothing to drop
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+def test_another_program_can_not_open_what_replacements_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_memory: bool
+) -> None:
+    """It holds the settings with their secrets, and a replacement unpickles it."""
+    if not is_in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    descriptor = anonymous_file(b"the secret key")
+    try:
+        assert read_all(descriptor) == b"the secret key"
+        assert os.fstat(descriptor).st_nlink == 0
+        assert list(tmp_path.iterdir()) == []
+        # A program that the gate starts does not get the descriptor either.
+        reading = "import os, sys; print(os.pread(int(sys.argv[1]), 99, 0))"
+        started = subprocess.run(
+            [sys.executable, "-c", reading, str(descriptor)],
+            close_fds=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "Bad file descriptor" in started.stderr
+        assert "secret" not in started.stdout
+    finally:
+        os.close(descriptor)
