@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aiohttp import web
 
 from zenzefi.errors import NotFound
@@ -128,7 +126,7 @@ class Gate:
             method=request.method,
             target=target.raw,
             headers=request.headers,
-            mount=self.admission.mount(replace(requested, token=None)),
+            mount=self.admission.mount(requested._replace(token=None)),
             user_id="",
             client=ClientFacts(scope="", address=requested.client.address),
             memory=ExchangeMemory(request_id_of(request)),

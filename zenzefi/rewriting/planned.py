@@ -1,7 +1,7 @@
 """The plan of one body, from which its rewriting begins: once, or for each response with its head.
 
-What is decided by the heads of request and response is decided once. What depends on the moment is
-asked again for each body: which plugins are suspended, and whether the result cache knows it.
+Everything that depends on the heads of request and response is decided once. The rest is decided
+for each body: which plugins are suspended, and whether the result cache contains it.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class PlannedBody(NamedTuple):
 
 
 class CachedBody(NamedTuple):
-    """A body that the result cache may know."""
+    """A body that the result cache may contain."""
 
     cache: ResultCache
     key: Key

@@ -19,7 +19,7 @@ from pydantic_settings import NoDecode
 from zenzefi.origin import DEFAULT_PORTS, Origin
 
 
-@lru_cache(maxsize=1024)  # each request asks for its own few; the length of a host bounds a key
+@lru_cache(maxsize=1024)  # requests repeat their few; the length of a host bounds a key
 def parse_origin(value: str) -> Origin:
     """Parse ``http(s)://host[:port][/]``.
 

@@ -1,8 +1,8 @@
 """Mapped heads of pages that are requested again and again.
 
 A page that has not changed comes with the same head each time, except for its ``Date``. If the
-engine says that equal heads are mapped alike, the mapped head is kept, and the next response takes
-it: only its body begins anew (:meth:`~zenzefi.rewriting.planned.PlannedBody.begin`). A request is
+engine maps equal heads alike, the mapped head is stored and used for the next response, whose body
+is a new one (:meth:`~zenzefi.rewriting.planned.PlannedBody.begin`). A request is
 equal if it has the same header block, which one :class:`KnownRequest` stands for, and the same
 target.
 """
@@ -65,7 +65,7 @@ class MappedHeads:
         date = dates[0] if dates else None
         if date is not None and not _DATE.fullmatch(date[1]):
             return map_head()
-        # Where the Date stands among the others makes no difference.
+        # The position of the Date among the others makes no difference.
         others = [pair for pair in fields if pair is not date]
         key = id(sent), target, head.reason, date is None, tuple(others)
         kept = self._kept.get(key)
