@@ -12,6 +12,7 @@ import zenzefi.api.docs
 import zenzefi.billing.setup
 import zenzefi.db.setup
 import zenzefi.mail.setup
+import zenzefi.oidc.setup
 import zenzefi.personal_data.setup
 import zenzefi.tokens.setup
 from zenzefi import i18n
@@ -102,6 +103,7 @@ def create_app(settings: Settings) -> web.Application:
     zenzefi.mail.setup.setup(app)
     app[IDEMPOTENCY] = Idempotency(app[DATABASE], app[KEYRING])
     zenzefi.accounts.setup.setup(app)
+    zenzefi.oidc.setup.setup(app)
     zenzefi.billing.setup.setup(app)
     zenzefi.tokens.setup.setup(app)
     zenzefi.admin.setup.setup(app)

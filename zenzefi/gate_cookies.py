@@ -26,6 +26,8 @@ SESSION = "zenzefi_session"
 VISIT = "zenzefi_visit"
 FLASH = "zenzefi_flash"
 HALFWAY = "zenzefi_halfway"
+PROVIDER_FLOW = "zenzefi_provider"
+CONNECTION = "zenzefi_connect"
 DEVICE = "zenzefi_known"
 LANGUAGE = "zenzefi_language"
 ZONE = "zenzefi_zone"
@@ -73,6 +75,17 @@ GATE_COOKIES = (
         "the account whose code is required after its password, for five minutes",
         "a page that asks for the code of the planter's account: encrypted, and no sign-in"
         " without the code",
+    ),
+    GateCookie(
+        PROVIDER_FLOW,
+        "the sign-ins with an identity provider that this browser has begun, for ten minutes",
+        "nothing: the name is sealed, or a sign-in is made for the network and the browser",
+    ),
+    GateCookie(
+        CONNECTION,
+        "a sign-in with an identity provider that waits for the owner of the account",
+        "a question whether to connect it: encrypted, made for the network and the browser, and"
+        " only for an account with the same address",
     ),
     GateCookie(
         DEVICE,

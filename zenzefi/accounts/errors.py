@@ -118,3 +118,10 @@ class SecondFactorRequired(Forbidden):
         "Administration requires two-step sign-in. Set it up on your profile page, then sign in "
         "again with a code."
     )
+
+
+class PasswordSignInOff(Forbidden):
+    """A sign-in, registration or new password while ``PASSWORD_SIGN_IN`` is ``false``."""
+
+    code = "password_sign_in_off"
+    default = "Passwords are not accepted here. Sign in with the identity provider."

@@ -14,6 +14,7 @@ from sqlalchemy import Row, Select, select
 
 from zenzefi.accounts.errors import CredentialsRejected, InactiveUser
 from zenzefi.accounts.models import users
+from zenzefi.accounts.passwords import NO_PASSWORD
 from zenzefi.db.engine import Database
 from zenzefi.keys import Keyring
 from zenzefi.settings import Settings
@@ -41,14 +42,18 @@ class User:
     totp_enabled_at: datetime | None
     terms_version: str | None
     deleted_at: datetime | None = None
+    has_password: bool = True
+    """``False``: the user signs in with an identity provider only."""
 
 
 _FIELDS = tuple(User.__dataclass_fields__)
+_HAS_PASSWORD = (users.c.password_hash != NO_PASSWORD).label("has_password")
 
 
 def select_users(*more: Any) -> Select[Any]:
     """``SELECT`` of the columns that :func:`user_of` needs, followed by ``more``."""
-    return select(*(users.c[name] for name in _FIELDS), *more)
+    columns = (_HAS_PASSWORD if name == "has_password" else users.c[name] for name in _FIELDS)
+    return select(*columns, *more)
 
 
 def user_of(row: Row[Any]) -> User:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     false,
     text,
@@ -83,6 +84,21 @@ one_time_links = Table(
     now_column("created_at"),
     time_column("expires_at"),
     time_column("used_at", nullable=True),
+)
+
+# Sign-ins at identity providers (OpenID Connect) that are connected to a user.
+user_identities = Table(
+    "user_identities",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    Column("provider", String(30), nullable=False),  # its name in OIDC_PROVIDERS
+    Column("issuer", String(500), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("email", String(320)),  # as the provider named it last, for display
+    now_column("created_at"),
+    now_column("last_used_at"),
+    UniqueConstraint("issuer", "subject"),
 )
 
 recovery_codes = Table(

@@ -17,6 +17,8 @@ from passlib.context import CryptContext
 
 from zenzefi.errors import Unavailable
 
+NO_PASSWORD = ""
+"""Stored instead of a hash: the account has no password, or it was deleted."""
 _THREADS = 2
 _WAITING = 100
 _T = TypeVar("_T")
@@ -43,7 +45,7 @@ def prepare() -> None:
 
 
 def _verify(password: str, known: str | None) -> tuple[bool, str | None]:
-    if not known:  # also of a deleted account, which has no hash
+    if not known:  # also NO_PASSWORD
         _context.verify(password, _dummy_hash())
         return False, None
     if known.startswith("$2"):
@@ -80,8 +82,8 @@ class Passwords:
     async def verify(self, password: str, known: str | None) -> tuple[bool, str | None]:
         """Whether the password matches, and a new hash to store if the known one is outdated.
 
-        ``known=None`` (unknown account; empty: deleted) takes as long as a wrong password. Raises
-        ``Unavailable``.
+        ``known=None`` (unknown account) and ``NO_PASSWORD`` take as long as a wrong password.
+        Raises ``Unavailable``.
         """
         return await self._run(lambda: _verify(password, known))
 

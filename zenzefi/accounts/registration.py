@@ -12,6 +12,7 @@ from sqlalchemy import update
 from zenzefi.accounts.errors import (
     AddressNotConfirmed,
     MailDomainRefused,
+    PasswordSignInOff,
     RegistrationClosed,
     TermsNotAccepted,
 )
@@ -56,7 +57,12 @@ class Registrations:
         self._invitations = invitations
 
     def refuse_if_closed(self) -> None:
-        """Raise ``RegistrationClosed`` if only administrators create accounts."""
+        """Raise ``RegistrationClosed`` if only administrators create accounts.
+
+        Raises ``PasswordSignInOff`` if identity providers create them.
+        """
+        if not self._settings.password_sign_in:
+            raise PasswordSignInOff
         if self._settings.registration == "closed":
             raise RegistrationClosed
 
@@ -70,6 +76,12 @@ class Registrations:
             return None
         return await self._invitations.address_of(secret)
 
+    def check_domain(self, email: str) -> None:
+        """Raise ``MailDomainRefused`` for an address outside of ``REGISTRATION_DOMAINS``."""
+        domains = self._settings.registration_domains
+        if domains and email.rpartition("@")[2].lower() not in domains:
+            raise MailDomainRefused
+
     async def register(self, actor: Actor, account: NewAccount) -> User:
         """Create an account for a visitor.
 
@@ -79,9 +91,7 @@ class Registrations:
         """
         settings = self._settings
         await self.check_invitation(account.invitation)
-        domain = account.email.rpartition("@")[2].lower()
-        if settings.registration_domains and domain not in settings.registration_domains:
-            raise MailDomainRefused
+        self.check_domain(account.email)
         if settings.terms_version is not None and account.terms != settings.terms_version:
             raise TermsNotAccepted
 

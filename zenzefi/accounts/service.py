@@ -12,11 +12,16 @@ from aiohttp import web
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 
-from zenzefi.accounts.errors import EmailTaken, LoginRejected, UsernameTaken
+from zenzefi.accounts.errors import (
+    EmailTaken,
+    LoginRejected,
+    PasswordSignInOff,
+    UsernameTaken,
+)
 from zenzefi.accounts.identity import Identities, User, select_users, user_of
 from zenzefi.accounts.links import Purpose, end_links
 from zenzefi.accounts.models import users, web_sessions
-from zenzefi.accounts.passwords import Passwords
+from zenzefi.accounts.passwords import NO_PASSWORD, Passwords
 from zenzefi.accounts.schemas import email_key, username_key
 from zenzefi.audit.log import Actor, record
 from zenzefi.db.async_engine import AsyncConnection
@@ -35,8 +40,16 @@ WithinRegistration = Callable[[AsyncConnection, UUID], Awaitable[None]]
 class Accounts:
     """The service of accounts. Callers validate values before (``schemas.py``)."""
 
-    def __init__(self, database: Database, passwords: Passwords, identities: Identities) -> None:
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        identities: Identities,
+        *,
+        password_sign_in: bool = True,
+    ) -> None:
         self._database = database
+        self._password_sign_in = password_sign_in
         self.passwords = passwords
         self.identities = identities
 
@@ -54,7 +67,7 @@ class Accounts:
         *,
         email: str,
         username: str,
-        password: str,
+        password: str | None,
         full_name: str | None = None,
         is_superuser: bool = False,
         is_confirmed: bool = False,
@@ -63,12 +76,13 @@ class Accounts:
     ) -> User:
         """Create an account. Raises ``EmailTaken`` or ``UsernameTaken``.
 
-        ``is_confirmed``: the operator trusts the address. ``within`` is called in the
-        transaction; what it raises cancels the registration. ``details`` are for the audit log.
+        ``password=None``: the user signs in with an identity provider. ``is_confirmed``: the
+        operator or the provider vouches for the address. ``within`` is called in the transaction;
+        what it raises cancels the registration. ``details`` are for the audit log.
         """
         async with self._database.read() as connection:
             await self._refuse_taken(connection, email, username)
-        hashed = await self.passwords.hash(password)
+        hashed = NO_PASSWORD if password is None else await self.passwords.hash(password)
         user_id = uuid4()
         values = {
             "id": user_id,
@@ -97,12 +111,17 @@ class Accounts:
                 await self._refuse_taken(connection, email, username)
             raise
 
-    async def sign_in(self, actor: Actor, email: str, password: str) -> User:
+    async def sign_in(
+        self, actor: Actor, email: str, password: str, *, connects: bool = False
+    ) -> User:
         """The user of these credentials. An outdated password hash is replaced.
 
-        Raises ``LoginRejected``, after the same work, for an unknown address, a wrong password and
-        a deactivated account.
+        ``connects``: the user has signed in with an identity provider too, and confirms that the
+        account is theirs. Raises ``LoginRejected``, after the same work, for an unknown address, a
+        wrong password and a deactivated account, and ``PasswordSignInOff``.
         """
+        if not self._password_sign_in and not connects:
+            raise PasswordSignInOff
         async with self._database.read() as connection:
             row = (
                 await connection.execute(
@@ -159,9 +178,11 @@ class Accounts:
         A new password invalidates all bearer tokens except ``keep_jti``, ends all page sessions
         except ``keep_session``, and ends the links for a password or the second step: after a reset
         by one link, the mailbox must not be enough for the other. Raises ``NotFound`` if the
-        account does not exist.
+        account does not exist, and ``PasswordSignInOff``.
         """
         password = changes.pop("password", None)
+        if password is not None and not self._password_sign_in:
+            raise PasswordSignInOff
         values: dict[str, Any] = {"updated_at": utcnow()}
         if "full_name" in changes:
             values["full_name"] = changes.pop("full_name") or None

@@ -31,7 +31,12 @@ def setup(app: web.Application) -> None:
     app[SECOND_FACTOR] = SecondFactor(app[DATABASE], app[KEYRING])
     app[LINKS] = Links(app[DATABASE], app[KEYRING])
     app[ON_PASSWORD_CHANGE] = []
-    app[ACCOUNTS] = Accounts(app[DATABASE], passwords, app[IDENTITIES])
+    app[ACCOUNTS] = Accounts(
+        app[DATABASE],
+        passwords,
+        app[IDENTITIES],
+        password_sign_in=app[SETTINGS].password_sign_in,
+    )
     app[INVITATIONS] = Invitations(app[DATABASE], app[KEYRING])
     app[REGISTRATIONS] = Registrations(
         app[SETTINGS], app[DATABASE], app[ACCOUNTS], app[INVITATIONS]

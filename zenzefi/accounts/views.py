@@ -12,6 +12,7 @@ from zenzefi.accounts.errors import (
     LoginRejected,
     MailDomainRefused,
     PasswordRejected,
+    PasswordSignInOff,
     RegistrationClosed,
     SecondFactorRejected,
     TermsNotAccepted,
@@ -45,6 +46,7 @@ routes = Routes("Accounts")
         InvitationRequired,
         MailDomainRefused,
         TermsNotAccepted,
+        PasswordSignInOff,
     ),
 )
 async def register(request: web.Request, body: Registration) -> UserOut:
@@ -65,7 +67,7 @@ async def register(request: web.Request, body: Registration) -> UserOut:
     return UserOut.of(user)
 
 
-@routes.post("/auth/login", errors=(LoginRejected, SecondFactorRejected))
+@routes.post("/auth/login", errors=(LoginRejected, SecondFactorRejected, PasswordSignInOff))
 async def login(request: web.Request, body: Credentials) -> BearerOut:
     """Sign in and get a bearer token.
 
@@ -90,7 +92,7 @@ async def me(user: User) -> UserOut:
     return UserOut.of(user)
 
 
-@routes.patch("/users/me", errors=(PasswordRejected, CodeRejected, RateLimited))
+@routes.patch("/users/me", errors=(PasswordRejected, CodeRejected, RateLimited, PasswordSignInOff))
 async def change_me(request: web.Request, user: User, body: ProfileChange) -> UserOut:
     """Change your name or password.
 

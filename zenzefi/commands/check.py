@@ -25,8 +25,8 @@ async def check(wants_json: bool) -> None:
     """Test the settings against the real servers and print the results.
 
     Writes to the database and to Redis (and removes the entries), decrypts the stored tokens, loads
-    plugins and payment providers, connects to the upstream, authenticates to the mail server, and
-    reconciles every balance with the sum of its ledger.
+    plugins and payment providers, connects to the upstream, authenticates to the mail server, reads
+    the metadata of identity providers, and reconciles every balance with the sum of its ledger.
 
     Exit status: 0 if everything works, 3 if a setting is invalid, 4 if a server can't be reached or
     a balance differs from its ledger.
@@ -82,6 +82,7 @@ def _show(found: list[Check], notes: list[str], wants_json: bool) -> None:
 async def _all(settings: Settings) -> list[Check]:
     from zenzefi.db.engine import Database
     from zenzefi.maintenance import reconciliation, secret_keys
+    from zenzefi.oidc.checks import check_provider
     from zenzefi.runtime import checks
 
     try:
@@ -98,6 +99,7 @@ async def _all(settings: Settings) -> list[Check]:
             asyncio.to_thread(_plugins, settings),
             _payments(settings),
         ]
+        pending += [check_provider(settings, name) for name in settings.oidc_providers]
         if settings.mail_url is not None:
             pending.append(_mail(settings.mail_url.get_secret_value()))
         if settings.tracing:

@@ -85,6 +85,18 @@ class TwoStepOffMessage(MailMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityConnectedMessage(MailMessage):
+    """Tells a user that a sign-in with an identity provider was connected."""
+
+    template: ClassVar[str] = "identity_connected"
+
+    link: str
+    """URL of the profile page."""
+    provider: str
+    """The provider's name on pages."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoticeMessage(MailMessage):
     """Tells a user about an event of the account, which they can switch off."""
 

@@ -105,6 +105,20 @@ AUTH_ATTEMPTS = Counter(
     ["result"],
     registry=REGISTRY,
 )
+PROVIDER_REQUESTS = Counter(
+    "identity_provider_requests_total",
+    "Requests to identity providers by result: success, status, timeout, connection, content, "
+    "full, url.",
+    ["result"],
+    registry=REGISTRY,
+)
+PROVIDER_SIGN_INS = Counter(
+    "identity_provider_sign_ins_total",
+    "Sign-ins with an identity provider by result: success, created, unconfirmed, cancelled, "
+    "rejected, unavailable.",
+    ["result"],
+    registry=REGISTRY,
+)
 TOKEN_PURCHASES = Counter(
     "token_purchases_total",
     "Access tokens sold, by duration.",

@@ -16,9 +16,11 @@ from zenzefi.accounts.models import (
     invitations,
     one_time_links,
     recovery_codes,
+    user_identities,
     users,
     web_sessions,
 )
+from zenzefi.accounts.passwords import NO_PASSWORD
 from zenzefi.admin.service import Administration
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing.models import orders
@@ -34,11 +36,9 @@ from zenzefi.tokens.models import (
 )
 from zenzefi.tokens.sign_ins import BrowserSignIns
 
-_NO_PASSWORD = ""
-
 _PERSONAL = (
     *(one_time_links, recovery_codes, web_sessions, proxy_sign_ins),
-    *(mail_notices, muted_notices),
+    *(mail_notices, muted_notices, user_identities),
 )
 """Tables whose rows of the user are deleted."""
 
@@ -77,7 +77,7 @@ class Deletions:
                     username=pseudonym,
                     username_key=pseudonym,
                     full_name=None,
-                    password_hash=_NO_PASSWORD,
+                    password_hash=NO_PASSWORD,
                     credential_version=users.c.credential_version + 1,
                     kept_jti=None,
                     is_active=False,

@@ -21,7 +21,7 @@ from uuid import UUID
 from aiohttp import web
 from sqlalchemy import Column, Row, Select, Table, and_, or_, select
 
-from zenzefi.accounts.models import users, web_sessions
+from zenzefi.accounts.models import user_identities, users, web_sessions
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import orders, payments, promo_uses, transactions
 from zenzefi.db.engine import Database
@@ -116,6 +116,11 @@ _PARTS = (
         "sign_ins",
         web_sessions,
         ("id", "address", "agent", "created_at", "last_seen_at", "ended_at"),
+    ),
+    _Part(
+        "identities",
+        user_identities,
+        ("id", "provider", "issuer", "subject", "email", "created_at", "last_used_at"),
     ),
     _Part(
         "activity",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from zenzefi.settings.secret_key import HOW_TO_GENERATE
 from zenzefi.settings.secret_key import weakness as weakness_of
+from zenzefi.settings.sign_in import sign_in_conflicts
 from zenzefi.settings.values import parse_origin
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _form_posts(settings)
     yield from _currency(settings)
     yield from _registration(settings)
+    yield from sign_in_conflicts(settings)
 
 
 def _database(settings: Settings) -> Iterator[Conflict]:

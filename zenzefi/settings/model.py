@@ -25,6 +25,7 @@ from zenzefi.settings.registration import RegistrationSettings
 from zenzefi.settings.reverse_proxy import ReverseProxySettings
 from zenzefi.settings.secret_key import HOW_TO_GENERATE, weakness
 from zenzefi.settings.servers import ServerSettings
+from zenzefi.settings.sign_in import SignInSettings
 from zenzefi.settings.sources import SecretFiles
 from zenzefi.settings.upstream import UpstreamSettings
 from zenzefi.settings.values import parse_origin
@@ -36,6 +37,7 @@ GROUPS: dict[str, type[BaseSettings]] = {
     "Reverse proxy": ReverseProxySettings,
     "Money": BillingSettings,
     "Registration": RegistrationSettings,
+    "Sign-in": SignInSettings,
     "Branding": BrandingSettings,
     "Operations": OperationsSettings,
 }
@@ -49,6 +51,7 @@ class Settings(
     ReverseProxySettings,
     BillingSettings,
     RegistrationSettings,
+    SignInSettings,
     BrandingSettings,
     OperationsSettings,
 ):

@@ -66,6 +66,37 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("You need an invitation"),
         N_("Only people with a valid invitation link can register. Ask the operator for one."),
     ),
+    "identity_provider_unavailable": (
+        N_("The identity provider can't be reached"),
+        N_("Try to sign in again in a moment."),
+    ),
+    "provider_sign_in_rejected": (
+        N_("The sign-in failed"),
+        N_("Something about the identity provider's response was wrong. Start the sign-in again."),
+    ),
+    "provider_sign_in_cancelled": (
+        N_("You are not signed in"),
+        N_("The sign-in at the identity provider was cancelled. You can start it again."),
+    ),
+    "provider_address_not_verified": (
+        N_("Your e-mail address is not verified"),
+        N_(
+            "Verify your address at the identity provider and sign in again. If you have an account"
+            " here, sign in to it as before and connect the identity provider on your profile page."
+        ),
+    ),
+    "provider_creates_no_account": (
+        N_("You have no account here"),
+        N_("Accounts are created by the operator of this gate. Ask them for one."),
+    ),
+    "mail_domain_refused": (
+        N_("Addresses of this mail domain can't register here"),
+        N_("Sign in with an address that the operator of this gate accepts."),
+    ),
+    "password_sign_in_off": (
+        N_("Passwords are not accepted here"),
+        N_("Sign in with the identity provider: its button is on the sign-in page."),
+    ),
     "address_not_confirmed": (
         N_("Please confirm your e-mail address"),
         N_("Open the link that was sent to your address. Then you can use your account."),

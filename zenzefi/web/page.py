@@ -111,7 +111,13 @@ class PageContext:
     @property
     def registration_open(self) -> bool:
         """Whether visitors can create an account."""
-        return self.request.app[SETTINGS].registration == "open"
+        settings = self.request.app[SETTINGS]
+        return settings.registration == "open" and settings.password_sign_in
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether users can sign in with a password (``PASSWORD_SIGN_IN``)."""
+        return self.request.app[SETTINGS].password_sign_in
 
     @property
     def version(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from zenzefi.accounts.errors import PasswordSignInOff
 from zenzefi.accounts.links import LINKS, Purpose
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.service import ACCOUNTS
@@ -19,17 +20,24 @@ from zenzefi.web.routing import PageAccess, PageRoutes
 routes = PageRoutes(access=PageAccess.ANYONE)
 
 
+def _require_open(page: PageContext) -> None:
+    """Raises ``NotFound`` without e-mail, and ``PasswordSignInOff``."""
+    require_mail(page.request)
+    if not page.has_passwords:
+        raise PasswordSignInOff
+
+
 @routes.get("/login/forgotten")
 async def forgotten_form(page: PageContext) -> web.StreamResponse:
     """Form for the e-mail address."""
-    require_mail(page.request)
+    _require_open(page)
     return page.render("forgotten.html", form=Form(), sent=False)
 
 
 @routes.post("/login/forgotten")
 async def forgotten(page: PageContext) -> web.StreamResponse:
     """Queue the e-mail. Response and timing do not depend on whether the account exists."""
-    require_mail(page.request)
+    _require_open(page)
     form = await page.form()
     address = form.text("email")[:254]
     if not address:
@@ -53,14 +61,14 @@ async def forgotten(page: PageContext) -> web.StreamResponse:
 @routes.get("/login/reset")
 async def reset_form(page: PageContext) -> web.StreamResponse:
     """Form for the new password."""
-    require_mail(page.request)
+    _require_open(page)
     return page.render("reset.html", form=Form(), link=page.request.query.get("link", "")[:100])
 
 
 @routes.post("/login/reset")
 async def reset(page: PageContext) -> web.StreamResponse:
     """Set the new password and end all sign-ins of the account."""
-    require_mail(page.request)
+    _require_open(page)
     form = await page.form()
     link = form.raw("link")[:100]
     change = form.read(ProfileChange, "password")

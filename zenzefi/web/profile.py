@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from aiohttp import web
 
 from zenzefi.accounts.errors import SecondFactorRejected
-from zenzefi.accounts.page_sessions import PAGE_SESSIONS
+from zenzefi.accounts.page_sessions import PAGE_SESSIONS, PageSession
 from zenzefi.accounts.schemas import ProfileChange
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.errors import RateLimited
 from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
+from zenzefi.oidc.setup import IDENTITY_CONNECTIONS, PROVIDERS
 from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
 from zenzefi.web import security_notices
 from zenzefi.web.forms import Form
@@ -19,6 +22,9 @@ from zenzefi.web.logout import end_other_sessions, end_session
 from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.routing import PageAccess, PageRoutes
+
+RECENT = timedelta(minutes=10)
+"""A sign-in that is younger confirms a change by a user without a password."""
 
 routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/profile")
 
@@ -39,6 +45,8 @@ async def _profile(
         sign_ins=await app[PAGE_SESSIONS].of_user(page.user.id),
         codes_left=await app[SECOND_FACTOR].codes_left(page.user.id),
         mail=has_mail(page.request),
+        identities=await app[IDENTITY_CONNECTIONS].of_user(page.user.id),
+        providers=app[PROVIDERS],
     )
 
 
@@ -46,8 +54,13 @@ async def confirm_password(page: PageContext, form: Form) -> bool:
     """Whether the field ``current`` is the password; adds an error to the field otherwise.
 
     Required for changes that the thief of a session would make. Attempts are limited like sign-in
-    attempts.
+    attempts. A user without a password must have signed in shortly before instead.
     """
+    if not page.user.has_password:
+        if page.session is not None and _age(page.session) < RECENT:
+            return True
+        form.fail("current", _("Sign out, sign in again, and repeat this within 10 minutes."))
+        return False
     try:
         await limit_sign_in(page.request, page.user.email, "confirm")
     except RateLimited:
@@ -59,6 +72,10 @@ async def confirm_password(page: PageContext, form: Form) -> bool:
         return True
     form.fail("current", _("This is not your current password."))
     return False
+
+
+def _age(session: PageSession) -> timedelta:
+    return datetime.now(UTC) - session.created_at
 
 
 async def confirm_code(page: PageContext, form: Form) -> None:

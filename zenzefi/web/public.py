@@ -18,13 +18,14 @@ from zenzefi.accounts.errors import (
 )
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.registration import ON_REGISTER, REGISTRATIONS, NewAccount
-from zenzefi.accounts.schemas import Registration
+from zenzefi.accounts.schemas import Registration, email_key
 from zenzefi.accounts.service import ACCOUNTS
 from zenzefi.branding import BRAND
 from zenzefi.db.errors import DatabaseUnavailable
 from zenzefi.errors import NotFound
 from zenzefi.http.error_responses import is_navigation
 from zenzefi.i18n import gettext as _
+from zenzefi.oidc.setup import PROVIDERS
 from zenzefi.proxy.setup import GATE
 from zenzefi.settings import SETTINGS
 from zenzefi.tokens.service import TOKENS
@@ -35,6 +36,7 @@ from zenzefi.web.logout import end_current_session, end_session
 from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import PageContext
 from zenzefi.web.page_security import own_path
+from zenzefi.web.provider_sign_in import waiting_account
 from zenzefi.web.routing import PageAccess, PageRoute, PageRoutes, handler
 from zenzefi.web.session_binding import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.two_factor import ask_for_code
@@ -129,7 +131,23 @@ async def login_form(page: PageContext) -> web.StreamResponse:
     wanted = own_path(page.request.query.get("next", ""))
     if page.signed_in_user is not None:
         return page.redirect(wanted)
-    return page.render("login.html", form=Form(), next=wanted, mail=has_mail(page.request))
+    return _login_page(page, Form(), wanted)
+
+
+def _login_page(
+    page: PageContext, form: Form, wanted: str, *, status: int = 200
+) -> web.StreamResponse:
+    settings = page.request.app[SETTINGS]
+    return page.render(
+        "login.html",
+        status=status,
+        form=form,
+        next=wanted,
+        mail=has_mail(page.request),
+        providers=page.request.app[PROVIDERS].values(),
+        # Who comes from a provider confirms with the password that the account is theirs.
+        with_password=settings.password_sign_in or waiting_account(page) is not None,
+    )
 
 
 @routes.post("/login")
@@ -143,14 +161,15 @@ async def login(page: PageContext) -> web.StreamResponse:
     if form.ok:
         try:
             user = await page.request.app[ACCOUNTS].sign_in(
-                page.actor, form.text("email")[:254], form.raw("password")[:1024]
+                page.actor,
+                form.text("email")[:254],
+                form.raw("password")[:1024],
+                connects=_connects(page, form.text("email")),
             )
         except LoginRejected:
             form.fail("", _("The e-mail address or password is incorrect."))
     if not form.ok:
-        return page.render(
-            "login.html", status=422, form=form, next=wanted, mail=has_mail(page.request)
-        )
+        return _login_page(page, form, wanted, status=422)
     if user.totp_enabled_at is not None:
         return ask_for_code(page, user, wanted)
     sessions = page.request.app[PAGE_SESSIONS]
@@ -159,6 +178,12 @@ async def login(page: PageContext) -> web.StreamResponse:
     response = page.redirect(wanted)
     page.signed_in(response, await sessions.start(page.actor, user, page.agent))
     return response
+
+
+def _connects(page: PageContext, email: str) -> bool:
+    """Whether the sign-in confirms that a provider's statement is about this account."""
+    waiting = waiting_account(page)
+    return waiting is not None and email_key(waiting.email) == email_key(email)
 
 
 @routes.post(CONTINUE_PATH)

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zenzefi.accounts.identity import User
 from zenzefi.mail.messages import (
+    IdentityConnectedMessage,
     MailMessage,
     PasswordChangedMessage,
     TwoStepOffMessage,
@@ -29,6 +30,16 @@ def two_step_on(request: web.Request, user: User) -> None:
 def two_step_off(request: web.Request, user: User) -> None:
     """Send a notice that two-step sign-in was switched off."""
     _send(request, user, TwoStepOffMessage)
+
+
+def identity_connected(request: web.Request, user: User, provider: str) -> None:
+    """Send a notice that a sign-in with an identity provider was connected."""
+    link = outgoing_mail.page_url(request, "/account/profile")
+
+    async def prepare() -> MailMessage:
+        return IdentityConnectedMessage(user.email, user.username, link, provider)
+
+    outgoing_mail.send(request, prepare)
 
 
 def _send(request: web.Request, user: User, notice: Notice) -> None:

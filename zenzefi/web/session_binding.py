@@ -58,6 +58,11 @@ def form_secret(secret: str, request: web.Request) -> str:
     return "|".join((secret, *_client(request)))
 
 
+def client_mark(request: web.Request) -> str:
+    """What a sealed cookie is bound to: the client where cookies are shared, else nothing."""
+    return "|".join(_client(request)) if is_shared(request) else ""
+
+
 def require_user_activation(request: web.Request) -> None:
     """Check that the user sent the form, where scripts of the same origin could send one.
 

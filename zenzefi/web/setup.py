@@ -34,6 +34,7 @@ from zenzefi.web import (
     payments,
     profile,
     promo_codes,
+    provider_sign_in,
     public,
     registration_steps,
     reports,
@@ -90,6 +91,7 @@ def setup(app: web.Application) -> None:
         two_step_reset.routes,
         audit.routes,
         profile.routes,
+        provider_sign_in.routes,
         my_data.routes,
     ):
         table.mount(app)

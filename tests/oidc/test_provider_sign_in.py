@@ -1,0 +1,308 @@
+"""Sign-in with an identity provider over HTTP: new accounts, connected ones, the only way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from tests.kit.gates import SECRET_KEY, GateClient, running_gate
+from tests.kit.identity_provider import Provider, running_provider
+from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor
+from zenzefi.accounts.models import user_identities, users
+from zenzefi.audit.models import audit_logs
+from zenzefi.db.engine import DATABASE
+
+Make = Callable[..., Awaitable[GateClient]]
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with running_provider() as running:
+        yield running
+
+
+@pytest.fixture
+async def make(provider: Provider, sqlite_database: str, tmp_path: Path) -> AsyncIterator[Make]:
+    """Start the gate with the provider as ``company``, whose options the test may change."""
+    stack = []
+
+    async def start(options: dict[str, Any] | None = None, **settings: Any) -> GateClient:
+        gate = running_gate(
+            secret_key=SECRET_KEY,
+            data_dir=tmp_path / "gate",
+            oidc_providers={"company": {**provider.options, **(options or {})}},
+            **settings,
+        )
+        stack.append(gate)
+        return await gate.__aenter__()
+
+    yield start
+    for gate in reversed(stack):
+        await gate.__aexit__(None, None, None)
+
+
+async def sign_in(visitor: Visitor, provider: Provider, path: str = "/login/with/company") -> None:
+    """Go to the provider and come back."""
+    await visitor.open(path, follow=False)
+    assert visitor.status == 303, visitor.text
+    await visitor.open(provider.authorize(visitor.location))
+
+
+async def actions(gate: GateClient) -> list[str]:
+    async with gate.app[DATABASE].read() as connection:
+        query = select(audit_logs.c.action).order_by(audit_logs.c.created_at)
+        return list((await connection.execute(query)).scalars())
+
+
+async def test_a_new_person_gets_an_account_with_a_confirmed_address(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make()
+    marta = Visitor(gate)
+    await marta.open("/login?next=/account/money")
+    link = marta.soup.find("a", string="Sign in with Company")
+    await sign_in(marta, provider, link["href"])
+    assert marta.status == 200
+    assert marta.soup.title.get_text().startswith("Money")
+    async with gate.app[DATABASE].read() as connection:
+        row = (await connection.execute(select(users))).one()
+    assert (row.username, row.email, row.full_name) == (
+        "marta",
+        "marta@example.com",
+        "Marta Jansen",
+    )
+    assert row.email_verified_at is not None
+    assert row.password_hash == ""
+    assert await actions(gate) == ["user.identity_connected", "user.registered", "user.signed_in"]
+    again = Visitor(gate)
+    await sign_in(again, provider)
+    assert "Sign out" in again.html
+    async with gate.app[DATABASE].read() as connection:
+        assert len((await connection.execute(select(users.c.id))).all()) == 1
+    # No password opens the account.
+    stranger = await Visitor(gate).login(password="")
+    assert stranger.status == 422
+
+
+async def test_a_taken_username_gets_a_suffix(make: Make, provider: Provider) -> None:
+    gate = await make()
+    await Visitor(gate).register("marta")
+    provider.person.email = "other@example.com"
+    other = Visitor(gate)
+    await sign_in(other, provider)
+    await other.open("/account/profile")
+    assert "marta-" in other.text
+
+
+async def test_an_account_is_connected_after_its_owner_has_confirmed(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make()
+    await Visitor(gate).register()
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    # The provider's word about the address opens nothing.
+    assert "There is an account with the address marta@example.com" in marta.text
+    assert "Sign out" not in marta.html
+    await marta.send(
+        "/login", email="marta@example.com", password=PASSWORD, next="/account/identities/connect"
+    )
+    assert "Connect this sign-in?" in marta.text
+    assert await identities(gate) == []
+    await marta.send("/account/identities/connect")
+    assert "You can now sign in with Company." in marta.text
+    assert "zenzefi_connect" not in " ".join(marta.cookies)
+    fresh = Visitor(gate)
+    await sign_in(fresh, provider)
+    assert "Sign out" in fresh.html
+
+
+async def identities(gate: GateClient) -> list[str]:
+    async with gate.app[DATABASE].read() as connection:
+        return list((await connection.execute(select(user_identities.c.subject))).scalars())
+
+
+async def test_a_statement_about_one_address_connects_no_other_account(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make()
+    await Visitor(gate).register("marta")
+    await Visitor(gate).register("nina")
+    visitor = Visitor(gate)
+    await sign_in(visitor, provider)  # as marta, then nina signs in
+    await visitor.send("/login", email="nina@example.com", password=PASSWORD)
+    await visitor.open("/account/identities/connect")
+    assert "Connect this sign-in?" not in visitor.text
+    await visitor.send("/account/identities/connect")
+    assert await identities(gate) == []
+
+
+@pytest.mark.parametrize("verified", [False, None, "false", 1, [True]])
+async def test_an_address_that_is_not_verified_creates_and_connects_nothing(
+    make: Make, provider: Provider, verified: Any
+) -> None:
+    gate = await make()
+    await Visitor(gate).register()
+    provider.person.email_verified = verified
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    assert marta.status == 403
+    assert "not verified" in marta.text
+    provider.person.email = "someone@example.com"
+    await sign_in(marta, provider)
+    assert marta.status == 403
+    assert await identities(gate) == []
+
+
+async def test_an_operator_can_trust_addresses_without_the_claim(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make({"trust_email": True})
+    provider.person.email_verified = None
+    provider.claims["email_verified"] = None
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    assert "Sign out" in marta.html
+
+
+async def test_only_a_provider_that_may_creates_accounts(make: Make, provider: Provider) -> None:
+    gate = await make(registration="closed")
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    assert marta.status == 403
+    assert "You have no account here" in marta.text
+    other = await make({"create_accounts": True}, registration="closed")
+    welcome = Visitor(other)
+    await sign_in(welcome, provider)
+    assert "Sign out" in welcome.html
+
+
+async def test_mail_domains_hold_for_providers_too(make: Make, provider: Provider) -> None:
+    gate = await make(
+        registration_domains=["example.org"], mail_url="smtp://127.0.0.1:1", mail_from="a@b.example"
+    )
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    assert marta.status == 400
+    assert "mail domain" in marta.text
+
+
+async def test_two_step_sign_in_asks_for_its_code_after_the_provider(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make()
+    first = Visitor(gate)
+    await sign_in(first, provider)
+    app, _ = await enable_two_factor(first)
+    again = Visitor(gate)
+    await sign_in(again, provider)
+    assert "Enter your code" in again.text
+    assert not any("session" in name for name in again.cookies)
+    await again.send("/login/code", code="000000")
+    assert again.status == 422
+    await again.send("/login/code", code=app.at(int(time.time()) + 30))
+    assert "Sign out" in again.html
+
+
+async def test_a_sign_in_is_connected_on_the_profile_after_the_password(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make()
+    marta = await Visitor(gate).register()
+    provider.person.email = "elsewhere@example.net"
+    await marta.open("/account/identities/add/company")
+    await marta.send("/account/identities/add/company", current="wrong password")
+    assert marta.status == 422
+    await marta.send("/account/identities/add/company", current=PASSWORD)
+    back = provider.authorize(marta.soup.find("a", string="Continue to Company")["href"])
+    # In another account the same return connects nothing.
+    nina = await Visitor(gate).register("nina")
+    flow = next(name for name in marta.cookies if name.endswith("zenzefi_provider"))
+    nina.cookies[flow] = marta.cookies[flow]
+    await nina.open(back)
+    assert nina.status == 400
+    assert await identities(gate) == []
+    await marta.open("/account/identities/add/company")
+    await marta.send("/account/identities/add/company", current=PASSWORD)
+    await marta.open(provider.authorize(marta.soup.find("a", string="Continue to Company")["href"]))
+    assert "You can now sign in with Company." in marta.text
+    assert "elsewhere@example.net" in marta.text
+    # The identity now belongs to marta: nina can't take it.
+    await nina.open("/account/identities/add/company")
+    await nina.send("/account/identities/add/company", current=PASSWORD)
+    await nina.open(provider.authorize(nina.soup.find("a", string="Continue to Company")["href"]))
+    assert "connected to another account" in nina.text
+
+
+async def test_the_only_way_to_sign_in_is_not_removed(make: Make, provider: Provider) -> None:
+    gate = await make()
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    await marta.open("/account/profile")
+    action = marta.soup.select_one("form[action$='/remove']")["action"]
+    await marta.send(action)
+    assert "This is your only way to sign in." in marta.text
+    # A recent sign-in stands for the password that the account does not have yet.
+    await marta.send("/account/profile/password", password="a much better one")
+    assert "The password is changed." in marta.text
+    await marta.send(action)
+    assert "The sign-in is removed." in marta.text
+    assert await identities(gate) == []
+    assert "user.identity_removed" in await actions(gate)
+
+
+async def test_providers_as_the_only_way(make: Make, provider: Provider) -> None:
+    before = await make()
+    await Visitor(before).register()
+    await Visitor(before).register("nina")
+    gate = await make(password_sign_in=False)
+    marta = await Visitor(gate).open("/login")
+    assert marta.soup.find("input", attrs={"name": "password"}) is None
+    for path in ("/login", "/register"):
+        await marta.send(path, email="marta@example.com", username="x", password=PASSWORD)
+        assert marta.status == 403
+        assert "Passwords are not accepted here" in marta.text
+    response = await gate.post(
+        "/api/v1/auth/login", json={"email": "marta@example.com", "password": PASSWORD}
+    )
+    assert response.status == 403
+    assert (await response.json())["code"] == "password_sign_in_off"
+    # Who has a password connects the account with it, and no other account.
+    await sign_in(marta, provider)
+    await marta.send("/login", email="nina@example.com", password=PASSWORD)
+    assert marta.status == 403
+    await marta.open("/login")
+    await marta.send(
+        "/login", email="marta@example.com", password=PASSWORD, next="/account/identities/connect"
+    )
+    await marta.send("/account/identities/connect")
+    assert "You can now sign in with Company." in marta.text
+    assert marta.soup.find(id="password") is None
+
+
+async def test_a_deactivated_account_is_not_opened(make: Make, provider: Provider) -> None:
+    gate = await make()
+    await sign_in(Visitor(gate), provider)
+    async with gate.app[DATABASE].begin() as connection:
+        await connection.execute(users.update().values(is_active=False))
+    marta = Visitor(gate)
+    await sign_in(marta, provider)
+    assert marta.status == 400
+    assert not any("session" in name for name in marta.cookies)
+
+
+async def test_several_windows_begin_and_complete_their_sign_ins(
+    make: Make, provider: Provider
+) -> None:
+    gate = await make()
+    marta = Visitor(gate)
+    await marta.open("/login/with/company?next=/account/money", follow=False)
+    first = marta.location
+    await marta.open("/login/with/company?next=/account/buy", follow=False)
+    await marta.open(provider.authorize(first), follow=False)
+    assert marta.location == "/account/money"

@@ -1,0 +1,98 @@
+"""One sign-in with an identity provider: what is remembered between the two requests, and results.
+
+Pure. The browser keeps the state of its sign-ins in one encrypted cookie, so that any node can
+complete them and an abandoned sign-in leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+LIFE = 600
+"""Seconds between the start and the end of a sign-in."""
+MAX_FLOWS = 3
+"""Sign-ins of one browser at a time, in several windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A sign-in that has begun."""
+
+    provider: str
+    wanted: str
+    """Path of the page to open afterwards."""
+    client: str
+    """The browser, where its cookies are shared with scripts of the application."""
+    user_id: str = ""
+    """The signed-in user who connects the identity; empty: a sign-in."""
+    state: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+    """PKCE (RFC 7636, 4.1)."""
+    begun: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccount:
+    """What a provider states about the person who signed in."""
+
+    provider: str
+    issuer: str
+    subject: str
+    email: str = ""
+    is_verified: bool = False
+    username: str = ""
+    full_name: str = ""
+
+    def to_json(self) -> str:
+        """For an encrypted cookie."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, raw: str) -> Self:
+        """Parse what :meth:`to_json` made."""
+        return cls(**json.loads(raw))
+
+
+def pack(flows: list[Flow]) -> bytes:
+    """The newest flows, for the cookie."""
+    return json.dumps([asdict(flow) for flow in flows[-MAX_FLOWS:]]).encode()
+
+
+def unpack(raw: bytes) -> list[Flow]:
+    """The flows in a cookie that are not too old."""
+    flows = [Flow(**each) for each in json.loads(raw)]
+    return [flow for flow in flows if 0 <= time.time() - flow.begun <= LIFE]
+
+
+def account_of(
+    provider: str, issuer: str, claims: Mapping[str, Any], *, trust_email: bool
+) -> ProviderAccount:
+    """The account in verified claims (Core, 5.1); claims of other types are ignored."""
+    email = _text(claims, "email", 254)
+    verified = claims.get("email_verified")
+    if isinstance(verified, str):  # some providers send a string
+        verified = verified == "true"
+    if verified is None and trust_email:
+        verified = True
+    return ProviderAccount(
+        provider=provider,
+        issuer=issuer,
+        subject=str(claims["sub"]),
+        email=email,
+        is_verified=bool(email) and verified is True,
+        username=_text(claims, "preferred_username", 50) or _text(claims, "nickname", 50),
+        full_name=_text(claims, "name", 200),
+    )
+
+
+def _text(claims: Mapping[str, Any], name: str, limit: int) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value.isprintable():
+        return ""
+    return value.strip()[:limit]
