@@ -27,8 +27,9 @@ run: $(VENV)/.installed ## Start the gate (with a demo site behind it unless ZEN
 test: $(VENV)/.installed-test ## Run all tests on a PostgreSQL and a Redis started for them
 	@$(BIN)/python -m pytest $(or $(ARGS),$(ALL))
 
-apps: $(VENV)/.created ## Install the real applications that tests/apps runs, once, into a cache
+apps: $(VENV)/.created ## Install the real applications that tests run, once, into a cache
 	@$(BIN)/python -m tests.apps.install
+	@$(BIN)/python -m tests.kit.certified_provider
 
 lint: $(VENV)/.installed-lint ## Check style, types, imports, spelling and unused code
 	$(BIN)/ruff check .

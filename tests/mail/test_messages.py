@@ -15,6 +15,7 @@ from zenzefi.mail import messages
 from zenzefi.mail.messages import (
     AddressChangedMessage,
     ConfirmAddressMessage,
+    IdentityConnectedMessage,
     InvitationMessage,
     MailMessage,
     MailRenderer,
@@ -45,6 +46,7 @@ class Case:
         | PasswordChangedMessage
         | TwoStepOnMessage
         | TwoStepOffMessage
+        | IdentityConnectedMessage
         | ResetTwoStepMessage
         | AddressChangedMessage
         | InvitationMessage
@@ -97,6 +99,18 @@ CASES = [
         {
             "en": "Two-step sign-in was switched on for your account at gate.example.",
             "ru": "Для вашей учётной записи на gate.example включён двухэтапный вход.",
+        },
+    ),
+    Case(
+        IdentityConnectedMessage,
+        {
+            "en": "A new way to sign in at gate.example",
+            "ru": "Новый способ входа на gate.example",
+        },
+        {
+            "en": "A sign-in with an identity provider was connected with your account at"
+            " gate.example.",
+            "ru": "К вашей учётной записи на gate.example подключён вход через провайдера.",
         },
     ),
     Case(

@@ -42,6 +42,8 @@ class User:
     totp_enabled_at: datetime | None
     terms_version: str | None
     deleted_at: datetime | None = None
+    allowed_scopes: str | None = None
+    """JSON list of the scopes that the user can buy; ``None``: all."""
     has_password: bool = True
     """``False``: the user signs in with an identity provider only."""
 

@@ -50,6 +50,8 @@ users = Table(
     Column("terms_version", String(40)),  # the version of the terms that was accepted last
     time_column("terms_accepted_at", nullable=True),
     time_column("deleted_at", nullable=True),
+    # JSON list of the scopes that the user can buy, by the groups at an identity provider.
+    Column("allowed_scopes", Text),
     Column("note", Text),  # of administrators; users never see it
     now_column("created_at"),
     now_column("updated_at"),
@@ -71,6 +73,10 @@ web_sessions = Table(
     time_column("expires_at"),
     time_column("ended_at", nullable=True),
     time_column("second_factor_at", nullable=True),
+    # Of a sign-in with an identity provider. No foreign key: the identity may be removed earlier.
+    Column("identity_id", Uuid, index=True),
+    Column("provider_sid", String(255)),  # the provider's session, named by logout tokens
+    Column("id_token", LargeBinary),  # encrypted; the provider wants it at sign-out
 )
 
 one_time_links = Table(

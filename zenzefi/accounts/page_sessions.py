@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
@@ -35,6 +36,17 @@ _PURPOSE = "page-session"
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSession:
+    """The session at an identity provider from which a page session was started."""
+
+    identity_id: UUID
+    sid: str | None
+    """The provider's name for it."""
+    id_token: str
+    """The ID token, for the sign-out there; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageSession:
     """A page session, without its secret."""
 
@@ -44,6 +56,8 @@ class PageSession:
     created_at: datetime
     last_seen_at: datetime
     second_factor_at: datetime | None
+    identity_id: UUID | None = None
+    """The identity with which the user signed in; ``None``: with a password."""
 
 
 class PageSessions:
@@ -54,7 +68,13 @@ class PageSessions:
         self._keyring = keyring
 
     async def start(
-        self, actor: Actor, user: User, agent: str | None, *, second_factor: bool = False
+        self,
+        actor: Actor,
+        user: User,
+        agent: str | None,
+        *,
+        second_factor: bool = False,
+        provider_session: ProviderSession | None = None,
     ) -> str:
         """Start a session and return its secret (43 URL-safe characters), which is not stored."""
         secret = secrets.token_urlsafe(32)
@@ -71,6 +91,7 @@ class PageSessions:
                     last_seen_at=now,
                     expires_at=now + ABSOLUTE,
                     second_factor_at=now if second_factor else None,
+                    **self._provider_values(provider_session),
                 )
             )
             # Repeated sign-ins must not fill the table.
@@ -86,6 +107,28 @@ class PageSessions:
                 )
             )
         return secret
+
+    def _provider_values(self, session: ProviderSession | None) -> dict[str, Any]:
+        if session is None:
+            return {}
+        token = session.id_token
+        return {
+            "identity_id": session.identity_id,
+            "provider_sid": session.sid,
+            "id_token": self._keyring.encrypt(token.encode()) if token else None,
+        }
+
+    async def id_token(self, session_id: UUID) -> str:
+        """The ID token of the sign-in; empty if there is none that can be decrypted."""
+        query = select(web_sessions.c.id_token).where(web_sessions.c.id == session_id)
+        async with self._database.read() as connection:
+            sealed = (await connection.execute(query)).scalar_one_or_none()
+        if sealed is None:
+            return ""
+        try:
+            return self._keyring.decrypt(bytes(sealed)).decode()
+        except LookupError:
+            return ""
 
     async def find(self, secret: str) -> tuple[User, PageSession] | None:
         """The active user and the session of a secret; ``None`` if the session has ended."""
@@ -184,7 +227,7 @@ class PageSessions:
         )
         async with self._database.begin() as connection:
             done = await connection.execute(
-                update(web_sessions).where(mine).values(ended_at=utcnow())
+                update(web_sessions).where(mine).values(ended_at=utcnow(), id_token=None)
             )
             if not done.rowcount:
                 raise NotFound
@@ -199,7 +242,7 @@ class PageSessions:
         )
         async with self._database.begin() as connection:
             done = await connection.execute(
-                update(web_sessions).where(others).values(ended_at=utcnow())
+                update(web_sessions).where(others).values(ended_at=utcnow(), id_token=None)
             )
             if done.rowcount:
                 await record(

@@ -214,7 +214,9 @@ async def end_web_sessions(
             .values(credential_version=version)
         )
         open_ones &= web_sessions.c.id != keep
-    await connection.execute(update(web_sessions).where(open_ones).values(ended_at=utcnow()))
+    await connection.execute(
+        update(web_sessions).where(open_ones).values(ended_at=utcnow(), id_token=None)
+    )
 
 
 async def _one(connection: AsyncConnection, which: ColumnElement[bool]) -> User:

@@ -92,8 +92,6 @@ class IdentityConnectedMessage(MailMessage):
 
     link: str
     """URL of the profile page."""
-    provider: str
-    """The provider's name on pages."""
 
 
 @dataclass(frozen=True, slots=True)

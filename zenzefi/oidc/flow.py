@@ -10,11 +10,15 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 LIFE = 600
 """Seconds between the start and the end of a sign-in."""
+MAX_KEPT_TOKEN = 4000
+"""Characters of an ID token that is kept for the sign-out at the provider."""
+MAX_GROUPS = 1000
+"""Groups of one person that are considered."""
 MAX_FLOWS = 3
 """Sign-ins of one browser at a time, in several windows."""
 
@@ -48,10 +52,18 @@ class ProviderAccount:
     is_verified: bool = False
     username: str = ""
     full_name: str = ""
+    groups: frozenset[str] = frozenset()
+    has_second_factor: bool = False
+    """Whether the person used several factors there (``amr``)."""
+    sid: str = ""
+    """The provider's session, if it names one."""
+    id_token: str = ""
 
     def to_json(self) -> str:
-        """For an encrypted cookie."""
-        return json.dumps(asdict(self))
+        """For an encrypted cookie; without what is large."""
+        values = asdict(replace(self, id_token=""))
+        del values["groups"]  # they may be many, and are read again at the next sign-in
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, raw: str) -> Self:
@@ -71,7 +83,13 @@ def unpack(raw: bytes) -> list[Flow]:
 
 
 def account_of(
-    provider: str, issuer: str, claims: Mapping[str, Any], *, trust_email: bool
+    provider: str,
+    issuer: str,
+    claims: Mapping[str, Any],
+    *,
+    trust_email: bool,
+    groups_claim: str = "groups",
+    id_token: str = "",
 ) -> ProviderAccount:
     """The account in verified claims (Core, 5.1); claims of other types are ignored."""
     email = _text(claims, "email", 254)
@@ -88,7 +106,22 @@ def account_of(
         is_verified=bool(email) and verified is True,
         username=_text(claims, "preferred_username", 50) or _text(claims, "nickname", 50),
         full_name=_text(claims, "name", 200),
+        groups=_names(claims, groups_claim),
+        has_second_factor="mfa" in _names(claims, "amr"),
+        sid=_text(claims, "sid", 255),
+        id_token=id_token if len(id_token) <= MAX_KEPT_TOKEN else "",
     )
+
+
+def _names(claims: Mapping[str, Any], path: str) -> frozenset[str]:
+    """The names in a claim: a list of strings, or one string."""
+    value: Any = claims
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if isinstance(value, str):
+        value = [value]
+    names = value[:MAX_GROUPS] if isinstance(value, list) else []
+    return frozenset(name for name in names if isinstance(name, str) and 1 <= len(name) <= 200)
 
 
 def _text(claims: Mapping[str, Any], name: str, limit: int) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from zenzefi.accounts.errors import EmailTaken, UsernameTaken
 from zenzefi.accounts.identity import User, select_users, user_of
 from zenzefi.accounts.models import user_identities, users
+from zenzefi.accounts.page_sessions import ProviderSession
 from zenzefi.accounts.registration import Registrations
 from zenzefi.accounts.schemas import EmailAddress, FullName, email_key
 from zenzefi.accounts.service import Accounts
@@ -85,6 +86,12 @@ class ConnectedIdentities:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else user_of(row)
 
+    async def provider_of(self, identity_id: UUID) -> str | None:
+        """The name of the provider of an identity."""
+        query = select(_i.provider).where(_i.id == identity_id)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar_one_or_none()
+
     async def of_user(self, user_id: UUID) -> Sequence[ConnectedIdentity]:
         """The identities of a user, the oldest first."""
         query = (
@@ -95,7 +102,9 @@ class ConnectedIdentities:
         async with self._database.read() as connection:
             return [ConnectedIdentity(*row) for row in (await connection.execute(query)).all()]
 
-    async def signed_in(self, actor: Actor, user: User, account: ProviderAccount) -> None:
+    async def signed_in(
+        self, actor: Actor, user: User, account: ProviderAccount
+    ) -> ProviderSession:
         """Record a sign-in with a connected identity.
 
         Raises ``ProviderSignInRejected`` if the account is deactivated.
@@ -105,10 +114,13 @@ class ConnectedIdentities:
             raise ProviderSignInRejected("the account is deactivated")
         AUTH_ATTEMPTS.labels("success").inc()
         mine = replace(actor, user_id=user.id)
+        is_meant = (_i.issuer == account.issuer) & (_i.subject == account.subject)
         async with self._database.begin() as connection:
+            query = select(_i.id).where(is_meant)
+            identity_id = (await connection.execute(query)).scalar_one()
             await connection.execute(
                 update(user_identities)
-                .where(_i.issuer == account.issuer, _i.subject == account.subject)
+                .where(is_meant)
                 .values(
                     last_used_at=utcnow(), email=account.email or None, provider=account.provider
                 )
@@ -116,6 +128,7 @@ class ConnectedIdentities:
             await record(
                 connection, mine, "user.signed_in", "user", user.id, provider=account.provider
             )
+        return ProviderSession(identity_id, account.sid or None, account.id_token)
 
     async def failed(
         self, actor: Actor, provider: str, reason: str, user_id: UUID | None = None

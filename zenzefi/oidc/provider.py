@@ -42,7 +42,6 @@ FRESH = 3600.0
 KEY_INTERVAL = 10.0
 _PAUSE = 5.0  # seconds after a failure in which sign-ins fail at once, instead of one by one
 _MAX_CODE = 2000  # characters
-_NEEDED = ("email", "email_verified")  # claims that may be at the userinfo endpoint only
 
 
 class IdentityProvider:
@@ -168,8 +167,32 @@ class IdentityProvider:
             raise ProviderSignInRejected(f"ID token: {error}") from None
         claims = await self._with_userinfo(metadata, claims, access)
         return account_of(
-            self.name, self.options.issuer, claims, trust_email=self.options.trust_email
+            self.name,
+            self.options.issuer,
+            claims,
+            trust_email=self.options.trust_email,
+            groups_claim=self.options.groups_claim,
+            id_token=token,
         )
+
+    async def sign_out_url(self, id_token: str, back: str) -> str | None:
+        """The URL at which the user signs out of the provider (RP-Initiated Logout 1.0, 2).
+
+        ``back`` is where the provider leads afterwards. ``None`` if the provider has no such URL or
+        can't be reached.
+        """
+        from authlib.common.urls import add_params_to_uri
+
+        try:
+            endpoint = (await self.metadata()).end_session_endpoint
+        except ProviderUnavailable:
+            return None
+        if endpoint is None:
+            return None
+        fields = [("client_id", self.options.client_id), ("post_logout_redirect_uri", back)]
+        if id_token:
+            fields.append(("id_token_hint", id_token))
+        return str(add_params_to_uri(endpoint, fields))
 
     def _check_response(self, metadata: Metadata, flow: Flow, query: Mapping[str, str]) -> None:
         """Check the authorization response (RFC 6749, 4.1.2; RFC 9207, 2.4)."""
@@ -221,7 +244,10 @@ class IdentityProvider:
 
         Signed claims are not replaced, and an address is verified only by its own source.
         """
-        if all(name in claims for name in _NEEDED):
+        needed = {"email", "email_verified"}
+        if self.options.admin_groups or self.options.group_scopes:
+            needed.add(self.options.groups_claim.partition(".")[0])
+        if needed <= claims.keys():
             return claims
         if metadata.userinfo_endpoint is None or access is None:
             return claims

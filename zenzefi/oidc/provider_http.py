@@ -41,6 +41,7 @@ class ProviderHttp:
         status, body = await self._request("GET", url, headers, None)
         if status != 200:
             raise _failed("status", f"GET responded with status {status}")
+        PROVIDER_REQUESTS.labels("success").inc()
         return body
 
     async def post(
@@ -53,6 +54,7 @@ class ProviderHttp:
         status, body = await self._request("POST", url, headers, fields)
         if status >= 500 or 300 <= status < 400:
             raise _failed("status", f"POST responded with status {status}")
+        PROVIDER_REQUESTS.labels("success").inc()
         return status, body
 
     async def close(self) -> None:
@@ -77,7 +79,6 @@ class ProviderHttp:
             raise _failed("connection", f"{type(error).__name__}: {error}") from None
         finally:
             self._waiting -= 1
-        PROVIDER_REQUESTS.labels("success").inc()
         return status, _object(raw)
 
     async def _exchange(

@@ -59,6 +59,17 @@ class ProviderOptions(BaseModel):
     """The OAuth scopes to request."""
     trust_email: bool = False
     """Take addresses for verified if the provider sends no ``email_verified``."""
+    groups_claim: Annotated[str, Field(pattern=r"^[^.]{1,100}(?:\.[^.]{1,100}){0,4}$")] = "groups"
+    """The claim with the groups of a person; dots lead into objects (``realm_access.roles``)."""
+    admin_groups: list[str] = []
+    """Members of one of these groups are administrators, others are not. Empty: no effect."""
+    group_scopes: dict[str, list[str]] = {}
+    """Scopes that the members of a group can buy. Empty: all scopes."""
+    trust_second_factor: bool = False
+    """A sign-in whose ``amr`` contains ``mfa`` (RFC 8176, 2) counts as two-step sign-in."""
+    end_connections: bool = False
+    """When a person signs out at the provider: close what programs have open under the tokens of
+    the user, too."""
     create_accounts: bool | None = None
     """Create an account at the first sign-in of a person without one; by default only while
     ``REGISTRATION`` is ``open``."""

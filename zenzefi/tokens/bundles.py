@@ -23,6 +23,7 @@ from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES
 from zenzefi.settings import Settings
 from zenzefi.settings.catalogue import Catalogue
+from zenzefi.tokens.allowed_scopes import require_allowed
 from zenzefi.tokens.offers import Offers
 from zenzefi.tokens.scopes import EXAMPLES, FULL
 from zenzefi.tokens.token_records import TokenRecord, insert_token
@@ -120,7 +121,8 @@ class Bundles:
         ``agreed`` is a price in ZNC that was agreed before; without it the current one applies.
         The cost of each token, which is also the amount of its refund, is its share of the price.
         Raises ``NotFound`` for a bundle that is not on sale (also for one whose scope was removed
-        from the settings, because its tokens would permit nothing), and ``InsufficientBalance``.
+        from the settings, because its tokens would permit nothing), and ``InsufficientBalance`` and
+        ``ScopeNotAllowed``.
         """
         row = (
             await connection.execute(
@@ -130,6 +132,7 @@ class Bundles:
         bundle = None if row is None else _bundle(row)
         if bundle is None or not self._is_sold(bundle):
             raise NotFound("There is no such bundle on sale.")
+        await require_allowed(connection, self._settings, user_id, bundle.scope)
         price = bundle.price if agreed is None else agreed
         purchase_id = uuid4()
         await connection.execute(

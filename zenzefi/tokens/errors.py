@@ -107,6 +107,13 @@ class ScopeRefused(Forbidden):
     default = "This access token does not cover this address. Buy a token with a wider scope."
 
 
+class ScopeNotAllowed(Forbidden):
+    """A purchase with a scope that the groups of the user do not allow."""
+
+    code = "scope_not_allowed"
+    default = "Your account can't buy tokens with this scope. Ask the operator."
+
+
 class InvalidDeviceId(BadRequest):
     """``X-Device-ID`` is not 8 to 255 visible ASCII characters."""
 

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 MAX_QUEUED = 10_000
 RETRY = 0.5
 """Seconds between two attempts to send what Redis did not accept."""
-KINDS = frozenset(("token", "user", "session", "device", "sign_in", "restored"))
+KINDS = frozenset(("token", "user", "session", "device", "sign_in", "restored", "connections"))
 
 # Reasons that closed connections get, for instance in the close frame of a WebSocket.
 REVOKED = "The access token was revoked."
@@ -78,7 +78,8 @@ class InvalidationMessage:
     ``kind`` says what ``id`` identifies: ``token`` (revoked), ``user`` (deactivated), ``session``
     (ended), ``device`` (the ID of a token whose device was released: its connections are closed,
     the token stays valid), ``sign_in`` (a browser was signed out: the token stays valid for other
-    clients), or ``restored`` (a user was reactivated).
+    clients), ``restored`` (a user was reactivated), or ``connections`` (the connections of a user
+    are closed, the tokens stay valid; a node that misses the message keeps them open).
     """
 
     kind: str

@@ -151,6 +151,7 @@ class Orders:
         price: Decimal,
     ) -> None:
         """Insert the order of an open payment, in the transaction that opened it."""
+        await self._require_allowed(connection, payment.user_id, choice)
         order_id = uuid4()
         await connection.execute(
             orders.insert().values(
@@ -167,6 +168,15 @@ class Orders:
             )
         )
         await record(connection, actor, "order.opened", "order", order_id, price=f"{price:.2f}")
+
+    async def _require_allowed(
+        self, connection: AsyncConnection, user_id: UUID, choice: Choice
+    ) -> None:
+        """Raise ``ScopeNotAllowed`` before the user pays for something that can't be bought."""
+        scope = choice.scope
+        if choice.bundle_id is not None:
+            scope = (await self._bundles.find(choice.bundle_id)).scope
+        await self._tokens.require_allowed(connection, user_id, scope or "")
 
     async def of_payment(self, payment_id: UUID) -> Order | None:
         """The order that a payment completes."""

@@ -21,6 +21,7 @@ from zenzefi.keys import Keyring
 from zenzefi.observability.metrics import TOKEN_PURCHASES, TOKEN_REVOCATIONS
 from zenzefi.settings import Settings
 from zenzefi.tokens.access import TokenAccess
+from zenzefi.tokens.allowed_scopes import require_allowed
 from zenzefi.tokens.errors import InvalidDuration
 from zenzefi.tokens.invalidation import REVOKED, InvalidationMessage
 from zenzefi.tokens.models import access_tokens, usage_sessions
@@ -79,6 +80,10 @@ class Tokens:
                 input=scope[:50],
             )
 
+    async def require_allowed(self, connection: AsyncConnection, user_id: UUID, scope: str) -> None:
+        """Raise ``ScopeNotAllowed`` unless the user can buy tokens with this scope."""
+        await require_allowed(connection, self._settings, user_id, scope)
+
     async def price(
         self, duration_hours: int, scope: str, connection: AsyncConnection | None = None
     ) -> Decimal:
@@ -110,8 +115,9 @@ class Tokens:
 
         ``agreed`` is a price in ZNC that was agreed before (:mod:`zenzefi.tokens.orders`); without
         it the current one applies. Raises ``InvalidDuration``, ``Invalid`` (unknown scope),
-        ``InsufficientBalance``.
+        ``InsufficientBalance``, ``ScopeNotAllowed``.
         """
+        await self.require_allowed(connection, user_id, scope)
         if agreed is None:
             price = await self.price(duration_hours, scope, connection)
         else:

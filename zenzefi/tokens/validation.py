@@ -335,8 +335,9 @@ class TokenValidator:
         match message.kind:
             case "token":
                 self._revoke(message.id, message.reason)
-            case "user":
-                self.cache.end_user(message.id, monotonic())
+            case "user" | "connections":
+                if message.kind == "user":
+                    self.cache.end_user(message.id, monotonic())
                 self.open_connections.end_user(message.id, message.reason)
             case "device":
                 self.open_connections.end_token(message.id, message.reason)

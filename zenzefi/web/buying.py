@@ -18,6 +18,7 @@ from zenzefi.i18n import gettext as _
 from zenzefi.i18n import ngettext
 from zenzefi.settings import SETTINGS
 from zenzefi.settings.catalogue import Catalogue
+from zenzefi.tokens.allowed_scopes import can_buy
 from zenzefi.tokens.bundles import BUNDLES
 from zenzefi.tokens.errors import PromoCodeInvalid, PromoCodeUsed
 from zenzefi.tokens.promo_codes import PROMO_CODES, PromoCode
@@ -68,12 +69,17 @@ async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.
     app = page.request.app
     settings, tokens = app[SETTINGS], app[TOKENS]
     catalogue = await tokens.offers.current()
-    names = [name for name in tokens.scopes.names if catalogue.durations(name)]
+    names = [
+        name
+        for name in tokens.scopes.names
+        if catalogue.durations(name) and can_buy(settings, page.user, name)
+    ]
     scope = form.text("scope")
     if scope not in names:
         scope = names[0] if names else FULL
     promo = await promo_code(page, form)
-    shown = view_models.with_promo_code(view_models.offers(catalogue, scope), promo)
+    offers = view_models.offers(catalogue, scope) if names else []
+    shown = view_models.with_promo_code(offers, promo)
     chosen = form.text("duration_hours")
     if chosen not in {str(offer.hours) for offer in shown}:
         usual = [offer.hours for offer in shown if offer.hours == _USUAL_HOURS]
@@ -91,7 +97,14 @@ async def _buy_page(page: PageContext, form: Form, *, status: int = 200) -> web.
         # With prices that depend on the scope, the scope is chosen first.
         by_scope=bool(catalogue.scope_prices),
         bundles=view_models.bundle_cards(
-            await app[BUNDLES].listed(), app[BUNDLES], catalogue, settings
+            [
+                bundle
+                for bundle in await app[BUNDLES].listed()
+                if can_buy(settings, page.user, bundle.scope)
+            ],
+            app[BUNDLES],
+            catalogue,
+            settings,
         ),
     )
 
@@ -136,7 +149,8 @@ async def buy(page: PageContext) -> web.StreamResponse:
     """Buy one token; a form sent twice buys once."""
     app, form = page.request.app, await page.form()
     tokens, promo = app[TOKENS], await promo_code(page, form)
-    price = _chosen_price(form, await tokens.offers.current(), tokens.scopes.names, promo)
+    names = [name for name in tokens.scopes.names if can_buy(app[SETTINGS], page.user, name)]
+    price = _chosen_price(form, await tokens.offers.current(), names, promo)
     if price is None or not form.ok:
         return await _buy_page(page, form, status=422)
     hours, scope = form.text("duration_hours"), form.text("scope") or FULL

@@ -97,6 +97,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         N_("Passwords are not accepted here"),
         N_("Sign in with the identity provider: its button is on the sign-in page."),
     ),
+    "scope_not_allowed": (
+        N_("Your account can't buy this scope"),
+        N_("Ask the operator of this gate, or choose another scope."),
+    ),
     "address_not_confirmed": (
         N_("Please confirm your e-mail address"),
         N_("Open the link that was sent to your address. Then you can use your account."),

@@ -158,6 +158,8 @@ _ACTIONS = {
     "user.recovery_codes_renewed": N_("Renewed the recovery codes"),
     "user.identity_connected": N_("Connected a sign-in with an identity provider"),
     "user.identity_removed": N_("Removed a sign-in with an identity provider"),
+    "user.signed_out_by_provider": N_("Signed out at the identity provider"),
+    "user.allowed_scopes_changed": N_("Changed the scopes that a user can buy"),
     "user.terms_accepted": N_("Accepted the terms of use"),
     "invitation.created": N_("Created an invitation"),
     "invitation.withdrawn": N_("Withdrew an invitation"),
@@ -237,6 +239,7 @@ def audit_resources() -> list[tuple[str, str]]:
 
 
 _DETAILS = {
+    "allowed": N_("allowed scopes"),
     "amount": N_("amount"),
     "before": N_("before"),
     "cost": N_("price"),

@@ -19,8 +19,12 @@ from zenzefi.accounts.errors import EmailTaken
 from zenzefi.accounts.identity import User
 from zenzefi.accounts.page_sessions import PAGE_SESSIONS
 from zenzefi.accounts.schemas import email_key
+from zenzefi.audit.log import Actor
 from zenzefi.errors import NotFound
 from zenzefi.gate_cookies import CONNECTION, PROVIDER_FLOW
+from zenzefi.http.body import fields_of
+from zenzefi.http.client_address import client_address_of
+from zenzefi.http.request_id import request_id_of
 from zenzefi.i18n import gettext as _
 from zenzefi.keys import KEYRING
 from zenzefi.observability.metrics import PROVIDER_SIGN_INS
@@ -33,12 +37,15 @@ from zenzefi.oidc.errors import (
     ProviderUnavailable,
 )
 from zenzefi.oidc.flow import Flow, ProviderAccount
+from zenzefi.oidc.logout import LOGOUTS
 from zenzefi.oidc.provider import IdentityProvider
+from zenzefi.oidc.roles import PROVIDER_ROLES
 from zenzefi.oidc.setup import IDENTITY_CONNECTIONS, PROVIDERS
 from zenzefi.rate_limits.middleware import limit_sign_in
 from zenzefi.web import security_notices, session_binding
 from zenzefi.web.forms import Form
 from zenzefi.web.logout import end_current_session
+from zenzefi.web.outgoing_mail import page_url
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.page_security import own_path
 from zenzefi.web.profile import confirm_code, confirm_password
@@ -178,14 +185,19 @@ async def _accept(
             PROVIDER_SIGN_INS.labels("unconfirmed").inc()
             return _ask_owner(page, provider, account)
         result = "created"
-    await connections.signed_in(page.actor, user, account)
+    session = await connections.signed_in(page.actor, user, account)
     PROVIDER_SIGN_INS.labels(result).inc()
-    if user.totp_enabled_at is not None:
-        return ask_for_code(page, user, flow.wanted)
+    roles = page.request.app[PROVIDER_ROLES]
+    user = await roles.apply(page.actor, user, account, provider.options)
+    is_strong = provider.options.trust_second_factor and account.has_second_factor
+    if user.totp_enabled_at is not None and not is_strong:
+        return ask_for_code(page, user, flow.wanted, session)
     await end_current_session(page)
     page.signed_in_user = user
     response = page.redirect(own_path(flow.wanted))
-    secret = await page.request.app[PAGE_SESSIONS].start(page.actor, user, page.agent)
+    secret = await page.request.app[PAGE_SESSIONS].start(
+        page.actor, user, page.agent, second_factor=is_strong, provider_session=session
+    )
     page.signed_in(response, secret)
     return response
 
@@ -263,7 +275,7 @@ async def _connect(page: PageContext, provider: IdentityProvider, account: Provi
     except IdentityTaken:
         page.flash("bad", _("This sign-in is connected to another account."))
         return
-    security_notices.identity_connected(page.request, page.user, provider.title)
+    security_notices.identity_connected(page.request, page.user)
     page.flash("good", _("You can now sign in with %(provider)s.", provider=provider.title))
 
 
@@ -316,3 +328,37 @@ async def remove(page: PageContext) -> web.StreamResponse:
     else:
         page.flash("good", _("The sign-in is removed."))
     return page.redirect("/account/profile#identities")
+
+
+# --- signing out
+
+
+async def sign_out_url(page: PageContext) -> tuple[str, str] | None:
+    """Name and sign-out URL of the provider with which this session was started.
+
+    Call it before the session ends.
+    """
+    session = page.session
+    if session is None or session.identity_id is None:
+        return None
+    app = page.request.app
+    name = await app[IDENTITY_CONNECTIONS].provider_of(session.identity_id)
+    provider = app[PROVIDERS].get(name or "")
+    if provider is None:
+        return None
+    token = await app[PAGE_SESSIONS].id_token(session.id)
+    url = await provider.sign_out_url(token, page_url(page.request, "/login"))
+    return None if url is None else (provider.title, url)
+
+
+async def back_channel_logout(request: web.Request) -> web.Response:
+    """``POST /login/with/{provider}/logout``: a provider sends a logout token (2.5 and 2.8)."""
+    provider = request.app[PROVIDERS].get(request.match_info["provider"])
+    if provider is None:
+        raise NotFound
+    token = (await fields_of(request)).get("logout_token", "")
+    actor = Actor(
+        address=client_address_of(request).address or None, request_id=request_id_of(request)
+    )
+    await request.app[LOGOUTS].receive(actor, provider, token)
+    return web.Response(headers={"Cache-Control": "no-store"})

@@ -36,7 +36,7 @@ from zenzefi.web.logout import end_current_session, end_session
 from zenzefi.web.outgoing_mail import has_mail
 from zenzefi.web.page import PageContext
 from zenzefi.web.page_security import own_path
-from zenzefi.web.provider_sign_in import waiting_account
+from zenzefi.web.provider_sign_in import sign_out_url, waiting_account
 from zenzefi.web.routing import PageAccess, PageRoute, PageRoutes, handler
 from zenzefi.web.session_binding import CONTINUE_PATH, LEAVE_PATH
 from zenzefi.web.two_factor import ask_for_code
@@ -214,9 +214,15 @@ async def leave_sign_in(page: PageContext) -> web.StreamResponse:
 @routes.post("/logout")
 async def logout(page: PageContext) -> web.StreamResponse:
     """End this sign-in and the browser's proxy sign-ins, also at the upstream's own origin."""
+    at_provider = await sign_out_url(page)
     await end_current_session(page)
-    page.flash("info", _("You are signed out."))
-    response = page.redirect("/login")
+    if at_provider is None:
+        page.flash("info", _("You are signed out."))
+        response = page.redirect("/login")
+    else:  # a page: the response to a form can't redirect to the provider (CSP form-action)
+        page.signed_in_user = page.session = None
+        title, url = at_provider
+        response = page.render("signed_out.html", provider=title, url=url)
     page.signed_out(response)
     gate = page.request.app.get(GATE)
     if gate is not None:

@@ -173,10 +173,13 @@ def _require_administrator(page: PageContext) -> web.Response | None:
         raise NotSuperuser
     if not page.request.app[SETTINGS].admin_two_factor:
         return None
+    session = page.session
+    has_passed = session is not None and session.second_factor_at is not None
+    is_of_provider = session is not None and session.identity_id is not None
+    if has_passed and (page.user.totp_enabled_at is not None or is_of_provider):
+        return None
     if page.user.totp_enabled_at is None:
         page.flash("info", _("Administration requires two-step sign-in. Please set it up."))
         return page.redirect("/account/two-factor")
-    if page.session is None or page.session.second_factor_at is None:
-        page.flash("info", _("Administration requires your code. Sign out and sign in again."))
-        return page.redirect("/account/profile")
-    return None
+    page.flash("info", _("Administration requires your code. Sign out and sign in again."))
+    return page.redirect("/account/profile")

@@ -14,7 +14,9 @@ from zenzefi.mail.messages import (
 )
 from zenzefi.web import outgoing_mail
 
-Notice = type[PasswordChangedMessage | TwoStepOnMessage | TwoStepOffMessage]
+Notice = type[
+    PasswordChangedMessage | TwoStepOnMessage | TwoStepOffMessage | IdentityConnectedMessage
+]
 
 
 def password_changed(request: web.Request, user: User) -> None:
@@ -32,18 +34,13 @@ def two_step_off(request: web.Request, user: User) -> None:
     _send(request, user, TwoStepOffMessage)
 
 
-def identity_connected(request: web.Request, user: User, provider: str) -> None:
+def identity_connected(request: web.Request, user: User) -> None:
     """Send a notice that a sign-in with an identity provider was connected."""
-    link = outgoing_mail.page_url(request, "/account/profile")
-
-    async def prepare() -> MailMessage:
-        return IdentityConnectedMessage(user.email, user.username, link, provider)
-
-    outgoing_mail.send(request, prepare)
+    _send(request, user, IdentityConnectedMessage, "/account/profile")
 
 
-def _send(request: web.Request, user: User, notice: Notice) -> None:
-    link = outgoing_mail.page_url(request, "/login/forgotten")
+def _send(request: web.Request, user: User, notice: Notice, path: str = "/login/forgotten") -> None:
+    link = outgoing_mail.page_url(request, path)
 
     async def prepare() -> MailMessage:
         return notice(user.email, user.username, link)

@@ -8,6 +8,8 @@ are bound to both as well. In other deployments this module changes nothing.
 
 from __future__ import annotations
 
+import hashlib
+
 from aiohttp import web
 
 from zenzefi import gate_cookies
@@ -60,7 +62,9 @@ def form_secret(secret: str, request: web.Request) -> str:
 
 def client_mark(request: web.Request) -> str:
     """What a sealed cookie is bound to: the client where cookies are shared, else nothing."""
-    return "|".join(_client(request)) if is_shared(request) else ""
+    if not is_shared(request):
+        return ""
+    return hashlib.sha256("|".join(_client(request)).encode()).hexdigest()[:32]
 
 
 def require_user_activation(request: web.Request) -> None:

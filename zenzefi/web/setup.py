@@ -8,10 +8,15 @@ from aiohttp import web
 from zenzefi.accounts.registration import ON_REGISTER
 from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
+from zenzefi.admin.service import ADMINISTRATION
 from zenzefi.branding import BRAND
 from zenzefi.db.engine import DATABASE
 from zenzefi.http.error_responses import ERROR_PAGE_TEXT
+from zenzefi.oidc.logout import LOGOUTS, ProviderLogouts
+from zenzefi.oidc.roles import PROVIDER_ROLES, ProviderRoles
 from zenzefi.settings import SETTINGS
+from zenzefi.tokens.sign_ins import SIGN_INS
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import (
     administration,
     api_reference,
@@ -55,6 +60,8 @@ def setup(app: web.Application) -> None:
     app[OVERVIEWS] = Overviews(app[DATABASE])
     app[ERROR_PAGE_TEXT] = error_pages.page_text
     isolation.setup(app)
+    app[PROVIDER_ROLES] = ProviderRoles(app[DATABASE], app[ADMINISTRATION])
+    app[LOGOUTS] = ProviderLogouts(app[DATABASE], app[SIGN_INS], app[TOKEN_VALIDATOR])
     app[ON_REGISTER].append(email_confirmation.send_confirmation)
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
     # Chromium applies form-action to redirects after a form as well, and the form that opens the
@@ -65,6 +72,7 @@ def setup(app: web.Application) -> None:
     templating.prepare(aiohttp_jinja2.get_env(app), app[assets.ASSETS], settings)
     app.router.add_get(assets.PREFIX + "/{name}", app[assets.ASSETS].serve)
     app.router.add_get("/", public.root, allow_head=True)
+    app.router.add_post("/login/with/{provider}/logout", provider_sign_in.back_channel_logout)
     api_reference.mount(app)
     for table in (
         public.routes,

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zenzefi.accounts.errors import SecondFactorRejected
 from zenzefi.accounts.identity import IDENTITIES, User
-from zenzefi.accounts.page_sessions import PAGE_SESSIONS
+from zenzefi.accounts.page_sessions import PAGE_SESSIONS, ProviderSession
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.branding import BRAND
 from zenzefi.errors import RateLimited
@@ -29,22 +29,32 @@ from zenzefi.web.routing import PageAccess, PageRoutes
 
 routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/profile")
 
+_MAX_TOKEN = 1500  # characters of an ID token that is kept until the code
 _LIFE = 300  # seconds between the password and the code
 
 
 # --- at sign-in
 
 
-def ask_for_code(page: PageContext, user: User, wanted: str) -> web.Response:
-    """Redirect to the code form, with the user whose password was correct in a sealed cookie."""
-    note = json.dumps([str(user.id), user.credential_version, int(time.time()), wanted])
+def ask_for_code(
+    page: PageContext, user: User, wanted: str, session: ProviderSession | None = None
+) -> web.Response:
+    """Redirect to the code form, with the user whose password was correct in a sealed cookie.
+
+    ``session``: the user signed in with an identity provider instead.
+    """
+    via = None
+    if session is not None:  # a cookie has at most 4096 bytes
+        token = session.id_token if len(session.id_token) <= _MAX_TOKEN else ""
+        via = [str(session.identity_id), session.sid, token]
+    note = json.dumps([str(user.id), user.credential_version, int(time.time()), wanted, via])
     response = page.redirect("/login/code")
     sealed = page.request.app[KEYRING].encrypt(note.encode()).decode("ascii")
     page.set_cookie(response, HALFWAY, sealed, max_age=_LIFE)
     return response
 
 
-async def _halfway(page: PageContext) -> tuple[User, str] | None:
+async def _halfway(page: PageContext) -> tuple[User, str, ProviderSession | None] | None:
     sealed = page.cookie(HALFWAY)
     if not sealed:
         return None
@@ -52,13 +62,15 @@ async def _halfway(page: PageContext) -> tuple[User, str] | None:
         note = json.loads(page.request.app[KEYRING].decrypt(sealed.encode()))
     except LookupError:
         return None
-    user_id, version, made, wanted = note
+    user_id, version, made, wanted, *more = note  # without `more`: of an earlier version
     if time.time() - made > _LIFE:
         return None
     user = await page.request.app[IDENTITIES].find(UUID(user_id))
     if user is None or not user.is_active or user.credential_version != version:
         return None
-    return user, own_path(wanted)
+    via = more[0] if more else None
+    session = None if via is None else ProviderSession(UUID(via[0]), via[1], via[2])
+    return user, own_path(wanted), session
 
 
 @routes.get("/login/code", access=PageAccess.ANYONE, section="")
@@ -76,7 +88,7 @@ async def code(page: PageContext) -> web.StreamResponse:
     if found is None:
         page.flash("info", _("That took too long. Please sign in again."))
         return page.redirect("/login")
-    user, wanted = found
+    user, wanted, provider_session = found
     form = await page.form()
     try:
         await page.request.app[SECOND_FACTOR].check(
@@ -92,7 +104,9 @@ async def code(page: PageContext) -> web.StreamResponse:
     await end_current_session(page)
     page.signed_in_user = user
     response = page.redirect(wanted)
-    secret = await sessions.start(page.actor, user, page.agent, second_factor=True)
+    secret = await sessions.start(
+        page.actor, user, page.agent, second_factor=True, provider_session=provider_session
+    )
     page.signed_in(response, secret)
     page.drop_cookie(response, HALFWAY)
     return response
