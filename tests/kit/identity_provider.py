@@ -1,4 +1,4 @@
-"""An identity provider (OpenID Connect) whose every answer a test can change."""
+"""An identity provider (OpenID Connect) whose every response a test can change."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from aiohttp.test_utils import TestServer
 from authlib.common.encoding import urlsafe_b64encode
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from sqlalchemy import select
+
+from tests.kit.gates import GateClient
+from tests.kit.visitors import Visitor
+from zenzefi.audit.models import audit_logs
+from zenzefi.db.engine import DATABASE
 
 CLIENT_ID = "gate"
 CLIENT_SECRET = "a secret: with/signs"
@@ -48,7 +54,7 @@ class Person:
 
 @dataclass
 class Provider:
-    """Signs everybody in at once, as ``person``. The attributes change what it answers."""
+    """Signs everybody in at once, as ``person``. The attributes change its responses."""
 
     person: Person = field(default_factory=Person)
     key: RSAKey = field(default_factory=lambda: _new_key("first"))
@@ -71,7 +77,7 @@ class Provider:
     # --- the browser's side
 
     def authorize(self, location: str) -> str:
-        """What the provider's page does for a browser: the path to which it is sent back."""
+        """Do what the provider's page does for a browser; the path to which it is sent back."""
         query = {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
         assert query["response_type"] == "code"
         assert query["code_challenge_method"] == "S256"
@@ -171,3 +177,21 @@ async def never(_: web.Request) -> web.StreamResponse:
     """A handler that does not respond."""
     await asyncio.Event().wait()
     raise AssertionError
+
+
+MakeWithProvider = Callable[..., Awaitable[GateClient]]
+"""Starts a gate: options of the provider, then settings."""
+
+
+async def sign_in(visitor: Visitor, provider: Provider, path: str = "/login/with/company") -> None:
+    """Go to the provider and come back."""
+    await visitor.open(path, follow=False)
+    assert visitor.status == 303, visitor.text
+    await visitor.open(provider.authorize(visitor.location))
+
+
+async def actions(gate: GateClient) -> list[str]:
+    """The actions in the audit log, the oldest first."""
+    async with gate.app[DATABASE].read() as connection:
+        query = select(audit_logs.c.action).order_by(audit_logs.c.created_at)
+        return list((await connection.execute(query)).scalars())

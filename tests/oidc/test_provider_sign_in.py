@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from tests.kit.gates import SECRET_KEY, GateClient, running_gate
-from tests.kit.identity_provider import Person, Provider, running_provider
+from tests.kit.gates import GateClient
+from tests.kit.identity_provider import MakeWithProvider, Provider, actions, sign_in
 from tests.kit.visitors import PASSWORD, Visitor, enable_two_factor
 from zenzefi.accounts.models import user_identities, users
-from zenzefi.audit.log import Actor
-from zenzefi.audit.models import audit_logs
 from zenzefi.db.engine import DATABASE
-from zenzefi.tokens.errors import ScopeNotAllowed
-from zenzefi.tokens.service import TOKENS
-
-Make = Callable[..., Awaitable[GateClient]]
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with running_provider() as running:
-        yield running
-
-
-@pytest.fixture
-async def make(provider: Provider, sqlite_database: str, tmp_path: Path) -> AsyncIterator[Make]:
-    """Start the gate with the provider as ``company``, whose options the test may change."""
-    stack = []
-
-    async def start(options: dict[str, Any] | None = None, **settings: Any) -> GateClient:
-        gate = running_gate(
-            secret_key=SECRET_KEY,
-            data_dir=tmp_path / "gate",
-            oidc_providers={"company": {**provider.options, **(options or {})}},
-            **settings,
-        )
-        stack.append(gate)
-        return await gate.__aenter__()
-
-    yield start
-    for gate in reversed(stack):
-        await gate.__aexit__(None, None, None)
-
-
-async def sign_in(visitor: Visitor, provider: Provider, path: str = "/login/with/company") -> None:
-    """Go to the provider and come back."""
-    await visitor.open(path, follow=False)
-    assert visitor.status == 303, visitor.text
-    await visitor.open(provider.authorize(visitor.location))
-
-
-async def actions(gate: GateClient) -> list[str]:
-    async with gate.app[DATABASE].read() as connection:
-        query = select(audit_logs.c.action).order_by(audit_logs.c.created_at)
-        return list((await connection.execute(query)).scalars())
 
 
 async def test_a_new_person_gets_an_account_with_a_confirmed_address(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make()
     marta = Visitor(gate)
@@ -92,7 +45,7 @@ async def test_a_new_person_gets_an_account_with_a_confirmed_address(
     assert stranger.status == 422
 
 
-async def test_a_taken_username_gets_a_suffix(make: Make, provider: Provider) -> None:
+async def test_a_taken_username_gets_a_suffix(make: MakeWithProvider, provider: Provider) -> None:
     gate = await make()
     await Visitor(gate).register("marta")
     provider.person.email = "other@example.com"
@@ -103,13 +56,13 @@ async def test_a_taken_username_gets_a_suffix(make: Make, provider: Provider) ->
 
 
 async def test_an_account_is_connected_after_its_owner_has_confirmed(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make()
     await Visitor(gate).register()
     marta = Visitor(gate)
     await sign_in(marta, provider)
-    # The provider's word about the address opens nothing.
+    # The provider's statement about the address opens nothing.
     assert "There is an account with the address marta@example.com" in marta.text
     assert "Sign out" not in marta.html
     await marta.send(
@@ -131,7 +84,7 @@ async def identities(gate: GateClient) -> list[str]:
 
 
 async def test_a_statement_about_one_address_connects_no_other_account(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make()
     await Visitor(gate).register("marta")
@@ -147,7 +100,7 @@ async def test_a_statement_about_one_address_connects_no_other_account(
 
 @pytest.mark.parametrize("verified", [False, None, "false", 1, [True]])
 async def test_an_address_that_is_not_verified_creates_and_connects_nothing(
-    make: Make, provider: Provider, verified: Any
+    make: MakeWithProvider, provider: Provider, verified: Any
 ) -> None:
     gate = await make()
     await Visitor(gate).register()
@@ -163,7 +116,7 @@ async def test_an_address_that_is_not_verified_creates_and_connects_nothing(
 
 
 async def test_an_operator_can_trust_addresses_without_the_claim(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make({"trust_email": True})
     provider.person.email_verified = None
@@ -173,7 +126,9 @@ async def test_an_operator_can_trust_addresses_without_the_claim(
     assert "Sign out" in marta.html
 
 
-async def test_only_a_provider_that_may_creates_accounts(make: Make, provider: Provider) -> None:
+async def test_only_a_provider_that_may_creates_accounts(
+    make: MakeWithProvider, provider: Provider
+) -> None:
     gate = await make(registration="closed")
     marta = Visitor(gate)
     await sign_in(marta, provider)
@@ -185,7 +140,9 @@ async def test_only_a_provider_that_may_creates_accounts(make: Make, provider: P
     assert "Sign out" in welcome.html
 
 
-async def test_mail_domains_hold_for_providers_too(make: Make, provider: Provider) -> None:
+async def test_mail_domains_hold_for_providers_too(
+    make: MakeWithProvider, provider: Provider
+) -> None:
     gate = await make(
         registration_domains=["example.org"], mail_url="smtp://127.0.0.1:1", mail_from="a@b.example"
     )
@@ -196,7 +153,7 @@ async def test_mail_domains_hold_for_providers_too(make: Make, provider: Provide
 
 
 async def test_two_step_sign_in_asks_for_its_code_after_the_provider(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make()
     first = Visitor(gate)
@@ -213,7 +170,7 @@ async def test_two_step_sign_in_asks_for_its_code_after_the_provider(
 
 
 async def test_a_sign_in_is_connected_on_the_profile_after_the_password(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make()
     marta = await Visitor(gate).register()
@@ -242,7 +199,9 @@ async def test_a_sign_in_is_connected_on_the_profile_after_the_password(
     assert "connected to another account" in nina.text
 
 
-async def test_the_only_way_to_sign_in_is_not_removed(make: Make, provider: Provider) -> None:
+async def test_the_only_way_to_sign_in_is_not_removed(
+    make: MakeWithProvider, provider: Provider
+) -> None:
     gate = await make()
     marta = Visitor(gate)
     await sign_in(marta, provider)
@@ -259,7 +218,7 @@ async def test_the_only_way_to_sign_in_is_not_removed(make: Make, provider: Prov
     assert "user.identity_removed" in await actions(gate)
 
 
-async def test_providers_as_the_only_way(make: Make, provider: Provider) -> None:
+async def test_providers_as_the_only_way(make: MakeWithProvider, provider: Provider) -> None:
     before = await make()
     await Visitor(before).register()
     await Visitor(before).register("nina")
@@ -288,7 +247,9 @@ async def test_providers_as_the_only_way(make: Make, provider: Provider) -> None
     assert marta.soup.find(id="password") is None
 
 
-async def test_a_deactivated_account_is_not_opened(make: Make, provider: Provider) -> None:
+async def test_a_deactivated_account_is_not_opened(
+    make: MakeWithProvider, provider: Provider
+) -> None:
     gate = await make()
     await sign_in(Visitor(gate), provider)
     async with gate.app[DATABASE].begin() as connection:
@@ -300,7 +261,7 @@ async def test_a_deactivated_account_is_not_opened(make: Make, provider: Provide
 
 
 async def test_a_planted_sign_in_is_not_completed_in_another_network(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     """Where scripts of the application can write the gate's cookies (``PROXY_PORT``)."""
     gate = await make(
@@ -317,7 +278,7 @@ async def test_a_planted_sign_in_is_not_completed_in_another_network(
 
 
 async def test_several_windows_begin_and_complete_their_sign_ins(
-    make: Make, provider: Provider
+    make: MakeWithProvider, provider: Provider
 ) -> None:
     gate = await make()
     marta = Visitor(gate)
@@ -326,100 +287,3 @@ async def test_several_windows_begin_and_complete_their_sign_ins(
     await marta.open("/login/with/company?next=/account/buy", follow=False)
     await marta.open(provider.authorize(first), follow=False)
     assert marta.location == "/account/money"
-
-
-async def test_groups_decide_who_administers(make: Make, provider: Provider) -> None:
-    gate = await make({"admin_groups": ["gate-admins"]}, admin_two_factor=False)
-    provider.claims = {"groups": ["staff", "gate-admins"]}
-    root = Visitor(gate)
-    await sign_in(root, provider)
-    assert (await root.open("/admin")).status == 200
-    # The last administrator stays one, outside of the groups as well.
-    provider.claims = {"groups": ["staff"]}
-    await sign_in(root, provider)
-    assert (await root.open("/admin")).status == 200
-    provider.person = Person("2", "nina@example.com", True, "nina")
-    provider.claims = {"groups": "gate-admins"}
-    nina = Visitor(gate)
-    await sign_in(nina, provider)
-    assert (await nina.open("/admin")).status == 200
-    for groups in ([], None, ["GATE-ADMINS"], [["gate-admins"]], {"gate-admins": True}):
-        provider.claims = {"groups": groups}
-        await sign_in(nina, provider)
-        assert (await nina.open("/admin")).status == 403, groups
-        provider.claims = {"groups": ["gate-admins"]}
-        await sign_in(nina, provider)
-        assert (await nina.open("/admin")).status == 200
-    assert "user.changed" in await actions(gate)
-
-
-async def test_groups_decide_which_scopes_can_be_bought(make: Make, provider: Provider) -> None:
-    options = {
-        "groups_claim": "realm.roles",
-        "group_scopes": {"staff": ["certificates_only"], "lead": ["full"]},
-    }
-    gate = await make(options, free_for_all=True, token_price_24h="0")
-    provider.claims = {"realm": {"roles": ["staff", "other"]}}
-    marta = Visitor(gate)
-    await sign_in(marta, provider)
-    await marta.open("/account/buy")
-    assert [one["value"] for one in marta.soup.select("[name=scope]")] == ["certificates_only"]
-    once = marta.soup.find("input", attrs={"name": "once"})["value"]
-    sent = {"duration_hours": "24", "once": once}
-    await marta.send("/account/buy", scope="full", **sent)
-    assert marta.status == 422
-    async with gate.app[DATABASE].begin() as connection:
-        user_id = (await connection.execute(select(users.c.id))).scalar_one()
-        tokens = gate.app[TOKENS]
-        with pytest.raises(ScopeNotAllowed):
-            await tokens.purchase(
-                connection, Actor(user_id), user_id, duration_hours=24, scope="full"
-            )
-        await tokens.purchase(
-            connection, Actor(user_id), user_id, duration_hours=24, scope="certificates_only"
-        )
-    # In no group with scopes: nothing can be bought.
-    provider.claims = {"realm": {"roles": ["other"]}}
-    await sign_in(marta, provider)
-    await marta.open("/account/buy")
-    assert marta.soup.select("[name=scope][value=certificates_only]") == []
-    provider.claims = {"realm": {"roles": ["lead", "staff"]}}
-    await sign_in(marta, provider)
-    await marta.open("/account/buy")
-    await marta.send(
-        "/account/buy",
-        scope="full",
-        duration_hours="24",
-        once=marta.soup.find("input", attrs={"name": "once"})["value"],
-    )
-    assert marta.status == 200
-    # An account without the provider is not restricted.
-    nina = await Visitor(gate).register("nina")
-    await nina.buy()
-    assert nina.status == 200
-    assert "user.allowed_scopes_changed" in await actions(gate)
-
-
-async def test_a_second_factor_of_the_provider_counts_where_it_is_trusted(
-    make: Make, provider: Provider
-) -> None:
-    admins = {"admin_groups": ["admins"], "trust_second_factor": True}
-    gate = await make(admins, admin_two_factor=True)
-    root = Visitor(gate)
-    for methods in (["pwd"], None, "pwd", ["MFA"]):
-        provider.claims = {"groups": ["admins"], "amr": methods}
-        await sign_in(root, provider)
-        await root.open("/admin")
-        assert "requires two-step sign-in" in root.text, methods
-    provider.claims = {"groups": ["admins"], "amr": ["pwd", "mfa"]}
-    await sign_in(root, provider)
-    assert (await root.open("/admin")).soup.title.get_text().startswith("Overview")
-    await enable_two_factor(root)
-    again = Visitor(gate)
-    await sign_in(again, provider)
-    assert (await again.open("/admin")).soup.title.get_text().startswith("Overview")
-    # Without the trust of the operator the claim changes nothing.
-    other = await make(admin_two_factor=True)
-    suspicious = Visitor(other)
-    await sign_in(suspicious, provider)
-    assert "Enter your code" in suspicious.text

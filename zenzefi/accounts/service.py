@@ -77,7 +77,7 @@ class Accounts:
         """Create an account. Raises ``EmailTaken`` or ``UsernameTaken``.
 
         ``password=None``: the user signs in with an identity provider. ``is_confirmed``: the
-        operator or the provider vouches for the address. ``within`` is called in the transaction;
+        operator or the provider has verified the address. ``within`` is called in the transaction;
         what it raises cancels the registration. ``details`` are for the audit log.
         """
         async with self._database.read() as connection:

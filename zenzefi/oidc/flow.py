@@ -43,7 +43,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAccount:
-    """What a provider states about the person who signed in."""
+    """The statements of a provider about the person who signed in."""
 
     provider: str
     issuer: str

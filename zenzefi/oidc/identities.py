@@ -222,7 +222,7 @@ class ConnectedIdentities:
         raise UsernameTaken
 
     async def _refuse_taken(self, email: str) -> None:
-        """Raise ``EmailTaken``: who has an account connects it, whoever may create new ones."""
+        """Raise ``EmailTaken`` for an address that belongs to an account."""
         query = select(users.c.id).where(users.c.email_key == email_key(email))
         async with self._database.read() as connection:
             if (await connection.execute(query)).first() is not None:

@@ -2,9 +2,9 @@
 
 A provider sends a signed logout token to the gate when a person signs out there (OpenID Connect
 Back-Channel Logout 1.0). It ends the page sessions that were started with the identity, the proxy
-sign-ins opened from them and what is open in those browsers, on every node. With
-``end_connections`` it also closes what programs have open under the tokens of the user; the tokens
-stay valid.
+sign-ins opened from them and the open connections of those browsers, on every node. With
+``end_connections`` it also closes the connections of programs under the tokens of the user; the
+tokens stay valid.
 
 A captured logout token is harmless when it is sent again: it ends only sessions that were started
 before it was issued.
@@ -51,7 +51,7 @@ class LogoutTokenRejected(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class LogoutToken:
-    """What a verified logout token says: who has signed out, where, and when."""
+    """A verified logout token: who has signed out, where, and when."""
 
     subject: str | None
     sid: str | None
@@ -78,9 +78,9 @@ def check_logout_token(
         raise InvalidToken("it has expired, or was issued in the future")
     subject, sid = claims.get("sub"), claims.get("sid")
     if not all(value is None or _is_name(value) for value in (subject, sid)):
-        raise InvalidToken("it names nobody")
+        raise InvalidToken("it names no person and no session")
     if subject is None and sid is None:
-        raise InvalidToken("it names nobody")
+        raise InvalidToken("it names no person and no session")
     return LogoutToken(subject, sid, datetime.fromtimestamp(issued, UTC))
 
 

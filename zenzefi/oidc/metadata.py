@@ -20,7 +20,7 @@ class InvalidMetadata(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the gate uses of a discovery document."""
+    """The parts of a discovery document that the gate uses."""
 
     issuer: str
     authorization_endpoint: str

@@ -1,4 +1,4 @@
-"""HTTP requests to identity providers: no redirects, small answers, short timeouts, few at once.
+"""HTTP requests to identity providers: no redirects, small responses, short timeouts, few at once.
 
 A provider is configured by the operator, but its responses are not trusted: a compromised or slow
 provider must not take the gate's memory, tasks or connections, nor send it to another host.

@@ -1,4 +1,4 @@
-"""What the groups of a person at an identity provider decide: administrator, and allowed scopes."""
+"""Decisions by the groups of a person at an identity provider: administrator, allowed scopes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ProviderRoles:
                 actor, user.id, {"is_superuser": is_admin}
             )
         except LastAdministrator:
-            log.warning("last administrator kept, outside of the groups: user=%s", user.id)
+            log.warning("last administrator kept, not in the groups: user=%s", user.id)
             return user
 
     async def _set_scopes(self, actor: Actor, user_id: UUID, stored: str) -> None:

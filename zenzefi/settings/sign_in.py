@@ -116,7 +116,7 @@ def sign_in_conflicts(settings: SignInSettings) -> Iterator[tuple[set[str], str]
     if not settings.password_sign_in and not settings.oidc_providers:
         yield (
             {"password_sign_in", "oidc_providers"},
-            "PASSWORD_SIGN_IN=false needs a provider in OIDC_PROVIDERS: nobody could sign in.",
+            "PASSWORD_SIGN_IN=false needs a provider in OIDC_PROVIDERS: no user could sign in.",
         )
     seen: dict[str, str] = {}
     for name, provider in settings.oidc_providers.items():

@@ -61,7 +61,7 @@ def form_secret(secret: str, request: web.Request) -> str:
 
 
 def client_mark(request: web.Request) -> str:
-    """What a sealed cookie is bound to: the client where cookies are shared, else nothing."""
+    """A mark that binds a sealed cookie to the client, where cookies are shared; else empty."""
     if not is_shared(request):
         return ""
     return hashlib.sha256("|".join(_client(request)).encode()).hexdigest()[:32]
