@@ -119,6 +119,32 @@ class SessionPage(Page):
     """Leave out sessions that have ended."""
 
 
+class UsageQuery(Query):
+    """The time of the usage to report."""
+
+    hours: int = Field(168, ge=1, le=2160)
+    """Sessions that were seen in the last so many hours."""
+
+
+class TokenUsageOut(Output):
+    """The totals of one token's sessions."""
+
+    token_id: UUID
+    """The access token's identifier."""
+    prefix: str
+    """The first characters of its value."""
+    name: str | None
+    """The name that the owner gave it, or `null`."""
+    last_seen_at: Time
+    """When its last request was made."""
+    requests: int
+    """The number of requests."""
+    bytes_in: int
+    """Bytes received from clients."""
+    bytes_out: int
+    """Bytes sent to clients."""
+
+
 class SessionEnded(Output):
     """The result of ending a session."""
 

@@ -16,15 +16,16 @@ from uuid import UUID
 from aiohttp import web
 from sqlalchemy import ColumnElement, Row, func, select
 
-from zenzefi.db.base import utcnow
+from zenzefi.db.base import UtcDateTime, utcnow
 from zenzefi.db.engine import Database
 from zenzefi.tokens.clock import Clock
 from zenzefi.tokens.devices import IDLE, KEEP
-from zenzefi.tokens.models import SESSION_IDLE, device_claims, usage_sessions
+from zenzefi.tokens.models import SESSION_IDLE, access_tokens, device_claims, usage_sessions
 
 _s = usage_sessions.c
 _LATEST = 50
 _CHARTED = 5000
+_TOKENS_LISTED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,19 @@ class TokenUsage:
     """The latest sessions of one token, and the totals of all its sessions."""
 
     sessions: list[Session]
+    requests: int
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTraffic:
+    """The totals of one token's sessions."""
+
+    token_id: UUID
+    prefix: str
+    name: str | None
+    last_seen_at: datetime
     requests: int
     bytes_in: int
     bytes_out: int
@@ -141,14 +155,41 @@ class SessionQueries:
             [_session(row) for row in rows], int(requests), int(bytes_in), int(bytes_out)
         )
 
-    async def since(self, token_id: UUID, moment: datetime) -> list[Session]:
-        """The sessions of one token that were seen after ``moment``, for a chart.
+    async def by_token(self, user_id: UUID, moment: datetime) -> list[TokenTraffic]:
+        """Totals of a user's sessions that were seen after ``moment``, by token, busiest first.
+
+        At most :data:`_TOKENS_LISTED` tokens are returned.
+        """
+        t = access_tokens.c
+        traffic = func.sum(_s.bytes_in) + func.sum(_s.bytes_out)
+        query = (
+            select(
+                *(_s.token_id, t.prefix, t.name, func.max(_s.last_seen_at, type_=UtcDateTime)),
+                *(func.sum(_s.requests), func.sum(_s.bytes_in), func.sum(_s.bytes_out)),
+            )
+            .join_from(usage_sessions, access_tokens, t.id == _s.token_id)
+            .where(_s.user_id == user_id, _s.last_seen_at > moment)
+            .group_by(_s.token_id, t.prefix, t.name)
+            .order_by(traffic.desc(), _s.token_id)
+            .limit(_TOKENS_LISTED)
+        )
+        async with self._database.read() as connection:
+            return [
+                TokenTraffic(*row[:4], *(int(count) for count in row[4:]))
+                for row in await connection.execute(query)
+            ]
+
+    async def since(
+        self, moment: datetime, *, token_id: UUID | None = None, user_id: UUID | None = None
+    ) -> list[Session]:
+        """The sessions of one token, or of one user, seen after ``moment``, for a chart.
 
         Only the last :data:`_CHARTED` ones are returned.
         """
+        whose = _s.user_id == user_id if token_id is None else _s.token_id == token_id
         query = (
             select(usage_sessions)
-            .where(_s.token_id == token_id, _s.last_seen_at > moment)
+            .where(whose, _s.last_seen_at > moment)
             .order_by(_s.last_seen_at.desc())
             .limit(_CHARTED)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,11 +28,14 @@ from zenzefi.tokens.schemas import (
     SessionPage,
     TokenList,
     TokenOut,
+    TokenUsageOut,
+    UsageQuery,
 )
 from zenzefi.tokens.service import TOKENS, Revoked
 from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.token_records import TokenRecord
+from zenzefi.tokens.validation import TOKEN_VALIDATOR
 
 routes = Routes("Tokens")
 
@@ -165,6 +169,14 @@ async def sessions(request: web.Request, user: User, query: SessionPage) -> List
         limit=query.limit,
         offset=query.offset,
     )
+
+
+@routes.get("/tokens/usage")
+async def usage(request: web.Request, user: User, query: UsageQuery) -> list[TokenUsageOut]:
+    """Requests and traffic of all your tokens, busiest first."""
+    begin = request.app[TOKEN_VALIDATOR].now() - timedelta(hours=query.hours)
+    found = await request.app[SESSION_QUERIES].by_token(user.id, begin)
+    return [TokenUsageOut.model_validate(one, from_attributes=True) for one in found]
 
 
 @routes.delete("/tokens/sessions/{session_id}", errors=(NotFound,))

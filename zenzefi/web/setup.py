@@ -49,6 +49,7 @@ from zenzefi.web import (
     tokens,
     two_factor,
     two_step_reset,
+    usage,
     users,
 )
 from zenzefi.web.routing import FORM_TARGETS
@@ -84,6 +85,7 @@ def setup(app: web.Application) -> None:
         two_factor.routes,
         token_list.routes,
         tokens.routes,
+        usage.routes,
         buying.routes,
         checkout.routes,
         connect.routes,

@@ -20,10 +20,10 @@ from zenzefi.tokens.errors import NotRenewable
 from zenzefi.tokens.renewal_views import RenewalOn
 from zenzefi.tokens.renewals import RENEWALS, Renewal
 from zenzefi.tokens.service import TOKENS
-from zenzefi.tokens.session_queries import SESSION_QUERIES, distribute
+from zenzefi.tokens.session_queries import SESSION_QUERIES
 from zenzefi.tokens.sessions import SESSION_TRACKER
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
-from zenzefi.web import charts, labels
+from zenzefi.web import labels, usage
 from zenzefi.web.forms import Form
 from zenzefi.web.open_upstream import redirect_to_upstream
 from zenzefi.web.page import PageContext, path_id
@@ -32,8 +32,7 @@ from zenzefi.web.view_models import TokenCard, token_card
 
 routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account")
 
-_CHART_DAYS = 14
-_HOURS = 24
+_CHARTED = timedelta(days=90)
 
 
 async def _card(page: PageContext, token_id: UUID) -> TokenCard:
@@ -63,29 +62,14 @@ async def _token_page(
 
 
 async def _chart(page: PageContext, shown: TokenCard) -> Markup:
-    """Traffic per hour for a token of 24 hours or less, per day for a longer one."""
-    zone = i18n.current().zone
-    by_hour = shown.hours <= _HOURS
-    now = page.request.app[TOKEN_VALIDATOR].now().astimezone(zone)
-    last = now.replace(minute=0, second=0, microsecond=0)
-    if shown.expires_at is not None:
-        last = min(last, shown.expires_at.astimezone(zone).replace(minute=0, second=0))
-    if by_hour:
-        step, count = timedelta(hours=1), _HOURS
-        label = i18n.hour
-    else:
-        last, step, count = last.replace(hour=0), timedelta(days=1), _CHART_DAYS
-        label = i18n.day
-    edges = [last - step * back for back in range(count - 1, -2, -1)]
-    spans = distribute(await page.request.app[SESSION_QUERIES].since(shown.id, edges[0]), edges)
-    if not any(bytes_in or bytes_out for bytes_in, bytes_out in spans):
+    """Traffic from the first use to now, or to the end of the token; at most 90 days."""
+    if shown.activated_at is None:
         return Markup()
-    title = _("Traffic by hour") if by_hour else _("Traffic by day")
-    bars = [
-        charts.Bar(label(edge), received=bytes_out, sent=bytes_in)
-        for edge, (bytes_in, bytes_out) in zip(edges, spans, strict=False)
-    ]
-    return charts.traffic(title, bars)
+    now = page.request.app[TOKEN_VALIDATOR].now()
+    end = now if shown.expires_at is None else min(now, shown.expires_at)
+    begin = max(shown.activated_at, end - _CHARTED)
+    sessions = await page.request.app[SESSION_QUERIES].since(begin, token_id=shown.id)
+    return usage.chart(_("Traffic"), sessions, begin, end)
 
 
 @dataclass(frozen=True, slots=True)
