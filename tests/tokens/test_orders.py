@@ -334,3 +334,45 @@ async def test_a_price_that_changes_while_the_form_is_handled_is_not_charged(
     assert "The price has changed" in visitor.text
     await visitor.open("/account/money")
     assert "50.00 ZNC" in visitor.text.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("rate", "minimum", "paid", "kept"),
+    [("0.001", "0.01", "0.01", "9.99"), ("0.1", "0.50", "0.50", "4.99")],
+)
+async def test_the_smallest_payment_is_asked_where_less_is_missing(
+    make_gate: MakeGate, rate: str, minimum: str, paid: str, kept: str
+) -> None:
+    gate = await make_gate(
+        **PRICED | {"token_price_1h": "0.01"},
+        payment_currency="EUR",
+        currency_rates=f'{{"EUR": "{rate}"}}',
+        payment_minimum=minimum,
+    )
+    visitor = await visitor_who_pays(gate, 1)
+    assert f"Pay €{paid} and get it" in visitor.text
+    assert "That is the smallest payment." in visitor.text
+    await visitor.send(
+        "/account/buy/pay", hours="1", scope="full", seen="0.01", provider="mock", once="y"
+    )
+    assert "Paid, and bought." in visitor.text
+    await visitor.open("/account/money")
+    assert f"{kept} ZNC" in visitor.text.replace("\xa0", " ")
+    await assert_whole(gate)
+
+
+async def test_a_round_amount_is_paid_and_the_rest_stays_on_the_balance(
+    make_gate: MakeGate,
+) -> None:
+    gate = await make_gate(**PRICED)
+    visitor = await visitor_who_pays(gate)
+    assert "Pay RUB 200.00" in visitor.text.replace("\xa0", " ")
+    await visitor.send(
+        "/account/buy/pay", hours="24", scope="full", seen="18.00", provider="round:mock", once="y"
+    )
+    assert "Paid, and bought." in visitor.text
+    (opened,), _ = await gate.app[PAYMENTS].listed(limit=5, offset=0)
+    assert (opened.amount_znc, opened.amount_rub) == (Decimal("20.00"), Decimal("200.00"))
+    await visitor.open("/account/money")
+    assert "2.00 ZNC" in visitor.text.replace("\xa0", " ")
+    await assert_whole(gate)

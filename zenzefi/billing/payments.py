@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from sqlalchemy import func, select, update
 
 from zenzefi.audit.log import Actor, record
 from zenzefi.billing import ledger, repository, settlement
+from zenzefi.billing.amounts import PaymentAmounts
 from zenzefi.billing.errors import PaymentNotOpen
 from zenzefi.billing.models import orders, payments
 from zenzefi.billing.providers.base import (
@@ -42,8 +43,6 @@ __all__ = ["PAYMENTS", "Payment", "PaymentStatus", "Payments", "Refund"]
 log = logging.getLogger(__name__)
 
 _p = payments.c
-_CENT = Decimal("0.01")
-_MAX_COST = Decimal(10) ** 12
 _PROVIDER_TIMEOUT = 30.0  # seconds for one call of a provider, above the timeouts of its client
 
 
@@ -65,7 +64,7 @@ class Payments:
         self, settings: Settings, database: Database, providers: Mapping[str, Provider]
     ) -> None:
         self.currency = settings.payment_currency
-        self._rate = settings.rates[settings.payment_currency]
+        self.amounts = PaymentAmounts(settings)
         self._default_return = str(settings.public_origin)
         self._database = database
         self.providers = providers
@@ -110,7 +109,7 @@ class Payments:
                 user_id=user_id,
                 provider=provider.name,
                 amount_znc=amount,
-                amount_rub=self.cost(amount),
+                amount_rub=self.amounts.cost(amount),
                 currency=self.currency,
                 status=PaymentStatus.PENDING.value,
                 return_url=return_url or self._default_return,
@@ -120,22 +119,6 @@ class Payments:
             connection, actor, "payment.opened", "payment", payment_id, amount=f"{amount:.2f}"
         )
         return await repository.one(connection, _p.id == payment_id)
-
-    def cost(self, amount: Decimal) -> Decimal:
-        """The price of ``amount`` ZNC in the currency that buyers pay in.
-
-        Raises ``Invalid`` if it is out of range.
-        """
-        cost = (amount * self._rate).quantize(_CENT, ROUND_HALF_UP)
-        if not 0 < cost < _MAX_COST:
-            raise Invalid.field(
-                "body",
-                "amount_znc",
-                type="amount_out_of_range",
-                msg=f"costs {cost} {self.currency}, which is out of range",
-                input=f"{amount:.2f}",
-            )
-        return cost
 
     async def start(self, payment_id: UUID) -> Payment:
         """Create the checkout of a pending payment at its provider.

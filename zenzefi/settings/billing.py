@@ -85,6 +85,11 @@ class BillingSettings(BaseSettings):
         "RUB",
         description="The currency that buyers pay in: `RUB`, or one of `CURRENCY_RATES`.",
     )
+    payment_minimum: Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=2)] = Field(
+        Decimal("0.01"),
+        description="The smallest payment, in `PAYMENT_CURRENCY`; payment providers have one. "
+        "Buyers who need less pay this, and the rest stays on their balance.",
+    )
     notice_balance_below: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=2)] = Field(
         Decimal("0.00"),
         description="Users get an e-mail when their balance falls below this amount in ZNC; "

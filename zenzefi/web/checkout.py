@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from zenzefi import i18n
 from zenzefi.api.idempotency import IDEMPOTENCY, form_key
-from zenzefi.billing.payments import PAYMENTS
+from zenzefi.billing.payments import PAYMENTS, Payments
 from zenzefi.billing.providers.base import CheckoutRefused, ProviderFailed
 from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import Invalid, NotFound
@@ -33,6 +33,9 @@ from zenzefi.web.page import PageContext
 from zenzefi.web.routing import PageAccess, PageRoutes
 
 routes = PageRoutes(access=PageAccess.SIGNED_IN, section="/account/buy")
+
+_ROUND = "round:"
+"""Before the provider's name in the value of a button that pays the round amount."""
 
 
 class OpenedPayment(BaseModel):
@@ -97,6 +100,15 @@ def _tokens(count: int, hours: int) -> str:
     )
 
 
+def _amounts(payments: Payments, missing: Decimal) -> tuple[Decimal, Decimal]:
+    """The amounts in ZNC that a buyer can choose: what is missing, and one with a round price."""
+    return payments.amounts.at_least(missing), payments.amounts.rounded_up(missing)
+
+
+def _price(payments: Payments, amount: Decimal) -> str:
+    return i18n.price(payments.amounts.cost(amount), payments.currency)
+
+
 async def _page(
     page: PageContext, chosen: _Chosen, form: Form, *, status: int = 200
 ) -> web.Response:
@@ -105,7 +117,7 @@ async def _page(
     if missing <= 0:
         return page.redirect(f"/account/buy?{urlencode(chosen.fields)}")
     payments = app[PAYMENTS]
-    paid = missing * app[SETTINGS].rates[payments.currency]
+    exact, rounded = _amounts(payments, missing)
     return page.render(
         "account/checkout.html",
         status=status,
@@ -114,7 +126,11 @@ async def _page(
         chosen=chosen,
         missing=missing,
         owed=await payments.owed(page.user.id),
-        pay=_("Pay %(amount)s and get it", amount=i18n.price(paid, payments.currency)),
+        exact=exact,
+        pay=_("Pay %(amount)s and get it", amount=_price(payments, exact)),
+        pay_round=_("Pay %(amount)s", amount=_price(payments, rounded)),
+        has_round=rounded > exact,
+        rest=rounded - missing,
         providers=[(name, labels.provider(name)) for name in payments.providers],
     )
 
@@ -130,7 +146,9 @@ async def checkout(page: PageContext) -> web.StreamResponse:
 async def pay(page: PageContext) -> web.StreamResponse:
     """Open the payment of the missing amount; a form sent twice opens one."""
     app, form = page.request.app, await page.form()
-    chosen, payments, provider = await _chosen(page, form), app[PAYMENTS], form.text("provider")
+    chosen, payments = await _chosen(page, form), app[PAYMENTS]
+    # Each of the two amounts has a button for each provider.
+    provider = form.text("provider").removeprefix(_ROUND)
     missing = await app[ORDERS].missing(page.user.id, chosen.price)
     if form.text("seen") not in ("", f"{chosen.price:.2f}"):
         form.fail("", price_changed())
@@ -138,6 +156,8 @@ async def pay(page: PageContext) -> web.StreamResponse:
         form.fail("", _("Please choose how to pay."))
     if not form.ok or missing <= 0:
         return await _page(page, chosen, form, status=422)
+    exact, rounded = _amounts(payments, missing)
+    amount = rounded if form.text("provider").startswith(_ROUND) else exact
 
     async def work(connection: AsyncConnection) -> OpenedPayment:
         opened = await app[ORDERS].open(
@@ -146,7 +166,7 @@ async def pay(page: PageContext) -> web.StreamResponse:
             page.user.id,
             chosen.choice,
             price=chosen.price,
-            amount=missing,
+            amount=amount,
             provider_name=provider,
             return_to=f"{app[SETTINGS].public_origin}/account/payments/",
         )
@@ -155,7 +175,7 @@ async def pay(page: PageContext) -> web.StreamResponse:
     try:
         opened = await app[IDEMPOTENCY].run(
             page.user.id,
-            form_key(form.text("once"), *chosen.fields.values(), provider),
+            form_key(form.text("once"), *chosen.fields.values(), provider, amount),
             "pages.order",
             None,
             OpenedPayment,
