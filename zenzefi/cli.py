@@ -24,6 +24,7 @@ _COMMANDS = {
     "check": ("zenzefi.commands.check", "check", "Test the settings against the real servers."),
     "user": ("zenzefi.commands.help_customers", "user", "Create, list and change accounts."),
     "token": ("zenzefi.commands.tokens", "token", "Issue, show, list and revoke access tokens."),
+    "key": ("zenzefi.commands.api_keys", "key", "Create, list and revoke API keys of users."),
     "connect": (
         "zenzefi.commands.connect",
         "connect",

@@ -14,6 +14,7 @@ from zenzefi import i18n
 from zenzefi.mail import messages
 from zenzefi.mail.messages import (
     AddressChangedMessage,
+    ApiKeyCreatedMessage,
     ConfirmAddressMessage,
     IdentityConnectedMessage,
     InvitationMessage,
@@ -44,6 +45,7 @@ class Case:
         ConfirmAddressMessage
         | ResetPasswordMessage
         | PasswordChangedMessage
+        | ApiKeyCreatedMessage
         | TwoStepOnMessage
         | TwoStepOffMessage
         | IdentityConnectedMessage
@@ -88,6 +90,17 @@ CASES = [
         {
             "en": "The password of your account at gate.example was changed.",
             "ru": "Пароль вашей учётной записи на gate.example изменён.",
+        },
+    ),
+    Case(
+        ApiKeyCreatedMessage,
+        {
+            "en": "New API key at gate.example",
+            "ru": "Новый ключ API на gate.example",
+        },
+        {
+            "en": "An API key was created for your account at gate.example.",
+            "ru": "Для вашей учётной записи на gate.example создан ключ API.",
         },
     ),
     Case(

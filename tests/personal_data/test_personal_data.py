@@ -31,7 +31,7 @@ from zenzefi.tokens.orders import ORDERS, Choice
 
 PARTS = {
     *("account", "access_tokens", "transactions", "payments", "orders", "renewals", "promo_codes"),
-    *("sessions", "sign_ins", "identities", "activity"),
+    *("sessions", "sign_ins", "identities", "api_keys", "activity"),
 }
 
 

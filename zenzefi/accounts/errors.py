@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zenzefi.errors import BadRequest, Forbidden, Unauthenticated
+from zenzefi.errors import BadRequest, Conflict, Forbidden, Unauthenticated
 
 
 class RegistrationClosed(Forbidden):
@@ -87,6 +87,20 @@ class InactiveUser(Forbidden):
 
     code = "inactive_user"
     default = "Inactive user"
+
+
+class ApiKeyForbidden(Forbidden):
+    """A call with an API key that lacks the permission, or that needs a sign-in."""
+
+    code = "api_key_forbidden"
+    default = "This API key may not do this."
+
+
+class TooManyApiKeys(Conflict):
+    """A new API key for a user who has the greatest number of them."""
+
+    code = "too_many_api_keys"
+    default = "There are too many API keys. Revoke one first."
 
 
 class NotSuperuser(Forbidden):

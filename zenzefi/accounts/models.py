@@ -1,4 +1,4 @@
-"""Tables of accounts: users, page sessions, one-time links, recovery codes, invitations."""
+"""Tables of accounts: users, page sessions, one-time links, keys, recovery codes, invitations."""
 
 from __future__ import annotations
 
@@ -105,6 +105,25 @@ user_identities = Table(
     now_column("created_at"),
     now_column("last_used_at"),
     UniqueConstraint("issuer", "subject"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    id_column(),
+    Column("user_id", Uuid, ForeignKey("users.id"), nullable=False, index=True),
+    # SHA-256 of the key: 256 random bits need no keyed hash, and rotating SECRET_KEY ends no key.
+    Column("secret_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("hint", String(12), nullable=False),  # the first characters, to recognise the key
+    Column("name", String(100), nullable=False),
+    Column("permissions", String(300), nullable=False),  # separated by spaces
+    Column("credential_version", Integer, nullable=False),
+    Column("second_factor", Boolean, nullable=False),  # whether its owner was asked for a code
+    now_column("created_at"),
+    time_column("expires_at", index=True),
+    time_column("last_used_at", nullable=True),
+    Column("last_address", String(45)),
+    time_column("revoked_at", nullable=True),
 )
 
 recovery_codes = Table(

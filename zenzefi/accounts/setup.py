@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from zenzefi.accounts import views
+from zenzefi.accounts import api_key_views, views
+from zenzefi.accounts.api_key_views import ON_API_KEY
+from zenzefi.accounts.api_keys import API_KEYS, ApiKeys
 from zenzefi.accounts.current_user import BearerAuthentication
 from zenzefi.accounts.identity import IDENTITIES, Identities
 from zenzefi.accounts.invitations import INVITATIONS, Invitations
@@ -27,6 +29,8 @@ def setup(app: web.Application) -> None:
     passwords = Passwords()
     app[routing.AUTHENTICATION] = BearerAuthentication()
     app[IDENTITIES] = Identities(app[SETTINGS], app[DATABASE], app[KEYRING])
+    app[API_KEYS] = ApiKeys(app[DATABASE])
+    app[ON_API_KEY] = []
     app[PAGE_SESSIONS] = PageSessions(app[DATABASE], app[KEYRING])
     app[SECOND_FACTOR] = SecondFactor(app[DATABASE], app[KEYRING])
     app[LINKS] = Links(app[DATABASE], app[KEYRING])
@@ -42,7 +46,7 @@ def setup(app: web.Application) -> None:
         app[SETTINGS], app[DATABASE], app[ACCOUNTS], app[INVITATIONS]
     )
     app[ON_REGISTER] = []
-    routing.setup(app, views.routes)
+    routing.setup(app, views.routes, api_key_views.routes)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
         await passwords.warm_up()

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zenzefi.accounts.current_user import BEARER_ID
 from zenzefi.accounts.errors import (
+    ApiKeyForbidden,
     CodeRejected,
     EmailTaken,
     InvitationRequired,
@@ -29,7 +30,7 @@ from zenzefi.accounts.schemas import (
 )
 from zenzefi.accounts.second_factor import SECOND_FACTOR
 from zenzefi.accounts.service import ACCOUNTS, ON_PASSWORD_CHANGE
-from zenzefi.api.routing import Routes, actor_of
+from zenzefi.api.routing import API_KEY_ID, Routes, actor_of
 from zenzefi.errors import Invalid, RateLimited
 from zenzefi.rate_limits.middleware import code_attempt, limit_sign_in
 
@@ -108,6 +109,8 @@ async def change_me(request: web.Request, user: User, body: ProfileChange) -> Us
                 type="missing",
                 msg="A new password requires the current one.",
             )
+        if API_KEY_ID in request:
+            raise ApiKeyForbidden("API keys can't change the password. Sign in instead.")
         await confirm_owner(request, user, body.current_password, body.code)
     changed = await request.app[ACCOUNTS].change(
         actor_of(request, user), user.id, keep_jti=request.get(BEARER_ID), **changes

@@ -24,6 +24,7 @@ from zenzefi.admin.help_schemas import (
     TokenRefunded,
 )
 from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
+from zenzefi.api.permissions import KeyPermission
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.db.async_engine import AsyncConnection
@@ -43,7 +44,9 @@ async def send_link(request: web.Request, admin: User, user_id: UUID, purpose: P
 
 
 @routes.post(
-    "/admin/users/{user_id}/reset-password", errors=(NotFound, MailNotConfigured, RateLimited)
+    "/admin/users/{user_id}/reset-password",
+    permission=KeyPermission.ADMIN_ACCOUNTS,
+    errors=(NotFound, MailNotConfigured, RateLimited),
 )
 async def reset_password(request: web.Request, admin: User, user_id: UUID) -> HelpDone:
     """Send the user a link to choose a new password."""
@@ -53,6 +56,7 @@ async def reset_password(request: web.Request, admin: User, user_id: UUID) -> He
 
 @routes.post(
     "/admin/users/{user_id}/reset-two-step",
+    permission=KeyPermission.ADMIN_ACCOUNTS,
     errors=(
         NotFound,
         MailNotConfigured,
@@ -67,7 +71,11 @@ async def reset_two_step(request: web.Request, admin: User, user_id: UUID) -> He
     return HelpDone()
 
 
-@routes.patch("/admin/users/{user_id}/email", errors=(NotFound, EmailTaken))
+@routes.patch(
+    "/admin/users/{user_id}/email",
+    permission=KeyPermission.ADMIN_ACCOUNTS,
+    errors=(NotFound, EmailTaken),
+)
 async def correct_address(
     request: web.Request, admin: User, user_id: UUID, body: AddressCorrection
 ) -> HelpDone:
@@ -80,7 +88,11 @@ async def correct_address(
     return HelpDone()
 
 
-@routes.post("/admin/users/{user_id}/end-sign-ins", errors=(NotFound,))
+@routes.post(
+    "/admin/users/{user_id}/end-sign-ins",
+    permission=KeyPermission.ADMIN_ACCOUNTS,
+    errors=(NotFound,),
+)
 async def end_sign_ins(request: web.Request, admin: User, user_id: UUID) -> HelpDone:
     """End all sign-ins of a user, on every node. Access tokens stay valid."""
     await request.app[CUSTOMER_HELP].end_sign_ins(actor_of(request, admin), user_id)

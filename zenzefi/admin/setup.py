@@ -5,7 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from zenzefi.accounts.links import LINKS
-from zenzefi.admin import help_views, invitation_views, promo_views, report_views, views
+from zenzefi.admin import (
+    api_key_views,
+    help_views,
+    invitation_views,
+    promo_views,
+    report_views,
+    views,
+)
 from zenzefi.admin.customer_help import CUSTOMER_HELP, CustomerHelp
 from zenzefi.admin.reports import REPORTS, Reports
 from zenzefi.admin.service import ADMINISTRATION, Administration
@@ -29,4 +36,5 @@ def setup(app: web.Application) -> None:
         invitation_views.routes,
         promo_views.routes,
         report_views.routes,
+        api_key_views.routes,
     )

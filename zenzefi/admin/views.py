@@ -32,6 +32,7 @@ from zenzefi.admin.schemas import (
 from zenzefi.admin.service import ADMINISTRATION, LastAdministrator
 from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
+from zenzefi.api.permissions import KeyPermission
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.audit.reading import AUDIT_LOG, AuditFilter
 from zenzefi.billing.errors import PaymentNotOpen
@@ -64,7 +65,11 @@ async def users(request: web.Request, admin: User, query: UserPage) -> Listing[U
     return Listing[UserOut](items=items, total=total, limit=query.limit, offset=query.offset)
 
 
-@routes.patch("/admin/users/{user_id}", errors=(NotFound, LastAdministrator))
+@routes.patch(
+    "/admin/users/{user_id}",
+    permission=KeyPermission.ADMIN_ACCOUNTS,
+    errors=(NotFound, LastAdministrator),
+)
 async def change_user(
     request: web.Request, admin: User, user_id: UUID, body: UserChange
 ) -> UserOut:

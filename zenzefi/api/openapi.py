@@ -117,7 +117,9 @@ def describe(
             "version": __version__,
             "description": (
                 "Accounts, access tokens and payments of a gate in front of a web application. "
-                "Money is a string with two decimal places; times are ISO 8601 in UTC."
+                "Money is a string with two decimal places; times are ISO 8601 in UTC. An API key "
+                "can be sent in place of a JWT; `x-api-key-permission` names the permission that "
+                "it needs, `null` an operation for which no key is accepted."
             ),
         },
         "servers": [{"url": server}],
@@ -126,7 +128,11 @@ def describe(
         "components": {
             "schemas": dict(sorted(schemas.items())),
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT or API key",
+                },
                 "access_token": {"type": "apiKey", "in": "header", "name": TOKEN_HEADER},
                 "access_cookie": {
                     "type": "apiKey",
@@ -152,6 +158,8 @@ def _operation(
     }
     if op.description:
         entry["description"] = op.description
+    if op.security in ("bearer", "admin"):
+        entry["x-api-key-permission"] = op.permission and op.permission.value
     parameters = [*_path_parameters(op), *_query_parameters(op, schemas)]
     parameters += [
         {

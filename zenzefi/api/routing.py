@@ -9,7 +9,9 @@
 Parameters are found by name: ``request``; ``body`` (a pydantic model of the JSON body); ``query``
 (a model of the query string); ``user`` (a signed-in user, by bearer token); ``admin`` (an
 administrator); all others are UUIDs in the path. The return annotation is the response's model, a
-list of one, or ``web.StreamResponse`` for anything else. The OpenAPI description
+list of one, or ``web.StreamResponse`` for anything else. ``permission`` is required of an API key
+(``zenzefi/api/permissions.py``): that of the group, unless the operation names another one, or
+:data:`SIGN_IN_ONLY`. The OpenAPI description
 (``zenzefi/api/openapi.py``) is generated from the same declarations.
 """
 
@@ -26,6 +28,7 @@ from pydantic import BaseModel, TypeAdapter
 from yarl import URL
 
 from zenzefi.api.bodies import read_body, read_query
+from zenzefi.api.permissions import KeyPermission, default_permission
 from zenzefi.audit.log import Actor
 from zenzefi.errors import GateError, Invalid
 from zenzefi.http.body import content_of
@@ -52,15 +55,24 @@ class Authentication(Protocol):
     admin_errors: ClassVar[tuple[type[GateError], ...]]
     """What :meth:`admin` raises."""
 
-    async def user(self, request: web.Request) -> Caller:
-        """The signed-in user. Raises ``user_errors``."""
+    async def user(self, request: web.Request, permission: KeyPermission | None) -> Caller:
+        """The signed-in user, or the owner of an API key with this permission.
 
-    async def admin(self, request: web.Request) -> Caller:
-        """The signed-in administrator. Raises ``admin_errors``."""
+        Without a permission, no key is accepted. Raises ``user_errors``.
+        """
+
+    async def admin(self, request: web.Request, permission: KeyPermission | None) -> Caller:
+        """The administrator, otherwise as :meth:`user`. Raises ``admin_errors``."""
 
 
 AUTHENTICATION: web.AppKey[Authentication] = web.AppKey("authentication")
 """Set by :func:`zenzefi.accounts.setup.setup`."""
+
+API_KEY_ID: web.RequestKey[UUID] = web.RequestKey("api_key_id", UUID)
+"""The ID of the request's API key, if it has one."""
+
+SIGN_IN_ONLY: Literal["sign_in_only"] = "sign_in_only"
+"""For operations that no API key may call."""
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -85,6 +97,8 @@ class Operation:
     path_parameters: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     takes: tuple[str, ...] = field(default=())
+    permission: KeyPermission | None = None
+    """Required of an API key; ``None``: no key may call it."""
     described: Any = None
     """The model of a body that the handler writes itself, for the description."""
 
@@ -105,19 +119,26 @@ class Routes:
         errors: Sequence[type[GateError]] = (),
         security: Security | None = None,
         headers: Sequence[str] = (),
+        permission: KeyPermission | Literal["sign_in_only"] | None = None,
         described: Any = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare an operation.
 
-        ``headers`` (optional request headers) and ``described`` (the model of a body that the
-        handler writes itself) are used for the description only.
+        ``permission`` is required of an API key; by default that of the group. ``headers``
+        (optional request headers) and ``described`` (the model of a body that the handler writes
+        itself) are used for the description only.
         """
 
         def declare(handler: HandlerT) -> HandlerT:
             operation = _operation(
                 self.tag, method, path, handler, status, tuple(errors), security, tuple(headers)
             )
-            self.operations.append(replace(operation, described=described))
+            operation = replace(
+                operation,
+                permission=_permission(operation, permission),
+                described=described,
+            )
+            self.operations.append(operation)
             return handler
 
         return declare
@@ -179,6 +200,14 @@ def _operation(
     )
 
 
+def _permission(
+    operation: Operation, named: KeyPermission | Literal["sign_in_only"] | None
+) -> KeyPermission | None:
+    if named == SIGN_IN_ONLY or operation.security not in ("bearer", "admin"):
+        return None
+    return named or default_permission(operation.tag, operation.method)
+
+
 def actor_of(request: web.Request, user: Caller | None = None) -> Actor:
     """The actor of a request, for the audit log."""
     return Actor(
@@ -186,6 +215,7 @@ def actor_of(request: web.Request, user: Caller | None = None) -> Actor:
         address=client_address_of(request).address or None,
         request_id=request_id_of(request),
         agent=request.headers.get(hdrs.USER_AGENT),
+        api_key_id=request.get(API_KEY_ID),
     )
 
 
@@ -208,9 +238,13 @@ def _bound(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stream
         # Authentication is first: clients that are not signed in learn nothing about parameters.
         arguments: dict[str, Any] = {}
         if "admin" in operation.takes:
-            arguments["admin"] = await request.app[AUTHENTICATION].admin(request)
+            arguments["admin"] = await request.app[AUTHENTICATION].admin(
+                request, operation.permission
+            )
         if "user" in operation.takes:
-            arguments["user"] = await request.app[AUTHENTICATION].user(request)
+            arguments["user"] = await request.app[AUTHENTICATION].user(
+                request, operation.permission
+            )
         for name in operation.path_parameters:
             arguments[name] = _path_uuid(request, name)
         if operation.query is not None:

@@ -22,6 +22,8 @@ class Actor:
     address: str | None = None
     request_id: str | None = None
     agent: str | None = None
+    api_key_id: UUID | None = None
+    """The API key with which the user acts."""
 
 
 GATE = Actor()
@@ -37,6 +39,8 @@ async def record(
     **details: Any,
 ) -> None:
     """Insert a row. ``action`` is ``noun.verb``; ``details`` are plain values without secrets."""
+    if actor.api_key_id is not None:
+        details["api_key"] = actor.api_key_id
     await connection.execute(
         audit_logs.insert().values(
             user_id=actor.user_id,

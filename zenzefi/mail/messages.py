@@ -65,6 +65,16 @@ class PasswordChangedMessage(MailMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKeyCreatedMessage(MailMessage):
+    """Tells a user that an API key was created for their account."""
+
+    template: ClassVar[str] = "api_key_created"
+
+    link: str
+    """URL of the page with the user's API keys."""
+
+
+@dataclass(frozen=True, slots=True)
 class TwoStepOnMessage(MailMessage):
     """Tells a user that two-step sign-in was switched on."""
 

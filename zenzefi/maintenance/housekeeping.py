@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy import Column, ColumnElement, Table, and_, delete, func, or_, select, update
 
-from zenzefi.accounts.models import invitations, one_time_links, web_sessions
+from zenzefi.accounts.models import api_keys, invitations, one_time_links, web_sessions
 from zenzefi.api.idempotency import idempotency_keys
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import payments
@@ -122,7 +122,7 @@ class Housekeeping:
     def _old(self, now: datetime) -> list[tuple[Table, Column[Any], ColumnElement[bool]]]:
         """Tables with their primary key and the condition of the rows to delete."""
         audit, links, uses = audit_logs.c, one_time_links.c, usage_sessions.c
-        sessions, sign_ins = web_sessions.c, proxy_sign_ins.c
+        sessions, sign_ins, access = web_sessions.c, proxy_sign_ins.c, api_keys.c
         keys, claims, notices = idempotency_keys.c, device_claims.c, mail_notices.c
         renewal = renewals.c
         invited = invitations.c
@@ -132,6 +132,11 @@ class Housekeeping:
             (audit_logs, audit.id, is_failure & (audit.created_at < now - _FAILURES_KEPT)),
             (idempotency_keys, keys.id, keys.created_at < now - _KEY_LIFE),
             (one_time_links, links.id, links.expires_at < now - _KEPT),
+            (
+                api_keys,
+                access.id,
+                or_(access.expires_at < now - _KEPT, access.revoked_at < now - _KEPT),
+            ),
             (
                 proxy_sign_ins,
                 sign_ins.id,

@@ -119,6 +119,13 @@ PROVIDER_SIGN_INS = Counter(
     ["result"],
     registry=REGISTRY,
 )
+API_KEY_CALLS = Counter(
+    "api_key_calls_total",
+    "API calls with an API key by result: accepted, rejected (unknown, ended or of an inactive "
+    "user), forbidden (the key lacks the permission).",
+    ["result"],
+    registry=REGISTRY,
+)
 TOKEN_PURCHASES = Counter(
     "token_purchases_total",
     "Access tokens sold, by duration.",

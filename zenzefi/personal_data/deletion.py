@@ -13,6 +13,7 @@ from aiohttp import web
 from sqlalchemy import delete, select, update
 
 from zenzefi.accounts.models import (
+    api_keys,
     invitations,
     one_time_links,
     recovery_codes,
@@ -37,7 +38,7 @@ from zenzefi.tokens.models import (
 from zenzefi.tokens.sign_ins import BrowserSignIns
 
 _PERSONAL = (
-    *(one_time_links, recovery_codes, web_sessions, proxy_sign_ins),
+    *(one_time_links, recovery_codes, api_keys, web_sessions, proxy_sign_ins),
     *(mail_notices, muted_notices, user_identities),
 )
 """Tables whose rows of the user are deleted."""

@@ -21,7 +21,7 @@ from uuid import UUID
 from aiohttp import web
 from sqlalchemy import Column, Row, Select, Table, and_, or_, select
 
-from zenzefi.accounts.models import user_identities, users, web_sessions
+from zenzefi.accounts.models import api_keys, user_identities, users, web_sessions
 from zenzefi.audit.models import audit_logs
 from zenzefi.billing.models import orders, payments, promo_uses, transactions
 from zenzefi.db.engine import Database
@@ -121,6 +121,14 @@ _PARTS = (
         "identities",
         user_identities,
         ("id", "provider", "issuer", "subject", "email", "created_at", "last_used_at"),
+    ),
+    _Part(
+        "api_keys",
+        api_keys,
+        (
+            *("id", "name", "hint", "permissions", "created_at", "expires_at"),
+            *("last_used_at", "last_address", "revoked_at"),
+        ),
     ),
     _Part(
         "activity",

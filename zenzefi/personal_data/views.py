@@ -13,7 +13,8 @@ from zenzefi.accounts.schemas import Code, CurrentPassword
 from zenzefi.accounts.views import confirm_owner
 from zenzefi.admin.service import LastAdministrator
 from zenzefi.api.models import Body, Output
-from zenzefi.api.routing import Routes, actor_of
+from zenzefi.api.permissions import KeyPermission
+from zenzefi.api.routing import SIGN_IN_ONLY, Routes, actor_of
 from zenzefi.errors import NotFound, RateLimited
 from zenzefi.personal_data.deletion import DELETIONS
 from zenzefi.personal_data.export import EXPORTS
@@ -45,7 +46,7 @@ class AccountDeleted(Output):
     """Always true."""
 
 
-@routes.get("/users/me/data")
+@routes.get("/users/me/data", permission=SIGN_IN_ONLY)
 async def download(request: web.Request, user: User) -> web.StreamResponse:
     """Everything that is stored about you: a zip file with JSON and CSV."""
     response = web.StreamResponse(headers=DOWNLOAD_HEADERS)
@@ -58,6 +59,7 @@ async def download(request: web.Request, user: User) -> web.StreamResponse:
 
 @routes.post(
     "/users/me/delete",
+    permission=SIGN_IN_ONLY,
     errors=(PasswordRejected, CodeRejected, RateLimited, LastAdministrator),
 )
 async def delete_me(request: web.Request, user: User, body: OwnDeletion) -> AccountDeleted:
@@ -70,7 +72,11 @@ async def delete_me(request: web.Request, user: User, body: OwnDeletion) -> Acco
     return AccountDeleted()
 
 
-@admin_routes.delete("/admin/users/{user_id}", errors=(NotFound, LastAdministrator))
+@admin_routes.delete(
+    "/admin/users/{user_id}",
+    permission=KeyPermission.ADMIN_ACCOUNTS,
+    errors=(NotFound, LastAdministrator),
+)
 async def delete_user(request: web.Request, admin: User, user_id: UUID) -> AccountDeleted:
     """Delete an account: tokens end at once, without a refund; the ledger stays, without a name.
 

@@ -36,6 +36,7 @@ Name = Literal[
     "code_account",
     "register",
     "api",
+    "api_key",
     "release",
     "proxy",
     "websocket_messages",

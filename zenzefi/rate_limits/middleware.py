@@ -65,6 +65,14 @@ async def limit_user(request: web.Request, user_id: object) -> None:
     _remember(request, await request.app[LIMITS].hit("api", str(user_id)))
 
 
+async def limit_api_key(request: web.Request, key_id: object) -> None:
+    """Count one API call with this key.
+
+    Raises ``RateLimited``.
+    """
+    _remember(request, await request.app[LIMITS].hit("api_key", str(key_id)))
+
+
 async def limit_release(request: web.Request, token_id: object) -> None:
     """Count one release of this token's device; otherwise two users could take turns with a token.
 

@@ -94,6 +94,10 @@ class OperationsSettings(BaseSettings):
     )
     rate_limit_register: Rate = Field("20/hour", description="Registrations per address.")
     rate_limit_api: Rate = Field("120/minute", description="API calls per user.")
+    rate_limit_api_key: Rate = Field(
+        "120/minute",
+        description="API calls per API key. They do not count as calls of the user.",
+    )
     rate_limit_release: Rate = Field(
         "10/hour", description="Releases of a token's device, by its owner."
     )

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from zenzefi.accounts.identity import User
 from zenzefi.api.models import Body, MoneyOut, Output, Price
+from zenzefi.api.permissions import KeyPermission
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.errors import NotFound
 from zenzefi.tokens.errors import NotRenewable
@@ -71,7 +72,11 @@ async def renewal(request: web.Request, user: User, token_id: UUID) -> RenewalOu
     return _out(token_id, await request.app[RENEWALS].find(token_id, user.id))
 
 
-@routes.post("/tokens/{token_id}/renewal", errors=(NotFound, NotRenewable))
+@routes.post(
+    "/tokens/{token_id}/renewal",
+    permission=KeyPermission.BUY,
+    errors=(NotFound, NotRenewable),
+)
 async def switch_on(
     request: web.Request, user: User, token_id: UUID, body: RenewalOn
 ) -> RenewalOut:

@@ -11,6 +11,7 @@ from aiohttp import web
 from zenzefi.accounts.identity import User
 from zenzefi.api.idempotency import HEADER, IDEMPOTENCY, IdempotencyInFlight, key_of
 from zenzefi.api.models import Listing
+from zenzefi.api.permissions import KeyPermission
 from zenzefi.api.routing import Routes, actor_of
 from zenzefi.billing.errors import InsufficientBalance
 from zenzefi.db.async_engine import AsyncConnection
@@ -61,6 +62,7 @@ def token_out(token: TokenRecord) -> TokenOut:
 @routes.post(
     "/tokens/purchase",
     status=201,
+    permission=KeyPermission.BUY,
     errors=(
         *(InvalidDuration, InsufficientBalance, IdempotencyInFlight),
         *(PromoCodeInvalid, PromoCodeUsed),

@@ -161,6 +161,8 @@ _ACTIONS = {
     "user.signed_out_by_provider": N_("Signed out at the identity provider"),
     "user.allowed_scopes_changed": N_("Changed the scopes that a user can buy"),
     "user.terms_accepted": N_("Accepted the terms of use"),
+    "api_key.created": N_("Created an API key"),
+    "api_key.revoked": N_("Revoked an API key"),
     "invitation.created": N_("Created an invitation"),
     "invitation.withdrawn": N_("Withdrew an invitation"),
     "user.changed": N_("Changed an account"),
@@ -225,6 +227,7 @@ _RESOURCES = {
     "order": N_("order"),
     "payment": N_("payment"),
     "invitation": N_("invitation"),
+    "api_key": N_("API key"),
 }
 
 
@@ -240,6 +243,7 @@ def audit_resources() -> list[tuple[str, str]]:
 
 _DETAILS = {
     "allowed": N_("allowed scopes"),
+    "api_key": N_("API key"),
     "amount": N_("amount"),
     "before": N_("before"),
     "cost": N_("price"),
@@ -258,6 +262,7 @@ _DETAILS = {
     "name": N_("name"),
     "number": N_("number"),
     "paid": N_("paid"),
+    "permissions": N_("permissions"),
     "price": N_("price"),
     "prices": N_("prices"),
     "provider": N_("provider"),

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from zenzefi.accounts.identity import User
 from zenzefi.mail.messages import (
+    ApiKeyCreatedMessage,
     IdentityConnectedMessage,
     MailMessage,
     PasswordChangedMessage,
@@ -15,7 +16,11 @@ from zenzefi.mail.messages import (
 from zenzefi.web import outgoing_mail
 
 Notice = type[
-    PasswordChangedMessage | TwoStepOnMessage | TwoStepOffMessage | IdentityConnectedMessage
+    PasswordChangedMessage
+    | TwoStepOnMessage
+    | TwoStepOffMessage
+    | IdentityConnectedMessage
+    | ApiKeyCreatedMessage
 ]
 
 
@@ -37,6 +42,11 @@ def two_step_off(request: web.Request, user: User) -> None:
 def identity_connected(request: web.Request, user: User) -> None:
     """Send a notice that a sign-in with an identity provider was connected."""
     _send(request, user, IdentityConnectedMessage, "/account/profile")
+
+
+def api_key_created(request: web.Request, user: User) -> None:
+    """Send a notice of a new API key, created on a page or over the API."""
+    _send(request, user, ApiKeyCreatedMessage, "/account/api-keys")
 
 
 def _send(request: web.Request, user: User, notice: Notice, path: str = "/login/forgotten") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import aiohttp_jinja2
 from aiohttp import web
 
+from zenzefi.accounts.api_key_views import ON_API_KEY
 from zenzefi.accounts.registration import ON_REGISTER
 from zenzefi.accounts.service import ON_PASSWORD_CHANGE
 from zenzefi.admin.overview import OVERVIEWS, Overviews
@@ -19,6 +20,7 @@ from zenzefi.tokens.sign_ins import SIGN_INS
 from zenzefi.tokens.validation import TOKEN_VALIDATOR
 from zenzefi.web import (
     administration,
+    api_keys,
     api_reference,
     assets,
     audit,
@@ -65,6 +67,7 @@ def setup(app: web.Application) -> None:
     app[LOGOUTS] = ProviderLogouts(app[DATABASE], app[SIGN_INS], app[TOKEN_VALIDATOR])
     app[ON_REGISTER].append(email_confirmation.send_confirmation)
     app[ON_PASSWORD_CHANGE].append(security_notices.password_changed)
+    app[ON_API_KEY].append(security_notices.api_key_created)
     # Chromium applies form-action to redirects after a form as well, and the form that opens the
     # application redirects to the upstream's own origin.
     own = settings.own_origin
@@ -103,5 +106,6 @@ def setup(app: web.Application) -> None:
         profile.routes,
         provider_sign_in.routes,
         my_data.routes,
+        api_keys.routes,
     ):
         table.mount(app)

@@ -23,6 +23,7 @@ from zenzefi.db.async_engine import AsyncConnection
 from zenzefi.errors import NotFound
 from zenzefi.i18n import gettext as _
 from zenzefi.web import confirmation, labels, pagination, view_models
+from zenzefi.web.api_keys import shown_keys
 from zenzefi.web.forms import Form
 from zenzefi.web.page import PageContext, path_id
 from zenzefi.web.routing import PageAccess, PageRoutes
@@ -102,6 +103,7 @@ async def _user_page(page: PageContext, form: Form, *, status: int = 200) -> web
         tokens=[(token, view_models.token_state(token)) for token, _owner in tokens],
         token_count=token_count,
         ledger=ledger,
+        api_keys=await shown_keys(page, person.id),
         confirmations=confirmation,
     )
 
